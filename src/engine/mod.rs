@@ -1,0 +1,152 @@
+//! What turns a resolved render into pixels: the real Z-Image engine, or the scripted fake one.
+//!
+//! Runs in the worker, on the one thread that owns the device. Decides nothing: it does what the rung says, or
+//! reports why it could not.
+
+pub mod fake;
+pub mod latents;
+pub mod meter;
+pub mod model_dir;
+pub mod z_image;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ladder::{Offers, Rung};
+
+/// Which engine a worker loads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineKind {
+    ZImage,
+    /// Scripted by the prompt: see [`fake`].
+    Fake,
+}
+
+/// Where the engine computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceChoice {
+    /// The first CUDA card where the build and the machine have one, else the CPU.
+    Auto,
+    Cpu,
+    Cuda {
+        index: u32,
+    },
+}
+
+/// What is asked of an engine, free of queue and file matters. Size and steps come with the [`Rung`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    pub prompt: String,
+    pub negative_prompt: String,
+    pub guidance: f64,
+    pub seed: u64,
+}
+
+/// A part of the work, in order; errors and timings name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    Load,
+    TextEncode,
+    Denoise,
+    VaeDecode,
+    PictureEncode,
+}
+
+/// The denoised picture before the VAE, on the host: (channels, height/f, width/f), f32, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Latents {
+    pub shape: [usize; 3],
+    pub values: Vec<f32>,
+}
+
+/// A finished picture: `rgb.len() == 3 * width * height`, rows from the top.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pixels {
+    pub width: u32,
+    pub height: u32,
+    pub rgb: Vec<u8>,
+}
+
+/// Device memory in bytes, as the engine can tell it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryReading {
+    pub used_bytes: u64,
+    /// The most used since the last reset.
+    pub peak_bytes: u64,
+    /// What the device, or the configured limit, has in all; 0 when unlimited.
+    pub total_bytes: u64,
+}
+
+/// Whether the work goes on; asked at every step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continue {
+    Yes,
+    /// The render was cancelled or the worker is to stop.
+    No,
+}
+
+/// What an engine tells while it works. Called on the device thread: must not block.
+pub trait Progress {
+    /// A stage begins.
+    fn stage(&mut self, stage: Stage) -> Continue;
+    /// Denoising step `step` of `steps` (from 1) is done.
+    fn step(&mut self, step: u32, steps: u32) -> Continue;
+}
+
+/// Why an engine could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The device had no room. Recoverable: [`Engine::recover`], then another rung.
+    #[error("out of memory while {stage:?}: {message}")]
+    OutOfMemory {
+        stage: Stage,
+        /// What the failed allocation asked for, where known.
+        requested_bytes: Option<u64>,
+        message: String,
+    },
+    /// Progress said [`Continue::No`].
+    #[error("stopped")]
+    Stopped,
+    /// The result is no picture (NaN, black, flat): nothing to save.
+    #[error("the picture is unusable: {0}")]
+    BadPicture(String),
+    /// The request cannot be done by this model (a size, a prompt). The worker is fine.
+    #[error("{0}")]
+    Invalid(String),
+    /// Anything else: the device's state is unknown, the worker must exit.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+/// Result of an engine.
+pub type Result<T> = std::result::Result<T, EngineError>;
+
+/// A loaded model on one device.
+pub trait Engine {
+    /// What the ladder may ask of this engine.
+    fn offers(&self) -> Offers;
+
+    /// The device in words ("cpu, 2 threads", "NVIDIA GeForce RTX 3060").
+    fn device(&self) -> String;
+
+    /// A hash of the weights' names, shapes and sizes: the same model gives the same hash.
+    fn model_hash(&self) -> &str;
+
+    /// Text encoding and denoising on `rung`. Deterministic in (recipe, size, steps) on one kind of device.
+    fn denoise(&mut self, recipe: &Recipe, rung: &Rung, progress: &mut dyn Progress) -> Result<Latents>;
+
+    /// VAE decode of `latents` on `rung`.
+    fn decode(&mut self, latents: &Latents, rung: &Rung, progress: &mut dyn Progress) -> Result<Pixels>;
+
+    /// After [`EngineError::OutOfMemory`]: free, synchronise, trim, discard stale errors. `Fatal` when memory did
+    /// not come back to its baseline.
+    fn recover(&mut self) -> Result<()>;
+
+    /// Memory now; `peak_bytes` is counted from the last [`Engine::reset_peak`].
+    fn memory(&self) -> MemoryReading;
+
+    /// Starts a new peak.
+    fn reset_peak(&mut self);
+}

@@ -1,0 +1,77 @@
+//! What a user submits, fully resolved: a job and its renders.
+
+pub mod name;
+pub mod spec;
+pub mod state;
+
+use serde::{Deserialize, Serialize};
+
+/// One submission: a TOML file, or one request. Made only by [`spec`], so everything in it is in range.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Higher runs first; 0 unless said.
+    pub priority: i64,
+    /// Not started before this time (UTC, milliseconds since the epoch).
+    pub not_before_ms: Option<i64>,
+    /// Words to find the job by.
+    pub tags: Vec<String>,
+    /// At least one.
+    pub renders: Vec<Render>,
+}
+
+/// One picture asked for, with nothing left to decide. The unit that is claimed and run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Render {
+    pub prompt: String,
+    /// Empty when none was given.
+    pub negative_prompt: String,
+    /// Pixels, a multiple of the model's granularity.
+    pub width: u32,
+    /// Pixels, a multiple of the model's granularity.
+    pub height: u32,
+    pub steps: u32,
+    /// Classifier-free guidance; 0 is off.
+    pub guidance: f64,
+    /// At most `i64::MAX`, so that TOML and SQLite can hold it.
+    pub seed: u64,
+    pub on_oom: OnOom,
+    /// The ladder never makes the shorter side smaller than this.
+    pub min_side: u32,
+    /// The ladder never goes below this many steps.
+    pub min_steps: u32,
+    /// Name template under the output folder, without extension; see [`crate::output`].
+    pub output: String,
+    pub format: Format,
+}
+
+/// How far the ladder may go for a render.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnOom {
+    /// Free the memory, try the same once more, then fail.
+    Fail,
+    /// Only rungs that leave the picture as it is.
+    Offload,
+    /// Every rung, down to a smaller picture with fewer steps.
+    Downgrade,
+}
+
+/// The file format of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    Png,
+    Jpeg,
+    Webp,
+}
+
+impl Format {
+    /// The file name's extension, without the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Format::Png => "png",
+            Format::Jpeg => "jpg",
+            Format::Webp => "webp",
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Names of pictures: templates with tokens like `{job}`, confined to the output folder. Pure.

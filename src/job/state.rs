@@ -1,0 +1,90 @@
+//! The state machine of a render: one pure function for live code, recovery and tests.
+//!
+//! ```text
+//!            Claimed                Finished
+//!  queued ------------> running -------------> done
+//!    |  ^                 | | |     Failed
+//!    |  |   Interrupted   | | +--------------> failed
+//!    |  +--- Orphaned ----+ |
+//!    |       Deferred       |
+//!    |     Cancelled        v
+//!    +----------------> cancelled
+//! ```
+//! Ladder steps stay inside running, one attempt row each.
+
+use serde::{Deserialize, Serialize};
+
+/// Where a render stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    Queued,
+    Running,
+    Done,
+    Failed,
+    Cancelled,
+}
+
+/// What may happen to a render.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The dispatcher took it; its attempt is written before the device is touched.
+    Claimed,
+    /// Its picture stands under its final name.
+    Finished,
+    /// It cannot be rendered; the reason is recorded.
+    Failed,
+    /// The user took it back.
+    Cancelled,
+    /// Our own shutdown stopped it: the attempt is not counted.
+    Interrupted,
+    /// It was running when the worker or the daemon died: the attempt is counted.
+    Orphaned,
+    /// It waits for a later time (disk full, back-off): the attempt is not counted.
+    Deferred,
+}
+
+/// An event that must not happen in a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a {state} render cannot be {event:?}")]
+pub struct Illegal {
+    pub state: State,
+    pub event: Event,
+}
+
+impl State {
+    /// The state after `event`, or [`Illegal`].
+    pub fn after(self, event: Event) -> Result<State, Illegal> {
+        match (self, event) {
+            (State::Queued, Event::Claimed) => Ok(State::Running),
+            (State::Queued, Event::Failed) => Ok(State::Failed),
+            (State::Queued | State::Running, Event::Cancelled) => Ok(State::Cancelled),
+            (State::Running, Event::Finished) => Ok(State::Done),
+            (State::Running, Event::Failed) => Ok(State::Failed),
+            (State::Running, Event::Interrupted | Event::Orphaned | Event::Deferred) => Ok(State::Queued),
+            (state, event) => Err(Illegal { state, event }),
+        }
+    }
+
+    /// True when nothing more can happen.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, State::Done | State::Failed | State::Cancelled)
+    }
+
+    /// The word in the database and on the screen.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Queued => "queued",
+            State::Running => "running",
+            State::Done => "done",
+            State::Failed => "failed",
+            State::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,25 @@
+//! zimaged: drop a TOML job into `jobs/`, get the pictures in `outputs/` and the history in SQLite.
+//!
+//! The map, in the order in which things depend on each other (never upwards):
+
+// The domain: pure, no I/O, no clock, no async.
+pub mod job;
+pub mod ladder;
+pub mod problem;
+
+// Adapters: each owns one outside thing and no policy.
+pub mod clock;
+pub mod config;
+pub mod engine;
+pub mod intake;
+pub mod output;
+pub mod store;
+pub mod worker;
+
+// Orchestration.
+pub mod daemon;
+pub mod dispatcher;
+
+// Faces: translate, decide nothing.
+pub mod cli;
+pub mod systemd;

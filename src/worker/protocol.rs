@@ -1,0 +1,159 @@
+//! The messages between supervisor and worker: one JSON object a line, requests on the worker's standard input,
+//! events on a private copy of its standard output. The end of the input tells the worker to exit.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{DeviceChoice, EngineKind, MemoryReading, Recipe, Stage};
+use crate::job::Format;
+use crate::ladder::{Offers, Rung};
+
+/// Both sides must say the same number: a worker of another version is never used.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The longest line either side accepts; a prompt is at most 64 KiB.
+pub const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// From the supervisor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// The first request, once: load the model.
+    Load(Load),
+    Render(Box<RenderRequest>),
+    /// Stop this attempt at the next step; ignored when it is not the running one.
+    Cancel {
+        attempt_id: i64,
+    },
+}
+
+/// Which engine to load, and where.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    pub engine: EngineKind,
+    /// The model's folder; unused by the fake engine.
+    pub model: PathBuf,
+    pub device: DeviceChoice,
+    /// Render as if the device had no more than this.
+    pub memory_limit_bytes: Option<u64>,
+}
+
+/// One attempt, ready to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RenderRequest {
+    pub attempt_id: i64,
+    pub recipe: Recipe,
+    pub rung: Rung,
+    pub format: Format,
+    /// Where the finished picture is written and fsynced; lies on the output folder's filesystem.
+    pub picture_path: PathBuf,
+    /// Where finished latents are kept, and taken from when they fit the recipe, the size and the steps.
+    pub latents_path: PathBuf,
+    /// Facts of the queue that go into the picture beside the engine's own (job, asked size, ...): a JSON object.
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+}
+
+/// From the worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The first message, before the model is loaded.
+    Hello {
+        protocol: u32,
+        version: String,
+    },
+    Loaded(Loaded),
+    /// The model cannot be loaded; the worker exits after saying so.
+    LoadFailed {
+        message: String,
+        out_of_memory: bool,
+    },
+    Stage {
+        attempt_id: i64,
+        stage: Stage,
+    },
+    Step {
+        attempt_id: i64,
+        step: u32,
+        steps: u32,
+    },
+    Done(Done),
+    Failed(Failed),
+}
+
+/// The model is ready.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Loaded {
+    pub device: String,
+    pub model_hash: String,
+    pub load_ms: u64,
+    pub offers: Offers,
+    /// At idle, with the model loaded.
+    pub memory: MemoryReading,
+}
+
+/// A picture stands at `picture_path`, written and fsynced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    pub attempt_id: i64,
+    pub bytes: u64,
+    /// Lower-case hex.
+    pub sha256: String,
+    pub timings: Timings,
+    pub peaks: Peaks,
+    /// True when the prompt was cut at the model's token limit.
+    pub prompt_cut: bool,
+}
+
+/// Milliseconds a stage; a stage that did not run (latents kept from an earlier attempt) is 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timings {
+    pub text_encode_ms: u64,
+    pub denoise_ms: u64,
+    /// Each step of the denoising.
+    pub step_ms: Vec<u64>,
+    pub vae_decode_ms: u64,
+    pub picture_encode_ms: u64,
+    pub total_ms: u64,
+}
+
+/// The most device memory in use, in bytes, by stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peaks {
+    pub text_encode_bytes: u64,
+    pub denoise_bytes: u64,
+    pub vae_decode_bytes: u64,
+    /// After the attempt, everything of it dropped.
+    pub after_release_bytes: u64,
+}
+
+/// An attempt that made no picture. The worker goes on unless the failure is fatal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failed {
+    pub attempt_id: i64,
+    pub failure: Failure,
+    /// In which stage.
+    pub stage: Stage,
+    pub message: String,
+    pub timings: Timings,
+    pub peaks: Peaks,
+}
+
+/// What went wrong, as far as the dispatcher has to decide on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// The device had no room, the memory is back at its baseline.
+    OutOfMemory { requested_bytes: Option<u64> },
+    /// Cancelled by request.
+    Stopped,
+    /// NaN, black or flat.
+    BadPicture,
+    /// The model cannot do it; another try would fail the same way.
+    Invalid,
+    /// The picture could not be written. The code tells a full disk from others.
+    Output { os_error: Option<i32> },
+    /// The worker exits.
+    Fatal,
+}

@@ -1,0 +1,8 @@
+//! Tests from outside, one binary: real SQLite, files, processes and signals; the engine and the clock may be fake.
+
+mod daemon;
+mod files;
+mod intake;
+mod parity;
+mod store;
+mod worker;

@@ -2,6 +2,8 @@
 
 pub mod fields;
 mod matrix;
+#[cfg(test)]
+mod tests;
 
 use jiff::tz::TimeZone;
 

@@ -1,6 +1,8 @@
 //! `daemon.toml`, checked; the file at the root of the repository documents every key.
 
 mod read;
+#[cfg(test)]
+mod tests;
 mod units;
 
 use std::ffi::OsString;
@@ -15,6 +17,7 @@ use crate::job::spec::{Defaults, Limits, Rules, fields};
 use crate::job::{Format, OnOom, name};
 use crate::ladder::Prefer;
 use crate::problem::{self, Problem, Report};
+use crate::table::Mistake;
 
 /// The daemon's whole configuration; paths are absolute.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,14 +152,22 @@ impl Config {
             format: configured.format.unwrap_or(Format::Png),
         };
         let rules = Rules { defaults, limits: self.limits.clone(), granularity: model.granularity, time_zone };
-        for (key, side) in [("width", rules.defaults.width), ("height", rules.defaults.height)] {
-            fields::check_side(side, &rules).map_err(|mistake| {
-                let help = mistake.help.unwrap_or_default();
-                format!("the default {key} does not fit the model {}: {}; {help}", model.name, mistake.message)
-            })?;
-        }
+        check_defaults(&rules).map_err(|wrong| format!("the defaults do not fit the model {}: {wrong}", model.name))?;
         Ok(rules)
     }
+}
+
+/// The model may have given them, so the limits have not been checked yet, nor the granularity.
+fn check_defaults(rules: &Rules) -> Result<(), String> {
+    let Rules { defaults, limits, .. } = rules;
+    for (key, side) in [("width", defaults.width), ("height", defaults.height)] {
+        fields::check_side(side, rules)
+            .map_err(|Mistake { message, help }| format!("{key}: {message}; {}", help.unwrap_or_default()))?;
+    }
+    if defaults.steps > limits.steps_max {
+        return Err(format!("steps: {} is out of range; use at most {}", defaults.steps, limits.steps_max));
+    }
+    Ok(())
 }
 
 /// Where a configuration is looked for, in this order. Relative values of the variables do not count (XDG says so).

@@ -51,8 +51,10 @@ fn folders(table: &mut Table, folder: &Path) -> [PathBuf; 3] {
     let keys = ["jobs", "outputs", "state"];
     let paths = keys.map(|key| table.read(key, |value| path(value, folder)).unwrap_or_else(|| folder.join(key)));
     for (i, key) in keys.into_iter().enumerate() {
-        if paths[..i].contains(&paths[i]) {
-            table.mistake(key, Mistake::new("is used twice").help("jobs, outputs and state are three folders"));
+        if let Some(twin) = paths[..i].iter().position(|path| *path == paths[i]) {
+            let given = if table.has(key) { key } else { keys[twin] };
+            let mistake = Mistake::new(format!("{} and {key} are the same folder", keys[twin]));
+            table.mistake(given, mistake.help("give each a folder of its own"));
         }
     }
     paths

@@ -19,13 +19,15 @@ const UNITS: [(&str, u64); 7] = [
 
 /// Bytes, as a whole number or with a unit.
 pub(super) fn bytes(value: &DeValue, range: RangeInclusive<u64>) -> Check<u64> {
-    let right = || format!("use a size from {} to {}, like \"6GiB\" or \"512MiB\"", range.start(), range.end());
-    let size = match value {
+    let right = || format!("use a size from {} to {} bytes, like \"6GiB\" or \"512MiB\"", range.start(), range.end());
+    let text = match value {
         DeValue::Integer(_) => return check::whole(value, range),
-        DeValue::String(text) => parse_bytes(text),
+        DeValue::String(text) => text,
         other => return Err(Mistake::expected("a size", other).help(right())),
     };
-    size.filter(|size| range.contains(size)).ok_or_else(|| Mistake::new("no size, or out of range").help(right()))
+    parse_bytes(text)
+        .filter(|size| range.contains(size))
+        .ok_or_else(|| Mistake::new(format!("{} is no size, or out of range", check::quoted(text))).help(right()))
 }
 
 /// `None` when it is no size, or not a whole number of bytes.

@@ -173,6 +173,18 @@ fn times_without_an_offset_are_local_and_strings_are_as_good() {
 }
 
 #[test]
+fn local_times_that_a_change_of_the_clocks_skips_or_repeats_have_one_meaning() {
+    let vienna = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").expect("a rule");
+    let rules = Rules { time_zone: vienna, ..rules() };
+    let time = |written: &str| {
+        let text = format!("prompt='a'\nnot_before={written}");
+        parse(&text, &rules, &mut || 0).expect("a job").not_before_ms
+    };
+    assert_eq!(time("2026-03-29T02:30:00"), time("2026-03-29T03:30:00+02:00"));
+    assert_eq!(time("2026-10-25T02:30:00"), time("2026-10-25T02:30:00+02:00"));
+}
+
+#[test]
 fn minus_zero_is_zero_and_whole_numbers_are_guidance_too() {
     let guidance = |written: &str| job(&format!("prompt='a'\nguidance={written}")).renders[0].guidance;
     assert!(guidance("-0.0").is_sign_positive());

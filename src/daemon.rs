@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use jiff::tz::TimeZone;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::dispatcher::verdict::Policy;
 use crate::dispatcher::{DispatchError, Dispatcher, Mode, Settings, SlotSettings};
-use crate::engine::EngineKind;
+use crate::engine::{EngineKind, fake};
 use crate::engine::model_dir::ModelDescription;
 use crate::instance::InstanceLock;
 use crate::intake::Intake;
@@ -22,6 +23,7 @@ use crate::job::spec::Rules;
 use crate::pulse::Pulse;
 use crate::status::{self, Status, WorkerStatus};
 use crate::store::{Access, Store};
+use crate::worker::protocol::Load;
 use crate::{output, recovery, systemd};
 
 /// How often a missing model is looked for again.
@@ -124,8 +126,8 @@ impl House {
     /// What job files are checked against. Without the model's word nothing is taken in: the files wait in `jobs/`.
     async fn rules(&self, pulse: &Pulse, ending: &CancellationToken) -> anyhow::Result<Option<Rules>> {
         loop {
-            let reason = match describe(&self.config) {
-                Ok(model) => return Ok(Some(self.config.rules(&model))),
+            let reason = match rules(&self.config) {
+                Ok(rules) => return Ok(Some(rules)),
                 Err(reason) if self.mode == Mode::UntilIdle => anyhow::bail!(reason),
                 Err(reason) => reason,
             };
@@ -144,7 +146,12 @@ impl House {
         Ok(Settings {
             slot: SlotSettings {
                 exe: std::env::current_exe().context("cannot find this program's file")?,
-                load: self.config.load(),
+                load: Load {
+                    engine: self.config.engine,
+                    model: self.config.model.clone(),
+                    device: self.config.device,
+                    memory_limit_bytes: self.config.memory_limit_bytes,
+                },
                 load_timeout: Duration::from_millis(worker.load_timeout_ms),
                 backoff: Duration::from_millis(worker.backoff_ms),
             },
@@ -201,11 +208,13 @@ impl House {
     }
 }
 
-fn describe(config: &Config) -> Result<ModelDescription, String> {
-    match config.engine {
-        EngineKind::ZImage => ModelDescription::read(&config.model),
-        EngineKind::Fake => Ok(ModelDescription::of_fake()),
-    }
+/// What job files are checked against: the configuration, and what the model's folder says.
+pub fn rules(config: &Config) -> Result<Rules, String> {
+    let model = match config.engine {
+        EngineKind::ZImage => ModelDescription::read(&config.model)?,
+        EngineKind::Fake => fake::description(),
+    };
+    config.rules(&model, TimeZone::system())
 }
 
 fn explain(error: DispatchError) -> anyhow::Error {

@@ -103,10 +103,10 @@ impl fmt::Display for Mistakes {
 
 /// The text and the job it means, or its mistakes.
 fn read(config: &Config, path: &Path) -> anyhow::Result<Result<(Vec<u8>, Job), Mistakes>> {
-    let model = daemon::describe(config).map_err(|reason| anyhow!(reason))?;
+    let rules = daemon::rules(config).map_err(|reason| anyhow!(reason))?;
     let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     // The daemon draws the seeds; here only the form counts.
-    Ok(match spec::parse_bytes(&content, &config.rules(&model), &mut || 0) {
+    Ok(match spec::parse_bytes(&content, &rules, &mut || 0) {
         Ok(job) => Ok((content, job)),
         Err(problems) => Err(Mistakes { name: short(path), content, problems }),
     })

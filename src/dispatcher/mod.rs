@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::attempt::{Ending, StopCause};
-use self::slot::{Slot, SlotSettings};
+use self::slot::Slot;
+pub use self::slot::SlotSettings;
 use self::verdict::{Policy, Verdict};
 use crate::clock::Clock;
 use crate::ladder::{self, Rung};

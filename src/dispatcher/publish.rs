@@ -1,7 +1,7 @@
 //! From the worker's temporary file to the picture under its final name, and its row.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -38,7 +38,7 @@ pub(super) fn file_name(candidate: &Candidate, rung: &Rung, now_ms: i64) -> Stri
 
 fn local_time(now_ms: i64) -> DateTime {
     let now = Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::UNIX_EPOCH);
-    now.to_zoned(TimeZone::system()).datetime()
+    now.to_zoned_datetime(TimeZone::system()).datetime()
 }
 
 /// `dir/fox.png` -> `dir/fox-2.png`.
@@ -90,7 +90,7 @@ impl Dispatcher {
         let (path, bytes, sha256) = (PathBuf::from(path), done.bytes, done.sha256.clone());
         let publish = move || {
             let temporary = output::temp_path(&outputs, attempt_id);
-            output::publish(&temporary, bytes, &sha256, &outputs, Path::new(&path))
+            output::publish(&temporary, bytes, &sha256, &outputs.join(path))
         };
         tokio::task::spawn_blocking(publish).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
     }

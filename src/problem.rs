@@ -111,11 +111,10 @@ pub fn utf8(content: &[u8]) -> Result<&str, Problem> {
         Err(error) => error,
     };
     let offset = error.valid_up_to();
-    let valid = std::str::from_utf8(&content[..offset]).unwrap_or_default();
-    let bom_bytes = valid.len() - without_bom(valid).len();
+    let valid = without_bom(std::str::from_utf8(&content[..offset]).unwrap_or_default());
     let message = format!("not UTF-8 text: byte 0x{:02x} at offset {offset}", content[offset]);
     let help = Some("save the file as UTF-8".to_owned());
-    Err(Problem::at(without_bom(valid), offset - bom_bytes, message, help))
+    Err(Problem::at(valid, valid.len(), message, help))
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ fn each_mistake_is_told_with_its_place() {
         ("device.kind = 'gpu'", "1:15: device.kind: unknown word \"gpu\" | use \"auto\" or \"cpu\" or \"cuda\""),
         ("device.index = 1", "1:8: device.index: only a CUDA card has an index | add kind = \"cuda\""),
         ("device.memory_limit = '6 gigs'", "1:23: device.memory_limit: \"6 gigs\" is no size, or out of range"),
-        ("device.memory_limit = '0.3B'", "1:23: device.memory_limit: \"0.3B\" is no size"),
+        ("device.memory_limit = '9999999.5B'", "1:23: device.memory_limit: \"9999999.5B\" is no size"),
         ("device.memory_limit = 'nanGiB'", "1:23: device.memory_limit: \"nanGiB\" is no size"),
         ("device.memory_limit = 1000", "1:23: device.memory_limit: 1000 is out of range"),
         ("device.memory_limit = 1.5", "1:23: device.memory_limit: expected a size, found the number 1.5"),

@@ -183,6 +183,7 @@ impl<'d> Table<'d> {
         let unknown =
             self.entries.into_iter().flatten().filter(|(key, _)| !self.known.contains(&key.get_ref().as_ref()));
         for (key, _) in unknown.collect::<Vec<_>>() {
+            // Looking for the nearest key to each of a hundred thousand would take most of a second.
             if self.found.is_full() {
                 self.found.left_out += 1;
             } else {

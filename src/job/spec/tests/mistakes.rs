@@ -79,7 +79,7 @@ fn each_mistake_is_told_with_its_place() {
         // Names
         ("output = \"../x\"", "2:10: output: "),
         // Structure
-        ("Width = 512", "2:1: Width: unknown key | did you mean `width`?"),
+        ("WIDTH = 512", "2:1: WIDTH: unknown key | did you mean `width`?"),
         ("lora = 'x'", "2:1: lora: unknown key | known keys: priority, "),
         ("a.b.c = 1", "2:1: a: unknown key"),
         ("seed = [1, 2]", "2:8: seed: expected one value, found a list | put the list under [matrix]"),
@@ -115,6 +115,14 @@ fn a_prompt_over_the_limit_is_refused_with_its_length() {
         &format!("prompt = '{}'", "a".repeat(limit + 1)),
         &["1:10: prompt: is 16385 bytes long | at most 16384 bytes"],
     );
+}
+
+#[test]
+fn a_side_that_is_suggested_is_within_the_limit() {
+    let mut rules = rules();
+    rules.limits.side_max = 1000;
+    let problems = parse("prompt='a'\nwidth=1000", &rules, &mut || 0).expect_err("not a multiple");
+    assert_eq!(problems[0].help.as_deref(), Some("use 992"));
 }
 
 #[test]

@@ -144,8 +144,8 @@ fn an_open_seed_is_drawn_for_each_combination() {
     let seeds = |text: &str| -> Vec<_> { job(text).renders.iter().map(|render| render.seed).collect() };
     assert_eq!(seeds("prompt=['a','b']\nnum_images=2"), [1000, 1001, 1001, 1002]);
     assert_eq!(seeds("prompt='a'\n[matrix]\nseed=['random', 3, 'random']"), [1000, 3, 1001]);
-    let job = parse("prompt='a'", &rules(), &mut || u64::MAX).expect("a job");
-    assert_eq!(job.renders[0].seed, i64::MAX as u64);
+    let job = parse("prompt='a'\nnum_images=2", &rules(), &mut || u64::MAX).expect("a job");
+    assert_eq!([job.renders[0].seed, job.renders[1].seed], [i64::MAX as u64, 0]);
 }
 
 #[test]

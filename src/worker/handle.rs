@@ -51,13 +51,8 @@ impl Worker {
     /// The kernel kills the worker when the thread that started it ends: call this on a thread that lives as long as
     /// the daemon (one of the runtime's own, never `spawn_blocking`).
     pub async fn spawn(exe: &Path, load: &Load) -> Result<Worker, Death> {
-        let mut command = Command::new(exe);
-        command.arg("worker").stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        for variable in SYSTEMD_VARIABLES {
-            command.env_remove(variable);
-        }
         let not_started = |error: &str| Death(format!("{} cannot be started: {error}", exe.display()));
-        let mut child = command.spawn().map_err(|error| not_started(&error.to_string()))?;
+        let mut child = command(exe).spawn().map_err(|error| not_started(&error.to_string()))?;
         let (Some(pid), Some(input), Some(output)) = (child.id(), child.stdin.take(), child.stdout.take()) else {
             return Err(not_started("no pipes"));
         };
@@ -121,6 +116,15 @@ impl Worker {
     async fn end(&mut self, grace: Duration) -> Death {
         end(&mut self.child, self.pid, grace).await
     }
+}
+
+fn command(exe: &Path) -> Command {
+    let mut command = Command::new(exe);
+    command.arg("worker").stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    for variable in SYSTEMD_VARIABLES {
+        command.env_remove(variable);
+    }
+    command
 }
 
 /// Waits up to `grace` for the process to end by itself, then kills it.
@@ -227,6 +231,13 @@ mod tests {
         assert_eq!(words(3 << 8), "exit status 3");
         assert_eq!(words(libc::SIGKILL), "killed by signal 9 (SIGKILL)");
         assert_eq!(words(libc::SIGBUS), "killed by signal 7 (SIGBUS: model file changed or unreadable?)");
+    }
+
+    #[test]
+    fn a_worker_cannot_speak_to_systemd_for_the_daemon() {
+        let command = command(Path::new("zimaged"));
+        let removed: Vec<_> = command.as_std().get_envs().filter(|(_, value)| value.is_none()).collect();
+        assert_eq!(removed.len(), 3, "{removed:?}");
     }
 
     async fn error_of(output: &[u8]) -> String {

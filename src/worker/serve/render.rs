@@ -47,11 +47,7 @@ pub fn render(engine: &mut dyn Engine, request: &RenderRequest, tracker: &mut Tr
     drop(latents);
     engine.begin(Stage::PictureEncode, tracker)?;
     let metadata = metadata(engine, request, tracker);
-    let written = write_picture(&request.picture_path, &pixels, request.format, &metadata).map_err(|error| {
-        // What was written so far may be what fills the disk.
-        let _ = fs::remove_file(&request.picture_path);
-        Trouble::Output(error)
-    })?;
+    let written = write_picture(&request.picture_path, &pixels, request.format, &metadata).map_err(Trouble::Output)?;
     forget_latents(request);
     Ok(written)
 }

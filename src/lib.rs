@@ -6,18 +6,23 @@
 pub mod job;
 pub mod ladder;
 pub mod problem;
+pub mod table;
 
 // Adapters: each owns one outside thing and no policy.
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod instance;
 pub mod intake;
 pub mod output;
+pub mod pulse;
+pub mod status;
 pub mod store;
 pub mod worker;
 
 // Orchestration.
 pub mod daemon;
+pub mod recovery;
 pub mod dispatcher;
 
 // Faces: translate, decide nothing.

@@ -1,13 +1,13 @@
-//! The zimaged program: arguments, logging, subcommand; nothing else.
+//! Arguments, logging, subcommand; nothing else.
 
 use std::process::ExitCode;
 
+use zimaged::engine::meter::CountingAllocator;
+
+/// On a CPU the heap is the device's memory: counted, so that it can be limited and measured.
 #[global_allocator]
-static ALLOCATOR: zimaged::engine::meter::CountingAllocator = zimaged::engine::meter::CountingAllocator;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        Some("worker") => zimaged::worker::serve::serve(),
-        _ => ExitCode::from(2),
-    }
+    zimaged::cli::main()
 }

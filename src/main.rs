@@ -6,7 +6,7 @@ use zimaged::engine::meter::CountingAllocator;
 
 /// On a CPU the heap is the device's memory: counted, so that it can be limited and measured.
 #[global_allocator]
-static ALLOCATOR: CountingAllocator = CountingAllocator::system();
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 fn main() -> ExitCode {
     zimaged::cli::main()

@@ -6,6 +6,7 @@
 pub mod job;
 pub mod ladder;
 pub mod problem;
+pub mod table;
 
 // Adapters: each owns one outside thing and no policy.
 pub mod clock;

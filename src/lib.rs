@@ -12,6 +12,7 @@ pub mod table;
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod files;
 pub mod intake;
 pub mod output;
 pub mod store;

@@ -13,13 +13,17 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod files;
+pub mod instance;
 pub mod intake;
 pub mod output;
+pub mod pulse;
+pub mod status;
 pub mod store;
 pub mod worker;
 
 // Orchestration.
 pub mod daemon;
+pub mod recovery;
 pub mod dispatcher;
 
 // Faces: translate, decide nothing.

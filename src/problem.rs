@@ -117,3 +117,73 @@ pub fn utf8(content: &[u8]) -> Result<&str, Problem> {
     let help = Some("save the file as UTF-8".to_owned());
     Err(Problem::at(without_bom(valid), offset - bom_bytes, message, help))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(content: &[u8], problems: &[Problem]) -> String {
+        Report { name: "fox.toml", content, problems }.to_string()
+    }
+
+    #[test]
+    fn a_report_shows_the_line_with_a_caret_and_what_would_be_right() {
+        let text = "# size\nwidth = 1000\r\nheight = 7";
+        let help = Some("use 992 or 1008".to_owned());
+        let problems = [
+            Problem::at(text, 15, "width: 1000 is not a multiple of 16".to_owned(), help),
+            Problem::at(text, text.len(), "no end".to_owned(), None),
+        ];
+        let expected = "fox.toml:2:9: width: 1000 is not a multiple of 16\n    width = 1000\n            ^\n  \
+                        help: use 992 or 1008\nfox.toml:3:11: no end\n    height = 7\n              ^\n";
+        assert_eq!(report(text.as_bytes(), &problems), expected);
+    }
+
+    #[test]
+    fn the_caret_stands_under_the_mistake_behind_wide_characters_and_tabs() {
+        let text = "\u{feff}\ta = \"狐狸\", 5";
+        let text_read = without_bom(text);
+        let problem = Problem::at(text_read, text_read.find('5').expect("a five"), "no".to_owned(), None);
+        assert_eq!(problem.column, 12);
+        assert_eq!(
+            report(text.as_bytes(), &[problem]),
+            "fox.toml:1:12: no\n     a = \"狐狸\", 5\n                 ^\n"
+        );
+    }
+
+    #[test]
+    fn nothing_in_a_file_can_speak_to_the_terminal() {
+        let text = "a = \"\x1b[2J\u{9b}31m\u{202e}\x07\" \0";
+        let problem = Problem::at(text, text.len(), format!("found {text}"), Some(text.to_owned()));
+        let shown = Report { name: "\x1b]0;x\x07", content: text.as_bytes(), problems: &[problem] }.to_string();
+        let is_plain = |c: char| c == '\n' || !(c.is_control() || is_bidi_control(c));
+        assert!(shown.chars().all(is_plain), "{shown:?}");
+        assert!(shown.contains("\\u{1b}[2J\\u{9b}31m\\u{202e}"), "{shown}");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_mistake() {
+        let text = format!("prompt = '{}', {}", "a".repeat(100_000), "b".repeat(100_000));
+        let problem = Problem::at(&text, 100_013, "no".to_owned(), None);
+        let shown = report(text.as_bytes(), &[problem]);
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines[1].trim_start(), format!("{}', {}", "a".repeat(47), "b".repeat(50)));
+        assert_eq!(lines[2].find('^'), lines[1].find('b'));
+    }
+
+    #[test]
+    fn a_file_that_is_no_text_can_be_reported() {
+        let content = b"prompt = 'a'\n# f\xfcr dich";
+        let problem = utf8(content).expect_err("Latin-1");
+        let expected = "fox.toml:2:4: not UTF-8 text: byte 0xfc at offset 16\n    # f\u{fffd}r dich\n       ^\n  \
+                        help: save the file as UTF-8\n";
+        assert_eq!(report(content, &[problem]), expected);
+    }
+
+    #[test]
+    fn a_problem_is_an_object_in_json() {
+        let problem = Problem::at("ab", 1, "m".to_owned(), None);
+        let json = serde_json::to_string(&problem).expect("it has no maps");
+        assert_eq!(json, r#"{"line":1,"column":2,"message":"m","help":null}"#);
+    }
+}

@@ -119,7 +119,7 @@ fn substitute(template: &str, facts: &NameFacts) -> String {
 
 /// The facts that make the longest names.
 fn longest_facts() -> NameFacts<'static> {
-    const LONG: &str = "prompts_and_names_are_cut_to_forty_bytes_";
+    const LONG: &str = "forty-bytes-of-words-that-all-are-in-use";
     NameFacts {
         job: i64::MAX,
         index: u32::MAX,
@@ -133,20 +133,123 @@ fn longest_facts() -> NameFacts<'static> {
     }
 }
 
-/// The ASCII letters and digits of `text`, other characters than these and the `kept` ones as single hyphens, cut to
-/// [`SLUG_BYTES_MAX`]; `empty` when there are none.
+/// The words of `text`, of ASCII letters, digits and the `kept` characters, joined by hyphens; as many as fit into
+/// [`SLUG_BYTES_MAX`]. `empty` when there are none.
 fn slug(text: &str, kept: &str, empty: &str) -> String {
+    let is_kept = |c: char| c.is_ascii_alphanumeric() || kept.contains(c);
     let mut slug = String::new();
-    for c in text.chars() {
-        if slug.len() == SLUG_BYTES_MAX {
+    for word in text.split(|c| !is_kept(c)).filter(|word| !word.is_empty()) {
+        if slug.is_empty() {
+            slug.push_str(&word[..word.len().min(SLUG_BYTES_MAX)]);
+        } else if slug.len() + 1 + word.len() <= SLUG_BYTES_MAX {
+            slug.push('-');
+            slug.push_str(word);
+        } else {
             break;
         }
-        if c.is_ascii_alphanumeric() || kept.contains(c) {
-            slug.push(c);
-        } else if !slug.is_empty() && !slug.ends_with('-') {
-            slug.push('-');
+    }
+    let slug = slug.trim_matches(['.', '-']);
+    if slug.is_empty() { empty.to_owned() } else { slug.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn facts<'a>(prompt: &'a str, name: &'a str) -> NameFacts<'a> {
+        let begun = jiff::civil::date(2026, 11, 24).at(22, 5, 1, 0);
+        NameFacts { job: 12, index: 3, seed: 42, begun, width: 1024, height: 768, steps: 8, prompt, name }
+    }
+
+    #[test]
+    fn every_token_stands_for_its_fact() {
+        let template = "{date}/{job}/{name}/{prompt}-{index}-{seed}-{time}-{width}x{height}-{steps}";
+        assert_eq!(check(template), Ok(()));
+        let name = expand(template, &facts("A red fox, in *snow*", "my night (2)"));
+        assert_eq!(name, "2026-11-24/000012/my-night-2/a-red-fox-in-snow-0003-42-220501-1024x768-8");
+    }
+
+    #[test]
+    fn the_default_is_a_good_template() {
+        assert_eq!(check(DEFAULT_TEMPLATE), Ok(()));
+        assert_eq!(expand(DEFAULT_TEMPLATE, &facts("a", "fox")), "000012-fox-0003-42");
+    }
+
+    #[test]
+    fn words_that_a_name_cannot_hold_have_a_word_in_their_place() {
+        assert_eq!(expand("{prompt}-{name}", &facts("雪地里的狐狸", "狐狸")), "picture-job");
+        assert_eq!(expand("{prompt}-{name}", &facts("Füchse", "..a.b..")), "f-chse-a.b");
+        assert_eq!(expand("{name}", &facts("a", ".(A")), "A");
+    }
+
+    #[test]
+    fn slugs_are_cut_between_words() {
+        let prompt = "a lighthouse on a cliff under storm clouds, long exposure";
+        assert_eq!(expand("{prompt}", &facts(prompt, "a")), "a-lighthouse-on-a-cliff-under-storm");
+        assert_eq!(expand("{prompt}", &facts(&"x".repeat(50), "a")).len(), SLUG_BYTES_MAX);
+    }
+
+    #[test]
+    fn templates_that_could_leave_the_folder_or_name_no_file_are_refused() {
+        for (template, reason) in [
+            ("", "an empty name"),
+            ("/etc/x", "an empty name"),
+            ("a//b", "an empty name"),
+            ("a/", "an empty name"),
+            ("../x", "\"..\" begins with '.'"),
+            ("a/../b", "\"..\" begins with '.'"),
+            (".hidden", "\".hidden\" begins with '.'"),
+            ("-rf", "\"-rf\" begins with '.' or '-'"),
+            ("a.", "\"a.\" begins with '.' or '-', or ends with '.'"),
+            ("%2e%2e", "'%' is not allowed"),
+            ("a\\b", "'\\\\' is not allowed"),
+            ("a\0", "'\\0' is not allowed"),
+            ("füchse", "'ü' is not allowed"),
+            ("a b", "' ' is not allowed"),
+            ("a}", "'}' is not allowed"),
+            ("{seed", "a '{' without its '}'"),
+            ("{cfg}", "{cfg} is no token; there are {job} {index}"),
+            ("{}", "{} is no token"),
+            ("{{seed}}", "a '{' without its '}'"),
+            ("a/b/c/d/e", "more than 3 folders"),
+            ("{prompt}{name}{seed}{seed}", "may become 118 bytes long; at most 100"),
+        ] {
+            let error = check(template).expect_err(template);
+            assert!(error.starts_with(reason), "{template}: {error}");
+        }
+        assert!(check(&"a".repeat(COMPONENT_BYTES_MAX)).is_ok());
+        assert!(check(&"a".repeat(COMPONENT_BYTES_MAX + 1)).is_err());
+    }
+
+    fn assert_confined(name: &str) {
+        let components: Vec<&str> = name.split('/').collect();
+        assert!(components.len() <= DEPTH_MAX, "{name:?}");
+        for component in components {
+            assert_eq!(check_component(component), Ok(()), "{name:?}");
         }
     }
-    let slug = slug.trim_matches(['-', '.']);
-    if slug.is_empty() { empty.to_owned() } else { slug.to_owned() }
+
+    proptest! {
+        #[test]
+        fn no_template_and_no_fact_leaves_the_folder(
+            template in "([./{}a\\\\-]|\\PC|\\{(job|index|seed|prompt|name)\\}){0,80}",
+            prompt in "([./{}a\\\\-]|\\PC|\\{seed\\}){0,60}",
+            name in "([./{}a\\\\-]|\\PC){0,60}",
+        ) {
+            assert_confined(&expand(&template, &facts(&prompt, &name)));
+        }
+
+        #[test]
+        fn what_is_checked_is_expanded_unchanged_but_for_its_tokens(
+            template in "([a.-]|\\{(job|seed|date|prompt|name)\\}){1,2}a(/([a.-]|\\{(index|time|prompt|name)\\}){1,2}a){0,3}",
+            prompt in "\\PC{0,60}",
+            name in "\\PC{0,60}",
+        ) {
+            prop_assume!(check(&template).is_ok());
+            let facts = facts(&prompt, &name);
+            prop_assert_eq!(expand(&template, &facts), substitute(&template, &facts));
+        }
+    }
 }

@@ -1,7 +1,5 @@
 //! What each key of a job file may hold. The defaults of `daemon.toml` are held to the same.
 
-use std::ops::RangeInclusive;
-
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -45,19 +43,23 @@ pub fn negative_prompt(value: &DeValue, limits: &Limits) -> Check<String> {
 
 /// A width or a height.
 pub fn side(value: &DeValue, rules: &Rules) -> Check<u32> {
-    let range = SIDE_MIN..=rules.limits.side_max;
-    let side = check::whole(value, range.clone())?;
-    side_on_grid(side, range, rules.granularity)
+    check_side(check::whole(value, SIDE_MIN..=rules.limits.side_max)?, rules)
 }
 
-fn side_on_grid(side: u32, range: RangeInclusive<u32>, granularity: u32) -> Check<u32> {
-    if side.is_multiple_of(granularity) {
+/// Whether a side is in range and a multiple of the granularity; suggests the nearest that are.
+pub fn check_side(side: u32, rules: &Rules) -> Check<u32> {
+    let range = SIDE_MIN..=rules.limits.side_max;
+    if !range.contains(&side) {
+        let right = format!("use sides from {} to {}", range.start(), range.end());
+        return Err(Mistake::new(format!("{side} is out of range")).help(right));
+    }
+    if side.is_multiple_of(rules.granularity) {
         return Ok(side);
     }
-    let below = side - side % granularity;
-    let near = [below, below + granularity].into_iter().filter(|side| range.contains(side));
+    let below = side - side % rules.granularity;
+    let near = [below, below + rules.granularity].into_iter().filter(|side| range.contains(side));
     let near: Vec<String> = near.map(|side| side.to_string()).collect();
-    let message = format!("{side} is not a multiple of {granularity}");
+    let message = format!("{side} is not a multiple of {}", rules.granularity);
     Err(Mistake::new(message).help(format!("use {}", near.join(" or "))))
 }
 
@@ -68,16 +70,7 @@ pub fn size(value: &DeValue, rules: &Rules) -> Check<(u32, u32)> {
     let sides = text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
     let (width, height) =
         sides.ok_or_else(|| Mistake::new(format!("{} is no size", check::quoted(text))).help(right))?;
-    Ok((side_of_size(width, rules)?, side_of_size(height, rules)?))
-}
-
-fn side_of_size(side: u32, rules: &Rules) -> Check<u32> {
-    let range = SIDE_MIN..=rules.limits.side_max;
-    if !range.contains(&side) {
-        let right = format!("use sides from {} to {}", range.start(), range.end());
-        return Err(Mistake::new(format!("{side} is out of range")).help(right));
-    }
-    side_on_grid(side, range, rules.granularity)
+    Ok((check_side(width, rules)?, check_side(height, rules)?))
 }
 
 /// The floor of the shorter side; need not lie on the grid.

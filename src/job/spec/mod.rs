@@ -1,11 +1,15 @@
 //! TOML text -> resolved renders, or every error at once with line and column. `docs/job-file.md` is the reference.
 
+mod axes;
+mod combinations;
 pub mod fields;
-mod matrix;
+#[cfg(test)]
+mod tests;
 
 use jiff::tz::TimeZone;
 
-use self::matrix::{Axes, Combination, Combinations};
+use self::axes::Axes;
+use self::combinations::{Combination, Combinations};
 use super::{Format, Job, OnOom, Render};
 use crate::problem::{self, Problem};
 use crate::table::{self, Table, check};

@@ -33,7 +33,7 @@ impl TextEncoder {
     /// Token ids to embeddings (tokens, hidden). Without padding: a causal mask lets no token see what follows it.
     pub fn encode(&self, ids: &[u32]) -> Result<Tensor> {
         let device = self.embeddings.device();
-        let rope = Rope::new(ids.len(), &self.config, device)?;
+        let rope = Rope::new(ids.len(), &self.config, self.embeddings.dtype(), device)?;
         let ids = Tensor::new(ids, device)?;
         let mut x = self.embeddings.index_select(&ids, 0)?.to_dtype(self.dtype)?.unsqueeze(0)?;
         for layer in &self.layers {
@@ -129,18 +129,21 @@ impl Attention {
     }
 }
 
-/// The angles of every position, as transformers computes them: f32 frequencies times f32 positions.
+/// The angles of every position.
 struct Rope {
     cos: Tensor,
     sin: Tensor,
 }
 
 impl Rope {
-    fn new(positions: usize, config: &TextEncoderConfig, device: &Device) -> Result<Rope> {
+    /// Computed in f32, but from frequencies rounded to the type that the file keeps its weights in, as the reference
+    /// has them: they are part of the module, and it was cast whole.
+    fn new(positions: usize, config: &TextEncoderConfig, stored: DType, device: &Device) -> Result<Rope> {
         let half = config.head_dim / 2;
         let frequency = |i: usize| (1.0 / config.rope_theta.powf(i as f64 / half as f64)) as f32;
-        let angle = |position: usize| (0..half).map(move |i| position as f32 * frequency(i));
-        let angles = Tensor::from_vec((0..positions).flat_map(angle).collect(), (positions, half), device)?;
+        let frequencies = Tensor::from_iter((0..half).map(frequency), device)?.to_dtype(stored)?.to_dtype(DType::F32)?;
+        let positions = Tensor::from_iter((0..positions).map(|position| position as f32), device)?;
+        let angles = positions.unsqueeze(1)?.broadcast_mul(&frequencies)?;
         Ok(Rope { cos: angles.cos()?, sin: angles.sin()? })
     }
 

@@ -26,4 +26,12 @@ mod oom;
 pub mod ops;
 pub mod weights;
 
-pub use engine::ZImageEngine;
+use std::path::Path;
+
+pub use self::engine::ZImageEngine;
+use super::{DeviceChoice, Engine, Result};
+
+/// Loads the model in folder `model` onto `device`; it renders as if that had no more than `memory_limit_bytes`.
+pub fn load(model: &Path, device: DeviceChoice, memory_limit_bytes: Option<u64>) -> Result<Box<dyn Engine>> {
+    Ok(Box::new(ZImageEngine::load(model, device, memory_limit_bytes)?))
+}

@@ -2,7 +2,10 @@
 
 mod daemon;
 mod files;
+mod house;
 mod intake;
+mod packaging;
 mod parity;
 mod store;
+mod support;
 mod worker;

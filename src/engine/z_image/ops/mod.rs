@@ -4,8 +4,10 @@
 mod activation;
 mod attention;
 mod conv;
+mod cpu;
 mod norm;
 mod rope;
+mod winograd;
 
 pub use activation::{gated_add, modulate, swiglu};
 pub use attention::attention;

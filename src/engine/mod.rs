@@ -89,8 +89,8 @@ pub enum Continue {
 
 /// What an engine tells while it works. Called on the device thread: must not block.
 pub trait Progress {
-    /// A stage begins.
-    fn stage(&mut self, stage: Stage) -> Continue;
+    /// A stage begins; `before` is the memory as the stage before it left it, with that stage's peak.
+    fn stage(&mut self, stage: Stage, before: MemoryReading) -> Continue;
     /// Denoising step `step` of `steps` (from 1) is done.
     fn step(&mut self, step: u32, steps: u32) -> Continue;
 }
@@ -131,8 +131,14 @@ pub trait Engine {
     /// The device in words ("cpu, 2 threads", "NVIDIA GeForce RTX 3060").
     fn device(&self) -> String;
 
+    /// What pictures say of their model ("Z-Image-Turbo").
+    fn model_name(&self) -> &str;
+
     /// A hash of the weights' names, shapes and sizes: the same model gives the same hash.
     fn model_hash(&self) -> &str;
+
+    /// Whether `prompt` is longer than the model's token limit, so that its end is not seen.
+    fn prompt_cut(&self, prompt: &str) -> bool;
 
     /// Text encoding and denoising on `rung`. Deterministic in (recipe, size, steps) on one kind of device.
     fn denoise(&mut self, recipe: &Recipe, rung: &Rung, progress: &mut dyn Progress) -> Result<Latents>;
@@ -149,4 +155,14 @@ pub trait Engine {
 
     /// Starts a new peak.
     fn reset_peak(&mut self);
+
+    /// Begins `stage`: an engine calls this, so that `progress` learns the peak of each stage by itself.
+    fn begin(&mut self, stage: Stage, progress: &mut dyn Progress) -> Result<()> {
+        let before = self.memory();
+        self.reset_peak();
+        match progress.stage(stage, before) {
+            Continue::Yes => Ok(()),
+            Continue::No => Err(EngineError::Stopped),
+        }
+    }
 }

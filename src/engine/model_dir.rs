@@ -1,6 +1,11 @@
 //! What a model folder says of itself without being loaded: name, natural size, steps, granularity.
 
+use std::collections::HashMap;
 use std::path::Path;
+
+use serde::Deserialize;
+
+use super::z_image::config::{ModelConfig, read_json};
 
 /// Read from the model's JSON files.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,10 +20,141 @@ pub struct ModelDescription {
     pub granularity: u32,
 }
 
+/// `zimaged.json`: what a model says of itself beyond the hub's files. Absent keys are Z-Image-Turbo's.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Defaults {
+    name: Option<String>,
+    width: u32,
+    height: u32,
+    steps: u32,
+    guidance: f64,
+}
+
+impl Default for Defaults {
+    fn default() -> Defaults {
+        Defaults { name: None, width: 1024, height: 1024, steps: 8, guidance: 0.0 }
+    }
+}
+
+/// The class in `model_index.json` that this program renders.
+const PIPELINE: &str = "ZImagePipeline";
+
 impl ModelDescription {
-    /// Reads `model_index.json`, `vae/config.json`, `transformer/config.json` and, where there is one, `zimaged.json`
-    /// (`name`, `width`, `height`, `steps`, `guidance`). Errors name the file and what is wrong with it.
-    pub fn read(_model: &Path) -> Result<ModelDescription, String> {
-        todo!()
+    /// Reads `model_index.json`, the parts' `config.json` and, where there is one, `zimaged.json` (`name`, `width`,
+    /// `height`, `steps`, `guidance`). Errors name the file and what is wrong with it.
+    pub fn read(model: &Path) -> Result<ModelDescription, String> {
+        check_pipeline(&model.join("model_index.json"))?;
+        let config = ModelConfig::read(model)?;
+        let path = model.join("zimaged.json");
+        let defaults: Defaults = if path.exists() { read_json(&path)? } else { Defaults::default() };
+        let granularity = (config.vae.factor() * config.transformer.patch()) as u32;
+        let natural = |side: u32| side > 0 && side.is_multiple_of(granularity);
+        if !natural(defaults.width) || !natural(defaults.height) || defaults.steps == 0 {
+            return Err(format!(
+                "{}: width and height must be multiples of {granularity}, steps at least 1",
+                path.display()
+            ));
+        }
+        Ok(ModelDescription {
+            name: defaults.name.unwrap_or_else(|| folder_name(model)),
+            width: defaults.width,
+            height: defaults.height,
+            steps: defaults.steps,
+            guidance: defaults.guidance,
+            granularity,
+        })
+    }
+}
+
+fn check_pipeline(path: &Path) -> Result<(), String> {
+    let index: HashMap<String, serde_json::Value> = read_json(path)?;
+    match index.get("_class_name").and_then(serde_json::Value::as_str) {
+        Some(PIPELINE) => Ok(()),
+        other => Err(format!("{}: _class_name must be {PIPELINE}, not {}", path.display(), other.unwrap_or("missing"))),
+    }
+}
+
+fn folder_name(model: &Path) -> String {
+    let absolute = std::path::absolute(model).unwrap_or_else(|_| model.to_owned());
+    absolute.file_name().map_or_else(|| "Z-Image".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const TRANSFORMER: &str = r#"{"all_patch_size": [2], "all_f_patch_size": [1], "in_channels": 16, "dim": 96,
+        "n_layers": 3, "n_refiner_layers": 2, "n_heads": 3, "norm_eps": 1e-05, "cap_feat_dim": 32,
+        "rope_theta": 256.0, "t_scale": 1000.0, "axes_dims": [8, 12, 12], "axes_lens": [1536, 512, 512]}"#;
+    const TEXT_ENCODER: &str = r#"{"vocab_size": 10, "hidden_size": 32, "intermediate_size": 64,
+        "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
+        "rms_norm_eps": 1e-06, "rope_theta": 1000000}"#;
+    const VAE: &str = r#"{"latent_channels": 16, "out_channels": 3, "block_out_channels": [16, 32, 32, 32, 32],
+        "layers_per_block": 2, "norm_num_groups": 8, "scaling_factor": 0.3611, "shift_factor": 0.1159}"#;
+
+    /// A folder with all JSON files, of which `changed` replaces one.
+    fn folder(changed: (&str, &str)) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [
+            ("model_index.json", r#"{"_class_name": "ZImagePipeline"}"#),
+            ("transformer/config.json", TRANSFORMER),
+            ("text_encoder/config.json", TEXT_ENCODER),
+            ("vae/config.json", VAE),
+            ("scheduler/scheduler_config.json", r#"{"shift": 3.0, "num_train_timesteps": 1000}"#),
+            changed,
+        ];
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    fn read_changed(name: &str, text: &str) -> Result<ModelDescription, String> {
+        ModelDescription::read(folder((name, text)).path())
+    }
+
+    #[test]
+    fn a_model_without_its_own_file_has_turbos_defaults_and_the_granularity_of_its_vae() {
+        let described = read_changed("vae/config.json", VAE).unwrap();
+        assert_eq!((described.width, described.height, described.steps), (1024, 1024, 8));
+        assert_eq!((described.guidance, described.granularity), (0.0, 32));
+    }
+
+    #[test]
+    fn a_model_says_its_own_name_size_and_steps() {
+        let text = r#"{"name": "mini", "width": 96, "height": 64, "steps": 4}"#;
+        let described = read_changed("zimaged.json", text).unwrap();
+        assert_eq!(described.name, "mini");
+        assert_eq!((described.width, described.height, described.steps), (96, 64, 4));
+    }
+
+    #[test]
+    fn errors_name_the_file_and_what_would_be_right() {
+        let cases = [
+            ("model_index.json", r#"{"_class_name": "FluxPipeline"}"#, "must be ZImagePipeline, not FluxPipeline"),
+            ("vae/config.json", "{", "EOF while parsing"),
+            ("vae/config.json", r#"{"latent_channels": 16}"#, "missing field"),
+            ("zimaged.json", r#"{"width": 100}"#, "multiples of 32"),
+            ("zimaged.json", r#"{"widht": 96}"#, "unknown field `widht`"),
+            ("scheduler/scheduler_config.json", r#"{"shift": 3, "num_train_timesteps": 1000, "use_dynamic_shifting": true}"#, "use_dynamic_shifting must be false"),
+        ];
+        for (name, text, expected) in cases {
+            let error = read_changed(name, text).unwrap_err();
+            assert!(error.contains(name) && error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn rope_theta_is_read_from_both_places() {
+        let nested = TEXT_ENCODER.replace("\"rope_theta\": 1000000", "\"rope_parameters\": {\"rope_theta\": 1e6}");
+        assert!(read_changed("text_encoder/config.json", &nested).is_ok());
+        let missing = TEXT_ENCODER.replace("rope_theta", "something_else");
+        let error = read_changed("text_encoder/config.json", &missing).unwrap_err();
+        assert!(error.contains("rope_theta is missing"), "{error}");
     }
 }

@@ -32,7 +32,7 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Load {
     pub engine: EngineKind,
-    /// The model's folder; unused by the fake engine.
+    /// The model's folder; for the fake engine, the folder of its script and its counts.
     pub model: PathBuf,
     pub device: DeviceChoice,
     /// Render as if the device had no more than this.

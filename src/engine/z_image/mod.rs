@@ -1,3 +1,37 @@
-//! To come.
+//! Z-Image on candle, faithful to the reference implementation. To be read in the order of the mathematics: prompt,
+//! text encoder, schedule and noise, transformer, sampler, VAE, picture; then what carries them.
 
+pub mod prompt;
+
+pub mod text_encoder;
+
+pub mod noise;
+pub mod schedule;
+
+pub mod transformer;
+
+pub mod sampler;
+
+pub mod vae;
+
+pub mod picture;
+
+pub mod config;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod device;
+mod engine;
+pub mod memory;
+mod oom;
 pub mod ops;
+pub mod weights;
+
+use std::path::Path;
+
+pub use self::engine::ZImageEngine;
+use super::{DeviceChoice, Engine, Result};
+
+/// Loads the model in folder `model` onto `device`; it renders as if that had no more than `memory_limit_bytes`.
+pub fn load(model: &Path, device: DeviceChoice, memory_limit_bytes: Option<u64>) -> Result<Box<dyn Engine>> {
+    Ok(Box::new(ZImageEngine::load(model, device, memory_limit_bytes)?))
+}

@@ -1,0 +1,185 @@
+//! The dimensions, as the model's JSON files give them. Names are the files' own.
+
+use std::path::Path;
+
+use serde::de::{DeserializeOwned, Error};
+use serde::{Deserialize, Deserializer};
+
+/// `transformer/config.json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct TransformerConfig {
+    pub all_patch_size: Vec<usize>,
+    pub all_f_patch_size: Vec<usize>,
+    pub in_channels: usize,
+    pub dim: usize,
+    pub n_layers: usize,
+    pub n_refiner_layers: usize,
+    pub n_heads: usize,
+    pub norm_eps: f64,
+    pub cap_feat_dim: usize,
+    pub rope_theta: f64,
+    pub t_scale: f64,
+    /// How a head's dimensions are shared among the position's axes (caption or frame, row, column).
+    pub axes_dims: [usize; 3],
+    /// How many positions each axis has.
+    pub axes_lens: [usize; 3],
+}
+
+/// Conditioning vectors are no wider than this.
+const ADALN_EMBED_DIM: usize = 256;
+
+impl TransformerConfig {
+    /// Side of a patch, latent pixels. Of several in the file, the first is the one that the weights are trained on.
+    pub fn patch(&self) -> usize {
+        self.all_patch_size.first().copied().unwrap_or(2)
+    }
+
+    /// The suffix of the names of what embeds and unembeds patches: "2-1".
+    pub fn patch_key(&self) -> String {
+        format!("{}-{}", self.patch(), self.all_f_patch_size.first().copied().unwrap_or(1))
+    }
+
+    pub fn head_dim(&self) -> usize {
+        self.dim / self.n_heads
+    }
+
+    /// `int(dim / 3 * 8)`, in floating point as the reference has it.
+    pub fn hidden_dim(&self) -> usize {
+        (self.dim as f64 / 3.0 * 8.0) as usize
+    }
+
+    /// Width of the vector that carries the timestep into the blocks.
+    pub fn adaln_dim(&self) -> usize {
+        self.dim.min(ADALN_EMBED_DIM)
+    }
+
+    /// What this port cannot compute, or what contradicts itself.
+    fn problem(&self) -> Option<String> {
+        if self.all_f_patch_size.first().is_some_and(|&frames| frames != 1) {
+            return Some("all_f_patch_size must begin with 1: this is not a model of single pictures".into());
+        }
+        if self.n_heads == 0 || self.axes_dims.iter().sum::<usize>() != self.head_dim() {
+            return Some(format!("axes_dims must add up to dim / n_heads, that is {}", self.dim / self.n_heads.max(1)));
+        }
+        None
+    }
+}
+
+/// `text_encoder/config.json`: Qwen3.
+#[derive(Clone, Debug, Deserialize)]
+pub struct TextEncoderConfig {
+    pub vocab_size: usize,
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub num_key_value_heads: usize,
+    /// Not `hidden_size / num_attention_heads`.
+    pub head_dim: usize,
+    pub rms_norm_eps: f64,
+    /// At the top level in files of transformers before 5, under `rope_parameters` since.
+    #[serde(flatten, deserialize_with = "rope_theta")]
+    pub rope_theta: f64,
+}
+
+fn rope_theta<'de, D: Deserializer<'de>>(file: D) -> Result<f64, D::Error> {
+    #[derive(Deserialize)]
+    struct Parameters {
+        rope_theta: f64,
+    }
+    #[derive(Deserialize)]
+    struct File {
+        rope_theta: Option<f64>,
+        rope_parameters: Option<Parameters>,
+    }
+    let file = File::deserialize(file)?;
+    let theta = file.rope_theta.or(file.rope_parameters.map(|parameters| parameters.rope_theta));
+    theta.ok_or_else(|| D::Error::custom("rope_theta is missing, both at the top level and under rope_parameters"))
+}
+
+impl TextEncoderConfig {
+    fn problem(&self) -> Option<String> {
+        (self.num_hidden_layers < 2).then(|| "num_hidden_layers must be at least 2".into())
+    }
+}
+
+/// `vae/config.json`: AutoencoderKL.
+#[derive(Clone, Debug, Deserialize)]
+pub struct VaeConfig {
+    pub latent_channels: usize,
+    pub out_channels: usize,
+    pub block_out_channels: Vec<usize>,
+    pub layers_per_block: usize,
+    pub norm_num_groups: usize,
+    pub scaling_factor: f64,
+    pub shift_factor: Option<f64>,
+    #[serde(default)]
+    use_post_quant_conv: bool,
+}
+
+impl VaeConfig {
+    /// Pixels a latent pixel, each way: every block but the last doubles the size.
+    pub fn factor(&self) -> usize {
+        1 << self.block_out_channels.len().saturating_sub(1)
+    }
+
+    fn problem(&self) -> Option<String> {
+        if self.block_out_channels.is_empty() {
+            return Some("block_out_channels must not be empty".into());
+        }
+        if self.use_post_quant_conv {
+            return Some("use_post_quant_conv must be false: this is not Z-Image's autoencoder".into());
+        }
+        None
+    }
+}
+
+/// `scheduler/scheduler_config.json`: FlowMatchEulerDiscreteScheduler.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ScheduleConfig {
+    pub shift: f64,
+    pub num_train_timesteps: u32,
+    #[serde(default)]
+    use_dynamic_shifting: bool,
+}
+
+impl ScheduleConfig {
+    fn problem(&self) -> Option<String> {
+        self.use_dynamic_shifting.then(|| "use_dynamic_shifting must be false: Z-Image has a fixed shift".into())
+    }
+}
+
+/// The four files of a model folder.
+#[derive(Clone, Debug)]
+pub struct ModelConfig {
+    pub transformer: TransformerConfig,
+    pub text_encoder: TextEncoderConfig,
+    pub vae: VaeConfig,
+    pub schedule: ScheduleConfig,
+}
+
+impl ModelConfig {
+    /// Reads and checks them. Errors name the file and what is wrong with it.
+    pub fn read(model: &Path) -> Result<ModelConfig, String> {
+        Ok(ModelConfig {
+            transformer: read_checked(&model.join("transformer/config.json"), TransformerConfig::problem)?,
+            text_encoder: read_checked(&model.join("text_encoder/config.json"), TextEncoderConfig::problem)?,
+            vae: read_checked(&model.join("vae/config.json"), VaeConfig::problem)?,
+            schedule: read_checked(&model.join("scheduler/scheduler_config.json"), ScheduleConfig::problem)?,
+        })
+    }
+}
+
+/// Reads one JSON file. Errors name the file and what is wrong with it.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn read_checked<T: DeserializeOwned>(path: &Path, problem: impl Fn(&T) -> Option<String>) -> Result<T, String> {
+    let config = read_json(path)?;
+    match problem(&config) {
+        Some(problem) => Err(format!("{}: {problem}", path.display())),
+        None => Ok(config),
+    }
+}

@@ -1,0 +1,45 @@
+//! From a prompt to token ids: the chat template, the tokenizer, the cut.
+
+use std::path::Path;
+
+/// The text encoder sees no more tokens than this, template included.
+pub const TOKENS_MAX: usize = 512;
+
+/// More is cut before the tokenizer sees it, whose work grows with the text: 512 tokens never need it.
+pub const PROMPT_BYTES_MAX: usize = 64 << 10;
+
+/// A prompt as the text encoder takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromptTokens {
+    pub ids: Vec<u32>,
+    /// The prompt was too long: its end is not in `ids`.
+    pub cut: bool,
+}
+
+/// The tokenizer of a model folder, with Z-Image's template.
+pub struct Tokenizer(tokenizers::Tokenizer);
+
+impl Tokenizer {
+    /// Reads `tokenizer/tokenizer.json`. Errors name the file.
+    pub fn read(model: &Path) -> Result<Tokenizer, String> {
+        let path = model.join("tokenizer/tokenizer.json");
+        let tokenizer = tokenizers::Tokenizer::from_file(&path);
+        tokenizer.map(Tokenizer).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// Template and tokens, cut on the right at [`TOKENS_MAX`].
+    pub fn encode(&self, prompt: &str) -> Result<PromptTokens, String> {
+        let kept = &prompt[..prompt.floor_char_boundary(PROMPT_BYTES_MAX)];
+        let encoding = self.0.encode_fast(template(kept), false).map_err(|error| format!("the tokenizer: {error}"))?;
+        let ids = encoding.get_ids();
+        Ok(PromptTokens {
+            ids: ids[..ids.len().min(TOKENS_MAX)].to_vec(),
+            cut: kept.len() < prompt.len() || ids.len() > TOKENS_MAX,
+        })
+    }
+}
+
+/// Qwen's chat template for one user message, with thinking enabled.
+pub fn template(prompt: &str) -> String {
+    format!("<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n")
+}

@@ -1,0 +1,72 @@
+//! The denoising: Euler steps along the transformer's velocity, with guidance or without. All in f32.
+
+use candle_core::{Result, Tensor};
+
+use super::schedule::Schedule;
+use super::transformer::{Conditioning, Transformer};
+
+/// Classifier-free guidance away from the negative prompt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Guidance {
+    /// `positive + scale * (positive - negative)`; 0 is off.
+    pub scale: f64,
+    /// The norm of a picture's velocity is at most this times the positive one's; 0 is off.
+    pub normalization: f64,
+    /// No guidance in the steps after this time (0 is noise, 1 the picture).
+    pub truncation: f64,
+}
+
+impl Guidance {
+    /// Guidance by `scale` alone.
+    pub fn new(scale: f64) -> Guidance {
+        Guidance { scale, normalization: 0.0, truncation: 1.0 }
+    }
+
+    /// Whether a negative prompt has any effect.
+    pub fn is_on(&self) -> bool {
+        self.scale > 0.0
+    }
+
+    /// The guided velocity; each of the three is (b, channels, height, width).
+    fn apply(&self, positive: &Tensor, negative: &Tensor) -> Result<Tensor> {
+        let guided = (positive + ((positive - negative)? * self.scale)?)?;
+        if self.normalization <= 0.0 {
+            return Ok(guided);
+        }
+        let norm_max = (norms(positive)? * self.normalization)?;
+        guided.broadcast_mul(&(norm_max / norms(&guided)?)?.minimum(1.0)?)
+    }
+}
+
+/// The norm of each picture of a batch, (b, 1, 1, 1).
+fn norms(x: &Tensor) -> Result<Tensor> {
+    x.sqr()?.sum_keepdim((1, 2, 3))?.sqrt()
+}
+
+/// One denoising, with everything that its steps share.
+pub struct Sampler<'a> {
+    pub transformer: &'a Transformer,
+    pub schedule: Schedule,
+    pub positive: Conditioning,
+    /// With the guidance, where it is on.
+    pub negative: Option<(Conditioning, Guidance)>,
+}
+
+impl Sampler<'_> {
+    /// Latents (b, channels, height, width) after step `step` (from 0), from those before it.
+    pub fn step(&self, step: usize, latents: &Tensor) -> Result<Tensor> {
+        let noise = self.velocity(step, latents)?.neg()?;
+        latents + (noise * f64::from(self.schedule.sigma_step(step)))?
+    }
+
+    fn velocity(&self, step: usize, latents: &Tensor) -> Result<Tensor> {
+        let time = self.schedule.time(step);
+        let positive = self.transformer.forward(latents, time, &self.positive)?;
+        match &self.negative {
+            Some((negative, guidance)) if f64::from(time) <= guidance.truncation => {
+                guidance.apply(&positive, &self.transformer.forward(latents, time, negative)?)
+            }
+            _ => Ok(positive),
+        }
+    }
+}

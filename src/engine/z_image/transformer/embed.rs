@@ -1,0 +1,70 @@
+//! What becomes of the timestep and of the caption before the blocks see them.
+
+use candle_core::{DType, Device, Module, Result, Tensor};
+use candle_nn::Linear;
+
+use crate::engine::z_image::config::TransformerConfig;
+use crate::engine::z_image::ops;
+use crate::engine::z_image::weights::Weights;
+
+/// Cosines and sines of a timestep, together.
+const FREQUENCY_EMBEDDING_SIZE: usize = 256;
+const MAX_PERIOD: f64 = 10_000.0;
+const MLP_SIZE: usize = 1024;
+
+pub struct TimestepEmbedder {
+    mlp_in: Linear,
+    mlp_out: Linear,
+    /// (128), f32.
+    frequencies: Tensor,
+    t_scale: f64,
+    dtype: DType,
+}
+
+impl TimestepEmbedder {
+    pub fn new(config: &TransformerConfig, weights: &Weights) -> Result<TimestepEmbedder> {
+        Ok(TimestepEmbedder {
+            mlp_in: weights.linear("mlp.0", FREQUENCY_EMBEDDING_SIZE, MLP_SIZE, true)?,
+            mlp_out: weights.linear("mlp.2", MLP_SIZE, config.adaln_dim(), true)?,
+            frequencies: frequencies(weights.device())?,
+            t_scale: config.t_scale,
+            dtype: weights.dtype(),
+        })
+    }
+
+    /// The embedding of `t`, the same for each picture of the batch: (batch, adaln dim).
+    pub fn forward(&self, t: f32, batch: usize) -> Result<Tensor> {
+        let angles = (&self.frequencies * f64::from(t * self.t_scale as f32))?.unsqueeze(0)?;
+        let waves = Tensor::cat(&[angles.cos()?, angles.sin()?], 1)?.to_dtype(self.dtype)?;
+        let embedding = self.mlp_out.forward(&self.mlp_in.forward(&waves)?.silu()?)?;
+        embedding.repeat((batch, 1))
+    }
+}
+
+/// `exp(-ln(10000) i / 128)`, in f32.
+fn frequencies(device: &Device) -> Result<Tensor> {
+    let half = FREQUENCY_EMBEDDING_SIZE / 2;
+    let exponent = |i: usize| -(MAX_PERIOD.ln() as f32) * i as f32 / half as f32;
+    Tensor::from_vec((0..half).map(|i| exponent(i).exp()).collect::<Vec<f32>>(), half, device)
+}
+
+pub struct CaptionEmbedder {
+    norm: Tensor,
+    linear: Linear,
+    eps: f64,
+}
+
+impl CaptionEmbedder {
+    pub fn new(config: &TransformerConfig, weights: &Weights) -> Result<CaptionEmbedder> {
+        Ok(CaptionEmbedder {
+            norm: weights.get("0.weight", config.cap_feat_dim)?,
+            linear: weights.linear("1", config.cap_feat_dim, config.dim, true)?,
+            eps: config.norm_eps,
+        })
+    }
+
+    /// (tokens, cap_feat_dim) to (tokens, dim).
+    pub fn forward(&self, caption: &Tensor) -> Result<Tensor> {
+        self.linear.forward(&ops::rms_norm(caption, &self.norm, self.eps)?)
+    }
+}

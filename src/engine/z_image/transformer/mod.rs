@@ -1,0 +1,115 @@
+//! The transformer, S3-DiT: a picture's patches and a caption's tokens in one stream.
+//! Source: diffusers' `transformer_z_image.py`, for pictures of one size that share one caption.
+
+mod block;
+mod embed;
+mod final_layer;
+mod patches;
+mod rope;
+
+use candle_core::{DType, Module, Result, Tensor};
+use candle_nn::Linear;
+
+use self::block::Block;
+use self::embed::{CaptionEmbedder, TimestepEmbedder};
+use self::final_layer::FinalLayer;
+use self::patches::{PatchGrid, pad_rows};
+use self::rope::Rope;
+use super::config::TransformerConfig;
+use super::memory::Memory;
+use super::weights::Weights;
+
+/// The transformer's weights and configuration.
+pub struct Transformer {
+    config: TransformerConfig,
+    timestep: TimestepEmbedder,
+    caption: CaptionEmbedder,
+    cap_pad_token: Tensor,
+    context_refiner: Vec<Block>,
+    x_embedder: Linear,
+    x_pad_token: Tensor,
+    noise_refiner: Vec<Block>,
+    layers: Vec<Block>,
+    final_layer: FinalLayer,
+    memory: Memory,
+}
+
+/// What depends on the caption and the picture's size and not on the timestep: computed once for a denoising.
+pub struct Conditioning {
+    /// (1, padded length, dim), refined.
+    caption: Tensor,
+    grid: PatchGrid,
+    picture_rope: Rope,
+    /// Of the picture's rows, then the caption's.
+    rope: Rope,
+}
+
+impl Transformer {
+    /// Takes the weights by their names in the hub's files.
+    pub fn new(config: &TransformerConfig, weights: &Weights, memory: &Memory) -> Result<Transformer> {
+        let blocks = |name: &str, count: usize, modulated: bool| -> Result<Vec<Block>> {
+            (0..count).map(|i| Block::new(config, modulated, &weights.at(name).at(i))).collect()
+        };
+        let (dim, key) = (config.dim, config.patch_key());
+        let patch_dim = config.patch() * config.patch() * config.in_channels;
+        Ok(Transformer {
+            timestep: TimestepEmbedder::new(config, &weights.at("t_embedder"))?,
+            caption: CaptionEmbedder::new(config, &weights.at("cap_embedder"))?,
+            cap_pad_token: weights.get("cap_pad_token", (1, dim))?,
+            context_refiner: blocks("context_refiner", config.n_refiner_layers, false)?,
+            x_embedder: weights.at("all_x_embedder").linear(&key, patch_dim, dim, true)?,
+            x_pad_token: weights.get("x_pad_token", (1, dim))?,
+            noise_refiner: blocks("noise_refiner", config.n_refiner_layers, true)?,
+            layers: blocks("layers", config.n_layers, true)?,
+            final_layer: FinalLayer::new(config, patch_dim, &weights.at("all_final_layer").at(key))?,
+            config: config.clone(),
+            memory: memory.clone(),
+        })
+    }
+
+    /// Embeds and refines a caption (tokens, cap_feat_dim) for latents of `height` by `width`.
+    pub fn condition(&self, caption: &Tensor, height: usize, width: usize) -> Result<Conditioning> {
+        let embedded = self.caption.forward(caption)?.unsqueeze(0)?;
+        let mut caption = pad_rows(&embedded, &self.cap_pad_token)?;
+        let length = caption.dim(1)?;
+        let grid = PatchGrid::new(height, width, self.config.patch());
+        let device = embedded.device();
+        let caption_positions = rope::caption_positions(length);
+        let caption_rope = Rope::new(&self.config, &caption_positions, device)?;
+        for block in &self.context_refiner {
+            self.memory.require(block.bytes(1, length))?;
+            caption = block.forward(&caption, &caption_rope, None)?;
+        }
+        let mut positions = grid.positions(length + 1);
+        let picture_rope = Rope::new(&self.config, &positions, device)?;
+        positions.extend(caption_positions);
+        let rope = Rope::new(&self.config, &positions, device)?;
+        Ok(Conditioning { caption, grid, picture_rope, rope })
+    }
+
+    /// The velocity at time `t` (0 is noise, 1 the picture) of `latents` (b, channels, height, width), in f32. All
+    /// pictures of the batch have the size and the caption of `conditioning`.
+    pub fn forward(&self, latents: &Tensor, t: f32, conditioning: &Conditioning) -> Result<Tensor> {
+        let c = conditioning;
+        let batch = latents.dim(0)?;
+        let dtype = c.caption.dtype();
+        let t = self.timestep.forward(t, batch)?;
+        let patches = c.grid.patchify(&latents.to_dtype(dtype)?)?;
+        let mut x = pad_rows(&self.x_embedder.forward(&patches)?, &self.x_pad_token)?;
+        for block in &self.noise_refiner {
+            x = self.run(block, &x, &c.picture_rope, &t)?;
+        }
+        let caption = c.caption.broadcast_as((batch, c.caption.dim(1)?, self.config.dim))?;
+        let mut x = Tensor::cat(&[&x, &caption], 1)?;
+        for block in &self.layers {
+            x = self.run(block, &x, &c.rope, &t)?;
+        }
+        let picture = x.narrow(1, 0, c.grid.patches())?;
+        c.grid.unpatchify(&self.final_layer.forward(&picture, &t)?)?.to_dtype(DType::F32)
+    }
+
+    fn run(&self, block: &Block, x: &Tensor, rope: &Rope, t: &Tensor) -> Result<Tensor> {
+        self.memory.require(block.bytes(x.dim(0)?, x.dim(1)?))?;
+        block.forward(x, rope, Some(t))
+    }
+}

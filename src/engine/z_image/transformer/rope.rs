@@ -1,0 +1,45 @@
+//! Rotary position embedding over three axes: caption or frame, row, column.
+
+use candle_core::{Device, Result, Tensor, bail};
+
+use crate::engine::z_image::config::TransformerConfig;
+use crate::engine::z_image::ops;
+
+/// The angles of a sequence of positions: cosines and sines, (rows, head_dim / 2), f32.
+pub struct Rope {
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl Rope {
+    /// Frequencies and angles in f64, then f32, as the reference has them.
+    pub fn new(config: &TransformerConfig, positions: &[[usize; 3]], device: &Device) -> Result<Rope> {
+        let frequencies = config.axes_dims.map(|dim| frequencies(dim, config.rope_theta));
+        let mut angles = Vec::with_capacity(positions.len() * config.head_dim() / 2);
+        for position in positions {
+            for axis in 0..3 {
+                if position[axis] >= config.axes_lens[axis] {
+                    bail!("position {position:?} is outside the model's axes_lens {:?}", config.axes_lens);
+                }
+                angles.extend(frequencies[axis].iter().map(|f| (position[axis] as f64 * f) as f32));
+            }
+        }
+        let angles = Tensor::from_vec(angles, (positions.len(), ()), device)?;
+        Ok(Rope { cos: angles.cos()?, sin: angles.sin()? })
+    }
+
+    /// Rotates `x` (b, rows, heads, head_dim).
+    pub fn rotate(&self, x: &Tensor) -> Result<Tensor> {
+        ops::rope(x, &self.cos, &self.sin)
+    }
+}
+
+/// Captions stand on the first axis, from 1; their padding too.
+pub fn caption_positions(length: usize) -> Vec<[usize; 3]> {
+    (1..=length).map(|position| [position, 0, 0]).collect()
+}
+
+/// `theta^(-2i / dim)`.
+fn frequencies(dim: usize, theta: f64) -> Vec<f64> {
+    (0..dim / 2).map(|i| theta.powf(-((2 * i) as f64 / dim as f64))).collect()
+}

@@ -1,0 +1,193 @@
+//! What the decoder is made of: residual blocks of convolutions, and attention in the middle.
+
+use candle_core::{Module, Result, Tensor};
+use candle_nn::Linear;
+
+use crate::engine::z_image::config::VaeConfig;
+use crate::engine::z_image::memory::{Memory, attention_bytes};
+use crate::engine::z_image::ops;
+use crate::engine::z_image::weights::Weights;
+
+/// eps of every norm, which the configuration does not give.
+const NORM_EPS: f64 = 1e-6;
+
+/// A convolution that keeps the size.
+pub struct Conv {
+    weight: Tensor,
+    bias: Tensor,
+    kernel: usize,
+}
+
+impl Conv {
+    pub fn new(inputs: usize, outputs: usize, kernel: usize, weights: &Weights) -> Result<Conv> {
+        Ok(Conv {
+            weight: weights.get("weight", (outputs, inputs, kernel, kernel))?,
+            bias: weights.get("bias", outputs)?,
+            kernel,
+        })
+    }
+
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::conv2d(x, &self.weight, Some(&self.bias), self.kernel / 2)
+    }
+}
+
+pub struct GroupNorm {
+    weight: Tensor,
+    bias: Tensor,
+    groups: usize,
+}
+
+impl GroupNorm {
+    pub fn new(config: &VaeConfig, channels: usize, weights: &Weights) -> Result<GroupNorm> {
+        Ok(GroupNorm {
+            weight: weights.get("weight", channels)?,
+            bias: weights.get("bias", channels)?,
+            groups: config.norm_num_groups,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::group_norm_silu(x, &self.weight, &self.bias, self.groups, NORM_EPS, false)
+    }
+
+    pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
+        ops::group_norm_silu(x, &self.weight, &self.bias, self.groups, NORM_EPS, true)
+    }
+}
+
+/// Two convolutions beside a shortcut.
+struct ResnetBlock {
+    norm1: GroupNorm,
+    conv1: Conv,
+    norm2: GroupNorm,
+    conv2: Conv,
+    /// Where the number of channels changes.
+    conv_shortcut: Option<Conv>,
+    outputs: usize,
+}
+
+impl ResnetBlock {
+    fn new(config: &VaeConfig, inputs: usize, outputs: usize, weights: &Weights) -> Result<ResnetBlock> {
+        let shortcut = || Conv::new(inputs, outputs, 1, &weights.at("conv_shortcut"));
+        Ok(ResnetBlock {
+            norm1: GroupNorm::new(config, inputs, &weights.at("norm1"))?,
+            conv1: Conv::new(inputs, outputs, 3, &weights.at("conv1"))?,
+            norm2: GroupNorm::new(config, outputs, &weights.at("norm2"))?,
+            conv2: Conv::new(outputs, outputs, 3, &weights.at("conv2"))?,
+            conv_shortcut: (inputs != outputs).then(shortcut).transpose()?,
+            outputs,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, memory: &Memory) -> Result<Tensor> {
+        memory.require(self.bytes(x)?)?;
+        let y = self.conv1.forward(&self.norm1.forward_silu(x)?)?;
+        let y = self.conv2.forward(&self.norm2.forward_silu(&y)?)?;
+        match &self.conv_shortcut {
+            Some(conv) => conv.forward(x)? + y,
+            None => x + y,
+        }
+    }
+
+    /// About the most that `forward` allocates at once: the normed input and three results.
+    fn bytes(&self, x: &Tensor) -> Result<usize> {
+        let (b, inputs, h, w) = x.dims4()?;
+        Ok(b * h * w * (inputs + 3 * self.outputs) * x.dtype().size_in_bytes())
+    }
+}
+
+/// Self-attention over all pixels, with one head.
+struct Attention {
+    group_norm: GroupNorm,
+    to_q: Linear,
+    to_k: Linear,
+    to_v: Linear,
+    to_out: Linear,
+}
+
+impl Attention {
+    fn new(config: &VaeConfig, channels: usize, weights: &Weights) -> Result<Attention> {
+        let linear = |name| weights.linear(name, channels, channels, true);
+        Ok(Attention {
+            group_norm: GroupNorm::new(config, channels, &weights.at("group_norm"))?,
+            to_q: linear("to_q")?,
+            to_k: linear("to_k")?,
+            to_v: linear("to_v")?,
+            to_out: linear("to_out.0")?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, memory: &Memory) -> Result<Tensor> {
+        let (b, channels, h, w) = x.dims4()?;
+        let pixels = h * w;
+        memory.require(6 * x.elem_count() * x.dtype().size_in_bytes() + attention_bytes(b, 1, pixels, pixels))?;
+        let rows = self.group_norm.forward(x)?.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
+        let head = |linear: &Linear| linear.forward(&rows)?.unsqueeze(2);
+        let scale = (channels as f64).powf(-0.5);
+        let y = ops::attention(&head(&self.to_q)?, &head(&self.to_k)?, &head(&self.to_v)?, scale, false)?;
+        let y = self.to_out.forward(&y.squeeze(2)?)?;
+        x + y.transpose(1, 2)?.reshape((b, channels, h, w))?
+    }
+}
+
+pub struct MidBlock {
+    before: ResnetBlock,
+    attention: Attention,
+    after: ResnetBlock,
+}
+
+impl MidBlock {
+    pub fn new(config: &VaeConfig, channels: usize, weights: &Weights) -> Result<MidBlock> {
+        let resnet = |i: usize| ResnetBlock::new(config, channels, channels, &weights.at("resnets").at(i));
+        Ok(MidBlock {
+            before: resnet(0)?,
+            attention: Attention::new(config, channels, &weights.at("attentions.0"))?,
+            after: resnet(1)?,
+        })
+    }
+
+    pub fn forward(&self, x: &Tensor, memory: &Memory) -> Result<Tensor> {
+        let x = self.before.forward(x, memory)?;
+        let x = self.attention.forward(&x, memory)?;
+        self.after.forward(&x, memory)
+    }
+}
+
+/// Residual blocks, then twice the size in all but the last.
+pub struct UpBlock {
+    resnets: Vec<ResnetBlock>,
+    upsampler: Option<Conv>,
+}
+
+impl UpBlock {
+    /// One more residual block than the encoder has (`layers_per_block`).
+    pub fn new(
+        config: &VaeConfig,
+        inputs: usize,
+        outputs: usize,
+        upsamples: bool,
+        weights: &Weights,
+    ) -> Result<UpBlock> {
+        let resnet = |i: usize| {
+            let inputs = if i == 0 { inputs } else { outputs };
+            ResnetBlock::new(config, inputs, outputs, &weights.at("resnets").at(i))
+        };
+        let upsampler = || Conv::new(outputs, outputs, 3, &weights.at("upsamplers.0.conv"));
+        Ok(UpBlock {
+            resnets: (0..=config.layers_per_block).map(resnet).collect::<Result<_>>()?,
+            upsampler: upsamples.then(upsampler).transpose()?,
+        })
+    }
+
+    pub fn forward(&self, x: &Tensor, memory: &Memory) -> Result<Tensor> {
+        let mut x = x.clone();
+        for resnet in &self.resnets {
+            x = resnet.forward(&x, memory)?;
+        }
+        let Some(conv) = &self.upsampler else { return Ok(x) };
+        // The doubled picture and its convolution: four times as many pixels each.
+        memory.require(8 * x.elem_count() * x.dtype().size_in_bytes())?;
+        conv.forward(&ops::upsample_nearest2(&x)?)
+    }
+}

@@ -1,0 +1,94 @@
+//! The decoder of the Flux autoencoder: latents to a picture, whole or in tiles.
+//! Source: diffusers' `autoencoders/vae.py` (Decoder).
+
+mod blocks;
+mod tiles;
+
+use candle_core::{DType, Result, Tensor, bail};
+
+use self::blocks::{Conv, GroupNorm, MidBlock, UpBlock};
+use self::tiles::Canvas;
+use super::config::VaeConfig;
+use super::memory::Memory;
+use super::weights::Weights;
+
+/// The smallest tile, latent pixels each way: less would be mostly overlap.
+pub const TILE_SIDE_MIN: usize = 16;
+
+/// The decoder's weights and configuration.
+pub struct Decoder {
+    config: VaeConfig,
+    conv_in: Conv,
+    mid_block: MidBlock,
+    up_blocks: Vec<UpBlock>,
+    conv_norm_out: GroupNorm,
+    conv_out: Conv,
+    dtype: DType,
+    memory: Memory,
+}
+
+impl Decoder {
+    /// Takes the weights by their names in the hub's files, from `decoder.` on.
+    pub fn new(config: &VaeConfig, weights: &Weights, memory: &Memory) -> Result<Decoder> {
+        let weights = weights.at("decoder");
+        let channels: Vec<usize> = config.block_out_channels.iter().rev().copied().collect();
+        let (Some(&deepest), Some(&last)) = (channels.first(), channels.last()) else {
+            bail!("block_out_channels is empty");
+        };
+        let up_block = |i: usize| {
+            let inputs = channels[i.saturating_sub(1)];
+            let upsamples = i + 1 < channels.len();
+            UpBlock::new(config, inputs, channels[i], upsamples, &weights.at("up_blocks").at(i))
+        };
+        Ok(Decoder {
+            conv_in: Conv::new(config.latent_channels, deepest, 3, &weights.at("conv_in"))?,
+            mid_block: MidBlock::new(config, deepest, &weights.at("mid_block"))?,
+            up_blocks: (0..channels.len()).map(up_block).collect::<Result<_>>()?,
+            conv_norm_out: GroupNorm::new(config, last, &weights.at("conv_norm_out"))?,
+            conv_out: Conv::new(last, config.out_channels, 3, &weights.at("conv_out"))?,
+            config: config.clone(),
+            dtype: weights.dtype(),
+            memory: memory.clone(),
+        })
+    }
+
+    /// Latents (b, channels, h, w) to pictures (b, 3, factor * h, factor * w), f32, about -1 to 1.
+    pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
+        self.decode_up(&self.decode_mid(latents)?)
+    }
+
+    /// As [`Decoder::decode`] for one picture, in tiles of at most `tile_side` latent pixels, blended where they
+    /// overlap; the result is on the host. The middle block, whose attention sees the whole picture, runs whole: it is
+    /// small. GroupNorm takes its statistics from each tile, so that the result differs a little.
+    pub fn decode_tiled(&self, latents: &Tensor, tile_side: usize) -> Result<Tensor> {
+        let mid = self.decode_mid(latents)?;
+        let (_, _, height, width) = mid.dims4()?;
+        let (rows, columns) = (tiles::spans(height, tile_side), tiles::spans(width, tile_side));
+        let mut canvas = Canvas::new(self.config.out_channels, height, width, self.config.factor());
+        for row in &rows {
+            for column in &columns {
+                let tile = mid.narrow(2, row.start, row.length)?.narrow(3, column.start, column.length)?;
+                canvas.add(&self.decode_up(&tile.contiguous()?)?, row, column)?;
+            }
+        }
+        canvas.into_tensor()
+    }
+
+    /// At the latents' size: unscaling, the first convolution and the middle block.
+    fn decode_mid(&self, latents: &Tensor) -> Result<Tensor> {
+        let shift = self.config.shift_factor.unwrap_or(0.0);
+        let unscaled = ((latents / self.config.scaling_factor)? + shift)?.to_dtype(self.dtype)?;
+        self.mid_block.forward(&self.conv_in.forward(&unscaled)?, &self.memory)
+    }
+
+    /// From the middle block's output to the picture, doubling in all blocks but the last.
+    fn decode_up(&self, mid: &Tensor) -> Result<Tensor> {
+        let mut x = mid.clone();
+        for block in &self.up_blocks {
+            x = block.forward(&x, &self.memory)?;
+        }
+        self.memory.require(2 * x.elem_count() * self.dtype.size_in_bytes())?;
+        let x = self.conv_norm_out.forward_silu(&x)?;
+        self.conv_out.forward(&x)?.to_dtype(DType::F32)
+    }
+}

@@ -1,0 +1,111 @@
+//! Cutting latents into overlapping tiles and blending the decoded tiles into one picture.
+
+use candle_core::{Device, Result, Tensor};
+
+/// Part of a tile that its neighbour covers too, at least: 1 / this. Less than half, so that no three tiles meet.
+const OVERLAP_DIVISOR: usize = 4;
+
+/// One tile along one axis, latent pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub start: usize,
+    pub length: usize,
+    /// Shared with the tile before and with the one after.
+    before: usize,
+    after: usize,
+}
+
+/// As few tiles of one length, at most `tile`, as cover `length` with the overlap.
+pub fn spans(length: usize, tile: usize) -> Vec<Span> {
+    if length <= tile {
+        return vec![Span { start: 0, length, before: 0, after: 0 }];
+    }
+    let overlap = (tile / OVERLAP_DIVISOR).max(1);
+    let count = (length - overlap).div_ceil(tile - overlap);
+    let tile = (length + (count - 1) * overlap).div_ceil(count);
+    let start = |i: usize| i * (length - tile) / (count - 1);
+    let shared = |i: usize| start(i) + tile - start(i + 1);
+    let span = |i: usize| Span {
+        start: start(i),
+        length: tile,
+        before: if i == 0 { 0 } else { shared(i - 1) },
+        after: if i + 1 == count { 0 } else { shared(i) },
+    };
+    (0..count).map(span).collect()
+}
+
+impl Span {
+    /// How much each pixel of the decoded tile counts: rising over the part shared with the tile before, falling over
+    /// that shared with the one after, so that the weights of two neighbours add up to 1.
+    fn weights(&self, factor: usize) -> Vec<f32> {
+        let length = self.length * factor;
+        let ramp = |distance: usize, shared: usize| ((distance as f32 + 0.5) / (shared * factor) as f32).min(1.0);
+        (0..length).map(|i| ramp(i, self.before) * ramp(length - 1 - i, self.after)).collect()
+    }
+}
+
+/// The picture on the host that tiles are added to.
+pub struct Canvas {
+    values: Vec<f32>,
+    channels: usize,
+    height: usize,
+    width: usize,
+    factor: usize,
+}
+
+impl Canvas {
+    /// For latents of `height` by `width` that become `factor` times as large.
+    pub fn new(channels: usize, height: usize, width: usize, factor: usize) -> Canvas {
+        let (height, width) = (height * factor, width * factor);
+        Canvas { values: vec![0.0; channels * height * width], channels, height, width, factor }
+    }
+
+    /// Adds a decoded tile (1, channels, height, width), weighted.
+    pub fn add(&mut self, tile: &Tensor, rows: &Span, columns: &Span) -> Result<()> {
+        let tile: Vec<f32> = tile.flatten_all()?.to_vec1()?;
+        let (row_weights, column_weights) = (rows.weights(self.factor), columns.weights(self.factor));
+        let (top, left) = (rows.start * self.factor, columns.start * self.factor);
+        let mut source = tile.chunks_exact(column_weights.len());
+        for channel in 0..self.channels {
+            for (y, row_weight) in row_weights.iter().enumerate() {
+                let at = (channel * self.height + top + y) * self.width + left;
+                let target = &mut self.values[at..at + column_weights.len()];
+                for ((to, from), weight) in target.iter_mut().zip(source.next().unwrap_or_default()).zip(&column_weights)
+                {
+                    *to += from * row_weight * weight;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The picture (1, channels, height, width).
+    pub fn into_tensor(self) -> Result<Tensor> {
+        Tensor::from_vec(self.values, (1, self.channels, self.height, self.width), &Device::Cpu)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_weights_of_all_tiles_add_up_to_one_everywhere() {
+        for length in 1..200 {
+            for tile in [16, 17, 24, 64] {
+                let mut sums = vec![0.0; length * 2];
+                for span in spans(length, tile) {
+                    assert!(span.length <= tile);
+                    let weights = span.weights(2);
+                    sums[span.start * 2..].iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight);
+                }
+                assert!(sums.iter().all(|sum| (sum - 1.0_f32).abs() < 1e-6), "{length} in tiles of {tile}: {sums:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_fits_one_tile_is_one_tile() {
+        assert_eq!(spans(16, 16), [Span { start: 0, length: 16, before: 0, after: 0 }]);
+    }
+}

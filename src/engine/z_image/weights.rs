@@ -1,0 +1,157 @@
+//! The weights of one part of the model: hub folders with one or several safetensors files, memory-mapped; or random.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use candle_core::safetensors::MmapedSafetensors;
+use candle_core::{DType, Device, Result, Shape, Tensor};
+use candle_nn::Linear;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::config::read_json;
+
+/// How many missing tensors an error names.
+const MISSING_NAMED: usize = 5;
+
+/// Gives tensors by name, in the type and on the device that the part computes in.
+///
+/// A tensor that is missing or has another shape is noted, and zeros without memory stand in for it, so that
+/// [`Weights::finish`] can tell the whole of it.
+#[derive(Clone)]
+pub struct Weights {
+    source: Rc<Source>,
+    prefix: String,
+    dtype: DType,
+    device: Device,
+}
+
+enum Source {
+    Files { files: MmapedSafetensors, folder: PathBuf, problems: RefCell<Vec<String>> },
+    Random,
+}
+
+impl Weights {
+    /// Maps `folder/STEM.safetensors`, or the files that `folder/STEM.safetensors.index.json` names.
+    pub fn open(folder: &Path, stem: &str, dtype: DType, device: &Device) -> std::result::Result<Weights, String> {
+        let paths = files(folder, stem)?;
+        // SAFETY: the files must not be changed while they are mapped. A model in use is not written to; where it is
+        // cut short nevertheless, the process dies of SIGBUS, and only the worker maps models.
+        let files = unsafe { MmapedSafetensors::multi(&paths) }.map_err(|error| error.to_string())?;
+        let source = Source::Files { files, folder: folder.to_owned(), problems: RefCell::default() };
+        Ok(Weights { source: Rc::new(source), prefix: String::new(), dtype, device: device.clone() })
+    }
+
+    /// Random numbers of any name and shape, to measure speed without a model.
+    pub fn random(dtype: DType, device: &Device) -> Weights {
+        Weights { source: Rc::new(Source::Random), prefix: String::new(), dtype, device: device.clone() }
+    }
+
+    /// The weights whose names begin with `name.`.
+    pub fn at(&self, name: impl std::fmt::Display) -> Weights {
+        Weights { prefix: format!("{}{name}.", self.prefix), ..self.clone() }
+    }
+
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        match &*self.source {
+            Source::Files { files, .. } => files.get(&format!("{}{name}", self.prefix)).is_ok(),
+            Source::Random => true,
+        }
+    }
+
+    /// The tensor `name`, in the type that the part computes in.
+    pub fn get(&self, name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
+        self.get_as_stored(name, shape)?.to_dtype(self.dtype)
+    }
+
+    /// The tensor `name`, in the type that the file has.
+    pub fn get_as_stored(&self, name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
+        let (name, shape) = (format!("{}{name}", self.prefix), shape.into());
+        match &*self.source {
+            Source::Files { files, problems, .. } => match problem(files, &name, &shape) {
+                None => files.load(&name, &self.device),
+                Some(problem) => {
+                    problems.borrow_mut().push(problem);
+                    Tensor::zeros(1, self.dtype, &self.device)?.broadcast_as(shape)
+                }
+            },
+            Source::Random => random(&shape, self.dtype, &self.device),
+        }
+    }
+
+    /// `name.weight` and, if asked, `name.bias` of a linear layer.
+    pub fn linear(&self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Linear> {
+        let weight = self.get(&format!("{name}.weight"), (outputs, inputs))?;
+        let bias = bias.then(|| self.get(&format!("{name}.bias"), outputs)).transpose()?;
+        Ok(Linear::new(weight, bias))
+    }
+
+    /// After everything was asked for: an error that names the folder and the first tensors that were not there.
+    pub fn finish(&self) -> std::result::Result<(), String> {
+        let Source::Files { folder, problems, .. } = &*self.source else { return Ok(()) };
+        let problems = problems.borrow();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let named = problems.iter().take(MISSING_NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
+        Err(format!("{}: {} of the tensors do not fit its config.json: {named}", folder.display(), problems.len()))
+    }
+
+    /// Feeds the names, types and shapes of all tensors to `hash`, in the order of the names.
+    pub fn describe(&self, hash: &mut Sha256) {
+        let Source::Files { files, .. } = &*self.source else { return };
+        let mut lines: Vec<String> = files.tensors().into_iter().map(|(name, view)| describe(&name, &view)).collect();
+        lines.sort_unstable();
+        lines.iter().for_each(|line| hash.update(line));
+    }
+}
+
+fn describe(name: &str, view: &safetensors::tensor::TensorView) -> String {
+    format!("{name} {:?} {:?} {}\n", view.dtype(), view.shape(), view.data().len())
+}
+
+fn problem(files: &MmapedSafetensors, name: &str, shape: &Shape) -> Option<String> {
+    match files.get(name) {
+        Err(_) => Some(format!("{name} is missing")),
+        Ok(view) if view.shape() == shape.dims() => None,
+        Ok(view) => Some(format!("{name} has shape {:?}, not {:?}", view.shape(), shape.dims())),
+    }
+}
+
+/// Matrices keep the size of what goes through them; vectors (norms, biases) are all ones.
+fn random(shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+    match shape.dims() {
+        [_] => Tensor::ones(shape, dtype, device),
+        [outputs, ..] => {
+            let inputs = shape.elem_count() / outputs;
+            Tensor::randn(0.0, (inputs as f64).powf(-0.5), shape, device)?.to_dtype(dtype)
+        }
+        [] => Tensor::zeros(shape, dtype, device),
+    }
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: std::collections::BTreeMap<String, String>,
+}
+
+fn files(folder: &Path, stem: &str) -> std::result::Result<Vec<PathBuf>, String> {
+    let single = folder.join(format!("{stem}.safetensors"));
+    if single.exists() {
+        return Ok(vec![single]);
+    }
+    let index: Index = read_json(&folder.join(format!("{stem}.safetensors.index.json")))?;
+    let names: BTreeSet<String> = index.weight_map.into_values().collect();
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}

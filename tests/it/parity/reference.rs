@@ -1,0 +1,127 @@
+//! The reference's cases, which travel with the project, and its model, which is found beside it or left out.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use candle_core::{DType, Device, Tensor};
+use serde_json::Value;
+use zimaged::engine::z_image::config::ModelConfig;
+use zimaged::engine::z_image::memory::Memory;
+use zimaged::engine::z_image::prompt::Tokenizer;
+use zimaged::engine::z_image::sampler::Guidance;
+use zimaged::engine::z_image::text_encoder::TextEncoder;
+use zimaged::engine::z_image::transformer::Transformer;
+use zimaged::engine::z_image::vae::Decoder;
+use zimaged::engine::z_image::weights::Weights;
+
+pub const CASES: [&str; 6] =
+    ["square", "wide_chinese", "cfg_negative", "cfg_normalized_truncated", "two_images", "one_step"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The tensors of a file of the reference that travels with the project.
+pub fn tensors(name: &str) -> HashMap<String, Tensor> {
+    let path = root().join("tests/data/reference").join(format!("{name}.safetensors"));
+    candle_core::safetensors::load(path, &Device::Cpu).unwrap()
+}
+
+/// What the reference was asked for, and what it computed.
+pub struct Case {
+    pub name: String,
+    pub prompt: String,
+    pub negative: String,
+    pub width: u32,
+    pub height: u32,
+    pub steps: u32,
+    pub guidance: f64,
+    pub seed: u64,
+    normalization: f64,
+    truncation: f64,
+    tensors: HashMap<String, Tensor>,
+}
+
+impl Case {
+    pub fn read(name: &str) -> Case {
+        let text = std::fs::read_to_string(root().join("tests/data/reference/cases.json")).unwrap();
+        let file: Value = serde_json::from_str(&text).unwrap();
+        let case = file["cases"].as_array().unwrap().iter().find(|case| case["name"] == name).unwrap();
+        let text = |key: &str| case[key].as_str().unwrap_or_default().to_owned();
+        let whole = |key: &str| u32::try_from(case[key].as_u64().unwrap()).unwrap();
+        Case {
+            name: name.to_owned(),
+            prompt: text("prompt"),
+            negative: text("negative"),
+            width: whole("width"),
+            height: whole("height"),
+            steps: whole("steps"),
+            guidance: case["guidance"].as_f64().unwrap(),
+            seed: case["seed"].as_u64().unwrap(),
+            normalization: if case["cfg_normalization"] == true { 1.0 } else { 0.0 },
+            truncation: case["cfg_truncation"].as_f64().unwrap_or(1.0),
+            tensors: tensors(name),
+        }
+    }
+
+    pub fn tensor(&self, name: &str) -> Tensor {
+        self.tensors[name].clone()
+    }
+
+    pub fn guidance(&self) -> Guidance {
+        Guidance { scale: self.guidance, normalization: self.normalization, truncation: self.truncation }
+    }
+}
+
+/// The reference's model, part by part.
+pub struct Model {
+    pub folder: PathBuf,
+    pub config: ModelConfig,
+    pub tokenizer: Tokenizer,
+    pub text_encoder: TextEncoder,
+    pub transformer: Transformer,
+    pub decoder: Decoder,
+}
+
+pub fn unlimited() -> Memory {
+    Memory::new(&Device::Cpu, None)
+}
+
+impl Model {
+    fn read(folder: PathBuf) -> Model {
+        let (config, memory) = (ModelConfig::read(&folder).unwrap(), unlimited());
+        let open = |part: &str, stem: &str| Weights::open(&folder.join(part), stem, DType::F32, &Device::Cpu).unwrap();
+        let text_encoder = open("text_encoder", "model");
+        let (transformer, vae) = (open("transformer", "diffusion_pytorch_model"), open("vae", "diffusion_pytorch_model"));
+        let model = Model {
+            tokenizer: Tokenizer::read(&folder).unwrap(),
+            text_encoder: TextEncoder::new(&config.text_encoder, &text_encoder, &memory).unwrap(),
+            transformer: Transformer::new(&config.transformer, &transformer, &memory).unwrap(),
+            decoder: Decoder::new(&config.vae, &vae, &memory).unwrap(),
+            config,
+            folder,
+        };
+        [text_encoder, transformer, vae].iter().for_each(|weights| weights.finish().unwrap());
+        model
+    }
+}
+
+/// `$ZIMAGED_REFERENCE/model`, or that of `../shared/reference` beside the project.
+fn folder() -> PathBuf {
+    let set = std::env::var_os("ZIMAGED_REFERENCE").map(PathBuf::from);
+    set.unwrap_or_else(|| root().join("../shared/reference")).join("model")
+}
+
+/// The reference's model. Where it is absent, says that `part` is left out, or fails when it must not be.
+pub fn model(part: &str) -> Option<&'static Model> {
+    static MODEL: LazyLock<Option<Model>> = LazyLock::new(|| folder().is_dir().then(|| Model::read(folder())));
+    if MODEL.is_none() {
+        let message = format!("LEFT OUT: parity of {part}: no reference model at {}", folder().display());
+        assert!(std::env::var_os("ZIMAGED_REFERENCE_REQUIRED").is_none_or(|value| value != "1"), "{message}");
+        // Not println: the test harness keeps that of tests that pass.
+        writeln!(std::io::stderr(), "{message} ({})", CASES.join(", ")).unwrap();
+    }
+    MODEL.as_ref()
+}

@@ -66,3 +66,33 @@ vectorised! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use super::super::check::{assert_fast_is_plain, assert_half_is_near, strided, values};
+    use super::*;
+
+    #[test]
+    fn swiglu_is_silu_of_the_gate_times_the_rest() {
+        let (gate, up) = (values(&[2, 5, 37], 1), values(&[2, 5, 37], 2));
+        let wide = (&gate * 30.0).expect("a product");
+        assert_fast_is_plain([&wide, &strided(&up)], 1e-6, |[gate, up]| swiglu(gate, up));
+        assert_half_is_near([&gate, &up], DType::BF16, |[gate, up]| swiglu(gate, up));
+    }
+
+    #[test]
+    fn modulation_is_by_item() {
+        let (x, scale) = (values(&[2, 3, 37], 1), values(&[2, 1, 37], 2));
+        assert_fast_is_plain([&strided(&x), &scale], 1e-6, |[x, scale]| modulate(x, scale));
+        assert_half_is_near([&x, &scale], DType::BF16, |[x, scale]| modulate(x, scale));
+    }
+
+    #[test]
+    fn a_gated_sum_is_by_item() {
+        let (x, y, gate) = (values(&[2, 3, 37], 1), values(&[2, 3, 37], 2), values(&[2, 1, 37], 3));
+        assert_fast_is_plain([&x, &strided(&y), &gate], 1e-6, |[x, y, gate]| gated_add(x, y, gate));
+        assert_half_is_near([&x, &y, &gate], DType::BF16, |[x, y, gate]| gated_add(x, y, gate));
+    }
+}

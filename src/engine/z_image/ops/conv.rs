@@ -72,3 +72,50 @@ pub fn upsample_nearest2(x: &Tensor) -> Result<Tensor> {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use super::super::check::{assert_fast_is_plain, assert_half_is_near, strided, values};
+    use super::*;
+
+    fn assert_right(x: [usize; 4], outputs: usize, kernel: usize, padding: usize) {
+        let weight = values(&[outputs, x[1], kernel, kernel], 1);
+        let (x, bias) = (values(&x, 2), values(&[outputs], 3));
+        let conv = |[x, weight, bias]: [&Tensor; 3]| conv2d(x, weight, Some(bias), padding);
+        assert_fast_is_plain([&strided(&x), &weight, &bias], 1e-5, conv);
+        // candle multiplies no bf16 matrices on a CPU; f16 takes the same path.
+        assert_half_is_near([&x, &weight, &bias], DType::F16, conv);
+        assert_fast_is_plain([&x, &weight], 1e-5, |[x, weight]| conv2d(x, weight, None, padding));
+    }
+
+    #[test]
+    fn windows_of_three_match_at_sizes_that_fill_no_tile() {
+        assert_right([2, 5, 9, 13], 7, 3, 1);
+        assert_right([1, 3, 3, 3], 1, 3, 1);
+        assert_right([1, 3, 1, 2], 2, 3, 1);
+    }
+
+    #[test]
+    fn windows_of_three_match_without_padding() {
+        assert_right([2, 5, 9, 13], 7, 3, 0);
+    }
+
+    #[test]
+    fn windows_of_three_match_across_several_blocks_of_tiles() {
+        assert_right([1, 3, 18, 4 * 64 + 9], 13, 3, 1);
+        assert_right([1, 33, 66, 34], 6, 3, 1);
+    }
+
+    #[test]
+    fn single_pixels_match() {
+        assert_right([2, 5, 9, 13], 7, 1, 0);
+    }
+
+    #[test]
+    fn upsampling_repeats_each_pixel_four_times() {
+        let x = values(&[2, 3, 5, 7], 1);
+        assert_fast_is_plain([&strided(&x)], 1e-9, |[x]| upsample_nearest2(x));
+    }
+}

@@ -153,3 +153,30 @@ pub(super) fn exp(x: f32) -> f32 {
 pub(super) fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_right_to_two_units_in_the_last_place() {
+        for x in (-870..=880).map(|tenths| tenths as f32 / 10.0 + 0.013).filter(|x| *x < 88.0) {
+            let right = f64::from(x).exp();
+            let error = (f64::from(exp(x)) - right).abs() / right;
+            assert!(error < 2.0 * f64::from(f32::EPSILON), "exp({x}) is off by {error:e}");
+        }
+        assert_eq!((exp(0.0), exp(f32::NEG_INFINITY), exp(-200.0)), (1.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn silu_is_flat_on_the_left_and_straight_on_the_right() {
+        assert_eq!((silu(0.0), silu(200.0)), (0.0, 200.0));
+        assert!(silu(-200.0).abs() < 1e-30);
+    }
+
+    #[test]
+    fn a_sum_counts_the_values_beyond_the_last_vector() {
+        let values: Vec<f32> = (1..=200).map(|value| value as f32).collect();
+        assert_eq!(sum_of(&values, |value| 2.0 * value), 40_200.0);
+    }
+}

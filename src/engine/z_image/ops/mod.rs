@@ -3,6 +3,8 @@
 
 mod activation;
 mod attention;
+#[cfg(test)]
+mod check;
 mod conv;
 mod cpu;
 mod norm;

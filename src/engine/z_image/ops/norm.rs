@@ -166,3 +166,41 @@ fn standardise(x: &Tensor, eps: f64) -> Result<Tensor> {
 fn widened(x: &Tensor) -> DType {
     if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::{assert_fast_is_plain, assert_half_is_near, strided, values};
+    use super::*;
+
+    #[test]
+    fn rms_norm_is_by_row() {
+        let (x, weight) = (values(&[2, 3, 133], 1), values(&[133], 2));
+        assert_fast_is_plain([&strided(&x), &weight], 1e-6, |[x, weight]| rms_norm(x, weight, 1e-5));
+        assert_half_is_near([&x, &weight], DType::BF16, |[x, weight]| rms_norm(x, weight, 1e-5));
+    }
+
+    #[test]
+    fn layer_norm_is_by_row() {
+        let x = values(&[2, 3, 133], 1);
+        assert_fast_is_plain([&strided(&x)], 1e-6, |[x]| layer_norm(x, 1e-6));
+        assert_half_is_near([&x], DType::BF16, |[x]| layer_norm(x, 1e-6));
+    }
+
+    #[test]
+    fn group_norm_is_by_group_with_and_without_silu() {
+        let (x, weight, bias) = (values(&[2, 6, 37, 61], 1), values(&[6], 2), values(&[6], 3));
+        for silu in [false, true] {
+            let norm = |[x, weight, bias]: [&Tensor; 3]| group_norm_silu(x, weight, bias, 3, 1e-6, silu);
+            assert_fast_is_plain([&strided(&x), &weight, &bias], 1e-6, norm);
+            assert_half_is_near([&x, &weight, &bias], DType::BF16, norm);
+        }
+    }
+
+    #[test]
+    fn a_mean_far_from_zero_costs_no_more_digits_than_it_must() {
+        let x = (values(&[1, 2, 80, 80], 1) + 100.0).expect("a sum");
+        let (weight, bias) = (values(&[2], 2), values(&[2], 3));
+        let norm = |[x, weight, bias]: [&Tensor; 3]| group_norm_silu(x, weight, bias, 1, 1e-6, false);
+        assert_fast_is_plain([&x, &weight, &bias], 2e-5, norm);
+    }
+}

@@ -81,3 +81,37 @@ fn plain_rotate(a: &Tensor, b: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<(T
     let imaginary = (a.broadcast_mul(&sin)? + b.broadcast_mul(&cos)?)?;
     Ok((real, imaginary))
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::super::check::{assert_fast_is_plain, assert_half_is_near, strided, values};
+    use super::*;
+
+    #[test]
+    fn neighbours_rotate_by_the_angle_of_their_row() {
+        let (x, cos, sin) = (values(&[2, 5, 3, 22], 1), values(&[5, 11], 2), values(&[5, 11], 3));
+        assert_fast_is_plain([&strided(&x), &cos, &strided(&sin)], 1e-6, |[x, cos, sin]| rope(x, cos, sin));
+        assert_half_is_near([&x], DType::BF16, |[x]| rope(x, &cos, &sin));
+    }
+
+    #[test]
+    fn halves_rotate_by_the_angle_of_their_row() {
+        let (x, cos, sin) = (values(&[2, 5, 3, 22], 1), values(&[5, 11], 2), values(&[5, 11], 3));
+        assert_fast_is_plain([&strided(&x), &cos, &strided(&sin)], 1e-6, |[x, cos, sin]| rope_halves(x, cos, sin));
+        assert_half_is_near([&x], DType::BF16, |[x]| rope_halves(x, &cos, &sin));
+    }
+
+    #[test]
+    fn a_quarter_turn_swaps_each_pair_and_negates_the_first() {
+        let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &Device::Cpu);
+        let x = tensor(&[1.0, 2.0, 3.0, 4.0], &[1, 1, 1, 4]).expect("four values");
+        let (cos, sin) = (tensor(&[0.0; 2], &[1, 2]).expect("two"), tensor(&[1.0; 2], &[1, 2]).expect("two"));
+        let turned = |turn: fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>| {
+            turn(&x, &cos, &sin).and_then(|y| y.flatten_all()?.to_vec1::<f32>()).expect("a rotation")
+        };
+        assert_eq!(turned(rope), [-2.0, 1.0, -4.0, 3.0]);
+        assert_eq!(turned(rope_halves), [-3.0, -4.0, 1.0, 2.0]);
+    }
+}

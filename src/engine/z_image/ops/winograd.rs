@@ -150,14 +150,7 @@ fn transform_weight(sizes: &Sizes, weight: &[f32]) -> Vec<[f32; ROWS]> {
 fn transform_window(window: &[f32]) -> [[f32; PATCH]; PATCH] {
     let g = |a: f32, b: f32, c: f32| {
         let (outer, wide) = (a + c, a + 4.0 * c);
-        [
-            a / 4.0,
-            -(outer + b) / 6.0,
-            -(outer - b) / 6.0,
-            (wide + 2.0 * b) / 24.0,
-            (wide - 2.0 * b) / 24.0,
-            c,
-        ]
+        [a / 4.0, -(outer + b) / 6.0, -(outer - b) / 6.0, (wide + 2.0 * b) / 24.0, (wide - 2.0 * b) / 24.0, c]
     };
     let columns: [[f32; PATCH]; 3] = std::array::from_fn(|x| g(window[x], window[3 + x], window[6 + x]));
     std::array::from_fn(|y| g(columns[0][y], columns[1][y], columns[2][y]))

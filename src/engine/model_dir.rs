@@ -141,7 +141,11 @@ mod tests {
             ("vae/config.json", r#"{"latent_channels": 16}"#, "missing field"),
             ("zimaged.json", r#"{"width": 100}"#, "multiples of 32"),
             ("zimaged.json", r#"{"widht": 96}"#, "unknown field `widht`"),
-            ("scheduler/scheduler_config.json", r#"{"shift": 3, "num_train_timesteps": 1000, "use_dynamic_shifting": true}"#, "use_dynamic_shifting must be false"),
+            (
+                "scheduler/scheduler_config.json",
+                r#"{"shift": 3, "num_train_timesteps": 1000, "use_dynamic_shifting": true}"#,
+                "use_dynamic_shifting must be false",
+            ),
         ];
         for (name, text, expected) in cases {
             let error = read_changed(name, text).unwrap_err();

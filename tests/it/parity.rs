@@ -131,7 +131,8 @@ fn each_step_from_the_references_latents_gives_its_next_ones() {
             let what = format!("{}, step {step}", case.name);
             let ours = sampler.step(step, &before).unwrap();
             assert_close(&what, &ours, &reference, PART_ERROR_MAX);
-            let velocity = |x: &Tensor| ((x - &before).unwrap() / f64::from(sampler.schedule.sigma_step(step))).unwrap();
+            let velocity =
+                |x: &Tensor| ((x - &before).unwrap() / f64::from(sampler.schedule.sigma_step(step))).unwrap();
             assert_close(&format!("{what}, velocity"), &velocity(&ours), &velocity(&reference), PART_ERROR_MAX);
             before = reference;
         }

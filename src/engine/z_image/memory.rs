@@ -57,11 +57,7 @@ impl Memory {
         match &self.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(device) => super::cuda::reading(device),
-            _ => Ok(MemoryReading {
-                used_bytes: meter::used_bytes(),
-                peak_bytes: meter::peak_bytes(),
-                total_bytes: 0,
-            }),
+            _ => Ok(MemoryReading { used_bytes: meter::used_bytes(), peak_bytes: meter::peak_bytes(), total_bytes: 0 }),
         }
     }
 

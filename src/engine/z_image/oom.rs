@@ -64,7 +64,9 @@ pub fn engine_error(stage: Stage, error: &Error) -> EngineError {
 /// Takes off what candle wraps around an error: backtraces, paths, contexts.
 fn peel(error: &Error) -> &Error {
     match error {
-        Error::WithBacktrace { inner, .. } | Error::WithPath { inner, .. } | Error::Context { inner, .. } => peel(inner),
+        Error::WithBacktrace { inner, .. } | Error::WithPath { inner, .. } | Error::Context { inner, .. } => {
+            peel(inner)
+        }
         Error::WrappedContext { wrapped, .. } => wrapped.downcast_ref::<Error>().map_or(error, peel),
         _ => error,
     }

@@ -26,7 +26,8 @@ impl TextEncoder {
         let shape = (config.vocab_size, config.hidden_size);
         let embeddings = weights.get_as_stored("embed_tokens.weight", shape)?;
         let layers = weights.at("layers");
-        let layers = (0..config.num_hidden_layers - 1).map(|i| Layer::new(config, &layers.at(i))).collect::<Result<_>>()?;
+        let layers =
+            (0..config.num_hidden_layers - 1).map(|i| Layer::new(config, &layers.at(i))).collect::<Result<_>>()?;
         Ok(TextEncoder { embeddings, layers, config: config.clone(), dtype: weights.dtype(), memory: memory.clone() })
     }
 
@@ -48,7 +49,8 @@ impl TextEncoder {
         let c = &self.config;
         let element = self.dtype.size_in_bytes();
         let heads = 3 * c.num_attention_heads + 4 * c.num_key_value_heads;
-        let attention = tokens * heads * c.head_dim * element + attention_bytes(1, c.num_attention_heads, tokens, tokens);
+        let attention =
+            tokens * heads * c.head_dim * element + attention_bytes(1, c.num_attention_heads, tokens, tokens);
         let feed_forward = tokens * (2 * c.hidden_size + 3 * c.intermediate_size) * element;
         attention.max(feed_forward)
     }
@@ -141,7 +143,8 @@ impl Rope {
     fn new(positions: usize, config: &TextEncoderConfig, stored: DType, device: &Device) -> Result<Rope> {
         let half = config.head_dim / 2;
         let frequency = |i: usize| (1.0 / config.rope_theta.powf(i as f64 / half as f64)) as f32;
-        let frequencies = Tensor::from_iter((0..half).map(frequency), device)?.to_dtype(stored)?.to_dtype(DType::F32)?;
+        let frequencies =
+            Tensor::from_iter((0..half).map(frequency), device)?.to_dtype(stored)?.to_dtype(DType::F32)?;
         let positions = Tensor::from_iter((0..positions).map(|position| position as f32), device)?;
         let angles = positions.unsqueeze(1)?.broadcast_mul(&frequencies)?;
         Ok(Rope { cos: angles.cos()?, sin: angles.sin()? })

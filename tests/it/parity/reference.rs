@@ -94,7 +94,8 @@ impl Model {
         let (config, memory) = (ModelConfig::read(&folder).unwrap(), unlimited());
         let open = |part: &str, stem: &str| Weights::open(&folder.join(part), stem, DType::F32, &Device::Cpu).unwrap();
         let text_encoder = open("text_encoder", "model");
-        let (transformer, vae) = (open("transformer", "diffusion_pytorch_model"), open("vae", "diffusion_pytorch_model"));
+        let (transformer, vae) =
+            (open("transformer", "diffusion_pytorch_model"), open("vae", "diffusion_pytorch_model"));
         let model = Model {
             tokenizer: Tokenizer::read(&folder).unwrap(),
             text_encoder: TextEncoder::new(&config.text_encoder, &text_encoder, &memory).unwrap(),

@@ -53,9 +53,13 @@ fn a_decode_in_three_by_two_tiles_is_near_the_whole_one_and_shows_no_seam() {
     let mean = differences().sum::<f64>() / whole.values.len() as f64;
     eprintln!("mean {mean} max {}", differences().fold(0.0, f64::max));
     let seams = tiled.column_seams(&whole);
-    for (i, s) in seams.iter().enumerate() { eprint!("{i}:{s:.4} "); }
+    for (i, s) in seams.iter().enumerate() {
+        eprint!("{i}:{s:.4} ");
+    }
     eprintln!();
     let seams = tiled.transposed().column_seams(&whole.transposed());
-    for (i, s) in seams.iter().enumerate() { eprint!("{i}:{s:.4} "); }
+    for (i, s) in seams.iter().enumerate() {
+        eprint!("{i}:{s:.4} ");
+    }
     assert!(mean < 2.0, "{mean} levels on average");
 }

@@ -70,7 +70,8 @@ impl Canvas {
             for (y, row_weight) in row_weights.iter().enumerate() {
                 let at = (channel * self.height + top + y) * self.width + left;
                 let target = &mut self.values[at..at + column_weights.len()];
-                for ((to, from), weight) in target.iter_mut().zip(source.next().unwrap_or_default()).zip(&column_weights)
+                for ((to, from), weight) in
+                    target.iter_mut().zip(source.next().unwrap_or_default()).zip(&column_weights)
                 {
                     *to += from * row_weight * weight;
                 }

@@ -1,0 +1,106 @@
+//! The engine under a memory limit: it runs out for real at every stage, recovers and renders. A binary of its own
+//! with one test, because the heap is counted for the whole process.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use zimaged::engine::meter::CountingAllocator;
+use zimaged::engine::z_image::ZImageEngine;
+use zimaged::engine::{
+    Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, Progress, Recipe, Result, Stage,
+};
+use zimaged::ladder::{Decode, Precision, Residency, Rung};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+const MIB: u64 = 1 << 20;
+
+/// What a process may use beside what the engine asks for: the test itself, the allocator of the tokenizer.
+const SLACK_BYTES: u64 = MIB / 2;
+
+struct Silent;
+
+impl Progress for Silent {
+    fn stage(&mut self, _stage: Stage, _before: MemoryReading) -> Continue {
+        Continue::Yes
+    }
+
+    fn step(&mut self, _step: u32, _steps: u32) -> Continue {
+        Continue::Yes
+    }
+}
+
+fn recipe(prompt: &str) -> Recipe {
+    Recipe { prompt: prompt.into(), negative_prompt: String::new(), guidance: 0.0, seed: 42 }
+}
+
+fn rung(side: u32, decode: Decode) -> Rung {
+    Rung { residency: Residency::Device, precision: Precision::Full, decode, width: side, height: side, steps: 1 }
+}
+
+fn model() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let reference = std::env::var_os("ZIMAGED_REFERENCE").map_or(root.join("../shared/reference"), PathBuf::from);
+    let model = reference.join("model");
+    if model.is_dir() {
+        return Some(model);
+    }
+    let message = format!("LEFT OUT: the memory limit: no reference model at {}", model.display());
+    assert!(std::env::var_os("ZIMAGED_REFERENCE_REQUIRED").is_none_or(|value| value != "1"), "{message}");
+    writeln!(std::io::stderr(), "{message}").unwrap();
+    None
+}
+
+/// An engine that may use `headroom_bytes` more than one does at idle, after a first render: the matrix product keeps
+/// buffers for its threads.
+fn engine(model: &Path, headroom_bytes: u64) -> (ZImageEngine, u64) {
+    let mut unlimited = ZImageEngine::load(model, DeviceChoice::Cpu, None).unwrap();
+    assert_renders(&mut unlimited);
+    let limit_bytes = unlimited.memory().used_bytes + headroom_bytes;
+    drop(unlimited);
+    (ZImageEngine::load(model, DeviceChoice::Cpu, Some(limit_bytes)).unwrap(), limit_bytes)
+}
+
+fn denoise(engine: &mut ZImageEngine, prompt: &str, side: u32) -> Result<Latents> {
+    engine.denoise(&recipe(prompt), &rung(side, Decode::Whole), &mut Silent)
+}
+
+/// Renders a picture that fits every limit here.
+fn assert_renders(engine: &mut ZImageEngine) {
+    let rung = rung(64, Decode::Whole);
+    let latents = engine.denoise(&recipe(""), &rung, &mut Silent).unwrap();
+    engine.decode(&latents, &rung, &mut Silent).unwrap();
+}
+
+fn assert_out_of_memory<T>(result: Result<T>, expected: Stage) {
+    let Err(EngineError::OutOfMemory { stage, requested_bytes, message }) = result else {
+        panic!("not out of memory: {:?}", result.err());
+    };
+    assert_eq!(stage, expected, "{message}");
+    assert!(requested_bytes.is_some_and(|bytes| bytes > 0 || expected == Stage::Load), "{message}");
+}
+
+#[test]
+fn a_limit_makes_each_stage_run_out_of_memory_and_the_next_render_succeeds() {
+    let Some(model) = model() else { return };
+    assert_out_of_memory(ZImageEngine::load(&model, DeviceChoice::Cpu, Some(MIB)), Stage::Load);
+
+    let long_prompt = "snow ".repeat(500);
+    let (mut small, limit_bytes) = engine(&model, 3 * MIB);
+    assert_out_of_memory(denoise(&mut small, &long_prompt, 64), Stage::TextEncode);
+    small.recover().unwrap();
+    assert_out_of_memory(denoise(&mut small, "", 256), Stage::Denoise);
+    small.recover().unwrap();
+    assert_renders(&mut small);
+    assert_eq!(small.memory().total_bytes, limit_bytes);
+    drop(small);
+
+    let (mut larger, limit_bytes) = engine(&model, 14 * MIB);
+    let latents = denoise(&mut larger, "", 256).unwrap();
+    assert_out_of_memory(larger.decode(&latents, &rung(256, Decode::Whole), &mut Silent), Stage::VaeDecode);
+    larger.recover().unwrap();
+    larger.decode(&latents, &rung(256, Decode::Tiles { side: 128 }), &mut Silent).unwrap();
+    let peak_bytes = larger.memory().peak_bytes;
+    assert!(peak_bytes <= limit_bytes + SLACK_BYTES, "{peak_bytes} of {limit_bytes}");
+}

@@ -23,8 +23,8 @@ pub mod worker;
 
 // Orchestration.
 pub mod daemon;
-pub mod recovery;
 pub mod dispatcher;
+pub mod recovery;
 
 // Faces: translate, decide nothing.
 pub mod cli;

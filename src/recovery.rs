@@ -29,7 +29,8 @@ pub async fn run(store: &Store, outputs: &Path, policy: &Policy, now_ms: i64) ->
 
 /// The picture, when it stands under the recorded name and carries this attempt's id.
 fn adopted(orphan: &Orphan, outputs: &Path) -> Option<Finished> {
-    let picture = output::inspect(&outputs.join(&orphan.path)).filter(|picture| picture.attempt_id == orphan.attempt_id)?;
+    let picture =
+        output::inspect(&outputs.join(&orphan.path)).filter(|picture| picture.attempt_id == orphan.attempt_id)?;
     Some(Finished {
         path: orphan.path.clone(),
         bytes: picture.bytes,

@@ -32,9 +32,15 @@ pub struct Status {
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum WorkerStatus {
     Loading,
-    Ready { pid: u32, device: String, used_bytes: u64 },
+    Ready {
+        pid: u32,
+        device: String,
+        used_bytes: u64,
+    },
     /// Not running; started again after a pause.
-    Down { reason: String },
+    Down {
+        reason: String,
+    },
 }
 
 /// The running render.

@@ -33,8 +33,11 @@ const EXIT_CONFIG: u8 = 78;
 /// Drop a TOML file into the jobs folder, or submit it; the pictures appear in the outputs folder, and the history in
 /// an SQLite database that you can ask with `sqlite3`.
 #[derive(Parser, Debug)]
-#[command(version, after_help = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 mistakes in a job file or a render that \
-failed, 4 done but degraded, 75 try again later, 78 configuration.")]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 mistakes in a job file or a render that \
+failed, 4 done but degraded, 75 try again later, 78 configuration."
+)]
 struct Args {
     /// The configuration; else ./daemon.toml, then the user's, then /etc/zimaged/daemon.toml
     #[arg(long, global = true, value_name = "FILE")]

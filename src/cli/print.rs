@@ -33,7 +33,8 @@ pub(super) fn jobs(jobs: &[JobRow], json: bool) -> io::Result<()> {
 }
 
 pub(super) fn rejections(rejections: &[RejectionRow], json: bool) -> io::Result<()> {
-    let text: Vec<String> = rejections.iter().map(|row| format!("{}\n{}", printable(&row.file_name), row.reason)).collect();
+    let text: Vec<String> =
+        rejections.iter().map(|row| format!("{}\n{}", printable(&row.file_name), row.reason)).collect();
     answer(&rejections, &text.join("\n"), json)
 }
 
@@ -119,8 +120,7 @@ fn shortened(prompt: &str) -> String {
 /// Columns as wide as their widest cell; the last one as it is.
 fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     use unicode_width::UnicodeWidthStr;
-    let rows: Vec<Vec<String>> =
-        std::iter::once(heads.iter().map(ToString::to_string).collect()).chain(rows).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(heads.iter().map(ToString::to_string).collect()).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
     let line = |row: &Vec<String>| {

@@ -236,10 +236,7 @@ mod tests {
     #[test]
     fn a_death_is_counted_and_the_third_one_ends_the_render() {
         let death = Ending::Died("killed by signal 9".into());
-        assert_eq!(
-            judge(&death, None, &candidate(0)),
-            (Outcome::Crashed, Fate::Requeue { run_after_ms: None })
-        );
+        assert_eq!(judge(&death, None, &candidate(0)), (Outcome::Crashed, Fate::Requeue { run_after_ms: None }));
         let (outcome, fate) = judge(&death, None, &candidate(2));
         assert_eq!(outcome, Outcome::Crashed);
         assert!(matches!(fate, Fate::Fail { code: "crashed_worker", .. }), "{fate:?}");
@@ -287,7 +284,9 @@ mod tests {
         let verdict = verdict(&enospc, None, &candidate, rung, &POLICY, Some(&offers()));
         assert_eq!(verdict.fate, Fate::Requeue { run_after_ms: None });
         assert!(verdict.hold.is_some());
-        assert_eq!(judge(&failed(Failure::Output { os_error: Some(13) }, Stage::PictureEncode), None, &candidate).0,
-                   Outcome::Failed);
+        assert_eq!(
+            judge(&failed(Failure::Output { os_error: Some(13) }, Stage::PictureEncode), None, &candidate).0,
+            Outcome::Failed
+        );
     }
 }

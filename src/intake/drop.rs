@@ -126,7 +126,7 @@ fn check(name: &OsStr, stat: &Stat, content: &[u8], rules: &Rules) -> Drop {
     match parsed {
         Ok(Ok(job)) => {
             let text = utf8(content).map(str::to_owned).unwrap_or_default();
-            Drop::Job(NewJob { job, file, text, retry_of: None })
+            Drop::Job(NewJob { job, file, text })
         }
         Ok(Err(problems)) => {
             let report = Report { name: &file.name, content, problems: &problems }.to_string();

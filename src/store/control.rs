@@ -127,14 +127,9 @@ async fn selected(transaction: &mut Transaction<'static, Sqlite>, selection: Sel
     Ok(rows.iter().map(selected).collect::<sqlx::Result<_>>()?)
 }
 
-async fn cancel_queued(
-    transaction: &mut Transaction<'static, Sqlite>,
-    selected: &Selected,
-    now_ms: i64,
-) -> Result<()> {
+async fn cancel_queued(transaction: &mut Transaction<'static, Sqlite>, selected: &Selected, now_ms: i64) -> Result<()> {
     let render_id = selected.render_id;
-    let next =
-        selected.state.after(Event::Cancelled).map_err(|illegal| StoreError::Illegal { render_id, illegal })?;
+    let next = selected.state.after(Event::Cancelled).map_err(|illegal| StoreError::Illegal { render_id, illegal })?;
     sqlx::query("UPDATE renders SET state = ?, finished_at_ms = ? WHERE id = ? AND state = ?")
         .bind(next.as_str())
         .bind(now_ms)

@@ -356,16 +356,14 @@ async fn event(
     detail: &str,
     now_ms: i64,
 ) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO events (at_ms, kind, job_id, render_id, attempt_id, detail) VALUES (?, ?, ?, ?, ?, ?)",
-    )
-    .bind(now_ms)
-    .bind(kind)
-    .bind(attempt.job_id)
-    .bind(attempt.render_id)
-    .bind(attempt_id)
-    .bind(detail)
-    .execute(&mut **transaction)
-    .await?;
+    sqlx::query("INSERT INTO events (at_ms, kind, job_id, render_id, attempt_id, detail) VALUES (?, ?, ?, ?, ?, ?)")
+        .bind(now_ms)
+        .bind(kind)
+        .bind(attempt.job_id)
+        .bind(attempt.render_id)
+        .bind(attempt_id)
+        .bind(detail)
+        .execute(&mut **transaction)
+        .await?;
     Ok(())
 }

@@ -194,7 +194,10 @@ pub struct Orphan {
 pub enum Selection {
     Job(i64),
     /// `index` is the position in the job, from 1.
-    Render { job_id: i64, index: u32 },
+    Render {
+        job_id: i64,
+        index: u32,
+    },
 }
 
 impl std::fmt::Display for Selection {

@@ -24,12 +24,19 @@ use std::time::Duration;
 use rustix::process::{Signal, getpid, kill_process};
 
 use self::script::{Clause, Fault, Place, Script};
+use super::model_dir::ModelDescription;
 use super::{Engine, EngineError, Latents, MemoryReading, Pixels, Progress, Recipe, Result, Stage, meter};
 use crate::ladder::{Offers, Precision, Residency, Rung};
 use crate::worker::protocol::LINE_BYTES_MAX;
 
 /// As many words as the real model takes tokens.
 const PROMPT_WORDS_MAX: usize = 512;
+
+/// What the scripted model says of itself: small and quick.
+pub fn description() -> ModelDescription {
+    let name = "fake".to_owned();
+    ModelDescription { name, width: 64, height: 64, steps: 2, guidance: 0.0, granularity: 16 }
+}
 
 /// Does what its prompt says.
 pub struct FakeEngine {

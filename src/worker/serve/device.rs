@@ -45,6 +45,7 @@ impl Device {
             Ok(engine) => {
                 self.events.send(&Event::Loaded(Loaded {
                     device: engine.device(),
+                    model_name: engine.model_name().to_owned(),
                     model_hash: engine.model_hash().to_owned(),
                     load_ms: millis(start.elapsed()),
                     offers: engine.offers(),

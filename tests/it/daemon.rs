@@ -15,12 +15,12 @@ const STATES: &str = "SELECT group_concat(state || ' ' || n, ' ') FROM \
 #[test]
 fn a_dropped_job_becomes_pictures_with_their_rows() {
     let house = House::started("");
-    house.drop_job("fox.toml", "prompt = ['a fox', '一只猫']\nseed = 7\nnum_images = 2\nwidth = 48\n");
+    house.drop_job("fox.toml", "prompt = ['a fox', '一只猫']\nseed = 7\nnum_images = 2\nwidth = 96\n");
     house.until_sql(STATES, "done 4");
     house.assert_invariants();
     assert_eq!(house.pictures().len(), 4);
     let rows = house.rows("SELECT prompt, seed, asked_width, width, degraded, attempts FROM history ORDER BY picture");
-    assert_eq!(rows[1], ["a fox", "8", "48", "48", "0", "1"]);
+    assert_eq!(rows[1], ["a fox", "8", "96", "96", "0", "1"]);
     assert_eq!(rows[2][..2], ["一只猫", "7"]);
     assert!(house.path("jobs/accepted/1-fox.toml").exists(), "an accepted file is moved aside");
 }

@@ -46,23 +46,6 @@ pub fn publish(temp: &Path, bytes: u64, sha256: &str, final_path: &Path) -> io::
     if below.as_os_str().is_empty() { Ok(()) } else { files::sync(&root) }
 }
 
-/// A finished picture of ours, as it lies in the folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The attempt that made it.
-    pub attempt_id: i64,
-    pub bytes: u64,
-    /// Lower-case hex.
-    pub sha256: String,
-}
-
-/// Looks at a picture of ours; `None` when there is none, or somebody else's.
-pub fn inspect(path: &Path) -> Option<Found> {
-    let attempt_id = attempt_of(path)?;
-    let (bytes, sha256) = measure(&mut File::open(path).ok()?).ok()?;
-    Some(Found { attempt_id, bytes, sha256 })
-}
-
 fn check(temp: &Path, bytes: u64, sha256: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(temp)?;
     let (found_bytes, found_sha256) = measure(&mut file)?;

@@ -62,13 +62,7 @@ impl House {
     /// As [`House::start`], with variables in its environment.
     pub fn start_with(&mut self, environment: &[(&str, &str)]) {
         let log = fs::File::options().create(true).append(true).open(self.path("log")).expect("a log file");
-        let child = self
-            .command(&["run"])
-            .envs(environment.iter().copied())
-            .stderr(log)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("the binary starts");
+        let child = self.command(&["run"]).envs(environment.iter().copied()).stderr(log).stdout(Stdio::null()).spawn().expect("the binary starts");
         self.daemon = Some(child);
         self.until("the daemon is ready", || self.path("state/status.json").exists().then_some(()));
     }

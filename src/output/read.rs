@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::metadata::KEY;
 use super::{exif, measure};
-use crate::worker::protocol::Timings;
+use crate::engine::Timings;
 
 /// Memory for the texts of a PNG and a row of its pixels: anybody can put a picture into the folder.
 const PNG_BYTES_MAX: usize = 8 << 20;

@@ -90,7 +90,9 @@ fn the_daemon_killed_in_a_render_counts_it_and_makes_one_picture_after_its_resta
     house.until_sql(STATES, "running 1");
     let worker = house.worker_pid();
     house.stop("KILL");
-    house.until("the worker ends with its supervisor", || (!Path::new(&format!("/proc/{worker}")).exists()).then_some(()));
+    house.until("the worker ends with its supervisor", || {
+        (!Path::new(&format!("/proc/{worker}")).exists()).then_some(())
+    });
     house.start();
     house.until_sql(STATES, "done 1");
     house.assert_invariants();

@@ -12,6 +12,9 @@ mod name;
 mod spool;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

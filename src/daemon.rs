@@ -1,1 +1,235 @@
-//! To come.
+//! Wiring: what a start needs, in order, and one numbered shutdown.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::tz::TimeZone;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::dispatcher::verdict::Policy;
+use crate::dispatcher::{DispatchError, Dispatcher, Mode, Settings, SlotSettings};
+use crate::engine::model_dir::ModelDescription;
+use crate::engine::{EngineKind, fake};
+use crate::instance::InstanceLock;
+use crate::intake::Intake;
+use crate::job::spec::Rules;
+use crate::pulse::Pulse;
+use crate::status::{self, Status, WorkerStatus};
+use crate::store::{Access, Store};
+use crate::worker::protocol::Load;
+use crate::{output, recovery, systemd};
+
+/// How often a missing model is looked for again.
+const MODEL_POLL: Duration = Duration::from_secs(5);
+
+/// How often a daemon that ends when idle looks whether it is.
+const IDLE_POLL: Duration = Duration::from_millis(50);
+
+/// The database's name in the state folder.
+pub const DATABASE: &str = "zimaged.sqlite";
+
+/// Runs the daemon until `stop`, or until it is idle. Errors are those of a start or of a part that cannot go on.
+pub async fn run(config: Config, mode: Mode, stop: CancellationToken) -> anyhow::Result<()> {
+    let latents = config.state.join("latents");
+    for folder in [&config.jobs, &config.outputs, &config.state, &latents] {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    }
+    let _lock = InstanceLock::take(&[&config.state, &config.jobs])?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = Arc::new(Store::open(&config.state.join(DATABASE), Access::Daemon).await?);
+    output::remove_temporaries(&config.outputs).context("cannot clean the output folder")?;
+    let policy = Policy {
+        prefer: config.prefer,
+        deaths_max: config.worker.deaths_max,
+        attempts_max: config.worker.attempts_max,
+    };
+    recovery::run(&store, &config.outputs, &policy, clock.now_ms()).await?;
+    let (status, _) = watch::channel(Status::starting(clock.now_ms()));
+    let house = House { config, mode, policy, latents, clock, store, status };
+    let outcome = house.live(&stop).await;
+    house.close().await;
+    outcome
+}
+
+/// What stands when the start has succeeded.
+struct House {
+    config: Config,
+    mode: Mode,
+    policy: Policy,
+    latents: PathBuf,
+    clock: Arc<dyn Clock>,
+    store: Arc<Store>,
+    status: watch::Sender<Status>,
+}
+
+/// A part that should live for ever and has ended.
+type PartEnd = anyhow::Result<()>;
+
+impl House {
+    /// Starts the parts and waits for `stop`, for idleness, or for a part's end; then shuts down.
+    async fn live(&self, stop: &CancellationToken) -> anyhow::Result<()> {
+        let pulse = Pulse::start();
+        // A token of our own: the shutdown is the same whoever begins it.
+        let ending = stop.child_token();
+        let mut parts: JoinSet<PartEnd> = JoinSet::new();
+        parts.spawn(forever(status::publish(self.config.state.clone(), self.status.subscribe(), ending.clone())));
+        parts.spawn(forever(systemd::watch(self.status.subscribe(), pulse.clone(), ending.clone())));
+        systemd::ready();
+        let started = self.start_work(&mut parts, pulse, &ending).await;
+        let outcome = match started {
+            Ok(Some(intake_waiting)) => self.wait(&mut parts, intake_waiting, &ending).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        systemd::stopping();
+        ending.cancel();
+        while let Some(end) = parts.join_next().await {
+            end.context("a part of the daemon panicked")??;
+        }
+        outcome
+    }
+
+    /// Intake and dispatcher, once the model's folder says what it is; `None` when stopped before.
+    async fn start_work(
+        &self,
+        parts: &mut JoinSet<PartEnd>,
+        pulse: Pulse,
+        ending: &CancellationToken,
+    ) -> anyhow::Result<Option<watch::Receiver<Option<usize>>>> {
+        let Some(rules) = self.rules(&pulse, ending).await? else { return Ok(None) };
+        let accepted = Arc::new(Notify::new());
+        let intake =
+            Intake::open(self.config.jobs.clone(), rules, self.store.clone(), self.clock.clone(), accepted.clone())
+                .with_context(|| format!("cannot watch {}", self.config.jobs.display()))?;
+        let waiting = intake.waiting();
+        let dispatcher = Dispatcher::new(
+            self.store.clone(),
+            self.clock.clone(),
+            self.settings()?,
+            accepted,
+            self.status.clone(),
+            pulse,
+        );
+        parts.spawn(forever(intake.run(ending.clone())));
+        let ending = ending.clone();
+        parts.spawn(async move { dispatcher.run(ending).await.map_err(explain) });
+        Ok(Some(waiting))
+    }
+
+    /// What job files are checked against. Without the model's word nothing is taken in: the files wait in `jobs/`.
+    async fn rules(&self, pulse: &Pulse, ending: &CancellationToken) -> anyhow::Result<Option<Rules>> {
+        loop {
+            let reason = match rules(&self.config) {
+                Ok(rules) => return Ok(Some(rules)),
+                Err(reason) if self.mode == Mode::UntilIdle => anyhow::bail!(reason),
+                Err(reason) => reason,
+            };
+            warn!(%reason, "no job is taken in before the model can be read");
+            self.status.send_modify(|status| status.worker = WorkerStatus::Down { reason });
+            pulse.beat();
+            tokio::select! {
+                () = tokio::time::sleep(MODEL_POLL) => (),
+                () = ending.cancelled() => return Ok(None),
+            }
+        }
+    }
+
+    fn settings(&self) -> anyhow::Result<Settings> {
+        let worker = &self.config.worker;
+        Ok(Settings {
+            slot: SlotSettings {
+                exe: std::env::current_exe().context("cannot find this program's file")?,
+                load: Load {
+                    engine: self.config.engine,
+                    model: self.config.model.clone(),
+                    device: self.config.device,
+                    memory_limit_bytes: self.config.memory_limit_bytes,
+                },
+                load_timeout: Duration::from_millis(worker.load_timeout_ms),
+                backoff: Duration::from_millis(worker.backoff_ms),
+            },
+            outputs: self.config.outputs.clone(),
+            latents: self.latents.clone(),
+            step_timeout: Duration::from_millis(worker.step_timeout_ms),
+            policy: self.policy.clone(),
+            mode: self.mode,
+        })
+    }
+
+    async fn wait(
+        &self,
+        parts: &mut JoinSet<PartEnd>,
+        waiting: watch::Receiver<Option<usize>>,
+        ending: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let idle = async {
+            match self.mode {
+                Mode::Forever => std::future::pending().await,
+                Mode::UntilIdle => self.until_idle(waiting).await,
+            }
+        };
+        tokio::select! {
+            end = parts.join_next() => match end {
+                Some(end) => end.context("a part of the daemon panicked")?,
+                None => Ok(()),
+            },
+            idle = idle => idle,
+            () = ending.cancelled() => Ok(()),
+        }
+    }
+
+    /// Returns when no job file waits and no render is queued or running.
+    async fn until_idle(&self, waiting: watch::Receiver<Option<usize>>) -> anyhow::Result<()> {
+        loop {
+            // In this order: a file that is taken in between the two looks is then in the store.
+            let files = *waiting.borrow();
+            if files == Some(0) && self.store.is_idle().await? {
+                return Ok(());
+            }
+            tokio::time::sleep(IDLE_POLL).await;
+        }
+    }
+
+    /// The end of the shutdown. 1. The parts have stopped (the running render is queued again, its worker is gone).
+    /// 2. Latents of renders that will not come back are removed. 3. The database is checkpointed and closed.
+    async fn close(self) {
+        match Arc::try_unwrap(self.store) {
+            Ok(store) => store.close().await,
+            Err(_) => warn!("the database is still in use at the end"),
+        }
+        info!("stopped");
+    }
+}
+
+/// What job files are checked against: the configuration, and what the model's folder says.
+pub fn rules(config: &Config) -> Result<Rules, String> {
+    let model = match config.engine {
+        EngineKind::ZImage => ModelDescription::read(&config.model)?,
+        EngineKind::Fake => fake::description(),
+    };
+    config.rules(&model, TimeZone::system())
+}
+
+fn explain(error: DispatchError) -> anyhow::Error {
+    match error {
+        DispatchError::Store(error) => anyhow::Error::from(error).context("the queue's database failed"),
+        load @ DispatchError::Load(_) => load.into(),
+    }
+}
+
+async fn forever(part: impl Future<Output = ()>) -> PartEnd {
+    part.await;
+    Ok(())
+}
+
+/// The database's path in a state folder.
+pub fn database_path(state: &Path) -> PathBuf {
+    state.join(DATABASE)
+}

@@ -7,7 +7,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Stage;
 use crate::job::{OnOom, Render};
 
 /// Where the weights live while a picture is rendered.
@@ -42,6 +41,17 @@ pub enum Decode {
     Whole,
     /// Square tiles of this side in pixels, overlapping and blended.
     Tiles { side: u32 },
+}
+
+/// A part of the work, in order; errors and timings name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    Load,
+    TextEncode,
+    Denoise,
+    VaeDecode,
+    PictureEncode,
 }
 
 /// One step of the ladder: how a render is run, and what is rendered.

@@ -1,1 +1,13 @@
-fn main() {}
+//! Arguments, logging, subcommand; nothing else.
+
+use std::process::ExitCode;
+
+use zimaged::engine::meter::CountingAllocator;
+
+/// On a CPU the heap is the device's memory: counted, so that it can be limited and measured.
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+fn main() -> ExitCode {
+    zimaged::cli::main()
+}

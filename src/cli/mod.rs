@@ -1,1 +1,208 @@
-//! To come.
+//! The command line: translates arguments into calls and answers into text or JSON. Decides nothing.
+
+mod control;
+mod logging;
+mod print;
+mod query;
+mod run;
+mod submit;
+mod wait;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+use crate::daemon;
+use crate::instance::LockError;
+use crate::store::{Access, Selection, Store, StoreError};
+use crate::worker::serve;
+
+/// Some render of the job failed or was cancelled (`wait`), or a job file has mistakes (`check`, `submit`).
+const EXIT_NOT_DONE: u8 = 3;
+/// All renders are done, but some picture is smaller or has fewer steps than asked (`wait`).
+const EXIT_DEGRADED: u8 = 4;
+/// Try again later: another daemon runs, the disk is full, the time-out of `wait` has passed.
+const EXIT_TEMPFAIL: u8 = 75;
+/// The configuration or the database cannot be used as it is.
+const EXIT_CONFIG: u8 = 78;
+
+/// Renders pictures with Z-Image-Turbo from a queue that survives everything.
+///
+/// Drop a TOML file into the jobs folder, or submit it; the pictures appear in the outputs folder, and the history in
+/// an SQLite database that you can ask with `sqlite3`.
+#[derive(Parser, Debug)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 mistakes in a job file or a render that \
+failed, 4 done but degraded, 75 try again later, 78 configuration."
+)]
+struct Args {
+    /// The configuration; else ./daemon.toml, then the user's, then /etc/zimaged/daemon.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run the daemon
+    Run(run::RunArgs),
+    /// Hand job files to the daemon
+    Submit(submit::SubmitArgs),
+    /// Check job files without running them
+    Check(submit::CheckArgs),
+    /// List jobs, newest first
+    List(query::ListArgs),
+    /// Show a job with its renders and attempts
+    Show {
+        /// A job (12) or one of its renders (12.3)
+        #[arg(value_parser = selection)]
+        what: Selection,
+    },
+    /// Wait until a job has ended
+    Wait(wait::WaitArgs),
+    /// Cancel a job or one of its renders
+    Cancel {
+        /// Jobs (12) or renders (12.3)
+        #[arg(required = true, value_parser = selection)]
+        what: Vec<Selection>,
+    },
+    /// Render again, as a new job, what failed or was cancelled in a job
+    Retry {
+        /// A job (12) or one of its renders (12.3)
+        #[arg(value_parser = selection)]
+        what: Selection,
+    },
+    /// Start no further render, also after a restart, until `resume`
+    Pause {
+        /// Shown by `status`
+        #[arg(default_value = "paused by the user")]
+        reason: String,
+    },
+    /// Go on after `pause`
+    Resume,
+    /// Say what the daemon is doing
+    Status,
+    /// Print a completion script
+    Completions { shell: clap_complete::Shell },
+    /// The child process that holds the model; started by `run`
+    #[command(hide = true)]
+    Worker,
+}
+
+/// A failure with the exit code that says what kind it is.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    error: anyhow::Error,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        let error = error.into();
+        Failure { code: exit_code_of(&error), error }
+    }
+}
+
+fn exit_code_of(error: &anyhow::Error) -> u8 {
+    for cause in error.chain() {
+        if cause.is::<ConfigError>() || matches!(cause.downcast_ref(), Some(StoreError::Unusable(_))) {
+            return EXIT_CONFIG;
+        }
+        if matches!(cause.downcast_ref(), Some(StoreError::Full)) || cause.is::<LockError>() {
+            return EXIT_TEMPFAIL;
+        }
+    }
+    1
+}
+
+/// What a command answers: its exit code, or a failure to be printed.
+type Outcome = Result<u8, Failure>;
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Command::Worker = args.command {
+        logging::start();
+        return serve::serve();
+    }
+    match command(args) {
+        Ok(code) => ExitCode::from(code),
+        Err(Failure { code, error }) => {
+            eprintln!("zimaged: {error:#}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn command(args: Args) -> Outcome {
+    if let Command::Completions { shell } = args.command {
+        clap_complete::generate(shell, &mut Args::command(), "zimaged", &mut std::io::stdout());
+        return Ok(0);
+    }
+    let config = Config::load(args.config.as_deref())?;
+    let json = args.json;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        match args.command {
+            Command::Run(run) => run::run(config, run, json).await,
+            Command::Submit(submit) => submit::submit(&config, &submit, json).await,
+            Command::Check(check) => submit::check(&config, &check, json),
+            Command::List(list) => query::list(&config, &list, json).await,
+            Command::Show { what } => query::show(&config, what, json).await,
+            Command::Wait(wait) => wait::wait(&config, &wait, json).await,
+            Command::Cancel { what } => control::cancel(&config, &what, json).await,
+            Command::Retry { what } => control::retry(&config, what, json).await,
+            Command::Pause { reason } => control::pause(&config, &reason, json).await,
+            Command::Resume => control::resume(&config, json).await,
+            Command::Status => query::status(&config, json).await,
+            Command::Completions { .. } | Command::Worker => Ok(0),
+        }
+    })
+}
+
+/// The database as the daemon left it; the daemon need not run.
+async fn open_store(config: &Config) -> Result<Store, Failure> {
+    Ok(Store::open(&daemon::database_path(&config.state), Access::Client).await?)
+}
+
+/// `12` or `12.3`.
+fn selection(text: &str) -> Result<Selection, String> {
+    let wrong = || format!("'{text}' is neither a job (12) nor a render (12.3)");
+    match text.split_once('.') {
+        None => text.parse().map(Selection::Job).map_err(|_| wrong()),
+        Some((job, index)) => match (job.parse(), index.parse()) {
+            (Ok(job_id), Ok(index)) => Ok(Selection::Render { job_id, index }),
+            _ => Err(wrong()),
+        },
+    }
+}
+
+/// `path` relative to the current folder where that is shorter to read.
+fn short(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_selection_is_a_job_or_a_render() {
+        assert_eq!(selection("12"), Ok(Selection::Job(12)));
+        assert_eq!(selection("12.3"), Ok(Selection::Render { job_id: 12, index: 3 }));
+        assert!(selection("12.").is_err());
+        assert!(selection("fox").is_err());
+    }
+}

@@ -80,7 +80,8 @@ mod tests {
     use super::*;
 
     fn key() -> LatentsKey {
-        let recipe = Recipe { prompt: "一只猫".into(), negative_prompt: String::new(), guidance: 0.1 + 0.2, seed: 7 };
+        let recipe =
+            Recipe { prompt: "一只猫".into(), negative_prompt: String::new(), guidance: 0.1 + 0.2, seed: 7 };
         LatentsKey { model_hash: "m".into(), recipe, width: 32, height: 16, steps: 8 }
     }
 

@@ -11,6 +11,7 @@ pub mod z_image;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::ladder::Stage;
 use crate::ladder::{Offers, Rung};
 
 /// Which engine a worker loads.
@@ -41,17 +42,6 @@ pub struct Recipe {
     pub negative_prompt: String,
     pub guidance: f64,
     pub seed: u64,
-}
-
-/// A part of the work, in order; errors and timings name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    Load,
-    TextEncode,
-    Denoise,
-    VaeDecode,
-    PictureEncode,
 }
 
 /// The denoised picture before the VAE, on the host: (channels, height/f, width/f), f32, row-major.

@@ -4,15 +4,23 @@
 //! milliseconds handed in. State columns change only here, each by a guarded update: a [`Guarded::Stale`] answer means
 //! that somebody else moved the row first, and is for the caller to deal with.
 
-use std::path::Path;
+mod control;
+mod dispatch;
+mod intake;
+mod open;
+mod queries;
+mod rows;
 
 use serde::Serialize;
+use sqlx::sqlite::SqlitePool;
+use sqlx::{Sqlite, Transaction};
 
-use crate::engine::Stage;
-use crate::job::state::State;
+pub use self::control::{Cancelled, Pause};
+pub use self::queries::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
+use crate::job::state::Illegal;
 use crate::job::{Job, Render};
-use crate::ladder::Rung;
-use crate::worker::protocol::{Loaded, Peaks, Timings};
+use crate::ladder::{Rung, Stage};
+use crate::worker::protocol::{Peaks, Timings};
 
 /// Why the database could not do it.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +31,27 @@ pub enum StoreError {
     /// No room on the disk: nothing was written.
     #[error("the disk of the database is full")]
     Full,
+    /// Nothing matches what the user named.
+    #[error("{0}")]
+    NotFound(String),
+    /// A row says what cannot be: a mistake of ours, or of a hand that edited it.
+    #[error("render {render_id}: {illegal}")]
+    Illegal { render_id: i64, illegal: Illegal },
     /// Anything else SQLite or sqlx said.
-    #[error(transparent)]
+    #[error("database: {0}")]
     Sql(sqlx::Error),
+}
+
+/// SQLITE_FULL.
+const FULL: &str = "13";
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> StoreError {
+        match error.as_database_error().and_then(|error| error.code()) {
+            Some(code) if code == FULL => StoreError::Full,
+            _ => StoreError::Sql(error),
+        }
+    }
 }
 
 /// Result of the store.
@@ -56,8 +82,6 @@ pub struct NewJob {
     pub file: SourceFile,
     /// The file's text, kept: later edits of the file mean nothing.
     pub text: String,
-    /// The job that this one retries.
-    pub retry_of: Option<i64>,
 }
 
 /// What identifies one drop of one file: unique in the database.
@@ -85,6 +109,8 @@ pub struct Accepted {
 pub struct Candidate {
     pub render_id: i64,
     pub job_id: i64,
+    /// The job file's name without `.toml`.
+    pub job_name: String,
     /// Position in the job, from 1.
     pub index: u32,
     pub render: Render,
@@ -163,93 +189,36 @@ pub struct Orphan {
     pub deaths: u32,
 }
 
+/// A job, or one of its renders, as the user names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selection {
+    Job(i64),
+    /// `index` is the position in the job, from 1.
+    Render {
+        job_id: i64,
+        index: u32,
+    },
+}
+
+impl std::fmt::Display for Selection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Selection::Job(job_id) => write!(f, "job {job_id}"),
+            Selection::Render { job_id, index } => write!(f, "render {job_id}.{index}"),
+        }
+    }
+}
+
 /// The open database.
-pub struct Store {}
+pub struct Store {
+    /// One connection: there is one writer, and it never waits for itself.
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
 
 impl Store {
-    /// Opens (and for the daemon creates and migrates) the database.
-    pub async fn open(_path: &Path, _access: Access) -> Result<Store> {
-        todo!()
-    }
-
-    /// Closes all connections, after a checkpoint when this is the writer.
-    pub async fn close(self) {
-        todo!()
-    }
-
-    /// `PRAGMA data_version` of a connection of its own: changes whenever anybody else committed.
-    pub async fn data_version(&self) -> Result<i64> {
-        todo!()
-    }
-
-    // -- intake
-
-    /// Takes all `jobs` in, in one transaction; the answers are in the same order.
-    pub async fn accept(&self, _jobs: &[NewJob], _now_ms: i64) -> Result<Vec<Accepted>> {
-        todo!()
-    }
-
-    /// Notes files that were set aside, with the reason that the user was told.
-    pub async fn reject(&self, _files: &[(SourceFile, String)], _now_ms: i64) -> Result<()> {
-        todo!()
-    }
-
-    // -- dispatcher
-
-    /// The render to run next: priority, then order of arrival; none while the queue is paused.
-    pub async fn next_candidate(&self, _now_ms: i64) -> Result<Option<Candidate>> {
-        todo!()
-    }
-
-    /// Writes the attempt row, with its rung and the picture's final name, and sets the render running. From queued
-    /// for the first attempt, from running (with no attempt running) for a ladder step. `None`: stale.
-    pub async fn begin_attempt(&self, _render_id: i64, _rung: &Rung, _path: &str, _now_ms: i64) -> Result<Option<i64>> {
-        todo!()
-    }
-
-    /// The picture could not get its recorded name: records another before the rename.
-    pub async fn rename_attempt(&self, _attempt_id: i64, _path: &str) -> Result<Guarded> {
-        todo!()
-    }
-
-    /// The attempt made its picture: attempt and render are done.
-    pub async fn finish(&self, _attempt_id: i64, _finished: &Finished, _now_ms: i64) -> Result<Guarded> {
-        todo!()
-    }
-
-    /// The attempt ended without a picture: both rows, in one transaction.
-    pub async fn end_attempt(
-        &self,
-        _attempt_id: i64,
-        _end: &AttemptEnd,
-        _fate: &Fate,
-        _now_ms: i64,
-    ) -> Result<Guarded> {
-        todo!()
-    }
-
-    /// Everything found running; called once at start, under the instance lock.
-    pub async fn orphans(&self) -> Result<Vec<Orphan>> {
-        todo!()
-    }
-
-    /// Whether the user wants this render cancelled.
-    pub async fn cancel_wanted(&self, _render_id: i64) -> Result<bool> {
-        todo!()
-    }
-
-    /// Notes a started worker with its model.
-    pub async fn worker_loaded(&self, _loaded: &Loaded, _now_ms: i64) -> Result<()> {
-        todo!()
-    }
-
-    /// How many renders are in `state`.
-    pub async fn count(&self, _state: State) -> Result<u64> {
-        todo!()
-    }
-
-    /// Anything to do now or later: queued or running renders.
-    pub async fn is_idle(&self) -> Result<bool> {
-        todo!()
+    /// A transaction that may write: it takes the write lock at once, so that it cannot fail half way.
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
 }

@@ -1,12 +1,44 @@
 //! The supervisor's side of a worker: start it, send requests, receive events, learn how it died.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use super::protocol::{Event, Load, Request};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
-/// A running worker child.
-pub struct Worker {}
+use super::protocol::{Event, LINE_BYTES_MAX, Load, PROTOCOL_VERSION, Request};
+
+/// Events read ahead of the dispatcher; a worker that is further ahead waits in its pipe.
+const EVENTS_WAITING_MAX: usize = 64;
+
+/// A worker reads its input at all times: one that does not take a request within this is dead.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Between the end of a worker's output and the end of its process: the kernel frees its memory in between.
+const EXIT_GRACE: Duration = Duration::from_secs(2);
+
+/// Between SIGKILL and the end of the process. Past it the process is stuck in the kernel and may stay for ever.
+const KILL_GRACE: Duration = Duration::from_secs(10);
+
+/// How much of a bad line is shown.
+const EXCERPT_BYTES_MAX: usize = 80;
+
+/// What systemd tells the daemon is not the worker's: it must not speak for it.
+const SYSTEMD_VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
+
+/// A running worker child; dropped, it is killed.
+pub struct Worker {
+    child: Child,
+    pid: u32,
+    input: ChildStdin,
+    events: mpsc::Receiver<Result<Event, String>>,
+    /// Why its output is no longer read, when that is the worker's fault.
+    protocol_error: Option<String>,
+}
 
 /// How a worker ended, in words: "killed by signal 9 (SIGKILL)", "exit status 1", "protocol error: ...".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,33 +47,213 @@ pub struct Death(pub String);
 
 impl Worker {
     /// Starts `exe worker` and sends it the load request.
-    pub async fn spawn(_exe: &Path, _load: &Load) -> Result<Worker, Death> {
-        todo!()
+    ///
+    /// The kernel kills the worker when the thread that started it ends: call this on a thread that lives as long as
+    /// the daemon (one of the runtime's own, never `spawn_blocking`).
+    pub async fn spawn(exe: &Path, load: &Load) -> Result<Worker, Death> {
+        let not_started = |error: &str| Death(format!("{} cannot be started: {error}", exe.display()));
+        let mut child = command(exe).spawn().map_err(|error| not_started(&error.to_string()))?;
+        let (Some(pid), Some(input), Some(output)) = (child.id(), child.stdin.take(), child.stdout.take()) else {
+            return Err(not_started("no pipes"));
+        };
+        let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
+        tokio::spawn(read_events(BufReader::new(output), sender));
+        let mut worker = Worker { child, pid, input, events, protocol_error: None };
+        worker.send(&Request::Load(load.clone())).await?;
+        Ok(worker)
     }
 
     /// The operating system's process id.
     pub fn pid(&self) -> u32 {
-        todo!()
+        self.pid
     }
 
-    /// Sends a request. Never blocks for long: a worker that does not read is dead.
-    pub async fn send(&mut self, _request: &Request) -> Result<(), Death> {
-        todo!()
+    /// Sends a request. Never blocks for long: a worker that does not read is dead. Not cancel safe: half a request
+    /// would spoil the next.
+    pub async fn send(&mut self, request: &Request) -> Result<(), Death> {
+        let line = serde_json::to_string(request).map_err(|error| Death(format!("unsendable request: {error}")))?;
+        if line.len() >= LINE_BYTES_MAX {
+            return Err(Death(format!("unsendable request: {} bytes, at most {LINE_BYTES_MAX}", line.len())));
+        }
+        match timeout(SEND_TIMEOUT, self.input.write_all(format!("{line}\n").as_bytes())).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(self.end(EXIT_GRACE).await),
+            Err(_) => {
+                let death = self.end(Duration::ZERO).await;
+                Err(Death(format!("it did not read a request within {} s; {}", SEND_TIMEOUT.as_secs(), death.0)))
+            }
+        }
     }
 
     /// The next event. Cancel safe. A line that is too long, not UTF-8 or no event is a protocol error: the worker is
     /// killed and the death says so.
     pub async fn event(&mut self) -> Result<Event, Death> {
-        todo!()
+        match self.events.recv().await {
+            Some(Ok(event)) => return Ok(event),
+            Some(Err(error)) => self.protocol_error = Some(error),
+            None => {}
+        }
+        let grace = if self.protocol_error.is_some() { Duration::ZERO } else { EXIT_GRACE };
+        let end = self.end(grace).await;
+        Err(self.protocol_error.as_ref().map_or(end, |error| Death(format!("protocol error: {error}"))))
     }
 
     /// Closes its input and waits up to `grace`, then kills it; never waits without a limit.
-    pub async fn stop(self, _grace: Duration) {
-        todo!()
+    pub async fn stop(self, grace: Duration) {
+        let Worker { mut child, pid, input, events, .. } = self;
+        drop(input);
+        let death = end(&mut child, pid, grace).await;
+        // Held until now, so that a worker with much to tell is not stopped by a closed pipe.
+        drop(events);
+        tracing::debug!(pid, "the worker is stopped: {}", death.0);
     }
 
     /// Kills it at once (a hang, a fatal failure) and says how it ended.
-    pub async fn kill(self) -> Death {
-        todo!()
+    pub async fn kill(mut self) -> Death {
+        self.end(Duration::ZERO).await
+    }
+
+    async fn end(&mut self, grace: Duration) -> Death {
+        end(&mut self.child, self.pid, grace).await
+    }
+}
+
+fn command(exe: &Path) -> Command {
+    let mut command = Command::new(exe);
+    command.arg("worker").stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    for variable in SYSTEMD_VARIABLES {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// Waits up to `grace` for the process to end by itself, then kills it.
+async fn end(child: &mut Child, pid: u32, grace: Duration) -> Death {
+    if let Ok(ended) = timeout(grace, child.wait()).await {
+        return Death(ended.map_or_else(|error| format!("its end is unknown: {error}"), describe));
+    }
+    // An error means that it has ended meanwhile: the wait tells.
+    let _ = child.start_kill();
+    match timeout(KILL_GRACE, child.wait()).await {
+        Ok(ended) => Death(ended.map_or_else(|error| format!("its end is unknown: {error}"), describe)),
+        Err(_) => Death(format!(
+            "process {pid} still there {} s after SIGKILL: stuck in a call to its device, which may be lost",
+            KILL_GRACE.as_secs()
+        )),
+    }
+}
+
+/// Reads the worker's output to its end or its first mistake.
+async fn read_events(mut output: BufReader<ChildStdout>, events: mpsc::Sender<Result<Event, String>>) {
+    if let Err(error) = forward_events(&mut output, &events).await {
+        // Nobody to tell when the worker is already given up.
+        let _ = events.send(Err(error)).await;
+    }
+}
+
+async fn forward_events(
+    output: &mut (impl AsyncBufRead + Unpin),
+    events: &mpsc::Sender<Result<Event, String>>,
+) -> Result<(), String> {
+    match next_event(output).await? {
+        Some(hello) => check_hello(&hello)?,
+        None => return Ok(()),
+    }
+    while let Some(event) = next_event(output).await? {
+        if events.send(Ok(event)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The next event; `None` at the end of the output, also in the middle of a line.
+async fn next_event(output: &mut (impl AsyncBufRead + Unpin)) -> Result<Option<Event>, String> {
+    let mut line = Vec::new();
+    let read = output.take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line).await;
+    read.map_err(|error| format!("its output cannot be read: {error}"))?;
+    match line.last() {
+        Some(b'\n') => serde_json::from_slice(&line).map(Some).map_err(|error| no_event(&line, &error)),
+        _ if line.len() == LINE_BYTES_MAX => Err(format!("a line is longer than {LINE_BYTES_MAX} bytes")),
+        _ => Ok(None),
+    }
+}
+
+fn no_event(line: &[u8], error: &serde_json::Error) -> String {
+    let excerpt = String::from_utf8_lossy(&line[..line.len().min(EXCERPT_BYTES_MAX)]);
+    // Debug form: control characters in it are not for the reader's terminal.
+    format!("a line is no event ({error}): {:?}", excerpt.trim_end())
+}
+
+fn check_hello(hello: &Event) -> Result<(), String> {
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    match hello {
+        Event::Hello { protocol: PROTOCOL_VERSION, version } if version == VERSION => Ok(()),
+        Event::Hello { protocol, version } => Err(format!(
+            "the worker is zimaged {version} (protocol {protocol}) and the daemon zimaged {VERSION} (protocol \
+             {PROTOCOL_VERSION}): the program was replaced while it ran, restart the daemon"
+        )),
+        other => Err(format!("the first message must be hello, not {other:?}")),
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}{}", signal_name(signal)),
+        (None, None) => status.to_string(),
+    }
+}
+
+fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGKILL => " (SIGKILL)",
+        libc::SIGSEGV => " (SIGSEGV)",
+        libc::SIGBUS => " (SIGBUS: model file changed or unreadable?)",
+        libc::SIGABRT => " (SIGABRT)",
+        libc::SIGILL => " (SIGILL: built for another processor?)",
+        libc::SIGFPE => " (SIGFPE)",
+        libc::SIGTERM => " (SIGTERM)",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(raw_status: i32) -> String {
+        describe(ExitStatus::from_raw(raw_status))
+    }
+
+    #[test]
+    fn an_end_is_told_with_the_signals_name() {
+        assert_eq!(words(3 << 8), "exit status 3");
+        assert_eq!(words(libc::SIGKILL), "killed by signal 9 (SIGKILL)");
+        assert_eq!(words(libc::SIGBUS), "killed by signal 7 (SIGBUS: model file changed or unreadable?)");
+    }
+
+    #[test]
+    fn a_worker_cannot_speak_to_systemd_for_the_daemon() {
+        let command = command(Path::new("zimaged"));
+        let removed: Vec<_> = command.as_std().get_envs().filter(|(_, value)| value.is_none()).collect();
+        assert_eq!(removed.len(), 3, "{removed:?}");
+    }
+
+    async fn error_of(output: &[u8]) -> String {
+        next_event(&mut BufReader::new(output)).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_no_event_is_shown_short_and_harmless() {
+        let error = error_of(b"\x1b[31m not json\n").await;
+        assert!(error.ends_with(r#""\u{1b}[31m not json""#), "{error}");
+        assert!(error_of(&[b"\xff".repeat(999), b"\n".to_vec()].concat()).await.len() < 500);
+        assert!(error_of(&vec![b'x'; LINE_BYTES_MAX + 1]).await.contains("longer"));
+    }
+
+    #[tokio::test]
+    async fn half_a_line_at_the_end_is_the_end() {
+        assert_eq!(next_event(&mut BufReader::new(&br#"{"event":"st"#[..])).await, Ok(None));
     }
 }

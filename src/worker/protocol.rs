@@ -86,6 +86,7 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Loaded {
     pub device: String,
+    pub model_name: String,
     pub model_hash: String,
     pub load_ms: u64,
     pub offers: Offers,

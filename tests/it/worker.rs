@@ -1,1 +1,398 @@
-//! To come.
+//! The worker over real pipes: the real program with the fake engine, and a few programs that only claim to be one.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use tokio::time::timeout;
+use zimaged::engine::{DeviceChoice, EngineKind, Recipe, Stage};
+use zimaged::job::Format;
+use zimaged::ladder::{Decode, Precision, Residency, Rung};
+use zimaged::worker::handle::{Death, Worker};
+use zimaged::worker::protocol::{Done, Event, Failed, Failure, Load, RenderRequest, Request};
+
+const ZIMAGED: &str = env!("CARGO_BIN_EXE_zimaged");
+
+/// Generous: only a hang takes this long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A folder for the pictures, the latents and the fake engine's counts.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn load(&self) -> Load {
+        let (engine, device) = (EngineKind::Fake, DeviceChoice::Cpu);
+        Load { engine, model: self.path("model"), device, memory_limit_bytes: None }
+    }
+
+    async fn worker(&self) -> Worker {
+        let mut worker = Worker::spawn(Path::new(ZIMAGED), &self.load()).await.unwrap();
+        let loaded = next(&mut worker).await.unwrap();
+        assert!(matches!(loaded, Event::Loaded(_)), "{loaded:?}");
+        worker
+    }
+
+    /// Attempt 1 at a small picture; every attempt of this place shares the latents.
+    fn request(&self, prompt: &str) -> RenderRequest {
+        let (residency, precision, decode) = (Residency::Device, Precision::Full, Decode::Whole);
+        RenderRequest {
+            attempt_id: 1,
+            recipe: Recipe { prompt: prompt.into(), negative_prompt: String::new(), guidance: 0.0, seed: 7 },
+            rung: Rung { residency, precision, decode, width: 64, height: 48, steps: 3 },
+            format: Format::Png,
+            picture_path: self.path("picture.part"),
+            latents_path: self.path("latents.safetensors"),
+            metadata: serde_json::Map::new(),
+        }
+    }
+}
+
+/// The next event or the worker's death.
+async fn next(worker: &mut Worker) -> Result<Event, Death> {
+    timeout(PATIENCE, worker.event()).await.expect("neither event nor death")
+}
+
+/// What came of a request.
+struct Outcome {
+    stages: Vec<Stage>,
+    steps: u32,
+    end: Result<Event, Death>,
+}
+
+impl Outcome {
+    fn done(self) -> Done {
+        match self.end {
+            Ok(Event::Done(done)) => done,
+            other => panic!("not done: {other:?}"),
+        }
+    }
+
+    fn failed(self) -> Failed {
+        match self.end {
+            Ok(Event::Failed(failed)) => failed,
+            other => panic!("not failed: {other:?}"),
+        }
+    }
+
+    fn death(self) -> String {
+        self.end.expect_err("alive").0
+    }
+}
+
+async fn run(worker: &mut Worker, request: RenderRequest) -> Outcome {
+    worker.send(&Request::Render(Box::new(request))).await.unwrap();
+    finish(worker).await
+}
+
+/// Collects until something other than progress arrives.
+async fn finish(worker: &mut Worker) -> Outcome {
+    let mut outcome = Outcome { stages: vec![], steps: 0, end: Err(Death(String::new())) };
+    loop {
+        match next(worker).await {
+            Ok(Event::Stage { stage, .. }) => outcome.stages.push(stage),
+            Ok(Event::Step { .. }) => outcome.steps += 1,
+            end => {
+                outcome.end = end;
+                return outcome;
+            }
+        }
+    }
+}
+
+fn signal(worker: &Worker, signal: Signal) {
+    kill_process(Pid::from_raw(worker.pid() as i32).unwrap(), signal).unwrap();
+}
+
+#[tokio::test]
+async fn a_render_leaves_the_picture_that_its_done_tells_of() {
+    let place = Place::new();
+    let mut worker = place.worker().await;
+    let outcome = run(&mut worker, place.request("text of 5 ms, steps of 5 ms, decode of 5 ms")).await;
+    assert_eq!(outcome.stages, [Stage::TextEncode, Stage::Denoise, Stage::VaeDecode, Stage::PictureEncode]);
+    assert_eq!(outcome.steps, 3);
+    let done = outcome.done();
+    let picture = fs::read(place.path("picture.part")).unwrap();
+    let sha256: String = Sha256::digest(&picture).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!((done.attempt_id, done.bytes, done.sha256), (1, picture.len() as u64, sha256));
+    assert!(!place.path("latents.safetensors").exists());
+    let timings = done.timings;
+    assert_eq!(timings.step_ms.len(), 3);
+    assert!(timings.text_encode_ms >= 5 && timings.vae_decode_ms >= 5, "{timings:?}");
+    assert!(timings.denoise_ms >= timings.step_ms.iter().sum() && timings.step_ms[0] >= 5, "{timings:?}");
+    assert!(timings.total_ms >= timings.text_encode_ms + timings.denoise_ms + timings.vae_decode_ms, "{timings:?}");
+    assert!(done.peaks.denoise_bytes > 0 && done.peaks.after_release_bytes > 0, "{:?}", done.peaks);
+}
+
+#[tokio::test]
+async fn a_render_cancelled_in_its_steps_stops_and_leaves_no_picture() {
+    let place = Place::new();
+    let mut worker = place.worker().await;
+    let mut request = place.request("steps of 20 ms");
+    request.rung.steps = 2000;
+    worker.send(&Request::Render(Box::new(request))).await.unwrap();
+    while !matches!(next(&mut worker).await.unwrap(), Event::Step { .. }) {}
+    worker.send(&Request::Cancel { attempt_id: 1 }).await.unwrap();
+    let outcome = finish(&mut worker).await;
+    assert!(outcome.steps < 100, "{} steps after the cancellation", outcome.steps);
+    let failed = outcome.failed();
+    assert_eq!((failed.failure, failed.stage), (Failure::Stopped, Stage::Denoise));
+    assert!(!place.path("picture.part").exists());
+    run(&mut worker, RenderRequest { attempt_id: 2, ..place.request("") }).await.done();
+}
+
+#[tokio::test]
+async fn a_cancellation_of_another_attempt_is_ignored() {
+    let place = Place::new();
+    let mut worker = place.worker().await;
+    worker.send(&Request::Cancel { attempt_id: 2 }).await.unwrap();
+    run(&mut worker, place.request("")).await.done();
+}
+
+#[tokio::test]
+async fn out_of_memory_leaves_the_worker_fit_for_a_smaller_picture() {
+    let place = Place::new();
+    let mut worker = place.worker().await;
+    let mut request = place.request("oom at step 2 above 48 px");
+    let failed = run(&mut worker, request.clone()).await.failed();
+    assert!(matches!(failed.failure, Failure::OutOfMemory { requested_bytes: Some(_) }), "{failed:?}");
+    assert_eq!((failed.stage, failed.timings.step_ms.len()), (Stage::Denoise, 1));
+    (request.attempt_id, request.rung.width) = (2, 48);
+    assert_eq!(run(&mut worker, request).await.done().attempt_id, 2);
+}
+
+#[tokio::test]
+async fn a_decode_out_of_memory_is_repeated_alone() {
+    let place = Place::new();
+    let mut worker = place.worker().await;
+    let mut request = place.request("oom at decode above 512 tile");
+    let failed = run(&mut worker, request.clone()).await.failed();
+    assert!(matches!(failed.failure, Failure::OutOfMemory { .. }), "{failed:?}");
+    assert_eq!(failed.stage, Stage::VaeDecode);
+    (request.attempt_id, request.rung.decode) = (2, Decode::Tiles { side: 512 });
+    let outcome = run(&mut worker, request).await;
+    assert_eq!(outcome.stages, [Stage::VaeDecode, Stage::PictureEncode]);
+    assert_eq!(outcome.done().timings.denoise_ms, 0);
+}
+
+#[tokio::test]
+async fn a_decode_that_kills_the_worker_is_repeated_alone_by_the_next() {
+    let place = Place::new();
+    let request = place.request("die at decode once");
+    let death = run(&mut place.worker().await, request.clone()).await.death();
+    assert_eq!(death, "killed by signal 9 (SIGKILL)");
+    let outcome = run(&mut place.worker().await, request).await;
+    assert_eq!(outcome.stages, [Stage::VaeDecode, Stage::PictureEncode]);
+    outcome.done();
+}
+
+#[tokio::test]
+async fn kept_latents_of_another_seed_are_denoised_anew() {
+    let place = Place::new();
+    let mut worker = place.worker().await;
+    let mut request = place.request("oom at decode once");
+    run(&mut worker, request.clone()).await.failed();
+    (request.attempt_id, request.recipe.seed) = (2, 8);
+    let outcome = run(&mut worker, request).await;
+    assert!(outcome.stages.contains(&Stage::Denoise));
+    outcome.done();
+}
+
+#[tokio::test]
+async fn a_failed_request_costs_the_worker_nothing() {
+    let place = Place::new();
+    let mut worker = place.worker().await;
+    assert_eq!(run(&mut worker, place.request("black at decode")).await.failed().failure, Failure::BadPicture);
+    assert!(!place.path("latents.safetensors").exists());
+    assert_eq!(run(&mut worker, place.request("invalid at text")).await.failed().failure, Failure::Invalid);
+    let nowhere = RenderRequest { picture_path: place.path("absent/picture"), ..place.request("") };
+    let failed = run(&mut worker, nowhere).await.failed();
+    assert_eq!(failed.failure, Failure::Output { os_error: Some(libc::ENOENT) });
+    assert_eq!(failed.stage, Stage::PictureEncode);
+    run(&mut worker, place.request("")).await.done();
+}
+
+#[tokio::test]
+async fn what_leaves_the_device_in_doubt_ends_the_worker_and_says_so_first() {
+    for script in ["sticky at step 2", "panic at step 2", "leak at step 2"] {
+        let place = Place::new();
+        let mut worker = place.worker().await;
+        let failed = run(&mut worker, place.request(script)).await.failed();
+        assert_eq!(failed.failure, Failure::Fatal);
+        assert!(failed.message.contains(script), "{failed:?}");
+        assert_eq!(finish(&mut worker).await.death(), "exit status 70");
+    }
+}
+
+#[tokio::test]
+async fn a_load_that_fails_is_told_and_ends_the_worker() {
+    for (script, wanted_out_of_memory) in [("oom", true), ("sticky", false), ("panic", false)] {
+        let place = Place::new();
+        fs::create_dir(place.path("model")).unwrap();
+        fs::write(place.path("model/load.txt"), script).unwrap();
+        let mut worker = Worker::spawn(Path::new(ZIMAGED), &place.load()).await.unwrap();
+        let Ok(Event::LoadFailed { message, out_of_memory }) = next(&mut worker).await else { panic!("{script}") };
+        assert!(message.contains(script), "{message}");
+        assert_eq!(out_of_memory, wanted_out_of_memory);
+        assert_eq!(finish(&mut worker).await.death(), "exit status 69");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_killed_from_outside_is_told_with_the_signal() {
+    let place = Place::new();
+    let mut worker = place.worker().await;
+    signal(&worker, Signal::KILL);
+    assert_eq!(finish(&mut worker).await.death(), "killed by signal 9 (SIGKILL)");
+}
+
+#[tokio::test]
+async fn a_terminals_interrupt_is_left_to_the_supervisor() {
+    let place = Place::new();
+    let mut worker = place.worker().await;
+    signal(&worker, Signal::INT);
+    signal(&worker, Signal::TERM);
+    run(&mut worker, place.request("")).await.done();
+}
+
+#[tokio::test]
+async fn a_spoilt_line_is_a_protocol_error() {
+    for (script, wanted) in [("garbage line", "no event"), ("huge line", "longer than")] {
+        let place = Place::new();
+        let death = run(&mut place.worker().await, place.request(script)).await.death();
+        assert!(death.starts_with("protocol error: ") && death.contains(wanted), "{death}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_library_prints_does_no_harm() {
+    let place = Place::new();
+    run(&mut place.worker().await, place.request("stray line at text")).await.done();
+}
+
+#[tokio::test]
+async fn a_worker_that_hangs_is_killed_and_says_nothing_more() {
+    for script in ["hang at step 2", "half line at step 2"] {
+        let place = Place::new();
+        let mut worker = place.worker().await;
+        worker.send(&Request::Render(Box::new(place.request(script)))).await.unwrap();
+        while !matches!(next(&mut worker).await.unwrap(), Event::Step { .. }) {}
+        assert!(timeout(Duration::from_millis(100), worker.event()).await.is_err(), "{script}");
+        assert_eq!(worker.kill().await.0, "killed by signal 9 (SIGKILL)");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_asked_to_stop_ends_by_itself_even_within_a_render() {
+    let place = Place::new();
+    let mut worker = place.worker().await;
+    let mut request = place.request("steps of 20 ms");
+    request.rung.steps = 2000;
+    worker.send(&Request::Render(Box::new(request))).await.unwrap();
+    let start = Instant::now();
+    worker.stop(PATIENCE).await;
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+}
+
+const HANG: &str = "hang once";
+
+/// A worker whose supervisor is this test, down to the bytes; gives its time to end after the end of its input.
+fn time_to_end(script: &str) -> Duration {
+    let place = Place::new();
+    let mut child = Command::new(ZIMAGED).arg("worker").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut request = place.request(script);
+    request.rung.steps = 2000;
+    for request in [Request::Load(place.load()), Request::Render(Box::new(request))] {
+        writeln!(input, "{}", serde_json::to_string(&request).unwrap()).unwrap();
+    }
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("denoise")));
+    let patience = Instant::now() + PATIENCE;
+    // The fake engine notes a counted fault before it lets it happen.
+    while script == HANG && !place.path("model").join(HANG).exists() {
+        assert!(Instant::now() < patience, "never hung");
+        std::thread::yield_now();
+    }
+    drop(input);
+    let start = Instant::now();
+    child.wait().unwrap();
+    start.elapsed()
+}
+
+#[test]
+fn a_worker_without_a_supervisor_ends_within_two_seconds() {
+    for script in ["steps of 20 ms", HANG] {
+        let took = time_to_end(script);
+        // Twice the promise, for a machine with other things to do.
+        assert!(took < Duration::from_secs(4), "{script}: {took:?}");
+    }
+}
+
+/// A program that writes `output` whatever it is asked, and then waits without reading.
+fn pretender(place: &Place, output: &str) -> PathBuf {
+    let path = place.path("pretender");
+    let script = format!("#!/bin/sh\ncat <<'END'\n{output}\nEND\nexec sleep 60\n");
+    // Written by a child: were the file open for writing here, a fork of another test could hold it open, and a
+    // program that is open for writing does not start.
+    let mut writer = Command::new("sh")
+        .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
+        .arg(&path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writer.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    assert!(writer.wait().unwrap().success());
+    path
+}
+
+async fn spawn(exe: &Path, place: &Place) -> Worker {
+    Worker::spawn(exe, &place.load()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_worker_of_another_version_is_never_used() {
+    let place = Place::new();
+    let exe = pretender(&place, r#"{"event":"hello","protocol":1,"version":"0.0.9"}"#);
+    let death = finish(&mut spawn(&exe, &place).await).await.death();
+    assert!(death.contains("zimaged 0.0.9") && death.contains("restart the daemon"), "{death}");
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_say_hello_first_is_never_used() {
+    let place = Place::new();
+    let exe = pretender(&place, r#"{"event":"stage","attempt_id":1,"stage":"denoise"}"#);
+    let death = finish(&mut spawn(&exe, &place).await).await.death();
+    assert!(death.contains("must be hello"), "{death}");
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_read_is_given_up() {
+    let place = Place::new();
+    let hello = format!(r#"{{"event":"hello","protocol":1,"version":"{}"}}"#, env!("CARGO_PKG_VERSION"));
+    let exe = pretender(&place, &hello);
+    let mut worker = spawn(&exe, &place).await;
+    // More than a pipe holds.
+    let request = place.request(&"a cat ".repeat(50_000));
+    let death = worker.send(&Request::Render(Box::new(request))).await.unwrap_err().0;
+    assert!(death.contains("did not read"), "{death}");
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_named() {
+    let place = Place::new();
+    let death = Worker::spawn(&place.path("absent"), &place.load()).await.err().unwrap().0;
+    assert!(death.contains("absent cannot be started"), "{death}");
+}

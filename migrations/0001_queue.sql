@@ -1,0 +1,253 @@
+-- The queue and its history. Times are UTC milliseconds; *_ms without _at are durations.
+
+CREATE TABLE jobs (
+    id             INTEGER PRIMARY KEY,
+    -- The dropped file's name, without folder.
+    file_name      TEXT NOT NULL,
+    -- What was in it; later edits of the file mean nothing.
+    text           TEXT NOT NULL,
+    -- What makes one drop of one file: a crash between commit and move must not take it in twice.
+    file_device    INTEGER NOT NULL,
+    file_inode     INTEGER NOT NULL,
+    file_mtime_ns  INTEGER NOT NULL,
+    file_sha256    TEXT NOT NULL,
+    priority       INTEGER NOT NULL,
+    not_before_ms  INTEGER,
+    tags           TEXT NOT NULL CHECK (json_valid(tags)),
+    -- The job whose failed renders this one renders again.
+    retry_of       INTEGER REFERENCES jobs (id),
+    accepted_at_ms INTEGER NOT NULL,
+    UNIQUE (file_device, file_inode, file_mtime_ns, file_sha256)
+) STRICT;
+
+CREATE INDEX jobs_by_file_name ON jobs (file_name);
+
+CREATE TABLE renders (
+    id              INTEGER PRIMARY KEY,
+    job_id          INTEGER NOT NULL REFERENCES jobs (id),
+    -- Position in the job, from 1.
+    position        INTEGER NOT NULL CHECK (position > 0),
+    state           TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
+    priority        INTEGER NOT NULL,
+    -- Not claimed before this time.
+    run_after_ms    INTEGER NOT NULL,
+    -- The user wants it cancelled; the dispatcher acts on it at the next step.
+    cancel_wanted   INTEGER NOT NULL DEFAULT 0 CHECK (cancel_wanted IN (0, 1)),
+    -- What was asked.
+    prompt          TEXT NOT NULL,
+    negative_prompt TEXT NOT NULL,
+    width           INTEGER NOT NULL CHECK (width > 0),
+    height          INTEGER NOT NULL CHECK (height > 0),
+    steps           INTEGER NOT NULL CHECK (steps > 0),
+    guidance        REAL NOT NULL,
+    seed            INTEGER NOT NULL CHECK (seed >= 0),
+    on_oom          TEXT NOT NULL,
+    min_side        INTEGER NOT NULL,
+    min_steps       INTEGER NOT NULL,
+    output          TEXT NOT NULL,
+    format          TEXT NOT NULL,
+    -- How it ended.
+    finished_at_ms  INTEGER,
+    error_code      TEXT,
+    error           TEXT,
+    degraded        INTEGER NOT NULL DEFAULT 0 CHECK (degraded IN (0, 1)),
+    UNIQUE (job_id, position),
+    CHECK ((finished_at_ms IS NOT NULL) = (state IN ('done', 'failed', 'cancelled'))),
+    CHECK ((error_code IS NOT NULL) = (state = 'failed'))
+) STRICT;
+
+CREATE INDEX renders_to_claim ON renders (priority DESC, id) WHERE state = 'queued';
+CREATE INDEX renders_running ON renders (id) WHERE state = 'running';
+
+CREATE TABLE workers (
+    id           INTEGER PRIMARY KEY,
+    loaded_at_ms INTEGER NOT NULL,
+    version      TEXT NOT NULL,
+    device       TEXT NOT NULL,
+    model_name   TEXT NOT NULL,
+    model_hash   TEXT NOT NULL,
+    load_ms      INTEGER NOT NULL,
+    -- Device memory with the model loaded and nothing running.
+    idle_bytes   INTEGER NOT NULL,
+    total_bytes  INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE attempts (
+    id                  INTEGER PRIMARY KEY,
+    render_id           INTEGER NOT NULL REFERENCES renders (id),
+    -- From 1, in the order of the tries.
+    number              INTEGER NOT NULL CHECK (number > 0),
+    worker_id           INTEGER REFERENCES workers (id),
+    outcome             TEXT NOT NULL CHECK (outcome IN
+        ('running', 'done', 'out_of_memory', 'crashed', 'interrupted', 'cancelled', 'failed')),
+    -- How it was tried: for programs as JSON, for people as text, and what was made.
+    rung                TEXT NOT NULL CHECK (json_valid(rung)),
+    rung_text           TEXT NOT NULL,
+    width               INTEGER NOT NULL CHECK (width > 0),
+    height              INTEGER NOT NULL CHECK (height > 0),
+    steps               INTEGER NOT NULL CHECK (steps > 0),
+    -- The picture's final name, relative to the output folder; recorded before the picture has it.
+    path                TEXT NOT NULL,
+    queued_ms           INTEGER NOT NULL CHECK (queued_ms >= 0),
+    started_at_ms       INTEGER NOT NULL,
+    ended_at_ms         INTEGER,
+    -- Where and why it ended without a picture.
+    stage               TEXT,
+    message             TEXT,
+    requested_bytes     INTEGER,
+    -- Seconds and bytes by stage.
+    text_encode_ms      INTEGER NOT NULL DEFAULT 0,
+    denoise_ms          INTEGER NOT NULL DEFAULT 0,
+    step_ms             TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(step_ms)),
+    vae_decode_ms       INTEGER NOT NULL DEFAULT 0,
+    picture_encode_ms   INTEGER NOT NULL DEFAULT 0,
+    total_ms            INTEGER NOT NULL DEFAULT 0,
+    text_encode_bytes   INTEGER NOT NULL DEFAULT 0,
+    denoise_bytes       INTEGER NOT NULL DEFAULT 0,
+    vae_decode_bytes    INTEGER NOT NULL DEFAULT 0,
+    after_release_bytes INTEGER NOT NULL DEFAULT 0,
+    -- The picture.
+    bytes               INTEGER,
+    sha256              TEXT,
+    prompt_cut          INTEGER NOT NULL DEFAULT 0 CHECK (prompt_cut IN (0, 1)),
+    UNIQUE (render_id, number),
+    CHECK ((ended_at_ms IS NOT NULL) = (outcome <> 'running')),
+    CHECK ((sha256 IS NOT NULL) = (outcome = 'done'))
+) STRICT;
+
+-- One running attempt a render, and no two finished pictures under one name.
+CREATE UNIQUE INDEX attempts_running ON attempts (render_id) WHERE outcome = 'running';
+CREATE UNIQUE INDEX attempts_done ON attempts (path) WHERE outcome = 'done';
+
+CREATE TABLE rejections (
+    id             INTEGER PRIMARY KEY,
+    at_ms          INTEGER NOT NULL,
+    file_name      TEXT NOT NULL,
+    file_sha256    TEXT NOT NULL,
+    reason         TEXT NOT NULL
+) STRICT;
+
+-- An audit trail, written with what it tells of.
+CREATE TABLE events (
+    id         INTEGER PRIMARY KEY,
+    at_ms      INTEGER NOT NULL,
+    kind       TEXT NOT NULL,
+    job_id     INTEGER,
+    render_id  INTEGER,
+    attempt_id INTEGER,
+    detail     TEXT NOT NULL DEFAULT ''
+) STRICT;
+
+CREATE INDEX events_by_job ON events (job_id);
+
+-- At most one row: nothing is claimed while it is there.
+CREATE TABLE pause (
+    id       INTEGER PRIMARY KEY CHECK (id = 1),
+    since_ms INTEGER NOT NULL,
+    reason   TEXT NOT NULL
+) STRICT;
+
+-- A job's state is what its renders say, never stored.
+CREATE VIEW jobs_state AS
+SELECT
+    j.id AS job, j.file_name, j.tags, j.priority, j.retry_of, j.accepted_at_ms,
+    count(*) AS renders,
+    sum(r.state = 'queued') AS queued,
+    sum(r.state = 'running') AS running,
+    sum(r.state = 'done') AS done,
+    sum(r.state = 'failed') AS failed,
+    sum(r.state = 'cancelled') AS cancelled,
+    sum(r.degraded) AS degraded,
+    CASE
+        WHEN sum(r.state = 'running') > 0 THEN 'running'
+        WHEN sum(r.state = 'queued') = count(*) THEN 'queued'
+        WHEN sum(r.state = 'queued') > 0 THEN 'running'
+        WHEN sum(r.state = 'failed') > 0 THEN 'failed'
+        WHEN sum(r.state = 'cancelled') > 0 THEN 'cancelled'
+        ELSE 'done'
+    END AS state
+FROM jobs j JOIN renders r ON r.job_id = j.id
+GROUP BY j.id;
+
+-- A row a picture asked for, with its last attempt.
+CREATE VIEW history AS
+SELECT
+    r.job_id AS job,
+    r.position AS picture,
+    r.state,
+    r.degraded,
+    r.prompt,
+    r.negative_prompt,
+    r.seed,
+    r.guidance,
+    r.width AS asked_width,
+    r.height AS asked_height,
+    r.steps AS asked_steps,
+    a.width,
+    a.height,
+    a.steps,
+    a.rung_text AS rung,
+    (SELECT count(*) FROM attempts n WHERE n.render_id = r.id AND n.outcome <> 'interrupted') AS attempts,
+    a.queued_ms / 1000.0 AS queued_s,
+    a.text_encode_ms / 1000.0 AS text_encode_s,
+    a.denoise_ms / 1000.0 AS denoise_s,
+    a.vae_decode_ms / 1000.0 AS vae_decode_s,
+    a.picture_encode_ms / 1000.0 AS picture_encode_s,
+    a.total_ms / 1000.0 AS total_s,
+    max(a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes) AS peak_bytes,
+    CASE WHEN a.outcome = 'done' THEN a.path END AS path,
+    a.bytes,
+    a.sha256,
+    a.prompt_cut,
+    r.error_code,
+    r.error,
+    w.device,
+    w.model_name AS model,
+    datetime(j.accepted_at_ms / 1000.0, 'unixepoch') AS accepted_at,
+    datetime(r.finished_at_ms / 1000.0, 'unixepoch') AS finished_at
+FROM renders r
+JOIN jobs j ON j.id = r.job_id
+LEFT JOIN attempts a ON a.render_id = r.id
+    AND a.number = (SELECT max(n.number) FROM attempts n WHERE n.render_id = r.id)
+LEFT JOIN workers w ON w.id = a.worker_id;
+
+-- Every attempt that ran out of memory, and what came after it.
+CREATE VIEW oom AS
+SELECT
+    r.job_id AS job,
+    r.position AS picture,
+    a.number AS attempt,
+    a.rung_text AS rung,
+    a.stage,
+    a.requested_bytes,
+    max(a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes) AS peak_bytes,
+    a.after_release_bytes,
+    a.total_ms / 1000.0 AS lost_s,
+    n.rung_text AS next_rung,
+    n.outcome AS next_outcome,
+    r.state,
+    a.message,
+    datetime(a.started_at_ms / 1000.0, 'unixepoch') AS at
+FROM attempts a
+JOIN renders r ON r.id = a.render_id
+LEFT JOIN attempts n ON n.render_id = a.render_id AND n.number = a.number + 1
+WHERE a.outcome = 'out_of_memory';
+
+-- Pictures and seconds by day, model and size.
+CREATE VIEW throughput AS
+SELECT
+    date(a.ended_at_ms / 1000.0, 'unixepoch') AS day,
+    w.model_name AS model,
+    w.device,
+    a.width || 'x' || a.height AS size,
+    a.steps,
+    count(*) AS pictures,
+    sum(r.degraded) AS degraded,
+    sum(a.total_ms) / 1000.0 AS busy_s,
+    avg(a.total_ms) / 1000.0 AS mean_s,
+    3600000.0 * count(*) / sum(max(a.total_ms, 1)) AS pictures_per_busy_hour
+FROM attempts a
+JOIN renders r ON r.id = a.render_id
+LEFT JOIN workers w ON w.id = a.worker_id
+WHERE a.outcome = 'done'
+GROUP BY day, w.model_name, w.device, size, a.steps;

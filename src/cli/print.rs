@@ -1,0 +1,131 @@
+//! Answers as text for people or JSON for programs.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::short;
+use super::submit::Mistakes;
+use crate::job::Job;
+use crate::problem::printable;
+use crate::store::{AttemptRow, HistoryRow, JobRow, RejectionRow};
+
+/// How much of a prompt a table shows.
+const PROMPT_CHARS: usize = 40;
+
+/// One answer: `text` for people, `value` for programs. A closed pipe ends the program's output, not the program.
+pub(super) fn answer(value: &impl Serialize, text: &str, json: bool) -> io::Result<()> {
+    let line = if json { serde_json::to_string_pretty(value)? } else { text.to_owned() };
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+pub(super) fn jobs(jobs: &[JobRow], json: bool) -> io::Result<()> {
+    let rows = jobs.iter().map(|job| {
+        let pictures = format!("{}/{}", job.done, job.renders);
+        vec![job.job.to_string(), job.state.clone(), pictures, job.degraded.to_string(), printable(&job.file_name)]
+    });
+    answer(&jobs, &table(&["job", "state", "done", "degraded", "file"], rows), json)
+}
+
+pub(super) fn rejections(rejections: &[RejectionRow], json: bool) -> io::Result<()> {
+    let text: Vec<String> =
+        rejections.iter().map(|row| format!("{}\n{}", printable(&row.file_name), row.reason)).collect();
+    answer(&rejections, &text.join("\n"), json)
+}
+
+pub(super) fn history(pictures: &[HistoryRow], json: bool) -> io::Result<()> {
+    answer(&pictures, &history_table(pictures), json)
+}
+
+fn history_table(pictures: &[HistoryRow]) -> String {
+    let rows = pictures.iter().map(|picture| {
+        vec![
+            format!("{}.{}", picture.job, picture.picture),
+            state(picture),
+            size(picture),
+            picture.attempts.to_string(),
+            picture.total_s.map_or(String::new(), |seconds| format!("{seconds:.2}")),
+            picture.peak_bytes.map_or(String::new(), |bytes| (bytes >> 20).to_string()),
+            picture.path.clone().or_else(|| picture.error.clone()).unwrap_or_default(),
+            shortened(&picture.prompt),
+        ]
+    });
+    table(&["render", "state", "size", "tries", "s", "peak MiB", "picture", "prompt"], rows)
+}
+
+fn state(picture: &HistoryRow) -> String {
+    if picture.degraded { format!("{} (degraded)", picture.state) } else { picture.state.clone() }
+}
+
+/// What was made, or what was asked while nothing is made.
+fn size(picture: &HistoryRow) -> String {
+    let made = (picture.width, picture.height, picture.steps);
+    match made {
+        (Some(width), Some(height), Some(steps)) => format!("{width}x{height}/{steps}"),
+        _ => format!("{}x{}/{}", picture.asked_width, picture.asked_height, picture.asked_steps),
+    }
+}
+
+pub(super) fn show(pictures: &[HistoryRow], attempts: &[AttemptRow], json: bool) -> io::Result<()> {
+    let rows = attempts.iter().map(|attempt| {
+        vec![
+            attempt.picture.to_string(),
+            attempt.number.to_string(),
+            attempt.outcome.clone(),
+            attempt.rung.clone(),
+            attempt.stage.clone().unwrap_or_default(),
+            format!("{:.2}", attempt.total_ms as f64 / 1000.0),
+            (attempt.peak_bytes >> 20).to_string(),
+            printable(attempt.message.as_deref().unwrap_or_default()),
+        ]
+    });
+    let attempts_table = table(&["picture", "try", "outcome", "rung", "stage", "s", "peak MiB", "why"], rows);
+    let text = format!("{}\n\n{attempts_table}", history_table(pictures));
+    answer(&json!({ "pictures": pictures, "attempts": attempts }), &text, json)
+}
+
+pub(super) fn accepted(names: &[String], jobs: &[i64], json: bool) -> io::Result<()> {
+    let lines: Vec<String> = names.iter().zip(jobs).map(|(name, job)| format!("{name} is job {job}")).collect();
+    answer(&json!({ "jobs": jobs }), &lines.join("\n"), json)
+}
+
+pub(super) fn dropped(names: &[String], json: bool) -> io::Result<()> {
+    let text = format!("{} waits in the jobs folder for the daemon: zimaged run", names.join(", "));
+    answer(&json!({ "waiting": names }), &text, json)
+}
+
+pub(super) fn checked(path: &Path, job: &Job, json: bool) -> io::Result<()> {
+    let text = format!("{}: good, {} pictures", short(path), job.renders.len());
+    answer(&json!({ "file": path, "renders": job.renders }), &text, json)
+}
+
+pub(super) fn mistakes(mistakes: &Mistakes, json: bool) -> io::Result<()> {
+    let text = mistakes.to_string();
+    answer(&json!({ "file": mistakes.name, "problems": mistakes.problems }), text.trim_end(), json)
+}
+
+fn shortened(prompt: &str) -> String {
+    let line = printable(&prompt.replace('\n', " "));
+    match line.char_indices().nth(PROMPT_CHARS) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line,
+    }
+}
+
+/// Columns as wide as their widest cell; the last one as it is.
+fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    use unicode_width::UnicodeWidthStr;
+    let rows: Vec<Vec<String>> = std::iter::once(heads.iter().map(ToString::to_string).collect()).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let padded = row.iter().zip(&widths).map(|(cell, width)| format!("{cell}{:1$}", "", width - cell.width()));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,65 @@
+//! `zimaged list`, `show`, `status`.
+
+use serde_json::json;
+
+use super::{Outcome, open_store, print};
+use crate::config::Config;
+use crate::instance::InstanceLock;
+use crate::status;
+use crate::store::Selection;
+
+#[derive(clap::Args, Debug)]
+pub(super) struct ListArgs {
+    /// Only jobs in this state: queued, running, done, failed, cancelled
+    #[arg(long, value_parser = ["queued", "running", "done", "failed", "cancelled"])]
+    state: Option<String>,
+    /// Only jobs with this tag
+    #[arg(long)]
+    tag: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+    /// The files that were set aside instead
+    #[arg(long)]
+    rejected: bool,
+}
+
+pub(super) async fn list(config: &Config, args: &ListArgs, json: bool) -> Outcome {
+    let store = open_store(config).await?;
+    if args.rejected {
+        print::rejections(&store.rejections(args.limit).await?, json)?;
+    } else {
+        print::jobs(&store.jobs(args.state.as_deref(), args.tag.as_deref(), args.limit).await?, json)?;
+    }
+    Ok(0)
+}
+
+pub(super) async fn show(config: &Config, what: Selection, json: bool) -> Outcome {
+    let store = open_store(config).await?;
+    let (pictures, attempts) = (store.history(what).await?, store.attempts(what).await?);
+    print::show(&pictures, &attempts, json)?;
+    Ok(0)
+}
+
+pub(super) async fn status(config: &Config, json: bool) -> Outcome {
+    let running = InstanceLock::is_held(&config.state);
+    // A file without a lock is what a killed daemon left.
+    let daemon = status::read(&config.state).filter(|_| running);
+    let store = open_store(config).await?;
+    let (queued, paused, worker) = (store.queued().await?, store.paused().await?, store.last_worker().await?);
+    let mut lines = vec![match &daemon {
+        Some(status) => format!("running (process {}): {}", status.pid, status.line()),
+        None if running => "starting".to_owned(),
+        None => "not running; start it with: zimaged run".to_owned(),
+    }];
+    lines.push(format!("{queued} renders queued"));
+    if let Some(pause) = &paused {
+        lines.push(format!("paused: {}", pause.reason));
+    }
+    if let Some(worker) = &worker {
+        lines.push(format!("model {} on {}, loaded in {} ms", worker.model_name, worker.device, worker.load_ms));
+    }
+    let answer = json!({ "running": running, "daemon": daemon, "queued": queued, "paused": paused, "model": worker });
+    print::answer(&answer, &lines.join("\n"), json)?;
+    Ok(0)
+}

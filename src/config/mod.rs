@@ -1,0 +1,185 @@
+//! `daemon.toml`, checked; the file at the root of the repository documents every key.
+
+mod read;
+#[cfg(test)]
+mod tests;
+mod units;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use jiff::tz::TimeZone;
+
+use crate::engine::model_dir::ModelDescription;
+use crate::engine::{DeviceChoice, EngineKind};
+use crate::job::spec::{Defaults, Limits, Rules, fields};
+use crate::job::{Format, OnOom, name};
+use crate::ladder::Prefer;
+use crate::problem::{self, Problem, Report};
+use crate::table::Mistake;
+
+/// The daemon's whole configuration; paths are absolute.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where job files are dropped; `accepted/` and `rejected/` lie inside.
+    pub jobs: PathBuf,
+    /// Where pictures appear.
+    pub outputs: PathBuf,
+    /// Database, lock, kept latents, status.
+    pub state: PathBuf,
+    pub engine: EngineKind,
+    /// The model's folder.
+    pub model: PathBuf,
+    pub device: DeviceChoice,
+    pub memory_limit_bytes: Option<u64>,
+    pub prefer: Prefer,
+    /// What a job file leaves open and the model does not say better; `None` asks the model.
+    pub defaults: ConfiguredDefaults,
+    pub limits: Limits,
+    pub worker: WorkerLimits,
+}
+
+/// `[defaults]`: what a job file may leave out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConfiguredDefaults {
+    pub width: Option<u32>,
+    pub height: Option<u32>,
+    pub steps: Option<u32>,
+    pub guidance: Option<f64>,
+    pub negative_prompt: Option<String>,
+    pub on_oom: Option<OnOom>,
+    pub min_side: Option<u32>,
+    pub min_steps: Option<u32>,
+    pub output: Option<String>,
+    pub format: Option<Format>,
+}
+
+/// `[worker]`: when a worker counts as dead, and when a render does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerLimits {
+    /// From start to `loaded`.
+    pub load_timeout_ms: u64,
+    /// Between two signs of progress (a stage or a step) of a running render.
+    pub step_timeout_ms: u64,
+    /// A render that killed the worker this often is failed as `crashed_worker`.
+    pub deaths_max: u32,
+    /// Attempts of one render in all, ladder steps included.
+    pub attempts_max: u32,
+    /// First wait before a new worker after a death; doubles up to five minutes.
+    pub backoff_ms: u64,
+}
+
+impl Default for WorkerLimits {
+    fn default() -> Self {
+        WorkerLimits {
+            // Twelve gigabytes of weights from a hard disk.
+            load_timeout_ms: 10 * 60 * 1000,
+            // One step of the full model on a small CPU.
+            step_timeout_ms: 10 * 60 * 1000,
+            deaths_max: 3,
+            // The whole ladder, with room for two deaths.
+            attempts_max: 20,
+            backoff_ms: 1000,
+        }
+    }
+}
+
+/// Fewer steps than this are not worth a picture to the Turbo model.
+const MIN_STEPS: u32 = 4;
+
+/// Why there is no configuration: for the user to mend, exit 78.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file that was named, or that was found, cannot be read.
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    /// What is wrong with the file, line by line.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl Config {
+    /// Reads the file `path`; without one the first there is of `./daemon.toml`,
+    /// `$XDG_CONFIG_HOME/zimaged/daemon.toml` and `/etc/zimaged/daemon.toml`; without any, all defaults, relative to
+    /// the current folder.
+    pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
+        let candidates = match path {
+            Some(path) => return Config::read_file(path),
+            None => candidates(env::var_os("XDG_CONFIG_HOME"), env::var_os("HOME")),
+        };
+        for path in candidates {
+            match Config::read_file(&path) {
+                Err(ConfigError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                found => return found,
+            }
+        }
+        let folder = env::current_dir().map_err(|source| ConfigError::Unreadable { path: ".".into(), source })?;
+        Config::parse("", &folder).map_err(|problems| invalid("", b"", &problems))
+    }
+
+    /// Checks the text of a `daemon.toml`; relative paths in it are relative to `folder`, which is absolute.
+    pub fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
+        read::config(text, folder)
+    }
+
+    fn read_file(path: &Path) -> Result<Config, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+        let content = fs::read(path).map_err(unreadable)?;
+        let path = std::path::absolute(path).map_err(unreadable)?;
+        let folder = path.parent().unwrap_or(&path);
+        problem::utf8(&content)
+            .map_err(|problem| vec![problem])
+            .and_then(|text| Config::parse(text, folder))
+            .map_err(|problems| invalid(&path.to_string_lossy(), &content, &problems))
+    }
+
+    /// What job files are checked against: `[defaults]` first, then what the model says of itself, then our own.
+    /// `Err` says which default does not fit the model.
+    pub fn rules(&self, model: &ModelDescription, time_zone: TimeZone) -> Result<Rules, String> {
+        let configured = self.defaults.clone();
+        let defaults = Defaults {
+            width: configured.width.unwrap_or(model.width),
+            height: configured.height.unwrap_or(model.height),
+            steps: configured.steps.unwrap_or(model.steps),
+            guidance: configured.guidance.unwrap_or(model.guidance),
+            negative_prompt: configured.negative_prompt.unwrap_or_default(),
+            on_oom: configured.on_oom.unwrap_or(OnOom::Downgrade),
+            // Half the side is a quarter of the pixels, and about where a model stops making sense.
+            min_side: configured.min_side.unwrap_or(model.width.min(model.height) / 2),
+            min_steps: configured.min_steps.unwrap_or(MIN_STEPS),
+            output: configured.output.unwrap_or_else(|| name::DEFAULT_TEMPLATE.to_owned()),
+            format: configured.format.unwrap_or(Format::Png),
+        };
+        let rules = Rules { defaults, limits: self.limits.clone(), granularity: model.granularity, time_zone };
+        check_defaults(&rules).map_err(|wrong| format!("the defaults do not fit the model {}: {wrong}", model.name))?;
+        Ok(rules)
+    }
+}
+
+/// The model may have given them, so the limits have not been checked yet, nor the granularity.
+fn check_defaults(rules: &Rules) -> Result<(), String> {
+    let Rules { defaults, limits, .. } = rules;
+    for (key, side) in [("width", defaults.width), ("height", defaults.height)] {
+        fields::check_side(side, rules)
+            .map_err(|Mistake { message, help }| format!("{key}: {message}; {}", help.unwrap_or_default()))?;
+    }
+    if defaults.steps > limits.steps_max {
+        return Err(format!("steps: {} is out of range; use at most {}", defaults.steps, limits.steps_max));
+    }
+    Ok(())
+}
+
+/// Where a configuration is looked for, in this order. Relative values of the variables do not count (XDG says so).
+fn candidates(xdg_config_home: Option<OsString>, home: Option<OsString>) -> Vec<PathBuf> {
+    let absolute = |path: OsString| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
+    let user = xdg_config_home.and_then(absolute).or_else(|| Some(home.and_then(absolute)?.join(".config")));
+    let folders = [user, Some("/etc".into())].into_iter().flatten();
+    let mut files = vec![PathBuf::from("daemon.toml")];
+    files.extend(folders.map(|folder| folder.join("zimaged/daemon.toml")));
+    files
+}
+
+fn invalid(name: &str, content: &[u8], problems: &[Problem]) -> ConfigError {
+    ConfigError::Invalid(Report { name, content, problems }.to_string())
+}

@@ -1,0 +1,128 @@
+//! The text of `daemon.toml` to a [`Config`], key by key.
+
+use std::path::{Path, PathBuf};
+
+use toml::de::DeValue;
+
+use super::units::{bytes, duration_ms};
+use super::{Config, ConfiguredDefaults, WorkerLimits};
+use crate::engine::{DeviceChoice, EngineKind};
+use crate::job::spec::{Limits, fields};
+use crate::ladder::Prefer;
+use crate::problem::Problem;
+use crate::table::{self, Check, Mistake, Table, check};
+
+/// A prompt travels to the worker in one line of at most 1 MiB, and JSON may escape it.
+const PROMPT_BYTES_MAX: usize = 64 << 10;
+
+/// No wait is longer than a day.
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Longer waits between two starts of a worker only hide a broken machine.
+const BACKOFF_MS_MAX: u64 = 5 * 60 * 1000;
+
+pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
+    table::read(text, |top| {
+        let engines = [("z-image", EngineKind::ZImage), ("fake", EngineKind::Fake)];
+        let engine = top.read("engine", |value| check::choice(value, &engines)).unwrap_or(EngineKind::ZImage);
+        let [jobs, outputs, state] = top.section("folders", |table| folders(table, folder));
+        let model = top.section("model", |table| table.read("path", |value| path(value, folder)));
+        let (device, memory_limit_bytes) = top.section("device", device);
+        let prefers = [("quality", Prefer::Quality), ("speed", Prefer::Speed)];
+        let prefer = top.section("oom", |table| table.read("prefer", |value| check::choice(value, &prefers)));
+        let limits = top.section("limits", limits);
+        Some(Config {
+            jobs,
+            outputs,
+            state,
+            engine,
+            model: model.unwrap_or_else(|| folder.join("models/mini")),
+            device,
+            memory_limit_bytes,
+            prefer: prefer.unwrap_or(Prefer::Quality),
+            defaults: top.section("defaults", |table| defaults(table, &limits)),
+            worker: top.section("worker", worker),
+            limits,
+        })
+    })
+}
+
+fn folders(table: &mut Table, folder: &Path) -> [PathBuf; 3] {
+    let keys = ["jobs", "outputs", "state"];
+    let paths = keys.map(|key| table.read(key, |value| path(value, folder)).unwrap_or_else(|| folder.join(key)));
+    for (i, key) in keys.into_iter().enumerate() {
+        if let Some(twin) = paths[..i].iter().position(|path| *path == paths[i]) {
+            let given = if table.has(key) { key } else { keys[twin] };
+            let mistake = Mistake::new(format!("{} and {key} are the same folder", keys[twin]));
+            table.mistake(given, mistake.help("give each a folder of its own"));
+        }
+    }
+    paths
+}
+
+fn path(value: &DeValue, folder: &Path) -> Check<PathBuf> {
+    match check::text(value)? {
+        text if text.is_empty() || text.contains('\0') => {
+            Err(Mistake::new(format!("{} is no path", check::quoted(text))))
+        }
+        text => Ok(folder.join(text)),
+    }
+}
+
+fn device(table: &mut Table) -> (DeviceChoice, Option<u64>) {
+    let index = table.read("index", |value| check::whole(value, 0..=u32::MAX));
+    let cuda = DeviceChoice::Cuda { index: index.unwrap_or(0) };
+    let kinds = [("auto", DeviceChoice::Auto), ("cpu", DeviceChoice::Cpu), ("cuda", cuda)];
+    let kind = table.read("kind", |value| check::choice(value, &kinds)).unwrap_or(DeviceChoice::Auto);
+    if index.is_some() && kind != cuda {
+        table.mistake("index", Mistake::new("only a CUDA card has an index").help("add kind = \"cuda\""));
+    }
+    (kind, table.read("memory_limit", |value| bytes(value, 1 << 20..=1 << 50)))
+}
+
+fn limits(table: &mut Table) -> Limits {
+    let default = Limits::default();
+    Limits {
+        file_bytes_max: table
+            .read("file_bytes_max", |value| bytes(value, 1 << 10..=64 << 20))
+            .unwrap_or(default.file_bytes_max),
+        renders_max: table.read("renders_max", |value| check::whole(value, 1..=100_000)).unwrap_or(default.renders_max),
+        prompt_bytes_max: table
+            .read("prompt_bytes_max", |value| check::whole(value, 1..=PROMPT_BYTES_MAX))
+            .unwrap_or(default.prompt_bytes_max),
+        side_max: table
+            .read("side_max", |value| check::whole(value, fields::SIDE_MIN..=16_384))
+            .unwrap_or(default.side_max),
+        steps_max: table.read("steps_max", |value| check::whole(value, 1..=1000)).unwrap_or(default.steps_max),
+    }
+}
+
+/// Whether the sides fit the model is checked when the model is known: [`Config::rules`].
+fn defaults(table: &mut Table, limits: &Limits) -> ConfiguredDefaults {
+    ConfiguredDefaults {
+        width: table.read("width", |value| check::whole(value, fields::SIDE_MIN..=limits.side_max)),
+        height: table.read("height", |value| check::whole(value, fields::SIDE_MIN..=limits.side_max)),
+        steps: table.read("steps", |value| fields::steps(value, limits)),
+        guidance: table.read("guidance", fields::guidance),
+        negative_prompt: table.read("negative_prompt", |value| fields::negative_prompt(value, limits)),
+        on_oom: table.read("on_oom", fields::on_oom),
+        min_side: table.read("min_side", |value| fields::min_side(value, limits)),
+        min_steps: table.read("min_steps", |value| fields::steps(value, limits)),
+        output: table.read("output", fields::output),
+        format: table.read("format", fields::format),
+    }
+}
+
+fn worker(table: &mut Table) -> WorkerLimits {
+    let default = WorkerLimits::default();
+    let load_timeout_ms = table.read("load_timeout", |value| duration_ms(value, 1..=DAY_MS));
+    let step_timeout_ms = table.read("step_timeout", |value| duration_ms(value, 1..=DAY_MS));
+    let backoff_ms = table.read("backoff", |value| duration_ms(value, 1..=BACKOFF_MS_MAX));
+    WorkerLimits {
+        load_timeout_ms: load_timeout_ms.unwrap_or(default.load_timeout_ms),
+        step_timeout_ms: step_timeout_ms.unwrap_or(default.step_timeout_ms),
+        deaths_max: table.read("deaths_max", |value| check::whole(value, 1..=100)).unwrap_or(default.deaths_max),
+        attempts_max: table.read("attempts_max", |value| check::whole(value, 1..=1000)).unwrap_or(default.attempts_max),
+        backoff_ms: backoff_ms.unwrap_or(default.backoff_ms),
+    }
+}

@@ -1,0 +1,223 @@
+use super::*;
+
+const SHIPPED: &str = include_str!("../../daemon.toml");
+
+fn parsed(text: &str) -> Result<Config, Vec<Problem>> {
+    Config::parse(text, Path::new("/srv/z"))
+}
+
+fn config(text: &str) -> Config {
+    parsed(text).expect("a good configuration")
+}
+
+fn model() -> ModelDescription {
+    ModelDescription { name: "Turbo".to_owned(), width: 1024, height: 768, steps: 8, guidance: 0.0, granularity: 16 }
+}
+
+#[test]
+fn an_empty_file_is_all_defaults_beside_it() {
+    let expected = Config {
+        jobs: "/srv/z/jobs".into(),
+        outputs: "/srv/z/outputs".into(),
+        state: "/srv/z/state".into(),
+        engine: EngineKind::ZImage,
+        model: "/srv/z/models/mini".into(),
+        device: DeviceChoice::Auto,
+        memory_limit_bytes: None,
+        prefer: Prefer::Quality,
+        defaults: ConfiguredDefaults::default(),
+        limits: Limits::default(),
+        worker: WorkerLimits::default(),
+    };
+    assert_eq!(config(""), expected);
+}
+
+#[test]
+fn the_shipped_file_says_what_the_defaults_are() {
+    let shipped = config(SHIPPED);
+    let built_in = config("");
+    let rules = |config: &Config| config.rules(&model(), TimeZone::UTC);
+    assert_eq!(rules(&shipped), rules(&built_in));
+    assert_eq!(Config { defaults: ConfiguredDefaults::default(), ..shipped }, built_in);
+}
+
+#[test]
+fn what_the_shipped_file_has_commented_out_is_right_too() {
+    let is_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+    let uncommented = |line: &'static str| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line);
+    let text: Vec<&str> = SHIPPED.lines().map(uncommented).collect();
+    let text = text.join("\n").replace("kind = \"auto\"", "kind = \"cuda\"");
+    let config = config(&text);
+    assert_eq!((config.memory_limit_bytes, config.device), (Some(6 << 30), DeviceChoice::Cuda { index: 0 }));
+    let defaults = config.defaults;
+    assert_eq!((defaults.width, defaults.guidance, defaults.min_side), (Some(1024), Some(0.0), Some(512)));
+}
+
+#[test]
+fn every_key_reaches_the_configuration() {
+    let config = config(
+        r#"
+        engine = "fake"
+        folders = { jobs = "/in", outputs = "../out", state = "s" }
+        model.path = "/models/turbo"
+        device = { kind = "cuda", index = 1, memory_limit = "1.5GiB" }
+        oom.prefer = "speed"
+        [defaults]
+        width = 512
+        height = 640
+        steps = 20
+        guidance = 4
+        negative_prompt = "blurry"
+        on_oom = "fail"
+        min_side = 256
+        min_steps = 3
+        output = "{seed}"
+        format = "jpeg"
+        [limits]
+        file_bytes_max = 4096
+        renders_max = 10
+        prompt_bytes_max = 100
+        side_max = 2048
+        steps_max = 50
+        [worker]
+        load_timeout = "1h 30m"
+        step_timeout = "500ms"
+        deaths_max = 2
+        attempts_max = 5
+        backoff = "10s"
+        "#,
+    );
+    let expected = Config {
+        jobs: "/in".into(),
+        outputs: "/srv/z/../out".into(),
+        state: "/srv/z/s".into(),
+        engine: EngineKind::Fake,
+        model: "/models/turbo".into(),
+        device: DeviceChoice::Cuda { index: 1 },
+        memory_limit_bytes: Some(3 << 29),
+        prefer: Prefer::Speed,
+        defaults: ConfiguredDefaults {
+            width: Some(512),
+            height: Some(640),
+            steps: Some(20),
+            guidance: Some(4.0),
+            negative_prompt: Some("blurry".to_owned()),
+            on_oom: Some(OnOom::Fail),
+            min_side: Some(256),
+            min_steps: Some(3),
+            output: Some("{seed}".to_owned()),
+            format: Some(Format::Jpeg),
+        },
+        limits: Limits { file_bytes_max: 4096, renders_max: 10, prompt_bytes_max: 100, side_max: 2048, steps_max: 50 },
+        worker: WorkerLimits {
+            load_timeout_ms: 5_400_000,
+            step_timeout_ms: 500,
+            deaths_max: 2,
+            attempts_max: 5,
+            backoff_ms: 10_000,
+        },
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn each_mistake_is_told_with_its_place() {
+    for (text, expected) in [
+        ("engine = 'comfy'", "1:10: engine: unknown word \"comfy\" | use \"z-image\" or \"fake\""),
+        ("[folder]", "1:2: folder: unknown key | did you mean `folders`?"),
+        ("folders.jobs = ''", "1:16: folders.jobs: \"\" is no path"),
+        ("folders.jobs = 'outputs'", "1:9: folders.jobs: jobs and outputs are the same folder"),
+        ("device.kind = 'gpu'", "1:15: device.kind: unknown word \"gpu\" | use \"auto\" or \"cpu\" or \"cuda\""),
+        ("device.index = 1", "1:8: device.index: only a CUDA card has an index | add kind = \"cuda\""),
+        ("device.memory_limit = '6 gigs'", "1:23: device.memory_limit: \"6 gigs\" is no size, or out of range"),
+        ("device.memory_limit = '9999999.5B'", "1:23: device.memory_limit: \"9999999.5B\" is no size"),
+        ("device.memory_limit = 'nanGiB'", "1:23: device.memory_limit: \"nanGiB\" is no size"),
+        ("device.memory_limit = 1000", "1:23: device.memory_limit: 1000 is out of range"),
+        ("device.memory_limit = 1.5", "1:23: device.memory_limit: expected a size, found the number 1.5"),
+        ("oom.prefer = 1", "1:14: oom.prefer: expected a string, found the number 1"),
+        ("defaults.width = 1", "1:18: defaults.width: 1 is out of range"),
+        ("defaults.output = '/x'", "1:19: defaults.output: an empty name"),
+        ("defaults.steps = 11\nlimits.steps_max = 10", "1:18: defaults.steps: 11 is out of range"),
+        ("limits.renders_max = 0", "1:22: limits.renders_max: 0 is out of range"),
+        (
+            "worker.backoff = '6m'",
+            "1:18: worker.backoff: \"6m\" is no time, or out of range | use a time from 1ms to 5m",
+        ),
+        ("worker.backoff = '-1s'", "1:18: worker.backoff: \"-1s\" is no time, or out of range"),
+        (
+            "worker.backoff = 5",
+            "1:18: worker.backoff: expected a string, found the number 5 | use a time from 1ms to 5m",
+        ),
+    ] {
+        let problems = parsed(text).expect_err(text);
+        let Problem { line, column, message, help } = &problems[0];
+        let found = format!("{line}:{column}: {message} | {}", help.as_deref().unwrap_or_default());
+        assert!(problems.len() == 1 && found.starts_with(expected), "expected {expected}\nfound    {found}");
+    }
+}
+
+#[test]
+fn mistakes_in_several_sections_are_told_at_once_in_the_order_of_the_file() {
+    let problems =
+        parsed("[worker]\ndeaths_max = 0\n[limits]\nsteps_max = -1\n[device]\nkind = 1\n").expect_err("three");
+    let lines: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
+    assert_eq!(lines, [2, 4, 6]);
+}
+
+#[test]
+fn defaults_come_from_the_file_then_from_the_model_then_from_us() {
+    let config = config("defaults = { height = 512, on_oom = 'fail' }");
+    let rules = config.rules(&model(), TimeZone::UTC).expect("they fit");
+    let expected = Defaults {
+        width: 1024,
+        height: 512,
+        steps: 8,
+        guidance: 0.0,
+        negative_prompt: String::new(),
+        on_oom: OnOom::Fail,
+        min_side: 384,
+        min_steps: 4,
+        output: "{job}-{name}-{index}-{seed}".to_owned(),
+        format: Format::Png,
+    };
+    assert_eq!(rules.defaults, expected);
+    assert_eq!((rules.granularity, rules.limits), (16, Limits::default()));
+}
+
+#[test]
+fn defaults_that_the_model_or_the_limits_refuse_are_told() {
+    for (text, expected) in [
+        ("defaults.width = 1000", "width: 1000 is not a multiple of 16; use 992 or 1008"),
+        ("limits.side_max = 512", "width: 1024 is out of range; use sides from 64 to 512"),
+        ("limits.steps_max = 4", "steps: 8 is out of range; use at most 4"),
+    ] {
+        let error = config(text).rules(&model(), TimeZone::UTC).expect_err(text);
+        assert_eq!(error, format!("the defaults do not fit the model Turbo: {expected}"));
+    }
+}
+
+#[test]
+fn a_file_that_is_named_must_be_there_and_gives_relative_paths_their_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("my.toml");
+    assert!(matches!(Config::load(Some(&path)), Err(ConfigError::Unreadable { .. })));
+    fs::write(&path, "folders.jobs = 'in'").expect("written");
+    assert_eq!(Config::load(Some(&path)).expect("read").jobs, folder.path().join("in"));
+    fs::write(&path, "\u{feff}folders.job = 'in'").expect("written");
+    let error = Config::load(Some(&path)).expect_err("a mistake").to_string();
+    let expected =
+        ":1:9: folders.job: unknown key\n    folders.job = 'in'\n            ^\n  help: did you mean `jobs`?\n";
+    assert_eq!(error, format!("{}{expected}", path.display()));
+}
+
+#[test]
+fn it_is_looked_for_beside_us_then_with_the_user_then_in_the_system() {
+    let found = |xdg: Option<&str>, home: Option<&str>| -> Vec<String> {
+        let paths = candidates(xdg.map(OsString::from), home.map(OsString::from));
+        paths.into_iter().map(|path| path.display().to_string()).collect()
+    };
+    let (here, system) = ("daemon.toml", "/etc/zimaged/daemon.toml");
+    assert_eq!(found(Some("/x"), Some("/home/u")), [here, "/x/zimaged/daemon.toml", system]);
+    assert_eq!(found(Some("rel"), Some("/home/u")), [here, "/home/u/.config/zimaged/daemon.toml", system]);
+    assert_eq!(found(None, None), [here, system]);
+}

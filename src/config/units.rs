@@ -1,0 +1,54 @@
+//! Sizes like `"6GiB"` and durations like `"10m"`.
+
+use std::ops::RangeInclusive;
+
+use jiff::SignedDuration;
+use toml::de::DeValue;
+
+use crate::table::{Check, Mistake, check};
+
+const UNITS: [(&str, u64); 7] = [
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("KB", 1000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+];
+
+/// Bytes, as a whole number or with a unit.
+pub(super) fn bytes(value: &DeValue, range: RangeInclusive<u64>) -> Check<u64> {
+    let right = || format!("use a size from {} to {} bytes, like \"6GiB\" or \"512MiB\"", range.start(), range.end());
+    let text = match value {
+        DeValue::Integer(_) => return check::whole(value, range),
+        DeValue::String(text) => text,
+        other => return Err(Mistake::expected("a size", other).help(right())),
+    };
+    parse_bytes(text)
+        .filter(|size| range.contains(size))
+        .ok_or_else(|| Mistake::new(format!("{} is no size, or out of range", check::quoted(text))).help(right()))
+}
+
+/// `None` when it is no size, or not a whole number of bytes.
+fn parse_bytes(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
+    let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
+    let size = number.trim_end().parse::<f64>().ok()? * *factor as f64;
+    // 2^53: whole numbers up to there are exact.
+    (size.fract() == 0.0 && (0.0..=9e15).contains(&size)).then_some(size as u64)
+}
+
+/// Milliseconds, written like `"500ms"`, `"10s"`, `"5m"` or `"1h 30m"`.
+pub(super) fn duration_ms(value: &DeValue, range_ms: RangeInclusive<u64>) -> Check<u64> {
+    let shown = |ms: u64| format!("{:#}", SignedDuration::from_millis(ms as i64));
+    let right = || {
+        format!("use a time from {} to {}, like \"10s\" or \"5m\"", shown(*range_ms.start()), shown(*range_ms.end()))
+    };
+    let text = check::text(value).map_err(|mistake| mistake.help(right()))?;
+    text.parse::<SignedDuration>()
+        .ok()
+        .and_then(|duration| u64::try_from(duration.as_millis()).ok())
+        .filter(|ms| range_ms.contains(ms))
+        .ok_or_else(|| Mistake::new(format!("{} is no time, or out of range", check::quoted(text))).help(right()))
+}

@@ -1,0 +1,163 @@
+//! Follows one attempt: from its request to the worker until the worker has said how it ended, or has died.
+
+use std::io;
+use std::time::Duration;
+
+use serde_json::{Map, json};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{Dispatcher, POLL, STOP_GRACE, Settings};
+use crate::engine::Recipe;
+use crate::ladder::Rung;
+use crate::output;
+use crate::status::RenderStatus;
+use crate::store::{Candidate, StoreError};
+use crate::worker::protocol::{Done, Event, Failed, RenderRequest, Request};
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(super) enum Ending {
+    Done(Done),
+    /// The worker made the picture, but it could not be brought under its final name.
+    Unpublished(Done, io::Error),
+    Failed(Failed),
+    /// The worker died, or was given up; the reason in words.
+    Died(String),
+}
+
+/// Why a running attempt was told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StopCause {
+    Cancelled,
+    ShuttingDown,
+}
+
+/// What the worker is asked.
+pub(super) fn request(settings: &Settings, candidate: &Candidate, attempt_id: i64, rung: Rung) -> RenderRequest {
+    let render = &candidate.render;
+    RenderRequest {
+        attempt_id,
+        recipe: Recipe {
+            prompt: render.prompt.clone(),
+            negative_prompt: render.negative_prompt.clone(),
+            guidance: render.guidance,
+            seed: render.seed,
+        },
+        rung,
+        format: render.format,
+        picture_path: output::temp_path(&settings.outputs, attempt_id),
+        latents_path: latents_path(settings, candidate.render_id),
+        metadata: facts(candidate, attempt_id, &rung),
+    }
+}
+
+/// The queue's part of what a picture says of itself.
+fn facts(candidate: &Candidate, attempt_id: i64, rung: &Rung) -> Map<String, serde_json::Value> {
+    let render = &candidate.render;
+    let facts = json!({
+        "job": candidate.job_id,
+        "index": candidate.index,
+        "attempt_id": attempt_id,
+        "asked": { "width": render.width, "height": render.height, "steps": render.steps },
+        "degraded": rung.degrades(render),
+    });
+    match facts {
+        serde_json::Value::Object(facts) => facts,
+        _ => Map::new(),
+    }
+}
+
+pub(super) fn latents_path(settings: &Settings, render_id: i64) -> std::path::PathBuf {
+    settings.latents.join(format!("{render_id}.safetensors"))
+}
+
+impl Dispatcher {
+    /// Sends the request and waits for the end, acting on cancel marks, time-outs and our own shutdown.
+    pub(super) async fn follow(
+        &mut self,
+        candidate: &Candidate,
+        request: RenderRequest,
+        stop: &CancellationToken,
+    ) -> Result<(Ending, Option<StopCause>), StoreError> {
+        let attempt_id = request.attempt_id;
+        self.show(candidate, &request.rung);
+        let worker = match self.slot.worker() {
+            Ok(worker) => worker,
+            Err(reason) => return Ok((Ending::Died(reason), None)),
+        };
+        if let Err(death) = worker.send(&Request::Render(Box::new(request))).await {
+            return Ok((Ending::Died(death.0), None));
+        }
+        let mut cause = None;
+        let mut deadline = Instant::now() + self.settings.step_timeout;
+        let mut poll = interval(POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                event = worker.event() => match event {
+                    Err(death) => return Ok((Ending::Died(death.0), cause)),
+                    Ok(Event::Done(done)) if done.attempt_id == attempt_id => return Ok((Ending::Done(done), cause)),
+                    Ok(Event::Failed(failed)) if failed.attempt_id == attempt_id => {
+                        return Ok((Ending::Failed(failed), cause));
+                    }
+                    Ok(Event::Stage { attempt_id: id, stage }) if id == attempt_id => {
+                        deadline = extended(deadline, cause, self.settings.step_timeout);
+                        show_progress(&self.status, |render| render.stage = Some(stage));
+                    }
+                    Ok(Event::Step { attempt_id: id, step, .. }) if id == attempt_id => {
+                        deadline = extended(deadline, cause, self.settings.step_timeout);
+                        show_progress(&self.status, |render| render.step = step);
+                    }
+                    Ok(event) => warn!(?event, attempt = attempt_id, "ignored: not of the running attempt"),
+                },
+                _ = poll.tick() => {
+                    self.pulse.beat();
+                    if cause.is_none() && self.store.cancel_wanted(candidate.render_id).await? {
+                        cause = Some(StopCause::Cancelled);
+                        // A worker that does not read is dead; its death is the next event.
+                        let _ = worker.send(&Request::Cancel { attempt_id }).await;
+                    }
+                }
+                () = stop.cancelled(), if cause != Some(StopCause::ShuttingDown) => {
+                    cause = Some(StopCause::ShuttingDown);
+                    deadline = Instant::now() + STOP_GRACE;
+                    let _ = worker.send(&Request::Cancel { attempt_id }).await;
+                }
+                () = sleep_until(deadline) => {
+                    let limit_s = self.settings.step_timeout.as_secs();
+                    return Ok((Ending::Died(format!("no sign of progress for {limit_s} s")), cause));
+                }
+            }
+        }
+    }
+
+    fn show(&self, candidate: &Candidate, rung: &Rung) {
+        let render = RenderStatus {
+            job_id: candidate.job_id,
+            index: candidate.index,
+            rung: rung.to_string(),
+            stage: None,
+            step: 0,
+            steps: rung.steps,
+        };
+        self.status.send_modify(|status| status.render = Some(render));
+    }
+}
+
+/// Progress earns more time, but not once the daemon is shutting down.
+fn extended(deadline: Instant, cause: Option<StopCause>, step_timeout: Duration) -> Instant {
+    match cause {
+        Some(StopCause::ShuttingDown) => deadline,
+        Some(StopCause::Cancelled) | None => Instant::now() + step_timeout,
+    }
+}
+
+fn show_progress(status: &tokio::sync::watch::Sender<crate::status::Status>, change: impl FnOnce(&mut RenderStatus)) {
+    status.send_modify(|status| {
+        if let Some(render) = &mut status.render {
+            change(render);
+        }
+    });
+}

@@ -1,0 +1,229 @@
+//! The one policy loop: which render runs next, on which rung, and what becomes of it.
+//!
+//! `verdict` decides and is pure; `slot` keeps a worker loaded; `attempt` follows one try; this file acts.
+
+mod attempt;
+mod publish;
+mod slot;
+pub(crate) mod verdict;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use self::attempt::{Ending, StopCause};
+use self::slot::Slot;
+pub use self::slot::SlotSettings;
+use self::verdict::{Policy, Verdict};
+use crate::clock::Clock;
+use crate::ladder::{self, Rung};
+use crate::pulse::Pulse;
+use crate::status::Status;
+use crate::store::{Candidate, Fate, Guarded, Store, StoreError};
+
+/// How often an idle dispatcher looks for work that no hint announced (a retry, a resume, a time that has come).
+const POLL: Duration = Duration::from_millis(250);
+
+/// How long a full disk is left alone before the next try.
+const HOLD: Duration = Duration::from_secs(15);
+
+/// How long the worker may take to stop a render when the daemon ends.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// What the dispatcher needs to know; everything else is in the store.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub slot: SlotSettings,
+    pub outputs: PathBuf,
+    /// Where finished latents are kept.
+    pub latents: PathBuf,
+    pub step_timeout: Duration,
+    pub policy: Policy,
+    pub mode: Mode,
+}
+
+/// When the dispatcher ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Only when told to stop.
+    Forever,
+    /// When the model cannot be loaded; the daemon stops it when no work is left.
+    UntilIdle,
+}
+
+/// Why the dispatcher ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum DispatchError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Only in [`Mode::UntilIdle`].
+    #[error("the model cannot be loaded: {0}")]
+    Load(String),
+}
+
+/// The loop's state: one worker, and what everybody may know of it.
+pub struct Dispatcher {
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+    accepted: Arc<Notify>,
+    status: watch::Sender<Status>,
+    pulse: Pulse,
+    slot: Slot,
+    /// Set while nothing is started because the disk is full.
+    hold_until: Option<tokio::time::Instant>,
+}
+
+impl Dispatcher {
+    /// A dispatcher with no worker yet. `accepted` announces new jobs.
+    pub fn new(
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+        accepted: Arc<Notify>,
+        status: watch::Sender<Status>,
+        pulse: Pulse,
+    ) -> Self {
+        let slot = Slot::new(settings.slot.clone(), status.clone(), pulse.clone());
+        Dispatcher { store, clock, settings, accepted, status, pulse, slot, hold_until: None }
+    }
+
+    /// Renders until `stop`, then gives the running render back and ends the worker.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), DispatchError> {
+        let accepted = self.accepted.clone();
+        while !stop.is_cancelled() {
+            // Registered before the look at the queue, so that nothing that arrives in between is missed.
+            let hint = accepted.notified();
+            self.pulse.beat();
+            if self.turn(&stop).await? {
+                continue;
+            }
+            tokio::select! {
+                () = hint => (),
+                () = self.slot.watch_idle() => (),
+                () = tokio::time::sleep(POLL) => (),
+                () = stop.cancelled() => (),
+            }
+        }
+        self.slot.shut_down(STOP_GRACE).await;
+        Ok(())
+    }
+
+    /// Does one thing; false when there was nothing to do.
+    async fn turn(&mut self, stop: &CancellationToken) -> Result<bool, DispatchError> {
+        if let Err(reason) = self.slot.ensure_ready(stop).await {
+            return match self.settings.mode {
+                Mode::UntilIdle if !stop.is_cancelled() => Err(DispatchError::Load(reason)),
+                _ => Ok(false),
+            };
+        }
+        if let Some(loaded) = self.slot.newly_loaded() {
+            self.store.worker_loaded(&loaded, self.clock.now_ms()).await?;
+        }
+        if self.is_held() {
+            return Ok(false);
+        }
+        match self.store.next_candidate(self.clock.now_ms()).await? {
+            Some(candidate) => {
+                self.render(candidate, stop).await?;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    fn is_held(&mut self) -> bool {
+        if self.hold_until.is_some_and(|until| tokio::time::Instant::now() >= until) {
+            self.hold_until = None;
+            self.status.send_modify(|status| status.hold = None);
+        }
+        self.hold_until.is_some()
+    }
+
+    fn hold(&mut self, reason: String) {
+        warn!(%reason, "nothing is started for a while");
+        self.hold_until = Some(tokio::time::Instant::now() + HOLD);
+        self.status.send_modify(|status| status.hold = Some(reason));
+    }
+
+    /// Tries a render on one rung after the other until its fate is another than the next attempt.
+    async fn render(&mut self, mut candidate: Candidate, stop: &CancellationToken) -> Result<(), StoreError> {
+        while let Some(rung) = self.rung_for(&candidate) {
+            if !self.attempt(&mut candidate, rung, stop).await? {
+                break;
+            }
+        }
+        self.status.send_modify(|status| status.render = None);
+        Ok(())
+    }
+
+    /// The next rung. A render that comes back from the bottom of the ladder (after a restart) is tried there again.
+    fn rung_for(&self, candidate: &Candidate) -> Option<Rung> {
+        let offers = self.slot.offers()?;
+        ladder::next_rung(&candidate.render, &candidate.tried, self.settings.policy.prefer, offers)
+            .or_else(|| candidate.tried.last().map(|(rung, _)| *rung))
+    }
+
+    /// One try, recorded before the device is touched; true when another is to follow at once.
+    async fn attempt(
+        &mut self,
+        candidate: &mut Candidate,
+        rung: Rung,
+        stop: &CancellationToken,
+    ) -> Result<bool, StoreError> {
+        let path = publish::file_name(candidate, &rung, self.clock.now_ms());
+        let begun = self.store.begin_attempt(candidate.render_id, &rung, &path, self.clock.now_ms()).await?;
+        let Some(attempt_id) = begun else {
+            return Ok(false); // cancelled between the look and the claim
+        };
+        info!(job = candidate.job_id, index = candidate.index, attempt = attempt_id, %rung, "rendering");
+        let request = attempt::request(&self.settings, candidate, attempt_id, rung);
+        let (ending, cause) = self.follow(candidate, request, stop).await?;
+        let ending = match ending {
+            Ending::Done(done) => match self.publish(candidate, attempt_id, &rung, path, &done).await? {
+                Ok(()) => return Ok(false),
+                Err(error) => Ending::Unpublished(done, error),
+            },
+            other => other,
+        };
+        self.conclude(candidate, attempt_id, rung, &ending, cause).await
+    }
+
+    /// Carries out the verdict on an attempt that made no picture.
+    async fn conclude(
+        &mut self,
+        candidate: &mut Candidate,
+        attempt_id: i64,
+        rung: Rung,
+        ending: &Ending,
+        cause: Option<StopCause>,
+    ) -> Result<bool, StoreError> {
+        let offers = self.slot.offers().cloned();
+        let Verdict { end, fate, hold, replace_worker } =
+            verdict::verdict(ending, cause, candidate, rung, &self.settings.policy, offers.as_ref());
+        warn!(job = candidate.job_id, index = candidate.index, attempt = attempt_id, outcome = ?end.outcome,
+              reason = %end.message, "an attempt made no picture");
+        if replace_worker {
+            self.slot.replace(end.message.clone()).await;
+        }
+        if let Some(reason) = hold {
+            self.hold(reason);
+        }
+        if matches!(fate, Fate::Fail { .. } | Fate::Cancel) {
+            publish::forget(&self.settings, candidate.render_id, attempt_id);
+        }
+        let again = fate == Fate::NextAttempt;
+        if self.store.end_attempt(attempt_id, &end, &fate, self.clock.now_ms()).await? == Guarded::Stale {
+            warn!(attempt = attempt_id, "the attempt had been ended by somebody else");
+            return Ok(false);
+        }
+        if let (true, Some(stage)) = (again, end.stage) {
+            candidate.tried.push((rung, stage));
+        }
+        Ok(again)
+    }
+}

@@ -1,0 +1,165 @@
+//! Keeps one worker loaded: starts it, waits for its model, replaces a dead one after a pause that grows.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::ladder::Offers;
+use crate::pulse::Pulse;
+use crate::status::{Status, WorkerStatus};
+use crate::worker::handle::Worker;
+use crate::worker::protocol::{Event, Load, Loaded};
+
+/// The longest pause between two starts of a worker.
+const BACKOFF_MAX: Duration = Duration::from_secs(300);
+
+/// How often a long wait gives a sign of life.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// What a worker is started with.
+#[derive(Clone, Debug)]
+pub struct SlotSettings {
+    /// This program.
+    pub exe: PathBuf,
+    pub load: Load,
+    pub load_timeout: Duration,
+    /// The pause after the first death; doubles with each further one until a render is done.
+    pub backoff: Duration,
+}
+
+/// The place of the one worker.
+pub(super) struct Slot {
+    settings: SlotSettings,
+    status: watch::Sender<Status>,
+    pulse: Pulse,
+    ready: Option<(Worker, Loaded)>,
+    /// Set when a new worker was loaded and nobody has recorded it yet.
+    unrecorded: bool,
+    deaths_in_a_row: u32,
+    retry_at: Instant,
+}
+
+impl Slot {
+    pub(super) fn new(settings: SlotSettings, status: watch::Sender<Status>, pulse: Pulse) -> Slot {
+        let retry_at = Instant::now();
+        Slot { settings, status, pulse, ready: None, unrecorded: false, deaths_in_a_row: 0, retry_at }
+    }
+
+    /// The loaded worker; an error when there is none.
+    pub(super) fn worker(&mut self) -> Result<&mut Worker, String> {
+        self.ready.as_mut().map(|(worker, _)| worker).ok_or_else(|| "no worker is running".to_owned())
+    }
+
+    pub(super) fn loaded(&self) -> Option<&Loaded> {
+        self.ready.as_ref().map(|(_, loaded)| loaded)
+    }
+
+    pub(super) fn offers(&self) -> Option<&Offers> {
+        self.loaded().map(|loaded| &loaded.offers)
+    }
+
+    /// The model that was loaded since the last call, if one was.
+    pub(super) fn newly_loaded(&mut self) -> Option<Loaded> {
+        std::mem::take(&mut self.unrecorded).then(|| self.loaded().cloned()).flatten()
+    }
+
+    /// A render was done: the next death is the first one again.
+    pub(super) fn proved_itself(&mut self) {
+        self.deaths_in_a_row = 0;
+    }
+
+    /// Loads a worker where there is none, after its pause. The error says why there is still none.
+    pub(super) async fn ensure_ready(&mut self, stop: &CancellationToken) -> Result<(), String> {
+        if self.ready.is_some() {
+            return Ok(());
+        }
+        while Instant::now() < self.retry_at {
+            self.pulse.beat();
+            tokio::select! {
+                () = sleep_until(self.retry_at.min(Instant::now() + BEAT)) => (),
+                () = stop.cancelled() => return Err("stopping".to_owned()),
+            }
+        }
+        self.set_status(WorkerStatus::Loading);
+        let started = tokio::select! {
+            started = start(&self.settings, &self.pulse) => started,
+            () = stop.cancelled() => return Err("stopping".to_owned()),
+        };
+        let (worker, loaded) = started.inspect_err(|reason| self.note_death(reason))?;
+        info!(device = %loaded.device, load_ms = loaded.load_ms, model = %loaded.model_hash, "model loaded");
+        let (pid, used_bytes) = (worker.pid(), loaded.memory.used_bytes);
+        self.set_status(WorkerStatus::Ready { pid, device: loaded.device.clone(), used_bytes });
+        (self.ready, self.unrecorded) = (Some((worker, loaded)), true);
+        Ok(())
+    }
+
+    /// Kills the worker; the next one starts after a pause.
+    pub(super) async fn replace(&mut self, reason: String) {
+        if let Some((worker, _)) = self.ready.take() {
+            let death = worker.kill().await;
+            self.note_death(&format!("{reason} ({death})"));
+        }
+    }
+
+    /// Returns when the idle worker has died; never while it lives.
+    pub(super) async fn watch_idle(&mut self) {
+        let death = match self.ready.as_mut() {
+            None => std::future::pending().await,
+            Some((worker, _)) => loop {
+                match worker.event().await {
+                    Ok(event) => tracing::warn!(?event, "ignored: no render is running"),
+                    Err(death) => break death,
+                }
+            },
+        };
+        self.ready = None;
+        self.note_death(&death.to_string());
+    }
+
+    /// Ends the worker in good order.
+    pub(super) async fn shut_down(&mut self, grace: Duration) {
+        if let Some((worker, _)) = self.ready.take() {
+            worker.stop(grace).await;
+        }
+    }
+
+    fn note_death(&mut self, reason: &str) {
+        let doubled = self.settings.backoff.saturating_mul(1 << self.deaths_in_a_row.min(16));
+        let pause = doubled.min(BACKOFF_MAX);
+        self.deaths_in_a_row += 1;
+        self.retry_at = Instant::now() + pause;
+        error!(reason, pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX), "the worker is down");
+        self.set_status(WorkerStatus::Down { reason: reason.to_owned() });
+    }
+
+    fn set_status(&self, worker: WorkerStatus) {
+        self.status.send_modify(|status| status.worker = worker);
+    }
+}
+
+/// Starts a worker and waits for its model.
+async fn start(settings: &SlotSettings, pulse: &Pulse) -> Result<(Worker, Loaded), String> {
+    let mut worker = Worker::spawn(&settings.exe, &settings.load).await.map_err(|death| death.to_string())?;
+    let deadline = Instant::now() + settings.load_timeout;
+    loop {
+        pulse.beat();
+        tokio::select! {
+            event = worker.event() => match event {
+                Ok(Event::Hello { .. }) => (),
+                Ok(Event::Loaded(loaded)) => return Ok((worker, loaded)),
+                Ok(Event::LoadFailed { message, .. }) => return Err(message),
+                Ok(other) => return Err(format!("the worker sent {other:?} before its model was loaded")),
+                Err(death) => return Err(death.to_string()),
+            },
+            () = sleep_until(deadline) => {
+                worker.kill().await;
+                return Err(format!("the model was not loaded within {} s", settings.load_timeout.as_secs()));
+            }
+            () = sleep(BEAT) => (),
+        }
+    }
+}

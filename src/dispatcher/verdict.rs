@@ -1,0 +1,292 @@
+//! What becomes of a render whose attempt made no picture. Pure.
+
+use std::io;
+
+use super::attempt::{Ending, StopCause};
+use crate::engine::Stage;
+use crate::ladder::{self, Offers, Prefer, Rung};
+use crate::store::{AttemptEnd, Candidate, Fate, Outcome};
+use crate::worker::protocol::{Failed, Failure, Peaks, Timings};
+
+/// What the user configured about giving up.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub prefer: Prefer,
+    /// A render that killed the worker this often is failed.
+    pub deaths_max: u32,
+    /// Out-of-memory attempts and deaths of one render in all.
+    pub attempts_max: u32,
+}
+
+/// The decision, to be carried out by the dispatcher.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub(super) end: AttemptEnd,
+    pub(super) fate: Fate,
+    /// Start nothing for a while, for this reason.
+    pub(super) hold: Option<String>,
+    /// The worker is dead or not to be trusted.
+    pub(super) replace_worker: bool,
+}
+
+/// Decides on an attempt of `candidate` on `rung`. `cause` is set when we had told it to stop.
+pub(super) fn verdict(
+    ending: &Ending,
+    cause: Option<StopCause>,
+    candidate: &Candidate,
+    rung: Rung,
+    policy: &Policy,
+    offers: Option<&Offers>,
+) -> Verdict {
+    match ending {
+        Ending::Died(reason) => died(reason, cause, candidate, policy),
+        Ending::Done(done) | Ending::Unpublished(done, _) => {
+            let error = match ending {
+                Ending::Unpublished(_, error) => error.to_string(),
+                _ => String::new(),
+            };
+            let failed = Failed {
+                attempt_id: done.attempt_id,
+                failure: Failure::Output { os_error: os_error(ending) },
+                stage: Stage::PictureEncode,
+                message: format!("the picture could not be given its name: {error}"),
+                timings: done.timings.clone(),
+                peaks: done.peaks,
+            };
+            failed_in_order(&failed, cause, candidate, rung, policy, offers)
+        }
+        Ending::Failed(failed) => failed_in_order(failed, cause, candidate, rung, policy, offers),
+    }
+}
+
+fn os_error(ending: &Ending) -> Option<i32> {
+    match ending {
+        Ending::Unpublished(_, error) => error.raw_os_error(),
+        _ => None,
+    }
+}
+
+/// The worker is gone. Not the render's fault when we were shutting down; else counted against it.
+fn died(reason: &str, cause: Option<StopCause>, candidate: &Candidate, policy: &Policy) -> Verdict {
+    let end = |outcome| AttemptEnd {
+        outcome,
+        stage: None,
+        message: reason.to_owned(),
+        requested_bytes: None,
+        timings: Timings::default(),
+        peaks: Peaks::default(),
+    };
+    let (outcome, fate) = match cause {
+        Some(StopCause::ShuttingDown) => (Outcome::Interrupted, Fate::Requeue { run_after_ms: None }),
+        Some(StopCause::Cancelled) => (Outcome::Cancelled, Fate::Cancel),
+        None => (Outcome::Crashed, fate_of_the_dead(reason, candidate.deaths + 1, policy)),
+    };
+    Verdict { end: end(outcome), fate, hold: None, replace_worker: true }
+}
+
+/// A render whose worker died for the `deaths`-th time: again, or never.
+pub(crate) fn fate_of_the_dead(reason: &str, deaths: u32, policy: &Policy) -> Fate {
+    if deaths < policy.deaths_max {
+        return Fate::Requeue { run_after_ms: None };
+    }
+    Fate::Fail { code: "crashed_worker", message: format!("the worker died {deaths} times at it, last: {reason}") }
+}
+
+/// The worker said how it went.
+fn failed_in_order(
+    failed: &Failed,
+    cause: Option<StopCause>,
+    candidate: &Candidate,
+    rung: Rung,
+    policy: &Policy,
+    offers: Option<&Offers>,
+) -> Verdict {
+    let mut requested_bytes = None;
+    let mut hold = None;
+    let (outcome, fate) = match (failed.failure, cause) {
+        (Failure::Fatal, _) => return died(&failed.message, cause, candidate, policy),
+        // Whatever went wrong, a render that nobody wants any more is not tried again.
+        (_, Some(StopCause::Cancelled)) => (Outcome::Cancelled, Fate::Cancel),
+        (Failure::OutOfMemory { requested_bytes: bytes }, _) => {
+            requested_bytes = bytes;
+            let fate = match fate_out_of_memory(failed, candidate, rung, policy, offers) {
+                // The next rung is for the next start.
+                Fate::NextAttempt if cause.is_some() => Fate::Requeue { run_after_ms: None },
+                fate => fate,
+            };
+            (Outcome::OutOfMemory, fate)
+        }
+        (Failure::Stopped, _) => (Outcome::Interrupted, Fate::Requeue { run_after_ms: None }),
+        (Failure::Output { os_error }, _) if no_room(os_error) => {
+            hold = Some(format!("no room for pictures: {}", failed.message));
+            (Outcome::Interrupted, Fate::Requeue { run_after_ms: None })
+        }
+        (Failure::Output { .. }, _) => (Outcome::Failed, fail("output", failed)),
+        (Failure::BadPicture, _) => (Outcome::Failed, fail("bad_picture", failed)),
+        (Failure::Invalid, _) => (Outcome::Failed, fail("invalid", failed)),
+    };
+    let end = AttemptEnd {
+        outcome,
+        stage: Some(failed.stage),
+        message: failed.message.clone(),
+        requested_bytes,
+        timings: failed.timings.clone(),
+        peaks: failed.peaks,
+    };
+    Verdict { end, fate, hold, replace_worker: false }
+}
+
+fn fail(code: &'static str, failed: &Failed) -> Fate {
+    Fate::Fail { code, message: failed.message.clone() }
+}
+
+/// Disk, quota or file-size limit: more room may come, the picture is not to blame.
+fn no_room(os_error: Option<i32>) -> bool {
+    let no_room = [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT, rustix::io::Errno::FBIG];
+    os_error.is_some_and(|code| no_room.iter().any(|errno| io::Error::from(*errno).raw_os_error() == Some(code)))
+}
+
+/// One rung down, or the end of the ladder with its numbers.
+fn fate_out_of_memory(
+    failed: &Failed,
+    candidate: &Candidate,
+    rung: Rung,
+    policy: &Policy,
+    offers: Option<&Offers>,
+) -> Fate {
+    let mut tried = candidate.tried.clone();
+    tried.push((rung, failed.stage));
+    let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX).saturating_add(candidate.deaths);
+    let next = offers.and_then(|offers| ladder::next_rung(&candidate.render, &tried, policy.prefer, offers));
+    match next {
+        Some(_) if attempts < policy.attempts_max => Fate::NextAttempt,
+        Some(_) | None => Fate::Fail {
+            code: "out_of_memory",
+            message: format!(
+                "out of memory on {attempts} tries, the last on {rung}: {}. Ask for a smaller picture, lower min_side, or \
+                 allow more with on_oom",
+                failed.message
+            ),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Format, OnOom, Render};
+    use crate::ladder::{Precision, Residency, first_rung};
+
+    const POLICY: Policy = Policy { prefer: Prefer::Quality, deaths_max: 3, attempts_max: 20 };
+
+    fn offers() -> Offers {
+        Offers {
+            residencies: vec![Residency::Device],
+            precisions: vec![Precision::Full],
+            granularity: 16,
+            tile_side_min: 128,
+        }
+    }
+
+    fn candidate(deaths: u32) -> Candidate {
+        let render = Render {
+            prompt: "a fox".into(),
+            negative_prompt: String::new(),
+            width: 512,
+            height: 512,
+            steps: 8,
+            guidance: 0.0,
+            seed: 1,
+            on_oom: OnOom::Downgrade,
+            min_side: 512,
+            min_steps: 8,
+            output: "{job}".into(),
+            format: Format::Png,
+        };
+        Candidate {
+            render_id: 1,
+            job_id: 1,
+            index: 1,
+            job_name: "fox".into(),
+            render,
+            accepted_at_ms: 0,
+            tried: Vec::new(),
+            deaths,
+        }
+    }
+
+    fn failed(failure: Failure, stage: Stage) -> Ending {
+        Ending::Failed(Failed {
+            attempt_id: 1,
+            failure,
+            stage,
+            message: "so it went".into(),
+            timings: Timings::default(),
+            peaks: Peaks::default(),
+        })
+    }
+
+    fn judge(ending: &Ending, cause: Option<StopCause>, candidate: &Candidate) -> (Outcome, Fate) {
+        let rung = ladder::next_rung(&candidate.render, &candidate.tried, POLICY.prefer, &offers())
+            .unwrap_or_else(|| first_rung(&candidate.render, &offers()));
+        let verdict = verdict(ending, cause, candidate, rung, &POLICY, Some(&offers()));
+        (verdict.end.outcome, verdict.fate)
+    }
+
+    #[test]
+    fn a_death_is_counted_and_the_third_one_ends_the_render() {
+        let death = Ending::Died("killed by signal 9".into());
+        assert_eq!(judge(&death, None, &candidate(0)), (Outcome::Crashed, Fate::Requeue { run_after_ms: None }));
+        let (outcome, fate) = judge(&death, None, &candidate(2));
+        assert_eq!(outcome, Outcome::Crashed);
+        assert!(matches!(fate, Fate::Fail { code: "crashed_worker", .. }), "{fate:?}");
+    }
+
+    #[test]
+    fn being_stopped_is_not_failing() {
+        let requeue = Fate::Requeue { run_after_ms: None };
+        let stopped = failed(Failure::Stopped, Stage::Denoise);
+        let shutting_down = Some(StopCause::ShuttingDown);
+        assert_eq!(judge(&stopped, shutting_down, &candidate(0)), (Outcome::Interrupted, requeue.clone()));
+        let death = Ending::Died("killed".into());
+        assert_eq!(judge(&death, shutting_down, &candidate(2)), (Outcome::Interrupted, requeue));
+    }
+
+    #[test]
+    fn a_cancelled_render_is_cancelled_however_its_attempt_ended() {
+        let cancelled = Some(StopCause::Cancelled);
+        for ending in [
+            failed(Failure::Stopped, Stage::Denoise),
+            failed(Failure::OutOfMemory { requested_bytes: None }, Stage::VaeDecode),
+            failed(Failure::Fatal, Stage::Denoise),
+            Ending::Died("hung".into()),
+        ] {
+            assert_eq!(judge(&ending, cancelled, &candidate(0)), (Outcome::Cancelled, Fate::Cancel), "{ending:?}");
+        }
+    }
+
+    #[test]
+    fn out_of_memory_takes_the_next_rung_until_there_is_none() {
+        let mut candidate = candidate(0);
+        let ending = failed(Failure::OutOfMemory { requested_bytes: Some(7) }, Stage::Denoise);
+        assert_eq!(judge(&ending, None, &candidate), (Outcome::OutOfMemory, Fate::NextAttempt));
+        let first = first_rung(&candidate.render, &offers());
+        candidate.tried = vec![(first, Stage::Denoise)];
+        let (_, fate) = judge(&ending, None, &candidate);
+        assert!(matches!(fate, Fate::Fail { code: "out_of_memory", .. }), "the floors leave nothing: {fate:?}");
+    }
+
+    #[test]
+    fn a_full_disk_holds_the_queue_and_does_not_fail_the_render() {
+        let enospc = failed(Failure::Output { os_error: Some(28) }, Stage::PictureEncode);
+        let candidate = candidate(0);
+        let rung = first_rung(&candidate.render, &offers());
+        let verdict = verdict(&enospc, None, &candidate, rung, &POLICY, Some(&offers()));
+        assert_eq!(verdict.fate, Fate::Requeue { run_after_ms: None });
+        assert!(verdict.hold.is_some());
+        assert_eq!(
+            judge(&failed(Failure::Output { os_error: Some(13) }, Stage::PictureEncode), None, &candidate).0,
+            Outcome::Failed
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! One dropped file: opened without following, blocking or trusting anything, read once, checked.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use super::look::Fingerprint;
+use super::name::{is_plain, shown};
+use crate::files;
+use crate::job::spec::{Rules, parse_bytes};
+use crate::problem::{Report, utf8};
+use crate::store::{NewJob, SourceFile};
+
+/// What a dropped file turned out to be.
+pub enum Drop {
+    Job(NewJob),
+    Unfit(Unfit),
+    /// Not the file that the scan saw: for the next scan.
+    Changed,
+}
+
+/// A file that is no job.
+pub struct Unfit {
+    pub name: OsString,
+    pub file: SourceFile,
+    /// For the user: every mistake, with its place.
+    pub report: String,
+}
+
+/// What the scan may know of a file without opening it; `None` when it is gone.
+pub fn stat(folder: &OwnedFd, name: &OsStr) -> io::Result<Option<Stat>> {
+    match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the file is a folder.
+pub fn is_folder(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+/// What changes when the file does.
+pub fn fingerprint(stat: &Stat) -> Fingerprint {
+    Fingerprint {
+        inode: stat.st_ino,
+        bytes: u64::try_from(stat.st_size).unwrap_or_default(),
+        mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
+        ctime_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
+    }
+}
+
+fn nanoseconds(seconds: i64, part: impl TryInto<i64>) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(part.try_into().unwrap_or_default())
+}
+
+/// Reads the file that was `seen` under this name. An error is the daemon's own trouble (no descriptors, no memory),
+/// not the file's.
+pub fn read(folder: &OwnedFd, name: &OsStr, seen: Fingerprint, rules: &Rules) -> io::Result<Drop> {
+    let Some(now) = stat(folder, name)? else { return Ok(Drop::Changed) };
+    if fingerprint(&now) != seen {
+        return Ok(Drop::Changed);
+    }
+    if let Err(reason) = inspect(name, &now, rules) {
+        return Ok(Drop::Unfit(unfit(name, source(name, &now, ""), format!("{}: {reason}\n", shown(name)))));
+    }
+    match content(folder, name, seen) {
+        Ok(Some(content)) => Ok(check(name, &now, &content, rules)),
+        Ok(None) => Ok(Drop::Changed),
+        Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => Err(Errno::MFILE.into()),
+        Err(error) => {
+            let report = format!("{}: cannot be read: {}\n", shown(name), io::Error::from(error));
+            Ok(Drop::Unfit(unfit(name, source(name, &now, ""), report)))
+        }
+    }
+}
+
+/// What can be wrong with a file before it is opened.
+fn inspect(name: &OsStr, stat: &Stat, rules: &Rules) -> Result<(), String> {
+    let bytes_max = rules.limits.file_bytes_max;
+    match FileType::from_raw_mode(stat.st_mode) {
+        _ if !is_plain(name) => Err("its name has control characters or is not UTF-8".to_owned()),
+        FileType::Symlink => Err("it is a link; copy the file itself here".to_owned()),
+        FileType::RegularFile if stat.st_nlink > 1 => {
+            Err("it has a second name elsewhere (a hard link); copy the file here".to_owned())
+        }
+        FileType::RegularFile if fingerprint(stat).bytes > bytes_max => {
+            Err(format!("it has {} bytes; at most {bytes_max} are read", stat.st_size))
+        }
+        FileType::RegularFile => Ok(()),
+        _ => Err("it is not a file".to_owned()),
+    }
+}
+
+/// The whole content, all from one descriptor and of one state of the file; `None` when it is in another one.
+fn content(folder: &OwnedFd, name: &OsStr, seen: Fingerprint) -> Result<Option<Vec<u8>>, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+        // Gone, or a link by now.
+        Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
+        opened => opened?,
+    };
+    let unchanged = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|stat| fingerprint(&stat) == seen);
+    if !unchanged(&fd)? {
+        return Ok(None);
+    }
+    let mut file = File::from(fd);
+    let mut content = Vec::new();
+    let read = (&mut file).take(seen.bytes + 1).read_to_end(&mut content);
+    read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    let whole = content.len() as u64 == seen.bytes && unchanged(&file.into())?;
+    Ok(whole.then_some(content))
+}
+
+fn check(name: &OsStr, stat: &Stat, content: &[u8], rules: &Rules) -> Drop {
+    let file = source(name, stat, &files::hex(Sha256::new_with_prefix(content)));
+    // A parser that panics must not stop the files after this one.
+    let parsed = catch_unwind(AssertUnwindSafe(|| parse_bytes(content, rules, &mut random_seed)));
+    match parsed {
+        Ok(Ok(job)) => {
+            let text = utf8(content).map(str::to_owned).unwrap_or_default();
+            Drop::Job(NewJob { job, file, text })
+        }
+        Ok(Err(problems)) => {
+            let report = Report { name: &file.name, content, problems: &problems }.to_string();
+            Drop::Unfit(unfit(name, file, report))
+        }
+        Err(_) => {
+            let report = format!("{}: reading it makes zimaged fail; please report this as a bug\n", file.name);
+            Drop::Unfit(unfit(name, file, report))
+        }
+    }
+}
+
+fn random_seed() -> u64 {
+    getrandom::u64().expect("the kernel gives random numbers once it has started")
+}
+
+fn unfit(name: &OsStr, file: SourceFile, report: String) -> Unfit {
+    Unfit { name: name.to_owned(), file, report }
+}
+
+/// `sha256` is empty where the content was not read.
+fn source(name: &OsStr, stat: &Stat, sha256: &str) -> SourceFile {
+    let Fingerprint { inode, mtime_ns, .. } = fingerprint(stat);
+    SourceFile { name: shown(name), device: stat.st_dev, inode, mtime_ns, sha256: sha256.to_owned() }
+}

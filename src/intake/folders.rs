@@ -1,0 +1,101 @@
+//! `jobs/` with `accepted/` and `rejected/` inside, and the moves between them.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use tracing::warn;
+
+use super::name::{ERROR_SUFFIX, prefixed, shown};
+use super::watch::FolderId;
+use crate::files;
+
+/// How many files of one name are kept apart by a number in front.
+const SAME_NAME_MAX: u32 = 10_000;
+
+/// The three folders, open. Opened anew for each scan, so that whatever was put in their place is seen.
+pub struct Folders {
+    pub jobs: OwnedFd,
+    accepted: OwnedFd,
+    rejected: OwnedFd,
+}
+
+impl Folders {
+    /// Opens the folders, and makes those that are missing.
+    pub fn open(path: &Path) -> io::Result<Folders> {
+        let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        std::fs::create_dir_all(path).map_err(told)?;
+        let jobs = files::open_folder(path).map_err(told)?;
+        let accepted = files::open_subfolder(&jobs, Path::new("accepted")).map_err(told)?;
+        let rejected = files::open_subfolder(&jobs, Path::new("rejected")).map_err(told)?;
+        Ok(Folders { jobs, accepted, rejected })
+    }
+
+    /// Tells this `jobs/` from another one under the same path.
+    pub fn id(&self) -> io::Result<FolderId> {
+        let stat = rustix::fs::fstat(&self.jobs)?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
+    /// Whether everybody on the machine may drop jobs.
+    pub fn is_open_to_all(&self) -> io::Result<bool> {
+        Ok(Mode::from_raw_mode(rustix::fs::fstat(&self.jobs)?.st_mode).contains(Mode::WOTH))
+    }
+
+    /// Moves a job file that was taken in to `accepted/ID-NAME`.
+    pub fn accept(&self, name: &str, job_id: i64) -> io::Result<()> {
+        numbered(|number| {
+            let number = number.map(|n| format!("{n}-")).unwrap_or_default();
+            let new_name = prefixed(&format!("{job_id}-{number}"), name);
+            files::rename_new(&self.jobs, name.as_ref(), &self.accepted, new_name.as_ref())
+        })
+    }
+
+    /// Moves a file to `rejected/NAME`, with the `report` beside it.
+    pub fn reject(&self, name: &OsStr, report: &str) -> io::Result<()> {
+        numbered(|number| {
+            let number = number.map(|n| format!("{n}-")).unwrap_or_default();
+            let new_name = prefixed(&number, &shown(name));
+            let error_name = format!("{new_name}{ERROR_SUFFIX}");
+            self.write_report(&error_name, report)?;
+            let moved = files::rename_new(&self.jobs, name.as_ref(), &self.rejected, new_name.as_ref());
+            if moved.is_err() {
+                // The error to tell is the move's.
+                let _ = rustix::fs::unlinkat(&self.rejected, &error_name, AtFlags::empty());
+            }
+            moved
+        })
+    }
+
+    /// The report is in the database too: a disk without room for this copy keeps nothing in `jobs/`.
+    fn write_report(&self, name: &str, report: &str) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&self.rejected, name, flags, Mode::from(0o666)).map_err(io::Error::from);
+        match opened.and_then(|file| File::from(file).write_all(report.as_bytes())) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
+            Err(error) => warn!("cannot write rejected/{name}: {error}"),
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    /// Makes all moves since the last call last through a power cut.
+    pub fn sync(&self) -> io::Result<()> {
+        [&self.accepted, &self.rejected, &self.jobs].into_iter().try_for_each(files::sync)
+    }
+}
+
+/// Tries without a number, then with 2, 3 and so on, while the name is taken.
+fn numbered(mut attempt: impl FnMut(Option<u32>) -> io::Result<()>) -> io::Result<()> {
+    let mut result = attempt(None);
+    for number in 2..=SAME_NAME_MAX {
+        match &result {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => result = attempt(Some(number)),
+            _ => break,
+        }
+    }
+    result
+}

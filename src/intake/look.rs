@@ -1,0 +1,171 @@
+//! When a file in `jobs/` is whole: decided by what has not changed since, never by its age. Pure.
+
+use std::time::{Duration, Instant};
+
+/// A file that has not changed for so long is taken for whole, whoever wrote it.
+const STABLE: Duration = Duration::from_millis(500);
+
+/// A file that is no job is set aside when it has not changed for so long: its writer may only pause. One that was
+/// moved here was whole when it came, so [`STABLE`] is enough for it.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What changes when a file does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    pub inode: u64,
+    pub bytes: u64,
+    pub mtime_ns: i64,
+    pub ctime_ns: i64,
+}
+
+/// How the watcher saw a file come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Not at all, or not to its end.
+    Unseen,
+    /// Its writer closed it.
+    Closed,
+    /// It was moved here.
+    Moved,
+}
+
+/// What to do with a file now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Look again soon.
+    Wait,
+    /// Take it if it is a job, else wait on.
+    Try,
+    /// Take it or set it aside.
+    Decide,
+    /// Nothing more can be done with it until it changes.
+    Leave,
+}
+
+/// One file over the scans in which it did not change.
+#[derive(Clone, Debug)]
+pub struct Look {
+    pub fingerprint: Fingerprint,
+    /// When it was first seen like this.
+    since: Instant,
+    arrival: Arrival,
+    read: Read,
+}
+
+/// How far we came with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    Never,
+    /// It is no job as it stands.
+    Unfit,
+    /// It is dealt with but could not be moved away.
+    Stuck,
+}
+
+impl Look {
+    /// The look of this scan, from the one of the scan before, if there was one.
+    pub fn next(before: Option<Look>, fingerprint: Fingerprint, arrival: Option<Arrival>, now: Instant) -> Look {
+        match before {
+            Some(look) if look.fingerprint == fingerprint => Look { arrival: arrival.unwrap_or(look.arrival), ..look },
+            _ => Look { fingerprint, since: now, arrival: arrival.unwrap_or(Arrival::Unseen), read: Read::Never },
+        }
+    }
+
+    /// What to do with the file now.
+    pub fn verdict(&self, now: Instant) -> Verdict {
+        let unchanged = now.saturating_duration_since(self.since);
+        let whole = self.arrival != Arrival::Unseen || unchanged >= STABLE;
+        let grace = if self.arrival == Arrival::Moved { STABLE } else { GRACE };
+        match self.read {
+            Read::Stuck => Verdict::Leave,
+            _ if unchanged >= grace => Verdict::Decide,
+            Read::Never if whole => Verdict::Try,
+            _ => Verdict::Wait,
+        }
+    }
+
+    /// It was read and is no job: not read again before it changes or its time is up.
+    pub fn unfit(&mut self) {
+        self.read = Read::Unfit;
+    }
+
+    /// It is dealt with but stays where it is.
+    pub fn stuck(&mut self) {
+        self.read = Read::Stuck;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Fingerprint = Fingerprint { inode: 1, bytes: 10, mtime_ns: 5, ctime_ns: 5 };
+
+    fn after_ms(start: Instant, ms: u64) -> Instant {
+        start + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_file_nobody_saw_come_is_tried_after_half_a_second_without_change() {
+        let start = Instant::now();
+        let look = Look::next(None, FIRST, None, start);
+        assert_eq!(look.verdict(start), Verdict::Wait);
+        let look = Look::next(Some(look), FIRST, None, after_ms(start, 499));
+        assert_eq!(look.verdict(after_ms(start, 499)), Verdict::Wait);
+        assert_eq!(look.verdict(after_ms(start, 500)), Verdict::Try);
+    }
+
+    #[test]
+    fn any_change_starts_the_wait_again() {
+        let start = Instant::now();
+        let changes = [
+            Fingerprint { inode: 2, ..FIRST },
+            Fingerprint { bytes: 11, ..FIRST },
+            Fingerprint { mtime_ns: 6, ..FIRST },
+            Fingerprint { ctime_ns: 6, ..FIRST },
+        ];
+        for changed in changes {
+            let look = Look::next(
+                Some(Look::next(None, FIRST, Some(Arrival::Moved), start)),
+                changed,
+                None,
+                after_ms(start, 400),
+            );
+            assert_eq!(look.verdict(after_ms(start, 899)), Verdict::Wait);
+            assert_eq!(look.verdict(after_ms(start, 900)), Verdict::Try);
+        }
+    }
+
+    #[test]
+    fn a_file_seen_to_arrive_whole_is_tried_at_once() {
+        let start = Instant::now();
+        for arrival in [Arrival::Closed, Arrival::Moved] {
+            assert_eq!(Look::next(None, FIRST, Some(arrival), start).verdict(start), Verdict::Try);
+            let seen_half = Look::next(None, FIRST, None, start);
+            assert_eq!(Look::next(Some(seen_half), FIRST, Some(arrival), start).verdict(start), Verdict::Try);
+        }
+    }
+
+    #[test]
+    fn no_job_is_set_aside_only_after_its_grace_and_not_read_in_between() {
+        for (arrival, grace_ms) in [(Arrival::Closed, 5000), (Arrival::Moved, 500), (Arrival::Unseen, 5000)] {
+            let start = Instant::now();
+            let mut look = Look::next(None, FIRST, Some(arrival), start);
+            look.unfit();
+            assert_eq!(look.verdict(after_ms(start, grace_ms - 1)), Verdict::Wait);
+            assert_eq!(look.verdict(after_ms(start, grace_ms)), Verdict::Decide);
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_moved_away_is_left_until_it_changes() {
+        let start = Instant::now();
+        let mut look = Look::next(None, FIRST, Some(Arrival::Closed), start);
+        look.stuck();
+        let look = Look::next(Some(look), FIRST, Some(Arrival::Closed), after_ms(start, 60_000));
+        assert_eq!(look.verdict(after_ms(start, 60_000)), Verdict::Leave);
+        let edited = Fingerprint { bytes: 11, ..FIRST };
+        let look = Look::next(Some(look), edited, Some(Arrival::Closed), after_ms(start, 61_000));
+        assert_eq!(look.verdict(after_ms(start, 61_000)), Verdict::Try);
+    }
+}

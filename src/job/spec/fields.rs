@@ -1,0 +1,161 @@
+//! What each key of a job file may hold. The defaults of `daemon.toml` are held to the same.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use toml::de::DeValue;
+
+use super::{Limits, Rules};
+use crate::job::{Format, OnOom, name};
+use crate::table::{Check, Mistake, Table, check};
+
+/// A smaller side than this (pixels) is no picture to any model of the family.
+pub const SIDE_MIN: u32 = 64;
+
+/// Higher guidance than this only burns the picture.
+const GUIDANCE_MAX: f64 = 30.0;
+
+/// Tags of one job, and bytes of one tag: for finding jobs, not for notes.
+const TAGS_MAX: usize = 16;
+const TAG_BYTES_MAX: usize = 64;
+
+/// Something to paint.
+pub fn prompt(value: &DeValue, limits: &Limits) -> Check<String> {
+    let prompt = negative_prompt(value, limits)?;
+    if prompt.trim().is_empty() {
+        return Err(Mistake::new("is empty").help("say what to paint"));
+    }
+    Ok(prompt)
+}
+
+/// Something not to paint; may be empty. Line ends become `\n`, so that the file's own do not change the picture.
+pub fn negative_prompt(value: &DeValue, limits: &Limits) -> Check<String> {
+    let text = check::text(value)?.replace("\r\n", "\n");
+    if text.len() > limits.prompt_bytes_max {
+        let message = format!("is {} bytes long", text.len());
+        return Err(Mistake::new(message).help(format!("at most {} bytes", limits.prompt_bytes_max)));
+    }
+    match text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
+        Some(c) => Err(Mistake::new(format!("holds the control character U+{:04X}", u32::from(c))).help("remove it")),
+        None => Ok(text),
+    }
+}
+
+/// A width or a height.
+pub fn side(value: &DeValue, rules: &Rules) -> Check<u32> {
+    check_side(check::whole(value, SIDE_MIN..=rules.limits.side_max)?, rules)
+}
+
+/// Whether a side is in range and a multiple of the granularity; suggests the nearest that are.
+pub fn check_side(side: u32, rules: &Rules) -> Check<u32> {
+    let range = SIDE_MIN..=rules.limits.side_max;
+    if !range.contains(&side) {
+        let right = format!("use sides from {} to {}", range.start(), range.end());
+        return Err(Mistake::new(format!("{side} is out of range")).help(right));
+    }
+    if side.is_multiple_of(rules.granularity) {
+        return Ok(side);
+    }
+    let below = side - side % rules.granularity;
+    let near = [below, below + rules.granularity].into_iter().filter(|side| range.contains(side));
+    let near: Vec<String> = near.map(|side| side.to_string()).collect();
+    let message = format!("{side} is not a multiple of {}", rules.granularity);
+    Err(Mistake::new(message).help(format!("use {}", near.join(" or "))))
+}
+
+/// Width and height in one, like `"1024x768"`.
+pub fn size(value: &DeValue, rules: &Rules) -> Check<(u32, u32)> {
+    let right = "use the form \"1024x768\"";
+    let text = check::text(value).map_err(|mistake| mistake.help(right))?;
+    let sides = text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    let (width, height) =
+        sides.ok_or_else(|| Mistake::new(format!("{} is no size", check::quoted(text))).help(right))?;
+    Ok((check_side(width, rules)?, check_side(height, rules)?))
+}
+
+/// The floor of the shorter side; need not lie on the grid.
+pub fn min_side(value: &DeValue, limits: &Limits) -> Check<u32> {
+    check::whole(value, SIDE_MIN..=limits.side_max)
+}
+
+/// Denoising steps, or their floor.
+pub fn steps(value: &DeValue, limits: &Limits) -> Check<u32> {
+    check::whole(value, 1..=limits.steps_max)
+}
+
+/// Classifier-free guidance.
+pub fn guidance(value: &DeValue) -> Check<f64> {
+    check::number(value, 0.0..=GUIDANCE_MAX)
+}
+
+/// A fixed seed, or `None` for `"random"`.
+pub fn seed(value: &DeValue) -> Check<Option<u64>> {
+    if value.as_str() == Some("random") {
+        return Ok(None);
+    }
+    let seed = check::whole(value, 0..=i64::MAX as u64);
+    seed.map(Some).map_err(|mistake| {
+        let help = mistake.help.as_deref().unwrap_or_default();
+        Mistake::new(mistake.message).help(format!("{help}, or \"random\""))
+    })
+}
+
+/// How far the ladder may go.
+pub fn on_oom(value: &DeValue) -> Check<OnOom> {
+    let choices = [("fail", OnOom::Fail), ("offload", OnOom::Offload), ("downgrade", OnOom::Downgrade)];
+    check::choice(value, &choices)
+}
+
+/// The file format.
+pub fn format(value: &DeValue) -> Check<Format> {
+    check::choice(value, &[("png", Format::Png), ("jpeg", Format::Jpeg), ("webp", Format::Webp)])
+}
+
+/// A template for the picture's name.
+pub fn output(value: &DeValue) -> Check<String> {
+    let template = check::text(value)?;
+    name::check(template).map_err(Mistake::new)?;
+    Ok(template.to_owned())
+}
+
+/// The `tags` of a job.
+pub fn tags(top: &mut Table) -> Vec<String> {
+    let tags = top.read_list("tags", tag).unwrap_or_default();
+    if tags.len() > TAGS_MAX {
+        top.mistake("tags", Mistake::new(format!("{} of them", tags.len())).help(format!("at most {TAGS_MAX} tags")));
+    }
+    tags
+}
+
+fn tag(value: &DeValue) -> Check<String> {
+    let tag = check::text(value)?;
+    let is_word = !tag.is_empty() && tag.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if !is_word || tag.len() > TAG_BYTES_MAX {
+        let right = format!("use one word of letters, digits, '-', '_' and '.', at most {TAG_BYTES_MAX} bytes");
+        return Err(Mistake::new(format!("{} is no tag", check::quoted(tag))).help(right));
+    }
+    Ok(tag.to_owned())
+}
+
+/// A moment, in milliseconds since the epoch: a TOML date and time or the same as a string. One without an offset is
+/// in `zone`.
+pub fn time_ms(value: &DeValue, zone: &TimeZone) -> Check<i64> {
+    let right = "use a date and a time, like 2026-11-24T22:00:00+01:00";
+    let written = match value {
+        DeValue::Datetime(time) => time.to_string(),
+        DeValue::String(text) => text.to_string(),
+        other => return Err(Mistake::expected("a date and a time", other).help(right)),
+    };
+    let time = moment(&written, zone)
+        .ok_or_else(|| Mistake::new(format!("{} is no date and time", check::shortened(&written))).help(right))?;
+    Ok(time.as_millisecond())
+}
+
+fn moment(written: &str, zone: &TimeZone) -> Option<Timestamp> {
+    // A date alone would parse as midnight; whether its begin or its end is meant is anybody's guess.
+    if !written.contains(':') {
+        return None;
+    }
+    let with_offset = written.parse::<Timestamp>();
+    with_offset.or_else(|_| zone.to_timestamp(written.parse::<DateTime>()?)).ok()
+}

@@ -1,0 +1,153 @@
+//! What is answered to mistakes.
+
+use super::*;
+
+/// "line:column: message | help" for every mistake.
+pub(super) fn mistakes(text: &str) -> Vec<String> {
+    let problems = parsed(text).expect_err("a mistake was put in");
+    let shown = |problem: Problem| {
+        let help = problem.help.map(|help| format!(" | {help}")).unwrap_or_default();
+        format!("{}:{}: {}{help}", problem.line, problem.column, problem.message)
+    };
+    problems.into_iter().map(shown).collect()
+}
+
+/// Expected by the beginning of each line, in order.
+#[track_caller]
+pub(super) fn assert_mistakes(text: &str, expected: &[&str]) {
+    let found = mistakes(text);
+    let all =
+        found.len() == expected.len() && found.iter().zip(expected).all(|(found, start)| found.starts_with(start));
+    assert!(all, "for\n{text:.300}\nexpected {expected:#?}\nfound {found:#?}");
+}
+
+#[test]
+fn every_mistake_is_told_at_once_in_the_order_of_the_file() {
+    let text = "prompt = 5\nstep = 8\nwidth = 1000\nguidance = nan\nformat = 'PNG'\n[matrix]\nseed = [1, 'x', -1]\n";
+    assert_mistakes(
+        text,
+        &[
+            "1:10: prompt: expected a string, found the number 5",
+            "2:1: step: unknown key | did you mean `steps`?",
+            "3:9: width: 1000 is not a multiple of 16 | use 992 or 1008",
+            "4:12: guidance: nan is out of range | use a number from 0 to 30",
+            "5:10: format: unknown word \"PNG\" | use \"png\" or \"jpeg\" or \"webp\"",
+            "7:12: matrix.seed: expected a whole number, found the string \"x\"",
+            "7:17: matrix.seed: -1 is out of range | use a whole number from 0 to 9223372036854775807, or \"random\"",
+        ],
+    );
+}
+
+#[test]
+fn each_mistake_is_told_with_its_place() {
+    for (line, expected) in [
+        // Numbers
+        ("steps = 0", "2:9: steps: 0 is out of range | use a whole number from 1 to 100"),
+        ("steps = -1", "2:9: steps: -1 is out of range"),
+        ("steps = 1_000_000_000", "2:9: steps: 1000000000 is out of range"),
+        ("steps = 9223372036854775808", "2:9: steps: 9223372036854775808 is out of range"),
+        ("steps = 1.5", "2:9: steps: expected a whole number, found the number 1.5"),
+        ("steps = nan", "2:9: steps: expected a whole number, found the number nan"),
+        ("steps = \"20\"", "2:9: steps: expected a whole number, found the string \"20\""),
+        ("guidance = inf", "2:12: guidance: inf is out of range | use a number from 0 to 30"),
+        ("guidance = -1", "2:12: guidance: -1 is out of range"),
+        ("guidance = 1e308", "2:12: guidance: 1e308 is out of range"),
+        ("guidance = 1e999", "2:12: guidance: 1e999 is out of range"),
+        ("width = 0", "2:9: width: 0 is out of range"),
+        ("width = 8191", "2:9: width: 8191 is out of range"),
+        ("width = 4095", "2:9: width: 4095 is not a multiple of 16 | use 4080 or 4096"),
+        ("height = 4294967312", "2:10: height: 4294967312 is out of range"),
+        ("seed = 18446744073709551616", "2:8: seed: 18446744073709551616 is out of range"),
+        ("seed = 'Random'", "2:8: seed: expected a whole number, found the string \"Random\""),
+        ("num_images = 0", "2:14: num_images: 0 is out of range | use a whole number from 1 to 10000"),
+        ("num_images = 1_000_000_000", "2:14: num_images: 1000000000 is out of range"),
+        ("priority = 'high'", "2:12: priority: expected a whole number"),
+        // Words
+        ("on_oom = \"retry\"", "2:10: on_oom: unknown word \"retry\" | use \"fail\" or \"offload\" or \"downgrade\""),
+        ("format = true", "2:10: format: expected a string, found true"),
+        ("tags = \"a\"", "2:8: tags: expected a list, found the string \"a\""),
+        ("tags = ['a', 'b c']", "2:14: tags: \"b c\" is no tag"),
+        ("tags = ['']", "2:9: tags: \"\" is no tag"),
+        // Prompts
+        ("negative_prompt = \"a\\u0000\"", "2:19: negative_prompt: holds the control character U+0000 | remove it"),
+        ("negative_prompt = \"a\\u001b[2J\"", "2:19: negative_prompt: holds the control character U+001B"),
+        // Times
+        ("not_before = 2026-11-24", "2:14: not_before: 2026-11-24 is no date and time"),
+        ("not_before = 22:00:00", "2:14: not_before: 22:00:00 is no date and time"),
+        ("not_before = 'tomorrow'", "2:14: not_before: tomorrow is no date and time"),
+        ("not_before = 5", "2:14: not_before: expected a date and a time, found the number 5"),
+        // Names
+        ("output = \"../x\"", "2:10: output: "),
+        // Structure
+        ("WIDTH = 512", "2:1: WIDTH: unknown key | did you mean `width`?"),
+        ("lora = 'x'", "2:1: lora: unknown key | known keys: priority, "),
+        ("a.b.c = 1", "2:1: a: unknown key"),
+        ("seed = [1, 2]", "2:8: seed: expected one value, found a list | put the list under [matrix]"),
+        ("prompt = 'b'", "2:1: not valid TOML: duplicate key"),
+        ("steps = ", "2:9: not valid TOML: "),
+        ("steps 8", "2:7: not valid TOML: "),
+        ("matrix = 1", "2:10: matrix: expected a table, [matrix], found the number 1"),
+        ("[[matrix]]", "2:1: matrix: expected a table, [matrix], found a list"),
+        ("[matrix]\nseed = 1", "3:8: matrix.seed: expected a list, found the number 1 | put it into brackets: [ ... ]"),
+        ("[matrix]\nseed = []", "3:1: matrix.seed: the list is empty"),
+        ("[matrix]\nprompt = ['b']", "3:1: matrix.prompt: also given at the top of the file | keep one of the two"),
+        ("[matrix]\nsize = ['8x8']", "3:9: matrix.size: 8 is out of range | use sides from 64 to 4096"),
+        ("[matrix]\nsize = ['1024']", "3:9: matrix.size: \"1024\" is no size | use the form \"1024x768\""),
+        ("[matrix]\nsize = ['64x64']\nwidth = [64]", "3:1: matrix.size: width is given too | keep one of the two"),
+        ("height = 64\n[matrix]\nsize = ['64x64']", "4:1: matrix.size: height is given too"),
+        ("[matrix]\nnum_images = [2]", "3:1: matrix.num_images: unknown key"),
+    ] {
+        assert_mistakes(&format!("prompt = 'a'\n{line}"), &[expected]);
+    }
+}
+
+#[test]
+fn a_prompt_must_be_there_and_say_something() {
+    assert_mistakes("", &["1:1: prompt: missing | say what to paint"]);
+    assert_mistakes("# nothing\nsteps = 0", &["1:1: prompt: missing", "2:9: steps: 0"]);
+}
+
+#[test]
+fn a_prompt_over_the_limit_is_refused_with_its_length() {
+    let limit = rules().limits.prompt_bytes_max;
+    assert_eq!(job(&format!("prompt = '{}'", "a".repeat(limit))).renders.len(), 1);
+    assert_mistakes(
+        &format!("prompt = '{}'", "a".repeat(limit + 1)),
+        &["1:10: prompt: is 16385 bytes long | at most 16384 bytes"],
+    );
+}
+
+#[test]
+fn a_side_that_is_suggested_is_within_the_limit() {
+    let mut rules = rules();
+    rules.limits.side_max = 1000;
+    let problems = parse("prompt='a'\nwidth=1000", &rules, &mut || 0).expect_err("not a multiple");
+    assert_eq!(problems[0].help.as_deref(), Some("use 992"));
+}
+
+#[test]
+fn at_most_sixteen_tags() {
+    assert_eq!(job(&format!("prompt='a'\ntags = {:?}", ["x"; 16])).tags.len(), 16);
+    assert_mistakes(&format!("prompt='a'\ntags = {:?}", ["x"; 17]), &["2:1: tags: 17 of them | at most 16 tags"]);
+    assert_mistakes(&format!("prompt='a'\ntags = ['{}']", "x".repeat(65)), &["2:9: tags: \"xxxx"]);
+}
+
+#[test]
+fn columns_count_characters_and_a_mark_of_the_byte_order_counts_nothing() {
+    assert_mistakes("prompt = ['狐狸', 5]", &["1:17: prompt: expected a string"]);
+    let content = "\u{feff}steps = 0\r\nprompt = 'a'\r\n".as_bytes();
+    let problems = parse_bytes(content, &rules(), &mut || 0).expect_err("no steps");
+    assert_eq!((problems.len(), problems[0].line, problems[0].column), (1, 1, 9));
+    let good = "\u{feff}prompt = 'a'\r\nsteps = 9\r\n".as_bytes();
+    assert_eq!(parse_bytes(good, &rules(), &mut || 0).expect("a job").renders[0].steps, 9);
+}
+
+#[test]
+fn the_reference_names_every_key() {
+    let reference = include_str!("../../../../docs/job-file.md");
+    let unknown = mistakes("prompt = 'a'\n?\n".replace('?', "xyzzy = 1").as_str());
+    let (_, keys) = unknown[0].split_once("known keys: ").expect("a list of the keys");
+    for key in keys.split(", ") {
+        assert!(reference.contains(&format!("`{key}`")), "{key} is not in docs/job-file.md");
+    }
+}

@@ -1,0 +1,212 @@
+//! What a job file may say.
+
+mod hostile;
+mod mistakes;
+
+use jiff::tz::TimeZone;
+
+use super::*;
+use crate::problem::Report;
+
+fn rules() -> Rules {
+    Rules {
+        defaults: Defaults {
+            width: 1024,
+            height: 1024,
+            steps: 8,
+            guidance: 0.0,
+            negative_prompt: String::new(),
+            on_oom: OnOom::Downgrade,
+            min_side: 512,
+            min_steps: 4,
+            output: "{job}-{index}".to_owned(),
+            format: Format::Png,
+        },
+        limits: Limits::default(),
+        granularity: 16,
+        time_zone: TimeZone::fixed(jiff::tz::offset(1)),
+    }
+}
+
+/// Seeds drawn are 1000, 1001, ...
+fn parsed(text: &str) -> Result<Job, Vec<Problem>> {
+    let mut drawn = 999;
+    parse(text, &rules(), &mut || {
+        drawn += 1;
+        drawn
+    })
+}
+
+fn report(text: &str) -> String {
+    let problems = parsed(text).expect_err("a mistake was put in");
+    Report { name: "x.toml", content: text.as_bytes(), problems: &problems }.to_string()
+}
+
+fn job(text: &str) -> Job {
+    parsed(text).unwrap_or_else(|_| panic!("refused:\n{}", report(text)))
+}
+
+#[test]
+fn a_prompt_alone_is_a_job_with_the_defaults() {
+    let job = job("prompt = \"a red fox\"");
+    assert_eq!((job.priority, job.not_before_ms, job.tags.len(), job.renders.len()), (0, None, 0, 1));
+    let expected = Render {
+        prompt: "a red fox".to_owned(),
+        negative_prompt: String::new(),
+        width: 1024,
+        height: 1024,
+        steps: 8,
+        guidance: 0.0,
+        seed: 1000,
+        on_oom: OnOom::Downgrade,
+        min_side: 512,
+        min_steps: 4,
+        output: "{job}-{index}".to_owned(),
+        format: Format::Png,
+    };
+    assert_eq!(job.renders[0], expected);
+}
+
+#[test]
+fn every_key_reaches_the_job() {
+    let job = job(r#"
+        prompt = "a"
+        negative_prompt = "b"
+        width = 512
+        height = 768
+        steps = 20
+        guidance = 4
+        seed = 7
+        priority = -5
+        not_before = 2026-11-24T22:00:00+01:00
+        on_oom = "offload"
+        min_side = 300
+        min_steps = 6
+        output = "fox/{seed}"
+        format = "webp"
+        tags = ["night", "füchse", "v1.2"]
+    "#);
+    assert_eq!((job.priority, job.not_before_ms), (-5, Some(1_795_554_000_000)));
+    assert_eq!(job.tags, ["night", "füchse", "v1.2"]);
+    let expected = Render {
+        prompt: "a".to_owned(),
+        negative_prompt: "b".to_owned(),
+        width: 512,
+        height: 768,
+        steps: 20,
+        guidance: 4.0,
+        seed: 7,
+        on_oom: OnOom::Offload,
+        min_side: 300,
+        min_steps: 6,
+        output: "fox/{seed}".to_owned(),
+        format: Format::Webp,
+    };
+    assert_eq!(job.renders, [expected]);
+}
+
+#[test]
+fn the_matrix_is_a_product_with_the_prompt_outermost_and_the_seed_innermost() {
+    let job = job("[matrix]\nprompt = ['a', 'b']\nsteps = [4, 8]\nseed = [1, 2]\nwidth = [64, 128]\nheight = [64]");
+    let order: Vec<_> =
+        job.renders.iter().map(|render| (render.prompt.as_str(), render.width, render.steps, render.seed)).collect();
+    let mut expected = Vec::new();
+    for prompt in ["a", "b"] {
+        for width in [64, 128] {
+            for steps in [4, 8] {
+                expected.extend([1, 2].map(|seed| (prompt, width, steps, seed)));
+            }
+        }
+    }
+    assert_eq!(order, expected);
+}
+
+#[test]
+fn listed_sizes_go_together_and_crossed_sides_do_not() {
+    let sizes =
+        |text: &str| -> Vec<_> { job(text).renders.iter().map(|render| (render.width, render.height)).collect() };
+    assert_eq!(sizes("prompt='a'\n[matrix]\nsize=['1024x512', '64x96']"), [(1024, 512), (64, 96)]);
+    assert_eq!(
+        sizes("prompt='a'\n[matrix]\nwidth=[1024, 64]\nheight=[512, 96]"),
+        [(1024, 512), (1024, 96), (64, 512), (64, 96)]
+    );
+}
+
+#[test]
+fn seeds_count_up_over_the_images_and_wrap_into_the_range() {
+    let seeds = |text: &str| -> Vec<_> { job(text).renders.iter().map(|render| render.seed).collect() };
+    assert_eq!(seeds("prompt='a'\nseed=5\nnum_images=3"), [5, 6, 7]);
+    assert_eq!(seeds("prompt='a'\nseed=9223372036854775807\nnum_images=2"), [i64::MAX as u64, 0]);
+}
+
+#[test]
+fn an_open_seed_is_drawn_for_each_combination() {
+    let seeds = |text: &str| -> Vec<_> { job(text).renders.iter().map(|render| render.seed).collect() };
+    assert_eq!(seeds("prompt=['a','b']\nnum_images=2"), [1000, 1001, 1001, 1002]);
+    assert_eq!(seeds("prompt='a'\n[matrix]\nseed=['random', 3, 'random']"), [1000, 3, 1001]);
+    let job = parse("prompt='a'\nnum_images=2", &rules(), &mut || u64::MAX).expect("a job");
+    assert_eq!([job.renders[0].seed, job.renders[1].seed], [i64::MAX as u64, 0]);
+}
+
+#[test]
+fn floors_are_never_above_what_is_asked() {
+    let render = &job("prompt='a'\nwidth=256\nheight=320\nsteps=2").renders[0];
+    assert_eq!((render.min_side, render.min_steps), (256, 2));
+}
+
+#[test]
+fn times_without_an_offset_are_local_and_strings_are_as_good() {
+    let time = |written: &str| job(&format!("prompt='a'\nnot_before={written}")).not_before_ms;
+    let ten_in_the_evening = Some(1_795_554_000_000);
+    for same in [
+        "2026-11-24T21:00:00Z",
+        "2026-11-24 22:00:00",
+        "2026-11-24T22:00",
+        "'2026-11-24T22:00:00+01:00'",
+        "'2026-11-24T22:00:00'",
+        "2026-11-24T15:15:00-05:45",
+    ] {
+        assert_eq!(time(same), ten_in_the_evening, "{same}");
+    }
+    assert!(time("9999-12-30T00:00:00Z").is_some());
+    assert!(time("1970-01-01T00:00:00Z").is_some_and(|ms| ms == 0));
+}
+
+#[test]
+fn local_times_that_a_change_of_the_clocks_skips_or_repeats_have_one_meaning() {
+    let vienna = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").expect("a rule");
+    let rules = Rules { time_zone: vienna, ..rules() };
+    let time = |written: &str| {
+        let text = format!("prompt='a'\nnot_before={written}");
+        parse(&text, &rules, &mut || 0).expect("a job").not_before_ms
+    };
+    assert_eq!(time("2026-03-29T02:30:00"), time("2026-03-29T03:30:00+02:00"));
+    assert_eq!(time("2026-10-25T02:30:00"), time("2026-10-25T02:30:00+02:00"));
+}
+
+#[test]
+fn minus_zero_is_zero_and_whole_numbers_are_guidance_too() {
+    let guidance = |written: &str| job(&format!("prompt='a'\nguidance={written}")).renders[0].guidance;
+    assert!(guidance("-0.0").is_sign_positive());
+    assert_eq!(guidance("4"), guidance("4.0"));
+}
+
+#[test]
+fn prompts_are_kept_as_written_but_for_the_line_ends_of_the_file() {
+    let prompt = |text: &str| job(text).renders[0].prompt.clone();
+    assert_eq!(prompt("prompt = \"\"\"\r\na fox\r\n\tin snow 👩‍🚀\r\n\"\"\"\r\n"), "a fox\n\tin snow 👩‍🚀\n");
+}
+
+#[test]
+fn each_example_is_a_good_job() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("examples") {
+        let path = entry.expect("an entry").path();
+        let job = job(&std::fs::read_to_string(&path).expect("text"));
+        names.push((path.file_name().expect("a name").to_string_lossy().into_owned(), job.renders.len()));
+    }
+    names.sort();
+    let expected = [("chinese.toml", 4), ("hello.toml", 1), ("night.toml", 500), ("poster.toml", 3)];
+    assert_eq!(names, expected.map(|(name, renders)| (name.to_owned(), renders)));
+}

@@ -1,0 +1,116 @@
+//! What the daemon is doing now, in a small file beside the database: for `zimaged status`, `wait` and systemd.
+//!
+//! Not durable on purpose: the truth about jobs is in the database.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::Stage;
+
+/// Between two writes of the file: steps can follow each other faster than anybody reads.
+const WRITE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The daemon at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub pid: u32,
+    pub version: String,
+    pub started_at_ms: i64,
+    pub worker: WorkerStatus,
+    pub render: Option<RenderStatus>,
+    /// Why nothing is started although jobs wait (a full disk).
+    pub hold: Option<String>,
+}
+
+/// The worker at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum WorkerStatus {
+    Loading,
+    Ready {
+        pid: u32,
+        device: String,
+        used_bytes: u64,
+    },
+    /// Not running; started again after a pause.
+    Down {
+        reason: String,
+    },
+}
+
+/// The running render.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RenderStatus {
+    pub job_id: i64,
+    pub index: u32,
+    pub rung: String,
+    pub stage: Option<Stage>,
+    pub step: u32,
+    pub steps: u32,
+}
+
+impl Status {
+    /// A daemon that has just started.
+    pub fn starting(started_at_ms: i64) -> Status {
+        Status {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            started_at_ms,
+            worker: WorkerStatus::Loading,
+            render: None,
+            hold: None,
+        }
+    }
+
+    /// One line for people and for systemd.
+    pub fn line(&self) -> String {
+        let worker = match &self.worker {
+            WorkerStatus::Loading => "loading the model".to_owned(),
+            WorkerStatus::Ready { device, .. } => format!("ready on {device}"),
+            WorkerStatus::Down { reason } => format!("no worker: {reason}"),
+        };
+        match (&self.hold, &self.render) {
+            (Some(hold), _) => format!("held: {hold}"),
+            (None, Some(r)) => format!("rendering {}.{}, step {}/{} ({})", r.job_id, r.index, r.step, r.steps, r.rung),
+            (None, None) => worker,
+        }
+    }
+}
+
+/// The status file of a state folder.
+pub fn path(state: &Path) -> PathBuf {
+    state.join("status.json")
+}
+
+/// What the daemon wrote last; `None` when there is no readable file.
+pub fn read(state: &Path) -> Option<Status> {
+    serde_json::from_slice(&std::fs::read(path(state)).ok()?).ok()
+}
+
+/// Writes every change to the file until `stop`, then removes it.
+pub async fn publish(state: PathBuf, mut status: watch::Receiver<Status>, stop: CancellationToken) {
+    loop {
+        let now = status.borrow_and_update().clone();
+        if let Err(error) = write(&state, &now) {
+            tracing::warn!(%error, "cannot write the status file");
+        }
+        tokio::select! {
+            changed = status.changed() => if changed.is_err() { break },
+            () = stop.cancelled() => break,
+        }
+        tokio::time::sleep(WRITE_INTERVAL).await;
+    }
+    // A file left behind would only say what was; a reader checks the instance lock as well.
+    let _ = std::fs::remove_file(path(&state));
+}
+
+fn write(state: &Path, status: &Status) -> io::Result<()> {
+    let temporary = state.join("status.json.part");
+    std::fs::write(&temporary, serde_json::to_vec_pretty(status)?)?;
+    std::fs::rename(temporary, path(state))
+}

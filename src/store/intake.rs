@@ -1,0 +1,115 @@
+//! Jobs come in, bad files are noted.
+
+use sqlx::{Sqlite, Transaction};
+
+use super::rows::{signed, to_json, to_word};
+use super::{Accepted, NewJob, Result, SourceFile, Store};
+use crate::job::Render;
+
+impl Store {
+    /// Takes all `jobs` in, in one transaction; the answers are in the same order.
+    pub async fn accept(&self, jobs: &[NewJob], now_ms: i64) -> Result<Vec<Accepted>> {
+        let mut transaction = self.begin().await?;
+        let mut accepted = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            accepted.push(accept(&mut transaction, job, now_ms).await?);
+        }
+        transaction.commit().await?;
+        Ok(accepted)
+    }
+
+    /// Notes files that were set aside, with the reason that the user was told.
+    pub async fn reject(&self, files: &[(SourceFile, String)], now_ms: i64) -> Result<()> {
+        let mut transaction = self.begin().await?;
+        for (file, reason) in files {
+            sqlx::query("INSERT INTO rejections (at_ms, file_name, file_sha256, reason) VALUES (?, ?, ?, ?)")
+                .bind(now_ms)
+                .bind(&file.name)
+                .bind(&file.sha256)
+                .bind(reason)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+}
+
+async fn accept(transaction: &mut Transaction<'static, Sqlite>, new: &NewJob, now_ms: i64) -> Result<Accepted> {
+    let file = &new.file;
+    let known: Option<i64> = sqlx::query_scalar(
+        "SELECT id FROM jobs WHERE file_device = ? AND file_inode = ? AND file_mtime_ns = ? AND file_sha256 = ?",
+    )
+    .bind(file.device.cast_signed())
+    .bind(file.inode.cast_signed())
+    .bind(file.mtime_ns)
+    .bind(&file.sha256)
+    .fetch_optional(&mut **transaction)
+    .await?;
+    if let Some(job_id) = known {
+        return Ok(Accepted { job_id, fresh: false });
+    }
+    let job_id = insert_job(transaction, new, now_ms).await?;
+    for (position, render) in (1..).zip(&new.job.renders) {
+        insert_render(transaction, job_id, position, new, render).await?;
+    }
+    sqlx::query("INSERT INTO events (at_ms, kind, job_id, detail) VALUES (?, 'accepted', ?, ?)")
+        .bind(now_ms)
+        .bind(job_id)
+        .bind(&file.name)
+        .execute(&mut **transaction)
+        .await?;
+    Ok(Accepted { job_id, fresh: true })
+}
+
+async fn insert_job(transaction: &mut Transaction<'static, Sqlite>, new: &NewJob, now_ms: i64) -> sqlx::Result<i64> {
+    let NewJob { job, file, text } = new;
+    sqlx::query_scalar(
+        "INSERT INTO jobs (file_name, text, file_device, file_inode, file_mtime_ns, file_sha256, priority, not_before_ms, \
+         tags, accepted_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+    )
+    .bind(&file.name)
+    .bind(text)
+    .bind(file.device.cast_signed())
+    .bind(file.inode.cast_signed())
+    .bind(file.mtime_ns)
+    .bind(&file.sha256)
+    .bind(job.priority)
+    .bind(job.not_before_ms)
+    .bind(to_json(&job.tags))
+    .bind(now_ms)
+    .fetch_one(&mut **transaction)
+    .await
+}
+
+async fn insert_render(
+    transaction: &mut Transaction<'static, Sqlite>,
+    job_id: i64,
+    position: u32,
+    new: &NewJob,
+    render: &Render,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO renders (job_id, position, state, priority, run_after_ms, prompt, negative_prompt, width, height, \
+         steps, guidance, seed, on_oom, min_side, min_steps, output, format) \
+         VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(job_id)
+    .bind(position)
+    .bind(new.job.priority)
+    .bind(new.job.not_before_ms.unwrap_or(0))
+    .bind(&render.prompt)
+    .bind(&render.negative_prompt)
+    .bind(render.width)
+    .bind(render.height)
+    .bind(render.steps)
+    .bind(render.guidance)
+    .bind(signed(render.seed))
+    .bind(to_word(&render.on_oom))
+    .bind(render.min_side)
+    .bind(render.min_steps)
+    .bind(&render.output)
+    .bind(to_word(&render.format))
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}

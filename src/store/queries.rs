@@ -1,0 +1,164 @@
+//! What faces show: read only, bounded.
+
+use serde::Serialize;
+use sqlx::FromRow;
+
+use super::{Result, Selection, Store, StoreError};
+
+/// A row of the view `jobs_state`.
+#[derive(Clone, Debug, Serialize, FromRow)]
+pub struct JobRow {
+    pub job: i64,
+    pub file_name: String,
+    /// JSON list.
+    pub tags: String,
+    pub state: String,
+    pub priority: i64,
+    pub retry_of: Option<i64>,
+    pub accepted_at_ms: i64,
+    pub renders: i64,
+    pub queued: i64,
+    pub running: i64,
+    pub done: i64,
+    pub failed: i64,
+    pub cancelled: i64,
+    pub degraded: i64,
+}
+
+/// A row of the view `history`.
+#[derive(Clone, Debug, Serialize, FromRow)]
+pub struct HistoryRow {
+    pub job: i64,
+    pub picture: i64,
+    pub state: String,
+    pub degraded: bool,
+    pub prompt: String,
+    pub negative_prompt: String,
+    pub seed: i64,
+    pub guidance: f64,
+    pub asked_width: i64,
+    pub asked_height: i64,
+    pub asked_steps: i64,
+    pub width: Option<i64>,
+    pub height: Option<i64>,
+    pub steps: Option<i64>,
+    pub rung: Option<String>,
+    pub attempts: i64,
+    pub queued_s: Option<f64>,
+    pub text_encode_s: Option<f64>,
+    pub denoise_s: Option<f64>,
+    pub vae_decode_s: Option<f64>,
+    pub picture_encode_s: Option<f64>,
+    pub total_s: Option<f64>,
+    pub peak_bytes: Option<i64>,
+    pub path: Option<String>,
+    pub error_code: Option<String>,
+    pub error: Option<String>,
+    pub device: Option<String>,
+    pub model: Option<String>,
+    pub finished_at: Option<String>,
+}
+
+/// One try.
+#[derive(Clone, Debug, Serialize, FromRow)]
+pub struct AttemptRow {
+    pub picture: i64,
+    pub number: i64,
+    pub outcome: String,
+    pub rung: String,
+    pub stage: Option<String>,
+    pub total_ms: i64,
+    pub peak_bytes: i64,
+    pub requested_bytes: Option<i64>,
+    pub message: Option<String>,
+}
+
+/// The model that was loaded last.
+#[derive(Clone, Debug, Serialize, FromRow)]
+pub struct WorkerRow {
+    pub loaded_at_ms: i64,
+    pub device: String,
+    pub model_name: String,
+    pub model_hash: String,
+    pub load_ms: i64,
+    pub idle_bytes: i64,
+    pub total_bytes: i64,
+}
+
+/// A file that was set aside.
+#[derive(Clone, Debug, Serialize, FromRow)]
+pub struct RejectionRow {
+    pub at_ms: i64,
+    pub file_name: String,
+    pub reason: String,
+}
+
+impl Store {
+    /// Jobs, newest first; those in `state` and with `tag` where given.
+    pub async fn jobs(&self, state: Option<&str>, tag: Option<&str>, limit: u32) -> Result<Vec<JobRow>> {
+        let rows = sqlx::query_as(
+            "SELECT * FROM jobs_state WHERE state = coalesce(?, state) \
+             AND (?2 IS NULL OR EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?2)) ORDER BY job DESC LIMIT ?3",
+        );
+        Ok(rows.bind(state).bind(tag).bind(limit).fetch_all(&self.readers).await?)
+    }
+
+    /// One job.
+    pub async fn job(&self, job_id: i64) -> Result<JobRow> {
+        let row = sqlx::query_as("SELECT * FROM jobs_state WHERE job = ?").bind(job_id).fetch_optional(&self.readers);
+        row.await?.ok_or_else(|| StoreError::NotFound(format!("there is no {}", Selection::Job(job_id))))
+    }
+
+    /// The pictures of a selection, in order.
+    pub async fn history(&self, selection: Selection) -> Result<Vec<HistoryRow>> {
+        let (job_id, picture) = split(selection);
+        let sql = "SELECT * FROM history WHERE job = ? AND picture = coalesce(?, picture) ORDER BY picture";
+        let rows: Vec<HistoryRow> = sqlx::query_as(sql).bind(job_id).bind(picture).fetch_all(&self.readers).await?;
+        match rows.is_empty() {
+            true => Err(StoreError::NotFound(format!("there is no {selection}"))),
+            false => Ok(rows),
+        }
+    }
+
+    /// All attempts of a selection, in order.
+    pub async fn attempts(&self, selection: Selection) -> Result<Vec<AttemptRow>> {
+        let (job_id, picture) = split(selection);
+        let rows = sqlx::query_as(
+            "SELECT r.position AS picture, a.number, a.outcome, a.rung_text AS rung, a.stage, a.total_ms, \
+             max(a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes) AS peak_bytes, a.requested_bytes, a.message \
+             FROM attempts a JOIN renders r ON r.id = a.render_id \
+             WHERE r.job_id = ? AND r.position = coalesce(?, r.position) ORDER BY r.position, a.number",
+        );
+        Ok(rows.bind(job_id).bind(picture).fetch_all(&self.readers).await?)
+    }
+
+    /// The newest job that came as `file_name`.
+    pub async fn job_by_file_name(&self, file_name: &str) -> Result<Option<i64>> {
+        let sql = "SELECT max(id) FROM jobs WHERE file_name = ?";
+        Ok(sqlx::query_scalar(sql).bind(file_name).fetch_one(&self.readers).await?)
+    }
+
+    /// The worker that was loaded last.
+    pub async fn last_worker(&self) -> Result<Option<WorkerRow>> {
+        Ok(sqlx::query_as("SELECT * FROM workers ORDER BY id DESC LIMIT 1").fetch_optional(&self.readers).await?)
+    }
+
+    /// How many renders are queued.
+    pub async fn queued(&self) -> Result<u64> {
+        let sql = "SELECT count(*) FROM renders WHERE state = 'queued'";
+        Ok(sqlx::query_scalar::<_, i64>(sql).fetch_one(&self.readers).await?.unsigned_abs())
+    }
+
+    /// Files set aside, newest first.
+    pub async fn rejections(&self, limit: u32) -> Result<Vec<RejectionRow>> {
+        let sql = "SELECT at_ms, file_name, reason FROM rejections ORDER BY id DESC LIMIT ?";
+        Ok(sqlx::query_as(sql).bind(limit).fetch_all(&self.readers).await?)
+    }
+}
+
+fn split(selection: Selection) -> (i64, Option<u32>) {
+    match selection {
+        Selection::Job(job_id) => (job_id, None),
+        Selection::Render { job_id, index } => (job_id, Some(index)),
+    }
+}

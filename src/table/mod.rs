@@ -1,0 +1,195 @@
+//! Reads a TOML text key by key and collects every mistake with its place, unknown keys included.
+//!
+//! Not serde: it stops at the first error, and `deny_unknown_fields` does not hold under `flatten`.
+
+pub mod check;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::problem::Problem;
+pub use check::{Check, Mistake};
+
+/// More mistakes than this are only counted: nobody mends fifty at once, and a hostile file has a million.
+const MISTAKES_MAX: usize = 50;
+
+/// Parses `text` and reads it with `keys`, which takes every key it knows and answers `None` only after a mistake.
+/// `Err` holds every mistake found, in the order of the text; it is never empty.
+pub fn read<T>(text: &str, keys: impl FnOnce(&mut Table<'_>) -> Option<T>) -> Result<T, Vec<Problem>> {
+    let document = DeTable::parse(text).map_err(|error| vec![syntax(text, &error)])?;
+    let mut top = Table::new(String::new(), Some(document.get_ref()));
+    let value = keys(&mut top);
+    let found = top.close();
+    match value {
+        Some(value) if found.placed.is_empty() => Ok(value),
+        _ => Err(found.into_problems(text)),
+    }
+}
+
+fn syntax(text: &str, error: &toml::de::Error) -> Problem {
+    let offset = error.span().map_or(text.len(), |span| span.start);
+    Problem::at(text, offset, format!("not valid TOML: {}", error.message()), None)
+}
+
+/// Mistakes with the byte offset where they are.
+#[derive(Default)]
+struct Found {
+    placed: Vec<(usize, Mistake)>,
+    left_out: usize,
+}
+
+impl Found {
+    fn is_full(&self) -> bool {
+        self.placed.len() >= MISTAKES_MAX
+    }
+
+    fn add(&mut self, offset: usize, mistake: Mistake) {
+        if self.is_full() {
+            self.left_out += 1;
+        } else {
+            self.placed.push((offset, mistake));
+        }
+    }
+
+    fn append(&mut self, other: Found) {
+        self.left_out += other.left_out;
+        for (offset, mistake) in other.placed {
+            self.add(offset, mistake);
+        }
+    }
+
+    fn into_problems(mut self, text: &str) -> Vec<Problem> {
+        self.placed.sort_by_key(|(offset, _)| *offset);
+        if self.left_out > 0 {
+            let more = format!("and {} more mistakes", self.left_out);
+            self.placed.push((text.len(), Mistake::new(more)));
+        }
+        self.placed
+            .into_iter()
+            .map(|(offset, Mistake { message, help })| Problem::at(text, offset, message, help))
+            .collect()
+    }
+}
+
+/// One table being read: keys are taken by name, what is left at the end is unknown.
+pub struct Table<'d> {
+    /// In front of the key in messages: empty, or like `matrix.`.
+    prefix: String,
+    /// `None` for a section that the text leaves out.
+    entries: Option<&'d DeTable<'d>>,
+    known: Vec<&'static str>,
+    found: Found,
+}
+
+impl<'d> Table<'d> {
+    fn new(prefix: String, entries: Option<&'d DeTable<'d>>) -> Self {
+        Table { prefix, entries, known: Vec::new(), found: Found::default() }
+    }
+
+    /// Whether the text has `key` here.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.is_some_and(|entries| entries.contains_key(key))
+    }
+
+    /// The value of `key`, or `None` when it is absent or wrong.
+    pub fn read<T>(&mut self, key: &'static str, check: impl FnOnce(&DeValue<'d>) -> Check<T>) -> Option<T> {
+        let value = self.take(key)?;
+        self.checked(key, value, check)
+    }
+
+    /// As [`Table::read`], for a list; each item is checked.
+    pub fn read_list<T>(&mut self, key: &'static str, check: impl Fn(&DeValue<'d>) -> Check<T>) -> Option<Vec<T>> {
+        let value = self.take(key)?;
+        self.checked_list(key, value, check)
+    }
+
+    /// As [`Table::read_list`]; a value that is no list stands for a list of one.
+    pub fn read_one_or_list<T>(
+        &mut self,
+        key: &'static str,
+        check: impl Fn(&DeValue<'d>) -> Check<T>,
+    ) -> Option<Vec<T>> {
+        let value = self.take(key)?;
+        match value.get_ref() {
+            DeValue::Array(_) => self.checked_list(key, value, check),
+            _ => Some(vec![self.checked(key, value, check)?]),
+        }
+    }
+
+    /// Reads the table `key` with `keys`; when it is absent, as if it were empty.
+    pub fn section<T>(&mut self, key: &'static str, keys: impl FnOnce(&mut Table<'d>) -> T) -> T {
+        let entries = match self.take(key).map(|value| (value, value.get_ref())) {
+            Some((_, DeValue::Table(entries))) => Some(entries),
+            Some((place, other)) => {
+                self.add(key, place.span().start, Mistake::expected(&format!("a table, [{key}]"), other));
+                None
+            }
+            None => None,
+        };
+        let mut section = Table::new(format!("{}{key}.", self.prefix), entries);
+        let value = keys(&mut section);
+        self.found.append(section.close());
+        value
+    }
+
+    /// Notes a mistake about `key` as a whole; at the beginning of the text when it is absent.
+    pub fn mistake(&mut self, key: &str, mistake: Mistake) {
+        let offset = self.entries.and_then(|entries| entries.get_key_value(key)).map_or(0, |(key, _)| key.span().start);
+        self.add(key, offset, mistake);
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<&'d Spanned<DeValue<'d>>> {
+        self.known.push(key);
+        self.entries?.get(key)
+    }
+
+    fn checked<T>(
+        &mut self,
+        key: &str,
+        value: &'d Spanned<DeValue<'d>>,
+        check: impl FnOnce(&DeValue<'d>) -> Check<T>,
+    ) -> Option<T> {
+        match check(value.get_ref()) {
+            Ok(checked) => Some(checked),
+            Err(mistake) => {
+                self.add(key, value.span().start, mistake);
+                None
+            }
+        }
+    }
+
+    fn checked_list<T>(
+        &mut self,
+        key: &str,
+        value: &'d Spanned<DeValue<'d>>,
+        check: impl Fn(&DeValue<'d>) -> Check<T>,
+    ) -> Option<Vec<T>> {
+        let DeValue::Array(items) = value.get_ref() else {
+            let mistake = Mistake::expected("a list", value.get_ref()).help("put it into brackets: [ ... ]");
+            self.add(key, value.span().start, mistake);
+            return None;
+        };
+        // Every item is checked before the first wrong one decides.
+        let checked: Vec<Option<T>> = items.iter().map(|item| self.checked(key, item, &check)).collect();
+        checked.into_iter().collect()
+    }
+
+    fn add(&mut self, key: &str, offset: usize, mistake: Mistake) {
+        let message = format!("{}{}: {}", self.prefix, check::shortened(key), mistake.message);
+        self.found.add(offset, Mistake { message, ..mistake });
+    }
+
+    fn close(mut self) -> Found {
+        let unknown =
+            self.entries.into_iter().flatten().filter(|(key, _)| !self.known.contains(&key.get_ref().as_ref()));
+        for (key, _) in unknown.collect::<Vec<_>>() {
+            // Looking for the nearest key to each of a hundred thousand would take most of a second.
+            if self.found.is_full() {
+                self.found.left_out += 1;
+            } else {
+                self.add(key.get_ref(), key.span().start, Mistake::unknown(key.get_ref(), "key", &self.known));
+            }
+        }
+        self.found
+    }
+}

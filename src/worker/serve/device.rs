@@ -1,0 +1,156 @@
+//! The device thread: loads the engine, runs one render after the other, recovers or gives up.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use super::events::Events;
+use super::render::{Trouble, render};
+use super::tracker::{Tracker, millis};
+use super::{EXIT_FATAL, EXIT_NOT_LOADED, Stop, exit};
+use crate::engine::fake::FakeEngine;
+use crate::engine::{Engine, EngineError, EngineKind, Stage, z_image};
+use crate::output::encode::Written;
+use crate::worker::protocol::{Done, Event, Failed, Failure, Load, Loaded, RenderRequest};
+
+/// Everything that the device thread owns.
+pub struct Device {
+    pub load: Load,
+    /// Closed at the end of the input.
+    pub inbox: Receiver<Box<RenderRequest>>,
+    pub events: Events,
+    pub stop: Arc<Stop>,
+}
+
+impl Device {
+    /// The thread's life. It ends the process, however it ends: without it the worker is of no use.
+    pub fn run_to_exit(self) {
+        let status = catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or(EXIT_FATAL);
+        exit(status)
+    }
+
+    fn run(&self) -> i32 {
+        let Some(mut engine) = self.load() else { return EXIT_NOT_LOADED };
+        while let Ok(request) = self.inbox.recv() {
+            self.attempt(&mut *engine, &request);
+        }
+        0
+    }
+
+    fn load(&self) -> Option<Box<dyn Engine>> {
+        let start = Instant::now();
+        match caught(|| self.load_engine()) {
+            Ok(engine) => {
+                self.events.send(&Event::Loaded(Loaded {
+                    device: engine.device(),
+                    model_name: engine.model_name().to_owned(),
+                    model_hash: engine.model_hash().to_owned(),
+                    load_ms: millis(start.elapsed()),
+                    offers: engine.offers(),
+                    memory: engine.memory(),
+                }));
+                Some(engine)
+            }
+            Err(error) => {
+                let out_of_memory = matches!(error, EngineError::OutOfMemory { .. });
+                self.events.send(&Event::LoadFailed { message: error.to_string(), out_of_memory });
+                None
+            }
+        }
+    }
+
+    fn load_engine(&self) -> Result<Box<dyn Engine>, EngineError> {
+        let Load { engine, model, device, memory_limit_bytes } = &self.load;
+        match engine {
+            EngineKind::ZImage => z_image::load(model, *device, *memory_limit_bytes),
+            EngineKind::Fake => {
+                let events = self.events.raw().map_err(|error| EngineError::Fatal(error.to_string()))?;
+                FakeEngine::load(model, events)
+            }
+        }
+    }
+
+    /// Runs one attempt and tells how it ended. Does not come back from a fatal error.
+    fn attempt(&self, engine: &mut dyn Engine, request: &RenderRequest) {
+        let mut tracker = Tracker::new(request.attempt_id, &self.events, &self.stop);
+        engine.reset_peak();
+        match caught(|| render(engine, request, &mut tracker)) {
+            Ok(written) => {
+                measure_end(engine, &mut tracker);
+                self.events.send(&done(engine, request, tracker, written));
+            }
+            Err(trouble) => {
+                let trouble = recovered(engine, &mut tracker, trouble);
+                self.events.send(&failed(request, tracker, &trouble));
+                if trouble.failure() == Failure::Fatal {
+                    // Not even dropping the engine is safe now.
+                    exit(EXIT_FATAL);
+                }
+            }
+        }
+    }
+}
+
+/// Brings the engine back to its baseline. When that fails, so does the worker: the trouble becomes fatal.
+fn recovered(engine: &mut dyn Engine, tracker: &mut Tracker<'_>, trouble: Trouble) -> Trouble {
+    let recovery = caught(|| match trouble.failure() {
+        Failure::Fatal => Ok(()),
+        Failure::OutOfMemory { .. } => {
+            tracker.end(engine.memory());
+            engine.recover()?;
+            tracker.peaks.after_release_bytes = engine.memory().used_bytes;
+            Ok(())
+        }
+        _ => {
+            measure_end(engine, tracker);
+            Ok(())
+        }
+    });
+    match recovery {
+        Ok(()) => trouble,
+        Err::<(), EngineError>(error) => EngineError::Fatal(format!("{trouble}; then: {error}")).into(),
+    }
+}
+
+fn measure_end(engine: &dyn Engine, tracker: &mut Tracker<'_>) {
+    tracker.end(engine.memory());
+    tracker.peaks.after_release_bytes = engine.memory().used_bytes;
+}
+
+fn done(engine: &dyn Engine, request: &RenderRequest, tracker: Tracker<'_>, written: Written) -> Event {
+    Event::Done(Done {
+        attempt_id: request.attempt_id,
+        bytes: written.bytes,
+        sha256: written.sha256,
+        timings: tracker.timings,
+        peaks: tracker.peaks,
+        prompt_cut: engine.prompt_cut(&request.recipe.prompt),
+    })
+}
+
+fn failed(request: &RenderRequest, tracker: Tracker<'_>, trouble: &Trouble) -> Event {
+    let stage = match trouble {
+        Trouble::Engine(EngineError::OutOfMemory { stage, .. }) => *stage,
+        _ => tracker.stage.unwrap_or(Stage::TextEncode),
+    };
+    Event::Failed(Failed {
+        attempt_id: request.attempt_id,
+        failure: trouble.failure(),
+        stage,
+        message: trouble.to_string(),
+        timings: tracker.timings,
+        peaks: tracker.peaks,
+    })
+}
+
+/// A panic is a fatal error like any other: locks inside the engine may be poisoned, the device's state is unknown.
+fn caught<T, E: From<EngineError>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(EngineError::Fatal(words(&*panic)).into()))
+}
+
+fn words(panic: &(dyn Any + Send)) -> String {
+    let message = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panic: {}", message.unwrap_or("no message"))
+}

@@ -1,0 +1,134 @@
+//! The child's side: the main thread reads requests, one other thread owns the device for life.
+//!
+//! The process ends in one of two ways: the device thread ends (a fatal error, nothing more to do), or the input ends
+//! and the device thread does not notice in time.
+
+mod device;
+mod events;
+mod render;
+mod tracker;
+
+use std::io::{self, BufRead, Read};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use self::events::Events;
+use super::protocol::{Event, LINE_BYTES_MAX, PROTOCOL_VERSION, RenderRequest, Request};
+
+/// How long a running render may take to notice the end of the input.
+const STOP_GRACE: Duration = Duration::from_millis(1500);
+
+/// One running, one sent ahead: more is a supervisor gone wrong.
+const REQUESTS_WAITING_MAX: usize = 1;
+
+/// Deep expression trees of a tokenizer's patterns recurse; the default of 2 MiB is small for them.
+const DEVICE_STACK_BYTES: usize = 16 << 20;
+
+/// Exit statuses of sysexits(3): not available, internal error, input/output error, protocol error.
+const EXIT_NOT_LOADED: i32 = 69;
+const EXIT_FATAL: i32 = 70;
+const EXIT_NO_SUPERVISOR: i32 = 74;
+const EXIT_PROTOCOL: i32 = 76;
+
+/// What the running render asks at every step.
+#[derive(Default)]
+struct Stop {
+    /// The input has ended: everything stops.
+    all: AtomicBool,
+    /// The last attempt that a request cancelled. Attempt ids are never used twice, so it need not be cleared.
+    attempt_id: AtomicI64,
+}
+
+impl Stop {
+    fn asked(&self, attempt_id: i64) -> bool {
+        self.all.load(Ordering::Relaxed) || self.attempt_id.load(Ordering::Relaxed) == attempt_id
+    }
+}
+
+/// Serves until the end of standard input; the process's exit status.
+pub fn serve() -> ExitCode {
+    let events = match settle() {
+        Ok(events) => events,
+        Err(error) => {
+            tracing::error!("the worker cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    events.send(&Event::Hello { protocol: PROTOCOL_VERSION, version: env!("CARGO_PKG_VERSION").to_owned() });
+    let stop = Arc::new(Stop::default());
+    if let Err(error) = read_requests(&mut io::stdin().lock(), events, &stop) {
+        tracing::error!("bad input from the supervisor: {error}");
+        exit(EXIT_PROTOCOL);
+    }
+    stop.all.store(true, Ordering::Relaxed);
+    // The device thread ends the process; this is for the case that it cannot.
+    thread::sleep(STOP_GRACE);
+    exit(0)
+}
+
+/// Makes the process fit for its work: its events on a private descriptor, its end tied to the supervisor's.
+fn settle() -> io::Result<Events> {
+    // The end of the input says the same; this also ends a worker whose threads all hang.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // The supervisor decides when a worker ends, but Ctrl-C and systemd reach the whole group. A write past the file
+    // size limit is to be an error, not a death.
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGXFSZ] {
+        // SAFETY: ignoring a signal installs no code that could run at a bad time.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    Events::take_stdout()
+}
+
+/// Passes requests on until the end of the input.
+fn read_requests(input: &mut impl BufRead, events: Events, stop: &Arc<Stop>) -> io::Result<()> {
+    let load = match next_request(input)? {
+        Some(Request::Load(load)) => load,
+        Some(other) => return Err(bad(format!("the first request must be load, not {other:?}"))),
+        None => return Ok(()),
+    };
+    let (renders, inbox) = sync_channel(REQUESTS_WAITING_MAX);
+    let device = device::Device { load, inbox, events, stop: Arc::clone(stop) };
+    thread::Builder::new().name("device".to_owned()).stack_size(DEVICE_STACK_BYTES).spawn(|| device.run_to_exit())?;
+    while let Some(request) = next_request(input)? {
+        pass_on(request, &renders, stop)?;
+    }
+    Ok(())
+}
+
+fn pass_on(request: Request, renders: &SyncSender<Box<RenderRequest>>, stop: &Stop) -> io::Result<()> {
+    match request {
+        Request::Load(_) => Err(bad("the model is loaded once only".to_owned())),
+        Request::Render(render) => renders.try_send(render).map_err(|error| bad(error.to_string())),
+        Request::Cancel { attempt_id } => {
+            stop.attempt_id.store(attempt_id, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+}
+
+/// The next request; `None` at the end of the input, also in the middle of a line.
+fn next_request(input: &mut impl BufRead) -> io::Result<Option<Request>> {
+    let mut line = Vec::new();
+    input.take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line)?;
+    match line.last() {
+        Some(b'\n') => Ok(Some(serde_json::from_slice(&line)?)),
+        _ if line.len() == LINE_BYTES_MAX => Err(bad(format!("a line is longer than {LINE_BYTES_MAX} bytes"))),
+        _ => Ok(None),
+    }
+}
+
+fn bad(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+/// Ends the process at once. Exit handlers are left out: those of a device's driver may wait for its running work.
+fn exit(status: i32) -> ! {
+    // SAFETY: `_exit` has no preconditions; every event is written when it is sent, so nothing is lost.
+    unsafe { libc::_exit(status) }
+}

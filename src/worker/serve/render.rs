@@ -1,0 +1,102 @@
+//! One attempt from request to picture: kept latents or denoising, decode, encode.
+
+use std::fs;
+use std::io;
+
+use super::tracker::Tracker;
+use crate::engine::latents::{self, LatentsKey};
+use crate::engine::{Engine, EngineError, Latents, Stage};
+use crate::output::encode::{Written, write_picture};
+use crate::output::metadata::Metadata;
+use crate::worker::protocol::{Failure, RenderRequest};
+
+/// Why there is no picture.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("the picture cannot be written: {0}")]
+    Output(io::Error),
+}
+
+impl Trouble {
+    /// What the dispatcher is told.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Trouble::Engine(EngineError::OutOfMemory { requested_bytes, .. }) => {
+                Failure::OutOfMemory { requested_bytes: *requested_bytes }
+            }
+            Trouble::Engine(EngineError::Stopped) => Failure::Stopped,
+            Trouble::Engine(EngineError::BadPicture(_)) => Failure::BadPicture,
+            Trouble::Engine(EngineError::Invalid(_)) => Failure::Invalid,
+            Trouble::Engine(EngineError::Fatal(_)) => Failure::Fatal,
+            Trouble::Output(error) => Failure::Output { os_error: error.raw_os_error() },
+        }
+    }
+}
+
+/// Leaves the finished picture at the request's `picture_path`, or nothing there.
+pub fn render(engine: &mut dyn Engine, request: &RenderRequest, tracker: &mut Tracker<'_>) -> Result<Written, Trouble> {
+    let latents = latents_for(engine, request, tracker)?;
+    let pixels = engine.decode(&latents, &request.rung, tracker).inspect_err(|error| {
+        // Latents that make no picture would make none again.
+        if matches!(error, EngineError::BadPicture(_)) {
+            forget_latents(request);
+        }
+    })?;
+    drop(latents);
+    engine.begin(Stage::PictureEncode, tracker)?;
+    let metadata = metadata(engine, request, tracker);
+    let written = write_picture(&request.picture_path, &pixels, request.format, &metadata).map_err(Trouble::Output)?;
+    forget_latents(request);
+    Ok(written)
+}
+
+/// The latents kept by an earlier attempt, or new ones, which are kept.
+fn latents_for(
+    engine: &mut dyn Engine,
+    request: &RenderRequest,
+    tracker: &mut Tracker<'_>,
+) -> Result<Latents, EngineError> {
+    let key = LatentsKey {
+        model_hash: engine.model_hash().to_owned(),
+        recipe: request.recipe.clone(),
+        width: request.rung.width,
+        height: request.rung.height,
+        steps: request.rung.steps,
+    };
+    if let Some(kept) = latents::load(&request.latents_path, &key) {
+        return Ok(kept);
+    }
+    let latents = engine.denoise(&request.recipe, &request.rung, tracker)?;
+    if let Err(error) = latents::save(&request.latents_path, &key, &latents) {
+        tracing::warn!("{}: latents not kept, a failed decode will cost the denoising: {error}", path(request));
+    }
+    Ok(latents)
+}
+
+fn forget_latents(request: &RenderRequest) {
+    match fs::remove_file(&request.latents_path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!("{}: used latents not removed: {error}", path(request));
+        }
+        _ => {}
+    }
+}
+
+fn path(request: &RenderRequest) -> std::path::Display<'_> {
+    request.latents_path.display()
+}
+
+fn metadata(engine: &dyn Engine, request: &RenderRequest, tracker: &Tracker<'_>) -> Metadata {
+    let mut facts = request.metadata.clone();
+    facts.insert("device".to_owned(), engine.device().into());
+    facts.insert("timings".to_owned(), tracker.facts());
+    Metadata {
+        recipe: request.recipe.clone(),
+        rung: request.rung,
+        model_name: engine.model_name().to_owned(),
+        model_hash: engine.model_hash().to_owned(),
+        facts,
+    }
+}

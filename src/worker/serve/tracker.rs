@@ -1,0 +1,86 @@
+//! Follows one attempt: tells the supervisor of stages and steps, measures them, passes a stop on to the engine.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Stop;
+use super::events::Events;
+use crate::engine::{Continue, MemoryReading, Progress, Stage};
+use crate::worker::protocol::{Event, Peaks, Timings};
+
+/// The progress of one attempt.
+pub struct Tracker<'a> {
+    attempt_id: i64,
+    events: &'a Events,
+    stop: &'a Stop,
+    start: Instant,
+    stage_start: Instant,
+    step_start: Instant,
+    /// `None` until the engine begins its first.
+    pub stage: Option<Stage>,
+    pub timings: Timings,
+    pub peaks: Peaks,
+}
+
+impl<'a> Tracker<'a> {
+    pub fn new(attempt_id: i64, events: &'a Events, stop: &'a Stop) -> Self {
+        let (start, timings, peaks) = (Instant::now(), Timings::default(), Peaks::default());
+        Tracker { attempt_id, events, stop, start, stage_start: start, step_start: start, stage: None, timings, peaks }
+    }
+
+    /// The attempt has ended; `memory` is as its last stage left it.
+    pub fn end(&mut self, memory: MemoryReading) {
+        self.end_stage(memory);
+        self.timings.total_ms = millis(self.start.elapsed());
+    }
+
+    /// The timings so far, for the picture's own text: its writing cannot be among them.
+    pub fn facts(&self) -> Value {
+        json!({
+            "text_encode_ms": self.timings.text_encode_ms,
+            "denoise_ms": self.timings.denoise_ms,
+            "vae_decode_ms": self.timings.vae_decode_ms,
+        })
+    }
+
+    fn end_stage(&mut self, memory: MemoryReading) {
+        let (ms, peak_bytes) = (millis(self.stage_start.elapsed()), memory.peak_bytes);
+        match self.stage {
+            Some(Stage::TextEncode) => {
+                (self.timings.text_encode_ms, self.peaks.text_encode_bytes) = (ms, peak_bytes);
+            }
+            Some(Stage::Denoise) => (self.timings.denoise_ms, self.peaks.denoise_bytes) = (ms, peak_bytes),
+            Some(Stage::VaeDecode) => (self.timings.vae_decode_ms, self.peaks.vae_decode_bytes) = (ms, peak_bytes),
+            Some(Stage::PictureEncode) => self.timings.picture_encode_ms = ms,
+            Some(Stage::Load) | None => {}
+        }
+    }
+
+    fn may_continue(&self) -> Continue {
+        if self.stop.asked(self.attempt_id) { Continue::No } else { Continue::Yes }
+    }
+}
+
+impl Progress for Tracker<'_> {
+    fn stage(&mut self, stage: Stage, before: MemoryReading) -> Continue {
+        self.end_stage(before);
+        self.stage = Some(stage);
+        self.stage_start = Instant::now();
+        self.step_start = self.stage_start;
+        self.events.send(&Event::Stage { attempt_id: self.attempt_id, stage });
+        self.may_continue()
+    }
+
+    fn step(&mut self, step: u32, steps: u32) -> Continue {
+        self.timings.step_ms.push(millis(self.step_start.elapsed()));
+        self.step_start = Instant::now();
+        self.events.send(&Event::Step { attempt_id: self.attempt_id, step, steps });
+        self.may_continue()
+    }
+}
+
+/// Whole milliseconds.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,233 @@
+//! A daemon in a folder of its own: the real binary, the fake engine, real files and a real database.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take on a loaded machine before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(10);
+
+/// A configuration with the fake engine and short limits; tests add lines to it.
+const CONFIG: &str = r#"
+engine = "fake"
+
+[model]
+path = "model"
+
+[worker]
+backoff = "10ms"
+step_timeout = "3s"
+"#;
+
+/// The folder of a daemon, and the daemon when it runs.
+pub struct House {
+    folder: TempDir,
+    daemon: Option<Child>,
+}
+
+impl House {
+    /// A folder with a configuration; `more` is appended to it.
+    pub fn new(more: &str) -> House {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for name in ["jobs", "model"] {
+            fs::create_dir(folder.path().join(name)).expect("a writable folder");
+        }
+        fs::write(folder.path().join("daemon.toml"), format!("{CONFIG}{more}")).expect("a writable folder");
+        House { folder, daemon: None }
+    }
+
+    /// A running daemon.
+    pub fn started(more: &str) -> House {
+        let mut house = House::new(more);
+        house.start();
+        house
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts the daemon and waits until it takes jobs.
+    pub fn start(&mut self) {
+        let log = fs::File::options().create(true).append(true).open(self.path("log")).expect("a log file");
+        let child = self.command(&["run"]).stderr(log).stdout(Stdio::null()).spawn().expect("the binary starts");
+        self.daemon = Some(child);
+        self.until("the daemon is ready", || self.path("state/status.json").exists().then_some(()));
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zimaged"));
+        command.arg("--config").arg(self.path("daemon.toml")).args(arguments).current_dir(self.folder.path());
+        command.env_remove("NOTIFY_SOCKET").env("ZIMAGED_LOG", "info");
+        command
+    }
+
+    /// Runs a command of the program to its end.
+    pub fn zimaged(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the binary starts")
+    }
+
+    /// Runs a command that must succeed, and reads its JSON.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.zimaged(&[arguments, &["--json"]].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {said}"))
+    }
+
+    /// Puts a job file into `jobs/` as a careful user does: whole, by a rename.
+    pub fn drop_job(&self, name: &str, text: &str) {
+        let temporary = self.path("jobs").join(format!("{name}.part"));
+        fs::write(&temporary, text).expect("a writable folder");
+        fs::rename(&temporary, self.path("jobs").join(name)).expect("the same filesystem");
+    }
+
+    /// The rows that `sql` answers, each column as text.
+    pub fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+        database::rows(&self.path("state/zimaged.sqlite"), sql)
+    }
+
+    /// The one value that `sql` answers.
+    pub fn value(&self, sql: &str) -> String {
+        self.rows(sql).into_iter().flatten().next().unwrap_or_default()
+    }
+
+    /// Waits until `sql` answers `expected`.
+    pub fn until_sql(&self, sql: &str, expected: &str) {
+        let mut last = String::new();
+        self.until(&format!("{sql} is {expected}"), || {
+            last = self.value(sql);
+            (last == expected).then_some(())
+        });
+    }
+
+    /// Waits until `look` finds something.
+    pub fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "never: {what}\n{}", self.log());
+            std::thread::sleep(POLL);
+        }
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// The pictures in `outputs/`, sorted.
+    pub fn pictures(&self) -> Vec<PathBuf> {
+        let mut pictures: Vec<PathBuf> = fs::read_dir(self.path("outputs"))
+            .map(|entries| entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect())
+            .unwrap_or_default();
+        pictures.sort();
+        pictures
+    }
+
+    pub fn daemon_pid(&self) -> u32 {
+        self.daemon.as_ref().expect("a running daemon").id()
+    }
+
+    /// The worker's process id, once it is loaded.
+    pub fn worker_pid(&self) -> u32 {
+        self.until("a worker is ready", || {
+            let status: Value = serde_json::from_slice(&fs::read(self.path("state/status.json")).ok()?).ok()?;
+            u32::try_from(status["worker"]["pid"].as_u64()?).ok()
+        })
+    }
+
+    /// Sends a signal to the daemon and waits for its end; its exit code.
+    pub fn stop(&mut self, signal: &str) -> Option<i32> {
+        let mut daemon = self.daemon.take().expect("a running daemon");
+        kill(signal, daemon.id());
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = daemon.try_wait().expect("our own child") {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "the daemon does not end\n{}", self.log());
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// What must hold after everything (the numbers are those of the invariants).
+    pub fn assert_invariants(&self) {
+        let done = self.rows("SELECT path, bytes FROM history WHERE state = 'done'");
+        for row in &done {
+            let picture = self.path("outputs").join(&row[0]);
+            let bytes = fs::metadata(&picture).map(|metadata| metadata.len()).unwrap_or_default();
+            assert_eq!(bytes.to_string(), row[1], "I3: {} stands as recorded", row[0]);
+        }
+        for picture in self.pictures() {
+            let name = picture.strip_prefix(self.path("outputs")).expect("inside").display().to_string();
+            assert!(!name.ends_with(".part"), "I4: {name} is gone");
+            let rows = done.iter().filter(|row| row[0] == name).count();
+            assert_eq!(rows, 1, "I5: {name} has one row");
+        }
+        let running = self.value("SELECT count(*) FROM renders WHERE state = 'running'");
+        assert!(running.parse::<u32>().expect("a number") <= 1, "I2");
+        assert_eq!(self.value("PRAGMA quick_check"), "ok", "I8");
+        assert!(self.rows("PRAGMA foreign_key_check").is_empty(), "I8");
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if let Some(daemon) = &mut self.daemon {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+}
+
+/// Sends a signal by name ("TERM", "KILL", "STOP").
+pub fn kill(signal: &str, pid: u32) {
+    let sent = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status();
+    assert!(sent.expect("kill is everywhere").success(), "kill -{signal} {pid}");
+}
+
+/// A file of the repository.
+pub fn repository(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+mod database {
+    use std::path::Path;
+
+    use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
+    use sqlx::{Column, ConnectOptions, Row, TypeInfo, ValueRef};
+
+    /// A second program's look at the database, as with the `sqlite3` shell.
+    pub fn rows(path: &Path, sql: &str) -> Vec<Vec<String>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let options = SqliteConnectOptions::new().filename(path).read_only(true);
+            let Ok(mut connection) = options.connect().await else { return Vec::new() };
+            let rows = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await;
+            rows.unwrap_or_else(|error| panic!("{sql}: {error}")).iter().map(texts).collect()
+        })
+    }
+
+    fn texts(row: &SqliteRow) -> Vec<String> {
+        (0..row.len()).map(|column| text(row, column)).collect()
+    }
+
+    fn text(row: &SqliteRow, column: usize) -> String {
+        let value = row.try_get_raw(column).expect("a column");
+        match value.type_info().name() {
+            "NULL" => String::new(),
+            "INTEGER" | "BOOLEAN" => row.get::<i64, _>(column).to_string(),
+            "REAL" => row.get::<f64, _>(column).to_string(),
+            "TEXT" => row.get::<String, _>(column),
+            other => panic!("column {} is {other}", row.column(column).name()),
+        }
+    }
+}

@@ -10,13 +10,13 @@ use super::cpu::{exp, is_cpu_f32, sum_of, vectorised, with_values, zeros};
 const SCORE_BYTES: usize = 128 << 20;
 
 /// The same on a CPU, for each thread: within a core's share of the last cache.
-const THREAD_SCORE_BYTES: usize = 2 << 20;
+const THREAD_SCORE_BYTES: usize = 4 << 20;
 
 /// Fewer queries than this in a block would make packing the keys cost more than the products.
 const MIN_QUERIES: usize = 16;
 
 /// More queries than this in a block gain nothing, and leave threads idle at the end.
-const MAX_QUERIES: usize = 128;
+const MAX_QUERIES: usize = 256;
 
 /// `softmax(q k^T * scale) v` for each head, softmax in f32: `q` (b, s, heads, head_dim), `k` and `v` (b, t,
 /// key_heads, head_dim) with `heads` a multiple of `key_heads` (grouped queries). Under `causal`, query i sees the keys

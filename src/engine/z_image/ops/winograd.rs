@@ -161,26 +161,22 @@ vectorised! {
     fn transform_inputs(sizes: &Sizes, block: &Block, x: &[f32], points: &mut [f32]) {
         let lanes = block.lanes();
         let step = point_step(sizes.inputs, lanes);
-        // Columns of pixels under the tiles by their place in the tile: [line][column % 4][column / 4].
         let mut lines = [[[0.0; BLOCK + 1]; TILE]; PATCH];
-        let mut row_points = [[0.0; BLOCK]; PATCH];
         for (channel, plane) in x.chunks_exact(sizes.height * sizes.width).enumerate() {
             for row in 0..block.rows {
                 load_patches(sizes, block, plane, block.first_row + row, &mut lines);
                 transform_lines(&mut lines, block.columns + 1);
                 for (y, line) in lines.iter().enumerate() {
-                    transform_patch_rows(line, block.columns, &mut row_points);
-                    for (x, values) in row_points.iter().enumerate() {
-                        let at = (y * PATCH + x) * step + channel * lanes + row * block.columns;
-                        points[at..][..block.columns].copy_from_slice(&values[..block.columns]);
-                    }
+                    let first = y * PATCH * step + channel * lanes + row * block.columns;
+                    transform_along(line, block.columns, &mut points[first..], step);
                 }
             }
         }
     }
 }
 
-/// The six lines of pixels under a row of tiles, zero outside the picture.
+/// The six lines of pixels under a row of tiles, zero outside the picture: in each, the columns by their place in the
+/// tile, as `[line][column % 4][column / 4]`.
 #[inline(always)]
 fn load_patches(
     sizes: &Sizes,
@@ -189,21 +185,24 @@ fn load_patches(
     tile_row: usize,
     lines: &mut [[[f32; BLOCK + 1]; TILE]; PATCH],
 ) {
-    // Pixels by their place in the line: shifted by the padding.
+    // Places in a line count from the padding's first pixel.
     let first = block.first_column * TILE;
     let count = (block.columns + 1) * TILE;
-    let inside = sizes.padding.saturating_sub(first)..(sizes.width + sizes.padding).saturating_sub(first).min(count);
+    let start = sizes.padding.saturating_sub(first).min(count);
+    let end = (sizes.width + sizes.padding).saturating_sub(first).clamp(start, count);
+    let mut pixels = [0.0; (BLOCK + 1) * TILE];
     for (y, line) in lines.iter_mut().enumerate() {
-        let mut pixels = [0.0; (BLOCK + 1) * TILE];
         let shifted = tile_row * TILE + y;
-        if shifted >= sizes.padding && shifted < sizes.height + sizes.padding && !inside.is_empty() {
-            let from = (shifted - sizes.padding) * sizes.width + first + inside.start - sizes.padding;
-            pixels[inside.clone()].copy_from_slice(&plane[from..][..inside.len()]);
+        if shifted >= sizes.padding && shifted < sizes.height + sizes.padding && start < end {
+            let from = (shifted - sizes.padding) * sizes.width + first + start - sizes.padding;
+            pixels[start..end].copy_from_slice(&plane[from..][..end - start]);
+        } else {
+            pixels[start..end].fill(0.0);
         }
-        let [a, b, c, d] = line;
-        let places = a.iter_mut().zip(b).zip(c.iter_mut().zip(d));
-        for (((a, b), (c, d)), pixels) in places.zip(pixels.as_chunks::<TILE>().0) {
-            [*a, *b, *c, *d] = *pixels;
+        for (column, pixels) in pixels.as_chunks::<TILE>().0[..=block.columns].iter().enumerate() {
+            for (line, &pixel) in line.iter_mut().zip(pixels) {
+                line[column] = pixel;
+            }
         }
     }
 }
@@ -221,13 +220,23 @@ fn transform_lines(lines: &mut [[[f32; BLOCK + 1]; TILE]; PATCH], columns: usize
     }
 }
 
-/// `B^T` along one line: the patch of tile t is its four columns and the first two of tile t + 1.
+/// `B^T` along one line, to six points `step` apart: the patch of tile t is its four columns and two of tile t + 1.
+///
+/// Writes whole vectors: beyond the last tile go values that the next row or channel overwrites, or that lie in what
+/// [`point_step`] adds.
 #[inline(always)]
-fn transform_patch_rows(line: &[[f32; BLOCK + 1]; TILE], columns: usize, points: &mut [[f32; BLOCK]; PATCH]) {
-    for t in 0..columns {
-        let patch = [line[0][t], line[1][t], line[2][t], line[3][t], line[0][t + 1], line[1][t + 1]];
-        for (point, value) in points.iter_mut().zip(transform_patch(patch)) {
-            point[t] = value;
+fn transform_along(line: &[[f32; BLOCK + 1]; TILE], columns: usize, points: &mut [f32], step: usize) {
+    for first in (0..columns).step_by(LANES) {
+        let mut vectors = [[0.0; LANES]; PATCH];
+        for lane in 0..LANES {
+            let t = first + lane;
+            let patch = [line[0][t], line[1][t], line[2][t], line[3][t], line[0][t + 1], line[1][t + 1]];
+            for (vector, value) in vectors.iter_mut().zip(transform_patch(patch)) {
+                vector[lane] = value;
+            }
+        }
+        for (x, vector) in vectors.iter().enumerate() {
+            points[x * step + first..][..LANES].copy_from_slice(vector);
         }
     }
 }
@@ -256,7 +265,6 @@ vectorised! {
         let first = block.first_column * TILE;
         let count = (block.columns * TILE).min(sizes.out_width() - first);
         let mut lines = [[[0.0; BLOCK]; PATCH]; TILE];
-        let mut pixels = [[0.0; TILE]; BLOCK];
         for (row, strips) in strips.iter_mut().enumerate() {
             for (channel, (strip, &bias)) in strips.iter_mut().zip(bias).enumerate() {
                 let at = channel * lanes + row * block.columns;
@@ -271,10 +279,16 @@ vectorised! {
                     }
                 }
                 for (line, out) in lines.iter().zip(strip.chunks_exact_mut(sizes.out_width())) {
-                    for (t, pixels) in pixels[..block.columns].iter_mut().enumerate() {
-                        *pixels = transform_tile(std::array::from_fn(|x| line[x][t])).map(|sum| sum + bias);
+                    let pixels_of = |t: usize| {
+                        transform_tile(std::array::from_fn(|x| line[x][t])).map(|sum| sum + bias)
+                    };
+                    let (whole, rest) = out[first..][..count].as_chunks_mut::<TILE>();
+                    for (t, pixels) in whole.iter_mut().enumerate() {
+                        *pixels = pixels_of(t);
                     }
-                    out[first..][..count].copy_from_slice(&pixels.as_flattened()[..count]);
+                    if !rest.is_empty() {
+                        rest.copy_from_slice(&pixels_of(whole.len())[..rest.len()]);
+                    }
                 }
             }
         }

@@ -27,7 +27,7 @@ use tracing::{info, warn};
 use self::spool::{Batch, Spool};
 use crate::clock::Clock;
 use crate::job::spec::Rules;
-use crate::store::Store;
+use crate::store::{Accepted, Store};
 
 /// Between scans that nothing asked for: the longest that a drop waits where events do not reach us.
 const IDLE: Duration = Duration::from_secs(2);
@@ -93,8 +93,15 @@ impl Intake {
             accepted = self.store.accept(&batch.jobs, now_ms).await.map_err(io::Error::other)?;
             self.accepted.notify_one();
         }
-        for (job, accepted) in batch.jobs.iter().zip(&accepted).filter(|(_, accepted)| !accepted.fresh) {
-            info!("{} is job {} already; touch the file to run it again", job.file.name, accepted.job_id);
+        for (new, Accepted { job_id, fresh }) in batch.jobs.iter().zip(&accepted) {
+            let name = &new.file.name;
+            match fresh {
+                true => info!(job = job_id, renders = new.job.renders.len(), "accepted {name}"),
+                false => info!("{name} is job {job_id} already; touch the file to run it again"),
+            }
+        }
+        for unfit in &batch.unfit {
+            warn!("{} is set aside, see {}.error.txt beside it in rejected/", unfit.file.name, unfit.file.name);
         }
         if !batch.unfit.is_empty() {
             let rows: Vec<_> = batch.unfit.iter().map(|unfit| (unfit.file.clone(), unfit.report.clone())).collect();

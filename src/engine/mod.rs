@@ -111,7 +111,7 @@ pub trait Progress {
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The device had no room. Recoverable: [`Engine::recover`], then another rung.
-    #[error("out of memory while {stage:?}: {message}")]
+    #[error("out of memory in {stage}: {message}")]
     OutOfMemory {
         stage: Stage,
         /// What the failed allocation asked for, where known.

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::parity::reference::model_folder;
 use crate::support::{House, kill};
 
 /// How the pictures stand, all together: "done 3" or "done 1 failed 1".
@@ -51,6 +52,29 @@ fn out_of_memory_steps_down_until_the_picture_fits() {
     assert!(oom.len() >= 3, "the same again, then smaller and smaller: {oom:?}");
     assert_eq!(oom[0][0], oom[0][1], "the first answer is the same again");
     assert_eq!(house.zimaged(&["wait", "1"]).status.code(), Some(4), "done, but degraded");
+}
+
+#[test]
+fn the_real_engine_out_of_a_limited_heap_decodes_again_in_tiles_and_then_renders_smaller() {
+    let Some(model) = model_folder("the ladder with real renders") else { return };
+    let mut house = House::with_config(&format!(
+        "[model]\npath = {model:?}\n[device]\nkind = 'cpu'\nmemory_limit = '60MiB'\n[worker]\nbackoff = '10ms'\n"
+    ));
+    house.drop_job("fox.toml", "prompt = 'a red fox'\nwidth = 512\nheight = 384\nsteps = 2\nmin_side = 128\n");
+    house.start();
+    house.until_sql(STATES, "done 1");
+    house.assert_invariants();
+    let attempts = house.rows("SELECT outcome, stage, denoise_ms > 0, width, rung_text FROM attempts ORDER BY number");
+    assert_eq!(attempts[0][..4], ["out_of_memory", "vae_decode", "1", "512"], "{attempts:?}");
+    assert_eq!(attempts[1][..4], ["out_of_memory", "vae_decode", "0", "512"], "kept latents: {attempts:?}");
+    assert!(attempts[2][4].contains("tiles"), "{attempts:?}");
+    let last = attempts.last().expect("an attempt");
+    assert_eq!(last[0], "done");
+    assert_eq!(house.value("SELECT degraded FROM history"), if last[3] == "512" { "0" } else { "1" });
+    let limit_bytes = 60 << 20;
+    for row in house.rows("SELECT max(text_encode_bytes, denoise_bytes, vae_decode_bytes) FROM attempts") {
+        assert!(row[0].parse::<u64>().expect("a number") <= limit_bytes, "{row:?}");
+    }
 }
 
 #[test]

@@ -35,11 +35,16 @@ pub struct House {
 impl House {
     /// A folder with a configuration; `more` is appended to it.
     pub fn new(more: &str) -> House {
+        House::with_config(&format!("{CONFIG}{more}"))
+    }
+
+    /// A folder with exactly this configuration.
+    pub fn with_config(config: &str) -> House {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for name in ["jobs", "model"] {
             fs::create_dir(folder.path().join(name)).expect("a writable folder");
         }
-        fs::write(folder.path().join("daemon.toml"), format!("{CONFIG}{more}")).expect("a writable folder");
+        fs::write(folder.path().join("daemon.toml"), config).expect("a writable folder");
         House { folder, daemon: None }
     }
 

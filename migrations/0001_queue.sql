@@ -7,16 +7,19 @@ CREATE TABLE jobs (
     -- What was in it; later edits of the file mean nothing.
     text           TEXT NOT NULL,
     -- What makes one drop of one file: a crash between commit and move must not take it in twice.
-    file_device    INTEGER NOT NULL,
-    file_inode     INTEGER NOT NULL,
-    file_mtime_ns  INTEGER NOT NULL,
+    -- A retry comes from no drop.
+    file_device    INTEGER,
+    file_inode     INTEGER,
+    file_mtime_ns  INTEGER,
     file_sha256    TEXT NOT NULL,
     priority       INTEGER NOT NULL,
     not_before_ms  INTEGER,
-    tags           TEXT NOT NULL CHECK (json_valid(tags)),
+    tags           TEXT NOT NULL CHECK (json_valid(tags) AND json_type(tags) = 'array'),
     -- The job whose failed renders this one renders again.
     retry_of       INTEGER REFERENCES jobs (id),
     accepted_at_ms INTEGER NOT NULL,
+    CHECK ((file_device IS NULL) = (retry_of IS NOT NULL)),
+    CHECK ((file_device IS NULL) = (file_inode IS NULL) AND (file_device IS NULL) = (file_mtime_ns IS NULL)),
     UNIQUE (file_device, file_inode, file_mtime_ns, file_sha256)
 ) STRICT;
 
@@ -41,11 +44,11 @@ CREATE TABLE renders (
     steps           INTEGER NOT NULL CHECK (steps > 0),
     guidance        REAL NOT NULL,
     seed            INTEGER NOT NULL CHECK (seed >= 0),
-    on_oom          TEXT NOT NULL,
-    min_side        INTEGER NOT NULL,
-    min_steps       INTEGER NOT NULL,
+    on_oom          TEXT NOT NULL CHECK (on_oom IN ('fail', 'offload', 'downgrade')),
+    min_side        INTEGER NOT NULL CHECK (min_side >= 0),
+    min_steps       INTEGER NOT NULL CHECK (min_steps >= 0),
     output          TEXT NOT NULL,
-    format          TEXT NOT NULL,
+    format          TEXT NOT NULL CHECK (format IN ('png', 'jpeg', 'webp')),
     -- How it ended.
     finished_at_ms  INTEGER,
     error_code      TEXT,
@@ -53,11 +56,14 @@ CREATE TABLE renders (
     degraded        INTEGER NOT NULL DEFAULT 0 CHECK (degraded IN (0, 1)),
     UNIQUE (job_id, position),
     CHECK ((finished_at_ms IS NOT NULL) = (state IN ('done', 'failed', 'cancelled'))),
-    CHECK ((error_code IS NOT NULL) = (state = 'failed'))
+    CHECK ((error_code IS NOT NULL) = (state = 'failed') AND (error IS NOT NULL) = (state = 'failed')),
+    CHECK (degraded = 0 OR state = 'done')
 ) STRICT;
 
-CREATE INDEX renders_to_claim ON renders (priority DESC, id) WHERE state = 'queued';
-CREATE INDEX renders_running ON renders (id) WHERE state = 'running';
+-- The claim: by priority, then order of arrival. Holds the queue only, however long the history grows.
+CREATE INDEX renders_to_claim ON renders (priority DESC, id, run_after_ms) WHERE state = 'queued';
+CREATE INDEX renders_by_state ON renders (state, finished_at_ms);
+CREATE INDEX renders_by_job ON renders (job_id, state, degraded);
 
 CREATE TABLE workers (
     id           INTEGER PRIMARY KEY,
@@ -92,9 +98,9 @@ CREATE TABLE attempts (
     started_at_ms       INTEGER NOT NULL,
     ended_at_ms         INTEGER,
     -- Where and why it ended without a picture.
-    stage               TEXT,
+    stage               TEXT CHECK (stage IN ('load', 'text_encode', 'denoise', 'vae_decode', 'picture_encode')),
     message             TEXT,
-    requested_bytes     INTEGER,
+    requested_bytes     INTEGER CHECK (requested_bytes >= 0),
     -- Seconds and bytes by stage.
     text_encode_ms      INTEGER NOT NULL DEFAULT 0,
     denoise_ms          INTEGER NOT NULL DEFAULT 0,
@@ -115,9 +121,8 @@ CREATE TABLE attempts (
     CHECK ((sha256 IS NOT NULL) = (outcome = 'done'))
 ) STRICT;
 
--- One running attempt a render, and no two finished pictures under one name.
 CREATE UNIQUE INDEX attempts_running ON attempts (render_id) WHERE outcome = 'running';
-CREATE UNIQUE INDEX attempts_done ON attempts (path) WHERE outcome = 'done';
+CREATE INDEX attempts_out_of_memory ON attempts (id) WHERE outcome = 'out_of_memory';
 
 CREATE TABLE rejections (
     id             INTEGER PRIMARY KEY,
@@ -147,27 +152,27 @@ CREATE TABLE pause (
     reason   TEXT NOT NULL
 ) STRICT;
 
--- A job's state is what its renders say, never stored.
+-- A job's state is what its renders say, never stored. Counted job by job, so that a page of the newest jobs does not
+-- count the whole history.
 CREATE VIEW jobs_state AS
 SELECT
     j.id AS job, j.file_name, j.tags, j.priority, j.retry_of, j.accepted_at_ms,
-    count(*) AS renders,
-    sum(r.state = 'queued') AS queued,
-    sum(r.state = 'running') AS running,
-    sum(r.state = 'done') AS done,
-    sum(r.state = 'failed') AS failed,
-    sum(r.state = 'cancelled') AS cancelled,
-    sum(r.degraded) AS degraded,
+    (SELECT count(*) FROM renders r WHERE r.job_id = j.id) AS renders,
+    (SELECT count(*) FROM renders r WHERE r.job_id = j.id AND r.state = 'queued') AS queued,
+    (SELECT count(*) FROM renders r WHERE r.job_id = j.id AND r.state = 'running') AS running,
+    (SELECT count(*) FROM renders r WHERE r.job_id = j.id AND r.state = 'done') AS done,
+    (SELECT count(*) FROM renders r WHERE r.job_id = j.id AND r.state = 'failed') AS failed,
+    (SELECT count(*) FROM renders r WHERE r.job_id = j.id AND r.state = 'cancelled') AS cancelled,
+    (SELECT count(*) FROM renders r WHERE r.job_id = j.id AND r.state = 'done' AND r.degraded = 1) AS degraded,
     CASE
-        WHEN sum(r.state = 'running') > 0 THEN 'running'
-        WHEN sum(r.state = 'queued') = count(*) THEN 'queued'
-        WHEN sum(r.state = 'queued') > 0 THEN 'running'
-        WHEN sum(r.state = 'failed') > 0 THEN 'failed'
-        WHEN sum(r.state = 'cancelled') > 0 THEN 'cancelled'
+        WHEN EXISTS (SELECT 1 FROM renders r WHERE r.job_id = j.id AND r.state = 'running') THEN 'running'
+        WHEN NOT EXISTS (SELECT 1 FROM renders r WHERE r.job_id = j.id AND r.state <> 'queued') THEN 'queued'
+        WHEN EXISTS (SELECT 1 FROM renders r WHERE r.job_id = j.id AND r.state = 'queued') THEN 'running'
+        WHEN EXISTS (SELECT 1 FROM renders r WHERE r.job_id = j.id AND r.state = 'failed') THEN 'failed'
+        WHEN EXISTS (SELECT 1 FROM renders r WHERE r.job_id = j.id AND r.state = 'cancelled') THEN 'cancelled'
         ELSE 'done'
     END AS state
-FROM jobs j JOIN renders r ON r.job_id = j.id
-GROUP BY j.id;
+FROM jobs j;
 
 -- A row a picture asked for, with its last attempt.
 CREATE VIEW history AS
@@ -188,7 +193,7 @@ SELECT
     a.steps,
     a.rung_text AS rung,
     (SELECT count(*) FROM attempts n WHERE n.render_id = r.id AND n.outcome <> 'interrupted') AS attempts,
-    a.queued_ms / 1000.0 AS queued_s,
+    (SELECT n.queued_ms FROM attempts n WHERE n.render_id = r.id AND n.number = 1) / 1000.0 AS queued_s,
     a.text_encode_ms / 1000.0 AS text_encode_s,
     a.denoise_ms / 1000.0 AS denoise_s,
     a.vae_decode_ms / 1000.0 AS vae_decode_s,

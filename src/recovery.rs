@@ -12,7 +12,7 @@ use crate::worker::protocol::{Peaks, Timings};
 
 /// Brings every orphan to a state from which the dispatcher can go on. Repeating it is harmless.
 pub async fn run(store: &Store, outputs: &Path, policy: &Policy, now_ms: i64) -> Result<(), StoreError> {
-    for orphan in store.orphans().await? {
+    for orphan in store.orphans(now_ms).await? {
         let _ = match adopted(&orphan, outputs) {
             Some(finished) => {
                 info!(attempt = orphan.attempt_id, path = %finished.path, "the picture had been made: adopted");
@@ -37,7 +37,7 @@ fn adopted(orphan: &Orphan, outputs: &Path) -> Option<Finished> {
         sha256: picture.sha256,
         prompt_cut: false,
         degraded: orphan.rung.degrades(&orphan.render),
-        timings: Timings::default(),
+        timings: picture.timings,
         peaks: Peaks::default(),
     })
 }

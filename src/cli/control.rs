@@ -30,7 +30,7 @@ pub(super) async fn pause(config: &Config, reason: &str, json: bool) -> Outcome 
 }
 
 pub(super) async fn resume(config: &Config, json: bool) -> Outcome {
-    open_store(config).await?.resume().await?;
+    open_store(config).await?.resume(SystemClock.now_ms()).await?;
     print::answer(&serde_json::json!({ "paused": null }), "resumed", json)?;
     Ok(0)
 }

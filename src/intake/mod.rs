@@ -42,7 +42,7 @@ pub struct Intake {
     clock: Arc<dyn Clock>,
     accepted: Arc<Notify>,
     wake: Arc<Notify>,
-    waiting: channel::Sender<Option<usize>>,
+    waiting: channel::Sender<usize>,
 }
 
 impl Intake {
@@ -57,21 +57,21 @@ impl Intake {
     ) -> io::Result<Intake> {
         let wake = Arc::new(Notify::new());
         let spool = Arc::new(Mutex::new(Spool::open(folder, rules, wake.clone())?));
-        Ok(Intake { spool, store, clock, accepted, wake, waiting: channel::Sender::new(None) })
+        Ok(Intake { spool, store, clock, accepted, wake, waiting: channel::Sender::new(1) })
     }
 
-    /// The number of job files in the folder that are not dealt with yet, as of the latest scan; `None` before the
-    /// first one, and while scans fail.
-    pub fn waiting(&self) -> channel::Receiver<Option<usize>> {
+    /// The number of job files in the folder that are not dealt with yet, as of the latest scan that did not fail. It
+    /// is not 0 before the first one.
+    pub fn waiting(&self) -> channel::Receiver<usize> {
         self.waiting.subscribe()
     }
 
     /// One look at the folder: takes in or rejects what is ready; the number of job files that still wait to be whole.
     pub async fn scan(&mut self) -> io::Result<usize> {
         let now = Instant::now();
-        let result = self.scan_at(now).await;
-        self.waiting.send_replace(result.as_ref().ok().copied());
-        result
+        let waiting = self.scan_at(now).await?;
+        self.waiting.send_replace(waiting);
+        Ok(waiting)
     }
 
     async fn scan_at(&self, now: Instant) -> io::Result<usize> {

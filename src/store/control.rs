@@ -1,8 +1,11 @@
 //! What users do to the queue: cancel, retry, pause, resume.
 
 use serde::Serialize;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
 
+use super::rows::word;
+use super::transition::{About, Current, Facts, Writing, log, transition};
 use super::{Result, Selection, Store, StoreError};
 use crate::job::state::{Event, State};
 
@@ -24,28 +27,20 @@ pub struct Pause {
     pub reason: String,
 }
 
-/// A render that a selection names.
-struct Selected {
-    render_id: i64,
-    state: State,
-}
-
 impl Store {
     /// Queued renders are cancelled at once; a running one gets a mark that the dispatcher acts on.
     pub async fn cancel(&self, selection: Selection, now_ms: i64) -> Result<Cancelled> {
         let mut transaction = self.begin().await?;
         let mut done = Cancelled { cancelled: 0, stopping: 0, ended: 0 };
-        for selected in selected(&mut transaction, selection).await? {
-            match selected.state {
+        for render in selected(&mut transaction, selection).await? {
+            match render.state {
                 State::Queued => {
-                    cancel_queued(&mut transaction, &selected, now_ms).await?;
+                    transition(&mut transaction, render, Event::Cancelled, Facts::Nothing, now_ms).await?;
+                    log(&mut transaction, "cancelled", About::Render(render), "while queued", now_ms).await?;
                     done.cancelled += 1;
                 }
                 State::Running => {
-                    sqlx::query("UPDATE renders SET cancel_wanted = 1 WHERE id = ?")
-                        .bind(selected.render_id)
-                        .execute(&mut *transaction)
-                        .await?;
+                    mark(&mut transaction, render, now_ms).await?;
                     done.stopping += 1;
                 }
                 State::Done | State::Failed | State::Cancelled => done.ended += 1,
@@ -55,24 +50,21 @@ impl Store {
         Ok(done)
     }
 
-    /// A new job of the selected renders that failed or were cancelled; its id.
+    /// A new job of the selected renders that failed or were cancelled, each at its old position; its id.
     pub async fn retry(&self, selection: Selection, now_ms: i64) -> Result<i64> {
         let mut transaction = self.begin().await?;
-        let again: Vec<i64> = selected(&mut transaction, selection)
-            .await?
-            .iter()
-            .filter(|selected| matches!(selected.state, State::Failed | State::Cancelled))
-            .map(|selected| selected.render_id)
-            .collect();
+        let mut again = selected(&mut transaction, selection).await?;
+        again.retain(|render| matches!(render.state, State::Failed | State::Cancelled));
         if again.is_empty() {
+            transaction.rollback().await?;
             return Err(StoreError::NotFound(format!("nothing of {selection} has failed or was cancelled")));
         }
         let (Selection::Job(origin) | Selection::Render { job_id: origin, .. }) = selection;
         let job_id = copy_job(&mut transaction, origin, now_ms).await?;
-        for (position, render_id) in (1_i64..).zip(again) {
-            copy_render(&mut transaction, job_id, position, render_id).await?;
+        for render in again {
+            copy_render(&mut transaction, job_id, render.render_id).await?;
         }
-        event(&mut transaction, "retried", job_id, &format!("of job {origin}"), now_ms).await?;
+        log(&mut transaction, "retried", About::Job(job_id), &format!("of job {origin}"), now_ms).await?;
         transaction.commit().await?;
         Ok(job_id)
     }
@@ -87,13 +79,16 @@ impl Store {
         .bind(reason)
         .execute(&mut *transaction)
         .await?;
+        log(&mut transaction, "paused", About::Queue, reason, now_ms).await?;
         Ok(transaction.commit().await?)
     }
 
     /// Ends a pause; nothing happens where there is none.
-    pub async fn resume(&self) -> Result<()> {
+    pub async fn resume(&self, now_ms: i64) -> Result<()> {
         let mut transaction = self.begin().await?;
-        sqlx::query("DELETE FROM pause").execute(&mut *transaction).await?;
+        if sqlx::query("DELETE FROM pause").execute(&mut *transaction).await?.rows_affected() > 0 {
+            log(&mut transaction, "resumed", About::Queue, "", now_ms).await?;
+        }
         Ok(transaction.commit().await?)
     }
 
@@ -106,11 +101,8 @@ impl Store {
 }
 
 /// The selection's renders in order; an error when there are none.
-async fn selected(transaction: &mut Transaction<'static, Sqlite>, selection: Selection) -> Result<Vec<Selected>> {
-    let (job_id, position) = match selection {
-        Selection::Job(job_id) => (job_id, None),
-        Selection::Render { job_id, index } => (job_id, Some(index)),
-    };
+async fn selected(transaction: &mut Writing, selection: Selection) -> Result<Vec<Current>> {
+    let (job_id, position) = selection.parts();
     let rows = sqlx::query(
         "SELECT id, state FROM renders WHERE job_id = ? AND position = coalesce(?, position) ORDER BY position",
     )
@@ -121,73 +113,42 @@ async fn selected(transaction: &mut Transaction<'static, Sqlite>, selection: Sel
     if rows.is_empty() {
         return Err(StoreError::NotFound(format!("there is no {selection}")));
     }
-    let selected = |row: &sqlx::sqlite::SqliteRow| -> sqlx::Result<Selected> {
-        Ok(Selected { render_id: row.try_get("id")?, state: super::rows::word(row.try_get("state")?)? })
+    let render = |row: &SqliteRow| -> sqlx::Result<Current> {
+        Ok(Current { render_id: row.try_get("id")?, job_id, state: word(row.try_get("state")?)? })
     };
-    Ok(rows.iter().map(selected).collect::<sqlx::Result<_>>()?)
+    Ok(rows.iter().map(render).collect::<sqlx::Result<_>>()?)
 }
 
-async fn cancel_queued(transaction: &mut Transaction<'static, Sqlite>, selected: &Selected, now_ms: i64) -> Result<()> {
-    let render_id = selected.render_id;
-    let next = selected.state.after(Event::Cancelled).map_err(|illegal| StoreError::Illegal { render_id, illegal })?;
-    sqlx::query("UPDATE renders SET state = ?, finished_at_ms = ? WHERE id = ? AND state = ?")
-        .bind(next.as_str())
-        .bind(now_ms)
-        .bind(render_id)
-        .bind(selected.state.as_str())
+async fn mark(transaction: &mut Writing, render: Current, now_ms: i64) -> sqlx::Result<()> {
+    sqlx::query("UPDATE renders SET cancel_wanted = 1 WHERE id = ?")
+        .bind(render.render_id)
         .execute(&mut **transaction)
         .await?;
-    Ok(())
+    log(transaction, "cancel_wanted", About::Render(render), "", now_ms).await
 }
 
-/// The retry comes from no file: its time and its origin make it unique.
-async fn copy_job(transaction: &mut Transaction<'static, Sqlite>, origin: i64, now_ms: i64) -> sqlx::Result<i64> {
+/// Comes from no file, so it has nothing that identifies a drop.
+async fn copy_job(transaction: &mut Writing, origin: i64, now_ms: i64) -> sqlx::Result<i64> {
     sqlx::query_scalar(
-        "INSERT INTO jobs (file_name, text, file_device, file_inode, file_mtime_ns, file_sha256, priority, tags, retry_of, \
-         accepted_at_ms) \
-         SELECT file_name, text, 0, (SELECT max(id) FROM jobs), ?, file_sha256, priority, tags, id, ? FROM jobs WHERE id = ? \
-         RETURNING id",
+        "INSERT INTO jobs (file_name, text, file_sha256, priority, tags, retry_of, accepted_at_ms) \
+         SELECT file_name, text, file_sha256, priority, tags, id, ? FROM jobs WHERE id = ? RETURNING id",
     )
-    .bind(now_ms)
     .bind(now_ms)
     .bind(origin)
     .fetch_one(&mut **transaction)
     .await
 }
 
-async fn copy_render(
-    transaction: &mut Transaction<'static, Sqlite>,
-    job_id: i64,
-    position: i64,
-    render_id: i64,
-) -> sqlx::Result<()> {
+async fn copy_render(transaction: &mut Writing, job_id: i64, render_id: i64) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO renders (job_id, position, state, priority, run_after_ms, prompt, negative_prompt, width, height, \
          steps, guidance, seed, on_oom, min_side, min_steps, output, format) \
-         SELECT ?, ?, 'queued', priority, 0, prompt, negative_prompt, width, height, steps, guidance, seed, on_oom, \
-         min_side, min_steps, output, format FROM renders WHERE id = ?",
+         SELECT ?, position, 'queued', priority, 0, prompt, negative_prompt, width, height, steps, guidance, seed, \
+         on_oom, min_side, min_steps, output, format FROM renders WHERE id = ?",
     )
     .bind(job_id)
-    .bind(position)
     .bind(render_id)
     .execute(&mut **transaction)
     .await?;
-    Ok(())
-}
-
-async fn event(
-    transaction: &mut Transaction<'static, Sqlite>,
-    kind: &str,
-    job_id: i64,
-    detail: &str,
-    now_ms: i64,
-) -> sqlx::Result<()> {
-    sqlx::query("INSERT INTO events (at_ms, kind, job_id, detail) VALUES (?, ?, ?, ?)")
-        .bind(now_ms)
-        .bind(kind)
-        .bind(job_id)
-        .bind(detail)
-        .execute(&mut **transaction)
-        .await?;
     Ok(())
 }

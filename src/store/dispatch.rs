@@ -1,21 +1,14 @@
-//! What the dispatcher does to renders and attempts. Every change of state goes through [`State::after`] and an update
-//! guarded on the state before.
+//! What the dispatcher asks and begins; how attempts end stands in `outcome`.
 
+use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, Transaction};
 
-use super::rows::{RENDER_COLUMNS, from_json, render, signed, to_json, to_word, word};
-use super::{AttemptEnd, Candidate, Fate, Finished, Guarded, Orphan, Outcome, Result, Store, StoreError};
+use super::rows::{RENDER_COLUMNS, from_json, render, signed, to_json, word};
+use super::transition::{About, Current, Facts, Writing, log, transition};
+use super::{Candidate, Guarded, Result, Store};
 use crate::job::state::{Event, State};
 use crate::ladder::{Rung, Stage};
-use crate::worker::protocol::{Loaded, Peaks, Timings};
-
-/// A render and its running attempt, as they are inside a transaction.
-struct RunningAttempt {
-    render_id: i64,
-    job_id: i64,
-    state: State,
-}
+use crate::worker::protocol::Loaded;
 
 impl Store {
     /// The render to run next: priority, then order of arrival; none while the queue is paused.
@@ -62,25 +55,20 @@ impl Store {
     }
 
     /// Writes the attempt row, with its rung and the picture's final name, and sets the render running. From queued for
-    /// the first attempt, from running (with no attempt running) for a ladder step. `None`: the render was cancelled
-    /// meanwhile.
+    /// the first attempt, from running (with no attempt running) for a ladder step. `None`: it stands otherwise by now,
+    /// cancelled for instance, and nothing was changed.
     pub async fn begin_attempt(&self, render_id: i64, rung: &Rung, path: &str, now_ms: i64) -> Result<Option<i64>> {
         let mut transaction = self.begin().await?;
-        let row = sqlx::query("SELECT job_id, state, cancel_wanted FROM renders WHERE id = ?")
-            .bind(render_id)
-            .fetch_one(&mut *transaction)
-            .await?;
-        let state: State = word(row.try_get("state")?)?;
-        if state.is_terminal() {
+        let Some(render) = attemptable(&mut transaction, render_id).await? else {
             transaction.rollback().await?;
             return Ok(None);
-        }
-        if state == State::Queued {
-            move_render(&mut transaction, render_id, state, Event::Claimed).await?;
+        };
+        if render.state == State::Queued {
+            transition(&mut transaction, render, Event::Claimed, Facts::Nothing, now_ms).await?;
         }
         let attempt_id = insert_attempt(&mut transaction, render_id, rung, path, now_ms).await?;
-        let attempt = RunningAttempt { render_id, job_id: row.try_get("job_id")?, state };
-        event(&mut transaction, "attempt", &attempt, attempt_id, &rung.to_string(), now_ms).await?;
+        let about = About::Attempt(render, attempt_id);
+        log(&mut transaction, "attempt", about, &rung.to_string(), now_ms).await?;
         transaction.commit().await?;
         Ok(Some(attempt_id))
     }
@@ -96,101 +84,6 @@ impl Store {
             .rows_affected();
         transaction.commit().await?;
         Ok(if changed == 1 { Guarded::Changed } else { Guarded::Stale })
-    }
-
-    /// The attempt made its picture: attempt and render are done.
-    pub async fn finish(&self, attempt_id: i64, finished: &Finished, now_ms: i64) -> Result<Guarded> {
-        let mut transaction = self.begin().await?;
-        let Some(attempt) = running_attempt(&mut transaction, attempt_id).await? else {
-            transaction.rollback().await?;
-            return Ok(Guarded::Stale);
-        };
-        end_render(&mut transaction, &attempt, Event::Finished, None, now_ms).await?;
-        sqlx::query("UPDATE renders SET degraded = ? WHERE id = ?")
-            .bind(finished.degraded)
-            .bind(attempt.render_id)
-            .execute(&mut *transaction)
-            .await?;
-        record_work(&mut transaction, attempt_id, &finished.timings, &finished.peaks).await?;
-        sqlx::query(
-            "UPDATE attempts SET outcome = 'done', ended_at_ms = ?, path = ?, bytes = ?, sha256 = ?, prompt_cut = ? \
-             WHERE id = ?",
-        )
-        .bind(now_ms)
-        .bind(&finished.path)
-        .bind(signed(finished.bytes))
-        .bind(&finished.sha256)
-        .bind(finished.prompt_cut)
-        .bind(attempt_id)
-        .execute(&mut *transaction)
-        .await?;
-        event(&mut transaction, "done", &attempt, attempt_id, &finished.path, now_ms).await?;
-        transaction.commit().await?;
-        Ok(Guarded::Changed)
-    }
-
-    /// The attempt ended without a picture: both rows, in one transaction.
-    pub async fn end_attempt(&self, attempt_id: i64, end: &AttemptEnd, fate: &Fate, now_ms: i64) -> Result<Guarded> {
-        let mut transaction = self.begin().await?;
-        let Some(attempt) = running_attempt(&mut transaction, attempt_id).await? else {
-            transaction.rollback().await?;
-            return Ok(Guarded::Stale);
-        };
-        match fate {
-            Fate::NextAttempt => (),
-            Fate::Requeue { run_after_ms } => requeue(&mut transaction, &attempt, end.outcome, *run_after_ms).await?,
-            Fate::Fail { code, message } => {
-                end_render(&mut transaction, &attempt, Event::Failed, Some((code, message)), now_ms).await?;
-            }
-            Fate::Cancel => end_render(&mut transaction, &attempt, Event::Cancelled, None, now_ms).await?,
-        }
-        record_work(&mut transaction, attempt_id, &end.timings, &end.peaks).await?;
-        let outcome = to_word(&end.outcome);
-        sqlx::query(
-            "UPDATE attempts SET outcome = ?, ended_at_ms = ?, stage = ?, message = ?, requested_bytes = ? WHERE id = ?",
-        )
-        .bind(&outcome)
-        .bind(now_ms)
-        .bind(end.stage.as_ref().map(to_word))
-        .bind(&end.message)
-        .bind(end.requested_bytes.map(signed))
-        .bind(attempt_id)
-        .execute(&mut *transaction)
-        .await?;
-        event(&mut transaction, &outcome, &attempt, attempt_id, &end.message, now_ms).await?;
-        transaction.commit().await?;
-        Ok(Guarded::Changed)
-    }
-
-    /// Everything found running; called once at start, under the instance lock. A render whose ladder step was cut
-    /// between two attempts is queued again here: nothing of it ran.
-    pub async fn orphans(&self) -> Result<Vec<Orphan>> {
-        let mut transaction = self.begin().await?;
-        sqlx::query(
-            "UPDATE renders SET state = 'queued' WHERE state = 'running' AND NOT EXISTS \
-             (SELECT 1 FROM attempts a WHERE a.render_id = renders.id AND a.outcome = 'running')",
-        )
-        .execute(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        let sql = format!(
-            "SELECT r.id, a.id AS attempt_id, a.path, a.rung, {RENDER_COLUMNS}, \
-             (SELECT count(*) FROM attempts c WHERE c.render_id = r.id AND c.outcome = 'crashed') AS deaths \
-             FROM renders r JOIN attempts a ON a.render_id = r.id AND a.outcome = 'running' \
-             WHERE r.state = 'running' ORDER BY r.id"
-        );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&self.readers).await?;
-        let orphan = |row: &SqliteRow| -> sqlx::Result<Orphan> {
-            Ok(Orphan {
-                render_id: row.try_get("id")?,
-                attempt_id: row.try_get("attempt_id")?,
-                path: row.try_get("path")?,
-                rung: from_json(row.try_get("rung")?)?,
-                render: render(row)?,
-                deaths: row.try_get("deaths")?,
-            })
-        };
-        Ok(rows.iter().map(orphan).collect::<sqlx::Result<_>>()?)
     }
 
     /// Whether the user wants this render cancelled.
@@ -216,6 +109,7 @@ impl Store {
         .bind(signed(loaded.memory.total_bytes))
         .execute(&mut *transaction)
         .await?;
+        log(&mut transaction, "loaded", About::Queue, &loaded.model_name, now_ms).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -227,75 +121,17 @@ impl Store {
     }
 }
 
-type Writing = Transaction<'static, Sqlite>;
-
-/// The running attempt, or `None` when somebody ended it.
-async fn running_attempt(transaction: &mut Writing, attempt_id: i64) -> Result<Option<RunningAttempt>> {
+/// The render, when it is queued or stands between two attempts.
+async fn attemptable(transaction: &mut Writing, render_id: i64) -> sqlx::Result<Option<Current>> {
     let row = sqlx::query(
-        "SELECT a.render_id, r.job_id, r.state FROM attempts a JOIN renders r ON r.id = a.render_id \
-         WHERE a.id = ? AND a.outcome = 'running' AND r.state = 'running'",
+        "SELECT job_id, state FROM renders WHERE id = ? AND state IN ('queued', 'running') AND NOT EXISTS \
+         (SELECT 1 FROM attempts a WHERE a.render_id = renders.id AND a.outcome = 'running')",
     )
-    .bind(attempt_id)
+    .bind(render_id)
     .fetch_optional(&mut **transaction)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    Ok(Some(RunningAttempt {
-        render_id: row.try_get("render_id")?,
-        job_id: row.try_get("job_id")?,
-        state: word(row.try_get("state")?)?,
-    }))
-}
-
-/// The new state, by the machine and by a guarded update.
-async fn move_render(transaction: &mut Writing, render_id: i64, state: State, event: Event) -> Result<State> {
-    let next = state.after(event).map_err(|illegal| StoreError::Illegal { render_id, illegal })?;
-    if !next.is_terminal() {
-        sqlx::query("UPDATE renders SET state = ? WHERE id = ? AND state = ?")
-            .bind(next.as_str())
-            .bind(render_id)
-            .bind(state.as_str())
-            .execute(&mut **transaction)
-            .await?;
-    }
-    Ok(next)
-}
-
-async fn end_render(
-    transaction: &mut Writing,
-    attempt: &RunningAttempt,
-    event: Event,
-    error: Option<(&str, &str)>,
-    now_ms: i64,
-) -> Result<()> {
-    let next = move_render(transaction, attempt.render_id, attempt.state, event).await?;
-    sqlx::query(
-        "UPDATE renders SET state = ?, finished_at_ms = ?, error_code = ?, error = ? WHERE id = ? AND state = ?",
-    )
-    .bind(next.as_str())
-    .bind(now_ms)
-    .bind(error.map(|(code, _)| code))
-    .bind(error.map(|(_, message)| message))
-    .bind(attempt.render_id)
-    .bind(attempt.state.as_str())
-    .execute(&mut **transaction)
-    .await?;
-    Ok(())
-}
-
-async fn requeue(
-    transaction: &mut Writing,
-    attempt: &RunningAttempt,
-    outcome: Outcome,
-    run_after_ms: Option<i64>,
-) -> Result<()> {
-    let event = if outcome == Outcome::Crashed { Event::Orphaned } else { Event::Interrupted };
-    move_render(transaction, attempt.render_id, attempt.state, event).await?;
-    sqlx::query("UPDATE renders SET run_after_ms = max(run_after_ms, ?) WHERE id = ?")
-        .bind(run_after_ms.unwrap_or(0))
-        .bind(attempt.render_id)
-        .execute(&mut **transaction)
-        .await?;
-    Ok(())
+    Ok(Some(Current { render_id, job_id: row.try_get("job_id")?, state: word(row.try_get("state")?)? }))
 }
 
 async fn insert_attempt(
@@ -324,46 +160,4 @@ async fn insert_attempt(
     .bind(render_id)
     .fetch_one(&mut **transaction)
     .await
-}
-
-/// Seconds and bytes of an attempt, whatever its outcome.
-async fn record_work(transaction: &mut Writing, attempt_id: i64, timings: &Timings, peaks: &Peaks) -> Result<()> {
-    sqlx::query(
-        "UPDATE attempts SET text_encode_ms = ?, denoise_ms = ?, step_ms = ?, vae_decode_ms = ?, picture_encode_ms = ?, \
-         total_ms = ?, text_encode_bytes = ?, denoise_bytes = ?, vae_decode_bytes = ?, after_release_bytes = ? WHERE id = ?",
-    )
-    .bind(signed(timings.text_encode_ms))
-    .bind(signed(timings.denoise_ms))
-    .bind(to_json(&timings.step_ms))
-    .bind(signed(timings.vae_decode_ms))
-    .bind(signed(timings.picture_encode_ms))
-    .bind(signed(timings.total_ms))
-    .bind(signed(peaks.text_encode_bytes))
-    .bind(signed(peaks.denoise_bytes))
-    .bind(signed(peaks.vae_decode_bytes))
-    .bind(signed(peaks.after_release_bytes))
-    .bind(attempt_id)
-    .execute(&mut **transaction)
-    .await?;
-    Ok(())
-}
-
-async fn event(
-    transaction: &mut Writing,
-    kind: &str,
-    attempt: &RunningAttempt,
-    attempt_id: i64,
-    detail: &str,
-    now_ms: i64,
-) -> Result<()> {
-    sqlx::query("INSERT INTO events (at_ms, kind, job_id, render_id, attempt_id, detail) VALUES (?, ?, ?, ?, ?, ?)")
-        .bind(now_ms)
-        .bind(kind)
-        .bind(attempt.job_id)
-        .bind(attempt.render_id)
-        .bind(attempt_id)
-        .bind(detail)
-        .execute(&mut **transaction)
-        .await?;
-    Ok(())
 }

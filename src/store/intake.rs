@@ -1,8 +1,7 @@
 //! Jobs come in, bad files are noted.
 
-use sqlx::{Sqlite, Transaction};
-
 use super::rows::{signed, to_json, to_word};
+use super::transition::{About, Writing, log};
 use super::{Accepted, NewJob, Result, SourceFile, Store};
 use crate::job::Render;
 
@@ -29,12 +28,13 @@ impl Store {
                 .bind(reason)
                 .execute(&mut *transaction)
                 .await?;
+            log(&mut transaction, "rejected", About::Queue, &file.name, now_ms).await?;
         }
         Ok(transaction.commit().await?)
     }
 }
 
-async fn accept(transaction: &mut Transaction<'static, Sqlite>, new: &NewJob, now_ms: i64) -> Result<Accepted> {
+async fn accept(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> Result<Accepted> {
     let file = &new.file;
     let known: Option<i64> = sqlx::query_scalar(
         "SELECT id FROM jobs WHERE file_device = ? AND file_inode = ? AND file_mtime_ns = ? AND file_sha256 = ?",
@@ -52,16 +52,11 @@ async fn accept(transaction: &mut Transaction<'static, Sqlite>, new: &NewJob, no
     for (position, render) in (1..).zip(&new.job.renders) {
         insert_render(transaction, job_id, position, new, render).await?;
     }
-    sqlx::query("INSERT INTO events (at_ms, kind, job_id, detail) VALUES (?, 'accepted', ?, ?)")
-        .bind(now_ms)
-        .bind(job_id)
-        .bind(&file.name)
-        .execute(&mut **transaction)
-        .await?;
+    log(transaction, "accepted", About::Job(job_id), &file.name, now_ms).await?;
     Ok(Accepted { job_id, fresh: true })
 }
 
-async fn insert_job(transaction: &mut Transaction<'static, Sqlite>, new: &NewJob, now_ms: i64) -> sqlx::Result<i64> {
+async fn insert_job(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> sqlx::Result<i64> {
     let NewJob { job, file, text } = new;
     sqlx::query_scalar(
         "INSERT INTO jobs (file_name, text, file_device, file_inode, file_mtime_ns, file_sha256, priority, not_before_ms, \
@@ -82,7 +77,7 @@ async fn insert_job(transaction: &mut Transaction<'static, Sqlite>, new: &NewJob
 }
 
 async fn insert_render(
-    transaction: &mut Transaction<'static, Sqlite>,
+    transaction: &mut Writing,
     job_id: i64,
     position: u32,
     new: &NewJob,

@@ -1,61 +1,32 @@
 //! Every SQL statement of the program.
 //!
 //! One writer connection (`BEGIN IMMEDIATE`), a small read-only pool; WAL with `synchronous=FULL`; times are UTC
-//! milliseconds handed in. State columns change only here, each by a guarded update: a [`Guarded::Stale`] answer means
-//! that somebody else moved the row first, and is for the caller to deal with.
+//! milliseconds handed in. A render's state changes only in `transition`, by a guarded update: a [`Guarded::Stale`]
+//! answer means that somebody else moved the row first, and is for the caller to deal with.
+//!
+//! Never drop the future of a call that writes (in a `select!`, by a time-out): the statement may be carried out all
+//! the same.
 
 mod control;
 mod dispatch;
+mod error;
 mod intake;
 mod open;
+mod outcome;
 mod queries;
+mod recovery;
 mod rows;
+mod transition;
 
 use serde::Serialize;
 use sqlx::sqlite::SqlitePool;
-use sqlx::{Sqlite, Transaction};
 
 pub use self::control::{Cancelled, Pause};
+pub use self::error::{Result, StoreError};
 pub use self::queries::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
-use crate::job::state::Illegal;
 use crate::job::{Job, Render};
 use crate::ladder::{Rung, Stage};
 use crate::worker::protocol::{Peaks, Timings};
-
-/// Why the database could not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The file is no database of ours, damaged, of another version, or SQLite is too old: exit 78.
-    #[error("{0}")]
-    Unusable(String),
-    /// No room on the disk: nothing was written.
-    #[error("the disk of the database is full")]
-    Full,
-    /// Nothing matches what the user named.
-    #[error("{0}")]
-    NotFound(String),
-    /// A row says what cannot be: a mistake of ours, or of a hand that edited it.
-    #[error("render {render_id}: {illegal}")]
-    Illegal { render_id: i64, illegal: Illegal },
-    /// Anything else SQLite or sqlx said.
-    #[error("database: {0}")]
-    Sql(sqlx::Error),
-}
-
-/// SQLITE_FULL.
-const FULL: &str = "13";
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> StoreError {
-        match error.as_database_error().and_then(|error| error.code()) {
-            Some(code) if code == FULL => StoreError::Full,
-            _ => StoreError::Sql(error),
-        }
-    }
-}
-
-/// Result of the store.
-pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// The answer of a guarded update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,6 +171,16 @@ pub enum Selection {
     },
 }
 
+impl Selection {
+    /// The job's id, and the position where one render is meant.
+    fn parts(self) -> (i64, Option<u32>) {
+        match self {
+            Selection::Job(job_id) => (job_id, None),
+            Selection::Render { job_id, index } => (job_id, Some(index)),
+        }
+    }
+}
+
 impl std::fmt::Display for Selection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -211,14 +192,9 @@ impl std::fmt::Display for Selection {
 
 /// The open database.
 pub struct Store {
-    /// One connection: there is one writer, and it never waits for itself.
+    /// One connection: whoever in this process wants to write waits for it, not in SQLite's busy handler.
     writer: SqlitePool,
+    /// Read-only connections.
     readers: SqlitePool,
-}
-
-impl Store {
-    /// A transaction that may write: it takes the write lock at once, so that it cannot fail half way.
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
-    }
+    access: Access,
 }

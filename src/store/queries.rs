@@ -1,7 +1,7 @@
 //! What faces show: read only, bounded.
 
 use serde::Serialize;
-use sqlx::FromRow;
+use sqlx::{FromRow, QueryBuilder};
 
 use super::{Result, Selection, Store, StoreError};
 
@@ -96,11 +96,25 @@ pub struct RejectionRow {
 impl Store {
     /// Jobs, newest first; those in `state` and with `tag` where given.
     pub async fn jobs(&self, state: Option<&str>, tag: Option<&str>, limit: u32) -> Result<Vec<JobRow>> {
-        let rows = sqlx::query_as(
-            "SELECT * FROM jobs_state WHERE state = coalesce(?, state) \
-             AND (?2 IS NULL OR EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?2)) ORDER BY job DESC LIMIT ?3",
-        );
-        Ok(rows.bind(state).bind(tag).bind(limit).fetch_all(&self.readers).await?)
+        let mut sql = QueryBuilder::new("SELECT * FROM jobs_state WHERE true");
+        if let Some(state) = state {
+            sql.push(" AND state = ").push_bind(state);
+            // Few renders are in these states, and an index finds them: the history is not walked through for them.
+            match state {
+                "queued" | "failed" | "cancelled" => {
+                    sql.push(" AND job IN (SELECT job_id FROM renders WHERE state = ").push_bind(state).push(")");
+                }
+                "running" => {
+                    sql.push(" AND job IN (SELECT job_id FROM renders WHERE state IN ('running', 'queued'))");
+                }
+                _ => (),
+            }
+        }
+        if let Some(tag) = tag {
+            sql.push(" AND EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ").push_bind(tag).push(")");
+        }
+        sql.push(" ORDER BY job DESC LIMIT ").push_bind(limit);
+        Ok(sql.build_query_as().fetch_all(&self.readers).await?)
     }
 
     /// One job.
@@ -111,7 +125,7 @@ impl Store {
 
     /// The pictures of a selection, in order.
     pub async fn history(&self, selection: Selection) -> Result<Vec<HistoryRow>> {
-        let (job_id, picture) = split(selection);
+        let (job_id, picture) = selection.parts();
         let sql = "SELECT * FROM history WHERE job = ? AND picture = coalesce(?, picture) ORDER BY picture";
         let rows: Vec<HistoryRow> = sqlx::query_as(sql).bind(job_id).bind(picture).fetch_all(&self.readers).await?;
         match rows.is_empty() {
@@ -122,7 +136,7 @@ impl Store {
 
     /// All attempts of a selection, in order.
     pub async fn attempts(&self, selection: Selection) -> Result<Vec<AttemptRow>> {
-        let (job_id, picture) = split(selection);
+        let (job_id, picture) = selection.parts();
         let rows = sqlx::query_as(
             "SELECT r.position AS picture, a.number, a.outcome, a.rung_text AS rung, a.stage, a.total_ms, \
              max(a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes) AS peak_bytes, a.requested_bytes, a.message \
@@ -153,12 +167,5 @@ impl Store {
     pub async fn rejections(&self, limit: u32) -> Result<Vec<RejectionRow>> {
         let sql = "SELECT at_ms, file_name, reason FROM rejections ORDER BY id DESC LIMIT ?";
         Ok(sqlx::query_as(sql).bind(limit).fetch_all(&self.readers).await?)
-    }
-}
-
-fn split(selection: Selection) -> (i64, Option<u32>) {
-    match selection {
-        Selection::Job(job_id) => (job_id, None),
-        Selection::Render { job_id, index } => (job_id, Some(index)),
     }
 }

@@ -1,0 +1,59 @@
+//! What can go wrong, as far as a caller decides on it.
+
+use crate::job::state::Illegal;
+
+/// Why the database could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file is no database of ours, damaged, of another version, or SQLite is too old: exit 78.
+    #[error("{0}")]
+    Unusable(String),
+    /// No room on the disk: nothing was written.
+    #[error("the disk of the database is full")]
+    Full,
+    /// Another program kept the database locked for longer than the busy time-out: nothing was written.
+    #[error("the database is locked by another program; try again")]
+    Busy,
+    /// Nothing matches what the user named.
+    #[error("{0}")]
+    NotFound(String),
+    /// A row says what cannot be: a mistake of ours, or of a hand that edited it.
+    #[error("render {render_id}: {illegal}")]
+    Illegal { render_id: i64, illegal: Illegal },
+    /// Anything else SQLite or sqlx said.
+    #[error("database: {0}")]
+    Sql(sqlx::Error),
+}
+
+/// Result of the store.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// SQLite's primary result codes that make a difference.
+pub(super) mod code {
+    pub const BUSY: i32 = 5;
+    pub const READ_ONLY: i32 = 8;
+    pub const CORRUPT: i32 = 11;
+    pub const FULL: i32 = 13;
+    pub const CANNOT_OPEN: i32 = 14;
+    pub const NOT_A_DATABASE: i32 = 26;
+}
+
+/// SQLite's primary result code, where it was SQLite that failed.
+pub(super) fn primary_code(error: &sqlx::Error) -> Option<i32> {
+    let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(extended & 0xff)
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> StoreError {
+        match (primary_code(&error), &error) {
+            (Some(code::FULL), _) => StoreError::Full,
+            // In the pool of one writer, waiting for a connection is waiting for whoever waits for the lock.
+            (Some(code::BUSY), _) | (_, sqlx::Error::PoolTimedOut) => StoreError::Busy,
+            (Some(code::CORRUPT | code::NOT_A_DATABASE), _) => {
+                StoreError::Unusable(format!("the database is damaged; restore a backup, or move it away ({error})"))
+            }
+            _ => StoreError::Sql(error),
+        }
+    }
+}

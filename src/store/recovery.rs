@@ -1,0 +1,64 @@
+//! What a start finds running. The daemon holds the instance lock, so nobody else can be at work on it.
+
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::rows::{RENDER_COLUMNS, from_json, render, word};
+use super::transition::{About, Current, Facts, Writing, log, transition};
+use super::{Orphan, Result, Store};
+use crate::job::state::Event;
+
+impl Store {
+    /// Every attempt found running; called once at start, under the instance lock. A render that stood between two
+    /// attempts has nothing to be cleared up: it is queued again (or cancelled, where that is wanted) right here.
+    pub async fn orphans(&self, now_ms: i64) -> Result<Vec<Orphan>> {
+        let mut transaction = self.begin().await?;
+        for (render, cancel_wanted) in between_attempts(&mut transaction).await? {
+            let event = if cancel_wanted { Event::Cancelled } else { Event::Orphaned };
+            transition(&mut transaction, render, event, Facts::Nothing, now_ms).await?;
+            log(&mut transaction, "orphaned", About::Render(render), "between two attempts", now_ms).await?;
+        }
+        transaction.commit().await?;
+        self.running_attempts().await
+    }
+
+    async fn running_attempts(&self) -> Result<Vec<Orphan>> {
+        let sql = format!(
+            "SELECT r.id, a.id AS attempt_id, a.path, a.rung, {RENDER_COLUMNS}, \
+             (SELECT count(*) FROM attempts c WHERE c.render_id = r.id AND c.outcome = 'crashed') AS deaths \
+             FROM renders r JOIN attempts a ON a.render_id = r.id AND a.outcome = 'running' \
+             WHERE r.state = 'running' ORDER BY r.id"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&self.readers).await?;
+        let orphan = |row: &SqliteRow| -> sqlx::Result<Orphan> {
+            Ok(Orphan {
+                render_id: row.try_get("id")?,
+                attempt_id: row.try_get("attempt_id")?,
+                path: row.try_get("path")?,
+                rung: from_json(row.try_get("rung")?)?,
+                render: render(row)?,
+                deaths: row.try_get("deaths")?,
+            })
+        };
+        Ok(rows.iter().map(orphan).collect::<sqlx::Result<_>>()?)
+    }
+}
+
+/// Running renders without a running attempt: the daemon died before it could begin the next one.
+async fn between_attempts(transaction: &mut Writing) -> sqlx::Result<Vec<(Current, bool)>> {
+    let rows = sqlx::query(
+        "SELECT id, job_id, state, cancel_wanted FROM renders WHERE state = 'running' AND NOT EXISTS \
+         (SELECT 1 FROM attempts a WHERE a.render_id = renders.id AND a.outcome = 'running')",
+    )
+    .fetch_all(&mut **transaction)
+    .await?;
+    let found = |row: &SqliteRow| -> sqlx::Result<(Current, bool)> {
+        let render = Current {
+            render_id: row.try_get("id")?,
+            job_id: row.try_get("job_id")?,
+            state: word(row.try_get("state")?)?,
+        };
+        Ok((render, row.try_get("cancel_wanted")?))
+    };
+    rows.iter().map(found).collect()
+}

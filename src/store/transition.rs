@@ -1,0 +1,122 @@
+//! The one place where a render's state changes, and the log of what happened.
+
+use sqlx::{Sqlite, Transaction};
+use tracing::warn;
+
+use super::{Access, Result, Store, StoreError};
+use crate::job::state::{Event, State};
+
+/// A transaction that may write. Always commit it, or roll it back and wait for that: a dropped one keeps its lock
+/// until its connection is used again.
+pub(super) type Writing = Transaction<'static, Sqlite>;
+
+impl Store {
+    /// Takes the write lock at once, so that nothing that is read inside can be out of date. A client gives up after
+    /// the busy time-out; the daemon waits for as long as it takes, for it may have a picture's row in its hand.
+    pub(super) async fn begin(&self) -> Result<Writing> {
+        loop {
+            match self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(StoreError::from) {
+                Err(StoreError::Busy) if self.access == Access::Daemon => {
+                    warn!("another program keeps the database locked; waiting for it");
+                }
+                begun => return begun,
+            }
+        }
+    }
+}
+
+/// A render as read inside the transaction that is to move it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Current {
+    pub render_id: i64,
+    pub job_id: i64,
+    pub state: State,
+}
+
+/// What a new state comes with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Facts<'a> {
+    Nothing,
+    /// Queued again, and not claimed before this time.
+    RunAfter(i64),
+    /// Failed, and why.
+    Error {
+        code: &'a str,
+        message: &'a str,
+    },
+    /// Done.
+    Picture {
+        degraded: bool,
+    },
+}
+
+/// Moves a render to the state after `event`, or answers [`StoreError::Illegal`].
+pub(super) async fn transition(
+    transaction: &mut Writing,
+    render: Current,
+    event: Event,
+    facts: Facts<'_>,
+    now_ms: i64,
+) -> Result<()> {
+    let Current { render_id, state, .. } = render;
+    let next = state.after(event).map_err(|illegal| StoreError::Illegal { render_id, illegal })?;
+    let (mut run_after_ms, mut error, mut degraded) = (None, None, false);
+    match facts {
+        Facts::Nothing => (),
+        Facts::RunAfter(time_ms) => run_after_ms = Some(time_ms),
+        Facts::Error { code, message } => error = Some((code, message)),
+        Facts::Picture { degraded: made_smaller } => degraded = made_smaller,
+    }
+    let changed = sqlx::query(
+        "UPDATE renders SET state = ?, finished_at_ms = ?, run_after_ms = coalesce(?, run_after_ms), error_code = ?, \
+         error = ?, degraded = ? WHERE id = ? AND state = ?",
+    )
+    .bind(next.as_str())
+    .bind(next.is_terminal().then_some(now_ms))
+    .bind(run_after_ms)
+    .bind(error.map(|(code, _)| code))
+    .bind(error.map(|(_, message)| message))
+    .bind(degraded)
+    .bind(render_id)
+    .bind(state.as_str())
+    .execute(&mut **transaction)
+    .await?
+    .rows_affected();
+    // The state was read under the write lock that we still hold.
+    if changed == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound.into()) }
+}
+
+/// What an entry of the log is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum About {
+    Queue,
+    Job(i64),
+    Render(Current),
+    Attempt(Current, i64),
+}
+
+/// Adds an entry to the log, in the transaction of what it tells.
+pub(super) async fn log(
+    transaction: &mut Writing,
+    kind: &str,
+    about: About,
+    detail: &str,
+    now_ms: i64,
+) -> sqlx::Result<()> {
+    let (job_id, render_id, attempt_id) = match about {
+        About::Queue => (None, None, None),
+        About::Job(job_id) => (Some(job_id), None, None),
+        About::Render(render) => (Some(render.job_id), Some(render.render_id), None),
+        About::Attempt(render, attempt_id) => (Some(render.job_id), Some(render.render_id), Some(attempt_id)),
+    };
+    sqlx::query("INSERT INTO events (at_ms, kind, job_id, render_id, attempt_id, detail) VALUES (?, ?, ?, ?, ?, ?)")
+        .bind(now_ms)
+        .bind(kind)
+        .bind(job_id)
+        .bind(render_id)
+        .bind(attempt_id)
+        .bind(detail)
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}

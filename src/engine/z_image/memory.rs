@@ -2,6 +2,7 @@
 
 use candle_core::{Context, Device, Result};
 
+use super::ops;
 use crate::engine::{MemoryReading, meter};
 
 /// The memory of one device. The parts of the model ask it for room before they compute.
@@ -10,12 +11,6 @@ pub struct Memory {
     device: Device,
     limit_bytes: Option<u64>,
 }
-
-/// The blocks of scores of [`super::ops::attention`]: on a CPU for each thread, elsewhere in all.
-const THREAD_SCORE_BYTES: usize = 2 << 20;
-const MIN_QUERIES: usize = 16;
-const MAX_QUERIES: usize = 128;
-const SCORE_BYTES_MAX: usize = 128 << 20;
 
 /// A limit would have been passed: the engine's own out-of-memory error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,22 +76,13 @@ impl Memory {
         }
     }
 
-    /// About what [`ops::attention`](super::ops::attention) allocates beside its result.
+    /// [`ops::attention_bytes`] on this device.
     pub fn attention_bytes(&self, batch: usize, heads: usize, queries: usize, keys: usize) -> usize {
-        if self.device.is_cpu() {
-            let block = (THREAD_SCORE_BYTES / (4 * keys)).clamp(MIN_QUERIES, MAX_QUERIES).min(queries);
-            return rayon::current_num_threads() * 4 * block * keys;
-        }
-        // Scores, the weights made of them, and one more copy inside softmax.
-        3 * (4 * batch * heads * queries * keys).min(SCORE_BYTES_MAX)
+        ops::attention_bytes(&self.device, batch, heads, queries, keys)
     }
 
-    /// About what a 3x3 [`ops::conv2d`](super::ops::conv2d) of `pixels` allocates beside its result.
+    /// [`ops::conv2d_bytes`] on this device.
     pub fn conv_bytes(&self, pixels: usize, inputs: usize, outputs: usize, element_bytes: usize) -> usize {
-        if self.device.is_cpu() {
-            return 144 * inputs * outputs + rayon::current_num_threads() * 9216 * (inputs + outputs);
-        }
-        // Each pixel's window of inputs as a row.
-        9 * pixels * inputs * element_bytes
+        ops::conv2d_bytes(&self.device, pixels, inputs, outputs, element_bytes)
     }
 }

@@ -17,6 +17,17 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     })
 }
 
+/// `x + y` of one shape: a residual connection.
+pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    if !is_cpu_f32(x) {
+        return x + y;
+    }
+    let row = x.dim(D::Minus1)?;
+    with_values([&x.contiguous()?, &y.contiguous()?], |[xs, ys]| {
+        from_rows(x.shape(), row, |index, out| add_row(out, &xs[index * row..][..row], &ys[index * row..][..row]))
+    })
+}
+
 /// `x * scale`: `x` (b, s, d), `scale` (b, 1, d).
 pub fn modulate(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
     if !is_cpu_f32(x) {
@@ -52,6 +63,14 @@ vectorised! {
 }
 
 vectorised! {
+    fn add_row(out: &mut [f32], xs: &[f32], ys: &[f32]) {
+        for ((out, &x), &y) in out.iter_mut().zip(xs).zip(ys) {
+            *out = x + y;
+        }
+    }
+}
+
+vectorised! {
     fn modulate_row(out: &mut [f32], xs: &[f32], scales: &[f32]) {
         for ((out, &x), &scale) in out.iter_mut().zip(xs).zip(scales) {
             *out = x * scale;
@@ -80,6 +99,13 @@ mod tests {
         let wide = (&gate * 30.0).expect("a product");
         assert_fast_is_plain([&wide, &strided(&up)], 1e-6, |[gate, up]| swiglu(gate, up));
         assert_half_is_near([&gate, &up], DType::BF16, |[gate, up]| swiglu(gate, up));
+    }
+
+    #[test]
+    fn a_sum_is_by_element() {
+        let (x, y) = (values(&[2, 3, 37], 1), values(&[2, 3, 37], 2));
+        assert_fast_is_plain([&strided(&x), &y], 1e-7, |[x, y]| add(x, y));
+        assert_half_is_near([&x, &y], DType::BF16, |[x, y]| add(x, y));
     }
 
     #[test]

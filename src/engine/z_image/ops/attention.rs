@@ -4,6 +4,7 @@ use candle_core::{D, DType, Device, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::cpu::{exp, is_cpu_f32, sum_of, vectorised, with_values, zeros};
+use super::matrix::{Matrix, SharedStart, product};
 
 /// The most that one block's scores take in f32 on other devices and types. Far below the 2^31 elements that candle's
 /// kernels can index.
@@ -22,8 +23,7 @@ const MAX_QUERIES: usize = 256;
 /// key_heads, head_dim) with `heads` a multiple of `key_heads` (grouped queries). Under `causal`, query i sees the keys
 /// up to i + t - s. Gives the shape of `q`.
 ///
-/// Scratch: on a CPU in f32 a block's scores for each thread, `max(2 MiB, 16 queries * t * 4)`; elsewhere up to
-/// 128 MiB of scores in a few copies, and `k` and `v` transposed.
+/// Scratch: [`attention_bytes`].
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, causal: bool) -> Result<Tensor> {
     if !is_cpu_f32(q) {
         return plain_attention(q, k, v, scale, causal);
@@ -33,6 +33,20 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, causal: bool) -
         let out = sizes.attend(q, k, v, scale as f32, causal);
         Tensor::from_vec(out, q_shape(&sizes), &Device::Cpu)
     })
+}
+
+/// About what [`attention`] allocates on `device` beside its result.
+pub fn attention_bytes(device: &Device, batch: usize, heads: usize, queries: usize, keys: usize) -> usize {
+    if device.is_cpu() {
+        return rayon::current_num_threads() * 4 * query_block(queries, keys) * keys;
+    }
+    // Scores, the weights made of them, and one more copy inside softmax.
+    3 * (4 * batch * heads * queries * keys).min(SCORE_BYTES)
+}
+
+/// Queries in a block on a CPU.
+fn query_block(queries: usize, keys: usize) -> usize {
+    (THREAD_SCORE_BYTES / (4 * keys)).clamp(MIN_QUERIES, MAX_QUERIES).min(queries)
 }
 
 fn q_shape(sizes: &Sizes) -> Shape {
@@ -59,8 +73,8 @@ impl Sizes {
     /// One task for each block of queries of each head of each item.
     fn attend(&self, q: &[f32], k: &[f32], v: &[f32], scale: f32, causal: bool) -> Vec<f32> {
         let mut out = zeros(q.len());
-        let out_start = SharedStart(out.as_mut_ptr());
-        let block = (THREAD_SCORE_BYTES / (4 * self.keys)).clamp(MIN_QUERIES, MAX_QUERIES).min(self.queries);
+        let out_start = SharedStart::of(&mut out);
+        let block = query_block(self.queries, self.keys);
         let blocks = self.queries.div_ceil(block);
         (0..self.batch * self.heads * blocks).into_par_iter().for_each_init(
             || vec![0.0; block * self.keys],
@@ -78,7 +92,7 @@ impl Sizes {
                 let values = Matrix { values: &v[kv_at..], row_step: kv_step, column_step: 1 };
                 let scores = &mut scores[..rows * seen];
                 // SAFETY: `scores` holds rows * seen values, rows `seen` apart.
-                unsafe { product(scores.as_mut_ptr(), seen, &q, &keys, (rows, seen, self.dim), scale) };
+                unsafe { product(scores.as_mut_ptr(), seen, &q, &keys, (rows, seen, self.dim), scale, 1) };
                 let hidden_of = |row: usize| if causal { rows - 1 - row } else { 0 };
                 for (row, scores) in scores.chunks_exact_mut(seen).enumerate() {
                     softmax(scores, seen - hidden_of(row));
@@ -86,7 +100,7 @@ impl Sizes {
                 let weights = Matrix { values: scores, row_step: seen, column_step: 1 };
                 // SAFETY: the rows `first..first + rows` of this head of this item lie within `out`, and no other
                 // task writes them.
-                unsafe { product(out_start.at(q_at), q_step, &weights, &values, (rows, self.dim, seen), 1.0) };
+                unsafe { product(out_start.at(q_at), q_step, &weights, &values, (rows, self.dim, seen), 1.0, 1) };
             },
         );
         out
@@ -122,64 +136,6 @@ fn max_of(values: &[f32]) -> f32 {
         }
     }
     lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |max, &value| larger(max, value))
-}
-
-/// Where an output starts that several threads write, each its own part.
-#[derive(Clone, Copy)]
-struct SharedStart(*mut f32);
-
-// SAFETY: the pointer is only written through `product`, whose callers keep to parts of their own.
-unsafe impl Send for SharedStart {}
-// SAFETY: as above.
-unsafe impl Sync for SharedStart {}
-
-impl SharedStart {
-    /// # Safety
-    /// `offset` lies within the output.
-    unsafe fn at(self, offset: usize) -> *mut f32 {
-        // SAFETY: the caller's promise.
-        unsafe { self.0.add(offset) }
-    }
-}
-
-/// A view of values as a matrix: how far apart its rows and its columns are.
-struct Matrix<'a> {
-    values: &'a [f32],
-    row_step: usize,
-    column_step: usize,
-}
-
-impl Matrix<'_> {
-    /// Whether `rows` by `columns` lie within the values.
-    fn holds(&self, rows: usize, columns: usize) -> bool {
-        (rows - 1) * self.row_step + (columns - 1) * self.column_step < self.values.len()
-    }
-}
-
-/// `out = scale * a b` for `a` (m, k) and `b` (k, n); the rows of `out` are `out_step` apart. On this thread.
-///
-/// # Safety
-/// `out` may be written at m rows of n values, and nobody else reads or writes them meanwhile.
-unsafe fn product(
-    out: *mut f32,
-    out_step: usize,
-    a: &Matrix,
-    b: &Matrix,
-    (m, n, k): (usize, usize, usize),
-    scale: f32,
-) {
-    assert!(a.holds(m, k) && b.holds(k, n));
-    let ((out_rs, a_rs), (b_rs, a_cs), b_cs) = (
-        (out_step as isize, a.row_step as isize),
-        (b.row_step as isize, a.column_step as isize),
-        b.column_step as isize,
-    );
-    let (a, b) = (a.values.as_ptr(), b.values.as_ptr());
-    let alone = gemm::Parallelism::None;
-    // SAFETY: asserted for `a` and `b`, promised by the caller for `out`.
-    unsafe {
-        gemm::gemm(m, n, k, out, 1, out_rs, false, a, a_cs, a_rs, b, b_cs, b_rs, 0.0, scale, false, false, false, alone)
-    }
 }
 
 fn plain_attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, causal: bool) -> Result<Tensor> {

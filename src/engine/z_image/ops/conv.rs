@@ -1,54 +1,66 @@
 //! Convolution and upsampling of the VAE.
 
 use candle_core::{Device, Result, Tensor};
+use rayon::prelude::*;
 
-use super::cpu::{from_rows, is_cpu_f32, with_values};
-use super::winograd;
+use super::cpu::{from_rows, is_cpu_f32, vectorised, with_values, zeros};
+use super::matrix::{Matrix, product};
+use super::winograd::{self, Sizes};
 
 /// Convolution with stride 1 of `x` (b, i, h, w) with `weight` (o, i, k, k), `bias` (o), zeros around.
 ///
-/// Scratch on a CPU in f32: see [`winograd::convolve`] for k = 3; none for k = 1.
+/// Scratch: [`conv2d_bytes`].
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: usize) -> Result<Tensor> {
     let (outputs, _, kernel, _) = weight.dims4()?;
-    if !is_cpu_f32(x) {
-        return plain_conv2d(x, weight, bias, padding);
-    }
-    if kernel == 1 && padding == 0 {
-        return pointwise(x, weight, bias);
-    }
-    if kernel != 3 {
-        return plain_conv2d(x, weight, bias, padding);
-    }
-    let (batch, inputs, height, width) = x.dims4()?;
-    let zeros;
-    let bias = match bias {
-        Some(bias) => bias,
-        None => {
-            zeros = Tensor::zeros(outputs, x.dtype(), x.device())?;
-            &zeros
-        }
+    let convolve = match (kernel, padding) {
+        (3, _) if is_cpu_f32(x) => winograd::convolve,
+        (1, 0) if is_cpu_f32(x) => pointwise,
+        _ => return plain_conv2d(x, weight, bias, padding),
     };
-    let sizes = winograd::Sizes { batch, inputs, outputs, height, width, padding };
-    with_values([&x.contiguous()?, &weight.contiguous()?, &bias.contiguous()?], |[x, weight, bias]| {
-        let out = winograd::convolve(&sizes, x, weight, bias);
-        Tensor::from_vec(out, (batch, outputs, sizes.out_height(), sizes.out_width()), &Device::Cpu)
+    let (batch, inputs, height, width) = x.dims4()?;
+    let sizes = Sizes { batch, inputs, outputs, height, width, padding };
+    let (out_height, out_width) = (height + 2 * padding + 1 - kernel, width + 2 * padding + 1 - kernel);
+    let bias = bias.map_or_else(|| Tensor::zeros(outputs, x.dtype(), x.device()), Tensor::contiguous)?;
+    with_values([&x.contiguous()?, &weight.contiguous()?, &bias], |[x, weight, bias]| {
+        let out = convolve(x, weight, bias, &sizes);
+        Tensor::from_vec(out, (batch, outputs, out_height, out_width), &Device::Cpu)
     })
 }
 
+/// About what a 3x3 [`conv2d`] of `pixels` allocates on `device` beside its result; with single pixels it is nothing.
+pub fn conv2d_bytes(device: &Device, pixels: usize, inputs: usize, outputs: usize, element_bytes: usize) -> usize {
+    if device.is_cpu() {
+        return winograd::scratch_bytes(inputs, outputs);
+    }
+    // Each pixel's window of inputs as a row.
+    9 * pixels * inputs * element_bytes
+}
+
 /// A convolution of single pixels is a matrix product over the channels.
-fn pointwise(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (b, inputs, h, w) = x.dims4()?;
-    let outputs = weight.dim(0)?;
-    let weight = weight.reshape((1, outputs, inputs))?.broadcast_as((b, outputs, inputs))?;
-    let y = weight.matmul(&x.reshape((b, inputs, h * w))?)?.reshape((b, outputs, h, w))?;
-    add_bias(y, bias)
+fn pointwise(x: &[f32], weight: &[f32], bias: &[f32], sizes: &Sizes) -> Vec<f32> {
+    let plane = sizes.height * sizes.width;
+    let weight = Matrix { values: weight, row_step: sizes.inputs, column_step: 1 };
+    let mut out = zeros(sizes.batch * sizes.outputs * plane);
+    for (x, out) in x.chunks_exact(sizes.inputs * plane).zip(out.chunks_exact_mut(sizes.outputs * plane)) {
+        let x = Matrix { values: x, row_step: plane, column_step: 1 };
+        let (dimensions, threads) = ((sizes.outputs, plane, sizes.inputs), rayon::current_num_threads());
+        // SAFETY: `out` holds the product's rows one after the other.
+        unsafe { product(out.as_mut_ptr(), plane, &weight, &x, dimensions, 1.0, threads) };
+        out.par_chunks_exact_mut(plane).zip(bias).for_each(|(plane, &bias)| add_to_all(plane, bias));
+    }
+    out
+}
+
+vectorised! {
+    fn add_to_all(values: &mut [f32], summand: f32) {
+        for value in values {
+            *value += summand;
+        }
+    }
 }
 
 fn plain_conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: usize) -> Result<Tensor> {
-    add_bias(x.conv2d(weight, padding, 1, 1, 1)?, bias)
-}
-
-fn add_bias(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let y = x.conv2d(weight, padding, 1, 1, 1)?;
     match bias {
         Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
         None => Ok(y),

@@ -7,12 +7,13 @@ mod attention;
 mod check;
 mod conv;
 mod cpu;
+mod matrix;
 mod norm;
 mod rope;
 mod winograd;
 
-pub use activation::{gated_add, modulate, swiglu};
-pub use attention::attention;
-pub use conv::{conv2d, upsample_nearest2};
+pub use activation::{add, gated_add, modulate, swiglu};
+pub use attention::{attention, attention_bytes};
+pub use conv::{conv2d, conv2d_bytes, upsample_nearest2};
 pub use norm::{group_norm_silu, layer_norm, rms_norm};
 pub use rope::{rope, rope_halves};

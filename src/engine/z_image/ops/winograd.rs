@@ -44,9 +44,8 @@ impl Sizes {
 
 /// `x` (batch, inputs, height, width) convolved with `weight` (outputs, inputs, 3, 3), plus `bias` (outputs).
 ///
-/// Scratch in bytes: the transformed weight, 144 * inputs * (outputs rounded up to 6), and for each thread the points of
-/// 64 tiles, 9216 * (inputs + outputs), plus 1 %.
-pub(super) fn convolve(sizes: &Sizes, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
+/// Scratch: [`scratch_bytes`].
+pub(super) fn convolve(x: &[f32], weight: &[f32], bias: &[f32], sizes: &Sizes) -> Vec<f32> {
     let weight = transform_weight(sizes, weight);
     let (height, width) = (sizes.out_height(), sizes.out_width());
     let mut out = zeros(sizes.batch * sizes.outputs * height * width);
@@ -55,6 +54,13 @@ pub(super) fn convolve(sizes: &Sizes, x: &[f32], weight: &[f32], bias: &[f32]) -
         convolve_item(sizes, x, &weight, bias, out);
     }
     out
+}
+
+/// What [`convolve`] allocates beside its result: the transformed weight, and the points of a block for each thread.
+pub(super) fn scratch_bytes(inputs: usize, outputs: usize) -> usize {
+    let padded_outputs = outputs.next_multiple_of(ROWS);
+    let block = point_step(inputs, BLOCK) + point_step(padded_outputs, BLOCK);
+    4 * POINTS * (padded_outputs * inputs + rayon::current_num_threads() * block)
 }
 
 /// One item of the batch: bands of tile rows in parallel.

@@ -88,8 +88,8 @@ impl ResnetBlock {
         y = self.norm2.forward_silu(&y)?;
         y = self.conv2.forward(&y)?;
         match &self.conv_shortcut {
-            Some(conv) => conv.forward(x)? + y,
-            None => x + y,
+            Some(conv) => ops::add(&conv.forward(x)?, &y),
+            None => ops::add(x, &y),
         }
     }
 

@@ -214,7 +214,9 @@ mod tests {
     fn a_newer_an_edited_and_a_half_applied_schema_are_each_told() {
         let mut newer = known();
         newer.push(Applied { version: 9999, success: true, checksum: Vec::new() });
-        assert!(misfit(&newer, Access::Daemon).is_some_and(|why| why.contains("newer zimaged has used it (schema 9999)")));
+        assert!(
+            misfit(&newer, Access::Daemon).is_some_and(|why| why.contains("newer zimaged has used it (schema 9999)"))
+        );
         let mut edited = known();
         edited[0].checksum[0] ^= 1;
         assert!(misfit(&edited, Access::Daemon).is_some_and(|why| why.contains("not the one that this zimaged knows")));

@@ -79,11 +79,8 @@ async fn running(transaction: &mut Writing, attempt_id: i64) -> Result<Option<Ru
     .fetch_optional(&mut **transaction)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let render = Current {
-        render_id: row.try_get("id")?,
-        job_id: row.try_get("job_id")?,
-        state: word(row.try_get("state")?)?,
-    };
+    let render =
+        Current { render_id: row.try_get("id")?, job_id: row.try_get("job_id")?, state: word(row.try_get("state")?)? };
     Ok(Some(Running { render, cancel_wanted: row.try_get("cancel_wanted")? }))
 }
 
@@ -125,12 +122,7 @@ async fn record_end(transaction: &mut Writing, attempt_id: i64, end: &AttemptEnd
 }
 
 /// Seconds and bytes of an attempt, whatever its outcome.
-async fn record_work(
-    transaction: &mut Writing,
-    attempt_id: i64,
-    timings: &Timings,
-    peaks: &Peaks,
-) -> sqlx::Result<()> {
+async fn record_work(transaction: &mut Writing, attempt_id: i64, timings: &Timings, peaks: &Peaks) -> sqlx::Result<()> {
     sqlx::query(
         "UPDATE attempts SET text_encode_ms = ?, denoise_ms = ?, step_ms = ?, vae_decode_ms = ?, picture_encode_ms = ?, \
          total_ms = ?, text_encode_bytes = ?, denoise_bytes = ?, vae_decode_bytes = ?, after_release_bytes = ? WHERE id = ?",

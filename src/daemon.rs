@@ -102,7 +102,7 @@ impl House {
         parts: &mut JoinSet<PartEnd>,
         pulse: Pulse,
         ending: &CancellationToken,
-    ) -> anyhow::Result<Option<watch::Receiver<Option<usize>>>> {
+    ) -> anyhow::Result<Option<watch::Receiver<usize>>> {
         let Some(rules) = self.rules(&pulse, ending).await? else { return Ok(None) };
         let accepted = Arc::new(Notify::new());
         let intake =
@@ -166,7 +166,7 @@ impl House {
     async fn wait(
         &self,
         parts: &mut JoinSet<PartEnd>,
-        waiting: watch::Receiver<Option<usize>>,
+        waiting: watch::Receiver<usize>,
         ending: &CancellationToken,
     ) -> anyhow::Result<()> {
         let idle = async {
@@ -186,11 +186,11 @@ impl House {
     }
 
     /// Returns when no job file waits and no render is queued or running.
-    async fn until_idle(&self, waiting: watch::Receiver<Option<usize>>) -> anyhow::Result<()> {
+    async fn until_idle(&self, waiting: watch::Receiver<usize>) -> anyhow::Result<()> {
         loop {
             // In this order: a file that is taken in between the two looks is then in the store.
             let files = *waiting.borrow();
-            if files == Some(0) && self.store.is_idle().await? {
+            if files == 0 && self.store.is_idle().await? {
                 return Ok(());
             }
             tokio::time::sleep(IDLE_POLL).await;

@@ -199,6 +199,18 @@ impl Rung {
     }
 }
 
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Load => "loading",
+            Stage::TextEncode => "text encoding",
+            Stage::Denoise => "denoising",
+            Stage::VaeDecode => "VAE decoding",
+            Stage::PictureEncode => "picture encoding",
+        })
+    }
+}
+
 impl fmt::Display for Rung {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.residency {

@@ -37,7 +37,7 @@ fn adopted(orphan: &Orphan, outputs: &Path) -> Option<Finished> {
         sha256: picture.sha256,
         prompt_cut: false,
         degraded: orphan.rung.degrades(&orphan.render),
-        timings: Timings::default(),
+        timings: picture.timings,
         peaks: Peaks::default(),
     })
 }

@@ -12,6 +12,9 @@ mod name;
 mod spool;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +27,7 @@ use tracing::{info, warn};
 use self::spool::{Batch, Spool};
 use crate::clock::Clock;
 use crate::job::spec::Rules;
-use crate::store::Store;
+use crate::store::{Accepted, Store};
 
 /// Between scans that nothing asked for: the longest that a drop waits where events do not reach us.
 const IDLE: Duration = Duration::from_secs(2);
@@ -42,7 +45,7 @@ pub struct Intake {
     clock: Arc<dyn Clock>,
     accepted: Arc<Notify>,
     wake: Arc<Notify>,
-    waiting: channel::Sender<Option<usize>>,
+    waiting: channel::Sender<usize>,
 }
 
 impl Intake {
@@ -57,21 +60,21 @@ impl Intake {
     ) -> io::Result<Intake> {
         let wake = Arc::new(Notify::new());
         let spool = Arc::new(Mutex::new(Spool::open(folder, rules, wake.clone())?));
-        Ok(Intake { spool, store, clock, accepted, wake, waiting: channel::Sender::new(None) })
+        Ok(Intake { spool, store, clock, accepted, wake, waiting: channel::Sender::new(1) })
     }
 
-    /// The number of job files in the folder that are not dealt with yet, as of the latest scan; `None` before the
-    /// first one, and while scans fail.
-    pub fn waiting(&self) -> channel::Receiver<Option<usize>> {
+    /// The number of job files in the folder that are not dealt with yet, as of the latest scan that did not fail. It
+    /// is not 0 before the first one.
+    pub fn waiting(&self) -> channel::Receiver<usize> {
         self.waiting.subscribe()
     }
 
     /// One look at the folder: takes in or rejects what is ready; the number of job files that still wait to be whole.
     pub async fn scan(&mut self) -> io::Result<usize> {
         let now = Instant::now();
-        let result = self.scan_at(now).await;
-        self.waiting.send_replace(result.as_ref().ok().copied());
-        result
+        let waiting = self.scan_at(now).await?;
+        self.waiting.send_replace(waiting);
+        Ok(waiting)
     }
 
     async fn scan_at(&self, now: Instant) -> io::Result<usize> {
@@ -90,8 +93,15 @@ impl Intake {
             accepted = self.store.accept(&batch.jobs, now_ms).await.map_err(io::Error::other)?;
             self.accepted.notify_one();
         }
-        for (job, accepted) in batch.jobs.iter().zip(&accepted).filter(|(_, accepted)| !accepted.fresh) {
-            info!("{} is job {} already; touch the file to run it again", job.file.name, accepted.job_id);
+        for (new, Accepted { job_id, fresh }) in batch.jobs.iter().zip(&accepted) {
+            let name = &new.file.name;
+            match fresh {
+                true => info!(job = job_id, renders = new.job.renders.len(), "accepted {name}"),
+                false => info!("{name} is job {job_id} already; touch the file to run it again"),
+            }
+        }
+        for unfit in &batch.unfit {
+            warn!("{} is set aside, see {}.error.txt beside it in rejected/", unfit.file.name, unfit.file.name);
         }
         if !batch.unfit.is_empty() {
             let rows: Vec<_> = batch.unfit.iter().map(|unfit| (unfit.file.clone(), unfit.report.clone())).collect();

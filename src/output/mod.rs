@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
-pub use self::read::{attempt_of, json_of};
+pub use self::read::{Picture, inspect, json_of};
 use crate::files;
 
 /// Temporary files begin with this, so that the next start can remove them.
@@ -32,7 +32,7 @@ pub fn temp_path(outputs: &Path, attempt_id: i64) -> PathBuf {
 /// the folders. `final_path` lies in the temporary file's folder, or in folders below, which are made where missing.
 ///
 /// `AlreadyExists` when the name is taken, `InvalidData` when the file is not the one described. After any other
-/// error the picture may or may not have its final name: see [`attempt_of`].
+/// error the picture may or may not have its final name: see [`inspect`].
 pub fn publish(temp: &Path, bytes: u64, sha256: &str, final_path: &Path) -> io::Result<()> {
     check(temp, bytes, sha256)?;
     let (root, temp_name) = folder_and_name(temp)?;
@@ -44,23 +44,6 @@ pub fn publish(temp: &Path, bytes: u64, sha256: &str, final_path: &Path) -> io::
     files::sync(&folder)?;
     // The old name must not come back either; for a picture in the root this is the same folder.
     if below.as_os_str().is_empty() { Ok(()) } else { files::sync(&root) }
-}
-
-/// A finished picture of ours, as it lies in the folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The attempt that made it.
-    pub attempt_id: i64,
-    pub bytes: u64,
-    /// Lower-case hex.
-    pub sha256: String,
-}
-
-/// Looks at a picture of ours; `None` when there is none, or somebody else's.
-pub fn inspect(path: &Path) -> Option<Found> {
-    let attempt_id = attempt_of(path)?;
-    let (bytes, sha256) = measure(&mut File::open(path).ok()?).ok()?;
-    Some(Found { attempt_id, bytes, sha256 })
 }
 
 fn check(temp: &Path, bytes: u64, sha256: &str) -> io::Result<()> {

@@ -8,8 +8,9 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use serde_json::{Map, Value};
 
-use super::exif;
 use super::metadata::KEY;
+use super::{exif, measure};
+use crate::engine::Timings;
 
 /// Memory for the texts of a PNG and a row of its pixels: anybody can put a picture into the folder.
 const PNG_BYTES_MAX: usize = 8 << 20;
@@ -20,19 +21,49 @@ const JSON_BYTES_MAX: usize = 1 << 20;
 /// A larger file is not one of ours: 8192 by 8192 pixels, uncompressed.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
-/// The attempt id written into a picture of ours, if it is one. The name does not matter.
-pub fn attempt_of(path: &Path) -> Option<i64> {
-    json_of(path)?.get("attempt_id")?.as_i64()
+/// A picture of ours, found under some name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    pub attempt_id: i64,
+    pub bytes: u64,
+    /// Lower-case hex.
+    pub sha256: String,
+    /// As far as they were known when the picture was written.
+    pub timings: Timings,
+}
+
+/// The picture at `path`, if it is one of ours. Its name does not matter.
+pub fn inspect(path: &Path) -> Option<Picture> {
+    let mut file = open(path)?;
+    let json = json(&file)?;
+    file.rewind().ok()?;
+    let (bytes, sha256) = measure(&mut file).ok()?;
+    Some(Picture { attempt_id: json.get("attempt_id")?.as_i64()?, bytes, sha256, timings: timings(&json) })
+}
+
+fn timings(json: &Map<String, Value>) -> Timings {
+    let ms = |key| json.get("timings").and_then(|timings| timings[key].as_u64()).unwrap_or_default();
+    Timings {
+        text_encode_ms: ms("text_encode_ms"),
+        denoise_ms: ms("denoise_ms"),
+        vae_decode_ms: ms("vae_decode_ms"),
+        ..Timings::default()
+    }
 }
 
 /// What a picture of ours says of itself, see [`super::metadata::Metadata::json`].
 pub fn json_of(path: &Path) -> Option<Map<String, Value>> {
+    json(&open(path)?)
+}
+
+fn open(path: &Path) -> Option<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path).ok()?;
     let facts = file.metadata().ok()?;
-    if !facts.is_file() || facts.len() > FILE_BYTES_MAX {
-        return None;
-    }
+    (facts.is_file() && facts.len() <= FILE_BYTES_MAX).then_some(file)
+}
+
+fn json(file: &File) -> Option<Map<String, Value>> {
     let mut reader = BufReader::new(file);
     let text = if reader.fill_buf().ok()?.starts_with(b"\x89PNG") {
         png_text(reader)?

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{DeviceChoice, EngineKind, MemoryReading, Recipe, Stage};
+pub use crate::engine::{Peaks, Timings};
 use crate::job::Format;
 use crate::ladder::{Offers, Rung};
 
@@ -105,28 +106,6 @@ pub struct Done {
     pub peaks: Peaks,
     /// True when the prompt was cut at the model's token limit.
     pub prompt_cut: bool,
-}
-
-/// Milliseconds a stage; a stage that did not run (latents kept from an earlier attempt) is 0.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Timings {
-    pub text_encode_ms: u64,
-    pub denoise_ms: u64,
-    /// Each step of the denoising.
-    pub step_ms: Vec<u64>,
-    pub vae_decode_ms: u64,
-    pub picture_encode_ms: u64,
-    pub total_ms: u64,
-}
-
-/// The most device memory in use, in bytes, by stage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Peaks {
-    pub text_encode_bytes: u64,
-    pub denoise_bytes: u64,
-    pub vae_decode_bytes: u64,
-    /// After the attempt, everything of it dropped.
-    pub after_release_bytes: u64,
 }
 
 /// An attempt that made no picture. The worker goes on unless the failure is fatal.

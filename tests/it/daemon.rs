@@ -1,1 +1,308 @@
-//! To come.
+//! The daemon as a black box: the real binary with its worker, real files, a real database; the engine is scripted by
+//! the prompt (see `engine::fake`).
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::parity::reference::model_folder;
+use crate::support::{House, kill};
+
+/// How the pictures stand, all together: "done 3" or "done 1 failed 1".
+const STATES: &str = "SELECT group_concat(state || ' ' || n, ' ') FROM \
+                      (SELECT state, count(*) AS n FROM renders GROUP BY state ORDER BY state)";
+
+#[test]
+fn a_dropped_job_becomes_pictures_with_their_rows() {
+    let house = House::started("");
+    house.drop_job("fox.toml", "prompt = ['a fox', '一只猫']\nseed = 7\nnum_images = 2\nwidth = 96\n");
+    house.until_sql(STATES, "done 4");
+    house.assert_invariants();
+    assert_eq!(house.pictures().len(), 4);
+    let rows = house.rows("SELECT prompt, seed, asked_width, width, degraded, attempts FROM history ORDER BY picture");
+    assert_eq!(rows[1], ["a fox", "8", "96", "96", "0", "1"]);
+    assert_eq!(rows[2][..2], ["一只猫", "7"]);
+    assert!(house.path("jobs/accepted/1-fox.toml").exists(), "an accepted file is moved aside");
+}
+
+#[test]
+fn a_job_file_with_mistakes_is_set_aside_with_all_of_them_told() {
+    let house = House::started("");
+    house.drop_job("bad.toml", "promt = 'a fox'\nsteps = 0\n");
+    let report = house.until("the report", || fs::read_to_string(house.path("jobs/rejected/bad.toml.error.txt")).ok());
+    assert!(report.contains("bad.toml:1:1") && report.contains("prompt"), "{report}");
+    assert!(report.contains("bad.toml:2:9"), "{report}");
+    assert!(house.path("jobs/rejected/bad.toml").exists());
+    house.drop_job("good.toml", "prompt = 'a fox'");
+    house.until_sql(STATES, "done 1");
+}
+
+#[test]
+fn out_of_memory_steps_down_until_the_picture_fits() {
+    let house = House::started("");
+    house.drop_job("big.toml", "prompt = 'oom above 100 px'\nwidth = 256\nheight = 256\nmin_side = 64\nseed = 1\n");
+    house.until_sql(STATES, "done 1");
+    house.assert_invariants();
+    let row = &house.rows("SELECT degraded, asked_width, width, height, attempts FROM history")[0];
+    assert_eq!(row[..2], ["1", "256"]);
+    let width: u32 = row[2].parse().expect("a number");
+    assert!((64..=100).contains(&width), "{width}");
+    let oom = house.rows("SELECT rung, next_rung, stage FROM oom ORDER BY attempt");
+    assert!(oom.len() >= 3, "the same again, then smaller and smaller: {oom:?}");
+    assert_eq!(oom[0][0], oom[0][1], "the first answer is the same again");
+    assert_eq!(house.zimaged(&["wait", "1"]).status.code(), Some(4), "done, but degraded");
+}
+
+#[test]
+fn the_real_engine_out_of_a_limited_heap_decodes_again_in_tiles_and_then_renders_smaller() {
+    let Some(model) = model_folder("the ladder with real renders") else { return };
+    let mut house = House::with_config(&format!(
+        "[model]\npath = {model:?}\n[device]\nkind = 'cpu'\nmemory_limit = '60MiB'\n[worker]\nbackoff = '10ms'\n"
+    ));
+    house.drop_job("fox.toml", "prompt = 'a red fox'\nwidth = 512\nheight = 384\nsteps = 2\nmin_side = 128\n");
+    house.start();
+    house.until_sql(STATES, "done 1");
+    house.assert_invariants();
+    let attempts = house.rows("SELECT outcome, stage, denoise_ms > 0, width, rung_text FROM attempts ORDER BY number");
+    assert_eq!(attempts[0][..4], ["out_of_memory", "vae_decode", "1", "512"], "{attempts:?}");
+    assert_eq!(attempts[1][..4], ["out_of_memory", "vae_decode", "0", "512"], "kept latents: {attempts:?}");
+    assert!(attempts[2][4].contains("tiles"), "{attempts:?}");
+    let last = attempts.last().expect("an attempt");
+    assert_eq!(last[0], "done");
+    assert_eq!(house.value("SELECT degraded FROM history"), if last[3] == "512" { "0" } else { "1" });
+    let limit_bytes = 60 << 20;
+    for row in house.rows("SELECT max(text_encode_bytes, denoise_bytes, vae_decode_bytes) FROM attempts") {
+        assert!(row[0].parse::<u64>().expect("a number") <= limit_bytes, "{row:?}");
+    }
+}
+
+#[test]
+fn a_job_may_forbid_a_smaller_picture() {
+    let house = House::started("");
+    house.drop_job("strict.toml", "prompt = 'oom above 100 px'\nwidth = 256\nheight = 256\non_oom = 'offload'\n");
+    house.until_sql(STATES, "failed 1");
+    assert_eq!(house.value("SELECT error_code FROM history"), "out_of_memory");
+    assert_eq!(house.zimaged(&["wait", "1"]).status.code(), Some(3));
+    assert!(house.pictures().is_empty());
+}
+
+#[test]
+fn a_render_that_keeps_killing_the_worker_is_stopped_and_blocks_nobody() {
+    let house = House::started("");
+    house.drop_job("poison.toml", "prompt = 'die at step 1'\npriority = 5\n");
+    house.drop_job("good.toml", "prompt = 'a fox'\n");
+    house.until_sql(STATES, "done 1 failed 1");
+    house.assert_invariants();
+    let row = &house.rows("SELECT error_code, attempts FROM history WHERE state = 'failed'")[0];
+    assert_eq!(*row, ["crashed_worker", "3"]);
+}
+
+#[test]
+fn a_silent_worker_is_replaced_and_its_render_tried_again() {
+    let house = House::started("");
+    house.drop_job("hang.toml", "prompt = 'hang at step 1 once'\n");
+    house.until_sql(STATES, "done 1");
+    assert_eq!(house.value("SELECT outcome FROM attempts WHERE number = 1"), "crashed");
+    assert_eq!(house.value("SELECT count(*) FROM workers"), "2");
+}
+
+#[test]
+fn the_daemon_killed_in_a_render_counts_it_and_makes_one_picture_after_its_restart() {
+    let mut house = House::started("");
+    house.drop_job("slow.toml", "prompt = 'steps of 300 ms'\nsteps = 10\n");
+    house.until_sql(STATES, "running 1");
+    let worker = house.worker_pid();
+    house.stop("KILL");
+    house.until("the worker ends with its supervisor", || {
+        (!Path::new(&format!("/proc/{worker}")).exists()).then_some(())
+    });
+    house.start();
+    house.until_sql(STATES, "done 1");
+    house.assert_invariants();
+    assert_eq!(house.rows("SELECT outcome FROM attempts ORDER BY number"), [["crashed"], ["done"]]);
+    assert_eq!(house.pictures().len(), 1);
+}
+
+#[test]
+fn a_terminated_daemon_gives_its_render_back_uncounted() {
+    let mut house = House::started("");
+    house.drop_job("slow.toml", "prompt = 'steps of 100 ms'\nsteps = 20\n");
+    house.until_sql(STATES, "running 1");
+    assert_eq!(house.stop("TERM"), Some(0));
+    assert_eq!(house.value(STATES), "queued 1");
+    assert_eq!(house.value("SELECT outcome FROM attempts"), "interrupted");
+    assert_eq!(house.value("SELECT attempts FROM history"), "0");
+    house.start();
+    house.until_sql(STATES, "done 1");
+    house.assert_invariants();
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let mut house = House::started("");
+    house.drop_job("stuck.toml", "prompt = 'hang at step 1'\n");
+    house.until_sql(STATES, "running 1");
+    kill("TERM", house.daemon_pid());
+    house.until("the shutdown begins", || house.log().contains("stopping").then_some(()));
+    assert_eq!(house.stop("TERM"), Some(130));
+}
+
+#[test]
+fn a_render_cancelled_while_running_leaves_no_picture() {
+    let house = House::started("");
+    house.drop_job("slow.toml", "prompt = 'steps of 50 ms'\nsteps = 100\nnum_images = 2\n");
+    house.until_sql(STATES, "queued 1 running 1");
+    let done = house.json(&["cancel", "1"]);
+    assert_eq!((done["cancelled"].as_u64(), done["stopping"].as_u64()), (Some(1), Some(1)));
+    house.until_sql(STATES, "cancelled 2");
+    house.assert_invariants();
+    assert!(house.pictures().is_empty());
+    let again = house.json(&["retry", "1"]);
+    assert_eq!(again["job"].as_i64(), Some(2));
+    house.until_sql("SELECT count(*) FROM renders WHERE job_id = 2 AND state = 'running'", "1");
+}
+
+#[test]
+fn a_pause_outlives_the_daemon() {
+    let mut house = House::started("");
+    assert!(house.zimaged(&["pause", "too hot"]).status.success());
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    house.until_sql(STATES, "queued 1");
+    house.stop("TERM");
+    house.start();
+    house.worker_pid();
+    assert_eq!(house.json(&["status"])["paused"]["reason"], "too hot");
+    assert_eq!(house.value(STATES), "queued 1");
+    assert!(house.zimaged(&["resume"]).status.success());
+    house.until_sql(STATES, "done 1");
+}
+
+#[test]
+fn higher_priority_runs_first_and_nothing_before_its_time() {
+    let mut house = House::new("");
+    house.drop_job("a.toml", "prompt = 'a fox'\n");
+    house.drop_job("b.toml", "prompt = 'a fox'\npriority = 9\n");
+    house.drop_job("c.toml", "prompt = 'a fox'\nnot_before = 2999-01-01T00:00:00Z\npriority = 99\n");
+    house.start();
+    house.until_sql(STATES, "done 2 queued 1");
+    let order = house.rows(
+        "SELECT j.file_name FROM attempts a JOIN renders r ON r.id = a.render_id JOIN jobs j ON j.id = r.job_id \
+         ORDER BY a.id",
+    );
+    assert_eq!(order, [["b.toml"], ["a.toml"]]);
+}
+
+#[test]
+fn a_file_of_the_users_is_never_overwritten() {
+    let mut house = House::new("");
+    fs::create_dir(house.path("outputs")).expect("a writable folder");
+    fs::write(house.path("outputs/fox.png"), "mine").expect("a writable folder");
+    house.drop_job("fox.toml", "prompt = 'a fox'\noutput = 'fox'\n");
+    house.start();
+    house.until_sql(STATES, "done 1");
+    assert_eq!(fs::read_to_string(house.path("outputs/fox.png")).expect("still there"), "mine");
+    assert_eq!(house.value("SELECT path FROM history"), "fox-2.png");
+}
+
+#[test]
+fn a_black_picture_is_an_error_and_not_done() {
+    let house = House::started("");
+    house.drop_job("black.toml", "prompt = 'black'\n");
+    house.until_sql(STATES, "failed 1");
+    assert_eq!(house.value("SELECT error_code FROM history"), "bad_picture");
+    assert!(house.pictures().is_empty());
+}
+
+#[test]
+fn a_second_daemon_is_told_that_one_runs() {
+    let house = House::started("");
+    let second = house.zimaged(&["run"]);
+    assert_eq!(second.status.code(), Some(75));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains(&house.daemon_pid().to_string()), "{said}");
+}
+
+#[test]
+fn a_missing_model_keeps_the_daemon_up_and_the_files_where_they_are() {
+    let house = House::new("");
+    let config = fs::read_to_string(house.path("daemon.toml")).expect("its configuration");
+    fs::write(house.path("daemon.toml"), config.replace("\"fake\"", "\"z-image\"")).expect("a writable folder");
+    let mut house = house;
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    house.start();
+    let status = house.until("the reason is told", || {
+        let status = house.json(&["status"]);
+        status["daemon"]["worker"]["reason"].as_str().map(str::to_owned)
+    });
+    assert!(status.contains("model"), "{status}");
+    assert!(house.path("jobs/fox.toml").exists());
+    assert_eq!(house.stop("TERM"), Some(0));
+}
+
+#[test]
+fn a_configuration_with_mistakes_ends_with_78_and_their_lines() {
+    let house = House::new("[oom]\nprefer = 'beauty'\n");
+    let output = house.zimaged(&["run"]);
+    assert_eq!(output.status.code(), Some(78));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("prefer") && said.contains("quality"), "{said}");
+}
+
+#[test]
+fn a_database_of_somebody_else_is_not_touched() {
+    let house = House::new("");
+    fs::create_dir(house.path("state")).expect("a writable folder");
+    fs::write(house.path("state/zimaged.sqlite"), "my diary, not a database at all".repeat(100)).expect("writable");
+    let output = house.zimaged(&["run"]);
+    assert_eq!(output.status.code(), Some(78), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(fs::read_to_string(house.path("state/zimaged.sqlite")).expect("still there").starts_with("my diary"));
+}
+
+#[test]
+fn submit_checks_hands_over_and_waits() {
+    let house = House::started("");
+    fs::write(house.path("mine.toml"), "prompt = 'a fox'\n").expect("a writable folder");
+    let output = house.zimaged(&["submit", "--wait", "mine.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("done"));
+    fs::write(house.path("wrong.toml"), "prompt = 3\n").expect("a writable folder");
+    assert_eq!(house.zimaged(&["submit", "wrong.toml"]).status.code(), Some(3));
+    assert_eq!(house.zimaged(&["check", "wrong.toml"]).status.code(), Some(3));
+    assert_eq!(house.zimaged(&["check", "mine.toml"]).status.code(), Some(0));
+}
+
+#[test]
+fn until_idle_ends_by_itself_and_shows_the_row() {
+    let house = House::new("");
+    fs::write(house.path("mine.toml"), "prompt = 'a fox'\n").expect("a writable folder");
+    let output = house.zimaged(&["run", "--until-idle", "mine.toml"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("done") && said.contains("zimaged run"), "{said}");
+    assert_eq!(house.pictures().len(), 1);
+}
+
+#[test]
+fn systemd_hears_ready_status_and_a_watchdog_fed_by_progress() {
+    let mut house = House::new("");
+    let socket = UnixDatagram::bind(house.path("notify")).expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a time-out");
+    let told = |line: &str| {
+        let mut message = [0; 4096];
+        loop {
+            let length = socket.recv(&mut message).unwrap_or_else(|error| panic!("{line} never came: {error}"));
+            if String::from_utf8_lossy(&message[..length]).lines().any(|said| said.starts_with(line)) {
+                return;
+            }
+        }
+    };
+    let notify = house.path("notify").display().to_string();
+    house.start_with(&[("NOTIFY_SOCKET", notify.as_str()), ("WATCHDOG_USEC", "3000000")]);
+    told("READY=1");
+    told("STATUS=");
+    told("WATCHDOG=1");
+    told("WATCHDOG=1");
+    kill("TERM", house.daemon_pid());
+    told("STOPPING=1");
+}

@@ -11,7 +11,7 @@ use zimaged::job::Format;
 use zimaged::ladder::{Decode, Precision, Residency, Rung};
 use zimaged::output::encode::{Written, write_picture};
 use zimaged::output::metadata::Metadata;
-use zimaged::output::{attempt_of, json_of, publish, remove_temporaries, temp_path};
+use zimaged::output::{inspect, json_of, publish, remove_temporaries, temp_path};
 
 const FORMATS: [Format; 3] = [Format::Png, Format::Jpeg, Format::Webp];
 
@@ -34,7 +34,11 @@ fn metadata(prompt: &str) -> Metadata {
         rung,
         model_name: "Z-Image-Turbo".to_owned(),
         model_hash: "0123456789abcdef".to_owned(),
-        facts: Map::from_iter([("attempt_id".to_owned(), json!(7)), ("asked".to_owned(), json!({"width": 64}))]),
+        facts: Map::from_iter([
+            ("attempt_id".to_owned(), json!(7)),
+            ("asked".to_owned(), json!({"width": 64})),
+            ("timings".to_owned(), json!({"denoise_ms": 12})),
+        ]),
     }
 }
 
@@ -55,6 +59,10 @@ fn outputs_with_picture() -> (tempfile::TempDir, std::path::PathBuf, Written) {
     let temp = temp_path(outputs.path(), 7);
     let written = write(&temp, Format::Png, "a cat");
     (outputs, temp, written)
+}
+
+fn attempt_of(path: &Path) -> Option<i64> {
+    inspect(path).map(|picture| picture.attempt_id)
 }
 
 fn exif_text(path: &Path) -> String {
@@ -92,7 +100,9 @@ fn every_format_keeps_pixels_texts_size_and_hash() {
             let json = json_of(&path).expect("our JSON");
             assert_eq!(json["recipe"]["prompt"], prompt);
             assert_eq!(json["asked"], json!({"width": 64}));
-            assert_eq!(attempt_of(&path), Some(7));
+            let picture = inspect(&path).expect("a picture of ours");
+            assert_eq!((picture.attempt_id, picture.timings.denoise_ms), (7, 12));
+            assert_eq!((picture.bytes, picture.sha256), (written.bytes, written.sha256));
         }
     }
 }

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of the crate; each uses only what stands before it.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "problem",
     "table",
     "job",
     "ladder",
     "clock",
     "pulse",
+    "files",
     "engine",
     "config",
     "output",

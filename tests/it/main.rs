@@ -1,8 +1,14 @@
 //! Tests from outside, one binary: real SQLite, files, processes and signals; the engine and the clock may be fake.
 
+// Helpers beside the tests count as tests, too: a panic is a failure.
+#![allow(clippy::unwrap_used)]
+
 mod daemon;
 mod files;
+mod house;
 mod intake;
+mod packaging;
 mod parity;
 mod store;
+mod support;
 mod worker;

@@ -1,7 +1,7 @@
 //! The engine against the reference implementation's numbers, part by part, so that a failure names the part.
 //! Each part is fed with the reference's own inputs.
 
-mod reference;
+pub mod reference;
 mod tiles;
 
 use candle_core::{DType, Device, Tensor};

@@ -27,7 +27,9 @@ use self::script::{Clause, Fault, Place, Script};
 use super::model_dir::ModelDescription;
 use super::{Engine, EngineError, Latents, MemoryReading, Pixels, Progress, Recipe, Result, Stage, meter};
 use crate::ladder::{Offers, Precision, Residency, Rung};
-use crate::worker::protocol::LINE_BYTES_MAX;
+
+/// Longer than any line that the supervisor reads.
+const HUGE_LINE_BYTES: usize = 2 << 20;
 
 /// As many words as the real model takes tokens.
 const PROMPT_WORDS_MAX: usize = 512;
@@ -103,7 +105,7 @@ impl FakeEngine {
                 self.spoil(br#"{"event":"st"#)?;
                 hang()
             }
-            Fault::HugeLine => self.spoil(&vec![b'x'; 2 * LINE_BYTES_MAX]),
+            Fault::HugeLine => self.spoil(&vec![b'x'; HUGE_LINE_BYTES]),
         }
     }
 

@@ -11,6 +11,12 @@ pub struct Memory {
     limit_bytes: Option<u64>,
 }
 
+/// The blocks of scores of [`super::ops::attention`]: on a CPU for each thread, elsewhere in all.
+const THREAD_SCORE_BYTES: usize = 2 << 20;
+const MIN_QUERIES: usize = 16;
+const MAX_QUERIES: usize = 128;
+const SCORE_BYTES_MAX: usize = 128 << 20;
+
 /// A limit would have been passed: the engine's own out-of-memory error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{needed_bytes} bytes more are needed, {used_bytes} of the {limit_bytes} allowed are in use")]
@@ -18,14 +24,6 @@ pub struct OverLimit {
     pub needed_bytes: u64,
     pub used_bytes: u64,
     pub limit_bytes: u64,
-}
-
-/// The most scores that [`super::ops::attention`] keeps at once.
-const SCORE_BYTES_MAX: usize = 128 << 20;
-
-/// About what [`super::ops::attention`] allocates beside its result: scores, weights and one more of softmax.
-pub fn attention_bytes(batch: usize, heads: usize, queries: usize, keys: usize) -> usize {
-    3 * (4 * batch * heads * queries * keys).min(SCORE_BYTES_MAX)
 }
 
 impl Memory {
@@ -81,5 +79,24 @@ impl Memory {
             Device::Cuda(device) => super::cuda::reclaim(device),
             _ => Ok(()),
         }
+    }
+
+    /// About what [`ops::attention`](super::ops::attention) allocates beside its result.
+    pub fn attention_bytes(&self, batch: usize, heads: usize, queries: usize, keys: usize) -> usize {
+        if self.device.is_cpu() {
+            let block = (THREAD_SCORE_BYTES / (4 * keys)).clamp(MIN_QUERIES, MAX_QUERIES).min(queries);
+            return rayon::current_num_threads() * 4 * block * keys;
+        }
+        // Scores, the weights made of them, and one more copy inside softmax.
+        3 * (4 * batch * heads * queries * keys).min(SCORE_BYTES_MAX)
+    }
+
+    /// About what a 3x3 [`ops::conv2d`](super::ops::conv2d) of `pixels` allocates beside its result.
+    pub fn conv_bytes(&self, pixels: usize, inputs: usize, outputs: usize, element_bytes: usize) -> usize {
+        if self.device.is_cpu() {
+            return 144 * inputs * outputs + rayon::current_num_threads() * 9216 * (inputs + outputs);
+        }
+        // Each pixel's window of inputs as a row.
+        9 * pixels * inputs * element_bytes
     }
 }

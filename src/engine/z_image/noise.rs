@@ -34,7 +34,7 @@ impl Generator {
     fn randn_blocks(&mut self, count: usize) -> Vec<f32> {
         let mut values: Vec<f32> = (0..count).map(|_| self.uniform()).collect();
         values.chunks_exact_mut(BLOCK).for_each(box_muller);
-        if count % BLOCK != 0 {
+        if !count.is_multiple_of(BLOCK) {
             let last = &mut values[count - BLOCK..];
             last.fill_with(|| self.uniform());
             box_muller(last);

@@ -52,7 +52,7 @@ pub fn engine_error(stage: Stage, error: &Error) -> EngineError {
     let error = peel(error);
     let fault = fault(error);
     if !fault.is_out_of_memory() {
-        return EngineError::Fatal(format!("while {stage:?}: {error}"));
+        return EngineError::Fatal(format!("in {stage}: {error}"));
     }
     let requested_bytes = match fault {
         Fault::OverLimit { needed_bytes } => Some(needed_bytes),

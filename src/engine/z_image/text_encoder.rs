@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_nn::Linear;
 
 use super::config::TextEncoderConfig;
-use super::memory::{Memory, attention_bytes};
+use super::memory::Memory;
 use super::ops;
 use super::weights::Weights;
 
@@ -49,8 +49,8 @@ impl TextEncoder {
         let c = &self.config;
         let element = self.dtype.size_in_bytes();
         let heads = 3 * c.num_attention_heads + 4 * c.num_key_value_heads;
-        let attention =
-            tokens * heads * c.head_dim * element + attention_bytes(1, c.num_attention_heads, tokens, tokens);
+        let attention = tokens * heads * c.head_dim * element
+            + self.memory.attention_bytes(1, c.num_attention_heads, tokens, tokens);
         let feed_forward = tokens * (2 * c.hidden_size + 3 * c.intermediate_size) * element;
         attention.max(feed_forward)
     }

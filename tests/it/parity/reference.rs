@@ -115,14 +115,20 @@ fn folder() -> PathBuf {
     set.unwrap_or_else(|| root().join("../shared/reference")).join("model")
 }
 
-/// The reference's model. Where it is absent, says that `part` is left out, or fails when it must not be.
+/// The reference model's folder. Where it is absent, says that `part` is left out, or fails when it must not be.
+pub fn model_folder(part: &str) -> Option<PathBuf> {
+    if folder().is_dir() {
+        return Some(folder());
+    }
+    let message = format!("LEFT OUT: {part}: no reference model at {}", folder().display());
+    assert!(std::env::var_os("ZIMAGED_REFERENCE_REQUIRED").is_none_or(|value| value != "1"), "{message}");
+    // Not println: the test harness keeps that of tests that pass.
+    writeln!(std::io::stderr(), "{message}").unwrap();
+    None
+}
+
+/// The reference's model, read once; see [`model_folder`].
 pub fn model(part: &str) -> Option<&'static Model> {
     static MODEL: LazyLock<Option<Model>> = LazyLock::new(|| folder().is_dir().then(|| Model::read(folder())));
-    if MODEL.is_none() {
-        let message = format!("LEFT OUT: parity of {part}: no reference model at {}", folder().display());
-        assert!(std::env::var_os("ZIMAGED_REFERENCE_REQUIRED").is_none_or(|value| value != "1"), "{message}");
-        // Not println: the test harness keeps that of tests that pass.
-        writeln!(std::io::stderr(), "{message} ({})", CASES.join(", ")).unwrap();
-    }
-    MODEL.as_ref()
+    model_folder(&format!("parity of {part} ({})", CASES.join(", "))).and_then(|_| MODEL.as_ref())
 }

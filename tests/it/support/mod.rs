@@ -1,7 +1,7 @@
 //! A daemon in a folder of its own: the real binary, the fake engine, real files and a real database.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -35,11 +35,16 @@ pub struct House {
 impl House {
     /// A folder with a configuration; `more` is appended to it.
     pub fn new(more: &str) -> House {
+        House::with_config(&format!("{CONFIG}{more}"))
+    }
+
+    /// A folder with exactly this configuration.
+    pub fn with_config(config: &str) -> House {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for name in ["jobs", "model"] {
             fs::create_dir(folder.path().join(name)).expect("a writable folder");
         }
-        fs::write(folder.path().join("daemon.toml"), format!("{CONFIG}{more}")).expect("a writable folder");
+        fs::write(folder.path().join("daemon.toml"), config).expect("a writable folder");
         House { folder, daemon: None }
     }
 
@@ -56,8 +61,19 @@ impl House {
 
     /// Starts the daemon and waits until it takes jobs.
     pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// As [`House::start`], with variables in its environment.
+    pub fn start_with(&mut self, environment: &[(&str, &str)]) {
         let log = fs::File::options().create(true).append(true).open(self.path("log")).expect("a log file");
-        let child = self.command(&["run"]).stderr(log).stdout(Stdio::null()).spawn().expect("the binary starts");
+        let child = self
+            .command(&["run"])
+            .envs(environment.iter().copied())
+            .stderr(log)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
         self.daemon = Some(child);
         self.until("the daemon is ready", || self.path("state/status.json").exists().then_some(()));
     }
@@ -192,11 +208,6 @@ impl Drop for House {
 pub fn kill(signal: &str, pid: u32) {
     let sent = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status();
     assert!(sent.expect("kill is everywhere").success(), "kill -{signal} {pid}");
-}
-
-/// A file of the repository.
-pub fn repository(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 mod database {

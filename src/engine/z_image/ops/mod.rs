@@ -3,9 +3,13 @@
 
 mod activation;
 mod attention;
+#[cfg(test)]
+mod check;
 mod conv;
+mod cpu;
 mod norm;
 mod rope;
+mod winograd;
 
 pub use activation::{gated_add, modulate, swiglu};
 pub use attention::attention;

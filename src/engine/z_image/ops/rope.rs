@@ -1,30 +1,117 @@
-//! Rotary position embedding, in both layouts of the pairs.
+//! Rotary position embedding, in both layouts of the pairs. No scratch on the fast path.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{D, Result, Tensor};
+
+use super::cpu::{from_rows, is_cpu_f32, vectorised, with_values};
 
 /// Rotates neighbours: the pair (2i, 2i+1) of `x` (b, s, heads, head_dim) by angle i of its row of `cos` and `sin`
 /// (s, head_dim / 2).
 pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-    let (b, s, heads, dim) = x.dims4()?;
-    let pairs = x.to_dtype(DType::F32)?.reshape((b, s, heads, dim / 2, 2))?;
-    let (even, odd) = (pairs.narrow(4, 0, 1)?.squeeze(4)?, pairs.narrow(4, 1, 1)?.squeeze(4)?);
-    let (real, imaginary) = rotate(&even, &odd, cos, sin)?;
-    Tensor::stack(&[real, imaginary], D::Minus1)?.reshape(x.shape())?.to_dtype(x.dtype())
+    if !is_cpu_f32(x) {
+        return plain_rope(x, cos, sin);
+    }
+    rotate_rows(x, cos, sin, rotate_neighbours)
 }
 
 /// Rotates halves (Qwen): the pair (i, i + head_dim / 2) of `x` (b, s, heads, head_dim) by angle i of its row of
 /// `cos` and `sin` (s, head_dim / 2).
 pub fn rope_halves(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    if !is_cpu_f32(x) {
+        return plain_rope_halves(x, cos, sin);
+    }
+    rotate_rows(x, cos, sin, rotate_halves)
+}
+
+vectorised! {
+    fn rotate_neighbours(out: &mut [f32], xs: &[f32], cos: &[f32], sin: &[f32]) {
+        let pairs = out.as_chunks_mut::<2>().0.iter_mut().zip(xs.as_chunks::<2>().0);
+        for (([real, imaginary], &[a, b]), (&cos, &sin)) in pairs.zip(cos.iter().zip(sin)) {
+            (*real, *imaginary) = (a * cos - b * sin, a * sin + b * cos);
+        }
+    }
+}
+
+vectorised! {
+    fn rotate_halves(out: &mut [f32], xs: &[f32], cos: &[f32], sin: &[f32]) {
+        let (reals, imaginaries) = out.split_at_mut(cos.len());
+        let (xs, ys) = xs.split_at(cos.len());
+        let outs = reals.iter_mut().zip(imaginaries);
+        for (((real, imaginary), (&a, &b)), (&cos, &sin)) in outs.zip(xs.iter().zip(ys)).zip(cos.iter().zip(sin)) {
+            (*real, *imaginary) = (a * cos - b * sin, a * sin + b * cos);
+        }
+    }
+}
+
+/// Calls `rotate(out, x, cos, sin)` for each head's row.
+fn rotate_rows(
+    x: &Tensor,
+    cos: &Tensor,
+    sin: &Tensor,
+    rotate: impl Fn(&mut [f32], &[f32], &[f32], &[f32]) + Sync,
+) -> Result<Tensor> {
+    let (_, s, heads, dim) = x.dims4()?;
+    let half = dim / 2;
+    with_values([&x.contiguous()?, &cos.contiguous()?, &sin.contiguous()?], |[xs, cos, sin]| {
+        from_rows(x.shape(), dim, |row, out| {
+            let angles = row / heads % s * half;
+            rotate(out, &xs[row * dim..][..dim], &cos[angles..][..half], &sin[angles..][..half]);
+        })
+    })
+}
+
+fn plain_rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    let (b, s, heads, dim) = x.dims4()?;
+    let pairs = x.to_dtype(cos.dtype())?.reshape((b, s, heads, dim / 2, 2))?;
+    let (even, odd) = (pairs.narrow(4, 0, 1)?.squeeze(4)?, pairs.narrow(4, 1, 1)?.squeeze(4)?);
+    let (real, imaginary) = plain_rotate(&even, &odd, cos, sin)?;
+    Tensor::stack(&[real, imaginary], D::Minus1)?.reshape(x.shape())?.to_dtype(x.dtype())
+}
+
+fn plain_rope_halves(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let half = x.dim(D::Minus1)? / 2;
-    let wide = x.to_dtype(DType::F32)?;
-    let (real, imaginary) = rotate(&wide.narrow(3, 0, half)?, &wide.narrow(3, half, half)?, cos, sin)?;
+    let wide = x.to_dtype(cos.dtype())?;
+    let (real, imaginary) = plain_rotate(&wide.narrow(3, 0, half)?, &wide.narrow(3, half, half)?, cos, sin)?;
     Tensor::cat(&[real, imaginary], D::Minus1)?.to_dtype(x.dtype())
 }
 
 /// The complex product of (a, b), each (b, s, heads, n), and (cos, sin), each (s, n).
-fn rotate(a: &Tensor, b: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<(Tensor, Tensor)> {
-    let (cos, sin) = (cos.to_dtype(DType::F32)?.unsqueeze(1)?, sin.to_dtype(DType::F32)?.unsqueeze(1)?);
+fn plain_rotate(a: &Tensor, b: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<(Tensor, Tensor)> {
+    let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
     let real = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
     let imaginary = (a.broadcast_mul(&sin)? + b.broadcast_mul(&cos)?)?;
     Ok((real, imaginary))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::super::check::{assert_fast_is_plain, assert_half_is_near, strided, values};
+    use super::*;
+
+    #[test]
+    fn neighbours_rotate_by_the_angle_of_their_row() {
+        let (x, cos, sin) = (values(&[2, 5, 3, 22], 1), values(&[5, 11], 2), values(&[5, 11], 3));
+        assert_fast_is_plain([&strided(&x), &cos, &strided(&sin)], 1e-6, |[x, cos, sin]| rope(x, cos, sin));
+        assert_half_is_near([&x], DType::BF16, |[x]| rope(x, &cos, &sin));
+    }
+
+    #[test]
+    fn halves_rotate_by_the_angle_of_their_row() {
+        let (x, cos, sin) = (values(&[2, 5, 3, 22], 1), values(&[5, 11], 2), values(&[5, 11], 3));
+        assert_fast_is_plain([&strided(&x), &cos, &strided(&sin)], 1e-6, |[x, cos, sin]| rope_halves(x, cos, sin));
+        assert_half_is_near([&x], DType::BF16, |[x]| rope_halves(x, &cos, &sin));
+    }
+
+    #[test]
+    fn a_quarter_turn_swaps_each_pair_and_negates_the_first() {
+        let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &Device::Cpu);
+        let x = tensor(&[1.0, 2.0, 3.0, 4.0], &[1, 1, 1, 4]).expect("four values");
+        let (cos, sin) = (tensor(&[0.0; 2], &[1, 2]).expect("two"), tensor(&[1.0; 2], &[1, 2]).expect("two"));
+        let turned = |turn: fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>| {
+            turn(&x, &cos, &sin).and_then(|y| y.flatten_all()?.to_vec1::<f32>()).expect("a rotation")
+        };
+        assert_eq!(turned(rope), [-2.0, 1.0, -4.0, 3.0]);
+        assert_eq!(turned(rope_halves), [-3.0, -4.0, 1.0, 2.0]);
+    }
 }

@@ -5,7 +5,7 @@ use candle_nn::Linear;
 
 use super::rope::Rope;
 use crate::engine::z_image::config::TransformerConfig;
-use crate::engine::z_image::memory::attention_bytes;
+use crate::engine::z_image::memory::Memory;
 use crate::engine::z_image::ops;
 use crate::engine::z_image::weights::Weights;
 
@@ -71,10 +71,10 @@ impl Block {
 
     /// About the most that [`Block::forward`] allocates at once: in attention the normed input, queries, keys and
     /// values with the copies that norm and rotation make, and the scores; or the three inner rows of feed-forward.
-    pub fn bytes(&self, batch: usize, rows: usize) -> usize {
+    pub fn bytes(&self, batch: usize, rows: usize, memory: &Memory) -> usize {
         let dim = self.attention.heads * self.attention.head_dim;
         let element = self.ffn_norm1.dtype().size_in_bytes();
-        let scores = attention_bytes(batch, self.attention.heads, rows, rows);
+        let scores = memory.attention_bytes(batch, self.attention.heads, rows, rows);
         let attention = 7 * batch * rows * dim * element + scores;
         let feed_forward = batch * rows * (2 * dim + 3 * self.feed_forward.hidden_dim) * element;
         attention.max(feed_forward)

@@ -77,7 +77,7 @@ impl Transformer {
         let caption_positions = rope::caption_positions(length);
         let caption_rope = Rope::new(&self.config, &caption_positions, device)?;
         for block in &self.context_refiner {
-            self.memory.require(block.bytes(1, length))?;
+            self.memory.require(block.bytes(1, length, &self.memory))?;
             caption = block.forward(&caption, &caption_rope, None)?;
         }
         let mut positions = grid.positions(length + 1);
@@ -109,7 +109,7 @@ impl Transformer {
     }
 
     fn run(&self, block: &Block, x: &Tensor, rope: &Rope, t: &Tensor) -> Result<Tensor> {
-        self.memory.require(block.bytes(x.dim(0)?, x.dim(1)?))?;
+        self.memory.require(block.bytes(x.dim(0)?, x.dim(1)?, &self.memory))?;
         block.forward(x, rope, Some(t))
     }
 }

@@ -4,7 +4,7 @@ use candle_core::{Module, Result, Tensor};
 use candle_nn::Linear;
 
 use crate::engine::z_image::config::VaeConfig;
-use crate::engine::z_image::memory::{Memory, attention_bytes};
+use crate::engine::z_image::memory::Memory;
 use crate::engine::z_image::ops;
 use crate::engine::z_image::weights::Weights;
 
@@ -81,19 +81,25 @@ impl ResnetBlock {
     }
 
     fn forward(&self, x: &Tensor, memory: &Memory) -> Result<Tensor> {
-        memory.require(self.bytes(x)?)?;
-        let y = self.conv1.forward(&self.norm1.forward_silu(x)?)?;
-        let y = self.conv2.forward(&self.norm2.forward_silu(&y)?)?;
+        memory.require(self.bytes(x, memory)?)?;
+        // One name for all, so that each result goes when the next has come.
+        let mut y = self.norm1.forward_silu(x)?;
+        y = self.conv1.forward(&y)?;
+        y = self.norm2.forward_silu(&y)?;
+        y = self.conv2.forward(&y)?;
         match &self.conv_shortcut {
             Some(conv) => conv.forward(x)? + y,
             None => x + y,
         }
     }
 
-    /// About the most that `forward` allocates at once: the normed input and three results.
-    fn bytes(&self, x: &Tensor) -> Result<usize> {
+    /// About the most that `forward` allocates at once: a convolution from the normed input, or three results.
+    fn bytes(&self, x: &Tensor, memory: &Memory) -> Result<usize> {
         let (b, inputs, h, w) = x.dims4()?;
-        Ok(b * h * w * (inputs + 3 * self.outputs) * x.dtype().size_in_bytes())
+        let element = x.dtype().size_in_bytes();
+        let results = (inputs + self.outputs).max(3 * self.outputs);
+        let widest = inputs.max(self.outputs);
+        Ok(b * h * w * results * element + memory.conv_bytes(b * h * w, widest, self.outputs, element))
     }
 }
 
@@ -121,7 +127,8 @@ impl Attention {
     fn forward(&self, x: &Tensor, memory: &Memory) -> Result<Tensor> {
         let (b, channels, h, w) = x.dims4()?;
         let pixels = h * w;
-        memory.require(6 * x.elem_count() * x.dtype().size_in_bytes() + attention_bytes(b, 1, pixels, pixels))?;
+        let rows = 6 * x.elem_count() * x.dtype().size_in_bytes();
+        memory.require(rows + memory.attention_bytes(b, 1, pixels, pixels))?;
         let rows = self.group_norm.forward(x)?.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
         let head = |linear: &Linear| linear.forward(&rows)?.unsqueeze(2);
         let scale = (channels as f64).powf(-0.5);
@@ -186,8 +193,10 @@ impl UpBlock {
             x = resnet.forward(&x, memory)?;
         }
         let Some(conv) = &self.upsampler else { return Ok(x) };
-        // The doubled picture and its convolution: four times as many pixels each.
-        memory.require(8 * x.elem_count() * x.dtype().size_in_bytes())?;
+        let (b, channels, h, w) = x.dims4()?;
+        let (pixels, element) = (4 * b * h * w, x.dtype().size_in_bytes());
+        // The doubled picture and its convolution.
+        memory.require(2 * pixels * channels * element + memory.conv_bytes(pixels, channels, channels, element))?;
         conv.forward(&ops::upsample_nearest2(&x)?)
     }
 }

@@ -12,8 +12,8 @@ use super::config::VaeConfig;
 use super::memory::Memory;
 use super::weights::Weights;
 
-/// The smallest tile, latent pixels each way: less would be mostly overlap.
-pub const TILE_SIDE_MIN: usize = 16;
+/// The smallest tile, latent pixels each way: in smaller ones GroupNorm's statistics are too far from the picture's.
+pub const TILE_SIDE_MIN: usize = 32;
 
 /// The decoder's weights and configuration.
 pub struct Decoder {

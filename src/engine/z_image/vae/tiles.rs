@@ -39,9 +39,20 @@ impl Span {
     /// that shared with the one after, so that the weights of two neighbours add up to 1.
     fn weights(&self, factor: usize) -> Vec<f32> {
         let length = self.length * factor;
-        let ramp = |distance: usize, shared: usize| ((distance as f32 + 0.5) / (shared * factor) as f32).min(1.0);
-        (0..length).map(|i| ramp(i, self.before) * ramp(length - 1 - i, self.after)).collect()
+        let weight = |i: usize| ramp(i, self.before * factor) * ramp(length - 1 - i, self.after * factor);
+        (0..length).map(weight).collect()
     }
+}
+
+/// From 0 to 1 over the middle of the `shared` pixels: a tile is wrong at its edges, where its convolutions saw zeros
+/// instead of the neighbour.
+fn ramp(distance: usize, shared: usize) -> f32 {
+    if shared == 0 {
+        return 1.0;
+    }
+    let edge = shared * 3 / 8;
+    let width = shared - 2 * edge;
+    ((distance as f32 + 0.5 - edge as f32) / width as f32).clamp(0.0, 1.0)
 }
 
 /// The picture on the host that tiles are added to.

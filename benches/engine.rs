@@ -1,0 +1,59 @@
+//! The two things that a render spends its time on, with random weights on the CPU: one transformer step, one VAE
+//! decode. `tools/bench/torch_baseline.py` times the same in torch.
+
+use candle_core::{DType, Device, Tensor};
+use serde::de::DeserializeOwned;
+use zimaged::engine::meter::CountingAllocator;
+use zimaged::engine::z_image::memory::Memory;
+use zimaged::engine::z_image::transformer::Transformer;
+use zimaged::engine::z_image::vae::Decoder;
+use zimaged::engine::z_image::weights::Weights;
+
+// As in the daemon.
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+const CAPTION_TOKENS: usize = 48;
+const CAPTION_DIM: usize = 256;
+
+const TRANSFORMER: &str = r#"{"all_patch_size": [2], "all_f_patch_size": [1], "in_channels": 16, "dim": 768,
+    "n_layers": 8, "n_refiner_layers": 2, "n_heads": 6, "norm_eps": 1e-5, "cap_feat_dim": 256, "rope_theta": 256.0,
+    "t_scale": 1000.0, "axes_dims": [32, 48, 48], "axes_lens": [1536, 512, 512]}"#;
+
+const VAE: &str = r#"{"latent_channels": 16, "out_channels": 3, "block_out_channels": [64, 128, 256, 256],
+    "layers_per_block": 2, "norm_num_groups": 32, "scaling_factor": 0.3611, "shift_factor": 0.1159}"#;
+
+fn main() {
+    divan::main();
+}
+
+fn config<T: DeserializeOwned>(json: &str) -> T {
+    serde_json::from_str(json).expect("a configuration as the model's files have it")
+}
+
+fn weights() -> (Weights, Memory) {
+    (Weights::random(DType::F32, &Device::Cpu), Memory::new(&Device::Cpu, None))
+}
+
+/// Noise for a square picture of `side` pixels.
+fn latents(side: usize) -> Tensor {
+    Tensor::randn(0_f32, 1.0, (1, 16, side / 8, side / 8), &Device::Cpu).expect("noise")
+}
+
+#[divan::bench(args = [256, 512], sample_count = 5, sample_size = 1)]
+fn transformer_step(bencher: divan::Bencher, side: usize) {
+    let (weights, memory) = weights();
+    let transformer = Transformer::new(&config(TRANSFORMER), &weights, &memory).expect("a transformer");
+    let caption = Tensor::randn(0_f32, 1.0, (CAPTION_TOKENS, CAPTION_DIM), &Device::Cpu).expect("a caption");
+    let conditioning = transformer.condition(&caption, side / 8, side / 8).expect("a refined caption");
+    let latents = latents(side);
+    bencher.bench_local(|| transformer.forward(&latents, 0.5, &conditioning).expect("a velocity"));
+}
+
+#[divan::bench(args = [256, 512], sample_count = 5, sample_size = 1)]
+fn vae_decode(bencher: divan::Bencher, side: usize) {
+    let (weights, memory) = weights();
+    let decoder = Decoder::new(&config(VAE), &weights, &memory).expect("a decoder");
+    let latents = latents(side);
+    bencher.bench_local(|| decoder.decode(&latents).expect("a picture"));
+}

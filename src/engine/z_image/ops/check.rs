@@ -1,0 +1,56 @@
+//! For the tests: repeatable values, and the comparison of a fast path with the plain one, which any type but f32 takes.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+/// Values between -1 and 1, the same for the same `seed`.
+pub(super) fn values(shape: &[usize], seed: u64) -> Tensor {
+    let mut state = seed;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let values: Vec<f32> = std::iter::repeat_with(next).take(shape.iter().product()).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).expect("as many values as the shape has")
+}
+
+/// The same values, their two last dimensions not contiguous.
+pub(super) fn strided(x: &Tensor) -> Tensor {
+    let last = x.rank() - 1;
+    x.transpose(last - 1, last).and_then(|x| x.contiguous()?.transpose(last - 1, last)).expect("two dimensions")
+}
+
+/// Panics unless `operation` gives in f32 what it gives in f64, within `tolerance` of the largest value.
+pub(super) fn assert_fast_is_plain<const N: usize>(
+    inputs: [&Tensor; N],
+    tolerance: f64,
+    operation: impl Fn([&Tensor; N]) -> Result<Tensor>,
+) {
+    let fast = operation(inputs).expect("the fast path works");
+    let wide = inputs.map(|x| x.to_dtype(DType::F64).expect("f32 widens"));
+    let plain = operation(wide.each_ref()).expect("the plain path works");
+    assert_eq!((fast.dims(), fast.dtype()), (plain.dims(), DType::F32));
+    let error = relative_error(&fast, &plain);
+    assert!(error < tolerance, "off by {error:e} of the largest value");
+}
+
+/// Panics unless `operation` gives in `dtype` what it gives in f32, within 2 % of the largest value.
+pub(super) fn assert_half_is_near<const N: usize>(
+    inputs: [&Tensor; N],
+    dtype: DType,
+    operation: impl Fn([&Tensor; N]) -> Result<Tensor>,
+) {
+    let halves = inputs.map(|x| x.to_dtype(dtype).expect("f32 narrows"));
+    let half = operation(halves.each_ref()).expect("the half path works");
+    assert_eq!(half.dtype(), dtype);
+    let error = relative_error(&half, &operation(inputs).expect("the fast path works"));
+    assert!(error < 0.02, "off by {error:e} of the largest value");
+}
+
+fn relative_error(x: &Tensor, expected: &Tensor) -> f64 {
+    let flat = |x: &Tensor| x.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+    let (x, expected) = (flat(x).expect("numbers"), flat(expected).expect("numbers"));
+    let largest = expected.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
+    let errors = x.iter().zip(&expected).map(|(x, expected)| (x - expected).abs() / largest);
+    // NaN must not hide: `max` would drop it.
+    errors.fold(0.0, |max, error| if error <= max { max } else { error })
+}

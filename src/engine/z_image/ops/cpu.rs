@@ -1,0 +1,182 @@
+//! What the fast f32 paths share: a look into tensors, rows filled in parallel, loops compiled for the machine's
+//! vector instructions, and an exponential that such loops can hold.
+
+use std::ops::Deref;
+
+use candle_core::{CpuStorage, DType, Device, Error, Result, Shape, Storage, Tensor};
+use rayon::prelude::*;
+
+/// Values that one parallel task writes: long enough (64 KiB) to hide rayon's cost, short enough to stay in a cache.
+const TASK_VALUES: usize = 16 * 1024;
+
+/// Whether `x` is what the fast paths are for: f32 on the CPU.
+pub(super) fn is_cpu_f32(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype() == DType::F32
+}
+
+/// Reads the values of contiguous f32 CPU tensors, given to `read` in the order of `tensors`.
+pub(super) fn with_values<const N: usize, R>(
+    tensors: [&Tensor; N],
+    read: impl FnOnce([&[f32]; N]) -> Result<R>,
+) -> Result<R> {
+    let storages = tensors.map(Tensor::storage_and_layout);
+    let mut values = [&[][..]; N];
+    for (slice, (storage, layout)) in values.iter_mut().zip(&storages) {
+        let (Storage::Cpu(CpuStorage::F32(all)), Some((start, end))) = (storage.deref(), layout.contiguous_offsets())
+        else {
+            return Err(Error::Msg("a fast path was given a tensor that is not contiguous f32 on the CPU".into()));
+        };
+        *slice = &all[start..end];
+    }
+    read(values)
+}
+
+/// `count` zeros. A large block is fresh from the system, which would hand it out in pages of 4 KiB, each at the price
+/// of a fault: as dear as the arithmetic. Ask for pages of 2 MiB; where there are none, nothing changes.
+pub(super) fn zeros(count: usize) -> Vec<f32> {
+    const PAGE: usize = 4096;
+    const LARGE_BYTES: usize = 4 << 20;
+    let mut values = vec![0.0; count];
+    let bytes = size_of_val(values.as_slice());
+    if bytes >= LARGE_BYTES {
+        let start = values.as_mut_ptr().cast::<u8>();
+        let skip = start.align_offset(PAGE);
+        // SAFETY: the range lies within the vector, and the advice changes no value in it.
+        let _ = unsafe { rustix::mm::madvise(start.add(skip).cast(), bytes - skip, rustix::mm::Advice::LinuxHugepage) };
+    }
+    values
+}
+
+/// A tensor of `shape` whose rows, each of `row` values, `fill(index, row)` writes in parallel. Scratch: none.
+pub(super) fn from_rows(shape: &Shape, row: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Result<Tensor> {
+    let mut values = zeros(shape.elem_count());
+    let task_rows = (TASK_VALUES / row).max(1);
+    values.par_chunks_mut(task_rows * row).enumerate().for_each(|(task, rows)| {
+        for (index, row) in rows.chunks_exact_mut(row).enumerate() {
+            fill(task * task_rows + index, row);
+        }
+    });
+    Tensor::from_vec(values, shape, &Device::Cpu)
+}
+
+/// Defines a function whose loops are compiled once for each generation of vector instructions; the machine's best is
+/// chosen at each call. What it calls must be `inline(always)`, or it is compiled for the oldest machine.
+macro_rules! vectorised {
+    ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
+        $(#[$attribute])*
+        $visibility fn $name($($argument: $type),*) {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments)]
+            fn body($($argument: $type),*) $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+                fn with_avx512($($argument: $type),*) {
+                    body($($argument),*)
+                }
+
+                #[target_feature(enable = "avx2,fma")]
+                fn with_avx2($($argument: $type),*) {
+                    body($($argument),*)
+                }
+
+                if super::cpu::has_avx512() {
+                    // SAFETY: the machine has what the function is compiled for.
+                    return unsafe { with_avx512($($argument),*) };
+                }
+                if super::cpu::has_avx2() {
+                    // SAFETY: as above.
+                    return unsafe { with_avx2($($argument),*) };
+                }
+            }
+            body($($argument),*)
+        }
+    };
+}
+pub(super) use vectorised;
+
+/// Whether the machine has what `vectorised!` compiles for AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(super) fn has_avx512() -> bool {
+    has_avx2()
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+}
+
+/// Whether the machine has AVX2 with fused multiply-add.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(super) fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+}
+
+/// The sum of `f` over `values`, in lanes that the compiler can keep in vector registers.
+#[inline(always)]
+pub(super) fn sum_of(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    const LANES: usize = 64;
+    let mut lanes = [0.0; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane += f(value);
+        }
+    }
+    let rest: f32 = rest.iter().map(|&value| f(value)).sum();
+    lanes.iter().sum::<f32>() + rest
+}
+
+/// `e^x` within two units in the last place, by Cephes' polynomial; 0 below -87, the largest power of e above 88.
+#[inline(always)]
+pub(super) fn exp(x: f32) -> f32 {
+    // Adding it rounds to a whole number, which then stands in the lowest bits.
+    const ROUND: f32 = 1.5 * (1 << 23) as f32;
+    // ln 2 in two parts: the first times a small whole number is exact.
+    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    let clamped = x.clamp(-87.0, 88.0);
+    let rounded = clamped.mul_add(std::f32::consts::LOG2_E, ROUND);
+    let n = rounded - ROUND;
+    let r = n.mul_add(-LN_2[1], n.mul_add(-LN_2[0], clamped));
+    let tail = [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5]
+        .iter()
+        .fold(1.987_569_1e-4, |sum: f32, &coefficient| sum.mul_add(r, coefficient));
+    let fraction = (tail * r).mul_add(r, r) + 1.0;
+    let power = f32::from_bits((rounded.to_bits() << 23).wrapping_add(127 << 23));
+    if x < -87.0 { 0.0 } else { fraction * power }
+}
+
+/// `x / (1 + e^-x)`.
+#[inline(always)]
+pub(super) fn silu(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_right_to_two_units_in_the_last_place() {
+        for x in (-870..=880).map(|tenths| tenths as f32 / 10.0 + 0.013).filter(|x| *x < 88.0) {
+            let right = f64::from(x).exp();
+            let error = (f64::from(exp(x)) - right).abs() / right;
+            assert!(error < 2.0 * f64::from(f32::EPSILON), "exp({x}) is off by {error:e}");
+        }
+        assert_eq!((exp(0.0), exp(f32::NEG_INFINITY), exp(-200.0)), (1.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn silu_is_flat_on_the_left_and_straight_on_the_right() {
+        assert_eq!((silu(0.0), silu(200.0)), (0.0, 200.0));
+        assert!(silu(-200.0).abs() < 1e-30);
+    }
+
+    #[test]
+    fn a_sum_counts_the_values_beyond_the_last_vector() {
+        let values: Vec<f32> = (1..=200).map(|value| value as f32).collect();
+        assert_eq!(sum_of(&values, |value| 2.0 * value), 40_200.0);
+    }
+}

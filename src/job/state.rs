@@ -88,3 +88,67 @@ impl std::fmt::Display for State {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STATES: [State; 5] = [State::Queued, State::Running, State::Done, State::Failed, State::Cancelled];
+    const EVENTS: [Event; 7] = [
+        Event::Claimed,
+        Event::Finished,
+        Event::Failed,
+        Event::Cancelled,
+        Event::Interrupted,
+        Event::Orphaned,
+        Event::Deferred,
+    ];
+
+    #[test]
+    fn the_arrows_are_those_of_the_diagram() {
+        let mut arrows = Vec::new();
+        for state in STATES {
+            for event in EVENTS {
+                if let Ok(next) = state.after(event) {
+                    arrows.push(format!("{state} {event:?} {next}"));
+                }
+            }
+        }
+        let expected = [
+            "queued Claimed running",
+            "queued Failed failed",
+            "queued Cancelled cancelled",
+            "running Finished done",
+            "running Failed failed",
+            "running Cancelled cancelled",
+            "running Interrupted queued",
+            "running Orphaned queued",
+            "running Deferred queued",
+        ];
+        assert_eq!(arrows, expected);
+    }
+
+    #[test]
+    fn an_illegal_event_is_named_with_its_state() {
+        let illegal = State::Done.after(Event::Claimed).expect_err("done is final");
+        assert_eq!(illegal.to_string(), "a done render cannot be Claimed");
+    }
+
+    proptest! {
+        #[test]
+        fn no_sequence_of_events_leaves_a_terminal_state_or_finishes_what_was_never_claimed(
+            events in prop::collection::vec(prop::sample::select(EVENTS.to_vec()), 0..50),
+        ) {
+            let (mut state, mut claimed) = (State::Queued, false);
+            for event in events {
+                let Ok(next) = state.after(event) else { continue };
+                prop_assert!(!state.is_terminal(), "{} left by {:?}", state, event);
+                prop_assert!(next != State::Done || claimed);
+                claimed |= event == Event::Claimed;
+                state = next;
+            }
+        }
+    }
+}

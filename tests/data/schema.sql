@@ -1,0 +1,252 @@
+CREATE INDEX attempts_out_of_memory ON attempts (id) WHERE outcome = 'out_of_memory';
+
+CREATE UNIQUE INDEX attempts_running ON attempts (render_id) WHERE outcome = 'running';
+
+CREATE INDEX events_by_job ON events (job_id);
+
+CREATE INDEX jobs_by_file_name ON jobs (file_name);
+
+CREATE INDEX renders_by_job ON renders (job_id, state, degraded);
+
+CREATE INDEX renders_by_state ON renders (state, finished_at_ms);
+
+CREATE INDEX renders_to_claim ON renders (priority DESC, id, run_after_ms) WHERE state = 'queued';
+
+CREATE TABLE attempts (
+    id                  INTEGER PRIMARY KEY,
+    render_id           INTEGER NOT NULL REFERENCES renders (id),
+    -- From 1, in the order of the tries.
+    number              INTEGER NOT NULL CHECK (number > 0),
+    worker_id           INTEGER REFERENCES workers (id),
+    outcome             TEXT NOT NULL CHECK (outcome IN
+        ('running', 'done', 'out_of_memory', 'crashed', 'interrupted', 'cancelled', 'failed')),
+    -- How it was tried: for programs as JSON, for people as text, and what was made.
+    rung                TEXT NOT NULL CHECK (json_valid(rung)),
+    rung_text           TEXT NOT NULL,
+    width               INTEGER NOT NULL CHECK (width > 0),
+    height              INTEGER NOT NULL CHECK (height > 0),
+    steps               INTEGER NOT NULL CHECK (steps > 0),
+    -- The picture's final name, relative to the output folder; recorded before the picture has it.
+    path                TEXT NOT NULL,
+    queued_ms           INTEGER NOT NULL CHECK (queued_ms >= 0),
+    started_at_ms       INTEGER NOT NULL,
+    ended_at_ms         INTEGER,
+    -- Where and why it ended without a picture.
+    stage               TEXT CHECK (stage IN ('load', 'text_encode', 'denoise', 'vae_decode', 'picture_encode')),
+    message             TEXT,
+    requested_bytes     INTEGER CHECK (requested_bytes >= 0),
+    -- Seconds and bytes by stage.
+    text_encode_ms      INTEGER NOT NULL DEFAULT 0,
+    denoise_ms          INTEGER NOT NULL DEFAULT 0,
+    step_ms             TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(step_ms)),
+    vae_decode_ms       INTEGER NOT NULL DEFAULT 0,
+    picture_encode_ms   INTEGER NOT NULL DEFAULT 0,
+    total_ms            INTEGER NOT NULL DEFAULT 0,
+    text_encode_bytes   INTEGER NOT NULL DEFAULT 0,
+    denoise_bytes       INTEGER NOT NULL DEFAULT 0,
+    vae_decode_bytes    INTEGER NOT NULL DEFAULT 0,
+    after_release_bytes INTEGER NOT NULL DEFAULT 0,
+    -- The picture.
+    bytes               INTEGER,
+    sha256              TEXT,
+    prompt_cut          INTEGER NOT NULL DEFAULT 0 CHECK (prompt_cut IN (0, 1)),
+    UNIQUE (render_id, number),
+    CHECK ((ended_at_ms IS NOT NULL) = (outcome <> 'running')),
+    CHECK ((sha256 IS NOT NULL) = (outcome = 'done'))
+) STRICT;
+
+CREATE TABLE events (
+    id         INTEGER PRIMARY KEY,
+    at_ms      INTEGER NOT NULL,
+    kind       TEXT NOT NULL,
+    job_id     INTEGER,
+    render_id  INTEGER,
+    attempt_id INTEGER,
+    detail     TEXT NOT NULL DEFAULT ''
+) STRICT;
+
+CREATE TABLE jobs (
+    id             INTEGER PRIMARY KEY,
+    -- The dropped file's name, without folder.
+    file_name      TEXT NOT NULL,
+    -- What was in it; later edits of the file mean nothing.
+    text           TEXT NOT NULL,
+    -- What makes one drop of one file: a crash between commit and move must not take it in twice.
+    -- A retry comes from no drop.
+    file_device    INTEGER,
+    file_inode     INTEGER,
+    file_mtime_ns  INTEGER,
+    file_sha256    TEXT NOT NULL,
+    priority       INTEGER NOT NULL,
+    not_before_ms  INTEGER,
+    tags           TEXT NOT NULL CHECK (json_valid(tags) AND json_type(tags) = 'array'),
+    -- The job whose failed renders this one renders again.
+    retry_of       INTEGER REFERENCES jobs (id),
+    accepted_at_ms INTEGER NOT NULL,
+    CHECK ((file_device IS NULL) = (retry_of IS NOT NULL)),
+    CHECK ((file_device IS NULL) = (file_inode IS NULL) AND (file_device IS NULL) = (file_mtime_ns IS NULL)),
+    UNIQUE (file_device, file_inode, file_mtime_ns, file_sha256)
+) STRICT;
+
+CREATE TABLE pause (
+    id       INTEGER PRIMARY KEY CHECK (id = 1),
+    since_ms INTEGER NOT NULL,
+    reason   TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE rejections (
+    id             INTEGER PRIMARY KEY,
+    at_ms          INTEGER NOT NULL,
+    file_name      TEXT NOT NULL,
+    file_sha256    TEXT NOT NULL,
+    reason         TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE renders (
+    id              INTEGER PRIMARY KEY,
+    job_id          INTEGER NOT NULL REFERENCES jobs (id),
+    -- Position in the job, from 1.
+    position        INTEGER NOT NULL CHECK (position > 0),
+    state           TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
+    priority        INTEGER NOT NULL,
+    -- Not claimed before this time.
+    run_after_ms    INTEGER NOT NULL,
+    -- The user wants it cancelled; the dispatcher acts on it at the next step.
+    cancel_wanted   INTEGER NOT NULL DEFAULT 0 CHECK (cancel_wanted IN (0, 1)),
+    -- What was asked.
+    prompt          TEXT NOT NULL,
+    negative_prompt TEXT NOT NULL,
+    width           INTEGER NOT NULL CHECK (width > 0),
+    height          INTEGER NOT NULL CHECK (height > 0),
+    steps           INTEGER NOT NULL CHECK (steps > 0),
+    guidance        REAL NOT NULL,
+    seed            INTEGER NOT NULL CHECK (seed >= 0),
+    on_oom          TEXT NOT NULL CHECK (on_oom IN ('fail', 'offload', 'downgrade')),
+    min_side        INTEGER NOT NULL CHECK (min_side >= 0),
+    min_steps       INTEGER NOT NULL CHECK (min_steps >= 0),
+    output          TEXT NOT NULL,
+    format          TEXT NOT NULL CHECK (format IN ('png', 'jpeg', 'webp')),
+    -- How it ended.
+    finished_at_ms  INTEGER,
+    error_code      TEXT,
+    error           TEXT,
+    degraded        INTEGER NOT NULL DEFAULT 0 CHECK (degraded IN (0, 1)),
+    UNIQUE (job_id, position),
+    CHECK ((finished_at_ms IS NOT NULL) = (state IN ('done', 'failed', 'cancelled'))),
+    CHECK ((error_code IS NOT NULL) = (state = 'failed') AND (error IS NOT NULL) = (state = 'failed')),
+    CHECK (degraded = 0 OR state = 'done')
+) STRICT;
+
+CREATE TABLE workers (
+    id           INTEGER PRIMARY KEY,
+    loaded_at_ms INTEGER NOT NULL,
+    version      TEXT NOT NULL,
+    device       TEXT NOT NULL,
+    model_name   TEXT NOT NULL,
+    model_hash   TEXT NOT NULL,
+    load_ms      INTEGER NOT NULL,
+    -- Device memory with the model loaded and nothing running.
+    idle_bytes   INTEGER NOT NULL,
+    total_bytes  INTEGER NOT NULL
+) STRICT;
+
+CREATE VIEW history AS
+SELECT
+    r.job_id AS job,
+    r.position AS picture,
+    r.state,
+    r.degraded,
+    r.prompt,
+    r.negative_prompt,
+    r.seed,
+    r.guidance,
+    r.width AS asked_width,
+    r.height AS asked_height,
+    r.steps AS asked_steps,
+    a.width,
+    a.height,
+    a.steps,
+    a.rung_text AS rung,
+    (SELECT count(*) FROM attempts n WHERE n.render_id = r.id AND n.outcome <> 'interrupted') AS attempts,
+    (SELECT n.queued_ms FROM attempts n WHERE n.render_id = r.id AND n.number = 1) / 1000.0 AS queued_s,
+    a.text_encode_ms / 1000.0 AS text_encode_s,
+    a.denoise_ms / 1000.0 AS denoise_s,
+    a.vae_decode_ms / 1000.0 AS vae_decode_s,
+    a.picture_encode_ms / 1000.0 AS picture_encode_s,
+    a.total_ms / 1000.0 AS total_s,
+    max(a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes) AS peak_bytes,
+    CASE WHEN a.outcome = 'done' THEN a.path END AS path,
+    a.bytes,
+    a.sha256,
+    a.prompt_cut,
+    r.error_code,
+    r.error,
+    w.device,
+    w.model_name AS model,
+    datetime(j.accepted_at_ms / 1000.0, 'unixepoch') AS accepted_at,
+    datetime(r.finished_at_ms / 1000.0, 'unixepoch') AS finished_at
+FROM renders r
+JOIN jobs j ON j.id = r.job_id
+LEFT JOIN attempts a ON a.render_id = r.id
+    AND a.number = (SELECT max(n.number) FROM attempts n WHERE n.render_id = r.id)
+LEFT JOIN workers w ON w.id = a.worker_id;
+
+CREATE VIEW jobs_state AS
+SELECT
+    j.id AS job, j.file_name, j.tags, j.priority, j.retry_of, j.accepted_at_ms,
+    (SELECT count(*) FROM renders r WHERE r.job_id = j.id) AS renders,
+    (SELECT count(*) FROM renders r WHERE r.job_id = j.id AND r.state = 'queued') AS queued,
+    (SELECT count(*) FROM renders r WHERE r.job_id = j.id AND r.state = 'running') AS running,
+    (SELECT count(*) FROM renders r WHERE r.job_id = j.id AND r.state = 'done') AS done,
+    (SELECT count(*) FROM renders r WHERE r.job_id = j.id AND r.state = 'failed') AS failed,
+    (SELECT count(*) FROM renders r WHERE r.job_id = j.id AND r.state = 'cancelled') AS cancelled,
+    (SELECT count(*) FROM renders r WHERE r.job_id = j.id AND r.state = 'done' AND r.degraded = 1) AS degraded,
+    CASE
+        WHEN EXISTS (SELECT 1 FROM renders r WHERE r.job_id = j.id AND r.state = 'running') THEN 'running'
+        WHEN NOT EXISTS (SELECT 1 FROM renders r WHERE r.job_id = j.id AND r.state <> 'queued') THEN 'queued'
+        WHEN EXISTS (SELECT 1 FROM renders r WHERE r.job_id = j.id AND r.state = 'queued') THEN 'running'
+        WHEN EXISTS (SELECT 1 FROM renders r WHERE r.job_id = j.id AND r.state = 'failed') THEN 'failed'
+        WHEN EXISTS (SELECT 1 FROM renders r WHERE r.job_id = j.id AND r.state = 'cancelled') THEN 'cancelled'
+        ELSE 'done'
+    END AS state
+FROM jobs j;
+
+CREATE VIEW oom AS
+SELECT
+    r.job_id AS job,
+    r.position AS picture,
+    a.number AS attempt,
+    a.rung_text AS rung,
+    a.stage,
+    a.requested_bytes,
+    max(a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes) AS peak_bytes,
+    a.after_release_bytes,
+    a.total_ms / 1000.0 AS lost_s,
+    n.rung_text AS next_rung,
+    n.outcome AS next_outcome,
+    r.state,
+    a.message,
+    datetime(a.started_at_ms / 1000.0, 'unixepoch') AS at
+FROM attempts a
+JOIN renders r ON r.id = a.render_id
+LEFT JOIN attempts n ON n.render_id = a.render_id AND n.number = a.number + 1
+WHERE a.outcome = 'out_of_memory';
+
+CREATE VIEW throughput AS
+SELECT
+    date(a.ended_at_ms / 1000.0, 'unixepoch') AS day,
+    w.model_name AS model,
+    w.device,
+    a.width || 'x' || a.height AS size,
+    a.steps,
+    count(*) AS pictures,
+    sum(r.degraded) AS degraded,
+    sum(a.total_ms) / 1000.0 AS busy_s,
+    avg(a.total_ms) / 1000.0 AS mean_s,
+    3600000.0 * count(*) / sum(max(a.total_ms, 1)) AS pictures_per_busy_hour
+FROM attempts a
+JOIN renders r ON r.id = a.render_id
+LEFT JOIN workers w ON w.id = a.worker_id
+WHERE a.outcome = 'done'
+GROUP BY day, w.model_name, w.device, size, a.steps;
+

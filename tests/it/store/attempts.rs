@@ -1,0 +1,112 @@
+//! Claim, ladder, end and recovery of renders.
+
+use super::*;
+
+async fn state(fixture: &Fixture) -> String {
+    fixture.rows("SELECT state FROM renders").await.join(" ")
+}
+
+#[tokio::test]
+async fn a_finished_render_is_done_and_its_attempt_ends_only_once() {
+    let fixture = Fixture::new().await;
+    fixture.accept(job(&["a"])).await;
+    let (_, attempt) = fixture.begin().await;
+    assert_eq!(state(&fixture).await, "running");
+    assert!(!fixture.store.is_idle().await.expect("a readable queue"));
+    assert_eq!(fixture.finish(attempt).await, Guarded::Changed);
+    assert_eq!(fixture.finish(attempt).await, Guarded::Stale);
+    assert_eq!(fixture.end(attempt, Outcome::Failed, fail()).await, Guarded::Stale);
+    let renamed = fixture.store.rename_attempt(attempt, "late.png").await.expect("a writable queue");
+    assert_eq!(renamed, Guarded::Stale);
+    assert_eq!(state(&fixture).await, "done");
+    assert!(fixture.store.is_idle().await.expect("a readable queue"));
+}
+
+#[tokio::test]
+async fn a_render_that_runs_cannot_be_begun_again() {
+    let fixture = Fixture::new().await;
+    fixture.accept(job(&["a"])).await;
+    let (render, attempt) = fixture.begin().await;
+    let again = async || fixture.store.begin_attempt(render, &rung(512, 8), "b.png", NOW).await.expect("a queue");
+    assert_eq!(again().await, None);
+    let _ = fixture.finish(attempt).await;
+    assert_eq!(again().await, None);
+}
+
+#[tokio::test]
+async fn each_rung_of_the_ladder_is_a_row_and_is_remembered() {
+    let fixture = Fixture::new().await;
+    fixture.accept(job(&["a"])).await;
+    let (render, first) = fixture.begin().await;
+    assert_eq!(fixture.end(first, Outcome::OutOfMemory, Fate::NextAttempt).await, Guarded::Changed);
+    assert_eq!(state(&fixture).await, "running");
+    let second = fixture.store.begin_attempt(render, &rung(768, 8), "a.png", NOW).await.expect("a queue");
+    let second = second.expect("the render stands between two attempts");
+    assert_eq!(fixture.end(second, Outcome::Interrupted, REQUEUE).await, Guarded::Changed);
+    let candidate = fixture.next().await.expect("queued again");
+    assert_eq!(candidate.tried, [(rung(1024, 8), Stage::VaeDecode)]);
+    let rows = "SELECT concat_ws(' | ', number, outcome, rung_text) FROM attempts ORDER BY id";
+    let texts = [rung(1024, 8), rung(768, 8)].map(|rung| rung.to_string());
+    let expected = [format!("1 | out_of_memory | {}", texts[0]), format!("2 | interrupted | {}", texts[1])];
+    assert_eq!(fixture.rows(rows).await, expected);
+}
+
+#[tokio::test]
+async fn being_stopped_is_not_counted_but_dying_is() {
+    let fixture = Fixture::new().await;
+    fixture.accept(job(&["a"])).await;
+    for (outcome, deaths) in [(Outcome::Interrupted, 0), (Outcome::Crashed, 1), (Outcome::Crashed, 2)] {
+        let (_, attempt) = fixture.begin().await;
+        assert_eq!(fixture.end(attempt, outcome, REQUEUE).await, Guarded::Changed);
+        assert_eq!(fixture.next().await.expect("queued again").deaths, deaths, "{outcome:?}");
+    }
+    assert_eq!(fixture.rows("SELECT CAST(attempts AS TEXT) FROM history").await, ["2"]);
+}
+
+#[tokio::test]
+async fn a_render_that_dies_with_the_daemon_is_an_orphan_and_counts() {
+    let fixture = Fixture::new().await;
+    fixture.accept(job(&["a"])).await;
+    let (render_id, attempt) = fixture.begin().await;
+    let fixture = fixture.restarted().await;
+    let orphans = fixture.store.orphans(NOW).await.expect("a readable queue");
+    assert_eq!(orphans.len(), 1);
+    let orphan = &orphans[0];
+    assert_eq!((orphan.render_id, orphan.attempt_id, orphan.path.as_str()), (render_id, attempt, "1-1.png"));
+    assert_eq!((orphan.rung, &orphan.render, orphan.deaths), (rung(1024, 8), &render("a"), 0));
+    assert_eq!(fixture.end(attempt, Outcome::Crashed, REQUEUE).await, Guarded::Changed);
+    assert_eq!(fixture.next().await.expect("queued again").deaths, 1);
+    assert!(fixture.store.orphans(NOW).await.expect("a readable queue").is_empty());
+}
+
+#[tokio::test]
+async fn a_render_left_between_two_attempts_is_queued_again_at_start() {
+    let fixture = Fixture::new().await;
+    fixture.accept(job(&["a"])).await;
+    let (_, attempt) = fixture.begin().await;
+    let _ = fixture.end(attempt, Outcome::OutOfMemory, Fate::NextAttempt).await;
+    let fixture = fixture.restarted().await;
+    assert!(fixture.store.orphans(NOW).await.expect("a readable queue").is_empty());
+    let candidate = fixture.next().await.expect("queued again");
+    assert_eq!((candidate.tried.len(), candidate.deaths), (1, 0));
+}
+
+#[tokio::test]
+async fn a_failed_render_says_why() {
+    let fixture = Fixture::new().await;
+    fixture.accept(job(&["a"])).await;
+    let (_, attempt) = fixture.begin().await;
+    assert_eq!(fixture.end(attempt, Outcome::Failed, fail()).await, Guarded::Changed);
+    let why = "SELECT concat_ws(' | ', state, error_code, error, path) FROM history";
+    assert_eq!(fixture.rows(why).await, ["failed | bad_picture | the picture is black"]);
+}
+
+#[tokio::test]
+async fn a_name_whose_picture_the_user_took_away_can_be_used_again() {
+    let fixture = Fixture::new().await;
+    fixture.accept(job(&["a", "b"])).await;
+    for _ in 0..2 {
+        let (_, attempt) = fixture.begin().await;
+        assert_eq!(fixture.finish(attempt).await, Guarded::Changed);
+    }
+}

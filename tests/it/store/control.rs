@@ -1,0 +1,117 @@
+//! What users do to the queue.
+
+use zimaged::store::{Cancelled, Selection, StoreError};
+
+use super::*;
+
+async fn cancel(fixture: &Fixture, selection: Selection) -> Cancelled {
+    fixture.store.cancel(selection, NOW).await.expect("a writable queue")
+}
+
+async fn states(fixture: &Fixture) -> String {
+    fixture.rows("SELECT state FROM renders ORDER BY id").await.join(" ")
+}
+
+#[tokio::test]
+async fn a_cancel_takes_queued_renders_at_once_and_marks_the_running_one() {
+    let fixture = Fixture::new().await;
+    let job_id = fixture.accept(job(&["a", "b", "c"])).await;
+    let (_, done) = fixture.begin().await;
+    let _ = fixture.finish(done).await;
+    let (running, attempt) = fixture.begin().await;
+    let expected = Cancelled { cancelled: 1, stopping: 1, ended: 1 };
+    assert_eq!(cancel(&fixture, Selection::Job(job_id)).await, expected);
+    assert_eq!(states(&fixture).await, "done running cancelled");
+    assert!(fixture.store.cancel_wanted(running).await.expect("a readable queue"));
+    assert_eq!(fixture.end(attempt, Outcome::Cancelled, Fate::Cancel).await, Guarded::Changed);
+    assert_eq!(states(&fixture).await, "done cancelled cancelled");
+}
+
+#[tokio::test]
+async fn one_render_of_a_job_can_be_cancelled() {
+    let fixture = Fixture::new().await;
+    let job_id = fixture.accept(job(&["a", "b"])).await;
+    cancel(&fixture, Selection::Render { job_id, index: 2 }).await;
+    assert_eq!(states(&fixture).await, "queued cancelled");
+}
+
+#[tokio::test]
+async fn a_cancelled_render_cannot_be_begun() {
+    let fixture = Fixture::new().await;
+    let job_id = fixture.accept(job(&["a"])).await;
+    let seen = fixture.next().await.expect("queued").render_id;
+    cancel(&fixture, Selection::Job(job_id)).await;
+    let begun = fixture.store.begin_attempt(seen, &rung(1024, 8), "a.png", NOW).await.expect("a writable queue");
+    assert_eq!(begun, None);
+    assert!(fixture.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_picture_that_is_made_in_spite_of_a_cancel_is_done() {
+    let fixture = Fixture::new().await;
+    let job_id = fixture.accept(job(&["a"])).await;
+    let (_, attempt) = fixture.begin().await;
+    cancel(&fixture, Selection::Job(job_id)).await;
+    assert_eq!(fixture.finish(attempt).await, Guarded::Changed);
+    assert_eq!(states(&fixture).await, "done");
+}
+
+#[tokio::test]
+async fn a_cancel_holds_when_the_render_would_be_queued_again() {
+    for outcome in [Outcome::Interrupted, Outcome::Crashed, Outcome::Failed] {
+        let fixture = Fixture::new().await;
+        let job_id = fixture.accept(job(&["a"])).await;
+        let (_, attempt) = fixture.begin().await;
+        cancel(&fixture, Selection::Job(job_id)).await;
+        assert_eq!(fixture.end(attempt, outcome, REQUEUE).await, Guarded::Changed);
+        assert_eq!(states(&fixture).await, "cancelled", "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_holds_when_the_daemon_dies_between_two_attempts() {
+    let fixture = Fixture::new().await;
+    let job_id = fixture.accept(job(&["a"])).await;
+    let (_, attempt) = fixture.begin().await;
+    let _ = fixture.end(attempt, Outcome::OutOfMemory, Fate::NextAttempt).await;
+    cancel(&fixture, Selection::Job(job_id)).await;
+    let fixture = fixture.restarted().await;
+    assert!(fixture.store.orphans(NOW).await.expect("a readable queue").is_empty());
+    assert_eq!(states(&fixture).await, "cancelled");
+}
+
+#[tokio::test]
+async fn a_retry_renders_again_what_failed_or_was_cancelled() {
+    let fixture = Fixture::new().await;
+    let origin = fixture.accept(job(&["done", "failed", "cancelled", "queued"])).await;
+    let (_, attempt) = fixture.begin().await;
+    let _ = fixture.finish(attempt).await;
+    let (_, attempt) = fixture.begin().await;
+    let _ = fixture.end(attempt, Outcome::Failed, fail()).await;
+    cancel(&fixture, Selection::Render { job_id: origin, index: 3 }).await;
+
+    let retry = fixture.store.retry(Selection::Job(origin), NOW).await.expect("something to retry");
+    let rows = "SELECT concat_ws(' ', position, prompt, state) FROM renders WHERE job_id = 2 ORDER BY id";
+    assert_eq!(retry, 2);
+    assert_eq!(fixture.rows(rows).await, ["2 failed queued", "3 cancelled queued"]);
+    let lineage = "SELECT concat_ws(' ', retry_of, file_name, file_device) FROM jobs WHERE id = 2";
+    assert_eq!(fixture.rows(lineage).await, ["1 done-failed-cancelled-queued.toml"]);
+    let one = Selection::Render { job_id: origin, index: 2 };
+    assert_eq!(fixture.store.retry(one, NOW).await.expect("it failed"), 3, "twice in the same millisecond");
+}
+
+#[tokio::test]
+async fn what_is_not_there_or_has_not_failed_is_refused_by_name() {
+    let fixture = Fixture::new().await;
+    let job_id = fixture.accept(job(&["a"])).await;
+    let render = Selection::Render { job_id, index: 2 };
+    let refusal = |error| match error {
+        StoreError::NotFound(why) => why,
+        other => panic!("{other}"),
+    };
+    let nothing = fixture.store.retry(Selection::Job(job_id), NOW).await.expect_err("it is queued");
+    assert_eq!(refusal(nothing), "nothing of job 1 has failed or was cancelled");
+    assert_eq!(refusal(fixture.store.cancel(render, NOW).await.expect_err("one render")), "there is no render 1.2");
+    assert_eq!(refusal(fixture.store.job(7).await.expect_err("one job")), "there is no job 7");
+    assert_eq!(refusal(fixture.store.history(render).await.expect_err("one render")), "there is no render 1.2");
+}

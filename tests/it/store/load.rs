@@ -1,0 +1,124 @@
+//! Many writers, many rows, a lock that is held.
+
+use std::time::{Duration, Instant};
+
+use zimaged::store::StoreError;
+
+use super::*;
+
+/// Writes by each of two processes' stores.
+const WRITES: u64 = 1000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_and_a_client_write_at_once_and_neither_is_told_to_wait() {
+    let fixture = Fixture::new().await;
+    let client = Store::open(&fixture.path(), Access::Client).await.expect("made by the daemon");
+    let begun = Instant::now();
+    let daemon = async {
+        for inode in 0..WRITES {
+            let mut job = job(&["a"]);
+            job.file.inode = inode;
+            fixture.store.accept(&[job], NOW).await.expect("neither 5 nor 517");
+        }
+    };
+    let command_line = async {
+        for _ in 0..WRITES / 2 {
+            client.pause("busy", NOW).await.expect("neither 5 nor 517");
+            client.resume(NOW).await.expect("neither 5 nor 517");
+        }
+    };
+    tokio::join!(daemon, command_line);
+    println!("2 x {WRITES} writes at once: {:.1} s", begun.elapsed().as_secs_f64());
+    let counted = fixture.rows("SELECT concat_ws(' ', kind, count(*)) FROM events GROUP BY kind ORDER BY kind").await;
+    assert_eq!(counted, ["accepted 1000", "paused 500", "resumed 500"]);
+}
+
+#[tokio::test]
+async fn behind_a_lock_the_client_gives_up_and_the_daemon_waits() {
+    let fixture = Fixture::new().await;
+    let client = Store::open(&fixture.path(), Access::Client).await.expect("made by the daemon");
+    let mut other = fixture.other().await;
+    sqlx::query("BEGIN EXCLUSIVE").execute(&mut other).await.expect("nobody writes");
+    let impatient = async {
+        assert!(matches!(client.pause("?", NOW).await, Err(StoreError::Busy)));
+        assert!(fixture.next().await.is_none(), "readers are not locked out");
+        sqlx::query("COMMIT").execute(&mut other).await.expect("its own transaction");
+    };
+    let (accepted, ()) = tokio::join!(fixture.accept(job(&["a"])), impatient);
+    assert_eq!(accepted, 1);
+}
+
+#[tokio::test]
+async fn ten_thousand_jobs_are_taken_in_within_seconds() {
+    let fixture = Fixture::new().await;
+    let begun = Instant::now();
+    for batch in 0..20 {
+        let jobs: Vec<NewJob> = (0..500)
+            .map(|number| {
+                let mut job = job(&["a red fox in the snow"]);
+                job.file.inode = batch * 500 + number;
+                job
+            })
+            .collect();
+        let accepted = fixture.store.accept(&jobs, NOW).await.expect("a writable queue");
+        assert!(accepted.iter().all(|accepted| accepted.fresh));
+    }
+    let elapsed = begun.elapsed();
+    println!("10,000 jobs taken in: {:.2} s", elapsed.as_secs_f64());
+    assert!(elapsed < Duration::from_secs(30), "{elapsed:?}");
+    assert_eq!(fixture.store.queued().await.expect("a readable queue"), 10_000);
+}
+
+/// Jobs of one render each, done long ago; a tenth of what the promise is about, so that the test stays short.
+const OLD_JOBS: i64 = 100_000;
+
+#[tokio::test]
+async fn a_long_history_slows_neither_claims_nor_lists() {
+    let fixture = Fixture::new().await;
+    fill(&fixture, OLD_JOBS).await;
+    fixture.accept(job(&["new"])).await;
+    let mut slowest = Duration::ZERO;
+    let mut timed = |what: &str, begun: Instant| {
+        println!("{what} over {OLD_JOBS} old jobs: {:.2} ms", begun.elapsed().as_secs_f64() * 1000.0);
+        slowest = slowest.max(begun.elapsed());
+    };
+    let begun = Instant::now();
+    assert_eq!(fixture.next_prompt().await.as_deref(), Some("new"));
+    timed("next_candidate", begun);
+    for state in [None, Some("queued"), Some("running"), Some("done"), Some("failed"), Some("cancelled")] {
+        let begun = Instant::now();
+        let jobs = fixture.store.jobs(state, None, 20).await.expect("a readable queue");
+        assert_eq!(
+            jobs.len(),
+            match state {
+                None | Some("done") => 20,
+                Some("queued") => 1,
+                _ => 0,
+            }
+        );
+        timed(&format!("list {state:?}"), begun);
+    }
+    let begun = Instant::now();
+    assert!(!fixture.store.is_idle().await.expect("a readable queue"));
+    timed("is_idle", begun);
+    assert!(slowest < Duration::from_millis(100), "{slowest:?}");
+}
+
+async fn fill(fixture: &Fixture, jobs: i64) {
+    let mut other = fixture.other().await;
+    for insert in [
+        "INSERT INTO jobs (file_name, text, file_device, file_inode, file_mtime_ns, file_sha256, priority, tags,
+                           accepted_at_ms)
+         WITH RECURSIVE old (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM old WHERE id < ?)
+         SELECT 'old.toml', '', 1, id, 1, '', 0, '[]', 1 FROM old",
+        "INSERT INTO renders (job_id, position, state, priority, run_after_ms, prompt, negative_prompt, width, height,
+                              steps, guidance, seed, on_oom, min_side, min_steps, output, format, finished_at_ms)
+         SELECT id, 1, 'done', 0, 0, 'an old fox', '', 64, 64, 1, 0, 1, 'fail', 1, 1, '', 'png', id FROM jobs
+         WHERE id <= ?",
+        "INSERT INTO attempts (render_id, number, outcome, rung, rung_text, width, height, steps, path, queued_ms,
+                               started_at_ms, ended_at_ms, sha256)
+         SELECT id, 1, 'done', '{}', '', 64, 64, 1, id || '.png', 0, 1, 2, '' FROM renders WHERE id <= ?",
+    ] {
+        sqlx::query(insert).bind(jobs).execute(&mut other).await.expect("room for old jobs");
+    }
+}

@@ -1,0 +1,173 @@
+//! The queue's database, by its interface and by what a second program sees in the file.
+
+mod attempts;
+mod control;
+mod load;
+mod open;
+mod queue;
+mod views;
+
+use std::hash::{Hash, Hasher};
+use std::path::PathBuf;
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, SqliteConnection};
+use tempfile::TempDir;
+use zimaged::job::{Format, Job, OnOom, Render};
+use zimaged::ladder::{Decode, Precision, Residency, Rung, Stage};
+use zimaged::store::{Access, AttemptEnd, Candidate, Fate, Finished, Guarded, NewJob, Outcome, SourceFile, Store};
+use zimaged::worker::protocol::{Peaks, Timings};
+
+/// When everything happens, unless a test says otherwise: 2026-01-01 00:00:00 UTC.
+const NOW: i64 = 1_767_225_600_000;
+
+/// A database in a folder of its own.
+struct Fixture {
+    folder: TempDir,
+    store: Store,
+}
+
+impl Fixture {
+    async fn new() -> Fixture {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = Store::open(&folder.path().join("queue.sqlite"), Access::Daemon).await.expect("a new database");
+        Fixture { folder, store }
+    }
+
+    /// Closes the database and opens it again, as a restart of the daemon does.
+    async fn restarted(self) -> Fixture {
+        let path = self.path();
+        self.store.close().await;
+        let store = Store::open(&path, Access::Daemon).await.expect("our own database");
+        Fixture { folder: self.folder, store }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("queue.sqlite")
+    }
+
+    /// A second program's connection.
+    async fn other(&self) -> SqliteConnection {
+        SqliteConnectOptions::new().filename(self.path()).connect().await.expect("our own database")
+    }
+
+    /// The rows that `sql` answers; it must ask for one column of text.
+    async fn rows(&self, sql: &'static str) -> Vec<String> {
+        sqlx::query_scalar(sql).fetch_all(&mut self.other().await).await.expect(sql)
+    }
+
+    async fn accept(&self, job: NewJob) -> i64 {
+        let accepted = self.store.accept(&[job], NOW).await.expect("room for a job");
+        assert!(accepted[0].fresh);
+        accepted[0].job_id
+    }
+
+    async fn next(&self) -> Option<Candidate> {
+        self.store.next_candidate(NOW).await.expect("a readable queue")
+    }
+
+    /// The prompt of the render that would run next.
+    async fn next_prompt(&self) -> Option<String> {
+        self.next().await.map(|candidate| candidate.render.prompt)
+    }
+
+    /// Begins the next render's attempt at full size: its render and attempt ids.
+    async fn begin(&self) -> (i64, i64) {
+        let candidate = self.next().await.expect("a queued render");
+        let path = format!("{}-{}.png", candidate.job_id, candidate.index);
+        let begun = self.store.begin_attempt(candidate.render_id, &rung(1024, 8), &path, NOW).await;
+        (candidate.render_id, begun.expect("a writable queue").expect("not stale"))
+    }
+
+    async fn finish(&self, attempt_id: i64) -> Guarded {
+        self.store.finish(attempt_id, &finished("fox.png"), NOW + 2500).await.expect("a writable queue")
+    }
+
+    async fn end(&self, attempt_id: i64, outcome: Outcome, fate: Fate) -> Guarded {
+        self.store.end_attempt(attempt_id, &end(outcome), &fate, NOW + 1000).await.expect("a writable queue")
+    }
+}
+
+const REQUEUE: Fate = Fate::Requeue { run_after_ms: None };
+
+fn fail() -> Fate {
+    Fate::Fail { code: "bad_picture", message: "the picture is black".to_owned() }
+}
+
+/// A job of one render for each prompt, dropped as a file of its own: other prompts make another inode.
+fn job(prompts: &[&str]) -> NewJob {
+    let renders = prompts.iter().map(|prompt| render(prompt)).collect();
+    let job = Job { priority: 0, not_before_ms: None, tags: Vec::new(), renders };
+    let name = format!("{}.toml", prompts.join("-"));
+    let mut hasher = std::hash::DefaultHasher::new();
+    name.hash(&mut hasher);
+    // A device beyond `i64` must come back as it was.
+    let file = SourceFile { name, device: u64::MAX, inode: hasher.finish(), mtime_ns: 1, sha256: "ab".repeat(32) };
+    NewJob { job, file, text: "prompt = \"a fox\"".to_owned() }
+}
+
+fn render(prompt: &str) -> Render {
+    Render {
+        prompt: prompt.to_owned(),
+        negative_prompt: String::new(),
+        width: 1024,
+        height: 1024,
+        steps: 8,
+        guidance: 0.0,
+        seed: i64::MAX.unsigned_abs(),
+        on_oom: OnOom::Downgrade,
+        min_side: 256,
+        min_steps: 4,
+        output: "{job}-{index}".to_owned(),
+        format: Format::Png,
+    }
+}
+
+fn rung(side: u32, steps: u32) -> Rung {
+    Rung {
+        residency: Residency::Device,
+        precision: Precision::Full,
+        decode: Decode::Tiles { side: 512 },
+        width: side,
+        height: side,
+        steps,
+    }
+}
+
+fn end(outcome: Outcome) -> AttemptEnd {
+    AttemptEnd {
+        outcome,
+        stage: Some(Stage::VaeDecode),
+        message: "no room".to_owned(),
+        requested_bytes: Some(1 << 30),
+        timings: timings(),
+        peaks: peaks(),
+    }
+}
+
+fn finished(path: &str) -> Finished {
+    Finished {
+        path: path.to_owned(),
+        bytes: 1234,
+        sha256: "cd".repeat(32),
+        prompt_cut: false,
+        degraded: true,
+        timings: timings(),
+        peaks: peaks(),
+    }
+}
+
+fn timings() -> Timings {
+    Timings {
+        text_encode_ms: 100,
+        denoise_ms: 1500,
+        step_ms: vec![700, 800],
+        vae_decode_ms: 300,
+        picture_encode_ms: 50,
+        total_ms: 2000,
+    }
+}
+
+fn peaks() -> Peaks {
+    Peaks { text_encode_bytes: 10, denoise_bytes: 30, vae_decode_bytes: 20, after_release_bytes: 5 }
+}

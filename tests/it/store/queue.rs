@@ -1,0 +1,127 @@
+//! What is taken in, and what is taken next.
+
+use super::*;
+
+#[tokio::test]
+async fn renders_are_taken_by_priority_then_in_order_of_arrival() {
+    let fixture = Fixture::new().await;
+    fixture.accept(job(&["first", "second"])).await;
+    fixture.accept(job(&["third"])).await;
+    let mut urgent = job(&["urgent"]);
+    urgent.job.priority = 5;
+    fixture.accept(urgent).await;
+    let mut order = Vec::new();
+    while let Some(candidate) = fixture.next().await {
+        order.push(candidate.render.prompt);
+        fixture.begin().await;
+    }
+    assert_eq!(order, ["urgent", "first", "second", "third"]);
+}
+
+#[tokio::test]
+async fn a_candidate_is_what_was_accepted() {
+    let fixture = Fixture::new().await;
+    let job_id = fixture.accept(job(&["a", "b"])).await;
+    fixture.begin().await;
+    let candidate = fixture.next().await.expect("the second render");
+    assert_eq!((candidate.job_id, candidate.index, candidate.job_name.as_str()), (job_id, 2, "a-b"));
+    assert_eq!(candidate.render, render("b"));
+    assert_eq!((candidate.accepted_at_ms, candidate.deaths, candidate.tried.len()), (NOW, 0, 0));
+}
+
+#[tokio::test]
+async fn a_render_is_not_taken_before_its_time_and_holds_nobody_up() {
+    let fixture = Fixture::new().await;
+    let mut later = job(&["later"]);
+    later.job.not_before_ms = Some(NOW + 10);
+    later.job.priority = 1;
+    fixture.accept(later).await;
+    fixture.accept(job(&["now"])).await;
+    let at = async |now_ms| fixture.store.next_candidate(now_ms).await.expect("a queue").map(|next| next.render.prompt);
+    assert_eq!(at(NOW + 9).await.as_deref(), Some("now"));
+    assert_eq!(at(NOW + 10).await.as_deref(), Some("later"));
+}
+
+#[tokio::test]
+async fn a_deferred_render_waits_for_its_time() {
+    let fixture = Fixture::new().await;
+    fixture.accept(job(&["a"])).await;
+    let (_, attempt) = fixture.begin().await;
+    let fate = Fate::Requeue { run_after_ms: Some(NOW + 5000) };
+    assert_eq!(fixture.end(attempt, Outcome::Failed, fate).await, Guarded::Changed);
+    assert!(fixture.store.next_candidate(NOW + 4999).await.expect("a queue").is_none());
+    assert!(fixture.store.next_candidate(NOW + 5000).await.expect("a queue").is_some());
+}
+
+#[tokio::test]
+async fn nothing_is_taken_while_paused_also_after_a_restart() {
+    let fixture = Fixture::new().await;
+    fixture.accept(job(&["a"])).await;
+    fixture.store.pause("lunch", NOW).await.expect("a writable queue");
+    let fixture = fixture.restarted().await;
+    assert!(fixture.next().await.is_none());
+    let pause = fixture.store.paused().await.expect("a readable queue").expect("still paused");
+    assert_eq!((pause.reason.as_str(), pause.since_ms), ("lunch", NOW));
+    fixture.store.resume(NOW).await.expect("a writable queue");
+    assert!(fixture.next().await.is_some());
+    let log = "SELECT kind FROM events WHERE job_id IS NULL ORDER BY id";
+    assert_eq!(fixture.rows(log).await, ["paused", "resumed"]);
+}
+
+#[tokio::test]
+async fn the_same_drop_is_taken_in_once() {
+    let fixture = Fixture::new().await;
+    let job_id = fixture.accept(job(&["a"])).await;
+    let again = fixture.store.accept(&[job(&["a"])], NOW + 1).await.expect("a writable queue");
+    assert_eq!((again[0].job_id, again[0].fresh), (job_id, false));
+    assert_eq!(fixture.rows("SELECT CAST(count(*) AS TEXT) FROM renders").await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_drop_with_other_content_or_another_time_is_another_job() {
+    let fixture = Fixture::new().await;
+    let mut edited = job(&["a"]);
+    edited.file.sha256 = "ef".repeat(32);
+    let mut touched = job(&["a"]);
+    touched.file.mtime_ns += 1;
+    let accepted = fixture.store.accept(&[job(&["a"]), edited, touched], NOW).await.expect("a writable queue");
+    assert!(accepted.iter().all(|accepted| accepted.fresh));
+}
+
+#[tokio::test]
+async fn files_set_aside_are_listed_newest_first() {
+    let fixture = Fixture::new().await;
+    let files = [(job(&["a"]).file, "no prompt".to_owned()), (job(&["b"]).file, "not TOML".to_owned())];
+    fixture.store.reject(&files, NOW).await.expect("a writable queue");
+    let listed = fixture.store.rejections(1).await.expect("a readable queue");
+    assert_eq!(listed.iter().map(|row| row.reason.as_str()).collect::<Vec<_>>(), ["not TOML"]);
+}
+
+#[tokio::test]
+async fn hand_edited_rows_that_cannot_be_are_refused() {
+    let fixture = Fixture::new().await;
+    fixture.accept(job(&["a"])).await;
+    fixture.begin().await;
+    let mut other = fixture.other().await;
+    for edit in [
+        "UPDATE renders SET state = 'bogus'",
+        "UPDATE renders SET state = 'done'",
+        "UPDATE renders SET finished_at_ms = 1",
+        "UPDATE renders SET state = 'failed', finished_at_ms = 1",
+        "UPDATE renders SET width = 0",
+        "UPDATE renders SET seed = -1",
+        "UPDATE renders SET guidance = NULL",
+        "UPDATE renders SET on_oom = 'pray'",
+        "UPDATE renders SET steps = 'eight'",
+        "UPDATE renders SET job_id = 99",
+        "UPDATE attempts SET number = 0",
+        "UPDATE attempts SET rung = '{'",
+        "UPDATE attempts SET outcome = 'failed'",
+        "UPDATE attempts SET stage = 'nap'",
+        "UPDATE jobs SET tags = '{}'",
+        "UPDATE jobs SET file_inode = NULL",
+        "INSERT INTO pause (id, since_ms, reason) VALUES (2, 1, 'twice')",
+    ] {
+        assert!(sqlx::query(edit).execute(&mut other).await.is_err(), "{edit}");
+    }
+}

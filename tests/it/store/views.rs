@@ -1,0 +1,158 @@
+//! What people with `sqlite3` see, and the lists of the command line.
+
+use std::fs;
+
+use zimaged::ladder::Offers;
+use zimaged::store::Selection;
+use zimaged::worker::protocol::Loaded;
+
+use super::*;
+
+/// A worker; job 1 with a render done on its second rung and one failed; job 2 queued, with a tag.
+async fn scenario() -> Fixture {
+    let fixture = Fixture::new().await;
+    fixture.store.worker_loaded(&loaded(), NOW).await.expect("a writable queue");
+    fixture.accept(job(&["fox", "owl"])).await;
+    let (render, attempt) = fixture.begin().await;
+    let _ = fixture.end(attempt, Outcome::OutOfMemory, Fate::NextAttempt).await;
+    let second = fixture.store.begin_attempt(render, &rung(768, 6), "fox.png", NOW + 1000).await.expect("a queue");
+    let _ = fixture.finish(second.expect("between two attempts")).await;
+    let (_, attempt) = fixture.begin().await;
+    let _ = fixture.end(attempt, Outcome::Failed, fail()).await;
+    let mut tagged = job(&["elk"]);
+    tagged.job.tags = vec!["night".to_owned(), "zoo".to_owned()];
+    fixture.accept(tagged).await;
+    fixture
+}
+
+fn loaded() -> Loaded {
+    Loaded {
+        device: "cpu".to_owned(),
+        model_name: "tiny".to_owned(),
+        model_hash: "beef".to_owned(),
+        load_ms: 900,
+        offers: Offers {
+            residencies: vec![Residency::Device],
+            precisions: vec![Precision::Full],
+            granularity: 16,
+            tile_side_min: 64,
+        },
+        memory: zimaged::engine::MemoryReading { used_bytes: 1, peak_bytes: 2, total_bytes: 3 },
+    }
+}
+
+#[tokio::test]
+async fn the_history_sets_what_was_made_beside_what_was_asked() {
+    let fixture = scenario().await;
+    let columns = "SELECT concat_ws(' ', job, picture, state, degraded, asked_width, asked_steps, width, steps, attempts, \
+                   queued_s, denoise_s, total_s, peak_bytes, path, bytes, error_code, device, model, finished_at) \
+                   FROM history ORDER BY job, picture";
+    let expected = [
+        "1 1 done 1 1024 8 768 6 2 0.0 1.5 2.0 30 fox.png 1234 cpu tiny 2026-01-01 00:00:02",
+        "1 2 failed 0 1024 8 1024 8 1 0.0 1.5 2.0 30 bad_picture cpu tiny 2026-01-01 00:00:01",
+        "2 1 queued 0 1024 8 0",
+    ];
+    assert_eq!(fixture.rows(columns).await, expected);
+}
+
+#[tokio::test]
+async fn the_oom_view_says_what_came_after() {
+    let fixture = scenario().await;
+    let columns = "SELECT concat_ws(' | ', job, picture, attempt, rung, stage, requested_bytes, peak_bytes, lost_s, \
+                   next_rung, next_outcome, state) FROM oom";
+    let (first, second) = (rung(1024, 8), rung(768, 6));
+    let expected = format!("1 | 1 | 1 | {first} | vae_decode | 1073741824 | 30 | 2.0 | {second} | done | done");
+    assert_eq!(fixture.rows(columns).await, [expected]);
+}
+
+#[tokio::test]
+async fn the_throughput_counts_pictures_and_seconds() {
+    let fixture = scenario().await;
+    let columns = "SELECT concat_ws(' ', day, model, device, size, steps, pictures, degraded, busy_s, mean_s, \
+                   pictures_per_busy_hour) FROM throughput";
+    assert_eq!(fixture.rows(columns).await, ["2026-01-01 tiny cpu 768x768 6 1 1 2.0 2.0 1800.0"]);
+}
+
+#[tokio::test]
+async fn jobs_are_listed_newest_first_by_state_and_tag() {
+    let fixture = scenario().await;
+    let listed = async |state, tag, limit| {
+        let jobs = fixture.store.jobs(state, tag, limit).await.expect("a readable queue");
+        jobs.iter().map(|job| job.job).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(None, None, 10).await, [2, 1]);
+    assert_eq!(listed(None, None, 1).await, [2]);
+    assert_eq!(listed(Some("failed"), None, 10).await, [1]);
+    assert_eq!(listed(Some("queued"), None, 10).await, [2]);
+    assert_eq!(listed(None, Some("zoo"), 10).await, [2]);
+    assert!(listed(Some("failed"), Some("zoo"), 10).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_job_s_state_is_what_its_renders_say() {
+    let fixture = Fixture::new().await;
+    let job_id = fixture.accept(job(&["a", "b", "c"])).await;
+    let state = async || {
+        let state = fixture.store.job(job_id).await.expect("a readable queue").state;
+        let listed = fixture.store.jobs(Some(&state), None, 1).await.expect("a readable queue");
+        assert_eq!(listed.len(), 1, "{state} is also found in the list");
+        state
+    };
+    assert_eq!(state().await, "queued");
+    let (_, attempt) = fixture.begin().await;
+    assert_eq!(state().await, "running");
+    let _ = fixture.finish(attempt).await;
+    assert_eq!(state().await, "running", "begun, and not at its end");
+    let (_, attempt) = fixture.begin().await;
+    let _ = fixture.end(attempt, Outcome::Failed, fail()).await;
+    fixture.store.cancel(Selection::Job(job_id), NOW).await.expect("a writable queue");
+    assert_eq!(state().await, "failed");
+    let retry = fixture.store.retry(Selection::Render { job_id, index: 3 }, NOW).await.expect("it was cancelled");
+    fixture.store.cancel(Selection::Job(retry), NOW).await.expect("a writable queue");
+    assert_eq!(fixture.store.job(retry).await.expect("a readable queue").state, "cancelled");
+}
+
+#[tokio::test]
+async fn a_job_shows_all_of_its_attempts() {
+    let fixture = scenario().await;
+    let attempts = fixture.store.attempts(Selection::Job(1)).await.expect("a readable queue");
+    let tries: Vec<_> = attempts.iter().map(|row| (row.picture, row.number, row.outcome.as_str())).collect();
+    assert_eq!(tries, [(1, 1, "out_of_memory"), (1, 2, "done"), (2, 1, "failed")]);
+    let worker = fixture.store.last_worker().await.expect("a readable queue").expect("it was loaded");
+    assert_eq!((worker.model_name.as_str(), worker.load_ms), ("tiny", 900));
+    assert_eq!(fixture.store.queued().await.expect("a readable queue"), 1);
+    assert_eq!(fixture.store.job_by_file_name("elk.toml").await.expect("a readable queue"), Some(2));
+    assert_eq!(fixture.store.job_by_file_name("emu.toml").await.expect("a readable queue"), None);
+}
+
+#[tokio::test]
+async fn the_log_tells_what_happened_in_order() {
+    let fixture = scenario().await;
+    let log = "SELECT concat_ws(' ', kind, job_id, render_id, attempt_id) FROM events ORDER BY id";
+    let expected = [
+        "loaded",
+        "accepted 1",
+        "attempt 1 1 1",
+        "out_of_memory 1 1 1",
+        "attempt 1 1 2",
+        "done 1 1 2",
+        "attempt 1 2 3",
+        "failed 1 2 3",
+        "accepted 2",
+    ];
+    assert_eq!(fixture.rows(log).await, expected);
+}
+
+/// A migration's effect shows in review: the schema that all of them together make is a file of the repository.
+#[tokio::test]
+async fn the_schema_is_the_one_in_the_repository() {
+    let fixture = Fixture::new().await;
+    let sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND tbl_name NOT LIKE '\\_sqlx%' ESCAPE '\\' \
+               ORDER BY type, name";
+    let schema: String = fixture.rows(sql).await.iter().map(|sql| format!("{sql};\n\n")).collect();
+    let actual = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("schema.sql");
+    fs::write(&actual, &schema).expect("a writable folder");
+    let committed = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/schema.sql");
+    let expected = fs::read_to_string(&committed).unwrap_or_default();
+    assert!(schema == expected, "if it is meant: cp {} {}", actual.display(), committed.display());
+}

@@ -78,7 +78,8 @@ fn flood() {
     }
     house.until("all are accepted", || {
         let left = fs::read_dir(house.path("jobs")).expect("the folder").flatten();
-        (left.filter(|entry| entry.path().extension().is_some()).count() == 0).then_some(())
+        (left.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "toml")).count() == 0)
+            .then_some(())
     });
     let took = started.elapsed();
     assert_eq!(house.value("SELECT count(*) FROM jobs"), FLOOD.to_string());

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::path::Path;
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
@@ -166,6 +167,9 @@ async fn pool(connections: u32, options: SqliteConnectOptions) -> sqlx::Result<S
         .min_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
+        // After a full disk or a failed write SQLite has rolled back by itself. sqlx does not notice and would never
+        // begin a transaction on that connection again: it is replaced.
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
         .connect_with(options)
         .await
 }

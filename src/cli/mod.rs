@@ -42,6 +42,9 @@ struct Args {
     /// The configuration; else ./daemon.toml, then the user's, then /etc/zimaged/daemon.toml
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The model's folder, in place of the configuration's
+    #[arg(long, global = true, value_name = "FOLDER")]
+    model: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
@@ -146,7 +149,10 @@ fn command(args: Args) -> Outcome {
         clap_complete::generate(shell, &mut Args::command(), "zimaged", &mut std::io::stdout());
         return Ok(0);
     }
-    let config = Config::load(args.config.as_deref())?;
+    let mut config = Config::load(args.config.as_deref())?;
+    if let Some(model) = args.model {
+        config.model = std::path::absolute(model)?;
+    }
     let json = args.json;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         match args.command {

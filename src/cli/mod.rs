@@ -115,11 +115,12 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 fn exit_code_of(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
-        if cause.is::<ConfigError>() || matches!(cause.downcast_ref(), Some(StoreError::Unusable(_))) {
-            return EXIT_CONFIG;
-        }
-        if matches!(cause.downcast_ref(), Some(StoreError::Full)) || cause.is::<LockError>() {
-            return EXIT_TEMPFAIL;
+        match cause.downcast_ref() {
+            Some(StoreError::Unusable(_)) => return EXIT_CONFIG,
+            Some(StoreError::Full | StoreError::Busy) => return EXIT_TEMPFAIL,
+            _ if cause.is::<ConfigError>() => return EXIT_CONFIG,
+            _ if cause.is::<LockError>() => return EXIT_TEMPFAIL,
+            _ => (),
         }
     }
     1

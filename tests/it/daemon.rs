@@ -125,6 +125,31 @@ fn the_daemon_killed_in_a_render_counts_it_and_makes_one_picture_after_its_resta
 }
 
 #[test]
+fn a_daemon_killed_again_and_again_loses_and_doubles_nothing() {
+    const KILLS: u64 = 12;
+    const JOBS_A_LIFE: u64 = 3;
+    let mut house = House::new("deaths_max = 100\nattempts_max = 100\n");
+    for life in 0..KILLS {
+        for job in 0..JOBS_A_LIFE {
+            house.drop_job(&format!("{life}-{job}.toml"), "prompt = 'steps of 3 ms'\nsteps = 2\nnum_images = 2\n");
+        }
+        house.start();
+        // Moments spread over intake, claim, steps and publishing; the same in every run.
+        std::thread::sleep(Duration::from_millis(life * 37 % 211));
+        house.stop("KILL");
+    }
+    house.start();
+    let pictures = KILLS * JOBS_A_LIFE * 2;
+    house.until_sql(STATES, &format!("done {pictures}"));
+    house.stop("TERM");
+    house.assert_invariants();
+    assert_eq!(house.value("SELECT count(*) FROM jobs"), (KILLS * JOBS_A_LIFE).to_string(), "each drop is one job");
+    assert_eq!(house.pictures().len() as u64, pictures);
+    let accepted = fs::read_dir(house.path("jobs/accepted")).expect("the folder").count() as u64;
+    assert_eq!(accepted, KILLS * JOBS_A_LIFE, "each file is moved once");
+}
+
+#[test]
 fn a_terminated_daemon_gives_its_render_back_uncounted() {
     let mut house = House::started("");
     house.drop_job("slow.toml", "prompt = 'steps of 100 ms'\nsteps = 20\n");

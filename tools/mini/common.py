@@ -35,17 +35,20 @@ def one_process():
 
 
 def average_gradients(parameters, budget):
-    """The mean of all processes' gradients, in place; and the first process's clock for everyone."""
+    """The mean of all processes' gradients; and the first process's clock for everyone."""
     if not distributed.is_initialized():
         return
-    present = [p.grad for p in parameters if p.grad is not None]
+    for p in parameters:
+        if p.grad is None:  # a part that this process's batch did not need; another's may have
+            p.grad = torch.zeros_like(p)
+    present = [p.grad for p in parameters]
     clock = torch.tensor([budget.spent if rank() == 0 else 0.0])
     flat = torch.cat([g.flatten() for g in present] + [clock.to(present[0].device)])
     distributed.all_reduce(flat)
     budget.spent = flat[-1].item()
     flat /= distributed.get_world_size()
-    for gradient, part in zip(present, flat[:-1].split([g.numel() for g in present])):
-        gradient.copy_(part.view_as(gradient))
+    for p, part in zip(parameters, flat[:-1].split([p.numel() for p in parameters])):
+        p.grad = part.view_as(p)
 
 
 class Budget:

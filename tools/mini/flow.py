@@ -26,7 +26,9 @@ TEXT_RATE = 0.2  # the encoder already reads: its share of the transformer's lea
 READING_WEIGHT = 0.05
 SHIFT = 3.0
 EMPTY, STRANGE = 0.08, 0.04  # shares of captions that are empty or unknown words alone
-LONG_EVERY = 24  # every so many steps a batch of long captions
+LONG_EVERY = 40  # every so many steps a batch of long captions
+LANDSCAPES = 0.15  # their share in training: shapes come first
+FIGURE_WEIGHT = 4.0  # how much more the loss minds what is not ground
 
 
 def sigmas_of(steps):
@@ -170,6 +172,14 @@ def long_captions(batch, rng, words):
     return captions
 
 
+def figure_weight(latents):
+    """Weights of the places, 1 on average in each picture: most places are plain ground, which is learnt soon."""
+    flat = latents.flatten(2)
+    distance = (flat - flat.median(2, keepdim=True).values).square().mean(1).clamp(max=1)
+    weight = 1 + FIGURE_WEIGHT * distance
+    return (weight / weight.mean(1, keepdim=True)).view(len(latents), 1, *latents.shape[2:])
+
+
 def random_sigmas(n, rng):
     schedule = sigmas_of(8)[:-1].tolist()
     even = [rng.uniform(0.01, 1) for _ in range(n)]
@@ -190,7 +200,7 @@ class Trainer:
         self.encoder.load_state_dict(read["encoder"])
         self.reader.load_state_dict(read["reader"])
         self.all = torch.nn.ModuleDict({"model": self.model, "encoder": self.encoder, "reader": self.reader}).to(device)
-        self.average = Average(self.all, 0.995)
+        self.average = Average(self.all, 0.99)
         inner = [p for name, p in self.model.named_parameters() if "attention.to_" in name or "feed_forward" in name]
         self.optimiser = Optimiser(inner, outside(self.model.parameters(), inner))
         used = text.matrices(self.encoder)
@@ -218,12 +228,21 @@ class Trainer:
         is_long = self.step % LONG_EVERY == LONG_EVERY - 1
         size = self.rng.choices(scenes.PICTURE_SIZES, (4, 1, 1))[0]
         latents, known = self.data["latents"][size], self.data["scenes"][size]
-        chosen = [self.rng.randrange(len(known)) for _ in range(8 if is_long else BATCH)]
+        chosen = [self.pick(known) for _ in range(8 if is_long else BATCH)]
         batch = [known[i] for i in chosen]
         captions = (long_captions if is_long else training_captions)(batch, self.rng, self.words)
         told = [bool(caption) for caption in captions]
         ids, lengths = self.words(captions)
         return latents[chosen].to(self.device), batch, ids.to(self.device), lengths.to(self.device), told, is_long
+
+    def pick(self, known):
+        """The number of a random scene of the kind that the dice say."""
+        kind = "landscape" if self.rng.random() < LANDSCAPES else "shape"
+        for _ in range(50):
+            number = self.rng.randrange(len(known))
+            if known[number]["kind"] == kind:
+                break
+        return number
 
     def train_step(self):
         latents, batch, ids, lengths, told, is_long = self.batch()
@@ -233,7 +252,7 @@ class Trainer:
         with torch.autocast(self.device, torch.bfloat16):
             embeddings = text.embed(self.encoder, ids)
             out = forward(self.model, mixed, 1 - sigma, embeddings, lengths)
-        flow_loss = (out.float() - (latents - noise)).square().mean()
+        flow_loss = (figure_weight(latents) * (out.float() - (latents - noise)).square()).mean()
         loss, right = flow_loss, 0.0
         if not is_long:
             heard = torch.tensor(told, device=self.device)

@@ -92,10 +92,10 @@ def held_out(scene):
     return digest[0] % 10 == 0
 
 
-def training_scene(rng):
+def training_scene(rng, landscapes=0.35):
     """A random scene that is not held out."""
     while True:
-        scene = random_scene(rng)
+        scene = random_scene(rng, landscapes)
         if not held_out(scene):
             return scene
 

@@ -17,7 +17,7 @@ CHANNELS = (16, 16, 32, 64, 96)
 CROP = 64
 WHOLE = 0.25  # the part of the budget after which whole pictures replace crops
 KL_WEIGHT = 5e-4
-PEAK_RATE = {"vae": 6e-3, "decoder": 4e-3}
+PEAK_RATE = {"vae": 6e-3, "decoder": 1e-3}
 
 
 def build():

@@ -1,0 +1,93 @@
+//! The miniature model that ships with the project: it loads, keeps to its reference numbers, and gives a picture for
+//! any words. So a clone with nothing beside it shows that the engine is faithful.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, safetensors};
+use serde_json::Value;
+use zimaged::engine::z_image::ZImageEngine;
+use zimaged::engine::{Continue, DeviceChoice, Engine, Latents, MemoryReading, Pixels, Progress, Recipe, Stage};
+use zimaged::ladder::{Decode, Precision, Residency, Rung};
+
+/// Relative error of the last latents, end to end; the reference differs from itself by a fifth of it.
+const LATENTS_ERROR_MAX: f64 = 5e-4;
+
+struct Silent;
+
+impl Progress for Silent {
+    fn stage(&mut self, _stage: Stage, _before: MemoryReading) -> Continue {
+        Continue::Yes
+    }
+
+    fn step(&mut self, _step: u32, _steps: u32) -> Continue {
+        Continue::Yes
+    }
+}
+
+fn repository(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn engine() -> ZImageEngine {
+    ZImageEngine::load(&repository("models/mini"), DeviceChoice::Cpu, None).unwrap()
+}
+
+fn rung(width: u32, height: u32, steps: u32) -> Rung {
+    let (residency, precision, decode) = (Residency::Device, Precision::Full, Decode::Whole);
+    Rung { residency, precision, decode, width, height, steps }
+}
+
+fn recipe(prompt: &str, negative_prompt: &str, guidance: f64, seed: u64) -> Recipe {
+    Recipe { prompt: prompt.to_owned(), negative_prompt: negative_prompt.to_owned(), guidance, seed }
+}
+
+fn relative_error(ours: &[f32], theirs: &[f32]) -> f64 {
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    let difference: f64 = ours.iter().zip(theirs).map(|(a, b)| square(a - b)).sum();
+    (difference / theirs.iter().map(|b| square(*b)).sum::<f64>()).sqrt()
+}
+
+#[test]
+fn the_engine_makes_of_the_miniature_what_the_reference_makes_of_it() {
+    let text = std::fs::read_to_string(repository("tests/data/mini/cases.json")).unwrap();
+    let cases: Value = serde_json::from_str(&text).unwrap();
+    let mut engine = engine();
+    for case in cases["cases"].as_array().unwrap() {
+        let (name, word) = (case["name"].as_str().unwrap(), |key: &str| case[key].as_str().unwrap_or_default());
+        let whole = |key: &str| u32::try_from(case[key].as_u64().unwrap()).unwrap();
+        let rung = rung(whole("width"), whole("height"), whole("steps"));
+        let recipe = recipe(word("prompt"), word("negative"), case["guidance"].as_f64().unwrap(), whole("seed").into());
+        let ours = engine.denoise(&recipe, &rung, &mut Silent).unwrap();
+        let path = repository("tests/data/mini").join(format!("{name}.safetensors"));
+        let theirs = &safetensors::load(path, &Device::Cpu).unwrap()["latents"];
+        let theirs = theirs.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let error = relative_error(&ours.values, &theirs);
+        assert!(error <= LATENTS_ERROR_MAX, "{name}: latents differ by {error:e}");
+        compare_pixels(name, &engine.decode(&latents(ours.shape, theirs), &rung, &mut Silent).unwrap());
+    }
+}
+
+fn latents(shape: [usize; 3], values: Vec<f32>) -> Latents {
+    Latents { shape, values }
+}
+
+/// Within 2 levels, and 0.05 on average, of the reference's picture, where one is kept.
+fn compare_pixels(name: &str, ours: &Pixels) {
+    let path = repository("tests/data/mini").join(format!("{name}.png"));
+    let Ok(theirs) = image::open(path) else { return };
+    let levels: Vec<u8> = ours.rgb.iter().zip(theirs.to_rgb8().as_raw()).map(|(a, b)| a.abs_diff(*b)).collect();
+    let mean = levels.iter().map(|level| f64::from(*level)).sum::<f64>() / levels.len() as f64;
+    assert!(levels.iter().all(|level| *level <= 2) && mean <= 0.05, "{name}: {mean} levels on average");
+}
+
+#[test]
+fn words_that_the_miniature_never_learnt_give_a_picture_too() {
+    let mut engine = engine();
+    let long = "lighthouse ".repeat(600);
+    for prompt in ["一只金毛犬，阳光草地，高清照片", "🦊🌅", &long] {
+        let rung = rung(256, 256, 2);
+        let latents = engine.denoise(&recipe(prompt, "", 0.0, 1), &rung, &mut Silent).unwrap();
+        engine.decode(&latents, &rung, &mut Silent).unwrap_or_else(|error| panic!("{prompt}: {error}"));
+    }
+    assert!(engine.prompt_cut(&long), "600 words are more than 512 tokens");
+}

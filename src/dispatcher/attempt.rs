@@ -1,6 +1,5 @@
 //! Follows one attempt: from its request to the worker until the worker has said how it ended, or has died.
 
-use std::io;
 use std::time::Duration;
 
 use serde_json::{Map, json};
@@ -16,15 +15,24 @@ use crate::status::RenderStatus;
 use crate::store::{Candidate, StoreError};
 use crate::worker::protocol::{Done, Event, Failed, RenderRequest, Request};
 
-/// How an attempt ended.
+/// How an attempt ended in the worker.
 #[derive(Debug)]
 pub(super) enum Ending {
     Done(Done),
-    /// The worker made the picture, but it could not be brought under its final name.
-    Unpublished(Done, io::Error),
+    NoPicture(NoPicture),
+}
+
+/// Why an attempt made no picture.
+#[derive(Debug)]
+pub(super) enum NoPicture {
+    /// The worker said so.
     Failed(Failed),
     /// The worker died, or was given up; the reason in words.
     Died(String),
+}
+
+fn died(reason: String) -> Ending {
+    Ending::NoPicture(NoPicture::Died(reason))
 }
 
 /// Why a running attempt was told to stop.
@@ -85,10 +93,10 @@ impl Dispatcher {
         self.show(candidate, &request.rung);
         let worker = match self.slot.worker() {
             Ok(worker) => worker,
-            Err(reason) => return Ok((Ending::Died(reason), None)),
+            Err(reason) => return Ok((died(reason), None)),
         };
         if let Err(death) = worker.send(&Request::Render(Box::new(request))).await {
-            return Ok((Ending::Died(death.0), None));
+            return Ok((died(death.0), None));
         }
         let mut cause = None;
         let mut deadline = Instant::now() + self.settings.step_timeout;
@@ -97,10 +105,10 @@ impl Dispatcher {
         loop {
             tokio::select! {
                 event = worker.event() => match event {
-                    Err(death) => return Ok((Ending::Died(death.0), cause)),
+                    Err(death) => return Ok((died(death.0), cause)),
                     Ok(Event::Done(done)) if done.attempt_id == attempt_id => return Ok((Ending::Done(done), cause)),
                     Ok(Event::Failed(failed)) if failed.attempt_id == attempt_id => {
-                        return Ok((Ending::Failed(failed), cause));
+                        return Ok((Ending::NoPicture(NoPicture::Failed(failed)), cause));
                     }
                     Ok(Event::Stage { attempt_id: id, stage }) if id == attempt_id => {
                         deadline = extended(deadline, cause, self.settings.step_timeout);
@@ -127,7 +135,7 @@ impl Dispatcher {
                 }
                 () = sleep_until(deadline) => {
                     let limit_s = self.settings.step_timeout.as_secs();
-                    return Ok((Ending::Died(format!("no sign of progress for {limit_s} s")), cause));
+                    return Ok((died(format!("no sign of progress for {limit_s} s")), cause));
                 }
             }
         }

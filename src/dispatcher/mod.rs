@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::attempt::{Ending, StopCause};
+use self::attempt::{Ending, NoPicture, StopCause};
 use self::slot::Slot;
 pub use self::slot::SlotSettings;
 use self::verdict::{Policy, Verdict};
@@ -183,14 +183,14 @@ impl Dispatcher {
         info!(job = candidate.job_id, index = candidate.index, attempt = attempt_id, %rung, "rendering");
         let request = attempt::request(&self.settings, candidate, attempt_id, rung);
         let (ending, cause) = self.follow(candidate, request, stop).await?;
-        let ending = match ending {
+        let no_picture = match ending {
+            Ending::NoPicture(no_picture) => no_picture,
             Ending::Done(done) => match self.publish(candidate, attempt_id, &rung, path, &done).await? {
                 Ok(()) => return Ok(false),
-                Err(error) => Ending::Unpublished(done, error),
+                Err(error) => NoPicture::Failed(publish::unpublished(done, &error)),
             },
-            other => other,
         };
-        self.conclude(candidate, attempt_id, rung, &ending, cause).await
+        self.conclude(candidate, attempt_id, rung, &no_picture, cause).await
     }
 
     /// Carries out the verdict on an attempt that made no picture.
@@ -199,7 +199,7 @@ impl Dispatcher {
         candidate: &mut Candidate,
         attempt_id: i64,
         rung: Rung,
-        ending: &Ending,
+        ending: &NoPicture,
         cause: Option<StopCause>,
     ) -> Result<bool, StoreError> {
         let offers = self.slot.offers().cloned();

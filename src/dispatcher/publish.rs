@@ -11,10 +11,10 @@ use tracing::info;
 use super::attempt::latents_path;
 use super::{Dispatcher, Settings};
 use crate::job::name::{self, NameFacts};
-use crate::ladder::Rung;
+use crate::ladder::{Rung, Stage};
 use crate::output;
 use crate::store::{Candidate, Finished, Guarded, StoreError};
-use crate::worker::protocol::Done;
+use crate::worker::protocol::{Done, Failed, Failure};
 
 /// How many numbered names are tried when the user's own files stand in the way.
 const NAMES_MAX: u32 = 1000;
@@ -53,6 +53,18 @@ fn numbered(path: &str, number: u32) -> String {
 pub(super) fn forget(settings: &Settings, render_id: i64, attempt_id: i64) {
     let _ = std::fs::remove_file(output::temp_path(&settings.outputs, attempt_id));
     let _ = std::fs::remove_file(latents_path(settings, render_id));
+}
+
+/// A picture that was made but could not be brought under its final name, as a failure of its attempt.
+pub(super) fn unpublished(done: Done, error: &io::Error) -> Failed {
+    Failed {
+        attempt_id: done.attempt_id,
+        failure: Failure::Output { os_error: error.raw_os_error() },
+        stage: Stage::PictureEncode,
+        message: format!("the picture could not be given its name: {error}"),
+        timings: done.timings,
+        peaks: done.peaks,
+    }
 }
 
 impl Dispatcher {

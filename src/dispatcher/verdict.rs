@@ -2,8 +2,7 @@
 
 use std::io;
 
-use super::attempt::{Ending, StopCause};
-use crate::engine::Stage;
+use super::attempt::{NoPicture, StopCause};
 use crate::ladder::{self, Offers, Prefer, Rung};
 use crate::store::{AttemptEnd, Candidate, Fate, Outcome};
 use crate::worker::protocol::{Failed, Failure, Peaks, Timings};
@@ -31,7 +30,7 @@ pub(super) struct Verdict {
 
 /// Decides on an attempt of `candidate` on `rung`. `cause` is set when we had told it to stop.
 pub(super) fn verdict(
-    ending: &Ending,
+    ending: &NoPicture,
     cause: Option<StopCause>,
     candidate: &Candidate,
     rung: Rung,
@@ -39,30 +38,8 @@ pub(super) fn verdict(
     offers: Option<&Offers>,
 ) -> Verdict {
     match ending {
-        Ending::Died(reason) => died(reason, cause, candidate, policy),
-        Ending::Done(done) | Ending::Unpublished(done, _) => {
-            let error = match ending {
-                Ending::Unpublished(_, error) => error.to_string(),
-                _ => String::new(),
-            };
-            let failed = Failed {
-                attempt_id: done.attempt_id,
-                failure: Failure::Output { os_error: os_error(ending) },
-                stage: Stage::PictureEncode,
-                message: format!("the picture could not be given its name: {error}"),
-                timings: done.timings.clone(),
-                peaks: done.peaks,
-            };
-            failed_in_order(&failed, cause, candidate, rung, policy, offers)
-        }
-        Ending::Failed(failed) => failed_in_order(failed, cause, candidate, rung, policy, offers),
-    }
-}
-
-fn os_error(ending: &Ending) -> Option<i32> {
-    match ending {
-        Ending::Unpublished(_, error) => error.raw_os_error(),
-        _ => None,
+        NoPicture::Died(reason) => died(reason, cause, candidate, policy),
+        NoPicture::Failed(failed) => failed_in_order(failed, cause, candidate, rung, policy, offers),
     }
 }
 
@@ -175,7 +152,7 @@ fn fate_out_of_memory(
 mod tests {
     use super::*;
     use crate::job::{Format, OnOom, Render};
-    use crate::ladder::{Precision, Residency, first_rung};
+    use crate::ladder::{Precision, Residency, Stage, first_rung};
 
     const POLICY: Policy = Policy { prefer: Prefer::Quality, deaths_max: 3, attempts_max: 20 };
 
@@ -215,8 +192,8 @@ mod tests {
         }
     }
 
-    fn failed(failure: Failure, stage: Stage) -> Ending {
-        Ending::Failed(Failed {
+    fn failed(failure: Failure, stage: Stage) -> NoPicture {
+        NoPicture::Failed(Failed {
             attempt_id: 1,
             failure,
             stage,
@@ -226,7 +203,7 @@ mod tests {
         })
     }
 
-    fn judge(ending: &Ending, cause: Option<StopCause>, candidate: &Candidate) -> (Outcome, Fate) {
+    fn judge(ending: &NoPicture, cause: Option<StopCause>, candidate: &Candidate) -> (Outcome, Fate) {
         let rung = ladder::next_rung(&candidate.render, &candidate.tried, POLICY.prefer, &offers())
             .unwrap_or_else(|| first_rung(&candidate.render, &offers()));
         let verdict = verdict(ending, cause, candidate, rung, &POLICY, Some(&offers()));
@@ -235,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_death_is_counted_and_the_third_one_ends_the_render() {
-        let death = Ending::Died("killed by signal 9".into());
+        let death = NoPicture::Died("killed by signal 9".into());
         assert_eq!(judge(&death, None, &candidate(0)), (Outcome::Crashed, Fate::Requeue { run_after_ms: None }));
         let (outcome, fate) = judge(&death, None, &candidate(2));
         assert_eq!(outcome, Outcome::Crashed);
@@ -248,7 +225,7 @@ mod tests {
         let stopped = failed(Failure::Stopped, Stage::Denoise);
         let shutting_down = Some(StopCause::ShuttingDown);
         assert_eq!(judge(&stopped, shutting_down, &candidate(0)), (Outcome::Interrupted, requeue.clone()));
-        let death = Ending::Died("killed".into());
+        let death = NoPicture::Died("killed".into());
         assert_eq!(judge(&death, shutting_down, &candidate(2)), (Outcome::Interrupted, requeue));
     }
 
@@ -259,7 +236,7 @@ mod tests {
             failed(Failure::Stopped, Stage::Denoise),
             failed(Failure::OutOfMemory { requested_bytes: None }, Stage::VaeDecode),
             failed(Failure::Fatal, Stage::Denoise),
-            Ending::Died("hung".into()),
+            NoPicture::Died("hung".into()),
         ] {
             assert_eq!(judge(&ending, cancelled, &candidate(0)), (Outcome::Cancelled, Fate::Cancel), "{ending:?}");
         }

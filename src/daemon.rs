@@ -197,8 +197,8 @@ impl House {
         }
     }
 
-    /// The end of the shutdown. 1. The parts have stopped (the running render is queued again, its worker is gone).
-    /// 2. Latents of renders that will not come back are removed. 3. The database is checkpointed and closed.
+    /// The end of the shutdown. 1. The parts have stopped: the running render is queued again, its worker is gone.
+    /// 2. The database is checkpointed and closed. 3. The locks go with the process.
     async fn close(self) {
         match Arc::try_unwrap(self.store) {
             Ok(store) => store.close().await,

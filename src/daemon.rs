@@ -33,7 +33,7 @@ const MODEL_POLL: Duration = Duration::from_secs(5);
 const IDLE_POLL: Duration = Duration::from_millis(50);
 
 /// The database's name in the state folder.
-pub const DATABASE: &str = "zimaged.sqlite";
+const DATABASE: &str = "zimaged.sqlite";
 
 /// Runs the daemon until `stop`, or until it is idle. Errors are those of a start or of a part that cannot go on.
 pub async fn run(config: Config, mode: Mode, stop: CancellationToken) -> anyhow::Result<()> {
@@ -43,7 +43,7 @@ pub async fn run(config: Config, mode: Mode, stop: CancellationToken) -> anyhow:
     }
     let _lock = InstanceLock::take(&[&config.state, &config.jobs])?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let store = Arc::new(Store::open(&config.state.join(DATABASE), Access::Daemon).await?);
+    let store = Arc::new(Store::open(&database_path(&config.state), Access::Daemon).await?);
     output::remove_temporaries(&config.outputs).context("cannot clean the output folder")?;
     let policy = Policy {
         prefer: config.prefer,

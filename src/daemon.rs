@@ -19,6 +19,7 @@ use crate::engine::model_dir::ModelDescription;
 use crate::engine::{EngineKind, fake};
 use crate::instance::InstanceLock;
 use crate::intake::Intake;
+use crate::job::Render;
 use crate::job::spec::Rules;
 use crate::pulse::Pulse;
 use crate::status::{self, Status, WorkerStatus};
@@ -45,11 +46,7 @@ pub async fn run(config: Config, mode: Mode, stop: CancellationToken) -> anyhow:
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Arc::new(Store::open(&database_path(&config.state), Access::Daemon).await?);
     output::remove_temporaries(&config.outputs).context("cannot clean the output folder")?;
-    let policy = Policy {
-        prefer: config.prefer,
-        deaths_max: config.worker.deaths_max,
-        attempts_max: config.worker.attempts_max,
-    };
+    let policy = Policy { deaths_max: config.worker.deaths_max, attempts_max: config.worker.attempts_max };
     recovery::run(&store, &config.outputs, &policy, clock.now_ms()).await?;
     let (status, _) = watch::channel(Status::starting(clock.now_ms()));
     let house = House { config, mode, policy, latents, clock, store, status };
@@ -105,6 +102,7 @@ impl House {
     ) -> anyhow::Result<Option<watch::Receiver<usize>>> {
         let Some(rules) = self.rules(&pulse, ending).await? else { return Ok(None) };
         let accepted = Arc::new(Notify::new());
+        let usual = rules.defaults.render("");
         let intake =
             Intake::open(self.config.jobs.clone(), rules, self.store.clone(), self.clock.clone(), accepted.clone())
                 .with_context(|| format!("cannot watch {}", self.config.jobs.display()))?;
@@ -112,7 +110,7 @@ impl House {
         let dispatcher = Dispatcher::new(
             self.store.clone(),
             self.clock.clone(),
-            self.settings()?,
+            self.settings(&usual)?,
             accepted,
             self.status.clone(),
             pulse,
@@ -141,7 +139,8 @@ impl House {
         }
     }
 
-    fn settings(&self) -> anyhow::Result<Settings> {
+    /// `usual` is what the worker makes its weights ready for.
+    fn settings(&self, usual: &Render) -> anyhow::Result<Settings> {
         let worker = &self.config.worker;
         Ok(Settings {
             slot: SlotSettings {
@@ -151,6 +150,10 @@ impl House {
                     model: self.config.model.clone(),
                     device: self.config.device,
                     memory_limit_bytes: self.config.memory_limit_bytes,
+                    usual: usual.clone(),
+                    prefer: self.config.prefer,
+                    reserve_bytes: self.config.reserve_bytes,
+                    embeddings_path: self.config.state.join("embeddings"),
                 },
                 load_timeout: Duration::from_millis(worker.load_timeout_ms),
                 backoff: Duration::from_millis(worker.backoff_ms),

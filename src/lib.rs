@@ -6,7 +6,8 @@
 pub mod problem; // a mistake in a TOML text that the user can mend
 pub mod table; // a strict reader of TOML tables that finds every mistake
 pub mod job; // jobs and renders: their files, their states, their pictures' names
-pub mod ladder; // the rungs of the out-of-memory ladder, and which one comes next
+pub mod ladder; // the rungs of the out-of-memory ladder, gentlest first
+pub mod memory; // which rung fits, and which one comes after an out-of-memory error
 
 // Adapters: each owns one outside thing and no policy.
 pub mod clock; // the time of day

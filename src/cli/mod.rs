@@ -1,6 +1,7 @@
 //! The command line: translates arguments into calls and answers into text or JSON. Decides nothing.
 
 mod control;
+mod fit;
 mod logging;
 mod print;
 mod query;
@@ -92,6 +93,8 @@ enum Command {
     Resume,
     /// Say what the daemon is doing
     Status,
+    /// Say on which rung a picture would be rendered, without a GPU
+    Fit(fit::FitArgs),
     /// Print a completion script
     Completions { shell: clap_complete::Shell },
     /// The child process that holds the model; started by `run`
@@ -168,6 +171,7 @@ fn command(args: Args) -> Outcome {
             Command::Pause { reason } => control::pause(&config, &reason, json).await,
             Command::Resume => control::resume(&config, json).await,
             Command::Status => query::status(&config, json).await,
+            Command::Fit(fit) => fit::fit(&config, &fit, json).await,
             Command::Completions { .. } | Command::Worker => Ok(0),
         }
     })

@@ -118,7 +118,7 @@ fn shortened(prompt: &str) -> String {
 }
 
 /// Columns as wide as their widest cell; the last one as it is.
-fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(super) fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     use unicode_width::UnicodeWidthStr;
     let rows: Vec<Vec<String>> = std::iter::once(heads.iter().map(ToString::to_string).collect()).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);

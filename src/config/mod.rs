@@ -3,7 +3,7 @@
 mod read;
 #[cfg(test)]
 mod tests;
-mod units;
+pub mod units;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,8 @@ pub struct Config {
     pub model: PathBuf,
     pub device: DeviceChoice,
     pub memory_limit_bytes: Option<u64>,
+    /// Left to others on the device; `None` is the planner's choice.
+    pub reserve_bytes: Option<u64>,
     pub prefer: Prefer,
     /// What a job file leaves open and the model does not say better; `None` asks the model.
     pub defaults: ConfiguredDefaults,

@@ -27,7 +27,7 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
         let engine = top.read("engine", |value| check::choice(value, &engines)).unwrap_or(EngineKind::ZImage);
         let [jobs, outputs, state] = top.section("folders", |table| folders(table, folder));
         let model = top.section("model", |table| table.read("path", |value| path(value, folder)));
-        let (device, memory_limit_bytes) = top.section("device", device);
+        let (device, memory_limit_bytes, reserve_bytes) = top.section("device", device);
         let prefers = [("quality", Prefer::Quality), ("speed", Prefer::Speed)];
         let prefer = top.section("oom", |table| table.read("prefer", |value| check::choice(value, &prefers)));
         let limits = top.section("limits", limits);
@@ -39,6 +39,7 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
             model: model.unwrap_or_else(|| folder.join("models/mini")),
             device,
             memory_limit_bytes,
+            reserve_bytes,
             prefer: prefer.unwrap_or(Prefer::Quality),
             defaults: top.section("defaults", |table| defaults(table, &limits)),
             worker: top.section("worker", worker),
@@ -69,7 +70,7 @@ fn path(value: &DeValue, folder: &Path) -> Check<PathBuf> {
     }
 }
 
-fn device(table: &mut Table) -> (DeviceChoice, Option<u64>) {
+fn device(table: &mut Table) -> (DeviceChoice, Option<u64>, Option<u64>) {
     let index = table.read("index", |value| check::whole(value, 0..=u32::MAX));
     let cuda = DeviceChoice::Cuda { index: index.unwrap_or(0) };
     let kinds = [("auto", DeviceChoice::Auto), ("cpu", DeviceChoice::Cpu), ("cuda", cuda)];
@@ -77,7 +78,8 @@ fn device(table: &mut Table) -> (DeviceChoice, Option<u64>) {
     if index.is_some() && kind != cuda {
         table.mistake("index", Mistake::new("only a CUDA card has an index").help("add kind = \"cuda\""));
     }
-    (kind, table.read("memory_limit", |value| bytes(value, 1 << 20..=1 << 50)))
+    let memory_limit_bytes = table.read("memory_limit", |value| bytes(value, 1 << 20..=1 << 50));
+    (kind, memory_limit_bytes, table.read("reserve", |value| bytes(value, 0..=1 << 50)))
 }
 
 fn limits(table: &mut Table) -> Limits {

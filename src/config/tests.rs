@@ -24,6 +24,7 @@ fn an_empty_file_is_all_defaults_beside_it() {
         model: "/srv/z/models/mini".into(),
         device: DeviceChoice::Auto,
         memory_limit_bytes: None,
+        reserve_bytes: None,
         prefer: Prefer::Quality,
         defaults: ConfiguredDefaults::default(),
         limits: Limits::default(),
@@ -60,7 +61,7 @@ fn every_key_reaches_the_configuration() {
         engine = "fake"
         folders = { jobs = "/in", outputs = "../out", state = "s" }
         model.path = "/models/turbo"
-        device = { kind = "cuda", index = 1, memory_limit = "1.5GiB" }
+        device = { kind = "cuda", index = 1, memory_limit = "1.5GiB", reserve = "1 GiB" }
         oom.prefer = "speed"
         [defaults]
         width = 512
@@ -95,6 +96,7 @@ fn every_key_reaches_the_configuration() {
         model: "/models/turbo".into(),
         device: DeviceChoice::Cuda { index: 1 },
         memory_limit_bytes: Some(3 << 29),
+        reserve_bytes: Some(1 << 30),
         prefer: Prefer::Speed,
         defaults: ConfiguredDefaults {
             width: Some(512),

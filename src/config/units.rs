@@ -30,8 +30,8 @@ pub(super) fn bytes(value: &DeValue, range: RangeInclusive<u64>) -> Check<u64> {
         .ok_or_else(|| Mistake::new(format!("{} is no size, or out of range", check::quoted(text))).help(right()))
 }
 
-/// `None` when it is no size, or not a whole number of bytes.
-fn parse_bytes(text: &str) -> Option<u64> {
+/// `"6GiB"` in bytes; `None` when it is no size, or not a whole number of bytes.
+pub fn parse_bytes(text: &str) -> Option<u64> {
     let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
     let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
     let size = number.trim_end().parse::<f64>().ok()? * *factor as f64;

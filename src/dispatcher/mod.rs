@@ -20,7 +20,8 @@ use self::slot::Slot;
 pub use self::slot::SlotSettings;
 use self::verdict::{Policy, Verdict};
 use crate::clock::Clock;
-use crate::ladder::{self, Rung};
+use crate::ladder::{Rung, Stage};
+use crate::memory::{Corrections, Plan};
 use crate::pulse::Pulse;
 use crate::status::Status;
 use crate::store::{Candidate, Fate, Guarded, Store, StoreError};
@@ -152,8 +153,8 @@ impl Dispatcher {
 
     /// Tries a render on one rung after the other until its fate is another than the next attempt.
     async fn render(&mut self, mut candidate: Candidate, stop: &CancellationToken) -> Result<(), StoreError> {
-        while let Some(rung) = self.rung_for(&candidate) {
-            if !self.attempt(&mut candidate, rung, stop).await? {
+        while let Some(plan) = self.plan(&candidate).await? {
+            if !self.attempt(&mut candidate, plan, stop).await? {
                 break;
             }
         }
@@ -161,28 +162,36 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// The next rung. A render that comes back from the bottom of the ladder (after a restart) is tried there again.
-    fn rung_for(&self, candidate: &Candidate) -> Option<Rung> {
-        let offers = self.slot.offers()?;
-        ladder::next_rung(&candidate.render, &candidate.tried, self.settings.policy.prefer, offers)
-            .or_else(|| candidate.tried.last().map(|(rung, _)| *rung))
+    /// The next rung, on what is known by now. A render that comes back from the bottom of the ladder (after a restart)
+    /// is tried there again.
+    async fn plan(&self, candidate: &Candidate) -> Result<Option<Plan>, StoreError> {
+        let Some(ready) = self.slot.ready() else { return Ok(None) };
+        let corrections = Corrections::from(&self.store.evidence(&ready.loaded.model_hash).await?);
+        let again = candidate.tried.last().map(|(rung, _)| *rung);
+        Ok(ready.with_planner(&candidate.render, &corrections, |planner| {
+            planner.next(&candidate.tried).or_else(|| again.map(|rung| planner.plan(rung)))
+        }))
     }
 
     /// One try, recorded before the device is touched; true when another is to follow at once.
     async fn attempt(
         &mut self,
         candidate: &mut Candidate,
-        rung: Rung,
+        plan: Plan,
         stop: &CancellationToken,
     ) -> Result<bool, StoreError> {
+        let (rung, predicted_bytes) = (plan.rung, self.slot.predict(&candidate.render, &plan.rung));
         let path = publish::file_name(candidate, &rung, self.clock.now_ms());
-        let begun = self.store.begin_attempt(candidate.render_id, &rung, &path, self.clock.now_ms()).await?;
+        let begun =
+            self.store.begin_attempt(candidate.render_id, &rung, predicted_bytes, &path, self.clock.now_ms()).await?;
         let Some(attempt_id) = begun else {
             return Ok(false); // cancelled between the look and the claim
         };
-        info!(job = candidate.job_id, index = candidate.index, attempt = attempt_id, %rung, "rendering");
+        info!(job = candidate.job_id, index = candidate.index, attempt = attempt_id, %rung,
+              predicted_bytes = plan.prediction.peak_bytes(), missing_bytes = plan.missing_bytes, "rendering");
         let request = attempt::request(&self.settings, candidate, attempt_id, rung);
         let (ending, cause) = self.follow(candidate, request, stop).await?;
+        self.slot.note_memory_of(&ending);
         let no_picture = match ending {
             Ending::NoPicture(no_picture) => no_picture,
             Ending::Done(done) => match self.publish(candidate, attempt_id, &rung, path, &done).await? {
@@ -202,9 +211,9 @@ impl Dispatcher {
         ending: &NoPicture,
         cause: Option<StopCause>,
     ) -> Result<bool, StoreError> {
-        let offers = self.slot.offers().cloned();
+        let has_next = |tried: &[(Rung, Stage)]| self.slot.has_next(&candidate.render, tried);
         let Verdict { end, fate, hold, replace_worker } =
-            verdict::verdict(ending, cause, candidate, rung, &self.settings.policy, offers.as_ref());
+            verdict::verdict(ending, cause, candidate, rung, &self.settings.policy, &has_next);
         warn!(job = candidate.job_id, index = candidate.index, attempt = attempt_id, outcome = ?end.outcome,
               reason = %end.message, "an attempt made no picture");
         if replace_worker {

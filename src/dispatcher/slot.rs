@@ -8,7 +8,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::ladder::Offers;
+use super::attempt::{Ending, NoPicture};
+use crate::engine::MemoryReading;
+use crate::engine::predictor::Predictor;
+use crate::job::Render;
+use crate::ladder::{Rung, Stage, rungs};
+use crate::memory::{Corrections, Planner};
 use crate::pulse::Pulse;
 use crate::status::{Status, WorkerStatus};
 use crate::worker::handle::Worker;
@@ -31,12 +36,39 @@ pub struct SlotSettings {
     pub backoff: Duration,
 }
 
+/// A loaded worker, and what plans for it go by.
+pub(super) struct Ready {
+    worker: Worker,
+    pub(super) loaded: Loaded,
+    predictor: Predictor,
+    /// As the worker told it last.
+    memory: MemoryReading,
+    load: Load,
+}
+
+impl Ready {
+    /// Lets `ask` ask a planner for `render`.
+    pub(super) fn with_planner<R>(
+        &self,
+        render: &Render,
+        corrections: &Corrections,
+        ask: impl FnOnce(&Planner) -> R,
+    ) -> R {
+        let predict = |rung: &Rung| corrections.apply(rung, self.predictor.predict(render, rung));
+        ask(&Planner {
+            rungs: rungs(render, self.load.prefer, &self.loaded.offers),
+            budget_bytes: self.load.budget_bytes(&self.memory),
+            predict: &predict,
+        })
+    }
+}
+
 /// The place of the one worker.
 pub(super) struct Slot {
     settings: SlotSettings,
     status: watch::Sender<Status>,
     pulse: Pulse,
-    ready: Option<(Worker, Loaded)>,
+    ready: Option<Ready>,
     /// Set when a new worker was loaded and nobody has recorded it yet.
     unrecorded: bool,
     deaths_in_a_row: u32,
@@ -51,20 +83,40 @@ impl Slot {
 
     /// The loaded worker; an error when there is none.
     pub(super) fn worker(&mut self) -> Result<&mut Worker, String> {
-        self.ready.as_mut().map(|(worker, _)| worker).ok_or_else(|| "no worker is running".to_owned())
+        self.ready.as_mut().map(|ready| &mut ready.worker).ok_or_else(|| "no worker is running".to_owned())
     }
 
-    pub(super) fn loaded(&self) -> Option<&Loaded> {
-        self.ready.as_ref().map(|(_, loaded)| loaded)
+    pub(super) fn ready(&self) -> Option<&Ready> {
+        self.ready.as_ref()
     }
 
-    pub(super) fn offers(&self) -> Option<&Offers> {
-        self.loaded().map(|loaded| &loaded.offers)
+    /// What `render` is predicted to need on `rung` at the most, uncorrected.
+    pub(super) fn predict(&self, render: &Render, rung: &Rung) -> Option<u64> {
+        let peak_bytes = self.ready()?.predictor.predict(render, rung).peak_bytes();
+        (peak_bytes > 0).then_some(peak_bytes)
+    }
+
+    /// Whether the ladder goes on after `tried`.
+    pub(super) fn has_next(&self, render: &Render, tried: &[(Rung, Stage)]) -> bool {
+        let has_next = |planner: &Planner| planner.next(tried).is_some();
+        self.ready().is_some_and(|ready| ready.with_planner(render, &Corrections::default(), has_next))
+    }
+
+    /// Plans go by the memory that the worker told last.
+    pub(super) fn note_memory_of(&mut self, ending: &Ending) {
+        let memory = match ending {
+            Ending::Done(done) => done.memory,
+            Ending::NoPicture(NoPicture::Failed(failed)) => failed.memory,
+            Ending::NoPicture(NoPicture::Died(_)) => return,
+        };
+        if let Some(ready) = &mut self.ready {
+            ready.memory = memory;
+        }
     }
 
     /// The model that was loaded since the last call, if one was.
     pub(super) fn newly_loaded(&mut self) -> Option<Loaded> {
-        std::mem::take(&mut self.unrecorded).then(|| self.loaded().cloned()).flatten()
+        std::mem::take(&mut self.unrecorded).then(|| self.ready().map(|ready| ready.loaded.clone())).flatten()
     }
 
     /// A render was done: the next death is the first one again.
@@ -89,17 +141,18 @@ impl Slot {
             started = start(&self.settings, &self.pulse) => started,
             () = stop.cancelled() => return Err("stopping".to_owned()),
         };
-        let (worker, loaded) = started.inspect_err(|reason| self.note_death(reason))?;
+        let ready = started.inspect_err(|reason| self.note_death(reason))?;
+        let (worker, loaded) = (&ready.worker, &ready.loaded);
         info!(device = %loaded.device, load_ms = loaded.load_ms, model = %loaded.model_hash, "model loaded");
         let (pid, used_bytes) = (worker.pid(), loaded.memory.used_bytes);
         self.set_status(WorkerStatus::Ready { pid, device: loaded.device.clone(), used_bytes });
-        (self.ready, self.unrecorded) = (Some((worker, loaded)), true);
+        (self.ready, self.unrecorded) = (Some(ready), true);
         Ok(())
     }
 
     /// Kills the worker; the next one starts after a pause.
     pub(super) async fn replace(&mut self, reason: String) {
-        if let Some((worker, _)) = self.ready.take() {
+        if let Some(Ready { worker, .. }) = self.ready.take() {
             let death = worker.kill().await;
             self.note_death(&format!("{reason} ({death})"));
         }
@@ -109,7 +162,7 @@ impl Slot {
     pub(super) async fn watch_idle(&mut self) {
         let death = match self.ready.as_mut() {
             None => std::future::pending().await,
-            Some((worker, _)) => loop {
+            Some(Ready { worker, .. }) => loop {
                 match worker.event().await {
                     Ok(event) => tracing::warn!(?event, "ignored: no render is running"),
                     Err(death) => break death,
@@ -122,7 +175,7 @@ impl Slot {
 
     /// Ends the worker in good order.
     pub(super) async fn shut_down(&mut self, grace: Duration) {
-        if let Some((worker, _)) = self.ready.take() {
+        if let Some(Ready { worker, .. }) = self.ready.take() {
             worker.stop(grace).await;
         }
     }
@@ -142,7 +195,7 @@ impl Slot {
 }
 
 /// Starts a worker and waits for its model.
-async fn start(settings: &SlotSettings, pulse: &Pulse) -> Result<(Worker, Loaded), String> {
+async fn start(settings: &SlotSettings, pulse: &Pulse) -> Result<Ready, String> {
     let mut worker = Worker::spawn(&settings.exe, &settings.load).await.map_err(|death| death.to_string())?;
     let deadline = Instant::now() + settings.load_timeout;
     loop {
@@ -150,7 +203,7 @@ async fn start(settings: &SlotSettings, pulse: &Pulse) -> Result<(Worker, Loaded
         tokio::select! {
             event = worker.event() => match event {
                 Ok(Event::Hello { .. }) => (),
-                Ok(Event::Loaded(loaded)) => return Ok((worker, loaded)),
+                Ok(Event::Loaded(loaded)) => return ready(&settings.load, worker, loaded),
                 Ok(Event::LoadFailed { message, .. }) => return Err(message),
                 Ok(other) => return Err(format!("the worker sent {other:?} before its model was loaded")),
                 Err(death) => return Err(death.to_string()),
@@ -162,4 +215,9 @@ async fn start(settings: &SlotSettings, pulse: &Pulse) -> Result<(Worker, Loaded
             () = sleep(BEAT) => (),
         }
     }
+}
+
+fn ready(load: &Load, worker: Worker, loaded: Loaded) -> Result<Ready, String> {
+    let predictor = Predictor::new(load.engine, &load.model, loaded.arithmetic)?;
+    Ok(Ready { worker, predictor, memory: loaded.memory, load: load.clone(), loaded })
 }

@@ -3,14 +3,13 @@
 use std::io;
 
 use super::attempt::{NoPicture, StopCause};
-use crate::ladder::{self, Offers, Prefer, Rung};
+use crate::ladder::{Rung, Stage};
 use crate::store::{AttemptEnd, Candidate, Fate, Outcome};
 use crate::worker::protocol::{Failed, Failure, Peaks, Timings};
 
 /// What the user configured about giving up.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    pub prefer: Prefer,
     /// A render that killed the worker this often is failed.
     pub deaths_max: u32,
     /// Out-of-memory attempts and deaths of one render in all.
@@ -28,6 +27,9 @@ pub(super) struct Verdict {
     pub(super) replace_worker: bool,
 }
 
+/// Whether there is a rung after those that were tried.
+pub(super) type HasNext<'a> = &'a dyn Fn(&[(Rung, Stage)]) -> bool;
+
 /// Decides on an attempt of `candidate` on `rung`. `cause` is set when we had told it to stop.
 pub(super) fn verdict(
     ending: &NoPicture,
@@ -35,11 +37,11 @@ pub(super) fn verdict(
     candidate: &Candidate,
     rung: Rung,
     policy: &Policy,
-    offers: Option<&Offers>,
+    has_next: HasNext,
 ) -> Verdict {
     match ending {
         NoPicture::Died(reason) => died(reason, cause, candidate, policy),
-        NoPicture::Failed(failed) => failed_in_order(failed, cause, candidate, rung, policy, offers),
+        NoPicture::Failed(failed) => failed_in_order(failed, cause, candidate, rung, policy, has_next),
     }
 }
 
@@ -76,7 +78,7 @@ fn failed_in_order(
     candidate: &Candidate,
     rung: Rung,
     policy: &Policy,
-    offers: Option<&Offers>,
+    has_next: HasNext,
 ) -> Verdict {
     let mut requested_bytes = None;
     let mut hold = None;
@@ -86,7 +88,7 @@ fn failed_in_order(
         (_, Some(StopCause::Cancelled)) => (Outcome::Cancelled, Fate::Cancel),
         (Failure::OutOfMemory { requested_bytes: bytes }, _) => {
             requested_bytes = bytes;
-            let fate = match fate_out_of_memory(failed, candidate, rung, policy, offers) {
+            let fate = match fate_out_of_memory(failed, candidate, rung, policy, has_next) {
                 // The next rung is for the next start.
                 Fate::NextAttempt if cause.is_some() => Fate::Requeue { run_after_ms: None },
                 fate => fate,
@@ -124,20 +126,13 @@ fn no_room(os_error: Option<i32>) -> bool {
 }
 
 /// One rung down, or the end of the ladder with its numbers.
-fn fate_out_of_memory(
-    failed: &Failed,
-    candidate: &Candidate,
-    rung: Rung,
-    policy: &Policy,
-    offers: Option<&Offers>,
-) -> Fate {
+fn fate_out_of_memory(failed: &Failed, candidate: &Candidate, rung: Rung, policy: &Policy, has_next: HasNext) -> Fate {
     let mut tried = candidate.tried.clone();
     tried.push((rung, failed.stage));
     let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX).saturating_add(candidate.deaths);
-    let next = offers.and_then(|offers| ladder::next_rung(&candidate.render, &tried, policy.prefer, offers));
-    match next {
-        Some(_) if attempts < policy.attempts_max => Fate::NextAttempt,
-        Some(_) | None => Fate::Fail {
+    match has_next(&tried) {
+        true if attempts < policy.attempts_max => Fate::NextAttempt,
+        true | false => Fate::Fail {
             code: "out_of_memory",
             message: format!(
                 "out of memory on {attempts} tries, the last on {rung}: {}. Ask for a smaller picture, lower min_side, or \
@@ -151,18 +146,24 @@ fn fate_out_of_memory(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::MemoryReading;
     use crate::job::{Format, OnOom, Render};
-    use crate::ladder::{Precision, Residency, Stage, first_rung};
+    use crate::ladder::{Decode, Precision, Residency};
 
-    const POLICY: Policy = Policy { prefer: Prefer::Quality, deaths_max: 3, attempts_max: 20 };
+    const POLICY: Policy = Policy { deaths_max: 3, attempts_max: 20 };
 
-    fn offers() -> Offers {
-        Offers {
-            residencies: vec![Residency::Device],
-            precisions: vec![Precision::Full],
-            granularity: 16,
-            tile_side_min: 128,
-        }
+    const RUNG: Rung = Rung {
+        residency: Residency::Device,
+        precision: Precision::Full,
+        decode: Decode::Whole,
+        width: 512,
+        height: 512,
+        steps: 8,
+    };
+
+    /// A ladder on which everything is tried twice.
+    fn twice(tried: &[(Rung, Stage)]) -> bool {
+        tried.len() < 2
     }
 
     fn candidate(deaths: u32) -> Candidate {
@@ -200,13 +201,12 @@ mod tests {
             message: "so it went".into(),
             timings: Timings::default(),
             peaks: Peaks::default(),
+            memory: MemoryReading::default(),
         })
     }
 
     fn judge(ending: &NoPicture, cause: Option<StopCause>, candidate: &Candidate) -> (Outcome, Fate) {
-        let rung = ladder::next_rung(&candidate.render, &candidate.tried, POLICY.prefer, &offers())
-            .unwrap_or_else(|| first_rung(&candidate.render, &offers()));
-        let verdict = verdict(ending, cause, candidate, rung, &POLICY, Some(&offers()));
+        let verdict = verdict(ending, cause, candidate, RUNG, &POLICY, &twice);
         (verdict.end.outcome, verdict.fate)
     }
 
@@ -247,18 +247,16 @@ mod tests {
         let mut candidate = candidate(0);
         let ending = failed(Failure::OutOfMemory { requested_bytes: Some(7) }, Stage::Denoise);
         assert_eq!(judge(&ending, None, &candidate), (Outcome::OutOfMemory, Fate::NextAttempt));
-        let first = first_rung(&candidate.render, &offers());
-        candidate.tried = vec![(first, Stage::Denoise)];
+        candidate.tried = vec![(RUNG, Stage::Denoise)];
         let (_, fate) = judge(&ending, None, &candidate);
-        assert!(matches!(fate, Fate::Fail { code: "out_of_memory", .. }), "the floors leave nothing: {fate:?}");
+        assert!(matches!(fate, Fate::Fail { code: "out_of_memory", .. }), "nothing is left: {fate:?}");
     }
 
     #[test]
     fn a_full_disk_holds_the_queue_and_does_not_fail_the_render() {
         let enospc = failed(Failure::Output { os_error: Some(28) }, Stage::PictureEncode);
         let candidate = candidate(0);
-        let rung = first_rung(&candidate.render, &offers());
-        let verdict = verdict(&enospc, None, &candidate, rung, &POLICY, Some(&offers()));
+        let verdict = verdict(&enospc, None, &candidate, RUNG, &POLICY, &twice);
         assert_eq!(verdict.fate, Fate::Requeue { run_after_ms: None });
         assert!(verdict.hold.is_some());
         assert_eq!(

@@ -3,14 +3,18 @@
 //! Runs in the worker, on the one thread that owns the device. Decides nothing: it does what the rung says, or
 //! reports why it could not.
 
+pub mod embeddings;
 pub mod fake;
+pub mod kept;
 pub mod latents;
 pub mod meter;
 pub mod model_dir;
+pub mod predictor;
 pub mod z_image;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::z_image::predict::Arithmetic;
 pub use crate::ladder::Stage;
 use crate::ladder::{Offers, Rung};
 
@@ -65,7 +69,9 @@ pub struct MemoryReading {
     pub used_bytes: u64,
     /// The most used since the last reset.
     pub peak_bytes: u64,
-    /// What the device, or the configured limit, has in all; 0 when unlimited.
+    /// What could be had besides; `None` where nobody knows.
+    pub free_bytes: Option<u64>,
+    /// What the device, or the configured limit, has in all; 0 where nobody knows.
     pub total_bytes: u64,
 }
 
@@ -140,6 +146,9 @@ pub trait Engine {
     /// What the ladder may ask of this engine.
     fn offers(&self) -> Offers;
 
+    /// What predictions of its memory go by.
+    fn arithmetic(&self) -> Arithmetic;
+
     /// The device in words ("cpu, 2 threads", "NVIDIA GeForce RTX 3060").
     fn device(&self) -> String;
 
@@ -148,6 +157,10 @@ pub trait Engine {
 
     /// A hash of the weights' names, shapes and sizes: the same model gives the same hash.
     fn model_hash(&self) -> &str;
+
+    /// Brings the weights to where `rung` wants them. A render does so by itself; done before, its time is not part of
+    /// the first render's.
+    fn settle(&mut self, rung: &Rung) -> Result<()>;
 
     /// Whether `prompt` is longer than the model's token limit, so that its end is not seen.
     fn prompt_cut(&self, prompt: &str) -> bool;

@@ -48,7 +48,7 @@ impl ModelDescription {
         let config = ModelConfig::read(model)?;
         let path = model.join("zimaged.json");
         let defaults: Defaults = if path.exists() { read_json(&path)? } else { Defaults::default() };
-        let granularity = (config.vae.factor() * config.transformer.patch()) as u32;
+        let granularity = config.granularity() as u32;
         let natural = |side: u32| side > 0 && side.is_multiple_of(granularity);
         if !natural(defaults.width) || !natural(defaults.height) || defaults.steps == 0 {
             return Err(format!(

@@ -57,7 +57,14 @@ impl Store {
     /// Writes the attempt row, with its rung and the picture's final name, and sets the render running. From queued for
     /// the first attempt, from running (with no attempt running) for a ladder step. `None`: it stands otherwise by now,
     /// cancelled for instance, and nothing was changed.
-    pub async fn begin_attempt(&self, render_id: i64, rung: &Rung, path: &str, now_ms: i64) -> Result<Option<i64>> {
+    pub async fn begin_attempt(
+        &self,
+        render_id: i64,
+        rung: &Rung,
+        predicted_bytes: Option<u64>,
+        path: &str,
+        now_ms: i64,
+    ) -> Result<Option<i64>> {
         let mut transaction = self.begin().await?;
         let Some(render) = attemptable(&mut transaction, render_id).await? else {
             transaction.rollback().await?;
@@ -66,7 +73,7 @@ impl Store {
         if render.state == State::Queued {
             transition(&mut transaction, render, Event::Claimed, Facts::Nothing, now_ms).await?;
         }
-        let attempt_id = insert_attempt(&mut transaction, render_id, rung, path, now_ms).await?;
+        let attempt_id = insert_attempt(&mut transaction, render_id, rung, predicted_bytes, path, now_ms).await?;
         let about = About::Attempt(render, attempt_id);
         log(&mut transaction, "attempt", about, &rung.to_string(), now_ms).await?;
         transaction.commit().await?;
@@ -138,19 +145,21 @@ async fn insert_attempt(
     transaction: &mut Writing,
     render_id: i64,
     rung: &Rung,
+    predicted_bytes: Option<u64>,
     path: &str,
     now_ms: i64,
 ) -> sqlx::Result<i64> {
     sqlx::query_scalar(
-        "INSERT INTO attempts (render_id, number, worker_id, outcome, rung, rung_text, width, height, steps, path, \
-         queued_ms, started_at_ms) \
+        "INSERT INTO attempts (render_id, number, worker_id, outcome, rung, rung_text, predicted_bytes, width, height, \
+         steps, path, queued_ms, started_at_ms) \
          SELECT r.id, \
              (SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE render_id = r.id), \
-             (SELECT max(id) FROM workers), 'running', ?, ?, ?, ?, ?, ?, max(? - max(j.accepted_at_ms, r.run_after_ms), 0), ? \
+             (SELECT max(id) FROM workers), 'running', ?, ?, ?, ?, ?, ?, ?, max(? - max(j.accepted_at_ms, r.run_after_ms), 0), ? \
          FROM renders r JOIN jobs j ON j.id = r.job_id WHERE r.id = ? RETURNING id",
     )
     .bind(to_json(rung))
     .bind(rung.to_string())
+    .bind(predicted_bytes.map(signed))
     .bind(rung.width)
     .bind(rung.height)
     .bind(rung.steps)

@@ -10,6 +10,7 @@
 mod control;
 mod dispatch;
 mod error;
+mod evidence;
 mod intake;
 mod open;
 mod outcome;

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{DeviceChoice, EngineKind, MemoryReading, Recipe, Stage};
+use crate::engine::{Arithmetic, DeviceChoice, EngineKind, MemoryReading, Recipe, Stage};
 pub use crate::engine::{Peaks, Timings};
-use crate::job::Format;
-use crate::ladder::{Offers, Rung};
+use crate::job::{Format, Render};
+use crate::ladder::{Offers, Prefer, Rung};
+use crate::memory;
 
 /// Both sides must say the same number: a worker of another version is never used.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -38,6 +39,22 @@ pub struct Load {
     pub device: DeviceChoice,
     /// Render as if the device had no more than this.
     pub memory_limit_bytes: Option<u64>,
+    /// The render that the weights are made ready for.
+    pub usual: Render,
+    pub prefer: Prefer,
+    /// Left to others on the device; `None` is [`memory::reserve_bytes`]'s choice.
+    pub reserve_bytes: Option<u64>,
+    /// Where embeddings of prompts are kept.
+    pub embeddings_path: PathBuf,
+}
+
+impl Load {
+    /// What a render may use of a device in this state, its weights included; `None` where nobody knows.
+    pub fn budget_bytes(&self, memory: &MemoryReading) -> Option<u64> {
+        let is_limited = self.memory_limit_bytes.is_some();
+        let reserve_bytes = memory::reserve_bytes(self.reserve_bytes, is_limited, memory.total_bytes);
+        Some((memory.used_bytes + memory.free_bytes?).saturating_sub(reserve_bytes))
+    }
 }
 
 /// One attempt, ready to run.
@@ -91,6 +108,7 @@ pub struct Loaded {
     pub model_hash: String,
     pub load_ms: u64,
     pub offers: Offers,
+    pub arithmetic: Arithmetic,
     /// At idle, with the model loaded.
     pub memory: MemoryReading,
 }
@@ -104,6 +122,8 @@ pub struct Done {
     pub sha256: String,
     pub timings: Timings,
     pub peaks: Peaks,
+    /// When everything of it was dropped.
+    pub memory: MemoryReading,
     /// True when the prompt was cut at the model's token limit.
     pub prompt_cut: bool,
 }
@@ -118,6 +138,8 @@ pub struct Failed {
     pub message: String,
     pub timings: Timings,
     pub peaks: Peaks,
+    /// When everything of it was dropped.
+    pub memory: MemoryReading,
 }
 
 /// What went wrong, as far as the dispatcher has to decide on it.

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of the crate; each uses only what stands before it.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 22] = [
     "problem",
     "table",
     "job",
     "ladder",
+    "memory",
     "clock",
     "pulse",
     "files",

@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::time::timeout;
 use zimaged::engine::{DeviceChoice, EngineKind, Recipe, Stage};
-use zimaged::job::Format;
-use zimaged::ladder::{Decode, Precision, Residency, Rung};
+use zimaged::job::{Format, OnOom, Render};
+use zimaged::ladder::{Decode, Precision, Prefer, Residency, Rung};
 use zimaged::worker::handle::{Death, Worker};
 use zimaged::worker::protocol::{Done, Event, Failed, Failure, Load, RenderRequest, Request};
 
@@ -20,6 +20,23 @@ const ZIMAGED: &str = env!("CARGO_BIN_EXE_zimaged");
 
 /// Generous: only a hang takes this long.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+fn usual() -> Render {
+    Render {
+        prompt: String::new(),
+        negative_prompt: String::new(),
+        width: 64,
+        height: 48,
+        steps: 3,
+        guidance: 0.0,
+        seed: 0,
+        on_oom: OnOom::Downgrade,
+        min_side: 16,
+        min_steps: 1,
+        output: "{job}".to_owned(),
+        format: Format::Png,
+    }
+}
 
 /// A folder for the pictures, the latents and the fake engine's counts.
 struct Place(TempDir);
@@ -35,7 +52,16 @@ impl Place {
 
     fn load(&self) -> Load {
         let (engine, device) = (EngineKind::Fake, DeviceChoice::Cpu);
-        Load { engine, model: self.path("model"), device, memory_limit_bytes: None }
+        Load {
+            engine,
+            model: self.path("model"),
+            device,
+            memory_limit_bytes: None,
+            usual: usual(),
+            prefer: Prefer::Quality,
+            reserve_bytes: None,
+            embeddings_path: self.path("embeddings"),
+        }
     }
 
     async fn worker(&self) -> Worker {

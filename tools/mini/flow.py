@@ -27,7 +27,7 @@ READING_WEIGHT = 0.05
 SHIFT = 3.0
 EMPTY, STRANGE = 0.08, 0.04  # shares of captions that are empty or unknown words alone
 LONG_EVERY = 40  # every so many steps a batch of long captions
-LANDSCAPES = 0.15  # their share in training: shapes come first
+LANDSCAPES = 0.2  # their share in training: shapes come first
 FIGURE_WEIGHT = 4.0  # how much more the loss minds what is not ground
 
 

@@ -25,7 +25,7 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use self::script::{Clause, Fault, Place, Script};
 use super::model_dir::ModelDescription;
-use super::{Engine, EngineError, Latents, MemoryReading, Pixels, Progress, Recipe, Result, Stage, meter};
+use super::{Arithmetic, Engine, EngineError, Latents, MemoryReading, Pixels, Progress, Recipe, Result, Stage, meter};
 use crate::ladder::{Offers, Precision, Residency, Rung};
 
 /// Longer than any line that the supervisor reads.
@@ -124,6 +124,10 @@ impl Engine for FakeEngine {
         }
     }
 
+    fn arithmetic(&self) -> Arithmetic {
+        Arithmetic::here()
+    }
+
     fn device(&self) -> String {
         "fake".to_owned()
     }
@@ -134,6 +138,10 @@ impl Engine for FakeEngine {
 
     fn model_hash(&self) -> &str {
         "fake"
+    }
+
+    fn settle(&mut self, _rung: &Rung) -> Result<()> {
+        Ok(())
     }
 
     fn prompt_cut(&self, prompt: &str) -> bool {
@@ -173,7 +181,7 @@ impl Engine for FakeEngine {
     }
 
     fn memory(&self) -> MemoryReading {
-        MemoryReading { used_bytes: meter::used_bytes(), peak_bytes: meter::peak_bytes(), total_bytes: 0 }
+        MemoryReading { used_bytes: meter::used_bytes(), peak_bytes: meter::peak_bytes(), ..MemoryReading::default() }
     }
 
     fn reset_peak(&mut self) {

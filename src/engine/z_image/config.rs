@@ -123,6 +123,11 @@ impl VaeConfig {
         1 << self.block_out_channels.len().saturating_sub(1)
     }
 
+    /// Channels of the decoder's blocks, deepest first.
+    pub fn decoder_channels(&self) -> Vec<usize> {
+        self.block_out_channels.iter().rev().copied().collect()
+    }
+
     fn problem(&self) -> Option<String> {
         if self.block_out_channels.is_empty() {
             return Some("block_out_channels must not be empty".into());
@@ -159,6 +164,11 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
+    /// Sides are multiples of this, pixels: the VAE's factor times the transformer's patch.
+    pub fn granularity(&self) -> usize {
+        self.vae.factor() * self.transformer.patch()
+    }
+
     /// Reads and checks them. Errors name the file and what is wrong with it.
     pub fn read(model: &Path) -> Result<ModelConfig, String> {
         Ok(ModelConfig {
@@ -181,5 +191,49 @@ fn read_checked<T: DeserializeOwned>(path: &Path, problem: impl Fn(&T) -> Option
     match problem(&config) {
         Some(problem) => Err(format!("{}: {problem}", path.display())),
         None => Ok(config),
+    }
+}
+
+/// Z-Image-Turbo's published configuration.
+#[cfg(test)]
+pub(crate) fn turbo() -> ModelConfig {
+    ModelConfig {
+        transformer: TransformerConfig {
+            all_patch_size: vec![2],
+            all_f_patch_size: vec![1],
+            in_channels: 16,
+            dim: 3840,
+            n_layers: 30,
+            n_refiner_layers: 2,
+            n_heads: 30,
+            norm_eps: 1e-5,
+            cap_feat_dim: 2560,
+            rope_theta: 256.0,
+            t_scale: 1000.0,
+            axes_dims: [32, 48, 48],
+            axes_lens: [1536, 512, 512],
+        },
+        text_encoder: TextEncoderConfig {
+            vocab_size: 151_936,
+            hidden_size: 2560,
+            intermediate_size: 9728,
+            num_hidden_layers: 36,
+            num_attention_heads: 32,
+            num_key_value_heads: 8,
+            head_dim: 128,
+            rms_norm_eps: 1e-6,
+            rope_theta: 1e6,
+        },
+        vae: VaeConfig {
+            latent_channels: 16,
+            out_channels: 3,
+            block_out_channels: vec![128, 256, 512, 512],
+            layers_per_block: 2,
+            norm_num_groups: 32,
+            scaling_factor: 0.3611,
+            shift_factor: Some(0.1159),
+            use_post_quant_conv: false,
+        },
+        schedule: ScheduleConfig { shift: 3.0, num_train_timesteps: 1000, use_dynamic_shifting: false },
     }
 }

@@ -38,11 +38,15 @@ pub fn describe(device: &CudaDevice) -> String {
 
 /// What the pool has given out, now and at most, and what the card has.
 pub fn reading(device: &CudaDevice) -> Result<MemoryReading> {
-    let (_, total) = device.cuda_stream().context().mem_get_info().w()?;
+    let (free, total) = device.cuda_stream().context().mem_get_info().w()?;
     let pool = pool(device)?;
+    let used_bytes = attribute(pool, CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
+    // What the pool keeps without using it is ours, though the driver does not call it free.
+    let reserved_bytes = attribute(pool, CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
     Ok(MemoryReading {
-        used_bytes: attribute(pool, CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?,
+        used_bytes,
         peak_bytes: attribute(pool, CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)?,
+        free_bytes: Some(free as u64 + reserved_bytes.saturating_sub(used_bytes)),
         total_bytes: total as u64,
     })
 }

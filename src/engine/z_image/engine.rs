@@ -1,77 +1,99 @@
-//! The parts put together: a loaded model that renders what it is asked for.
+//! The parts put together: a model that renders what it is asked for, on the rung that it is asked for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Result as CandleResult, Tensor};
-use sha2::{Digest, Sha256};
+use candle_core::{DType, Device, Result as CandleResult, Tensor};
 
 use super::config::ModelConfig;
 use super::memory::Memory;
 use super::noise::Generator;
-use super::oom::engine_error;
+use super::oom::at;
+use super::parts::Parts;
+use super::predict::offers;
 use super::prompt::Tokenizer;
 use super::sampler::{Guidance, Sampler};
 use super::schedule::Schedule;
-use super::text_encoder::TextEncoder;
-use super::transformer::{Conditioning, Transformer};
-use super::vae::{self, Decoder};
-use super::weights::Weights;
+use super::transformer::Conditioning;
 use super::{device, picture};
+use crate::engine::embeddings::Embeddings;
+use crate::engine::kept::Values;
 use crate::engine::model_dir::ModelDescription;
 use crate::engine::{
-    Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, Pixels, Progress, Recipe, Result, Stage,
+    Arithmetic, Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, Pixels, Progress, Recipe, Result,
+    Stage,
 };
 use crate::ladder::{Decode, Offers, Precision, Residency, Rung};
 
 /// How far above its baseline memory may stay after an out-of-memory error: what libraries keep for themselves.
 const RECOVERY_SLACK_BYTES: u64 = 64 << 20;
 
-/// Z-Image on one device, everything resident.
+/// Z-Image on one device.
 pub struct ZImageEngine {
+    model: PathBuf,
     config: ModelConfig,
     description: ModelDescription,
     hash: String,
     tokenizer: Tokenizer,
-    text_encoder: TextEncoder,
-    transformer: Transformer,
-    decoder: Decoder,
+    embeddings: Embeddings,
     device: Device,
     memory: Memory,
-    /// In use after loading.
+    /// `None` only while one way of keeping the weights makes place for another, or when that failed.
+    parts: Option<Parts>,
+    /// In use with the weights as the last render wanted them.
     baseline_bytes: u64,
 }
 
 impl ZImageEngine {
-    /// Loads a model folder onto a device. Errors are `OutOfMemory` or `Fatal`, with the file and what is wrong.
+    /// Opens a model folder on a device; [`Engine::settle`] brings the weights there. Errors are `OutOfMemory` or
+    /// `Fatal`, with the file and what is wrong.
     pub fn load(model: &Path, device: DeviceChoice, memory_limit_bytes: Option<u64>) -> Result<ZImageEngine> {
         let config = ModelConfig::read(model).map_err(EngineError::Fatal)?;
         let description = ModelDescription::read(model).map_err(EngineError::Fatal)?;
         let tokenizer = Tokenizer::read(model).map_err(EngineError::Fatal)?;
         let device = device::open(device).map_err(EngineError::Fatal)?;
         let memory = Memory::new(&device, memory_limit_bytes);
-        let part = Parts { model, device: &device, memory: &memory };
-        let mut hash = Sha256::new();
-        let text_encoder = part.load("text_encoder", "model", &mut hash, |weights| {
-            TextEncoder::new(&config.text_encoder, weights, &memory)
-        })?;
-        let transformer = part.load("transformer", "diffusion_pytorch_model", &mut hash, |weights| {
-            Transformer::new(&config.transformer, weights, &memory)
-        })?;
-        let decoder = part
-            .load("vae", "diffusion_pytorch_model", &mut hash, |weights| Decoder::new(&config.vae, weights, &memory))?;
-        let reading = memory.reading().map_err(at(Stage::Load))?;
+        let parts = Parts::open(model, &config, &device, Precision::Full, &memory)?;
+        let [encoder, hash] = parts.hashes.clone();
         Ok(ZImageEngine {
-            hash: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
-            baseline_bytes: reading.used_bytes,
+            model: model.to_owned(),
             config,
             description,
+            hash,
             tokenizer,
-            text_encoder,
-            transformer,
-            decoder,
+            // What a CPU computes in f32 is not what a card computes in bf16.
+            embeddings: Embeddings::new(format!("{encoder} {:?}", device::dtype(&device))),
+            baseline_bytes: memory.reading().map_err(at(Stage::Load))?.used_bytes,
             device,
             memory,
+            parts: Some(parts),
         })
+    }
+
+    /// Keeps the embeddings of prompts in `folder`, for other workers too.
+    pub fn keep_embeddings_in(&mut self, folder: &Path) {
+        self.embeddings.keep_in(folder);
+    }
+
+    /// How many tokens the text encoder sees of `prompt`.
+    pub fn tokens(&self, prompt: &str) -> Result<usize> {
+        self.tokenizer.encode(prompt).map(|tokens| tokens.ids.len()).map_err(EngineError::Fatal)
+    }
+
+    /// The parts as `rung` wants them; the old ones go before new ones come.
+    fn parts_for(&mut self, rung: &Rung) -> Result<Parts> {
+        let (device, memory) = match rung.residency {
+            Residency::Host => (Device::Cpu, Memory::new(&Device::Cpu, None)),
+            _ => (self.device.clone(), self.memory.clone()),
+        };
+        let same = |parts: &Parts| parts.device.same_device(&device) && parts.precision == rung.precision;
+        match self.parts.take().filter(same) {
+            Some(parts) => Ok(parts),
+            None => Parts::open(&self.model, &self.config, &device, rung.precision, &memory),
+        }
+    }
+
+    fn parts(&self) -> Result<&Parts> {
+        self.parts.as_ref().ok_or_else(|| EngineError::Fatal("the model was not settled on any device".into()))
     }
 
     /// What this engine cannot do, said before anything is computed.
@@ -91,8 +113,9 @@ impl ZImageEngine {
         if rung.steps == 0 {
             return Err(EngineError::Invalid("steps must be at least 1".into()));
         }
-        if rung.residency != Residency::Device || rung.precision != Precision::Full {
-            return Err(EngineError::Invalid(format!("this engine offers neither {rung:?} nor the like")));
+        let offers = self.offers();
+        if !offers.residencies.contains(&rung.residency) || !offers.precisions.contains(&rung.precision) {
+            return Err(EngineError::Invalid(format!("this engine does not offer {rung}")));
         }
         Ok(())
     }
@@ -103,18 +126,29 @@ impl ZImageEngine {
         [self.config.transformer.in_channels, rung.height as usize / factor, rung.width as usize / factor]
     }
 
-    fn condition(&self, prompt: &str, rung: &Rung) -> Result<Conditioning> {
-        let tokens = self.tokenizer.encode(prompt).map_err(EngineError::Fatal)?;
+    fn condition(&mut self, prompt: &str, rung: &Rung) -> Result<Conditioning> {
         let [_, height, width] = self.latent_shape(rung);
-        let caption = self.text_encoder.encode(&tokens.ids);
-        caption
-            .and_then(|caption| self.transformer.condition(&caption, height, width))
-            .and_then(|conditioning| self.device.synchronize().map(|()| conditioning))
+        let embedding = self.embed(prompt)?;
+        let parts = self.parts()?;
+        Tensor::from_vec(embedding.values, embedding.shape, &parts.device)
+            .and_then(|caption| caption.to_dtype(device::dtype(&parts.device)))
+            .and_then(|caption| parts.transformer.condition(&caption, height, width))
+            .and_then(|conditioning| parts.device.synchronize().map(|()| conditioning))
             .map_err(at(Stage::TextEncode))
     }
 
+    /// The text encoder's output for `prompt`, known or new: (tokens, hidden).
+    fn embed(&mut self, prompt: &str) -> Result<Values> {
+        let (parts, tokenizer) = (self.parts.as_ref(), &self.tokenizer);
+        self.embeddings.get(prompt, || {
+            let tokens = tokenizer.encode(prompt).map_err(EngineError::Fatal)?;
+            let parts = parts.ok_or_else(|| EngineError::Fatal("the model was not settled on any device".into()))?;
+            encode(parts, &tokens.ids).map_err(at(Stage::TextEncode))
+        })
+    }
+
     /// The negative prompt's, where guidance gives it an effect.
-    fn negative(&self, recipe: &Recipe, rung: &Rung) -> Result<Option<(Conditioning, Guidance)>> {
+    fn negative(&mut self, recipe: &Recipe, rung: &Rung) -> Result<Option<(Conditioning, Guidance)>> {
         let guidance = Guidance::new(recipe.guidance);
         if !guidance.is_on() {
             return Ok(None);
@@ -122,10 +156,10 @@ impl ZImageEngine {
         Ok(Some((self.condition(&recipe.negative_prompt, rung)?, guidance)))
     }
 
-    fn noise(&self, seed: u64, rung: &Rung) -> CandleResult<Tensor> {
+    fn noise(&self, seed: u64, rung: &Rung, device: &Device) -> CandleResult<Tensor> {
         let [channels, height, width] = self.latent_shape(rung);
         let values = Generator::new(seed).randn(channels * height * width);
-        Tensor::from_vec(values, (1, channels, height, width), &self.device)
+        Tensor::from_vec(values, (1, channels, height, width), device)
     }
 
     fn sample(&self, sampler: &Sampler, noise: Tensor, progress: &mut dyn Progress) -> Result<Tensor> {
@@ -134,34 +168,22 @@ impl ZImageEngine {
         for step in 0..steps {
             latents = sampler.step(step, &latents).map_err(at(Stage::Denoise))?;
             // So that a step that is reported is done, and can be cancelled after.
-            self.device.synchronize().map_err(at(Stage::Denoise))?;
+            latents.device().synchronize().map_err(at(Stage::Denoise))?;
             if progress.step(step as u32 + 1, steps as u32) == Continue::No {
                 return Err(EngineError::Stopped);
             }
         }
         Ok(latents)
     }
-
-    fn decode_tensor(&self, latents: &Latents, decode: Decode) -> CandleResult<Tensor> {
-        let [channels, height, width] = latents.shape;
-        let latents = Tensor::from_slice(&latents.values, (1, channels, height, width), &self.device)?;
-        let decoded = match decode {
-            Decode::Whole => self.decoder.decode(&latents)?,
-            Decode::Tiles { side } => self.decoder.decode_tiled(&latents, side as usize / self.config.vae.factor())?,
-        };
-        self.device.synchronize()?;
-        decoded.squeeze(0)
-    }
 }
 
 impl Engine for ZImageEngine {
     fn offers(&self) -> Offers {
-        Offers {
-            residencies: vec![Residency::Device],
-            precisions: vec![Precision::Full],
-            granularity: self.description.granularity,
-            tile_side_min: (vae::TILE_SIDE_MIN * self.config.vae.factor()) as u32,
-        }
+        offers(&self.config, self.arithmetic())
+    }
+
+    fn arithmetic(&self) -> Arithmetic {
+        self.memory.arithmetic()
     }
 
     fn device(&self) -> String {
@@ -176,18 +198,28 @@ impl Engine for ZImageEngine {
         &self.hash
     }
 
+    fn settle(&mut self, rung: &Rung) -> Result<()> {
+        let mut parts = self.parts_for(rung)?;
+        parts.settle(rung.residency)?;
+        self.parts = Some(parts);
+        self.baseline_bytes = self.memory.reading().map_err(at(Stage::Load))?.used_bytes;
+        Ok(())
+    }
+
     fn prompt_cut(&self, prompt: &str) -> bool {
         self.tokenizer.encode(prompt).is_ok_and(|tokens| tokens.cut)
     }
 
     fn denoise(&mut self, recipe: &Recipe, rung: &Rung, progress: &mut dyn Progress) -> Result<Latents> {
         self.check(rung)?;
+        self.begin(Stage::Load, progress)?;
+        self.settle(rung)?;
         self.begin(Stage::TextEncode, progress)?;
         let (positive, negative) = (self.condition(&recipe.prompt, rung)?, self.negative(recipe, rung)?);
         self.begin(Stage::Denoise, progress)?;
-        let schedule = Schedule::new(&self.config.schedule, rung.steps);
-        let sampler = Sampler { transformer: &self.transformer, schedule, positive, negative };
-        let noise = self.noise(recipe.seed, rung).map_err(at(Stage::Denoise))?;
+        let (parts, schedule) = (self.parts()?, Schedule::new(&self.config.schedule, rung.steps));
+        let noise = self.noise(recipe.seed, rung, &parts.device).map_err(at(Stage::Denoise))?;
+        let sampler = Sampler { transformer: &parts.transformer, schedule, positive, negative };
         let latents = self.sample(&sampler, noise, progress)?;
         usable(picture::not_finite(&latents), Stage::Denoise)?;
         let values = latents.flatten_all().and_then(|values| values.to_vec1()).map_err(at(Stage::Denoise))?;
@@ -200,8 +232,11 @@ impl Engine for ZImageEngine {
             let expected = self.latent_shape(rung);
             return Err(EngineError::Invalid(format!("latents of {:?}, not of {expected:?}", latents.shape)));
         }
+        self.begin(Stage::Load, progress)?;
+        self.settle(rung)?;
         self.begin(Stage::VaeDecode, progress)?;
-        let decoded = self.decode_tensor(latents, rung.decode).map_err(at(Stage::VaeDecode))?;
+        let factor = self.config.vae.factor();
+        let decoded = decode(self.parts()?, latents, rung.decode, factor).map_err(at(Stage::VaeDecode))?;
         usable(picture::not_finite(&decoded), Stage::VaeDecode)?;
         let pixels = picture::pixels(&decoded).map_err(at(Stage::VaeDecode))?;
         match picture::flat(&pixels) {
@@ -234,35 +269,20 @@ impl Engine for ZImageEngine {
     }
 }
 
-/// What loading one part of the model needs.
-struct Parts<'a> {
-    model: &'a Path,
-    device: &'a Device,
-    memory: &'a Memory,
+fn encode(parts: &Parts, ids: &[u32]) -> CandleResult<Values> {
+    let embedding = parts.text_encoder.encode(ids)?.to_dtype(DType::F32)?;
+    Ok(Values { shape: embedding.dims().to_vec(), values: embedding.flatten_all()?.to_vec1()? })
 }
 
-impl Parts<'_> {
-    /// Opens the weights of `folder`, adds them to the model's hash and builds the part.
-    fn load<T>(
-        &self,
-        folder: &str,
-        stem: &str,
-        hash: &mut Sha256,
-        build: impl FnOnce(&Weights) -> CandleResult<T>,
-    ) -> Result<T> {
-        let dtype = device::dtype(self.device);
-        let weights = Weights::open(&self.model.join(folder), stem, dtype, self.device).map_err(EngineError::Fatal)?;
-        hash.update(folder);
-        weights.describe(hash);
-        let part = build(&weights).map_err(at(Stage::Load))?;
-        weights.finish().map_err(EngineError::Fatal)?;
-        self.device.synchronize().and_then(|()| self.memory.require(0)).map_err(at(Stage::Load))?;
-        Ok(part)
-    }
-}
-
-fn at(stage: Stage) -> impl Fn(candle_core::Error) -> EngineError {
-    move |error| engine_error(stage, &error)
+fn decode(parts: &Parts, latents: &Latents, decode: Decode, factor: usize) -> CandleResult<Tensor> {
+    let [channels, height, width] = latents.shape;
+    let latents = Tensor::from_slice(&latents.values, (1, channels, height, width), &parts.device)?;
+    let decoded = match decode {
+        Decode::Whole | Decode::Stripes { .. } => parts.decoder.decode(&latents)?,
+        Decode::Tiles { side } => parts.decoder.decode_tiled(&latents, side as usize / factor)?,
+    };
+    parts.device.synchronize()?;
+    decoded.squeeze(0)
 }
 
 fn usable(problem: CandleResult<Option<String>>, stage: Stage) -> Result<()> {

@@ -3,6 +3,7 @@
 use candle_core::{Context, Device, Result};
 
 use super::ops;
+use super::predict::Arithmetic;
 use crate::engine::{MemoryReading, meter};
 
 /// The memory of one device. The parts of the model ask it for room before they compute.
@@ -10,6 +11,7 @@ use crate::engine::{MemoryReading, meter};
 pub struct Memory {
     device: Device,
     limit_bytes: Option<u64>,
+    origin_bytes: u64,
 }
 
 /// A limit would have been passed: the engine's own out-of-memory error.
@@ -22,9 +24,10 @@ pub struct OverLimit {
 }
 
 impl Memory {
-    /// The memory of `device`, of which `limit_bytes` may be used.
+    /// The memory of `device`, of which `limit_bytes` may be used. On a CPU what the process has already taken for
+    /// itself does not count: it would lie in no device's memory.
     pub fn new(device: &Device, limit_bytes: Option<u64>) -> Memory {
-        Memory { device: device.clone(), limit_bytes }
+        Memory { device: device.clone(), limit_bytes, origin_bytes: meter::used_bytes() }
     }
 
     /// Fails with [`OverLimit`] when `needed_bytes` more would pass the limit.
@@ -41,6 +44,8 @@ impl Memory {
     pub fn reading(&self) -> Result<MemoryReading> {
         let mut reading = self.device_reading()?;
         if let Some(limit_bytes) = self.limit_bytes {
+            let left_bytes = limit_bytes.saturating_sub(reading.used_bytes);
+            reading.free_bytes = Some(reading.free_bytes.map_or(left_bytes, |free_bytes| free_bytes.min(left_bytes)));
             reading.total_bytes = limit_bytes;
         }
         Ok(reading)
@@ -50,7 +55,18 @@ impl Memory {
         match &self.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(device) => super::cuda::reading(device),
-            _ => Ok(MemoryReading { used_bytes: meter::used_bytes(), peak_bytes: meter::peak_bytes(), total_bytes: 0 }),
+            _ => Ok(self.heap_reading()),
+        }
+    }
+
+    fn heap_reading(&self) -> MemoryReading {
+        let since = |bytes: u64| bytes.saturating_sub(self.origin_bytes);
+        let (free_bytes, total_bytes) = machine_bytes().unzip();
+        MemoryReading {
+            used_bytes: since(meter::used_bytes()),
+            peak_bytes: since(meter::peak_bytes()),
+            free_bytes,
+            total_bytes: total_bytes.unwrap_or(0),
         }
     }
 
@@ -76,13 +92,28 @@ impl Memory {
         }
     }
 
+    /// What predictions for this device go by.
+    pub fn arithmetic(&self) -> Arithmetic {
+        if self.device.is_cpu() { Arithmetic::here() } else { Arithmetic::Cuda }
+    }
+
     /// [`ops::attention_bytes`] on this device.
     pub fn attention_bytes(&self, batch: usize, heads: usize, queries: usize, keys: usize) -> usize {
-        ops::attention_bytes(&self.device, batch, heads, queries, keys)
+        ops::attention_bytes(self.arithmetic(), batch, heads, queries, keys)
     }
 
     /// [`ops::conv2d_bytes`] on this device.
-    pub fn conv_bytes(&self, pixels: usize, inputs: usize, outputs: usize, element_bytes: usize) -> usize {
-        ops::conv2d_bytes(&self.device, pixels, inputs, outputs, element_bytes)
+    pub fn conv_bytes(&self, pixels: usize, inputs: usize, outputs: usize, _element_bytes: usize) -> usize {
+        ops::conv2d_bytes(self.arithmetic(), pixels, inputs, outputs)
     }
+}
+
+/// What the machine has available and in all, as the kernel says; `None` where it does not.
+fn machine_bytes() -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let bytes_of = |name: &str| -> Option<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
+    };
+    Some((bytes_of("MemAvailable:")?, bytes_of("MemTotal:")?))
 }

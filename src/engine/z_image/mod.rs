@@ -24,6 +24,9 @@ mod engine;
 pub mod memory;
 mod oom;
 pub mod ops;
+mod parts;
+pub mod predict;
+mod stack;
 pub mod weights;
 
 use std::path::Path;
@@ -31,7 +34,15 @@ use std::path::Path;
 pub use self::engine::ZImageEngine;
 use super::{DeviceChoice, Engine, Result};
 
-/// Loads the model in folder `model` onto `device`; it renders as if that had no more than `memory_limit_bytes`.
-pub fn load(model: &Path, device: DeviceChoice, memory_limit_bytes: Option<u64>) -> Result<Box<dyn Engine>> {
-    Ok(Box::new(ZImageEngine::load(model, device, memory_limit_bytes)?))
+/// Opens the model in folder `model` on `device`; it renders as if that had no more than `memory_limit_bytes`, and keeps
+/// the embeddings of prompts in the folder `embeddings`.
+pub fn load(
+    model: &Path,
+    device: DeviceChoice,
+    memory_limit_bytes: Option<u64>,
+    embeddings: &Path,
+) -> Result<Box<dyn Engine>> {
+    let mut engine = ZImageEngine::load(model, device, memory_limit_bytes)?;
+    engine.keep_embeddings_in(embeddings);
+    Ok(Box::new(engine))
 }

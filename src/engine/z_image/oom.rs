@@ -61,6 +61,11 @@ pub fn engine_error(stage: Stage, error: &Error) -> EngineError {
     EngineError::OutOfMemory { stage, requested_bytes, message: message(error) }
 }
 
+/// [`engine_error`] for `map_err`.
+pub fn at(stage: Stage) -> impl Fn(Error) -> EngineError {
+    move |error| engine_error(stage, &error)
+}
+
 /// Takes off what candle wraps around an error: backtraces, paths, contexts.
 fn peel(error: &Error) -> &Error {
     match error {

@@ -6,53 +6,52 @@ use candle_nn::Linear;
 use super::config::TextEncoderConfig;
 use super::memory::Memory;
 use super::ops;
+use super::predict::text_layer_bytes;
+use super::stack::Stack;
 use super::weights::Weights;
 
-/// The text encoder. Its last layer is not loaded: nothing would read it.
+/// The text encoder. Its last layer is not used: nothing would read its output.
 pub struct TextEncoder {
-    /// (vocabulary, hidden), in the type of the file: only a prompt's rows are converted.
-    embeddings: Tensor,
-    layers: Vec<Layer>,
+    weights: Weights,
+    /// What the file keeps its weights in.
+    stored: DType,
+    layers: Stack<Layer>,
     config: TextEncoderConfig,
-    dtype: DType,
     memory: Memory,
 }
 
+/// The embeddings of all tokens, (vocabulary, hidden). They stay on the host: a prompt uses few of their rows.
+const EMBEDDINGS: &str = "embed_tokens.weight";
+
 impl TextEncoder {
-    /// Takes the weights by their names in the hub's files, with the prefix `model.` or without.
+    /// Takes the weights by their names in the hub's files, with the prefix `model.` or without. No layer stays in
+    /// memory before [`TextEncoder::keep`].
     pub fn new(config: &TextEncoderConfig, weights: &Weights, memory: &Memory) -> Result<TextEncoder> {
-        let bare = weights.contains("embed_tokens.weight");
+        let bare = weights.contains(EMBEDDINGS);
         let weights = if bare { weights.clone() } else { weights.at("model") };
-        let shape = (config.vocab_size, config.hidden_size);
-        let embeddings = weights.get_as_stored("embed_tokens.weight", shape)?;
-        let layers = weights.at("layers");
-        let layers =
-            (0..config.num_hidden_layers - 1).map(|i| Layer::new(config, &layers.at(i))).collect::<Result<_>>()?;
-        Ok(TextEncoder { embeddings, layers, config: config.clone(), dtype: weights.dtype(), memory: memory.clone() })
+        let stored = weights.expect(EMBEDDINGS, (config.vocab_size, config.hidden_size));
+        let of_layer = config.clone();
+        let layers = Stack::new(config.num_hidden_layers - 1, &weights.at("layers"), memory, move |weights| {
+            Layer::new(&of_layer, weights)
+        })?;
+        Ok(TextEncoder { weights, stored, layers, config: config.clone(), memory: memory.clone() })
+    }
+
+    /// Keeps all layers in memory, or none: then each is read when a prompt is encoded.
+    pub fn keep(&mut self, resident: bool) -> Result<()> {
+        self.layers.keep(if resident { usize::MAX } else { 0 })
     }
 
     /// Token ids to embeddings (tokens, hidden). Without padding: a causal mask lets no token see what follows it.
     pub fn encode(&self, ids: &[u32]) -> Result<Tensor> {
-        let device = self.embeddings.device();
-        let rope = Rope::new(ids.len(), &self.config, self.embeddings.dtype(), device)?;
-        let ids = Tensor::new(ids, device)?;
-        let mut x = self.embeddings.index_select(&ids, 0)?.to_dtype(self.dtype)?.unsqueeze(0)?;
-        for layer in &self.layers {
-            self.memory.require(self.layer_bytes(ids.elem_count()))?;
-            x = layer.forward(&x, &rope)?;
-        }
-        x.squeeze(0)
-    }
-
-    /// About the most that one layer allocates at once, in attention or in feed-forward.
-    fn layer_bytes(&self, tokens: usize) -> usize {
-        let c = &self.config;
-        let element = self.dtype.size_in_bytes();
-        let heads = 3 * c.num_attention_heads + 4 * c.num_key_value_heads;
-        let attention = tokens * heads * c.head_dim * element
-            + self.memory.attention_bytes(1, c.num_attention_heads, tokens, tokens);
-        let feed_forward = tokens * (2 * c.hidden_size + 3 * c.intermediate_size) * element;
-        attention.max(feed_forward)
+        let rope = Rope::new(ids.len(), &self.config, self.stored, self.weights.device())?;
+        let shape = (self.config.vocab_size, self.config.hidden_size);
+        let x = self.weights.rows(EMBEDDINGS, ids, shape)?.unsqueeze(0)?;
+        let x = self.layers.pass(x, |layer, x| {
+            self.memory.require(text_layer_bytes(&self.config, self.memory.arithmetic(), ids.len()))?;
+            layer.forward(x, &rope)
+        });
+        x?.squeeze(0)
     }
 }
 
@@ -82,11 +81,15 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, rope: &Rope) -> Result<Tensor> {
-        let x = (x + self.attention.forward(&ops::rms_norm(x, &self.input_norm, self.eps)?, rope)?)?;
-        let normed = ops::rms_norm(&x, &self.post_attention_norm, self.eps)?;
-        let inner = ops::swiglu(&self.gate.forward(&normed)?, &self.up.forward(&normed)?)?;
-        x + self.down.forward(&inner)?
+    /// Takes `x` (1, s, hidden); what was read goes before the next is made.
+    fn forward(&self, mut x: Tensor, rope: &Rope) -> Result<Tensor> {
+        let mut y = self.attention.forward(ops::rms_norm(&x, &self.input_norm, self.eps)?, rope)?;
+        x = (x + y)?;
+        y = ops::rms_norm(&x, &self.post_attention_norm, self.eps)?;
+        let (gate, up) = (self.gate.forward(&y)?, self.up.forward(&y)?);
+        y = ops::swiglu(&gate, &up)?;
+        drop((gate, up));
+        x + self.down.forward(&y)?
     }
 }
 
@@ -119,15 +122,20 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: &Tensor, rope: &Rope) -> Result<Tensor> {
+    fn forward(&self, x: Tensor, rope: &Rope) -> Result<Tensor> {
         let (b, s, _) = x.dims3()?;
         let heads = |x: Tensor| x.reshape((b, s, (), self.head_dim));
-        let rotated = |x: Tensor, norm: &Tensor| rope.rotate(&ops::rms_norm(&heads(x)?, norm, self.eps)?);
-        let q = rotated(self.q.forward(x)?, &self.q_norm)?;
-        let k = rotated(self.k.forward(x)?, &self.k_norm)?;
-        let v = heads(self.v.forward(x)?)?;
-        let scale = (self.head_dim as f64).powf(-0.5);
-        self.out.forward(&ops::attention(&q, &k, &v, scale, true)?.flatten_from(2)?)
+        let rotated = |linear: &Linear, norm: &Tensor| {
+            let mut y = heads(linear.forward(&x)?)?;
+            y = ops::rms_norm(&y, norm, self.eps)?;
+            rope.rotate(&y)
+        };
+        let (q, k) = (rotated(&self.q, &self.q_norm)?, rotated(&self.k, &self.k_norm)?);
+        let v = heads(self.v.forward(&x)?)?;
+        drop(x);
+        let y = ops::attention(&q, &k, &v, (self.head_dim as f64).powf(-0.5), true)?;
+        drop((q, k, v));
+        self.out.forward(&y.flatten_from(2)?)
     }
 }
 

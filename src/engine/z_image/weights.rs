@@ -1,17 +1,20 @@
 //! The weights of one part of the model: hub folders with one or several safetensors files, memory-mapped; or random.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::safetensors::MmapedSafetensors;
-use candle_core::{DType, Device, Result, Shape, Tensor};
+use candle_core::{DType, Device, Result, Shape, Tensor, bail};
 use candle_nn::Linear;
+use safetensors::tensor::TensorView;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::config::read_json;
+
+/// How much of each tensor's values goes into the model's hash.
+const DESCRIBED_BYTES: usize = 64;
 
 /// How many missing tensors an error names.
 const MISSING_NAMED: usize = 5;
@@ -22,14 +25,14 @@ const MISSING_NAMED: usize = 5;
 /// [`Weights::finish`] can tell the whole of it.
 #[derive(Clone)]
 pub struct Weights {
-    source: Rc<Source>,
+    source: Arc<Source>,
     prefix: String,
     dtype: DType,
     device: Device,
 }
 
 enum Source {
-    Files { files: MmapedSafetensors, folder: PathBuf, problems: RefCell<Vec<String>> },
+    Files { files: MmapedSafetensors, folder: PathBuf, problems: Mutex<Vec<String>> },
     Random,
 }
 
@@ -40,13 +43,13 @@ impl Weights {
         // SAFETY: the files must not be changed while they are mapped. A model in use is not written to; where it is
         // cut short nevertheless, the process dies of SIGBUS, and only the worker maps models.
         let files = unsafe { MmapedSafetensors::multi(&paths) }.map_err(|error| error.to_string())?;
-        let source = Source::Files { files, folder: folder.to_owned(), problems: RefCell::default() };
-        Ok(Weights { source: Rc::new(source), prefix: String::new(), dtype, device: device.clone() })
+        let source = Source::Files { files, folder: folder.to_owned(), problems: Mutex::default() };
+        Ok(Weights { source: Arc::new(source), prefix: String::new(), dtype, device: device.clone() })
     }
 
     /// Random numbers of any name and shape, to measure speed without a model.
     pub fn random(dtype: DType, device: &Device) -> Weights {
-        Weights { source: Rc::new(Source::Random), prefix: String::new(), dtype, device: device.clone() }
+        Weights { source: Arc::new(Source::Random), prefix: String::new(), dtype, device: device.clone() }
     }
 
     /// The weights whose names begin with `name.`.
@@ -82,7 +85,7 @@ impl Weights {
             Source::Files { files, problems, .. } => match problem(files, &name, &shape) {
                 None => files.load(&name, &self.device),
                 Some(problem) => {
-                    problems.borrow_mut().push(problem);
+                    note(problems, Some(problem));
                     Tensor::zeros(1, self.dtype, &self.device)?.broadcast_as(shape)
                 }
             },
@@ -97,10 +100,61 @@ impl Weights {
         Ok(Linear::new(weight, bias))
     }
 
+    /// Rows `ids` of the matrix `name` (rows, `width`), in the type that the part computes in: (ids, width). The matrix
+    /// itself stays on the host.
+    pub fn rows(&self, name: &str, ids: &[u32], shape: (usize, usize)) -> Result<Tensor> {
+        let name = format!("{}{name}", self.prefix);
+        let Source::Files { files, .. } = &*self.source else {
+            return random(&(ids.len(), shape.1).into(), self.dtype, &self.device);
+        };
+        let view = files.get(&name)?;
+        let row_bytes = view.data().len() / shape.0;
+        let mut rows = Vec::with_capacity(ids.len() * row_bytes);
+        for &id in ids {
+            match view.data().get(id as usize * row_bytes..).and_then(|from| from.get(..row_bytes)) {
+                Some(row) => rows.extend_from_slice(row),
+                None => bail!("{name} has no row {id}"),
+            }
+        }
+        let dtype = view.dtype().try_into()?;
+        Tensor::from_raw_buffer(&rows, dtype, &[ids.len(), shape.1], &self.device)?.to_dtype(self.dtype)
+    }
+
+    /// Notes for [`Weights::finish`] where a tensor is missing or has another shape; gives its type in the file.
+    pub fn expect(&self, name: &str, shape: impl Into<Shape>) -> DType {
+        let name = format!("{}{name}", self.prefix);
+        let Source::Files { files, problems, .. } = &*self.source else { return self.dtype };
+        note(problems, problem(files, &name, &shape.into()));
+        files.get(&name).ok().and_then(|view| view.dtype().try_into().ok()).unwrap_or(self.dtype)
+    }
+
+    /// Notes for [`Weights::finish`] where layer `other` has not the tensors of layer `first` in their shapes.
+    pub fn require_alike(&self, first: usize, other: usize) {
+        for (name, shape) in self.at(first).shapes() {
+            self.at(other).expect(&name, shape);
+        }
+    }
+
+    /// What the tensors under this prefix take in the type that the part computes in.
+    pub fn bytes(&self) -> usize {
+        self.shapes().iter().map(|(_, shape)| shape.elem_count() * self.dtype.size_in_bytes()).sum()
+    }
+
+    /// The tensors under this prefix, by name; empty for random ones.
+    fn shapes(&self) -> Vec<(String, Shape)> {
+        let Source::Files { files, .. } = &*self.source else { return Vec::new() };
+        let under = |(name, view): (String, TensorView)| {
+            name.strip_prefix(&self.prefix).map(|name| (name.to_owned(), Shape::from(view.shape())))
+        };
+        let mut shapes: Vec<_> = files.tensors().into_iter().filter_map(under).collect();
+        shapes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        shapes
+    }
+
     /// After everything was asked for: an error that names the folder and the first tensors that were not there.
     pub fn finish(&self) -> std::result::Result<(), String> {
         let Source::Files { folder, problems, .. } = &*self.source else { return Ok(()) };
-        let problems = problems.borrow();
+        let problems = problems.lock().unwrap_or_else(PoisonError::into_inner);
         if problems.is_empty() {
             return Ok(());
         }
@@ -108,7 +162,7 @@ impl Weights {
         Err(format!("{}: {} of the tensors do not fit its config.json: {named}", folder.display(), problems.len()))
     }
 
-    /// Feeds the names, types and shapes of all tensors to `hash`, in the order of the names.
+    /// Feeds the names, types, shapes and first values of all tensors to `hash`, in the order of the names.
     pub fn describe(&self, hash: &mut Sha256) {
         let Source::Files { files, .. } = &*self.source else { return };
         let mut lines: Vec<String> = files.tensors().into_iter().map(|(name, view)| describe(&name, &view)).collect();
@@ -117,8 +171,10 @@ impl Weights {
     }
 }
 
-fn describe(name: &str, view: &safetensors::tensor::TensorView) -> String {
-    format!("{name} {:?} {:?} {}\n", view.dtype(), view.shape(), view.data().len())
+/// Name, type, shape and the first values: those of two trainings differ, and 12 GB are not read for it.
+fn describe(name: &str, view: &TensorView) -> String {
+    let first = &view.data()[..view.data().len().min(DESCRIBED_BYTES)];
+    format!("{name} {:?} {:?} {first:02x?}\n", view.dtype(), view.shape())
 }
 
 fn problem(files: &MmapedSafetensors, name: &str, shape: &Shape) -> Option<String> {
@@ -127,6 +183,10 @@ fn problem(files: &MmapedSafetensors, name: &str, shape: &Shape) -> Option<Strin
         Ok(view) if view.shape() == shape.dims() => None,
         Ok(view) => Some(format!("{name} has shape {:?}, not {:?}", view.shape(), shape.dims())),
     }
+}
+
+fn note(problems: &Mutex<Vec<String>>, problem: Option<String>) {
+    problems.lock().unwrap_or_else(PoisonError::into_inner).extend(problem);
 }
 
 /// Matrices keep the size of what goes through them; vectors (norms, biases) are all ones.

@@ -29,6 +29,26 @@ pub struct Defaults {
     pub format: Format,
 }
 
+impl Defaults {
+    /// What a job without any key but its prompt asks for.
+    pub fn render(&self, prompt: &str) -> Render {
+        Render {
+            prompt: prompt.to_owned(),
+            negative_prompt: self.negative_prompt.clone(),
+            width: self.width,
+            height: self.height,
+            steps: self.steps,
+            guidance: self.guidance,
+            seed: 0,
+            on_oom: self.on_oom,
+            min_side: self.min_side,
+            min_steps: self.min_steps,
+            output: self.output.clone(),
+            format: self.format,
+        }
+    }
+}
+
 /// Bounds on what one job may ask.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {

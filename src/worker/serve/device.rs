@@ -11,7 +11,10 @@ use super::render::{Trouble, render};
 use super::tracker::{Tracker, millis};
 use super::{EXIT_FATAL, EXIT_NOT_LOADED, Stop, exit};
 use crate::engine::fake::FakeEngine;
-use crate::engine::{Engine, EngineError, EngineKind, Stage, z_image};
+use crate::engine::predictor::Predictor;
+use crate::engine::{Engine, EngineError, EngineKind, MemoryReading, Stage, z_image};
+use crate::ladder::rungs;
+use crate::memory::Planner;
 use crate::output::encode::Written;
 use crate::worker::protocol::{Done, Event, Failed, Failure, Load, Loaded, RenderRequest};
 
@@ -42,13 +45,18 @@ impl Device {
     fn load(&self) -> Option<Box<dyn Engine>> {
         let start = Instant::now();
         match caught(|| self.load_engine()) {
-            Ok(engine) => {
+            Ok(mut engine) => {
+                if let Err(error) = self.make_ready(&mut *engine) {
+                    // No more than the time of the first render is lost: it settles by itself, down the ladder.
+                    tracing::warn!("the weights are not ready yet: {error}");
+                }
                 self.events.send(&Event::Loaded(Loaded {
                     device: engine.device(),
                     model_name: engine.model_name().to_owned(),
                     model_hash: engine.model_hash().to_owned(),
                     load_ms: millis(start.elapsed()),
                     offers: engine.offers(),
+                    arithmetic: engine.arithmetic(),
                     memory: engine.memory(),
                 }));
                 Some(engine)
@@ -62,14 +70,33 @@ impl Device {
     }
 
     fn load_engine(&self) -> Result<Box<dyn Engine>, EngineError> {
-        let Load { engine, model, device, memory_limit_bytes } = &self.load;
+        let Load { engine, model, device, memory_limit_bytes, embeddings_path, .. } = &self.load;
         match engine {
-            EngineKind::ZImage => z_image::load(model, *device, *memory_limit_bytes),
+            EngineKind::ZImage => z_image::load(model, *device, *memory_limit_bytes, embeddings_path),
             EngineKind::Fake => {
                 let events = self.events.raw().map_err(|error| EngineError::Fatal(error.to_string()))?;
                 FakeEngine::load(model, events)
             }
         }
+    }
+
+    /// Brings the weights to where the usual render will want them.
+    fn make_ready(&self, engine: &mut dyn Engine) -> Result<(), EngineError> {
+        let Load { engine: kind, model, usual, prefer, .. } = &self.load;
+        let predictor = Predictor::new(*kind, model, engine.arithmetic()).map_err(EngineError::Fatal)?;
+        let planner = Planner {
+            rungs: rungs(usual, *prefer, &engine.offers()),
+            budget_bytes: self.load.budget_bytes(&engine.memory()),
+            predict: &|rung| predictor.predict(usual, rung),
+        };
+        let Some(plan) = planner.first() else { return Ok(()) };
+        caught(|| match engine.settle(&plan.rung) {
+            Err(error @ EngineError::OutOfMemory { .. }) => {
+                engine.recover()?;
+                Err(error)
+            }
+            settled => settled,
+        })
     }
 
     /// Runs one attempt and tells how it ended. Does not come back from a fatal error.
@@ -83,7 +110,7 @@ impl Device {
             }
             Err(trouble) => {
                 let trouble = recovered(engine, &mut tracker, trouble);
-                self.events.send(&failed(request, tracker, &trouble));
+                self.events.send(&failed(request, tracker, engine.memory(), &trouble));
                 if trouble.failure() == Failure::Fatal {
                     // Not even dropping the engine is safe now.
                     exit(EXIT_FATAL);
@@ -126,11 +153,12 @@ fn done(engine: &dyn Engine, request: &RenderRequest, tracker: Tracker<'_>, writ
         sha256: written.sha256,
         timings: tracker.timings,
         peaks: tracker.peaks,
+        memory: engine.memory(),
         prompt_cut: engine.prompt_cut(&request.recipe.prompt),
     })
 }
 
-fn failed(request: &RenderRequest, tracker: Tracker<'_>, trouble: &Trouble) -> Event {
+fn failed(request: &RenderRequest, tracker: Tracker<'_>, memory: MemoryReading, trouble: &Trouble) -> Event {
     let stage = match trouble {
         Trouble::Engine(EngineError::OutOfMemory { stage, .. }) => *stage,
         _ => tracker.stage.unwrap_or(Stage::TextEncode),
@@ -142,6 +170,7 @@ fn failed(request: &RenderRequest, tracker: Tracker<'_>, trouble: &Trouble) -> E
         message: trouble.to_string(),
         timings: tracker.timings,
         peaks: tracker.peaks,
+        memory,
     })
 }
 

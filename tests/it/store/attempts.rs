@@ -27,7 +27,8 @@ async fn a_render_that_runs_cannot_be_begun_again() {
     let fixture = Fixture::new().await;
     fixture.accept(job(&["a"])).await;
     let (render, attempt) = fixture.begin().await;
-    let again = async || fixture.store.begin_attempt(render, &rung(512, 8), "b.png", NOW).await.expect("a queue");
+    let again =
+        async || fixture.store.begin_attempt(render, &rung(512, 8), Some(20), "b.png", NOW).await.expect("a queue");
     assert_eq!(again().await, None);
     let _ = fixture.finish(attempt).await;
     assert_eq!(again().await, None);
@@ -40,7 +41,7 @@ async fn each_rung_of_the_ladder_is_a_row_and_is_remembered() {
     let (render, first) = fixture.begin().await;
     assert_eq!(fixture.end(first, Outcome::OutOfMemory, Fate::NextAttempt).await, Guarded::Changed);
     assert_eq!(state(&fixture).await, "running");
-    let second = fixture.store.begin_attempt(render, &rung(768, 8), "a.png", NOW).await.expect("a queue");
+    let second = fixture.store.begin_attempt(render, &rung(768, 8), Some(20), "a.png", NOW).await.expect("a queue");
     let second = second.expect("the render stands between two attempts");
     assert_eq!(fixture.end(second, Outcome::Interrupted, REQUEUE).await, Guarded::Changed);
     let candidate = fixture.next().await.expect("queued again");

@@ -75,7 +75,7 @@ impl Fixture {
     async fn begin(&self) -> (i64, i64) {
         let candidate = self.next().await.expect("a queued render");
         let path = format!("{}-{}.png", candidate.job_id, candidate.index);
-        let begun = self.store.begin_attempt(candidate.render_id, &rung(1024, 8), &path, NOW).await;
+        let begun = self.store.begin_attempt(candidate.render_id, &rung(1024, 8), Some(20), &path, NOW).await;
         (candidate.render_id, begun.expect("a writable queue").expect("not stale"))
     }
 

@@ -15,7 +15,8 @@ async fn scenario() -> Fixture {
     fixture.accept(job(&["fox", "owl"])).await;
     let (render, attempt) = fixture.begin().await;
     let _ = fixture.end(attempt, Outcome::OutOfMemory, Fate::NextAttempt).await;
-    let second = fixture.store.begin_attempt(render, &rung(768, 6), "fox.png", NOW + 1000).await.expect("a queue");
+    let second =
+        fixture.store.begin_attempt(render, &rung(768, 6), Some(20), "fox.png", NOW + 1000).await.expect("a queue");
     let _ = fixture.finish(second.expect("between two attempts")).await;
     let (_, attempt) = fixture.begin().await;
     let _ = fixture.end(attempt, Outcome::Failed, fail()).await;
@@ -37,7 +38,8 @@ fn loaded() -> Loaded {
             granularity: 16,
             tile_side_min: 64,
         },
-        memory: zimaged::engine::MemoryReading { used_bytes: 1, peak_bytes: 2, total_bytes: 3 },
+        arithmetic: zimaged::engine::Arithmetic::Cuda,
+        memory: zimaged::engine::MemoryReading { used_bytes: 1, peak_bytes: 2, free_bytes: None, total_bytes: 3 },
     }
 }
 

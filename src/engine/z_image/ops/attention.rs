@@ -3,6 +3,7 @@
 use candle_core::{D, DType, Device, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use super::super::predict::Arithmetic;
 use super::cpu::{exp, is_cpu_f32, sum_of, vectorised, with_values, zeros};
 use super::matrix::{Matrix, SharedStart, product};
 
@@ -35,13 +36,16 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, causal: bool) -
     })
 }
 
-/// About what [`attention`] allocates on `device` beside its result.
-pub fn attention_bytes(device: &Device, batch: usize, heads: usize, queries: usize, keys: usize) -> usize {
-    if device.is_cpu() {
-        return rayon::current_num_threads() * 4 * query_block(queries, keys) * keys;
+/// What [`attention`] allocates beside its result and the copies of its arguments.
+pub fn attention_bytes(arithmetic: Arithmetic, batch: usize, heads: usize, queries: usize, keys: usize) -> usize {
+    match arithmetic {
+        Arithmetic::Cpu { threads } => {
+            let block = query_block(queries, keys);
+            threads.min(batch * heads * queries.div_ceil(block)) * 4 * block * keys
+        }
+        // Scores, the weights made of them, and one more copy inside softmax.
+        Arithmetic::Cuda => 3 * (4 * batch * heads * queries * keys).min(SCORE_BYTES),
     }
-    // Scores, the weights made of them, and one more copy inside softmax.
-    3 * (4 * batch * heads * queries * keys).min(SCORE_BYTES)
 }
 
 /// Queries in a block on a CPU.

@@ -3,6 +3,7 @@
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
+use super::super::predict::Arithmetic;
 use super::cpu::{from_rows, is_cpu_f32, vectorised, with_values, zeros};
 use super::matrix::{Matrix, product};
 use super::winograd::{self, Sizes};
@@ -27,13 +28,13 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: usize
     })
 }
 
-/// About what a 3x3 [`conv2d`] of `pixels` allocates on `device` beside its result; with single pixels it is nothing.
-pub fn conv2d_bytes(device: &Device, pixels: usize, inputs: usize, outputs: usize, element_bytes: usize) -> usize {
-    if device.is_cpu() {
-        return winograd::scratch_bytes(inputs, outputs);
+/// What a 3x3 [`conv2d`] of `pixels` allocates beside its result; with single pixels it is nothing.
+pub fn conv2d_bytes(arithmetic: Arithmetic, pixels: usize, inputs: usize, outputs: usize) -> usize {
+    match arithmetic {
+        Arithmetic::Cpu { threads } => winograd::scratch_bytes(threads, inputs, outputs),
+        // Each pixel's window of inputs as a row, and the result before its channels come first.
+        Arithmetic::Cuda => pixels * (9 * inputs + outputs) * arithmetic.element_bytes(),
     }
-    // Each pixel's window of inputs as a row.
-    9 * pixels * inputs * element_bytes
 }
 
 /// A convolution of single pixels is a matrix product over the channels.

@@ -57,10 +57,10 @@ pub(super) fn convolve(x: &[f32], weight: &[f32], bias: &[f32], sizes: &Sizes) -
 }
 
 /// What [`convolve`] allocates beside its result: the transformed weight, and the points of a block for each thread.
-pub(super) fn scratch_bytes(inputs: usize, outputs: usize) -> usize {
+pub(super) fn scratch_bytes(threads: usize, inputs: usize, outputs: usize) -> usize {
     let padded_outputs = outputs.next_multiple_of(ROWS);
     let block = point_step(inputs, BLOCK) + point_step(padded_outputs, BLOCK);
-    4 * POINTS * (padded_outputs * inputs + rayon::current_num_threads() * block)
+    4 * POINTS * (padded_outputs * inputs + threads * block)
 }
 
 /// One item of the batch: bands of tile rows in parallel.

@@ -5,7 +5,6 @@ use candle_nn::Linear;
 
 use super::rope::Rope;
 use crate::engine::z_image::config::TransformerConfig;
-use crate::engine::z_image::memory::Memory;
 use crate::engine::z_image::ops;
 use crate::engine::z_image::weights::Weights;
 
@@ -41,43 +40,38 @@ impl Block {
         })
     }
 
-    /// `x` (b, s, dim); `t` (b, adaln dim) where the block is modulated.
-    pub fn forward(&self, x: &Tensor, rope: &Rope, t: Option<&Tensor>) -> Result<Tensor> {
+    /// `x` (b, s, dim); `t` (b, adaln dim) where the block is modulated. Takes `x`, so that it can go when it is read.
+    pub fn forward(&self, x: Tensor, rope: &Rope, t: Option<&Tensor>) -> Result<Tensor> {
         match (&self.modulation, t) {
             (Some(modulation), Some(t)) => self.modulated(x, rope, &Modulation::new(modulation, t)?),
             _ => self.plain(x, rope),
         }
     }
 
-    fn modulated(&self, x: &Tensor, rope: &Rope, m: &Modulation) -> Result<Tensor> {
-        let input = ops::modulate(&self.norm(x, &self.attention_norm1)?, &m.scale_msa)?;
-        let output = self.norm(&self.attention.forward(&input, rope)?, &self.attention_norm2)?;
-        let x = ops::gated_add(x, &output, &m.gate_msa)?;
-        let input = ops::modulate(&self.norm(&x, &self.ffn_norm1)?, &m.scale_mlp)?;
-        let output = self.norm(&self.feed_forward.forward(&input)?, &self.ffn_norm2)?;
-        ops::gated_add(&x, &output, &m.gate_mlp)
+    // In both, what was read goes before the next is made: names are used again, values handed on.
+    fn modulated(&self, mut x: Tensor, rope: &Rope, m: &Modulation) -> Result<Tensor> {
+        let mut y = ops::modulate(&self.norm(&x, &self.attention_norm1)?, &m.scale_msa)?;
+        y = self.attention.forward(y, rope)?;
+        y = self.norm(&y, &self.attention_norm2)?;
+        x = ops::gated_add(&x, &y, &m.gate_msa)?;
+        y = self.norm(&x, &self.ffn_norm1)?;
+        y = ops::modulate(&y, &m.scale_mlp)?;
+        y = self.feed_forward.forward(y)?;
+        y = self.norm(&y, &self.ffn_norm2)?;
+        ops::gated_add(&x, &y, &m.gate_mlp)
     }
 
-    fn plain(&self, x: &Tensor, rope: &Rope) -> Result<Tensor> {
-        let output = self.attention.forward(&self.norm(x, &self.attention_norm1)?, rope)?;
-        let x = (x + self.norm(&output, &self.attention_norm2)?)?;
-        let output = self.feed_forward.forward(&self.norm(&x, &self.ffn_norm1)?)?;
-        &x + self.norm(&output, &self.ffn_norm2)?
+    fn plain(&self, mut x: Tensor, rope: &Rope) -> Result<Tensor> {
+        let mut y = self.attention.forward(self.norm(&x, &self.attention_norm1)?, rope)?;
+        y = self.norm(&y, &self.attention_norm2)?;
+        x = (x + y)?;
+        y = self.feed_forward.forward(self.norm(&x, &self.ffn_norm1)?)?;
+        y = self.norm(&y, &self.ffn_norm2)?;
+        x + y
     }
 
     fn norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
         ops::rms_norm(x, weight, self.eps)
-    }
-
-    /// About the most that [`Block::forward`] allocates at once: in attention the normed input, queries, keys and
-    /// values with the copies that norm and rotation make, and the scores; or the three inner rows of feed-forward.
-    pub fn bytes(&self, batch: usize, rows: usize, memory: &Memory) -> usize {
-        let dim = self.attention.heads * self.attention.head_dim;
-        let element = self.ffn_norm1.dtype().size_in_bytes();
-        let scores = memory.attention_bytes(batch, self.attention.heads, rows, rows);
-        let attention = 7 * batch * rows * dim * element + scores;
-        let feed_forward = batch * rows * (2 * dim + 3 * self.feed_forward.hidden_dim) * element;
-        attention.max(feed_forward)
     }
 }
 
@@ -129,15 +123,20 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: &Tensor, rope: &Rope) -> Result<Tensor> {
+    fn forward(&self, x: Tensor, rope: &Rope) -> Result<Tensor> {
         let (b, s, _) = x.dims3()?;
         let heads = |x: Tensor| x.reshape((b, s, self.heads, self.head_dim));
-        let rotated = |x: Tensor, norm| rope.rotate(&ops::rms_norm(&heads(x)?, norm, QK_NORM_EPS)?);
-        let q = rotated(self.to_q.forward(x)?, &self.norm_q)?;
-        let k = rotated(self.to_k.forward(x)?, &self.norm_k)?;
-        let v = heads(self.to_v.forward(x)?)?;
-        let scale = (self.head_dim as f64).powf(-0.5);
-        self.to_out.forward(&ops::attention(&q, &k, &v, scale, false)?.flatten_from(2)?)
+        let rotated = |linear: &Linear, norm: &Tensor| {
+            let mut y = heads(linear.forward(&x)?)?;
+            y = ops::rms_norm(&y, norm, QK_NORM_EPS)?;
+            rope.rotate(&y)
+        };
+        let (q, k) = (rotated(&self.to_q, &self.norm_q)?, rotated(&self.to_k, &self.norm_k)?);
+        let v = heads(self.to_v.forward(&x)?)?;
+        drop(x);
+        let y = ops::attention(&q, &k, &v, (self.head_dim as f64).powf(-0.5), false)?;
+        drop((q, k, v));
+        self.to_out.forward(&y.flatten_from(2)?)
     }
 }
 
@@ -146,7 +145,6 @@ struct FeedForward {
     w1: Linear,
     w2: Linear,
     w3: Linear,
-    hidden_dim: usize,
 }
 
 impl FeedForward {
@@ -156,11 +154,14 @@ impl FeedForward {
             w1: weights.linear("w1", dim, hidden_dim, false)?,
             w2: weights.linear("w2", hidden_dim, dim, false)?,
             w3: weights.linear("w3", dim, hidden_dim, false)?,
-            hidden_dim,
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.w2.forward(&ops::swiglu(&self.w1.forward(x)?, &self.w3.forward(x)?)?)
+    fn forward(&self, x: Tensor) -> Result<Tensor> {
+        let (gate, up) = (self.w1.forward(&x)?, self.w3.forward(&x)?);
+        drop(x);
+        let inner = ops::swiglu(&gate, &up)?;
+        drop((gate, up));
+        self.w2.forward(&inner)
     }
 }

@@ -17,6 +17,8 @@ use self::patches::{PatchGrid, pad_rows};
 use self::rope::Rope;
 use super::config::TransformerConfig;
 use super::memory::Memory;
+use super::predict::block_bytes;
+use super::stack::Stack;
 use super::weights::Weights;
 
 /// The transformer's weights and configuration.
@@ -29,7 +31,7 @@ pub struct Transformer {
     x_embedder: Linear,
     x_pad_token: Tensor,
     noise_refiner: Vec<Block>,
-    layers: Vec<Block>,
+    layers: Stack<Block>,
     final_layer: FinalLayer,
     memory: Memory,
 }
@@ -45,13 +47,15 @@ pub struct Conditioning {
 }
 
 impl Transformer {
-    /// Takes the weights by their names in the hub's files.
+    /// Takes the weights by their names in the hub's files. None of the layers (the refiners aside) stays in memory
+    /// before [`Transformer::keep`].
     pub fn new(config: &TransformerConfig, weights: &Weights, memory: &Memory) -> Result<Transformer> {
         let blocks = |name: &str, count: usize, modulated: bool| -> Result<Vec<Block>> {
             (0..count).map(|i| Block::new(config, modulated, &weights.at(name).at(i))).collect()
         };
         let (dim, key) = (config.dim, config.patch_key());
         let patch_dim = config.patch() * config.patch() * config.in_channels;
+        let of_layer = config.clone();
         Ok(Transformer {
             timestep: TimestepEmbedder::new(config, &weights.at("t_embedder"))?,
             caption: CaptionEmbedder::new(config, &weights.at("cap_embedder"))?,
@@ -60,11 +64,19 @@ impl Transformer {
             x_embedder: weights.at("all_x_embedder").linear(&key, patch_dim, dim, true)?,
             x_pad_token: weights.get("x_pad_token", (1, dim))?,
             noise_refiner: blocks("noise_refiner", config.n_refiner_layers, true)?,
-            layers: blocks("layers", config.n_layers, true)?,
+            layers: Stack::new(config.n_layers, &weights.at("layers"), memory, move |weights| {
+                Block::new(&of_layer, true, weights)
+            })?,
             final_layer: FinalLayer::new(config, patch_dim, &weights.at("all_final_layer").at(key))?,
             config: config.clone(),
             memory: memory.clone(),
         })
+    }
+
+    /// Keeps the first `resident` layers in memory, and has the others read while the ones before them compute.
+    pub fn keep(&mut self, resident: usize) -> Result<()> {
+        self.layers.keep(resident)?;
+        self.layers.stream()
     }
 
     /// Embeds and refines a caption (tokens, cap_feat_dim) for latents of `height` by `width`.
@@ -77,8 +89,8 @@ impl Transformer {
         let caption_positions = rope::caption_positions(length);
         let caption_rope = Rope::new(&self.config, &caption_positions, device)?;
         for block in &self.context_refiner {
-            self.memory.require(block.bytes(1, length, &self.memory))?;
-            caption = block.forward(&caption, &caption_rope, None)?;
+            self.memory.require(block_bytes(&self.config, self.memory.arithmetic(), 1, length))?;
+            caption = block.forward(caption, &caption_rope, None)?;
         }
         let mut positions = grid.positions(length + 1);
         let picture_rope = Rope::new(&self.config, &positions, device)?;
@@ -97,19 +109,17 @@ impl Transformer {
         let patches = c.grid.patchify(&latents.to_dtype(dtype)?)?;
         let mut x = pad_rows(&self.x_embedder.forward(&patches)?, &self.x_pad_token)?;
         for block in &self.noise_refiner {
-            x = self.run(block, &x, &c.picture_rope, &t)?;
+            x = self.run(block, x, &c.picture_rope, &t)?;
         }
         let caption = c.caption.broadcast_as((batch, c.caption.dim(1)?, self.config.dim))?;
-        let mut x = Tensor::cat(&[&x, &caption], 1)?;
-        for block in &self.layers {
-            x = self.run(block, &x, &c.rope, &t)?;
-        }
+        x = Tensor::cat(&[&x, &caption], 1)?;
+        x = self.layers.pass(x, |block, x| self.run(block, x, &c.rope, &t))?;
         let picture = x.narrow(1, 0, c.grid.patches())?;
         c.grid.unpatchify(&self.final_layer.forward(&picture, &t)?)?.to_dtype(DType::F32)
     }
 
-    fn run(&self, block: &Block, x: &Tensor, rope: &Rope, t: &Tensor) -> Result<Tensor> {
-        self.memory.require(block.bytes(x.dim(0)?, x.dim(1)?, &self.memory))?;
+    fn run(&self, block: &Block, x: Tensor, rope: &Rope, t: &Tensor) -> Result<Tensor> {
+        self.memory.require(block_bytes(&self.config, self.memory.arithmetic(), x.dim(0)?, x.dim(1)?))?;
         block.forward(x, rope, Some(t))
     }
 }

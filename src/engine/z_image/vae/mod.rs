@@ -8,6 +8,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use self::blocks::{Conv, GroupNorm, MidBlock, UpBlock};
 use self::tiles::Canvas;
+pub use self::tiles::tile_length;
 use super::config::VaeConfig;
 use super::memory::Memory;
 use super::weights::Weights;
@@ -31,7 +32,7 @@ impl Decoder {
     /// Takes the weights by their names in the hub's files, from `decoder.` on.
     pub fn new(config: &VaeConfig, weights: &Weights, memory: &Memory) -> Result<Decoder> {
         let weights = weights.at("decoder");
-        let channels: Vec<usize> = config.block_out_channels.iter().rev().copied().collect();
+        let channels = config.decoder_channels();
         let (Some(&deepest), Some(&last)) = (channels.first(), channels.last()) else {
             bail!("block_out_channels is empty");
         };

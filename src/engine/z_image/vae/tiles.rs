@@ -15,6 +15,11 @@ pub struct Span {
     after: usize,
 }
 
+/// How long the tiles of [`spans`] are.
+pub fn tile_length(length: usize, tile: usize) -> usize {
+    spans(length, tile)[0].length
+}
+
 /// As few tiles of one length, at most `tile`, as cover `length` with the overlap.
 pub fn spans(length: usize, tile: usize) -> Vec<Span> {
     if length <= tile {

@@ -1,38 +1,18 @@
-//! The engine under a memory limit: it runs out for real at every stage, recovers and renders. A binary of its own
-//! with one test, because the heap is counted for the whole process.
-
-// Helpers beside the tests count as tests, too: a panic is a failure.
-#![allow(clippy::unwrap_used)]
+//! The engine under a memory limit: it runs out for real at every stage, recovers and renders.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use zimaged::engine::meter::CountingAllocator;
 use zimaged::engine::z_image::ZImageEngine;
-use zimaged::engine::{
-    Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, Progress, Recipe, Result, Stage,
-};
+use zimaged::engine::{DeviceChoice, Engine, EngineError, Latents, Recipe, Result, Stage};
 use zimaged::ladder::{Decode, Precision, Residency, Rung};
 
-#[global_allocator]
-static ALLOCATOR: CountingAllocator = CountingAllocator;
+use super::{Peaks, turn};
 
 const MIB: u64 = 1 << 20;
 
 /// What a process may use beside what the engine asks for: the test itself, the allocator of the tokenizer.
 const SLACK_BYTES: u64 = MIB / 2;
-
-struct Silent;
-
-impl Progress for Silent {
-    fn stage(&mut self, _stage: Stage, _before: MemoryReading) -> Continue {
-        Continue::Yes
-    }
-
-    fn step(&mut self, _step: u32, _steps: u32) -> Continue {
-        Continue::Yes
-    }
-}
 
 fn recipe(prompt: &str) -> Recipe {
     Recipe { prompt: prompt.into(), negative_prompt: String::new(), guidance: 0.0, seed: 42 }
@@ -42,7 +22,7 @@ fn rung(side: u32, decode: Decode) -> Rung {
     Rung { residency: Residency::Device, precision: Precision::Full, decode, width: side, height: side, steps: 1 }
 }
 
-fn model() -> Option<PathBuf> {
+pub fn reference() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let reference = std::env::var_os("ZIMAGED_REFERENCE").map_or(root.join("../shared/reference"), PathBuf::from);
     let model = reference.join("model");
@@ -67,14 +47,14 @@ fn engine(model: &Path, headroom_bytes: u64) -> (ZImageEngine, u64) {
 }
 
 fn denoise(engine: &mut ZImageEngine, prompt: &str, side: u32) -> Result<Latents> {
-    engine.denoise(&recipe(prompt), &rung(side, Decode::Whole), &mut Silent)
+    engine.denoise(&recipe(prompt), &rung(side, Decode::Whole), &mut Peaks::default())
 }
 
 /// Renders a picture that fits every limit here.
 fn assert_renders(engine: &mut ZImageEngine) {
     let rung = rung(64, Decode::Whole);
-    let latents = engine.denoise(&recipe(""), &rung, &mut Silent).unwrap();
-    engine.decode(&latents, &rung, &mut Silent).unwrap();
+    let latents = engine.denoise(&recipe(""), &rung, &mut Peaks::default()).unwrap();
+    engine.decode(&latents, &rung, &mut Peaks::default()).unwrap();
 }
 
 fn assert_out_of_memory<T>(result: Result<T>, expected: Stage) {
@@ -85,13 +65,10 @@ fn assert_out_of_memory<T>(result: Result<T>, expected: Stage) {
     assert!(requested_bytes.is_some_and(|bytes| bytes > 0 || expected == Stage::Load), "{message}");
 }
 
-/// The scratch of convolutions and attention grows with the threads; the limits below are for this many.
-const THREADS: usize = 2;
-
 #[test]
 fn a_limit_makes_each_stage_run_out_of_memory_and_the_next_render_succeeds() {
-    let Some(model) = model() else { return };
-    rayon::ThreadPoolBuilder::new().num_threads(THREADS).build_global().unwrap();
+    let Some(model) = reference() else { return };
+    let _turn = turn();
     assert_out_of_memory(ZImageEngine::load(&model, DeviceChoice::Cpu, Some(MIB)), Stage::Load);
 
     let (mut tiny, _) = engine(&model, MIB / 2);
@@ -108,9 +85,9 @@ fn a_limit_makes_each_stage_run_out_of_memory_and_the_next_render_succeeds() {
 
     let (mut larger, limit_bytes) = engine(&model, 40 * MIB);
     let latents = denoise(&mut larger, "", 512).unwrap();
-    assert_out_of_memory(larger.decode(&latents, &rung(512, Decode::Whole), &mut Silent), Stage::VaeDecode);
+    assert_out_of_memory(larger.decode(&latents, &rung(512, Decode::Whole), &mut Peaks::default()), Stage::VaeDecode);
     larger.recover().unwrap();
-    larger.decode(&latents, &rung(512, Decode::Tiles { side: 256 }), &mut Silent).unwrap();
+    larger.decode(&latents, &rung(512, Decode::Tiles { side: 256 }), &mut Peaks::default()).unwrap();
     let peak_bytes = larger.memory().peak_bytes;
     assert!(peak_bytes <= limit_bytes + SLACK_BYTES, "{peak_bytes} of {limit_bytes}");
 }

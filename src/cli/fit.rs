@@ -1,0 +1,237 @@
+//! `zimaged fit`: on which rung a picture would be rendered, and what it would need, asked without a GPU.
+
+use anyhow::anyhow;
+use serde::Serialize;
+
+use super::{Failure, Outcome, open_store, print};
+use crate::config::Config;
+use crate::config::units::parse_bytes;
+use crate::daemon;
+use crate::engine::predictor::Predictor;
+use crate::engine::{Arithmetic, DeviceChoice};
+use crate::job::Render;
+use crate::ladder::{Rung, rungs};
+use crate::memory::{Corrections, Plan, Planner, Prediction, reserve_bytes};
+use crate::store::{Store, WorkerRow};
+
+/// Sizes of cards in the table, GiB.
+const CARDS_GIB: [u64; 5] = [6, 8, 12, 16, 24];
+
+/// Sizes of pictures in the table.
+const SIZES: [(u32, u32); 6] = [(512, 512), (768, 768), (1024, 576), (576, 1024), (1024, 1024), (1536, 1536)];
+
+/// What a card spends on the driver's context before anybody asks it for memory.
+const CONTEXT_BYTES: u64 = 400 << 20;
+
+/// As long as a prompt counts: what is said here holds for every prompt.
+const PROMPT_BYTES: usize = 512;
+
+#[derive(clap::Args, Debug)]
+pub(super) struct FitArgs {
+    /// The picture's size, like 1024x1024; the configured default unless given
+    #[arg(value_parser = size)]
+    size: Option<(u32, u32)>,
+    /// The card's memory, like 6GiB; that of the device that was used last unless given
+    #[arg(long, value_parser = vram)]
+    vram: Option<u64>,
+    /// As if guidance were on: two forwards a step
+    #[arg(long)]
+    guided: bool,
+    /// All usual sizes of cards and pictures instead
+    #[arg(long, conflicts_with_all = ["size", "vram"])]
+    table: bool,
+}
+
+/// `1024x768`.
+fn size(text: &str) -> Result<(u32, u32), String> {
+    let sides = text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    sides.filter(|&(width, height)| width > 0 && height > 0).ok_or_else(|| format!("'{text}' is no size like 1024x768"))
+}
+
+fn vram(text: &str) -> Result<u64, String> {
+    parse_bytes(text).filter(|bytes| *bytes > 0).ok_or_else(|| format!("'{text}' is no size like 6GiB"))
+}
+
+/// What is answered for one size of picture on one device.
+#[derive(Serialize)]
+struct Answer {
+    width: u32,
+    height: u32,
+    device_bytes: u64,
+    usable_bytes: u64,
+    rung: Rung,
+    prediction: Prediction,
+    /// 0 where it fits.
+    missing_bytes: u64,
+    /// Mean of the pictures rendered on this rung.
+    seconds: Option<f64>,
+    pictures: i64,
+}
+
+/// What a plan is made for, and from.
+struct Asked<'a> {
+    config: &'a Config,
+    store: Option<&'a Store>,
+    predictor: Predictor,
+    corrections: Corrections,
+    render: Render,
+}
+
+pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome {
+    let store = open_store(config).await.ok();
+    let worker = match &store {
+        Some(store) => store.last_worker().await?,
+        None => None,
+    };
+    let given = args.vram.or_else(|| args.table.then_some(0));
+    let (device_bytes, arithmetic) = device(config, given, worker.as_ref())?;
+    let evidence = match (&store, &worker) {
+        (Some(store), Some(worker)) => store.evidence(&worker.model_hash).await?,
+        _ => Vec::new(),
+    };
+    let mut render =
+        daemon::rules(config).map_err(|reason| anyhow!(reason))?.defaults.render(&" ".repeat(PROMPT_BYTES));
+    render.guidance = if args.guided { 1.0 } else { render.guidance };
+    let asked = Asked {
+        config,
+        store: store.as_ref(),
+        predictor: Predictor::new(config.engine, &config.model, arithmetic).map_err(|reason| anyhow!(reason))?,
+        corrections: Corrections::from(&evidence),
+        render,
+    };
+    if args.table {
+        return table(&asked, json).await;
+    }
+    let size = args.size.unwrap_or((asked.render.width, asked.render.height));
+    let answer = asked.answer(size, device_bytes).await?;
+    print::answer(&answer, &text(&answer), json)?;
+    Ok(0)
+}
+
+/// The device's memory and its way to compute: as given, or as the last worker had it.
+fn device(config: &Config, given: Option<u64>, worker: Option<&WorkerRow>) -> Result<(u64, Arithmetic), Failure> {
+    let on_cpu = match worker {
+        _ if config.device == DeviceChoice::Cpu => true,
+        Some(worker) if given.is_none() => worker.device.starts_with("cpu"),
+        _ => false,
+    };
+    let arithmetic = if on_cpu { Arithmetic::here() } else { Arithmetic::Cuda };
+    let known = given.or(config.memory_limit_bytes).or(worker.map(|worker| worker.total_bytes.unsigned_abs()));
+    let bytes = known.ok_or_else(|| anyhow!("no device was used yet; say how much memory it has, like --vram 6GiB"))?;
+    Ok((bytes, arithmetic))
+}
+
+impl Asked<'_> {
+    async fn answer(&self, (width, height): (u32, u32), device_bytes: u64) -> Result<Answer, Failure> {
+        let usable_bytes = self.usable_bytes(device_bytes);
+        let Plan { rung, prediction, missing_bytes } = self.plan((width, height), usable_bytes)?;
+        let seen = match self.store {
+            Some(store) => store.seen_on(&rung).await?,
+            None => None,
+        };
+        let (seconds, pictures) = seen.map_or((None, 0), |(mean_ms, pictures)| (Some(mean_ms / 1000.0), pictures));
+        Ok(Answer { width, height, device_bytes, usable_bytes, rung, prediction, missing_bytes, seconds, pictures })
+    }
+
+    /// What is left of a device for us.
+    fn usable_bytes(&self, device_bytes: u64) -> u64 {
+        let is_limited = self.config.memory_limit_bytes == Some(device_bytes);
+        let context_bytes = if is_limited { 0 } else { CONTEXT_BYTES };
+        let reserve_bytes = reserve_bytes(self.config.reserve_bytes, is_limited, device_bytes);
+        device_bytes.saturating_sub(reserve_bytes + context_bytes)
+    }
+
+    fn plan(&self, (width, height): (u32, u32), usable_bytes: u64) -> Result<Plan, Failure> {
+        let offers = self.predictor.offers().ok_or_else(|| anyhow!("the scripted engine needs no memory"))?;
+        let unit = offers.granularity;
+        if !width.is_multiple_of(unit) || !height.is_multiple_of(unit) {
+            return Err(anyhow!("{width}x{height}: sides must be multiples of {unit}").into());
+        }
+        let min_side = self.render.min_side.min(width).min(height);
+        let render = Render { width, height, min_side, ..self.render.clone() };
+        let predict = |rung: &Rung| self.corrections.apply(rung, self.predictor.predict(&render, rung));
+        let planner = Planner {
+            rungs: rungs(&render, self.config.prefer, &offers),
+            budget_bytes: Some(usable_bytes),
+            predict: &predict,
+        };
+        Ok(planner.first().ok_or_else(|| anyhow!("the engine offers nothing"))?)
+    }
+}
+
+fn text(answer: &Answer) -> String {
+    let Answer { width, height, rung, prediction, .. } = answer;
+    let verdict = match answer.missing_bytes {
+        0 => "fits".to_owned(),
+        missing => format!("does not fit: {} are missing", gib(missing)),
+    };
+    let time = match answer.seconds {
+        Some(seconds) => format!("{seconds:.1} s a picture, the mean of {}", answer.pictures),
+        None => "nothing was rendered on this rung yet".to_owned(),
+    };
+    format!(
+        "{width}x{height} on {} ({} usable): {verdict}\nrung    {rung}\npeak    {} (weights {}, text {}, denoising {}, \
+         VAE decoding {})\ntime    {time}",
+        gib(answer.device_bytes),
+        gib(answer.usable_bytes),
+        gib(prediction.peak_bytes()),
+        gib(prediction.weights_bytes),
+        gib(prediction.text_encode_bytes),
+        gib(prediction.denoise_bytes),
+        gib(prediction.vae_decode_bytes),
+    )
+}
+
+fn gib(bytes: u64) -> String {
+    if bytes < 1 << 30 {
+        format!("{} MiB", bytes >> 20)
+    } else {
+        format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30))
+    }
+}
+
+async fn table(asked: &Asked<'_>, json: bool) -> Outcome {
+    let unit = asked.predictor.offers().map_or(1, |offers| offers.granularity);
+    let mut answers = Vec::new();
+    for size in SIZES.into_iter().filter(|(width, height)| width.is_multiple_of(unit) && height.is_multiple_of(unit)) {
+        for card_gib in CARDS_GIB {
+            answers.push(asked.answer(size, card_gib << 30).await?);
+        }
+    }
+    let rows = answers.chunks(CARDS_GIB.len()).map(|row| {
+        let size = format!("{}x{}", row[0].width, row[0].height);
+        std::iter::once(size).chain(row.iter().map(cell)).collect()
+    });
+    let heads: Vec<String> = CARDS_GIB.iter().map(|card_gib| format!("{card_gib} GiB")).collect();
+    let heads: Vec<&str> = std::iter::once("picture").chain(heads.iter().map(String::as_str)).collect();
+    print::answer(&answers, &print::table(&heads, rows), json)?;
+    Ok(0)
+}
+
+/// How it is run; the size only where it is not the one asked for.
+fn cell(answer: &Answer) -> String {
+    let rung = answer.rung.to_string();
+    let (how, what) = rung.split_once(' ').unwrap_or((&rung, ""));
+    let asked = (answer.rung.width, answer.rung.height) == (answer.width, answer.height);
+    let size = what.split(' ').next().unwrap_or_default();
+    let short = if answer.missing_bytes > 0 { " (short)" } else { "" };
+    if asked { format!("{how}{short}") } else { format!("{how} {size}{short}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_two_numbers_and_memory_has_a_unit() {
+        assert_eq!(size("1024x768"), Ok((1024, 768)));
+        assert!(["1024", "0x5", "ax5", "5x"].iter().all(|wrong| size(wrong).is_err()));
+        assert_eq!(vram("6GiB"), Ok(6 << 30));
+        assert!(["6", "0GiB", "much"].iter().all(|wrong| vram(wrong).is_err()));
+    }
+
+    #[test]
+    fn bytes_are_read_by_people() {
+        assert_eq!([gib(5 << 20), gib(3 << 29)], ["5 MiB", "1.50 GiB"]);
+    }
+}

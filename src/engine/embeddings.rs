@@ -1,0 +1,157 @@
+//! Embeddings of prompts, so that each prompt is encoded once: the last few in memory, more of them on disk.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::kept::{self, Values, hex_hash};
+
+/// How many are kept in memory: a job's prompt with its negative prompt, and a few neighbours.
+const IN_MEMORY_MAX: usize = 8;
+
+/// How much is kept on disk: prompts of a hundred tokens of the full model take 1 MB each.
+const ON_DISK_BYTES_MAX: u64 = 512 << 20;
+
+/// The embeddings that one text encoder made.
+pub struct Embeddings {
+    /// What the values depend on beside the prompt: the encoder's weights and the type that it computes in.
+    encoder: String,
+    folder: Option<PathBuf>,
+    recent: VecDeque<(String, Values)>,
+}
+
+impl Embeddings {
+    /// Those made by `encoder`, in memory only.
+    pub fn new(encoder: String) -> Embeddings {
+        Embeddings { encoder, folder: None, recent: VecDeque::new() }
+    }
+
+    /// Keeps them in `folder` too, of which the oldest are removed when it has grown too large.
+    pub fn keep_in(&mut self, folder: &Path) {
+        if let Err(error) = fs::create_dir_all(folder) {
+            tracing::warn!("{}: embeddings are not kept: {error}", folder.display());
+            return;
+        }
+        self.folder = Some(folder.to_owned());
+    }
+
+    /// The embedding (tokens, hidden) of `prompt`, made by `encode` where it is not known.
+    pub fn get<E>(&mut self, prompt: &str, encode: impl FnOnce() -> Result<Values, E>) -> Result<Values, E> {
+        if let Some((_, values)) = self.recent.iter().find(|(known, _)| known == prompt) {
+            return Ok(values.clone());
+        }
+        let values = match self.read(prompt) {
+            Some(values) => values,
+            None => {
+                let values = encode()?;
+                self.write(prompt, &values);
+                values
+            }
+        };
+        self.recent.truncate(IN_MEMORY_MAX - 1);
+        self.recent.push_front((prompt.to_owned(), values.clone()));
+        Ok(values)
+    }
+
+    fn key(&self, prompt: &str) -> String {
+        format!("{}\n{prompt}", self.encoder)
+    }
+
+    fn path(&self, prompt: &str) -> Option<PathBuf> {
+        let name = hex_hash(self.key(prompt).as_bytes());
+        Some(self.folder.as_ref()?.join(name).with_extension("safetensors"))
+    }
+
+    fn read(&self, prompt: &str) -> Option<Values> {
+        kept::load(&self.path(prompt)?, &self.key(prompt))
+    }
+
+    fn write(&self, prompt: &str, values: &Values) {
+        let (Some(folder), Some(path)) = (&self.folder, self.path(prompt)) else { return };
+        prune(folder);
+        if let Err(error) = kept::save(&path, &self.key(prompt), values) {
+            tracing::warn!("{}: embedding not kept, its prompt will be encoded again: {error}", path.display());
+        }
+    }
+}
+
+/// Removes the oldest files until the rest is small enough. What cannot be removed is no harm but its room.
+fn prune(folder: &Path) {
+    let file = |entry: fs::DirEntry| {
+        let metadata = entry.metadata().ok()?;
+        Some((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len(), entry.path()))
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries.filter_map(file).collect();
+    files.sort_unstable();
+    let mut total: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+    for (_, bytes, path) in files {
+        if total <= ON_DISK_BYTES_MAX {
+            return;
+        }
+        let _ = fs::remove_file(path);
+        total -= bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn embedding(value: f32) -> Values {
+        Values { shape: vec![1, 2], values: vec![value, 0.5] }
+    }
+
+    fn never() -> Result<Values, String> {
+        Err("asked to encode what was known".to_owned())
+    }
+
+    fn on_disk(encoder: &str, folder: &Path) -> Embeddings {
+        let mut embeddings = Embeddings::new(encoder.to_owned());
+        embeddings.keep_in(folder);
+        embeddings
+    }
+
+    #[test]
+    fn a_prompt_is_encoded_once_also_by_another_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = on_disk("a", folder.path());
+        first.get("fox", || Ok::<_, String>(embedding(1.0))).unwrap();
+        assert_eq!(first.get("fox", never), Ok(embedding(1.0)));
+        assert_eq!(on_disk("a", folder.path()).get("fox", never), Ok(embedding(1.0)));
+    }
+
+    #[test]
+    fn another_encoder_or_prompt_encodes_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        on_disk("a", folder.path()).get("fox", || Ok::<_, String>(embedding(1.0))).unwrap();
+        assert!(on_disk("b", folder.path()).get("fox", never).is_err());
+        assert!(on_disk("a", folder.path()).get("cat", never).is_err());
+    }
+
+    #[test]
+    fn memory_holds_a_few_and_disk_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut embeddings = on_disk("a", folder.path());
+        for n in 0..IN_MEMORY_MAX + 3 {
+            embeddings.get(&n.to_string(), || Ok::<_, String>(embedding(n as f32))).unwrap();
+        }
+        assert_eq!(embeddings.recent.len(), IN_MEMORY_MAX);
+        assert_eq!(embeddings.get("0", never), Ok(embedding(0.0)));
+    }
+
+    #[test]
+    fn the_oldest_files_go_when_there_are_too_many() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, age_s) in [("old", 20), ("new", 10)] {
+            let file = fs::File::create(folder.path().join(name)).unwrap();
+            // Sparse: takes no room.
+            file.set_len(ON_DISK_BYTES_MAX).unwrap();
+            file.set_modified(SystemTime::now() - std::time::Duration::from_secs(age_s)).unwrap();
+        }
+        prune(folder.path());
+        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        assert_eq!(names, ["new"]);
+    }
+}

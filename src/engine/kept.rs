@@ -1,0 +1,110 @@
+//! Values kept in a small file to save the time of computing them again.
+//!
+//! A safetensors file whose metadata holds what the values were made for and their hash. Whatever is wrong with it, the
+//! answer is to compute again.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use sha2::{Digest, Sha256};
+
+const TENSOR: &str = "values";
+const KEY: &str = "key";
+const HASH: &str = "sha256";
+
+/// Latents of 4096x4096 pixels are 16 MiB, embeddings of 512 tokens 5 MiB; more than this is not a file of ours.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// A tensor on the host, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Values {
+    pub shape: Vec<usize>,
+    pub values: Vec<f32>,
+}
+
+/// Keeps `values`, made for `key`, at `path` (temporary file, fsync, rename).
+pub fn save(path: &Path, key: &str, values: &Values) -> io::Result<()> {
+    let bytes: Vec<u8> = values.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let metadata = HashMap::from([(KEY.to_owned(), key.to_owned()), (HASH.to_owned(), hex_hash(&bytes))]);
+    let view = TensorView::new(Dtype::F32, values.shape.clone(), &bytes).map_err(io::Error::other)?;
+    let file = safetensors::serialize([(TENSOR, view)], Some(metadata)).map_err(io::Error::other)?;
+    let temporary = path.with_added_extension("part");
+    let mut written = File::create(&temporary)?;
+    written.write_all(&file)?;
+    written.sync_all()?;
+    fs::rename(&temporary, path)
+}
+
+/// The values kept at `path`, if the file is whole (its hash fits) and was made for `key`.
+pub fn load(path: &Path, key: &str) -> Option<Values> {
+    if fs::metadata(path).ok()?.len() > FILE_BYTES_MAX {
+        return None;
+    }
+    let file = fs::read(path).ok()?;
+    let (_, header) = SafeTensors::read_metadata(&file).ok()?;
+    let metadata = header.metadata().as_ref()?;
+    let tensors = SafeTensors::deserialize(&file).ok()?;
+    let tensor = tensors.tensor(TENSOR).ok()?;
+    let made_for_key = metadata.get(KEY)? == key;
+    if !made_for_key || *metadata.get(HASH)? != hex_hash(tensor.data()) || tensor.dtype() != Dtype::F32 {
+        return None;
+    }
+    let (values, _) = tensor.data().as_chunks::<4>();
+    let values = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    Some(Values { shape: tensor.shape().to_vec(), values })
+}
+
+/// SHA-256 in lower-case hexadecimal.
+pub fn hex_hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn values() -> Values {
+        Values { shape: vec![2, 2, 4], values: (0..16).map(|n| n as f32 / 3.0).collect() }
+    }
+
+    fn kept() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("1.safetensors");
+        save(&path, "key", &values()).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn kept_values_come_back_to_the_bit_and_leave_no_temporary_file() {
+        let (folder, path) = kept();
+        assert_eq!(load(&path, "key"), Some(values()));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn values_of_another_key_are_not_used() {
+        let (folder, path) = kept();
+        assert_eq!(load(&path, "other"), None);
+        assert_eq!(load(&folder.path().join("absent"), "key"), None);
+    }
+
+    #[test]
+    fn values_cut_short_or_changed_are_not_used() {
+        let (_folder, path) = kept();
+        let whole = fs::read(&path).unwrap();
+        for length in [0, 7, 40, whole.len() - 4, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert_eq!(load(&path, "key"), None, "{length} bytes");
+        }
+        let mut changed = whole;
+        *changed.last_mut().unwrap() ^= 1;
+        fs::write(&path, changed).unwrap();
+        assert_eq!(load(&path, "key"), None);
+    }
+}

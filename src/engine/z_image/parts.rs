@@ -1,0 +1,98 @@
+//! The parts of a model on one device, and which of their weights are in its memory.
+
+use std::path::Path;
+
+use candle_core::{Device, Result as CandleResult};
+use sha2::{Digest, Sha256};
+
+use super::config::ModelConfig;
+use super::device;
+use super::memory::Memory;
+use super::oom::at;
+use super::text_encoder::TextEncoder;
+use super::transformer::Transformer;
+use super::vae::Decoder;
+use super::weights::Weights;
+use crate::engine::{EngineError, Result, Stage};
+use crate::ladder::{Precision, Residency};
+
+/// Text encoder, transformer and decoder on one device.
+pub struct Parts {
+    pub device: Device,
+    pub text_encoder: TextEncoder,
+    pub transformer: Transformer,
+    pub decoder: Decoder,
+    pub precision: Precision,
+    /// Of the weights' names, shapes and samples of their values; the text encoder's alone comes first.
+    pub hashes: [String; 2],
+}
+
+impl Parts {
+    /// Opens the model's files. The layers of text encoder and transformer stay in them until [`Parts::settle`]. Errors
+    /// are `OutOfMemory` or `Fatal`, with the file and what is wrong.
+    pub fn open(
+        model: &Path,
+        config: &ModelConfig,
+        device: &Device,
+        precision: Precision,
+        memory: &Memory,
+    ) -> Result<Parts> {
+        let opener = Opener { model, device, memory };
+        let mut hash = Sha256::new();
+        let text_encoder = opener.open("text_encoder", "model", &mut hash, |weights| {
+            TextEncoder::new(&config.text_encoder, weights, memory)
+        })?;
+        let text_encoder_hash = hex(hash.clone());
+        let transformer = opener.open("transformer", "diffusion_pytorch_model", &mut hash, |weights| {
+            Transformer::new(&config.transformer, weights, memory)
+        })?;
+        let decoder = opener
+            .open("vae", "diffusion_pytorch_model", &mut hash, |weights| Decoder::new(&config.vae, weights, memory))?;
+        let hashes = [text_encoder_hash, hex(hash)];
+        Ok(Parts { device: device.clone(), text_encoder, transformer, decoder, precision, hashes })
+    }
+
+    /// Has exactly those weights in memory that `residency` wants there.
+    pub fn settle(&mut self, residency: Residency) -> Result<()> {
+        let (text, layers) = match residency {
+            Residency::Device => (true, usize::MAX),
+            Residency::TextReleased => (false, usize::MAX),
+            Residency::Streamed { resident_blocks } => (false, resident_blocks as usize),
+            Residency::Host => (false, 0),
+        };
+        // What makes room first.
+        let settled = self.text_encoder.keep(text).and_then(|()| self.transformer.keep(layers));
+        settled.and_then(|()| self.device.synchronize()).map_err(at(Stage::Load))
+    }
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What opening one part of the model needs.
+struct Opener<'a> {
+    model: &'a Path,
+    device: &'a Device,
+    memory: &'a Memory,
+}
+
+impl Opener<'_> {
+    /// Opens the weights of `folder`, adds them to the model's hash and builds the part.
+    fn open<T>(
+        &self,
+        folder: &str,
+        stem: &str,
+        hash: &mut Sha256,
+        build: impl FnOnce(&Weights) -> CandleResult<T>,
+    ) -> Result<T> {
+        let dtype = device::dtype(self.device);
+        let weights = Weights::open(&self.model.join(folder), stem, dtype, self.device).map_err(EngineError::Fatal)?;
+        hash.update(folder);
+        weights.describe(hash);
+        let part = build(&weights).map_err(at(Stage::Load))?;
+        weights.finish().map_err(EngineError::Fatal)?;
+        self.device.synchronize().and_then(|()| self.memory.require(0)).map_err(at(Stage::Load))?;
+        Ok(part)
+    }
+}

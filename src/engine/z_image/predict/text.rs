@@ -1,0 +1,33 @@
+//! Text encoding: what is alive beside the weights.
+
+use super::Arithmetic;
+use super::weights::text_layer_values;
+use crate::engine::z_image::config::{ModelConfig, TextEncoderConfig};
+use crate::engine::z_image::ops;
+use crate::ladder::{Residency, Rung};
+
+/// The most while a prompt of `tokens` goes through the layers; streamed, one of them comes on top.
+pub fn bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung, tokens: usize) -> usize {
+    let config = &model.text_encoder;
+    let layer = match rung.residency {
+        Residency::Device => 0,
+        _ => arithmetic.element_bytes() * text_layer_values(config),
+    };
+    // The angles' cosines and sines, in f32.
+    let rope = 2 * 4 * tokens * config.head_dim / 2;
+    layer + rope + layer_bytes(config, arithmetic, tokens)
+}
+
+/// The most within one layer, its input included: in attention when keys are made or attended, in the feed-forward
+/// with its two inner rows and their product.
+pub fn layer_bytes(config: &TextEncoderConfig, arithmetic: Arithmetic, tokens: usize) -> usize {
+    let (hidden, inner) = (config.hidden_size, config.num_attention_heads * config.head_dim);
+    let key_inner = config.num_key_value_heads * config.head_dim;
+    let scores = ops::attention_bytes(arithmetic, 1, config.num_attention_heads, tokens, tokens);
+    let rows = |values: usize| tokens * values * arithmetic.element_bytes();
+    let widen = arithmetic.norm_copies();
+    let query = rows(2 * hidden + (2 + widen) * inner);
+    let attend = rows(hidden + 2 * inner + 2 * key_inner + arithmetic.attention_copies() * inner) + scores;
+    let feed_forward = rows(2 * hidden + 3 * config.intermediate_size);
+    query.max(attend).max(feed_forward)
+}

@@ -1,0 +1,145 @@
+//! Weights on the device, by part, residency and precision.
+
+use super::Arithmetic;
+use crate::engine::z_image::config::{ModelConfig, TextEncoderConfig, TransformerConfig, VaeConfig};
+use crate::ladder::{Precision, Residency, Rung};
+
+/// Width of the timestep's embedding before and within its two layers.
+const TIMESTEP: (usize, usize) = (256, 1024);
+
+/// Layers that a device holds for a moment while they are streamed: this one and the next.
+const STREAM_SLOTS: usize = 2;
+
+/// What stays on the device on this rung, streaming buffers included.
+pub fn resident_bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung) -> usize {
+    let element = arithmetic.element_bytes();
+    let transformer = &model.transformer;
+    let block = block_bytes(transformer, arithmetic, rung.precision);
+    let text = match rung.residency {
+        Residency::Device => element * text_layers(&model.text_encoder) * text_layer_values(&model.text_encoder),
+        _ => 0,
+    };
+    let layers = match rung.residency {
+        Residency::Streamed { resident_blocks } => {
+            let resident = transformer.n_layers.min(resident_blocks as usize);
+            (resident + streamed_blocks(arithmetic, transformer.n_layers - resident)) * block
+        }
+        _ => transformer.n_layers * block,
+    };
+    let context_refiners = transformer.n_refiner_layers * plain_block_bytes(transformer, arithmetic, rung.precision);
+    let refiners = transformer.n_refiner_layers * block + context_refiners;
+    text + layers + refiners + element * (around_blocks_values(transformer) + decoder_values(&model.vae))
+}
+
+/// A CUDA device has one in use and one under way, a CPU converts one at a time.
+fn streamed_blocks(arithmetic: Arithmetic, streamed: usize) -> usize {
+    match arithmetic {
+        Arithmetic::Cpu { .. } => streamed.min(1),
+        Arithmetic::Cuda => streamed.min(STREAM_SLOTS),
+    }
+}
+
+/// One layer of the text encoder, in values.
+pub fn text_layer_values(config: &TextEncoderConfig) -> usize {
+    let inner = config.num_attention_heads * config.head_dim;
+    let key_inner = config.num_key_value_heads * config.head_dim;
+    let attention = config.hidden_size * (2 * inner + 2 * key_inner) + 2 * config.head_dim;
+    attention + 3 * config.hidden_size * config.intermediate_size + 2 * config.hidden_size
+}
+
+/// The layers that are used: nothing would read the last one's output.
+fn text_layers(config: &TextEncoderConfig) -> usize {
+    config.num_hidden_layers - 1
+}
+
+/// One modulated block: attention, feed-forward, modulation, norms.
+pub fn block_bytes(config: &TransformerConfig, arithmetic: Arithmetic, precision: Precision) -> usize {
+    let modulation = 4 * config.dim * (config.adaln_dim() + 1);
+    plain_block_bytes(config, arithmetic, precision) + arithmetic.element_bytes() * modulation
+}
+
+fn plain_block_bytes(config: &TransformerConfig, arithmetic: Arithmetic, precision: Precision) -> usize {
+    let norms = 4 * config.dim + 2 * (config.dim / config.n_heads);
+    matrices_bytes(config, arithmetic, precision) + arithmetic.element_bytes() * norms
+}
+
+/// The seven matrices of a block, of which a lower precision is kept.
+fn matrices_bytes(config: &TransformerConfig, arithmetic: Arithmetic, precision: Precision) -> usize {
+    let by_dim = (4 * config.dim + 2 * config.hidden_dim()) * config.dim;
+    let by_hidden = config.dim * config.hidden_dim();
+    quantised_bytes(by_dim, config.dim, arithmetic, precision)
+        + quantised_bytes(by_hidden, config.hidden_dim(), arithmetic, precision)
+}
+
+/// Bytes of `values` in rows of `row`.
+fn quantised_bytes(values: usize, row: usize, arithmetic: Arithmetic, precision: Precision) -> usize {
+    match precision {
+        // Blocks of 32: an f16 scale, and 8 bits a value.
+        Precision::Q8 if row.is_multiple_of(32) => values / 32 * 34,
+        // Blocks of 256 (Q4_K) or 32 (Q4_0), both 4.5 bits a value.
+        Precision::Q4 if row.is_multiple_of(32) => values / 32 * 18,
+        _ => values * arithmetic.element_bytes(),
+    }
+}
+
+/// What the transformer has beside its blocks.
+fn around_blocks_values(config: &TransformerConfig) -> usize {
+    let (dim, patch_dim) = (config.dim, config.patch() * config.patch() * config.in_channels);
+    let timestep = TIMESTEP.0 * TIMESTEP.1 + TIMESTEP.1 + (TIMESTEP.1 + 1) * config.adaln_dim();
+    let caption = config.cap_feat_dim + (config.cap_feat_dim + 1) * dim;
+    let embedder = (patch_dim + 1) * dim;
+    let last = (config.adaln_dim() + 1) * dim + (dim + 1) * patch_dim;
+    timestep + caption + embedder + last + 2 * dim
+}
+
+/// The VAE's decoder.
+pub fn decoder_values(vae: &VaeConfig) -> usize {
+    let channels = vae.decoder_channels();
+    let conv = |inputs: usize, outputs: usize, window: usize| (inputs * window + 1) * outputs;
+    let resnet = |inputs: usize, outputs: usize| {
+        let shortcut = if inputs == outputs { 0 } else { conv(inputs, outputs, 1) };
+        2 * inputs + conv(inputs, outputs, 9) + 2 * outputs + conv(outputs, outputs, 9) + shortcut
+    };
+    let (deepest, last) = (channels[0], channels[channels.len() - 1]);
+    let middle = 2 * resnet(deepest, deepest) + 2 * deepest + 4 * conv(deepest, deepest, 1);
+    let up = |level: usize| {
+        let (inputs, outputs) = (channels[level.saturating_sub(1)], channels[level]);
+        let upsampler = if level + 1 < channels.len() { conv(outputs, outputs, 9) } else { 0 };
+        resnet(inputs, outputs) + (vae.layers_per_block) * resnet(outputs, outputs) + upsampler
+    };
+    let ends = conv(vae.latent_channels, deepest, 9) + 2 * last + conv(last, vae.out_channels, 9);
+    ends + middle + (0..channels.len()).map(up).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::z_image::config::turbo;
+    use crate::ladder::Decode;
+
+    fn resident_gb(residency: Residency, precision: Precision) -> f64 {
+        let rung = Rung { residency, precision, decode: Decode::Whole, width: 1024, height: 1024, steps: 8 };
+        resident_bytes(&turbo(), Arithmetic::Cuda, &rung) as f64 / 1e9
+    }
+
+    #[test]
+    fn the_parts_of_turbo_take_what_its_publishers_say() {
+        let near = |found: f64, published: f64| assert!((found / published - 1.0).abs() < 0.02, "{found} {published}");
+        let decoder = 2.0 * decoder_values(&turbo().vae) as f64 / 1e9;
+        near(decoder, 2.0 * 0.0496);
+        near(resident_gb(Residency::TextReleased, Precision::Full) - decoder, 12.31);
+        // 36 layers of which 35 are used, without the embeddings of 0.78 GB.
+        let text =
+            resident_gb(Residency::Device, Precision::Full) - resident_gb(Residency::TextReleased, Precision::Full);
+        near(text, (8.04 - 0.78) * 35.0 / 36.0);
+        near(resident_gb(Residency::TextReleased, Precision::Q8), 6.7);
+        near(resident_gb(Residency::TextReleased, Precision::Q4), 3.8);
+    }
+
+    #[test]
+    fn fewer_resident_blocks_take_less() {
+        let streamed = |resident_blocks| resident_gb(Residency::Streamed { resident_blocks }, Precision::Full);
+        assert!(streamed(0) < streamed(10) && streamed(10) < streamed(27));
+        assert!(streamed(27) < resident_gb(Residency::TextReleased, Precision::Full));
+    }
+}

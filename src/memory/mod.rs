@@ -1,0 +1,250 @@
+//! The planner: which rung fits the device's memory, and which one comes after an out-of-memory error. Pure.
+//!
+//! What a render needs on a rung is an engine's to predict; here predictions are compared with what there is, and
+//! corrected by what was measured.
+
+mod correct;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::correct::{Corrections, Evidence};
+use crate::ladder::{Rung, Stage};
+
+/// Device memory in use at the most while a render runs, by stage, the weights included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// Weights that are there all the time.
+    pub weights_bytes: u64,
+    pub text_encode_bytes: u64,
+    pub denoise_bytes: u64,
+    pub vae_decode_bytes: u64,
+}
+
+impl Prediction {
+    /// The most of all stages.
+    pub fn peak_bytes(&self) -> u64 {
+        self.text_encode_bytes.max(self.denoise_bytes).max(self.vae_decode_bytes)
+    }
+
+    /// The most in `stage`.
+    pub fn stage_bytes(&self, stage: Stage) -> u64 {
+        match stage {
+            Stage::Load => self.weights_bytes,
+            Stage::TextEncode => self.text_encode_bytes,
+            Stage::Denoise => self.denoise_bytes,
+            Stage::VaeDecode => self.vae_decode_bytes,
+            Stage::PictureEncode => 0,
+        }
+    }
+
+    /// `factor` times as much.
+    fn times(self, factor: f64) -> Prediction {
+        let times = |bytes: u64| (bytes as f64 * factor).round() as u64;
+        Prediction {
+            weights_bytes: times(self.weights_bytes),
+            text_encode_bytes: times(self.text_encode_bytes),
+            denoise_bytes: times(self.denoise_bytes),
+            vae_decode_bytes: times(self.vae_decode_bytes),
+        }
+    }
+}
+
+/// Left free where nobody says how much: for the device's own needs, and for predictions that are a little low.
+const RESERVE_BYTES_MIN: u64 = 512 << 20;
+
+/// What is left to others on a device of `total_bytes`, unless it is `configured`: a twentieth, at least 512 MiB. Under
+/// a configured limit nothing: the limit says what is meant.
+pub fn reserve_bytes(configured: Option<u64>, is_limited: bool, total_bytes: u64) -> u64 {
+    configured.unwrap_or(if is_limited { 0 } else { RESERVE_BYTES_MIN.max(total_bytes / 20) })
+}
+
+/// What the planner answers for a render: a rung, and whether it is predicted to fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub rung: Rung,
+    pub prediction: Prediction,
+    /// How much the rung is predicted to lack; 0 where it fits.
+    pub missing_bytes: u64,
+}
+
+/// Plans one render.
+pub struct Planner<'a> {
+    /// All its rungs, gentlest first: [`crate::ladder::rungs`].
+    pub rungs: Vec<Rung>,
+    /// What the render may use in all, weights included; `None` where nobody knows.
+    pub budget_bytes: Option<u64>,
+    /// What a rung needs, corrected.
+    pub predict: &'a dyn Fn(&Rung) -> Prediction,
+}
+
+impl Planner<'_> {
+    /// The gentlest rung that is predicted to fit; where none is, the one that needs least, for a prediction can err.
+    /// `None` where there are no rungs.
+    pub fn first(&self) -> Option<Plan> {
+        self.best(|_, _| true)
+    }
+
+    /// The rung after `tried` ran out of memory, oldest first, each with the stage where it did.
+    ///
+    /// The first failure is answered with the same rung once more: another process may have held the card for a moment.
+    /// From then on a rung must need less than every failed one in the stage where that failed, or else ask for fewer
+    /// steps than all of them: so none comes twice and the ladder ends. `None` when there is no such rung.
+    pub fn next(&self, tried: &[(Rung, Stage)]) -> Option<Plan> {
+        match tried {
+            [] => self.first(),
+            [(rung, _)] => Some(self.plan(*rung)),
+            tried => {
+                let limit = |(rung, stage): &(Rung, Stage)| (*stage, (self.predict)(rung).stage_bytes(*stage));
+                let limits: Vec<(Stage, u64)> = tried.iter().map(limit).collect();
+                let steps_min = tried.iter().map(|(rung, _)| rung.steps).min().unwrap_or(0);
+                self.best(|rung, prediction| {
+                    let needs_less = limits.iter().all(|(stage, limit)| prediction.stage_bytes(*stage) < *limit);
+                    needs_less || rung.steps < steps_min
+                })
+            }
+        }
+    }
+
+    /// The first rung of those `allowed` that fits, or the one of them that needs least.
+    fn best(&self, allowed: impl Fn(&Rung, &Prediction) -> bool) -> Option<Plan> {
+        let mut least: Option<Plan> = None;
+        for rung in &self.rungs {
+            let plan = self.plan(*rung);
+            if !allowed(rung, &plan.prediction) {
+                continue;
+            }
+            if plan.missing_bytes == 0 {
+                return Some(plan);
+            }
+            if least.is_none_or(|least| plan.missing_bytes < least.missing_bytes) {
+                least = Some(plan);
+            }
+        }
+        least
+    }
+
+    /// `rung`, whatever it needs.
+    pub fn plan(&self, rung: Rung) -> Plan {
+        let prediction = (self.predict)(&rung);
+        let missing_bytes = match self.budget_bytes {
+            Some(budget_bytes) => prediction.peak_bytes().saturating_sub(budget_bytes),
+            None => 0,
+        };
+        Plan { rung, prediction, missing_bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::job::{OnOom, Render};
+    use crate::ladder::tests::{offers, render};
+    use crate::ladder::{Decode, Precision, Prefer, Residency, rungs};
+
+    const MIB: u64 = 1 << 20;
+
+    /// A model in round figures: 8 GiB of blocks, 8 of text encoder, a decode of 6 GiB at 1024x1024.
+    fn predict(rung: &Rung) -> Prediction {
+        let blocks = match rung.residency {
+            Residency::Device | Residency::TextReleased => 30,
+            Residency::Streamed { resident_blocks } => u64::from(resident_blocks) + 2,
+            Residency::Host => return Prediction::default(),
+        };
+        let block = match rung.precision {
+            Precision::Full => 256 * MIB,
+            Precision::Q8 => 136 * MIB,
+            Precision::Q4 => 72 * MIB,
+        };
+        let text = if rung.residency == Residency::Device { 8192 * MIB } else { 0 };
+        let weights_bytes = blocks * block + text;
+        let pixels = u64::from(rung.width) * u64::from(rung.height);
+        let decoded = match rung.decode {
+            Decode::Whole => pixels,
+            Decode::Stripes { height } => u64::from(rung.width) * u64::from(height) + pixels / 8,
+            Decode::Tiles { side } => u64::from(side) * u64::from(side) + pixels / 20,
+        };
+        Prediction {
+            weights_bytes,
+            text_encode_bytes: weights_bytes + 200 * MIB,
+            denoise_bytes: weights_bytes + pixels * 700,
+            vae_decode_bytes: weights_bytes + decoded * 6144,
+        }
+    }
+
+    fn planner(render: &Render, prefer: Prefer, budget_mib: u64) -> Planner<'static> {
+        Planner { rungs: rungs(render, prefer, &offers()), budget_bytes: Some(budget_mib * MIB), predict: &predict }
+    }
+
+    fn planned(budget_mib: u64, prefer: Prefer) -> String {
+        planner(&render(1024, 1024, 8), prefer, budget_mib).first().unwrap().rung.to_string()
+    }
+
+    #[test]
+    fn a_large_card_gives_nothing_up_and_smaller_ones_give_up_time_first() {
+        let quality = |budget_mib| planned(budget_mib, Prefer::Quality);
+        assert_eq!(quality(24_000), "device/full/whole 1024x1024 8 steps");
+        assert_eq!(quality(18_000), "device/full/stripes128 1024x1024 8 steps");
+        assert_eq!(quality(15_000), "text-released/full/whole 1024x1024 8 steps");
+        assert_eq!(quality(11_000), "text-released/full/stripes256 1024x1024 8 steps");
+        assert_eq!(quality(5_600), "streamed15/full/stripes64 1024x1024 8 steps");
+        assert_eq!(quality(5_500), "streamed6/full/stripes256 1024x1024 8 steps");
+        assert_eq!(quality(1_700), "streamed0/full/stripes64 1024x1024 8 steps");
+    }
+
+    #[test]
+    fn speed_makes_the_picture_smaller_before_it_streams() {
+        assert_eq!(planned(5_500, Prefer::Speed), "text-released/q8/stripes64 1024x1024 8 steps");
+        assert_eq!(planned(8_300, Prefer::Speed), "text-released/full/tiles256 768x768 8 steps");
+    }
+
+    #[test]
+    fn what_fits_nowhere_is_tried_where_it_needs_least() {
+        let plan = planner(&render(1024, 1024, 8), Prefer::Quality, 100).first().unwrap();
+        assert!(plan.missing_bytes > 0 && plan.rung.precision == Precision::Q4, "{}", plan.rung);
+        assert!(plan.rung.width < 512, "{}", plan.rung);
+    }
+
+    #[test]
+    fn after_the_same_again_comes_what_needs_less_where_it_failed() {
+        let planner = planner(&render(1024, 1024, 8), Prefer::Quality, 24_000);
+        let first = planner.first().unwrap().rung;
+        let decode = (first, Stage::VaeDecode);
+        assert_eq!(planner.next(&[decode]).unwrap().rung, first);
+        let next = planner.next(&[decode, decode]).unwrap().rung;
+        assert_eq!(next.to_string(), "device/full/stripes512 1024x1024 8 steps");
+        let denoise = (first, Stage::Denoise);
+        let next = planner.next(&[denoise, denoise]).unwrap().rung;
+        assert_eq!(next.to_string(), "text-released/full/whole 1024x1024 8 steps");
+    }
+
+    proptest! {
+        #[test]
+        fn the_ladder_ends_never_repeats_and_always_needs_less_where_it_failed(
+            (width, height) in (16u32..=128, 16u32..=128),
+            (min_side, min_steps) in (64u32..1024, 1u32..50),
+            stages in prop::collection::vec(0usize..4, 1500),
+            budget_mib in 500u64..30_000,
+            (speed, on_oom) in (any::<bool>(), 0usize..3),
+        ) {
+            let on_oom = [OnOom::Fail, OnOom::Offload, OnOom::Downgrade][on_oom];
+            let asked = Render { min_side, min_steps, on_oom, ..render(width * 16, height * 16, 60) };
+            let prefer = if speed { Prefer::Speed } else { Prefer::Quality };
+            let planner = planner(&asked, prefer, budget_mib);
+            let stage = |n: usize| [Stage::Load, Stage::TextEncode, Stage::Denoise, Stage::VaeDecode][stages[n]];
+            let mut tried: Vec<(Rung, Stage)> = Vec::new();
+            while let Some(Plan { rung, prediction, .. }) = planner.next(&tried) {
+                prop_assert!(tried.len() < stages.len(), "does not end");
+                if tried.len() > 1 {
+                    prop_assert!(tried.iter().all(|(before, _)| *before != rung), "repeats {rung}");
+                    for (before, stage) in &tried {
+                        let needs_less = prediction.stage_bytes(*stage) < predict(before).stage_bytes(*stage);
+                        prop_assert!(needs_less || rung.steps < before.steps);
+                    }
+                }
+                tried.push((rung, stage(tried.len())));
+            }
+        }
+    }
+}

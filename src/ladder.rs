@@ -39,6 +39,8 @@ pub enum Precision {
 pub enum Decode {
     /// The picture in one piece.
     Whole,
+    /// Bands of at most this height in pixels, one after the other; the picture is the same.
+    Stripes { height: u32 },
     /// Square tiles of this side in pixels, overlapping and blended.
     Tiles { side: u32 },
 }
@@ -173,7 +175,7 @@ fn after<T: Copy + PartialEq>(gentlest_first: &[T], current: &T) -> Option<T> {
 
 fn smaller_tiles(rung: &Rung, offers: &Offers) -> Option<Decode> {
     let side = match rung.decode {
-        Decode::Whole => TILE_SIDE_MAX.min(rung.width.max(rung.height) / 2),
+        Decode::Whole | Decode::Stripes { .. } => TILE_SIDE_MAX.min(rung.width.max(rung.height) / 2),
         Decode::Tiles { side } => side / 2,
     };
     let side = side / offers.granularity * offers.granularity;
@@ -226,6 +228,7 @@ impl fmt::Display for Rung {
         }
         match self.decode {
             Decode::Whole => write!(f, "/whole")?,
+            Decode::Stripes { height } => write!(f, "/stripes{height}")?,
             Decode::Tiles { side } => write!(f, "/tiles{side}")?,
         }
         write!(f, " {}x{} {} steps", self.width, self.height, self.steps)

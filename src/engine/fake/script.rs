@@ -114,7 +114,7 @@ impl Above {
     fn holds(self, rung: &Rung) -> bool {
         match (self, rung.decode) {
             (Above::Pixels(limit), _) => rung.width.max(rung.height) > limit,
-            (Above::Tile(_), Decode::Whole) => true,
+            (Above::Tile(_), Decode::Whole | Decode::Stripes { .. }) => true,
             (Above::Tile(limit), Decode::Tiles { side }) => side > limit,
         }
     }

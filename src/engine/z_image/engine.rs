@@ -145,9 +145,11 @@ impl ZImageEngine {
     fn decode_tensor(&self, latents: &Latents, decode: Decode) -> CandleResult<Tensor> {
         let [channels, height, width] = latents.shape;
         let latents = Tensor::from_slice(&latents.values, (1, channels, height, width), &self.device)?;
+        let in_latents = |pixels: u32| (pixels as usize / self.config.vae.factor()).max(1);
         let decoded = match decode {
             Decode::Whole => self.decoder.decode(&latents)?,
-            Decode::Tiles { side } => self.decoder.decode_tiled(&latents, side as usize / self.config.vae.factor())?,
+            Decode::Stripes { height } => self.decoder.decode_striped(&latents, in_latents(height))?,
+            Decode::Tiles { side } => self.decoder.decode_tiled(&latents, in_latents(side))?,
         };
         self.device.synchronize()?;
         decoded.squeeze(0)

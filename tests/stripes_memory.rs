@@ -1,53 +1,82 @@
-//! What a decode in stripes saves. A binary of its own with one test, because the heap is counted for the whole
-//! process.
+//! What a decode in stripes saves, and that a memory limit holds for it. A binary of its own with one test, because the
+//! heap is counted for the whole process.
 
 // Helpers beside the tests count as tests, too: a panic is a failure.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor};
-use zimaged::engine::meter::{self, CountingAllocator};
-use zimaged::engine::z_image::config::ModelConfig;
-use zimaged::engine::z_image::memory::Memory;
-use zimaged::engine::z_image::vae::Decoder;
-use zimaged::engine::z_image::weights::Weights;
+use zimaged::engine::meter::CountingAllocator;
+use zimaged::engine::z_image::ZImageEngine;
+use zimaged::engine::z_image::noise::Generator;
+use zimaged::engine::{
+    Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, Pixels, Progress, Result, Stage,
+};
+use zimaged::ladder::{Decode, Precision, Residency, Rung};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-/// Of the picture, pixels.
-const SIDE: usize = 1024;
-/// Of the stripes, pixels, the highest first.
-const STRIPE_HEIGHTS: [usize; 4] = [512, 256, 128, 64];
+/// Of the picture, pixels, and of its latents.
+const SIDE: u32 = 1024;
+const LATENT_SHAPE: [usize; 3] = [16, 64, 64];
 
-/// How long `decode` takes, and the bytes at its peak beyond those before it.
-fn measure(what: &str, decode: impl FnOnce() -> Tensor) -> (Duration, u64) {
-    meter::reset_peak();
-    let (before, start) = (meter::used_bytes(), Instant::now());
-    decode();
-    let (time, bytes) = (start.elapsed(), meter::peak_bytes() - before);
-    println!("{what}: {:.2} s, {:.1} MiB", time.as_secs_f64(), bytes as f64 / f64::from(1 << 20));
-    (time, bytes)
+/// What a process may use beside what the engine asks for.
+const SLACK_BYTES: u64 = 1 << 19;
+
+struct Silent;
+
+impl Progress for Silent {
+    fn stage(&mut self, _stage: Stage, _before: MemoryReading) -> Continue {
+        Continue::Yes
+    }
+
+    fn step(&mut self, _step: u32, _steps: u32) -> Continue {
+        Continue::Yes
+    }
+}
+
+fn engine(limit_bytes: Option<u64>) -> ZImageEngine {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+    ZImageEngine::load(&model, DeviceChoice::Cpu, limit_bytes).unwrap()
+}
+
+fn decode(engine: &mut ZImageEngine, decode: Decode) -> Result<Pixels> {
+    let (residency, precision) = (Residency::Device, Precision::Full);
+    let rung = Rung { residency, precision, decode, width: SIDE, height: SIDE, steps: 1 };
+    let values = Generator::new(1).randn(LATENT_SHAPE.iter().product());
+    engine.decode(&Latents { shape: LATENT_SHAPE, values }, &rung, &mut Silent)
+}
+
+/// The bytes at the peak of a decode beyond those before it.
+fn peak_bytes(engine: &mut ZImageEngine, how: Decode) -> u64 {
+    engine.reset_peak();
+    let (before, start) = (engine.memory().used_bytes, Instant::now());
+    decode(engine, how).unwrap();
+    let bytes = engine.memory().peak_bytes - before;
+    println!("{how:?}: {:.2} s, {:.1} MiB", start.elapsed().as_secs_f64(), bytes as f64 / f64::from(1 << 20));
+    bytes
 }
 
 #[test]
-fn lower_stripes_take_less_memory_and_all_less_than_half_of_the_whole() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
-    let config = ModelConfig::read(&folder).unwrap().vae;
-    let weights = Weights::open(&folder.join("vae"), "diffusion_pytorch_model", DType::F32, &Device::Cpu).unwrap();
-    let decoder = Decoder::new(&config, &weights, &Memory::new(&Device::Cpu, None)).unwrap();
-    let side = SIDE / config.factor();
-    let latents = Tensor::randn(0_f32, 1.0, (1, config.latent_channels, side, side), &Device::Cpu).unwrap();
-    // The matrix product keeps buffers for its threads.
-    decoder.decode(&latents.narrow(2, 0, 1).unwrap().contiguous().unwrap()).unwrap();
+fn lower_stripes_take_less_memory_and_fit_a_limit_that_the_whole_picture_does_not() {
+    let mut unlimited = engine(None);
+    let whole = peak_bytes(&mut unlimited, Decode::Whole);
+    let [high, low] = [256, 64].map(|height| peak_bytes(&mut unlimited, Decode::Stripes { height }));
+    assert!(low < high && high < whole / 2, "{low} and {high} of {whole}");
 
-    let (_, whole) = measure("whole", || decoder.decode(&latents).unwrap());
-    let striped = STRIPE_HEIGHTS.map(|height| {
-        let what = format!("stripes of {height}");
-        measure(&what, || decoder.decode_striped(&latents, height / config.factor()).unwrap()).1
-    });
-    assert!(striped.is_sorted_by(|higher, lower| higher > lower), "{striped:?}");
-    assert!(striped[3] < whole / 2, "{striped:?} of {whole}");
+    // The matrix product keeps its buffers, so this is what the next engine begins with, too.
+    let limit_bytes = unlimited.memory().used_bytes + low + SLACK_BYTES;
+    drop(unlimited);
+    let mut limited = engine(Some(limit_bytes));
+    for too_much in [Decode::Whole, Decode::Stripes { height: 256 }] {
+        let result = decode(&mut limited, too_much);
+        assert!(matches!(result, Err(EngineError::OutOfMemory { stage: Stage::VaeDecode, .. })), "{too_much:?}");
+        limited.recover().unwrap();
+    }
+    limited.reset_peak();
+    decode(&mut limited, Decode::Stripes { height: 64 }).unwrap();
+    let peak_bytes = limited.memory().peak_bytes;
+    assert!(peak_bytes <= limit_bytes, "{peak_bytes} of {limit_bytes}");
 }

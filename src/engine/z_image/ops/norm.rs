@@ -109,8 +109,8 @@ pub fn group_norm_silu_of_part(
     let (plane, members) = (h * w, c / moments.groups.len());
     with_values([&x.contiguous()?, &weight.contiguous()?, &bias.contiguous()?], |[xs, weights, biases]| {
         from_rows(x.shape(), plane, |channel, out| {
-            let line = moments.groups[channel / members].line(eps, weights[channel], biases[channel]);
-            normalise_plane(out, &xs[channel * plane..][..plane], line);
+            let affine = moments.groups[channel / members].affine(eps, weights[channel], biases[channel]);
+            normalise_plane(out, &xs[channel * plane..][..plane], affine);
         })
     })
 }
@@ -142,19 +142,20 @@ vectorised! {
         let plane = xs.len() / weights.len();
         let planes = out.chunks_exact_mut(plane).zip(xs.chunks_exact(plane));
         for ((out, xs), (&weight, &bias)) in planes.zip(weights.iter().zip(biases)) {
-            along(out, xs, moments.line(eps, weight, bias), with_silu);
+            moments.affine(eps, weight, bias).apply(out, xs, with_silu);
         }
     }
 }
 
 vectorised! {
     /// One channel, then SiLU.
-    fn normalise_plane(out: &mut [f32], xs: &[f32], line: Line) {
-        along(out, xs, line, true);
+    fn normalise_plane(out: &mut [f32], xs: &[f32], affine: Affine) {
+        affine.apply(out, xs, true);
     }
 }
 
 vectorised! {
+    /// Joins those of `xs` to `moments`.
     fn count_in(moments: &mut Moments, xs: &[f32]) {
         moments.join(Moments::of(xs));
     }
@@ -162,16 +163,18 @@ vectorised! {
 
 /// What normalises a channel: `x * scale + shift`.
 #[derive(Clone, Copy)]
-struct Line {
+struct Affine {
     scale: f32,
     shift: f32,
 }
 
-#[inline(always)]
-fn along(out: &mut [f32], xs: &[f32], line: Line, with_silu: bool) {
-    for (out, &x) in out.iter_mut().zip(xs) {
-        let y = x.mul_add(line.scale, line.shift);
-        *out = if with_silu { silu(y) } else { y };
+impl Affine {
+    #[inline(always)]
+    fn apply(self, out: &mut [f32], xs: &[f32], with_silu: bool) {
+        for (out, &x) in out.iter_mut().zip(xs) {
+            let y = x.mul_add(self.scale, self.shift);
+            *out = if with_silu { silu(y) } else { y };
+        }
     }
 }
 
@@ -226,10 +229,10 @@ impl Moments {
 
     /// To mean 0 and variance 1, then times `weight` plus `bias`.
     #[inline(always)]
-    fn line(&self, eps: f64, weight: f32, bias: f32) -> Line {
+    fn affine(&self, eps: f64, weight: f32, bias: f32) -> Affine {
         let (mean, factor) = self.mean_and_factor(eps);
         let scale = factor * weight;
-        Line { scale, shift: bias - mean * scale }
+        Affine { scale, shift: bias - mean * scale }
     }
 }
 

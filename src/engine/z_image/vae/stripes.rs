@@ -62,25 +62,33 @@ impl Iterator for Windows {
 
 impl Windows {
     fn window(&mut self, stripe: Tensor) -> Result<Window> {
-        let mut parts = Vec::from_iter(self.above.take());
-        let above = parts.first().map_or(Ok(0), |rows| rows.dim(ROWS))?;
-        parts.push(stripe.clone());
-        let mut below = 0;
-        // More than one where stripes are lower than the halo.
-        for next in &self.rest {
-            let rows = next.dim(ROWS)?.min(self.halo - below);
-            if rows == 0 {
-                break;
-            }
-            parts.push(next.narrow(ROWS, 0, rows)?);
-            below += rows;
-        }
+        let (above, below) = (Vec::from_iter(self.above.take()), self.below()?);
+        let parts: Vec<&Tensor> = above.iter().chain([&stripe]).chain(&below).collect();
         let rows = Tensor::cat(&parts, ROWS)?;
+        let (above, below) = (height(&above)?, height(&below)?);
         let end = above + stripe.dim(ROWS)?;
         let kept = end.min(self.halo);
         self.above = Some(rows.narrow(ROWS, end - kept, kept)?.contiguous()?);
         Ok(Window { stripe, rows, above, below })
     }
+
+    /// The first rows of the rest, at most `halo`: of several stripes where these are lower.
+    fn below(&self) -> Result<Vec<Tensor>> {
+        let mut parts = Vec::new();
+        for stripe in &self.rest {
+            let missing = self.halo - height(&parts)?;
+            if missing == 0 {
+                break;
+            }
+            parts.push(stripe.narrow(ROWS, 0, missing.min(stripe.dim(ROWS)?))?);
+        }
+        Ok(parts)
+    }
+}
+
+/// The rows of all together.
+fn height(parts: &[Tensor]) -> Result<usize> {
+    parts.iter().map(|part| part.dim(ROWS)).sum()
 }
 
 /// What is computed from a stripe with the rows around it that the convolutions to come see.

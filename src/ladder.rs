@@ -41,7 +41,7 @@ pub enum Precision {
 pub enum Decode {
     /// The picture in one piece.
     Whole,
-    /// Bands of this many pixels, one after the other, to the same picture.
+    /// Bands of at most this height in pixels, one after the other; the picture is the same.
     Stripes { height: u32 },
     /// Square tiles of this side in pixels, overlapping and blended.
     Tiles { side: u32 },

@@ -2,6 +2,7 @@
 //! Each part is fed with the reference's own inputs.
 
 pub mod reference;
+mod stripes;
 mod tiles;
 
 use candle_core::{DType, Device, Tensor};

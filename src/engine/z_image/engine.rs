@@ -277,9 +277,11 @@ fn encode(parts: &Parts, ids: &[u32]) -> CandleResult<Values> {
 fn decode(parts: &Parts, latents: &Latents, decode: Decode, factor: usize) -> CandleResult<Tensor> {
     let [channels, height, width] = latents.shape;
     let latents = Tensor::from_slice(&latents.values, (1, channels, height, width), &parts.device)?;
+    let in_latents = |pixels: u32| (pixels as usize / factor).max(1);
     let decoded = match decode {
-        Decode::Whole | Decode::Stripes { .. } => parts.decoder.decode(&latents)?,
-        Decode::Tiles { side } => parts.decoder.decode_tiled(&latents, side as usize / factor)?,
+        Decode::Whole => parts.decoder.decode(&latents)?,
+        Decode::Stripes { height } => parts.decoder.decode_striped(&latents, in_latents(height))?,
+        Decode::Tiles { side } => parts.decoder.decode_tiled(&latents, in_latents(side))?,
     };
     parts.device.synchronize()?;
     decoded.squeeze(0)

@@ -15,5 +15,5 @@ mod winograd;
 pub use activation::{add, gated_add, modulate, swiglu};
 pub use attention::{attention, attention_bytes};
 pub use conv::{conv2d, conv2d_bytes, upsample_nearest2};
-pub use norm::{group_norm_silu, layer_norm, rms_norm};
+pub use norm::{GroupMoments, group_norm_silu, group_norm_silu_of_part, layer_norm, rms_norm};
 pub use rope::{rope, rope_halves};

@@ -3,9 +3,10 @@
 use candle_core::{Module, Result, Tensor};
 use candle_nn::Linear;
 
+use super::stripes::{Striped, Window};
 use crate::engine::z_image::config::VaeConfig;
 use crate::engine::z_image::memory::Memory;
-use crate::engine::z_image::ops;
+use crate::engine::z_image::ops::{self, GroupMoments};
 use crate::engine::z_image::weights::Weights;
 
 /// eps of every norm, which the configuration does not give.
@@ -54,6 +55,20 @@ impl GroupNorm {
     pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
         ops::group_norm_silu(x, &self.weight, &self.bias, self.groups, NORM_EPS, true)
     }
+
+    /// The moments of the activation that `parts` (1, c, h, w) make up.
+    pub fn moments<P: AsRef<Tensor>>(&self, parts: impl Iterator<Item = Result<P>>) -> Result<GroupMoments> {
+        let mut moments = GroupMoments::new(self.groups);
+        for part in parts {
+            moments.add(part?.as_ref())?;
+        }
+        Ok(moments)
+    }
+
+    /// As [`GroupNorm::forward_silu`] for a part of the activation that `moments` are of.
+    pub fn forward_silu_of_part(&self, x: &Tensor, moments: &GroupMoments) -> Result<Tensor> {
+        ops::group_norm_silu_of_part(x, moments, &self.weight, &self.bias, NORM_EPS)
+    }
 }
 
 /// Two convolutions beside a shortcut.
@@ -87,10 +102,41 @@ impl ResnetBlock {
         y = self.conv1.forward(&y)?;
         y = self.norm2.forward_silu(&y)?;
         y = self.conv2.forward(&y)?;
+        self.add_shortcut(x, &y)
+    }
+
+    fn add_shortcut(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
         match &self.conv_shortcut {
-            Some(conv) => ops::add(&conv.forward(x)?, &y),
-            None => ops::add(x, &y),
+            Some(conv) => ops::add(&conv.forward(x)?, y),
+            None => ops::add(x, y),
         }
+    }
+
+    /// As [`ResnetBlock::forward`]. The second norm's moments need the first convolution everywhere before the second
+    /// one can begin anywhere; it is computed twice, because keeping it would take another activation's memory.
+    fn forward_striped(&self, x: Striped, memory: &Memory) -> Result<Striped> {
+        let first = self.norm1.moments(x.stripes().map(Ok))?;
+        let hidden = |window: Window, halo| {
+            memory.require(self.window_bytes(&window.rows, memory)?)?;
+            let normed = window.map(|x| self.norm1.forward_silu_of_part(x, &first))?;
+            normed.map(|y| self.conv1.forward(y))?.trim(halo)
+        };
+        let second = self.norm2.moments(x.clone().into_windows(1).map(|window| Ok(hidden(window?, 0)?.rows)))?;
+        let finish = |window: Result<Window>| {
+            let normed = hidden(window?, 1)?.map(|y| self.norm2.forward_silu_of_part(y, &second))?;
+            let Window { stripe, rows, .. } = normed.map(|y| self.conv2.forward(y))?.trim(0)?;
+            self.add_shortcut(&stripe, &rows)
+        };
+        x.into_windows(2).map(finish).collect()
+    }
+
+    /// About the most that a window `x` needs beside itself, which its norm replaces: the norm beside it, or a
+    /// convolution's result beside the norm. The decoder's blocks give no more channels than they take.
+    fn window_bytes(&self, x: &Tensor, memory: &Memory) -> Result<usize> {
+        let (_, inputs, h, w) = x.dims4()?;
+        let element = x.dtype().size_in_bytes();
+        let convolution = h * w * self.outputs * element + memory.conv_bytes(h * w, inputs, self.outputs, element);
+        Ok(convolution.max(h * w * inputs * element))
     }
 
     /// About the most that `forward` allocates at once: a convolution from the normed input, or three results.
@@ -193,10 +239,28 @@ impl UpBlock {
             x = resnet.forward(&x, memory)?;
         }
         let Some(conv) = &self.upsampler else { return Ok(x) };
-        let (b, channels, h, w) = x.dims4()?;
-        let (pixels, element) = (4 * b * h * w, x.dtype().size_in_bytes());
-        // The doubled picture and its convolution.
-        memory.require(2 * pixels * channels * element + memory.conv_bytes(pixels, channels, channels, element))?;
+        memory.require(upsampling_bytes(&x, memory)?)?;
         conv.forward(&ops::upsample_nearest2(&x)?)
     }
+
+    /// As [`UpBlock::forward`], with the norms' statistics from all stripes.
+    pub fn forward_striped(&self, mut x: Striped, memory: &Memory) -> Result<Striped> {
+        for resnet in &self.resnets {
+            x = resnet.forward_striped(x, memory)?;
+        }
+        let Some(conv) = &self.upsampler else { return Ok(x) };
+        let upsample = |window: Result<Window>| {
+            let window = window?;
+            memory.require(upsampling_bytes(&window.rows, memory)?)?;
+            Ok(window.upsample()?.map(|x| conv.forward(x))?.trim(0)?.rows)
+        };
+        x.into_windows(1).map(upsample).collect()
+    }
+}
+
+/// What the upsampler allocates: `x` (b, c, h, w) doubled, and its convolution.
+fn upsampling_bytes(x: &Tensor, memory: &Memory) -> Result<usize> {
+    let (b, channels, h, w) = x.dims4()?;
+    let (pixels, element) = (4 * b * h * w, x.dtype().size_in_bytes());
+    Ok(2 * pixels * channels * element + memory.conv_bytes(pixels, channels, channels, element))
 }

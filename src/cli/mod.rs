@@ -2,6 +2,7 @@
 
 mod control;
 mod logging;
+mod model;
 mod print;
 mod query;
 mod run;
@@ -92,6 +93,9 @@ enum Command {
     Resume,
     /// Say what the daemon is doing
     Status,
+    /// Prepare the model's files
+    #[command(subcommand)]
+    Model(model::ModelCommand),
     /// Print a completion script
     Completions { shell: clap_complete::Shell },
     /// The child process that holds the model; started by `run`
@@ -167,6 +171,7 @@ fn command(args: Args) -> Outcome {
             Command::Retry { what } => control::retry(&config, what, json).await,
             Command::Pause { reason } => control::pause(&config, &reason, json).await,
             Command::Resume => control::resume(&config, json).await,
+            Command::Model(command) => model::model(&config, &command, json),
             Command::Status => query::status(&config, json).await,
             Command::Completions { .. } | Command::Worker => Ok(0),
         }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Latents, Recipe};
+use crate::ladder::Precision;
 
 const TENSOR: &str = "latents";
 const KEY: &str = "key";
@@ -30,6 +31,7 @@ pub struct LatentsKey {
     pub width: u32,
     pub height: u32,
     pub steps: u32,
+    pub precision: Precision,
 }
 
 /// Keeps `latents` at `path` (temporary file, fsync, rename).
@@ -82,7 +84,8 @@ mod tests {
     fn key() -> LatentsKey {
         let recipe =
             Recipe { prompt: "一只猫".into(), negative_prompt: String::new(), guidance: 0.1 + 0.2, seed: 7 };
-        LatentsKey { model_hash: "m".into(), recipe, width: 32, height: 16, steps: 8 }
+        let (model_hash, precision) = ("m".into(), Precision::Full);
+        LatentsKey { model_hash, recipe, width: 32, height: 16, steps: 8, precision }
     }
 
     fn latents() -> Latents {
@@ -110,6 +113,7 @@ mod tests {
         other.recipe.seed = 8;
         assert_eq!(load(&path, &other), None);
         assert_eq!(load(&path, &LatentsKey { steps: 9, ..key() }), None);
+        assert_eq!(load(&path, &LatentsKey { precision: Precision::Q4, ..key() }), None);
         assert_eq!(load(&folder.path().join("absent"), &key()), None);
     }
 

@@ -1,6 +1,7 @@
 //! The parts put together: a loaded model that renders what it is asked for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use candle_core::{Device, Result as CandleResult, Tensor};
 use sha2::{Digest, Sha256};
@@ -16,7 +17,7 @@ use super::text_encoder::TextEncoder;
 use super::transformer::{Conditioning, Transformer};
 use super::vae::{self, Decoder};
 use super::weights::Weights;
-use super::{device, picture};
+use super::{TRANSFORMER_STEM, device, picture};
 use crate::engine::model_dir::ModelDescription;
 use crate::engine::{
     Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, Pixels, Progress, Recipe, Result, Stage,
@@ -28,12 +29,14 @@ const RECOVERY_SLACK_BYTES: u64 = 64 << 20;
 
 /// Z-Image on one device, everything resident.
 pub struct ZImageEngine {
+    model: PathBuf,
     config: ModelConfig,
     description: ModelDescription,
     hash: String,
     tokenizer: Tokenizer,
     text_encoder: TextEncoder,
-    transformer: Transformer,
+    /// None after a precision that could not be loaded.
+    transformer: Option<(Precision, Rc<Transformer>)>,
     decoder: Decoder,
     device: Device,
     memory: Memory,
@@ -51,23 +54,24 @@ impl ZImageEngine {
         let memory = Memory::new(&device, memory_limit_bytes);
         let part = Parts { model, device: &device, memory: &memory };
         let mut hash = Sha256::new();
-        let text_encoder = part.load("text_encoder", "model", &mut hash, |weights| {
+        let precision = Precision::Full;
+        let text_encoder = part.load("text_encoder", "model", precision, &mut hash, |weights| {
             TextEncoder::new(&config.text_encoder, weights, &memory)
         })?;
-        let transformer = part.load("transformer", "diffusion_pytorch_model", &mut hash, |weights| {
-            Transformer::new(&config.transformer, weights, &memory)
+        let transformer = part.transformer(&config, precision, &mut hash)?;
+        let decoder = part.load("vae", "diffusion_pytorch_model", precision, &mut hash, |weights| {
+            Decoder::new(&config.vae, weights, &memory)
         })?;
-        let decoder = part
-            .load("vae", "diffusion_pytorch_model", &mut hash, |weights| Decoder::new(&config.vae, weights, &memory))?;
         let reading = memory.reading().map_err(at(Stage::Load))?;
         Ok(ZImageEngine {
             hash: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
             baseline_bytes: reading.used_bytes,
+            model: model.to_owned(),
             config,
             description,
             tokenizer,
             text_encoder,
-            transformer,
+            transformer: Some((precision, Rc::new(transformer))),
             decoder,
             device,
             memory,
@@ -91,10 +95,27 @@ impl ZImageEngine {
         if rung.steps == 0 {
             return Err(EngineError::Invalid("steps must be at least 1".into()));
         }
-        if rung.residency != Residency::Device || rung.precision != Precision::Full {
+        if rung.residency != Residency::Device {
             return Err(EngineError::Invalid(format!("this engine offers neither {rung:?} nor the like")));
         }
         Ok(())
+    }
+
+    /// The transformer at `precision`. Where it has another one, that is dropped before the new one is loaded: there
+    /// may be no room for both.
+    fn transformer(&mut self, precision: Precision) -> Result<Rc<Transformer>> {
+        if let Some((loaded, transformer)) = &self.transformer
+            && *loaded == precision
+        {
+            return Ok(transformer.clone());
+        }
+        self.transformer = None;
+        self.memory.reclaim().map_err(at(Stage::Load))?;
+        let parts = Parts { model: &self.model, device: &self.device, memory: &self.memory };
+        let transformer = Rc::new(parts.transformer(&self.config, precision, &mut Sha256::new())?);
+        self.baseline_bytes = self.memory.reading().map_err(at(Stage::Load))?.used_bytes;
+        self.transformer = Some((precision, transformer.clone()));
+        Ok(transformer)
     }
 
     /// Latents of a picture of this rung: (channels, height, width).
@@ -103,23 +124,28 @@ impl ZImageEngine {
         [self.config.transformer.in_channels, rung.height as usize / factor, rung.width as usize / factor]
     }
 
-    fn condition(&self, prompt: &str, rung: &Rung) -> Result<Conditioning> {
+    fn condition(&self, transformer: &Transformer, prompt: &str, rung: &Rung) -> Result<Conditioning> {
         let tokens = self.tokenizer.encode(prompt).map_err(EngineError::Fatal)?;
         let [_, height, width] = self.latent_shape(rung);
         let caption = self.text_encoder.encode(&tokens.ids);
         caption
-            .and_then(|caption| self.transformer.condition(&caption, height, width))
+            .and_then(|caption| transformer.condition(&caption, height, width))
             .and_then(|conditioning| self.device.synchronize().map(|()| conditioning))
             .map_err(at(Stage::TextEncode))
     }
 
     /// The negative prompt's, where guidance gives it an effect.
-    fn negative(&self, recipe: &Recipe, rung: &Rung) -> Result<Option<(Conditioning, Guidance)>> {
+    fn negative(
+        &self,
+        transformer: &Transformer,
+        recipe: &Recipe,
+        rung: &Rung,
+    ) -> Result<Option<(Conditioning, Guidance)>> {
         let guidance = Guidance::new(recipe.guidance);
         if !guidance.is_on() {
             return Ok(None);
         }
-        Ok(Some((self.condition(&recipe.negative_prompt, rung)?, guidance)))
+        Ok(Some((self.condition(transformer, &recipe.negative_prompt, rung)?, guidance)))
     }
 
     fn noise(&self, seed: u64, rung: &Rung) -> CandleResult<Tensor> {
@@ -158,7 +184,7 @@ impl Engine for ZImageEngine {
     fn offers(&self) -> Offers {
         Offers {
             residencies: vec![Residency::Device],
-            precisions: vec![Precision::Full],
+            precisions: vec![Precision::Full, Precision::Q8, Precision::Q4],
             granularity: self.description.granularity,
             tile_side_min: (vae::TILE_SIDE_MIN * self.config.vae.factor()) as u32,
         }
@@ -182,11 +208,13 @@ impl Engine for ZImageEngine {
 
     fn denoise(&mut self, recipe: &Recipe, rung: &Rung, progress: &mut dyn Progress) -> Result<Latents> {
         self.check(rung)?;
+        let transformer = self.transformer(rung.precision)?;
         self.begin(Stage::TextEncode, progress)?;
-        let (positive, negative) = (self.condition(&recipe.prompt, rung)?, self.negative(recipe, rung)?);
+        let positive = self.condition(&transformer, &recipe.prompt, rung)?;
+        let negative = self.negative(&transformer, recipe, rung)?;
         self.begin(Stage::Denoise, progress)?;
         let schedule = Schedule::new(&self.config.schedule, rung.steps);
-        let sampler = Sampler { transformer: &self.transformer, schedule, positive, negative };
+        let sampler = Sampler { transformer: &transformer, schedule, positive, negative };
         let noise = self.noise(recipe.seed, rung).map_err(at(Stage::Denoise))?;
         let latents = self.sample(&sampler, noise, progress)?;
         usable(picture::not_finite(&latents), Stage::Denoise)?;
@@ -242,11 +270,18 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
+    fn transformer(&self, config: &ModelConfig, precision: Precision, hash: &mut Sha256) -> Result<Transformer> {
+        self.load("transformer", TRANSFORMER_STEM, precision, hash, |weights| {
+            Transformer::new(&config.transformer, weights, self.memory)
+        })
+    }
+
     /// Opens the weights of `folder`, adds them to the model's hash and builds the part.
     fn load<T>(
         &self,
         folder: &str,
         stem: &str,
+        precision: Precision,
         hash: &mut Sha256,
         build: impl FnOnce(&Weights) -> CandleResult<T>,
     ) -> Result<T> {
@@ -254,6 +289,8 @@ impl Parts<'_> {
         let weights = Weights::open(&self.model.join(folder), stem, dtype, self.device).map_err(EngineError::Fatal)?;
         hash.update(folder);
         weights.describe(hash);
+        // A file of quantised weights that does not fit is no fault of the device: the worker goes on without it.
+        let weights = weights.with_precision(precision).map_err(EngineError::Invalid)?;
         let part = build(&weights).map_err(at(Stage::Load))?;
         weights.finish().map_err(EngineError::Fatal)?;
         self.device.synchronize().and_then(|()| self.memory.require(0)).map_err(at(Stage::Load))?;

@@ -21,15 +21,21 @@ pub mod config;
 mod cuda;
 mod device;
 mod engine;
+pub mod linear;
 pub mod memory;
 mod oom;
 pub mod ops;
+pub mod quant;
 pub mod weights;
 
 use std::path::Path;
 
 pub use self::engine::ZImageEngine;
+pub use self::quant::quantise_model;
 use super::{DeviceChoice, Engine, Result};
+
+/// How the transformer's files are called, before `.safetensors`.
+const TRANSFORMER_STEM: &str = "diffusion_pytorch_model";
 
 /// Loads the model in folder `model` onto `device`; it renders as if that had no more than `memory_limit_bytes`.
 pub fn load(model: &Path, device: DeviceChoice, memory_limit_bytes: Option<u64>) -> Result<Box<dyn Engine>> {

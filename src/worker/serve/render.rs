@@ -64,6 +64,7 @@ fn latents_for(
         width: request.rung.width,
         height: request.rung.height,
         steps: request.rung.steps,
+        precision: request.rung.precision,
     };
     if let Some(kept) = latents::load(&request.latents_path, &key) {
         return Ok(kept);

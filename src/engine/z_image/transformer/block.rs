@@ -1,10 +1,10 @@
 //! One block: attention and feed-forward, each between two norms, modulated by the timestep or not.
 
 use candle_core::{D, Module, Result, Tensor};
-use candle_nn::Linear;
 
 use super::rope::Rope;
 use crate::engine::z_image::config::TransformerConfig;
+use crate::engine::z_image::linear::Linear;
 use crate::engine::z_image::memory::Memory;
 use crate::engine::z_image::ops;
 use crate::engine::z_image::weights::Weights;
@@ -70,14 +70,22 @@ impl Block {
     }
 
     /// About the most that [`Block::forward`] allocates at once: in attention the normed input, queries, keys and
-    /// values with the copies that norm and rotation make, and the scores; or the three inner rows of feed-forward.
+    /// values with the copies that norm and rotation make, and the scores; or the three inner rows of feed-forward;
+    /// with the dense copy of one matrix where they are quantised.
     pub fn bytes(&self, batch: usize, rows: usize, memory: &Memory) -> usize {
         let dim = self.attention.heads * self.attention.head_dim;
         let element = self.ffn_norm1.dtype().size_in_bytes();
         let scores = memory.attention_bytes(batch, self.attention.heads, rows, rows);
-        let attention = 7 * batch * rows * dim * element + scores;
-        let feed_forward = batch * rows * (2 * dim + 3 * self.feed_forward.hidden_dim) * element;
+        let attention = 7 * batch * rows * dim * element + scores + self.attention.to_q.scratch_bytes();
+        let feed_forward = batch * rows * (2 * dim + 3 * self.feed_forward.hidden_dim) * element
+            + self.feed_forward.w1.scratch_bytes();
         attention.max(feed_forward)
+    }
+
+    /// What the matrices of attention and feed-forward take on the device.
+    pub fn matrix_bytes(&self) -> usize {
+        let (a, f) = (&self.attention, &self.feed_forward);
+        [&a.to_q, &a.to_k, &a.to_v, &a.to_out, &f.w1, &f.w2, &f.w3].map(Linear::weight_bytes).iter().sum()
     }
 }
 

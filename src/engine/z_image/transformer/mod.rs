@@ -8,7 +8,6 @@ mod patches;
 mod rope;
 
 use candle_core::{DType, Module, Result, Tensor};
-use candle_nn::Linear;
 
 use self::block::Block;
 use self::embed::{CaptionEmbedder, TimestepEmbedder};
@@ -16,6 +15,7 @@ use self::final_layer::FinalLayer;
 use self::patches::{PatchGrid, pad_rows};
 use self::rope::Rope;
 use super::config::TransformerConfig;
+use super::linear::Linear;
 use super::memory::Memory;
 use super::weights::Weights;
 
@@ -45,7 +45,7 @@ pub struct Conditioning {
 }
 
 impl Transformer {
-    /// Takes the weights by their names in the hub's files.
+    /// Takes the weights by their names in the hub's files, at the precision that they have.
     pub fn new(config: &TransformerConfig, weights: &Weights, memory: &Memory) -> Result<Transformer> {
         let blocks = |name: &str, count: usize, modulated: bool| -> Result<Vec<Block>> {
             (0..count).map(|i| Block::new(config, modulated, &weights.at(name).at(i))).collect()
@@ -65,6 +65,12 @@ impl Transformer {
             config: config.clone(),
             memory: memory.clone(),
         })
+    }
+
+    /// What the blocks' matrices take on the device: all that a lower precision makes smaller.
+    pub fn matrix_bytes(&self) -> usize {
+        let blocks = [&self.context_refiner, &self.noise_refiner, &self.layers].into_iter().flatten();
+        blocks.map(Block::matrix_bytes).sum()
     }
 
     /// Embeds and refines a caption (tokens, cap_feat_dim) for latents of `height` by `width`.

@@ -1,9 +1,9 @@
 //! What the decoder is made of: residual blocks of convolutions, and attention in the middle.
 
 use candle_core::{Module, Result, Tensor};
-use candle_nn::Linear;
 
 use crate::engine::z_image::config::VaeConfig;
+use crate::engine::z_image::linear::Linear;
 use crate::engine::z_image::memory::Memory;
 use crate::engine::z_image::ops;
 use crate::engine::z_image::weights::Weights;

@@ -146,3 +146,21 @@ fn the_table_of_lower_precisions() {
         [Precision::Q8, Precision::Q4].iter().for_each(|precision| row(name, &model, *precision));
     }
 }
+
+/// What was measured, with about half of it as margin.
+const BOUNDS: [(Precision, Quality); 2] = [
+    (Precision::Q8, Quality { velocity: [6e-3, 7e-3, 1.2e-2], levels: 0.2 }),
+    (Precision::Q4, Quality { velocity: [9e-2, 1e-1, 1.8e-1], levels: 3.0 }),
+];
+
+#[test]
+fn the_miniatures_pictures_stay_close_at_lower_precision() {
+    let model = mini();
+    for (precision, most) in BOUNDS {
+        let found = quality(&model, precision);
+        let close = found.velocity.iter().zip(most.velocity).all(|(found, most)| *found <= most);
+        assert!(close && found.levels <= most.levels, "{precision:?}: {found:?}, at most {most:?}");
+        // Otherwise nothing was quantised.
+        assert!(found.velocity.iter().all(|error| *error > 1e-3), "{precision:?}: {found:?}");
+    }
+}

@@ -50,7 +50,7 @@ pub fn dequantise(matrix: &QTensor, dtype: DType) -> Result<Tensor> {
     dense?.to_dtype(dtype)
 }
 
-/// What candle's `dequantize` gives, by all threads: it uses one, and would cost more than the product.
+/// What candle's `dequantize` gives, by all threads and not by one.
 fn values<T: GgmlType>(matrix: &QTensor) -> Result<Tensor> {
     let columns = matrix.shape().dims2()?.1;
     let row_blocks = columns / T::BLCK_SIZE;

@@ -105,7 +105,7 @@ fn weights_quantised_at_load_and_those_from_the_file_give_the_same_picture_to_th
         let at_load = denoise(&mut model.engine(), precision).unwrap();
         let written = quantise_model(model.path(), precision, false).unwrap();
         assert_eq!(written.path, model.file(name));
-        assert_eq!(denoise(&mut model.engine(), precision).unwrap(), at_load, "{name}");
+        assert!(denoise(&mut model.engine(), precision).unwrap() == at_load, "{name}");
     }
 }
 
@@ -118,7 +118,7 @@ fn the_file_is_what_is_read_where_there_is_one() {
     let end = bytes.len();
     bytes[end - 4096..].fill(0);
     fs::write(&path, bytes).unwrap();
-    assert_ne!(denoise(&mut model.engine(), Precision::Q8).unwrap(), at_load);
+    assert!(denoise(&mut model.engine(), Precision::Q8).unwrap() != at_load);
 }
 
 #[test]
@@ -129,8 +129,8 @@ fn an_engine_goes_from_one_precision_to_another_and_back() {
     let mut at = |precision| denoise(&mut engine, precision).unwrap();
     let (full, q8, q4) = (at(Precision::Full), at(Precision::Q8), at(Precision::Q4));
     assert!(full != q8 && q8 != q4 && q4 != full);
-    assert_eq!(at(Precision::Full), full);
-    assert_eq!(at(Precision::Q8), q8);
+    assert!(at(Precision::Full) == full);
+    assert!(at(Precision::Q8) == q8);
 }
 
 /// Overwrites what stands at `path` with a changed copy of it.
@@ -189,7 +189,7 @@ fn a_file_that_does_not_fit_fails_the_render_and_not_the_engine() {
     fs::write(model.file("zimaged-q8.gguf"), "nothing").unwrap();
     let error = denoise(&mut engine, Precision::Q8).unwrap_err();
     assert!(matches!(&error, EngineError::Invalid(text) if text.contains("zimaged-q8.gguf")), "{error}");
-    assert_eq!(denoise(&mut engine, Precision::Full).unwrap(), full);
+    assert!(denoise(&mut engine, Precision::Full).unwrap() == full);
 }
 
 #[test]

@@ -182,6 +182,18 @@ fn a_file_that_does_not_fit_is_refused_with_what_is_wrong_and_what_mends_it() {
 }
 
 #[test]
+fn matrices_that_the_model_lacks_are_named_at_every_precision() {
+    let model = Model::new();
+    quantise_model(model.path(), Precision::Q4, false).unwrap();
+    for (precision, _) in LOWER {
+        let weights = model.weights().with_precision(precision).unwrap();
+        weights.at("layers").at(9).at("feed_forward").linear("w1", 192, 512, false).unwrap();
+        let error = weights.finish().unwrap_err();
+        assert!(error.ends_with("layers.9.feed_forward.w1.weight is missing"), "{error}");
+    }
+}
+
+#[test]
 fn a_file_that_does_not_fit_fails_the_render_and_not_the_engine() {
     let model = Model::new();
     let mut engine = model.engine();

@@ -143,7 +143,7 @@ impl Choice {
         for &picture in &self.pictures {
             for &precision in &self.precisions {
                 for decodes in [&self.exact, &self.tiles] {
-                    for &residency in &self.residencies {
+                    for &residency in self.residencies.iter().filter(|residency| stays(**residency, precision)) {
                         rungs.extend(decodes.iter().map(|&decode| rung(residency, precision, decode, picture)));
                     }
                 }
@@ -156,7 +156,7 @@ impl Choice {
     fn by_speed(&self) -> Vec<Rung> {
         let mut rungs = Vec::new();
         for &residency in &self.residencies {
-            for &precision in &self.precisions {
+            for &precision in self.precisions.iter().filter(|precision| stays(residency, **precision)) {
                 for &picture in &self.pictures {
                     let decodes = self.exact.iter().chain(&self.tiles);
                     rungs.extend(decodes.map(|&decode| rung(residency, precision, decode, picture)));
@@ -165,6 +165,11 @@ impl Choice {
         }
         rungs
     }
+}
+
+/// Lower precision is there so that all weights can stay on the device; what is streamed need not lose any.
+fn stays(residency: Residency, precision: Precision) -> bool {
+    precision == Precision::Full || !matches!(residency, Residency::Streamed { .. })
 }
 
 fn rung(residency: Residency, precision: Precision, decode: Decode, picture: (u32, u32, u32)) -> Rung {
@@ -311,7 +316,7 @@ pub(crate) mod tests {
             "streamed0/full/stripes64 1024x1024 8 steps",
             "device/full/tiles512 1024x1024 8 steps",
             "device/q8/whole 1024x1024 8 steps",
-            "streamed0/q4/tiles128 1024x1024 8 steps",
+            "text-released/q4/tiles128 1024x1024 8 steps",
             "device/full/whole 768x768 8 steps",
             "device/full/whole 320x320 8 steps",
             "device/full/whole 320x320 4 steps",

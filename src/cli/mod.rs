@@ -3,6 +3,7 @@
 mod control;
 mod fit;
 mod logging;
+mod model;
 mod print;
 mod query;
 mod run;
@@ -95,6 +96,9 @@ enum Command {
     Status,
     /// Say on which rung a picture would be rendered, without a GPU
     Fit(fit::FitArgs),
+    /// Prepare the model's files
+    #[command(subcommand)]
+    Model(model::ModelCommand),
     /// Print a completion script
     Completions { shell: clap_complete::Shell },
     /// The child process that holds the model; started by `run`
@@ -170,6 +174,7 @@ fn command(args: Args) -> Outcome {
             Command::Retry { what } => control::retry(&config, what, json).await,
             Command::Pause { reason } => control::pause(&config, &reason, json).await,
             Command::Resume => control::resume(&config, json).await,
+            Command::Model(command) => model::model(&config, &command, json),
             Command::Status => query::status(&config, json).await,
             Command::Fit(fit) => fit::fit(&config, &fit, json).await,
             Command::Completions { .. } | Command::Worker => Ok(0),

@@ -10,6 +10,8 @@ mod mini;
 mod intake;
 mod packaging;
 mod parity;
+mod quality;
+mod quantised;
 mod store;
 mod support;
 mod worker;

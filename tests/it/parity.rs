@@ -271,7 +271,7 @@ fn the_engine_refuses_what_the_model_cannot_do() {
         Rung { height: 0, ..rung(&case) },
         Rung { width: 16 * 513, ..rung(&case) },
         Rung { steps: 0, ..rung(&case) },
-        Rung { precision: Precision::Q4, ..rung(&case) },
+        Rung { residency: Residency::Host, ..rung(&case) },
     ];
     for rung in rungs {
         let error = engine.denoise(&recipe(&case), &rung, &mut Told::stopping_after(1)).unwrap_err();

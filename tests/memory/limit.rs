@@ -4,7 +4,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use zimaged::engine::z_image::ZImageEngine;
-use zimaged::engine::{DeviceChoice, Engine, EngineError, Latents, Recipe, Result, Stage};
+use zimaged::engine::{
+    Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, Progress, Recipe, Result, Stage,
+};
 use zimaged::ladder::{Decode, Precision, Residency, Rung};
 
 use super::{Peaks, turn};
@@ -90,4 +92,31 @@ fn a_limit_makes_each_stage_run_out_of_memory_and_the_next_render_succeeds() {
     larger.decode(&latents, &rung(512, Decode::Tiles { side: 256 }), &mut Peaks::default()).unwrap();
     let peak_bytes = larger.memory().peak_bytes;
     assert!(peak_bytes <= limit_bytes + SLACK_BYTES, "{peak_bytes} of {limit_bytes}");
+
+    a_lower_precision_never_stands_beside_the_one_before_it(&mut larger);
+}
+
+/// Notes the memory as loading left it, and stops there.
+struct Loaded(MemoryReading);
+
+impl Progress for Loaded {
+    fn stage(&mut self, _stage: Stage, before: MemoryReading) -> Continue {
+        self.0 = before;
+        Continue::No
+    }
+
+    fn step(&mut self, _step: u32, _steps: u32) -> Continue {
+        Continue::No
+    }
+}
+
+fn a_lower_precision_never_stands_beside_the_one_before_it(engine: &mut ZImageEngine) {
+    engine.reset_peak();
+    let (full_bytes, mut loaded) = (engine.memory().used_bytes, Loaded(MemoryReading::default()));
+    let rung = Rung { precision: Precision::Q8, ..rung(64, Decode::Whole) };
+    engine.denoise(&recipe(""), &rung, &mut loaded).unwrap_err();
+    let MemoryReading { used_bytes, peak_bytes, .. } = loaded.0;
+    assert!(peak_bytes <= full_bytes + SLACK_BYTES, "{peak_bytes} while loading, {full_bytes} before");
+    assert!(used_bytes + 2 * MIB < full_bytes, "{used_bytes} after loading, {full_bytes} before");
+    engine.recover().unwrap();
 }

@@ -6,6 +6,7 @@
 
 mod limit;
 mod prediction;
+mod stripes;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

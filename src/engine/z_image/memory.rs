@@ -2,7 +2,6 @@
 
 use candle_core::{Context, Device, Result};
 
-use super::ops;
 use super::predict::Arithmetic;
 use crate::engine::{MemoryReading, meter};
 
@@ -95,16 +94,6 @@ impl Memory {
     /// What predictions for this device go by.
     pub fn arithmetic(&self) -> Arithmetic {
         if self.device.is_cpu() { Arithmetic::here() } else { Arithmetic::Cuda }
-    }
-
-    /// [`ops::attention_bytes`] on this device.
-    pub fn attention_bytes(&self, batch: usize, heads: usize, queries: usize, keys: usize) -> usize {
-        ops::attention_bytes(self.arithmetic(), batch, heads, queries, keys)
-    }
-
-    /// [`ops::conv2d_bytes`] on this device.
-    pub fn conv_bytes(&self, pixels: usize, inputs: usize, outputs: usize, _element_bytes: usize) -> usize {
-        ops::conv2d_bytes(self.arithmetic(), pixels, inputs, outputs)
     }
 }
 

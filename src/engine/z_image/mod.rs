@@ -21,18 +21,24 @@ pub mod config;
 mod cuda;
 mod device;
 mod engine;
+pub mod linear;
 pub mod memory;
 mod oom;
 pub mod ops;
 mod parts;
 pub mod predict;
 mod stack;
+pub mod quant;
 pub mod weights;
 
 use std::path::Path;
 
 pub use self::engine::ZImageEngine;
+pub use self::quant::quantise_model;
 use super::{DeviceChoice, Engine, Result};
+
+/// How the transformer's files are called, before `.safetensors`.
+const TRANSFORMER_STEM: &str = "diffusion_pytorch_model";
 
 /// Opens the model in folder `model` on `device`; it renders as if that had no more than `memory_limit_bytes`, and keeps
 /// the embeddings of prompts in the folder `embeddings`.

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use candle_core::{Device, Result as CandleResult};
+use candle_core::Device;
 use sha2::{Digest, Sha256};
 
 use super::config::ModelConfig;
 use super::device;
+use super::TRANSFORMER_STEM;
 use super::memory::Memory;
 use super::oom::at;
 use super::text_encoder::TextEncoder;
@@ -14,6 +15,7 @@ use super::transformer::Transformer;
 use super::vae::Decoder;
 use super::weights::Weights;
 use crate::engine::{EngineError, Result, Stage};
+use crate::files::hex;
 use crate::ladder::{Precision, Residency};
 
 /// Text encoder, transformer and decoder on one device.
@@ -30,6 +32,7 @@ pub struct Parts {
 impl Parts {
     /// Opens the model's files. The layers of text encoder and transformer stay in them until [`Parts::settle`]. Errors
     /// are `OutOfMemory` or `Fatal`, with the file and what is wrong.
+    /// At a lower precision than the files' own, a file of quantised weights that does not fit is `Invalid`.
     pub fn open(
         model: &Path,
         config: &ModelConfig,
@@ -40,14 +43,18 @@ impl Parts {
         let opener = Opener { model, device, memory };
         let mut hash = Sha256::new();
         let text_encoder = opener.open("text_encoder", "model", &mut hash, |weights| {
-            TextEncoder::new(&config.text_encoder, weights, memory)
+            TextEncoder::new(&config.text_encoder, weights, memory).map_err(at(Stage::Load))
         })?;
         let text_encoder_hash = hex(hash.clone());
-        let transformer = opener.open("transformer", "diffusion_pytorch_model", &mut hash, |weights| {
-            Transformer::new(&config.transformer, weights, memory)
+        let transformer = opener.open("transformer", TRANSFORMER_STEM, &mut hash, |weights| {
+            // A file of quantised weights that does not fit is no fault of the device: the worker goes on without it.
+            let weights = weights.with_precision(precision).map_err(EngineError::Invalid)?;
+            Transformer::new(&config.transformer, &weights, memory).map_err(at(Stage::Load))
         })?;
         let decoder = opener
-            .open("vae", "diffusion_pytorch_model", &mut hash, |weights| Decoder::new(&config.vae, weights, memory))?;
+            .open("vae", "diffusion_pytorch_model", &mut hash, |weights| {
+                Decoder::new(&config.vae, weights, memory).map_err(at(Stage::Load))
+            })?;
         let hashes = [text_encoder_hash, hex(hash)];
         Ok(Parts { device: device.clone(), text_encoder, transformer, decoder, precision, hashes })
     }
@@ -66,10 +73,6 @@ impl Parts {
     }
 }
 
-fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// What opening one part of the model needs.
 struct Opener<'a> {
     model: &'a Path,
@@ -84,13 +87,13 @@ impl Opener<'_> {
         folder: &str,
         stem: &str,
         hash: &mut Sha256,
-        build: impl FnOnce(&Weights) -> CandleResult<T>,
+        build: impl FnOnce(&Weights) -> Result<T>,
     ) -> Result<T> {
         let dtype = device::dtype(self.device);
         let weights = Weights::open(&self.model.join(folder), stem, dtype, self.device).map_err(EngineError::Fatal)?;
         hash.update(folder);
         weights.describe(hash);
-        let part = build(&weights).map_err(at(Stage::Load))?;
+        let part = build(&weights)?;
         weights.finish().map_err(EngineError::Fatal)?;
         self.device.synchronize().and_then(|()| self.memory.require(0)).map_err(at(Stage::Load))?;
         Ok(part)

@@ -1,9 +1,9 @@
 //! Qwen3 up to the input of its last layer: `hidden_states[-2]`, without the final norm.
 
 use candle_core::{DType, Device, Module, Result, Tensor};
-use candle_nn::Linear;
 
 use super::config::TextEncoderConfig;
+use super::linear::Linear;
 use super::memory::Memory;
 use super::ops;
 use super::predict::text_layer_bytes;

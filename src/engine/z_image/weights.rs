@@ -6,12 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Result, Shape, Tensor, bail};
-use candle_nn::Linear;
 use safetensors::tensor::TensorView;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::config::read_json;
+use super::linear::{Linear, Matrix};
+use super::ops;
+use super::quant::{self, QuantisedFile, QuantisedMatrix};
+use crate::files::hex;
+use crate::ladder::Precision;
 
 /// How much of each tensor's values goes into the model's hash.
 const DESCRIBED_BYTES: usize = 64;
@@ -29,6 +33,9 @@ pub struct Weights {
     prefix: String,
     dtype: DType,
     device: Device,
+    precision: Precision,
+    /// Where the matrices lie quantised already.
+    quantised: Option<Arc<QuantisedFile>>,
 }
 
 enum Source {
@@ -39,17 +46,36 @@ enum Source {
 impl Weights {
     /// Maps `folder/STEM.safetensors`, or the files that `folder/STEM.safetensors.index.json` names.
     pub fn open(folder: &Path, stem: &str, dtype: DType, device: &Device) -> std::result::Result<Weights, String> {
-        let paths = files(folder, stem)?;
+        let paths = paths(folder, stem)?;
         // SAFETY: the files must not be changed while they are mapped. A model in use is not written to; where it is
         // cut short nevertheless, the process dies of SIGBUS, and only the worker maps models.
         let files = unsafe { MmapedSafetensors::multi(&paths) }.map_err(|error| error.to_string())?;
         let source = Source::Files { files, folder: folder.to_owned(), problems: Mutex::default() };
-        Ok(Weights { source: Arc::new(source), prefix: String::new(), dtype, device: device.clone() })
+        Ok(Weights::new(source, dtype, device))
     }
 
     /// Random numbers of any name and shape, to measure speed without a model.
     pub fn random(dtype: DType, device: &Device) -> Weights {
-        Weights { source: Arc::new(Source::Random), prefix: String::new(), dtype, device: device.clone() }
+        Weights::new(Source::Random, dtype, device)
+    }
+
+    fn new(source: Source, dtype: DType, device: &Device) -> Weights {
+        let (prefix, precision) = (String::new(), Precision::Full);
+        Weights { source: Arc::new(source), prefix, dtype, device: device.clone(), precision, quantised: None }
+    }
+
+    /// The same with the transformer's matrices at `precision`: from the file of them where there is one (see
+    /// [`quant::quantise_model`]), else quantised as they are loaded, to the same numbers.
+    ///
+    /// Fails where there is a file that does not fit these weights; the error says what mends it.
+    pub fn with_precision(&self, precision: Precision) -> std::result::Result<Weights, String> {
+        let quantised = match &*self.source {
+            Source::Files { folder, .. } => {
+                QuantisedFile::open(folder, precision, &self.source_hash(), &self.quantised_matrices(precision))?
+            }
+            Source::Random => None,
+        };
+        Ok(Weights { precision, quantised: quantised.map(Arc::new), ..self.clone() })
     }
 
     /// The weights whose names begin with `name.`.
@@ -63,6 +89,10 @@ impl Weights {
 
     pub fn dtype(&self) -> DType {
         self.dtype
+    }
+
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Whether there is a tensor of this name.
@@ -80,22 +110,31 @@ impl Weights {
 
     /// The tensor `name`, in the type that the file has.
     pub fn get_as_stored(&self, name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
-        let (name, shape) = (format!("{}{name}", self.prefix), shape.into());
+        self.load(&format!("{}{name}", self.prefix), &shape.into(), &self.device)
+    }
+
+    /// The tensor of this whole name on `device`, in the type that the file has.
+    fn load(&self, name: &str, shape: &Shape, device: &Device) -> Result<Tensor> {
+        if let Some(stand_in) = self.stand_in(name, shape)? {
+            return Ok(stand_in);
+        }
         match &*self.source {
-            Source::Files { files, problems, .. } => match problem(files, &name, &shape) {
-                None => files.load(&name, &self.device),
-                Some(problem) => {
-                    note(problems, Some(problem));
-                    Tensor::zeros(1, self.dtype, &self.device)?.broadcast_as(shape)
-                }
-            },
-            Source::Random => random(&shape, self.dtype, &self.device),
+            Source::Files { files, .. } => files.load(name, device),
+            Source::Random => random(shape, self.dtype, device),
         }
     }
 
-    /// `name.weight` and, if asked, `name.bias` of a linear layer.
+    /// Zeros without memory, and a note for [`Weights::finish`], where there is no such tensor.
+    fn stand_in(&self, name: &str, shape: &Shape) -> Result<Option<Tensor>> {
+        let Source::Files { files, problems, .. } = &*self.source else { return Ok(None) };
+        let Some(problem) = problem(files, name, shape) else { return Ok(None) };
+        note(problems, Some(problem));
+        Tensor::zeros(1, self.dtype, &self.device)?.broadcast_as(shape).map(Some)
+    }
+
+    /// `name.weight` and, if asked, `name.bias` of a linear layer. The matrix is quantised where the precision says so.
     pub fn linear(&self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Linear> {
-        let weight = self.get(&format!("{name}.weight"), (outputs, inputs))?;
+        let weight = self.matrix(&format!("{}{name}.weight", self.prefix), (outputs, inputs).into())?;
         let bias = bias.then(|| self.get(&format!("{name}.bias"), outputs)).transpose()?;
         Ok(Linear::new(weight, bias))
     }
@@ -149,6 +188,43 @@ impl Weights {
         let mut shapes: Vec<_> = files.tensors().into_iter().filter_map(under).collect();
         shapes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         shapes
+    }
+
+    fn matrix(&self, name: &str, shape: Shape) -> Result<Matrix> {
+        let Some(format) = quant::format(self.precision, name, shape.dims()[1]) else {
+            return Ok(Matrix::Dense(self.load(name, &shape, &self.device)?.to_dtype(self.dtype)?));
+        };
+        if let Some(stand_in) = self.stand_in(name, &shape)? {
+            return Ok(Matrix::Dense(stand_in));
+        }
+        let quantised = match &self.quantised {
+            Some(file) => file.matrix(name, &self.device)?,
+            None => {
+                let dense = self.load(name, &shape, &Device::Cpu)?.to_dtype(DType::F32)?;
+                ops::quantise(&dense, format, &self.device)?
+            }
+        };
+        Ok(Matrix::Quantised(quantised))
+    }
+
+    /// What of these weights is quantised at `precision`, in the order of the names.
+    pub fn quantised_matrices(&self, precision: Precision) -> Vec<QuantisedMatrix> {
+        let Source::Files { files, .. } = &*self.source else { return Vec::new() };
+        let quantised = |(name, view): (String, safetensors::tensor::TensorView)| {
+            let &[_, columns] = view.shape() else { return None };
+            let format = quant::format(precision, &name, columns)?;
+            Some(QuantisedMatrix { name, shape: view.shape().into(), format, stored_bytes: view.data().len() })
+        };
+        let mut matrices: Vec<QuantisedMatrix> = files.tensors().into_iter().filter_map(quantised).collect();
+        matrices.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        matrices
+    }
+
+    /// [`Weights::describe`]'s hash of these weights alone, in hex.
+    pub fn source_hash(&self) -> String {
+        let mut hash = Sha256::new();
+        self.describe(&mut hash);
+        hex(hash)
     }
 
     /// After everything was asked for: an error that names the folder and the first tensors that were not there.
@@ -206,7 +282,7 @@ struct Index {
     weight_map: std::collections::BTreeMap<String, String>,
 }
 
-fn files(folder: &Path, stem: &str) -> std::result::Result<Vec<PathBuf>, String> {
+fn paths(folder: &Path, stem: &str) -> std::result::Result<Vec<PathBuf>, String> {
     let single = folder.join(format!("{stem}.safetensors"));
     if single.exists() {
         return Ok(vec![single]);

@@ -90,7 +90,7 @@ pub fn unlimited() -> Memory {
 }
 
 impl Model {
-    fn read(folder: PathBuf) -> Model {
+    pub fn read(folder: PathBuf) -> Model {
         let (config, memory) = (ModelConfig::read(&folder).unwrap(), unlimited());
         let open = |part: &str, stem: &str| Weights::open(&folder.join(part), stem, DType::F32, &Device::Cpu).unwrap();
         let text_encoder = open("text_encoder", "model");

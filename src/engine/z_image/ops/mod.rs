@@ -9,6 +9,7 @@ mod conv;
 mod cpu;
 mod matrix;
 mod norm;
+mod quantised;
 mod rope;
 mod winograd;
 
@@ -16,4 +17,5 @@ pub use activation::{add, gated_add, modulate, swiglu};
 pub use attention::{attention, attention_bytes};
 pub use conv::{conv2d, conv2d_bytes, upsample_nearest2};
 pub use norm::{GroupMoments, group_norm_silu, group_norm_silu_of_part, layer_norm, rms_norm};
+pub use quantised::{dequantise, quantise};
 pub use rope::{rope, rope_halves};

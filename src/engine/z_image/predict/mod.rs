@@ -10,7 +10,7 @@ mod weights;
 
 pub use self::text::layer_bytes as text_layer_bytes;
 pub use self::transformer::block_bytes;
-pub use self::vae::{attention_bytes as vae_attention_bytes, resnet_bytes, upsample_bytes};
+pub use self::vae::{attention_bytes as vae_attention_bytes, last_bytes, resnet_bytes, upsample_bytes};
 use serde::{Deserialize, Serialize};
 
 use super::config::ModelConfig;
@@ -39,6 +39,14 @@ impl Arithmetic {
         match self {
             Arithmetic::Cpu { .. } => 4,
             Arithmetic::Cuda => 2,
+        }
+    }
+
+    /// What the host holds is no device's, unless the host is the device.
+    fn on_host(self, bytes: usize) -> usize {
+        match self {
+            Arithmetic::Cpu { .. } => bytes,
+            Arithmetic::Cuda => 0,
         }
     }
 
@@ -96,11 +104,15 @@ pub fn offers(model: &ModelConfig, arithmetic: Arithmetic) -> Offers {
     }
     Offers {
         residencies,
-        precisions: vec![Precision::Full],
+        precisions: vec![Precision::Full, Precision::Q8, Precision::Q4],
         granularity: model.granularity() as u32,
         tile_side_min: (super::vae::TILE_SIDE_MIN * model.vae.factor()) as u32,
     }
 }
+
+/// Beside what is counted: the smallest tensors, what the matrix product keeps for its threads, the pool's rounding.
+const OVERHEAD_BYTES: usize = 512 << 10;
+const OVERHEAD_DIVISOR: usize = 64;
 
 /// Device memory in use at the most while `work` is done on `rung`, by stage, the weights included.
 pub fn predict(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung, work: Work) -> Prediction {
@@ -118,10 +130,11 @@ pub fn predict(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung, work: W
         }
         Decode::Tiles { side } => vae::tiled_bytes(&model.vae, arithmetic, width, height, side as usize),
     };
+    let in_all = |work: usize| (weights + work + work / OVERHEAD_DIVISOR + OVERHEAD_BYTES) as u64;
     Prediction {
         weights_bytes: weights as u64,
-        text_encode_bytes: (weights + text.max(condition)) as u64,
-        denoise_bytes: (weights + transformer::bytes(model, arithmetic, rung, work)) as u64,
-        vae_decode_bytes: (weights + decode) as u64,
+        text_encode_bytes: in_all(text.max(condition)),
+        denoise_bytes: in_all(transformer::bytes(model, arithmetic, rung, work)),
+        vae_decode_bytes: in_all(decode),
     }
 }

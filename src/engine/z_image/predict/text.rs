@@ -15,10 +15,11 @@ pub fn bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung, tokens: u
     };
     // The angles' cosines and sines, in f32.
     let rope = 2 * 4 * tokens * config.head_dim / 2;
-    layer + rope + layer_bytes(config, arithmetic, tokens)
+    let input = tokens * config.hidden_size * arithmetic.element_bytes();
+    layer + rope + input + layer_bytes(config, arithmetic, tokens)
 }
 
-/// The most within one layer, its input included: in attention when keys are made or attended, in the feed-forward
+/// The most within one layer beside its input: in attention when keys are made or attended, in the feed-forward
 /// with its two inner rows and their product.
 pub fn layer_bytes(config: &TextEncoderConfig, arithmetic: Arithmetic, tokens: usize) -> usize {
     let (hidden, inner) = (config.hidden_size, config.num_attention_heads * config.head_dim);
@@ -26,8 +27,8 @@ pub fn layer_bytes(config: &TextEncoderConfig, arithmetic: Arithmetic, tokens: u
     let scores = ops::attention_bytes(arithmetic, 1, config.num_attention_heads, tokens, tokens);
     let rows = |values: usize| tokens * values * arithmetic.element_bytes();
     let widen = arithmetic.norm_copies();
-    let query = rows(2 * hidden + (2 + widen) * inner);
-    let attend = rows(hidden + 2 * inner + 2 * key_inner + arithmetic.attention_copies() * inner) + scores;
-    let feed_forward = rows(2 * hidden + 3 * config.intermediate_size);
+    let query = rows(hidden + (2 + widen) * inner);
+    let attend = rows(2 * inner + 2 * key_inner + arithmetic.attention_copies() * inner) + scores;
+    let feed_forward = rows(hidden + 3 * config.intermediate_size);
     query.max(attend).max(feed_forward)
 }

@@ -3,7 +3,7 @@
 use super::{Arithmetic, Work};
 use crate::engine::z_image::config::{ModelConfig, TransformerConfig};
 use crate::engine::z_image::ops;
-use crate::ladder::Rung;
+use crate::ladder::{Precision, Rung};
 
 /// Rows are padded to a multiple of this, the picture's and the caption's each.
 const ROWS_MULTIPLE: usize = 32;
@@ -35,9 +35,10 @@ pub fn condition_bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung,
     let before = if work.guided { kept_bytes(config, arithmetic, (picture, caption)) } else { 0 };
     let embedding = 2 * 4 * work.tokens * config.cap_feat_dim;
     let caption_angles = angles_bytes(config, caption);
-    let refine = caption_angles + block_bytes(config, arithmetic, 1, caption);
+    let stream = caption * config.dim * arithmetic.element_bytes();
+    let refine = caption_angles + stream + block_bytes(config, arithmetic, rung.precision, (1, caption));
     let angles = caption_angles
-        + caption * config.dim * arithmetic.element_bytes()
+        + stream
         + angles_bytes(config, picture)
         + angles_bytes(config, picture + caption) * 3 / 2;
     before + embedding + refine.max(angles)
@@ -52,16 +53,27 @@ pub fn bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung, work: Wor
     let latents = 4 * config.in_channels * (rung.width as usize / factor) * (rung.height as usize / factor);
     // Before and after the step; of the first of two velocities; as patches, in the transformer's type.
     let latents = latents * if work.guided { 4 } else { 3 };
-    kept + latents + block_bytes(config, arithmetic, 1, picture + caption)
+    let stream = (picture + caption) * config.dim * arithmetic.element_bytes();
+    kept + latents + stream + block_bytes(config, arithmetic, rung.precision, (1, picture + caption))
 }
 
-/// The most within one block, its input included: in attention, or in the feed-forward with its two inner rows and
-/// their product.
-pub fn block_bytes(config: &TransformerConfig, arithmetic: Arithmetic, batch: usize, rows: usize) -> usize {
+/// The most within one block beside its input: in attention, in a norm's copies, or in the feed-forward with its two
+/// inner rows and their product; with the dense copy of a matrix where they are quantised.
+pub fn block_bytes(
+    config: &TransformerConfig,
+    arithmetic: Arithmetic,
+    precision: Precision,
+    (batch, rows): (usize, usize),
+) -> usize {
     let scores = ops::attention_bytes(arithmetic, batch, config.n_heads, rows, rows);
     let bytes = |values: usize| batch * rows * values * arithmetic.element_bytes();
-    let attend = bytes((5 + arithmetic.attention_copies()) * config.dim) + scores;
-    let norm = bytes((5 + arithmetic.norm_copies()) * config.dim);
-    let inner = bytes((2 * config.dim + 2 * config.hidden_dim()).max(config.dim + 3 * config.hidden_dim()));
+    let dense = |values: usize| if precision == Precision::Full { 0 } else { DENSE_COPY_BYTES * values };
+    let (dim, hidden) = (config.dim, config.hidden_dim());
+    let attend = bytes((4 + arithmetic.attention_copies()) * dim) + scores.max(dense(dim * dim));
+    let norm = bytes((4 + arithmetic.norm_copies()) * dim);
+    let inner = bytes((dim + 2 * hidden).max(3 * hidden)).max(bytes(dim + 2 * hidden) + dense(dim * hidden));
     attend.max(norm).max(inner)
 }
+
+/// Of each value: f32 on a CPU; f16 beside bf16 on a card.
+const DENSE_COPY_BYTES: usize = 4;

@@ -1,10 +1,10 @@
 //! One block: attention and feed-forward, each between two norms, modulated by the timestep or not.
 
 use candle_core::{D, Module, Result, Tensor};
-use candle_nn::Linear;
 
 use super::rope::Rope;
 use crate::engine::z_image::config::TransformerConfig;
+use crate::engine::z_image::linear::Linear;
 use crate::engine::z_image::ops;
 use crate::engine::z_image::weights::Weights;
 

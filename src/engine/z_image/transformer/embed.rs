@@ -1,9 +1,9 @@
 //! What becomes of the timestep and of the caption before the blocks see them.
 
 use candle_core::{DType, Device, Module, Result, Tensor};
-use candle_nn::Linear;
 
 use crate::engine::z_image::config::TransformerConfig;
+use crate::engine::z_image::linear::Linear;
 use crate::engine::z_image::ops;
 use crate::engine::z_image::weights::Weights;
 

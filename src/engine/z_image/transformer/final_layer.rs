@@ -1,9 +1,9 @@
 //! From the stream back to patches.
 
 use candle_core::{Module, Result, Tensor};
-use candle_nn::Linear;
 
 use crate::engine::z_image::config::TransformerConfig;
+use crate::engine::z_image::linear::Linear;
 use crate::engine::z_image::ops;
 use crate::engine::z_image::weights::Weights;
 

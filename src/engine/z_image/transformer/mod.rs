@@ -8,7 +8,6 @@ mod patches;
 mod rope;
 
 use candle_core::{DType, Module, Result, Tensor};
-use candle_nn::Linear;
 
 use self::block::Block;
 use self::embed::{CaptionEmbedder, TimestepEmbedder};
@@ -16,10 +15,12 @@ use self::final_layer::FinalLayer;
 use self::patches::{PatchGrid, pad_rows};
 use self::rope::Rope;
 use super::config::TransformerConfig;
+use super::linear::Linear;
 use super::memory::Memory;
 use super::predict::block_bytes;
 use super::stack::Stack;
 use super::weights::Weights;
+use crate::ladder::Precision;
 
 /// The transformer's weights and configuration.
 pub struct Transformer {
@@ -33,6 +34,7 @@ pub struct Transformer {
     noise_refiner: Vec<Block>,
     layers: Stack<Block>,
     final_layer: FinalLayer,
+    precision: Precision,
     memory: Memory,
 }
 
@@ -69,6 +71,7 @@ impl Transformer {
             })?,
             final_layer: FinalLayer::new(config, patch_dim, &weights.at("all_final_layer").at(key))?,
             config: config.clone(),
+            precision: weights.precision(),
             memory: memory.clone(),
         })
     }
@@ -89,7 +92,7 @@ impl Transformer {
         let caption_positions = rope::caption_positions(length);
         let caption_rope = Rope::new(&self.config, &caption_positions, device)?;
         for block in &self.context_refiner {
-            self.memory.require(block_bytes(&self.config, self.memory.arithmetic(), 1, length))?;
+            self.require((1, length))?;
             caption = block.forward(caption, &caption_rope, None)?;
         }
         let mut positions = grid.positions(length + 1);
@@ -118,8 +121,13 @@ impl Transformer {
         c.grid.unpatchify(&self.final_layer.forward(&picture, &t)?)?.to_dtype(DType::F32)
     }
 
+    /// Asks for the room of one block over (batch, rows).
+    fn require(&self, sizes: (usize, usize)) -> Result<()> {
+        self.memory.require(block_bytes(&self.config, self.memory.arithmetic(), self.precision, sizes))
+    }
+
     fn run(&self, block: &Block, x: Tensor, rope: &Rope, t: &Tensor) -> Result<Tensor> {
-        self.memory.require(block_bytes(&self.config, self.memory.arithmetic(), x.dim(0)?, x.dim(1)?))?;
+        self.require((x.dim(0)?, x.dim(1)?))?;
         block.forward(x, rope, Some(t))
     }
 }

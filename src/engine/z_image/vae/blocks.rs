@@ -1,11 +1,12 @@
 //! What the decoder is made of: residual blocks of convolutions, and attention in the middle.
 
 use candle_core::{Module, Result, Tensor};
-use candle_nn::Linear;
 
 use super::stripes::{Striped, Window};
 use crate::engine::z_image::config::VaeConfig;
+use crate::engine::z_image::linear::Linear;
 use crate::engine::z_image::memory::Memory;
+use crate::engine::z_image::predict::{resnet_bytes, upsample_bytes, vae_attention_bytes};
 use crate::engine::z_image::ops::{self, GroupMoments};
 use crate::engine::z_image::weights::Weights;
 
@@ -96,7 +97,8 @@ impl ResnetBlock {
     }
 
     fn forward(&self, x: &Tensor, memory: &Memory) -> Result<Tensor> {
-        memory.require(self.bytes(x, memory)?)?;
+        let (b, inputs, h, w) = x.dims4()?;
+        memory.require(resnet_bytes(memory.arithmetic(), b * h * w, inputs, self.outputs))?;
         // One name for all, so that each result goes when the next has come.
         let mut y = self.norm1.forward_silu(x)?;
         y = self.conv1.forward(&y)?;
@@ -135,17 +137,8 @@ impl ResnetBlock {
     fn window_bytes(&self, x: &Tensor, memory: &Memory) -> Result<usize> {
         let (_, inputs, h, w) = x.dims4()?;
         let element = x.dtype().size_in_bytes();
-        let convolution = h * w * self.outputs * element + memory.conv_bytes(h * w, inputs, self.outputs, element);
-        Ok(convolution.max(h * w * inputs * element))
-    }
-
-    /// About the most that `forward` allocates at once: a convolution from the normed input, or three results.
-    fn bytes(&self, x: &Tensor, memory: &Memory) -> Result<usize> {
-        let (b, inputs, h, w) = x.dims4()?;
-        let element = x.dtype().size_in_bytes();
-        let results = (inputs + self.outputs).max(3 * self.outputs);
-        let widest = inputs.max(self.outputs);
-        Ok(b * h * w * results * element + memory.conv_bytes(b * h * w, widest, self.outputs, element))
+        let scratch = ops::conv2d_bytes(memory.arithmetic(), h * w, inputs, self.outputs);
+        Ok((h * w * self.outputs * element + scratch).max(h * w * inputs * element))
     }
 }
 
@@ -173,8 +166,7 @@ impl Attention {
     fn forward(&self, x: &Tensor, memory: &Memory) -> Result<Tensor> {
         let (b, channels, h, w) = x.dims4()?;
         let pixels = h * w;
-        let rows = 6 * x.elem_count() * x.dtype().size_in_bytes();
-        memory.require(rows + memory.attention_bytes(b, 1, pixels, pixels))?;
+        memory.require(vae_attention_bytes(memory.arithmetic(), b * pixels, channels))?;
         let rows = self.group_norm.forward(x)?.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
         let head = |linear: &Linear| linear.forward(&rows)?.unsqueeze(2);
         let scale = (channels as f64).powf(-0.5);
@@ -200,9 +192,10 @@ impl MidBlock {
         })
     }
 
-    pub fn forward(&self, x: &Tensor, memory: &Memory) -> Result<Tensor> {
-        let x = self.before.forward(x, memory)?;
-        let x = self.attention.forward(&x, memory)?;
+    /// Takes `x`, so that it can go when it is read.
+    pub fn forward(&self, mut x: Tensor, memory: &Memory) -> Result<Tensor> {
+        x = self.before.forward(&x, memory)?;
+        x = self.attention.forward(&x, memory)?;
         self.after.forward(&x, memory)
     }
 }
@@ -233,14 +226,15 @@ impl UpBlock {
         })
     }
 
-    pub fn forward(&self, x: &Tensor, memory: &Memory) -> Result<Tensor> {
-        let mut x = x.clone();
+    /// Takes `x`, so that it can go when it is read.
+    pub fn forward(&self, mut x: Tensor, memory: &Memory) -> Result<Tensor> {
         for resnet in &self.resnets {
             x = resnet.forward(&x, memory)?;
         }
         let Some(conv) = &self.upsampler else { return Ok(x) };
         memory.require(upsampling_bytes(&x, memory)?)?;
-        conv.forward(&ops::upsample_nearest2(&x)?)
+        x = ops::upsample_nearest2(&x)?;
+        conv.forward(&x)
     }
 
     /// As [`UpBlock::forward`], with the norms' statistics from all stripes.
@@ -261,6 +255,5 @@ impl UpBlock {
 /// What the upsampler allocates: `x` (b, c, h, w) doubled, and its convolution.
 fn upsampling_bytes(x: &Tensor, memory: &Memory) -> Result<usize> {
     let (b, channels, h, w) = x.dims4()?;
-    let (pixels, element) = (4 * b * h * w, x.dtype().size_in_bytes());
-    Ok(2 * pixels * channels * element + memory.conv_bytes(pixels, channels, channels, element))
+    Ok(upsample_bytes(memory.arithmetic(), b * h * w, channels))
 }

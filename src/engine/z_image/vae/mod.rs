@@ -13,6 +13,7 @@ use self::tiles::Canvas;
 pub use self::tiles::tile_length;
 use super::config::VaeConfig;
 use super::memory::Memory;
+use super::predict::last_bytes;
 use super::ops::GroupMoments;
 use super::weights::Weights;
 
@@ -58,7 +59,7 @@ impl Decoder {
 
     /// Latents (b, channels, h, w) to pictures (b, 3, factor * h, factor * w), f32, about -1 to 1.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
-        self.decode_up(&self.decode_mid(latents)?)
+        self.decode_up(self.decode_mid(latents)?)
     }
 
     /// As [`Decoder::decode`] for one picture, in stripes of at most `stripe_height` rows of latents, at least 1; the
@@ -79,9 +80,7 @@ impl Decoder {
     /// The picture's rows of the last block's stripe, on the host.
     fn decode_rows(&self, window: Window, moments: &GroupMoments) -> Result<Tensor> {
         let (_, channels, h, w) = window.rows.dims4()?;
-        let element = self.dtype.size_in_bytes();
-        let convolution = self.memory.conv_bytes(h * w, channels, self.config.out_channels, element);
-        self.memory.require(window.rows.elem_count() * element + convolution)?;
+        self.memory.require(last_bytes(self.memory.arithmetic(), h * w, channels, self.config.out_channels))?;
         let normed = window.map(|x| self.conv_norm_out.forward_silu_of_part(x, moments))?;
         let rows = normed.map(|y| self.conv_out.forward(y))?.trim(0)?.rows;
         rows.to_dtype(DType::F32)?.to_device(&Device::Cpu)
@@ -98,7 +97,7 @@ impl Decoder {
         for row in &rows {
             for column in &columns {
                 let tile = mid.narrow(2, row.start, row.length)?.narrow(3, column.start, column.length)?;
-                canvas.add(&self.decode_up(&tile.contiguous()?)?, row, column)?;
+                canvas.add(&self.decode_up(tile.contiguous()?)?, row, column)?;
             }
         }
         canvas.into_tensor()
@@ -108,17 +107,19 @@ impl Decoder {
     fn decode_mid(&self, latents: &Tensor) -> Result<Tensor> {
         let shift = self.config.shift_factor.unwrap_or(0.0);
         let unscaled = ((latents / self.config.scaling_factor)? + shift)?.to_dtype(self.dtype)?;
-        self.mid_block.forward(&self.conv_in.forward(&unscaled)?, &self.memory)
+        self.mid_block.forward(self.conv_in.forward(&unscaled)?, &self.memory)
     }
 
     /// From the middle block's output to the picture, doubling in all blocks but the last.
-    fn decode_up(&self, mid: &Tensor) -> Result<Tensor> {
-        let mut x = mid.clone();
+    fn decode_up(&self, mid: Tensor) -> Result<Tensor> {
+        let mut x = mid;
         for block in &self.up_blocks {
-            x = block.forward(&x, &self.memory)?;
+            x = block.forward(x, &self.memory)?;
         }
-        self.memory.require(2 * x.elem_count() * self.dtype.size_in_bytes())?;
-        let x = self.conv_norm_out.forward_silu(&x)?;
+        let (b, channels, h, w) = x.dims4()?;
+        let colours = self.config.out_channels;
+        self.memory.require(last_bytes(self.memory.arithmetic(), b * h * w, channels, colours))?;
+        x = self.conv_norm_out.forward_silu(&x)?;
         self.conv_out.forward(&x)?.to_dtype(DType::F32)
     }
 }

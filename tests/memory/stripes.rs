@@ -1,22 +1,14 @@
-//! What a decode in stripes saves, and that a memory limit holds for it. A binary of its own with one test, because the
-//! heap is counted for the whole process.
-
-// Helpers beside the tests count as tests, too: a panic is a failure.
-#![allow(clippy::unwrap_used)]
+//! What a decode in stripes saves, and that a memory limit holds for it.
 
 use std::path::Path;
 use std::time::Instant;
 
-use zimaged::engine::meter::CountingAllocator;
 use zimaged::engine::z_image::ZImageEngine;
 use zimaged::engine::z_image::noise::Generator;
-use zimaged::engine::{
-    Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, Pixels, Progress, Result, Stage,
-};
+use zimaged::engine::{DeviceChoice, Engine, EngineError, Latents, Pixels, Result, Stage};
 use zimaged::ladder::{Decode, Precision, Residency, Rung};
 
-#[global_allocator]
-static ALLOCATOR: CountingAllocator = CountingAllocator;
+use super::{Peaks, turn};
 
 /// Of the picture, pixels, and of its latents.
 const SIDE: u32 = 1024;
@@ -24,18 +16,6 @@ const LATENT_SHAPE: [usize; 3] = [16, 64, 64];
 
 /// What a process may use beside what the engine asks for.
 const SLACK_BYTES: u64 = 1 << 19;
-
-struct Silent;
-
-impl Progress for Silent {
-    fn stage(&mut self, _stage: Stage, _before: MemoryReading) -> Continue {
-        Continue::Yes
-    }
-
-    fn step(&mut self, _step: u32, _steps: u32) -> Continue {
-        Continue::Yes
-    }
-}
 
 fn engine(limit_bytes: Option<u64>) -> ZImageEngine {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
@@ -46,7 +26,7 @@ fn decode(engine: &mut ZImageEngine, decode: Decode) -> Result<Pixels> {
     let (residency, precision) = (Residency::Device, Precision::Full);
     let rung = Rung { residency, precision, decode, width: SIDE, height: SIDE, steps: 1 };
     let values = Generator::new(1).randn(LATENT_SHAPE.iter().product());
-    engine.decode(&Latents { shape: LATENT_SHAPE, values }, &rung, &mut Silent)
+    engine.decode(&Latents { shape: LATENT_SHAPE, values }, &rung, &mut Peaks::default())
 }
 
 /// The bytes at the peak of a decode beyond those before it.
@@ -61,6 +41,7 @@ fn peak_bytes(engine: &mut ZImageEngine, how: Decode) -> u64 {
 
 #[test]
 fn lower_stripes_take_less_memory_and_fit_a_limit_that_the_whole_picture_does_not() {
+    let _turn = turn();
     let mut unlimited = engine(None);
     let whole = peak_bytes(&mut unlimited, Decode::Whole);
     let [high, low] = [256, 64].map(|height| peak_bytes(&mut unlimited, Decode::Stripes { height }));

@@ -1,0 +1,67 @@
+//! `zimaged model`: work on the model's files.
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::json;
+
+use super::{Outcome, print, short};
+use crate::config::Config;
+use crate::engine::z_image::quantise_model;
+use crate::ladder::Precision;
+
+#[derive(Subcommand, Debug)]
+pub(super) enum ModelCommand {
+    /// Quantise the transformer once, so that it need not be done at each load
+    ///
+    /// Writes MODEL/transformer/zimaged-q8.gguf (or -q4), which the daemon takes where it stands. The pictures are the
+    /// same with it and without.
+    Quantize(QuantizeArgs),
+}
+
+#[derive(clap::Args, Debug)]
+pub(super) struct QuantizeArgs {
+    /// 8.5 or 4.5 bits a weight
+    #[arg(long, value_enum, default_value = "q8")]
+    precision: LowerPrecision,
+    /// Write the file also when one made from the same weights is there
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum LowerPrecision {
+    Q8,
+    Q4,
+}
+
+impl From<LowerPrecision> for Precision {
+    fn from(precision: LowerPrecision) -> Precision {
+        match precision {
+            LowerPrecision::Q8 => Precision::Q8,
+            LowerPrecision::Q4 => Precision::Q4,
+        }
+    }
+}
+
+pub(super) fn model(config: &Config, command: &ModelCommand, json: bool) -> Outcome {
+    match command {
+        ModelCommand::Quantize(args) => quantize(config, args, json),
+    }
+}
+
+fn quantize(config: &Config, args: &QuantizeArgs, json: bool) -> Outcome {
+    let written = quantise_model(&config.model, args.precision.into(), args.force).map_err(anyhow::Error::msg)?;
+    let value = json!({
+        "path": written.path,
+        "matrices": written.matrices,
+        "before_bytes": written.before_bytes,
+        "after_bytes": written.after_bytes,
+    });
+    let [before, after] = [written.before_bytes, written.after_bytes].map(mebibytes);
+    let text = format!("{}: {} matrices, {before} before, {after} now", short(&written.path), written.matrices);
+    print::answer(&value, &text, json)?;
+    Ok(0)
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}

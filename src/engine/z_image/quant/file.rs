@@ -1,0 +1,95 @@
+//! `zimaged-q8.gguf` and `zimaged-q4.gguf` beside the transformer's own files: its quantised matrices, made once.
+//!
+//! What is not quantised stays in the safetensors files alone, which the full precision needs anyway.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::quantized::QTensor;
+use candle_core::quantized::gguf_file::{Content, Value};
+use candle_core::{Device, Result};
+
+use super::{QuantisedMatrix, word};
+use crate::ladder::Precision;
+
+/// What `general.architecture` says: the name that GGUF files of this model have.
+pub(super) const ARCHITECTURE: &str = "lumina2";
+/// The key of the hash of the safetensors files that the matrices come from.
+pub(super) const SOURCE_HASH: &str = "zimaged.source_hash";
+
+/// An open file of quantised matrices that fits the model it lies in.
+pub struct QuantisedFile {
+    path: PathBuf,
+    content: Content,
+    file: Mutex<File>,
+}
+
+impl QuantisedFile {
+    /// Where the transformer in `folder` keeps its matrices at `precision`; `None` at full precision.
+    pub fn path(folder: &Path, precision: Precision) -> Option<PathBuf> {
+        word(precision).map(|word| folder.join(format!("zimaged-{word}.gguf")))
+    }
+
+    /// Opens the file where there is one, and checks that it was made from weights of this hash and holds all
+    /// `matrices`. Errors name the file, what is wrong with it, and the command that makes it anew.
+    pub fn open(
+        folder: &Path,
+        precision: Precision,
+        source_hash: &str,
+        matrices: &[QuantisedMatrix],
+    ) -> std::result::Result<Option<QuantisedFile>, String> {
+        let Some(path) = QuantisedFile::path(folder, precision).filter(|path| path.exists()) else {
+            return Ok(None);
+        };
+        match read(&path, source_hash, matrices) {
+            Ok((content, file)) => Ok(Some(QuantisedFile { path, content, file: Mutex::new(file) })),
+            Err(what) => Err(format!("{}: {what}; to mend it: {}", path.display(), command(folder, precision))),
+        }
+    }
+
+    /// The matrix `name`, read onto `device`.
+    pub fn matrix(&self, name: &str, device: &Device) -> Result<QTensor> {
+        let matrix = self.content.tensor(&mut *self.file.lock().unwrap_or_else(PoisonError::into_inner), name, device);
+        matrix.map_err(|error| error.with_path(&self.path))
+    }
+}
+
+/// What makes the file of the transformer in `folder`.
+fn command(folder: &Path, precision: Precision) -> String {
+    let model = folder.parent().unwrap_or(folder);
+    let word = word(precision).unwrap_or_default();
+    format!("zimaged model quantize --precision {word} --model '{}'", model.display())
+}
+
+fn read(path: &Path, source_hash: &str, matrices: &[QuantisedMatrix]) -> std::result::Result<(Content, File), String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let length = file.metadata().map_err(|error| error.to_string())?.len();
+    let content =
+        Content::read(&mut BufReader::new(&file)).map_err(|error| format!("not a whole GGUF file: {error}"))?;
+    let text = |key: &str| content.metadata.get(key).and_then(|value: &Value| value.to_string().ok());
+    if text("general.architecture").is_none_or(|architecture| architecture != ARCHITECTURE) {
+        return Err(format!("general.architecture is not {ARCHITECTURE}"));
+    }
+    if text(SOURCE_HASH).is_none_or(|hash| hash != source_hash) {
+        return Err(format!("{SOURCE_HASH} is not that of the weights beside it: it was made from another model"));
+    }
+    match matrices.iter().find_map(|matrix| problem(&content, matrix, length)) {
+        Some(problem) => Err(problem),
+        None => Ok((content, file)),
+    }
+}
+
+fn problem(content: &Content, matrix: &QuantisedMatrix, length: u64) -> Option<String> {
+    let name = &matrix.name;
+    let Some(info) = content.tensor_infos.get(name) else {
+        return Some(format!("{name} is missing"));
+    };
+    if (&info.shape, info.ggml_dtype) != (&matrix.shape, matrix.format) {
+        let (shape, expected) = (info.shape.dims(), matrix.shape.dims());
+        return Some(format!("{name} is {:?} {shape:?}, not {:?} {expected:?}", info.ggml_dtype, matrix.format));
+    }
+    let end = content.tensor_data_offset.saturating_add(info.offset).saturating_add(matrix.bytes() as u64);
+    (end > length).then(|| format!("{name} ends at byte {end} of {length}: the file was cut short"))
+}

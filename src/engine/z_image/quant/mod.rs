@@ -1,0 +1,103 @@
+//! Lower precision of the transformer's weights: which are quantised, to which format, and the file that keeps them.
+//!
+//! Only the matrices of the blocks are: they are nearly all of the bytes, and what stays dense (norms, modulation,
+//! embedders, the final layer) is what a picture is most sensitive to.
+
+mod file;
+mod write;
+
+use candle_core::Shape;
+use candle_core::quantized::GgmlDType;
+
+pub use self::file::QuantisedFile;
+pub use self::write::{Quantised, quantise_model};
+use crate::ladder::Precision;
+
+/// The groups of blocks, as the names of their tensors begin.
+const GROUPS: [&str; 3] = ["layers.", "noise_refiner.", "context_refiner."];
+
+/// The parts of a block whose matrices are quantised.
+const PARTS: [&str; 2] = [".attention.to_", ".feed_forward.w"];
+
+/// A matrix of the model that is quantised at some precision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuantisedMatrix {
+    pub name: String,
+    /// (outputs, inputs).
+    pub shape: Shape,
+    pub format: GgmlDType,
+    /// What it takes as the model's own files have it.
+    pub stored_bytes: usize,
+}
+
+impl QuantisedMatrix {
+    /// What it takes in its format.
+    pub fn bytes(&self) -> usize {
+        self.shape.elem_count() / self.format.block_size() * self.format.type_size()
+    }
+}
+
+/// To which format `precision` takes the weight `name` of the transformer with so many columns; `None`: it stays dense.
+///
+/// Q8_0 is 34 bytes for 32 weights (8.5 bits a weight). Q4_K is 144 for 256, Q4_0 18 for 32 (both 4.5 bits): Q4_K is
+/// closer to the weights, but its blocks must fill the rows.
+pub fn format(precision: Precision, name: &str, columns: usize) -> Option<GgmlDType> {
+    if !is_block_matrix(name) {
+        return None;
+    }
+    let fit = |format: &GgmlDType| columns.is_multiple_of(format.block_size());
+    match precision {
+        Precision::Full => None,
+        Precision::Q8 => Some(GgmlDType::Q8_0).filter(fit),
+        Precision::Q4 => [GgmlDType::Q4K, GgmlDType::Q4_0].into_iter().find(fit),
+    }
+}
+
+fn is_block_matrix(name: &str) -> bool {
+    GROUPS.iter().any(|group| name.starts_with(group))
+        && PARTS.iter().any(|part| name.contains(part))
+        && name.ends_with(".weight")
+}
+
+/// The word for a lower precision in commands and names of files.
+fn word(precision: Precision) -> Option<&'static str> {
+    match precision {
+        Precision::Full => None,
+        Precision::Q8 => Some("q8"),
+        Precision::Q4 => Some("q4"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const W2: &str = "layers.29.feed_forward.w2.weight";
+
+    #[test]
+    fn a_matrix_of_a_block_gets_the_best_format_that_fills_its_rows() {
+        let formats = |columns| [Precision::Full, Precision::Q8, Precision::Q4].map(|p| format(p, W2, columns));
+        assert_eq!(formats(10240), [None, Some(GgmlDType::Q8_0), Some(GgmlDType::Q4K)]);
+        assert_eq!(formats(192), [None, Some(GgmlDType::Q8_0), Some(GgmlDType::Q4_0)]);
+        assert_eq!(formats(100), [None, None, None]);
+    }
+
+    #[test]
+    fn only_the_large_matrices_of_blocks_are_quantised() {
+        let quantised = |name| format(Precision::Q8, name, 256).is_some();
+        assert!(quantised("noise_refiner.0.attention.to_q.weight"));
+        assert!(quantised("context_refiner.1.attention.to_out.0.weight"));
+        for dense in [
+            "layers.0.attention.norm_q.weight",
+            "layers.0.attention_norm1.weight",
+            "layers.0.adaLN_modulation.0.weight",
+            "layers.0.attention.to_q.bias",
+            "all_x_embedder.2-1.weight",
+            "all_final_layer.2-1.linear.weight",
+            "t_embedder.mlp.0.weight",
+            "cap_pad_token",
+        ] {
+            assert!(!quantised(dense), "{dense}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Writes the file of quantised matrices.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use candle_core::quantized::QTensor;
+use candle_core::quantized::gguf_file::{self, Value};
+use candle_core::{DType, Device};
+
+use super::file::{ARCHITECTURE, SOURCE_HASH};
+use super::{QuantisedFile, QuantisedMatrix};
+use crate::engine::model_dir::ModelDescription;
+use crate::engine::z_image::weights::Weights;
+use crate::engine::z_image::{TRANSFORMER_STEM, ops};
+use crate::files;
+use crate::ladder::Precision;
+
+/// What [`quantise_model`] wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quantised {
+    pub path: PathBuf,
+    pub matrices: usize,
+    /// What these matrices take in the model's own files.
+    pub before_bytes: u64,
+    /// What the written file takes.
+    pub after_bytes: u64,
+}
+
+/// Quantises the transformer of the model folder `model` into a file in it, which loading at `precision` then takes.
+/// Needs memory for the whole file. A file that is whole and of these weights is left alone unless `force`.
+///
+/// Errors name the file and what is wrong.
+pub fn quantise_model(model: &Path, precision: Precision, force: bool) -> Result<Quantised, String> {
+    let name = ModelDescription::read(model)?.name;
+    let folder = model.join("transformer");
+    let weights = Weights::open(&folder, TRANSFORMER_STEM, DType::F32, &Device::Cpu)?;
+    let Some(path) = QuantisedFile::path(&folder, precision) else {
+        return Err("full precision is what the model's own files are".to_owned());
+    };
+    let (hash, matrices) = (weights.source_hash(), weights.quantised_matrices(precision));
+    if matrices.is_empty() {
+        return Err(format!("{}: holds no matrix that can be quantised", folder.display()));
+    }
+    if !force && matches!(QuantisedFile::open(&folder, precision, &hash, &matrices), Ok(Some(_))) {
+        return Err(format!("{}: is there already, made from these weights (--force makes it again)", path.display()));
+    }
+    let metadata = [("general.architecture", ARCHITECTURE), ("general.name", &name), (SOURCE_HASH, &hash)];
+    let after_bytes = write(&path, &metadata, &quantise(&weights, &matrices)?)
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    let before_bytes = matrices.iter().map(|matrix| matrix.stored_bytes as u64).sum();
+    Ok(Quantised { path, matrices: matrices.len(), before_bytes, after_bytes })
+}
+
+/// One after the other: only one is dense in memory at a time.
+fn quantise(weights: &Weights, matrices: &[QuantisedMatrix]) -> Result<Vec<(String, QTensor)>, String> {
+    let quantise = |matrix: &QuantisedMatrix| {
+        let dense = weights.get(&matrix.name, matrix.shape.clone())?;
+        Ok((matrix.name.clone(), ops::quantise(&dense, matrix.format, &Device::Cpu)?))
+    };
+    matrices.iter().map(quantise).collect::<candle_core::Result<_>>().map_err(|error| error.to_string())
+}
+
+/// Under a temporary name first, so that a file of the final name is whole. Returns its length.
+fn write(path: &Path, metadata: &[(&str, &str)], matrices: &[(String, QTensor)]) -> candle_core::Result<u64> {
+    let temporary = path.with_added_extension("part");
+    let written = write_file(&temporary, metadata, matrices).and_then(|length| {
+        fs::rename(&temporary, path)?;
+        let folder = files::open_folder(path.parent().unwrap_or(path))?;
+        files::sync(&folder)?;
+        Ok(length)
+    });
+    if written.is_err() {
+        // What cannot be removed is overwritten the next time.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn write_file(path: &Path, metadata: &[(&str, &str)], matrices: &[(String, QTensor)]) -> candle_core::Result<u64> {
+    let values: Vec<Value> = metadata.iter().map(|(_, text)| Value::String((*text).to_owned())).collect();
+    let metadata: Vec<(&str, &Value)> = metadata.iter().zip(&values).map(|((key, _), value)| (*key, value)).collect();
+    let matrices: Vec<(&str, &QTensor)> = matrices.iter().map(|(name, matrix)| (name.as_str(), matrix)).collect();
+    let mut file = BufWriter::new(File::create(path)?);
+    gguf_file::write(&mut file, &metadata, &matrices)?;
+    file.flush()?;
+    file.get_ref().sync_all()?;
+    Ok(file.get_ref().metadata()?.len())
+}

@@ -1,0 +1,173 @@
+//! What lower precision of the weights does to velocities and pictures, against f32 throughout.
+//!
+//! `cargo test --test it the_table_of_lower_precisions -- --ignored --nocapture` prints the figures.
+
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use zimaged::engine::Pixels;
+use zimaged::engine::z_image::noise::Generator;
+use zimaged::engine::z_image::picture;
+use zimaged::engine::z_image::quant::QuantisedMatrix;
+use zimaged::engine::z_image::sampler::Sampler;
+use zimaged::engine::z_image::schedule::Schedule;
+use zimaged::engine::z_image::transformer::{Conditioning, Transformer};
+use zimaged::engine::z_image::weights::Weights;
+use zimaged::ladder::Precision;
+
+use crate::parity::reference::{Model, model_folder, unlimited};
+
+const STEPS: usize = 8;
+
+/// The steps whose velocities are compared: the first, a middle and the last one.
+const COMPARED: [usize; 3] = [0, 4, 7];
+
+/// Prompt, width, height, seed.
+type Picture = (&'static str, usize, usize, u64);
+
+/// Such as the miniature learnt.
+const PICTURES: [Picture; 3] = [
+    ("a large red circle at the top left on a blue background", 256, 256, 42),
+    ("绿色背景右边有一个黄色五角星", 192, 256, 7),
+    ("the sea at dusk, a red boat on the left, the sun", 256, 192, 3),
+];
+
+/// How far a precision is from f32, on average over some pictures.
+#[derive(Clone, Copy, Debug, Default)]
+struct Quality {
+    /// Relative error of the velocity at [`COMPARED`], from f32's own latents.
+    velocity: [f64; 3],
+    /// Mean difference of whole pictures, in levels of 255.
+    levels: f64,
+}
+
+fn mini() -> Model {
+    Model::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini"))
+}
+
+fn lower(model: &Model, precision: Precision) -> Transformer {
+    let weights = weights(model).with_precision(precision).unwrap();
+    let mut transformer = Transformer::new(&model.config.transformer, &weights, &unlimited()).unwrap();
+    transformer.keep(usize::MAX).unwrap();
+    weights.finish().unwrap();
+    transformer
+}
+
+fn weights(model: &Model) -> Weights {
+    let folder = model.folder.join("transformer");
+    Weights::open(&folder, "diffusion_pytorch_model", DType::F32, &Device::Cpu).unwrap()
+}
+
+/// One picture on its way.
+struct Denoising<'a> {
+    model: &'a Model,
+    picture: Picture,
+}
+
+impl Denoising<'_> {
+    fn side(&self, pixels: usize) -> usize {
+        pixels / self.model.config.vae.factor()
+    }
+
+    fn condition(&self, transformer: &Transformer) -> Conditioning {
+        let (prompt, width, height, _) = self.picture;
+        let ids = self.model.tokenizer.encode(prompt).unwrap().ids;
+        let caption = self.model.text_encoder.encode(&ids).unwrap();
+        transformer.condition(&caption, self.side(height), self.side(width)).unwrap()
+    }
+
+    fn noise(&self) -> Tensor {
+        let (_, width, height, seed) = self.picture;
+        let shape = (1, self.model.config.transformer.in_channels, self.side(height), self.side(width));
+        Tensor::from_vec(Generator::new(seed).randn(shape.1 * shape.2 * shape.3), shape, &Device::Cpu).unwrap()
+    }
+
+    fn schedule(&self) -> Schedule {
+        Schedule::new(&self.model.config.schedule, STEPS as u32)
+    }
+
+    /// The latents before each step, and after the last.
+    fn latents(&self, transformer: &Transformer) -> Vec<Tensor> {
+        let (positive, schedule) = (self.condition(transformer), self.schedule());
+        let sampler = Sampler { transformer, schedule, positive, negative: None };
+        let mut latents = vec![self.noise()];
+        for step in 0..STEPS {
+            latents.push(sampler.step(step, &latents[step]).unwrap());
+        }
+        latents
+    }
+
+    fn pixels(&self, latents: &Tensor) -> Pixels {
+        picture::pixels(&self.model.decoder.decode(latents).unwrap().squeeze(0).unwrap()).unwrap()
+    }
+
+    fn compare(&self, lower: &Transformer) -> Quality {
+        let full = &self.model.transformer;
+        let (full_condition, lower_condition, schedule) =
+            (self.condition(full), self.condition(lower), self.schedule());
+        let latents = self.latents(full);
+        let velocity = COMPARED.map(|step| {
+            let time = schedule.time(step);
+            let exact = full.forward(&latents[step], time, &full_condition).unwrap();
+            relative_error(&lower.forward(&latents[step], time, &lower_condition).unwrap(), &exact)
+        });
+        let (ours, exact) = (self.pixels(&self.latents(lower)[STEPS]), self.pixels(&latents[STEPS]));
+        let differences = ours.rgb.iter().zip(&exact.rgb).map(|(a, b)| f64::from(a.abs_diff(*b)));
+        Quality { velocity, levels: differences.sum::<f64>() / exact.rgb.len() as f64 }
+    }
+}
+
+fn relative_error(ours: &Tensor, exact: &Tensor) -> f64 {
+    let norm = |x: &Tensor| f64::from(x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()).sqrt();
+    norm(&(ours - exact).unwrap()) / norm(exact)
+}
+
+fn quality(model: &Model, precision: Precision) -> Quality {
+    let lower = lower(model, precision);
+    let mut mean = Quality::default();
+    for picture in PICTURES {
+        let quality = Denoising { model, picture }.compare(&lower);
+        let share = |value: f64| value / PICTURES.len() as f64;
+        mean.velocity.iter_mut().zip(quality.velocity).for_each(|(sum, error)| *sum += share(error));
+        mean.levels += share(quality.levels);
+    }
+    mean
+}
+
+fn row(name: &str, model: &Model, precision: Precision) {
+    let Quality { velocity: [first, middle, last], levels } = quality(model, precision);
+    let matrices = weights(model).quantised_matrices(precision);
+    let sum = |bytes: &dyn Fn(&QuantisedMatrix) -> usize| matrices.iter().map(bytes).sum::<usize>() as f64;
+    let bytes = sum(&|matrix| matrix.bytes()) / sum(&|matrix| 4 * matrix.shape.elem_count());
+    println!("| {name} | {precision:?} | {bytes:.3} | {first:.2e} | {middle:.2e} | {last:.2e} | {levels:.3} |");
+}
+
+#[test]
+#[ignore = "prints a table"]
+fn the_table_of_lower_precisions() {
+    println!("| model | weights | bytes to f32 | velocity, step 1 | step 5 | step 8 | levels of 255 |");
+    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    let models = [("mini", Some(mini())), ("reference", model_folder("quality").map(Model::read))];
+    for (name, model) in models {
+        let Some(model) = model else { continue };
+        [Precision::Q8, Precision::Q4].iter().for_each(|precision| row(name, &model, *precision));
+    }
+}
+
+/// What was measured, with about half of it as margin.
+const BOUNDS: [(Precision, Quality); 2] = [
+    (Precision::Q8, Quality { velocity: [6e-3, 7e-3, 1.2e-2], levels: 0.2 }),
+    (Precision::Q4, Quality { velocity: [9e-2, 1e-1, 1.8e-1], levels: 3.0 }),
+];
+
+#[test]
+fn the_miniatures_pictures_stay_close_at_lower_precision() {
+    let model = mini();
+    for (precision, most) in BOUNDS {
+        let found = quality(&model, precision);
+        let close = found.velocity.iter().zip(most.velocity).all(|(found, most)| *found <= most);
+        assert!(close && found.levels <= most.levels, "{precision:?}: {found:?}, at most {most:?}");
+        // Otherwise nothing was quantised.
+        assert!(found.velocity.iter().all(|error| *error > 1e-3), "{precision:?}: {found:?}");
+    }
+}

@@ -148,7 +148,7 @@ impl House {
                 exe: std::env::current_exe().context("cannot find this program's file")?,
                 load: Load {
                     engine: self.config.engine,
-                    model: self.config.model.clone(),
+                    model: self.config.model_folder().map_err(anyhow::Error::msg)?,
                     device: self.config.device,
                     memory_limit_bytes: self.config.memory_limit_bytes,
                 },
@@ -211,7 +211,7 @@ impl House {
 /// What job files are checked against: the configuration, and what the model's folder says.
 pub fn rules(config: &Config) -> Result<Rules, String> {
     let model = match config.engine {
-        EngineKind::ZImage => ModelDescription::read(&config.model)?,
+        EngineKind::ZImage => ModelDescription::read(&config.model_folder()?)?,
         EngineKind::Fake => fake::description(),
     };
     config.rules(&model, TimeZone::system())

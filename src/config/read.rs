@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 
 use super::units::{bytes, duration_ms};
-use super::{Config, ConfiguredDefaults, WorkerLimits};
+use super::{Config, ConfiguredDefaults, ModelChoice, WorkerLimits};
 use crate::engine::{DeviceChoice, EngineKind};
 use crate::job::spec::{Limits, fields};
 use crate::ladder::Prefer;
@@ -36,7 +36,8 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
             outputs,
             state,
             engine,
-            model: model.unwrap_or_else(|| folder.join("models/mini")),
+            model: model
+                .map_or_else(|| ModelChoice::Miniature { beside: folder.join("models/mini") }, ModelChoice::Named),
             device,
             memory_limit_bytes,
             prefer: prefer.unwrap_or(Prefer::Quality),

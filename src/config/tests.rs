@@ -21,7 +21,7 @@ fn an_empty_file_is_all_defaults_beside_it() {
         outputs: "/srv/z/outputs".into(),
         state: "/srv/z/state".into(),
         engine: EngineKind::ZImage,
-        model: "/srv/z/models/mini".into(),
+        model: ModelChoice::Miniature { beside: "/srv/z/models/mini".into() },
         device: DeviceChoice::Auto,
         memory_limit_bytes: None,
         prefer: Prefer::Quality,
@@ -38,7 +38,10 @@ fn the_shipped_file_says_what_the_defaults_are() {
     let built_in = config("");
     let rules = |config: &Config| config.rules(&model(), TimeZone::UTC);
     assert_eq!(rules(&shipped), rules(&built_in));
-    assert_eq!(Config { defaults: ConfiguredDefaults::default(), ..shipped }, built_in);
+    // The miniature that stands beside the file is named; without a name it would be found all the same.
+    assert_eq!(shipped.model, ModelChoice::Named("/srv/z/models/mini".into()));
+    let model = built_in.model.clone();
+    assert_eq!(Config { defaults: ConfiguredDefaults::default(), model, ..shipped }, built_in);
 }
 
 #[test]
@@ -92,7 +95,7 @@ fn every_key_reaches_the_configuration() {
         outputs: "/srv/z/../out".into(),
         state: "/srv/z/s".into(),
         engine: EngineKind::Fake,
-        model: "/models/turbo".into(),
+        model: ModelChoice::Named("/models/turbo".into()),
         device: DeviceChoice::Cuda { index: 1 },
         memory_limit_bytes: Some(3 << 29),
         prefer: Prefer::Speed,

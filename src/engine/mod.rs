@@ -6,6 +6,7 @@
 pub mod fake;
 pub mod latents;
 pub mod meter;
+pub mod mini;
 pub mod model_dir;
 pub mod z_image;
 

@@ -6,6 +6,7 @@
 mod daemon;
 mod files;
 mod house;
+mod install;
 mod mini;
 mod intake;
 mod packaging;

@@ -158,6 +158,7 @@ impl House {
             outputs: self.config.outputs.clone(),
             latents: self.latents.clone(),
             step_timeout: Duration::from_millis(worker.step_timeout_ms),
+            idle_release: self.config.idle_release_ms.map(Duration::from_millis),
             policy: self.policy.clone(),
             mode: self.mode,
         })

@@ -32,6 +32,8 @@ pub struct Config {
     pub model: ModelChoice,
     pub device: DeviceChoice,
     pub memory_limit_bytes: Option<u64>,
+    /// How long nothing is rendered before the model leaves the device; `None` keeps it for ever.
+    pub idle_release_ms: Option<u64>,
     pub prefer: Prefer,
     /// What a job file leaves open and the model does not say better; `None` asks the model.
     pub defaults: ConfiguredDefaults,

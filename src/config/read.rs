@@ -27,7 +27,7 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
         let engine = top.read("engine", |value| check::choice(value, &engines)).unwrap_or(EngineKind::ZImage);
         let [jobs, outputs, state] = top.section("folders", |table| folders(table, folder));
         let model = top.section("model", |table| table.read("path", |value| path(value, folder)));
-        let (device, memory_limit_bytes) = top.section("device", device);
+        let (device, memory_limit_bytes, idle_release_ms) = top.section("device", device);
         let prefers = [("quality", Prefer::Quality), ("speed", Prefer::Speed)];
         let prefer = top.section("oom", |table| table.read("prefer", |value| check::choice(value, &prefers)));
         let limits = top.section("limits", limits);
@@ -40,6 +40,7 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
                 .map_or_else(|| ModelChoice::Miniature { beside: folder.join("models/mini") }, ModelChoice::Named),
             device,
             memory_limit_bytes,
+            idle_release_ms,
             prefer: prefer.unwrap_or(Prefer::Quality),
             defaults: top.section("defaults", |table| defaults(table, &limits)),
             worker: top.section("worker", worker),
@@ -70,7 +71,8 @@ fn path(value: &DeValue, folder: &Path) -> Check<PathBuf> {
     }
 }
 
-fn device(table: &mut Table) -> (DeviceChoice, Option<u64>) {
+/// The device, the memory's limit in bytes, and the time without work before it is released in milliseconds.
+fn device(table: &mut Table) -> (DeviceChoice, Option<u64>, Option<u64>) {
     let index = table.read("index", |value| check::whole(value, 0..=u32::MAX));
     let cuda = DeviceChoice::Cuda { index: index.unwrap_or(0) };
     let kinds = [("auto", DeviceChoice::Auto), ("cpu", DeviceChoice::Cpu), ("cuda", cuda)];
@@ -78,7 +80,8 @@ fn device(table: &mut Table) -> (DeviceChoice, Option<u64>) {
     if index.is_some() && kind != cuda {
         table.mistake("index", Mistake::new("only a CUDA card has an index").help("add kind = \"cuda\""));
     }
-    (kind, table.read("memory_limit", |value| bytes(value, 1 << 20..=1 << 50)))
+    let memory_limit = table.read("memory_limit", |value| bytes(value, 1 << 20..=1 << 50));
+    (kind, memory_limit, table.read("idle_release", |value| duration_ms(value, 1..=DAY_MS)))
 }
 
 fn limits(table: &mut Table) -> Limits {

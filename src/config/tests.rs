@@ -24,6 +24,7 @@ fn an_empty_file_is_all_defaults_beside_it() {
         model: ModelChoice::Miniature { beside: "/srv/z/models/mini".into() },
         device: DeviceChoice::Auto,
         memory_limit_bytes: None,
+        idle_release_ms: None,
         prefer: Prefer::Quality,
         defaults: ConfiguredDefaults::default(),
         limits: Limits::default(),
@@ -52,6 +53,7 @@ fn what_the_shipped_file_has_commented_out_is_right_too() {
     let text = text.join("\n").replace("kind = \"auto\"", "kind = \"cuda\"");
     let config = config(&text);
     assert_eq!((config.memory_limit_bytes, config.device), (Some(6 << 30), DeviceChoice::Cuda { index: 0 }));
+    assert_eq!(config.idle_release_ms, Some(600_000));
     let defaults = config.defaults;
     assert_eq!((defaults.width, defaults.guidance, defaults.min_side), (Some(1024), Some(0.0), Some(512)));
 }
@@ -63,7 +65,7 @@ fn every_key_reaches_the_configuration() {
         engine = "fake"
         folders = { jobs = "/in", outputs = "../out", state = "s" }
         model.path = "/models/turbo"
-        device = { kind = "cuda", index = 1, memory_limit = "1.5GiB" }
+        device = { kind = "cuda", index = 1, memory_limit = "1.5GiB", idle_release = "10m" }
         oom.prefer = "speed"
         [defaults]
         width = 512
@@ -98,6 +100,7 @@ fn every_key_reaches_the_configuration() {
         model: ModelChoice::Named("/models/turbo".into()),
         device: DeviceChoice::Cuda { index: 1 },
         memory_limit_bytes: Some(3 << 29),
+        idle_release_ms: Some(600_000),
         prefer: Prefer::Speed,
         defaults: ConfiguredDefaults {
             width: Some(512),
@@ -137,6 +140,7 @@ fn each_mistake_is_told_with_its_place() {
         ("device.memory_limit = 'nanGiB'", "1:23: device.memory_limit: \"nanGiB\" is no size"),
         ("device.memory_limit = 1000", "1:23: device.memory_limit: 1000 is out of range"),
         ("device.memory_limit = 1.5", "1:23: device.memory_limit: expected a size, found the number 1.5"),
+        ("device.idle_release = 'never'", "1:23: device.idle_release: \"never\" is no time, or out of range"),
         ("oom.prefer = 1", "1:14: oom.prefer: expected a string, found the number 1"),
         ("defaults.width = 1", "1:18: defaults.width: 1 is out of range"),
         ("defaults.output = '/x'", "1:19: defaults.output: an empty name"),

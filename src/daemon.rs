@@ -51,6 +51,7 @@ pub async fn run(config: Config, mode: Mode, stop: CancellationToken) -> anyhow:
         attempts_max: config.worker.attempts_max,
     };
     recovery::run(&store, &config.outputs, &policy, clock.now_ms()).await?;
+    recovery::sweep_latents(&store, &latents).await?;
     let (status, _) = watch::channel(Status::starting(clock.now_ms()));
     let house = House { config, mode, policy, latents, clock, store, status };
     let outcome = house.live(&stop).await;

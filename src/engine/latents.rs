@@ -4,6 +4,7 @@
 //! ever a saving of time: whatever is wrong with it, the answer is to denoise again.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
@@ -30,6 +31,20 @@ pub struct LatentsKey {
     pub width: u32,
     pub height: u32,
     pub steps: u32,
+}
+
+/// The name of the file that keeps the latents of the render with this id.
+pub fn file_name(render_id: i64) -> String {
+    format!("{render_id}.safetensors")
+}
+
+/// The id in a name of [`file_name`]'s, or in that of its temporary file; `None` for every other name.
+pub fn render_id(name: &OsStr) -> Option<i64> {
+    let name = name.to_str()?;
+    let name = name.strip_suffix(".part").unwrap_or(name);
+    let render_id = name.strip_suffix(".safetensors")?.parse().ok()?;
+    // Not 007 or +7.
+    (name == file_name(render_id)).then_some(render_id)
 }
 
 /// Keeps `latents` at `path` (temporary file, fsync, rename).
@@ -101,6 +116,16 @@ mod tests {
         let (folder, path) = kept();
         assert_eq!(load(&path, &key()), Some(latents()));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_our_own_names_say_whose_latents_they_keep() {
+        for name in [file_name(7), file_name(7) + ".part"] {
+            assert_eq!(render_id(OsStr::new(&name)), Some(7), "{name}");
+        }
+        for name in ["7", "007.safetensors", "+7.safetensors", "fox.safetensors", "7.safetensors.bak", ".part"] {
+            assert_eq!(render_id(OsStr::new(name)), None, "{name}");
+        }
     }
 
     #[test]

@@ -218,6 +218,30 @@ fn a_paused_queue_is_idle_whatever_waits_in_it() {
 }
 
 #[test]
+fn a_start_removes_the_latents_of_ended_renders_and_nothing_else() {
+    let mut house = House::started("");
+    house.drop_job("done.toml", "prompt = 'a fox'\n");
+    house.until_sql(STATES, "done 1");
+    house.drop_job("later.toml", "prompt = ['a', 'b']\nnot_before = 2999-01-01T00:00:00Z\n");
+    house.until_sql(STATES, "done 1 queued 2");
+    assert!(house.zimaged(&["cancel", "2.2"]).status.success());
+    house.stop("TERM");
+    let latents = house.path("state/latents");
+    let queued = ["2.safetensors", "2.safetensors.part"];
+    let ended = ["1.safetensors", "3.safetensors", "3.safetensors.part", "99.safetensors"];
+    let others = ["3.txt", "fox.safetensors", "notes"];
+    for name in [&queued[..], &ended, &others].concat() {
+        fs::write(latents.join(name), "kept").expect("a writable folder");
+    }
+    fs::create_dir(latents.join("4.safetensors")).expect("a writable folder");
+    house.start();
+    let entries = fs::read_dir(latents).expect("the folder").map(|entry| entry.expect("an entry").file_name());
+    let mut left: Vec<String> = entries.map(|name| name.into_string().expect("UTF-8")).collect();
+    left.sort();
+    assert_eq!(left, ["2.safetensors", "2.safetensors.part", "3.txt", "4.safetensors", "fox.safetensors", "notes"]);
+}
+
+#[test]
 fn a_second_signal_ends_at_once() {
     let mut house = House::started("");
     house.drop_job("stuck.toml", "prompt = 'hang at step 1'\n");

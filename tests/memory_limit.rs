@@ -4,15 +4,18 @@
 // Helpers beside the tests count as tests, too: a panic is a failure.
 #![allow(clippy::unwrap_used)]
 
+#[path = "it/support/silent.rs"]
+mod silent;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use zimaged::engine::meter::CountingAllocator;
 use zimaged::engine::z_image::ZImageEngine;
-use zimaged::engine::{
-    Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, Progress, Recipe, Result, Stage,
-};
+use zimaged::engine::{DeviceChoice, Engine, EngineError, Latents, Recipe, Result, Stage};
 use zimaged::ladder::{Decode, Precision, Residency, Rung};
+
+use self::silent::Silent;
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -21,18 +24,6 @@ const MIB: u64 = 1 << 20;
 
 /// What a process may use beside what the engine asks for: the test itself, the allocator of the tokenizer.
 const SLACK_BYTES: u64 = MIB / 2;
-
-struct Silent;
-
-impl Progress for Silent {
-    fn stage(&mut self, _stage: Stage, _before: MemoryReading) -> Continue {
-        Continue::Yes
-    }
-
-    fn step(&mut self, _step: u32, _steps: u32) -> Continue {
-        Continue::Yes
-    }
-}
 
 fn recipe(prompt: &str) -> Recipe {
     Recipe { prompt: prompt.into(), negative_prompt: String::new(), guidance: 0.0, seed: 42 }

@@ -6,23 +6,13 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, safetensors};
 use serde_json::Value;
 use zimaged::engine::z_image::ZImageEngine;
-use zimaged::engine::{Continue, DeviceChoice, Engine, Latents, MemoryReading, Pixels, Progress, Recipe, Stage};
+use zimaged::engine::{DeviceChoice, Engine, Latents, Pixels, Recipe};
 use zimaged::ladder::{Decode, Precision, Residency, Rung};
+
+use crate::support::silent::Silent;
 
 /// Relative error of the last latents, end to end; the reference differs from itself by a fifth of it.
 const LATENTS_ERROR_MAX: f64 = 5e-4;
-
-struct Silent;
-
-impl Progress for Silent {
-    fn stage(&mut self, _stage: Stage, _before: MemoryReading) -> Continue {
-        Continue::Yes
-    }
-
-    fn step(&mut self, _step: u32, _steps: u32) -> Continue {
-        Continue::Yes
-    }
-}
 
 fn repository(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)

@@ -8,6 +8,7 @@ mod files;
 mod house;
 mod install;
 mod mini;
+mod mini_judge;
 mod intake;
 mod packaging;
 mod parity;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::parity::reference::model_folder;
 use crate::support::{House, kill};
@@ -393,12 +393,15 @@ fn systemd_hears_ready_status_and_a_watchdog_fed_by_progress() {
     socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a time-out");
     let told = |line: &str| {
         let mut message = [0; 4096];
-        loop {
+        // The status and the watchdog come again and again: silence alone would not end this.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < deadline {
             let length = socket.recv(&mut message).unwrap_or_else(|error| panic!("{line} never came: {error}"));
             if String::from_utf8_lossy(&message[..length]).lines().any(|said| said.starts_with(line)) {
                 return;
             }
         }
+        panic!("{line} never came");
     };
     let notify = house.path("notify").display().to_string();
     house.start_with(&[("NOTIFY_SOCKET", notify.as_str()), ("WATCHDOG_USEC", "3000000")]);

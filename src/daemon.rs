@@ -48,6 +48,7 @@ pub async fn run(config: Config, mode: Mode, stop: CancellationToken) -> anyhow:
     output::remove_temporaries(&config.outputs).context("cannot clean the output folder")?;
     let policy = Policy { deaths_max: config.worker.deaths_max, attempts_max: config.worker.attempts_max };
     recovery::run(&store, &config.outputs, &policy, clock.now_ms()).await?;
+    recovery::sweep_latents(&store, &latents).await?;
     let (status, _) = watch::channel(Status::starting(clock.now_ms()));
     let house = House { config, mode, policy, latents, clock, store, status };
     let outcome = house.live(&stop).await;
@@ -147,7 +148,7 @@ impl House {
                 exe: std::env::current_exe().context("cannot find this program's file")?,
                 load: Load {
                     engine: self.config.engine,
-                    model: self.config.model.clone(),
+                    model: self.config.model_folder().map_err(anyhow::Error::msg)?,
                     device: self.config.device,
                     memory_limit_bytes: self.config.memory_limit_bytes,
                     usual: usual.clone(),
@@ -161,6 +162,7 @@ impl House {
             outputs: self.config.outputs.clone(),
             latents: self.latents.clone(),
             step_timeout: Duration::from_millis(worker.step_timeout_ms),
+            idle_release: self.config.idle_release_ms.map(Duration::from_millis),
             policy: self.policy.clone(),
             mode: self.mode,
         })
@@ -214,7 +216,7 @@ impl House {
 /// What job files are checked against: the configuration, and what the model's folder says.
 pub fn rules(config: &Config) -> Result<Rules, String> {
     let model = match config.engine {
-        EngineKind::ZImage => ModelDescription::read(&config.model)?,
+        EngineKind::ZImage => ModelDescription::read(&config.model_folder()?)?,
         EngineKind::Fake => fake::description(),
     };
     config.rules(&model, TimeZone::system())

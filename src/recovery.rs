@@ -1,11 +1,14 @@
 //! After a crash: renders found running under the instance lock are finished where their picture stands, else queued
-//! again and counted.
+//! again and counted. What was kept for renders that have ended is removed.
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::dispatcher::verdict::{Policy, fate_of_the_dead};
+use crate::engine::latents;
 use crate::output;
 use crate::store::{AttemptEnd, Finished, Orphan, Outcome, Store, StoreError};
 use crate::worker::protocol::{Peaks, Timings};
@@ -25,6 +28,34 @@ pub async fn run(store: &Store, outputs: &Path, policy: &Policy, now_ms: i64) ->
         };
     }
     Ok(())
+}
+
+/// Removes the kept latents of renders that have ended: cancelled or failed while nobody was there to do it. Other files
+/// are left alone, and what cannot be removed costs space only.
+pub async fn sweep_latents(store: &Store, folder: &Path) -> Result<(), StoreError> {
+    let kept = kept_latents(folder).unwrap_or_else(|error| {
+        warn!(folder = %folder.display(), %error, "kept latents are not swept");
+        Vec::new()
+    });
+    let renders: Vec<i64> = kept.iter().map(|(render_id, _)| *render_id).collect();
+    let ended: HashSet<i64> = store.ended_among(&renders).await?.into_iter().collect();
+    for (_, path) in kept.iter().filter(|(render_id, _)| ended.contains(render_id)) {
+        match fs::remove_file(path) {
+            Ok(()) => info!(path = %path.display(), "latents of an ended render removed"),
+            Err(error) => warn!(path = %path.display(), %error, "latents of an ended render not removed"),
+        }
+    }
+    Ok(())
+}
+
+/// The files that keep latents, finished or not, with their renders.
+fn kept_latents(folder: &Path) -> io::Result<Vec<(i64, PathBuf)>> {
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        kept.extend(latents::render_id(&entry.file_name()).map(|render_id| (render_id, entry.path())));
+    }
+    Ok(kept)
 }
 
 /// The picture, when it stands under the recorded name and carries this attempt's id.

@@ -37,6 +37,8 @@ pub enum WorkerStatus {
         device: String,
         used_bytes: u64,
     },
+    /// Ended in good order, because nothing was rendered for long; the next job starts it.
+    Released,
     /// Not running; started again after a pause.
     Down {
         reason: String,
@@ -72,6 +74,7 @@ impl Status {
         let worker = match &self.worker {
             WorkerStatus::Loading => "loading the model".to_owned(),
             WorkerStatus::Ready { device, .. } => format!("ready on {device}"),
+            WorkerStatus::Released => "released: loads on the next job".to_owned(),
             WorkerStatus::Down { reason } => format!("no worker: {reason}"),
         };
         match (&self.hold, &self.render) {

@@ -85,6 +85,7 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
     };
     let given = args.vram.or_else(|| args.table.then_some(0));
     let (device_bytes, arithmetic) = device(config, given, worker.as_ref())?;
+    let model = config.model_folder().map_err(|reason| anyhow!(reason))?;
     let evidence = match (&store, &worker) {
         (Some(store), Some(worker)) => store.evidence(&worker.model_hash).await?,
         _ => Vec::new(),
@@ -95,7 +96,7 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
     let asked = Asked {
         config,
         store: store.as_ref(),
-        predictor: Predictor::new(config.engine, &config.model, arithmetic).map_err(|reason| anyhow!(reason))?,
+        predictor: Predictor::new(config.engine, &model, arithmetic).map_err(|reason| anyhow!(reason))?,
         corrections: Corrections::from(&evidence),
         render,
     };

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, ModelChoice};
 use crate::daemon;
 use crate::instance::LockError;
 use crate::store::{Access, Selection, Store, StoreError};
@@ -159,7 +159,7 @@ fn command(args: Args) -> Outcome {
     }
     let mut config = Config::load(args.config.as_deref())?;
     if let Some(model) = args.model {
-        config.model = std::path::absolute(model)?;
+        config.model = ModelChoice::Named(std::path::absolute(model)?);
     }
     let json = args.json;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {

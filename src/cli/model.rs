@@ -49,7 +49,8 @@ pub(super) fn model(config: &Config, command: &ModelCommand, json: bool) -> Outc
 }
 
 fn quantize(config: &Config, args: &QuantizeArgs, json: bool) -> Outcome {
-    let written = quantise_model(&config.model, args.precision.into(), args.force).map_err(anyhow::Error::msg)?;
+    let model = config.model_folder().map_err(anyhow::Error::msg)?;
+    let written = quantise_model(&model, args.precision.into(), args.force).map_err(anyhow::Error::msg)?;
     let value = json!({
         "path": written.path,
         "matrices": written.matrices,

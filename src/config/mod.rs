@@ -12,7 +12,7 @@ use std::{env, fs, io};
 use jiff::tz::TimeZone;
 
 use crate::engine::model_dir::ModelDescription;
-use crate::engine::{DeviceChoice, EngineKind};
+use crate::engine::{DeviceChoice, EngineKind, mini};
 use crate::job::spec::{Defaults, Limits, Rules, fields};
 use crate::job::{Format, OnOom, name};
 use crate::ladder::Prefer;
@@ -29,17 +29,27 @@ pub struct Config {
     /// Database, lock, kept latents, status.
     pub state: PathBuf,
     pub engine: EngineKind,
-    /// The model's folder.
-    pub model: PathBuf,
+    pub model: ModelChoice,
     pub device: DeviceChoice,
     pub memory_limit_bytes: Option<u64>,
     /// Left to others on the device; `None` is the planner's choice.
     pub reserve_bytes: Option<u64>,
+    /// How long nothing is rendered before the model leaves the device; `None` keeps it for ever.
+    pub idle_release_ms: Option<u64>,
     pub prefer: Prefer,
     /// What a job file leaves open and the model does not say better; `None` asks the model.
     pub defaults: ConfiguredDefaults,
     pub limits: Limits,
     pub worker: WorkerLimits,
+}
+
+/// Where the model is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModelChoice {
+    /// The folder that the configuration or the command line names.
+    Named(PathBuf),
+    /// None is named: the miniature, from this folder beside the configuration where it stands, else from the program.
+    Miniature { beside: PathBuf },
 }
 
 /// `[defaults]`: what a job file may leave out.
@@ -134,6 +144,21 @@ impl Config {
             .map_err(|problem| vec![problem])
             .and_then(|text| Config::parse(text, folder))
             .map_err(|problems| invalid(&path.to_string_lossy(), &content, &problems))
+    }
+
+    /// The model's folder. Unpacks the miniature where no other model is named and it does not stand beside the
+    /// configuration; the fake engine, which has no model, keeps its counts there.
+    pub fn model_folder(&self) -> Result<PathBuf, String> {
+        match &self.model {
+            ModelChoice::Named(folder) => Ok(folder.clone()),
+            ModelChoice::Miniature { beside } if self.engine == EngineKind::Fake || beside.is_dir() => {
+                Ok(beside.clone())
+            }
+            ModelChoice::Miniature { .. } => mini::unpacked(&self.state).map_err(|error| {
+                let state = self.state.display();
+                format!("cannot unpack the miniature model into {state}: {error}; or name a model: [model] path")
+            }),
+        }
     }
 
     /// What job files are checked against: `[defaults]` first, then what the model says of itself, then our own.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 
 use super::units::{bytes, duration_ms};
-use super::{Config, ConfiguredDefaults, WorkerLimits};
+use super::{Config, ConfiguredDefaults, ModelChoice, WorkerLimits};
 use crate::engine::{DeviceChoice, EngineKind};
 use crate::job::spec::{Limits, fields};
 use crate::ladder::Prefer;
@@ -27,7 +27,7 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
         let engine = top.read("engine", |value| check::choice(value, &engines)).unwrap_or(EngineKind::ZImage);
         let [jobs, outputs, state] = top.section("folders", |table| folders(table, folder));
         let model = top.section("model", |table| table.read("path", |value| path(value, folder)));
-        let (device, memory_limit_bytes, reserve_bytes) = top.section("device", device);
+        let device = top.section("device", device);
         let prefers = [("quality", Prefer::Quality), ("speed", Prefer::Speed)];
         let prefer = top.section("oom", |table| table.read("prefer", |value| check::choice(value, &prefers)));
         let limits = top.section("limits", limits);
@@ -36,10 +36,12 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
             outputs,
             state,
             engine,
-            model: model.unwrap_or_else(|| folder.join("models/mini")),
-            device,
-            memory_limit_bytes,
-            reserve_bytes,
+            model: model
+                .map_or_else(|| ModelChoice::Miniature { beside: folder.join("models/mini") }, ModelChoice::Named),
+            device: device.choice,
+            memory_limit_bytes: device.memory_limit_bytes,
+            reserve_bytes: device.reserve_bytes,
+            idle_release_ms: device.idle_release_ms,
             prefer: prefer.unwrap_or(Prefer::Quality),
             defaults: top.section("defaults", |table| defaults(table, &limits)),
             worker: top.section("worker", worker),
@@ -70,16 +72,28 @@ fn path(value: &DeValue, folder: &Path) -> Check<PathBuf> {
     }
 }
 
-fn device(table: &mut Table) -> (DeviceChoice, Option<u64>, Option<u64>) {
+/// `[device]`.
+struct Device {
+    choice: DeviceChoice,
+    memory_limit_bytes: Option<u64>,
+    reserve_bytes: Option<u64>,
+    idle_release_ms: Option<u64>,
+}
+
+fn device(table: &mut Table) -> Device {
     let index = table.read("index", |value| check::whole(value, 0..=u32::MAX));
     let cuda = DeviceChoice::Cuda { index: index.unwrap_or(0) };
     let kinds = [("auto", DeviceChoice::Auto), ("cpu", DeviceChoice::Cpu), ("cuda", cuda)];
-    let kind = table.read("kind", |value| check::choice(value, &kinds)).unwrap_or(DeviceChoice::Auto);
-    if index.is_some() && kind != cuda {
+    let choice = table.read("kind", |value| check::choice(value, &kinds)).unwrap_or(DeviceChoice::Auto);
+    if index.is_some() && choice != cuda {
         table.mistake("index", Mistake::new("only a CUDA card has an index").help("add kind = \"cuda\""));
     }
-    let memory_limit_bytes = table.read("memory_limit", |value| bytes(value, 1 << 20..=1 << 50));
-    (kind, memory_limit_bytes, table.read("reserve", |value| bytes(value, 0..=1 << 50)))
+    Device {
+        choice,
+        memory_limit_bytes: table.read("memory_limit", |value| bytes(value, 1 << 20..=1 << 50)),
+        reserve_bytes: table.read("reserve", |value| bytes(value, 0..=1 << 50)),
+        idle_release_ms: table.read("idle_release", |value| duration_ms(value, 1..=DAY_MS)),
+    }
 }
 
 fn limits(table: &mut Table) -> Limits {

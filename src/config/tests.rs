@@ -21,10 +21,11 @@ fn an_empty_file_is_all_defaults_beside_it() {
         outputs: "/srv/z/outputs".into(),
         state: "/srv/z/state".into(),
         engine: EngineKind::ZImage,
-        model: "/srv/z/models/mini".into(),
+        model: ModelChoice::Miniature { beside: "/srv/z/models/mini".into() },
         device: DeviceChoice::Auto,
         memory_limit_bytes: None,
         reserve_bytes: None,
+        idle_release_ms: None,
         prefer: Prefer::Quality,
         defaults: ConfiguredDefaults::default(),
         limits: Limits::default(),
@@ -39,7 +40,10 @@ fn the_shipped_file_says_what_the_defaults_are() {
     let built_in = config("");
     let rules = |config: &Config| config.rules(&model(), TimeZone::UTC);
     assert_eq!(rules(&shipped), rules(&built_in));
-    assert_eq!(Config { defaults: ConfiguredDefaults::default(), ..shipped }, built_in);
+    // The miniature that stands beside the file is named; without a name it would be found all the same.
+    assert_eq!(shipped.model, ModelChoice::Named("/srv/z/models/mini".into()));
+    let model = built_in.model.clone();
+    assert_eq!(Config { defaults: ConfiguredDefaults::default(), model, ..shipped }, built_in);
 }
 
 #[test]
@@ -50,6 +54,7 @@ fn what_the_shipped_file_has_commented_out_is_right_too() {
     let text = text.join("\n").replace("kind = \"auto\"", "kind = \"cuda\"");
     let config = config(&text);
     assert_eq!((config.memory_limit_bytes, config.device), (Some(6 << 30), DeviceChoice::Cuda { index: 0 }));
+    assert_eq!(config.idle_release_ms, Some(600_000));
     let defaults = config.defaults;
     assert_eq!((defaults.width, defaults.guidance, defaults.min_side), (Some(1024), Some(0.0), Some(512)));
 }
@@ -61,7 +66,7 @@ fn every_key_reaches_the_configuration() {
         engine = "fake"
         folders = { jobs = "/in", outputs = "../out", state = "s" }
         model.path = "/models/turbo"
-        device = { kind = "cuda", index = 1, memory_limit = "1.5GiB", reserve = "1 GiB" }
+        device = { kind = "cuda", index = 1, memory_limit = "1.5GiB", reserve = "1 GiB", idle_release = "10m" }
         oom.prefer = "speed"
         [defaults]
         width = 512
@@ -93,10 +98,11 @@ fn every_key_reaches_the_configuration() {
         outputs: "/srv/z/../out".into(),
         state: "/srv/z/s".into(),
         engine: EngineKind::Fake,
-        model: "/models/turbo".into(),
+        model: ModelChoice::Named("/models/turbo".into()),
         device: DeviceChoice::Cuda { index: 1 },
         memory_limit_bytes: Some(3 << 29),
         reserve_bytes: Some(1 << 30),
+        idle_release_ms: Some(600_000),
         prefer: Prefer::Speed,
         defaults: ConfiguredDefaults {
             width: Some(512),
@@ -136,6 +142,7 @@ fn each_mistake_is_told_with_its_place() {
         ("device.memory_limit = 'nanGiB'", "1:23: device.memory_limit: \"nanGiB\" is no size"),
         ("device.memory_limit = 1000", "1:23: device.memory_limit: 1000 is out of range"),
         ("device.memory_limit = 1.5", "1:23: device.memory_limit: expected a size, found the number 1.5"),
+        ("device.idle_release = 'never'", "1:23: device.idle_release: \"never\" is no time, or out of range"),
         ("oom.prefer = 1", "1:14: oom.prefer: expected a string, found the number 1"),
         ("defaults.width = 1", "1:18: defaults.width: 1 is out of range"),
         ("defaults.output = '/x'", "1:19: defaults.output: an empty name"),

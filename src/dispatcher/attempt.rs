@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{Dispatcher, POLL, STOP_GRACE, Settings};
-use crate::engine::Recipe;
+use crate::engine::{Recipe, latents};
 use crate::ladder::Rung;
 use crate::output;
 use crate::status::RenderStatus;
@@ -78,7 +78,7 @@ fn facts(candidate: &Candidate, attempt_id: i64, rung: &Rung) -> Map<String, ser
 }
 
 pub(super) fn latents_path(settings: &Settings, render_id: i64) -> std::path::PathBuf {
-    settings.latents.join(format!("{render_id}.safetensors"))
+    settings.latents.join(latents::file_name(render_id))
 }
 
 impl Dispatcher {

@@ -43,6 +43,8 @@ pub struct Settings {
     /// Where finished latents are kept.
     pub latents: PathBuf,
     pub step_timeout: Duration,
+    /// How long nothing is rendered before the worker is released; `None` keeps it.
+    pub idle_release: Option<Duration>,
     pub policy: Policy,
     pub mode: Mode,
 }
@@ -77,6 +79,8 @@ pub struct Dispatcher {
     slot: Slot,
     /// Set while nothing is started because the disk is full.
     hold_until: Option<tokio::time::Instant>,
+    /// When the model was loaded, or the last render ended.
+    idle_since: tokio::time::Instant,
 }
 
 impl Dispatcher {
@@ -90,7 +94,8 @@ impl Dispatcher {
         pulse: Pulse,
     ) -> Self {
         let slot = Slot::new(settings.slot.clone(), status.clone(), pulse.clone());
-        Dispatcher { store, clock, settings, accepted, status, pulse, slot, hold_until: None }
+        let idle_since = tokio::time::Instant::now();
+        Dispatcher { store, clock, settings, accepted, status, pulse, slot, hold_until: None, idle_since }
     }
 
     /// Renders until `stop`, then gives the running render back and ends the worker.
@@ -103,6 +108,7 @@ impl Dispatcher {
             if self.turn(&stop).await? {
                 continue;
             }
+            self.release_when_idle().await;
             tokio::select! {
                 () = hint => (),
                 () = self.slot.watch_idle() => (),
@@ -116,6 +122,9 @@ impl Dispatcher {
 
     /// Does one thing; false when there was nothing to do.
     async fn turn(&mut self, stop: &CancellationToken) -> Result<bool, DispatchError> {
+        if self.slot.is_released() && !self.has_work().await? {
+            return Ok(false);
+        }
         if let Err(reason) = self.slot.ensure_ready(stop).await {
             return match self.settings.mode {
                 Mode::UntilIdle if !stop.is_cancelled() => Err(DispatchError::Load(reason)),
@@ -124,6 +133,7 @@ impl Dispatcher {
         }
         if let Some(loaded) = self.slot.newly_loaded() {
             self.store.worker_loaded(&loaded, self.clock.now_ms()).await?;
+            self.idle_since = tokio::time::Instant::now();
         }
         if self.is_held() {
             return Ok(false);
@@ -131,9 +141,21 @@ impl Dispatcher {
         match self.store.next_candidate(self.clock.now_ms()).await? {
             Some(candidate) => {
                 self.render(candidate, stop).await?;
+                self.idle_since = tokio::time::Instant::now();
                 Ok(true)
             }
             None => Ok(false),
+        }
+    }
+
+    /// Whether a render could start now, were a worker loaded. A paused or held queue is idle.
+    async fn has_work(&mut self) -> Result<bool, StoreError> {
+        Ok(!self.is_held() && self.store.next_candidate(self.clock.now_ms()).await?.is_some())
+    }
+
+    async fn release_when_idle(&mut self) {
+        if self.settings.idle_release.is_some_and(|limit| self.idle_since.elapsed() >= limit) {
+            self.slot.release(STOP_GRACE).await;
         }
     }
 

@@ -71,6 +71,8 @@ pub(super) struct Slot {
     ready: Option<Ready>,
     /// Set when a new worker was loaded and nobody has recorded it yet.
     unrecorded: bool,
+    /// Ended by [`Slot::release`], and not wanted since.
+    released: bool,
     deaths_in_a_row: u32,
     retry_at: Instant,
 }
@@ -78,7 +80,7 @@ pub(super) struct Slot {
 impl Slot {
     pub(super) fn new(settings: SlotSettings, status: watch::Sender<Status>, pulse: Pulse) -> Slot {
         let retry_at = Instant::now();
-        Slot { settings, status, pulse, ready: None, unrecorded: false, deaths_in_a_row: 0, retry_at }
+        Slot { settings, status, pulse, ready: None, unrecorded: false, released: false, deaths_in_a_row: 0, retry_at }
     }
 
     /// The loaded worker; an error when there is none.
@@ -136,6 +138,7 @@ impl Slot {
                 () = stop.cancelled() => return Err("stopping".to_owned()),
             }
         }
+        self.released = false;
         self.set_status(WorkerStatus::Loading);
         let started = tokio::select! {
             started = start(&self.settings, &self.pulse) => started,
@@ -178,6 +181,21 @@ impl Slot {
         if let Some(Ready { worker, .. }) = self.ready.take() {
             worker.stop(grace).await;
         }
+    }
+
+    /// Ends the idle worker, if there is one, so that the device's memory is everybody's. That is no death: the next
+    /// worker starts without a pause.
+    pub(super) async fn release(&mut self, grace: Duration) {
+        if self.ready.is_some() {
+            info!("nothing was rendered for long: the model leaves the device until the next job");
+            self.shut_down(grace).await;
+            self.released = true;
+            self.set_status(WorkerStatus::Released);
+        }
+    }
+
+    pub(super) fn is_released(&self) -> bool {
+        self.released
     }
 
     fn note_death(&mut self, reason: &str) {

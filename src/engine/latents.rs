@@ -1,5 +1,6 @@
 //! Finished latents, kept beside the attempt so that a failed decode is repeated alone.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
@@ -27,6 +28,20 @@ impl LatentsKey {
     }
 }
 
+/// The name of the file that keeps the latents of the render with this id.
+pub fn file_name(render_id: i64) -> String {
+    format!("{render_id}.safetensors")
+}
+
+/// The id in a name of [`file_name`]'s, or in that of its temporary file; `None` for every other name.
+pub fn render_id(name: &OsStr) -> Option<i64> {
+    let name = name.to_str()?;
+    let name = name.strip_suffix(".part").unwrap_or(name);
+    let render_id = name.strip_suffix(".safetensors")?.parse().ok()?;
+    // Not 007 or +7.
+    (name == file_name(render_id)).then_some(render_id)
+}
+
 /// Keeps `latents` at `path`.
 pub fn save(path: &Path, key: &LatentsKey, latents: &Latents) -> io::Result<()> {
     let values = Values { shape: latents.shape.to_vec(), values: latents.values.clone() };
@@ -42,6 +57,16 @@ pub fn load(path: &Path, key: &LatentsKey) -> Option<Latents> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_our_own_names_say_whose_latents_they_keep() {
+        for name in [file_name(7), file_name(7) + ".part"] {
+            assert_eq!(render_id(OsStr::new(&name)), Some(7), "{name}");
+        }
+        for name in ["7", "007.safetensors", "+7.safetensors", "fox.safetensors", "7.safetensors.bak", ".part"] {
+            assert_eq!(render_id(OsStr::new(name)), None, "{name}");
+        }
+    }
 
     #[test]
     fn latents_are_used_for_exactly_what_they_were_made_for() {

@@ -8,6 +8,7 @@ pub mod fake;
 pub mod kept;
 pub mod latents;
 pub mod meter;
+pub mod mini;
 pub mod model_dir;
 pub mod predictor;
 pub mod z_image;

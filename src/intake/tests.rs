@@ -13,8 +13,8 @@ use rustix::fs::{CWD, Dev, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
 use super::*;
-use crate::job::spec::{Defaults, Limits};
-use crate::job::{Format, OnOom};
+use crate::config::Config;
+use crate::engine::fake;
 use crate::store::Accepted;
 
 const JOB: &str = "prompt = 'a cat'\n";
@@ -41,20 +41,9 @@ struct Done {
     waiting: usize,
 }
 
+/// What an empty configuration and the fake engine ask of a job.
 fn rules() -> Rules {
-    let defaults = Defaults {
-        width: 64,
-        height: 64,
-        steps: 8,
-        guidance: 0.0,
-        negative_prompt: String::new(),
-        on_oom: OnOom::Downgrade,
-        min_side: 32,
-        min_steps: 4,
-        output: "{job}-{index}".to_owned(),
-        format: Format::Png,
-    };
-    Rules { defaults, limits: Limits::default(), granularity: 16, time_zone: TimeZone::UTC }
+    Config::parse("", Path::new("/")).unwrap().rules(&fake::description(), TimeZone::UTC).unwrap()
 }
 
 impl Bench {

@@ -3,7 +3,7 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::rows::{RENDER_COLUMNS, from_json, render, word};
+use super::rows::{RENDER_COLUMNS, from_json, render, to_json, word};
 use super::transition::{About, Current, Facts, Writing, log, transition};
 use super::{Orphan, Result, Store};
 use crate::job::state::Event;
@@ -20,6 +20,13 @@ impl Store {
         }
         transaction.commit().await?;
         self.running_attempts().await
+    }
+
+    /// Those of `renders` that will not be rendered any more: ended, or not in the queue at all.
+    pub async fn ended_among(&self, renders: &[i64]) -> Result<Vec<i64>> {
+        let sql = "SELECT value FROM json_each(?) WHERE NOT EXISTS \
+                   (SELECT 1 FROM renders r WHERE r.id = value AND r.state IN ('queued', 'running'))";
+        Ok(sqlx::query_scalar(sql).bind(to_json(&renders)).fetch_all(&self.readers).await?)
     }
 
     async fn running_attempts(&self) -> Result<Vec<Orphan>> {

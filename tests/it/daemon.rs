@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::parity::reference::model_folder;
 use crate::support::{House, kill};
@@ -163,6 +163,84 @@ fn a_terminated_daemon_gives_its_render_back_uncounted() {
     house.assert_invariants();
 }
 
+/// Waits until the idle worker is released.
+fn until_released(house: &House) {
+    house.until("the worker is released", || {
+        (house.json(&["status"])["daemon"]["worker"]["state"] == "released").then_some(())
+    });
+}
+
+#[test]
+fn an_idle_worker_is_released_and_the_next_job_loads_another() {
+    let mut house = House::new("[device]\nidle_release = '300ms'\n");
+    fs::write(house.path("model/load.txt"), "load of 200 ms").expect("a writable folder");
+    house.start();
+    let first = house.worker_pid();
+    until_released(&house);
+    assert!(!Path::new(&format!("/proc/{first}")).exists(), "its memory is the device's again");
+    let said = house.zimaged(&["status"]).stdout;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("released: loads on the next job"), "{said}");
+    house.drop_job("fox.toml", "prompt = 'steps of 200 ms'\nsteps = 5\n");
+    let second = house.worker_pid();
+    assert_ne!(second, first);
+    house.until_sql(STATES, "done 1");
+    house.assert_invariants();
+    assert_eq!(house.value("SELECT queued_ms >= 200 FROM attempts"), "1", "the load is part of the wait");
+    assert_eq!(house.value("SELECT count(*) FROM workers"), "2");
+    until_released(&house);
+    assert!(!house.log().contains("the worker is down"), "{}", house.log());
+}
+
+#[test]
+fn no_worker_is_released_between_jobs_that_keep_coming_nor_in_a_long_render() {
+    let house = House::started("[device]\nidle_release = '1s'\n");
+    for name in ["a.toml", "b.toml", "c.toml"] {
+        house.drop_job(name, "prompt = 'steps of 300 ms'\nsteps = 4\n");
+    }
+    house.until_sql(STATES, "done 3");
+    assert_eq!(house.value("SELECT count(*) FROM workers"), "1");
+}
+
+#[test]
+fn a_paused_queue_is_idle_whatever_waits_in_it() {
+    let house = House::started("[device]\nidle_release = '300ms'\n");
+    assert!(house.zimaged(&["pause"]).status.success());
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    house.until_sql(STATES, "queued 1");
+    until_released(&house);
+    // Longer than it takes to notice a job.
+    std::thread::sleep(Duration::from_secs(1));
+    until_released(&house);
+    assert_eq!(house.value("SELECT count(*) FROM workers"), "1", "a job that may not start loads nothing");
+    assert!(house.zimaged(&["resume"]).status.success());
+    house.until_sql(STATES, "done 1");
+}
+
+#[test]
+fn a_start_removes_the_latents_of_ended_renders_and_nothing_else() {
+    let mut house = House::started("");
+    house.drop_job("done.toml", "prompt = 'a fox'\n");
+    house.until_sql(STATES, "done 1");
+    house.drop_job("later.toml", "prompt = ['a', 'b']\nnot_before = 2999-01-01T00:00:00Z\n");
+    house.until_sql(STATES, "done 1 queued 2");
+    assert!(house.zimaged(&["cancel", "2.2"]).status.success());
+    house.stop("TERM");
+    let latents = house.path("state/latents");
+    let queued = ["2.safetensors", "2.safetensors.part"];
+    let ended = ["1.safetensors", "3.safetensors", "3.safetensors.part", "99.safetensors"];
+    let others = ["3.txt", "fox.safetensors", "notes"];
+    for name in [&queued[..], &ended, &others].concat() {
+        fs::write(latents.join(name), "kept").expect("a writable folder");
+    }
+    fs::create_dir(latents.join("4.safetensors")).expect("a writable folder");
+    house.start();
+    let entries = fs::read_dir(latents).expect("the folder").map(|entry| entry.expect("an entry").file_name());
+    let mut left: Vec<String> = entries.map(|name| name.into_string().expect("UTF-8")).collect();
+    left.sort();
+    assert_eq!(left, ["2.safetensors", "2.safetensors.part", "3.txt", "4.safetensors", "fox.safetensors", "notes"]);
+}
+
 #[test]
 fn a_second_signal_ends_at_once() {
     let mut house = House::started("");
@@ -310,17 +388,20 @@ fn until_idle_ends_by_itself_and_shows_the_row() {
 
 #[test]
 fn systemd_hears_ready_status_and_a_watchdog_fed_by_progress() {
-    let mut house = House::new("");
+    let mut house = House::new("[device]\nidle_release = '2s'\n");
     let socket = UnixDatagram::bind(house.path("notify")).expect("a socket");
     socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a time-out");
     let told = |line: &str| {
         let mut message = [0; 4096];
-        loop {
+        // The status and the watchdog come again and again: silence alone would not end this.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < deadline {
             let length = socket.recv(&mut message).unwrap_or_else(|error| panic!("{line} never came: {error}"));
             if String::from_utf8_lossy(&message[..length]).lines().any(|said| said.starts_with(line)) {
                 return;
             }
         }
+        panic!("{line} never came");
     };
     let notify = house.path("notify").display().to_string();
     house.start_with(&[("NOTIFY_SOCKET", notify.as_str()), ("WATCHDOG_USEC", "3000000")]);
@@ -328,6 +409,7 @@ fn systemd_hears_ready_status_and_a_watchdog_fed_by_progress() {
     told("STATUS=");
     told("WATCHDOG=1");
     told("WATCHDOG=1");
+    told("STATUS=released: loads on the next job");
     kill("TERM", house.daemon_pid());
     told("STOPPING=1");
 }

@@ -10,9 +10,10 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use zimaged::clock::ManualClock;
+use zimaged::config::Config;
+use zimaged::engine::fake;
 use zimaged::intake::Intake;
-use zimaged::job::spec::{Defaults, Limits, Rules};
-use zimaged::job::{Format, OnOom};
+use zimaged::job::spec::Rules;
 use zimaged::store::{Access, Store};
 
 const JOB: &str = "prompt = 'a cat'\n";
@@ -29,20 +30,9 @@ struct Bench {
     accepted: Arc<Notify>,
 }
 
+/// What an empty configuration and the fake engine ask of a job.
 fn rules() -> Rules {
-    let defaults = Defaults {
-        width: 64,
-        height: 64,
-        steps: 8,
-        guidance: 0.0,
-        negative_prompt: String::new(),
-        on_oom: OnOom::Downgrade,
-        min_side: 32,
-        min_steps: 4,
-        output: "{job}-{index}".to_owned(),
-        format: Format::Png,
-    };
-    Rules { defaults, limits: Limits::default(), granularity: 16, time_zone: jiff::tz::TimeZone::UTC }
+    Config::parse("", Path::new("/")).unwrap().rules(&fake::description(), jiff::tz::TimeZone::UTC).unwrap()
 }
 
 impl Bench {

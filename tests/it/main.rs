@@ -6,7 +6,9 @@
 mod daemon;
 mod files;
 mod house;
+mod install;
 mod mini;
+mod mini_judge;
 mod intake;
 mod packaging;
 mod parity;

@@ -12,7 +12,6 @@ use zimaged::engine::z_image::{ZImageEngine, quantise_model};
 use zimaged::engine::{Continue, DeviceChoice, Engine, EngineError, MemoryReading, Progress, Recipe, Stage};
 use zimaged::ladder::{Decode, Precision, Residency, Rung};
 
-
 const LOWER: [(Precision, &str); 2] = [(Precision::Q8, "zimaged-q8.gguf"), (Precision::Q4, "zimaged-q4.gguf")];
 
 struct Silent;

@@ -23,7 +23,6 @@ impl Linear {
     pub fn new(weight: Matrix, bias: Option<Tensor>) -> Linear {
         Linear { weight, bias }
     }
-
 }
 
 impl Module for Linear {

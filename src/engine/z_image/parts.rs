@@ -5,9 +5,9 @@ use std::path::Path;
 use candle_core::Device;
 use sha2::{Digest, Sha256};
 
+use super::TRANSFORMER_STEM;
 use super::config::ModelConfig;
 use super::device;
-use super::TRANSFORMER_STEM;
 use super::memory::Memory;
 use super::oom::at;
 use super::text_encoder::TextEncoder;
@@ -51,10 +51,9 @@ impl Parts {
             let weights = weights.with_precision(precision).map_err(EngineError::Invalid)?;
             Transformer::new(&config.transformer, &weights, memory).map_err(at(Stage::Load))
         })?;
-        let decoder = opener
-            .open("vae", "diffusion_pytorch_model", &mut hash, |weights| {
-                Decoder::new(&config.vae, weights, memory).map_err(at(Stage::Load))
-            })?;
+        let decoder = opener.open("vae", "diffusion_pytorch_model", &mut hash, |weights| {
+            Decoder::new(&config.vae, weights, memory).map_err(at(Stage::Load))
+        })?;
         let hashes = [text_encoder_hash, hex(hash)];
         Ok(Parts { device: device.clone(), text_encoder, transformer, decoder, precision, hashes })
     }

@@ -1,5 +1,7 @@
 //! A daemon in a folder of its own: the real binary, the fake engine, real files and a real database.
 
+pub mod silent;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};

@@ -37,10 +37,8 @@ pub fn condition_bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung,
     let caption_angles = angles_bytes(config, caption);
     let stream = caption * config.dim * arithmetic.element_bytes();
     let refine = caption_angles + stream + block_bytes(config, arithmetic, rung.precision, (1, caption));
-    let angles = caption_angles
-        + stream
-        + angles_bytes(config, picture)
-        + angles_bytes(config, picture + caption) * 3 / 2;
+    let angles =
+        caption_angles + stream + angles_bytes(config, picture) + angles_bytes(config, picture + caption) * 3 / 2;
     before + embedding + refine.max(angles)
 }
 

@@ -110,8 +110,8 @@ impl Level {
         let window = self.pixels(2);
         let norm = self.bytes((1 + 2 * wide_copies(self.arithmetic)) * channels, window)
             + self.if_cut(self.bytes(channels, window));
-        let conv = self.bytes(channels + colours, window)
-            + ops::conv2d_bytes(self.arithmetic, window, channels, colours);
+        let conv =
+            self.bytes(channels + colours, window) + ops::conv2d_bytes(self.arithmetic, window, channels, colours);
         let kept_row = self.if_cut(self.bytes(channels, self.width));
         let picture = self.arithmetic.on_host(2 * 4 * colours * self.width * self.height);
         (self.activation(channels) + kept_row + norm.max(conv)).max(picture)

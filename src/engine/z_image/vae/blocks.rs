@@ -6,8 +6,8 @@ use super::stripes::{Striped, Window};
 use crate::engine::z_image::config::VaeConfig;
 use crate::engine::z_image::linear::Linear;
 use crate::engine::z_image::memory::Memory;
-use crate::engine::z_image::predict::{resnet_bytes, upsample_bytes, vae_attention_bytes};
 use crate::engine::z_image::ops::{self, GroupMoments};
+use crate::engine::z_image::predict::{resnet_bytes, upsample_bytes, vae_attention_bytes};
 use crate::engine::z_image::weights::Weights;
 
 /// eps of every norm, which the configuration does not give.

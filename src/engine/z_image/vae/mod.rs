@@ -13,8 +13,8 @@ use self::tiles::Canvas;
 pub use self::tiles::tile_length;
 use super::config::VaeConfig;
 use super::memory::Memory;
-use super::predict::last_bytes;
 use super::ops::GroupMoments;
+use super::predict::last_bytes;
 use super::weights::Weights;
 
 /// The smallest tile, latent pixels each way: in smaller ones GroupNorm's statistics are too far from the picture's.

@@ -202,8 +202,8 @@ mod tests {
     #[test]
     fn what_fits_nowhere_is_tried_where_it_needs_least() {
         let plan = planner(&render(1024, 1024, 8), Prefer::Quality, 100).first().unwrap();
-        assert!(plan.missing_bytes > 0 && plan.rung.precision == Precision::Q4, "{}", plan.rung);
-        assert!(plan.rung.width < 512, "{}", plan.rung);
+        assert!(plan.missing_bytes > 0, "{}", plan.rung);
+        assert_eq!(plan.rung.to_string(), "streamed0/full/tiles128 432x432 8 steps");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 CREATE INDEX attempts_out_of_memory ON attempts (id) WHERE outcome = 'out_of_memory';
 
+CREATE INDEX attempts_predicted ON attempts (id) WHERE predicted_bytes IS NOT NULL;
+
 CREATE UNIQUE INDEX attempts_running ON attempts (render_id) WHERE outcome = 'running';
 
 CREATE INDEX events_by_job ON events (job_id);
@@ -49,7 +51,7 @@ CREATE TABLE attempts (
     -- The picture.
     bytes               INTEGER,
     sha256              TEXT,
-    prompt_cut          INTEGER NOT NULL DEFAULT 0 CHECK (prompt_cut IN (0, 1)),
+    prompt_cut          INTEGER NOT NULL DEFAULT 0 CHECK (prompt_cut IN (0, 1)), predicted_bytes INTEGER CHECK (predicted_bytes > 0),
     UNIQUE (render_id, number),
     CHECK ((ended_at_ms IS NOT NULL) = (outcome <> 'running')),
     CHECK ((sha256 IS NOT NULL) = (outcome = 'done'))
@@ -210,6 +212,27 @@ SELECT
         ELSE 'done'
     END AS state
 FROM jobs j;
+
+CREATE VIEW memory AS
+SELECT
+    r.job_id AS job,
+    r.position AS picture,
+    a.number AS attempt,
+    a.rung_text AS rung,
+    a.outcome,
+    a.predicted_bytes,
+    max(a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes) AS measured_bytes,
+    round(1.0 * max(a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes) / a.predicted_bytes, 3) AS ratio,
+    a.text_encode_bytes,
+    a.denoise_bytes,
+    a.vae_decode_bytes,
+    w.device,
+    w.model_name AS model,
+    datetime(a.started_at_ms / 1000.0, 'unixepoch') AS at
+FROM attempts a
+JOIN renders r ON r.id = a.render_id
+LEFT JOIN workers w ON w.id = a.worker_id
+WHERE a.predicted_bytes IS NOT NULL;
 
 CREATE VIEW oom AS
 SELECT

@@ -250,7 +250,7 @@ fn the_engine_renders_the_references_pictures() {
         let reference: Vec<u8> = case.tensor("pixels").flatten_all().unwrap().to_vec1().unwrap();
         assert_levels(&case.name, &pixels.rgb, &reference);
         assert_eq!(told.steps, case.steps);
-        assert_eq!(told.stages, [Stage::TextEncode, Stage::Denoise, Stage::VaeDecode]);
+        assert_eq!(told.stages, [Stage::Load, Stage::TextEncode, Stage::Denoise, Stage::Load, Stage::VaeDecode]);
     }
 }
 

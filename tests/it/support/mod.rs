@@ -111,6 +111,11 @@ impl House {
         database::rows(&self.path("state/zimaged.sqlite"), sql)
     }
 
+    /// Changes the database behind the daemon's back.
+    pub fn falsify(&self, sql: &str) {
+        database::execute(&self.path("state/zimaged.sqlite"), sql);
+    }
+
     /// The one value that `sql` answers.
     pub fn value(&self, sql: &str) -> String {
         self.rows(sql).into_iter().flatten().next().unwrap_or_default()
@@ -227,6 +232,15 @@ mod database {
             let rows = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await;
             rows.unwrap_or_else(|error| panic!("{sql}: {error}")).iter().map(texts).collect()
         })
+    }
+
+    pub fn execute(path: &Path, sql: &str) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut connection = SqliteConnectOptions::new().filename(path).connect().await.expect("a database");
+            let done = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await;
+            done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        });
     }
 
     fn texts(row: &SqliteRow) -> Vec<String> {

@@ -50,6 +50,11 @@ impl Arithmetic {
         }
     }
 
+    /// What only a card has.
+    fn on_card(self, count: usize) -> usize {
+        count - self.on_host(count)
+    }
+
     /// Copies of its input that a norm or a rotation makes on the way, in values: in f32 where that is wider.
     fn norm_copies(self) -> usize {
         match self {
@@ -110,9 +115,21 @@ pub fn offers(model: &ModelConfig, arithmetic: Arithmetic) -> Offers {
     }
 }
 
-/// Beside what is counted: the smallest tensors, what the matrix product keeps for its threads, the pool's rounding.
+/// Beside what is counted: the smallest tensors, and what the matrix product keeps for its threads.
 const OVERHEAD_BYTES: usize = 512 << 10;
+const THREAD_OVERHEAD_BYTES: usize = 5 << 18;
+/// Of the activations: rounding of the allocator.
 const OVERHEAD_DIVISOR: usize = 64;
+
+impl Arithmetic {
+    fn overhead_bytes(self, activations: usize) -> usize {
+        let threads = match self {
+            Arithmetic::Cpu { threads } => threads,
+            Arithmetic::Cuda => 0,
+        };
+        OVERHEAD_BYTES + threads * THREAD_OVERHEAD_BYTES + activations / OVERHEAD_DIVISOR
+    }
+}
 
 /// Device memory in use at the most while `work` is done on `rung`, by stage, the weights included.
 pub fn predict(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung, work: Work) -> Prediction {
@@ -120,6 +137,7 @@ pub fn predict(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung, work: W
         return Prediction::default();
     }
     let weights = weights::resident_bytes(model, arithmetic, rung);
+    let converted = weights::converted_bytes(model, arithmetic, rung);
     let text = text::bytes(model, arithmetic, rung, work.tokens);
     let condition = transformer::condition_bytes(model, arithmetic, rung, work);
     let (width, height) = (rung.width as usize, rung.height as usize);
@@ -130,11 +148,11 @@ pub fn predict(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung, work: W
         }
         Decode::Tiles { side } => vae::tiled_bytes(&model.vae, arithmetic, width, height, side as usize),
     };
-    let in_all = |work: usize| (weights + work + work / OVERHEAD_DIVISOR + OVERHEAD_BYTES) as u64;
+    let in_all = |activations: usize| (weights + activations + arithmetic.overhead_bytes(activations)) as u64;
     Prediction {
         weights_bytes: weights as u64,
         text_encode_bytes: in_all(text.max(condition)),
-        denoise_bytes: in_all(transformer::bytes(model, arithmetic, rung, work)),
+        denoise_bytes: in_all(converted + transformer::bytes(model, arithmetic, rung, work)),
         vae_decode_bytes: in_all(decode),
     }
 }

@@ -7,7 +7,7 @@ use crate::ladder::{Precision, Residency, Rung};
 /// Width of the timestep's embedding before and within its two layers.
 const TIMESTEP: (usize, usize) = (256, 1024);
 
-/// Layers that a device holds for a moment while they are streamed: this one and the next.
+/// Layers that a card keeps room for while others are streamed: this one and the next.
 const STREAM_SLOTS: usize = 2;
 
 /// What stays on the device on this rung, streaming buffers included.
@@ -22,7 +22,7 @@ pub fn resident_bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung) 
     let layers = match rung.residency {
         Residency::Streamed { resident_blocks } => {
             let resident = transformer.n_layers.min(resident_blocks as usize);
-            (resident + streamed_blocks(arithmetic, transformer.n_layers - resident)) * block
+            (resident + arithmetic.on_card(STREAM_SLOTS.min(transformer.n_layers - resident))) * block
         }
         _ => transformer.n_layers * block,
     };
@@ -31,11 +31,13 @@ pub fn resident_bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung) 
     text + layers + refiners + element * (around_blocks_values(transformer) + decoder_values(&model.vae))
 }
 
-/// A CUDA device has one in use and one under way, a CPU converts one at a time.
-fn streamed_blocks(arithmetic: Arithmetic, streamed: usize) -> usize {
-    match arithmetic {
-        Arithmetic::Cpu { .. } => streamed.min(1),
-        Arithmetic::Cuda => streamed.min(STREAM_SLOTS),
+/// A layer that is not resident, converted when it is used: a CPU's only, for a moment of the denoising.
+pub fn converted_bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung) -> usize {
+    match (arithmetic, rung.residency) {
+        (Arithmetic::Cpu { .. }, Residency::Streamed { .. }) => {
+            block_bytes(&model.transformer, arithmetic, rung.precision)
+        }
+        _ => 0,
     }
 }
 

@@ -13,7 +13,7 @@ use self::tiles::Canvas;
 pub use self::tiles::tile_length;
 use super::config::VaeConfig;
 use super::memory::Memory;
-use super::ops::GroupMoments;
+use super::ops::{self, GroupMoments};
 use super::predict::last_bytes;
 use super::weights::Weights;
 
@@ -80,7 +80,8 @@ impl Decoder {
     /// The picture's rows of the last block's stripe, on the host.
     fn decode_rows(&self, window: Window, moments: &GroupMoments) -> Result<Tensor> {
         let (_, channels, h, w) = window.rows.dims4()?;
-        self.memory.require(last_bytes(self.memory.arithmetic(), h * w, channels, self.config.out_channels))?;
+        let scratch = ops::conv2d_bytes(self.memory.arithmetic(), h * w, channels, self.config.out_channels);
+        self.memory.require(window.rows.elem_count() * self.dtype.size_in_bytes() + scratch)?;
         let normed = window.map(|x| self.conv_norm_out.forward_silu_of_part(x, moments))?;
         let rows = normed.map(|y| self.conv_out.forward(y))?.trim(0)?.rows;
         rows.to_dtype(DType::F32)?.to_device(&Device::Cpu)

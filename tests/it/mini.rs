@@ -182,3 +182,40 @@ fn all_of_the_evaluation() {
     assert!(ground.min(shape) >= COLOURS_RIGHT_MIN, "ground in {ground}, shape in {shape}");
     assert!(position >= POSITION_RIGHT_MIN, "position in {position}");
 }
+
+#[test]
+fn the_picture_is_the_same_wherever_the_weights_are() {
+    let mut engine = engine();
+    let recipe = recipe("a small green star at the top left on a white background", "blurry", 2.0, 5);
+    let full = rung(192, 256, 3);
+    let residencies = [
+        Residency::Device,
+        Residency::TextReleased,
+        Residency::Streamed { resident_blocks: 2 },
+        Residency::Streamed { resident_blocks: 0 },
+        Residency::Device,
+    ];
+    let pictures = residencies.map(|residency| {
+        let rung = Rung { residency, ..full };
+        let latents = engine.denoise(&recipe, &rung, &mut Silent).unwrap();
+        engine.decode(&latents, &rung, &mut Silent).unwrap()
+    });
+    assert!(pictures.iter().all(|picture| *picture == pictures[0]));
+}
+
+#[test]
+fn a_prompt_is_encoded_once_for_all_workers() {
+    let folder = tempfile::tempdir().unwrap();
+    let render = |prompt: &str| {
+        let mut engine = engine();
+        engine.keep_embeddings_in(folder.path());
+        engine.denoise(&recipe(prompt, "", 0.0, 1), &rung(64, 64, 1), &mut Silent).unwrap()
+    };
+    let kept = || std::fs::read_dir(folder.path()).unwrap().count();
+    let first = render("a red circle");
+    assert_eq!(kept(), 1);
+    assert_eq!(render("a red circle"), first);
+    assert_eq!(kept(), 1);
+    render("a blue circle");
+    assert_eq!(kept(), 2);
+}

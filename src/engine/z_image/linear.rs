@@ -15,7 +15,7 @@ pub struct Linear {
 pub enum Matrix {
     Dense(Tensor),
     /// Made dense for each product: only one such copy at a time is in memory.
-    Quantised(QTensor),
+    Quantised(Box<QTensor>),
 }
 
 impl Linear {

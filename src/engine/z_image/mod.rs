@@ -19,6 +19,8 @@ pub mod picture;
 pub mod config;
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(feature = "cuda")]
+mod cuda_ring;
 mod device;
 mod engine;
 pub mod linear;

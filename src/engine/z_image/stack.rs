@@ -64,7 +64,7 @@ impl<L> Stack<L> {
     pub fn stream(&mut self) -> Result<()> {
         #[cfg(feature = "cuda")]
         if self.ring.is_none() && self.resident.len() < self.count && self.weights.is_streamable() {
-            self.ring = Some(Ring::new(&self.weights, self.resident.len()..self.count, &self.build)?);
+            self.ring = Some(Ring::new(&self.weights, self.resident.len()..self.count, &*self.build)?);
         }
         Ok(())
     }

@@ -38,8 +38,37 @@ pub struct Weights {
     quantised: Option<Arc<QuantisedFile>>,
 }
 
+/// How all tensors under a prefix lie in one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlatLayout {
+    pub tensors: Vec<FlatTensor>,
+    /// Values in all.
+    pub count: usize,
+}
+
+/// One tensor's place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlatTensor {
+    pub name: String,
+    pub shape: Shape,
+    /// Its first value's number.
+    pub offset: usize,
+}
+
+/// Tensors begin at multiples of so many values: matrix products on a card want their operands aligned.
+const FLAT_ALIGNMENT: usize = 128;
+
 enum Source {
-    Files { files: MmapedSafetensors, folder: PathBuf, problems: Mutex<Vec<String>> },
+    /// Views into one tensor.
+    Flat {
+        values: Tensor,
+        layout: FlatLayout,
+    },
+    Files {
+        files: MmapedSafetensors,
+        folder: PathBuf,
+        problems: Mutex<Vec<String>>,
+    },
     Random,
 }
 
@@ -73,7 +102,7 @@ impl Weights {
             Source::Files { folder, .. } => {
                 QuantisedFile::open(folder, precision, &self.source_hash(), &self.quantised_matrices(precision))?
             }
-            Source::Random => None,
+            Source::Flat { .. } | Source::Random => None,
         };
         Ok(Weights { precision, quantised: quantised.map(Arc::new), ..self.clone() })
     }
@@ -99,6 +128,7 @@ impl Weights {
     pub fn contains(&self, name: &str) -> bool {
         match &*self.source {
             Source::Files { files, .. } => files.get(&format!("{}{name}", self.prefix)).is_ok(),
+            Source::Flat { layout, .. } => layout.tensors.iter().any(|tensor| tensor.name == name),
             Source::Random => true,
         }
     }
@@ -119,6 +149,7 @@ impl Weights {
             return Ok(stand_in);
         }
         match &*self.source {
+            Source::Flat { values, layout } => flat_view(values, layout, name, shape),
             Source::Files { files, .. } => files.load(name, device),
             Source::Random => random(shape, self.dtype, device),
         }
@@ -179,6 +210,34 @@ impl Weights {
         self.shapes().iter().map(|(_, shape)| shape.elem_count() * self.dtype.size_in_bytes()).sum()
     }
 
+    /// Whether layers can come one by one from host memory as they are: dense, from files.
+    pub fn is_streamable(&self) -> bool {
+        self.device.is_cuda() && self.precision == Precision::Full && matches!(&*self.source, Source::Files { .. })
+    }
+
+    /// Where the tensors under this prefix lie when they are put into one.
+    pub fn flat_layout(&self) -> FlatLayout {
+        let mut count = 0;
+        let place = |(name, shape): (String, Shape)| {
+            let offset = count;
+            count += shape.elem_count().next_multiple_of(FLAT_ALIGNMENT);
+            FlatTensor { name, shape, offset }
+        };
+        let tensors = self.shapes().into_iter().map(place).collect();
+        FlatLayout { tensors, count }
+    }
+
+    /// The same names, but in `values`, a tensor of one dimension that is laid out like this.
+    pub fn in_flat(&self, values: &Tensor, layout: &FlatLayout) -> Weights {
+        let source = Source::Flat { values: values.clone(), layout: layout.clone() };
+        Weights { source: Arc::new(source), prefix: String::new(), ..self.clone() }
+    }
+
+    /// The tensor `name` in host memory, in the type that the part computes in.
+    pub fn on_host(&self, name: &str, shape: &Shape) -> Result<Tensor> {
+        self.load(&format!("{}{name}", self.prefix), shape, &Device::Cpu)?.to_dtype(self.dtype)
+    }
+
     /// The tensors under this prefix, by name; empty for random ones.
     fn shapes(&self) -> Vec<(String, Shape)> {
         let Source::Files { files, .. } = &*self.source else { return Vec::new() };
@@ -204,7 +263,7 @@ impl Weights {
                 ops::quantise(&dense, format, &self.device)?
             }
         };
-        Ok(Matrix::Quantised(quantised))
+        Ok(Matrix::Quantised(Box::new(quantised)))
     }
 
     /// What of these weights is quantised at `precision`, in the order of the names.
@@ -261,6 +320,13 @@ fn problem(files: &MmapedSafetensors, name: &str, shape: &Shape) -> Option<Strin
     }
 }
 
+fn flat_view(values: &Tensor, layout: &FlatLayout, name: &str, shape: &Shape) -> Result<Tensor> {
+    match layout.tensors.iter().find(|tensor| tensor.name == name && tensor.shape == *shape) {
+        Some(tensor) => values.narrow(0, tensor.offset, shape.elem_count())?.reshape(shape),
+        None => bail!("{name} {shape:?} is not in the layout"),
+    }
+}
+
 fn note(problems: &Mutex<Vec<String>>, problem: Option<String>) {
     problems.lock().unwrap_or_else(PoisonError::into_inner).extend(problem);
 }
@@ -290,4 +356,68 @@ fn paths(folder: &Path, stem: &str) -> std::result::Result<Vec<PathBuf>, String>
     let index: Index = read_json(&folder.join(format!("{stem}.safetensors.index.json")))?;
     let names: BTreeSet<String> = index.weight_map.into_values().collect();
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// A folder with two layers of a matrix and a vector, of another number of values than the alignment.
+    fn files() -> (tempfile::TempDir, Weights) {
+        let folder = tempfile::tempdir().unwrap();
+        let tensors: HashMap<String, Tensor> = [("0", 1.0), ("1", 2.0)]
+            .into_iter()
+            .flat_map(|(layer, scale)| {
+                let values = |count: usize| Tensor::arange(0.0, count as f64, &Device::Cpu).unwrap();
+                let matrix = (values(15) * scale).unwrap().reshape((3, 5)).unwrap();
+                let vector = (values(7) * scale).unwrap();
+                [(format!("{layer}.w.weight"), matrix), (format!("{layer}.norm"), vector)]
+            })
+            .map(|(name, tensor)| (name, tensor.to_dtype(DType::F32).unwrap()))
+            .collect();
+        candle_core::safetensors::save(&tensors, folder.path().join("m.safetensors")).unwrap();
+        let weights = Weights::open(folder.path(), "m", DType::F32, &Device::Cpu).unwrap();
+        (folder, weights)
+    }
+
+    fn values(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn a_layer_put_into_one_tensor_reads_as_from_its_files() {
+        let (_folder, weights) = files();
+        let layout = weights.at(0).flat_layout();
+        assert_eq!((layout.count, layout.tensors.len()), (2 * FLAT_ALIGNMENT, 2));
+        let mut all = vec![0.0_f32; layout.count];
+        for FlatTensor { name, shape, offset } in &layout.tensors {
+            let host = values(&weights.at(1).on_host(name, shape).unwrap());
+            all[*offset..][..host.len()].copy_from_slice(&host);
+        }
+        let flat = weights.in_flat(&Tensor::new(all, &Device::Cpu).unwrap(), &layout);
+        let filed = weights.at(1);
+        assert_eq!(values(&flat.get("norm", 7).unwrap()), values(&filed.get("norm", 7).unwrap()));
+        assert_eq!(values(&flat.get("w.weight", (3, 5)).unwrap()), values(&filed.get("w.weight", (3, 5)).unwrap()));
+        assert!(flat.get("w.weight", (5, 3)).is_err());
+    }
+
+    #[test]
+    fn layers_that_differ_are_named() {
+        let (_folder, weights) = files();
+        weights.require_alike(0, 1);
+        weights.finish().unwrap();
+        weights.require_alike(0, 2);
+        let error = weights.finish().unwrap_err();
+        assert!(error.contains("2.w.weight is missing") && error.contains("2.norm is missing"), "{error}");
+    }
+
+    #[test]
+    fn rows_are_those_of_the_matrix_and_no_others() {
+        let (_folder, weights) = files();
+        let rows = weights.rows("1.w.weight", &[2, 0], (3, 5)).unwrap();
+        assert_eq!(values(&rows), [20.0, 22.0, 24.0, 26.0, 28.0, 0.0, 2.0, 4.0, 6.0, 8.0]);
+        assert!(weights.rows("1.w.weight", &[3], (3, 5)).is_err());
+    }
 }

@@ -1,0 +1,207 @@
+//! Layers streamed to a card: two slots on the device, filled in turn from pinned host memory by a stream of their own,
+//! while the layer in the other slot computes.
+
+use std::ops::Range;
+
+use candle_core::cuda_backend::WrapErr;
+use candle_core::cuda_backend::cudarc::driver::DevicePtr;
+use candle_core::cuda_backend::cudarc::driver::result::{self, event, stream};
+use candle_core::cuda_backend::cudarc::driver::sys::{
+    CU_MEMHOSTALLOC_PORTABLE, CUevent, CUevent_flags, CUevent_wait_flags, CUstream,
+};
+use candle_core::{CudaDevice, Device, Result, Storage, Tensor, bail};
+use half::bf16;
+
+use super::weights::{FlatLayout, FlatTensor, Weights};
+
+/// How many layers the device holds: one computes, the next is on its way.
+const SLOTS: usize = 2;
+
+/// The layers `first..` of a stack, in host memory.
+pub struct Ring<L> {
+    device: CudaDevice,
+    /// The copies' own stream; the arithmetic goes on in the device's.
+    copies: Stream,
+    hosts: Vec<Pinned>,
+    slots: Vec<Slot<L>>,
+}
+
+/// Room for one layer on the device.
+struct Slot<L> {
+    /// All its tensors in one, (values).
+    values: Tensor,
+    /// Made once, of views into `values`: a new copy changes what it holds.
+    layer: L,
+    copied: Event,
+    used: Event,
+}
+
+impl<L> Ring<L> {
+    /// Brings `layers` of `weights` into pinned memory, and makes the slots.
+    pub fn new(weights: &Weights, layers: Range<usize>, build: &dyn Fn(&Weights) -> Result<L>) -> Result<Ring<L>> {
+        let Device::Cuda(device) = weights.device() else { bail!("layers are streamed to a CUDA device only") };
+        let layout = weights.at(layers.start).flat_layout();
+        let hosts = layers.clone().map(|layer| pin(&weights.at(layer), &layout)).collect::<Result<_>>()?;
+        let slots = (0..SLOTS.min(layers.len())).map(|_| Slot::new(weights, &layout, build)).collect::<Result<_>>()?;
+        // The slots' zeros are written in the device's stream: done before the other one writes there.
+        weights.device().synchronize()?;
+        Ok(Ring { device: device.clone(), copies: Stream::new()?, hosts, slots })
+    }
+
+    /// Lets the first copies begin.
+    pub fn begin(&self) -> Result<()> {
+        (0..self.slots.len()).try_for_each(|layer| self.copy(layer))
+    }
+
+    /// Hands `x` through the layers in order, after [`Ring::begin`].
+    pub fn pass<X>(&self, mut x: X, mut through: impl FnMut(&L, X) -> Result<X>) -> Result<X> {
+        let compute = self.device.cuda_stream();
+        for layer in 0..self.hosts.len() {
+            let slot = &self.slots[layer % self.slots.len()];
+            slot.copied.is_awaited_by(compute.cu_stream())?;
+            x = through(&slot.layer, x)?;
+            slot.used.record(compute.cu_stream())?;
+            if layer + self.slots.len() < self.hosts.len() {
+                self.copy(layer + self.slots.len())?;
+            }
+        }
+        Ok(x)
+    }
+
+    /// Copies a layer into its slot, once what was computed with the slot's last layer is done.
+    fn copy(&self, layer: usize) -> Result<()> {
+        let slot = &self.slots[layer % self.slots.len()];
+        slot.used.is_awaited_by(self.copies.0)?;
+        slot.fill(&self.hosts[layer], &self.copies)?;
+        slot.copied.record(self.copies.0)
+    }
+}
+
+impl<L> Drop for Ring<L> {
+    fn drop(&mut self) {
+        // Slots and host memory must outlive the copies between them. An error is the device's, and its next user's.
+        // SAFETY: the stream is ours and open.
+        let _ = unsafe { stream::synchronize(self.copies.0) };
+    }
+}
+
+impl<L> Slot<L> {
+    fn new(weights: &Weights, layout: &FlatLayout, build: &dyn Fn(&Weights) -> Result<L>) -> Result<Slot<L>> {
+        let values = Tensor::zeros(layout.count, weights.dtype(), weights.device())?;
+        let layer = build(&weights.in_flat(&values, layout))?;
+        Ok(Slot { values, layer, copied: Event::new()?, used: Event::new()? })
+    }
+
+    /// Begins a copy of `host` to the slot in `copies`.
+    fn fill(&self, host: &Pinned, copies: &Stream) -> Result<()> {
+        let (storage, layout) = self.values.storage_and_layout();
+        let (Storage::Cuda(storage), 0) = (&*storage, layout.start_offset()) else { bail!("a slot is on the device") };
+        let slice = storage.as_cuda_slice::<bf16>()?;
+        let stream = storage.device.cuda_stream();
+        let (pointer, _guard) = slice.device_ptr(&stream);
+        // SAFETY: the slot has room for exactly these values, both live until the ring has waited for its copies, and
+        // nobody else writes there: kernels that read the slot were waited for by an event.
+        unsafe { result::memcpy_htod_async(pointer, host.values(), copies.0) }.w()
+    }
+}
+
+/// One layer's tensors one after the other, in page-locked host memory.
+struct Pinned {
+    start: *mut bf16,
+    count: usize,
+}
+
+impl Pinned {
+    fn new(count: usize) -> Result<Pinned> {
+        let bytes = count * size_of::<bf16>();
+        // SAFETY: plain memory is asked for; it is freed once, in drop.
+        let start = unsafe { result::malloc_host(bytes, CU_MEMHOSTALLOC_PORTABLE) }.w()?;
+        Ok(Pinned { start: start.cast(), count })
+    }
+
+    fn values(&self) -> &[bf16] {
+        // SAFETY: the memory holds `count` values and any bits are a bf16.
+        unsafe { std::slice::from_raw_parts(self.start, self.count) }
+    }
+
+    fn values_mut(&mut self) -> &mut [bf16] {
+        // SAFETY: as above, and the borrow is unique.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.count) }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: the memory came from `malloc_host`, and the ring has waited for the copies from it.
+        let _ = unsafe { result::free_host(self.start.cast()) };
+    }
+}
+
+// SAFETY: host memory with one owner.
+unsafe impl Send for Pinned {}
+// SAFETY: read only, once it is filled.
+unsafe impl Sync for Pinned {}
+
+/// A layer's tensors in pinned memory, in the layout's order.
+fn pin(weights: &Weights, layout: &FlatLayout) -> Result<Pinned> {
+    let mut pinned = Pinned::new(layout.count)?;
+    let all = pinned.values_mut();
+    for FlatTensor { name, shape, offset } in &layout.tensors {
+        let values = weights.on_host(name, shape)?.flatten_all()?.to_vec1::<bf16>()?;
+        all[*offset..][..values.len()].copy_from_slice(&values);
+    }
+    Ok(pinned)
+}
+
+/// A stream that candle does not know of, so that it need not track which stream used which memory.
+struct Stream(CUstream);
+
+impl Stream {
+    fn new() -> Result<Stream> {
+        stream::create(stream::StreamKind::NonBlocking).w().map(Stream)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // SAFETY: the stream is ours; work that is left in it goes on.
+        let _ = unsafe { stream::destroy(self.0) };
+    }
+}
+
+// SAFETY: a handle; all device work is done on one thread.
+unsafe impl Send for Stream {}
+// SAFETY: as above.
+unsafe impl Sync for Stream {}
+
+/// A point in a stream that another stream can wait for.
+struct Event(CUevent);
+
+impl Event {
+    fn new() -> Result<Event> {
+        event::create(CUevent_flags::CU_EVENT_DISABLE_TIMING).w().map(Event)
+    }
+
+    fn record(&self, stream: CUstream) -> Result<()> {
+        // SAFETY: both handles are open, in one context.
+        unsafe { event::record(self.0, stream) }.w()
+    }
+
+    /// What comes next in `stream` begins after the recorded point; at once, where none was recorded.
+    fn is_awaited_by(&self, stream: CUstream) -> Result<()> {
+        // SAFETY: both handles are open, in one context.
+        unsafe { stream::wait_event(stream, self.0, CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT) }.w()
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: the event is ours; waits for it that are under way are not disturbed.
+        let _ = unsafe { event::destroy(self.0) };
+    }
+}
+
+// SAFETY: a handle; all device work is done on one thread.
+unsafe impl Send for Event {}
+// SAFETY: as above.
+unsafe impl Sync for Event {}

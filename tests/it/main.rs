@@ -5,11 +5,12 @@
 
 mod daemon;
 mod files;
+mod fit;
 mod house;
 mod install;
+mod intake;
 mod mini;
 mod mini_judge;
-mod intake;
 mod packaging;
 mod parity;
 mod quality;

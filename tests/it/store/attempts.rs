@@ -1,5 +1,7 @@
 //! Claim, ladder, end and recovery of renders.
 
+use zimaged::memory::Evidence;
+
 use super::*;
 
 async fn state(fixture: &Fixture) -> String {
@@ -110,4 +112,26 @@ async fn a_name_whose_picture_the_user_took_away_can_be_used_again() {
         let (_, attempt) = fixture.begin().await;
         assert_eq!(fixture.finish(attempt).await, Guarded::Changed);
     }
+}
+
+#[tokio::test]
+async fn attempts_tell_the_planner_what_they_needed() {
+    let fixture = Fixture::new().await;
+    fixture.store.worker_loaded(&super::views::loaded(), NOW).await.expect("a writable queue");
+    fixture.accept(job(&["a", "b"])).await;
+    let (render, first) = fixture.begin().await;
+    let _ = fixture.end(first, Outcome::OutOfMemory, Fate::NextAttempt).await;
+    let again = fixture.store.begin_attempt(render, &rung(768, 8), None, "a.png", NOW).await.expect("a queue");
+    let _ = fixture.finish(again.expect("between two attempts")).await;
+    let (_, second) = fixture.begin().await;
+    let _ = fixture.finish(second).await;
+    let evidence = fixture.store.evidence("beef").await.expect("a readable queue");
+    // The newest first; what was not predicted is no evidence; the failed one's request counts.
+    let told = |evidence: &Evidence| (evidence.out_of_memory, evidence.predicted_bytes, evidence.measured_bytes);
+    assert_eq!(evidence.iter().map(told).collect::<Vec<_>>(), [(false, 20, 30), (true, 20, 30 + (1 << 30))]);
+    assert_eq!(evidence[0].rung, rung(1024, 8));
+    assert!(fixture.store.evidence("another model").await.expect("a readable queue").is_empty());
+    let seen = fixture.store.seen_on(&rung(1024, 8)).await.expect("a readable queue");
+    assert_eq!(seen, Some((2000.0, 1)));
+    assert_eq!(fixture.store.seen_on(&rung(512, 8)).await.expect("a readable queue"), None);
 }

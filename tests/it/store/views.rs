@@ -26,7 +26,7 @@ async fn scenario() -> Fixture {
     fixture
 }
 
-fn loaded() -> Loaded {
+pub fn loaded() -> Loaded {
     Loaded {
         device: "cpu".to_owned(),
         model_name: "tiny".to_owned(),

@@ -1,7 +1,7 @@
 //! Text encoding: what is alive beside the weights.
 
 use super::Arithmetic;
-use super::weights::text_layer_values;
+use super::weights::{STORED_BYTES, text_layer_values};
 use crate::engine::z_image::config::{ModelConfig, TextEncoderConfig};
 use crate::engine::z_image::ops;
 use crate::ladder::{Residency, Rung};
@@ -11,7 +11,10 @@ pub fn bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung, tokens: u
     let config = &model.text_encoder;
     let layer = match rung.residency {
         Residency::Device => 0,
-        _ => arithmetic.element_bytes() * text_layer_values(config),
+        _ => {
+            arithmetic.element_bytes() * text_layer_values(config)
+                + STORED_BYTES * config.hidden_size * config.intermediate_size
+        }
     };
     // The angles' cosines and sines, in f32.
     let rope = 2 * 4 * tokens * config.head_dim / 2;

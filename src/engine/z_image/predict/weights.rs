@@ -31,11 +31,15 @@ pub fn resident_bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung) 
     text + layers + refiners + element * (around_blocks_values(transformer) + decoder_values(&model.vae))
 }
 
+/// A matrix as the files have it, beside its conversion: in half precision.
+pub const STORED_BYTES: usize = 2;
+
 /// A layer that is not resident, converted when it is used: a CPU's only, for a moment of the denoising.
 pub fn converted_bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung) -> usize {
     match (arithmetic, rung.residency) {
         (Arithmetic::Cpu { .. }, Residency::Streamed { .. }) => {
-            block_bytes(&model.transformer, arithmetic, rung.precision)
+            let matrix = STORED_BYTES * model.transformer.dim * model.transformer.hidden_dim();
+            block_bytes(&model.transformer, arithmetic, rung.precision) + matrix
         }
         _ => 0,
     }

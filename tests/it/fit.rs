@@ -1,0 +1,51 @@
+//! `zimaged fit`: what a render would get, asked before and after there is any history.
+
+use std::path::Path;
+
+use crate::support::House;
+
+fn house() -> House {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+    House::with_config(&format!("[model]\npath = {model:?}\n[device]\nkind = 'cpu'\n"))
+}
+
+#[test]
+fn a_large_device_gives_nothing_up_and_a_small_one_what_fits_it() {
+    let house = house();
+    let large = house.json(&["fit", "256x256", "--vram", "4GiB"]);
+    assert_eq!((&large["rung"]["residency"], &large["rung"]["decode"]), (&"device".into(), &"whole".into()));
+    assert_eq!(large["missing_bytes"], 0);
+    // 512 MiB of reserve and 400 MiB of context leave 36 MiB.
+    let small = house.json(&["fit", "256x256", "--vram", "948MiB"]);
+    assert_ne!(small["rung"], large["rung"]);
+    let peak =
+        ["text_encode_bytes", "denoise_bytes", "vae_decode_bytes"].map(|stage| small["prediction"][stage].as_u64());
+    assert!(peak.iter().all(|bytes| *bytes <= small["usable_bytes"].as_u64()), "{small}");
+    let none = house.json(&["fit", "256x256", "--vram", "913MiB"]);
+    assert!(none["missing_bytes"].as_u64() > Some(0), "{none}");
+}
+
+#[test]
+fn the_table_has_every_size_of_card_and_picture() {
+    let table = house().json(&["fit", "--table"]);
+    let answers = table.as_array().unwrap();
+    assert!(answers.len() >= 25 && answers.len() % 5 == 0, "{}", answers.len());
+    assert!(answers.iter().all(|answer| answer["missing_bytes"] == 0));
+}
+
+#[test]
+fn the_time_comes_from_history_and_what_cannot_be_answered_says_why() {
+    let mut house = house();
+    let unknown = house.zimaged(&["fit", "256x256"]);
+    let said = String::from_utf8_lossy(&unknown.stderr);
+    assert!(!unknown.status.success() && said.contains("--vram 6GiB"), "{said}");
+    let odd = house.zimaged(&["fit", "250x256", "--vram", "6GiB"]);
+    assert!(String::from_utf8_lossy(&odd.stderr).contains("multiples of 32"));
+
+    house.start();
+    house.drop_job("circle.toml", "prompt = 'a red circle on a white background'\nsteps = 8\nseed = 1\n");
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "1");
+    let answer = house.json(&["fit", "256x256"]);
+    assert_eq!(answer["pictures"], 1, "{answer}");
+    assert!(answer["seconds"].as_f64() > Some(0.0));
+}

@@ -15,7 +15,7 @@ const ON_DISK_BYTES_MAX: u64 = 512 << 20;
 
 /// The embeddings that one text encoder made.
 pub struct Embeddings {
-    /// What the values depend on beside the prompt: the encoder's weights and the type that it computes in.
+    /// A hash of the encoder's weights.
     encoder: String,
     folder: Option<PathBuf>,
     recent: VecDeque<(String, Values)>,
@@ -36,41 +36,43 @@ impl Embeddings {
         self.folder = Some(folder.to_owned());
     }
 
-    /// The embedding (tokens, hidden) of `prompt`, made by `encode` where it is not known.
-    pub fn get<E>(&mut self, prompt: &str, encode: impl FnOnce() -> Result<Values, E>) -> Result<Values, E> {
-        if let Some((_, values)) = self.recent.iter().find(|(known, _)| known == prompt) {
+    /// The embedding (tokens, hidden) of `prompt`, made by `encode` where it is not known. `dtype` is the type that the
+    /// encoder computes in: what a CPU makes in f32 is not what a card makes in bf16.
+    pub fn get<E>(
+        &mut self,
+        prompt: &str,
+        dtype: &str,
+        encode: impl FnOnce() -> Result<Values, E>,
+    ) -> Result<Values, E> {
+        let key = format!("{} {dtype}\n{prompt}", self.encoder);
+        if let Some((_, values)) = self.recent.iter().find(|(known, _)| *known == key) {
             return Ok(values.clone());
         }
-        let values = match self.read(prompt) {
+        let values = match self.read(&key) {
             Some(values) => values,
             None => {
                 let values = encode()?;
-                self.write(prompt, &values);
+                self.write(&key, &values);
                 values
             }
         };
         self.recent.truncate(IN_MEMORY_MAX - 1);
-        self.recent.push_front((prompt.to_owned(), values.clone()));
+        self.recent.push_front((key, values.clone()));
         Ok(values)
     }
 
-    fn key(&self, prompt: &str) -> String {
-        format!("{}\n{prompt}", self.encoder)
+    fn path(&self, key: &str) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join(hex_hash(key.as_bytes())).with_extension("safetensors"))
     }
 
-    fn path(&self, prompt: &str) -> Option<PathBuf> {
-        let name = hex_hash(self.key(prompt).as_bytes());
-        Some(self.folder.as_ref()?.join(name).with_extension("safetensors"))
+    fn read(&self, key: &str) -> Option<Values> {
+        kept::load(&self.path(key)?, key)
     }
 
-    fn read(&self, prompt: &str) -> Option<Values> {
-        kept::load(&self.path(prompt)?, &self.key(prompt))
-    }
-
-    fn write(&self, prompt: &str, values: &Values) {
-        let (Some(folder), Some(path)) = (&self.folder, self.path(prompt)) else { return };
+    fn write(&self, key: &str, values: &Values) {
+        let (Some(folder), Some(path)) = (&self.folder, self.path(key)) else { return };
         prune(folder);
-        if let Err(error) = kept::save(&path, &self.key(prompt), values) {
+        if let Err(error) = kept::save(&path, key, values) {
             tracing::warn!("{}: embedding not kept, its prompt will be encoded again: {error}", path.display());
         }
     }
@@ -117,17 +119,18 @@ mod tests {
     fn a_prompt_is_encoded_once_also_by_another_process() {
         let folder = tempfile::tempdir().unwrap();
         let mut first = on_disk("a", folder.path());
-        first.get("fox", || Ok::<_, String>(embedding(1.0))).unwrap();
-        assert_eq!(first.get("fox", never), Ok(embedding(1.0)));
-        assert_eq!(on_disk("a", folder.path()).get("fox", never), Ok(embedding(1.0)));
+        first.get("fox", "F32", || Ok::<_, String>(embedding(1.0))).unwrap();
+        assert_eq!(first.get("fox", "F32", never), Ok(embedding(1.0)));
+        assert_eq!(on_disk("a", folder.path()).get("fox", "F32", never), Ok(embedding(1.0)));
     }
 
     #[test]
-    fn another_encoder_or_prompt_encodes_anew() {
+    fn another_encoder_prompt_or_type_encodes_anew() {
         let folder = tempfile::tempdir().unwrap();
-        on_disk("a", folder.path()).get("fox", || Ok::<_, String>(embedding(1.0))).unwrap();
-        assert!(on_disk("b", folder.path()).get("fox", never).is_err());
-        assert!(on_disk("a", folder.path()).get("cat", never).is_err());
+        on_disk("a", folder.path()).get("fox", "F32", || Ok::<_, String>(embedding(1.0))).unwrap();
+        assert!(on_disk("b", folder.path()).get("fox", "F32", never).is_err());
+        assert!(on_disk("a", folder.path()).get("cat", "F32", never).is_err());
+        assert!(on_disk("a", folder.path()).get("fox", "BF16", never).is_err());
     }
 
     #[test]
@@ -135,10 +138,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut embeddings = on_disk("a", folder.path());
         for n in 0..IN_MEMORY_MAX + 3 {
-            embeddings.get(&n.to_string(), || Ok::<_, String>(embedding(n as f32))).unwrap();
+            embeddings.get(&n.to_string(), "F32", || Ok::<_, String>(embedding(n as f32))).unwrap();
         }
         assert_eq!(embeddings.recent.len(), IN_MEMORY_MAX);
-        assert_eq!(embeddings.get("0", never), Ok(embedding(0.0)));
+        assert_eq!(embeddings.get("0", "F32", never), Ok(embedding(0.0)));
     }
 
     #[test]

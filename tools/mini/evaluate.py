@@ -3,7 +3,8 @@
     python evaluate.py list tests/data/mini/evaluation.json             write the prompts and what they ask for
     python evaluate.py render models/mini EVALUATION.json FOLDER        render them with diffusers, as 000.png, 001.png, ...
     python evaluate.py judge EVALUATION.json FOLDER                     judge a folder of such pictures, whoever rendered it
-    python evaluate.py sheet models/mini SHEET.png                      a contact sheet of 5x5 prompts
+    python evaluate.py sheet outputs/sheet docs/mini.png                the contact sheet of what the daemon made of
+                                                                        examples/sheet.toml
 
 The rule:
 1. Each pixel is given to the nearest of the grammar's colours (squared distance of RGB; the first wins a tie).
@@ -148,26 +149,13 @@ def seeds_differ(pipe, evaluation, count=10):
     return sum(differ(one, other) for one, other in zip(once, again)) / len(once)
 
 
-SHEET = (
-    "a large red circle on a white background", "a small yellow star at the top left on a blue background",
-    "绿色背景上有一个大白色心形", "黑色背景右上角有一个粉色五角星", "a purple diamond on the right, yellow background",
-    "a white cross in the centre, red background", "粉色背景左边有一个蓝色三角形", "an orange square at the bottom right on a black background",
-    "on a green background there is a big yellow triangle at the top", "白色背景下方有一个小黑色正方形",
-    "the sea by day, a red boat on the left, the sun", "黄昏的大海，太阳，右边有一艘白色的船", "the moon over the sea at night, a blue boat in the middle",
-    "hills at noon, a red house on the right, the sun", "夜晚，山丘，左边有一座黄色的房子，月亮",
-    "hills at dusk, a tree on the left, the sun", "the moon over hills at night, a tree in the middle", "白天的山丘，太阳，中间有一棵树",
-    "the ocean at sunset, the sun", "大海，右边有一艘黄色的船，月亮，夜晚",
-    "a beautiful pink heart, on the left, purple background, highly detailed", "一只金毛犬，阳光草地，高清照片",
-    "hills by day, a blue house in the middle", "黄昏，山丘，右边有一座白色的房子，月亮", "🌊🌙",
-)
-
-
-def contact_sheet(model, path):
+def contact_sheet(folder, path, side=5):
+    """The pictures 0001.png, 0002.png, ... that the daemon made of examples/sheet.toml, at half their size."""
     from flow import sheet
 
-    pipe = pipeline(model)
-    pictures = [numpy.asarray(picture) for picture in render(pipe, SHEET, [7] * len(SHEET), 256, 256)]
-    sheet([pictures[row * 5:row * 5 + 5] for row in range(5)], path)
+    pictures = [Image.open(f"{folder}/{number + 1:04}.png").convert("RGB").reduce(2) for number in range(side * side)]
+    rows = [[numpy.asarray(picture) for picture in pictures[row * side:][:side]] for row in range(side)]
+    sheet(rows, path)
 
 
 def load_list(path):

@@ -1,6 +1,7 @@
 //! Layers streamed to a card: two slots on the device, filled in turn from pinned host memory by a stream of their own,
 //! while the layer in the other slot computes.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use candle_core::cuda_backend::WrapErr;
@@ -17,12 +18,15 @@ use super::weights::{FlatLayout, FlatTensor, Weights};
 /// How many layers the device holds: one computes, the next is on its way.
 const SLOTS: usize = 2;
 
-/// The layers `first..` of a stack, in host memory.
+/// The last layers of a stack, in host memory.
 pub struct Ring<L> {
+    weights: Weights,
+    layout: FlatLayout,
     device: CudaDevice,
     /// The copies' own stream; the arithmetic goes on in the device's.
     copies: Stream,
-    hosts: Vec<Pinned>,
+    /// Of the layers that end the stack.
+    hosts: VecDeque<Pinned>,
     slots: Vec<Slot<L>>,
 }
 
@@ -41,28 +45,43 @@ impl<L> Ring<L> {
     pub fn new(weights: &Weights, layers: Range<usize>, build: &dyn Fn(&Weights) -> Result<L>) -> Result<Ring<L>> {
         let Device::Cuda(device) = weights.device() else { bail!("layers are streamed to a CUDA device only") };
         let layout = weights.at(layers.start).flat_layout();
-        let hosts = layers.clone().map(|layer| pin(&weights.at(layer), &layout)).collect::<Result<_>>()?;
-        let slots = (0..SLOTS.min(layers.len())).map(|_| Slot::new(weights, &layout, build)).collect::<Result<_>>()?;
+        let slots = (0..SLOTS).map(|_| Slot::new(weights, &layout, build)).collect::<Result<_>>()?;
         // The slots' zeros are written in the device's stream: done before the other one writes there.
         weights.device().synchronize()?;
-        Ok(Ring { device: device.clone(), copies: Stream::new()?, hosts, slots })
+        let (weights, device, copies) = (weights.clone(), device.clone(), Stream::new()?);
+        let mut ring = Ring { weights, layout, device, copies, hosts: VecDeque::new(), slots };
+        ring.hold(layers)?;
+        Ok(ring)
+    }
+
+    /// Holds exactly `layers`, which end the stack, in host memory: frees or pins what differs.
+    pub fn hold(&mut self, layers: Range<usize>) -> Result<()> {
+        self.copies.synchronize()?;
+        while self.hosts.len() > layers.len() {
+            self.hosts.pop_front();
+        }
+        while self.hosts.len() < layers.len() {
+            let layer = layers.end - self.hosts.len() - 1;
+            self.hosts.push_front(pin(&self.weights.at(layer), &self.layout)?);
+        }
+        Ok(())
     }
 
     /// Lets the first copies begin.
     pub fn begin(&self) -> Result<()> {
-        (0..self.slots.len()).try_for_each(|layer| self.copy(layer))
+        (0..SLOTS.min(self.hosts.len())).try_for_each(|layer| self.copy(layer))
     }
 
     /// Hands `x` through the layers in order, after [`Ring::begin`].
     pub fn pass<X>(&self, mut x: X, mut through: impl FnMut(&L, X) -> Result<X>) -> Result<X> {
         let compute = self.device.cuda_stream();
         for layer in 0..self.hosts.len() {
-            let slot = &self.slots[layer % self.slots.len()];
+            let slot = &self.slots[layer % SLOTS];
             slot.copied.is_awaited_by(compute.cu_stream())?;
             x = through(&slot.layer, x)?;
             slot.used.record(compute.cu_stream())?;
-            if layer + self.slots.len() < self.hosts.len() {
-                self.copy(layer + self.slots.len())?;
+            if layer + SLOTS < self.hosts.len() {
+                self.copy(layer + SLOTS)?;
             }
         }
         Ok(x)
@@ -70,7 +89,7 @@ impl<L> Ring<L> {
 
     /// Copies a layer into its slot, once what was computed with the slot's last layer is done.
     fn copy(&self, layer: usize) -> Result<()> {
-        let slot = &self.slots[layer % self.slots.len()];
+        let slot = &self.slots[layer % SLOTS];
         slot.used.is_awaited_by(self.copies.0)?;
         slot.fill(&self.hosts[layer], &self.copies)?;
         slot.copied.record(self.copies.0)
@@ -80,8 +99,7 @@ impl<L> Ring<L> {
 impl<L> Drop for Ring<L> {
     fn drop(&mut self) {
         // Slots and host memory must outlive the copies between them. An error is the device's, and its next user's.
-        // SAFETY: the stream is ours and open.
-        let _ = unsafe { stream::synchronize(self.copies.0) };
+        let _ = self.copies.synchronize();
     }
 }
 
@@ -159,6 +177,11 @@ struct Stream(CUstream);
 impl Stream {
     fn new() -> Result<Stream> {
         stream::create(stream::StreamKind::NonBlocking).w().map(Stream)
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        // SAFETY: the stream is ours and open.
+        unsafe { stream::synchronize(self.0) }.w()
     }
 }
 

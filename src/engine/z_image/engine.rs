@@ -60,8 +60,7 @@ impl ZImageEngine {
             description,
             hash,
             tokenizer,
-            // What a CPU computes in f32 is not what a card computes in bf16.
-            embeddings: Embeddings::new(format!("{encoder} {:?}", device::dtype(&device))),
+            embeddings: Embeddings::new(encoder),
             baseline_bytes: memory.reading().map_err(at(Stage::Load))?.used_bytes,
             device,
             memory,
@@ -93,7 +92,7 @@ impl ZImageEngine {
     }
 
     fn parts(&self) -> Result<&Parts> {
-        self.parts.as_ref().ok_or_else(|| EngineError::Fatal("the model was not settled on any device".into()))
+        self.parts.as_ref().ok_or_else(unsettled)
     }
 
     /// What this engine cannot do, said before anything is computed.
@@ -139,10 +138,10 @@ impl ZImageEngine {
 
     /// The text encoder's output for `prompt`, known or new: (tokens, hidden).
     fn embed(&mut self, prompt: &str) -> Result<Values> {
-        let (parts, tokenizer) = (self.parts.as_ref(), &self.tokenizer);
-        self.embeddings.get(prompt, || {
-            let tokens = tokenizer.encode(prompt).map_err(EngineError::Fatal)?;
-            let parts = parts.ok_or_else(|| EngineError::Fatal("the model was not settled on any device".into()))?;
+        let Some(parts) = &self.parts else { return Err(unsettled()) };
+        let dtype = format!("{:?}", device::dtype(&parts.device));
+        self.embeddings.get(prompt, &dtype, || {
+            let tokens = self.tokenizer.encode(prompt).map_err(EngineError::Fatal)?;
             encode(parts, &tokens.ids).map_err(at(Stage::TextEncode))
         })
     }
@@ -267,6 +266,10 @@ impl Engine for ZImageEngine {
             tracing::warn!("the memory's peak cannot be reset: {error}");
         }
     }
+}
+
+fn unsettled() -> EngineError {
+    EngineError::Fatal("the model was not settled on any device".into())
 }
 
 fn encode(parts: &Parts, ids: &[u32]) -> CandleResult<Values> {

@@ -47,7 +47,7 @@ impl<L> Stack<L> {
     pub fn keep(&mut self, resident: usize) -> Result<()> {
         let resident = resident.min(self.count);
         #[cfg(feature = "cuda")]
-        if resident != self.resident.len() {
+        if resident == self.count {
             self.ring = None;
         }
         self.resident.truncate(resident);
@@ -63,8 +63,12 @@ impl<L> Stack<L> {
     #[cfg_attr(not(feature = "cuda"), expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "CUDA only"))]
     pub fn stream(&mut self) -> Result<()> {
         #[cfg(feature = "cuda")]
-        if self.ring.is_none() && self.resident.len() < self.count && self.weights.is_streamable() {
-            self.ring = Some(Ring::new(&self.weights, self.resident.len()..self.count, &*self.build)?);
+        if self.resident.len() < self.count && self.weights.is_streamable() {
+            let streamed = self.resident.len()..self.count;
+            match &mut self.ring {
+                Some(ring) => ring.hold(streamed)?,
+                None => self.ring = Some(Ring::new(&self.weights, streamed, &*self.build)?),
+            }
         }
         Ok(())
     }

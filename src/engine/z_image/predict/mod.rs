@@ -8,11 +8,11 @@ mod transformer;
 mod vae;
 mod weights;
 
+use serde::{Deserialize, Serialize};
+
 pub use self::text::layer_bytes as text_layer_bytes;
 pub use self::transformer::block_bytes;
 pub use self::vae::{attention_bytes as vae_attention_bytes, last_bytes, resnet_bytes, upsample_bytes};
-use serde::{Deserialize, Serialize};
-
 use super::config::ModelConfig;
 use super::prompt::TOKENS_MAX;
 use crate::ladder::{Decode, Offers, Precision, Residency, Rung};
@@ -48,11 +48,6 @@ impl Arithmetic {
             Arithmetic::Cpu { .. } => bytes,
             Arithmetic::Cuda => 0,
         }
-    }
-
-    /// What only a card has.
-    fn on_card(self, count: usize) -> usize {
-        count - self.on_host(count)
     }
 
     /// Copies of its input that a norm or a rotation makes on the way, in values: in f32 where that is wider.

@@ -22,13 +22,21 @@ pub fn resident_bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung) 
     let layers = match rung.residency {
         Residency::Streamed { resident_blocks } => {
             let resident = transformer.n_layers.min(resident_blocks as usize);
-            (resident + arithmetic.on_card(STREAM_SLOTS.min(transformer.n_layers - resident))) * block
+            (resident + slots(arithmetic, transformer.n_layers - resident)) * block
         }
         _ => transformer.n_layers * block,
     };
     let context_refiners = transformer.n_refiner_layers * plain_block_bytes(transformer, arithmetic, rung.precision);
     let refiners = transformer.n_refiner_layers * block + context_refiners;
     text + layers + refiners + element * (around_blocks_values(transformer) + decoder_values(&model.vae))
+}
+
+fn slots(arithmetic: Arithmetic, streamed: usize) -> usize {
+    match arithmetic {
+        Arithmetic::Cpu { .. } => 0,
+        Arithmetic::Cuda if streamed == 0 => 0,
+        Arithmetic::Cuda => STREAM_SLOTS,
+    }
 }
 
 /// A matrix as the files have it, beside its conversion: in half precision.

@@ -1,24 +1,23 @@
 //! The weights of one part of the model: hub folders with one or several safetensors files, memory-mapped; or random.
 
-use std::collections::BTreeSet;
+mod files;
+mod flat;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Result, Shape, Tensor, bail};
 use safetensors::tensor::TensorView;
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::config::read_json;
+use self::files::{describe, paths, problem};
+pub use self::flat::{FlatLayout, FlatTensor};
 use super::linear::{Linear, Matrix};
 use super::ops;
 use super::quant::{self, QuantisedFile, QuantisedMatrix};
 use crate::files::hex;
 use crate::ladder::Precision;
-
-/// How much of each tensor's values goes into the model's hash.
-const DESCRIBED_BYTES: usize = 64;
 
 /// How many missing tensors an error names.
 const MISSING_NAMED: usize = 5;
@@ -37,26 +36,6 @@ pub struct Weights {
     /// Where the matrices lie quantised already.
     quantised: Option<Arc<QuantisedFile>>,
 }
-
-/// How all tensors under a prefix lie in one.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FlatLayout {
-    pub tensors: Vec<FlatTensor>,
-    /// Values in all.
-    pub count: usize,
-}
-
-/// One tensor's place.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FlatTensor {
-    pub name: String,
-    pub shape: Shape,
-    /// Its first value's number.
-    pub offset: usize,
-}
-
-/// Tensors begin at multiples of so many values: matrix products on a card want their operands aligned.
-const FLAT_ALIGNMENT: usize = 128;
 
 enum Source {
     /// Views into one tensor.
@@ -128,19 +107,14 @@ impl Weights {
     pub fn contains(&self, name: &str) -> bool {
         match &*self.source {
             Source::Files { files, .. } => files.get(&format!("{}{name}", self.prefix)).is_ok(),
-            Source::Flat { layout, .. } => layout.tensors.iter().any(|tensor| tensor.name == name),
+            Source::Flat { layout, .. } => layout.contains(name),
             Source::Random => true,
         }
     }
 
     /// The tensor `name`, in the type that the part computes in.
     pub fn get(&self, name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
-        self.get_as_stored(name, shape)?.to_dtype(self.dtype)
-    }
-
-    /// The tensor `name`, in the type that the file has.
-    pub fn get_as_stored(&self, name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
-        self.load(&format!("{}{name}", self.prefix), &shape.into(), &self.device)
+        self.load(&format!("{}{name}", self.prefix), &shape.into(), &self.device)?.to_dtype(self.dtype)
     }
 
     /// The tensor of this whole name on `device`, in the type that the file has.
@@ -149,7 +123,7 @@ impl Weights {
             return Ok(stand_in);
         }
         match &*self.source {
-            Source::Flat { values, layout } => flat_view(values, layout, name, shape),
+            Source::Flat { values, layout } => layout.view(values, name, shape),
             Source::Files { files, .. } => files.load(name, device),
             Source::Random => random(shape, self.dtype, device),
         }
@@ -208,34 +182,6 @@ impl Weights {
     /// What the tensors under this prefix take in the type that the part computes in.
     pub fn bytes(&self) -> usize {
         self.shapes().iter().map(|(_, shape)| shape.elem_count() * self.dtype.size_in_bytes()).sum()
-    }
-
-    /// Whether layers can come one by one from host memory as they are: dense, from files.
-    pub fn is_streamable(&self) -> bool {
-        self.device.is_cuda() && self.precision == Precision::Full && matches!(&*self.source, Source::Files { .. })
-    }
-
-    /// Where the tensors under this prefix lie when they are put into one.
-    pub fn flat_layout(&self) -> FlatLayout {
-        let mut count = 0;
-        let place = |(name, shape): (String, Shape)| {
-            let offset = count;
-            count += shape.elem_count().next_multiple_of(FLAT_ALIGNMENT);
-            FlatTensor { name, shape, offset }
-        };
-        let tensors = self.shapes().into_iter().map(place).collect();
-        FlatLayout { tensors, count }
-    }
-
-    /// The same names, but in `values`, a tensor of one dimension that is laid out like this.
-    pub fn in_flat(&self, values: &Tensor, layout: &FlatLayout) -> Weights {
-        let source = Source::Flat { values: values.clone(), layout: layout.clone() };
-        Weights { source: Arc::new(source), prefix: String::new(), ..self.clone() }
-    }
-
-    /// The tensor `name` in host memory, in the type that the part computes in.
-    pub fn on_host(&self, name: &str, shape: &Shape) -> Result<Tensor> {
-        self.load(&format!("{}{name}", self.prefix), shape, &Device::Cpu)?.to_dtype(self.dtype)
     }
 
     /// The tensors under this prefix, by name; empty for random ones.
@@ -306,27 +252,6 @@ impl Weights {
     }
 }
 
-/// Name, type, shape and the first values: those of two trainings differ, and 12 GB are not read for it.
-fn describe(name: &str, view: &TensorView) -> String {
-    let first = &view.data()[..view.data().len().min(DESCRIBED_BYTES)];
-    format!("{name} {:?} {:?} {first:02x?}\n", view.dtype(), view.shape())
-}
-
-fn problem(files: &MmapedSafetensors, name: &str, shape: &Shape) -> Option<String> {
-    match files.get(name) {
-        Err(_) => Some(format!("{name} is missing")),
-        Ok(view) if view.shape() == shape.dims() => None,
-        Ok(view) => Some(format!("{name} has shape {:?}, not {:?}", view.shape(), shape.dims())),
-    }
-}
-
-fn flat_view(values: &Tensor, layout: &FlatLayout, name: &str, shape: &Shape) -> Result<Tensor> {
-    match layout.tensors.iter().find(|tensor| tensor.name == name && tensor.shape == *shape) {
-        Some(tensor) => values.narrow(0, tensor.offset, shape.elem_count())?.reshape(shape),
-        None => bail!("{name} {shape:?} is not in the layout"),
-    }
-}
-
 fn note(problems: &Mutex<Vec<String>>, problem: Option<String>) {
     problems.lock().unwrap_or_else(PoisonError::into_inner).extend(problem);
 }
@@ -343,29 +268,14 @@ fn random(shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor> {
     }
 }
 
-#[derive(Deserialize)]
-struct Index {
-    weight_map: std::collections::BTreeMap<String, String>,
-}
-
-fn paths(folder: &Path, stem: &str) -> std::result::Result<Vec<PathBuf>, String> {
-    let single = folder.join(format!("{stem}.safetensors"));
-    if single.exists() {
-        return Ok(vec![single]);
-    }
-    let index: Index = read_json(&folder.join(format!("{stem}.safetensors.index.json")))?;
-    let names: BTreeSet<String> = index.weight_map.into_values().collect();
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::HashMap;
 
     use super::*;
 
     /// A folder with two layers of a matrix and a vector, of another number of values than the alignment.
-    fn files() -> (tempfile::TempDir, Weights) {
+    pub fn files() -> (tempfile::TempDir, Weights) {
         let folder = tempfile::tempdir().unwrap();
         let tensors: HashMap<String, Tensor> = [("0", 1.0), ("1", 2.0)]
             .into_iter()
@@ -382,25 +292,8 @@ mod tests {
         (folder, weights)
     }
 
-    fn values(tensor: &Tensor) -> Vec<f32> {
+    pub fn values(tensor: &Tensor) -> Vec<f32> {
         tensor.flatten_all().unwrap().to_vec1().unwrap()
-    }
-
-    #[test]
-    fn a_layer_put_into_one_tensor_reads_as_from_its_files() {
-        let (_folder, weights) = files();
-        let layout = weights.at(0).flat_layout();
-        assert_eq!((layout.count, layout.tensors.len()), (2 * FLAT_ALIGNMENT, 2));
-        let mut all = vec![0.0_f32; layout.count];
-        for FlatTensor { name, shape, offset } in &layout.tensors {
-            let host = values(&weights.at(1).on_host(name, shape).unwrap());
-            all[*offset..][..host.len()].copy_from_slice(&host);
-        }
-        let flat = weights.in_flat(&Tensor::new(all, &Device::Cpu).unwrap(), &layout);
-        let filed = weights.at(1);
-        assert_eq!(values(&flat.get("norm", 7).unwrap()), values(&filed.get("norm", 7).unwrap()));
-        assert_eq!(values(&flat.get("w.weight", (3, 5)).unwrap()), values(&filed.get("w.weight", (3, 5)).unwrap()));
-        assert!(flat.get("w.weight", (5, 3)).is_err());
     }
 
     #[test]

@@ -1,5 +1,8 @@
--- What the planner expected of an attempt, before any correction: set beside what was measured, it corrects the next.
+-- What an attempt was planned with: its predicted peak, for people; and for the next plan, as JSON by stage, the
+-- prediction before and after correction. Set beside what was measured they correct what comes.
 ALTER TABLE attempts ADD COLUMN predicted_bytes INTEGER CHECK (predicted_bytes > 0);
+ALTER TABLE attempts ADD COLUMN predicted TEXT CHECK (json_valid(predicted));
+ALTER TABLE attempts ADD COLUMN corrected TEXT CHECK (json_valid(corrected));
 
 CREATE INDEX attempts_predicted ON attempts (id) WHERE predicted_bytes IS NOT NULL;
 

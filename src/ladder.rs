@@ -17,7 +17,7 @@ use crate::job::{OnOom, Render};
 pub enum Residency {
     /// Everything on the device.
     Device,
-    /// The text encoder is loaded for the prompt and released before denoising.
+    /// The text encoder's layers are read one by one for a prompt that is not known yet.
     TextReleased,
     /// So many leading transformer blocks on the device, the others streamed from the host.
     Streamed { resident_blocks: u32 },

@@ -10,9 +10,9 @@ use crate::daemon;
 use crate::engine::predictor::Predictor;
 use crate::engine::{Arithmetic, DeviceChoice};
 use crate::job::Render;
-use crate::ladder::{Rung, rungs};
+use crate::ladder::{Residency, Rung, rungs};
 use crate::memory::{Corrections, Plan, Planner, Prediction, reserve_bytes};
-use crate::store::{Store, WorkerRow};
+use crate::store::{Seen, Store, WorkerRow};
 
 /// Sizes of cards in the table, GiB.
 const CARDS_GIB: [u64; 5] = [6, 8, 12, 16, 24];
@@ -63,9 +63,8 @@ struct Answer {
     prediction: Prediction,
     /// 0 where it fits.
     missing_bytes: u64,
-    /// Mean of the pictures rendered on this rung.
-    seconds: Option<f64>,
-    pictures: i64,
+    /// Pictures rendered on this rung.
+    seen: Option<Seen>,
 }
 
 /// What a plan is made for, and from.
@@ -75,6 +74,9 @@ struct Asked<'a> {
     predictor: Predictor,
     corrections: Corrections,
     render: Render,
+    is_card: bool,
+    /// The configured limit is what counts, and means what it says.
+    is_limited: bool,
 }
 
 pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome {
@@ -83,11 +85,10 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
         Some(store) => store.last_worker().await?,
         None => None,
     };
-    let given = args.vram.or_else(|| args.table.then_some(0));
-    let (device_bytes, arithmetic) = device(config, given, worker.as_ref())?;
+    let (device_bytes, arithmetic) = device(config, args, worker.as_ref())?;
     let model = config.model_folder().map_err(|reason| anyhow!(reason))?;
     let evidence = match (&store, &worker) {
-        (Some(store), Some(worker)) => store.evidence(&worker.model_hash).await?,
+        (Some(store), Some(worker)) => store.evidence(&worker.model_hash, &worker.device).await?,
         _ => Vec::new(),
     };
     let mut render =
@@ -99,6 +100,8 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
         predictor: Predictor::new(config.engine, &model, arithmetic).map_err(|reason| anyhow!(reason))?,
         corrections: Corrections::from(&evidence),
         render,
+        is_card: arithmetic == Arithmetic::Cuda,
+        is_limited: config.memory_limit_bytes.is_some() && args.vram.is_none() && !args.table,
     };
     if args.table {
         return table(&asked, json).await;
@@ -109,17 +112,21 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
     Ok(0)
 }
 
-/// The device's memory and its way to compute: as given, or as the last worker had it.
-fn device(config: &Config, given: Option<u64>, worker: Option<&WorkerRow>) -> Result<(u64, Arithmetic), Failure> {
+/// The device's memory (the table has its own) and its way to compute: as given, or as the last worker had it.
+fn device(config: &Config, args: &FitArgs, worker: Option<&WorkerRow>) -> Result<(u64, Arithmetic), Failure> {
+    let given = args.vram.is_some() || args.table;
     let on_cpu = match worker {
         _ if config.device == DeviceChoice::Cpu => true,
-        Some(worker) if given.is_none() => worker.device.starts_with("cpu"),
+        Some(worker) if !given => worker.device.starts_with("cpu"),
         _ => false,
     };
     let arithmetic = if on_cpu { Arithmetic::here() } else { Arithmetic::Cuda };
-    let known = given.or(config.memory_limit_bytes).or(worker.map(|worker| worker.total_bytes.unsigned_abs()));
-    let bytes = known.ok_or_else(|| anyhow!("no device was used yet; say how much memory it has, like --vram 6GiB"))?;
-    Ok((bytes, arithmetic))
+    let last = || worker.map(|worker| worker.total_bytes.unsigned_abs());
+    match args.vram.or(config.memory_limit_bytes).or_else(last) {
+        Some(bytes) => Ok((bytes, arithmetic)),
+        None if args.table => Ok((0, arithmetic)),
+        None => Err(anyhow!("no device was used yet; say how much memory it has, like --vram 6GiB").into()),
+    }
 }
 
 impl Asked<'_> {
@@ -130,15 +137,13 @@ impl Asked<'_> {
             Some(store) => store.seen_on(&rung).await?,
             None => None,
         };
-        let (seconds, pictures) = seen.map_or((None, 0), |(mean_ms, pictures)| (Some(mean_ms / 1000.0), pictures));
-        Ok(Answer { width, height, device_bytes, usable_bytes, rung, prediction, missing_bytes, seconds, pictures })
+        Ok(Answer { width, height, device_bytes, usable_bytes, rung, prediction, missing_bytes, seen })
     }
 
     /// What is left of a device for us.
     fn usable_bytes(&self, device_bytes: u64) -> u64 {
-        let is_limited = self.config.memory_limit_bytes == Some(device_bytes);
-        let context_bytes = if is_limited { 0 } else { CONTEXT_BYTES };
-        let reserve_bytes = reserve_bytes(self.config.reserve_bytes, is_limited, device_bytes);
+        let context_bytes = if self.is_card { CONTEXT_BYTES } else { 0 };
+        let reserve_bytes = reserve_bytes(self.config.reserve_bytes, self.is_limited, device_bytes);
         device_bytes.saturating_sub(reserve_bytes + context_bytes)
     }
 
@@ -163,11 +168,14 @@ impl Asked<'_> {
 fn text(answer: &Answer) -> String {
     let Answer { width, height, rung, prediction, .. } = answer;
     let verdict = match answer.missing_bytes {
+        _ if rung.residency == Residency::Host => "does not fit; the processor would take hours".to_owned(),
         0 => "fits".to_owned(),
         missing => format!("does not fit: {} are missing", gib(missing)),
     };
-    let time = match answer.seconds {
-        Some(seconds) => format!("{seconds:.1} s a picture, the mean of {}", answer.pictures),
+    let time = match &answer.seen {
+        Some(Seen { device, model, mean_ms, pictures }) => {
+            format!("{:.1} s a picture, the mean of {pictures} of {model} on {device}", mean_ms / 1000.0)
+        }
         None => "nothing was rendered on this rung yet".to_owned(),
     };
     format!(
@@ -215,7 +223,7 @@ fn cell(answer: &Answer) -> String {
     let (how, what) = rung.split_once(' ').unwrap_or((&rung, ""));
     let asked = (answer.rung.width, answer.rung.height) == (answer.width, answer.height);
     let size = what.split(' ').next().unwrap_or_default();
-    let short = if answer.missing_bytes > 0 { " (short)" } else { "" };
+    let short = if answer.missing_bytes > 0 || answer.rung.residency == Residency::Host { " (too small)" } else { "" };
     if asked { format!("{how}{short}") } else { format!("{how} {size}{short}") }
 }
 

@@ -9,11 +9,14 @@ use tracing::warn;
 
 use super::{Dispatcher, POLL, STOP_GRACE, Settings};
 use crate::engine::{Recipe, latents};
-use crate::ladder::Rung;
+use crate::ladder::{Residency, Rung};
 use crate::output;
 use crate::status::RenderStatus;
 use crate::store::{Candidate, StoreError};
 use crate::worker::protocol::{Done, Event, Failed, RenderRequest, Request};
+
+/// So many times the time-out of a step, where a processor does the work of a card.
+const HOST_PATIENCE: u32 = 12;
 
 /// How an attempt ended in the worker.
 #[derive(Debug)]
@@ -89,7 +92,7 @@ impl Dispatcher {
         request: RenderRequest,
         stop: &CancellationToken,
     ) -> Result<(Ending, Option<StopCause>), StoreError> {
-        let attempt_id = request.attempt_id;
+        let (attempt_id, step_timeout) = (request.attempt_id, self.step_timeout(&request.rung));
         self.show(candidate, &request.rung);
         let worker = match self.slot.worker() {
             Ok(worker) => worker,
@@ -99,7 +102,7 @@ impl Dispatcher {
             return Ok((died(death.0), None));
         }
         let mut cause = None;
-        let mut deadline = Instant::now() + self.settings.step_timeout;
+        let mut deadline = Instant::now() + step_timeout;
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -111,11 +114,11 @@ impl Dispatcher {
                         return Ok((Ending::NoPicture(NoPicture::Failed(failed)), cause));
                     }
                     Ok(Event::Stage { attempt_id: id, stage }) if id == attempt_id => {
-                        deadline = extended(deadline, cause, self.settings.step_timeout);
+                        deadline = extended(deadline, cause, step_timeout);
                         show_progress(&self.status, |render| render.stage = Some(stage));
                     }
                     Ok(Event::Step { attempt_id: id, step, .. }) if id == attempt_id => {
-                        deadline = extended(deadline, cause, self.settings.step_timeout);
+                        deadline = extended(deadline, cause, step_timeout);
                         show_progress(&self.status, |render| render.step = step);
                     }
                     Ok(event) => warn!(?event, attempt = attempt_id, "ignored: not of the running attempt"),
@@ -134,10 +137,18 @@ impl Dispatcher {
                     let _ = worker.send(&Request::Cancel { attempt_id }).await;
                 }
                 () = sleep_until(deadline) => {
-                    let limit_s = self.settings.step_timeout.as_secs();
+                    let limit_s = step_timeout.as_secs();
                     return Ok((died(format!("no sign of progress for {limit_s} s")), cause));
                 }
             }
+        }
+    }
+
+    /// How long a step may take: a processor is given more time for what a card was meant to do.
+    fn step_timeout(&self, rung: &Rung) -> Duration {
+        match rung.residency {
+            Residency::Host => self.settings.step_timeout * HOST_PATIENCE,
+            _ => self.settings.step_timeout,
         }
     }
 

@@ -24,7 +24,7 @@ use crate::ladder::{Rung, Stage};
 use crate::memory::{Corrections, Plan};
 use crate::pulse::Pulse;
 use crate::status::Status;
-use crate::store::{Candidate, Fate, Guarded, Store, StoreError};
+use crate::store::{Candidate, Fate, Guarded, Planned, Store, StoreError};
 
 /// How often an idle dispatcher looks for work that no hint announced (a retry, a resume, a time that has come).
 const POLL: Duration = Duration::from_millis(250);
@@ -175,24 +175,23 @@ impl Dispatcher {
 
     /// Tries a render on one rung after the other until its fate is another than the next attempt.
     async fn render(&mut self, mut candidate: Candidate, stop: &CancellationToken) -> Result<(), StoreError> {
-        while let Some(plan) = self.plan(&candidate).await? {
-            if !self.attempt(&mut candidate, plan, stop).await? {
+        // A render that comes back from the bottom of the ladder (after a restart) is tried there again.
+        let mut plan = self.plan(&candidate).await?.or_else(|| self.slot.last_tried(&candidate));
+        while let Some(planned) = plan {
+            if !self.attempt(&mut candidate, planned, stop).await? {
                 break;
             }
+            plan = self.plan(&candidate).await?;
         }
         self.status.send_modify(|status| status.render = None);
         Ok(())
     }
 
-    /// The next rung, on what is known by now. A render that comes back from the bottom of the ladder (after a restart)
-    /// is tried there again.
-    async fn plan(&self, candidate: &Candidate) -> Result<Option<Plan>, StoreError> {
-        let Some(ready) = self.slot.ready() else { return Ok(None) };
-        let corrections = Corrections::from(&self.store.evidence(&ready.loaded.model_hash).await?);
-        let again = candidate.tried.last().map(|(rung, _)| *rung);
-        Ok(ready.with_planner(&candidate.render, &corrections, |planner| {
-            planner.next(&candidate.tried).or_else(|| again.map(|rung| planner.plan(rung)))
-        }))
+    /// The next rung, on what is known by now.
+    async fn plan(&mut self, candidate: &Candidate) -> Result<Option<Plan>, StoreError> {
+        let Some(loaded) = self.slot.loaded() else { return Ok(None) };
+        let evidence = self.store.evidence(&loaded.model_hash, &loaded.device).await?;
+        Ok(self.slot.plan(candidate, Corrections::from(&evidence)))
     }
 
     /// One try, recorded before the device is touched; true when another is to follow at once.
@@ -202,10 +201,10 @@ impl Dispatcher {
         plan: Plan,
         stop: &CancellationToken,
     ) -> Result<bool, StoreError> {
-        let (rung, predicted_bytes) = (plan.rung, self.slot.predict(&candidate.render, &plan.rung));
+        let rung = plan.rung;
+        let planned = Planned { rung, predicted: self.slot.predicted(&candidate.render, &plan) };
         let path = publish::file_name(candidate, &rung, self.clock.now_ms());
-        let begun =
-            self.store.begin_attempt(candidate.render_id, &rung, predicted_bytes, &path, self.clock.now_ms()).await?;
+        let begun = self.store.begin_attempt(candidate.render_id, &planned, &path, self.clock.now_ms()).await?;
         let Some(attempt_id) = begun else {
             return Ok(false); // cancelled between the look and the claim
         };

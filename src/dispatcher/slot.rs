@@ -13,9 +13,10 @@ use crate::engine::MemoryReading;
 use crate::engine::predictor::Predictor;
 use crate::job::Render;
 use crate::ladder::{Rung, Stage, rungs};
-use crate::memory::{Corrections, Planner};
+use crate::memory::{Corrections, Plan, Planner, Prediction};
 use crate::pulse::Pulse;
 use crate::status::{Status, WorkerStatus};
+use crate::store::Candidate;
 use crate::worker::handle::Worker;
 use crate::worker::protocol::{Event, Load, Loaded};
 
@@ -37,27 +38,28 @@ pub struct SlotSettings {
 }
 
 /// A loaded worker, and what plans for it go by.
-pub(super) struct Ready {
+struct Ready {
     worker: Worker,
-    pub(super) loaded: Loaded,
+    loaded: Loaded,
     predictor: Predictor,
     /// As the worker told it last.
     memory: MemoryReading,
-    load: Load,
+    /// Of the last plan.
+    corrections: Corrections,
 }
 
 impl Ready {
+    fn new(load: &Load, worker: Worker, loaded: Loaded) -> Result<Ready, String> {
+        let predictor = Predictor::new(load.engine, &load.model, loaded.arithmetic)?;
+        Ok(Ready { worker, predictor, memory: loaded.memory, corrections: Corrections::default(), loaded })
+    }
+
     /// Lets `ask` ask a planner for `render`.
-    pub(super) fn with_planner<R>(
-        &self,
-        render: &Render,
-        corrections: &Corrections,
-        ask: impl FnOnce(&Planner) -> R,
-    ) -> R {
-        let predict = |rung: &Rung| corrections.apply(rung, self.predictor.predict(render, rung));
+    fn with_planner<R>(&self, load: &Load, render: &Render, ask: impl FnOnce(&Planner) -> R) -> R {
+        let predict = |rung: &Rung| self.corrections.apply(rung, self.predictor.predict(render, rung));
         ask(&Planner {
-            rungs: rungs(render, self.load.prefer, &self.loaded.offers),
-            budget_bytes: self.load.budget_bytes(&self.memory),
+            rungs: rungs(render, load.prefer, &self.loaded.offers),
+            budget_bytes: load.budget_bytes(&self.memory),
             predict: &predict,
         })
     }
@@ -88,20 +90,35 @@ impl Slot {
         self.ready.as_mut().map(|ready| &mut ready.worker).ok_or_else(|| "no worker is running".to_owned())
     }
 
-    pub(super) fn ready(&self) -> Option<&Ready> {
-        self.ready.as_ref()
+    pub(super) fn loaded(&self) -> Option<&Loaded> {
+        self.ready.as_ref().map(|ready| &ready.loaded)
     }
 
-    /// What `render` is predicted to need on `rung` at the most, uncorrected.
-    pub(super) fn predict(&self, render: &Render, rung: &Rung) -> Option<u64> {
-        let peak_bytes = self.ready()?.predictor.predict(render, rung).peak_bytes();
-        (peak_bytes > 0).then_some(peak_bytes)
+    /// The rung that `candidate` is tried on next, by predictions corrected like this.
+    pub(super) fn plan(&mut self, candidate: &Candidate, corrections: Corrections) -> Option<Plan> {
+        self.ready.as_mut()?.corrections = corrections;
+        self.ask(&candidate.render, |planner| planner.next(&candidate.tried))
+    }
+
+    /// The rung that `candidate` was tried on last.
+    pub(super) fn last_tried(&self, candidate: &Candidate) -> Option<Plan> {
+        let (rung, _) = candidate.tried.last()?;
+        self.ask(&candidate.render, |planner| Some(planner.plan(*rung)))
     }
 
     /// Whether the ladder goes on after `tried`.
     pub(super) fn has_next(&self, render: &Render, tried: &[(Rung, Stage)]) -> bool {
-        let has_next = |planner: &Planner| planner.next(tried).is_some();
-        self.ready().is_some_and(|ready| ready.with_planner(render, &Corrections::default(), has_next))
+        self.ask(render, |planner| planner.next(tried)).is_some()
+    }
+
+    fn ask(&self, render: &Render, question: impl FnOnce(&Planner) -> Option<Plan>) -> Option<Plan> {
+        self.ready.as_ref()?.with_planner(&self.settings.load, render, question)
+    }
+
+    /// What `plan` predicts, before correction and after; `None` where it predicts nothing.
+    pub(super) fn predicted(&self, render: &Render, plan: &Plan) -> Option<(Prediction, Prediction)> {
+        let predicted = self.ready.as_ref()?.predictor.predict(render, &plan.rung);
+        (predicted.peak_bytes() > 0).then_some((predicted, plan.prediction))
     }
 
     /// Plans go by the memory that the worker told last.
@@ -111,14 +128,15 @@ impl Slot {
             Ending::NoPicture(NoPicture::Failed(failed)) => failed.memory,
             Ending::NoPicture(NoPicture::Died(_)) => return,
         };
-        if let Some(ready) = &mut self.ready {
+        // A reading that failed says nothing.
+        if let Some(ready) = self.ready.as_mut().filter(|_| memory.free_bytes.is_some()) {
             ready.memory = memory;
         }
     }
 
     /// The model that was loaded since the last call, if one was.
     pub(super) fn newly_loaded(&mut self) -> Option<Loaded> {
-        std::mem::take(&mut self.unrecorded).then(|| self.ready().map(|ready| ready.loaded.clone())).flatten()
+        std::mem::take(&mut self.unrecorded).then(|| self.loaded().cloned()).flatten()
     }
 
     /// A render was done: the next death is the first one again.
@@ -221,7 +239,7 @@ async fn start(settings: &SlotSettings, pulse: &Pulse) -> Result<Ready, String> 
         tokio::select! {
             event = worker.event() => match event {
                 Ok(Event::Hello { .. }) => (),
-                Ok(Event::Loaded(loaded)) => return ready(&settings.load, worker, loaded),
+                Ok(Event::Loaded(loaded)) => return Ready::new(&settings.load, worker, loaded),
                 Ok(Event::LoadFailed { message, .. }) => return Err(message),
                 Ok(other) => return Err(format!("the worker sent {other:?} before its model was loaded")),
                 Err(death) => return Err(death.to_string()),
@@ -233,9 +251,4 @@ async fn start(settings: &SlotSettings, pulse: &Pulse) -> Result<Ready, String> 
             () = sleep(BEAT) => (),
         }
     }
-}
-
-fn ready(load: &Load, worker: Worker, loaded: Loaded) -> Result<Ready, String> {
-    let predictor = Predictor::new(load.engine, &load.model, loaded.arithmetic)?;
-    Ok(Ready { worker, predictor, memory: loaded.memory, load: load.clone(), loaded })
 }

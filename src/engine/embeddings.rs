@@ -45,10 +45,8 @@ impl Embeddings {
         encode: impl FnOnce() -> Result<Values, E>,
     ) -> Result<Values, E> {
         let key = format!("{} {dtype}\n{prompt}", self.encoder);
-        if let Some((_, values)) = self.recent.iter().find(|(known, _)| *known == key) {
-            return Ok(values.clone());
-        }
-        let values = match self.read(&key) {
+        let known = self.recent.iter().position(|(known, _)| *known == key).and_then(|place| self.recent.remove(place));
+        let values = match known.map(|(_, values)| values).or_else(|| self.read(&key)) {
             Some(values) => values,
             None => {
                 let values = encode()?;

@@ -1,4 +1,4 @@
-//! Finished latents, kept beside the attempt so that a failed decode is repeated alone.
+//! Finished latents of a render, kept so that a failed decode is repeated alone.
 
 use std::ffi::OsStr;
 use std::io;

@@ -36,17 +36,6 @@ impl Prediction {
             Stage::PictureEncode => 0,
         }
     }
-
-    /// `factor` times as much.
-    fn times(self, factor: f64) -> Prediction {
-        let times = |bytes: u64| (bytes as f64 * factor).round() as u64;
-        Prediction {
-            weights_bytes: times(self.weights_bytes),
-            text_encode_bytes: times(self.text_encode_bytes),
-            denoise_bytes: times(self.denoise_bytes),
-            vae_decode_bytes: times(self.vae_decode_bytes),
-        }
-    }
 }
 
 /// Left free where nobody says how much: for the device's own needs, and for predictions that are a little low.
@@ -62,6 +51,7 @@ pub fn reserve_bytes(configured: Option<u64>, is_limited: bool, total_bytes: u64
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     pub rung: Rung,
+    /// Corrected.
     pub prediction: Prediction,
     /// How much the rung is predicted to lack; 0 where it fits.
     pub missing_bytes: u64,
@@ -86,13 +76,13 @@ impl Planner<'_> {
 
     /// The rung after `tried` ran out of memory, oldest first, each with the stage where it did.
     ///
-    /// The first failure is answered with the same rung once more: another process may have held the card for a moment.
-    /// From then on a rung must need less than every failed one in the stage where that failed, or else ask for fewer
+    /// The first failure is answered with the same rung once more, if it should still fit: another process may have held
+    /// the card for a moment. From then on a rung must need less than every failed one in the stage where that failed, or else ask for fewer
     /// steps than all of them: so none comes twice and the ladder ends. `None` when there is no such rung.
     pub fn next(&self, tried: &[(Rung, Stage)]) -> Option<Plan> {
         match tried {
             [] => self.first(),
-            [(rung, _)] => Some(self.plan(*rung)),
+            [(rung, _)] if self.plan(*rung).missing_bytes == 0 => Some(self.plan(*rung)),
             tried => {
                 let limit = |(rung, stage): &(Rung, Stage)| (*stage, (self.predict)(rung).stage_bytes(*stage));
                 let limits: Vec<(Stage, u64)> = tried.iter().map(limit).collect();

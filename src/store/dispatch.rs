@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::rows::{RENDER_COLUMNS, from_json, render, signed, to_json, word};
 use super::transition::{About, Current, Facts, Writing, log, transition};
-use super::{Candidate, Guarded, Result, Store};
+use super::{Candidate, Guarded, Planned, Result, Store};
 use crate::job::state::{Event, State};
 use crate::ladder::{Rung, Stage};
 use crate::worker::protocol::Loaded;
@@ -60,8 +60,7 @@ impl Store {
     pub async fn begin_attempt(
         &self,
         render_id: i64,
-        rung: &Rung,
-        predicted_bytes: Option<u64>,
+        planned: &Planned,
         path: &str,
         now_ms: i64,
     ) -> Result<Option<i64>> {
@@ -73,9 +72,9 @@ impl Store {
         if render.state == State::Queued {
             transition(&mut transaction, render, Event::Claimed, Facts::Nothing, now_ms).await?;
         }
-        let attempt_id = insert_attempt(&mut transaction, render_id, rung, predicted_bytes, path, now_ms).await?;
+        let attempt_id = insert_attempt(&mut transaction, render_id, planned, path, now_ms).await?;
         let about = About::Attempt(render, attempt_id);
-        log(&mut transaction, "attempt", about, &rung.to_string(), now_ms).await?;
+        log(&mut transaction, "attempt", about, &planned.rung.to_string(), now_ms).await?;
         transaction.commit().await?;
         Ok(Some(attempt_id))
     }
@@ -144,22 +143,23 @@ async fn attemptable(transaction: &mut Writing, render_id: i64) -> sqlx::Result<
 async fn insert_attempt(
     transaction: &mut Writing,
     render_id: i64,
-    rung: &Rung,
-    predicted_bytes: Option<u64>,
+    Planned { rung, predicted }: &Planned,
     path: &str,
     now_ms: i64,
 ) -> sqlx::Result<i64> {
     sqlx::query_scalar(
-        "INSERT INTO attempts (render_id, number, worker_id, outcome, rung, rung_text, predicted_bytes, width, height, \
+        "INSERT INTO attempts (render_id, number, worker_id, outcome, rung, rung_text, predicted_bytes, predicted, corrected, width, height, \
          steps, path, queued_ms, started_at_ms) \
          SELECT r.id, \
              (SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE render_id = r.id), \
-             (SELECT max(id) FROM workers), 'running', ?, ?, ?, ?, ?, ?, ?, max(? - max(j.accepted_at_ms, r.run_after_ms), 0), ? \
+             (SELECT max(id) FROM workers), 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?, max(? - max(j.accepted_at_ms, r.run_after_ms), 0), ? \
          FROM renders r JOIN jobs j ON j.id = r.job_id WHERE r.id = ? RETURNING id",
     )
     .bind(to_json(rung))
     .bind(rung.to_string())
-    .bind(predicted_bytes.map(signed))
+    .bind(predicted.map(|(_, corrected)| signed(corrected.peak_bytes())))
+    .bind(predicted.map(|(predicted, _)| to_json(&predicted)))
+    .bind(predicted.map(|(_, corrected)| to_json(&corrected)))
     .bind(rung.width)
     .bind(rung.height)
     .bind(rung.steps)

@@ -1,47 +1,70 @@
 //! What earlier attempts tell of the memory and the time that the next ones need.
 
-use sqlx::Row;
+use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, Row};
 
-use super::rows::from_json;
+use super::rows::{from_json, word};
 use super::{Result, Store};
 use crate::ladder::Rung;
-use crate::memory::Evidence;
+use crate::memory::{Evidence, Prediction};
 
 /// So many attempts are looked at: enough for every size and rung in use, few enough to be read for each render.
 const EVIDENCE_MAX: u32 = 200;
 
 impl Store {
-    /// The newest attempts of a model that were predicted and whose denoising was measured, newest first.
-    pub async fn evidence(&self, model_hash: &str) -> Result<Vec<Evidence>> {
+    /// The newest planned attempts of a model on a device that ended in a picture or out of memory, newest first. Those of
+    /// another version of this program were predicted by other formulas, and do not count.
+    pub async fn evidence(&self, model_hash: &str, device: &str) -> Result<Vec<Evidence>> {
         let rows = sqlx::query(
-            "SELECT a.rung, a.predicted_bytes, a.outcome = 'out_of_memory' AS out_of_memory, \
-             max(a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes) + coalesce(a.requested_bytes, 0) AS measured \
+            "SELECT a.rung, a.predicted, a.corrected, a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes, \
+             CASE a.outcome WHEN 'out_of_memory' THEN a.stage END AS failed, coalesce(a.requested_bytes, 0) AS requested \
              FROM attempts a JOIN workers w ON w.id = a.worker_id \
-             WHERE a.predicted_bytes IS NOT NULL AND w.model_hash = ? \
-             AND (a.outcome = 'out_of_memory' OR a.outcome = 'done' AND a.denoise_bytes > 0) \
-             ORDER BY a.id DESC LIMIT ?",
+             WHERE a.predicted_bytes IS NOT NULL AND w.model_hash = ? AND w.device = ? AND w.version = ? \
+             AND a.outcome IN ('out_of_memory', 'done') ORDER BY a.id DESC LIMIT ?",
         );
-        let rows = rows.bind(model_hash).bind(EVIDENCE_MAX).fetch_all(&self.readers).await?;
-        let evidence = |row: &SqliteRow| -> sqlx::Result<Evidence> {
-            Ok(Evidence {
-                rung: from_json(row.try_get("rung")?)?,
-                predicted_bytes: row.try_get::<i64, _>("predicted_bytes")?.unsigned_abs(),
-                measured_bytes: row.try_get::<i64, _>("measured")?.unsigned_abs(),
-                out_of_memory: row.try_get("out_of_memory")?,
-            })
-        };
+        let rows = rows.bind(model_hash).bind(device).bind(env!("CARGO_PKG_VERSION")).bind(EVIDENCE_MAX);
+        let rows = rows.fetch_all(&self.readers).await?;
         Ok(rows.iter().map(evidence).collect::<sqlx::Result<_>>()?)
     }
 
-    /// The mean of the milliseconds that the newest pictures on this very rung took, and how many those are.
-    pub async fn seen_on(&self, rung: &Rung) -> Result<Option<(f64, i64)>> {
-        let row = sqlx::query(
-            "SELECT avg(total_ms) AS mean_ms, count(*) AS pictures FROM (SELECT total_ms FROM attempts \
-             WHERE outcome = 'done' AND denoise_ms > 0 AND rung_text = ? ORDER BY id DESC LIMIT ?)",
+    /// How long the newest pictures on this very rung took, on the device and with the model of the newest of them.
+    pub async fn seen_on(&self, rung: &Rung) -> Result<Option<Seen>> {
+        let seen = sqlx::query_as(
+            "SELECT w.device, w.model_name AS model, avg(a.total_ms) AS mean_ms, count(*) AS pictures FROM \
+             (SELECT id, worker_id, total_ms FROM attempts WHERE outcome = 'done' AND denoise_ms > 0 AND rung_text = ? \
+             ORDER BY id DESC LIMIT ?) a JOIN workers w ON w.id = a.worker_id \
+             GROUP BY w.device, w.model_name ORDER BY max(a.id) DESC LIMIT 1",
         );
-        let row = row.bind(rung.to_string()).bind(EVIDENCE_MAX).fetch_one(&self.readers).await?;
-        let pictures: i64 = row.try_get("pictures")?;
-        Ok(if pictures == 0 { None } else { Some((row.try_get("mean_ms")?, pictures)) })
+        Ok(seen.bind(rung.to_string()).bind(EVIDENCE_MAX).fetch_optional(&self.readers).await?)
     }
+}
+
+/// Pictures that were rendered on a rung.
+#[derive(Clone, Debug, PartialEq, Serialize, FromRow)]
+pub struct Seen {
+    pub device: String,
+    pub model: String,
+    pub mean_ms: f64,
+    pub pictures: i64,
+}
+
+fn evidence(row: &SqliteRow) -> sqlx::Result<Evidence> {
+    let bytes = |column: &str| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+    let failed: Option<String> = row.try_get("failed")?;
+    Ok(Evidence {
+        rung: from_json(row.try_get("rung")?)?,
+        predicted: from_json(row.try_get("predicted")?)?,
+        corrected: from_json(row.try_get("corrected")?)?,
+        measured: Prediction {
+            weights_bytes: 0,
+            text_encode_bytes: bytes("text_encode_bytes")?,
+            denoise_bytes: bytes("denoise_bytes")?,
+            vae_decode_bytes: bytes("vae_decode_bytes")?,
+        },
+        out_of_memory: match failed {
+            Some(stage) => Some((word(stage)?, bytes("requested")?)),
+            None => None,
+        },
+    })
 }

@@ -24,10 +24,20 @@ use sqlx::sqlite::SqlitePool;
 
 pub use self::control::{Cancelled, Pause};
 pub use self::error::{Result, StoreError};
+pub use self::evidence::Seen;
 pub use self::queries::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
 use crate::job::{Job, Render};
 use crate::ladder::{Rung, Stage};
+use crate::memory::Prediction;
 use crate::worker::protocol::{Peaks, Timings};
+
+/// What an attempt is begun on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Planned {
+    pub rung: Rung,
+    /// Before correction and after; `None` where nothing is predicted (the host).
+    pub predicted: Option<(Prediction, Prediction)>,
+}
 
 /// The answer of a guarded update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

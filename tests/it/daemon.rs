@@ -96,8 +96,8 @@ fn where_a_prediction_was_too_low_the_ladder_repeats_the_decode_alone() {
     let sql = "SELECT outcome, stage, denoise_ms > 0, rung_text FROM attempts ORDER BY id LIMIT 10 OFFSET 3";
     let attempts = house.rows(sql);
     assert_eq!(attempts[0], ["out_of_memory", "vae_decode", "1", "device/full/stripes256 512x384 2 steps"]);
-    assert_eq!(attempts[1], ["out_of_memory", "vae_decode", "0", "device/full/stripes256 512x384 2 steps"]);
-    assert_eq!((attempts[2][0].as_str(), attempts[2][2].as_str()), ("done", "0"), "kept latents: {attempts:?}");
+    assert_eq!((attempts[1][0].as_str(), attempts[1][2].as_str()), ("done", "0"), "kept latents: {attempts:?}");
+    assert!(attempts[1][3].contains("stripes"), "{attempts:?}");
     assert_eq!(house.value("SELECT max(degraded) FROM history"), "0");
 }
 

@@ -113,7 +113,9 @@ class Blocks:
 
     def of(self, shape):
         if len(shape) == 1:
-            return self.known.setdefault(1, bf16([1.0] * DRAWN))
+            if 1 not in self.known:
+                self.known[1] = bf16([1.0] * DRAWN)
+            return self.known[1]
         inputs = 1
         for side in shape[1:]:
             inputs *= side

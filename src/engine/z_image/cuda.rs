@@ -28,7 +28,17 @@ pub fn open(index: u32) -> std::result::Result<Device, String> {
             "device cuda:{index} has compute capability {major}.{minor}: Z-Image needs bf16, that is 8.0 or more"
         ));
     }
+    keep_freed_memory(device.as_cuda_device().map_err(named)?).map_err(named)?;
     Ok(device)
+}
+
+/// By default the pool gives all free memory back at each synchronisation, and maps it anew at the next step.
+/// [`reclaim`] gives it back when it is needed.
+fn keep_freed_memory(device: &CudaDevice) -> Result<()> {
+    let mut all = u64::MAX;
+    let value = (&raw mut all).cast::<c_void>();
+    // SAFETY: the pool is the device's default one, which lives as long as the device; the attribute is a 64-bit number.
+    unsafe { mem_pool::set_attribute(pool(device)?, CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, value) }.w()
 }
 
 /// The card's name.

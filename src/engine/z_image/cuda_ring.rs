@@ -13,10 +13,17 @@ use candle_core::cuda_backend::cudarc::driver::sys::{
 use candle_core::{CudaDevice, Device, Result, Storage, Tensor, bail};
 use half::bf16;
 
+use super::memory::machine_bytes;
 use super::weights::{FlatLayout, FlatTensor, Weights};
+
+/// Left to the host's other programs and to its cache of the model's files.
+const HOST_RESERVE_BYTES: u64 = 2 << 30;
 
 /// How many layers the device holds: one computes, the next is on its way.
 const SLOTS: usize = 2;
+
+/// A layer is copied in pieces of 8 MiB: between them the small copies that go with kernels find their way.
+const CHUNK_VALUES: usize = 4 << 20;
 
 /// The last layers of a stack, in host memory.
 pub struct Ring<L> {
@@ -41,30 +48,32 @@ struct Slot<L> {
 }
 
 impl<L> Ring<L> {
-    /// Brings `layers` of `weights` into pinned memory, and makes the slots.
-    pub fn new(weights: &Weights, layers: Range<usize>, build: &dyn Fn(&Weights) -> Result<L>) -> Result<Ring<L>> {
+    /// Makes the slots for layers of `weights`; [`Ring::hold`] says which.
+    pub fn new(weights: &Weights, build: &dyn Fn(&Weights) -> Result<L>) -> Result<Ring<L>> {
         let Device::Cuda(device) = weights.device() else { bail!("layers are streamed to a CUDA device only") };
-        let layout = weights.at(layers.start).flat_layout();
+        let layout = weights.at(0).flat_layout();
         let slots = (0..SLOTS).map(|_| Slot::new(weights, &layout, build)).collect::<Result<_>>()?;
         // The slots' zeros are written in the device's stream: done before the other one writes there.
         weights.device().synchronize()?;
         let (weights, device, copies) = (weights.clone(), device.clone(), Stream::new()?);
-        let mut ring = Ring { weights, layout, device, copies, hosts: VecDeque::new(), slots };
-        ring.hold(layers)?;
-        Ok(ring)
+        Ok(Ring { weights, layout, device, copies, hosts: VecDeque::new(), slots })
     }
 
-    /// Holds exactly `layers`, which end the stack, in host memory: frees or pins what differs.
-    pub fn hold(&mut self, layers: Range<usize>) -> Result<()> {
+    /// Holds exactly `layers`, which end the stack, in host memory: frees or pins what differs. False when the host has
+    /// no room for them.
+    pub fn hold(&mut self, layers: Range<usize>) -> Result<bool> {
         self.copies.synchronize()?;
         while self.hosts.len() > layers.len() {
             self.hosts.pop_front();
         }
         while self.hosts.len() < layers.len() {
             let layer = layers.end - self.hosts.len() - 1;
-            self.hosts.push_front(pin(&self.weights.at(layer), &self.layout)?);
+            match Pinned::new(self.layout.count) {
+                Some(pinned) => self.hosts.push_front(fill_from(&self.weights.at(layer), &self.layout, pinned)?),
+                None => return Ok(false),
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Lets the first copies begin.
@@ -117,9 +126,13 @@ impl<L> Slot<L> {
         let slice = storage.as_cuda_slice::<bf16>()?;
         let stream = storage.device.cuda_stream();
         let (pointer, _guard) = slice.device_ptr(&stream);
-        // SAFETY: the slot has room for exactly these values, both live until the ring has waited for its copies, and
-        // nobody else writes there: kernels that read the slot were waited for by an event.
-        unsafe { result::memcpy_htod_async(pointer, host.values(), copies.0) }.w()
+        for (chunk, values) in host.values().chunks(CHUNK_VALUES).enumerate() {
+            let to = pointer + (chunk * CHUNK_VALUES * size_of::<bf16>()) as u64;
+            // SAFETY: the slot has room for exactly these values, both live until the ring has waited for its copies,
+            // and nobody else writes there: kernels that read the slot were waited for by an event.
+            unsafe { result::memcpy_htod_async(to, values, copies.0) }.w()?;
+        }
+        Ok(())
     }
 }
 
@@ -130,11 +143,16 @@ struct Pinned {
 }
 
 impl Pinned {
-    fn new(count: usize) -> Result<Pinned> {
+    /// `None` when the host has no room to spare: pages that are locked are nobody else's any more.
+    fn new(count: usize) -> Option<Pinned> {
         let bytes = count * size_of::<bf16>();
+        let (available_bytes, _) = machine_bytes()?;
+        if (bytes as u64) + HOST_RESERVE_BYTES > available_bytes {
+            return None;
+        }
         // SAFETY: plain memory is asked for; it is freed once, in drop.
-        let start = unsafe { result::malloc_host(bytes, CU_MEMHOSTALLOC_PORTABLE) }.w()?;
-        Ok(Pinned { start: start.cast(), count })
+        let start = unsafe { result::malloc_host(bytes, CU_MEMHOSTALLOC_PORTABLE) }.ok()?;
+        Some(Pinned { start: start.cast(), count })
     }
 
     fn values(&self) -> &[bf16] {
@@ -160,9 +178,8 @@ unsafe impl Send for Pinned {}
 // SAFETY: read only, once it is filled.
 unsafe impl Sync for Pinned {}
 
-/// A layer's tensors in pinned memory, in the layout's order.
-fn pin(weights: &Weights, layout: &FlatLayout) -> Result<Pinned> {
-    let mut pinned = Pinned::new(layout.count)?;
+/// `pinned` with a layer's tensors, in the layout's order.
+fn fill_from(weights: &Weights, layout: &FlatLayout, mut pinned: Pinned) -> Result<Pinned> {
     let all = pinned.values_mut();
     for FlatTensor { name, shape, offset } in &layout.tensors {
         let values = weights.on_host(name, shape)?.flatten_all()?.to_vec1::<bf16>()?;

@@ -98,7 +98,7 @@ impl Memory {
 }
 
 /// What the machine has available and in all, as the kernel says; `None` where it does not.
-fn machine_bytes() -> Option<(u64, u64)> {
+pub(super) fn machine_bytes() -> Option<(u64, u64)> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let bytes_of = |name: &str| -> Option<u64> {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;

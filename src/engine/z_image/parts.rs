@@ -30,9 +30,10 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Opens the model's files. The layers of text encoder and transformer stay in them until [`Parts::settle`]. Errors
-    /// are `OutOfMemory` or `Fatal`, with the file and what is wrong.
-    /// At a lower precision than the files' own, a file of quantised weights that does not fit is `Invalid`.
+    /// Opens the model's files. The layers of text encoder and transformer stay in them until [`Parts::settle`].
+    ///
+    /// Errors are `OutOfMemory`, `Invalid` (a file of quantised weights that does not fit) or `Fatal`, with the file and
+    /// what is wrong.
     pub fn open(
         model: &Path,
         config: &ModelConfig,

@@ -58,16 +58,22 @@ impl<L> Stack<L> {
         Ok(())
     }
 
-    /// Has the layers that do not stay copied to the device beside its arithmetic, from pinned host memory. On a CPU
-    /// there is nothing to hide: they are converted when they are used.
+    /// Has the layers that do not stay copied to the device beside its arithmetic, from pinned host memory; where the
+    /// host has no room for them, each is read when it is used. On a CPU there is nothing to hide.
     #[cfg_attr(not(feature = "cuda"), expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "CUDA only"))]
     pub fn stream(&mut self) -> Result<()> {
         #[cfg(feature = "cuda")]
         if self.resident.len() < self.count && self.weights.is_streamable() {
-            let streamed = self.resident.len()..self.count;
-            match &mut self.ring {
-                Some(ring) => ring.hold(streamed)?,
-                None => self.ring = Some(Ring::new(&self.weights, streamed, &*self.build)?),
+            let mut ring = match self.ring.take() {
+                Some(ring) => ring,
+                None => Ring::new(&self.weights, &*self.build)?,
+            };
+            if ring.hold(self.resident.len()..self.count)? {
+                self.ring = Some(ring);
+            } else {
+                tracing::warn!(
+                    "the host has no room to stream weights from: they are read at each step, which is slow"
+                );
             }
         }
         Ok(())

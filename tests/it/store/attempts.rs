@@ -1,7 +1,5 @@
 //! Claim, ladder, end and recovery of renders.
 
-use zimaged::memory::Evidence;
-
 use super::*;
 
 async fn state(fixture: &Fixture) -> String {
@@ -29,8 +27,7 @@ async fn a_render_that_runs_cannot_be_begun_again() {
     let fixture = Fixture::new().await;
     fixture.accept(job(&["a"])).await;
     let (render, attempt) = fixture.begin().await;
-    let again =
-        async || fixture.store.begin_attempt(render, &rung(512, 8), Some(20), "b.png", NOW).await.expect("a queue");
+    let again = async || fixture.store.begin_attempt(render, &planned(512, 8), "b.png", NOW).await.expect("a queue");
     assert_eq!(again().await, None);
     let _ = fixture.finish(attempt).await;
     assert_eq!(again().await, None);
@@ -43,7 +40,7 @@ async fn each_rung_of_the_ladder_is_a_row_and_is_remembered() {
     let (render, first) = fixture.begin().await;
     assert_eq!(fixture.end(first, Outcome::OutOfMemory, Fate::NextAttempt).await, Guarded::Changed);
     assert_eq!(state(&fixture).await, "running");
-    let second = fixture.store.begin_attempt(render, &rung(768, 8), Some(20), "a.png", NOW).await.expect("a queue");
+    let second = fixture.store.begin_attempt(render, &planned(768, 8), "a.png", NOW).await.expect("a queue");
     let second = second.expect("the render stands between two attempts");
     assert_eq!(fixture.end(second, Outcome::Interrupted, REQUEUE).await, Guarded::Changed);
     let candidate = fixture.next().await.expect("queued again");
@@ -121,17 +118,23 @@ async fn attempts_tell_the_planner_what_they_needed() {
     fixture.accept(job(&["a", "b"])).await;
     let (render, first) = fixture.begin().await;
     let _ = fixture.end(first, Outcome::OutOfMemory, Fate::NextAttempt).await;
-    let again = fixture.store.begin_attempt(render, &rung(768, 8), None, "a.png", NOW).await.expect("a queue");
+    let again = fixture
+        .store
+        .begin_attempt(render, &Planned { predicted: None, ..planned(768, 8) }, "a.png", NOW)
+        .await
+        .expect("a queue");
     let _ = fixture.finish(again.expect("between two attempts")).await;
     let (_, second) = fixture.begin().await;
     let _ = fixture.finish(second).await;
-    let evidence = fixture.store.evidence("beef").await.expect("a readable queue");
-    // The newest first; what was not predicted is no evidence; the failed one's request counts.
-    let told = |evidence: &Evidence| (evidence.out_of_memory, evidence.predicted_bytes, evidence.measured_bytes);
-    assert_eq!(evidence.iter().map(told).collect::<Vec<_>>(), [(false, 20, 30), (true, 20, 30 + (1 << 30))]);
-    assert_eq!(evidence[0].rung, rung(1024, 8));
-    assert!(fixture.store.evidence("another model").await.expect("a readable queue").is_empty());
-    let seen = fixture.store.seen_on(&rung(1024, 8)).await.expect("a readable queue");
-    assert_eq!(seen, Some((2000.0, 1)));
+    let evidence = async |model, device| fixture.store.evidence(model, device).await.expect("a readable queue");
+    // The newest first; what was not predicted is no evidence.
+    let told = evidence("beef", "cpu").await;
+    let failed: Vec<_> = told.iter().map(|evidence| evidence.out_of_memory).collect();
+    assert_eq!(failed, [None, Some((Stage::VaeDecode, 1 << 30))]);
+    assert!(told.iter().all(|evidence| evidence.predicted.peak_bytes() == 20 && evidence.rung == rung(1024, 8)));
+    assert_eq!(told[0].measured.peak_bytes(), 30);
+    assert!(evidence("another model", "cpu").await.is_empty() && evidence("beef", "a card").await.is_empty());
+    let seen = fixture.store.seen_on(&rung(1024, 8)).await.expect("a readable queue").expect("a picture");
+    assert_eq!((seen.mean_ms, seen.pictures, seen.device.as_str()), (2000.0, 1, "cpu"));
     assert_eq!(fixture.store.seen_on(&rung(512, 8)).await.expect("a readable queue"), None);
 }

@@ -41,8 +41,7 @@ async fn a_cancelled_render_cannot_be_begun() {
     let job_id = fixture.accept(job(&["a"])).await;
     let seen = fixture.next().await.expect("queued").render_id;
     cancel(&fixture, Selection::Job(job_id)).await;
-    let begun =
-        fixture.store.begin_attempt(seen, &rung(1024, 8), Some(20), "a.png", NOW).await.expect("a writable queue");
+    let begun = fixture.store.begin_attempt(seen, &planned(1024, 8), "a.png", NOW).await.expect("a writable queue");
     assert_eq!(begun, None);
     assert!(fixture.next().await.is_none());
 }

@@ -15,7 +15,10 @@ use sqlx::{ConnectOptions, SqliteConnection};
 use tempfile::TempDir;
 use zimaged::job::{Format, Job, OnOom, Render};
 use zimaged::ladder::{Decode, Precision, Residency, Rung, Stage};
-use zimaged::store::{Access, AttemptEnd, Candidate, Fate, Finished, Guarded, NewJob, Outcome, SourceFile, Store};
+use zimaged::memory::Prediction;
+use zimaged::store::{
+    Access, AttemptEnd, Candidate, Fate, Finished, Guarded, NewJob, Outcome, Planned, SourceFile, Store,
+};
 use zimaged::worker::protocol::{Peaks, Timings};
 
 /// When everything happens, unless a test says otherwise: 2026-01-01 00:00:00 UTC.
@@ -75,7 +78,7 @@ impl Fixture {
     async fn begin(&self) -> (i64, i64) {
         let candidate = self.next().await.expect("a queued render");
         let path = format!("{}-{}.png", candidate.job_id, candidate.index);
-        let begun = self.store.begin_attempt(candidate.render_id, &rung(1024, 8), Some(20), &path, NOW).await;
+        let begun = self.store.begin_attempt(candidate.render_id, &planned(1024, 8), &path, NOW).await;
         (candidate.render_id, begun.expect("a writable queue").expect("not stale"))
     }
 
@@ -86,6 +89,12 @@ impl Fixture {
     async fn end(&self, attempt_id: i64, outcome: Outcome, fate: Fate) -> Guarded {
         self.store.end_attempt(attempt_id, &end(outcome), &fate, NOW + 1000).await.expect("a writable queue")
     }
+}
+
+/// Predicted to need 20 bytes, of which 5 are weights.
+fn planned(side: u32, steps: u32) -> Planned {
+    let prediction = Prediction { weights_bytes: 5, text_encode_bytes: 6, denoise_bytes: 7, vae_decode_bytes: 20 };
+    Planned { rung: rung(side, steps), predicted: Some((prediction, prediction)) }
 }
 
 const REQUEUE: Fate = Fate::Requeue { run_after_ms: None };

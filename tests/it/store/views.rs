@@ -15,8 +15,7 @@ async fn scenario() -> Fixture {
     fixture.accept(job(&["fox", "owl"])).await;
     let (render, attempt) = fixture.begin().await;
     let _ = fixture.end(attempt, Outcome::OutOfMemory, Fate::NextAttempt).await;
-    let second =
-        fixture.store.begin_attempt(render, &rung(768, 6), Some(20), "fox.png", NOW + 1000).await.expect("a queue");
+    let second = fixture.store.begin_attempt(render, &planned(768, 6), "fox.png", NOW + 1000).await.expect("a queue");
     let _ = fixture.finish(second.expect("between two attempts")).await;
     let (_, attempt) = fixture.begin().await;
     let _ = fixture.end(attempt, Outcome::Failed, fail()).await;

@@ -43,8 +43,8 @@ pub fn attention_bytes(arithmetic: Arithmetic, batch: usize, heads: usize, queri
             let block = query_block(queries, keys);
             threads.min(batch * heads * queries.div_ceil(block)) * 4 * block * keys
         }
-        // Scores, the weights made of them, and one more copy inside softmax.
-        Arithmetic::Cuda => 3 * (4 * batch * heads * queries * keys).min(SCORE_BYTES),
+        // Scores, and inside softmax their differences from the largest, the powers, the quotients.
+        Arithmetic::Cuda => 4 * (4 * batch * heads * queries * keys).min(SCORE_BYTES),
     }
 }
 

@@ -54,7 +54,15 @@ impl Arithmetic {
     fn norm_copies(self) -> usize {
         match self {
             Arithmetic::Cpu { .. } => 0,
-            Arithmetic::Cuda => 5,
+            Arithmetic::Cuda => 6,
+        }
+    }
+
+    /// Inner rows of a feed-forward: gate, rest and product, and on a card the gate's SiLU.
+    fn inner_rows(self) -> usize {
+        match self {
+            Arithmetic::Cpu { .. } => 3,
+            Arithmetic::Cuda => 4,
         }
     }
 
@@ -112,7 +120,8 @@ pub fn offers(model: &ModelConfig, arithmetic: Arithmetic) -> Offers {
 
 /// Beside what is counted: the smallest tensors, and what the matrix product keeps for its threads.
 const OVERHEAD_BYTES: usize = 512 << 10;
-const THREAD_OVERHEAD_BYTES: usize = 5 << 18;
+/// 1.2 MiB was measured.
+const THREAD_OVERHEAD_BYTES: usize = 1280 << 10;
 /// Of the activations: rounding of the allocator.
 const OVERHEAD_DIVISOR: usize = 64;
 

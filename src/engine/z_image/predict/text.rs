@@ -32,6 +32,6 @@ pub fn layer_bytes(config: &TextEncoderConfig, arithmetic: Arithmetic, tokens: u
     let widen = arithmetic.norm_copies();
     let query = rows(hidden + (2 + widen) * inner);
     let attend = rows(2 * inner + 2 * key_inner + arithmetic.attention_copies() * inner) + scores;
-    let feed_forward = rows(hidden + 3 * config.intermediate_size);
+    let feed_forward = rows(hidden + arithmetic.inner_rows() * config.intermediate_size);
     query.max(attend).max(feed_forward)
 }

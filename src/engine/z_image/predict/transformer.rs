@@ -3,10 +3,8 @@
 use super::{Arithmetic, Work};
 use crate::engine::z_image::config::{ModelConfig, TransformerConfig};
 use crate::engine::z_image::ops;
+use crate::engine::z_image::transformer::ROWS_MULTIPLE;
 use crate::ladder::{Precision, Rung};
-
-/// Rows are padded to a multiple of this, the picture's and the caption's each.
-const ROWS_MULTIPLE: usize = 32;
 
 /// Rows of the picture and of the caption, padded.
 fn rows(model: &ModelConfig, rung: &Rung, work: Work) -> (usize, usize) {
@@ -69,7 +67,8 @@ pub fn block_bytes(
     let (dim, hidden) = (config.dim, config.hidden_dim());
     let attend = bytes((4 + arithmetic.attention_copies()) * dim) + scores.max(dense(dim * dim));
     let norm = bytes((4 + arithmetic.norm_copies()) * dim);
-    let inner = bytes((dim + 2 * hidden).max(3 * hidden)).max(bytes(dim + 2 * hidden) + dense(dim * hidden));
+    let inner = bytes((dim + 2 * hidden).max(arithmetic.inner_rows() * hidden))
+        .max(bytes(dim + 2 * hidden) + dense(dim * hidden));
     attend.max(norm).max(inner)
 }
 

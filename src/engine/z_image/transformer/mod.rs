@@ -12,6 +12,7 @@ use candle_core::{DType, Module, Result, Tensor};
 use self::block::Block;
 use self::embed::{CaptionEmbedder, TimestepEmbedder};
 use self::final_layer::FinalLayer;
+pub use self::patches::ROWS_MULTIPLE;
 use self::patches::{PatchGrid, pad_rows};
 use self::rope::Rope;
 use super::config::TransformerConfig;

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 /// Rows are padded to a multiple of this, the picture's and the caption's each.
-const ROWS_MULTIPLE: usize = 32;
+pub const ROWS_MULTIPLE: usize = 32;
 
 /// How latents of one size are cut into square patches.
 pub struct PatchGrid {

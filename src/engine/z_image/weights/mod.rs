@@ -179,9 +179,18 @@ impl Weights {
         }
     }
 
-    /// What the tensors under this prefix take in the type that the part computes in.
+    /// What the tensors under this prefix take on the device.
     pub fn bytes(&self) -> usize {
-        self.shapes().iter().map(|(_, shape)| shape.elem_count() * self.dtype.size_in_bytes()).sum()
+        let bytes = |(name, shape): &(String, Shape)| {
+            let format = shape
+                .dims()
+                .get(1)
+                .and_then(|columns| quant::format(self.precision, &format!("{}{name}", self.prefix), *columns));
+            let (block, block_bytes) =
+                format.map_or((1, self.dtype.size_in_bytes()), |f| (f.block_size(), f.type_size()));
+            shape.elem_count() / block * block_bytes
+        };
+        self.shapes().iter().map(bytes).sum()
     }
 
     /// The tensors under this prefix, by name; empty for random ones.

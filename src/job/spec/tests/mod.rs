@@ -207,6 +207,7 @@ fn each_example_is_a_good_job() {
         names.push((path.file_name().expect("a name").to_string_lossy().into_owned(), job.renders.len()));
     }
     names.sort();
-    let expected = [("chinese.toml", 4), ("hello.toml", 1), ("night.toml", 500), ("poster.toml", 3)];
+    let expected =
+        [("chinese.toml", 4), ("hello.toml", 1), ("night.toml", 500), ("poster.toml", 3), ("sheet.toml", 25)];
     assert_eq!(names, expected.map(|(name, renders)| (name.to_owned(), renders)));
 }

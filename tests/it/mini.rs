@@ -144,7 +144,6 @@ fn the_ground_has_the_colour_that_the_prompt_says() {
 }
 
 #[test]
-#[ignore = "the weights are short of training: 0.905 of all 200"]
 fn the_shape_has_the_colour_that_the_prompt_says() {
     let right = share(&JUDGEMENTS, |judgement| judgement.shape);
     assert!(right >= COLOURS_RIGHT_MIN, "in {right}");
@@ -171,7 +170,7 @@ fn another_seed_gives_another_picture() {
 }
 
 #[test]
-#[ignore = "all 200 cases: two minutes; and the weights are short of training"]
+#[ignore = "all 200 cases take two minutes"]
 fn all_of_the_evaluation() {
     let evaluation = evaluation();
     let judgements = judge_all(&evaluation, &evaluation.cases.iter().collect::<Vec<_>>());

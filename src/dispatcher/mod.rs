@@ -175,19 +175,17 @@ impl Dispatcher {
 
     /// Tries a render on one rung after the other until its fate is another than the next attempt.
     async fn render(&mut self, mut candidate: Candidate, stop: &CancellationToken) -> Result<(), StoreError> {
-        // A render that comes back from the bottom of the ladder (after a restart) is tried there again.
-        let mut plan = self.plan(&candidate).await?.or_else(|| self.slot.last_tried(&candidate));
-        while let Some(planned) = plan {
-            if !self.attempt(&mut candidate, planned, stop).await? {
+        while let Some(plan) = self.plan(&candidate).await? {
+            if !self.attempt(&mut candidate, plan, stop).await? {
                 break;
             }
-            plan = self.plan(&candidate).await?;
         }
         self.status.send_modify(|status| status.render = None);
         Ok(())
     }
 
-    /// The next rung, on what is known by now.
+    /// The next rung, on what is known by now. At the bottom of the ladder, where a restart or a late correction may find
+    /// a render, it is the last one again: how often is bounded by the verdict.
     async fn plan(&mut self, candidate: &Candidate) -> Result<Option<Plan>, StoreError> {
         let Some(loaded) = self.slot.loaded() else { return Ok(None) };
         let evidence = self.store.evidence(&loaded.model_hash, &loaded.device).await?;

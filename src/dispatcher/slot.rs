@@ -94,16 +94,13 @@ impl Slot {
         self.ready.as_ref().map(|ready| &ready.loaded)
     }
 
-    /// The rung that `candidate` is tried on next, by predictions corrected like this.
+    /// The rung that `candidate` is tried on next, by predictions corrected like this; the last one where none is left.
     pub(super) fn plan(&mut self, candidate: &Candidate, corrections: Corrections) -> Option<Plan> {
         self.ready.as_mut()?.corrections = corrections;
-        self.ask(&candidate.render, |planner| planner.next(&candidate.tried))
-    }
-
-    /// The rung that `candidate` was tried on last.
-    pub(super) fn last_tried(&self, candidate: &Candidate) -> Option<Plan> {
-        let (rung, _) = candidate.tried.last()?;
-        self.ask(&candidate.render, |planner| Some(planner.plan(*rung)))
+        self.ask(&candidate.render, |planner| {
+            let last = candidate.tried.last().map(|(rung, _)| planner.plan(*rung));
+            planner.next(&candidate.tried).or(last)
+        })
     }
 
     /// Whether the ladder goes on after `tried`.

@@ -25,7 +25,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", required=True, help="folder for checkpoints and latents")
     parser.add_argument("--model", default=str(ROOT / "models/mini"), help="where the model goes")
-    parser.add_argument("--log", default=str(HERE / "log"), help="where the loss curves go")
+    parser.add_argument("--curves", default=str(HERE / "log"), help="where the loss curves go")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--text-minutes", type=float, default=4)
     parser.add_argument("--vae-minutes", type=float, default=15)
@@ -35,12 +35,12 @@ def main():
     parser.add_argument("--latents-minutes", type=float, default=8)
     chosen = parser.parse_args()
     join_processes()
-    text.train(chosen.text_minutes, chosen.work, chosen.log, chosen.device)
-    vae.train("vae", chosen.vae_minutes, chosen.work, chosen.log, chosen.device)
-    vae.train("decoder", chosen.decoder_minutes, chosen.work, chosen.log, chosen.device)
+    text.train(chosen.text_minutes, chosen.work, chosen.curves, chosen.device)
+    vae.train("vae", chosen.vae_minutes, chosen.work, chosen.curves, chosen.device)
+    vae.train("decoder", chosen.decoder_minutes, chosen.work, chosen.curves, chosen.device)
     with one_process():
         flow.cache_latents(chosen.work, chosen.latents, chosen.latents_minutes, chosen.device)
-    flow.train(chosen.flow_minutes, chosen.work, chosen.log, chosen.device)
+    flow.train(chosen.flow_minutes, chosen.work, chosen.curves, chosen.device)
     if rank() == 0:
         prove(chosen)
 

@@ -130,16 +130,16 @@ fn fate_out_of_memory(failed: &Failed, candidate: &Candidate, rung: Rung, policy
     let mut tried = candidate.tried.clone();
     tried.push((rung, failed.stage));
     let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX).saturating_add(candidate.deaths);
-    match has_next(&tried) {
-        true if attempts < policy.attempts_max => Fate::NextAttempt,
-        true | false => Fate::Fail {
-            code: "out_of_memory",
-            message: format!(
-                "out of memory on {attempts} tries, the last on {rung}: {}. Ask for a smaller picture, lower min_side, or \
-                 allow more with on_oom",
-                failed.message
-            ),
-        },
+    if attempts < policy.attempts_max && has_next(&tried) {
+        return Fate::NextAttempt;
+    }
+    Fate::Fail {
+        code: "out_of_memory",
+        message: format!(
+            "out of memory on {attempts} tries, the last on {rung}: {}. Ask for a smaller picture, lower min_side, or \
+             allow more with on_oom",
+            failed.message
+        ),
     }
 }
 

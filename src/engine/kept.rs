@@ -12,6 +12,8 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 
+use crate::files::hex;
+
 const TENSOR: &str = "values";
 const KEY: &str = "key";
 const HASH: &str = "sha256";
@@ -60,7 +62,7 @@ pub fn load(path: &Path, key: &str) -> Option<Values> {
 
 /// SHA-256 in lower-case hexadecimal.
 pub fn hex_hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(Sha256::new_with_prefix(bytes))
 }
 
 #[cfg(test)]

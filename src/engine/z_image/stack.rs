@@ -15,6 +15,8 @@ pub struct Stack<L> {
     count: usize,
     weights: Weights,
     build: Build<L>,
+    /// What one layer takes on the device.
+    layer_bytes: usize,
     resident: Vec<L>,
     /// How the others come to a CUDA device while it computes.
     #[cfg(feature = "cuda")]
@@ -36,6 +38,7 @@ impl<L> Stack<L> {
             count,
             weights: weights.clone(),
             build: Box::new(build),
+            layer_bytes: weights.at(0).bytes(),
             resident: Vec::new(),
             #[cfg(feature = "cuda")]
             ring: None,
@@ -99,8 +102,7 @@ impl<L> Stack<L> {
     }
 
     fn read(&self, layer: usize) -> Result<L> {
-        let weights = self.weights.at(layer);
-        self.memory.require(weights.bytes())?;
-        (self.build)(&weights)
+        self.memory.require(self.layer_bytes)?;
+        (self.build)(&self.weights.at(layer))
     }
 }

@@ -78,10 +78,10 @@ impl Weights {
     /// Fails where there is a file that does not fit these weights; the error says what mends it.
     pub fn with_precision(&self, precision: Precision) -> std::result::Result<Weights, String> {
         let quantised = match &*self.source {
-            Source::Files { folder, .. } => {
+            Source::Files { folder, .. } if precision != Precision::Full => {
                 QuantisedFile::open(folder, precision, &self.source_hash(), &self.quantised_matrices(precision))?
             }
-            Source::Flat { .. } | Source::Random => None,
+            _ => None,
         };
         Ok(Weights { precision, quantised: quantised.map(Arc::new), ..self.clone() })
     }

@@ -28,6 +28,9 @@ pub fn open(index: u32) -> std::result::Result<Device, String> {
             "device cuda:{index} has compute capability {major}.{minor}: Z-Image needs bf16, that is 8.0 or more"
         ));
     }
+    // SAFETY: all tensors are of one stream, whose order is enough; the layers' copies in another one have events of
+    // their own.
+    unsafe { device.as_cuda_device().map_err(named)?.disable_event_tracking() };
     keep_freed_memory(device.as_cuda_device().map_err(named)?).map_err(named)?;
     Ok(device)
 }

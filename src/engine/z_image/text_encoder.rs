@@ -133,8 +133,7 @@ impl Attention {
         let (q, k) = (rotated(&self.q, &self.q_norm)?, rotated(&self.k, &self.k_norm)?);
         let v = heads(self.v.forward(&x)?)?;
         drop(x);
-        let y = ops::attention(&q, &k, &v, (self.head_dim as f64).powf(-0.5), true)?;
-        drop((q, k, v));
+        let y = ops::attention(q, k, v, (self.head_dim as f64).powf(-0.5), true)?;
         self.out.forward(&y.flatten_from(2)?)
     }
 }

@@ -3,9 +3,15 @@
 use candle_core::{D, Result, Tensor};
 
 use super::cpu::{from_rows, is_cpu_f32, silu, vectorised, with_values};
+#[cfg(feature = "cuda")]
+use super::cuda;
 
 /// `silu(gate) * up`, element by element.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::is_cuda_bf16(gate) {
+        return cuda::swiglu(gate, up);
+    }
     if !is_cpu_f32(gate) {
         return gate.silu()? * up;
     }
@@ -30,6 +36,10 @@ pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
 
 /// `x * scale`: `x` (b, s, d), `scale` (b, 1, d).
 pub fn modulate(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::is_cuda_bf16(x) {
+        return cuda::modulate(x, scale);
+    }
     if !is_cpu_f32(x) {
         return x.broadcast_mul(scale);
     }
@@ -43,6 +53,10 @@ pub fn modulate(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
 
 /// `x + gate * y`: `x` and `y` (b, s, d), `gate` (b, 1, d).
 pub fn gated_add(x: &Tensor, y: &Tensor, gate: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::is_cuda_bf16(x) {
+        return cuda::gated_add(x, y, gate);
+    }
     if !is_cpu_f32(x) {
         return x + y.broadcast_mul(gate)?;
     }

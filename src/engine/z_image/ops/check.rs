@@ -33,21 +33,36 @@ pub(super) fn assert_fast_is_plain<const N: usize>(
     assert!(error < tolerance, "off by {error:e} of the largest value");
 }
 
-/// Panics unless `operation` gives in `dtype` what it gives in f32, within 2 % of the largest value.
+/// Panics unless `operation` gives in `dtype` what it gives in f32, within 2 % of the largest value; and in bf16 on a
+/// card, where this build can use one and there is one.
 pub(super) fn assert_half_is_near<const N: usize>(
     inputs: [&Tensor; N],
     dtype: DType,
     operation: impl Fn([&Tensor; N]) -> Result<Tensor>,
 ) {
-    let halves = inputs.map(|x| x.to_dtype(dtype).expect("f32 narrows"));
-    let half = operation(halves.each_ref()).expect("the half path works");
-    assert_eq!(half.dtype(), dtype);
-    let error = relative_error(&half, &operation(inputs).expect("the fast path works"));
-    assert!(error < 0.02, "off by {error:e} of the largest value");
+    let right = operation(inputs).expect("the fast path works");
+    let assert_near = |dtype: DType, device: &Device| {
+        let halves = inputs.map(|x| x.to_dtype(dtype).and_then(|x| x.to_device(device)).expect("f32 narrows"));
+        let half = operation(halves.each_ref()).expect("the half path works");
+        assert_eq!(half.dtype(), dtype);
+        let error = relative_error(&half, &right);
+        assert!(error < 0.02, "{device:?}: off by {error:e} of the largest value");
+    };
+    assert_near(dtype, &Device::Cpu);
+    if let Some(card) = card() {
+        assert_near(DType::BF16, &card);
+    }
+}
+
+/// The first card, in a build that can use one. Under `ZIMAGED_CARD_REQUIRED` its absence is a failure.
+fn card() -> Option<Device> {
+    let card = Device::new_cuda(0);
+    assert!(card.is_ok() || std::env::var_os("ZIMAGED_CARD_REQUIRED").is_none(), "no card: {:?}", card.err());
+    card.ok()
 }
 
 fn relative_error(x: &Tensor, expected: &Tensor) -> f64 {
-    let flat = |x: &Tensor| x.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+    let flat = |x: &Tensor| x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
     let (x, expected) = (flat(x).expect("numbers"), flat(expected).expect("numbers"));
     let largest = expected.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
     let errors = x.iter().zip(&expected).map(|(x, expected)| (x - expected).abs() / largest);

@@ -16,6 +16,8 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: usize
     let convolve = match (kernel, padding) {
         (3, _) if is_cpu_f32(x) => winograd::convolve,
         (1, 0) if is_cpu_f32(x) => pointwise,
+        #[cfg(feature = "cuda")]
+        _ if super::cuda::is_cuda_bf16(x) => return super::cuda::conv2d(x, weight, bias, padding),
         _ => return plain_conv2d(x, weight, bias, padding),
     };
     let (batch, inputs, height, width) = x.dims4()?;
@@ -32,12 +34,8 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: usize
 pub fn conv2d_bytes(arithmetic: Arithmetic, pixels: usize, inputs: usize, outputs: usize) -> usize {
     match arithmetic {
         Arithmetic::Cpu { threads } => winograd::scratch_bytes(threads, inputs, outputs),
-        // Of a band: each pixel's window of inputs as a row; the result before its channels come first, after, and with
-        // its bias.
-        Arithmetic::Cuda => {
-            let window_bytes = 9 * inputs * arithmetic.element_bytes();
-            pixels.min(WINDOWS_BYTES / window_bytes) * (window_bytes + 3 * outputs * arithmetic.element_bytes())
-        }
+        // One band's windows.
+        Arithmetic::Cuda => (9 * inputs * pixels * arithmetic.element_bytes()).min(WINDOWS_BYTES),
     }
 }
 
@@ -64,38 +62,17 @@ vectorised! {
     }
 }
 
-/// The most that the windows of one band take, where candle writes each pixel's window of inputs as a row. Whole, they
-/// would be 4.8 GB for the VAE's last block at 1024x1024, and more than 32-bit indices reach at 1536x1536.
-const WINDOWS_BYTES: usize = 256 << 20;
+/// The most that the windows of one band take. Whole, they would be 2.4 GB for the VAE's last block at 1024x1024, and
+/// more than 32-bit indices reach at 2048x2048.
+const WINDOWS_BYTES: usize = 64 << 20;
 
-/// In bands of output rows, so that the windows of few pixels stand in memory at once.
+/// Rows of `width` windows, each of `kernel` squared of the inputs, in one band.
+#[cfg(feature = "cuda")]
+pub(super) fn window_rows(element_bytes: usize, inputs: usize, kernel: usize, width: usize) -> usize {
+    (WINDOWS_BYTES / (element_bytes * kernel * kernel * inputs * width)).max(1)
+}
+
 fn plain_conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: usize) -> Result<Tensor> {
-    let (b, _, _, w) = x.dims4()?;
-    let row_bytes = b * w * weight.elem_count() / weight.dim(0)? * x.dtype().size_in_bytes();
-    conv2d_in_bands(x, weight, bias, padding, (WINDOWS_BYTES / row_bytes).max(1))
-}
-
-/// `rows` rows of the output at a time.
-fn conv2d_in_bands(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: usize, rows: usize) -> Result<Tensor> {
-    let (b, _, h, w) = x.dims4()?;
-    let (outputs, _, kernel, _) = weight.dims4()?;
-    let (height, width) = (h + 2 * padding + 1 - kernel, w + 2 * padding + 1 - kernel);
-    if rows >= height {
-        return biased_conv2d(x, weight, bias, padding);
-    }
-    let out = Tensor::zeros((b, outputs, height, width), x.dtype(), x.device())?;
-    for start in (0..height).step_by(rows) {
-        let count = rows.min(height - start);
-        // The input's rows under these. Beyond them the convolution sees zeros: right where the picture ends, and cut off
-        // elsewhere.
-        let (first, last) = (start.saturating_sub(padding), (start + count + kernel - 1 - padding).min(h));
-        let band = biased_conv2d(&x.narrow(2, first, last - first)?.contiguous()?, weight, bias, padding)?;
-        out.slice_set(&band.narrow(2, start - first, count)?.contiguous()?, 2, start)?;
-    }
-    Ok(out)
-}
-
-fn biased_conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: usize) -> Result<Tensor> {
     let y = x.conv2d(weight, padding, 1, 1, 1)?;
     match bias {
         Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
@@ -159,19 +136,6 @@ mod tests {
     #[test]
     fn single_pixels_match() {
         assert_right([2, 5, 9, 13], 7, 1, 0);
-    }
-
-    #[test]
-    fn bands_make_the_whole_convolution() {
-        for (kernel, padding) in [(3, 1), (3, 0), (1, 0)] {
-            let (x, weight, bias) = (values(&[2, 3, 11, 5], 1), values(&[4, 3, kernel, kernel], 2), values(&[4], 3));
-            let whole = biased_conv2d(&x, &weight, Some(&bias), padding).unwrap();
-            for rows in [1, 2, 4, 11] {
-                let banded = conv2d_in_bands(&x, &weight, Some(&bias), padding, rows).unwrap();
-                let difference = (&banded - &whole).unwrap().abs().unwrap().max_all().unwrap();
-                assert!(difference.to_dtype(DType::F64).unwrap().to_scalar::<f64>().unwrap() < 1e-6, "{kernel} {rows}");
-            }
-        }
     }
 
     #[test]

@@ -81,11 +81,11 @@ macro_rules! vectorised {
                     body($($argument),*)
                 }
 
-                if super::cpu::has_avx512() {
+                if $crate::engine::z_image::ops::cpu::has_avx512() {
                     // SAFETY: the machine has what the function is compiled for.
                     return unsafe { with_avx512($($argument),*) };
                 }
-                if super::cpu::has_avx2() {
+                if $crate::engine::z_image::ops::cpu::has_avx2() {
                     // SAFETY: as above.
                     return unsafe { with_avx2($($argument),*) };
                 }

@@ -1,5 +1,5 @@
-//! The model's arithmetic beyond matrix products: fused and threaded for f32 on a CPU, plain candle operations for
-//! every other device and type.
+//! The model's arithmetic beyond matrix products: fused and threaded for f32 on a CPU, kernels of our own for bf16 on a
+//! card, plain candle operations for every other device and type.
 
 mod activation;
 mod attention;
@@ -7,6 +7,8 @@ mod attention;
 mod check;
 mod conv;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod matrix;
 mod norm;
 mod quantised;

@@ -4,9 +4,15 @@ use candle_core::{D, DType, Result, Tensor};
 use rayon::prelude::*;
 
 use super::cpu::{from_rows, is_cpu_f32, silu, sum_of, vectorised, with_values};
+#[cfg(feature = "cuda")]
+use super::cuda;
 
 /// RMSNorm over the last dimension: `x / sqrt(mean(x^2) + eps) * weight`; `x` (.., d), `weight` (d).
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::is_cuda_bf16(x) {
+        return cuda::rms_norm(x, weight, eps);
+    }
     if !is_cpu_f32(x) {
         return plain_rms_norm(x, weight, eps);
     }
@@ -20,6 +26,10 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
 
 /// LayerNorm over the last dimension, without weight and bias.
 pub fn layer_norm(x: &Tensor, eps: f64) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::is_cuda_bf16(x) {
+        return cuda::layer_norm(x, eps);
+    }
     if !is_cpu_f32(x) {
         return standardise(&x.to_dtype(widened(x))?, eps)?.to_dtype(x.dtype());
     }
@@ -40,6 +50,10 @@ pub fn group_norm_silu(
     eps: f64,
     silu: bool,
 ) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::is_cuda_bf16(x) {
+        return cuda::group_norm(x, &cuda::moments(x, x.dim(0)? * groups)?, [weight, bias], eps, silu);
+    }
     if !is_cpu_f32(x) {
         return plain_group_norm_silu(x, weight, bias, groups, eps, silu);
     }
@@ -68,6 +82,10 @@ impl GroupMoments {
 
     /// Counts in one more part, `x` (1, c, h, w).
     pub fn add(&mut self, x: &Tensor) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if cuda::is_cuda_bf16(x) {
+            return self.join_all(&cuda::moments(x, self.groups.len())?);
+        }
         if !is_cpu_f32(x) {
             return self.plain_add(x);
         }
@@ -76,6 +94,25 @@ impl GroupMoments {
             self.groups.par_iter_mut().zip(by_group).for_each(|(moments, xs)| count_in(moments, xs));
             Ok(())
         })
+    }
+
+    /// `parts` (groups, parts, 3): count, mean and sum of squared deviations.
+    #[cfg(feature = "cuda")]
+    fn join_all(&mut self, parts: &Tensor) -> Result<()> {
+        for (moments, parts) in self.groups.iter_mut().zip(parts.to_vec3::<f32>()?) {
+            for part in parts {
+                let [count, mean, deviation] = [0, 1, 2].map(|i| f64::from(part[i]));
+                moments.join(Moments { count, mean, deviation });
+            }
+        }
+        Ok(())
+    }
+
+    /// On `device`, (groups, 1, 3).
+    #[cfg(feature = "cuda")]
+    fn on(&self, device: &candle_core::Device) -> Result<Tensor> {
+        let values = |group: &Moments| [group.count, group.mean, group.deviation].map(|value| value as f32);
+        Tensor::from_iter(self.groups.iter().flat_map(values), device)?.reshape(((), 1, 3))
     }
 
     /// Scratch: twice `x` in f32.
@@ -102,6 +139,10 @@ pub fn group_norm_silu_of_part(
     bias: &Tensor,
     eps: f64,
 ) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::is_cuda_bf16(x) {
+        return cuda::group_norm(x, &moments.on(x.device())?, [weight, bias], eps, true);
+    }
     if !is_cpu_f32(x) {
         return plain_group_norm_silu_of_part(x, moments, weight, bias, eps);
     }

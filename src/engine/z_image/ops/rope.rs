@@ -3,10 +3,16 @@
 use candle_core::{D, Result, Tensor};
 
 use super::cpu::{from_rows, is_cpu_f32, vectorised, with_values};
+#[cfg(feature = "cuda")]
+use super::cuda;
 
 /// Rotates neighbours: the pair (2i, 2i+1) of `x` (b, s, heads, head_dim) by angle i of its row of `cos` and `sin`
 /// (s, head_dim / 2).
 pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::is_cuda_bf16(x) {
+        return cuda::rope(x, cos, sin, true);
+    }
     if !is_cpu_f32(x) {
         return plain_rope(x, cos, sin);
     }
@@ -16,6 +22,10 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
 /// Rotates halves (Qwen): the pair (i, i + head_dim / 2) of `x` (b, s, heads, head_dim) by angle i of its row of
 /// `cos` and `sin` (s, head_dim / 2).
 pub fn rope_halves(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if cuda::is_cuda_bf16(x) {
+        return cuda::rope(x, cos, sin, false);
+    }
     if !is_cpu_f32(x) {
         return plain_rope_halves(x, cos, sin);
     }
@@ -89,18 +99,23 @@ mod tests {
     use super::super::check::{assert_fast_is_plain, assert_half_is_near, strided, values};
     use super::*;
 
+    /// The angles stay f32, on the device of what is rotated.
+    fn beside(x: &Tensor, angles: &Tensor) -> Tensor {
+        angles.to_device(x.device()).expect("room on the device")
+    }
+
     #[test]
     fn neighbours_rotate_by_the_angle_of_their_row() {
         let (x, cos, sin) = (values(&[2, 5, 3, 22], 1), values(&[5, 11], 2), values(&[5, 11], 3));
         assert_fast_is_plain([&strided(&x), &cos, &strided(&sin)], 1e-6, |[x, cos, sin]| rope(x, cos, sin));
-        assert_half_is_near([&x], DType::BF16, |[x]| rope(x, &cos, &sin));
+        assert_half_is_near([&x], DType::BF16, |[x]| rope(x, &beside(x, &cos), &beside(x, &sin)));
     }
 
     #[test]
     fn halves_rotate_by_the_angle_of_their_row() {
         let (x, cos, sin) = (values(&[2, 5, 3, 22], 1), values(&[5, 11], 2), values(&[5, 11], 3));
         assert_fast_is_plain([&strided(&x), &cos, &strided(&sin)], 1e-6, |[x, cos, sin]| rope_halves(x, cos, sin));
-        assert_half_is_near([&x], DType::BF16, |[x]| rope_halves(x, &cos, &sin));
+        assert_half_is_near([&x], DType::BF16, |[x]| rope_halves(x, &beside(x, &cos), &beside(x, &sin)));
     }
 
     #[test]

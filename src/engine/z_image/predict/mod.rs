@@ -24,7 +24,7 @@ use crate::memory::Prediction;
 pub enum Arithmetic {
     /// f32, our own operators.
     Cpu { threads: usize },
-    /// bf16, candle's operators.
+    /// bf16, our own kernels.
     Cuda,
 }
 
@@ -47,31 +47,6 @@ impl Arithmetic {
         match self {
             Arithmetic::Cpu { .. } => bytes,
             Arithmetic::Cuda => 0,
-        }
-    }
-
-    /// Copies of its input that a norm or a rotation makes on the way, in values: in f32 where that is wider.
-    fn norm_copies(self) -> usize {
-        match self {
-            Arithmetic::Cpu { .. } => 0,
-            Arithmetic::Cuda => 6,
-        }
-    }
-
-    /// Inner rows of a feed-forward: gate, rest and product, and on a card the gate's SiLU.
-    fn inner_rows(self) -> usize {
-        match self {
-            Arithmetic::Cpu { .. } => 3,
-            Arithmetic::Cuda => 4,
-        }
-    }
-
-    /// Copies of the queries that attention makes beside its scores and its result: scaled and regrouped queries, keys
-    /// and values, and the blocks' results before they are put together.
-    fn attention_copies(self) -> usize {
-        match self {
-            Arithmetic::Cpu { .. } => 0,
-            Arithmetic::Cuda => 5,
         }
     }
 }

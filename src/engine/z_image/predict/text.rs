@@ -29,9 +29,8 @@ pub fn layer_bytes(config: &TextEncoderConfig, arithmetic: Arithmetic, tokens: u
     let key_inner = config.num_key_value_heads * config.head_dim;
     let scores = ops::attention_bytes(arithmetic, 1, config.num_attention_heads, tokens, tokens);
     let rows = |values: usize| tokens * values * arithmetic.element_bytes();
-    let widen = arithmetic.norm_copies();
-    let query = rows(hidden + (2 + widen) * inner);
-    let attend = rows(2 * inner + 2 * key_inner + arithmetic.attention_copies() * inner) + scores;
-    let feed_forward = rows(hidden + arithmetic.inner_rows() * config.intermediate_size);
+    let query = rows(hidden + 2 * inner);
+    let attend = rows(2 * inner + 2 * key_inner) + scores;
+    let feed_forward = rows(hidden + 3 * config.intermediate_size);
     query.max(attend).max(feed_forward)
 }

@@ -53,7 +53,7 @@ pub fn bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung, work: Wor
     kept + latents + stream + block_bytes(config, arithmetic, rung.precision, (1, picture + caption))
 }
 
-/// The most within one block beside its input: in attention, in a norm's copies, or in the feed-forward with its two
+/// The most within one block beside its input: in attention, or in the feed-forward with its two
 /// inner rows and their product; with the dense copy of a matrix where they are quantised.
 pub fn block_bytes(
     config: &TransformerConfig,
@@ -65,11 +65,9 @@ pub fn block_bytes(
     let bytes = |values: usize| batch * rows * values * arithmetic.element_bytes();
     let dense = |values: usize| if precision == Precision::Full { 0 } else { DENSE_COPY_BYTES * values };
     let (dim, hidden) = (config.dim, config.hidden_dim());
-    let attend = bytes((4 + arithmetic.attention_copies()) * dim) + scores.max(dense(dim * dim));
-    let norm = bytes((4 + arithmetic.norm_copies()) * dim);
-    let inner = bytes((dim + 2 * hidden).max(arithmetic.inner_rows() * hidden))
-        .max(bytes(dim + 2 * hidden) + dense(dim * hidden));
-    attend.max(norm).max(inner)
+    let attend = bytes(4 * dim) + scores.max(dense(dim * dim));
+    let inner = bytes((dim + 2 * hidden).max(3 * hidden)).max(bytes(dim + 2 * hidden) + dense(dim * hidden));
+    attend.max(inner)
 }
 
 /// Of each value: f32 on a CPU; f16 beside bf16 on a card.

@@ -75,8 +75,7 @@ impl Level {
     /// In the first norm's moments, in the second's (a row of halo), or in the final pass (two rows): there the window,
     /// its norm, and a convolution.
     fn resnet_bytes(&self, inputs: usize, outputs: usize) -> usize {
-        let copies = 2 * wide_copies(self.arithmetic);
-        let first = self.activation(inputs) + self.bytes(copies * inputs, self.pixels(0));
+        let first = self.activation(inputs);
         let second = self.activation(inputs) + self.pass_bytes(inputs, outputs, 2);
         let last = self.activation(inputs).max(self.activation(outputs))
             + self.pass_bytes(inputs, outputs, 4)
@@ -88,8 +87,7 @@ impl Level {
     fn pass_bytes(&self, inputs: usize, outputs: usize, more_rows: usize) -> usize {
         let (window, inner) = (self.pixels(more_rows), self.pixels(more_rows - 2));
         let scratch = |pixels, inputs| ops::conv2d_bytes(self.arithmetic, pixels, inputs, outputs);
-        let norm = (1 + 2 * wide_copies(self.arithmetic)) * inputs;
-        let norm1 = self.bytes(norm, window) + self.if_cut(self.bytes(inputs, window));
+        let norm1 = self.bytes(inputs, window) + self.if_cut(self.bytes(inputs, window));
         let conv1 = self.bytes(inputs + outputs, window) + scratch(window, inputs);
         let trimmed = self.bytes(outputs, window + inner);
         let conv2 = self.bytes(2 * outputs, inner) + scratch(inner, outputs);
@@ -108,8 +106,7 @@ impl Level {
     /// The last norm and the convolution to colours; at the end the picture's rows come together on the host.
     fn last_bytes(&self, channels: usize, colours: usize) -> usize {
         let window = self.pixels(2);
-        let norm = self.bytes((1 + 2 * wide_copies(self.arithmetic)) * channels, window)
-            + self.if_cut(self.bytes(channels, window));
+        let norm = self.bytes(channels, window) + self.if_cut(self.bytes(channels, window));
         let conv =
             self.bytes(channels + colours, window) + ops::conv2d_bytes(self.arithmetic, window, channels, colours);
         let kept_row = self.if_cut(self.bytes(channels, self.width));
@@ -153,10 +150,9 @@ fn activation_bytes(arithmetic: Arithmetic, channels: usize, pixels: usize) -> u
 pub fn resnet_bytes(arithmetic: Arithmetic, pixels: usize, inputs: usize, outputs: usize) -> usize {
     let bytes = |channels: usize| activation_bytes(arithmetic, channels, pixels);
     let scratch = |inputs| ops::conv2d_bytes(arithmetic, pixels, inputs, outputs);
-    let copies = 3 * wide_copies(arithmetic);
-    let norm1 = bytes((1 + copies) * inputs);
+    let norm1 = bytes(inputs);
     let conv1 = bytes(inputs + outputs) + scratch(inputs);
-    let norm2 = bytes((2 + copies) * outputs);
+    let norm2 = bytes(2 * outputs);
     let conv2 = bytes(2 * outputs) + scratch(outputs);
     let shortcut = if inputs == outputs { 0 } else { outputs };
     let sum = bytes(2 * outputs + shortcut);
@@ -165,7 +161,7 @@ pub fn resnet_bytes(arithmetic: Arithmetic, pixels: usize, inputs: usize, output
 
 /// The most within the middle block's attention beside its input: rows, queries, keys, values, result.
 pub fn attention_bytes(arithmetic: Arithmetic, pixels: usize, channels: usize) -> usize {
-    let rows = (5 + arithmetic.attention_copies()) * activation_bytes(arithmetic, channels, pixels);
+    let rows = 5 * activation_bytes(arithmetic, channels, pixels);
     rows + ops::attention_bytes(arithmetic, 1, 1, pixels, pixels)
 }
 
@@ -178,14 +174,6 @@ pub fn upsample_bytes(arithmetic: Arithmetic, pixels: usize, channels: usize) ->
 /// The most at the end beside the last block's result: its norm, and the convolution to colours, which become f32.
 pub fn last_bytes(arithmetic: Arithmetic, pixels: usize, channels: usize, colours: usize) -> usize {
     let bytes = |channels: usize| activation_bytes(arithmetic, channels, pixels);
-    let norm = bytes((1 + 3 * wide_copies(arithmetic)) * channels);
+    let norm = bytes(channels);
     norm.max(bytes(channels + 3 * colours) + ops::conv2d_bytes(arithmetic, pixels, channels, colours))
-}
-
-/// What a copy in f32 takes in units of the activation, where a norm makes such copies.
-fn wide_copies(arithmetic: Arithmetic) -> usize {
-    match arithmetic {
-        Arithmetic::Cpu { .. } => 0,
-        Arithmetic::Cuda => 2,
-    }
 }

@@ -134,8 +134,7 @@ impl Attention {
         let (q, k) = (rotated(&self.to_q, &self.norm_q)?, rotated(&self.to_k, &self.norm_k)?);
         let v = heads(self.to_v.forward(&x)?)?;
         drop(x);
-        let y = ops::attention(&q, &k, &v, (self.head_dim as f64).powf(-0.5), false)?;
-        drop((q, k, v));
+        let y = ops::attention(q, k, v, (self.head_dim as f64).powf(-0.5), false)?;
         self.to_out.forward(&y.flatten_from(2)?)
     }
 }

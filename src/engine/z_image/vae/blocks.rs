@@ -170,7 +170,7 @@ impl Attention {
         let rows = self.group_norm.forward(x)?.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
         let head = |linear: &Linear| linear.forward(&rows)?.unsqueeze(2);
         let scale = (channels as f64).powf(-0.5);
-        let y = ops::attention(&head(&self.to_q)?, &head(&self.to_k)?, &head(&self.to_v)?, scale, false)?;
+        let y = ops::attention(head(&self.to_q)?, head(&self.to_k)?, head(&self.to_v)?, scale, false)?;
         let y = self.to_out.forward(&y.squeeze(2)?)?;
         x + y.transpose(1, 2)?.reshape((b, channels, h, w))?
     }

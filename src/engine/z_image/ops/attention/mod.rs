@@ -1,0 +1,76 @@
+//! Scaled dot-product attention in blocks of queries, so that the scores never stand in memory whole.
+
+mod blocks;
+mod heads;
+
+use candle_core::{Device, Result, Tensor};
+
+#[cfg(feature = "cuda")]
+pub(super) use self::blocks::Seen;
+use self::heads::Sizes;
+use super::super::predict::Arithmetic;
+use super::cpu::{is_cpu_f32, with_values};
+
+/// `softmax(q k^T * scale) v` for each head, softmax in f32: `q` (b, s, heads, head_dim), `k` and `v` (b, t,
+/// key_heads, head_dim) with `heads` a multiple of `key_heads` (grouped queries). Under `causal`, query i sees the keys
+/// up to i + t - s. Gives the shape of `q`. Takes the three, so that they can go when they are read.
+///
+/// Scratch: [`attention_bytes`].
+pub fn attention(q: Tensor, k: Tensor, v: Tensor, scale: f64, causal: bool) -> Result<Tensor> {
+    if !is_cpu_f32(&q) {
+        return blocks::attention(q, k, v, scale, causal);
+    }
+    let sizes = Sizes::of(&q, &k)?;
+    let out = with_values([&q.contiguous()?, &k.contiguous()?, &v.contiguous()?], |[q, k, v]| {
+        Ok(sizes.attend(q, k, v, scale as f32, causal))
+    })?;
+    Tensor::from_vec(out, q.shape(), &Device::Cpu)
+}
+
+/// What [`attention`] allocates beside its result and the copies of its arguments.
+pub fn attention_bytes(arithmetic: Arithmetic, batch: usize, heads: usize, queries: usize, keys: usize) -> usize {
+    match arithmetic {
+        Arithmetic::Cpu { threads } => heads::scratch_bytes(threads, batch * heads, queries, keys),
+        Arithmetic::Cuda => blocks::scratch_bytes(arithmetic.element_bytes(), batch * heads, queries, keys),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use super::super::check::{assert_fast_is_plain, assert_half_is_near, strided, values};
+    use super::heads::MAX_QUERIES;
+    use super::*;
+
+    fn assert_right(queries: usize, keys: usize, heads: usize, key_heads: usize, causal: bool) {
+        let q = (values(&[2, queries, heads, 20], 1) * 6.0).expect("a product");
+        let (k, v) = (values(&[2, keys, key_heads, 20], 2), values(&[2, keys, key_heads, 20], 3));
+        let attend = |[q, k, v]: [&Tensor; 3]| attention(q.clone(), k.clone(), v.clone(), 0.3, causal);
+        assert_fast_is_plain([&q, &strided(&k), &v], 2e-6, attend);
+        // candle multiplies no bf16 matrices on a CPU; f16 takes the same path.
+        assert_half_is_near([&q, &k, &v], DType::F16, attend);
+    }
+
+    #[test]
+    fn every_query_sees_every_key() {
+        assert_right(37, 53, 3, 3, false);
+    }
+
+    #[test]
+    fn several_blocks_of_queries_make_one_result() {
+        assert_right(2 * MAX_QUERIES + 5, 70, 2, 2, false);
+    }
+
+    #[test]
+    fn a_causal_query_sees_no_later_key() {
+        assert_right(2 * MAX_QUERIES + 5, 2 * MAX_QUERIES + 5, 2, 2, true);
+        assert_right(5, 37, 2, 2, true);
+    }
+
+    #[test]
+    fn heads_in_a_group_share_keys_and_values() {
+        assert_right(37, 53, 6, 2, false);
+        assert_right(37, 37, 6, 2, true);
+    }
+}

@@ -1,0 +1,208 @@
+// What would be a chain of passes over memory in candle's operators, in one pass each. Values are bf16; all arithmetic is
+// f32, rounded once. "Block (a, b)" says what blockIdx.x and blockIdx.y count; blocks that sum have whole warps. Sizes that
+// can pass 32 bits are size_t; a division of such numbers costs more than the memory, so that there is none.
+
+#include <cuda_bf16.h>
+#include <stdint.h>
+
+using bf16 = __nv_bfloat16;
+
+const unsigned WARP = 32;
+
+// Mean and sum of squared deviations of `count` values.
+struct Moments {
+    float count, mean, deviation;
+};
+
+// Chan's update of the moments of some values by those of others.
+__device__ Moments joined(Moments a, Moments b) {
+    float total = a.count + b.count;
+    if (total == 0.0f) return a;
+    float step = b.mean - a.mean;
+    float share = b.count / total;
+    return {total, a.mean + step * share, a.deviation + b.deviation + step * step * a.count * share};
+}
+
+// The sum over the block, for each of its threads.
+__device__ float block_sum(float value) {
+    __shared__ float sums[WARP];
+    for (int mask = WARP / 2; mask > 0; mask /= 2) value += __shfl_xor_sync(0xffffffff, value, mask);
+    if (threadIdx.x % WARP == 0) sums[threadIdx.x / WARP] = value;
+    __syncthreads();
+    value = 0.0f;
+    for (unsigned warp = 0; warp < blockDim.x / WARP; warp++) value += sums[warp];
+    __syncthreads();
+    return value;
+}
+
+// The largest value of the block, for each of its threads.
+__device__ float block_max(float value) {
+    __shared__ float largest[WARP];
+    for (int mask = WARP / 2; mask > 0; mask /= 2) value = fmaxf(value, __shfl_xor_sync(0xffffffff, value, mask));
+    if (threadIdx.x % WARP == 0) largest[threadIdx.x / WARP] = value;
+    __syncthreads();
+    for (unsigned warp = 0; warp < blockDim.x / WARP; warp++) value = fmaxf(value, largest[warp]);
+    __syncthreads();
+    return value;
+}
+
+// A block's joined moments of `count` values from `x` on, for each of its threads.
+__device__ Moments block_moments(const bf16 *x, size_t count) {
+    float sum = 0.0f;
+    for (size_t i = threadIdx.x; i < count; i += blockDim.x) sum += __bfloat162float(x[i]);
+    float mean = block_sum(sum) / count;
+    float deviation = 0.0f;
+    for (size_t i = threadIdx.x; i < count; i += blockDim.x) {
+        float centred = __bfloat162float(x[i]) - mean;
+        deviation += centred * centred;
+    }
+    return {(float)count, mean, block_sum(deviation)};
+}
+
+__device__ float silu(float x) { return x / (1.0f + expf(-x)); }
+
+// out = x / sqrt(mean(x^2) + eps) * weight over each row of `d` values. Block (row).
+extern "C" __global__ void rms_norm(const bf16 *x, const bf16 *weight, bf16 *out, uint32_t d, float eps) {
+    x += (size_t)blockIdx.x * d;
+    out += (size_t)blockIdx.x * d;
+    float sum = 0.0f;
+    for (uint32_t i = threadIdx.x; i < d; i += blockDim.x) {
+        float value = __bfloat162float(x[i]);
+        sum += value * value;
+    }
+    float factor = 1.0f / sqrtf(block_sum(sum) / d + eps);
+    for (uint32_t i = threadIdx.x; i < d; i += blockDim.x) {
+        out[i] = __float2bfloat16(__bfloat162float(x[i]) * factor * __bfloat162float(weight[i]));
+    }
+}
+
+// Each row of `d` values with mean 0 and variance 1. Block (row).
+extern "C" __global__ void layer_norm(const bf16 *x, bf16 *out, uint32_t d, float eps) {
+    x += (size_t)blockIdx.x * d;
+    out += (size_t)blockIdx.x * d;
+    Moments row = block_moments(x, d);
+    float factor = 1.0f / sqrtf(row.deviation / d + eps);
+    for (uint32_t i = threadIdx.x; i < d; i += blockDim.x) {
+        out[i] = __float2bfloat16((__bfloat162float(x[i]) - row.mean) * factor);
+    }
+}
+
+// Softmax of scores * scale, in place: rows of `keys`. Block (row). Row r is query r % queries, which sees the first
+// `first_seen` + r % queries keys; the others become 0.
+extern "C" __global__ void softmax(bf16 *scores, uint32_t keys, uint32_t queries, uint32_t first_seen, float scale) {
+    scores += (size_t)blockIdx.x * keys;
+    uint32_t seen = min(keys, first_seen + blockIdx.x % queries);
+    float largest = -INFINITY;
+    for (uint32_t i = threadIdx.x; i < seen; i += blockDim.x) largest = fmaxf(largest, __bfloat162float(scores[i]) * scale);
+    largest = block_max(largest);
+    float sum = 0.0f;
+    for (uint32_t i = threadIdx.x; i < seen; i += blockDim.x) sum += expf(__bfloat162float(scores[i]) * scale - largest);
+    float factor = 1.0f / block_sum(sum);
+    for (uint32_t i = threadIdx.x; i < keys; i += blockDim.x) {
+        float weight = i < seen ? expf(__bfloat162float(scores[i]) * scale - largest) * factor : 0.0f;
+        scores[i] = __float2bfloat16(weight);
+    }
+}
+
+// Rotates pairs of `x` (b, s, heads, 2 half) by the angles of `cos` and `sin` (s, half): neighbours, or element i with
+// element i + half. Block (row, head, item).
+extern "C" __global__ void rope(const bf16 *x, const float *cos, const float *sin, bf16 *out, uint32_t half,
+                                bool neighbours) {
+    size_t row = (size_t)blockIdx.z * gridDim.x + blockIdx.x;
+    size_t start = (row * gridDim.y + blockIdx.y) * 2 * half;
+    x += start;
+    out += start;
+    cos += (size_t)blockIdx.x * half;
+    sin += (size_t)blockIdx.x * half;
+    for (uint32_t i = threadIdx.x; i < half; i += blockDim.x) {
+        uint32_t first = neighbours ? 2 * i : i, second = neighbours ? first + 1 : first + half;
+        float a = __bfloat162float(x[first]), b = __bfloat162float(x[second]);
+        out[first] = __float2bfloat16(a * cos[i] - b * sin[i]);
+        out[second] = __float2bfloat16(a * sin[i] + b * cos[i]);
+    }
+}
+
+// (b, rows, columns, d) as (b, columns, rows, d). Block (row and column of `x`, item).
+extern "C" __global__ void swap(const bf16 *x, bf16 *out, uint32_t rows, uint32_t columns, uint32_t d) {
+    uint32_t row = blockIdx.x / columns, column = blockIdx.x % columns;
+    size_t item = (size_t)blockIdx.y * rows * columns;
+    x += (item + blockIdx.x) * d;
+    out += (item + (size_t)column * rows + row) * d;
+    for (uint32_t i = threadIdx.x; i < d; i += blockDim.x) out[i] = x[i];
+}
+
+// The windows of a convolution with stride 1 for the `pixels` pixels from row `first` of its result on, zeros around: `x`
+// (c, h, w), `out` (c, kernel, kernel, pixels). Block (pixels, element of a window).
+extern "C" __global__ void windows(const bf16 *x, bf16 *out, uint32_t pixels, uint32_t h, uint32_t w, uint32_t kernel,
+                                   uint32_t padding, uint32_t first, uint32_t out_w) {
+    uint32_t pixel = blockIdx.x * blockDim.x + threadIdx.x;
+    if (pixel >= pixels) return;
+    uint32_t channel = blockIdx.y / (kernel * kernel), offset = blockIdx.y % (kernel * kernel);
+    // Above and left of the picture they wrap to numbers beyond its size.
+    uint32_t row = first + pixel / out_w + offset / kernel - padding;
+    uint32_t column = pixel % out_w + offset % kernel - padding;
+    bool inside = row < h && column < w;
+    out[(size_t)blockIdx.y * pixels + pixel] = inside ? x[((size_t)channel * h + row) * w + column] : bf16(0.0f);
+}
+
+// out[c, i] = bias[c] over planes of `plane` values. Block (values, c).
+extern "C" __global__ void spread(const bf16 *bias, bf16 *out, size_t plane) {
+    size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < plane) out[blockIdx.y * plane + i] = bias[blockIdx.y];
+}
+
+// out = silu(gate) * up: a thread for each of `count` values.
+extern "C" __global__ void swiglu(const bf16 *gate, const bf16 *up, bf16 *out, size_t count) {
+    size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    out[i] = __float2bfloat16(silu(__bfloat162float(gate[i])) * __bfloat162float(up[i]));
+}
+
+// out = x * scale: `x` (b, s, d), `scale` (b, d). Block (row, item).
+extern "C" __global__ void modulate(const bf16 *x, const bf16 *scale, bf16 *out, uint32_t d) {
+    size_t start = ((size_t)blockIdx.y * gridDim.x + blockIdx.x) * d;
+    scale += (size_t)blockIdx.y * d;
+    for (uint32_t i = threadIdx.x; i < d; i += blockDim.x) {
+        out[start + i] = __float2bfloat16(__bfloat162float(x[start + i]) * __bfloat162float(scale[i]));
+    }
+}
+
+// out = x + gate * y: `x` and `y` (b, s, d), `gate` (b, d). Block (row, item).
+extern "C" __global__ void gated_add(const bf16 *x, const bf16 *y, const bf16 *gate, bf16 *out, uint32_t d) {
+    size_t start = ((size_t)blockIdx.y * gridDim.x + blockIdx.x) * d;
+    gate += (size_t)blockIdx.y * d;
+    for (uint32_t i = threadIdx.x; i < d; i += blockDim.x) {
+        float step = __bfloat162float(gate[i]) * __bfloat162float(y[start + i]);
+        out[start + i] = __float2bfloat16(__bfloat162float(x[start + i]) + step);
+    }
+}
+
+// Moments of each part of each group: `x` (groups, count), `out` (groups, parts) of Moments. Block (p, g) has the values
+// from p * part_count on of group g.
+extern "C" __global__ void moments(const bf16 *x, float *out, size_t count, uint32_t part_count) {
+    size_t start = (size_t)blockIdx.x * part_count;
+    size_t length = min((size_t)part_count, count - start);
+    Moments found = block_moments(x + blockIdx.y * count + start, length);
+    if (threadIdx.x == 0) ((Moments *)out)[(size_t)blockIdx.y * gridDim.x + blockIdx.x] = found;
+}
+
+// GroupNorm, then SiLU if asked: `x` (b, channels, plane) in groups of `members` channels, `weight` and `bias` (channels),
+// `parts` (b * groups, part_number) of Moments. Block (p, c) has the values from p * part_count on of channel c, counted over
+// all items.
+extern "C" __global__ void group_norm(const bf16 *x, const float *parts, const bf16 *weight, const bf16 *bias, bf16 *out,
+                                      size_t plane, uint32_t part_count, uint32_t channels, uint32_t members,
+                                      uint32_t part_number, float eps, bool with_silu) {
+    const Moments *own = (const Moments *)parts + (size_t)(blockIdx.y / members) * part_number;
+    Moments all = {0.0f, 0.0f, 0.0f};
+    for (uint32_t part = 0; part < part_number; part++) all = joined(all, own[part]);
+    float scale = __bfloat162float(weight[blockIdx.y % channels]) / sqrtf(all.deviation / all.count + eps);
+    float shift = __bfloat162float(bias[blockIdx.y % channels]) - all.mean * scale;
+    size_t start = (size_t)blockIdx.x * part_count;
+    size_t end = min(start + part_count, plane);
+    x += blockIdx.y * plane;
+    out += blockIdx.y * plane;
+    for (size_t i = start + threadIdx.x; i < end; i += blockDim.x) {
+        float value = __bfloat162float(x[i]) * scale + shift;
+        out[i] = __float2bfloat16(with_silu ? silu(value) : value);
+    }
+}

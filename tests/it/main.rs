@@ -3,6 +3,8 @@
 // Helpers beside the tests count as tests, too: a panic is a failure.
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "cuda")]
+mod card;
 mod daemon;
 mod files;
 mod fit;

@@ -52,20 +52,36 @@ fn cases() -> Vec<Case> {
 #[test]
 fn no_peak_is_above_its_prediction_and_none_far_below() {
     let _turn = turn();
+    assert_predicted(DeviceChoice::Cpu, Arithmetic::Cpu { threads: THREADS });
+}
+
+/// There it is the pool that counts.
+#[cfg(feature = "cuda")]
+#[test]
+fn no_peak_of_a_card_is_above_its_prediction_and_none_far_below() {
+    let _turn = turn();
+    let card = DeviceChoice::Cuda { index: 0 };
+    match ZImageEngine::load(&mini(), card, None).map(drop) {
+        Ok(()) => assert_predicted(card, Arithmetic::Cuda),
+        Err(error) => assert!(std::env::var_os("ZIMAGED_CARD_REQUIRED").is_none(), "no card: {error}"),
+    }
+}
+
+fn assert_predicted(device: DeviceChoice, arithmetic: Arithmetic) {
     let mut wrong = Vec::new();
     for model in [Some(mini()), reference()].into_iter().flatten() {
         let config = ModelConfig::read(&model).unwrap();
         for case in cases() {
             // A new one, so that no embedding is known.
-            let mut engine = ZImageEngine::load(&model, DeviceChoice::Cpu, None).unwrap();
-            wrong.extend(compare(&config, &mut engine, &case));
+            let mut engine = ZImageEngine::load(&model, device, None).unwrap();
+            wrong.extend(compare(&config, arithmetic, &mut engine, &case));
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
 /// What is wrong with the predictions for one case: no stage may need more, and the render's peak not much less.
-fn compare(config: &ModelConfig, engine: &mut ZImageEngine, case: &Case) -> Option<String> {
+fn compare(config: &ModelConfig, arithmetic: Arithmetic, engine: &mut ZImageEngine, case: &Case) -> Option<String> {
     let Case { residency, precision, decode, width, height, guidance } = *case;
     let rung = Rung { residency, precision, decode, width, height, steps: 1 };
     let recipe = Recipe { prompt: PROMPT.into(), negative_prompt: String::new(), guidance, seed: 1 };
@@ -75,7 +91,7 @@ fn compare(config: &ModelConfig, engine: &mut ZImageEngine, case: &Case) -> Opti
     engine.decode(&latents, &rung, &mut peaks).unwrap();
     peaks.end(engine.memory());
     let work = Work { tokens: engine.tokens(PROMPT).unwrap(), guided: guidance > 0.0 };
-    let prediction = predict(config, Arithmetic::Cpu { threads: THREADS }, &rung, work);
+    let prediction = predict(config, arithmetic, &rung, work);
     let stages = [Stage::TextEncode, Stage::Denoise, Stage::VaeDecode];
     let excess = |predicted: u64, measured: u64| predicted as f64 / measured as f64 - 1.0;
     let peak = excess(prediction.peak_bytes(), stages.iter().map(|stage| peaks.of(*stage)).max().unwrap());

@@ -92,25 +92,32 @@ def render(zimaged, folder, label, left_gib, timeout_s):
         "FROM attempts a LEFT JOIN workers w ON w.id = a.worker_id ORDER BY a.id").fetchall()
 
 
-def main(zimaged, folder):
-    card, deadline = Card(), time.monotonic() + BUDGET_S
-    all_free = card.free_bytes()
+def print_head():
     print("| left | load s | rung | outcome | predicted GB | measured GB | ratio | text s | denoise s | decode s | total s |")
     print("|" + " --- |" * 11)
-    name = None
+
+
+def print_rows(label, rows):
+    for _, load, rung, outcome, predicted, measured, *seconds in rows:
+        ratio = f"{measured / predicted:.3f}" if predicted else "-"
+        times = " | ".join(f"{value:.2f}" for value in seconds)
+        sizes = f"{(predicted or 0) / 1e9:.2f} | {measured / 1e9:.2f}"
+        print(f"| {label} | {load:.1f} | {rung} | {outcome} | {sizes} | {ratio} | {times} |", flush=True)
+
+
+def main(zimaged, folder):
+    card, deadline = Card(), time.monotonic() + BUDGET_S
+    all_free, name = card.free_bytes(), None
+    print_head()
     for left_gib in (*CARDS_GIB, None):
         label = f"{left_gib}gib" if left_gib else "all"
         card.wait_for(all_free)
         if left_gib and not card.leave(left_gib << 30):
             print(f"| {label} | - | the card has less |" + " |" * 8)
             continue
-        timeout_s = max(deadline - time.monotonic(), 1)
-        rows = render(zimaged, folder, label, left_gib, timeout_s)
-        for name, load, rung, outcome, predicted, measured, *seconds in rows:
-            ratio = f"{measured / predicted:.3f}" if predicted else "-"
-            times = " | ".join(f"{value:.2f}" for value in seconds)
-            sizes = f"{(predicted or 0) / 1e9:.2f} | {measured / 1e9:.2f}"
-            print(f"| {label} | {load:.1f} | {rung} | {outcome} | {sizes} | {ratio} | {times} |", flush=True)
+        rows = render(zimaged, folder, label, left_gib, max(deadline - time.monotonic(), 1))
+        print_rows(label, rows)
+        name = rows[-1][0] if rows else name
         card.give_back()
     print(f"\ncard: {name}")
 

@@ -1,7 +1,8 @@
-"""A model folder of Z-Image-Turbo's full size with random weights in bf16: python3 random_model.py FOLDER TOKENIZER
+"""A model folder of Z-Image-Turbo's full size with random weights in bf16: python3 random_model.py FOLDER TOKENIZER [--zeros]
 
 Matrices keep the size of what goes through them, vectors are ones: pictures are noise, but time and memory are the real
-model's. TOKENIZER is a folder with a tokenizer.json that knows the chat template. Nothing is done where FOLDER is whole.
+model's. TOKENIZER is a folder with a tokenizer.json that knows the chat template. Nothing is done where FOLDER is whole. With --zeros the weights are zeros that take no room on the disk,
+for where only bytes count.
 """
 
 import array
@@ -125,7 +126,7 @@ class Blocks:
 
 
 def write(path, tensors, blocks):
-    """One safetensors file."""
+    """One safetensors file; without blocks, a hole in place of the values."""
     header, offset, sizes = {}, 0, []
     for name, shape in tensors.items():
         size = 2
@@ -139,6 +140,9 @@ def write(path, tensors, blocks):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path + ".part", "wb", buffering=1 << 22) as file:
         file.write(struct.pack("<Q", len(text)) + text)
+        if blocks is None:
+            file.truncate(8 + len(text) + offset)
+            sizes = []
         for shape, size in sizes:
             block = blocks.of(shape)
             for _ in range(size // len(block)):
@@ -147,12 +151,12 @@ def write(path, tensors, blocks):
     os.rename(path + ".part", path)
 
 
-def main(folder, tokenizer):
+def main(folder, tokenizer, kind=None):
     parts = [
         ("transformer/diffusion_pytorch_model.safetensors", transformer),
         ("text_encoder/model.safetensors", text_encoder), ("vae/diffusion_pytorch_model.safetensors", vae)]
     missing = [(name, tensors) for name, tensors in parts if not os.path.exists(f"{folder}/{name}")]
-    blocks = Blocks() if missing else None
+    blocks = Blocks() if missing and kind != "--zeros" else None
     for name, tensors in missing:
         print(f"writing {folder}/{name}", flush=True)
         write(f"{folder}/{name}", tensors(), blocks)

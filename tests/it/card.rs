@@ -1,0 +1,143 @@
+//! What only a card does: bf16 in our own kernels, layers streamed from pinned memory, a device that runs out or falls sick.
+//! For a real card, or for the simulated one of `tools/gpu/simulator`, whose settings a real one does not hear.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use zimaged::engine::z_image::ZImageEngine;
+use zimaged::engine::{DeviceChoice, Engine, Pixels, Recipe};
+use zimaged::ladder::{Decode, Precision, Residency, Rung};
+
+use crate::parity::reference::{Case, model_folder};
+use crate::support::House;
+use crate::support::silent::Silent;
+
+/// Mean difference in levels of 255 from its own f32 that the reference makes when it computes in bf16 (torch 2.11).
+const REFERENCE_IN_BF16: [(&str, f64); 4] =
+    [("square", 0.814), ("wide_chinese", 0.974), ("cfg_negative", 2.054), ("one_step", 1.077)];
+
+/// How much more than the reference's own rounding ours may make.
+const ROUNDING_MAX: f64 = 1.3;
+
+/// Mean difference in levels of 255 of the miniature's pictures on a card and on a CPU, on one rung.
+const CPU_LEVELS_MAX: f64 = 1.0;
+
+const GENTLEST: Rung = Rung {
+    residency: Residency::Device,
+    precision: Precision::Full,
+    decode: Decode::Whole,
+    width: 128,
+    height: 96,
+    steps: 2,
+};
+
+fn mini() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini")
+}
+
+/// On the first card, or `None` where there is none. Under `ZIMAGED_CARD_REQUIRED` that is a failure.
+fn engine(model: &Path) -> Option<ZImageEngine> {
+    let engine = ZImageEngine::load(model, DeviceChoice::Cuda { index: 0 }, None);
+    let required = std::env::var_os("ZIMAGED_CARD_REQUIRED").is_some();
+    match engine {
+        Err(error) if required => panic!("no card: {error}"),
+        engine => engine.ok(),
+    }
+}
+
+fn render(engine: &mut ZImageEngine, recipe: &Recipe, rung: &Rung) -> Pixels {
+    let latents = engine.denoise(recipe, rung, &mut Silent).unwrap();
+    engine.decode(&latents, rung, &mut Silent).unwrap()
+}
+
+fn red_circle() -> Recipe {
+    let prompt = "a red circle on a blue background, on the left".into();
+    Recipe { prompt, negative_prompt: String::new(), guidance: 0.0, seed: 3 }
+}
+
+/// Mean difference in levels of 255.
+fn levels(ours: &[u8], theirs: &[u8]) -> f64 {
+    assert_eq!(ours.len(), theirs.len());
+    ours.iter().zip(theirs).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / ours.len() as f64
+}
+
+#[test]
+fn a_card_makes_the_references_pictures_in_bf16() {
+    let Some(mut engine) = model_folder("a card's pictures").and_then(|folder| engine(&folder)) else { return };
+    for (name, reference_levels) in REFERENCE_IN_BF16 {
+        let case = Case::read(name);
+        let rung = Rung { width: case.width, height: case.height, steps: case.steps, ..GENTLEST };
+        let recipe = Recipe {
+            prompt: case.prompt.clone(),
+            negative_prompt: case.negative.clone(),
+            guidance: case.guidance,
+            seed: case.seed,
+        };
+        let ours = render(&mut engine, &recipe, &rung);
+        let theirs: Vec<u8> = case.tensor("pixels").flatten_all().unwrap().to_vec1().unwrap();
+        let difference = levels(&ours.rgb, &theirs);
+        println!("{name}: {difference:.3} levels on average, the reference {reference_levels}");
+        assert!(difference <= ROUNDING_MAX * reference_levels, "{name}: {difference}");
+    }
+}
+
+#[test]
+fn a_card_makes_the_same_picture_wherever_its_weights_lie() {
+    let Some(mut engine) = engine(&mini()) else { return };
+    let layers = engine.offers().residencies.len() as u32;
+    let resident = render(&mut engine, &red_circle(), &GENTLEST);
+    let streamed = (0..layers - 3).map(|resident_blocks| Residency::Streamed { resident_blocks });
+    for residency in streamed.chain([Residency::TextReleased, Residency::Device]) {
+        let rung = Rung { residency, ..GENTLEST };
+        assert!(render(&mut engine, &red_circle(), &rung) == resident, "{rung} gives another picture");
+    }
+}
+
+#[test]
+fn a_card_makes_what_a_cpu_makes_on_every_kind_of_rung() {
+    let Some(mut card) = engine(&mini()) else { return };
+    let mut cpu = ZImageEngine::load(&mini(), DeviceChoice::Cpu, None).unwrap();
+    for rung in [
+        GENTLEST,
+        Rung { decode: Decode::Stripes { height: 64 }, ..GENTLEST },
+        Rung { decode: Decode::Tiles { side: 64 }, ..GENTLEST },
+        Rung { precision: Precision::Q8, ..GENTLEST },
+        Rung { precision: Precision::Q4, ..GENTLEST },
+    ] {
+        let [ours, theirs] = [&mut card, &mut cpu].map(|engine| render(engine, &red_circle(), &rung));
+        let difference = levels(&ours.rgb, &theirs.rgb);
+        println!("{rung}: {difference:.3} levels on average");
+        assert!(difference <= CPU_LEVELS_MAX, "{rung}: {difference}");
+    }
+}
+
+/// Three pictures of the miniature on the first card, in a daemon that ends when they are made.
+fn three_pictures(width: u32, height: u32, environment: &[(&str, &str)]) -> Option<(House, Output)> {
+    engine(&mini())?;
+    let model = mini();
+    let house = House::with_config(&format!("[model]\npath = {model:?}\n[device]\nkind = \"cuda\"\n"));
+    let what = "prompt = \"a red circle\"\nsteps = 1\nmin_steps = 1\nseed = 1\nnum_images = 3";
+    house.drop_job("j.toml", &format!("{what}\nwidth = {width}\nheight = {height}\n"));
+    let output = house.command(&["run", "--until-idle"]).envs(environment.iter().copied()).output().unwrap();
+    Some((house, output))
+}
+
+#[test]
+fn a_card_that_is_too_small_gets_all_its_pictures_made() {
+    // Of 38 MiB the pool has one chunk of 32 and one of 6: less than a plan can know of.
+    let bytes = ((400 + 38) << 20).to_string();
+    let Some((house, output)) = three_pictures(256, 256, &[("SIM_CARD_BYTES", &bytes)]) else { return };
+    assert_eq!(house.value("SELECT count(*) FROM renders WHERE state = 'done'"), "3", "{output:?}");
+    house.assert_invariants();
+}
+
+#[test]
+fn a_card_that_falls_sick_gets_a_new_worker_and_all_its_pictures_made() {
+    // The first picture and its load take about 700 launches.
+    let Some((house, output)) = three_pictures(64, 64, &[("SIM_FAULT", "900:700")]) else { return };
+    assert_eq!(house.value("SELECT count(*) FROM renders WHERE state = 'done'"), "3", "{output:?}");
+    if house.value("SELECT count(*) FROM workers WHERE device = 'simulated card'") != "0" {
+        assert_ne!(house.value("SELECT count(*) FROM attempts WHERE outcome = 'crashed'"), "0");
+    }
+    house.assert_invariants();
+}

@@ -1,0 +1,101 @@
+// What CUDA C++ takes for granted, on the host: one thread of a block runs until it waits for the others.
+#pragma once
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <tuple>
+#include <type_traits>
+#include <vector>
+
+#ifndef __global__
+#define __global__
+#endif
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __shared__ static
+#define __constant__
+#define __restrict__ __restrict
+#define __CUDA_ARCH__ 800
+#define __CUDACC_VER_MAJOR__ 13
+#define __CUDACC_VER_MINOR__ 0
+
+using std::isnan;
+using std::signbit;
+
+struct dim3 { unsigned x, y, z; };
+struct float2 { float x, y; };
+struct __attribute__((aligned(16))) float4 { float x, y, z, w; };
+struct char4 { signed char x, y, z, w; };
+struct uchar4 { unsigned char x, y, z, w; };
+struct int2 { int x, y; };
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+
+extern thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
+/// Returns when all threads of the block have come here.
+void __syncthreads();
+/// What thread `lane ^ mask` of the warp hands in.
+uint64_t shuffle_xor(uint64_t value, int mask);
+template <class T> T __shfl_xor_sync(unsigned, T value, int mask, int = 32) {
+    static_assert(sizeof(T) <= 8);
+    uint64_t bits = 0;
+    memcpy(&bits, &value, sizeof(T));
+    bits = shuffle_xor(bits, mask);
+    memcpy(&value, &bits, sizeof(T));
+    return value;
+}
+
+inline unsigned __float_as_uint(float a) { unsigned bits; memcpy(&bits, &a, 4); return bits; }
+inline float __uint_as_float(unsigned bits) { float a; memcpy(&a, &bits, 4); return a; }
+inline int __float_as_int(float a) { return (int)__float_as_uint(a); }
+inline float __int_as_float(int bits) { return __uint_as_float((unsigned)bits); }
+inline long long __double_as_longlong(double a) { long long bits; memcpy(&bits, &a, 8); return bits; }
+inline double __longlong_as_double(long long bits) { double a; memcpy(&a, &bits, 8); return a; }
+template <class T, class V> T atomicAdd(T *to, V value) { T old = *to; *to = (T)(old + (T)value); return old; }
+template <class T, class V> T atomicMax(T *to, V value) { T old = *to; if (value > old) *to = value; return old; }
+template <class T, class V> T atomicMin(T *to, V value) { T old = *to; if (value < old) *to = value; return old; }
+template <class T> T atomicCAS(T *to, T compare, T value) { T old = *to; if (old == compare) *to = value; return old; }
+inline float normcdff(float a) { return 0.5f * erfcf(-a * 0.70710678118654752f); }
+inline double normcdf(double a) { return 0.5 * erfc(-a * 0.70710678118654752); }
+inline float rsqrtf(float a) { return 1.0f / sqrtf(a); }
+inline double rsqrt(double a) { return 1.0 / sqrt(a); }
+template <class T> T __ldg(const T *from) { return *from; }
+#define __expf(a) expf(a)
+inline float __fdividef(float a, float b) { return a / b; }
+inline int __dp4a(int a, int b, int c) {
+    for (int i = 0; i < 4; i++) c += (int)(signed char)(a >> 8 * i) * (int)(signed char)(b >> 8 * i);
+    return c;
+}
+inline int __vsubss4(int a, int b) {
+    unsigned out = 0;
+    for (int i = 0; i < 4; i++) {
+        int d = (int)(signed char)(a >> 8 * i) - (int)(signed char)(b >> 8 * i);
+        out |= (unsigned)(unsigned char)std::clamp(d, -128, 127) << 8 * i;
+    }
+    return (int)out;
+}
+template <class A, class B, class C = std::common_type_t<A, B>> C min(A a, B b) { return (C)a < (C)b ? a : b; }
+template <class A, class B, class C = std::common_type_t<A, B>> C max(A a, B b) { return (C)a > (C)b ? a : b; }
+
+/// A kernel by its name: takes the launch's parameters and gives what runs one thread.
+using Thread = std::function<void()>;
+using Binder = std::function<Thread(void **)>;
+void register_kernel(const char *name, bool barriers, Binder binder);
+
+template <class... A, size_t... I> Thread bind_params(void (*kernel)(A...), void **params, std::index_sequence<I...>) {
+    auto values = std::make_tuple(*(std::remove_const_t<A> *)params[I]...);
+    return [=] { std::apply(kernel, values); };
+}
+template <class... A> struct Registered {
+    Registered(const char *name, bool barriers, void (*kernel)(A...)) {
+        register_kernel(name, barriers, [kernel](void **params) {
+            return bind_params(kernel, params, std::index_sequence_for<A...>{});
+        });
+    }
+};

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Runs the tests that want a card, on the simulated one: test.sh TOOLKIT [DIR]
+#
+# TOOLKIT is what shared/tools/cuda-toolkit.sh installed; DIR, for the simulated card, is else target/simulator.
+set -euo pipefail
+project=$(cd "$(dirname "$0")/../../.." && pwd)
+toolkit=$(cd "$1" && pwd)
+dir=${2:-$project/target/simulator}
+cd "$project"
+
+. "$toolkit/env.sh"
+tools/gpu/simulator/build.sh "$dir" "$toolkit/cuda"
+cargo test --locked --features cuda --no-run
+export ZIMAGED_CARD_REQUIRED=1 LD_LIBRARY_PATH=$dir
+tests() { cargo test --locked --features cuda "$@"; }
+
+tests --lib ops
+# Only the bytes count there.
+SIM_DRY=1 tests --test memory card
+tests --test it card
+# The streaming's events, under the orders that a card may take without them.
+for order in lazy copies-first copies-last; do
+  SIM_ORDER=$order tests --test it card::a_card_makes_the_same_picture
+done

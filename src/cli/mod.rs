@@ -78,7 +78,7 @@ enum Command {
         #[arg(required = true, value_parser = selection)]
         what: Vec<Selection>,
     },
-    /// Render again, as a new job, what failed or was cancelled in a job
+    /// Render again, as a new job, what failed or was cancelled in a job and is not being rendered again already
     Retry {
         /// A job (12) or one of its renders (12.3)
         #[arg(value_parser = selection)]

@@ -22,7 +22,7 @@ mod transition;
 use serde::Serialize;
 use sqlx::sqlite::SqlitePool;
 
-pub use self::control::{Cancelled, Pause};
+pub use self::control::{Cancelled, Pause, Retried};
 pub use self::error::{Result, StoreError};
 pub use self::evidence::Seen;
 pub use self::queries::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};

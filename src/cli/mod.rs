@@ -10,6 +10,7 @@ mod run;
 mod submit;
 mod wait;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -146,7 +147,8 @@ pub fn main() -> ExitCode {
     match command(args) {
         Ok(code) => ExitCode::from(code),
         Err(Failure { code, error }) => {
-            eprintln!("zimaged: {error:#}");
+            // Where nobody reads any more, the exit code is the answer.
+            let _ = writeln!(std::io::stderr(), "zimaged: {error:#}");
             ExitCode::from(code)
         }
     }

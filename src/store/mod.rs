@@ -207,5 +207,6 @@ pub struct Store {
     writer: SqlitePool,
     /// Read-only connections.
     readers: SqlitePool,
-    access: Access,
+    /// See [`Store::id`].
+    id: String,
 }

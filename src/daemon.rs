@@ -54,7 +54,9 @@ pub async fn run(config: Config, _lock: InstanceLock, mode: Mode, stop: Cancella
     let latents = latents_folder(&config);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Arc::new(Store::open(&database_path(&config.state), Access::Daemon).await?);
-    output::remove_temporaries(&config.outputs).context("cannot clean the output folder")?;
+    if let Err(error) = output::remove_temporaries(&config.outputs, store.id()) {
+        warn!(outputs = %config.outputs.display(), %error, "temporary pictures of an earlier start stay there");
+    }
     let policy = Policy { deaths_max: config.worker.deaths_max, attempts_max: config.worker.attempts_max };
     recovery::run(&store, &config.outputs, &policy, clock.now_ms()).await?;
     recovery::sweep_latents(&store, &latents).await?;
@@ -169,6 +171,7 @@ impl House {
                 backoff: Duration::from_millis(worker.backoff_ms),
             },
             outputs: self.config.outputs.clone(),
+            database: self.store.id().to_owned(),
             latents: self.latents.clone(),
             step_timeout: Duration::from_millis(worker.step_timeout_ms),
             idle_release: self.config.idle_release_ms.map(Duration::from_millis),

@@ -40,6 +40,8 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 pub struct Settings {
     pub slot: SlotSettings,
     pub outputs: PathBuf,
+    /// See [`Store::id`].
+    pub database: String,
     /// Where finished latents are kept.
     pub latents: PathBuf,
     pub step_timeout: Duration,

@@ -1,14 +1,13 @@
 //! From the worker's temporary file to the picture under its final name, and its row.
 
 use std::io;
-use std::path::PathBuf;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use tracing::info;
 
-use super::attempt::latents_path;
+use super::attempt::{latents_path, temp_path};
 use super::{Dispatcher, Settings};
 use crate::job::name::{self, NameFacts};
 use crate::ladder::{Rung, Stage};
@@ -51,7 +50,7 @@ fn numbered(path: &str, number: u32) -> String {
 
 /// Removes what is left of a render that will not be tried again. Absent files are the usual case.
 pub(super) fn forget(settings: &Settings, render_id: i64, attempt_id: i64) {
-    let _ = std::fs::remove_file(output::temp_path(&settings.outputs, attempt_id));
+    let _ = std::fs::remove_file(temp_path(settings, attempt_id));
     let _ = std::fs::remove_file(latents_path(settings, render_id));
 }
 
@@ -99,12 +98,10 @@ impl Dispatcher {
     }
 
     async fn rename(&self, attempt_id: i64, done: &Done, path: &str) -> io::Result<()> {
-        let outputs = self.settings.outputs.clone();
-        let (path, bytes, sha256) = (PathBuf::from(path), done.bytes, done.sha256.clone());
-        let publish = move || {
-            let temporary = output::temp_path(&outputs, attempt_id);
-            output::publish(&temporary, bytes, &sha256, &outputs.join(path))
-        };
+        let temporary = temp_path(&self.settings, attempt_id);
+        let final_path = self.settings.outputs.join(path);
+        let (bytes, sha256) = (done.bytes, done.sha256.clone());
+        let publish = move || output::publish(&temporary, bytes, &sha256, &final_path);
         tokio::task::spawn_blocking(publish).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
     }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod daemon;
+mod faults;
 mod files;
 mod fit;
 mod house;

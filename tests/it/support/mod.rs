@@ -69,6 +69,11 @@ impl House {
     /// As [`House::start`], with variables in its environment.
     pub fn start_with(&mut self, environment: &[(&str, &str)]) {
         let log = fs::File::options().create(true).append(true).open(self.path("log")).expect("a log file");
+        self.start_logging_to(log.into(), environment);
+    }
+
+    /// As [`House::start_with`], with another place for the log; the daemon's process.
+    pub fn start_logging_to(&mut self, log: Stdio, environment: &[(&str, &str)]) -> &mut Child {
         let child = self
             .command(&["run"])
             .envs(environment.iter().copied())
@@ -78,6 +83,7 @@ impl House {
             .expect("the binary starts");
         self.daemon = Some(child);
         self.until("the daemon is ready", || self.path("state/status.json").exists().then_some(()));
+        self.daemon.as_mut().expect("just started")
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -114,6 +120,11 @@ impl House {
     /// Changes the database behind the daemon's back.
     pub fn falsify(&self, sql: &str) {
         database::execute(&self.path("state/zimaged.sqlite"), sql);
+    }
+
+    /// Does something while another program keeps the database locked.
+    pub fn while_locked<T>(&self, work: impl FnOnce() -> T) -> T {
+        database::while_locked(&self.path("state/zimaged.sqlite"), work)
     }
 
     /// The one value that `sql` answers.
@@ -241,6 +252,16 @@ mod database {
             let done = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await;
             done.unwrap_or_else(|error| panic!("{sql}: {error}"));
         });
+    }
+
+    pub fn while_locked<T>(path: &Path, work: impl FnOnce() -> T) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let options = SqliteConnectOptions::new().filename(path);
+        let mut connection = runtime.block_on(options.connect()).expect("a database");
+        runtime.block_on(sqlx::query("BEGIN IMMEDIATE").execute(&mut connection)).expect("nobody writes for long");
+        let result = work();
+        runtime.block_on(sqlx::query("ROLLBACK").execute(&mut connection)).expect("our own transaction");
+        result
     }
 
     fn texts(row: &SqliteRow) -> Vec<String> {

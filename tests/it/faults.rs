@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
-use crate::support::House;
+use crate::support::{House, kill};
 
 /// How the pictures stand, all together: "done 3" or "done 1 failed 1".
 const STATES: &str = "SELECT group_concat(state || ' ' || n, ' ') FROM \
@@ -155,11 +155,22 @@ fn nobody_who_reads_the_log_stops_nothing() {
 
 #[test]
 fn a_terminal_that_closes_stops_the_daemon_in_good_order() {
-    let mut house = House::started("");
+    let mut house = House::new("");
+    house.start_with_hangup(libc::SIG_DFL);
     house.drop_job("slow.toml", "prompt = 'steps of 100 ms'\nsteps = 20\n");
     house.until_sql(STATES, "running 1");
     assert_eq!(house.stop("HUP"), Some(0));
     assert_eq!(house.value("SELECT outcome FROM attempts"), "interrupted");
+}
+
+#[test]
+fn under_nohup_the_daemon_outlives_its_terminal() {
+    let mut house = House::new("");
+    house.start_with_hangup(libc::SIG_IGN);
+    kill("HUP", house.daemon_pid());
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    house.until_sql(STATES, "done 1");
+    assert_eq!(house.stop("TERM"), Some(0));
 }
 
 #[test]

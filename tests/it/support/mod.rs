@@ -3,6 +3,7 @@
 pub mod silent;
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -74,14 +75,27 @@ impl House {
 
     /// As [`House::start_with`], with another place for the log; the daemon's process.
     pub fn start_logging_to(&mut self, log: Stdio, environment: &[(&str, &str)]) -> &mut Child {
-        let child = self
-            .command(&["run"])
-            .envs(environment.iter().copied())
-            .stderr(log)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("the binary starts");
-        self.daemon = Some(child);
+        let mut command = self.command(&["run"]);
+        command.envs(environment.iter().copied()).stderr(log);
+        self.launch(command)
+    }
+
+    /// As [`House::start`], with the end of the terminal ignored, as under nohup, or not, whatever the tests run under.
+    pub fn start_with_hangup(&mut self, disposition: libc::sighandler_t) {
+        let mut command = self.command(&["run"]);
+        let set = move || {
+            // SAFETY: both dispositions install no code.
+            unsafe { libc::signal(libc::SIGHUP, disposition) };
+            Ok(())
+        };
+        // SAFETY: between fork and exec only `signal` is called, which is safe there.
+        unsafe { command.pre_exec(set) };
+        command.stderr(Stdio::null());
+        self.launch(command);
+    }
+
+    fn launch(&mut self, mut command: Command) -> &mut Child {
+        self.daemon = Some(command.stdout(Stdio::null()).spawn().expect("the binary starts"));
         self.until("the daemon is ready", || self.path("state/status.json").exists().then_some(()));
         self.daemon.as_mut().expect("just started")
     }

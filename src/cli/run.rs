@@ -65,7 +65,8 @@ fn told_what_stays(error: anyhow::Error, dropped: &[String]) -> anyhow::Error {
     }
 }
 
-/// SIGTERM, SIGINT and a terminal that closes stop the daemon in good order; a second signal ends it at once.
+/// SIGTERM, SIGINT and a terminal that closes stop the daemon in good order; a second SIGTERM or SIGINT ends it at once.
+/// The end of a terminal or of a login is told several times over, and never counts for that.
 fn stop_on_signals() -> std::io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     // Under nohup, which ignores it, the daemon is to outlive its terminal.
@@ -74,15 +75,17 @@ fn stop_on_signals() -> std::io::Result<CancellationToken> {
     let mut hangup = signal(SignalKind::hangup())?;
     let told = stop.clone();
     tokio::spawn(async move {
-        for first in [true, false] {
-            tokio::select! {
-                _ = terminate.recv() => (),
-                _ = interrupt.recv() => (),
-                _ = hangup.recv(), if heeds_hangup => (),
-            }
-            if !first {
+        let mut was_asked = false;
+        loop {
+            let asked = tokio::select! {
+                _ = terminate.recv() => true,
+                _ = interrupt.recv() => true,
+                _ = hangup.recv(), if heeds_hangup => false,
+            };
+            if asked && was_asked {
                 std::process::exit(EXIT_NOW);
             }
+            was_asked |= asked;
             info!("stopping; the running render goes back to the queue (once more to end at once)");
             told.cancel();
         }

@@ -159,7 +159,9 @@ fn a_terminal_that_closes_stops_the_daemon_in_good_order() {
     house.start_with_hangup(libc::SIG_DFL);
     house.drop_job("slow.toml", "prompt = 'steps of 100 ms'\nsteps = 20\n");
     house.until_sql(STATES, "running 1");
-    assert_eq!(house.stop("HUP"), Some(0));
+    kill("HUP", house.daemon_pid());
+    house.until("the shutdown begins", || house.log().contains("stopping").then_some(()));
+    assert_eq!(house.stop("HUP"), Some(0), "the terminal and the shell both say so");
     assert_eq!(house.value("SELECT outcome FROM attempts"), "interrupted");
 }
 

@@ -69,8 +69,11 @@ impl House {
 
     /// As [`House::start`], with variables in its environment.
     pub fn start_with(&mut self, environment: &[(&str, &str)]) {
-        let log = fs::File::options().create(true).append(true).open(self.path("log")).expect("a log file");
-        self.start_logging_to(log.into(), environment);
+        self.start_logging_to(self.log_file(), environment);
+    }
+
+    fn log_file(&self) -> Stdio {
+        fs::File::options().create(true).append(true).open(self.path("log")).expect("a log file").into()
     }
 
     /// As [`House::start_with`], with another place for the log; the daemon's process.
@@ -90,7 +93,7 @@ impl House {
         };
         // SAFETY: between fork and exec only `signal` is called, which is safe there.
         unsafe { command.pre_exec(set) };
-        command.stderr(Stdio::null());
+        command.stderr(self.log_file());
         self.launch(command);
     }
 

@@ -36,16 +36,27 @@ const IDLE_POLL: Duration = Duration::from_millis(50);
 /// The database's name in the state folder.
 const DATABASE: &str = "zimaged.sqlite";
 
-/// Runs the daemon until `stop`, or until it is idle. Errors are those of a start or of a part that cannot go on.
-pub async fn run(config: Config, mode: Mode, stop: CancellationToken) -> anyhow::Result<()> {
-    let latents = config.state.join("latents");
-    for folder in [&config.jobs, &config.outputs, &config.state, &latents] {
+/// Makes the folders where they are missing and locks them: nobody else runs a daemon there while the lock lives.
+pub fn lock(config: &Config) -> anyhow::Result<InstanceLock> {
+    for folder in [&config.jobs, &config.outputs, &config.state, &latents_folder(config)] {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
-    let _lock = InstanceLock::take(&[&config.state, &config.jobs])?;
+    Ok(InstanceLock::take(&[&config.state, &config.jobs])?)
+}
+
+fn latents_folder(config: &Config) -> PathBuf {
+    config.state.join("latents")
+}
+
+/// Runs the daemon, which holds the `_lock` of its folders, until `stop`, or until it is idle. Errors are those of a
+/// start or of a part that cannot go on.
+pub async fn run(config: Config, _lock: InstanceLock, mode: Mode, stop: CancellationToken) -> anyhow::Result<()> {
+    let latents = latents_folder(&config);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Arc::new(Store::open(&database_path(&config.state), Access::Daemon).await?);
-    output::remove_temporaries(&config.outputs).context("cannot clean the output folder")?;
+    if let Err(error) = output::remove_temporaries(&config.outputs, store.id()) {
+        warn!(outputs = %config.outputs.display(), %error, "temporary pictures of an earlier start stay there");
+    }
     let policy = Policy { deaths_max: config.worker.deaths_max, attempts_max: config.worker.attempts_max };
     recovery::run(&store, &config.outputs, &policy, clock.now_ms()).await?;
     recovery::sweep_latents(&store, &latents).await?;
@@ -160,6 +171,7 @@ impl House {
                 backoff: Duration::from_millis(worker.backoff_ms),
             },
             outputs: self.config.outputs.clone(),
+            database: self.store.id().to_owned(),
             latents: self.latents.clone(),
             step_timeout: Duration::from_millis(worker.step_timeout_ms),
             idle_release: self.config.idle_release_ms.map(Duration::from_millis),

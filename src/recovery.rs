@@ -16,7 +16,7 @@ use crate::worker::protocol::{Peaks, Timings};
 /// Brings every orphan to a state from which the dispatcher can go on. Repeating it is harmless.
 pub async fn run(store: &Store, outputs: &Path, policy: &Policy, now_ms: i64) -> Result<(), StoreError> {
     for orphan in store.orphans(now_ms).await? {
-        let _ = match adopted(&orphan, outputs) {
+        let _ = match adopted(&orphan, outputs, store.id()) {
             Some(finished) => {
                 info!(attempt = orphan.attempt_id, path = %finished.path, "the picture had been made: adopted");
                 store.finish(orphan.attempt_id, &finished, now_ms).await?
@@ -30,8 +30,8 @@ pub async fn run(store: &Store, outputs: &Path, policy: &Policy, now_ms: i64) ->
     Ok(())
 }
 
-/// Removes the kept latents of renders that have ended: cancelled or failed while nobody was there to do it. Other files
-/// are left alone, and what cannot be removed costs space only.
+/// Removes the kept latents of renders that have ended while nobody was there to do it: cancelled while queued, or done
+/// right before a death. Other files are left alone, and what cannot be removed costs space only.
 pub async fn sweep_latents(store: &Store, folder: &Path) -> Result<(), StoreError> {
     let kept = kept_latents(folder).unwrap_or_else(|error| {
         warn!(folder = %folder.display(), %error, "kept latents are not swept");
@@ -58,10 +58,10 @@ fn kept_latents(folder: &Path) -> io::Result<Vec<(i64, PathBuf)>> {
     Ok(kept)
 }
 
-/// The picture, when it stands under the recorded name and carries this attempt's id.
-fn adopted(orphan: &Orphan, outputs: &Path) -> Option<Finished> {
-    let picture =
-        output::inspect(&outputs.join(&orphan.path)).filter(|picture| picture.attempt_id == orphan.attempt_id)?;
+/// The picture, when it stands under the recorded name and says that it is this attempt's.
+fn adopted(orphan: &Orphan, outputs: &Path, database: &str) -> Option<Finished> {
+    let origin = output::Origin { database: database.to_owned(), attempt_id: orphan.attempt_id };
+    let picture = output::inspect(&outputs.join(&orphan.path)).filter(|picture| picture.origin == origin)?;
     Some(Finished {
         path: orphan.path.clone(),
         bytes: picture.bytes,

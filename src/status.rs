@@ -2,7 +2,8 @@
 //!
 //! Not durable on purpose: the truth about jobs is in the database.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -97,11 +98,14 @@ pub fn read(state: &Path) -> Option<Status> {
 
 /// Writes every change to the file until `stop`, then removes it.
 pub async fn publish(state: PathBuf, mut status: watch::Receiver<Status>, stop: CancellationToken) {
+    let mut was_written = true;
     loop {
         let now = status.borrow_and_update().clone();
-        if let Err(error) = write(&state, &now) {
+        let written = write(&state, &now);
+        if let (Err(error), true) = (&written, was_written) {
             tracing::warn!(%error, "cannot write the status file");
         }
+        was_written = written.is_ok();
         tokio::select! {
             changed = status.changed() => if changed.is_err() { break },
             () = stop.cancelled() => break,
@@ -113,7 +117,31 @@ pub async fn publish(state: PathBuf, mut status: watch::Receiver<Status>, stop: 
 }
 
 fn write(state: &Path, status: &Status) -> io::Result<()> {
-    let temporary = state.join("status.json.part");
-    std::fs::write(&temporary, serde_json::to_vec_pretty(status)?)?;
-    std::fs::rename(temporary, path(state))
+    let (temporary, text) = (state.join("status.json.part"), serde_json::to_vec_pretty(status)?);
+    let written = std::fs::write(&temporary, &text).and_then(|()| std::fs::rename(&temporary, path(state)));
+    written.or_else(|_| overwrite(&path(state), &text))
+}
+
+/// For a full disk, which may be just what is to be told: takes no more room than the file has already.
+fn overwrite(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = File::options().write(true).open(path)?;
+    file.write_all(text)?;
+    file.set_len(text.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_told_where_no_new_file_can_be_made() {
+        let state = tempfile::tempdir().expect("a temporary folder");
+        let held = Status { hold: Some("the disk is full".to_owned()), ..Status::starting(1) };
+        write(state.path(), &held).expect("a writable folder");
+        // As good as a full disk, and works everywhere.
+        std::fs::create_dir(state.path().join("status.json.part")).expect("a writable folder");
+        let shorter = Status::starting(2);
+        write(state.path(), &shorter).expect("written in place");
+        assert_eq!(read(state.path()), Some(shorter));
+    }
 }

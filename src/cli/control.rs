@@ -17,8 +17,9 @@ pub(super) async fn cancel(config: &Config, what: &[Selection], json: bool) -> O
 }
 
 pub(super) async fn retry(config: &Config, what: Selection, json: bool) -> Outcome {
-    let job = open_store(config).await?.retry(what, SystemClock.now_ms()).await?;
-    print::answer(&serde_json::json!({ "job": job }), &format!("{what} is rendered again as job {job}"), json)?;
+    let retried = open_store(config).await?.retry(what, SystemClock.now_ms()).await?;
+    let text = format!("{what}: {} to be rendered again, as job {}", retried.renders, retried.job);
+    print::answer(&retried, &text, json)?;
     Ok(0)
 }
 

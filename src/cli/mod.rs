@@ -10,6 +10,7 @@ mod run;
 mod submit;
 mod wait;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -78,7 +79,7 @@ enum Command {
         #[arg(required = true, value_parser = selection)]
         what: Vec<Selection>,
     },
-    /// Render again, as a new job, what failed or was cancelled in a job
+    /// Render again, as a new job, what failed or was cancelled in a job and is not being rendered again already
     Retry {
         /// A job (12) or one of its renders (12.3)
         #[arg(value_parser = selection)]
@@ -146,7 +147,8 @@ pub fn main() -> ExitCode {
     match command(args) {
         Ok(code) => ExitCode::from(code),
         Err(Failure { code, error }) => {
-            eprintln!("zimaged: {error:#}");
+            // Where nobody reads any more, the exit code is the answer.
+            let _ = writeln!(std::io::stderr(), "zimaged: {error:#}");
             ExitCode::from(code)
         }
     }

@@ -17,7 +17,11 @@ const PROMPT_CHARS: usize = 40;
 
 /// One answer: `text` for people, `value` for programs. A closed pipe ends the program's output, not the program.
 pub(super) fn answer(value: &impl Serialize, text: &str, json: bool) -> io::Result<()> {
-    let line = if json { serde_json::to_string_pretty(value)? } else { text.to_owned() };
+    if json { line(&serde_json::to_string_pretty(value)?) } else { line(text) }
+}
+
+/// One line of text for people, see [`answer`].
+pub(super) fn line(line: &str) -> io::Result<()> {
     match writeln!(io::stdout(), "{line}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written,

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::CWD;
 use tokio::time::{Instant, sleep};
 
 use super::{EXIT_NOT_DONE, EXIT_TEMPFAIL, Failure, Outcome, open_store, print, short, wait};
 use crate::config::Config;
 use crate::daemon;
+use crate::files;
 use crate::instance::InstanceLock;
 use crate::job::Job;
 use crate::job::spec;
@@ -120,7 +121,7 @@ fn drop_file(jobs: &Path, path: &Path, text: &[u8]) -> anyhow::Result<String> {
     file.write_all(text).and_then(|()| file.sync_all()).context("cannot write the job file")?;
     for number in 1..NAMES_MAX {
         let name = if number == 1 { format!("{stem}.toml") } else { format!("{stem}-{number}.toml") };
-        match renameat_with(CWD, &temporary, CWD, jobs.join(&name), RenameFlags::NOREPLACE).map_err(io::Error::from) {
+        match files::rename_new(CWD, &temporary, CWD, &jobs.join(&name)) {
             Ok(()) => return Ok(name),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
             Err(error) => return Err(error).context("cannot hand the job file over"),

@@ -58,18 +58,19 @@ pub(super) fn request(settings: &Settings, candidate: &Candidate, attempt_id: i6
         },
         rung,
         format: render.format,
-        picture_path: output::temp_path(&settings.outputs, attempt_id),
+        picture_path: temp_path(settings, attempt_id),
         latents_path: latents_path(settings, candidate.render_id),
-        metadata: facts(candidate, attempt_id, &rung),
+        metadata: facts(settings, candidate, attempt_id, &rung),
     }
 }
 
 /// The queue's part of what a picture says of itself.
-fn facts(candidate: &Candidate, attempt_id: i64, rung: &Rung) -> Map<String, serde_json::Value> {
+fn facts(settings: &Settings, candidate: &Candidate, attempt_id: i64, rung: &Rung) -> Map<String, serde_json::Value> {
     let render = &candidate.render;
     let facts = json!({
         "job": candidate.job_id,
         "index": candidate.index,
+        "database": settings.database,
         "attempt_id": attempt_id,
         "asked": { "width": render.width, "height": render.height, "steps": render.steps },
         "degraded": rung.degrades(render),
@@ -78,6 +79,11 @@ fn facts(candidate: &Candidate, attempt_id: i64, rung: &Rung) -> Map<String, ser
         serde_json::Value::Object(facts) => facts,
         _ => Map::new(),
     }
+}
+
+pub(super) fn temp_path(settings: &Settings, attempt_id: i64) -> std::path::PathBuf {
+    let origin = output::Origin { database: settings.database.clone(), attempt_id };
+    output::temp_path(&settings.outputs, &origin)
 }
 
 pub(super) fn latents_path(settings: &Settings, render_id: i64) -> std::path::PathBuf {

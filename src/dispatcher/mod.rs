@@ -1,8 +1,10 @@
 //! The one policy loop: which render runs next, on which rung, and what becomes of it.
 //!
-//! `verdict` decides and is pure; `slot` keeps a worker loaded; `attempt` follows one try; this file acts.
+//! `verdict` decides and is pure; `slot` keeps a worker loaded; `attempt` follows one try; `publish` makes its picture
+//! final; `hold` waits for the disk; this file acts.
 
 mod attempt;
+mod hold;
 mod publish;
 mod slot;
 pub(crate) mod verdict;
@@ -16,21 +18,20 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::attempt::{Ending, NoPicture, StopCause};
+use self::hold::Hold;
 use self::slot::Slot;
 pub use self::slot::SlotSettings;
 use self::verdict::{Policy, Verdict};
 use crate::clock::Clock;
 use crate::ladder::{Rung, Stage};
 use crate::memory::{Corrections, Plan};
+use crate::output;
 use crate::pulse::Pulse;
 use crate::status::Status;
 use crate::store::{Candidate, Fate, Guarded, Planned, Store, StoreError};
 
 /// How often an idle dispatcher looks for work that no hint announced (a retry, a resume, a time that has come).
 const POLL: Duration = Duration::from_millis(250);
-
-/// How long a full disk is left alone before the next try.
-const HOLD: Duration = Duration::from_secs(15);
 
 /// How long the worker may take to stop a render when the daemon ends.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -40,6 +41,8 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 pub struct Settings {
     pub slot: SlotSettings,
     pub outputs: PathBuf,
+    /// See [`Store::id`].
+    pub database: String,
     /// Where finished latents are kept.
     pub latents: PathBuf,
     pub step_timeout: Duration,
@@ -77,8 +80,7 @@ pub struct Dispatcher {
     status: watch::Sender<Status>,
     pulse: Pulse,
     slot: Slot,
-    /// Set while nothing is started because the disk is full.
-    hold_until: Option<tokio::time::Instant>,
+    hold: Hold,
     /// When the model was loaded, or the last render ended.
     idle_since: tokio::time::Instant,
 }
@@ -94,8 +96,9 @@ impl Dispatcher {
         pulse: Pulse,
     ) -> Self {
         let slot = Slot::new(settings.slot.clone(), status.clone(), pulse.clone());
+        let hold = Hold::new(status.clone(), pulse.clone());
         let idle_since = tokio::time::Instant::now();
-        Dispatcher { store, clock, settings, accepted, status, pulse, slot, hold_until: None, idle_since }
+        Dispatcher { store, clock, settings, accepted, status, pulse, slot, hold, idle_since }
     }
 
     /// Renders until `stop`, then gives the running render back and ends the worker.
@@ -122,7 +125,7 @@ impl Dispatcher {
 
     /// Does one thing; false when there was nothing to do.
     async fn turn(&mut self, stop: &CancellationToken) -> Result<bool, DispatchError> {
-        if self.slot.is_released() && !self.has_work().await? {
+        if self.slot.is_released() && self.next_render().await?.is_none() {
             return Ok(false);
         }
         if let Err(reason) = self.slot.ensure_ready(stop).await {
@@ -132,45 +135,37 @@ impl Dispatcher {
             };
         }
         if let Some(loaded) = self.slot.newly_loaded() {
-            self.store.worker_loaded(&loaded, self.clock.now_ms()).await?;
+            let (store, now_ms) = (self.store.clone(), self.clock.now_ms());
+            self.hold.record(stop, || store.worker_loaded(&loaded, now_ms)).await?;
             self.idle_since = tokio::time::Instant::now();
         }
-        if self.is_held() {
-            return Ok(false);
-        }
-        match self.store.next_candidate(self.clock.now_ms()).await? {
-            Some(candidate) => {
-                self.render(candidate, stop).await?;
-                self.idle_since = tokio::time::Instant::now();
-                Ok(true)
-            }
-            None => Ok(false),
-        }
+        let Some(candidate) = self.next_render().await? else { return Ok(false) };
+        self.render(candidate, stop).await?;
+        self.idle_since = tokio::time::Instant::now();
+        Ok(true)
     }
 
-    /// Whether a render could start now, were a worker loaded. A paused or held queue is idle.
-    async fn has_work(&mut self) -> Result<bool, StoreError> {
-        Ok(!self.is_held() && self.store.next_candidate(self.clock.now_ms()).await?.is_some())
+    /// The render to start now: none while the queue is paused or held, nor while its picture could not be written.
+    async fn next_render(&mut self) -> Result<Option<Candidate>, StoreError> {
+        if self.hold.is_on() {
+            return Ok(None);
+        }
+        let Some(candidate) = self.store.next_candidate(self.clock.now_ms()).await? else {
+            self.hold.lift();
+            return Ok(None);
+        };
+        if let Err(error) = output::make_ready(&self.settings.outputs) {
+            self.hold.tell(format!("no pictures can be written: {error}"));
+            return Ok(None);
+        }
+        self.hold.lift();
+        Ok(Some(candidate))
     }
 
     async fn release_when_idle(&mut self) {
         if self.settings.idle_release.is_some_and(|limit| self.idle_since.elapsed() >= limit) {
             self.slot.release(STOP_GRACE).await;
         }
-    }
-
-    fn is_held(&mut self) -> bool {
-        if self.hold_until.is_some_and(|until| tokio::time::Instant::now() >= until) {
-            self.hold_until = None;
-            self.status.send_modify(|status| status.hold = None);
-        }
-        self.hold_until.is_some()
-    }
-
-    fn hold(&mut self, reason: String) {
-        warn!(%reason, "nothing is started for a while");
-        self.hold_until = Some(tokio::time::Instant::now() + HOLD);
-        self.status.send_modify(|status| status.hold = Some(reason));
     }
 
     /// Tries a render on one rung after the other until its fate is another than the next attempt.
@@ -202,7 +197,8 @@ impl Dispatcher {
         let rung = plan.rung;
         let planned = Planned { rung, predicted: self.slot.predicted(&candidate.render, &plan) };
         let path = publish::file_name(candidate, &rung, self.clock.now_ms());
-        let begun = self.store.begin_attempt(candidate.render_id, &planned, &path, self.clock.now_ms()).await?;
+        let (store, render_id, now_ms) = (self.store.clone(), candidate.render_id, self.clock.now_ms());
+        let begun = self.hold.record(stop, || store.begin_attempt(render_id, &planned, &path, now_ms)).await?;
         let Some(attempt_id) = begun else {
             return Ok(false); // cancelled between the look and the claim
         };
@@ -213,12 +209,12 @@ impl Dispatcher {
         self.slot.note_memory_of(&ending);
         let no_picture = match ending {
             Ending::NoPicture(no_picture) => no_picture,
-            Ending::Done(done) => match self.publish(candidate, attempt_id, &rung, path, &done).await? {
+            Ending::Done(done) => match self.publish(candidate, &rung, path, &done, stop).await? {
                 Ok(()) => return Ok(false),
                 Err(error) => NoPicture::Failed(publish::unpublished(done, &error)),
             },
         };
-        self.conclude(candidate, attempt_id, rung, &no_picture, cause).await
+        self.conclude(candidate, attempt_id, rung, &no_picture, cause, stop).await
     }
 
     /// Carries out the verdict on an attempt that made no picture.
@@ -229,6 +225,7 @@ impl Dispatcher {
         rung: Rung,
         ending: &NoPicture,
         cause: Option<StopCause>,
+        stop: &CancellationToken,
     ) -> Result<bool, StoreError> {
         let has_next = |tried: &[(Rung, Stage)]| self.slot.has_next(&candidate.render, tried);
         let Verdict { end, fate, hold, replace_worker } =
@@ -238,16 +235,18 @@ impl Dispatcher {
         if replace_worker {
             self.slot.replace(end.message.clone()).await;
         }
-        if let Some(reason) = hold {
-            self.hold(reason);
-        }
+        publish::remove_temporary(&self.settings, attempt_id);
         if matches!(fate, Fate::Fail { .. } | Fate::Cancel) {
-            publish::forget(&self.settings, candidate.render_id, attempt_id);
+            publish::forget_latents(&self.settings, candidate.render_id);
         }
         let again = fate == Fate::NextAttempt;
-        if self.store.end_attempt(attempt_id, &end, &fate, self.clock.now_ms()).await? == Guarded::Stale {
+        let (store, now_ms) = (self.store.clone(), self.clock.now_ms());
+        if self.hold.record(stop, || store.end_attempt(attempt_id, &end, &fate, now_ms)).await? == Guarded::Stale {
             warn!(attempt = attempt_id, "the attempt had been ended by somebody else");
             return Ok(false);
+        }
+        if let Some(reason) = hold {
+            self.hold.pause(format!("{}: {reason}", self.settings.outputs.display()));
         }
         if let (true, Some(stage)) = (again, end.stage) {
             candidate.tried.push((rung, stage));

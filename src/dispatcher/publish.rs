@@ -1,14 +1,14 @@
 //! From the worker's temporary file to the picture under its final name, and its row.
 
 use std::io;
-use std::path::PathBuf;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use tracing::info;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
-use super::attempt::latents_path;
+use super::attempt::{latents_path, temp_path};
 use super::{Dispatcher, Settings};
 use crate::job::name::{self, NameFacts};
 use crate::ladder::{Rung, Stage};
@@ -49,9 +49,13 @@ fn numbered(path: &str, number: u32) -> String {
     }
 }
 
-/// Removes what is left of a render that will not be tried again. Absent files are the usual case.
-pub(super) fn forget(settings: &Settings, render_id: i64, attempt_id: i64) {
-    let _ = std::fs::remove_file(output::temp_path(&settings.outputs, attempt_id));
+/// Removes what an attempt without a picture may have left in the output folder. What stays goes at the next start.
+pub(super) fn remove_temporary(settings: &Settings, attempt_id: i64) {
+    let _ = std::fs::remove_file(temp_path(settings, attempt_id));
+}
+
+/// Removes the latents of a render that has ended. What stays goes at the next start.
+pub(super) fn forget_latents(settings: &Settings, render_id: i64) {
     let _ = std::fs::remove_file(latents_path(settings, render_id));
 }
 
@@ -74,21 +78,24 @@ impl Dispatcher {
     pub(super) async fn publish(
         &mut self,
         candidate: &Candidate,
-        attempt_id: i64,
         rung: &Rung,
         path: String,
         done: &Done,
+        stop: &CancellationToken,
     ) -> Result<io::Result<()>, StoreError> {
+        let attempt_id = done.attempt_id;
         let mut taken = path.clone();
         for number in 2..NAMES_MAX {
-            match self.rename(attempt_id, done, &taken).await {
+            match self.rename(done, &taken).await {
                 Ok(()) => {
-                    self.commit(candidate, attempt_id, rung, taken, done).await?;
+                    self.commit(candidate, rung, taken, done, stop).await?;
                     return Ok(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     taken = numbered(&path, number);
-                    if self.store.rename_attempt(attempt_id, &taken).await? == Guarded::Stale {
+                    let store = self.store.clone();
+                    let renamed = self.hold.record(stop, || store.rename_attempt(attempt_id, &taken)).await?;
+                    if renamed == Guarded::Stale {
                         break;
                     }
                 }
@@ -98,24 +105,23 @@ impl Dispatcher {
         Ok(Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{path} and its numbered names are taken"))))
     }
 
-    async fn rename(&self, attempt_id: i64, done: &Done, path: &str) -> io::Result<()> {
-        let outputs = self.settings.outputs.clone();
-        let (path, bytes, sha256) = (PathBuf::from(path), done.bytes, done.sha256.clone());
-        let publish = move || {
-            let temporary = output::temp_path(&outputs, attempt_id);
-            output::publish(&temporary, bytes, &sha256, &outputs.join(path))
-        };
+    async fn rename(&self, done: &Done, path: &str) -> io::Result<()> {
+        let temporary = temp_path(&self.settings, done.attempt_id);
+        let final_path = self.settings.outputs.join(path);
+        let (bytes, sha256) = (done.bytes, done.sha256.clone());
+        let publish = move || output::publish(&temporary, bytes, &sha256, &final_path);
         tokio::task::spawn_blocking(publish).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
     }
 
     async fn commit(
         &mut self,
         candidate: &Candidate,
-        attempt_id: i64,
         rung: &Rung,
         path: String,
         done: &Done,
+        stop: &CancellationToken,
     ) -> Result<(), StoreError> {
+        let attempt_id = done.attempt_id;
         info!(job = candidate.job_id, index = candidate.index, attempt = attempt_id, %path, duration_ms = done.timings.total_ms, "done");
         let finished = Finished {
             path,
@@ -126,10 +132,13 @@ impl Dispatcher {
             timings: done.timings.clone(),
             peaks: done.peaks,
         };
-        if self.store.finish(attempt_id, &finished, self.clock.now_ms()).await? == Guarded::Stale {
+        let (store, now_ms) = (self.store.clone(), self.clock.now_ms());
+        if self.hold.record(stop, || store.finish(attempt_id, &finished, now_ms)).await? == Guarded::Stale {
             // The picture stays: nothing that was made is thrown away, and its metadata says what it is.
-            tracing::warn!(attempt = attempt_id, "the attempt had been ended by somebody else");
+            warn!(attempt = attempt_id, "the attempt had been ended by somebody else");
         }
+        forget_latents(&self.settings, candidate.render_id);
+        self.hold.over();
         self.slot.proved_itself();
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What becomes of a render whose attempt made no picture. Pure.
 
-use std::io;
+use rustix::io::Errno;
 
 use super::attempt::{NoPicture, StopCause};
 use crate::ladder::{Rung, Stage};
@@ -96,8 +96,8 @@ fn failed_in_order(
             (Outcome::OutOfMemory, fate)
         }
         (Failure::Stopped, _) => (Outcome::Interrupted, Fate::Requeue { run_after_ms: None }),
-        (Failure::Output { os_error }, _) if no_room(os_error) => {
-            hold = Some(format!("no room for pictures: {}", failed.message));
+        (Failure::Output { os_error }, _) if is_place_to_blame(os_error) => {
+            hold = Some(failed.message.clone());
             (Outcome::Interrupted, Fate::Requeue { run_after_ms: None })
         }
         (Failure::Output { .. }, _) => (Outcome::Failed, fail("output", failed)),
@@ -119,10 +119,14 @@ fn fail(code: &'static str, failed: &Failed) -> Fate {
     Fate::Fail { code, message: failed.message.clone() }
 }
 
-/// Disk, quota or file-size limit: more room may come, the picture is not to blame.
-fn no_room(os_error: Option<i32>) -> bool {
-    let no_room = [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT, rustix::io::Errno::FBIG];
-    os_error.is_some_and(|code| no_room.iter().any(|errno| io::Error::from(*errno).raw_os_error() == Some(code)))
+/// Whether the output folder, and no picture, is the cause: every other render would end the same way, and what is
+/// wrong may be mended while the queue waits.
+fn is_place_to_blame(os_error: Option<i32>) -> bool {
+    let no_room = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG];
+    let forbidden = [Errno::ROFS, Errno::ACCESS, Errno::PERM];
+    let not_there = [Errno::NOENT, Errno::NOTDIR, Errno::IO, Errno::NOTCONN, Errno::STALE];
+    let mut place = no_room.iter().chain(&forbidden).chain(&not_there);
+    os_error.is_some_and(|code| place.any(|errno| errno.raw_os_error() == code))
 }
 
 /// One rung down, or the end of the ladder with its numbers.
@@ -253,15 +257,16 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_holds_the_queue_and_does_not_fail_the_render() {
-        let enospc = failed(Failure::Output { os_error: Some(28) }, Stage::PictureEncode);
+    fn a_full_a_closed_and_a_missing_folder_hold_the_queue_and_fail_no_render() {
         let candidate = candidate(0);
-        let verdict = verdict(&enospc, None, &candidate, RUNG, &POLICY, &twice);
-        assert_eq!(verdict.fate, Fate::Requeue { run_after_ms: None });
-        assert!(verdict.hold.is_some());
-        assert_eq!(
-            judge(&failed(Failure::Output { os_error: Some(13) }, Stage::PictureEncode), None, &candidate).0,
-            Outcome::Failed
-        );
+        let output = |os_error| failed(Failure::Output { os_error }, Stage::PictureEncode);
+        for os_error in [libc::ENOSPC, libc::EROFS, libc::EACCES, libc::ENOENT, libc::EIO, libc::ESTALE] {
+            let verdict = verdict(&output(Some(os_error)), None, &candidate, RUNG, &POLICY, &twice);
+            assert_eq!(verdict.fate, Fate::Requeue { run_after_ms: None }, "{os_error}");
+            assert!(verdict.hold.is_some(), "{os_error}");
+        }
+        for os_error in [Some(libc::ENAMETOOLONG), None] {
+            assert_eq!(judge(&output(os_error), None, &candidate).0, Outcome::Failed, "{os_error:?}");
+        }
     }
 }

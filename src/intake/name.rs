@@ -32,9 +32,13 @@ pub fn is_plain(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| printable(name) == name)
 }
 
-/// The name as we write it: escaped where it is not plain.
+/// The name as we write it: itself where it is plain, as every job's is; else escaped, with no backslash left that
+/// could be taken for a part of the name.
 pub fn shown(name: &OsStr) -> String {
-    printable(&name.to_string_lossy()).replace('\\', "_")
+    match name.to_str() {
+        Some(plain) if is_plain(name) => plain.to_owned(),
+        _ => printable(&name.to_string_lossy()).replace('\\', "_"),
+    }
 }
 
 /// `prefix` and as much of the end of `name` as fits beside it, with room for the error file's suffix.
@@ -65,7 +69,10 @@ mod tests {
             assert!(is_job(name) && !is_plain(name), "{name:?}");
             assert!(is_plain(OsStr::new(&shown(name))), "{name:?}");
         }
-        assert!(is_plain(OsStr::new("été 猫.toml")));
+        for name in ["été 猫.toml", "night\\fox.toml"] {
+            assert!(is_plain(OsStr::new(name)));
+            assert_eq!(shown(OsStr::new(name)), name, "moved by this name: it must be the file's own");
+        }
     }
 
     #[test]

@@ -22,7 +22,8 @@ pub struct Metadata {
     pub rung: Rung,
     pub model_name: String,
     pub model_hash: String,
-    /// Facts of the queue and the timings: merged into the JSON object. `attempt_id` is among them.
+    /// Facts of the queue and the timings: merged into the JSON object. `database` and `attempt_id` are among
+    /// them, see [`super::Origin`].
     pub facts: Map<String, Value>,
 }
 

@@ -17,33 +17,75 @@ use sha2::{Digest, Sha256};
 pub use self::read::{Picture, inspect, json_of};
 use crate::files;
 
-/// Temporary files begin with this, so that the next start can remove them.
-pub const TEMP_PREFIX: &str = ".zimaged-";
-
 /// How much of a picture is hashed at once.
 const CHUNK_BYTES: usize = 64 << 10;
 
+/// Which attempt a file belongs to, on a machine where several daemons may share an output folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The database's own id.
+    pub database: String,
+    pub attempt_id: i64,
+}
+
 /// The temporary file of an attempt, in the output folder.
-pub fn temp_path(outputs: &Path, attempt_id: i64) -> PathBuf {
-    outputs.join(format!("{TEMP_PREFIX}{attempt_id}.part"))
+pub fn temp_path(outputs: &Path, origin: &Origin) -> PathBuf {
+    outputs.join(format!("{}{}.part", temp_prefix(&origin.database), origin.attempt_id))
+}
+
+/// How all temporary files of a database begin.
+fn temp_prefix(database: &str) -> String {
+    format!(".zimaged-{database}-")
+}
+
+/// Makes the output folder where it is missing (not the folders above: a disk that is not there must not be filled in
+/// its place) and sees whether files can be made in it. Costs no write.
+pub fn make_ready(outputs: &Path) -> io::Result<()> {
+    let opened = match files::open_folder(outputs) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir(outputs).and_then(|()| files::open_folder(outputs))
+        }
+        opened => opened,
+    };
+    opened
+        .and_then(|folder| files::may_write(&folder))
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", outputs.display())))
 }
 
 /// Checks size and hash of the temporary file, then gives it its final name without replacing anything, and fsyncs
 /// the folders. `final_path` lies in the temporary file's folder, or in folders below, which are made where missing.
 ///
-/// `AlreadyExists` when the name is taken, `InvalidData` when the file is not the one described. After any other
-/// error the picture may or may not have its final name: see [`inspect`].
+/// `AlreadyExists` when the name is taken, `InvalidData` when the file is not the one described. What the system says of
+/// the output folder itself keeps its code; what is wrong with a folder below, which only this name asks for, has none.
+/// After an error the picture has its temporary name, unless the disk fails so badly that it could not be given back.
 pub fn publish(temp: &Path, bytes: u64, sha256: &str, final_path: &Path) -> io::Result<()> {
     check(temp, bytes, sha256)?;
     let (root, temp_name) = folder_and_name(temp)?;
     let (folder, name) = folder_and_name(final_path)?;
     let below = folder.strip_prefix(root).map_err(|_| outside(final_path, root))?;
     let root = files::open_folder(root)?;
-    let folder = open_below(&root, below)?;
-    files::rename_new(&root, temp_name, &folder, name)?;
-    files::sync(&folder)?;
+    let folder = open_below(&root, below).map_err(|error| of_subfolder(below, error))?;
+    files::rename_new(&root, temp_name, &folder, name).map_err(|error| of_subfolder(below, error))?;
     // The old name must not come back either; for a picture in the root this is the same folder.
-    if below.as_os_str().is_empty() { Ok(()) } else { files::sync(&root) }
+    let synced = match below.as_os_str().is_empty() {
+        true => files::sync(&root),
+        false => files::sync(&folder).and_then(|()| files::sync(&root)),
+    };
+    if synced.is_err() {
+        // It may be gone after a power cut, so it is not done; the error to tell is the first one.
+        let _ = files::rename_new(&folder, name, &root, temp_name);
+    }
+    synced
+}
+
+/// A folder below the outputs that may not be written: only the pictures that are to go there fail.
+fn of_subfolder(below: &Path, error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied if !below.as_os_str().is_empty() => {
+            io::Error::new(error.kind(), format!("{}: {error}", below.display()))
+        }
+        _ => error,
+    }
 }
 
 fn check(temp: &Path, bytes: u64, sha256: &str) -> io::Result<()> {
@@ -95,12 +137,13 @@ fn outside(path: &Path, root: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("{} does not lie in {}", path.display(), root.display()))
 }
 
-/// Removes what earlier starts left behind; how many files that were.
-pub fn remove_temporaries(outputs: &Path) -> io::Result<u32> {
+/// Removes what earlier starts on this database left behind; how many files that were.
+pub fn remove_temporaries(outputs: &Path, database: &str) -> io::Result<u32> {
+    let prefix = temp_prefix(database);
     let mut removed = 0;
     for entry in fs::read_dir(outputs)? {
         let entry = entry?;
-        let ours = entry.file_name().as_encoded_bytes().starts_with(TEMP_PREFIX.as_bytes());
+        let ours = entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes());
         if ours && !entry.file_type()?.is_dir() {
             fs::remove_file(entry.path())?;
             removed += 1;

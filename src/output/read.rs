@@ -9,7 +9,7 @@ use rustix::fs::OFlags;
 use serde_json::{Map, Value};
 
 use super::metadata::KEY;
-use super::{exif, measure};
+use super::{Origin, exif, measure};
 use crate::engine::Timings;
 
 /// Memory for the texts of a PNG and a row of its pixels: anybody can put a picture into the folder.
@@ -24,7 +24,7 @@ const FILE_BYTES_MAX: u64 = 256 << 20;
 /// A picture of ours, found under some name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
-    pub attempt_id: i64,
+    pub origin: Origin,
     pub bytes: u64,
     /// Lower-case hex.
     pub sha256: String,
@@ -38,17 +38,17 @@ pub fn inspect(path: &Path) -> Option<Picture> {
     let json = json(&file)?;
     file.rewind().ok()?;
     let (bytes, sha256) = measure(&mut file).ok()?;
-    Some(Picture { attempt_id: json.get("attempt_id")?.as_i64()?, bytes, sha256, timings: timings(&json) })
+    let database = json.get("database")?.as_str()?.to_owned();
+    let origin = Origin { database, attempt_id: json.get("attempt_id")?.as_i64()? };
+    Some(Picture { origin, bytes, sha256, timings: timings(&json) })
 }
 
 fn timings(json: &Map<String, Value>) -> Timings {
     let ms = |key| json.get("timings").and_then(|timings| timings[key].as_u64()).unwrap_or_default();
-    Timings {
-        text_encode_ms: ms("text_encode_ms"),
-        denoise_ms: ms("denoise_ms"),
-        vae_decode_ms: ms("vae_decode_ms"),
-        ..Timings::default()
-    }
+    let [text_encode_ms, denoise_ms, vae_decode_ms] = ["text_encode_ms", "denoise_ms", "vae_decode_ms"].map(ms);
+    // All but the writing of the picture itself.
+    let total_ms = text_encode_ms + denoise_ms + vae_decode_ms;
+    Timings { text_encode_ms, denoise_ms, vae_decode_ms, total_ms, ..Timings::default() }
 }
 
 /// What a picture of ours says of itself, see [`super::metadata::Metadata::json`].

@@ -20,6 +20,15 @@ pub struct Cancelled {
     pub ended: u64,
 }
 
+/// What a retry made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Retried {
+    /// The new job's id.
+    pub job: i64,
+    /// How many renders it has.
+    pub renders: usize,
+}
+
 /// Why and since when nothing is claimed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pause {
@@ -50,8 +59,9 @@ impl Store {
         Ok(done)
     }
 
-    /// A new job of the selected renders that failed or were cancelled, each at its old position; its id.
-    pub async fn retry(&self, selection: Selection, now_ms: i64) -> Result<i64> {
+    /// A new job of the selected renders that failed or were cancelled, each at its old position. Those that an earlier
+    /// retry has made or will make are left out: they would give the same picture once more.
+    pub async fn retry(&self, selection: Selection, now_ms: i64) -> Result<Retried> {
         let mut transaction = self.begin().await?;
         let mut again = selected(&mut transaction, selection).await?;
         again.retain(|render| matches!(render.state, State::Failed | State::Cancelled));
@@ -59,14 +69,20 @@ impl Store {
             transaction.rollback().await?;
             return Err(StoreError::NotFound(format!("nothing of {selection} has failed or was cancelled")));
         }
-        let (Selection::Job(origin) | Selection::Render { job_id: origin, .. }) = selection;
+        let retries = retries(&mut transaction, selection).await?;
+        again.retain(|render| !retries.iter().any(|(retried, _)| *retried == render.render_id));
+        if let (true, Some((_, job_id))) = (again.is_empty(), retries.last()) {
+            transaction.rollback().await?;
+            return Err(StoreError::NotFound(format!("{selection} is rendered again already, last as job {job_id}")));
+        }
+        let (origin, _) = selection.parts();
         let job_id = copy_job(&mut transaction, origin, now_ms).await?;
-        for render in again {
+        for render in &again {
             copy_render(&mut transaction, job_id, render.render_id).await?;
         }
         log(&mut transaction, "retried", About::Job(job_id), &format!("of job {origin}"), now_ms).await?;
         transaction.commit().await?;
-        Ok(job_id)
+        Ok(Retried { job: job_id, renders: again.len() })
     }
 
     /// Nothing is claimed from now on, also after a restart. A second pause replaces the reason.
@@ -117,6 +133,23 @@ async fn selected(transaction: &mut Writing, selection: Selection) -> Result<Vec
         Ok(Current { render_id: row.try_get("id")?, job_id, state: word(row.try_get("state")?)? })
     };
     Ok(rows.iter().map(render).collect::<sqlx::Result<_>>()?)
+}
+
+/// The selection's renders of which a retry, or a retry of a retry, is queued, running or done, with that job's id, in
+/// the order of those jobs. A retry keeps positions.
+async fn retries(transaction: &mut Writing, selection: Selection) -> sqlx::Result<Vec<(i64, i64)>> {
+    let (job_id, position) = selection.parts();
+    sqlx::query_as(
+        "WITH RECURSIVE again (id) AS (SELECT id FROM jobs WHERE retry_of = ?1 \
+         UNION SELECT j.id FROM jobs j JOIN again ON j.retry_of = again.id) \
+         SELECT r.id, again.id FROM again JOIN renders n ON n.job_id = again.id \
+         JOIN renders r ON r.job_id = ?1 AND r.position = n.position \
+         WHERE n.state IN ('queued', 'running', 'done') AND r.position = coalesce(?2, r.position) ORDER BY again.id",
+    )
+    .bind(job_id)
+    .bind(position)
+    .fetch_all(&mut **transaction)
+    .await
 }
 
 async fn mark(transaction: &mut Writing, render: Current, now_ms: i64) -> sqlx::Result<()> {

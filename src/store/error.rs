@@ -8,8 +8,8 @@ pub enum StoreError {
     /// The file is no database of ours, damaged, of another version, or SQLite is too old: exit 78.
     #[error("{0}")]
     Unusable(String),
-    /// No room on the disk: nothing was written.
-    #[error("the disk of the database is full")]
+    /// No room on the disk, or no more than a limit on file sizes or a quota allows: nothing was written.
+    #[error("the database cannot be written: its disk is full, or a quota or a limit on file sizes is reached")]
     Full,
     /// Another program kept the database locked for longer than the busy time-out: nothing was written.
     #[error("the database is locked by another program; try again")]
@@ -25,6 +25,13 @@ pub enum StoreError {
     Sql(sqlx::Error),
 }
 
+impl StoreError {
+    /// Whether the very same call may succeed later: nothing was written, and it is not the caller's fault.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, StoreError::Full | StoreError::Busy)
+    }
+}
+
 /// Result of the store.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
@@ -38,16 +45,24 @@ pub(super) mod code {
     pub const NOT_A_DATABASE: i32 = 26;
 }
 
+/// SQLite's extended code for a write that the system refused with anything but "no space left": a quota, a limit on
+/// file sizes, a disk that fails.
+const WRITE_REFUSED: i32 = 778;
+
 /// SQLite's primary result code, where it was SQLite that failed.
 pub(super) fn primary_code(error: &sqlx::Error) -> Option<i32> {
-    let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(extended & 0xff)
+    Some(extended_code(error)? & 0xff)
+}
+
+fn extended_code(error: &sqlx::Error) -> Option<i32> {
+    error.as_database_error()?.code()?.parse().ok()
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> StoreError {
         match (primary_code(&error), &error) {
             (Some(code::FULL), _) => StoreError::Full,
+            _ if extended_code(&error) == Some(WRITE_REFUSED) => StoreError::Full,
             // In the pool of one writer, waiting for a connection is waiting for whoever waits for the lock.
             (Some(code::BUSY), _) | (_, sqlx::Error::PoolTimedOut) => StoreError::Busy,
             (Some(code::CORRUPT | code::NOT_A_DATABASE), _) => {

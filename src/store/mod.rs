@@ -22,7 +22,7 @@ mod transition;
 use serde::Serialize;
 use sqlx::sqlite::SqlitePool;
 
-pub use self::control::{Cancelled, Pause};
+pub use self::control::{Cancelled, Pause, Retried};
 pub use self::error::{Result, StoreError};
 pub use self::evidence::Seen;
 pub use self::queries::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
@@ -207,5 +207,6 @@ pub struct Store {
     writer: SqlitePool,
     /// Read-only connections.
     readers: SqlitePool,
-    access: Access,
+    /// See [`Store::id`].
+    id: String,
 }

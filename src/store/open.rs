@@ -40,6 +40,11 @@ impl Store {
         opened.map_err(unusable)
     }
 
+    /// Tells this database from every other one: 16 hexadecimal digits, for names and for pictures' metadata.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Closes all connections; the last one leaves the WAL checkpointed.
     pub async fn close(self) {
         self.readers.close().await;
@@ -67,7 +72,8 @@ async fn open(path: &Path, access: Access) -> Checked<Store> {
         return Ok(Err(why));
     }
     let readers = pool(READERS_MAX, options.create_if_missing(false).read_only(true)).await?;
-    Ok(Ok(Store { writer, readers, access }))
+    let id = sqlx::query_scalar("SELECT id FROM identity").fetch_one(&readers).await?;
+    Ok(Ok(Store { writer, readers, id }))
 }
 
 const NO_DATABASE: &str = "there is no database yet; `zimaged run` makes it";

@@ -1,9 +1,8 @@
 //! The one place where a render's state changes, and the log of what happened.
 
 use sqlx::{Sqlite, Transaction};
-use tracing::warn;
 
-use super::{Access, Result, Store, StoreError};
+use super::{Result, Store, StoreError};
 use crate::job::state::{Event, State};
 
 /// A transaction that may write. Always commit it, or roll it back and wait for that: a dropped one keeps its lock
@@ -11,17 +10,10 @@ use crate::job::state::{Event, State};
 pub(super) type Writing = Transaction<'static, Sqlite>;
 
 impl Store {
-    /// Takes the write lock at once, so that nothing that is read inside can be out of date. A client gives up after
-    /// the busy time-out; the daemon waits for as long as it takes, for it may have a picture's row in its hand.
+    /// Takes the write lock at once, so that nothing that is read inside can be out of date. Gives up with `Busy` after
+    /// the busy time-out.
     pub(super) async fn begin(&self) -> Result<Writing> {
-        loop {
-            match self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(StoreError::from) {
-                Err(StoreError::Busy) if self.access == Access::Daemon => {
-                    warn!("another program keeps the database locked; waiting for it");
-                }
-                begun => return begun,
-            }
-        }
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
 }
 

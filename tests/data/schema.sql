@@ -67,6 +67,10 @@ CREATE TABLE events (
     detail     TEXT NOT NULL DEFAULT ''
 ) STRICT;
 
+CREATE TABLE identity (
+    id TEXT NOT NULL CHECK (length(id) = 16)
+) STRICT;
+
 CREATE TABLE jobs (
     id             INTEGER PRIMARY KEY,
     -- The dropped file's name, without folder.

@@ -11,12 +11,18 @@ use zimaged::job::Format;
 use zimaged::ladder::{Decode, Precision, Residency, Rung};
 use zimaged::output::encode::{Written, write_picture};
 use zimaged::output::metadata::Metadata;
-use zimaged::output::{inspect, json_of, publish, remove_temporaries, temp_path};
+use zimaged::output::{Origin, inspect, json_of, make_ready, publish, remove_temporaries, temp_path};
 
 const FORMATS: [Format; 3] = [Format::Png, Format::Jpeg, Format::Webp];
 
 const PROMPTS: [&str; 4] =
     ["a café, with: a \"sign\"\nand a second line", "一只猫，戴着红帽子 🐈", "\\u0000 {} \u{1b}[31m", ""];
+
+const DATABASE: &str = "0123456789abcdef";
+
+fn origin() -> Origin {
+    Origin { database: DATABASE.to_owned(), attempt_id: 7 }
+}
 
 fn metadata(prompt: &str) -> Metadata {
     let rung = Rung {
@@ -35,6 +41,7 @@ fn metadata(prompt: &str) -> Metadata {
         model_name: "Z-Image-Turbo".to_owned(),
         model_hash: "0123456789abcdef".to_owned(),
         facts: Map::from_iter([
+            ("database".to_owned(), json!(DATABASE)),
             ("attempt_id".to_owned(), json!(7)),
             ("asked".to_owned(), json!({"width": 64})),
             ("timings".to_owned(), json!({"denoise_ms": 12})),
@@ -56,13 +63,13 @@ fn write(path: &Path, format: Format, prompt: &str) -> Written {
 /// A temporary picture in a folder of its own, and what was written.
 fn outputs_with_picture() -> (tempfile::TempDir, std::path::PathBuf, Written) {
     let outputs = tempfile::tempdir().expect("a folder");
-    let temp = temp_path(outputs.path(), 7);
+    let temp = temp_path(outputs.path(), &origin());
     let written = write(&temp, Format::Png, "a cat");
     (outputs, temp, written)
 }
 
-fn attempt_of(path: &Path) -> Option<i64> {
-    inspect(path).map(|picture| picture.attempt_id)
+fn origin_of(path: &Path) -> Option<Origin> {
+    inspect(path).map(|picture| picture.origin)
 }
 
 fn exif_text(path: &Path) -> String {
@@ -101,7 +108,7 @@ fn every_format_keeps_pixels_texts_size_and_hash() {
             assert_eq!(json["recipe"]["prompt"], prompt);
             assert_eq!(json["asked"], json!({"width": 64}));
             let picture = inspect(&path).expect("a picture of ours");
-            assert_eq!((picture.attempt_id, picture.timings.denoise_ms), (7, 12));
+            assert_eq!((picture.origin, picture.timings.denoise_ms), (origin(), 12));
             assert_eq!((picture.bytes, picture.sha256), (written.bytes, written.sha256));
         }
     }
@@ -133,7 +140,7 @@ fn prompts_too_long_for_a_jpeg_are_cut_and_the_rest_stays() {
             Format::Jpeg => assert!(kept.len() < 2100 && kept.ends_with("猫…")),
             Format::Png | Format::Webp => assert!(kept == prompt),
         }
-        assert_eq!(attempt_of(&path), Some(7));
+        assert_eq!(origin_of(&path), Some(origin()));
         image::open(&path).map(drop).unwrap_or_else(|_| {
             image::load_from_memory(&fs::read(&path).expect("the picture")).expect("a picture");
         });
@@ -173,7 +180,7 @@ fn a_published_picture_has_its_final_name_alone() {
     let (outputs, temp, written) = outputs_with_picture();
     let place = outputs.path().join("cat.png");
     publish(&temp, written.bytes, &written.sha256, &place).expect("published");
-    assert_eq!(attempt_of(&place), Some(7));
+    assert_eq!(origin_of(&place), Some(origin()));
     assert!(!temp.exists());
 }
 
@@ -182,7 +189,7 @@ fn folders_below_the_outputs_are_made() {
     let (outputs, temp, written) = outputs_with_picture();
     let place = outputs.path().join("2026-11-24/cats/1.png");
     publish(&temp, written.bytes, &written.sha256, &place).expect("published");
-    assert_eq!(attempt_of(&place), Some(7));
+    assert_eq!(origin_of(&place), Some(origin()));
 }
 
 #[test]
@@ -228,28 +235,52 @@ fn no_link_and_no_dots_lead_out_of_the_outputs() {
 #[test]
 fn only_our_temporary_files_are_removed() {
     let (outputs, temp, _) = outputs_with_picture();
+    let other = Origin { database: "fedcba9876543210".to_owned(), attempt_id: 7 };
+    write(&temp_path(outputs.path(), &other), Format::Png, "a picture that another daemon is about to publish");
     for name in ["cat.png", ".hidden", "x.part"] {
         fs::write(outputs.path().join(name), "mine").expect("a file");
     }
-    fs::create_dir(outputs.path().join(".zimaged-folder")).expect("a folder");
-    assert_eq!(remove_temporaries(outputs.path()).expect("removed"), 1);
+    fs::create_dir(outputs.path().join(format!(".zimaged-{DATABASE}-folder"))).expect("a folder");
+    assert_eq!(remove_temporaries(outputs.path(), DATABASE).expect("removed"), 1);
     assert!(!temp.exists());
-    assert_eq!(fs::read_dir(outputs.path()).expect("the folder").count(), 4);
+    assert_eq!(fs::read_dir(outputs.path()).expect("the folder").count(), 5);
 }
 
 #[test]
-fn pictures_of_others_have_no_attempt() {
+fn a_missing_output_folder_is_made_but_none_above_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let outputs = folder.path().join("outputs");
+    make_ready(&outputs).expect("made");
+    make_ready(&outputs).expect("there already");
+    assert!(outputs.is_dir());
+    let error = make_ready(&folder.path().join("disk/outputs")).expect_err("the disk is not there");
+    assert!(error.to_string().contains("disk/outputs: "), "{error}");
+    fs::write(folder.path().join("file"), "").expect("a file");
+    make_ready(&folder.path().join("file")).expect_err("a file");
+}
+
+#[test]
+fn what_is_wrong_with_a_folder_below_has_no_code_that_would_hold_the_queue() {
+    let (outputs, temp, written) = outputs_with_picture();
+    fs::write(outputs.path().join("cats"), "").expect("a file");
+    let below = publish(&temp, written.bytes, &written.sha256, &outputs.path().join("cats/1.png"));
+    assert_eq!(below.expect_err("a file is in the way").raw_os_error(), None);
+    assert!(temp.exists());
+}
+
+#[test]
+fn pictures_of_others_have_no_origin() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     for (name, content) in [("empty", &b""[..]), ("text", b"\x89PNG?"), ("riff", b"RIFF\xff\xff\xff\xffWEBPEXIF")] {
         fs::write(path(name), content).expect("a file");
-        assert_eq!(attempt_of(&path(name)), None, "{name}");
+        assert_eq!(origin_of(&path(name)), None, "{name}");
     }
     image::RgbImage::new(8, 8).save(path("plain.png")).expect("a picture");
     write(&path("ours"), Format::Png, "x");
     symlink(path("ours"), path("link")).expect("a link");
     for name in ["plain.png", "link", "missing", "."] {
-        assert_eq!(attempt_of(&path(name)), None, "{name}");
+        assert_eq!(origin_of(&path(name)), None, "{name}");
     }
 }
 
@@ -260,11 +291,13 @@ fn a_picture_with_texts_like_a_bomb_is_nobody_s() {
     let mut encoder = png::Encoder::new(fs::File::create(&path).expect("a file"), 1, 1);
     encoder.set_color(png::ColorType::Grayscale);
     let mut writer = encoder.write_header().expect("a header");
-    let mut bomb =
-        png::text_metadata::ITXtChunk::new("zimaged", "{\"attempt_id\": 7}".to_owned() + &" ".repeat(4 << 20));
+    let mut bomb = png::text_metadata::ITXtChunk::new(
+        "zimaged",
+        "{\"database\": \"0123456789abcdef\", \"attempt_id\": 7}".to_owned() + &" ".repeat(4 << 20),
+    );
     bomb.compressed = true;
     writer.write_text_chunk(&bomb).expect("a chunk");
     writer.write_image_data(&[0]).expect("a pixel");
     writer.finish().expect("an end");
-    assert_eq!(attempt_of(&path), None);
+    assert_eq!(origin_of(&path), None);
 }

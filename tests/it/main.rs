@@ -6,6 +6,7 @@
 #[cfg(feature = "cuda")]
 mod card;
 mod daemon;
+mod faults;
 mod files;
 mod fit;
 mod house;

@@ -37,6 +37,15 @@ fn systemd_knows_every_line_of_the_unit() {
     assert!(!analyze(&["verify"], &unit).stderr.is_empty(), "a misspelt key is noticed");
 }
 
+/// A disk that is full at start ends each start with 75, through the whole night if need be.
+#[test]
+fn systemd_does_not_give_up_on_what_may_pass_and_does_on_what_needs_a_person() {
+    let unit = fs::read_to_string(repository().join("packaging/systemd/zimaged.service")).expect("the unit");
+    for line in ["StartLimitIntervalSec=0", "Restart=on-failure", "RestartSec=15", "RestartPreventExitStatus=78"] {
+        assert!(unit.lines().any(|said| said == line), "{line}");
+    }
+}
+
 #[test]
 fn the_unit_does_not_become_more_open() {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -35,7 +35,8 @@ impl Trouble {
     }
 }
 
-/// Leaves the finished picture at the request's `picture_path`, or nothing there.
+/// Leaves the finished picture at the request's `picture_path`, or nothing there. The latents stay: whoever gives the
+/// picture its final name removes them after that.
 pub fn render(engine: &mut dyn Engine, request: &RenderRequest, tracker: &mut Tracker<'_>) -> Result<Written, Trouble> {
     let latents = latents_for(engine, request, tracker)?;
     let pixels = engine.decode(&latents, &request.rung, tracker).inspect_err(|error| {
@@ -47,9 +48,7 @@ pub fn render(engine: &mut dyn Engine, request: &RenderRequest, tracker: &mut Tr
     drop(latents);
     engine.begin(Stage::PictureEncode, tracker)?;
     let metadata = metadata(engine, request, tracker);
-    let written = write_picture(&request.picture_path, &pixels, request.format, &metadata).map_err(Trouble::Output)?;
-    forget_latents(request);
-    Ok(written)
+    write_picture(&request.picture_path, &pixels, request.format, &metadata).map_err(Trouble::Output)
 }
 
 /// The latents kept by an earlier attempt, or new ones, which are kept.
@@ -79,7 +78,7 @@ fn latents_for(
 fn forget_latents(request: &RenderRequest) {
     match fs::remove_file(&request.latents_path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!("{}: used latents not removed: {error}", path(request));
+            tracing::warn!("{}: latents of a bad picture not removed: {error}", path(request));
         }
         _ => {}
     }

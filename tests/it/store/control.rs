@@ -1,6 +1,6 @@
 //! What users do to the queue.
 
-use zimaged::store::{Cancelled, Selection, StoreError};
+use zimaged::store::{Cancelled, Retried, Selection, StoreError};
 
 use super::*;
 
@@ -90,14 +90,38 @@ async fn a_retry_renders_again_what_failed_or_was_cancelled() {
     let _ = fixture.end(attempt, Outcome::Failed, fail()).await;
     cancel(&fixture, Selection::Render { job_id: origin, index: 3 }).await;
 
-    let retry = fixture.store.retry(Selection::Job(origin), NOW).await.expect("something to retry");
+    let retry = async |what| fixture.store.retry(what, NOW).await;
+    let made = retry(Selection::Job(origin)).await.expect("something to retry");
     let rows = "SELECT concat_ws(' ', position, prompt, state) FROM renders WHERE job_id = 2 ORDER BY id";
-    assert_eq!(retry, 2);
+    assert_eq!(made, Retried { job: 2, renders: 2 });
     assert_eq!(fixture.rows(rows).await, ["2 failed queued", "3 cancelled queued"]);
     let lineage = "SELECT concat_ws(' ', retry_of, file_name, file_device) FROM jobs WHERE id = 2";
     assert_eq!(fixture.rows(lineage).await, ["1 done-failed-cancelled-queued.toml"]);
-    let one = Selection::Render { job_id: origin, index: 2 };
-    assert_eq!(fixture.store.retry(one, NOW).await.expect("it failed"), 3, "twice in the same millisecond");
+}
+
+#[tokio::test]
+async fn a_retry_makes_no_picture_a_second_time() {
+    let fixture = Fixture::new().await;
+    let origin = fixture.accept(job(&["a", "b"])).await;
+    cancel(&fixture, Selection::Job(origin)).await;
+    let retry = async |what| match fixture.store.retry(what, NOW).await {
+        Ok(Retried { job, renders }) => format!("{renders} as {job}"),
+        Err(StoreError::NotFound(why)) => why,
+        Err(other) => panic!("{other}"),
+    };
+    let (whole, first) = (Selection::Job(origin), Selection::Render { job_id: origin, index: 1 });
+    assert_eq!(retry(first).await, "1 as 2");
+    assert_eq!(retry(first).await, "render 1.1 is rendered again already, last as job 2");
+    assert_eq!(retry(whole).await, "1 as 3", "the other one, in the same millisecond");
+    assert_eq!(retry(whole).await, "job 1 is rendered again already, last as job 3");
+    let (_, attempt) = fixture.begin().await;
+    let _ = fixture.finish(attempt).await;
+    assert_eq!(retry(first).await, "render 1.1 is rendered again already, last as job 2", "it is done");
+    cancel(&fixture, Selection::Job(3)).await;
+    assert_eq!(retry(Selection::Job(3)).await, "1 as 4");
+    assert_eq!(retry(whole).await, "job 1 is rendered again already, last as job 4", "by a retry of the retry");
+    cancel(&fixture, Selection::Job(4)).await;
+    assert_eq!(retry(whole).await, "1 as 5");
 }
 
 #[tokio::test]

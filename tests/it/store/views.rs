@@ -108,9 +108,9 @@ async fn a_job_s_state_is_what_its_renders_say() {
     let _ = fixture.end(attempt, Outcome::Failed, fail()).await;
     fixture.store.cancel(Selection::Job(job_id), NOW).await.expect("a writable queue");
     assert_eq!(state().await, "failed");
-    let retry = fixture.store.retry(Selection::Render { job_id, index: 3 }, NOW).await.expect("it was cancelled");
-    fixture.store.cancel(Selection::Job(retry), NOW).await.expect("a writable queue");
-    assert_eq!(fixture.store.job(retry).await.expect("a readable queue").state, "cancelled");
+    let retried = fixture.store.retry(Selection::Render { job_id, index: 3 }, NOW).await.expect("it was cancelled");
+    fixture.store.cancel(Selection::Job(retried.job), NOW).await.expect("a writable queue");
+    assert_eq!(fixture.store.job(retried.job).await.expect("a readable queue").state, "cancelled");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 pub mod silent;
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -68,16 +69,38 @@ impl House {
 
     /// As [`House::start`], with variables in its environment.
     pub fn start_with(&mut self, environment: &[(&str, &str)]) {
-        let log = fs::File::options().create(true).append(true).open(self.path("log")).expect("a log file");
-        let child = self
-            .command(&["run"])
-            .envs(environment.iter().copied())
-            .stderr(log)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("the binary starts");
-        self.daemon = Some(child);
+        self.start_logging_to(self.log_file(), environment);
+    }
+
+    fn log_file(&self) -> Stdio {
+        fs::File::options().create(true).append(true).open(self.path("log")).expect("a log file").into()
+    }
+
+    /// As [`House::start_with`], with another place for the log; the daemon's process.
+    pub fn start_logging_to(&mut self, log: Stdio, environment: &[(&str, &str)]) -> &mut Child {
+        let mut command = self.command(&["run"]);
+        command.envs(environment.iter().copied()).stderr(log);
+        self.launch(command)
+    }
+
+    /// As [`House::start`], with the end of the terminal ignored, as under nohup, or not, whatever the tests run under.
+    pub fn start_with_hangup(&mut self, disposition: libc::sighandler_t) {
+        let mut command = self.command(&["run"]);
+        let set = move || {
+            // SAFETY: both dispositions install no code.
+            unsafe { libc::signal(libc::SIGHUP, disposition) };
+            Ok(())
+        };
+        // SAFETY: between fork and exec only `signal` is called, which is safe there.
+        unsafe { command.pre_exec(set) };
+        command.stderr(self.log_file());
+        self.launch(command);
+    }
+
+    fn launch(&mut self, mut command: Command) -> &mut Child {
+        self.daemon = Some(command.stdout(Stdio::null()).spawn().expect("the binary starts"));
         self.until("the daemon is ready", || self.path("state/status.json").exists().then_some(()));
+        self.daemon.as_mut().expect("just started")
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -114,6 +137,11 @@ impl House {
     /// Changes the database behind the daemon's back.
     pub fn falsify(&self, sql: &str) {
         database::execute(&self.path("state/zimaged.sqlite"), sql);
+    }
+
+    /// Does something while another program keeps the database locked.
+    pub fn while_locked<T>(&self, work: impl FnOnce() -> T) -> T {
+        database::while_locked(&self.path("state/zimaged.sqlite"), work)
     }
 
     /// The one value that `sql` answers.
@@ -241,6 +269,16 @@ mod database {
             let done = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await;
             done.unwrap_or_else(|error| panic!("{sql}: {error}"));
         });
+    }
+
+    pub fn while_locked<T>(path: &Path, work: impl FnOnce() -> T) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let options = SqliteConnectOptions::new().filename(path);
+        let mut connection = runtime.block_on(options.connect()).expect("a database");
+        runtime.block_on(sqlx::query("BEGIN IMMEDIATE").execute(&mut connection)).expect("nobody writes for long");
+        let result = work();
+        runtime.block_on(sqlx::query("ROLLBACK").execute(&mut connection)).expect("our own transaction");
+        result
     }
 
     fn texts(row: &SqliteRow) -> Vec<String> {

@@ -1,0 +1,209 @@
+//! What may go wrong in a night around the daemon: folders that go away, disks that fill, streams that close. Each time
+//! the queue waits or goes on; nothing is lost, failed or made twice.
+
+use std::fs;
+use std::process::Stdio;
+
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+use crate::support::{House, kill};
+
+/// How the pictures stand, all together: "done 3" or "done 1 failed 1".
+const STATES: &str = "SELECT group_concat(state || ' ' || n, ' ') FROM \
+                      (SELECT state, count(*) AS n FROM renders GROUP BY state ORDER BY state)";
+
+const SLOW: &str = "prompt = 'steps of 100 ms'\nsteps = 5\n";
+
+/// Why nothing is started, as `zimaged status` tells it.
+fn hold(house: &House) -> Option<String> {
+    house.json(&["status"])["daemon"]["hold"].as_str().map(str::to_owned)
+}
+
+/// Puts a file where the output folder was: as good as a disk that is not there, and works for root too.
+fn take_outputs_away(house: &House) {
+    fs::rename(house.path("outputs"), house.path("elsewhere")).expect("the same filesystem");
+    fs::write(house.path("outputs"), "").expect("a writable folder");
+}
+
+#[test]
+fn a_missing_output_folder_is_made_again() {
+    let house = House::started("");
+    fs::remove_dir_all(house.path("outputs")).expect("made by the daemon");
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    house.until_sql(STATES, "done 1");
+    house.assert_invariants();
+}
+
+#[test]
+fn outputs_that_cannot_be_written_hold_the_queue_and_it_goes_on_by_itself() {
+    let house = House::started("");
+    take_outputs_away(&house);
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    let reason = house.until("the hold is told", || hold(&house));
+    assert!(reason.contains("outputs"), "{reason}");
+    // Some more looks at the folder, none of which is worth a line.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!(house.log().matches("nothing is started").count(), 1, "told once\n{}", house.log());
+    assert_eq!(house.value(STATES), "queued 1");
+    assert_eq!(house.value("SELECT count(*) FROM attempts"), "0", "nothing was rendered for nothing");
+    fs::remove_file(house.path("outputs")).expect("our own file");
+    house.until_sql(STATES, "done 1");
+    house.until("the hold is over", || hold(&house).is_none().then_some(()));
+}
+
+#[test]
+fn outputs_that_vanish_in_a_render_cost_neither_the_render_nor_its_denoising() {
+    let mut house = House::started("");
+    house.drop_job("slow.toml", SLOW);
+    house.until_sql(STATES, "running 1");
+    take_outputs_away(&house);
+    house.until_sql("SELECT outcome FROM attempts", "interrupted");
+    assert_eq!(house.value(STATES), "queued 1");
+    house.stop("TERM");
+    fs::remove_file(house.path("outputs")).expect("our own file");
+    house.start();
+    house.until_sql(STATES, "done 1");
+    assert_eq!(house.value("SELECT denoise_ms < 100 FROM attempts WHERE outcome = 'done'"), "1");
+    house.assert_invariants();
+    house.until("used latents are removed", || {
+        fs::read_dir(house.path("state/latents")).is_ok_and(|mut kept| kept.next().is_none()).then_some(())
+    });
+}
+
+/// Sets the largest file that the daemon may write.
+fn limit_files(house: &House, bytes: Option<u64>) {
+    let daemon = Pid::from_raw(house.daemon_pid().cast_signed()).expect("not 0");
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    prlimit(Some(daemon), Resource::Fsize, Rlimit { current: bytes, maximum }).expect("our own child");
+}
+
+#[test]
+fn a_database_that_cannot_grow_holds_the_queue_and_the_daemon_lives() {
+    let house = House::started("");
+    house.drop_job("slow.toml", SLOW);
+    house.until_sql(STATES, "running 1");
+    // Less than the database's log has by now, more than all other files will need.
+    limit_files(&house, Some(64 << 10));
+    let reason = house.until("the hold is told", || hold(&house));
+    assert!(reason.contains("database"), "{reason}");
+    limit_files(&house, None);
+    house.until_sql(STATES, "done 1");
+    house.assert_invariants();
+    assert_eq!(house.rows("SELECT outcome FROM attempts"), [["done"]]);
+}
+
+#[test]
+fn a_locked_database_holds_the_queue_and_the_daemon_lives() {
+    let house = House::started("");
+    house.drop_job("slow.toml", SLOW);
+    house.until_sql(STATES, "running 1");
+    let reason = house.while_locked(|| house.until("the hold is told", || hold(&house)));
+    assert!(reason.contains("locked"), "{reason}");
+    house.until_sql(STATES, "done 1");
+    assert_eq!(house.rows("SELECT outcome FROM attempts"), [["done"]]);
+}
+
+#[test]
+fn a_picture_of_another_daemon_is_not_taken_for_ones_own() {
+    let mut other = House::started("");
+    other.drop_job("slow.toml", "prompt = 'a fox'\noutput = 'fox'\n");
+    other.until_sql(STATES, "done 1");
+    other.stop("TERM");
+    let mut house = House::started("");
+    house.drop_job("slow.toml", "prompt = 'steps of 100 ms'\nsteps = 20\noutput = 'fox'\n");
+    house.until_sql("SELECT group_concat(id || ' ' || path) FROM attempts", "1 fox.png");
+    house.stop("KILL");
+    fs::copy(other.path("outputs/fox.png"), house.path("outputs/fox.png")).expect("a finished picture");
+    house.start();
+    house.until_sql(STATES, "done 1");
+    assert_eq!(house.value("SELECT path FROM history"), "fox-2.png");
+}
+
+#[test]
+fn an_adopted_picture_counts_with_its_seconds() {
+    let mut house = House::started("");
+    house.drop_job("slow.toml", SLOW);
+    house.until_sql(STATES, "done 1");
+    house.stop("TERM");
+    // As after a death between the rename and the commit.
+    house.falsify("UPDATE attempts SET outcome = 'running', ended_at_ms = NULL, sha256 = NULL, total_ms = 0");
+    house.falsify("UPDATE renders SET state = 'running', finished_at_ms = NULL");
+    house.start();
+    house.until_sql(STATES, "done 1");
+    assert!(house.log().contains("adopted"), "{}", house.log());
+    assert_eq!(house.value("SELECT total_ms >= 500 FROM attempts"), "1");
+}
+
+#[test]
+fn a_file_name_with_a_backslash_is_a_name() {
+    let house = House::started("");
+    house.drop_job("night\\fox.toml", "prompt = 'a fox'\n");
+    house.until_sql(STATES, "done 1");
+    house.until("the file is moved", || house.path("jobs/accepted/1-night\\fox.toml").exists().then_some(()));
+    assert!(!house.path("jobs/night\\fox.toml").exists());
+}
+
+#[test]
+fn nobody_who_reads_the_log_stops_nothing() {
+    let mut house = House::new("");
+    let daemon = house.start_logging_to(Stdio::piped(), &[]);
+    drop(daemon.stderr.take());
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    house.until_sql(STATES, "done 1");
+    assert_eq!(house.stop("TERM"), Some(0));
+}
+
+#[test]
+fn a_terminal_that_closes_stops_the_daemon_in_good_order() {
+    let mut house = House::new("");
+    house.start_with_hangup(libc::SIG_DFL);
+    house.drop_job("slow.toml", "prompt = 'steps of 100 ms'\nsteps = 20\n");
+    house.until_sql(STATES, "running 1");
+    kill("HUP", house.daemon_pid());
+    house.until("the shutdown begins", || house.log().contains("stopping").then_some(()));
+    assert_eq!(house.stop("HUP"), Some(0), "the terminal and the shell both say so");
+    assert_eq!(house.value("SELECT outcome FROM attempts"), "interrupted");
+}
+
+#[test]
+fn under_nohup_the_daemon_outlives_its_terminal() {
+    let mut house = House::new("");
+    house.start_with_hangup(libc::SIG_IGN);
+    kill("HUP", house.daemon_pid());
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    house.until_sql(STATES, "done 1");
+    assert_eq!(house.stop("TERM"), Some(0));
+}
+
+#[test]
+fn the_log_says_when() {
+    let house = House::started("");
+    let log = house.until("a line", || Some(house.log()).filter(|log| log.contains('\n')));
+    let line = log.lines().next().expect("a line");
+    let time = line.split_whitespace().next().expect("a word");
+    assert!(time.parse::<jiff::Timestamp>().is_ok(), "{line}");
+}
+
+#[test]
+fn a_daemon_that_finds_another_one_hands_no_job_over() {
+    let house = House::started("");
+    fs::write(house.path("mine.toml"), "prompt = 'a fox'\n").expect("a writable folder");
+    assert_eq!(house.zimaged(&["run", "mine.toml"]).status.code(), Some(75));
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    house.until_sql(STATES, "done 1");
+    assert_eq!(house.value("SELECT group_concat(file_name) FROM jobs"), "fox.toml");
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_leaves_the_job_queued_and_says_so() {
+    let house = House::new("");
+    fs::write(house.path("mine.toml"), "prompt = 'a fox'\n").expect("a writable folder");
+    fs::write(house.path("model/load.txt"), "invalid").expect("a writable folder");
+    let output = house.zimaged(&["run", "--until-idle", "mine.toml"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("stays in the queue"), "{said}");
+    fs::write(house.path("model/load.txt"), "").expect("a writable folder");
+    assert_eq!(house.zimaged(&["run", "--until-idle"]).status.code(), Some(0));
+    assert_eq!(house.value(STATES), "done 1");
+}

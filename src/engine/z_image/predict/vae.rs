@@ -122,6 +122,13 @@ fn mid_bytes(config: &VaeConfig, arithmetic: Arithmetic, pixels: usize) -> usize
     activation_bytes(arithmetic, deepest, pixels) + within
 }
 
+/// The most that a window of so many pixels needs beside itself, which its norm replaces: the norm beside it, or a
+/// convolution's result beside the norm. The decoder's blocks give no more channels than they take.
+pub fn window_bytes(arithmetic: Arithmetic, pixels: usize, inputs: usize, outputs: usize) -> usize {
+    let bytes = |channels: usize| activation_bytes(arithmetic, channels, pixels);
+    bytes(inputs).max(bytes(outputs) + ops::conv2d_bytes(arithmetic, pixels, inputs, outputs))
+}
+
 /// The most of the upward blocks for so many latent pixels.
 fn up_bytes(config: &VaeConfig, arithmetic: Arithmetic, latent_pixels: usize) -> usize {
     let channels = config.decoder_channels();

@@ -7,7 +7,7 @@ use crate::engine::z_image::config::VaeConfig;
 use crate::engine::z_image::linear::Linear;
 use crate::engine::z_image::memory::Memory;
 use crate::engine::z_image::ops::{self, GroupMoments};
-use crate::engine::z_image::predict::{resnet_bytes, upsample_bytes, vae_attention_bytes};
+use crate::engine::z_image::predict::{resnet_bytes, upsample_bytes, vae_attention_bytes, window_bytes};
 use crate::engine::z_image::weights::Weights;
 
 /// eps of every norm, which the configuration does not give.
@@ -119,7 +119,8 @@ impl ResnetBlock {
     fn forward_striped(&self, x: Striped, memory: &Memory) -> Result<Striped> {
         let first = self.norm1.moments(x.stripes().map(Ok))?;
         let hidden = |window: Window, halo| {
-            memory.require(self.window_bytes(&window.rows, memory)?)?;
+            let (_, inputs, h, w) = window.rows.dims4()?;
+            memory.require(window_bytes(memory.arithmetic(), h * w, inputs, self.outputs))?;
             let normed = window.map(|x| self.norm1.forward_silu_of_part(x, &first))?;
             normed.map(|y| self.conv1.forward(y))?.trim(halo)
         };
@@ -130,15 +131,6 @@ impl ResnetBlock {
             self.add_shortcut(&stripe, &rows)
         };
         x.into_windows(2).map(finish).collect()
-    }
-
-    /// About the most that a window `x` needs beside itself, which its norm replaces: the norm beside it, or a
-    /// convolution's result beside the norm. The decoder's blocks give no more channels than they take.
-    fn window_bytes(&self, x: &Tensor, memory: &Memory) -> Result<usize> {
-        let (_, inputs, h, w) = x.dims4()?;
-        let element = x.dtype().size_in_bytes();
-        let scratch = ops::conv2d_bytes(memory.arithmetic(), h * w, inputs, self.outputs);
-        Ok((h * w * self.outputs * element + scratch).max(h * w * inputs * element))
     }
 }
 

@@ -13,8 +13,8 @@ use self::tiles::Canvas;
 pub use self::tiles::tile_length;
 use super::config::VaeConfig;
 use super::memory::Memory;
-use super::ops::{self, GroupMoments};
-use super::predict::last_bytes;
+use super::ops::GroupMoments;
+use super::predict::{last_bytes, window_bytes};
 use super::weights::Weights;
 
 /// The smallest tile, latent pixels each way: in smaller ones GroupNorm's statistics are too far from the picture's.
@@ -80,8 +80,8 @@ impl Decoder {
     /// The picture's rows of the last block's stripe, on the host.
     fn decode_rows(&self, window: Window, moments: &GroupMoments) -> Result<Tensor> {
         let (_, channels, h, w) = window.rows.dims4()?;
-        let scratch = ops::conv2d_bytes(self.memory.arithmetic(), h * w, channels, self.config.out_channels);
-        self.memory.require(window.rows.elem_count() * self.dtype.size_in_bytes() + scratch)?;
+        let colours = self.config.out_channels;
+        self.memory.require(window_bytes(self.memory.arithmetic(), h * w, channels, colours))?;
         let normed = window.map(|x| self.conv_norm_out.forward_silu_of_part(x, moments))?;
         let rows = normed.map(|y| self.conv_out.forward(y))?.trim(0)?.rows;
         rows.to_dtype(DType::F32)?.to_device(&Device::Cpu)

@@ -115,7 +115,8 @@ fn a_card_makes_what_a_cpu_makes_on_every_kind_of_rung() {
 fn three_pictures(width: u32, height: u32, environment: &[(&str, &str)]) -> Option<(House, Output)> {
     engine(&mini())?;
     let model = mini();
-    let house = House::with_config(&format!("[model]\npath = {model:?}\n[device]\nkind = \"cuda\"\n"));
+    let house =
+        House::with_config(&format!("[model]\npath = {model:?}\n[device]\nkind = \"cuda\"\nreserve = \"1MiB\"\n"));
     let what = "prompt = \"a red circle\"\nsteps = 1\nmin_steps = 1\nseed = 1\nnum_images = 3";
     house.drop_job("j.toml", &format!("{what}\nwidth = {width}\nheight = {height}\n"));
     let output = house.command(&["run", "--until-idle"]).envs(environment.iter().copied()).output().unwrap();
@@ -123,12 +124,20 @@ fn three_pictures(width: u32, height: u32, environment: &[(&str, &str)]) -> Opti
 }
 
 #[test]
-fn a_card_that_is_too_small_gets_all_its_pictures_made() {
-    // Of 38 MiB the pool has one chunk of 32 and one of 6: less than a plan can know of.
+fn a_card_that_runs_out_decodes_again_and_denoises_no_more() {
+    // Of 38 MiB the pool has a chunk of 32 and one of 6: no plan can know that the decode's 25 do not fit beside the rest.
     let bytes = ((400 + 38) << 20).to_string();
     let Some((house, output)) = three_pictures(256, 256, &[("SIM_CARD_BYTES", &bytes)]) else { return };
     assert_eq!(house.value("SELECT count(*) FROM renders WHERE state = 'done'"), "3", "{output:?}");
+    if is_simulated(&house) {
+        assert_ne!(house.value("SELECT count(*) FROM attempts WHERE outcome = 'out_of_memory'"), "0");
+    }
+    assert_eq!(house.value("SELECT count(*) FROM attempts WHERE denoise_ms > 0"), "3");
     house.assert_invariants();
+}
+
+fn is_simulated(house: &House) -> bool {
+    house.value("SELECT count(*) FROM workers WHERE device = 'simulated card'") != "0"
 }
 
 #[test]
@@ -136,7 +145,7 @@ fn a_card_that_falls_sick_gets_a_new_worker_and_all_its_pictures_made() {
     // The first picture and its load take about 700 launches.
     let Some((house, output)) = three_pictures(64, 64, &[("SIM_FAULT", "900:700")]) else { return };
     assert_eq!(house.value("SELECT count(*) FROM renders WHERE state = 'done'"), "3", "{output:?}");
-    if house.value("SELECT count(*) FROM workers WHERE device = 'simulated card'") != "0" {
+    if is_simulated(&house) {
         assert_ne!(house.value("SELECT count(*) FROM attempts WHERE outcome = 'crashed'"), "0");
     }
     house.assert_invariants();

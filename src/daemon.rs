@@ -12,18 +12,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::dispatcher::verdict::Policy;
 use crate::dispatcher::{DispatchError, Dispatcher, Mode, Settings, SlotSettings};
 use crate::engine::model_dir::ModelDescription;
-use crate::engine::{EngineKind, fake};
+use crate::engine::{DeviceChoice, EngineKind, HAS_CUDA, fake};
 use crate::instance::InstanceLock;
 use crate::intake::Intake;
 use crate::job::Render;
 use crate::job::spec::Rules;
 use crate::pulse::Pulse;
 use crate::status::{self, Status, WorkerStatus};
-use crate::store::{Access, Store};
+use crate::store::{Access, Store, StoreError};
 use crate::worker::protocol::Load;
 use crate::{output, recovery, systemd};
 
@@ -33,14 +33,21 @@ const MODEL_POLL: Duration = Duration::from_secs(5);
 /// How often a daemon that ends when idle looks whether it is.
 const IDLE_POLL: Duration = Duration::from_millis(50);
 
+/// Stands where the driver has found a card.
+const NVIDIA_CARD: &str = "/dev/nvidia0";
+
 /// The database's name in the state folder.
 const DATABASE: &str = "zimaged.sqlite";
 
 /// Runs the daemon until `stop`, or until it is idle. Errors are those of a start or of a part that cannot go on.
 pub async fn run(config: Config, mode: Mode, stop: CancellationToken) -> anyhow::Result<()> {
     let latents = config.state.join("latents");
+    check_device(config.device, HAS_CUDA)?;
     for folder in [&config.jobs, &config.outputs, &config.state, &latents] {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        make_folder(folder)?;
+    }
+    if config.device == DeviceChoice::Auto && !HAS_CUDA && Path::new(NVIDIA_CARD).exists() {
+        warn!("rendering on the CPU, although there is an NVIDIA card: build zimaged with --features cuda to use it");
     }
     let _lock = InstanceLock::take(&[&config.state, &config.jobs])?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -54,6 +61,24 @@ pub async fn run(config: Config, mode: Mode, stop: CancellationToken) -> anyhow:
     let outcome = house.live(&stop).await;
     house.close().await;
     outcome
+}
+
+/// A device that this build never has is told at once; one that may come back is waited for.
+fn check_device(device: DeviceChoice, has_cuda: bool) -> Result<(), ConfigError> {
+    match device {
+        DeviceChoice::Cuda { .. } if !has_cuda => Err(ConfigError::NoCuda),
+        _ => Ok(()),
+    }
+}
+
+/// A full disk may have room again later; every other trouble is where the folder is said to lie.
+pub fn make_folder(path: &Path) -> anyhow::Result<()> {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    match std::fs::create_dir_all(path) {
+        Err(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => Err(StoreError::Full.into()),
+        Err(source) => Err(ConfigError::Folder { path: path.to_owned(), source }.into()),
+        Ok(()) => Ok(()),
+    }
 }
 
 /// What stands when the start has succeeded.
@@ -127,8 +152,8 @@ impl House {
         loop {
             let reason = match rules(&self.config) {
                 Ok(rules) => return Ok(Some(rules)),
-                Err(reason) if self.mode == Mode::UntilIdle => anyhow::bail!(reason),
-                Err(reason) => reason,
+                Err(error) if self.mode == Mode::UntilIdle => return Err(error.into()),
+                Err(error) => error.to_string(),
             };
             warn!(%reason, "no job is taken in before the model can be read");
             self.status.send_modify(|status| status.worker = WorkerStatus::Down { reason });
@@ -148,7 +173,7 @@ impl House {
                 exe: std::env::current_exe().context("cannot find this program's file")?,
                 load: Load {
                     engine: self.config.engine,
-                    model: self.config.model_folder().map_err(anyhow::Error::msg)?,
+                    model: self.config.model_folder()?,
                     device: self.config.device,
                     memory_limit_bytes: self.config.memory_limit_bytes,
                     usual: usual.clone(),
@@ -214,12 +239,16 @@ impl House {
 }
 
 /// What job files are checked against: the configuration, and what the model's folder says.
-pub fn rules(config: &Config) -> Result<Rules, String> {
-    let model = match config.engine {
-        EngineKind::ZImage => ModelDescription::read(&config.model_folder()?)?,
-        EngineKind::Fake => fake::description(),
-    };
-    config.rules(&model, TimeZone::system())
+pub fn rules(config: &Config) -> Result<Rules, ConfigError> {
+    config.rules(&model(config)?, TimeZone::system())
+}
+
+/// What the configured model says of itself.
+pub fn model(config: &Config) -> Result<ModelDescription, ConfigError> {
+    match config.engine {
+        EngineKind::ZImage => ModelDescription::read(&config.model_folder()?).map_err(ConfigError::Model),
+        EngineKind::Fake => Ok(fake::description()),
+    }
 }
 
 fn explain(error: DispatchError) -> anyhow::Error {

@@ -1,5 +1,6 @@
 //! The command line: translates arguments into calls and answers into text or JSON. Decides nothing.
 
+mod check;
 mod control;
 mod fit;
 mod logging;
@@ -61,7 +62,7 @@ enum Command {
     /// Hand job files to the daemon
     Submit(submit::SubmitArgs),
     /// Check job files without running them
-    Check(submit::CheckArgs),
+    Check(check::CheckArgs),
     /// List jobs, newest first
     List(query::ListArgs),
     /// Show a job with its renders and attempts
@@ -126,7 +127,11 @@ fn exit_code_of(error: &anyhow::Error) -> u8 {
             Some(StoreError::Unusable(_)) => return EXIT_CONFIG,
             Some(StoreError::Full | StoreError::Busy) => return EXIT_TEMPFAIL,
             _ if cause.is::<ConfigError>() => return EXIT_CONFIG,
-            _ if cause.is::<LockError>() => return EXIT_TEMPFAIL,
+            _ => (),
+        }
+        match cause.downcast_ref() {
+            Some(LockError::Taken { .. }) => return EXIT_TEMPFAIL,
+            Some(LockError::Io { .. }) => return EXIT_CONFIG,
             _ => (),
         }
     }
@@ -166,7 +171,7 @@ fn command(args: Args) -> Outcome {
         match args.command {
             Command::Run(run) => run::run(config, run, json).await,
             Command::Submit(submit) => submit::submit(&config, &submit, json).await,
-            Command::Check(check) => submit::check(&config, &check, json),
+            Command::Check(check) => check::check(&config, &check, json),
             Command::List(list) => query::list(&config, &list, json).await,
             Command::Show { what } => query::show(&config, what, json).await,
             Command::Wait(wait) => wait::wait(&config, &wait, json).await,

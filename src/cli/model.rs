@@ -49,7 +49,7 @@ pub(super) fn model(config: &Config, command: &ModelCommand, json: bool) -> Outc
 }
 
 fn quantize(config: &Config, args: &QuantizeArgs, json: bool) -> Outcome {
-    let model = config.model_folder().map_err(anyhow::Error::msg)?;
+    let model = config.model_folder()?;
     let written = quantise_model(&model, args.precision.into(), args.force).map_err(anyhow::Error::msg)?;
     let value = json!({
         "path": written.path,

@@ -1,16 +1,14 @@
 //! Answers as text for people or JSON for programs.
 
 use std::io::{self, Write};
-use std::path::Path;
 
 use serde::Serialize;
 use serde_json::json;
 
-use super::short;
-use super::submit::Mistakes;
+use super::check::Mistakes;
 use crate::job::Job;
 use crate::problem::printable;
-use crate::store::{AttemptRow, HistoryRow, JobRow, RejectionRow};
+use crate::store::{AttemptRow, HistoryRow, JobRow, RejectionRow, SourceFile};
 
 /// How much of a prompt a table shows.
 const PROMPT_CHARS: usize = 40;
@@ -89,19 +87,30 @@ pub(super) fn show(pictures: &[HistoryRow], attempts: &[AttemptRow], json: bool)
     answer(&json!({ "pictures": pictures, "attempts": attempts }), &text, json)
 }
 
-pub(super) fn accepted(names: &[String], jobs: &[i64], json: bool) -> io::Result<()> {
-    let lines: Vec<String> = names.iter().zip(jobs).map(|(name, job)| format!("{name} is job {job}")).collect();
-    answer(&json!({ "jobs": jobs }), &lines.join("\n"), json)
+/// Pairs of a file's name and its job's id.
+pub(super) fn accepted(jobs: &[(&str, i64)], json: bool) -> io::Result<()> {
+    let lines: Vec<String> = jobs.iter().map(|(name, job)| format!("{name} is job {job}")).collect();
+    let ids: Vec<i64> = jobs.iter().map(|(_, job)| *job).collect();
+    answer(&json!({ "jobs": ids }), &lines.join("\n"), json)
 }
 
-pub(super) fn dropped(names: &[String], json: bool) -> io::Result<()> {
+pub(super) fn dropped(files: &[SourceFile], json: bool) -> io::Result<()> {
+    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     let text = format!("{} waits in the jobs folder for the daemon: zimaged run", names.join(", "));
     answer(&json!({ "waiting": names }), &text, json)
 }
 
-pub(super) fn checked(path: &Path, job: &Job, json: bool) -> io::Result<()> {
-    let text = format!("{}: good, {} pictures", short(path), job.renders.len());
-    answer(&json!({ "file": path, "renders": job.renders }), &text, json)
+pub(super) fn checked(name: &str, job: &Job, warnings: &[String], json: bool) -> io::Result<()> {
+    let mut text = format!("{name}: good, {}", count(job.renders.len(), "picture"));
+    for warning in warnings {
+        text += &format!("\n  but: {warning}");
+    }
+    answer(&json!({ "file": name, "renders": job.renders, "warnings": warnings }), &text, json)
+}
+
+/// "1 picture", "2 pictures".
+pub(super) fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 pub(super) fn mistakes(mistakes: &Mistakes, json: bool) -> io::Result<()> {
@@ -109,7 +118,8 @@ pub(super) fn mistakes(mistakes: &Mistakes, json: bool) -> io::Result<()> {
     answer(&json!({ "file": mistakes.name, "problems": mistakes.problems }), text.trim_end(), json)
 }
 
-fn shortened(prompt: &str) -> String {
+/// The beginning of `prompt`, in one line.
+pub(super) fn shortened(prompt: &str) -> String {
     let line = printable(&prompt.replace('\n', " "));
     match line.char_indices().nth(PROMPT_CHARS) {
         Some((end, _)) => format!("{}...", &line[..end]),

@@ -35,8 +35,8 @@ pub(super) async fn run(config: Config, args: RunArgs, json: bool) -> Outcome {
     }
     let store = open_store(&config).await?;
     let mut pictures = Vec::new();
-    for name in &dropped {
-        if let Some(job_id) = store.job_by_file_name(name).await? {
+    for file in &dropped {
+        if let Some(job_id) = store.job_of_drop(file).await? {
             pictures.extend(store.history(Selection::Job(job_id)).await?);
         }
     }

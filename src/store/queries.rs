@@ -3,7 +3,8 @@
 use serde::Serialize;
 use sqlx::{FromRow, QueryBuilder};
 
-use super::{Result, Selection, Store, StoreError};
+use super::intake::job_of_drop;
+use super::{Result, Selection, SourceFile, Store, StoreError};
 
 /// A row of the view `jobs_state`.
 #[derive(Clone, Debug, Serialize, FromRow)]
@@ -146,10 +147,18 @@ impl Store {
         Ok(rows.bind(job_id).bind(picture).fetch_all(&self.readers).await?)
     }
 
-    /// The newest job that came as `file_name`.
-    pub async fn job_by_file_name(&self, file_name: &str) -> Result<Option<i64>> {
-        let sql = "SELECT max(id) FROM jobs WHERE file_name = ?";
-        Ok(sqlx::query_scalar(sql).bind(file_name).fetch_one(&self.readers).await?)
+    /// The job that the drop `file` has become.
+    pub async fn job_of_drop(&self, file: &SourceFile) -> Result<Option<i64>> {
+        Ok(job_of_drop(&self.readers, file).await?)
+    }
+
+    /// Why the drop `file` was set aside, if it was. A file is set aside after it was written: earlier ones of the same
+    /// content are not it.
+    pub async fn rejection_of_drop(&self, file: &SourceFile) -> Result<Option<String>> {
+        let sql = "SELECT reason FROM rejections WHERE file_sha256 = ? AND file_name = ? AND at_ms >= ? \
+                   ORDER BY id DESC LIMIT 1";
+        let reason = sqlx::query_scalar(sql).bind(&file.sha256).bind(&file.name).bind(file.mtime_ns / 1_000_000);
+        Ok(reason.fetch_optional(&self.readers).await?)
     }
 
     /// The worker that was loaded last.

@@ -53,7 +53,7 @@ fn two_commands_at_once_unpack_the_model_together() {
     let children = [(); 2].map(|()| zimaged(folder.path(), &["check", "circle.toml"]));
     for child in children {
         let output = child.wait_with_output().unwrap();
-        assert!(output.status.success() && said(&output).contains("good, 1 pictures"), "{}", said(&output));
+        assert!(output.status.success() && said(&output).contains("good, 1 picture"), "{}", said(&output));
     }
     assert_eq!(entries(&folder.path().join("state/models")).len(), 1);
 }

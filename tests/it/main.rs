@@ -3,6 +3,7 @@
 // Helpers beside the tests count as tests, too: a panic is a failure.
 #![allow(clippy::unwrap_used)]
 
+mod cli;
 mod daemon;
 mod files;
 mod fit;

@@ -194,9 +194,8 @@ fn read_checked<T: DeserializeOwned>(path: &Path, problem: impl Fn(&T) -> Option
     }
 }
 
-/// Z-Image-Turbo's published configuration.
-#[cfg(test)]
-pub(crate) fn turbo() -> ModelConfig {
+/// Z-Image-Turbo's published configuration, for answers about it where its files are not at hand.
+pub fn turbo() -> ModelConfig {
     ModelConfig {
         transformer: TransformerConfig {
             all_patch_size: vec![2],

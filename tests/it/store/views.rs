@@ -122,8 +122,23 @@ async fn a_job_shows_all_of_its_attempts() {
     let worker = fixture.store.last_worker().await.expect("a readable queue").expect("it was loaded");
     assert_eq!((worker.model_name.as_str(), worker.load_ms), ("tiny", 900));
     assert_eq!(fixture.store.queued().await.expect("a readable queue"), 1);
-    assert_eq!(fixture.store.job_by_file_name("elk.toml").await.expect("a readable queue"), Some(2));
-    assert_eq!(fixture.store.job_by_file_name("emu.toml").await.expect("a readable queue"), None);
+}
+
+#[tokio::test]
+async fn a_drop_is_known_by_its_file_and_not_by_its_name() {
+    let fixture = scenario().await;
+    let job_of = async |file| fixture.store.job_of_drop(&file).await.expect("a readable queue");
+    let file = job(&["elk"]).file;
+    assert_eq!(job_of(file.clone()).await, Some(2));
+    let again = SourceFile { inode: 1, ..file.clone() };
+    assert_eq!(job_of(again.clone()).await, None, "another file of the same name and content");
+    let rejected_ms = NOW + 5;
+    fixture.store.reject(&[(again.clone(), "no".to_owned())], rejected_ms).await.expect("a writable queue");
+    let reason = async |file| fixture.store.rejection_of_drop(&file).await.expect("a readable queue");
+    let written = |ms: i64| SourceFile { mtime_ns: ms * 1_000_000, ..again.clone() };
+    assert_eq!(reason(written(NOW)).await.as_deref(), Some("no"));
+    assert_eq!(reason(written(rejected_ms + 1)).await, None, "it was written later");
+    assert_eq!(reason(SourceFile { sha256: "ef".to_owned(), ..written(NOW) }).await, None);
 }
 
 #[tokio::test]

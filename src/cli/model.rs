@@ -56,9 +56,11 @@ fn quantize(config: &Config, args: &QuantizeArgs, json: bool) -> Outcome {
         "matrices": written.matrices,
         "before_bytes": written.before_bytes,
         "after_bytes": written.after_bytes,
+        "fresh": written.fresh,
     });
     let [before, after] = [written.before_bytes, written.after_bytes].map(mebibytes);
-    let text = format!("{}: {} matrices, {before} before, {after} now", short(&written.path), written.matrices);
+    let there = if written.fresh { "" } else { "; it was there already (--force makes it again)" };
+    let text = format!("{}: {} matrices, {before} before, {after} now{there}", short(&written.path), written.matrices);
     print::answer(&value, &text, json)?;
     Ok(0)
 }

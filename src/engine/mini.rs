@@ -174,7 +174,10 @@ mod tests {
     #[test]
     fn all_of_the_miniature_is_carried() {
         let carried: BTreeSet<String> = FILES.iter().map(|(name, _)| (*name).to_owned()).collect();
-        assert_eq!(carried, names(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini")));
+        let mut shipped = names(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini"));
+        // What `zimaged model quantize` leaves there.
+        shipped.retain(|name| !name.starts_with("transformer/zimaged-q"));
+        assert_eq!(carried, shipped);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -217,14 +218,32 @@ impl House {
 
     /// Returns when no job file waits and no render is queued or running.
     async fn until_idle(&self, waiting: watch::Receiver<usize>) -> anyhow::Result<()> {
+        let mut told = None;
         loop {
             // In this order: a file that is taken in between the two looks is then in the store.
             let files = *waiting.borrow();
             if files == 0 && self.store.is_idle().await? {
                 return Ok(());
             }
+            let obstacle = self.obstacle().await?;
+            if let Some(obstacle) = obstacle.as_ref().filter(|_| obstacle != told) {
+                info!("{obstacle}");
+            }
+            told = obstacle;
             tokio::time::sleep(IDLE_POLL).await;
         }
+    }
+
+    /// Why no render may start, although some wait.
+    async fn obstacle(&self) -> anyhow::Result<Option<String>> {
+        if let Some(pause) = self.store.paused().await? {
+            return Ok(Some(format!("nothing is started: paused ({}); go on with: zimaged resume", pause.reason)));
+        }
+        let now_ms = self.clock.now_ms();
+        let earliest_ms = self.store.outlook(now_ms).await?.earliest_ms.filter(|at_ms| *at_ms > now_ms);
+        let Some(at) = earliest_ms.and_then(|at_ms| Timestamp::from_millisecond(at_ms).ok()) else { return Ok(None) };
+        let at = TimeZone::system().to_datetime(at).strftime("%Y-%m-%d %H:%M:%S").to_string();
+        Ok(Some(format!("nothing is started before {at}: every render that waits has its time (not_before)")))
     }
 
     /// The end of the shutdown. 1. The parts have stopped: the running render is queued again, its worker is gone.

@@ -9,6 +9,7 @@ mod print;
 mod query;
 mod run;
 mod submit;
+mod time;
 mod wait;
 
 use std::path::{Path, PathBuf};

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::check::Mistakes;
+use super::time;
 use crate::job::Job;
 use crate::problem::printable;
 use crate::store::{AttemptRow, HistoryRow, JobRow, RejectionRow, SourceFile};
@@ -25,9 +26,17 @@ pub(super) fn answer(value: &impl Serialize, text: &str, json: bool) -> io::Resu
 pub(super) fn jobs(jobs: &[JobRow], json: bool) -> io::Result<()> {
     let rows = jobs.iter().map(|job| {
         let pictures = format!("{}/{}", job.done, job.renders);
-        vec![job.job.to_string(), job.state.clone(), pictures, job.degraded.to_string(), printable(&job.file_name)]
+        let state = job.run_after_ms.filter(|_| job.state == "queued").and_then(time::waits_until);
+        vec![
+            job.job.to_string(),
+            state.unwrap_or_else(|| job.state.clone()),
+            pictures,
+            job.degraded.to_string(),
+            time::date_and_time(job.accepted_at_ms),
+            printable(&job.file_name),
+        ]
     });
-    answer(&jobs, &table(&["job", "state", "done", "degraded", "file"], rows), json)
+    answer(&jobs, &table(&["job", "state", "done", "degraded", "accepted", "file"], rows), json)
 }
 
 pub(super) fn rejections(rejections: &[RejectionRow], json: bool) -> io::Result<()> {
@@ -37,11 +46,28 @@ pub(super) fn rejections(rejections: &[RejectionRow], json: bool) -> io::Result<
 }
 
 pub(super) fn history(pictures: &[HistoryRow], json: bool) -> io::Result<()> {
-    answer(&pictures, &history_table(pictures), json)
+    answer(&pictures, &history_table(pictures.iter()), json)
 }
 
-fn history_table(pictures: &[HistoryRow]) -> String {
-    let rows = pictures.iter().map(|picture| {
+/// How many ended how, and a row for each that is not done; all rows for programs.
+pub(super) fn summary(pictures: &[HistoryRow], json: bool) -> io::Result<()> {
+    let number = |state: &str| pictures.iter().filter(|picture| picture.state == state).count();
+    let mut text = format!("{} of {} done", number("done"), count(pictures.len(), "picture"));
+    let degraded = pictures.iter().filter(|picture| picture.degraded).count();
+    for (number, word) in [(degraded, "degraded"), (number("failed"), "failed"), (number("cancelled"), "cancelled")] {
+        if number > 0 {
+            text += &format!(", {number} {word}");
+        }
+    }
+    let not_done = || pictures.iter().filter(|picture| picture.state != "done");
+    if not_done().next().is_some() {
+        text += &format!("\n\n{}", history_table(not_done()));
+    }
+    answer(&pictures, &text, json)
+}
+
+fn history_table<'p>(pictures: impl Iterator<Item = &'p HistoryRow>) -> String {
+    let rows = pictures.map(|picture| {
         vec![
             format!("{}.{}", picture.job, picture.picture),
             state(picture),
@@ -49,15 +75,25 @@ fn history_table(pictures: &[HistoryRow]) -> String {
             picture.attempts.to_string(),
             picture.total_s.map_or(String::new(), |seconds| format!("{seconds:.2}")),
             picture.peak_bytes.map_or(String::new(), |bytes| (bytes >> 20).to_string()),
+            picture.finished_at_ms.map_or(String::new(), time::date_and_time),
             picture.path.clone().or_else(|| picture.error.clone()).unwrap_or_default(),
-            shortened(&picture.prompt),
+            prompt(picture),
         ]
     });
-    table(&["render", "state", "size", "tries", "s", "peak MiB", "picture", "prompt"], rows)
+    table(&["render", "state", "size", "tries", "s", "peak MiB", "ended", "picture", "prompt"], rows)
 }
 
 fn state(picture: &HistoryRow) -> String {
-    if picture.degraded { format!("{} (degraded)", picture.state) } else { picture.state.clone() }
+    match picture.state.as_str() {
+        "queued" => time::waits_until(picture.run_after_ms).unwrap_or_else(|| "queued".to_owned()),
+        state if picture.degraded => format!("{state} (degraded)"),
+        state => state.to_owned(),
+    }
+}
+
+fn prompt(picture: &HistoryRow) -> String {
+    let cut = if picture.prompt_cut == Some(true) { " (too long: its end was not seen)" } else { "" };
+    shortened(&picture.prompt) + cut
 }
 
 /// What was made, or what was asked while nothing is made.
@@ -83,7 +119,7 @@ pub(super) fn show(pictures: &[HistoryRow], attempts: &[AttemptRow], json: bool)
         ]
     });
     let attempts_table = table(&["picture", "try", "outcome", "rung", "stage", "s", "peak MiB", "why"], rows);
-    let text = format!("{}\n\n{attempts_table}", history_table(pictures));
+    let text = format!("{}\n\n{attempts_table}", history_table(pictures.iter()));
     answer(&json!({ "pictures": pictures, "attempts": attempts }), &text, json)
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn run(config: Config, args: RunArgs, json: bool) -> Outcome {
         }
     }
     print::history(&pictures, json)?;
-    if !json {
+    if !json && pictures.iter().any(|picture| picture.path.is_some()) {
         println!("\nPictures are in {}. Leave the daemon running with: zimaged run", short(&config.outputs));
     }
     Ok(wait::exit_code(&pictures))

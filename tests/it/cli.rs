@@ -106,3 +106,56 @@ fn a_submitted_file_that_the_daemon_refuses_is_told_with_the_reasons() {
     assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
     assert!(said(&refused).contains("steps: 50 is out of range"), "{}", said(&refused));
 }
+
+#[test]
+fn a_job_that_waits_says_until_when_and_a_wait_for_it_says_what_is_missing() {
+    let mut house = House::started("");
+    house.drop_job("a.toml", "prompt = ['a fox', 'an owl']\n[matrix]\nseed = [1]\n");
+    house.drop_job("b.toml", "prompt = 'a fox'\nnot_before = 2999-01-01T12:00:00\n");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "2");
+    house.until_sql("SELECT count(*) FROM jobs", "2");
+    for command in [&["list"][..], &["show", "2"], &["status"]] {
+        let said = said(&house.zimaged(command));
+        assert!(said.contains("waits until 2999-01-01 12:00"), "{command:?}: {said}");
+    }
+    assert!(said(&house.zimaged(&["status"])).contains("1 render queued"));
+    assert!(house.zimaged(&["pause", "too hot"]).status.success());
+    let paused = said(&house.zimaged(&["wait", "2", "--timeout", "1"]));
+    assert_eq!(paused.matches("paused (too hot); go on with: zimaged resume").count(), 1, "{paused}");
+    house.stop("TERM");
+    let alone = house.zimaged(&["wait", "2", "--timeout", "1"]);
+    assert_eq!(alone.status.code(), Some(75));
+    assert_eq!(said(&alone).matches("no daemon is running").count(), 1, "{}", said(&alone));
+}
+
+#[test]
+fn a_wait_ends_with_a_summary_and_a_row_for_what_is_not_done() {
+    let house = House::started("");
+    house.drop_job("a.toml", "prompt = ['a fox', 'black', 'an owl']\n");
+    house.until_sql("SELECT count(*) FROM renders WHERE state IN ('done', 'failed')", "3");
+    let waited = house.zimaged(&["wait", "1"]);
+    let said = said(&waited);
+    assert_eq!(waited.status.code(), Some(3), "{said}");
+    assert!(said.starts_with("2 of 3 pictures done, 1 failed\n"), "{said}");
+    assert!(said.contains("1.2 ") && !said.contains("1.1 "), "{said}");
+    assert_eq!(house.json(&["wait", "1"]).as_array().map(Vec::len), Some(3), "programs get all rows");
+}
+
+#[test]
+fn a_daemon_that_ends_when_idle_says_what_it_waits_for_and_promises_no_pictures() {
+    let house = House::new("");
+    let later = "prompt = 'a fox'\nnot_before = 2999-01-01T12:00:00\n";
+    fs::write(house.path("b.toml"), later).expect("a writable folder");
+    let mut run = house.command(&["run", "--until-idle", "b.toml"]);
+    let run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    house.until("the daemon is up", || house.path("state/status.json").exists().then_some(()));
+    house.until_sql("SELECT count(*) FROM renders", "1");
+    assert!(house.zimaged(&["pause", "too hot"]).status.success());
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(house.zimaged(&["resume"]).status.success());
+    assert!(house.zimaged(&["cancel", "1"]).status.success());
+    let said = said(&run.wait_with_output().expect("our own child"));
+    assert_eq!(said.matches("nothing is started: paused (too hot)").count(), 1, "{said}");
+    assert!(said.contains("nothing is started before 2999-01-01 12:00"), "{said}");
+    assert!(!said.contains("Pictures are in"), "{said}");
+}

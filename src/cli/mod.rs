@@ -32,6 +32,9 @@ const EXIT_TEMPFAIL: u8 = 75;
 /// The configuration or the database cannot be used as it is.
 const EXIT_CONFIG: u8 = 78;
 
+/// Help lists the options of all commands behind those of the one.
+const EVERYWHERE: &str = "Everywhere";
+
 /// Renders pictures with Z-Image-Turbo from a queue that survives everything.
 ///
 /// Drop a TOML file into the jobs folder, or submit it; the pictures appear in the outputs folder, and the history in
@@ -44,13 +47,13 @@ failed, 4 done but degraded, 75 try again later, 78 configuration."
 )]
 struct Args {
     /// The configuration; else ./daemon.toml, then the user's, then /etc/zimaged/daemon.toml
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = EVERYWHERE)]
     config: Option<PathBuf>,
     /// The model's folder, in place of the configuration's
-    #[arg(long, global = true, value_name = "FOLDER")]
+    #[arg(long, global = true, value_name = "FOLDER", help_heading = EVERYWHERE)]
     model: Option<PathBuf>,
     /// Print JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     json: bool,
     #[command(subcommand)]
     command: Command,
@@ -218,6 +221,15 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn help_lists_a_command_s_own_options_before_those_of_all() {
+        let mut command = Args::command();
+        command.build();
+        let help = command.find_subcommand_mut("fit").expect("a command").render_long_help().to_string();
+        let [own, all] = ["--table", "--config"].map(|option| help.find(option).expect(option));
+        assert!(own < all, "{help}");
     }
 
     #[test]

@@ -159,3 +159,15 @@ fn a_daemon_that_ends_when_idle_says_what_it_waits_for_and_promises_no_pictures(
     assert!(said.contains("nothing is started before 2999-01-01 12:00"), "{said}");
     assert!(!said.contains("Pictures are in"), "{said}");
 }
+
+#[test]
+fn a_prompt_whose_end_was_not_seen_is_shown_as_such() {
+    let house = house("");
+    let words = "a red circle ".repeat(300);
+    let text = format!("prompt = '{words}'\nsteps = 1\nwidth = 64\nheight = 64\n");
+    fs::write(house.path("long.toml"), text).expect("a writable folder");
+    let run = house.zimaged(&["run", "--until-idle", "long.toml"]);
+    assert_eq!(run.status.code(), Some(0), "{}", said(&run));
+    assert!(said(&house.zimaged(&["show", "1"])).contains("(too long: its end was not seen)"));
+    assert_eq!(house.json(&["show", "1"])["pictures"][0]["prompt_cut"], true);
+}

@@ -1,8 +1,6 @@
 //! Which files hold a part's weights, and what is in them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use candle_core::Shape;
@@ -10,7 +8,7 @@ use candle_core::safetensors::MmapedSafetensors;
 use safetensors::tensor::TensorView;
 use serde::Deserialize;
 
-use crate::engine::z_image::config::read_json;
+use crate::engine::z_image::config::{read_json, refuse_pointer};
 
 /// How much of each tensor's values goes into the model's hash.
 const DESCRIBED_BYTES: usize = 64;
@@ -19,9 +17,6 @@ const DESCRIBED_BYTES: usize = 64;
 struct Index {
     weight_map: BTreeMap<String, String>,
 }
-
-/// What a file begins with that Git LFS has put in the place of a large one.
-const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// What missing files mean.
 const INCOMPLETE: &str = "the model's download is incomplete";
@@ -40,19 +35,9 @@ pub(super) fn paths(folder: &Path, stem: &str) -> std::result::Result<Vec<PathBu
     if !missing.is_empty() {
         return Err(format!("{}: {} is missing: {INCOMPLETE}", folder.display(), missing.join(", ")));
     }
-    names.into_iter().map(|name| not_a_pointer(folder.join(name))).collect()
-}
-
-fn not_a_pointer(path: PathBuf) -> std::result::Result<PathBuf, String> {
-    let mut start = Vec::new();
-    let read = File::open(&path).and_then(|file| file.take(LFS_POINTER.len() as u64).read_to_end(&mut start));
-    match read {
-        Ok(_) if start == LFS_POINTER => {
-            Err(format!("{}: is Git LFS's pointer to the file and not the file: run git lfs pull", path.display()))
-        }
-        Ok(_) => Ok(path),
-        Err(error) => Err(format!("{}: {error}", path.display())),
-    }
+    let paths: Vec<PathBuf> = names.into_iter().map(|name| folder.join(name)).collect();
+    paths.iter().try_for_each(|path| refuse_pointer(path))?;
+    Ok(paths)
 }
 
 /// Name, type, shape and the first values: those of two trainings differ, and 12 GB are not read for it.

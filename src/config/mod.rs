@@ -90,7 +90,7 @@ impl Default for WorkerLimits {
             // One step of the full model on a small CPU.
             step_timeout_ms: 10 * 60 * 1000,
             deaths_max: 3,
-            // The whole ladder, with room for two deaths.
+            // Plans skip what cannot fit, so that few rungs are tried; more than this is a ladder that goes nowhere.
             attempts_max: 20,
             backoff_ms: 1000,
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -12,18 +13,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::dispatcher::verdict::Policy;
 use crate::dispatcher::{DispatchError, Dispatcher, Mode, Settings, SlotSettings};
 use crate::engine::model_dir::ModelDescription;
-use crate::engine::{EngineKind, fake};
+use crate::engine::{DeviceChoice, EngineKind, HAS_CUDA, fake};
 use crate::instance::InstanceLock;
 use crate::intake::Intake;
 use crate::job::Render;
 use crate::job::spec::Rules;
 use crate::pulse::Pulse;
 use crate::status::{self, Status, WorkerStatus};
-use crate::store::{Access, Store};
+use crate::store::{Access, Store, StoreError};
 use crate::worker::protocol::Load;
 use crate::{output, recovery, systemd};
 
@@ -33,13 +34,18 @@ const MODEL_POLL: Duration = Duration::from_secs(5);
 /// How often a daemon that ends when idle looks whether it is.
 const IDLE_POLL: Duration = Duration::from_millis(50);
 
+/// Stands where the driver has found a card.
+const NVIDIA_CARD: &str = "/dev/nvidia0";
+
 /// The database's name in the state folder.
 const DATABASE: &str = "zimaged.sqlite";
 
-/// Makes the folders where they are missing and locks them: nobody else runs a daemon there while the lock lives.
+/// Makes the folders where they are missing and locks them: nobody else runs a daemon there while the lock lives. A
+/// device that this build cannot use is refused before.
 pub fn lock(config: &Config) -> anyhow::Result<InstanceLock> {
+    check_device(config.device, HAS_CUDA)?;
     for folder in [&config.jobs, &config.outputs, &config.state, &latents_folder(config)] {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        make_folder(folder)?;
     }
     Ok(InstanceLock::take(&[&config.state, &config.jobs])?)
 }
@@ -52,6 +58,9 @@ fn latents_folder(config: &Config) -> PathBuf {
 /// start or of a part that cannot go on.
 pub async fn run(config: Config, _lock: InstanceLock, mode: Mode, stop: CancellationToken) -> anyhow::Result<()> {
     let latents = latents_folder(&config);
+    if config.device == DeviceChoice::Auto && !HAS_CUDA && Path::new(NVIDIA_CARD).exists() {
+        warn!("rendering on the CPU, although there is an NVIDIA card: build zimaged with --features cuda to use it");
+    }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Arc::new(Store::open(&database_path(&config.state), Access::Daemon).await?);
     if let Err(error) = output::remove_temporaries(&config.outputs, store.id()) {
@@ -65,6 +74,24 @@ pub async fn run(config: Config, _lock: InstanceLock, mode: Mode, stop: Cancella
     let outcome = house.live(&stop).await;
     house.close().await;
     outcome
+}
+
+/// A device that this build never has is told at once; one that may come back is waited for.
+fn check_device(device: DeviceChoice, has_cuda: bool) -> Result<(), ConfigError> {
+    match device {
+        DeviceChoice::Cuda { .. } if !has_cuda => Err(ConfigError::NoCuda),
+        _ => Ok(()),
+    }
+}
+
+/// A full disk may have room again later; every other trouble is where the folder is said to lie.
+pub fn make_folder(path: &Path) -> anyhow::Result<()> {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    match std::fs::create_dir_all(path) {
+        Err(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => Err(StoreError::Full.into()),
+        Err(source) => Err(ConfigError::Folder { path: path.to_owned(), source }.into()),
+        Ok(()) => Ok(()),
+    }
 }
 
 /// What stands when the start has succeeded.
@@ -138,8 +165,8 @@ impl House {
         loop {
             let reason = match rules(&self.config) {
                 Ok(rules) => return Ok(Some(rules)),
-                Err(reason) if self.mode == Mode::UntilIdle => anyhow::bail!(reason),
-                Err(reason) => reason,
+                Err(error) if self.mode == Mode::UntilIdle => return Err(error.into()),
+                Err(error) => error.to_string(),
             };
             warn!(%reason, "no job is taken in before the model can be read");
             self.status.send_modify(|status| status.worker = WorkerStatus::Down { reason });
@@ -159,7 +186,7 @@ impl House {
                 exe: std::env::current_exe().context("cannot find this program's file")?,
                 load: Load {
                     engine: self.config.engine,
-                    model: self.config.model_folder().map_err(anyhow::Error::msg)?,
+                    model: self.config.model_folder()?,
                     device: self.config.device,
                     memory_limit_bytes: self.config.memory_limit_bytes,
                     usual: usual.clone(),
@@ -204,14 +231,32 @@ impl House {
 
     /// Returns when no job file waits and no render is queued or running.
     async fn until_idle(&self, waiting: watch::Receiver<usize>) -> anyhow::Result<()> {
+        let mut told = None;
         loop {
             // In this order: a file that is taken in between the two looks is then in the store.
             let files = *waiting.borrow();
             if files == 0 && self.store.is_idle().await? {
                 return Ok(());
             }
+            let obstacle = self.obstacle().await?;
+            if let Some(obstacle) = obstacle.as_ref().filter(|_| obstacle != told) {
+                info!("{obstacle}");
+            }
+            told = obstacle;
             tokio::time::sleep(IDLE_POLL).await;
         }
+    }
+
+    /// Why no render may start, although some wait.
+    async fn obstacle(&self) -> anyhow::Result<Option<String>> {
+        if let Some(pause) = self.store.paused().await? {
+            return Ok(Some(format!("nothing is started: paused ({}); go on with: zimaged resume", pause.reason)));
+        }
+        let now_ms = self.clock.now_ms();
+        let earliest_ms = self.store.outlook(now_ms).await?.earliest_ms.filter(|at_ms| *at_ms > now_ms);
+        let Some(at) = earliest_ms.and_then(|at_ms| Timestamp::from_millisecond(at_ms).ok()) else { return Ok(None) };
+        let at = TimeZone::system().to_datetime(at).strftime("%Y-%m-%d %H:%M:%S").to_string();
+        Ok(Some(format!("nothing is started before {at}: every render that waits has its time (not_before)")))
     }
 
     /// The end of the shutdown. 1. The parts have stopped: the running render is queued again, its worker is gone.
@@ -226,12 +271,16 @@ impl House {
 }
 
 /// What job files are checked against: the configuration, and what the model's folder says.
-pub fn rules(config: &Config) -> Result<Rules, String> {
-    let model = match config.engine {
-        EngineKind::ZImage => ModelDescription::read(&config.model_folder()?)?,
-        EngineKind::Fake => fake::description(),
-    };
-    config.rules(&model, TimeZone::system())
+pub fn rules(config: &Config) -> Result<Rules, ConfigError> {
+    config.rules(&model(config)?, TimeZone::system())
+}
+
+/// What the configured model says of itself.
+pub fn model(config: &Config) -> Result<ModelDescription, ConfigError> {
+    match config.engine {
+        EngineKind::ZImage => ModelDescription::read(&config.model_folder()?).map_err(ConfigError::Model),
+        EngineKind::Fake => Ok(fake::description()),
+    }
 }
 
 fn explain(error: DispatchError) -> anyhow::Error {

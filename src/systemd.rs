@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::pulse::Pulse;
 use crate::status::Status;
 
-/// The database is open and jobs are accepted; the model may still be loading.
+/// The database is open; jobs are taken in once the model's folder can be read, and the model loads beside that. STATUS
+/// says how far it is.
 pub fn ready() {
     notify(&[NotifyState::Ready]);
 }

@@ -1,15 +1,18 @@
 //! `zimaged fit`: on which rung a picture would be rendered, and what it would need, asked without a GPU.
 
 use anyhow::anyhow;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::{Failure, Outcome, open_store, print};
-use crate::config::Config;
 use crate::config::units::parse_bytes;
+use crate::config::{Config, ConfigError};
 use crate::daemon;
+use crate::engine::model_dir::ModelDescription;
 use crate::engine::predictor::Predictor;
-use crate::engine::{Arithmetic, DeviceChoice};
+use crate::engine::{Arithmetic, DeviceChoice, mini};
 use crate::job::Render;
+use crate::job::spec::fields::sides;
 use crate::ladder::{Residency, Rung, rungs};
 use crate::memory::{Corrections, Plan, Planner, Prediction, reserve_bytes};
 use crate::store::{Seen, Store, WorkerRow};
@@ -34,6 +37,9 @@ pub(super) struct FitArgs {
     /// The card's memory, like 6GiB; that of the device that was used last unless given
     #[arg(long, value_parser = vram)]
     vram: Option<u64>,
+    /// For Z-Image-Turbo, whatever model is configured; its files are not needed
+    #[arg(long, conflicts_with = "model")]
+    turbo: bool,
     /// As if guidance were on: two forwards a step
     #[arg(long)]
     guided: bool,
@@ -44,8 +50,9 @@ pub(super) struct FitArgs {
 
 /// `1024x768`.
 fn size(text: &str) -> Result<(u32, u32), String> {
-    let sides = text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-    sides.filter(|&(width, height)| width > 0 && height > 0).ok_or_else(|| format!("'{text}' is no size like 1024x768"))
+    sides(text)
+        .filter(|&(width, height)| width > 0 && height > 0)
+        .ok_or_else(|| format!("'{text}' is no size like 1024x768"))
 }
 
 fn vram(text: &str) -> Result<u64, String> {
@@ -55,8 +62,11 @@ fn vram(text: &str) -> Result<u64, String> {
 /// What is answered for one size of picture on one device.
 #[derive(Serialize)]
 struct Answer {
+    model: String,
+    /// As asked; the rung has what is made.
     width: u32,
     height: u32,
+    steps: u32,
     device_bytes: u64,
     usable_bytes: u64,
     rung: Rung,
@@ -71,6 +81,7 @@ struct Answer {
 struct Asked<'a> {
     config: &'a Config,
     store: Option<&'a Store>,
+    model: ModelDescription,
     predictor: Predictor,
     corrections: Corrections,
     render: Render,
@@ -86,18 +97,21 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
         None => None,
     };
     let (device_bytes, arithmetic) = device(config, args, worker.as_ref())?;
-    let model = config.model_folder().map_err(|reason| anyhow!(reason))?;
+    let (model, predictor) = model(config, args, arithmetic)?;
     let evidence = match (&store, &worker) {
-        (Some(store), Some(worker)) => store.evidence(&worker.model_hash, &worker.device).await?,
+        (Some(store), Some(worker)) if worker.model_name == model.name => {
+            store.evidence(&worker.model_hash, &worker.device).await?
+        }
         _ => Vec::new(),
     };
-    let mut render =
-        daemon::rules(config).map_err(|reason| anyhow!(reason))?.defaults.render(&" ".repeat(PROMPT_BYTES));
+    let rules = config.rules(&model, TimeZone::system())?;
+    let mut render = rules.defaults.render(&" ".repeat(PROMPT_BYTES));
     render.guidance = if args.guided { 1.0 } else { render.guidance };
     let asked = Asked {
         config,
         store: store.as_ref(),
-        predictor: Predictor::new(config.engine, &model, arithmetic).map_err(|reason| anyhow!(reason))?,
+        model,
+        predictor,
         corrections: Corrections::from(&evidence),
         render,
         is_card: arithmetic == Arithmetic::Cuda,
@@ -110,6 +124,16 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
     let answer = asked.answer(size, device_bytes).await?;
     print::answer(&answer, &text(&answer), json)?;
     Ok(0)
+}
+
+/// The model that is asked about, and what predicts for it.
+fn model(config: &Config, args: &FitArgs, arithmetic: Arithmetic) -> Result<(ModelDescription, Predictor), Failure> {
+    if args.turbo {
+        return Ok((ModelDescription::turbo(), Predictor::turbo(arithmetic)));
+    }
+    let model = daemon::model(config)?;
+    let predictor = Predictor::new(config.engine, &config.model_folder()?, arithmetic).map_err(ConfigError::Model)?;
+    Ok((model, predictor))
 }
 
 /// The device's memory (the table has its own) and its way to compute: as given, or as the last worker had it.
@@ -134,10 +158,22 @@ impl Asked<'_> {
         let usable_bytes = self.usable_bytes(device_bytes);
         let Plan { rung, prediction, missing_bytes } = self.plan((width, height), usable_bytes)?;
         let seen = match self.store {
-            Some(store) => store.seen_on(&rung).await?,
+            Some(store) => store.seen_on(&rung, &self.model.name).await?,
             None => None,
         };
-        Ok(Answer { width, height, device_bytes, usable_bytes, rung, prediction, missing_bytes, seen })
+        let model = self.model.name.clone();
+        Ok(Answer {
+            model,
+            width,
+            height,
+            steps: self.render.steps,
+            device_bytes,
+            usable_bytes,
+            rung,
+            prediction,
+            missing_bytes,
+            seen,
+        })
     }
 
     /// What is left of a device for us.
@@ -167,9 +203,10 @@ impl Asked<'_> {
 
 fn text(answer: &Answer) -> String {
     let Answer { width, height, rung, prediction, .. } = answer;
+    let on_host = rung.residency == Residency::Host;
     let verdict = match answer.missing_bytes {
-        _ if rung.residency == Residency::Host => "does not fit; the processor would take hours".to_owned(),
-        0 => "fits".to_owned(),
+        _ if on_host => "does not fit; the processor would take hours".to_owned(),
+        0 => "fits".to_owned() + &reduced(answer),
         missing => format!("does not fit: {} are missing", gib(missing)),
     };
     let time = match &answer.seen {
@@ -178,17 +215,46 @@ fn text(answer: &Answer) -> String {
         }
         None => "nothing was rendered on this rung yet".to_owned(),
     };
-    format!(
-        "{width}x{height} on {} ({} usable): {verdict}\nrung    {rung}\npeak    {} (weights {}, text {}, denoising {}, \
-         VAE decoding {})\ntime    {time}",
-        gib(answer.device_bytes),
-        gib(answer.usable_bytes),
-        gib(prediction.peak_bytes()),
-        gib(prediction.weights_bytes),
-        gib(prediction.text_encode_bytes),
-        gib(prediction.denoise_bytes),
-        gib(prediction.vae_decode_bytes),
-    )
+    let mut lines = vec![
+        format!("{width}x{height} on {} ({} usable): {verdict}", gib(answer.device_bytes), gib(answer.usable_bytes)),
+        format!("model   {}", of_model(&answer.model)),
+        format!("rung    {rung}"),
+    ];
+    // Nothing is predicted for the host.
+    if !on_host {
+        lines.push(format!(
+            "peak    {} (weights {}, text {}, denoising {}, VAE decoding {})",
+            gib(prediction.peak_bytes()),
+            gib(prediction.weights_bytes),
+            gib(prediction.text_encode_bytes),
+            gib(prediction.denoise_bytes),
+            gib(prediction.vae_decode_bytes),
+        ));
+    }
+    lines.push(format!("time    {time}"));
+    lines.join("\n")
+}
+
+/// The model's name; of the miniature, that it is not the model that people mean.
+fn of_model(name: &str) -> String {
+    if name == mini::NAME {
+        format!("{name}, the miniature that is configured; for Z-Image-Turbo: --turbo")
+    } else {
+        name.to_owned()
+    }
+}
+
+/// What is made where it is less than what was asked.
+fn reduced(answer: &Answer) -> String {
+    let Answer { width, height, steps, rung, .. } = answer;
+    let mut less = Vec::new();
+    if (rung.width, rung.height) != (*width, *height) {
+        less.push(format!("smaller, as {}x{}", rung.width, rung.height));
+    }
+    if rung.steps != *steps {
+        less.push(format!("with {} steps instead of {steps}", rung.steps));
+    }
+    if less.is_empty() { String::new() } else { format!(", but only {}", less.join(" and ")) }
 }
 
 fn gib(bytes: u64) -> String {
@@ -213,7 +279,8 @@ async fn table(asked: &Asked<'_>, json: bool) -> Outcome {
     });
     let heads: Vec<String> = CARDS_GIB.iter().map(|card_gib| format!("{card_gib} GiB")).collect();
     let heads: Vec<&str> = std::iter::once("picture").chain(heads.iter().map(String::as_str)).collect();
-    print::answer(&answers, &print::table(&heads, rows), json)?;
+    let text = format!("model   {}\n\n{}", of_model(&asked.model.name), print::table(&heads, rows));
+    print::answer(&answers, &text, json)?;
     Ok(0)
 }
 

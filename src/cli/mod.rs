@@ -1,5 +1,6 @@
 //! The command line: translates arguments into calls and answers into text or JSON. Decides nothing.
 
+mod check;
 mod control;
 mod fit;
 mod logging;
@@ -8,6 +9,7 @@ mod print;
 mod query;
 mod run;
 mod submit;
+mod time;
 mod wait;
 
 use std::io::Write;
@@ -31,6 +33,9 @@ const EXIT_TEMPFAIL: u8 = 75;
 /// The configuration or the database cannot be used as it is.
 const EXIT_CONFIG: u8 = 78;
 
+/// Help lists the options of all commands behind those of the one.
+const EVERYWHERE: &str = "Everywhere";
+
 /// Renders pictures with Z-Image-Turbo from a queue that survives everything.
 ///
 /// Drop a TOML file into the jobs folder, or submit it; the pictures appear in the outputs folder, and the history in
@@ -43,13 +48,13 @@ failed, 4 done but degraded, 75 try again later, 78 configuration."
 )]
 struct Args {
     /// The configuration; else ./daemon.toml, then the user's, then /etc/zimaged/daemon.toml
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = EVERYWHERE)]
     config: Option<PathBuf>,
     /// The model's folder, in place of the configuration's
-    #[arg(long, global = true, value_name = "FOLDER")]
+    #[arg(long, global = true, value_name = "FOLDER", help_heading = EVERYWHERE)]
     model: Option<PathBuf>,
     /// Print JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     json: bool,
     #[command(subcommand)]
     command: Command,
@@ -62,7 +67,7 @@ enum Command {
     /// Hand job files to the daemon
     Submit(submit::SubmitArgs),
     /// Check job files without running them
-    Check(submit::CheckArgs),
+    Check(check::CheckArgs),
     /// List jobs, newest first
     List(query::ListArgs),
     /// Show a job with its renders and attempts
@@ -127,7 +132,11 @@ fn exit_code_of(error: &anyhow::Error) -> u8 {
             Some(StoreError::Unusable(_)) => return EXIT_CONFIG,
             Some(StoreError::Full | StoreError::Busy) => return EXIT_TEMPFAIL,
             _ if cause.is::<ConfigError>() => return EXIT_CONFIG,
-            _ if cause.is::<LockError>() => return EXIT_TEMPFAIL,
+            _ => (),
+        }
+        match cause.downcast_ref() {
+            Some(LockError::Taken { .. }) => return EXIT_TEMPFAIL,
+            Some(LockError::Io { .. }) => return EXIT_CONFIG,
             _ => (),
         }
     }
@@ -168,7 +177,7 @@ fn command(args: Args) -> Outcome {
         match args.command {
             Command::Run(run) => run::run(config, run, json).await,
             Command::Submit(submit) => submit::submit(&config, &submit, json).await,
-            Command::Check(check) => submit::check(&config, &check, json),
+            Command::Check(check) => check::check(&config, &check, json),
             Command::List(list) => query::list(&config, &list, json).await,
             Command::Show { what } => query::show(&config, what, json).await,
             Command::Wait(wait) => wait::wait(&config, &wait, json).await,
@@ -214,6 +223,15 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn help_lists_a_command_s_own_options_before_those_of_all() {
+        let mut command = Args::command();
+        command.build();
+        let help = command.find_subcommand_mut("fit").expect("a command").render_long_help().to_string();
+        let [own, all] = ["--table", "--config"].map(|option| help.find(option).expect(option));
+        assert!(own < all, "{help}");
     }
 
     #[test]

@@ -49,16 +49,18 @@ pub(super) fn model(config: &Config, command: &ModelCommand, json: bool) -> Outc
 }
 
 fn quantize(config: &Config, args: &QuantizeArgs, json: bool) -> Outcome {
-    let model = config.model_folder().map_err(anyhow::Error::msg)?;
+    let model = config.model_folder()?;
     let written = quantise_model(&model, args.precision.into(), args.force).map_err(anyhow::Error::msg)?;
     let value = json!({
         "path": written.path,
         "matrices": written.matrices,
         "before_bytes": written.before_bytes,
         "after_bytes": written.after_bytes,
+        "fresh": written.fresh,
     });
     let [before, after] = [written.before_bytes, written.after_bytes].map(mebibytes);
-    let text = format!("{}: {} matrices, {before} before, {after} now", short(&written.path), written.matrices);
+    let there = if written.fresh { "" } else { "; it was there already (--force makes it again)" };
+    let text = format!("{}: {} matrices, {before} before, {after} now{there}", short(&written.path), written.matrices);
     print::answer(&value, &text, json)?;
     Ok(0)
 }

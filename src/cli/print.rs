@@ -1,16 +1,15 @@
 //! Answers as text for people or JSON for programs.
 
 use std::io::{self, Write};
-use std::path::Path;
 
 use serde::Serialize;
 use serde_json::json;
 
-use super::short;
-use super::submit::Mistakes;
+use super::check::Mistakes;
+use super::time;
 use crate::job::Job;
 use crate::problem::printable;
-use crate::store::{AttemptRow, HistoryRow, JobRow, RejectionRow};
+use crate::store::{AttemptRow, HistoryRow, JobRow, RejectionRow, SourceFile};
 
 /// How much of a prompt a table shows.
 const PROMPT_CHARS: usize = 40;
@@ -31,9 +30,17 @@ pub(super) fn line(line: &str) -> io::Result<()> {
 pub(super) fn jobs(jobs: &[JobRow], json: bool) -> io::Result<()> {
     let rows = jobs.iter().map(|job| {
         let pictures = format!("{}/{}", job.done, job.renders);
-        vec![job.job.to_string(), job.state.clone(), pictures, job.degraded.to_string(), printable(&job.file_name)]
+        let state = job.run_after_ms.filter(|_| job.state == "queued").and_then(time::waits_until);
+        vec![
+            job.job.to_string(),
+            state.unwrap_or_else(|| job.state.clone()),
+            pictures,
+            job.degraded.to_string(),
+            time::date_and_time(job.accepted_at_ms),
+            printable(&job.file_name),
+        ]
     });
-    answer(&jobs, &table(&["job", "state", "done", "degraded", "file"], rows), json)
+    answer(&jobs, &table(&["job", "state", "done", "degraded", "accepted", "file"], rows), json)
 }
 
 pub(super) fn rejections(rejections: &[RejectionRow], json: bool) -> io::Result<()> {
@@ -43,11 +50,28 @@ pub(super) fn rejections(rejections: &[RejectionRow], json: bool) -> io::Result<
 }
 
 pub(super) fn history(pictures: &[HistoryRow], json: bool) -> io::Result<()> {
-    answer(&pictures, &history_table(pictures), json)
+    answer(&pictures, &history_table(pictures.iter()), json)
 }
 
-fn history_table(pictures: &[HistoryRow]) -> String {
-    let rows = pictures.iter().map(|picture| {
+/// How many ended how, and a row for each that is not done; all rows for programs.
+pub(super) fn summary(pictures: &[HistoryRow], json: bool) -> io::Result<()> {
+    let number = |state: &str| pictures.iter().filter(|picture| picture.state == state).count();
+    let mut text = format!("{} of {} done", number("done"), count(pictures.len(), "picture"));
+    let degraded = pictures.iter().filter(|picture| picture.degraded).count();
+    for (number, word) in [(degraded, "degraded"), (number("failed"), "failed"), (number("cancelled"), "cancelled")] {
+        if number > 0 {
+            text += &format!(", {number} {word}");
+        }
+    }
+    let not_done = || pictures.iter().filter(|picture| picture.state != "done");
+    if not_done().next().is_some() {
+        text += &format!("\n\n{}", history_table(not_done()));
+    }
+    answer(&pictures, &text, json)
+}
+
+fn history_table<'p>(pictures: impl Iterator<Item = &'p HistoryRow>) -> String {
+    let rows = pictures.map(|picture| {
         vec![
             format!("{}.{}", picture.job, picture.picture),
             state(picture),
@@ -55,15 +79,25 @@ fn history_table(pictures: &[HistoryRow]) -> String {
             picture.attempts.to_string(),
             picture.total_s.map_or(String::new(), |seconds| format!("{seconds:.2}")),
             picture.peak_bytes.map_or(String::new(), |bytes| (bytes >> 20).to_string()),
+            picture.finished_at_ms.map_or(String::new(), time::date_and_time),
             picture.path.clone().or_else(|| picture.error.clone()).unwrap_or_default(),
-            shortened(&picture.prompt),
+            prompt(picture),
         ]
     });
-    table(&["render", "state", "size", "tries", "s", "peak MiB", "picture", "prompt"], rows)
+    table(&["render", "state", "size", "tries", "s", "peak MiB", "ended", "picture", "prompt"], rows)
 }
 
 fn state(picture: &HistoryRow) -> String {
-    if picture.degraded { format!("{} (degraded)", picture.state) } else { picture.state.clone() }
+    match picture.state.as_str() {
+        "queued" => time::waits_until(picture.run_after_ms).unwrap_or_else(|| "queued".to_owned()),
+        state if picture.degraded => format!("{state} (degraded)"),
+        state => state.to_owned(),
+    }
+}
+
+fn prompt(picture: &HistoryRow) -> String {
+    let cut = if picture.prompt_cut == Some(true) { " (too long: its end was not seen)" } else { "" };
+    shortened(&picture.prompt) + cut
 }
 
 /// What was made, or what was asked while nothing is made.
@@ -89,23 +123,34 @@ pub(super) fn show(pictures: &[HistoryRow], attempts: &[AttemptRow], json: bool)
         ]
     });
     let attempts_table = table(&["picture", "try", "outcome", "rung", "stage", "s", "peak MiB", "why"], rows);
-    let text = format!("{}\n\n{attempts_table}", history_table(pictures));
+    let text = format!("{}\n\n{attempts_table}", history_table(pictures.iter()));
     answer(&json!({ "pictures": pictures, "attempts": attempts }), &text, json)
 }
 
-pub(super) fn accepted(names: &[String], jobs: &[i64], json: bool) -> io::Result<()> {
-    let lines: Vec<String> = names.iter().zip(jobs).map(|(name, job)| format!("{name} is job {job}")).collect();
-    answer(&json!({ "jobs": jobs }), &lines.join("\n"), json)
+/// Pairs of a file's name and its job's id.
+pub(super) fn accepted(jobs: &[(&str, i64)], json: bool) -> io::Result<()> {
+    let lines: Vec<String> = jobs.iter().map(|(name, job)| format!("{name} is job {job}")).collect();
+    let ids: Vec<i64> = jobs.iter().map(|(_, job)| *job).collect();
+    answer(&json!({ "jobs": ids }), &lines.join("\n"), json)
 }
 
-pub(super) fn dropped(names: &[String], json: bool) -> io::Result<()> {
+pub(super) fn dropped(files: &[SourceFile], json: bool) -> io::Result<()> {
+    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     let text = format!("{} waits in the jobs folder for the daemon: zimaged run", names.join(", "));
     answer(&json!({ "waiting": names }), &text, json)
 }
 
-pub(super) fn checked(path: &Path, job: &Job, json: bool) -> io::Result<()> {
-    let text = format!("{}: good, {} pictures", short(path), job.renders.len());
-    answer(&json!({ "file": path, "renders": job.renders }), &text, json)
+pub(super) fn checked(name: &str, job: &Job, warnings: &[String], json: bool) -> io::Result<()> {
+    let mut text = format!("{name}: good, {}", count(job.renders.len(), "picture"));
+    for warning in warnings {
+        text += &format!("\n  but: {warning}");
+    }
+    answer(&json!({ "file": name, "renders": job.renders, "warnings": warnings }), &text, json)
+}
+
+/// "1 picture", "2 pictures".
+pub(super) fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 pub(super) fn mistakes(mistakes: &Mistakes, json: bool) -> io::Result<()> {
@@ -113,7 +158,8 @@ pub(super) fn mistakes(mistakes: &Mistakes, json: bool) -> io::Result<()> {
     answer(&json!({ "file": mistakes.name, "problems": mistakes.problems }), text.trim_end(), json)
 }
 
-fn shortened(prompt: &str) -> String {
+/// The beginning of `prompt`, in one line.
+pub(super) fn shortened(prompt: &str) -> String {
     let line = printable(&prompt.replace('\n', " "));
     match line.char_indices().nth(PROMPT_CHARS) {
         Some((end, _)) => format!("{}...", &line[..end]),

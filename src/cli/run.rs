@@ -11,7 +11,7 @@ use super::{Outcome, logging, open_store, print, short, submit, wait};
 use crate::config::Config;
 use crate::daemon;
 use crate::dispatcher::Mode;
-use crate::store::Selection;
+use crate::store::{Selection, SourceFile};
 
 /// The exit code of a second signal: at once, without a clean shutdown.
 const EXIT_NOW: i32 = 130;
@@ -41,13 +41,13 @@ pub(super) async fn run(config: Config, args: RunArgs, json: bool) -> Outcome {
     }
     let store = open_store(&config).await?;
     let mut pictures = Vec::new();
-    for name in &dropped {
-        if let Some(job_id) = store.job_by_file_name(name).await? {
+    for file in &dropped {
+        if let Some(job_id) = store.job_of_drop(file).await? {
             pictures.extend(store.history(Selection::Job(job_id)).await?);
         }
     }
     print::history(&pictures, json)?;
-    if !json {
+    if !json && pictures.iter().any(|picture| picture.path.is_some()) {
         let folder = short(&config.outputs);
         print::line(&format!("\nPictures are in {folder}. Leave the daemon running with: zimaged run"))?;
     }
@@ -55,12 +55,12 @@ pub(super) async fn run(config: Config, args: RunArgs, json: bool) -> Outcome {
 }
 
 /// Jobs that were handed over are kept, whatever ended the daemon: naming their files again would double them.
-fn told_what_stays(error: anyhow::Error, dropped: &[String]) -> anyhow::Error {
+fn told_what_stays(error: anyhow::Error, dropped: &[SourceFile]) -> anyhow::Error {
     match dropped {
         [] => error,
-        names => {
-            let names = names.join(", ");
-            error.context(format!("{names} stays in the queue (run again without naming it)"))
+        files => {
+            let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+            error.context(format!("{} stays in the queue (run again without naming it)", names.join(", ")))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `zimaged wait`: until a job has ended, with a progress bar on a terminal.
+//! `zimaged wait`: until a job has ended, with a progress bar on a terminal; then how it ended.
 
 use std::time::Duration;
 
@@ -6,8 +6,9 @@ use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::{Instant, sleep};
 
-use super::{EXIT_DEGRADED, EXIT_NOT_DONE, EXIT_TEMPFAIL, Failure, Outcome, open_store, print};
+use super::{EXIT_DEGRADED, EXIT_NOT_DONE, EXIT_TEMPFAIL, Failure, Outcome, open_store, print, time};
 use crate::config::Config;
+use crate::instance::InstanceLock;
 use crate::status;
 use crate::store::{HistoryRow, JobRow, Selection, Store};
 
@@ -37,7 +38,7 @@ pub(super) async fn wait_for(config: &Config, jobs: &[i64], timeout: Option<Dura
         follow(config, &store, *job_id, deadline).await?;
         pictures.extend(store.history(Selection::Job(*job_id)).await?);
     }
-    print::history(&pictures, json)?;
+    print::summary(&pictures, json)?;
     Ok(exit_code(&pictures))
 }
 
@@ -59,6 +60,7 @@ async fn follow(config: &Config, store: &Store, job_id: i64, deadline: Option<In
         bar.set_style(style);
     }
     bar.set_prefix(job_id.to_string());
+    let mut told = None;
     loop {
         let job = store.job(job_id).await?;
         let ended = job.done + job.failed + job.cancelled;
@@ -69,6 +71,11 @@ async fn follow(config: &Config, store: &Store, job_id: i64, deadline: Option<In
             bar.finish_and_clear();
             return Ok(());
         }
+        let obstacle = obstacle(config, store).await?;
+        if let Some(obstacle) = obstacle.as_ref().filter(|_| obstacle != told) {
+            bar.suspend(|| eprintln!("{obstacle}"));
+        }
+        told = obstacle;
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             let error = anyhow!("job {job_id} has not ended: {ended} of {} pictures", job.renders);
             return Err(Failure { code: EXIT_TEMPFAIL, error });
@@ -77,8 +84,20 @@ async fn follow(config: &Config, store: &Store, job_id: i64, deadline: Option<In
     }
 }
 
-/// The step of the running picture, when it is one of this job's.
+/// What keeps every job from going on, until somebody does something about it.
+async fn obstacle(config: &Config, store: &Store) -> Result<Option<String>, Failure> {
+    if !InstanceLock::is_held(&config.state) {
+        return Ok(Some("no daemon is running; start it with: zimaged run".to_owned()));
+    }
+    let paused = store.paused().await?;
+    Ok(paused.map(|pause| format!("paused ({}); go on with: zimaged resume", pause.reason)))
+}
+
+/// The step of the running picture, when it is one of this job's, or what the job waits for.
 fn message(config: &Config, job: &JobRow) -> String {
+    if let Some(waits) = job.run_after_ms.filter(|_| job.running == 0).and_then(time::waits_until) {
+        return waits;
+    }
     let Some(status) = status::read(&config.state) else { return "the daemon is not running".to_owned() };
     match status.render {
         Some(render) if render.job_id == job.job => {

@@ -90,7 +90,7 @@ impl Default for WorkerLimits {
             // One step of the full model on a small CPU.
             step_timeout_ms: 10 * 60 * 1000,
             deaths_max: 3,
-            // The whole ladder, with room for two deaths.
+            // Plans skip what cannot fit, so that few rungs are tried; more than this is a ladder that goes nowhere.
             attempts_max: 20,
             backoff_ms: 1000,
         }
@@ -109,6 +109,17 @@ pub enum ConfigError {
     /// What is wrong with the file, line by line.
     #[error("{0}")]
     Invalid(String),
+    /// The model's folder is missing or wrong, or the defaults do not fit it.
+    #[error("{0}")]
+    Model(String),
+    /// A folder that `[folders]` names cannot be made.
+    #[error("cannot make the folder {}: {source}; [folders] in daemon.toml says where it lies", path.display())]
+    Folder { path: PathBuf, source: io::Error },
+    /// The device cannot be had with this build.
+    #[error(
+        "device.kind is \"cuda\", but this zimaged was built without it: build with --features cuda, or use \"cpu\""
+    )]
+    NoCuda,
 }
 
 impl Config {
@@ -148,7 +159,7 @@ impl Config {
 
     /// The model's folder. Unpacks the miniature where no other model is named and it does not stand beside the
     /// configuration; the fake engine, which has no model, keeps its counts there.
-    pub fn model_folder(&self) -> Result<PathBuf, String> {
+    pub fn model_folder(&self) -> Result<PathBuf, ConfigError> {
         match &self.model {
             ModelChoice::Named(folder) => Ok(folder.clone()),
             ModelChoice::Miniature { beside } if self.engine == EngineKind::Fake || beside.is_dir() => {
@@ -156,14 +167,15 @@ impl Config {
             }
             ModelChoice::Miniature { .. } => mini::unpacked(&self.state).map_err(|error| {
                 let state = self.state.display();
-                format!("cannot unpack the miniature model into {state}: {error}; or name a model: [model] path")
+                let message = format!("cannot unpack the miniature model into {state}: {error}");
+                ConfigError::Model(format!("{message}; or name a model: [model] path"))
             }),
         }
     }
 
     /// What job files are checked against: `[defaults]` first, then what the model says of itself, then our own.
     /// `Err` says which default does not fit the model.
-    pub fn rules(&self, model: &ModelDescription, time_zone: TimeZone) -> Result<Rules, String> {
+    pub fn rules(&self, model: &ModelDescription, time_zone: TimeZone) -> Result<Rules, ConfigError> {
         let configured = self.defaults.clone();
         let defaults = Defaults {
             width: configured.width.unwrap_or(model.width),
@@ -179,7 +191,8 @@ impl Config {
             format: configured.format.unwrap_or(Format::Png),
         };
         let rules = Rules { defaults, limits: self.limits.clone(), granularity: model.granularity, time_zone };
-        check_defaults(&rules).map_err(|wrong| format!("the defaults do not fit the model {}: {wrong}", model.name))?;
+        let unfit = |wrong| ConfigError::Model(format!("the defaults do not fit the model {}: {wrong}", model.name));
+        check_defaults(&rules).map_err(unfit)?;
         Ok(rules)
     }
 }

@@ -39,7 +39,7 @@ fn the_shipped_file_says_what_the_defaults_are() {
     let shipped = config(SHIPPED);
     let built_in = config("");
     let rules = |config: &Config| config.rules(&model(), TimeZone::UTC);
-    assert_eq!(rules(&shipped), rules(&built_in));
+    assert_eq!(rules(&shipped).expect("they fit"), rules(&built_in).expect("they fit"));
     // The miniature that stands beside the file is named; without a name it would be found all the same.
     assert_eq!(shipped.model, ModelChoice::Named("/srv/z/models/mini".into()));
     let model = built_in.model.clone();
@@ -200,7 +200,7 @@ fn defaults_that_the_model_or_the_limits_refuse_are_told() {
         ("limits.side_max = 512", "width: 1024 is out of range; use sides from 64 to 512"),
         ("limits.steps_max = 4", "steps: 8 is out of range; use at most 4"),
     ] {
-        let error = config(text).rules(&model(), TimeZone::UTC).expect_err(text);
+        let error = config(text).rules(&model(), TimeZone::UTC).expect_err(text).to_string();
         assert_eq!(error, format!("the defaults do not fit the model Turbo: {expected}"));
     }
 }

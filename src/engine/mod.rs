@@ -40,6 +40,9 @@ pub enum DeviceChoice {
     },
 }
 
+/// Whether this build can render on a card.
+pub const HAS_CUDA: bool = cfg!(feature = "cuda");
+
 /// What is asked of an engine, free of queue and file matters. Size and steps come with the [`Rung`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {

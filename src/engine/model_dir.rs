@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::z_image::config::{ModelConfig, read_json};
+use super::z_image::config::{ModelConfig, read_json, turbo};
 
 /// Read from the model's JSON files.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +37,12 @@ impl Default for Defaults {
     }
 }
 
+/// What Z-Image-Turbo's folder is called on the hub.
+const TURBO: &str = "Z-Image-Turbo";
+
+/// What brings Z-Image-Turbo's folder here.
+const DOWNLOAD: &str = "hf download Tongyi-MAI/Z-Image-Turbo --local-dir models/Z-Image-Turbo";
+
 /// The class in `model_index.json` that this program renders.
 const PIPELINE: &str = "ZImagePipeline";
 
@@ -44,6 +50,10 @@ impl ModelDescription {
     /// Reads `model_index.json`, the parts' `config.json` and, where there is one, `zimaged.json` (`name`, `width`,
     /// `height`, `steps`, `guidance`). Errors name the file and what is wrong with it.
     pub fn read(model: &Path) -> Result<ModelDescription, String> {
+        if !model.is_dir() {
+            let wanted = "a model is a folder in the layout of the Hugging Face hub";
+            return Err(format!("{}: there is no such folder; {wanted} (to get one: {DOWNLOAD})", model.display()));
+        }
         check_pipeline(&model.join("model_index.json"))?;
         let config = ModelConfig::read(model)?;
         let path = model.join("zimaged.json");
@@ -56,14 +66,18 @@ impl ModelDescription {
                 path.display()
             ));
         }
-        Ok(ModelDescription {
-            name: defaults.name.unwrap_or_else(|| folder_name(model)),
-            width: defaults.width,
-            height: defaults.height,
-            steps: defaults.steps,
-            guidance: defaults.guidance,
-            granularity,
-        })
+        let name = defaults.name.clone().unwrap_or_else(|| folder_name(model));
+        Ok(ModelDescription::new(name, &defaults, granularity))
+    }
+
+    /// Z-Image-Turbo, without its files.
+    pub fn turbo() -> ModelDescription {
+        ModelDescription::new(TURBO.to_owned(), &Defaults::default(), turbo().granularity() as u32)
+    }
+
+    fn new(name: String, defaults: &Defaults, granularity: u32) -> ModelDescription {
+        let &Defaults { name: _, width, height, steps, guidance } = defaults;
+        ModelDescription { name, width, height, steps, guidance, granularity }
     }
 }
 
@@ -151,6 +165,20 @@ mod tests {
             let error = read_changed(name, text).unwrap_err();
             assert!(error.contains(name) && error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_says_how_to_get_a_model() {
+        let error = ModelDescription::read(Path::new("Tongyi-MAI/Z-Image-Turbo")).unwrap_err();
+        assert!(error.starts_with("Tongyi-MAI/Z-Image-Turbo: there is no such folder"), "{error}");
+        assert!(error.contains("hf download Tongyi-MAI/Z-Image-Turbo --local-dir"), "{error}");
+    }
+
+    #[test]
+    fn turbo_is_known_without_its_files() {
+        let turbo = ModelDescription::turbo();
+        assert_eq!((turbo.name.as_str(), turbo.width, turbo.height, turbo.steps), ("Z-Image-Turbo", 1024, 1024, 8));
+        assert_eq!((turbo.guidance, turbo.granularity), (0.0, 16));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::EngineKind;
-use super::z_image::config::ModelConfig;
+use super::z_image::config::{ModelConfig, turbo};
 use super::z_image::predict::{Arithmetic, Work, offers, predict};
 use crate::job::Render;
 use crate::ladder::{Decode, Offers, Rung};
@@ -23,6 +23,11 @@ impl Predictor {
             EngineKind::ZImage => Ok(Predictor::ZImage(Box::new(ModelConfig::read(model)?), arithmetic)),
             EngineKind::Fake => Ok(Predictor::Fake),
         }
+    }
+
+    /// For Z-Image-Turbo, without its files.
+    pub fn turbo(arithmetic: Arithmetic) -> Predictor {
+        Predictor::ZImage(Box::new(turbo()), arithmetic)
     }
 
     /// What the ladder may ask of an engine with this model; nothing of the scripted one without asking it.

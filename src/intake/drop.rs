@@ -61,9 +61,9 @@ fn nanoseconds(seconds: i64, part: impl TryInto<i64>) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(part.try_into().unwrap_or_default())
 }
 
-/// Reads the file that was `seen` under this name. An error is the daemon's own trouble (no descriptors, no memory),
+/// Reads the file that was `seen` under this name; `now_ms` is the time of day. An error is the daemon's own trouble (no descriptors, no memory),
 /// not the file's.
-pub fn read(folder: &OwnedFd, name: &OsStr, seen: Fingerprint, rules: &Rules) -> io::Result<Drop> {
+pub fn read(folder: &OwnedFd, name: &OsStr, seen: Fingerprint, rules: &Rules, now_ms: i64) -> io::Result<Drop> {
     let Some(now) = stat(folder, name)? else { return Ok(Drop::Changed) };
     if fingerprint(&now) != seen {
         return Ok(Drop::Changed);
@@ -72,7 +72,7 @@ pub fn read(folder: &OwnedFd, name: &OsStr, seen: Fingerprint, rules: &Rules) ->
         return Ok(Drop::Unfit(unfit(name, source(name, &now, ""), format!("{}: {reason}\n", shown(name)))));
     }
     match content(folder, name, seen) {
-        Ok(Some(content)) => Ok(check(name, &now, &content, rules)),
+        Ok(Some(content)) => Ok(check(name, &now, &content, rules, now_ms)),
         Ok(None) => Ok(Drop::Changed),
         Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => Err(Errno::MFILE.into()),
         Err(error) => {
@@ -119,10 +119,10 @@ fn content(folder: &OwnedFd, name: &OsStr, seen: Fingerprint) -> Result<Option<V
     Ok(whole.then_some(content))
 }
 
-fn check(name: &OsStr, stat: &Stat, content: &[u8], rules: &Rules) -> Drop {
+fn check(name: &OsStr, stat: &Stat, content: &[u8], rules: &Rules, now_ms: i64) -> Drop {
     let file = source(name, stat, &files::hex(Sha256::new_with_prefix(content)));
     // A parser that panics must not stop the files after this one.
-    let parsed = catch_unwind(AssertUnwindSafe(|| parse_bytes(content, rules, &mut random_seed)));
+    let parsed = catch_unwind(AssertUnwindSafe(|| parse_bytes(content, rules, now_ms, &mut random_seed)));
     match parsed {
         Ok(Ok(job)) => {
             let text = utf8(content).map(str::to_owned).unwrap_or_default();

@@ -79,7 +79,8 @@ impl Intake {
 
     async fn scan_at(&self, now: Instant) -> io::Result<usize> {
         self.on_spool(move |spool| spool.survey(now)).await??;
-        while let Some(batch) = self.on_spool(move |spool| spool.next_batch(now)).await?? {
+        let now_ms = self.clock.now_ms();
+        while let Some(batch) = self.on_spool(move |spool| spool.next_batch(now, now_ms)).await?? {
             self.take(batch).await?;
         }
         self.on_spool(move |spool| spool.waiting(now)).await

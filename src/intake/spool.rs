@@ -141,20 +141,20 @@ impl Spool {
         self.ready = ready.into_iter().map(|(_, name)| name).collect();
     }
 
-    /// The next files of this scan, read and checked; `None` when there are no more.
-    pub fn next_batch(&mut self, now: Instant) -> io::Result<Option<Batch>> {
+    /// The next files of this scan, read and checked at the time of day `now_ms`; `None` when there are no more.
+    pub fn next_batch(&mut self, now: Instant, now_ms: i64) -> io::Result<Option<Batch>> {
         let mut batch = Batch::default();
         while !batch.is_full()
             && let Some(name) = self.ready.pop_front()
         {
-            self.read(name, &mut batch, now)?;
+            self.read(name, &mut batch, now, now_ms)?;
         }
         Ok(Some(batch).filter(|batch| !batch.jobs.is_empty() || !batch.unfit.is_empty()))
     }
 
-    fn read(&mut self, name: OsString, batch: &mut Batch, now: Instant) -> io::Result<()> {
+    fn read(&mut self, name: OsString, batch: &mut Batch, now: Instant, now_ms: i64) -> io::Result<()> {
         let Some(look) = self.looks.get_mut(&name) else { return Ok(()) };
-        match drop::read(&self.folders.jobs, &name, look.fingerprint, &self.rules)? {
+        match drop::read(&self.folders.jobs, &name, look.fingerprint, &self.rules, now_ms)? {
             Drop::Job(job) => batch.add_job(job),
             Drop::Unfit(unfit) if look.verdict(now) == Verdict::Decide => batch.add_unfit(unfit),
             Drop::Unfit(_) => look.unfit(),

@@ -22,6 +22,9 @@ const JOB: &str = "prompt = 'a cat'\n";
 /// Longer than a file must be unchanged to be whole.
 const STABLE_MS: u64 = 500;
 
+/// The time of day does not matter to these files.
+const NOW_MS: i64 = 0;
+
 /// Longer than an unfit file may stay.
 const GRACE_MS: u64 = 5000;
 
@@ -82,7 +85,7 @@ impl Bench {
         let now = self.start + Duration::from_millis(ms);
         self.spool.survey(now).unwrap();
         let mut done = Done::default();
-        while let Some(batch) = self.spool.next_batch(now).unwrap() {
+        while let Some(batch) = self.spool.next_batch(now, NOW_MS).unwrap() {
             done.accepted.extend(batch.jobs.iter().map(|job| job.file.name.clone()));
             done.rejected.extend(batch.unfit.iter().map(|unfit| unfit.file.name.clone()));
             let ids = batch.jobs.iter().map(|_| {
@@ -275,7 +278,7 @@ fn a_file_changed_between_the_look_and_the_reading_is_left_for_the_next_scan() {
     bench.spool.survey(now).unwrap();
     let mut writer = File::options().append(true).open(bench.path("cat.toml")).unwrap();
     writer.write_all(b"steps = 4\n").unwrap();
-    assert!(bench.spool.next_batch(now).unwrap().is_none());
+    assert!(bench.spool.next_batch(now, NOW_MS).unwrap().is_none());
     assert_eq!(bench.spool.waiting(now), 1);
     bench.scan(STABLE_MS + 1);
     assert_eq!(bench.scan(2 * STABLE_MS + 1), accepted(&["cat.toml"]));
@@ -290,7 +293,7 @@ fn a_file_swapped_for_a_link_before_the_reading_is_not_followed() {
     bench.spool.survey(now).unwrap();
     fs::rename(bench.path("cat.toml"), bench.path("real")).unwrap();
     symlink("real", bench.path("cat.toml")).unwrap();
-    assert!(bench.spool.next_batch(now).unwrap().is_none());
+    assert!(bench.spool.next_batch(now, NOW_MS).unwrap().is_none());
 }
 
 #[test]
@@ -325,7 +328,7 @@ fn thousands_of_files_go_in_batches() {
     bench.scan(0);
     let now = bench.start + Duration::from_millis(STABLE_MS);
     bench.spool.survey(now).unwrap();
-    let batches = std::iter::from_fn(|| bench.spool.next_batch(now).unwrap());
+    let batches = std::iter::from_fn(|| bench.spool.next_batch(now, NOW_MS).unwrap());
     assert_eq!(batches.map(|batch| batch.jobs.len()).collect::<Vec<_>>(), [500, 500, 1]);
 }
 
@@ -366,7 +369,7 @@ fn a_job_whose_move_fails_is_known_to_the_database_and_moved_by_the_next_scan() 
     bench.scan(0);
     let now = bench.start + Duration::from_millis(STABLE_MS);
     bench.spool.survey(now).unwrap();
-    let batch = bench.spool.next_batch(now).unwrap().unwrap();
+    let batch = bench.spool.next_batch(now, NOW_MS).unwrap().unwrap();
     let first = batch.jobs[0].file.clone();
     fs::remove_dir(bench.path("accepted")).unwrap();
     bench.spool.put_away(batch, vec![Accepted { job_id: 1, fresh: true }]).unwrap();
@@ -374,7 +377,7 @@ fn a_job_whose_move_fails_is_known_to_the_database_and_moved_by_the_next_scan() 
 
     bench.spool.survey(now).unwrap();
     bench.spool.survey(now + Duration::from_millis(STABLE_MS)).unwrap();
-    let batch = bench.spool.next_batch(now + Duration::from_millis(STABLE_MS)).unwrap().unwrap();
+    let batch = bench.spool.next_batch(now + Duration::from_millis(STABLE_MS), NOW_MS).unwrap().unwrap();
     assert_eq!(batch.jobs[0].file, first);
     bench.spool.put_away(batch, vec![Accepted { job_id: 1, fresh: false }]).unwrap();
     assert_eq!(bench.names("accepted"), ["1-cat.toml"]);

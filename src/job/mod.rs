@@ -48,11 +48,11 @@ pub struct Render {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnOom {
-    /// Free the memory, try the same once more, then fail.
+    /// Only rungs that give the same picture: weights streamed, the decode in stripes.
     Fail,
-    /// Only rungs that leave the picture as it is.
+    /// Tiles of the decode, too, whose seams nobody sees; size, steps and precision stay.
     Offload,
-    /// Every rung, down to a smaller picture with fewer steps.
+    /// Every rung: also lower precision, down to a smaller picture with fewer steps.
     Downgrade,
 }
 

@@ -40,7 +40,7 @@ pub enum Event {
     Interrupted,
     /// It was running when the worker or the daemon died: the attempt is counted.
     Orphaned,
-    /// It waits for a later time (disk full, back-off): the attempt is not counted.
+    /// It ran out of memory as we were stopping: the attempt is counted, and the next rung is for the next start.
     Deferred,
 }
 

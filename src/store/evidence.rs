@@ -28,15 +28,16 @@ impl Store {
         Ok(rows.iter().map(evidence).collect::<sqlx::Result<_>>()?)
     }
 
-    /// How long the newest pictures on this very rung took, on the device and with the model of the newest of them.
-    pub async fn seen_on(&self, rung: &Rung) -> Result<Option<Seen>> {
+    /// How long the newest pictures of the model `name` on this very rung took, on the device of the newest of them.
+    pub async fn seen_on(&self, rung: &Rung, name: &str) -> Result<Option<Seen>> {
         let seen = sqlx::query_as(
             "SELECT w.device, w.model_name AS model, avg(a.total_ms) AS mean_ms, count(*) AS pictures FROM \
-             (SELECT id, worker_id, total_ms FROM attempts WHERE outcome = 'done' AND denoise_ms > 0 AND rung_text = ? \
-             ORDER BY id DESC LIMIT ?) a JOIN workers w ON w.id = a.worker_id \
+             (SELECT n.id, worker_id, total_ms FROM attempts n JOIN workers ON workers.id = worker_id WHERE outcome = 'done' \
+             AND denoise_ms > 0 AND rung_text = ? AND model_name = ? ORDER BY n.id DESC LIMIT ?) a \
+             JOIN workers w ON w.id = a.worker_id \
              GROUP BY w.device, w.model_name ORDER BY max(a.id) DESC LIMIT 1",
         );
-        Ok(seen.bind(rung.to_string()).bind(EVIDENCE_MAX).fetch_optional(&self.readers).await?)
+        Ok(seen.bind(rung.to_string()).bind(name).bind(EVIDENCE_MAX).fetch_optional(&self.readers).await?)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Jobs come in, bad files are noted.
 
+use sqlx::SqliteExecutor;
+
 use super::rows::{signed, to_json, to_word};
 use super::transition::{About, Writing, log};
 use super::{Accepted, NewJob, Result, SourceFile, Store};
@@ -36,16 +38,7 @@ impl Store {
 
 async fn accept(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> Result<Accepted> {
     let file = &new.file;
-    let known: Option<i64> = sqlx::query_scalar(
-        "SELECT id FROM jobs WHERE file_device = ? AND file_inode = ? AND file_mtime_ns = ? AND file_sha256 = ?",
-    )
-    .bind(file.device.cast_signed())
-    .bind(file.inode.cast_signed())
-    .bind(file.mtime_ns)
-    .bind(&file.sha256)
-    .fetch_optional(&mut **transaction)
-    .await?;
-    if let Some(job_id) = known {
+    if let Some(job_id) = job_of_drop(&mut **transaction, file).await? {
         return Ok(Accepted { job_id, fresh: false });
     }
     let job_id = insert_job(transaction, new, now_ms).await?;
@@ -54,6 +47,19 @@ async fn accept(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> Result<
     }
     log(transaction, "accepted", About::Job(job_id), &file.name, now_ms).await?;
     Ok(Accepted { job_id, fresh: true })
+}
+
+/// The job that this very drop has become.
+pub(super) async fn job_of_drop(executor: impl SqliteExecutor<'_>, file: &SourceFile) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar(
+        "SELECT id FROM jobs WHERE file_device = ? AND file_inode = ? AND file_mtime_ns = ? AND file_sha256 = ?",
+    )
+    .bind(file.device.cast_signed())
+    .bind(file.inode.cast_signed())
+    .bind(file.mtime_ns)
+    .bind(&file.sha256)
+    .fetch_optional(executor)
+    .await
 }
 
 async fn insert_job(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> sqlx::Result<i64> {

@@ -3,9 +3,10 @@
 use serde::Serialize;
 use sqlx::{FromRow, QueryBuilder};
 
-use super::{Result, Selection, Store, StoreError};
+use super::intake::job_of_drop;
+use super::{Result, Selection, SourceFile, Store, StoreError};
 
-/// A row of the view `jobs_state`.
+/// A row of the view `jobs_state`, and what its queued renders wait for.
 #[derive(Clone, Debug, Serialize, FromRow)]
 pub struct JobRow {
     pub job: i64,
@@ -16,6 +17,8 @@ pub struct JobRow {
     pub priority: i64,
     pub retry_of: Option<i64>,
     pub accepted_at_ms: i64,
+    /// No queued render of it is started before (UTC, since the epoch); `None` where none is queued.
+    pub run_after_ms: Option<i64>,
     pub renders: i64,
     pub queued: i64,
     pub running: i64,
@@ -25,7 +28,7 @@ pub struct JobRow {
     pub degraded: i64,
 }
 
-/// A row of the view `history`.
+/// A row of the view `history`, with times in milliseconds (UTC, since the epoch).
 #[derive(Clone, Debug, Serialize, FromRow)]
 pub struct HistoryRow {
     pub job: i64,
@@ -57,6 +60,11 @@ pub struct HistoryRow {
     pub device: Option<String>,
     pub model: Option<String>,
     pub finished_at: Option<String>,
+    /// The prompt was longer than the model reads; `None` before it was tried.
+    pub prompt_cut: Option<bool>,
+    /// Not started before.
+    pub run_after_ms: i64,
+    pub finished_at_ms: Option<i64>,
 }
 
 /// One try.
@@ -93,10 +101,15 @@ pub struct RejectionRow {
     pub reason: String,
 }
 
+/// The columns of a [`JobRow`].
+const JOBS: &str = "SELECT *, (SELECT min(run_after_ms) FROM renders r WHERE r.job_id = job AND r.state = 'queued') \
+                    AS run_after_ms FROM jobs_state WHERE ";
+
 impl Store {
     /// Jobs, newest first; those in `state` and with `tag` where given.
     pub async fn jobs(&self, state: Option<&str>, tag: Option<&str>, limit: u32) -> Result<Vec<JobRow>> {
-        let mut sql = QueryBuilder::new("SELECT * FROM jobs_state WHERE true");
+        let mut sql = QueryBuilder::new(JOBS);
+        sql.push("true");
         if let Some(state) = state {
             sql.push(" AND state = ").push_bind(state);
             // Few renders are in these states, and an index finds them: the history is not walked through for them.
@@ -119,14 +132,17 @@ impl Store {
 
     /// One job.
     pub async fn job(&self, job_id: i64) -> Result<JobRow> {
-        let row = sqlx::query_as("SELECT * FROM jobs_state WHERE job = ?").bind(job_id).fetch_optional(&self.readers);
+        let mut sql = QueryBuilder::new(JOBS);
+        let row = sql.push("job = ").push_bind(job_id).build_query_as().fetch_optional(&self.readers);
         row.await?.ok_or_else(|| StoreError::NotFound(format!("there is no {}", Selection::Job(job_id))))
     }
 
     /// The pictures of a selection, in order.
     pub async fn history(&self, selection: Selection) -> Result<Vec<HistoryRow>> {
         let (job_id, picture) = selection.parts();
-        let sql = "SELECT * FROM history WHERE job = ? AND picture = coalesce(?, picture) ORDER BY picture";
+        let sql = "SELECT history.*, r.run_after_ms, r.finished_at_ms FROM history \
+                   JOIN renders r ON r.job_id = job AND r.position = picture \
+                   WHERE job = ? AND picture = coalesce(?, picture) ORDER BY picture";
         let rows: Vec<HistoryRow> = sqlx::query_as(sql).bind(job_id).bind(picture).fetch_all(&self.readers).await?;
         match rows.is_empty() {
             true => Err(StoreError::NotFound(format!("there is no {selection}"))),
@@ -146,10 +162,18 @@ impl Store {
         Ok(rows.bind(job_id).bind(picture).fetch_all(&self.readers).await?)
     }
 
-    /// The newest job that came as `file_name`.
-    pub async fn job_by_file_name(&self, file_name: &str) -> Result<Option<i64>> {
-        let sql = "SELECT max(id) FROM jobs WHERE file_name = ?";
-        Ok(sqlx::query_scalar(sql).bind(file_name).fetch_one(&self.readers).await?)
+    /// The job that the drop `file` has become.
+    pub async fn job_of_drop(&self, file: &SourceFile) -> Result<Option<i64>> {
+        Ok(job_of_drop(&self.readers, file).await?)
+    }
+
+    /// Why the drop `file` was set aside, if it was. A file is set aside after it was written: earlier ones of the same
+    /// content are not it.
+    pub async fn rejection_of_drop(&self, file: &SourceFile) -> Result<Option<String>> {
+        let sql = "SELECT reason FROM rejections WHERE file_sha256 = ? AND file_name = ? AND at_ms >= ? \
+                   ORDER BY id DESC LIMIT 1";
+        let reason = sqlx::query_scalar(sql).bind(&file.sha256).bind(&file.name).bind(file.mtime_ns / 1_000_000);
+        Ok(reason.fetch_optional(&self.readers).await?)
     }
 
     /// The worker that was loaded last.

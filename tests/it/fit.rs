@@ -26,6 +26,33 @@ fn a_large_device_gives_nothing_up_and_a_small_one_what_fits_it() {
 }
 
 #[test]
+fn the_answer_names_its_model_and_the_real_one_can_be_asked_for_without_its_files() {
+    let house = house();
+    let said = |arguments: &[&str]| String::from_utf8_lossy(&house.zimaged(arguments).stdout).into_owned();
+    let miniature = said(&["fit", "256x256", "--vram", "6GiB"]);
+    assert!(miniature.contains("model   zimage-mini") && miniature.contains("--turbo"), "{miniature}");
+    let turbo = said(&["fit", "1024x1024", "--vram", "6GiB", "--turbo"]);
+    assert!(turbo.contains("model   Z-Image-Turbo\nrung "), "{turbo}");
+    assert!(turbo.starts_with("1024x1024 on 6.00 GiB") && turbo.contains("usable): fits\n"), "{turbo}");
+    // The default is the real model's size, and its grid is finer than the miniature's.
+    assert_eq!(house.json(&["fit", "--vram", "8GiB", "--turbo"])["width"], 1024);
+    assert_eq!(house.json(&["fit", "1280x720", "--vram", "8GiB", "--turbo"])["missing_bytes"], 0);
+}
+
+#[test]
+fn a_picture_that_gets_smaller_is_said_to_and_one_that_does_not_fit_has_no_peak_of_0() {
+    let house = house();
+    let said = |size: &str, vram: &str| {
+        let output = house.zimaged(&["fit", size, "--vram", vram, "--turbo"]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let large = said("4096x4096", "8GiB");
+    assert!(large.contains("fits, but only smaller, as "), "{large}");
+    let none = said("1024x1024", "1GiB");
+    assert!(none.contains("does not fit") && !none.contains("peak    0 MiB"), "{none}");
+}
+
+#[test]
 fn the_table_has_every_size_of_card_and_picture() {
     let table = house().json(&["fit", "--table"]);
     let answers = table.as_array().unwrap();

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "cuda")]
 mod card;
+mod cli;
 mod daemon;
 mod faults;
 mod files;

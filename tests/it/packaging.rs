@@ -1,8 +1,13 @@
-//! The systemd unit: known to systemd 252, and as closed as it was when it was written.
+//! What packages ship: a unit that systemd 252 knows and that stays closed, and a configuration that works under it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+
+use zimaged::config::Config;
+
+use crate::support::{House, kill};
 
 /// `systemd-analyze security` of the unit when it was written, in tenths; lower is more closed.
 const EXPOSURE_MAX: u32 = 18;
@@ -53,4 +58,47 @@ fn the_unit_does_not_become_more_open() {
     let threshold = format!("--threshold={EXPOSURE_MAX}");
     let output = analyze(&["security", "--offline=true", "--no-pager", &threshold], &unit);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn the_packaged_folders_are_those_that_the_unit_can_write() {
+    let config = Config::load(Some(&repository().join("packaging/daemon.toml"))).expect("the packaged configuration");
+    let unit = fs::read_to_string(repository().join("packaging/systemd/zimaged.service")).expect("the unit");
+    assert!(unit.contains("\nStateDirectory=zimaged\n") && unit.contains("--config /etc/zimaged/daemon.toml"));
+    let made = fs::read_to_string(repository().join("packaging/systemd/zimaged.tmpfiles")).expect("the folders");
+    for folder in [&config.jobs, &config.outputs, &config.state] {
+        assert!(folder.starts_with("/var/lib/zimaged"), "{}", folder.display());
+        assert!(made.contains(&format!("d {} ", folder.display())), "{} is made", folder.display());
+    }
+    assert!(made.contains(&format!("f {} ", config.state.join("zimaged.sqlite").display())));
+}
+
+/// As the packaged folders and the unit's UMask have it: everything that control needs is the group's to write.
+#[test]
+fn the_group_may_write_what_the_daemon_makes() {
+    let house = House::new("");
+    let database = house.path("state/zimaged.sqlite");
+    fs::create_dir(house.path("state")).expect("a writable folder");
+    fs::write(&database, "").expect("a writable folder");
+    fs::set_permissions(&database, fs::Permissions::from_mode(0o660)).expect("our own file");
+    let run = house.command(&["run"]);
+    let mut daemon = Command::new("sh")
+        .args(["-c", "umask 0007; exec \"$@\"", "sh"])
+        .arg(run.get_program())
+        .args(run.get_args())
+        .current_dir(house.path(""))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a shell");
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    house.until("the daemon is up", || house.path("state/status.json").exists().then_some(()));
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
+    let names = ["state/zimaged.sqlite", "state/zimaged.sqlite-wal", "state/zimaged.sqlite-shm", "jobs/accepted"];
+    let modes = names.map(|name| fs::metadata(house.path(name)).map(|file| file.permissions().mode()));
+    kill("TERM", daemon.id());
+    assert!(daemon.wait().expect("our own child").success());
+    for (name, mode) in names.into_iter().zip(modes) {
+        let mode = mode.expect(name);
+        assert_eq!(mode & 0o066, 0o060, "{name}: {mode:o}");
+    }
 }

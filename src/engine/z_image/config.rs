@@ -1,5 +1,7 @@
 //! The dimensions, as the model's JSON files give them. Names are the files' own.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use serde::de::{DeserializeOwned, Error};
@@ -24,6 +26,9 @@ pub struct TransformerConfig {
     /// How many positions each axis has.
     pub axes_lens: [usize; 3],
 }
+
+/// What a file begins with that stands for a large one.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// Conditioning vectors are no wider than this.
 const ADALN_EMBED_DIM: usize = 256;
@@ -186,6 +191,19 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
     serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
+/// Fails where the file is only Git LFS's word for it: a clone without `git lfs` leaves those. Errors name the file.
+pub fn refuse_pointer(path: &Path) -> Result<(), String> {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LFS_POINTER.len() as u64).read_to_end(&mut start));
+    match read {
+        Ok(_) if start == LFS_POINTER => {
+            Err(format!("{}: is Git LFS's pointer to the file and not the file: run git lfs pull", path.display()))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
 fn read_checked<T: DeserializeOwned>(path: &Path, problem: impl Fn(&T) -> Option<String>) -> Result<T, String> {
     let config = read_json(path)?;
     match problem(&config) {
@@ -194,9 +212,8 @@ fn read_checked<T: DeserializeOwned>(path: &Path, problem: impl Fn(&T) -> Option
     }
 }
 
-/// Z-Image-Turbo's published configuration.
-#[cfg(test)]
-pub(crate) fn turbo() -> ModelConfig {
+/// Z-Image-Turbo's published configuration, for answers about it where its files are not at hand.
+pub fn turbo() -> ModelConfig {
     ModelConfig {
         transformer: TransformerConfig {
             all_patch_size: vec![2],

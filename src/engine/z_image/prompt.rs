@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::config::refuse_pointer;
+
 /// The text encoder sees no more tokens than this, template included.
 pub const TOKENS_MAX: usize = 512;
 
@@ -23,6 +25,7 @@ impl Tokenizer {
     /// Reads `tokenizer/tokenizer.json`. Errors name the file.
     pub fn read(model: &Path) -> Result<Tokenizer, String> {
         let path = model.join("tokenizer/tokenizer.json");
+        refuse_pointer(&path)?;
         let tokenizer = tokenizers::Tokenizer::from_file(&path);
         tokenizer.map(Tokenizer).map_err(|error| format!("{}: {error}", path.display()))
     }
@@ -42,4 +45,22 @@ impl Tokenizer {
 /// Qwen's chat template for one user message, with thinking enabled.
 pub fn template(prompt: &str) -> String {
     format!("<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tokenizer_that_was_not_downloaded_is_told_from_a_wrong_one() {
+        let model = tempfile::tempdir().unwrap();
+        std::fs::create_dir(model.path().join("tokenizer")).unwrap();
+        let write = |text: &str| std::fs::write(model.path().join("tokenizer/tokenizer.json"), text).unwrap();
+        let error = || Tokenizer::read(model.path()).err().expect("no tokenizer");
+        assert!(error().contains("tokenizer/tokenizer.json: No such file"), "{}", error());
+        write("version https://git-lfs.github.com/spec/v1\noid sha256:aeb1\nsize 11422654\n");
+        assert!(error().contains("git lfs pull"), "{}", error());
+        write("{");
+        assert!(!error().contains("git lfs pull"), "{}", error());
+    }
 }

@@ -1,8 +1,8 @@
 //! What each key of a job file may hold. The defaults of `daemon.toml` are held to the same.
 
-use jiff::Timestamp;
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
 use toml::de::DeValue;
 
 use super::{Limits, Rules};
@@ -67,10 +67,15 @@ pub fn check_side(side: u32, rules: &Rules) -> Check<u32> {
 pub fn size(value: &DeValue, rules: &Rules) -> Check<(u32, u32)> {
     let right = "use the form \"1024x768\"";
     let text = check::text(value).map_err(|mistake| mistake.help(right))?;
-    let sides = text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
     let (width, height) =
-        sides.ok_or_else(|| Mistake::new(format!("{} is no size", check::quoted(text))).help(right))?;
+        sides(text).ok_or_else(|| Mistake::new(format!("{} is no size", check::quoted(text))).help(right))?;
     Ok((check_side(width, rules)?, check_side(height, rules)?))
+}
+
+/// The two numbers of `1024x768`.
+pub fn sides(text: &str) -> Option<(u32, u32)> {
+    let (width, height) = text.split_once('x')?;
+    Some((width.parse().ok()?, height.parse().ok()?))
 }
 
 /// The floor of the shorter side; need not lie on the grid.
@@ -137,18 +142,28 @@ fn tag(value: &DeValue) -> Check<String> {
     Ok(tag.to_owned())
 }
 
-/// A moment, in milliseconds since the epoch: a TOML date and time or the same as a string. One without an offset is
-/// in `zone`.
-pub fn time_ms(value: &DeValue, zone: &TimeZone) -> Check<i64> {
-    let right = "use a date and a time, like 2026-11-24T22:00:00+01:00";
+/// A moment, in milliseconds since the epoch: a TOML date and time, or a time of day, which means the next such moment
+/// after `now_ms`; or the same as a string. One without an offset is in `zone`.
+pub fn time_ms(value: &DeValue, zone: &TimeZone, now_ms: i64) -> Check<i64> {
+    let right = "use a time of day, like \"22:00\", or a date and a time, like 2026-11-24T22:00:00+01:00";
     let written = match value {
         DeValue::Datetime(time) => time.to_string(),
         DeValue::String(text) => text.to_string(),
-        other => return Err(Mistake::expected("a date and a time", other).help(right)),
+        other => return Err(Mistake::expected("a time", other).help(right)),
     };
-    let time = moment(&written, zone)
-        .ok_or_else(|| Mistake::new(format!("{} is no date and time", check::shortened(&written))).help(right))?;
-    Ok(time.as_millisecond())
+    let is_time_of_day = written.contains(':') && written.chars().all(|c| c.is_ascii_digit() || ":.".contains(c));
+    let time = if is_time_of_day { next_time_of_day(&written, zone, now_ms) } else { moment(&written, zone) };
+    let no_time = || Mistake::new(format!("{} is no time", check::shortened(&written))).help(right);
+    Ok(time.ok_or_else(no_time)?.as_millisecond())
+}
+
+/// Today, or tomorrow where that moment has passed.
+fn next_time_of_day(written: &str, zone: &TimeZone, now_ms: i64) -> Option<Timestamp> {
+    let time: Time = written.parse().ok()?;
+    let now = Timestamp::from_millisecond(now_ms).ok()?;
+    let today = zone.to_datetime(now).date();
+    let on = |day: Date| zone.to_timestamp(day.to_datetime(time)).ok();
+    on(today).filter(|moment| *moment > now).or_else(|| on(today.checked_add(1.day()).ok()?))
 }
 
 fn moment(written: &str, zone: &TimeZone) -> Option<Timestamp> {

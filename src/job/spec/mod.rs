@@ -89,20 +89,31 @@ const SEED_MASK: u64 = i64::MAX as u64;
 /// Far enough apart for any order, small enough to be read.
 const PRIORITY_MAX: i64 = 1_000_000;
 
-/// Parses and resolves a job file. `random_seed` is asked for each seed left open.
-pub fn parse_bytes(content: &[u8], rules: &Rules, random_seed: &mut dyn FnMut() -> u64) -> Result<Job, Vec<Problem>> {
+/// Parses and resolves a job file. A time of day is the next one after `now_ms` (UTC, since the epoch); `random_seed` is
+/// asked for each seed left open.
+pub fn parse_bytes(
+    content: &[u8],
+    rules: &Rules,
+    now_ms: i64,
+    random_seed: &mut dyn FnMut() -> u64,
+) -> Result<Job, Vec<Problem>> {
     let bytes_max = rules.limits.file_bytes_max;
     if content.len() as u64 > bytes_max {
         let message = format!("the file has {} bytes", content.len());
         return Err(vec![Problem::at("", 0, message, Some(format!("at most {bytes_max} are read")))]);
     }
     let text = problem::utf8(content).map_err(|problem| vec![problem])?;
-    parse(text, rules, random_seed)
+    parse(text, rules, now_ms, random_seed)
 }
 
 /// As [`parse_bytes`], for a text.
-pub fn parse(text: &str, rules: &Rules, random_seed: &mut dyn FnMut() -> u64) -> Result<Job, Vec<Problem>> {
-    let request = table::read(text, |top| Request::read(top, rules))?;
+pub fn parse(
+    text: &str,
+    rules: &Rules,
+    now_ms: i64,
+    random_seed: &mut dyn FnMut() -> u64,
+) -> Result<Job, Vec<Problem>> {
+    let request = table::read(text, |top| Request::read(top, rules, now_ms))?;
     Ok(request.resolve(random_seed))
 }
 
@@ -127,10 +138,10 @@ struct Shared {
 }
 
 impl Request {
-    fn read(top: &mut Table, rules: &Rules) -> Option<Request> {
+    fn read(top: &mut Table, rules: &Rules, now_ms: i64) -> Option<Request> {
         let limits = &rules.limits;
         let priority = top.read("priority", |value| check::whole(value, -PRIORITY_MAX..=PRIORITY_MAX));
-        let not_before_ms = top.read("not_before", |value| fields::time_ms(value, &rules.time_zone));
+        let not_before_ms = top.read("not_before", |value| fields::time_ms(value, &rules.time_zone, now_ms));
         let num_images = top.read("num_images", |value| check::whole(value, 1..=limits.renders_max)).unwrap_or(1);
         let tags = fields::tags(top);
         let shared = Shared::read(top, rules);

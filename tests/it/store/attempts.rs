@@ -134,7 +134,9 @@ async fn attempts_tell_the_planner_what_they_needed() {
     assert!(told.iter().all(|evidence| evidence.predicted.peak_bytes() == 20 && evidence.rung == rung(1024, 8)));
     assert_eq!(told[0].measured.peak_bytes(), 30);
     assert!(evidence("another model", "cpu").await.is_empty() && evidence("beef", "a card").await.is_empty());
-    let seen = fixture.store.seen_on(&rung(1024, 8)).await.expect("a readable queue").expect("a picture");
+    let seen = fixture.store.seen_on(&rung(1024, 8), "tiny").await.expect("a readable queue").expect("a picture");
     assert_eq!((seen.mean_ms, seen.pictures, seen.device.as_str()), (2000.0, 1, "cpu"));
-    assert_eq!(fixture.store.seen_on(&rung(512, 8)).await.expect("a readable queue"), None);
+    for (side, model) in [(512, "tiny"), (1024, "another model")] {
+        assert_eq!(fixture.store.seen_on(&rung(side, 8), model).await.expect("a readable queue"), None);
+    }
 }

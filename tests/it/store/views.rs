@@ -114,6 +114,59 @@ async fn a_job_s_state_is_what_its_renders_say() {
 }
 
 #[tokio::test]
+async fn a_job_of_which_only_some_was_cancelled_is_still_queued() {
+    let fixture = Fixture::new().await;
+    let job_id = fixture.accept(job(&["a", "b"])).await;
+    fixture.store.cancel(Selection::Render { job_id, index: 1 }, NOW).await.expect("a writable queue");
+    let job = fixture.store.job(job_id).await.expect("a readable queue");
+    assert_eq!((job.state.as_str(), job.cancelled, job.queued), ("queued", 1, 1));
+    let listed = fixture.store.jobs(Some("queued"), None, 1).await.expect("a readable queue");
+    assert_eq!(listed.len(), 1);
+}
+
+#[tokio::test]
+async fn what_waits_says_until_when() {
+    let fixture = Fixture::new().await;
+    let mut later = job(&["elk"]);
+    later.job.not_before_ms = Some(NOW + 5000);
+    let job_id = fixture.accept(later).await;
+    assert_eq!(fixture.store.job(job_id).await.expect("a readable queue").run_after_ms, Some(NOW + 5000));
+    let history = fixture.store.history(Selection::Job(job_id)).await.expect("a readable queue");
+    assert_eq!((history[0].run_after_ms, history[0].finished_at_ms, history[0].prompt_cut), (NOW + 5000, None, None));
+    assert_eq!(fixture.store.outlook(NOW).await.expect("a readable queue").earliest_ms, Some(NOW + 5000));
+}
+
+#[tokio::test]
+async fn the_outlook_carries_the_newest_times_over_to_what_waits() {
+    let empty = Fixture::new().await.store.outlook(NOW).await.expect("a readable queue");
+    assert_eq!((empty.renders, empty.earliest_ms, empty.work_ms), (0, None, None));
+    let fixture = Fixture::new().await;
+    fixture.accept(job(&["fox"])).await;
+    let unknown = fixture.store.outlook(NOW).await.expect("a readable queue");
+    assert_eq!((unknown.renders, unknown.work_ms), (1, None), "nothing was rendered yet");
+    // Two seconds for 768x768 in six steps.
+    let fixture = scenario().await;
+    let whole = 2000.0 * (1024.0 * 1024.0 * 8.0) / (768.0 * 768.0 * 6.0);
+    let outlook = fixture.store.outlook(NOW).await.expect("a readable queue");
+    assert_eq!((outlook.renders, outlook.work_ms), (1, Some(f64::round(whole) as i64)));
+    let mut guided = job(&["guided"]);
+    guided.job.renders[0].guidance = 4.0;
+    fixture.accept(guided).await;
+    let outlook = fixture.store.outlook(NOW).await.expect("a readable queue");
+    assert_eq!((outlook.renders, outlook.work_ms), (2, Some(f64::round(3.0 * whole) as i64)));
+    // Ten minutes after NOW, when what may start before has long been done.
+    let mut later = job(&["later"]);
+    later.job.not_before_ms = Some(NOW + 600_000);
+    fixture.accept(later).await;
+    let outlook = fixture.store.outlook(NOW).await.expect("a readable queue");
+    assert_eq!((outlook.earliest_ms, outlook.work_ms), (Some(NOW), Some(f64::round(4.0 * whole) as i64)));
+    assert_eq!(outlook.done_at_ms, Some(NOW + 600_000 + f64::round(whole) as i64));
+    let other = Loaded { model_hash: "another".to_owned(), ..loaded() };
+    fixture.store.worker_loaded(&other, NOW).await.expect("a writable queue");
+    assert_eq!(fixture.store.outlook(NOW).await.expect("a readable queue").work_ms, None, "its pace is not known");
+}
+
+#[tokio::test]
 async fn a_job_shows_all_of_its_attempts() {
     let fixture = scenario().await;
     let attempts = fixture.store.attempts(Selection::Job(1)).await.expect("a readable queue");
@@ -122,8 +175,23 @@ async fn a_job_shows_all_of_its_attempts() {
     let worker = fixture.store.last_worker().await.expect("a readable queue").expect("it was loaded");
     assert_eq!((worker.model_name.as_str(), worker.load_ms), ("tiny", 900));
     assert_eq!(fixture.store.queued().await.expect("a readable queue"), 1);
-    assert_eq!(fixture.store.job_by_file_name("elk.toml").await.expect("a readable queue"), Some(2));
-    assert_eq!(fixture.store.job_by_file_name("emu.toml").await.expect("a readable queue"), None);
+}
+
+#[tokio::test]
+async fn a_drop_is_known_by_its_file_and_not_by_its_name() {
+    let fixture = scenario().await;
+    let job_of = async |file| fixture.store.job_of_drop(&file).await.expect("a readable queue");
+    let file = job(&["elk"]).file;
+    assert_eq!(job_of(file.clone()).await, Some(2));
+    let again = SourceFile { inode: 1, ..file.clone() };
+    assert_eq!(job_of(again.clone()).await, None, "another file of the same name and content");
+    let rejected_ms = NOW + 5;
+    fixture.store.reject(&[(again.clone(), "no".to_owned())], rejected_ms).await.expect("a writable queue");
+    let reason = async |file| fixture.store.rejection_of_drop(&file).await.expect("a readable queue");
+    let written = |ms: i64| SourceFile { mtime_ns: ms * 1_000_000, ..again.clone() };
+    assert_eq!(reason(written(NOW)).await.as_deref(), Some("no"));
+    assert_eq!(reason(written(rejected_ms + 1)).await, None, "it was written later");
+    assert_eq!(reason(SourceFile { sha256: "ef".to_owned(), ..written(NOW) }).await, None);
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::engine::z_image::{TRANSFORMER_STEM, ops};
 use crate::files;
 use crate::ladder::Precision;
 
-/// What [`quantise_model`] wrote.
+/// What [`quantise_model`] wrote, or found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quantised {
     pub path: PathBuf,
@@ -25,6 +25,8 @@ pub struct Quantised {
     pub before_bytes: u64,
     /// What the written file takes.
     pub after_bytes: u64,
+    /// False when it was there already, made from these weights.
+    pub fresh: bool,
 }
 
 /// Quantises the transformer of the model folder `model` into a file in it, which loading at `precision` then takes.
@@ -42,14 +44,15 @@ pub fn quantise_model(model: &Path, precision: Precision, force: bool) -> Result
     if matrices.is_empty() {
         return Err(format!("{}: holds no matrix that can be quantised", folder.display()));
     }
-    if !force && matches!(QuantisedFile::open(&folder, precision, &hash, &matrices), Ok(Some(_))) {
-        return Err(format!("{}: is there already, made from these weights (--force makes it again)", path.display()));
+    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let fresh = force || !matches!(QuantisedFile::open(&folder, precision, &hash, &matrices), Ok(Some(_)));
+    if fresh {
+        let metadata = [("general.architecture", ARCHITECTURE), ("general.name", &name), (SOURCE_HASH, &hash)];
+        write(&path, &metadata, &quantise(&weights, &matrices)?).map_err(|error| told(&error))?;
     }
-    let metadata = [("general.architecture", ARCHITECTURE), ("general.name", &name), (SOURCE_HASH, &hash)];
-    let after_bytes = write(&path, &metadata, &quantise(&weights, &matrices)?)
-        .map_err(|error| format!("{}: {error}", path.display()))?;
+    let after_bytes = fs::metadata(&path).map_err(|error| told(&error))?.len();
     let before_bytes = matrices.iter().map(|matrix| matrix.stored_bytes as u64).sum();
-    Ok(Quantised { path, matrices: matrices.len(), before_bytes, after_bytes })
+    Ok(Quantised { path, matrices: matrices.len(), before_bytes, after_bytes, fresh })
 }
 
 /// One after the other: only one is dense in memory at a time.
@@ -61,14 +64,13 @@ fn quantise(weights: &Weights, matrices: &[QuantisedMatrix]) -> Result<Vec<(Stri
     matrices.iter().map(quantise).collect::<candle_core::Result<_>>().map_err(|error| error.to_string())
 }
 
-/// Under a temporary name first, so that a file of the final name is whole. Returns its length.
-fn write(path: &Path, metadata: &[(&str, &str)], matrices: &[(String, QTensor)]) -> candle_core::Result<u64> {
+/// Under a temporary name first, so that a file of the final name is whole.
+fn write(path: &Path, metadata: &[(&str, &str)], matrices: &[(String, QTensor)]) -> candle_core::Result<()> {
     let temporary = path.with_added_extension("part");
-    let written = write_file(&temporary, metadata, matrices).and_then(|length| {
+    let written = write_file(&temporary, metadata, matrices).and_then(|()| {
         fs::rename(&temporary, path)?;
         let folder = files::open_folder(path.parent().unwrap_or(path))?;
-        files::sync(&folder)?;
-        Ok(length)
+        Ok(files::sync(&folder)?)
     });
     if written.is_err() {
         // What cannot be removed is overwritten the next time.
@@ -77,13 +79,12 @@ fn write(path: &Path, metadata: &[(&str, &str)], matrices: &[(String, QTensor)])
     written
 }
 
-fn write_file(path: &Path, metadata: &[(&str, &str)], matrices: &[(String, QTensor)]) -> candle_core::Result<u64> {
+fn write_file(path: &Path, metadata: &[(&str, &str)], matrices: &[(String, QTensor)]) -> candle_core::Result<()> {
     let values: Vec<Value> = metadata.iter().map(|(_, text)| Value::String((*text).to_owned())).collect();
     let metadata: Vec<(&str, &Value)> = metadata.iter().zip(&values).map(|((key, _), value)| (*key, value)).collect();
     let matrices: Vec<(&str, &QTensor)> = matrices.iter().map(|(name, matrix)| (name.as_str(), matrix)).collect();
     let mut file = BufWriter::new(File::create(path)?);
     gguf_file::write(&mut file, &metadata, &matrices)?;
     file.flush()?;
-    file.get_ref().sync_all()?;
-    Ok(file.get_ref().metadata()?.len())
+    Ok(file.get_ref().sync_all()?)
 }

@@ -8,7 +8,7 @@ use candle_core::safetensors::MmapedSafetensors;
 use safetensors::tensor::TensorView;
 use serde::Deserialize;
 
-use crate::engine::z_image::config::read_json;
+use crate::engine::z_image::config::{read_json, refuse_pointer};
 
 /// How much of each tensor's values goes into the model's hash.
 const DESCRIBED_BYTES: usize = 64;
@@ -18,14 +18,26 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
+/// What missing files mean.
+const INCOMPLETE: &str = "the model's download is incomplete";
+
+/// All files of the part, each of which is there and no stand-in.
 pub(super) fn paths(folder: &Path, stem: &str) -> std::result::Result<Vec<PathBuf>, String> {
-    let single = folder.join(format!("{stem}.safetensors"));
-    if single.exists() {
-        return Ok(vec![single]);
+    let [single, index] = ["", ".index.json"].map(|end| format!("{stem}.safetensors{end}"));
+    let names = if folder.join(&single).exists() {
+        BTreeSet::from([single])
+    } else if folder.join(&index).exists() {
+        read_json::<Index>(&folder.join(index))?.weight_map.into_values().collect()
+    } else {
+        return Err(format!("{}: neither {single} nor {index} is there: {INCOMPLETE}", folder.display()));
+    };
+    let missing: Vec<&str> = names.iter().map(String::as_str).filter(|name| !folder.join(name).exists()).collect();
+    if !missing.is_empty() {
+        return Err(format!("{}: {} is missing: {INCOMPLETE}", folder.display(), missing.join(", ")));
     }
-    let index: Index = read_json(&folder.join(format!("{stem}.safetensors.index.json")))?;
-    let names: BTreeSet<String> = index.weight_map.into_values().collect();
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+    let paths: Vec<PathBuf> = names.into_iter().map(|name| folder.join(name)).collect();
+    paths.iter().try_for_each(|path| refuse_pointer(path))?;
+    Ok(paths)
 }
 
 /// Name, type, shape and the first values: those of two trainings differ, and 12 GB are not read for it.
@@ -40,5 +52,37 @@ pub(super) fn problem(files: &MmapedSafetensors, name: &str, shape: &Shape) -> O
         Err(_) => Some(format!("{name} is missing")),
         Ok(view) if view.shape() == shape.dims() => None,
         Ok(view) => Some(format!("{name} has shape {:?}, not {:?}", view.shape(), shape.dims())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn error_with(files: &[(&str, &str)]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        paths(folder.path(), "model").unwrap_err()
+    }
+
+    #[test]
+    fn what_an_incomplete_download_lacks_is_named() {
+        let error = error_with(&[]);
+        assert!(error.contains("neither model.safetensors nor model.safetensors.index.json is there"), "{error}");
+        assert!(error.ends_with("the model's download is incomplete"), "{error}");
+        let index = r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors", "c": "3.safetensors"}}"#;
+        let error = error_with(&[("model.safetensors.index.json", index), ("2.safetensors", "")]);
+        assert!(error.contains("1.safetensors, 3.safetensors is missing: the model's download"), "{error}");
+    }
+
+    #[test]
+    fn a_pointer_in_the_place_of_a_file_is_recognised() {
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9973693184\n";
+        let error = error_with(&[("model.safetensors", pointer)]);
+        assert!(error.contains("model.safetensors: is Git LFS's pointer") && error.contains("git lfs pull"), "{error}");
     }
 }

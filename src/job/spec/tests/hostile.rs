@@ -15,7 +15,7 @@ fn what_is_no_text_is_refused_with_the_byte_where_it_stops_being_text() {
         (b"\xef\xbb\xbfprompt = '\xe7", (1, 11), "not UTF-8 text: byte 0xe7 at offset 13"),
         (b"prompt = 'a\0'", (1, 12), "not valid TOML"),
     ] {
-        let problems = parse_bytes(content, &rules(), &mut || 0).expect_err("no text");
+        let problems = parse_bytes(content, &rules(), NOW_MS, &mut || 0).expect_err("no text");
         let Problem { line, column, message: found, .. } = &problems[0];
         assert_eq!((problems.len(), (*line, *column)), (1, place), "{found}");
         assert!(found.starts_with(message), "{found}");
@@ -25,7 +25,7 @@ fn what_is_no_text_is_refused_with_the_byte_where_it_stops_being_text() {
 #[test]
 fn a_file_over_the_limit_is_refused_unread() {
     let content = vec![0xff; rules().limits.file_bytes_max as usize + 1];
-    let problems = parse_bytes(&content, &rules(), &mut || 0).expect_err("too long");
+    let problems = parse_bytes(&content, &rules(), NOW_MS, &mut || 0).expect_err("too long");
     assert_eq!(problems[0].message, "the file has 1048577 bytes");
 }
 
@@ -85,6 +85,6 @@ fn as_many_unknown_keys_as_fit_are_refused_and_fifty_of_them_told() {
 #[test]
 fn a_million_keys_are_refused_by_their_size() {
     let keys: String = (0..1_000_000).map(|key| format!("k{key}=1\n")).collect();
-    let problems = parse_bytes(keys.as_bytes(), &rules(), &mut || 0).expect_err("too long");
+    let problems = parse_bytes(keys.as_bytes(), &rules(), NOW_MS, &mut || 0).expect_err("too long");
     assert_eq!(problems[0].message, "the file has 9888890 bytes");
 }

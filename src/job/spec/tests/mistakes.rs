@@ -72,10 +72,12 @@ fn each_mistake_is_told_with_its_place() {
         ("negative_prompt = \"a\\u0000\"", "2:19: negative_prompt: holds the control character U+0000 | remove it"),
         ("negative_prompt = \"a\\u001b[2J\"", "2:19: negative_prompt: holds the control character U+001B"),
         // Times
-        ("not_before = 2026-11-24", "2:14: not_before: 2026-11-24 is no date and time"),
-        ("not_before = 22:00:00", "2:14: not_before: 22:00:00 is no date and time"),
-        ("not_before = 'tomorrow'", "2:14: not_before: tomorrow is no date and time"),
-        ("not_before = 5", "2:14: not_before: expected a date and a time, found the number 5"),
+        ("not_before = 2026-11-24", "2:14: not_before: 2026-11-24 is no time | use a time of day, like \"22:00\", or"),
+        ("not_before = '22'", "2:14: not_before: 22 is no time"),
+        ("not_before = '25:00'", "2:14: not_before: 25:00 is no time"),
+        ("not_before = '22:00+01:00'", "2:14: not_before: 22:00+01:00 is no time"),
+        ("not_before = 'tomorrow'", "2:14: not_before: tomorrow is no time"),
+        ("not_before = 5", "2:14: not_before: expected a time, found the number 5"),
         // Names
         ("output = \"../x\"", "2:10: output: "),
         // Structure
@@ -121,7 +123,7 @@ fn a_prompt_over_the_limit_is_refused_with_its_length() {
 fn a_side_that_is_suggested_is_within_the_limit() {
     let mut rules = rules();
     rules.limits.side_max = 1000;
-    let problems = parse("prompt='a'\nwidth=1000", &rules, &mut || 0).expect_err("not a multiple");
+    let problems = parse("prompt='a'\nwidth=1000", &rules, NOW_MS, &mut || 0).expect_err("not a multiple");
     assert_eq!(problems[0].help.as_deref(), Some("use 992"));
 }
 
@@ -136,10 +138,10 @@ fn at_most_sixteen_tags() {
 fn columns_count_characters_and_a_mark_of_the_byte_order_counts_nothing() {
     assert_mistakes("prompt = ['狐狸', 5]", &["1:17: prompt: expected a string"]);
     let content = "\u{feff}steps = 0\r\nprompt = 'a'\r\n".as_bytes();
-    let problems = parse_bytes(content, &rules(), &mut || 0).expect_err("no steps");
+    let problems = parse_bytes(content, &rules(), NOW_MS, &mut || 0).expect_err("no steps");
     assert_eq!((problems.len(), problems[0].line, problems[0].column), (1, 1, 9));
     let good = "\u{feff}prompt = 'a'\r\nsteps = 9\r\n".as_bytes();
-    assert_eq!(parse_bytes(good, &rules(), &mut || 0).expect("a job").renders[0].steps, 9);
+    assert_eq!(parse_bytes(good, &rules(), NOW_MS, &mut || 0).expect("a job").renders[0].steps, 9);
 }
 
 #[test]

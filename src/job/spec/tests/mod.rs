@@ -8,6 +8,9 @@ use jiff::tz::TimeZone;
 use super::*;
 use crate::problem::Report;
 
+/// 2026-11-24 12:00:00 UTC, one in the afternoon where the rules are.
+const NOW_MS: i64 = 1_795_521_600_000;
+
 fn rules() -> Rules {
     Rules {
         defaults: Defaults {
@@ -31,7 +34,7 @@ fn rules() -> Rules {
 /// Seeds drawn are 1000, 1001, ...
 fn parsed(text: &str) -> Result<Job, Vec<Problem>> {
     let mut drawn = 999;
-    parse(text, &rules(), &mut || {
+    parse(text, &rules(), NOW_MS, &mut || {
         drawn += 1;
         drawn
     })
@@ -144,7 +147,7 @@ fn an_open_seed_is_drawn_for_each_combination() {
     let seeds = |text: &str| -> Vec<_> { job(text).renders.iter().map(|render| render.seed).collect() };
     assert_eq!(seeds("prompt=['a','b']\nnum_images=2"), [1000, 1001, 1001, 1002]);
     assert_eq!(seeds("prompt='a'\n[matrix]\nseed=['random', 3, 'random']"), [1000, 3, 1001]);
-    let job = parse("prompt='a'\nnum_images=2", &rules(), &mut || u64::MAX).expect("a job");
+    let job = parse("prompt='a'\nnum_images=2", &rules(), NOW_MS, &mut || u64::MAX).expect("a job");
     assert_eq!([job.renders[0].seed, job.renders[1].seed], [i64::MAX as u64, 0]);
 }
 
@@ -173,12 +176,24 @@ fn times_without_an_offset_are_local_and_strings_are_as_good() {
 }
 
 #[test]
+fn a_time_of_day_is_the_next_one() {
+    let time = |written: &str| job(&format!("prompt='a'\nnot_before={written}")).not_before_ms;
+    let at = |moment: &str| Some(moment.parse::<jiff::Timestamp>().expect("a time").as_millisecond());
+    for same in ["'22:00'", "'22:00:00'", "22:00:00"] {
+        assert_eq!(time(same), at("2026-11-24T21:00:00Z"), "{same}");
+    }
+    assert_eq!(time("'12:59:59'"), at("2026-11-25T11:59:59Z"), "passed: tomorrow");
+    assert_eq!(time("'13:00'"), at("2026-11-25T12:00:00Z"), "now has passed too");
+    assert_eq!(time("'00:00'"), at("2026-11-24T23:00:00Z"));
+}
+
+#[test]
 fn local_times_that_a_change_of_the_clocks_skips_or_repeats_have_one_meaning() {
     let vienna = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").expect("a rule");
     let rules = Rules { time_zone: vienna, ..rules() };
     let time = |written: &str| {
         let text = format!("prompt='a'\nnot_before={written}");
-        parse(&text, &rules, &mut || 0).expect("a job").not_before_ms
+        parse(&text, &rules, NOW_MS, &mut || 0).expect("a job").not_before_ms
     };
     assert_eq!(time("2026-03-29T02:30:00"), time("2026-03-29T03:30:00+02:00"));
     assert_eq!(time("2026-10-25T02:30:00"), time("2026-10-25T02:30:00+02:00"));
@@ -198,12 +213,18 @@ fn prompts_are_kept_as_written_but_for_the_line_ends_of_the_file() {
 }
 
 #[test]
-fn each_example_is_a_good_job() {
+fn each_example_is_a_good_job_to_both_models() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).expect("examples") {
         let path = entry.expect("an entry").path();
-        let job = job(&std::fs::read_to_string(&path).expect("text"));
+        let text = std::fs::read_to_string(&path).expect("text");
+        // Z-Image-Turbo's grid, and the miniature's.
+        let [job, _] = [16, 32].map(|granularity| {
+            let rules = Rules { granularity, ..rules() };
+            parse(&text, &rules, NOW_MS, &mut || 0)
+                .unwrap_or_else(|problems| panic!("{}: {problems:?}", path.display()))
+        });
         names.push((path.file_name().expect("a name").to_string_lossy().into_owned(), job.renders.len()));
     }
     names.sort();

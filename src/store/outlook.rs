@@ -1,0 +1,59 @@
+//! What is still to be done, and how long it takes by what was done.
+
+use serde::Serialize;
+use sqlx::FromRow;
+
+use super::{Result, Store};
+
+/// So many of the newest pictures say how fast it goes: enough to even them out, few enough to follow a change.
+const PICTURES_MAX: u32 = 20;
+
+/// The renders that have not ended. Times are UTC, in milliseconds since the epoch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Outlook {
+    /// Queued or running.
+    pub renders: i64,
+    /// When the first of them may start; `None` where there is none.
+    pub earliest_ms: Option<i64>,
+    /// How long all of them take, by the newest pictures of the model that was loaded last, on its device; `None` before
+    /// there is any.
+    pub work_ms: Option<i64>,
+    /// When the last of them has ended by that, each begun no earlier than it may.
+    pub done_at_ms: Option<i64>,
+}
+
+/// Those that may start at the same time.
+#[derive(FromRow)]
+struct Group {
+    from_ms: i64,
+    renders: i64,
+    work_ms: Option<i64>,
+}
+
+impl Store {
+    /// Work is measured in pixels times steps, twice with guidance: times of other sizes are carried over by it.
+    pub async fn outlook(&self, now_ms: i64) -> Result<Outlook> {
+        let groups: Vec<Group> = sqlx::query_as(
+            "WITH pace AS (SELECT 1.0 * sum(total_ms) / sum(work) AS ms FROM \
+             (SELECT a.total_ms, a.width * a.height * a.steps * (1 + (r.guidance > 0)) AS work \
+             FROM attempts a JOIN renders r ON r.id = a.render_id JOIN workers w ON w.id = a.worker_id \
+             JOIN (SELECT model_hash, device FROM workers ORDER BY id DESC LIMIT 1) last USING (model_hash, device) \
+             WHERE a.outcome = 'done' AND a.denoise_ms > 0 ORDER BY a.id DESC LIMIT ?)) \
+             SELECT max(run_after_ms, ?) AS from_ms, count(*) AS renders, CAST(round(\
+             (SELECT ms FROM pace) * sum(width * height * steps * (1 + (guidance > 0)))) AS INTEGER) AS work_ms \
+             FROM renders WHERE state IN ('queued', 'running') GROUP BY from_ms ORDER BY from_ms",
+        )
+        .bind(PICTURES_MAX)
+        .bind(now_ms)
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(Outlook {
+            renders: groups.iter().map(|group| group.renders).sum(),
+            earliest_ms: groups.first().map(|group| group.from_ms),
+            work_ms: groups.iter().map(|group| group.work_ms).reduce(|a, b| Some(a? + b?)).flatten(),
+            done_at_ms: groups
+                .iter()
+                .try_fold(now_ms, |free_ms, group| Some(free_ms.max(group.from_ms) + group.work_ms?)),
+        })
+    }
+}

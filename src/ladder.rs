@@ -1,8 +1,9 @@
 //! The out-of-memory ladder: the rungs on which a render may be tried, gentlest first. Pure.
 //!
 //! Ordered by what the user loses: first nothing but time (residency, stripes), then seams that nobody sees (tiles),
-//! then precision, then the picture's size, then its steps. Steps do not lower the peak; they buy back the time that the
-//! lower rungs cost. Which rung is taken is the planner's to say: [`crate::memory`].
+//! then precision, then the picture's size, then its steps; [`Prefer`] may put time later. Size and steps come last in
+//! every order: so more memory never means a smaller picture. Steps do not lower the peak; they buy back the time that
+//! the lower rungs cost. Which rung is taken is the planner's to say: [`crate::memory`].
 
 use std::fmt;
 use std::iter::successors;
@@ -86,9 +87,9 @@ pub struct Offers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Prefer {
-    /// Time before the picture.
+    /// Time before anything of the picture.
     Quality,
-    /// The picture's size and steps before time.
+    /// Exact decodes and precision before time.
     Speed,
 }
 
@@ -137,7 +138,7 @@ struct Choice {
 }
 
 impl Choice {
-    /// The picture is given up last, time first.
+    /// Time is given up first, precision last.
     fn by_quality(&self) -> Vec<Rung> {
         let mut rungs = Vec::new();
         for &picture in &self.pictures {
@@ -152,12 +153,12 @@ impl Choice {
         rungs
     }
 
-    /// Time is given up last, the picture first.
+    /// Exact decodes are given up first, time last.
     fn by_speed(&self) -> Vec<Rung> {
         let mut rungs = Vec::new();
-        for &residency in &self.residencies {
-            for &precision in self.precisions.iter().filter(|precision| stays(residency, **precision)) {
-                for &picture in &self.pictures {
+        for &picture in &self.pictures {
+            for &residency in &self.residencies {
+                for &precision in self.precisions.iter().filter(|precision| stays(residency, **precision)) {
                     let decodes = self.exact.iter().chain(&self.tiles);
                     rungs.extend(decodes.map(|&decode| rung(residency, precision, decode, picture)));
                 }
@@ -326,19 +327,20 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn speed_gives_up_size_and_steps_before_precision_and_that_before_offloading() {
+    fn speed_gives_up_tiles_and_precision_before_time_and_size_and_steps_last() {
         let rungs = rungs(&render(1024, 1024, 60), Prefer::Speed, &offers());
         let place = |text: &str| rungs.iter().position(|rung| rung.to_string() == text).unwrap();
         let order = [
             "device/full/whole 1024x1024 60 steps",
             "device/full/tiles128 1024x1024 60 steps",
+            "device/q8/whole 1024x1024 60 steps",
+            "text-released/full/whole 1024x1024 60 steps",
+            "text-released/q4/tiles128 1024x1024 60 steps",
+            "streamed24/full/whole 1024x1024 60 steps",
             "device/full/whole 768x768 60 steps",
             "device/full/whole 320x320 60 steps",
             "device/full/whole 320x320 30 steps",
             "device/full/whole 320x320 4 steps",
-            "device/q8/whole 1024x1024 60 steps",
-            "text-released/full/whole 1024x1024 60 steps",
-            "streamed24/full/whole 1024x1024 60 steps",
         ];
         assert!(order.map(place).is_sorted(), "{:?}", order.map(place));
     }

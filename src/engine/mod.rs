@@ -72,7 +72,7 @@ pub struct MemoryReading {
     pub peak_bytes: u64,
     /// What could be had besides; `None` where nobody knows.
     pub free_bytes: Option<u64>,
-    /// What the device, or the configured limit, has in all; 0 where nobody knows.
+    /// What the device has in all; 0 where nobody knows.
     pub total_bytes: u64,
 }
 

@@ -6,8 +6,8 @@ use super::EngineKind;
 use super::z_image::config::ModelConfig;
 use super::z_image::predict::{Arithmetic, Work, offers, predict};
 use crate::job::Render;
-use crate::ladder::{Decode, Offers, Rung};
-use crate::memory::Prediction;
+use crate::ladder::{Decode, Offers, Prefer, Rung, rungs};
+use crate::memory::{Corrections, Planner, Prediction};
 
 /// Predicts for one model on one kind of device.
 #[derive(Clone, Debug)]
@@ -31,6 +31,20 @@ impl Predictor {
             Predictor::ZImage(model, arithmetic) => Some(offers(model, *arithmetic)),
             Predictor::Fake => None,
         }
+    }
+
+    /// Plans `render` on a device where it may use `budget_bytes` (`None` where nobody knows), by predictions with
+    /// `corrections`.
+    pub fn planner<'a>(
+        &'a self,
+        render: &'a Render,
+        prefer: Prefer,
+        offers: &Offers,
+        corrections: &'a Corrections,
+        budget_bytes: Option<u64>,
+    ) -> Planner<'a> {
+        let predict = Box::new(|rung: &Rung| corrections.apply(rung, self.predict(render, rung)));
+        Planner { rungs: rungs(render, prefer, offers), budget_bytes, predict }
     }
 
     /// What `render` needs on `rung`.

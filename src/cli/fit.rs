@@ -63,6 +63,8 @@ struct Answer {
     prediction: Prediction,
     /// 0 where it fits.
     missing_bytes: u64,
+    /// What the host should have free to stream layers from; 0 where none are.
+    host_bytes: u64,
     /// Pictures rendered on this rung.
     seen: Option<Seen>,
 }
@@ -146,7 +148,8 @@ impl Asked<'_> {
             Some(store) => store.seen_on(&rung).await?,
             None => None,
         };
-        Ok(Answer { width, height, device_bytes, usable_bytes, rung, prediction, missing_bytes, seen })
+        let host_bytes = self.predictor.host_bytes(&rung);
+        Ok(Answer { width, height, device_bytes, usable_bytes, rung, prediction, missing_bytes, host_bytes, seen })
     }
 
     /// What is left of a device for us.
@@ -183,9 +186,13 @@ fn text(answer: &Answer) -> String {
         }
         None => "nothing was rendered on this rung yet".to_owned(),
     };
+    let host = match answer.host_bytes {
+        0 => String::new(),
+        bytes => format!("\nhost    {} of free memory to stream from; slower with less", gib(bytes)),
+    };
     format!(
         "{width}x{height} on {} ({} usable): {verdict}\nrung    {rung}\npeak    {} (weights {}, text {}, denoising {}, \
-         VAE decoding {})\ntime    {time}",
+         VAE decoding {}){host}\ntime    {time}",
         gib(answer.device_bytes),
         gib(answer.usable_bytes),
         gib(prediction.peak_bytes()),

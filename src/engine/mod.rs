@@ -32,7 +32,7 @@ pub enum EngineKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceChoice {
-    /// The first CUDA card where the build and the machine have one, else the CPU.
+    /// The first CUDA card where the build and the machine have one, which must then work; else the CPU.
     Auto,
     Cpu,
     Cuda {

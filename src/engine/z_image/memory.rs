@@ -5,6 +5,9 @@ use candle_core::{Context, Device, Result};
 use super::predict::Arithmetic;
 use crate::engine::{MemoryReading, meter};
 
+/// Of the host's memory, left to other programs and to the cache of the model's files when layers are pinned.
+pub const HOST_RESERVE_BYTES: u64 = 2 << 30;
+
 /// The memory of one device. The parts of the model ask it for room before they compute.
 #[derive(Clone, Debug)]
 pub struct Memory {

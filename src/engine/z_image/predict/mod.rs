@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use self::text::layer_bytes as text_layer_bytes;
 pub use self::transformer::block_bytes;
 pub use self::vae::{attention_bytes as vae_attention_bytes, last_bytes, resnet_bytes, upsample_bytes};
+pub use self::weights::block_bytes as block_weights_bytes;
 use super::config::ModelConfig;
 use super::prompt::TOKENS_MAX;
 use crate::engine::embeddings::IN_MEMORY_MAX;

@@ -1,8 +1,9 @@
 //! The out-of-memory ladder: the rungs on which a render may be tried, gentlest first. Pure.
 //!
 //! Ordered by what the user loses: first nothing but time (residency, stripes), then seams that nobody sees (tiles),
-//! then precision, then the picture's size, then its steps. Steps do not lower the peak; they buy back the time that the
-//! lower rungs cost. Which rung is taken is the planner's to say: [`crate::memory`].
+//! then precision, then the picture's size, then its steps; [`Prefer`] may put the time of streaming last. Steps do not
+//! lower the peak; they buy back the time that the lower rungs cost. Which rung is taken is the planner's to say:
+//! [`crate::memory`].
 
 use std::fmt;
 use std::iter::successors;
@@ -86,9 +87,9 @@ pub struct Offers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Prefer {
-    /// Time before the picture.
+    /// Time before anything of the picture.
     Quality,
-    /// The picture's size and steps before time.
+    /// All of the picture before the weights leave the device in every step.
     Speed,
 }
 
@@ -137,7 +138,7 @@ struct Choice {
 }
 
 impl Choice {
-    /// The picture is given up last, time first.
+    /// Time is given up first, precision last.
     fn by_quality(&self) -> Vec<Rung> {
         let mut rungs = Vec::new();
         for &picture in &self.pictures {
@@ -152,19 +153,28 @@ impl Choice {
         rungs
     }
 
-    /// Time is given up last, the picture first.
+    /// Streaming is given in to last. While the transformer stays on the device, more memory never means a smaller
+    /// picture or fewer steps.
     fn by_speed(&self) -> Vec<Rung> {
+        let (offloaded, staying): (Vec<_>, Vec<_>) = self.residencies.iter().copied().partition(is_offloaded);
         let mut rungs = Vec::new();
-        for &residency in &self.residencies {
-            for &precision in self.precisions.iter().filter(|precision| stays(residency, **precision)) {
-                for &picture in &self.pictures {
-                    let decodes = self.exact.iter().chain(&self.tiles);
-                    rungs.extend(decodes.map(|&decode| rung(residency, precision, decode, picture)));
+        for residencies in [staying, offloaded] {
+            for &picture in &self.pictures {
+                for &precision in &self.precisions {
+                    for &residency in residencies.iter().filter(|residency| stays(**residency, precision)) {
+                        let decodes = self.exact.iter().chain(&self.tiles);
+                        rungs.extend(decodes.map(|&decode| rung(residency, precision, decode, picture)));
+                    }
                 }
             }
         }
         rungs
     }
+}
+
+/// Whether the transformer is not all on the device, which costs time in every step.
+fn is_offloaded(residency: &Residency) -> bool {
+    matches!(residency, Residency::Streamed { .. } | Residency::Host)
 }
 
 /// Lower precision is there so that all weights can stay on the device; what is streamed need not lose any.
@@ -326,19 +336,21 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn speed_gives_up_size_and_steps_before_precision_and_that_before_offloading() {
+    fn speed_gives_up_tiles_precision_size_and_steps_before_streaming() {
         let rungs = rungs(&render(1024, 1024, 60), Prefer::Speed, &offers());
         let place = |text: &str| rungs.iter().position(|rung| rung.to_string() == text).unwrap();
         let order = [
             "device/full/whole 1024x1024 60 steps",
             "device/full/tiles128 1024x1024 60 steps",
+            "text-released/full/whole 1024x1024 60 steps",
+            "device/q8/whole 1024x1024 60 steps",
+            "text-released/q4/tiles128 1024x1024 60 steps",
             "device/full/whole 768x768 60 steps",
             "device/full/whole 320x320 60 steps",
             "device/full/whole 320x320 30 steps",
             "device/full/whole 320x320 4 steps",
-            "device/q8/whole 1024x1024 60 steps",
-            "text-released/full/whole 1024x1024 60 steps",
             "streamed24/full/whole 1024x1024 60 steps",
+            "streamed0/full/whole 320x320 4 steps",
         ];
         assert!(order.map(place).is_sorted(), "{:?}", order.map(place));
     }

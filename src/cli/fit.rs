@@ -13,8 +13,8 @@ use crate::engine::predictor::Predictor;
 use crate::engine::{Arithmetic, DeviceChoice, mini};
 use crate::job::Render;
 use crate::job::spec::fields::sides;
-use crate::ladder::{Residency, Rung, rungs};
-use crate::memory::{Corrections, Plan, Planner, Prediction, reserve_bytes};
+use crate::ladder::{Residency, Rung};
+use crate::memory::{Allowance, Corrections, Plan, Prediction};
 use crate::store::{Seen, Store, WorkerRow};
 
 /// Sizes of cards in the table, GiB.
@@ -73,6 +73,8 @@ struct Answer {
     prediction: Prediction,
     /// 0 where it fits.
     missing_bytes: u64,
+    /// What the host should have free to stream layers from; 0 where none are.
+    host_bytes: u64,
     /// Pictures rendered on this rung.
     seen: Option<Seen>,
 }
@@ -86,8 +88,8 @@ struct Asked<'a> {
     corrections: Corrections,
     render: Render,
     is_card: bool,
-    /// The configured limit is what counts, and means what it says.
-    is_limited: bool,
+    /// The configured one; without its limit where a card is made up.
+    allowance: Allowance,
 }
 
 pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome {
@@ -115,7 +117,7 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
         corrections: Corrections::from(&evidence),
         render,
         is_card: arithmetic == Arithmetic::Cuda,
-        is_limited: config.memory_limit_bytes.is_some() && args.vram.is_none() && !args.table,
+        allowance: allowance(config, args),
     };
     if args.table {
         return table(&asked, json).await;
@@ -136,8 +138,9 @@ fn model(config: &Config, args: &FitArgs, arithmetic: Arithmetic) -> Result<(Mod
     Ok((model, predictor))
 }
 
-/// The device's memory (the table has its own) and its way to compute: as given, or as the last worker had it.
-fn device(config: &Config, args: &FitArgs, worker: Option<&WorkerRow>) -> Result<(u64, Arithmetic), Failure> {
+/// The device's memory, where it is known (the table has its own), and its way to compute: as given, or as the last
+/// worker had it.
+fn device(config: &Config, args: &FitArgs, worker: Option<&WorkerRow>) -> Result<(Option<u64>, Arithmetic), Failure> {
     let given = args.vram.is_some() || args.table;
     let on_cpu = match worker {
         _ if config.device == DeviceChoice::Cpu => true,
@@ -146,21 +149,30 @@ fn device(config: &Config, args: &FitArgs, worker: Option<&WorkerRow>) -> Result
     };
     let arithmetic = if on_cpu { Arithmetic::here() } else { Arithmetic::Cuda };
     let last = || worker.map(|worker| worker.total_bytes.unsigned_abs());
-    match args.vram.or(config.memory_limit_bytes).or_else(last) {
-        Some(bytes) => Ok((bytes, arithmetic)),
-        None if args.table => Ok((0, arithmetic)),
-        None => Err(anyhow!("no device was used yet; say how much memory it has, like --vram 6GiB").into()),
+    let device_bytes = args.vram.or_else(last);
+    if device_bytes.or(config.memory_limit_bytes).is_none() && !args.table {
+        return Err(anyhow!("no device was used yet; say how much memory it has, like --vram 6GiB").into());
     }
+    Ok((device_bytes, arithmetic))
+}
+
+/// The configured limit does not count for a device that is made up.
+fn allowance(config: &Config, args: &FitArgs) -> Allowance {
+    let allowance = config.allowance();
+    if args.vram.is_some() || args.table { Allowance { limit_bytes: None, ..allowance } } else { allowance }
 }
 
 impl Asked<'_> {
-    async fn answer(&self, (width, height): (u32, u32), device_bytes: u64) -> Result<Answer, Failure> {
+    /// For a device of `device_bytes`; where nobody knows how large it is, the configured limit counts alone.
+    async fn answer(&self, (width, height): (u32, u32), device_bytes: Option<u64>) -> Result<Answer, Failure> {
         let usable_bytes = self.usable_bytes(device_bytes);
+        let device_bytes = device_bytes.unwrap_or(usable_bytes);
         let Plan { rung, prediction, missing_bytes } = self.plan((width, height), usable_bytes)?;
         let seen = match self.store {
             Some(store) => store.seen_on(&rung, &self.model.name).await?,
             None => None,
         };
+        let host_bytes = self.predictor.host_bytes(&rung);
         let model = self.model.name.clone();
         Ok(Answer {
             model,
@@ -172,15 +184,16 @@ impl Asked<'_> {
             rung,
             prediction,
             missing_bytes,
+            host_bytes,
             seen,
         })
     }
 
     /// What is left of a device for us.
-    fn usable_bytes(&self, device_bytes: u64) -> u64 {
+    fn usable_bytes(&self, device_bytes: Option<u64>) -> u64 {
         let context_bytes = if self.is_card { CONTEXT_BYTES } else { 0 };
-        let reserve_bytes = reserve_bytes(self.config.reserve_bytes, self.is_limited, device_bytes);
-        device_bytes.saturating_sub(reserve_bytes + context_bytes)
+        let available_bytes = device_bytes.map(|bytes| bytes.saturating_sub(context_bytes));
+        self.allowance.budget_bytes(available_bytes, device_bytes.unwrap_or(0)).unwrap_or(0)
     }
 
     fn plan(&self, (width, height): (u32, u32), usable_bytes: u64) -> Result<Plan, Failure> {
@@ -191,12 +204,8 @@ impl Asked<'_> {
         }
         let min_side = self.render.min_side.min(width).min(height);
         let render = Render { width, height, min_side, ..self.render.clone() };
-        let predict = |rung: &Rung| self.corrections.apply(rung, self.predictor.predict(&render, rung));
-        let planner = Planner {
-            rungs: rungs(&render, self.config.prefer, &offers),
-            budget_bytes: Some(usable_bytes),
-            predict: &predict,
-        };
+        let prefer = self.config.prefer;
+        let planner = self.predictor.planner(&render, prefer, &offers, &self.corrections, Some(usable_bytes));
         Ok(planner.first().ok_or_else(|| anyhow!("the engine offers nothing"))?)
     }
 }
@@ -230,6 +239,9 @@ fn text(answer: &Answer) -> String {
             gib(prediction.denoise_bytes),
             gib(prediction.vae_decode_bytes),
         ));
+    }
+    if answer.host_bytes > 0 {
+        lines.push(format!("host    {} of free memory to stream from; slower with less", gib(answer.host_bytes)));
     }
     lines.push(format!("time    {time}"));
     lines.join("\n")
@@ -270,7 +282,7 @@ async fn table(asked: &Asked<'_>, json: bool) -> Outcome {
     let mut answers = Vec::new();
     for size in SIZES.into_iter().filter(|(width, height)| width.is_multiple_of(unit) && height.is_multiple_of(unit)) {
         for card_gib in CARDS_GIB {
-            answers.push(asked.answer(size, card_gib << 30).await?);
+            answers.push(asked.answer(size, Some(card_gib << 30)).await?);
         }
     }
     let rows = answers.chunks(CARDS_GIB.len()).map(|row| {

@@ -16,6 +16,7 @@ use crate::engine::{DeviceChoice, EngineKind, mini};
 use crate::job::spec::{Defaults, Limits, Rules, fields};
 use crate::job::{Format, OnOom, name};
 use crate::ladder::Prefer;
+use crate::memory::Allowance;
 use crate::problem::{self, Problem, Report};
 use crate::table::Mistake;
 
@@ -139,6 +140,11 @@ impl Config {
         }
         let folder = env::current_dir().map_err(|source| ConfigError::Unreadable { path: ".".into(), source })?;
         Config::parse("", &folder).map_err(|problems| invalid("", b"", &problems))
+    }
+
+    /// What a render may use of the device.
+    pub fn allowance(&self) -> Allowance {
+        Allowance { limit_bytes: self.memory_limit_bytes, reserve_bytes: self.reserve_bytes }
     }
 
     /// Checks the text of a `daemon.toml`; relative paths in it are relative to `folder`, which is absolute.

@@ -1,10 +1,11 @@
 //! The one policy loop: which render runs next, on which rung, and what becomes of it.
 //!
-//! `verdict` decides and is pure; `slot` keeps a worker loaded; `attempt` follows one try; `publish` makes its picture
-//! final; `hold` waits for the disk; this file acts.
+//! `plan` chooses a rung, `verdict` decides what a failure means, both pure; `slot` keeps a worker loaded; `attempt`
+//! follows one try; `publish` makes its picture final; `hold` waits for the disk; this file acts.
 
 mod attempt;
 mod hold;
+mod plan;
 mod publish;
 mod slot;
 pub(crate) mod verdict;
@@ -184,7 +185,8 @@ impl Dispatcher {
     async fn plan(&mut self, candidate: &Candidate) -> Result<Option<Plan>, StoreError> {
         let Some(loaded) = self.slot.loaded() else { return Ok(None) };
         let evidence = self.store.evidence(&loaded.model_hash, &loaded.device).await?;
-        Ok(self.slot.plan(candidate, Corrections::from(&evidence)))
+        self.slot.refresh_planning(Corrections::from(&evidence)).await;
+        Ok(self.slot.planning().and_then(|planning| planning.next(candidate)))
     }
 
     /// One try, recorded before the device is touched; true when another is to follow at once.
@@ -195,7 +197,8 @@ impl Dispatcher {
         stop: &CancellationToken,
     ) -> Result<bool, StoreError> {
         let rung = plan.rung;
-        let planned = Planned { rung, predicted: self.slot.predicted(&candidate.render, &plan) };
+        let predicted = self.slot.planning().and_then(|planning| planning.predicted(&candidate.render, &plan));
+        let planned = Planned { rung, predicted };
         let path = publish::file_name(candidate, &rung, self.clock.now_ms());
         let (store, render_id, now_ms) = (self.store.clone(), candidate.render_id, self.clock.now_ms());
         let begun = self.hold.record(stop, || store.begin_attempt(render_id, &planned, &path, now_ms)).await?;
@@ -206,7 +209,6 @@ impl Dispatcher {
               predicted_bytes = plan.prediction.peak_bytes(), missing_bytes = plan.missing_bytes, "rendering");
         let request = attempt::request(&self.settings, candidate, attempt_id, rung);
         let (ending, cause) = self.follow(candidate, request, stop).await?;
-        self.slot.note_memory_of(&ending);
         let no_picture = match ending {
             Ending::NoPicture(no_picture) => no_picture,
             Ending::Done(done) => match self.publish(candidate, &rung, path, &done, stop).await? {
@@ -227,7 +229,9 @@ impl Dispatcher {
         cause: Option<StopCause>,
         stop: &CancellationToken,
     ) -> Result<bool, StoreError> {
-        let has_next = |tried: &[(Rung, Stage)]| self.slot.has_next(&candidate.render, tried);
+        let planning = self.slot.planning();
+        let has_next =
+            |tried: &[(Rung, Stage)]| planning.is_some_and(|planning| planning.has_next(&candidate.render, tried));
         let Verdict { end, fate, hold, replace_worker } =
             verdict::verdict(ending, cause, candidate, rung, &self.settings.policy, &has_next);
         warn!(job = candidate.job_id, index = candidate.index, attempt = attempt_id, outcome = ?end.outcome,

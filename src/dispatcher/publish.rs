@@ -68,7 +68,6 @@ pub(super) fn unpublished(done: Done, error: &io::Error) -> Failed {
         message: format!("the picture could not be given its name: {error}"),
         timings: done.timings,
         peaks: done.peaks,
-        memory: done.memory,
     }
 }
 

@@ -4,27 +4,26 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use super::attempt::{Ending, NoPicture};
+use super::plan::Planning;
 use crate::engine::MemoryReading;
-use crate::engine::predictor::Predictor;
-use crate::job::Render;
-use crate::ladder::{Rung, Stage, rungs};
-use crate::memory::{Corrections, Plan, Planner, Prediction};
+use crate::memory::Corrections;
 use crate::pulse::Pulse;
 use crate::status::{Status, WorkerStatus};
-use crate::store::Candidate;
-use crate::worker::handle::Worker;
-use crate::worker::protocol::{Event, Load, Loaded};
+use crate::worker::handle::{Death, Worker};
+use crate::worker::protocol::{Event, Load, Loaded, Request};
 
 /// The longest pause between two starts of a worker.
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
 /// How often a long wait gives a sign of life.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// How long an idle worker may take to say what memory there is: longer than a request may take to be sent.
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a worker is started with.
 #[derive(Clone, Debug)]
@@ -37,32 +36,11 @@ pub struct SlotSettings {
     pub backoff: Duration,
 }
 
-/// A loaded worker, and what plans for it go by.
+/// A loaded worker.
 struct Ready {
     worker: Worker,
     loaded: Loaded,
-    predictor: Predictor,
-    /// As the worker told it last.
-    memory: MemoryReading,
-    /// Of the last plan.
-    corrections: Corrections,
-}
-
-impl Ready {
-    fn new(load: &Load, worker: Worker, loaded: Loaded) -> Result<Ready, String> {
-        let predictor = Predictor::new(load.engine, &load.model, loaded.arithmetic)?;
-        Ok(Ready { worker, predictor, memory: loaded.memory, corrections: Corrections::default(), loaded })
-    }
-
-    /// Lets `ask` ask a planner for `render`.
-    fn with_planner<R>(&self, load: &Load, render: &Render, ask: impl FnOnce(&Planner) -> R) -> R {
-        let predict = |rung: &Rung| self.corrections.apply(rung, self.predictor.predict(render, rung));
-        ask(&Planner {
-            rungs: rungs(render, load.prefer, &self.loaded.offers),
-            budget_bytes: load.budget_bytes(&self.memory),
-            predict: &predict,
-        })
-    }
+    planning: Planning,
 }
 
 /// The place of the one worker.
@@ -94,40 +72,19 @@ impl Slot {
         self.ready.as_ref().map(|ready| &ready.loaded)
     }
 
-    /// The rung that `candidate` is tried on next, by predictions corrected like this; the last one where none is left.
-    pub(super) fn plan(&mut self, candidate: &Candidate, corrections: Corrections) -> Option<Plan> {
-        self.ready.as_mut()?.corrections = corrections;
-        self.ask(&candidate.render, |planner| {
-            let last = candidate.tried.last().map(|(rung, _)| planner.plan(*rung));
-            planner.next(&candidate.tried).or(last)
-        })
+    pub(super) fn planning(&self) -> Option<&Planning> {
+        self.ready.as_ref().map(|ready| &ready.planning)
     }
 
-    /// Whether the ladder goes on after `tried`.
-    pub(super) fn has_next(&self, render: &Render, tried: &[(Rung, Stage)]) -> bool {
-        self.ask(render, |planner| planner.next(tried)).is_some()
-    }
-
-    fn ask(&self, render: &Render, question: impl FnOnce(&Planner) -> Option<Plan>) -> Option<Plan> {
-        self.ready.as_ref()?.with_planner(&self.settings.load, render, question)
-    }
-
-    /// What `plan` predicts, before correction and after; `None` where it predicts nothing.
-    pub(super) fn predicted(&self, render: &Render, plan: &Plan) -> Option<(Prediction, Prediction)> {
-        let predicted = self.ready.as_ref()?.predictor.predict(render, &plan.rung);
-        (predicted.peak_bytes() > 0).then_some((predicted, plan.prediction))
-    }
-
-    /// Plans go by the memory that the worker told last.
-    pub(super) fn note_memory_of(&mut self, ending: &Ending) {
-        let memory = match ending {
-            Ending::Done(done) => done.memory,
-            Ending::NoPicture(NoPicture::Failed(failed)) => failed.memory,
-            Ending::NoPicture(NoPicture::Died(_)) => return,
-        };
-        // A reading that failed says nothing.
-        if let Some(ready) = self.ready.as_mut().filter(|_| memory.free_bytes.is_some()) {
-            ready.memory = memory;
+    /// Has plans go by what the device has now, which other programs share, and by `corrections`. A worker that is dead or
+    /// does not answer is left to its next render, which finds out.
+    pub(super) async fn refresh_planning(&mut self, corrections: Corrections) {
+        let Some(Ready { worker, planning, .. }) = &mut self.ready else { return };
+        planning.correct(corrections);
+        match timeout(MEMORY_TIMEOUT, tell_memory(worker)).await {
+            Ok(Ok(memory)) => planning.note_memory(memory),
+            Ok(Err(death)) => warn!(%death, "the memory is not known: plans go by what was told last"),
+            Err(_) => warn!("the worker does not tell its memory: plans go by what it told last"),
         }
     }
 
@@ -182,7 +139,7 @@ impl Slot {
             None => std::future::pending().await,
             Some(Ready { worker, .. }) => loop {
                 match worker.event().await {
-                    Ok(event) => tracing::warn!(?event, "ignored: no render is running"),
+                    Ok(event) => warn!(?event, "ignored: no render is running"),
                     Err(death) => break death,
                 }
             },
@@ -227,6 +184,17 @@ impl Slot {
     }
 }
 
+/// Asks an idle worker what memory there is.
+async fn tell_memory(worker: &mut Worker) -> Result<MemoryReading, Death> {
+    worker.send(&Request::Memory).await?;
+    loop {
+        match worker.event().await? {
+            Event::Memory(memory) => return Ok(memory),
+            event => warn!(?event, "ignored: no render is running"),
+        }
+    }
+}
+
 /// Starts a worker and waits for its model.
 async fn start(settings: &SlotSettings, pulse: &Pulse) -> Result<Ready, String> {
     let mut worker = Worker::spawn(&settings.exe, &settings.load).await.map_err(|death| death.to_string())?;
@@ -236,8 +204,11 @@ async fn start(settings: &SlotSettings, pulse: &Pulse) -> Result<Ready, String> 
         tokio::select! {
             event = worker.event() => match event {
                 Ok(Event::Hello { .. }) => (),
-                Ok(Event::Loaded(loaded)) => return Ready::new(&settings.load, worker, loaded),
-                Ok(Event::LoadFailed { message, .. }) => return Err(message),
+                Ok(Event::Loaded(loaded)) => {
+                    let planning = Planning::new(&settings.load, &loaded)?;
+                    return Ok(Ready { worker, loaded, planning });
+                }
+                Ok(Event::LoadFailed { message }) => return Err(message),
                 Ok(other) => return Err(format!("the worker sent {other:?} before its model was loaded")),
                 Err(death) => return Err(death.to_string()),
             },

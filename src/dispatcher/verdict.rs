@@ -56,7 +56,7 @@ fn died(reason: &str, cause: Option<StopCause>, candidate: &Candidate, policy: &
         peaks: Peaks::default(),
     };
     let (outcome, fate) = match cause {
-        Some(StopCause::ShuttingDown) => (Outcome::Interrupted, Fate::Requeue { run_after_ms: None }),
+        Some(StopCause::ShuttingDown) => (Outcome::Interrupted, Fate::Requeue),
         Some(StopCause::Cancelled) => (Outcome::Cancelled, Fate::Cancel),
         None => (Outcome::Crashed, fate_of_the_dead(reason, candidate.deaths + 1, policy)),
     };
@@ -66,7 +66,7 @@ fn died(reason: &str, cause: Option<StopCause>, candidate: &Candidate, policy: &
 /// A render whose worker died for the `deaths`-th time: again, or never.
 pub(crate) fn fate_of_the_dead(reason: &str, deaths: u32, policy: &Policy) -> Fate {
     if deaths < policy.deaths_max {
-        return Fate::Requeue { run_after_ms: None };
+        return Fate::Requeue;
     }
     Fate::Fail { code: "crashed_worker", message: format!("the worker died {deaths} times at it, last: {reason}") }
 }
@@ -90,15 +90,15 @@ fn failed_in_order(
             requested_bytes = bytes;
             let fate = match fate_out_of_memory(failed, candidate, rung, policy, has_next) {
                 // The next rung is for the next start.
-                Fate::NextAttempt if cause.is_some() => Fate::Requeue { run_after_ms: None },
+                Fate::NextAttempt if cause.is_some() => Fate::Requeue,
                 fate => fate,
             };
             (Outcome::OutOfMemory, fate)
         }
-        (Failure::Stopped, _) => (Outcome::Interrupted, Fate::Requeue { run_after_ms: None }),
+        (Failure::Stopped, _) => (Outcome::Interrupted, Fate::Requeue),
         (Failure::Output { os_error }, _) if is_place_to_blame(os_error) => {
             hold = Some(failed.message.clone());
-            (Outcome::Interrupted, Fate::Requeue { run_after_ms: None })
+            (Outcome::Interrupted, Fate::Requeue)
         }
         (Failure::Output { .. }, _) => (Outcome::Failed, fail("output", failed)),
         (Failure::BadPicture, _) => (Outcome::Failed, fail("bad_picture", failed)),
@@ -150,7 +150,6 @@ fn fate_out_of_memory(failed: &Failed, candidate: &Candidate, rung: Rung, policy
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::MemoryReading;
     use crate::job::{Format, OnOom, Render};
     use crate::ladder::{Decode, Precision, Residency};
 
@@ -205,7 +204,6 @@ mod tests {
             message: "so it went".into(),
             timings: Timings::default(),
             peaks: Peaks::default(),
-            memory: MemoryReading::default(),
         })
     }
 
@@ -217,7 +215,7 @@ mod tests {
     #[test]
     fn a_death_is_counted_and_the_third_one_ends_the_render() {
         let death = NoPicture::Died("killed by signal 9".into());
-        assert_eq!(judge(&death, None, &candidate(0)), (Outcome::Crashed, Fate::Requeue { run_after_ms: None }));
+        assert_eq!(judge(&death, None, &candidate(0)), (Outcome::Crashed, Fate::Requeue));
         let (outcome, fate) = judge(&death, None, &candidate(2));
         assert_eq!(outcome, Outcome::Crashed);
         assert!(matches!(fate, Fate::Fail { code: "crashed_worker", .. }), "{fate:?}");
@@ -225,12 +223,11 @@ mod tests {
 
     #[test]
     fn being_stopped_is_not_failing() {
-        let requeue = Fate::Requeue { run_after_ms: None };
         let stopped = failed(Failure::Stopped, Stage::Denoise);
         let shutting_down = Some(StopCause::ShuttingDown);
-        assert_eq!(judge(&stopped, shutting_down, &candidate(0)), (Outcome::Interrupted, requeue.clone()));
+        assert_eq!(judge(&stopped, shutting_down, &candidate(0)), (Outcome::Interrupted, Fate::Requeue));
         let death = NoPicture::Died("killed".into());
-        assert_eq!(judge(&death, shutting_down, &candidate(2)), (Outcome::Interrupted, requeue));
+        assert_eq!(judge(&death, shutting_down, &candidate(2)), (Outcome::Interrupted, Fate::Requeue));
     }
 
     #[test]
@@ -262,7 +259,7 @@ mod tests {
         let output = |os_error| failed(Failure::Output { os_error }, Stage::PictureEncode);
         for os_error in [libc::ENOSPC, libc::EROFS, libc::EACCES, libc::ENOENT, libc::EIO, libc::ESTALE] {
             let verdict = verdict(&output(Some(os_error)), None, &candidate, RUNG, &POLICY, &twice);
-            assert_eq!(verdict.fate, Fate::Requeue { run_after_ms: None }, "{os_error}");
+            assert_eq!(verdict.fate, Fate::Requeue, "{os_error}");
             assert!(verdict.hold.is_some(), "{os_error}");
         }
         for os_error in [Some(libc::ENAMETOOLONG), None] {

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::kept::{self, Values, hex_hash};
 
 /// How many are kept in memory: a job's prompt with its negative prompt, and a few neighbours.
-const IN_MEMORY_MAX: usize = 8;
+pub const IN_MEMORY_MAX: usize = 8;
 
 /// How much is kept on disk: prompts of a hundred tokens of the full model take 1 MB each.
 const ON_DISK_BYTES_MAX: u64 = 512 << 20;

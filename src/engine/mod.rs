@@ -32,7 +32,7 @@ pub enum EngineKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceChoice {
-    /// The first CUDA card where the build and the machine have one, else the CPU.
+    /// The first CUDA card where the build and the machine have one, which must then work; else the CPU.
     Auto,
     Cpu,
     Cuda {
@@ -75,7 +75,7 @@ pub struct MemoryReading {
     pub peak_bytes: u64,
     /// What could be had besides; `None` where nobody knows.
     pub free_bytes: Option<u64>,
-    /// What the device, or the configured limit, has in all; 0 where nobody knows.
+    /// What the device has in all; 0 where nobody knows.
     pub total_bytes: u64,
 }
 

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use super::EngineKind;
 use super::z_image::config::{ModelConfig, turbo};
-use super::z_image::predict::{Arithmetic, Work, offers, predict};
+use super::z_image::memory::HOST_RESERVE_BYTES;
+use super::z_image::predict::{Arithmetic, Work, block_weights_bytes, offers, predict};
 use crate::job::Render;
-use crate::ladder::{Decode, Offers, Rung};
-use crate::memory::Prediction;
+use crate::ladder::{Decode, Offers, Prefer, Residency, Rung, rungs};
+use crate::memory::{Corrections, Planner, Prediction};
 
 /// Predicts for one model on one kind of device.
 #[derive(Clone, Debug)]
@@ -38,6 +39,34 @@ impl Predictor {
         }
     }
 
+    /// Plans `render` on a device where it may use `budget_bytes` (`None` where nobody knows), by predictions with
+    /// `corrections`.
+    pub fn planner<'a>(
+        &'a self,
+        render: &'a Render,
+        prefer: Prefer,
+        offers: &Offers,
+        corrections: &'a Corrections,
+        budget_bytes: Option<u64>,
+    ) -> Planner<'a> {
+        let predict = Box::new(|rung: &Rung| corrections.apply(rung, self.predict(render, rung)));
+        Planner { rungs: rungs(render, prefer, offers), budget_bytes, predict }
+    }
+
+    /// What the host should have free for `rung` beside a card: room to pin the streamed layers, and what stays with
+    /// others. With less of it, layers are read at each step.
+    pub fn host_bytes(&self, rung: &Rung) -> u64 {
+        match (self, rung.residency) {
+            (Predictor::ZImage(model, Arithmetic::Cuda), Residency::Streamed { resident_blocks }) => {
+                let config = &model.transformer;
+                let streamed = config.n_layers.saturating_sub(resident_blocks as usize);
+                let block = block_weights_bytes(config, Arithmetic::Cuda, rung.precision);
+                (streamed * block) as u64 + HOST_RESERVE_BYTES
+            }
+            _ => 0,
+        }
+    }
+
     /// What `render` needs on `rung`.
     pub fn predict(&self, render: &Render, rung: &Rung) -> Prediction {
         match self {
@@ -59,4 +88,23 @@ fn scripted(rung: &Rung) -> Prediction {
         Decode::Tiles { side } => u64::from(side) * u64::from(side),
     };
     Prediction { weights_bytes: 0, text_encode_bytes: 1, denoise_bytes: 4 * pixels, vae_decode_bytes: 16 * at_once }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::z_image::config::turbo;
+    use crate::ladder::Precision;
+
+    #[test]
+    fn streaming_to_a_card_pins_the_hosts_memory() {
+        let predictor = |arithmetic| Predictor::ZImage(Box::new(turbo()), arithmetic);
+        let (precision, decode) = (Precision::Full, Decode::Whole);
+        let rung = |residency| Rung { residency, precision, decode, width: 1024, height: 1024, steps: 8 };
+        let streamed = rung(Residency::Streamed { resident_blocks: 12 });
+        let pinned_gb = (predictor(Arithmetic::Cuda).host_bytes(&streamed) - HOST_RESERVE_BYTES) as f64 / 1e9;
+        assert!((6.4..6.6).contains(&pinned_gb), "{pinned_gb}");
+        assert_eq!(predictor(Arithmetic::Cuda).host_bytes(&rung(Residency::TextReleased)), 0);
+        assert_eq!(predictor(Arithmetic::here()).host_bytes(&streamed), 0);
+    }
 }

@@ -61,38 +61,75 @@ struct Known {
 }
 
 impl Known {
+    /// Learns of `attempt`'s `stage`. `failed` is where it ran out of memory, if that still counts.
+    fn learn(&mut self, attempt: &Evidence, stage: Stage, failed: Option<(Stage, u64)>) {
+        let (predicted, measured) = (activations(&attempt.predicted, stage), attempt.measured_activations(stage));
+        let needed = match failed {
+            _ if predicted <= 0.0 => return,
+            Some((failed, requested_bytes)) if failed == stage => {
+                let given = (measured + requested_bytes as f64).max(activations(&attempt.corrected, stage));
+                given * OUT_OF_MEMORY_FACTOR
+            }
+            // Also of an attempt that failed in a later stage: what it needed here is no less true.
+            _ if attempt.survived(stage) => {
+                self.measured += 1;
+                measured
+            }
+            _ => return,
+        };
+        self.highest = self.highest.max(needed / predicted);
+    }
+
     /// Lower than 1 only on enough evidence.
     fn factor(self) -> f64 {
         if self.measured < MEASURED_MIN { self.highest.max(1.0) } else { self.highest.max(FACTOR_MIN) }
     }
 }
 
-/// A factor for each stage of each class of rungs that something is known of. It is one of the activations: the weights
-/// are counted exactly.
+/// What earlier attempts add to predictions.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Corrections(HashMap<(Class, Stage), Known>);
+pub struct Corrections {
+    /// Of the activations, for each stage of each class of rungs that something is known of: the weights are counted
+    /// exactly.
+    activations: HashMap<(Class, Stage), Known>,
+    /// Weights that did not load: so many bytes or more are taken to need so many times as much.
+    unloadable: Vec<(u64, f64)>,
+}
 
 impl Corrections {
     /// The highest ratio of measured to predicted activations, from `evidence`, newest first. What ran out of memory
-    /// counts until enough newer attempts of its class did not.
+    /// counts until enough newer attempts that needed as much did not.
     pub fn from(evidence: &[Evidence]) -> Corrections {
-        let mut known = HashMap::new();
-        for evidence in evidence {
-            for stage in STAGES {
-                learn(known.entry((Class::of(&evidence.rung), stage)).or_default(), evidence, stage);
-            }
+        let mut corrections = Corrections::default();
+        for (place, attempt) in evidence.iter().enumerate() {
+            corrections.learn(attempt, &evidence[..place]);
         }
-        Corrections(known)
+        corrections
+    }
+
+    fn learn(&mut self, attempt: &Evidence, newer: &[Evidence]) {
+        let failed = attempt.out_of_memory.filter(|(stage, _)| !is_outlived(attempt, *stage, newer));
+        for stage in STAGES {
+            let known = self.activations.entry((Class::of(&attempt.rung), stage)).or_default();
+            known.learn(attempt, stage, failed);
+        }
+        if let (Some((Stage::Load, _)), predicted @ 1..) = (failed, attempt.predicted.weights_bytes) {
+            let factor = attempt.corrected.weights_bytes as f64 / predicted as f64 * OUT_OF_MEMORY_FACTOR;
+            self.unloadable.push((predicted, factor));
+        }
     }
 
     /// `prediction` for `rung`, corrected.
     pub fn apply(&self, rung: &Rung, prediction: Prediction) -> Prediction {
+        let factors = self.unloadable.iter().filter(|(bytes, _)| *bytes <= prediction.weights_bytes);
+        let weights = factors.map(|(_, factor)| *factor).fold(1.0, f64::max);
+        let weights_bytes = (prediction.weights_bytes as f64 * weights).round() as u64;
         let corrected = |stage| {
-            let factor = self.0.get(&(Class::of(rung), stage)).map_or(1.0, |known| known.factor());
-            prediction.weights_bytes + (activations(&prediction, stage) * factor).round() as u64
+            let factor = self.activations.get(&(Class::of(rung), stage)).map_or(1.0, |known| known.factor());
+            weights_bytes + (activations(&prediction, stage) * factor).round() as u64
         };
         Prediction {
-            weights_bytes: prediction.weights_bytes,
+            weights_bytes,
             text_encode_bytes: corrected(Stage::TextEncode),
             denoise_bytes: corrected(Stage::Denoise),
             vae_decode_bytes: corrected(Stage::VaeDecode),
@@ -105,25 +142,28 @@ fn activations(prediction: &Prediction, stage: Stage) -> f64 {
     prediction.stage_bytes(stage).saturating_sub(prediction.weights_bytes) as f64
 }
 
-fn learn(known: &mut Known, evidence: &Evidence, stage: Stage) {
-    let predicted = activations(&evidence.predicted, stage);
-    if predicted <= 0.0 {
-        return;
+impl Evidence {
+    /// What `stage` was measured to need beside the weights.
+    fn measured_activations(&self, stage: Stage) -> f64 {
+        (self.measured.stage_bytes(stage) as f64 - self.predicted.weights_bytes as f64).max(0.0)
     }
-    let measured = (evidence.measured.stage_bytes(stage) as f64 - evidence.predicted.weights_bytes as f64).max(0.0);
-    match evidence.out_of_memory {
-        Some((failed, _)) if failed == stage && known.measured >= MEASURED_MIN => {}
-        Some((failed, requested_bytes)) if failed == stage => {
-            let given = (measured + requested_bytes as f64).max(activations(&evidence.corrected, stage));
-            known.highest = known.highest.max(given / predicted * OUT_OF_MEMORY_FACTOR);
-        }
-        // Also of an attempt that failed in a later stage: what it needed here is no less true.
-        _ if measured > 0.0 => {
-            known.measured += 1;
-            known.highest = known.highest.max(measured / predicted);
-        }
-        _ => {}
+
+    /// Whether it is known to have had the memory for `stage`.
+    fn survived(&self, stage: Stage) -> bool {
+        let failed_here = self.out_of_memory.is_some_and(|(failed, _)| failed == stage);
+        !failed_here && (stage == Stage::Load || self.measured_activations(stage) > 0.0)
     }
+}
+
+/// Whether `failed`'s out-of-memory error is history: enough of the `newer` attempts had the memory for `stage`, and
+/// needed at least as much. Weights are alike for all classes.
+fn is_outlived(failed: &Evidence, stage: Stage, newer: &[Evidence]) -> bool {
+    let outlives = |other: &&Evidence| {
+        other.survived(stage)
+            && other.predicted.stage_bytes(stage) >= failed.predicted.stage_bytes(stage)
+            && (stage == Stage::Load || Class::of(&other.rung) == Class::of(&failed.rung))
+    };
+    newer.iter().filter(outlives).count() >= MEASURED_MIN
 }
 
 #[cfg(test)]
@@ -190,6 +230,51 @@ mod tests {
         let error = out_of_memory(1000, 500);
         assert_eq!(corrected(&[measured(950), measured(950), error], 1024), 1575);
         assert_eq!(corrected(&[measured(950), measured(950), measured(950), error], 1024), 950);
+    }
+
+    /// Streamed, with the weights of that many blocks of 100 bytes.
+    fn streamed(resident_blocks: u32) -> Evidence {
+        let more = 100 * u64::from(resident_blocks);
+        let weighs = |prediction: Prediction| Prediction {
+            weights_bytes: prediction.weights_bytes + more,
+            text_encode_bytes: prediction.text_encode_bytes + more,
+            denoise_bytes: prediction.denoise_bytes + more,
+            vae_decode_bytes: prediction.vae_decode_bytes + more,
+        };
+        let predicted = weighs(prediction());
+        let measured = Prediction { denoise_bytes: predicted.denoise_bytes - 50, ..Prediction::default() };
+        let rung = Rung { residency: Residency::Streamed { resident_blocks }, ..rung(1024) };
+        Evidence { rung, predicted, corrected: predicted, measured, out_of_memory: None }
+    }
+
+    #[test]
+    fn an_error_is_not_forgotten_over_attempts_that_needed_less() {
+        let error = Evidence { out_of_memory: Some((Stage::Denoise, 0)), ..streamed(12) };
+        let needed = |newer: Evidence| {
+            let corrected = Corrections::from(&[newer, newer, newer, error]).apply(&error.rung, error.predicted);
+            corrected.denoise_bytes - corrected.weights_bytes
+        };
+        assert_eq!(needed(streamed(9)), 1050);
+        assert_eq!(needed(streamed(12)), 950);
+    }
+
+    #[test]
+    fn weights_that_did_not_load_count_against_every_rung_that_has_as_many() {
+        let nothing_ran = Evidence { measured: Prediction::default(), ..streamed(12) };
+        let error = Evidence { out_of_memory: Some((Stage::Load, 0)), ..nothing_ran };
+        let corrections = Corrections::from(&[error]);
+        let raised = (error.predicted.weights_bytes * 105).div_ceil(100);
+        let other_decode = Rung { decode: Decode::Stripes { height: 256 }, ..error.rung };
+        for rung in [error.rung, other_decode] {
+            let corrected = corrections.apply(&rung, error.predicted);
+            assert_eq!((corrected.weights_bytes, corrected.denoise_bytes), (raised, raised + 1000), "{rung}");
+        }
+        assert_eq!(corrections.apply(&streamed(9).rung, streamed(9).predicted), streamed(9).predicted, "less");
+        let again = Evidence { corrected: corrections.apply(&error.rung, error.predicted), ..error };
+        let twice = Corrections::from(&[again, error]).apply(&error.rung, error.predicted);
+        assert!(twice.weights_bytes > raised, "{twice:?}");
+        assert_eq!(Corrections::from(&[streamed(12), streamed(13), streamed(14), error]).unloadable, []);
+        assert_ne!(Corrections::from(&[streamed(9), streamed(9), streamed(9), error]).unloadable, []);
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod correct;
 use serde::{Deserialize, Serialize};
 
 pub use self::correct::{Corrections, Evidence};
-use crate::ladder::{Rung, Stage};
+use crate::ladder::{Residency, Rung, Stage};
 
 /// Device memory in use at the most while a render runs, by stage, the weights included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,10 +41,27 @@ impl Prediction {
 /// Left free where nobody says how much: for the device's own needs, and for predictions that are a little low.
 const RESERVE_BYTES_MIN: u64 = 512 << 20;
 
-/// What is left to others on a device of `total_bytes`, unless it is `configured`: a twentieth, at least 512 MiB. Under
-/// a configured limit nothing: the limit says what is meant.
-pub fn reserve_bytes(configured: Option<u64>, is_limited: bool, total_bytes: u64) -> u64 {
-    configured.unwrap_or(if is_limited { 0 } else { RESERVE_BYTES_MIN.max(total_bytes / 20) })
+/// The host is taken instead of rungs that all lack more than this part of what there is: less may be an error of the
+/// prediction, and the host takes hours.
+const NEAR_MISS_DIVISOR: u64 = 10;
+
+/// What the user says of a device's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowance {
+    /// Render as if the device had no more than this.
+    pub limit_bytes: Option<u64>,
+    /// Left to others; unless it is said a twentieth of the device, at least 512 MiB.
+    pub reserve_bytes: Option<u64>,
+}
+
+impl Allowance {
+    /// What a render may use of a device of `total_bytes`, where `available_bytes` are free or its own already: all but
+    /// the reserve, up to the limit. `None` where nobody knows.
+    pub fn budget_bytes(self, available_bytes: Option<u64>, total_bytes: u64) -> Option<u64> {
+        let reserve_bytes = self.reserve_bytes.unwrap_or(RESERVE_BYTES_MIN.max(total_bytes / 20));
+        let usable_bytes = available_bytes.map(|bytes| bytes.saturating_sub(reserve_bytes));
+        usable_bytes.into_iter().chain(self.limit_bytes).min()
+    }
 }
 
 /// What the planner answers for a render: a rung, and whether it is predicted to fit.
@@ -64,12 +81,12 @@ pub struct Planner<'a> {
     /// What the render may use in all, weights included; `None` where nobody knows.
     pub budget_bytes: Option<u64>,
     /// What a rung needs, corrected.
-    pub predict: &'a dyn Fn(&Rung) -> Prediction,
+    pub predict: Box<dyn Fn(&Rung) -> Prediction + 'a>,
 }
 
 impl Planner<'_> {
-    /// The gentlest rung that is predicted to fit; where none is, the one that needs least, for a prediction can err.
-    /// `None` where there are no rungs.
+    /// The gentlest rung that is predicted to fit. Where none is, the one that needs least, for a prediction can err; or
+    /// the host, where all lack much. `None` where there are no rungs.
     pub fn first(&self) -> Option<Plan> {
         self.best(|_, _| true)
     }
@@ -77,8 +94,9 @@ impl Planner<'_> {
     /// The rung after `tried` ran out of memory, oldest first, each with the stage where it did.
     ///
     /// The first failure is answered with the same rung once more, if it should still fit: another process may have held
-    /// the card for a moment. From then on a rung must need less than every failed one in the stage where that failed, or else ask for fewer
-    /// steps than all of them: so none comes twice and the ladder ends. `None` when there is no such rung.
+    /// the card for a moment. From then on a rung must need less than every failed one in the stage where that failed, or
+    /// else ask for fewer steps than all of them: so none comes twice and the ladder ends. `None` when there is no such
+    /// rung.
     pub fn next(&self, tried: &[(Rung, Stage)]) -> Option<Plan> {
         match tried {
             [] => self.first(),
@@ -95,22 +113,24 @@ impl Planner<'_> {
         }
     }
 
-    /// The first rung of those `allowed` that fits, or the one of them that needs least.
+    /// The first rung of those `allowed` that fits, or the one of them that needs least; the host after all others.
     fn best(&self, allowed: impl Fn(&Rung, &Prediction) -> bool) -> Option<Plan> {
-        let mut least: Option<Plan> = None;
-        for rung in &self.rungs {
-            let plan = self.plan(*rung);
-            if !allowed(rung, &plan.prediction) {
-                continue;
-            }
-            if plan.missing_bytes == 0 {
+        let plans = self.rungs.iter().map(|rung| self.plan(*rung));
+        let (mut least, mut host): (Option<Plan>, Option<Plan>) = (None, None);
+        for plan in plans.filter(|plan| allowed(&plan.rung, &plan.prediction)) {
+            if plan.rung.residency == Residency::Host {
+                host = Some(plan);
+            } else if plan.missing_bytes == 0 {
                 return Some(plan);
-            }
-            if least.is_none_or(|least| plan.missing_bytes < least.missing_bytes) {
+            } else if least.is_none_or(|least| plan.missing_bytes < least.missing_bytes) {
                 least = Some(plan);
             }
         }
-        least
+        least.filter(|least| host.is_none() || self.is_near_miss(least)).or(host)
+    }
+
+    fn is_near_miss(&self, plan: &Plan) -> bool {
+        self.budget_bytes.is_none_or(|budget_bytes| plan.missing_bytes <= budget_bytes / NEAR_MISS_DIVISOR)
     }
 
     /// `rung`, whatever it needs.
@@ -131,7 +151,7 @@ mod tests {
     use super::*;
     use crate::job::{OnOom, Render};
     use crate::ladder::tests::{offers, render};
-    use crate::ladder::{Decode, Precision, Prefer, Residency, rungs};
+    use crate::ladder::{Decode, Offers, Precision, Prefer, rungs};
 
     const MIB: u64 = 1 << 20;
 
@@ -164,7 +184,12 @@ mod tests {
     }
 
     fn planner(render: &Render, prefer: Prefer, budget_mib: u64) -> Planner<'static> {
-        Planner { rungs: rungs(render, prefer, &offers()), budget_bytes: Some(budget_mib * MIB), predict: &predict }
+        planner_of(render, prefer, &offers(), budget_mib)
+    }
+
+    fn planner_of(render: &Render, prefer: Prefer, offers: &Offers, budget_mib: u64) -> Planner<'static> {
+        let rungs = rungs(render, prefer, offers);
+        Planner { rungs, budget_bytes: Some(budget_mib * MIB), predict: Box::new(predict) }
     }
 
     fn planned(budget_mib: u64, prefer: Prefer) -> String {
@@ -184,9 +209,41 @@ mod tests {
     }
 
     #[test]
-    fn speed_makes_the_picture_smaller_before_it_streams() {
+    fn speed_takes_tiles_and_lower_precision_before_it_streams() {
         assert_eq!(planned(5_500, Prefer::Speed), "text-released/q8/stripes64 1024x1024 8 steps");
-        assert_eq!(planned(8_300, Prefer::Speed), "text-released/full/tiles256 768x768 8 steps");
+        assert_eq!(planned(8_600, Prefer::Speed), "text-released/full/tiles256 1024x1024 8 steps");
+    }
+
+    #[test]
+    fn a_limit_leaves_the_reserve_of_the_device_alone() {
+        let card = |limit_bytes, reserve_bytes| {
+            Allowance { limit_bytes, reserve_bytes }
+                .budget_bytes(Some(7_800 * MIB), 8_000 * MIB)
+                .map(|bytes| bytes / MIB)
+        };
+        assert_eq!(card(None, None), Some(7_288));
+        assert_eq!(card(Some(8_000 * MIB), None), Some(7_288));
+        assert_eq!(card(Some(8_000 * MIB), Some(0)), Some(7_800));
+        assert_eq!(card(Some(6_000 * MIB), None), Some(6_000));
+        let unknown = |limit_bytes| Allowance { limit_bytes, reserve_bytes: None }.budget_bytes(None, 0);
+        assert_eq!((unknown(None), unknown(Some(MIB))), (None, Some(MIB)));
+    }
+
+    #[test]
+    fn the_host_comes_after_a_real_error_or_where_much_is_missing() {
+        let mut offers = offers();
+        offers.residencies.push(Residency::Host);
+        let fail = Render { on_oom: OnOom::Fail, ..render(1024, 1024, 8) };
+        let planner = |budget_mib| planner_of(&fail, Prefer::Quality, &offers, budget_mib);
+        let least = "streamed0/full/stripes64 1024x1024 8 steps";
+        // It needs 1664 MiB.
+        assert_eq!(planner(1_700).first().unwrap().rung.to_string(), least);
+        let near = planner(1_600).first().unwrap();
+        assert_eq!((near.rung.to_string().as_str(), near.missing_bytes > 0), (least, true));
+        assert_eq!(planner(1_400).first().unwrap().rung.residency, Residency::Host);
+        let after_it = planner(1_600).next(&[(near.rung, Stage::VaeDecode)]).unwrap();
+        assert_eq!(after_it.rung.residency, Residency::Host);
+        assert_eq!(planner(1_600).next(&[(near.rung, Stage::VaeDecode), (after_it.rung, Stage::VaeDecode)]), None);
     }
 
     #[test]
@@ -210,6 +267,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn more_memory_never_means_a_smaller_picture_or_fewer_steps(
+            (width, height) in (16u32..=128, 16u32..=128),
+            (budget_mib, more_mib) in (500u64..30_000, 0u64..10_000),
+            speed in any::<bool>(),
+        ) {
+            let asked = render(width * 16, height * 16, 60);
+            let prefer = if speed { Prefer::Speed } else { Prefer::Quality };
+            let rung = |budget_mib| planner(&asked, prefer, budget_mib).first().unwrap().rung;
+            let (little, more) = (rung(budget_mib), rung(budget_mib + more_mib));
+            // Who prefers speed wants the smaller picture before streaming.
+            prop_assume!(!speed || !matches!(little.residency, Residency::Streamed { .. }));
+            prop_assert!(more.width >= little.width && more.height >= little.height, "{little}, {more}");
+            prop_assert!(more.steps >= little.steps, "{little}, {more}");
+        }
+
         #[test]
         fn the_ladder_ends_never_repeats_and_always_needs_less_where_it_failed(
             (width, height) in (16u32..=128, 16u32..=128),

@@ -137,9 +137,7 @@ pub enum Fate {
     /// Running on: another attempt row follows at once with [`Store::begin_attempt`].
     NextAttempt,
     /// Back to queued (interrupted, orphaned or deferred).
-    Requeue {
-        run_after_ms: Option<i64>,
-    },
+    Requeue,
     /// Ended, with a reason code such as `out_of_memory`, `crashed_worker`, `bad_picture`, `invalid`.
     Fail {
         code: &'static str,

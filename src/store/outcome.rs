@@ -55,14 +55,14 @@ impl Store {
 fn consequence(fate: &Fate, outcome: Outcome, cancel_wanted: bool) -> Option<(Event, Facts<'_>)> {
     match fate {
         Fate::NextAttempt => None,
-        Fate::Requeue { .. } if cancel_wanted => Some((Event::Cancelled, Facts::Nothing)),
-        Fate::Requeue { run_after_ms } => {
+        Fate::Requeue if cancel_wanted => Some((Event::Cancelled, Facts::Nothing)),
+        Fate::Requeue => {
             let event = match outcome {
                 Outcome::Crashed => Event::Orphaned,
                 Outcome::Interrupted => Event::Interrupted,
                 _ => Event::Deferred,
             };
-            Some((event, run_after_ms.map_or(Facts::Nothing, Facts::RunAfter)))
+            Some((event, Facts::Nothing))
         }
         Fate::Fail { code, message } => Some((Event::Failed, Facts::Error { code, message })),
         Fate::Cancel => Some((Event::Cancelled, Facts::Nothing)),

@@ -29,8 +29,6 @@ pub(super) struct Current {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Facts<'a> {
     Nothing,
-    /// Queued again, and not claimed before this time.
-    RunAfter(i64),
     /// Failed, and why.
     Error {
         code: &'a str,
@@ -52,20 +50,18 @@ pub(super) async fn transition(
 ) -> Result<()> {
     let Current { render_id, state, .. } = render;
     let next = state.after(event).map_err(|illegal| StoreError::Illegal { render_id, illegal })?;
-    let (mut run_after_ms, mut error, mut degraded) = (None, None, false);
+    let (mut error, mut degraded) = (None, false);
     match facts {
         Facts::Nothing => (),
-        Facts::RunAfter(time_ms) => run_after_ms = Some(time_ms),
         Facts::Error { code, message } => error = Some((code, message)),
         Facts::Picture { degraded: made_smaller } => degraded = made_smaller,
     }
     let changed = sqlx::query(
-        "UPDATE renders SET state = ?, finished_at_ms = ?, run_after_ms = coalesce(?, run_after_ms), error_code = ?, \
-         error = ?, degraded = ? WHERE id = ? AND state = ?",
+        "UPDATE renders SET state = ?, finished_at_ms = ?, error_code = ?, error = ?, degraded = ? \
+         WHERE id = ? AND state = ?",
     )
     .bind(next.as_str())
     .bind(next.is_terminal().then_some(now_ms))
-    .bind(run_after_ms)
     .bind(error.map(|(code, _)| code))
     .bind(error.map(|(_, message)| message))
     .bind(degraded)

@@ -9,7 +9,7 @@ use crate::engine::{Arithmetic, DeviceChoice, EngineKind, MemoryReading, Recipe,
 pub use crate::engine::{Peaks, Timings};
 use crate::job::{Format, Render};
 use crate::ladder::{Offers, Prefer, Rung};
-use crate::memory;
+use crate::memory::Allowance;
 
 /// Both sides must say the same number: a worker of another version is never used.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -28,6 +28,8 @@ pub enum Request {
     Cancel {
         attempt_id: i64,
     },
+    /// Say what memory there is now, when no render is running.
+    Memory,
 }
 
 /// Which engine to load, and where.
@@ -37,13 +39,10 @@ pub struct Load {
     /// The model's folder; for the fake engine, the folder of its script and its counts.
     pub model: PathBuf,
     pub device: DeviceChoice,
-    /// Render as if the device had no more than this.
-    pub memory_limit_bytes: Option<u64>,
+    pub allowance: Allowance,
     /// The render that the weights are made ready for.
     pub usual: Render,
     pub prefer: Prefer,
-    /// Left to others on the device; `None` is [`memory::reserve_bytes`]'s choice.
-    pub reserve_bytes: Option<u64>,
     /// Where embeddings of prompts are kept.
     pub embeddings_path: PathBuf,
 }
@@ -51,9 +50,8 @@ pub struct Load {
 impl Load {
     /// What a render may use of a device in this state, its weights included; `None` where nobody knows.
     pub fn budget_bytes(&self, memory: &MemoryReading) -> Option<u64> {
-        let is_limited = self.memory_limit_bytes.is_some();
-        let reserve_bytes = memory::reserve_bytes(self.reserve_bytes, is_limited, memory.total_bytes);
-        Some((memory.used_bytes + memory.free_bytes?).saturating_sub(reserve_bytes))
+        let available_bytes = memory.free_bytes.map(|free_bytes| memory.used_bytes + free_bytes);
+        self.allowance.budget_bytes(available_bytes, memory.total_bytes)
     }
 }
 
@@ -82,11 +80,12 @@ pub enum Event {
         version: String,
     },
     Loaded(Loaded),
-    /// The model cannot be loaded; the worker exits after saying so.
+    /// The model cannot be loaded, or its device not be trusted; the worker exits after saying so.
     LoadFailed {
         message: String,
-        out_of_memory: bool,
     },
+    /// The answer to [`Request::Memory`].
+    Memory(MemoryReading),
     Stage {
         attempt_id: i64,
         stage: Stage,
@@ -122,8 +121,6 @@ pub struct Done {
     pub sha256: String,
     pub timings: Timings,
     pub peaks: Peaks,
-    /// When everything of it was dropped.
-    pub memory: MemoryReading,
     /// True when the prompt was cut at the model's token limit.
     pub prompt_cut: bool,
 }
@@ -138,8 +135,6 @@ pub struct Failed {
     pub message: String,
     pub timings: Timings,
     pub peaks: Peaks,
-    /// When everything of it was dropped.
-    pub memory: MemoryReading,
 }
 
 /// What went wrong, as far as the dispatcher has to decide on it.

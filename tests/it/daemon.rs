@@ -54,8 +54,9 @@ fn out_of_memory_steps_down_until_the_picture_fits() {
     assert_eq!(house.zimaged(&["wait", "1"]).status.code(), Some(4), "done, but degraded");
 }
 
-/// What the reference model needs for 512x384: 68 MiB whole, 56 in stripes of 256, 47 in stripes of 128.
-const LIMIT_MIB: u64 = 52;
+/// Between what the reference model needs for 512x384 in stripes of 256 (57 MiB and more, by the processor's cache) and
+/// what is predicted in stripes of 128 (54 and less).
+const LIMIT_MIB: u64 = 55;
 
 const LARGE: &str = "prompt = 'a red fox'\nwidth = 512\nheight = 384\nsteps = 2\nnum_images = 3\n";
 
@@ -99,6 +100,25 @@ fn where_a_prediction_was_too_low_the_ladder_repeats_the_decode_alone() {
     assert_eq!((attempts[1][0].as_str(), attempts[1][2].as_str()), ("done", "0"), "kept latents: {attempts:?}");
     assert!(attempts[1][3].contains("stripes"), "{attempts:?}");
     assert_eq!(house.value("SELECT max(degraded) FROM history"), "0");
+}
+
+#[test]
+fn a_plan_goes_by_the_memory_that_is_free_when_it_is_made() {
+    let mut house = House::new("[device]\nreserve = '0B'\n");
+    // The scripted engine asks 16 bytes for each pixel of a decode.
+    for (job, free_bytes, decode) in [(1, "1000000000", "whole"), (2, "0", "stripes"), (3, "1000000000", "whole")] {
+        fs::write(house.path("model/free.txt"), free_bytes).expect("a writable folder");
+        if job == 1 {
+            house.start();
+        }
+        house.drop_job(
+            &format!("{job}.toml"),
+            "prompt = 'a fox'\nwidth = 1024\nheight = 1024\nsteps = 1\non_oom = 'fail'\n",
+        );
+        house.until_sql(STATES, &format!("done {job}"));
+        let rung = house.value("SELECT rung_text FROM attempts ORDER BY id DESC LIMIT 1");
+        assert!(rung.contains(decode), "{job}: {rung}");
+    }
 }
 
 #[test]

@@ -76,3 +76,29 @@ fn the_time_comes_from_history_and_what_cannot_be_answered_says_why() {
     assert_eq!(answer["seen"]["pictures"], 1, "{answer}");
     assert!(answer["seen"]["mean_ms"].as_f64() > Some(0.0));
 }
+
+#[test]
+fn a_worker_needs_no_more_than_predicted_from_its_first_picture_on() {
+    let mut house = house();
+    house.start();
+    house
+        .drop_job("shapes.toml", "prompt = ['a red circle', 'a blue star on a white background', '大海']\nsteps = 2\n");
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "3");
+    for stage in ["text_encode_bytes", "denoise_bytes", "vae_decode_bytes"] {
+        let sql = format!("SELECT {stage}, predicted ->> '{stage}' FROM attempts");
+        for row in house.rows(&sql) {
+            let [measured, predicted] = [0, 1].map(|column| row[column].parse::<u64>().expect("a number"));
+            assert!(measured <= predicted, "{stage}: {measured} of {predicted}");
+        }
+    }
+}
+
+#[test]
+fn a_limit_counts_beside_the_reserve_of_the_device() {
+    let house = House::with_config(&format!(
+        "[model]\npath = {:?}\n[device]\nkind = 'cpu'\nmemory_limit = '64MiB'\n",
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini")
+    ));
+    assert_eq!(house.json(&["fit", "256x256"])["usable_bytes"], 64 << 20, "of a device that nobody knows");
+    assert_eq!(house.json(&["fit", "256x256", "--vram", "542MiB"])["usable_bytes"], 30 << 20, "of a made up one");
+}

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use zimaged::engine::{DeviceChoice, EngineKind, Recipe, Stage};
 use zimaged::job::{Format, OnOom, Render};
 use zimaged::ladder::{Decode, Precision, Prefer, Residency, Rung};
+use zimaged::memory::Allowance;
 use zimaged::worker::handle::{Death, Worker};
 use zimaged::worker::protocol::{Done, Event, Failed, Failure, Load, RenderRequest, Request};
 
@@ -56,10 +57,9 @@ impl Place {
             engine,
             model: self.path("model"),
             device,
-            memory_limit_bytes: None,
+            allowance: Allowance::default(),
             usual: usual(),
             prefer: Prefer::Quality,
-            reserve_bytes: None,
             embeddings_path: self.path("embeddings"),
         }
     }
@@ -264,15 +264,38 @@ async fn what_leaves_the_device_in_doubt_ends_the_worker_and_says_so_first() {
 
 #[tokio::test]
 async fn a_load_that_fails_is_told_and_ends_the_worker() {
-    for (script, wanted_out_of_memory) in [("oom", true), ("sticky", false), ("panic", false)] {
+    for script in ["oom", "sticky", "panic", "sticky at settle", "panic at settle", "leak at settle"] {
         let place = Place::new();
         fs::create_dir(place.path("model")).unwrap();
         fs::write(place.path("model/load.txt"), script).unwrap();
         let mut worker = Worker::spawn(Path::new(ZIMAGED), &place.load()).await.unwrap();
-        let Ok(Event::LoadFailed { message, out_of_memory }) = next(&mut worker).await else { panic!("{script}") };
-        assert!(message.contains(script), "{message}");
-        assert_eq!(out_of_memory, wanted_out_of_memory);
+        let Ok(Event::LoadFailed { message }) = next(&mut worker).await else { panic!("{script}") };
+        let wanted = if script == "leak at settle" { "did not come back" } else { script };
+        assert!(message.contains(wanted), "{message}");
         assert_eq!(finish(&mut worker).await.death(), "exit status 69");
+    }
+}
+
+#[tokio::test]
+async fn weights_that_find_no_room_at_first_are_left_to_the_first_render() {
+    let place = Place::new();
+    fs::create_dir(place.path("model")).unwrap();
+    fs::write(place.path("model/load.txt"), "oom at settle").unwrap();
+    run(&mut place.worker().await, place.request("")).await.done();
+}
+
+#[tokio::test]
+async fn an_idle_worker_tells_what_memory_there_is_now() {
+    let place = Place::new();
+    let mut worker = place.worker().await;
+    for free_bytes in [None, Some(7)] {
+        if let Some(bytes) = free_bytes {
+            fs::create_dir_all(place.path("model")).unwrap();
+            fs::write(place.path("model/free.txt"), format!("{bytes}")).unwrap();
+        }
+        worker.send(&Request::Memory).await.unwrap();
+        let Ok(Event::Memory(memory)) = next(&mut worker).await else { panic!("no answer") };
+        assert_eq!(memory.free_bytes, free_bytes);
     }
 }
 

@@ -81,8 +81,7 @@ fn a_limit_makes_each_stage_run_out_of_memory_and_the_next_render_succeeds() {
     tiny.recover().unwrap();
     drop(tiny);
 
-    let (mut small, limit_bytes) = engine(&model, 5 * MIB);
-    assert_eq!(small.memory().total_bytes, limit_bytes);
+    let (mut small, _) = engine(&model, 5 * MIB);
     assert_out_of_memory(denoise(&mut small, "", 768), Stage::Denoise);
     small.recover().unwrap();
     assert_renders(&mut small);

@@ -8,9 +8,9 @@ mod limit;
 mod prediction;
 mod stripes;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use zimaged::engine::meter::CountingAllocator;
+use zimaged::engine::meter::{self, CountingAllocator};
 use zimaged::engine::{Continue, MemoryReading, Progress, Stage};
 
 #[global_allocator]
@@ -19,10 +19,19 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 /// The scratch of convolutions and attention grows with the threads; the figures here are for this many.
 const THREADS: usize = 2;
 
+/// In use before the first test began.
+static ORIGIN_BYTES: OnceLock<u64> = OnceLock::new();
+
+/// What earlier tests left in use: a worker's first render would find none of it, and make it itself.
+fn left_bytes() -> u64 {
+    meter::used_bytes() - ORIGIN_BYTES.get().unwrap()
+}
+
 /// One test at a time counts the heap.
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    ORIGIN_BYTES.get_or_init(meter::used_bytes);
     // A second call fails, and the first one's number holds.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(THREADS).build_global();
     turn

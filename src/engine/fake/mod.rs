@@ -7,11 +7,12 @@
 //!        | fault ["at" place] ["above" limit] ["once" | N "times"]
 //! fault  = "oom" | "leak" | "sticky" | "black" | "invalid" | "panic" | "die" | "exit" STATUS | "hang"
 //!        | "stray line" | "garbage line" | "half line" | "huge line"
-//! place  = "text" | "step" K | "decode"             step 1 unless said
+//! place  = "text" | "step" K | "decode"             step 1 unless said; in load.txt also "settle
 //! limit  = N "px" | N "tile"                        longer side of the picture; side of the decode's tiles
 //! ```
 //! So `steps of 20 ms, oom above 768 px, die at step 2 once`. The model's folder holds the counts of "once" and "times",
-//! which outlive a worker, and may hold `load.txt`, a script of the same kind for loading: `oom`, `hang`, `exit 1 once`.
+//! which outlive a worker, and may hold `load.txt`, a script of the same kind for loading: `oom`, `hang`, `exit 1 once`;
+//! and `free.txt`, the bytes that its device has free.
 
 mod script;
 
@@ -52,11 +53,15 @@ impl FakeEngine {
     /// Loads as `load.txt` in `folder` says, if there is one.
     pub fn load(folder: &Path, events: File) -> Result<Box<dyn Engine>> {
         let mut engine = FakeEngine { folder: folder.to_owned(), events, leaked: false };
-        let text = std::fs::read_to_string(folder.join("load.txt")).unwrap_or_default();
-        let script = Script::parse(&text, Place::Load);
+        let script = engine.load_script();
         pause(script.load_ms);
         engine.meet(&script, Place::Load, None)?;
         Ok(Box::new(engine))
+    }
+
+    fn load_script(&self) -> Script {
+        let text = std::fs::read_to_string(self.folder.join("load.txt")).unwrap_or_default();
+        Script::parse(&text, Place::Load)
     }
 
     /// Lets every fault happen that the script has for this place.
@@ -140,8 +145,8 @@ impl Engine for FakeEngine {
         "fake"
     }
 
-    fn settle(&mut self, _rung: &Rung) -> Result<()> {
-        Ok(())
+    fn settle(&mut self, rung: &Rung) -> Result<()> {
+        self.meet(&self.load_script(), Place::Settle, Some(rung))
     }
 
     fn prompt_cut(&self, prompt: &str) -> bool {
@@ -181,7 +186,13 @@ impl Engine for FakeEngine {
     }
 
     fn memory(&self) -> MemoryReading {
-        MemoryReading { used_bytes: meter::used_bytes(), peak_bytes: meter::peak_bytes(), ..MemoryReading::default() }
+        let free = std::fs::read_to_string(self.folder.join("free.txt")).ok();
+        MemoryReading {
+            used_bytes: meter::used_bytes(),
+            peak_bytes: meter::peak_bytes(),
+            free_bytes: free.and_then(|bytes| bytes.trim().parse().ok()),
+            total_bytes: 0,
+        }
     }
 
     fn reset_peak(&mut self) {
@@ -212,7 +223,7 @@ fn fatal(error: &io::Error) -> EngineError {
 
 fn out_of_memory(place: Place, message: String) -> EngineError {
     let stage = match place {
-        Place::Load => Stage::Load,
+        Place::Load | Place::Settle => Stage::Load,
         Place::Text => Stage::TextEncode,
         Place::Step(_) => Stage::Denoise,
         Place::Decode => Stage::VaeDecode,

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::DriverError;
-use candle_core::cuda_backend::cudarc::driver::result::{device as driver_device, mem_pool};
+use candle_core::cuda_backend::cudarc::driver::result::{device as driver_device, init, mem_pool};
 use candle_core::cuda_backend::cudarc::driver::sys::{CUmemPool_attribute, CUmemoryPool, CUresult};
 use candle_core::{CudaDevice, Device, Result};
 
@@ -15,6 +15,16 @@ const COMPUTE_CAPABILITY_MIN: (i32, i32) = (8, 0);
 
 /// How many errors kept from drops are taken at most: each take gives one, and the device may keep failing.
 const STALE_ERRORS_MAX: usize = 16;
+
+/// Whether the machine has a card, be it usable or not: a driver that cannot even look does not say that there is none.
+pub fn is_present() -> bool {
+    match init().and_then(|()| driver_device::get_count()) {
+        Ok(count) => count > 0,
+        // The stub stands where no driver is installed.
+        Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE | CUresult::CUDA_ERROR_STUB_LIBRARY)) => false,
+        Err(_) => true,
+    }
+}
 
 /// Opens card `index`. Refuses cards that cannot compute in bf16.
 pub fn open(index: u32) -> std::result::Result<Device, String> {

@@ -1,5 +1,5 @@
 //! Layers streamed to a card: two slots on the device, filled in turn from pinned host memory by a stream of their own,
-//! while the layer in the other slot computes.
+//! while the layer in the other slot computes. What the host has no room for is read from the model's files each time.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -13,11 +13,8 @@ use candle_core::cuda_backend::cudarc::driver::sys::{
 use candle_core::{CudaDevice, Device, Result, Storage, Tensor, bail};
 use half::bf16;
 
-use super::memory::machine_bytes;
+use super::memory::{HOST_RESERVE_BYTES, machine_bytes};
 use super::weights::{FlatLayout, FlatTensor, Weights};
-
-/// Left to the host's other programs and to its cache of the model's files.
-const HOST_RESERVE_BYTES: u64 = 2 << 30;
 
 /// How many layers the device holds: one computes, the next is on its way.
 const SLOTS: usize = 2;
@@ -32,7 +29,9 @@ pub struct Ring<L> {
     device: CudaDevice,
     /// The copies' own stream; the arithmetic goes on in the device's.
     copies: Stream,
-    /// Of the layers that end the stack.
+    /// Those that are handed through, the last ones of the stack.
+    layers: Range<usize>,
+    /// Of the last of them, as many as the host has room for.
     hosts: VecDeque<Pinned>,
     slots: Vec<Slot<L>>,
 }
@@ -56,40 +55,50 @@ impl<L> Ring<L> {
         // The slots' zeros are written in the device's stream: done before the other one writes there.
         weights.device().synchronize()?;
         let (weights, device, copies) = (weights.clone(), device.clone(), Stream::new()?);
-        Ok(Ring { weights, layout, device, copies, hosts: VecDeque::new(), slots })
+        Ok(Ring { weights, layout, device, copies, layers: 0..0, hosts: VecDeque::new(), slots })
     }
 
-    /// Holds exactly `layers`, which end the stack, in host memory: frees or pins what differs. False when the host has
-    /// no room for them.
-    pub fn hold(&mut self, layers: Range<usize>) -> Result<bool> {
+    /// Holds exactly `layers`, which end the stack, in host memory, the last ones first where it has no room for all:
+    /// frees or pins what differs.
+    pub fn hold(&mut self, layers: Range<usize>) -> Result<()> {
         self.copies.synchronize()?;
         while self.hosts.len() > layers.len() {
             self.hosts.pop_front();
         }
         while self.hosts.len() < layers.len() {
             let layer = layers.end - self.hosts.len() - 1;
-            match Pinned::new(self.layout.count) {
-                Some(pinned) => self.hosts.push_front(fill_from(&self.weights.at(layer), &self.layout, pinned)?),
-                None => return Ok(false),
+            let Some(mut pinned) = Pinned::new(self.layout.count) else { break };
+            read(&self.weights.at(layer), &self.layout, pinned.values_mut())?;
+            self.hosts.push_front(pinned);
+        }
+        if self.layers != layers {
+            self.layers = layers;
+            if let missing @ 1.. = self.unpinned() {
+                tracing::warn!("the host has no room for {missing} of the streamed layers: they are read at each step");
             }
         }
-        Ok(true)
+        Ok(())
+    }
+
+    /// How many of the layers are read each time.
+    fn unpinned(&self) -> usize {
+        self.layers.len() - self.hosts.len()
     }
 
     /// Lets the first copies begin.
     pub fn begin(&self) -> Result<()> {
-        (0..SLOTS.min(self.hosts.len())).try_for_each(|layer| self.copy(layer))
+        (0..SLOTS.min(self.layers.len())).try_for_each(|layer| self.copy(layer))
     }
 
     /// Hands `x` through the layers in order, after [`Ring::begin`].
     pub fn pass<X>(&self, mut x: X, mut through: impl FnMut(&L, X) -> Result<X>) -> Result<X> {
         let compute = self.device.cuda_stream();
-        for layer in 0..self.hosts.len() {
+        for layer in 0..self.layers.len() {
             let slot = &self.slots[layer % SLOTS];
             slot.copied.is_awaited_by(compute.cu_stream())?;
             x = through(&slot.layer, x)?;
             slot.used.record(compute.cu_stream())?;
-            if layer + SLOTS < self.hosts.len() {
+            if layer + SLOTS < self.layers.len() {
                 self.copy(layer + SLOTS)?;
             }
         }
@@ -100,8 +109,20 @@ impl<L> Ring<L> {
     fn copy(&self, layer: usize) -> Result<()> {
         let slot = &self.slots[layer % SLOTS];
         slot.used.is_awaited_by(self.copies.0)?;
-        slot.fill(&self.hosts[layer], &self.copies)?;
+        match layer.checked_sub(self.unpinned()) {
+            Some(pinned) => slot.fill(self.hosts[pinned].values(), &self.copies)?,
+            None => self.fill_unpinned(slot, self.layers.start + layer)?,
+        }
         slot.copied.record(self.copies.0)
+    }
+
+    fn fill_unpinned(&self, slot: &Slot<L>, layer: usize) -> Result<()> {
+        let mut values = vec![bf16::ZERO; self.layout.count];
+        read(&self.weights.at(layer), &self.layout, &mut values)?;
+        let filled = slot.fill(&values, &self.copies);
+        // The values must outlive their copies, also those begun before an error.
+        self.copies.synchronize()?;
+        filled
     }
 }
 
@@ -119,14 +140,14 @@ impl<L> Slot<L> {
         Ok(Slot { values, layer, copied: Event::new()?, used: Event::new()? })
     }
 
-    /// Begins a copy of `host` to the slot in `copies`.
-    fn fill(&self, host: &Pinned, copies: &Stream) -> Result<()> {
+    /// Begins a copy of `values` to the slot in `copies`; they must stay until it is done.
+    fn fill(&self, values: &[bf16], copies: &Stream) -> Result<()> {
         let (storage, layout) = self.values.storage_and_layout();
         let (Storage::Cuda(storage), 0) = (&*storage, layout.start_offset()) else { bail!("a slot is on the device") };
         let slice = storage.as_cuda_slice::<bf16>()?;
         let stream = storage.device.cuda_stream();
         let (pointer, _guard) = slice.device_ptr(&stream);
-        for (chunk, values) in host.values().chunks(CHUNK_VALUES).enumerate() {
+        for (chunk, values) in values.chunks(CHUNK_VALUES).enumerate() {
             let to = pointer + (chunk * CHUNK_VALUES * size_of::<bf16>()) as u64;
             // SAFETY: the slot has room for exactly these values, both live until the ring has waited for its copies,
             // and nobody else writes there: kernels that read the slot were waited for by an event.
@@ -178,14 +199,13 @@ unsafe impl Send for Pinned {}
 // SAFETY: read only, once it is filled.
 unsafe impl Sync for Pinned {}
 
-/// `pinned` with a layer's tensors, in the layout's order.
-fn fill_from(weights: &Weights, layout: &FlatLayout, mut pinned: Pinned) -> Result<Pinned> {
-    let all = pinned.values_mut();
+/// Reads a layer's tensors into `all`, in the layout's order.
+fn read(weights: &Weights, layout: &FlatLayout, all: &mut [bf16]) -> Result<()> {
     for FlatTensor { name, shape, offset } in &layout.tensors {
         let values = weights.on_host(name, shape)?.flatten_all()?.to_vec1::<bf16>()?;
         all[*offset..][..values.len()].copy_from_slice(&values);
     }
-    Ok(pinned)
+    Ok(())
 }
 
 /// A stream that candle does not know of, so that it need not track which stream used which memory.

@@ -9,12 +9,27 @@ pub fn open(choice: DeviceChoice) -> Result<Device, String> {
     match choice {
         DeviceChoice::Cpu => Ok(Device::Cpu),
         DeviceChoice::Cuda { index } => open_cuda(index),
-        DeviceChoice::Auto if cfg!(feature = "cuda") => Ok(open_cuda(0).unwrap_or_else(|reason| {
-            tracing::warn!("rendering on the CPU: {reason}");
-            Device::Cpu
-        })),
+        // A card that fails tonight may work in a minute: the CPU would take hours for each picture.
+        DeviceChoice::Auto if has_card() => open_cuda(0).map_err(|reason| {
+            format!("{reason}; to render on the processor all the same, set kind = \"cpu\" under [device]")
+        }),
         DeviceChoice::Auto => Ok(Device::Cpu),
     }
+}
+
+/// Whether there is a card that this build could use.
+#[cfg(feature = "cuda")]
+fn has_card() -> bool {
+    let is_present = super::cuda::is_present();
+    if !is_present {
+        tracing::warn!("there is no CUDA card: rendering on the processor");
+    }
+    is_present
+}
+
+#[cfg(not(feature = "cuda"))]
+fn has_card() -> bool {
+    false
 }
 
 #[cfg(feature = "cuda")]

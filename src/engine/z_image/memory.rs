@@ -5,6 +5,9 @@ use candle_core::{Context, Device, Result};
 use super::predict::Arithmetic;
 use crate::engine::{MemoryReading, meter};
 
+/// Of the host's memory, left to other programs and to the cache of the model's files when layers are pinned.
+pub const HOST_RESERVE_BYTES: u64 = 2 << 30;
+
 /// The memory of one device. The parts of the model ask it for room before they compute.
 #[derive(Clone, Debug)]
 pub struct Memory {
@@ -39,18 +42,9 @@ impl Memory {
         Err(OverLimit { needed_bytes, used_bytes, limit_bytes }).context("the memory limit is reached")
     }
 
-    /// Memory now. On CUDA `used_bytes` is what the pool has given out: context and library workspaces come on top.
+    /// The device's memory now, whatever the limit. On CUDA `used_bytes` is what the pool has given out: context and
+    /// library workspaces come on top.
     pub fn reading(&self) -> Result<MemoryReading> {
-        let mut reading = self.device_reading()?;
-        if let Some(limit_bytes) = self.limit_bytes {
-            let left_bytes = limit_bytes.saturating_sub(reading.used_bytes);
-            reading.free_bytes = Some(reading.free_bytes.map_or(left_bytes, |free_bytes| free_bytes.min(left_bytes)));
-            reading.total_bytes = limit_bytes;
-        }
-        Ok(reading)
-    }
-
-    fn device_reading(&self) -> Result<MemoryReading> {
         match &self.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(device) => super::cuda::reading(device),

@@ -61,8 +61,8 @@ impl<L> Stack<L> {
         Ok(())
     }
 
-    /// Has the layers that do not stay copied to the device beside its arithmetic, from pinned host memory; where the
-    /// host has no room for them, each is read when it is used. On a CPU there is nothing to hide.
+    /// Has the layers that do not stay copied to the device beside its arithmetic, from pinned host memory as far as the
+    /// host has room. On a CPU there is nothing to hide: each is read when it is used.
     #[cfg_attr(not(feature = "cuda"), expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "CUDA only"))]
     pub fn stream(&mut self) -> Result<()> {
         #[cfg(feature = "cuda")]
@@ -71,13 +71,8 @@ impl<L> Stack<L> {
                 Some(ring) => ring,
                 None => Ring::new(&self.weights, &*self.build)?,
             };
-            if ring.hold(self.resident.len()..self.count)? {
-                self.ring = Some(ring);
-            } else {
-                tracing::warn!(
-                    "the host has no room to stream weights from: they are read at each step, which is slow"
-                );
-            }
+            ring.hold(self.resident.len()..self.count)?;
+            self.ring = Some(ring);
         }
         Ok(())
     }

@@ -9,12 +9,11 @@ use std::time::Instant;
 use super::events::Events;
 use super::render::{Trouble, render};
 use super::tracker::{Tracker, millis};
-use super::{EXIT_FATAL, EXIT_NOT_LOADED, Stop, exit};
+use super::{EXIT_FATAL, EXIT_NOT_LOADED, Stop, Task, exit};
 use crate::engine::fake::FakeEngine;
 use crate::engine::predictor::Predictor;
-use crate::engine::{Engine, EngineError, EngineKind, MemoryReading, Stage, z_image};
-use crate::ladder::rungs;
-use crate::memory::Planner;
+use crate::engine::{Engine, EngineError, EngineKind, Stage, z_image};
+use crate::memory::Corrections;
 use crate::output::encode::Written;
 use crate::worker::protocol::{Done, Event, Failed, Failure, Load, Loaded, RenderRequest};
 
@@ -22,7 +21,7 @@ use crate::worker::protocol::{Done, Event, Failed, Failure, Load, Loaded, Render
 pub struct Device {
     pub load: Load,
     /// Closed at the end of the input.
-    pub inbox: Receiver<Box<RenderRequest>>,
+    pub inbox: Receiver<Task>,
     pub events: Events,
     pub stop: Arc<Stop>,
 }
@@ -35,44 +34,34 @@ impl Device {
     }
 
     fn run(&self) -> i32 {
-        let Some(mut engine) = self.load() else { return EXIT_NOT_LOADED };
-        while let Ok(request) = self.inbox.recv() {
-            self.attempt(&mut *engine, &request);
+        let start = Instant::now();
+        let mut engine = match caught(|| self.load_engine()) {
+            Ok(engine) => engine,
+            Err(error) => self.give_up_loading(&error),
+        };
+        if let Err(error) = self.make_ready(&mut *engine) {
+            self.give_up_loading(&error);
+        }
+        self.events.send(&Event::Loaded(loaded(&*engine, start)));
+        while let Ok(task) = self.inbox.recv() {
+            match task {
+                Task::Render(request) => self.attempt(&mut *engine, &request),
+                Task::TellMemory => self.events.send(&Event::Memory(engine.memory())),
+            }
         }
         0
     }
 
-    fn load(&self) -> Option<Box<dyn Engine>> {
-        let start = Instant::now();
-        match caught(|| self.load_engine()) {
-            Ok(mut engine) => {
-                if let Err(error) = self.make_ready(&mut *engine) {
-                    // No more than the time of the first render is lost: it settles by itself, down the ladder.
-                    tracing::warn!("the weights are not ready yet: {error}");
-                }
-                self.events.send(&Event::Loaded(Loaded {
-                    device: engine.device(),
-                    model_name: engine.model_name().to_owned(),
-                    model_hash: engine.model_hash().to_owned(),
-                    load_ms: millis(start.elapsed()),
-                    offers: engine.offers(),
-                    arithmetic: engine.arithmetic(),
-                    memory: engine.memory(),
-                }));
-                Some(engine)
-            }
-            Err(error) => {
-                let out_of_memory = matches!(error, EngineError::OutOfMemory { .. });
-                self.events.send(&Event::LoadFailed { message: error.to_string(), out_of_memory });
-                None
-            }
-        }
+    /// Not even dropping the engine is safe after a fatal error: the process ends here.
+    fn give_up_loading(&self, error: &EngineError) -> ! {
+        self.events.send(&Event::LoadFailed { message: error.to_string() });
+        exit(EXIT_NOT_LOADED)
     }
 
     fn load_engine(&self) -> Result<Box<dyn Engine>, EngineError> {
-        let Load { engine, model, device, memory_limit_bytes, embeddings_path, .. } = &self.load;
+        let Load { engine, model, device, allowance, embeddings_path, .. } = &self.load;
         match engine {
-            EngineKind::ZImage => z_image::load(model, *device, *memory_limit_bytes, embeddings_path),
+            EngineKind::ZImage => z_image::load(model, *device, allowance.limit_bytes, embeddings_path),
             EngineKind::Fake => {
                 let events = self.events.raw().map_err(|error| EngineError::Fatal(error.to_string()))?;
                 FakeEngine::load(model, events)
@@ -80,20 +69,19 @@ impl Device {
         }
     }
 
-    /// Brings the weights to where the usual render will want them.
+    /// Brings the weights to where the usual render will want them. Where they find no room, the first render settles by
+    /// itself, down the ladder; every other error is one of loading.
     fn make_ready(&self, engine: &mut dyn Engine) -> Result<(), EngineError> {
         let Load { engine: kind, model, usual, prefer, .. } = &self.load;
         let predictor = Predictor::new(*kind, model, engine.arithmetic()).map_err(EngineError::Fatal)?;
-        let planner = Planner {
-            rungs: rungs(usual, *prefer, &engine.offers()),
-            budget_bytes: self.load.budget_bytes(&engine.memory()),
-            predict: &|rung| predictor.predict(usual, rung),
-        };
+        let budget_bytes = self.load.budget_bytes(&engine.memory());
+        let corrections = Corrections::default();
+        let planner = predictor.planner(usual, *prefer, &engine.offers(), &corrections, budget_bytes);
         let Some(plan) = planner.first() else { return Ok(()) };
         caught(|| match engine.settle(&plan.rung) {
             Err(error @ EngineError::OutOfMemory { .. }) => {
-                engine.recover()?;
-                Err(error)
+                tracing::warn!("the weights are not ready yet: {error}");
+                engine.recover()
             }
             settled => settled,
         })
@@ -110,7 +98,7 @@ impl Device {
             }
             Err(trouble) => {
                 let trouble = recovered(engine, &mut tracker, trouble);
-                self.events.send(&failed(request, tracker, engine.memory(), &trouble));
+                self.events.send(&failed(request, tracker, &trouble));
                 if trouble.failure() == Failure::Fatal {
                     // Not even dropping the engine is safe now.
                     exit(EXIT_FATAL);
@@ -141,6 +129,18 @@ fn recovered(engine: &mut dyn Engine, tracker: &mut Tracker<'_>, trouble: Troubl
     }
 }
 
+fn loaded(engine: &dyn Engine, start: Instant) -> Loaded {
+    Loaded {
+        device: engine.device(),
+        model_name: engine.model_name().to_owned(),
+        model_hash: engine.model_hash().to_owned(),
+        load_ms: millis(start.elapsed()),
+        offers: engine.offers(),
+        arithmetic: engine.arithmetic(),
+        memory: engine.memory(),
+    }
+}
+
 fn measure_end(engine: &dyn Engine, tracker: &mut Tracker<'_>) {
     tracker.end(engine.memory());
     tracker.peaks.after_release_bytes = engine.memory().used_bytes;
@@ -153,12 +153,11 @@ fn done(engine: &dyn Engine, request: &RenderRequest, tracker: Tracker<'_>, writ
         sha256: written.sha256,
         timings: tracker.timings,
         peaks: tracker.peaks,
-        memory: engine.memory(),
         prompt_cut: engine.prompt_cut(&request.recipe.prompt),
     })
 }
 
-fn failed(request: &RenderRequest, tracker: Tracker<'_>, memory: MemoryReading, trouble: &Trouble) -> Event {
+fn failed(request: &RenderRequest, tracker: Tracker<'_>, trouble: &Trouble) -> Event {
     let stage = match trouble {
         Trouble::Engine(EngineError::OutOfMemory { stage, .. }) => *stage,
         _ => tracker.stage.unwrap_or(Stage::TextEncode),
@@ -170,7 +169,6 @@ fn failed(request: &RenderRequest, tracker: Tracker<'_>, memory: MemoryReading, 
         message: trouble.to_string(),
         timings: tracker.timings,
         peaks: tracker.peaks,
-        memory,
     })
 }
 

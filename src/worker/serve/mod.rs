@@ -36,6 +36,12 @@ const EXIT_FATAL: i32 = 70;
 const EXIT_NO_SUPERVISOR: i32 = 74;
 const EXIT_PROTOCOL: i32 = 76;
 
+/// What the device thread is to do, one after the other.
+enum Task {
+    Render(Box<RenderRequest>),
+    TellMemory,
+}
+
 /// What the running render asks at every step.
 #[derive(Default)]
 struct Stop {
@@ -92,19 +98,21 @@ fn read_requests(input: &mut impl BufRead, events: Events, stop: &Arc<Stop>) -> 
         Some(other) => return Err(bad(format!("the first request must be load, not {other:?}"))),
         None => return Ok(()),
     };
-    let (renders, inbox) = sync_channel(REQUESTS_WAITING_MAX);
+    let (tasks, inbox) = sync_channel(REQUESTS_WAITING_MAX);
     let device = device::Device { load, inbox, events, stop: Arc::clone(stop) };
     thread::Builder::new().name("device".to_owned()).stack_size(DEVICE_STACK_BYTES).spawn(|| device.run_to_exit())?;
     while let Some(request) = next_request(input)? {
-        pass_on(request, &renders, stop)?;
+        pass_on(request, &tasks, stop)?;
     }
     Ok(())
 }
 
-fn pass_on(request: Request, renders: &SyncSender<Box<RenderRequest>>, stop: &Stop) -> io::Result<()> {
+fn pass_on(request: Request, tasks: &SyncSender<Task>, stop: &Stop) -> io::Result<()> {
+    let to_device = |task| tasks.try_send(task).map_err(|error| bad(error.to_string()));
     match request {
         Request::Load(_) => Err(bad("the model is loaded once only".to_owned())),
-        Request::Render(render) => renders.try_send(render).map_err(|error| bad(error.to_string())),
+        Request::Render(render) => to_device(Task::Render(render)),
+        Request::Memory => to_device(Task::TellMemory),
         Request::Cancel { attempt_id } => {
             stop.attempt_id.store(attempt_id, Ordering::Relaxed);
             Ok(())

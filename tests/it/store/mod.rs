@@ -97,7 +97,7 @@ fn planned(side: u32, steps: u32) -> Planned {
     Planned { rung: rung(side, steps), predicted: Some((prediction, prediction)) }
 }
 
-const REQUEUE: Fate = Fate::Requeue { run_after_ms: None };
+const REQUEUE: Fate = Fate::Requeue;
 
 fn fail() -> Fate {
     Fate::Fail { code: "bad_picture", message: "the picture is black".to_owned() }

@@ -43,17 +43,6 @@ async fn a_render_is_not_taken_before_its_time_and_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn a_deferred_render_waits_for_its_time() {
-    let fixture = Fixture::new().await;
-    fixture.accept(job(&["a"])).await;
-    let (_, attempt) = fixture.begin().await;
-    let fate = Fate::Requeue { run_after_ms: Some(NOW + 5000) };
-    assert_eq!(fixture.end(attempt, Outcome::Failed, fate).await, Guarded::Changed);
-    assert!(fixture.store.next_candidate(NOW + 4999).await.expect("a queue").is_none());
-    assert!(fixture.store.next_candidate(NOW + 5000).await.expect("a queue").is_some());
-}
-
-#[tokio::test]
 async fn nothing_is_taken_while_paused_also_after_a_restart() {
     let fixture = Fixture::new().await;
     fixture.accept(job(&["a"])).await;

@@ -8,13 +8,16 @@ mod transformer;
 mod vae;
 mod weights;
 
+use gemm_common::cache::CACHE_INFO;
 use serde::{Deserialize, Serialize};
 
 pub use self::text::layer_bytes as text_layer_bytes;
 pub use self::transformer::block_bytes;
 pub use self::vae::{attention_bytes as vae_attention_bytes, last_bytes, resnet_bytes, upsample_bytes, window_bytes};
+pub use self::weights::block_bytes as block_weights_bytes;
 use super::config::ModelConfig;
 use super::prompt::TOKENS_MAX;
+use crate::engine::embeddings::IN_MEMORY_MAX;
 use crate::ladder::{Decode, Offers, Precision, Residency, Rung};
 use crate::memory::Prediction;
 
@@ -93,20 +96,19 @@ pub fn offers(model: &ModelConfig, arithmetic: Arithmetic) -> Offers {
     }
 }
 
-/// Beside what is counted: the smallest tensors, and what the matrix product keeps for its threads.
-const OVERHEAD_BYTES: usize = 512 << 10;
-/// 1.2 MiB was measured.
-const THREAD_OVERHEAD_BYTES: usize = 1280 << 10;
+/// Beside what is counted: the smallest tensors, and on the host what the tokenizer remembers.
+const OVERHEAD_BYTES: usize = 1 << 20;
 /// Of the activations: rounding of the allocator.
 const OVERHEAD_DIVISOR: usize = 64;
 
 impl Arithmetic {
     fn overhead_bytes(self, activations: usize) -> usize {
         let threads = match self {
-            Arithmetic::Cpu { threads } => threads,
+            Arithmetic::Cpu { threads } => threads + 1,
             Arithmetic::Cuda => 0,
         };
-        OVERHEAD_BYTES + threads * THREAD_OVERHEAD_BYTES + activations / OVERHEAD_DIVISOR
+        // The matrix product keeps a buffer as large as the second cache for each thread, and for the one that asks.
+        OVERHEAD_BYTES + threads * CACHE_INFO[1].cache_bytes + activations / OVERHEAD_DIVISOR
     }
 }
 
@@ -127,7 +129,9 @@ pub fn predict(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung, work: W
         }
         Decode::Tiles { side } => vae::tiled_bytes(&model.vae, arithmetic, width, height, side as usize),
     };
-    let in_all = |activations: usize| (weights + activations + arithmetic.overhead_bytes(activations)) as u64;
+    let embeddings = arithmetic.on_host(IN_MEMORY_MAX * 4 * work.tokens * model.text_encoder.hidden_size);
+    let kept = weights + embeddings;
+    let in_all = |activations: usize| (kept + activations + arithmetic.overhead_bytes(activations)) as u64;
     Prediction {
         weights_bytes: weights as u64,
         text_encode_bytes: in_all(text.max(condition)),

@@ -125,8 +125,8 @@ fn three_pictures(width: u32, height: u32, environment: &[(&str, &str)]) -> Opti
 
 #[test]
 fn a_card_that_runs_out_decodes_again_and_denoises_no_more() {
-    // Of 38 MiB the pool has a chunk of 32 and one of 6: no plan can know that the decode's 25 do not fit beside the rest.
-    let bytes = ((400 + 38) << 20).to_string();
+    // Of 42 MiB the pool has a chunk of 32 and one of 10: no plan can know that the decode's 25 do not fit beside the rest.
+    let bytes = ((400 + 42) << 20).to_string();
     let Some((house, output)) = three_pictures(256, 256, &[("SIM_CARD_BYTES", &bytes)]) else { return };
     assert_eq!(house.value("SELECT count(*) FROM renders WHERE state = 'done'"), "3", "{output:?}");
     if is_simulated(&house) {

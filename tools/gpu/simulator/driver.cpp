@@ -46,6 +46,7 @@ std::recursive_mutex guard;
 Pool pool;
 std::map<uint64_t, Block> blocks;
 std::map<uint64_t, size_t> pinned;
+size_t pinned_bytes = 0;
 std::map<std::string, double> counts;
 size_t launches = 0;
 int sick_with = 0;
@@ -56,6 +57,7 @@ size_t setting(const char *name, size_t otherwise) {
 }
 const size_t card_bytes = setting("SIM_CARD_BYTES", (size_t)24 << 30);
 const size_t taken_bytes = std::min(card_bytes, setting("SIM_TAKEN_BYTES", (size_t)400 << 20));
+const size_t pinned_bytes_max = setting("SIM_PINNED_BYTES", SIZE_MAX);
 const bool dry = setting("SIM_DRY", 0);
 const std::string order = getenv("SIM_ORDER") ? getenv("SIM_ORDER") : "eager";
 
@@ -236,9 +238,10 @@ CUresult cuMemFreeAsync(CUdeviceptr at, CUstream stream) {
 }
 CUresult cuMemHostAlloc(void **at, size_t bytes, unsigned) {
     ENTER
-    *at = map(bytes);
+    *at = bytes <= pinned_bytes_max - pinned_bytes ? map(bytes) : nullptr;
     if (!*at) return CUDA_ERROR_OUT_OF_MEMORY;
     pinned[(uint64_t)*at] = bytes;
+    pinned_bytes += bytes;
     count("pinned_bytes", bytes);
     return CUDA_SUCCESS;
 }
@@ -247,6 +250,7 @@ CUresult cuMemFreeHost(void *at) {
     auto block = pinned.find((uint64_t)at);
     if (block == pinned.end()) return CUDA_ERROR_INVALID_VALUE;
     munmap(at, block->second);
+    pinned_bytes -= block->second;
     pinned.erase(block);
     return CUDA_SUCCESS;
 }

@@ -9,7 +9,9 @@ mod conv;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod group_norm;
 mod matrix;
+mod moments;
 mod norm;
 mod quantised;
 mod rope;
@@ -18,6 +20,7 @@ mod winograd;
 pub use activation::{add, gated_add, modulate, swiglu};
 pub use attention::{attention, attention_bytes};
 pub use conv::{conv2d, conv2d_bytes, upsample_nearest2};
-pub use norm::{GroupMoments, group_norm_silu, group_norm_silu_of_part, layer_norm, rms_norm};
+pub use group_norm::{GroupMoments, group_norm_silu, group_norm_silu_of_part};
+pub use norm::{layer_norm, rms_norm};
 pub use quantised::{dequantise, quantise};
 pub use rope::{rope, rope_halves};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -33,6 +33,9 @@ const MODEL_POLL: Duration = Duration::from_secs(5);
 
 /// How often a daemon that ends when idle looks whether it is.
 const IDLE_POLL: Duration = Duration::from_millis(50);
+
+/// Between two looks for what keeps renders waiting, which asks about all of them.
+const OBSTACLE_POLL: Duration = Duration::from_secs(1);
 
 /// Stands where the driver has found a card.
 const NVIDIA_CARD: &str = "/dev/nvidia0";
@@ -230,18 +233,20 @@ impl House {
 
     /// Returns when no job file waits and no render is queued or running.
     async fn until_idle(&self, waiting: watch::Receiver<usize>) -> anyhow::Result<()> {
-        let mut told = None;
+        let (mut told, mut look_at) = (None, Instant::now());
         loop {
             // In this order: a file that is taken in between the two looks is then in the store.
             let files = *waiting.borrow();
             if files == 0 && self.store.is_idle().await? {
                 return Ok(());
             }
-            let obstacle = self.obstacle().await?;
-            if let Some(obstacle) = obstacle.as_ref().filter(|_| obstacle != told) {
-                info!("{obstacle}");
+            if Instant::now() >= look_at {
+                let obstacle = self.obstacle().await?;
+                if let Some(obstacle) = obstacle.as_ref().filter(|_| obstacle != told) {
+                    info!("{obstacle}");
+                }
+                (told, look_at) = (obstacle, Instant::now() + OBSTACLE_POLL);
             }
-            told = obstacle;
             tokio::time::sleep(IDLE_POLL).await;
         }
     }

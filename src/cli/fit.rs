@@ -100,8 +100,10 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
     };
     let (device_bytes, arithmetic) = device(config, args, worker.as_ref())?;
     let (model, predictor) = model(config, args, arithmetic)?;
+    let is_card = arithmetic == Arithmetic::Cuda;
     let evidence = match (&store, &worker) {
-        (Some(store), Some(worker)) if worker.model_name == model.name => {
+        // What another kind of device measured says nothing of this one.
+        (Some(store), Some(worker)) if worker.model_name == model.name && is_on_card(worker) == is_card => {
             store.evidence(&worker.model_hash, &worker.device).await?
         }
         _ => Vec::new(),
@@ -116,7 +118,7 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
         predictor,
         corrections: Corrections::from(&evidence),
         render,
-        is_card: arithmetic == Arithmetic::Cuda,
+        is_card,
         allowance: allowance(config, args),
     };
     if args.table {
@@ -144,7 +146,7 @@ fn device(config: &Config, args: &FitArgs, worker: Option<&WorkerRow>) -> Result
     let given = args.vram.is_some() || args.table;
     let on_cpu = match worker {
         _ if config.device == DeviceChoice::Cpu => true,
-        Some(worker) if !given => worker.device.starts_with("cpu"),
+        Some(worker) if !given => !is_on_card(worker),
         _ => false,
     };
     let arithmetic = if on_cpu { Arithmetic::here() } else { Arithmetic::Cuda };
@@ -154,6 +156,10 @@ fn device(config: &Config, args: &FitArgs, worker: Option<&WorkerRow>) -> Result
         return Err(anyhow!("no device was used yet; say how much memory it has, like --vram 6GiB").into());
     }
     Ok((device_bytes, arithmetic))
+}
+
+fn is_on_card(worker: &WorkerRow) -> bool {
+    !worker.device.starts_with("cpu")
 }
 
 /// The configured limit does not count for a device that is made up.

@@ -78,13 +78,12 @@ pub fn publish(temp: &Path, bytes: u64, sha256: &str, final_path: &Path) -> io::
     synced
 }
 
-/// A folder below the outputs that may not be written: only the pictures that are to go there fail.
+/// What is wrong with a folder below the outputs: only the pictures that are to go there fail. A full disk is everybody's.
 fn of_subfolder(below: &Path, error: io::Error) -> io::Error {
     match error.kind() {
-        io::ErrorKind::PermissionDenied if !below.as_os_str().is_empty() => {
-            io::Error::new(error.kind(), format!("{}: {error}", below.display()))
-        }
-        _ => error,
+        _ if below.as_os_str().is_empty() => error,
+        io::ErrorKind::AlreadyExists | io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => error,
+        kind => io::Error::new(kind, format!("{}: {error}", below.display())),
     }
 }
 

@@ -147,16 +147,16 @@ fn a_daemon_that_ends_when_idle_says_what_it_waits_for_and_promises_no_pictures(
     let later = "prompt = 'a fox'\nnot_before = 2999-01-01T12:00:00\n";
     fs::write(house.path("b.toml"), later).expect("a writable folder");
     let mut run = house.command(&["run", "--until-idle", "b.toml"]);
-    let run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
-    house.until("the daemon is up", || house.path("state/status.json").exists().then_some(()));
-    house.until_sql("SELECT count(*) FROM renders", "1");
+    let log = fs::File::create(house.path("log")).expect("a writable folder");
+    let run = run.stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
+    let until_told = |what: &str| house.until(what, || house.log().contains(what).then_some(()));
+    until_told("nothing is started before 2999-01-01 12:00");
     assert!(house.zimaged(&["pause", "too hot"]).status.success());
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    until_told("nothing is started: paused (too hot)");
     assert!(house.zimaged(&["resume"]).status.success());
     assert!(house.zimaged(&["cancel", "1"]).status.success());
     let said = said(&run.wait_with_output().expect("our own child"));
-    assert_eq!(said.matches("nothing is started: paused (too hot)").count(), 1, "{said}");
-    assert!(said.contains("nothing is started before 2999-01-01 12:00"), "{said}");
+    assert_eq!(house.log().matches("nothing is started: paused (too hot)").count(), 1, "{}", house.log());
     assert!(!said.contains("Pictures are in"), "{said}");
 }
 

@@ -82,6 +82,10 @@ fn plain_conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: usi
 
 /// Twice the height and width of `x` (b, c, h, w), each pixel repeated. No scratch.
 pub fn upsample_nearest2(x: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if super::cuda::is_cuda_bf16(x) {
+        return super::cuda::upsample(x);
+    }
     let (b, c, h, w) = x.dims4()?;
     if !is_cpu_f32(x) {
         return x.upsample_nearest2d(2 * h, 2 * w);
@@ -142,5 +146,6 @@ mod tests {
     fn upsampling_repeats_each_pixel_four_times() {
         let x = values(&[2, 3, 5, 7], 1);
         assert_fast_is_plain([&strided(&x)], 1e-9, |[x]| upsample_nearest2(x));
+        assert_half_is_near([&x], DType::BF16, |[x]| upsample_nearest2(x));
     }
 }

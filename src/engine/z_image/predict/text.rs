@@ -27,7 +27,7 @@ pub fn bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung, tokens: u
 pub fn layer_bytes(config: &TextEncoderConfig, arithmetic: Arithmetic, tokens: usize) -> usize {
     let (hidden, inner) = (config.hidden_size, config.num_attention_heads * config.head_dim);
     let key_inner = config.num_key_value_heads * config.head_dim;
-    let scores = ops::attention_bytes(arithmetic, 1, config.num_attention_heads, tokens, tokens);
+    let scores = ops::attention_bytes(arithmetic, config.num_attention_heads, (tokens, tokens), config.head_dim);
     let rows = |values: usize| tokens * values * arithmetic.element_bytes();
     let query = rows(hidden + 2 * inner);
     let attend = rows(2 * inner + 2 * key_inner) + scores;

@@ -61,7 +61,7 @@ pub fn block_bytes(
     precision: Precision,
     (batch, rows): (usize, usize),
 ) -> usize {
-    let scores = ops::attention_bytes(arithmetic, batch, config.n_heads, rows, rows);
+    let scores = ops::attention_bytes(arithmetic, batch * config.n_heads, (rows, rows), config.head_dim());
     let bytes = |values: usize| batch * rows * values * arithmetic.element_bytes();
     let dense = |values: usize| if precision == Precision::Full { 0 } else { DENSE_COPY_BYTES * values };
     let (dim, hidden) = (config.dim, config.hidden_dim());

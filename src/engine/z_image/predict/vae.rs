@@ -169,7 +169,7 @@ pub fn resnet_bytes(arithmetic: Arithmetic, pixels: usize, inputs: usize, output
 /// The most within the middle block's attention beside its input: rows, queries, keys, values, result.
 pub fn attention_bytes(arithmetic: Arithmetic, pixels: usize, channels: usize) -> usize {
     let rows = 5 * activation_bytes(arithmetic, channels, pixels);
-    rows + ops::attention_bytes(arithmetic, 1, 1, pixels, pixels)
+    rows + ops::attention_bytes(arithmetic, 1, (pixels, pixels), channels)
 }
 
 /// The most while a picture of so many pixels, which goes when it is read, is doubled each way and convolved.

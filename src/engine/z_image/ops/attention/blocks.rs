@@ -8,9 +8,10 @@ use super::super::cuda;
 /// The most scores of one block. Far below the 2^31 elements that candle's kernels can index.
 const BLOCK_SCORES: usize = 32 << 20;
 
-/// On a card, one block's scores, which become weights where they are.
-pub(super) fn scratch_bytes(element_bytes: usize, heads: usize, queries: usize, keys: usize) -> usize {
-    element_bytes * (heads * queries * keys).min(BLOCK_SCORES)
+/// On a card, one block's scores, which become weights where they are, and its queries and its result.
+pub(super) fn scratch_bytes(element_bytes: usize, heads: usize, queries: usize, keys: usize, dim: usize) -> usize {
+    let scores = (heads * queries * keys).min(BLOCK_SCORES);
+    element_bytes * (scores + 2 * scores / keys * dim)
 }
 
 /// The query heads that share a key head become rows of one product: keys and values are not repeated.
@@ -18,8 +19,8 @@ pub(super) fn attention(q: Tensor, k: Tensor, v: Tensor, scale: f64, causal: boo
     let (b, s, heads, dim) = q.dims4()?;
     let (_, t, key_heads, _) = k.dims4()?;
     let group = heads / key_heads;
-    let (q, k, v) = (swapped(q)?, swapped(k)?, swapped(v)?);
-    let (q, k) = (q.reshape((b, key_heads, group, s, dim))?, k.t()?);
+    let q = swapped(q)?.reshape((b, key_heads, group, s, dim))?;
+    let (k, v) = (swapped(k)?.t()?, swapped(v)?);
     let out = Tensor::zeros((b, key_heads, group, s, dim), q.dtype(), q.device())?;
     let block = (BLOCK_SCORES / (b * heads * t)).clamp(1, s);
     for start in (0..s).step_by(block) {

@@ -27,11 +27,16 @@ pub fn attention(q: Tensor, k: Tensor, v: Tensor, scale: f64, causal: bool) -> R
     Tensor::from_vec(out, q.shape(), &Device::Cpu)
 }
 
-/// What [`attention`] allocates beside its result and the copies of its arguments.
-pub fn attention_bytes(arithmetic: Arithmetic, batch: usize, heads: usize, queries: usize, keys: usize) -> usize {
+/// What [`attention`] allocates beside its result and the copies of its arguments; heads are counted over all items.
+pub fn attention_bytes(
+    arithmetic: Arithmetic,
+    heads: usize,
+    (queries, keys): (usize, usize),
+    head_dim: usize,
+) -> usize {
     match arithmetic {
-        Arithmetic::Cpu { threads } => heads::scratch_bytes(threads, batch * heads, queries, keys),
-        Arithmetic::Cuda => blocks::scratch_bytes(arithmetic.element_bytes(), batch * heads, queries, keys),
+        Arithmetic::Cpu { threads } => heads::scratch_bytes(threads, heads, queries, keys),
+        Arithmetic::Cuda => blocks::scratch_bytes(arithmetic.element_bytes(), heads, queries, keys, head_dim),
     }
 }
 

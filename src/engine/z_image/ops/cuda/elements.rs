@@ -51,6 +51,18 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, neighbours: bool) -> Result<
     })
 }
 
+/// Twice the height and width of `x` (b, c, h, w), each value repeated.
+pub fn upsample(x: &Tensor) -> Result<Tensor> {
+    let (b, c, h, w) = x.dims4()?;
+    let x = x.contiguous()?;
+    let xs = Source::of(&x)?;
+    output::<bf16>(&x, (b, c, 2 * h, 2 * w), |device, out| {
+        let blocks = [(4 * h * w).div_ceil(THREADS_MAX), b * c, 1];
+        launch!(device, "upsample", blocks, THREADS_MAX, xs.bf16()?, out.as_view(), h as u32, w as u32);
+        Ok(())
+    })
+}
+
 /// (b, rows, columns, d) as contiguous (b, columns, rows, d).
 pub fn swap(x: &Tensor) -> Result<Tensor> {
     let (b, rows, columns, d) = x.dims4()?;

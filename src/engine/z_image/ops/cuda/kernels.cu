@@ -1,4 +1,4 @@
-// What would be a chain of passes over memory in candle's operators, in one pass each. Values are bf16; all arithmetic is
+// What would be a chain of passes over memory in candle's operators, in one kernel each. Values are bf16; all arithmetic is
 // f32, rounded once. "Block (a, b)" says what blockIdx.x and blockIdx.y count; blocks that sum have whole warps. Sizes that
 // can pass 32 bits are size_t; a division of such numbers costs more than the memory, so that there is none.
 
@@ -149,6 +149,14 @@ extern "C" __global__ void windows(const bf16 *x, bf16 *out, uint32_t pixels, ui
 extern "C" __global__ void spread(const bf16 *bias, bf16 *out, size_t plane) {
     size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i < plane) out[blockIdx.y * plane + i] = bias[blockIdx.y];
+}
+
+// Twice the height and width, each value repeated: `x` (c, h, w), `out` (c, 2 h, 2 w). Block (values of the result, c).
+extern "C" __global__ void upsample(const bf16 *x, bf16 *out, uint32_t h, uint32_t w) {
+    uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= 4 * h * w) return;
+    uint32_t row = i / (2 * w) / 2, column = i % (2 * w) / 2;
+    out[(size_t)blockIdx.y * 4 * h * w + i] = x[((size_t)blockIdx.y * h + row) * w + column];
 }
 
 // out = silu(gate) * up: a thread for each of `count` values.

@@ -1,5 +1,5 @@
-//! The fast path on a card: bf16 through the kernels of `kernels.cu`, one pass over memory for each operator where candle
-//! would make a chain of passes through copies in f32. What an operator means is said where it is offered, in [`super`].
+//! The fast path on a card: bf16 through the kernels of `kernels.cu`, one kernel for each operator where candle would make a
+//! chain of passes through copies in f32. What an operator means is said where it is offered, in [`super`].
 
 mod conv;
 mod elements;
@@ -15,7 +15,7 @@ use candle_core::{CudaDevice, CudaStorage, DType, Result, Shape, Storage, Storag
 use half::bf16;
 
 pub(super) use self::conv::conv2d;
-pub(super) use self::elements::{gated_add, modulate, rope, swap, swiglu};
+pub(super) use self::elements::{gated_add, modulate, rope, swap, swiglu, upsample};
 pub(super) use self::groups::{group_norm, moments};
 pub(super) use self::rows::{layer_norm, rms_norm, softmax};
 

@@ -254,7 +254,7 @@ impl House {
     /// Why no render may start, although some wait.
     async fn obstacle(&self) -> anyhow::Result<Option<String>> {
         if let Some(pause) = self.store.paused().await? {
-            return Ok(Some(format!("nothing is started: paused ({}); go on with: zimaged resume", pause.reason)));
+            return Ok(Some(format!("nothing is started: {pause}")));
         }
         let now_ms = self.clock.now_ms();
         let earliest_ms = self.store.outlook(now_ms).await?.earliest_ms.filter(|at_ms| *at_ms > now_ms);

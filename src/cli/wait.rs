@@ -89,8 +89,7 @@ async fn obstacle(config: &Config, store: &Store) -> Result<Option<String>, Fail
     if !InstanceLock::is_held(&config.state) {
         return Ok(Some("no daemon is running; start it with: zimaged run".to_owned()));
     }
-    let paused = store.paused().await?;
-    Ok(paused.map(|pause| format!("paused ({}); go on with: zimaged resume", pause.reason)))
+    Ok(store.paused().await?.map(|pause| pause.to_string()))
 }
 
 /// The step of the running picture, when it is one of this job's, or what the job waits for.

@@ -61,8 +61,8 @@ fn nanoseconds(seconds: i64, part: impl TryInto<i64>) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(part.try_into().unwrap_or_default())
 }
 
-/// Reads the file that was `seen` under this name; `now_ms` is the time of day. An error is the daemon's own trouble (no descriptors, no memory),
-/// not the file's.
+/// Reads the file that was `seen` under this name; `now_ms` is the time of day. An error is the daemon's own trouble (no
+/// descriptors, no memory), not the file's.
 pub fn read(folder: &OwnedFd, name: &OsStr, seen: Fingerprint, rules: &Rules, now_ms: i64) -> io::Result<Drop> {
     let Some(now) = stat(folder, name)? else { return Ok(Drop::Changed) };
     if fingerprint(&now) != seen {

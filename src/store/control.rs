@@ -1,5 +1,7 @@
 //! What users do to the queue: cancel, retry, pause, resume.
 
+use std::fmt;
+
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -34,6 +36,13 @@ pub struct Retried {
 pub struct Pause {
     pub since_ms: i64,
     pub reason: String,
+}
+
+/// For people: why, and what ends it.
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "paused ({}); go on with: zimaged resume", self.reason)
+    }
 }
 
 impl Store {

@@ -7,7 +7,7 @@
 //!        | fault ["at" place] ["above" limit] ["once" | N "times"]
 //! fault  = "oom" | "leak" | "sticky" | "black" | "invalid" | "panic" | "die" | "exit" STATUS | "hang"
 //!        | "stray line" | "garbage line" | "half line" | "huge line"
-//! place  = "text" | "step" K | "decode"             step 1 unless said; in load.txt also "settle
+//! place  = "text" | "step" K | "decode"             step 1 unless said; in load.txt also "settle"
 //! limit  = N "px" | N "tile"                        longer side of the picture; side of the decode's tiles
 //! ```
 //! So `steps of 20 ms, oom above 768 px, die at step 2 once`. The model's folder holds the counts of "once" and "times",

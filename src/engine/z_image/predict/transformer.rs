@@ -53,8 +53,8 @@ pub fn bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung, work: Wor
     kept + latents + stream + block_bytes(config, arithmetic, rung.precision, (1, picture + caption))
 }
 
-/// The most within one block beside its input: in attention, or in the feed-forward with its two
-/// inner rows and their product; with the dense copy of a matrix where they are quantised.
+/// The most within one block beside its input: in attention, or in the feed-forward with its two inner rows and their
+/// product; with the dense copy of a matrix where they are quantised.
 pub fn block_bytes(
     config: &TransformerConfig,
     arithmetic: Arithmetic,
@@ -66,7 +66,7 @@ pub fn block_bytes(
     let dense = |values: usize| if precision == Precision::Full { 0 } else { DENSE_COPY_BYTES * values };
     let (dim, hidden) = (config.dim, config.hidden_dim());
     let attend = bytes(4 * dim) + scores.max(dense(dim * dim));
-    let inner = bytes((dim + 2 * hidden).max(3 * hidden)).max(bytes(dim + 2 * hidden) + dense(dim * hidden));
+    let inner = bytes(3 * hidden).max(bytes(dim + 2 * hidden) + dense(dim * hidden));
     attend.max(inner)
 }
 

@@ -1,9 +1,10 @@
 //! Attention on other devices and in other types: the heads' blocks of queries together, by matrix products.
 
-use candle_core::{D, DType, Device, Result, Tensor};
+use candle_core::{D, Device, Result, Tensor};
 
 #[cfg(feature = "cuda")]
 use super::super::cuda;
+use super::super::moments::widened;
 
 /// The most scores of one block. Far below the 2^31 elements that candle's kernels can index.
 const BLOCK_SCORES: usize = 32 << 20;
@@ -74,7 +75,7 @@ fn softmax(scores: Tensor, scale: f64, seen: Seen) -> Result<Tensor> {
         return Ok(scores);
     }
     let (_, rows, keys) = scores.dims3()?;
-    let widened = if scores.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+    let widened = widened(&scores);
     let mut wide = (scores.to_dtype(widened)? * scale)?;
     if seen.first < keys {
         wide = wide.broadcast_add(&seen.mask(rows, keys, scores.device())?.to_dtype(widened)?)?;

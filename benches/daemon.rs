@@ -1,5 +1,6 @@
-//! The queue's own speed, with the scripted engine: how long a drop waits, what lies between two renders, how fast a
-//! flood of files is taken in. Prints one line a figure; `cargo bench --bench daemon`.
+//! The queue's own speed, with the scripted engine: how long a drop waits, what lies between two
+//! renders, how fast a flood of files is taken in. Prints one line a figure; `cargo bench --bench
+//! daemon`.
 
 use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -42,7 +43,13 @@ fn drop_to_start() {
     for index in 0..DROPS {
         let dropped_ms = now_ms();
         house.drop_job(&format!("fox{index}.toml"), "prompt = 'a fox'\nsteps = 1\n");
-        house.until_sql(&format!("SELECT count(*) FROM renders WHERE state = 'done' AND job_id = {}", index + 1), "1");
+        house.until_sql(
+            &format!(
+                "SELECT count(*) FROM renders WHERE state = 'done' AND job_id = {}",
+                index + 1
+            ),
+            "1",
+        );
         let started = house.value("SELECT max(started_at_ms) FROM attempts");
         waits_ms.push(started.parse::<i64>().expect("a time") - dropped_ms);
     }
@@ -53,7 +60,10 @@ fn drop_to_start() {
 fn between_renders() {
     let house = House::started("");
     house.worker_pid();
-    house.drop_job("many.toml", &format!("prompt = 'a fox'\nsteps = 1\nseed = 1\nnum_images = {RENDERS}\n"));
+    house.drop_job(
+        "many.toml",
+        &format!("prompt = 'a fox'\nsteps = 1\nseed = 1\nnum_images = {RENDERS}\n"),
+    );
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", &RENDERS.to_string());
     let rows = house.rows(
         "SELECT lead(started_at_ms) OVER (ORDER BY id) - started_at_ms - total_ms FROM attempts ORDER BY id LIMIT 499",
@@ -69,16 +79,21 @@ fn flood() {
     let elsewhere = house.path("elsewhere");
     fs::create_dir(&elsewhere).expect("a writable folder");
     for index in 0..FLOOD {
-        fs::write(elsewhere.join(format!("{index}.toml")), format!("prompt = 'fox {index}'\n")).expect("room");
+        fs::write(elsewhere.join(format!("{index}.toml")), format!("prompt = 'fox {index}'\n"))
+            .expect("room");
     }
     let started = Instant::now();
     for index in 0..FLOOD {
         let name = format!("{index}.toml");
-        fs::rename(elsewhere.join(&name), house.path("jobs").join(&name)).expect("the same filesystem");
+        fs::rename(elsewhere.join(&name), house.path("jobs").join(&name))
+            .expect("the same filesystem");
     }
     house.until("all are accepted", || {
         let left = fs::read_dir(house.path("jobs")).expect("the folder").flatten();
-        (left.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "toml")).count() == 0)
+        (left
+            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "toml"))
+            .count()
+            == 0)
             .then_some(())
     });
     let took = started.elapsed();
@@ -89,7 +104,12 @@ fn flood() {
 fn report(what: &str, values_ms: &mut [i64], limit_ms: i64) {
     values_ms.sort_unstable();
     let at = |share: usize| values_ms[(values_ms.len() - 1) * share / 100];
-    println!("{what}: median {} ms, 95 % {} ms, most {} ms (limit {limit_ms} ms)", at(50), at(95), at(100));
+    println!(
+        "{what}: median {} ms, 95 % {} ms, most {} ms (limit {limit_ms} ms)",
+        at(50),
+        at(95),
+        at(100)
+    );
 }
 
 fn verdict(what: &str, took: Duration, limit: Duration) {

@@ -1,5 +1,5 @@
-//! The two things that a render spends its time on, with random weights on the CPU: one transformer step, one VAE
-//! decode. `tools/bench/torch_baseline.py` times the same in torch.
+//! The two things that a render spends its time on, with random weights on the CPU: one transformer
+//! step, one VAE decode. `tools/bench/torch_baseline.py` times the same in torch.
 
 use candle_core::{DType, Device, Tensor};
 use serde::de::DeserializeOwned;
@@ -43,10 +43,13 @@ fn latents(side: usize) -> Tensor {
 #[divan::bench(args = [256, 512], sample_count = 5, sample_size = 1)]
 fn transformer_step(bencher: divan::Bencher, side: usize) {
     let (weights, memory) = weights();
-    let mut transformer = Transformer::new(&config(TRANSFORMER), &weights, &memory).expect("a transformer");
+    let mut transformer =
+        Transformer::new(&config(TRANSFORMER), &weights, &memory).expect("a transformer");
     transformer.keep(usize::MAX).expect("random weights");
-    let caption = Tensor::randn(0_f32, 1.0, (CAPTION_TOKENS, CAPTION_DIM), &Device::Cpu).expect("a caption");
-    let conditioning = transformer.condition(&caption, side / 8, side / 8).expect("a refined caption");
+    let caption =
+        Tensor::randn(0_f32, 1.0, (CAPTION_TOKENS, CAPTION_DIM), &Device::Cpu).expect("a caption");
+    let conditioning =
+        transformer.condition(&caption, side / 8, side / 8).expect("a refined caption");
     let latents = latents(side);
     bencher.bench_local(|| transformer.forward(&latents, 0.5, &conditioning).expect("a velocity"));
 }

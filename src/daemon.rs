@@ -18,11 +18,11 @@ use crate::dispatcher::verdict::Policy;
 use crate::dispatcher::{DispatchError, Dispatcher, Mode, Settings, SlotSettings};
 use crate::engine::model_dir::ModelDescription;
 use crate::engine::{DeviceChoice, EngineKind, HAS_CUDA, fake};
+use crate::heartbeat::Heartbeat;
 use crate::instance::InstanceLock;
 use crate::intake::Intake;
 use crate::job::Render;
 use crate::job::spec::Rules;
-use crate::pulse::Pulse;
 use crate::status::{self, Status, WorkerStatus};
 use crate::store::{Access, Store, StoreError};
 use crate::worker::protocol::Load;
@@ -43,8 +43,8 @@ const NVIDIA_CARD: &str = "/dev/nvidia0";
 /// The database's name in the state folder.
 const DATABASE: &str = "zimaged.sqlite";
 
-/// Makes the folders where they are missing and locks them: nobody else runs a daemon there while the lock lives. A
-/// device that this build cannot use is refused before.
+/// Makes the folders where they are missing and locks them: nobody else runs a daemon there while
+/// the lock lives. A device that this build cannot use is refused before.
 pub fn lock(config: &Config) -> anyhow::Result<InstanceLock> {
     check_device(config.device, HAS_CUDA)?;
     for folder in [&config.jobs, &config.outputs, &config.state, &latents_folder(config)] {
@@ -57,19 +57,27 @@ fn latents_folder(config: &Config) -> PathBuf {
     config.state.join("latents")
 }
 
-/// Runs the daemon, which holds the `_lock` of its folders, until `stop`, or until it is idle. Errors are those of a
-/// start or of a part that cannot go on.
-pub async fn run(config: Config, _lock: InstanceLock, mode: Mode, stop: CancellationToken) -> anyhow::Result<()> {
+/// Runs the daemon, which holds the `_lock` of its folders, until `stop`, or until it is idle.
+/// Errors are those of a start or of a part that cannot go on.
+pub async fn run(
+    config: Config,
+    _lock: InstanceLock,
+    mode: Mode,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let latents = latents_folder(&config);
     if config.device == DeviceChoice::Auto && !HAS_CUDA && Path::new(NVIDIA_CARD).exists() {
-        warn!("rendering on the CPU, although there is an NVIDIA card: build zimaged with --features cuda to use it");
+        warn!(
+            "rendering on the CPU, although there is an NVIDIA card: build zimaged with --features cuda to use it"
+        );
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Arc::new(Store::open(&database_path(&config.state), Access::Daemon).await?);
     if let Err(error) = output::remove_temporaries(&config.outputs, store.id()) {
         warn!(outputs = %config.outputs.display(), %error, "temporary pictures of an earlier start stay there");
     }
-    let policy = Policy { deaths_max: config.worker.deaths_max, attempts_max: config.worker.attempts_max };
+    let policy =
+        Policy { deaths_max: config.worker.deaths_max, attempts_max: config.worker.attempts_max };
     recovery::run(&store, &config.outputs, &policy, clock.now_ms()).await?;
     recovery::sweep_latents(&store, &latents).await?;
     let (status, _) = watch::channel(Status::starting(clock.now_ms()));
@@ -91,7 +99,9 @@ fn check_device(device: DeviceChoice, has_cuda: bool) -> Result<(), ConfigError>
 pub fn make_folder(path: &Path) -> anyhow::Result<()> {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     match std::fs::create_dir_all(path) {
-        Err(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => Err(StoreError::Full.into()),
+        Err(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => {
+            Err(StoreError::Full.into())
+        }
         Err(source) => Err(ConfigError::Folder { path: path.to_owned(), source }.into()),
         Ok(()) => Ok(()),
     }
@@ -114,14 +124,22 @@ type PartEnd = anyhow::Result<()>;
 impl House {
     /// Starts the parts and waits for `stop`, for idleness, or for a part's end; then shuts down.
     async fn live(&self, stop: &CancellationToken) -> anyhow::Result<()> {
-        let pulse = Pulse::start();
+        let heartbeat = Heartbeat::start();
         // A token of our own: the shutdown is the same whoever begins it.
         let ending = stop.child_token();
         let mut parts: JoinSet<PartEnd> = JoinSet::new();
-        parts.spawn(forever(status::publish(self.config.state.clone(), self.status.subscribe(), ending.clone())));
-        parts.spawn(forever(systemd::watch(self.status.subscribe(), pulse.clone(), ending.clone())));
+        parts.spawn(forever(status::publish(
+            self.config.state.clone(),
+            self.status.subscribe(),
+            ending.clone(),
+        )));
+        parts.spawn(forever(systemd::watch(
+            self.status.subscribe(),
+            heartbeat.clone(),
+            ending.clone(),
+        )));
         systemd::ready();
-        let started = self.start_work(&mut parts, pulse, &ending).await;
+        let started = self.start_work(&mut parts, heartbeat, &ending).await;
         let outcome = match started {
             Ok(Some(intake_waiting)) => self.wait(&mut parts, intake_waiting, &ending).await,
             Ok(None) => Ok(()),
@@ -139,15 +157,20 @@ impl House {
     async fn start_work(
         &self,
         parts: &mut JoinSet<PartEnd>,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         ending: &CancellationToken,
     ) -> anyhow::Result<Option<watch::Receiver<usize>>> {
-        let Some(rules) = self.rules(&pulse, ending).await? else { return Ok(None) };
+        let Some(rules) = self.rules(&heartbeat, ending).await? else { return Ok(None) };
         let accepted = Arc::new(Notify::new());
         let usual = rules.defaults.render("");
-        let intake =
-            Intake::open(self.config.jobs.clone(), rules, self.store.clone(), self.clock.clone(), accepted.clone())
-                .with_context(|| format!("cannot watch {}", self.config.jobs.display()))?;
+        let intake = Intake::open(
+            self.config.jobs.clone(),
+            rules,
+            self.store.clone(),
+            self.clock.clone(),
+            accepted.clone(),
+        )
+        .with_context(|| format!("cannot watch {}", self.config.jobs.display()))?;
         let waiting = intake.waiting();
         let dispatcher = Dispatcher::new(
             self.store.clone(),
@@ -155,7 +178,7 @@ impl House {
             self.settings(&usual)?,
             accepted,
             self.status.clone(),
-            pulse,
+            heartbeat,
         );
         parts.spawn(forever(intake.run(ending.clone())));
         let ending = ending.clone();
@@ -163,8 +186,13 @@ impl House {
         Ok(Some(waiting))
     }
 
-    /// What job files are checked against. Without the model's word nothing is taken in: the files wait in `jobs/`.
-    async fn rules(&self, pulse: &Pulse, ending: &CancellationToken) -> anyhow::Result<Option<Rules>> {
+    /// What job files are checked against. Without the model's word nothing is taken in: the files
+    /// wait in `jobs/`.
+    async fn rules(
+        &self,
+        heartbeat: &Heartbeat,
+        ending: &CancellationToken,
+    ) -> anyhow::Result<Option<Rules>> {
         loop {
             let reason = match rules(&self.config) {
                 Ok(rules) => return Ok(Some(rules)),
@@ -173,7 +201,7 @@ impl House {
             };
             warn!(%reason, "no job is taken in before the model can be read");
             self.status.send_modify(|status| status.worker = WorkerStatus::Down { reason });
-            pulse.beat();
+            heartbeat.beat();
             tokio::select! {
                 () = tokio::time::sleep(MODEL_POLL) => (),
                 () = ending.cancelled() => return Ok(None),
@@ -257,13 +285,19 @@ impl House {
             return Ok(Some(format!("nothing is started: {pause}")));
         }
         let now_ms = self.clock.now_ms();
-        let earliest_ms = self.store.outlook(now_ms).await?.earliest_ms.filter(|at_ms| *at_ms > now_ms);
-        let Some(at) = earliest_ms.and_then(|at_ms| Timestamp::from_millisecond(at_ms).ok()) else { return Ok(None) };
+        let earliest_ms =
+            self.store.outlook(now_ms).await?.earliest_ms.filter(|at_ms| *at_ms > now_ms);
+        let Some(at) = earliest_ms.and_then(|at_ms| Timestamp::from_millisecond(at_ms).ok()) else {
+            return Ok(None);
+        };
         let at = TimeZone::system().to_datetime(at).strftime("%Y-%m-%d %H:%M:%S").to_string();
-        Ok(Some(format!("nothing is started before {at}: every render that waits has its time (not_before)")))
+        Ok(Some(format!(
+            "nothing is started before {at}: every render that waits has its time (not_before)"
+        )))
     }
 
-    /// The end of the shutdown. 1. The parts have stopped: the running render is queued again, its worker is gone.
+    /// The end of the shutdown. 1. The parts have stopped: the running render is queued again, its
+    /// worker is gone.
     /// 2. The database is checkpointed and closed. 3. The locks go with the process.
     async fn close(self) {
         match Arc::try_unwrap(self.store) {
@@ -282,14 +316,18 @@ pub fn rules(config: &Config) -> Result<Rules, ConfigError> {
 /// What the configured model says of itself.
 pub fn model(config: &Config) -> Result<ModelDescription, ConfigError> {
     match config.engine {
-        EngineKind::ZImage => ModelDescription::read(&config.model_folder()?).map_err(ConfigError::Model),
+        EngineKind::ZImage => {
+            ModelDescription::read(&config.model_folder()?).map_err(ConfigError::Model)
+        }
         EngineKind::Fake => Ok(fake::description()),
     }
 }
 
 fn explain(error: DispatchError) -> anyhow::Error {
     match error {
-        DispatchError::Store(error) => anyhow::Error::from(error).context("the queue's database failed"),
+        DispatchError::Store(error) => {
+            anyhow::Error::from(error).context("the queue's database failed")
+        }
         load @ DispatchError::Load(_) => load.into(),
     }
 }

@@ -1,4 +1,5 @@
-//! The instance lock: one daemon for a state folder and its job folder. Locks die with their process.
+//! The instance lock: one daemon for a state folder and its job folder. Locks die with their
+//! process.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -41,12 +42,20 @@ impl InstanceLock {
 fn lock(folder: &Path) -> Result<File, LockError> {
     let path = folder.join(LOCK_NAME);
     let io_error = |source| LockError::Io { path: path.display().to_string(), source };
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io_error)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(io_error)?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut pid = String::new();
         file.read_to_string(&mut pid).map_err(io_error)?;
-        return Err(LockError::Taken { folder: folder.display().to_string(), pid: pid.trim().to_owned() });
+        return Err(LockError::Taken {
+            folder: folder.display().to_string(),
+            pid: pid.trim().to_owned(),
+        });
     }
     file.set_len(0).and_then(|()| file.rewind()).map_err(io_error)?;
     writeln!(file, "{}", std::process::id()).map_err(io_error)?;

@@ -1,9 +1,9 @@
 //! The out-of-memory ladder: the rungs on which a render may be tried, gentlest first. Pure.
 //!
-//! Ordered by what the user loses: first nothing but time (residency, stripes), then seams that nobody sees (tiles),
-//! then precision, then the picture's size, then its steps; [`Prefer`] may put the time of streaming last. Steps do not
-//! lower the peak; they buy back the time that the lower rungs cost. Which rung is taken is the planner's to say:
-//! [`crate::memory`].
+//! Ordered by what the user loses: first nothing but time (residency, stripes), then seams that
+//! nobody sees (tiles), then precision, then the picture's size, then its steps; [`Prefer`] may put
+//! the time of streaming last. Steps do not lower the peak; they buy back the time that the lower
+//! rungs cost. Which rung is taken is the planner's to say: [`crate::planner`].
 
 use std::fmt;
 use std::iter::successors;
@@ -72,7 +72,7 @@ pub struct Rung {
 
 /// What an engine on its device can do; the ladder asks for nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Offers {
+pub struct Capabilities {
     /// Gentlest first.
     pub residencies: Vec<Residency>,
     /// Gentlest first.
@@ -99,20 +99,24 @@ const DECODE_SIDES: [u32; 4] = [512, 256, 128, 64];
 /// How far the aspect ratio may drift when both sides are rounded to the granularity.
 const ASPECT_DRIFT_MAX: f64 = 0.02;
 
-/// All rungs that `render` allows and the engine offers, gentlest first.
+/// All rungs that `render` allows and the engine can run, gentlest first.
 ///
 /// On the host a picture takes fifty times as long or more: that comes after everything else.
-pub fn rungs(render: &Render, prefer: Prefer, offers: &Offers) -> Vec<Rung> {
-    let on_device = offers.residencies.iter().filter(|residency| **residency != Residency::Host);
-    let on_host = offers.residencies.iter().filter(|residency| **residency == Residency::Host);
+pub fn rungs(render: &Render, prefer: Prefer, capabilities: &Capabilities) -> Vec<Rung> {
+    let on_device =
+        capabilities.residencies.iter().filter(|residency| **residency != Residency::Host);
+    let on_host =
+        capabilities.residencies.iter().filter(|residency| **residency == Residency::Host);
     let choice = Choice {
-        pictures: pictures(render, offers.granularity),
+        pictures: pictures(render, capabilities.granularity),
         precisions: match render.on_oom {
-            OnOom::Fail | OnOom::Offload => offers.precisions.iter().take(1).copied().collect(),
-            OnOom::Downgrade => offers.precisions.clone(),
+            OnOom::Fail | OnOom::Offload => {
+                capabilities.precisions.iter().take(1).copied().collect()
+            }
+            OnOom::Downgrade => capabilities.precisions.clone(),
         },
         exact: exact_decodes(render),
-        tiles: tiles(render, offers),
+        tiles: tiles(render, capabilities),
         residencies: on_device.copied().collect(),
     };
     let mut rungs = match prefer {
@@ -121,7 +125,9 @@ pub fn rungs(render: &Render, prefer: Prefer, offers: &Offers) -> Vec<Rung> {
     };
     let gentlest = rungs.first().copied();
     rungs.extend(
-        gentlest.into_iter().flat_map(|rung| on_host.clone().map(move |&residency| Rung { residency, ..rung })),
+        gentlest
+            .into_iter()
+            .flat_map(|rung| on_host.clone().map(move |&residency| Rung { residency, ..rung })),
     );
     rungs
 }
@@ -144,8 +150,14 @@ impl Choice {
         for &picture in &self.pictures {
             for &precision in &self.precisions {
                 for decodes in [&self.exact, &self.tiles] {
-                    for &residency in self.residencies.iter().filter(|residency| stays(**residency, precision)) {
-                        rungs.extend(decodes.iter().map(|&decode| rung(residency, precision, decode, picture)));
+                    for &residency in
+                        self.residencies.iter().filter(|residency| stays(**residency, precision))
+                    {
+                        rungs.extend(
+                            decodes
+                                .iter()
+                                .map(|&decode| rung(residency, precision, decode, picture)),
+                        );
                     }
                 }
             }
@@ -153,17 +165,22 @@ impl Choice {
         rungs
     }
 
-    /// Streaming is given in to last. While the transformer stays on the device, more memory never means a smaller
-    /// picture or fewer steps.
+    /// Streaming is given in to last. While the transformer stays on the device, more memory never
+    /// means a smaller picture or fewer steps.
     fn by_speed(&self) -> Vec<Rung> {
-        let (offloaded, staying): (Vec<_>, Vec<_>) = self.residencies.iter().copied().partition(is_offloaded);
+        let (offloaded, staying): (Vec<_>, Vec<_>) =
+            self.residencies.iter().copied().partition(is_offloaded);
         let mut rungs = Vec::new();
         for residencies in [staying, offloaded] {
             for &picture in &self.pictures {
                 for &precision in &self.precisions {
-                    for &residency in residencies.iter().filter(|residency| stays(**residency, precision)) {
+                    for &residency in
+                        residencies.iter().filter(|residency| stays(**residency, precision))
+                    {
                         let decodes = self.exact.iter().chain(&self.tiles);
-                        rungs.extend(decodes.map(|&decode| rung(residency, precision, decode, picture)));
+                        rungs.extend(
+                            decodes.map(|&decode| rung(residency, precision, decode, picture)),
+                        );
                     }
                 }
             }
@@ -177,17 +194,24 @@ fn is_offloaded(residency: &Residency) -> bool {
     matches!(residency, Residency::Streamed { .. } | Residency::Host)
 }
 
-/// Lower precision is there so that all weights can stay on the device; what is streamed need not lose any.
+/// Lower precision is there so that all weights can stay on the device; what is streamed need not
+/// lose any.
 fn stays(residency: Residency, precision: Precision) -> bool {
     precision == Precision::Full || !matches!(residency, Residency::Streamed { .. })
 }
 
-fn rung(residency: Residency, precision: Precision, decode: Decode, picture: (u32, u32, u32)) -> Rung {
+fn rung(
+    residency: Residency,
+    precision: Precision,
+    decode: Decode,
+    picture: (u32, u32, u32),
+) -> Rung {
     let (width, height, steps) = picture;
     Rung { residency, precision, decode, width, height, steps }
 }
 
-/// The picture as asked, smaller ones at its aspect ratio, and the smallest with fewer and fewer steps.
+/// The picture as asked, smaller ones at its aspect ratio, and the smallest with fewer and fewer
+/// steps.
 fn pictures(render: &Render, granularity: u32) -> Vec<(u32, u32, u32)> {
     let asked = (render.width, render.height, render.steps);
     if render.on_oom != OnOom::Downgrade {
@@ -211,9 +235,11 @@ fn smaller_picture(width: u32, render: &Render, granularity: u32) -> Option<(u32
     let aspect = f64::from(render.width) / f64::from(render.height);
     let widest = width * 3 / 4 / granularity;
     (1..=widest).rev().map(|units| units * granularity).find_map(|width| {
-        let height = (f64::from(width) / aspect / f64::from(granularity)).round() as u32 * granularity;
+        let height =
+            (f64::from(width) / aspect / f64::from(granularity)).round() as u32 * granularity;
         let drift = (f64::from(width) / f64::from(height.max(1)) / aspect - 1.0).abs();
-        (drift <= ASPECT_DRIFT_MAX && width.min(height) >= render.min_side).then_some((width, height))
+        (drift <= ASPECT_DRIFT_MAX && width.min(height) >= render.min_side)
+            .then_some((width, height))
     })
 }
 
@@ -222,10 +248,15 @@ fn exact_decodes(render: &Render) -> Vec<Decode> {
     [Decode::Whole].into_iter().chain(stripes.map(|height| Decode::Stripes { height })).collect()
 }
 
-fn tiles(render: &Render, offers: &Offers) -> Vec<Decode> {
+fn tiles(render: &Render, capabilities: &Capabilities) -> Vec<Decode> {
     let allowed = render.on_oom != OnOom::Fail;
-    let smaller = |side: &u32| *side < render.width.max(render.height) && *side >= offers.tile_side_min;
-    DECODE_SIDES.into_iter().filter(|side| allowed && smaller(side)).map(|side| Decode::Tiles { side }).collect()
+    let smaller =
+        |side: &u32| *side < render.width.max(render.height) && *side >= capabilities.tile_side_min;
+    DECODE_SIDES
+        .into_iter()
+        .filter(|side| allowed && smaller(side))
+        .map(|side| Decode::Tiles { side })
+        .collect()
 }
 
 impl Rung {
@@ -294,10 +325,14 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn offers() -> Offers {
-        let streamed = [24, 15, 6, 0].map(|resident_blocks| Residency::Streamed { resident_blocks });
-        Offers {
-            residencies: [Residency::Device, Residency::TextReleased].into_iter().chain(streamed).collect(),
+    pub(crate) fn capabilities() -> Capabilities {
+        let streamed =
+            [24, 15, 6, 0].map(|resident_blocks| Residency::Streamed { resident_blocks });
+        Capabilities {
+            residencies: [Residency::Device, Residency::TextReleased]
+                .into_iter()
+                .chain(streamed)
+                .collect(),
             precisions: vec![Precision::Full, Precision::Q8, Precision::Q4],
             granularity: 16,
             tile_side_min: 128,
@@ -305,9 +340,14 @@ pub(crate) mod tests {
     }
 
     /// What changes from rung to rung, each value once.
-    fn order(render: &Render, prefer: Prefer, offers: &Offers, part: impl Fn(&Rung) -> String) -> Vec<String> {
+    fn order(
+        render: &Render,
+        prefer: Prefer,
+        capabilities: &Capabilities,
+        part: impl Fn(&Rung) -> String,
+    ) -> Vec<String> {
         let mut parts: Vec<String> = Vec::new();
-        for rung in rungs(render, prefer, offers) {
+        for rung in rungs(render, prefer, capabilities) {
             if !parts.contains(&part(&rung)) {
                 parts.push(part(&rung));
             }
@@ -317,7 +357,7 @@ pub(crate) mod tests {
 
     #[test]
     fn quality_gives_up_time_then_precision_then_size_then_steps() {
-        let rungs = rungs(&render(1024, 1024, 8), Prefer::Quality, &offers());
+        let rungs = rungs(&render(1024, 1024, 8), Prefer::Quality, &capabilities());
         let place = |text: &str| rungs.iter().position(|rung| rung.to_string() == text).unwrap();
         let order = [
             "device/full/whole 1024x1024 8 steps",
@@ -337,7 +377,7 @@ pub(crate) mod tests {
 
     #[test]
     fn speed_gives_up_tiles_precision_size_and_steps_before_streaming() {
-        let rungs = rungs(&render(1024, 1024, 60), Prefer::Speed, &offers());
+        let rungs = rungs(&render(1024, 1024, 60), Prefer::Speed, &capabilities());
         let place = |text: &str| rungs.iter().position(|rung| rung.to_string() == text).unwrap();
         let order = [
             "device/full/whole 1024x1024 60 steps",
@@ -357,7 +397,10 @@ pub(crate) mod tests {
 
     #[test]
     fn the_host_comes_last_with_the_picture_as_asked() {
-        let with_host = Offers { residencies: vec![Residency::Device, Residency::Host], ..offers() };
+        let with_host = Capabilities {
+            residencies: vec![Residency::Device, Residency::Host],
+            ..capabilities()
+        };
         for prefer in [Prefer::Quality, Prefer::Speed] {
             let rungs = rungs(&render(1024, 1024, 8), prefer, &with_host);
             assert_eq!(rungs.last().unwrap().to_string(), "host/full/whole 1024x1024 8 steps");
@@ -371,24 +414,36 @@ pub(crate) mod tests {
         let offload = Render { on_oom: OnOom::Offload, ..render(512, 512, 8) };
         let whole = |rung: &Rung| rung.to_string();
         for prefer in [Prefer::Quality, Prefer::Speed] {
-            assert!(order(&fail, prefer, &offers(), whole).iter().all(|rung| !rung.contains("tiles")));
+            assert!(
+                order(&fail, prefer, &capabilities(), whole)
+                    .iter()
+                    .all(|rung| !rung.contains("tiles"))
+            );
             for asked in [&fail, &offload] {
-                assert!(rungs(asked, prefer, &offers()).iter().all(|rung| !rung.degrades(asked)));
+                assert!(
+                    rungs(asked, prefer, &capabilities()).iter().all(|rung| !rung.degrades(asked))
+                );
             }
         }
-        assert!(order(&offload, Prefer::Quality, &offers(), whole).iter().any(|rung| rung.contains("tiles")));
+        assert!(
+            order(&offload, Prefer::Quality, &capabilities(), whole)
+                .iter()
+                .any(|rung| rung.contains("tiles"))
+        );
     }
 
     #[test]
     fn a_small_picture_is_not_cut() {
-        let decodes = order(&render(256, 64, 8), Prefer::Quality, &offers(), |rung| format!("{:?}", rung.decode));
+        let decodes = order(&render(256, 64, 8), Prefer::Quality, &capabilities(), |rung| {
+            format!("{:?}", rung.decode)
+        });
         assert_eq!(decodes, ["Whole", "Tiles { side: 128 }"]);
     }
 
     #[test]
     fn only_a_changed_picture_is_degraded() {
         let asked = render(1024, 1024, 8);
-        let rung = rungs(&asked, Prefer::Quality, &offers())[0];
+        let rung = rungs(&asked, Prefer::Quality, &capabilities())[0];
         assert!(!Rung { decode: Decode::Tiles { side: 256 }, ..rung }.degrades(&asked));
         assert!(!Rung { decode: Decode::Stripes { height: 256 }, ..rung }.degrades(&asked));
         assert!(Rung { steps: 4, ..rung }.degrades(&asked));
@@ -406,7 +461,7 @@ pub(crate) mod tests {
         ) {
             let asked = Render { min_side, min_steps, ..render(width * 16, height * 16, steps) };
             let prefer = if speed { Prefer::Speed } else { Prefer::Quality };
-            let rungs = rungs(&asked, prefer, &offers());
+            let rungs = rungs(&asked, prefer, &capabilities());
             for (place, rung) in rungs.iter().enumerate() {
                 prop_assert_eq!((rung.width % 16, rung.height % 16), (0, 0));
                 if (rung.width, rung.height) != (asked.width, asked.height) {

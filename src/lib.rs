@@ -1,17 +1,18 @@
 //! zimaged: drop a TOML job into `jobs/`, get the pictures in `outputs/` and the history in SQLite.
 //!
-//! The map. `tests/it/house.rs` holds that a module uses only what its test lists before it; ARCHITECTURE.md says why.
+//! The map. `tests/it/house.rs` holds that a module uses only what its test lists before it;
+//! ARCHITECTURE.md says why.
 
 // The domain: pure, no I/O, no clock, no async.
 pub mod problem; // a mistake in a TOML text that the user can mend
 pub mod table; // a strict reader of TOML tables that finds every mistake
 pub mod job; // jobs and renders: their files, their states, their pictures' names
 pub mod ladder; // the rungs of the out-of-memory ladder, gentlest first
-pub mod memory; // which rung fits, and which one comes after an out-of-memory error
+pub mod planner; // which rung fits, and which one comes after an out-of-memory error
 
 // Adapters: each owns one outside thing and no policy.
 pub mod clock; // the time of day
-pub mod pulse; // the sign of life
+pub mod heartbeat; // the sign of life
 pub mod files; // steps on files that are safe to repeat
 pub mod engine; // what turns a render into pixels
 pub mod config; // `daemon.toml`

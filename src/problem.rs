@@ -12,14 +12,16 @@ pub struct Problem {
     pub line: usize,
     /// In characters, from 1.
     pub column: usize,
-    /// Begins with the key, where there is one. May hold any character: escape it before printing, as [`Report`] does.
+    /// Begins with the key, where there is one. May hold any character: escape it before printing,
+    /// as [`Report`] does.
     pub message: String,
     /// What would be right.
     pub help: Option<String>,
 }
 
 impl Problem {
-    /// A problem at a byte offset of `text`; an offset inside a character or past the end is moved back into the text.
+    /// A problem at a byte offset of `text`; an offset inside a character or past the end is moved
+    /// back into the text.
     pub fn at(text: &str, offset: usize, message: String, help: Option<String>) -> Problem {
         let before = &text[..text.floor_char_boundary(offset)];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -67,7 +69,9 @@ impl fmt::Display for Report<'_> {
 
 impl Report<'_> {
     fn source_line(&self, problem: &Problem, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(line) = self.content.split(|byte| *byte == b'\n').nth(problem.line - 1) else { return Ok(()) };
+        let Some(line) = self.content.split(|byte| *byte == b'\n').nth(problem.line - 1) else {
+            return Ok(());
+        };
         let line = String::from_utf8_lossy(line);
         let line = without_bom(line.trim_end_matches('\r'));
         if line.trim().is_empty() {
@@ -142,7 +146,8 @@ mod tests {
     fn the_caret_stands_under_the_mistake_behind_wide_characters_and_tabs() {
         let text = "\u{feff}\ta = \"狐狸\", 5";
         let text_read = without_bom(text);
-        let problem = Problem::at(text_read, text_read.find('5').expect("a five"), "no".to_owned(), None);
+        let problem =
+            Problem::at(text_read, text_read.find('5').expect("a five"), "no".to_owned(), None);
         assert_eq!(problem.column, 12);
         assert_eq!(
             report(text.as_bytes(), &[problem]),
@@ -154,7 +159,8 @@ mod tests {
     fn nothing_in_a_file_can_speak_to_the_terminal() {
         let text = "a = \"\x1b[2J\u{9b}31m\u{202e}\x07\" \0";
         let problem = Problem::at(text, text.len(), format!("found {text}"), Some(text.to_owned()));
-        let shown = Report { name: "\x1b]0;x\x07", content: text.as_bytes(), problems: &[problem] }.to_string();
+        let shown = Report { name: "\x1b]0;x\x07", content: text.as_bytes(), problems: &[problem] }
+            .to_string();
         let is_plain = |c: char| c == '\n' || !(c.is_control() || is_bidi_control(c));
         assert!(shown.chars().all(is_plain), "{shown:?}");
         assert!(shown.contains("\\u{1b}[2J\\u{9b}31m\\u{202e}"), "{shown}");

@@ -1,5 +1,5 @@
-//! After a crash: renders found running under the instance lock are finished where their picture stands, else queued
-//! again and counted. What was kept for renders that have ended is removed.
+//! After a crash: renders found running under the instance lock are finished where their picture
+//! stands, else queued again and counted. What was kept for renders that have ended is removed.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,12 @@ use crate::store::{AttemptEnd, Finished, Orphan, Outcome, Store, StoreError};
 use crate::worker::protocol::{Peaks, Timings};
 
 /// Brings every orphan to a state from which the dispatcher can go on. Repeating it is harmless.
-pub async fn run(store: &Store, outputs: &Path, policy: &Policy, now_ms: i64) -> Result<(), StoreError> {
+pub async fn run(
+    store: &Store,
+    outputs: &Path,
+    policy: &Policy,
+    now_ms: i64,
+) -> Result<(), StoreError> {
     for orphan in store.orphans(now_ms).await? {
         let _ = match adopted(&orphan, outputs, store.id()) {
             Some(finished) => {
@@ -30,8 +35,9 @@ pub async fn run(store: &Store, outputs: &Path, policy: &Policy, now_ms: i64) ->
     Ok(())
 }
 
-/// Removes the kept latents of renders that have ended while nobody was there to do it: cancelled while queued, or done
-/// right before a death. Other files are left alone, and what cannot be removed costs space only.
+/// Removes the kept latents of renders that have ended while nobody was there to do it: cancelled
+/// while queued, or done right before a death. Other files are left alone, and what cannot be
+/// removed costs space only.
 pub async fn sweep_latents(store: &Store, folder: &Path) -> Result<(), StoreError> {
     let kept = kept_latents(folder).unwrap_or_else(|error| {
         warn!(folder = %folder.display(), %error, "kept latents are not swept");
@@ -42,7 +48,9 @@ pub async fn sweep_latents(store: &Store, folder: &Path) -> Result<(), StoreErro
     for (_, path) in kept.iter().filter(|(render_id, _)| ended.contains(render_id)) {
         match fs::remove_file(path) {
             Ok(()) => info!(path = %path.display(), "latents of an ended render removed"),
-            Err(error) => warn!(path = %path.display(), %error, "latents of an ended render not removed"),
+            Err(error) => {
+                warn!(path = %path.display(), %error, "latents of an ended render not removed")
+            }
         }
     }
     Ok(())
@@ -53,7 +61,9 @@ fn kept_latents(folder: &Path) -> io::Result<Vec<(i64, PathBuf)>> {
     let mut kept = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        kept.extend(latents::render_id(&entry.file_name()).map(|render_id| (render_id, entry.path())));
+        kept.extend(
+            latents::render_id(&entry.file_name()).map(|render_id| (render_id, entry.path())),
+        );
     }
     Ok(kept)
 }
@@ -61,7 +71,8 @@ fn kept_latents(folder: &Path) -> io::Result<Vec<(i64, PathBuf)>> {
 /// The picture, when it stands under the recorded name and says that it is this attempt's.
 fn adopted(orphan: &Orphan, outputs: &Path, database: &str) -> Option<Finished> {
     let origin = output::Origin { database: database.to_owned(), attempt_id: orphan.attempt_id };
-    let picture = output::inspect(&outputs.join(&orphan.path)).filter(|picture| picture.origin == origin)?;
+    let picture =
+        output::inspect(&outputs.join(&orphan.path)).filter(|picture| picture.origin == origin)?;
     Some(Finished {
         path: orphan.path.clone(),
         bytes: picture.bytes,

@@ -1,4 +1,5 @@
-//! What the daemon is doing now, in a small file beside the database: for `zimaged status`, `wait` and systemd.
+//! What the daemon is doing now, in a small file beside the database: for `zimaged status`, `wait`
+//! and systemd.
 //!
 //! Not durable on purpose: the truth about jobs is in the database.
 
@@ -80,7 +81,10 @@ impl Status {
         };
         match (&self.hold, &self.render) {
             (Some(hold), _) => format!("held: {hold}"),
-            (None, Some(r)) => format!("rendering {}.{}, step {}/{} ({})", r.job_id, r.index, r.step, r.steps, r.rung),
+            (None, Some(r)) => format!(
+                "rendering {}.{}, step {}/{} ({})",
+                r.job_id, r.index, r.step, r.steps, r.rung
+            ),
             (None, None) => worker,
         }
     }
@@ -118,11 +122,13 @@ pub async fn publish(state: PathBuf, mut status: watch::Receiver<Status>, stop: 
 
 fn write(state: &Path, status: &Status) -> io::Result<()> {
     let (temporary, text) = (state.join("status.json.part"), serde_json::to_vec_pretty(status)?);
-    let written = std::fs::write(&temporary, &text).and_then(|()| std::fs::rename(&temporary, path(state)));
+    let written =
+        std::fs::write(&temporary, &text).and_then(|()| std::fs::rename(&temporary, path(state)));
     written.or_else(|_| overwrite(&path(state), &text))
 }
 
-/// For a full disk, which may be just what is to be told: takes no more room than the file has already.
+/// For a full disk, which may be just what is to be told: takes no more room than the file has
+/// already.
 fn overwrite(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut file = File::options().write(true).open(path)?;
     file.write_all(text)?;

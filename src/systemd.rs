@@ -1,5 +1,5 @@
-//! What systemd is told: READY, STATUS, STOPPING, and WATCHDOG after proof of progress. Silent where there is no
-//! systemd.
+//! What systemd is told: READY, STATUS, STOPPING, and WATCHDOG after proof of progress. Silent
+//! where there is no systemd.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::pulse::Pulse;
+use crate::heartbeat::Heartbeat;
 use crate::status::Status;
 
-/// The database is open; jobs are taken in once the model's folder can be read, and the model loads beside that. STATUS
-/// says how far it is.
+/// The database is open; jobs are taken in once the model's folder can be read, and the model loads
+/// beside that. STATUS says how far it is.
 pub fn ready() {
     notify(&[NotifyState::Ready]);
 }
@@ -21,14 +21,19 @@ pub fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Keeps the status line true, and feeds the watchdog while the dispatcher's pulse is young, until `stop`.
-pub async fn watch(mut status: watch::Receiver<Status>, pulse: Pulse, stop: CancellationToken) {
+/// Keeps the status line true, and feeds the watchdog while the dispatcher's heartbeat is young,
+/// until `stop`.
+pub async fn watch(
+    mut status: watch::Receiver<Status>,
+    heartbeat: Heartbeat,
+    stop: CancellationToken,
+) {
     let watchdog = sd_notify::watchdog_enabled();
     let period = watchdog.map_or(Duration::from_secs(5), |limit| limit / 3);
     loop {
         let line = status.borrow_and_update().line();
         notify(&[NotifyState::Status(&line)]);
-        if watchdog.is_some_and(|limit| pulse.age() < limit / 2) {
+        if watchdog.is_some_and(|limit| heartbeat.age() < limit / 2) {
             notify(&[NotifyState::Watchdog]);
         }
         tokio::select! {

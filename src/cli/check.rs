@@ -1,4 +1,5 @@
-//! `zimaged check`: a job file's mistakes, and what its author may not have meant, without running it.
+//! `zimaged check`: a job file's mistakes, and what its author may not have meant, without running
+//! it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -31,7 +32,9 @@ pub(super) fn check(config: &Config, args: &CheckArgs, json: bool) -> Outcome {
     let mut code = 0;
     for path in &args.files {
         match read(config, path)? {
-            Ok(Checked { name, job, .. }) => print::checked(&name, &job, &warnings(config, &job), json)?,
+            Ok(Checked { name, job, .. }) => {
+                print::checked(&name, &job, &warnings(config, &job), json)?
+            }
             Err(mistakes) => {
                 print::mistakes(&mistakes, json)?;
                 code = EXIT_NOT_DONE;
@@ -87,7 +90,8 @@ fn read_stdin(bytes_max: u64) -> io::Result<Vec<u8>> {
 
 /// What is no mistake, but hardly meant.
 pub(super) fn warnings(config: &Config, job: &Job) -> Vec<String> {
-    let unheard = job.renders.iter().filter(|r| r.guidance == 0.0 && !r.negative_prompt.is_empty()).count();
+    let unheard =
+        job.renders.iter().filter(|r| r.guidance == 0.0 && !r.negative_prompt.is_empty()).count();
     let unheard = (unheard > 0).then(|| {
         let pictures = print::count(unheard, "picture");
         format!("negative_prompt does nothing in {pictures}: it counts only with guidance above 0")
@@ -107,7 +111,8 @@ fn cut_prompts(config: &Config, job: &Job) -> Vec<String> {
     if long.is_empty() || config.engine != EngineKind::ZImage {
         return Vec::new();
     }
-    let Some(tokenizer) = config.model_folder().ok().and_then(|model| Tokenizer::read(&model).ok()) else {
+    let Some(tokenizer) = config.model_folder().ok().and_then(|model| Tokenizer::read(&model).ok())
+    else {
         return Vec::new();
     };
     let is_cut = |prompt: &&String| tokenizer.encode(prompt).is_ok_and(|tokens| tokens.cut);

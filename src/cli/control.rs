@@ -9,8 +9,10 @@ pub(super) async fn cancel(config: &Config, what: &[Selection], json: bool) -> O
     let store = open_store(config).await?;
     for selection in what {
         let done = store.cancel(*selection, SystemClock.now_ms()).await?;
-        let text =
-            format!("{selection}: {} cancelled, {} stopping, {} had ended", done.cancelled, done.stopping, done.ended);
+        let text = format!(
+            "{selection}: {} cancelled, {} stopping, {} had ended",
+            done.cancelled, done.stopping, done.ended
+        );
         print::answer(&done, &text, json)?;
     }
     Ok(0)

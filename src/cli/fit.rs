@@ -1,4 +1,5 @@
-//! `zimaged fit`: on which rung a picture would be rendered, and what it would need, asked without a GPU.
+//! `zimaged fit`: on which rung a picture would be rendered, and what it would need, asked without
+//! a GPU.
 
 use anyhow::anyhow;
 use jiff::tz::TimeZone;
@@ -14,14 +15,15 @@ use crate::engine::{Arithmetic, DeviceChoice, mini};
 use crate::job::Render;
 use crate::job::spec::fields::sides;
 use crate::ladder::{Residency, Rung};
-use crate::memory::{Allowance, Corrections, Plan, Prediction};
+use crate::planner::{Allowance, Corrections, Plan, Prediction};
 use crate::store::{Seen, Store, WorkerRow};
 
 /// Sizes of cards in the table, GiB.
 const CARDS_GIB: [u64; 5] = [6, 8, 12, 16, 24];
 
 /// Sizes of pictures in the table.
-const SIZES: [(u32, u32); 6] = [(512, 512), (768, 768), (1024, 576), (576, 1024), (1024, 1024), (1536, 1536)];
+const SIZES: [(u32, u32); 6] =
+    [(512, 512), (768, 768), (1024, 576), (576, 1024), (1024, 1024), (1536, 1536)];
 
 /// What a card spends on the driver's context before anybody asks it for memory.
 const CONTEXT_BYTES: u64 = 400 << 20;
@@ -56,7 +58,9 @@ fn size(text: &str) -> Result<(u32, u32), String> {
 }
 
 fn vram(text: &str) -> Result<u64, String> {
-    parse_bytes(text).filter(|bytes| *bytes > 0).ok_or_else(|| format!("'{text}' is no size like 6GiB"))
+    parse_bytes(text)
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| format!("'{text}' is no size like 6GiB"))
 }
 
 /// What is answered for one size of picture on one device.
@@ -103,7 +107,9 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
     let is_card = arithmetic == Arithmetic::Cuda;
     let evidence = match (&store, &worker) {
         // What another kind of device measured says nothing of this one.
-        (Some(store), Some(worker)) if worker.model_name == model.name && is_on_card(worker) == is_card => {
+        (Some(store), Some(worker))
+            if worker.model_name == model.name && is_on_card(worker) == is_card =>
+        {
             store.evidence(&worker.model_hash, &worker.device).await?
         }
         _ => Vec::new(),
@@ -131,18 +137,27 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
 }
 
 /// The model that is asked about, and what predicts for it.
-fn model(config: &Config, args: &FitArgs, arithmetic: Arithmetic) -> Result<(ModelDescription, Predictor), Failure> {
+fn model(
+    config: &Config,
+    args: &FitArgs,
+    arithmetic: Arithmetic,
+) -> Result<(ModelDescription, Predictor), Failure> {
     if args.turbo {
         return Ok((ModelDescription::turbo(), Predictor::turbo(arithmetic)));
     }
     let model = daemon::model(config)?;
-    let predictor = Predictor::new(config.engine, &config.model_folder()?, arithmetic).map_err(ConfigError::Model)?;
+    let predictor = Predictor::new(config.engine, &config.model_folder()?, arithmetic)
+        .map_err(ConfigError::Model)?;
     Ok((model, predictor))
 }
 
-/// The device's memory, where it is known (the table has its own), and its way to compute: as given, or as the last
-/// worker had it.
-fn device(config: &Config, args: &FitArgs, worker: Option<&WorkerRow>) -> Result<(Option<u64>, Arithmetic), Failure> {
+/// The device's memory, where it is known (the table has its own), and its way to compute: as
+/// given, or as the last worker had it.
+fn device(
+    config: &Config,
+    args: &FitArgs,
+    worker: Option<&WorkerRow>,
+) -> Result<(Option<u64>, Arithmetic), Failure> {
     let given = args.vram.is_some() || args.table;
     let on_cpu = match worker {
         _ if config.device == DeviceChoice::Cpu => true,
@@ -153,7 +168,10 @@ fn device(config: &Config, args: &FitArgs, worker: Option<&WorkerRow>) -> Result
     let last = || worker.map(|worker| worker.total_bytes.unsigned_abs());
     let device_bytes = args.vram.or_else(last);
     if device_bytes.or(config.memory_limit_bytes).is_none() && !args.table {
-        return Err(anyhow!("no device was used yet; say how much memory it has, like --vram 6GiB").into());
+        return Err(anyhow!(
+            "no device was used yet; say how much memory it has, like --vram 6GiB"
+        )
+        .into());
     }
     Ok((device_bytes, arithmetic))
 }
@@ -165,12 +183,21 @@ fn is_on_card(worker: &WorkerRow) -> bool {
 /// The configured limit does not count for a device that is made up.
 fn allowance(config: &Config, args: &FitArgs) -> Allowance {
     let allowance = config.allowance();
-    if args.vram.is_some() || args.table { Allowance { limit_bytes: None, ..allowance } } else { allowance }
+    if args.vram.is_some() || args.table {
+        Allowance { limit_bytes: None, ..allowance }
+    } else {
+        allowance
+    }
 }
 
 impl Asked<'_> {
-    /// For a device of `device_bytes`; where nobody knows how large it is, the configured limit counts alone.
-    async fn answer(&self, (width, height): (u32, u32), device_bytes: Option<u64>) -> Result<Answer, Failure> {
+    /// For a device of `device_bytes`; where nobody knows how large it is, the configured limit
+    /// counts alone.
+    async fn answer(
+        &self,
+        (width, height): (u32, u32),
+        device_bytes: Option<u64>,
+    ) -> Result<Answer, Failure> {
         let usable_bytes = self.usable_bytes(device_bytes);
         let device_bytes = device_bytes.unwrap_or(usable_bytes);
         let Plan { rung, prediction, missing_bytes } = self.plan((width, height), usable_bytes)?;
@@ -203,16 +230,25 @@ impl Asked<'_> {
     }
 
     fn plan(&self, (width, height): (u32, u32), usable_bytes: u64) -> Result<Plan, Failure> {
-        let offers = self.predictor.offers().ok_or_else(|| anyhow!("the scripted engine needs no memory"))?;
-        let unit = offers.granularity;
+        let capabilities = self
+            .predictor
+            .capabilities()
+            .ok_or_else(|| anyhow!("the scripted engine needs no memory"))?;
+        let unit = capabilities.granularity;
         if !width.is_multiple_of(unit) || !height.is_multiple_of(unit) {
             return Err(anyhow!("{width}x{height}: sides must be multiples of {unit}").into());
         }
         let min_side = self.render.min_side.min(width).min(height);
         let render = Render { width, height, min_side, ..self.render.clone() };
         let prefer = self.config.prefer;
-        let planner = self.predictor.planner(&render, prefer, &offers, &self.corrections, Some(usable_bytes));
-        Ok(planner.first().ok_or_else(|| anyhow!("the engine offers nothing"))?)
+        let planner = self.predictor.planner(
+            &render,
+            prefer,
+            &capabilities,
+            &self.corrections,
+            Some(usable_bytes),
+        );
+        Ok(planner.first().ok_or_else(|| anyhow!("the engine can do nothing"))?)
     }
 }
 
@@ -226,12 +262,19 @@ fn text(answer: &Answer) -> String {
     };
     let time = match &answer.seen {
         Some(Seen { device, model, mean_ms, pictures }) => {
-            format!("{:.1} s a picture, the mean of {pictures} of {model} on {device}", mean_ms / 1000.0)
+            format!(
+                "{:.1} s a picture, the mean of {pictures} of {model} on {device}",
+                mean_ms / 1000.0
+            )
         }
         None => "nothing was rendered on this rung yet".to_owned(),
     };
     let mut lines = vec![
-        format!("{width}x{height} on {} ({} usable): {verdict}", gib(answer.device_bytes), gib(answer.usable_bytes)),
+        format!(
+            "{width}x{height} on {} ({} usable): {verdict}",
+            gib(answer.device_bytes),
+            gib(answer.usable_bytes)
+        ),
         format!("model   {}", of_model(&answer.model)),
         format!("rung    {rung}"),
     ];
@@ -247,7 +290,10 @@ fn text(answer: &Answer) -> String {
         ));
     }
     if answer.host_bytes > 0 {
-        lines.push(format!("host    {} of free memory to stream from; slower with less", gib(answer.host_bytes)));
+        lines.push(format!(
+            "host    {} of free memory to stream from; slower with less",
+            gib(answer.host_bytes)
+        ));
     }
     lines.push(format!("time    {time}"));
     lines.join("\n")
@@ -284,9 +330,12 @@ fn gib(bytes: u64) -> String {
 }
 
 async fn table(asked: &Asked<'_>, json: bool) -> Outcome {
-    let unit = asked.predictor.offers().map_or(1, |offers| offers.granularity);
+    let unit = asked.predictor.capabilities().map_or(1, |capabilities| capabilities.granularity);
     let mut answers = Vec::new();
-    for size in SIZES.into_iter().filter(|(width, height)| width.is_multiple_of(unit) && height.is_multiple_of(unit)) {
+    for size in SIZES
+        .into_iter()
+        .filter(|(width, height)| width.is_multiple_of(unit) && height.is_multiple_of(unit))
+    {
         for card_gib in CARDS_GIB {
             answers.push(asked.answer(size, Some(card_gib << 30)).await?);
         }
@@ -296,7 +345,8 @@ async fn table(asked: &Asked<'_>, json: bool) -> Outcome {
         std::iter::once(size).chain(row.iter().map(cell)).collect()
     });
     let heads: Vec<String> = CARDS_GIB.iter().map(|card_gib| format!("{card_gib} GiB")).collect();
-    let heads: Vec<&str> = std::iter::once("picture").chain(heads.iter().map(String::as_str)).collect();
+    let heads: Vec<&str> =
+        std::iter::once("picture").chain(heads.iter().map(String::as_str)).collect();
     let text = format!("model   {}\n\n{}", of_model(&asked.model.name), print::table(&heads, rows));
     print::answer(&answers, &text, json)?;
     Ok(0)
@@ -308,7 +358,11 @@ fn cell(answer: &Answer) -> String {
     let (how, what) = rung.split_once(' ').unwrap_or((&rung, ""));
     let asked = (answer.rung.width, answer.rung.height) == (answer.width, answer.height);
     let size = what.split(' ').next().unwrap_or_default();
-    let short = if answer.missing_bytes > 0 || answer.rung.residency == Residency::Host { " (too small)" } else { "" };
+    let short = if answer.missing_bytes > 0 || answer.rung.residency == Residency::Host {
+        " (too small)"
+    } else {
+        ""
+    };
     if asked { format!("{how}{short}") } else { format!("{how} {size}{short}") }
 }
 

@@ -9,7 +9,8 @@ use tracing_subscriber::fmt::time::FormatTime;
 
 /// Starts logging, as the environment says; the worker inherits it.
 ///
-/// `ZIMAGED_LOG` chooses what is logged (`info` unless said; `zimaged=debug,sqlx=warn`), `ZIMAGED_LOG_FORMAT=json` how.
+/// `ZIMAGED_LOG` chooses what is logged (`info` unless said; `zimaged=debug,sqlx=warn`),
+/// `ZIMAGED_LOG_FORMAT=json` how.
 pub(super) fn start() {
     let filter = EnvFilter::builder()
         .with_env_var("ZIMAGED_LOG")
@@ -33,11 +34,14 @@ pub(super) fn start() {
     }
 }
 
-/// Whether standard error is the journal's stream. The variable alone does not say so: a whole desktop inherits it.
+/// Whether standard error is the journal's stream. The variable alone does not say so: a whole
+/// desktop inherits it.
 fn is_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").ok();
     let stderr = rustix::fs::fstat(std::io::stderr()).ok();
-    stream.zip(stderr).is_some_and(|(stream, stat)| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+    stream
+        .zip(stderr)
+        .is_some_and(|(stream, stat)| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
 /// The time of day with its offset, as RFC 3339 has it.

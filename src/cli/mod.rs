@@ -1,4 +1,5 @@
-//! The command line: translates arguments into calls and answers into text or JSON. Decides nothing.
+//! The command line: translates arguments into calls and answers into text or JSON. Decides
+//! nothing.
 
 mod check;
 mod control;
@@ -24,7 +25,8 @@ use crate::instance::LockError;
 use crate::store::{Access, Selection, Store, StoreError};
 use crate::worker::serve;
 
-/// Some render of the job failed or was cancelled (`wait`), or a job file has mistakes (`check`, `submit`).
+/// Some render of the job failed or was cancelled (`wait`), or a job file has mistakes (`check`,
+/// `submit`).
 const EXIT_NOT_DONE: u8 = 3;
 /// All renders are done, but some picture is smaller or has fewer steps than asked (`wait`).
 const EXIT_DEGRADED: u8 = 4;
@@ -38,8 +40,8 @@ const EVERYWHERE: &str = "Everywhere";
 
 /// Renders pictures with Z-Image-Turbo from a queue that survives everything.
 ///
-/// Drop a TOML file into the jobs folder, or submit it; the pictures appear in the outputs folder, and the history in
-/// an SQLite database that you can ask with `sqlite3`.
+/// Drop a TOML file into the jobs folder, or submit it; the pictures appear in the outputs folder,
+/// and the history in an SQLite database that you can ask with `sqlite3`.
 #[derive(Parser, Debug)]
 #[command(
     version,
@@ -84,7 +86,8 @@ enum Command {
         #[arg(required = true, value_parser = selection)]
         what: Vec<Selection>,
     },
-    /// Render again, as a new job, what failed or was cancelled in a job and is not being rendered again already
+    /// Render again, as a new job, what failed or was cancelled in a job and is not being rendered
+    /// again already
     Retry {
         /// A job (12) or one of its renders (12.3)
         #[arg(value_parser = selection)]
@@ -229,7 +232,8 @@ mod tests {
     fn help_lists_a_command_s_own_options_before_those_of_all() {
         let mut command = Args::command();
         command.build();
-        let help = command.find_subcommand_mut("fit").expect("a command").render_long_help().to_string();
+        let help =
+            command.find_subcommand_mut("fit").expect("a command").render_long_help().to_string();
         let [own, all] = ["--table", "--config"].map(|option| help.find(option).expect(option));
         assert!(own < all, "{help}");
     }

@@ -12,8 +12,8 @@ use crate::ladder::Precision;
 pub(super) enum ModelCommand {
     /// Quantise the transformer once, so that it need not be done at each load
     ///
-    /// Writes MODEL/transformer/zimaged-q8.gguf (or -q4), which the daemon takes where it stands. The pictures are the
-    /// same with it and without.
+    /// Writes MODEL/transformer/zimaged-q8.gguf (or -q4), which the daemon takes where it stands.
+    /// The pictures are the same with it and without.
     Quantize(QuantizeArgs),
 }
 
@@ -50,7 +50,8 @@ pub(super) fn model(config: &Config, command: &ModelCommand, json: bool) -> Outc
 
 fn quantize(config: &Config, args: &QuantizeArgs, json: bool) -> Outcome {
     let model = config.model_folder()?;
-    let written = quantise_model(&model, args.precision.into(), args.force).map_err(anyhow::Error::msg)?;
+    let written =
+        quantise_model(&model, args.precision.into(), args.force).map_err(anyhow::Error::msg)?;
     let value = json!({
         "path": written.path,
         "matrices": written.matrices,
@@ -60,7 +61,11 @@ fn quantize(config: &Config, args: &QuantizeArgs, json: bool) -> Outcome {
     });
     let [before, after] = [written.before_bytes, written.after_bytes].map(mebibytes);
     let there = if written.fresh { "" } else { "; it was there already (--force makes it again)" };
-    let text = format!("{}: {} matrices, {before} before, {after} now{there}", short(&written.path), written.matrices);
+    let text = format!(
+        "{}: {} matrices, {before} before, {after} now{there}",
+        short(&written.path),
+        written.matrices
+    );
     print::answer(&value, &text, json)?;
     Ok(0)
 }

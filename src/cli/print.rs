@@ -14,7 +14,8 @@ use crate::store::{AttemptRow, HistoryRow, JobRow, RejectionRow, SourceFile};
 /// How much of a prompt a table shows.
 const PROMPT_CHARS: usize = 40;
 
-/// One answer: `text` for people, `value` for programs. A closed pipe ends the program's output, not the program.
+/// One answer: `text` for people, `value` for programs. A closed pipe ends the program's output,
+/// not the program.
 pub(super) fn answer(value: &impl Serialize, text: &str, json: bool) -> io::Result<()> {
     if json { line(&serde_json::to_string_pretty(value)?) } else { line(text) }
 }
@@ -44,8 +45,10 @@ pub(super) fn jobs(jobs: &[JobRow], json: bool) -> io::Result<()> {
 }
 
 pub(super) fn rejections(rejections: &[RejectionRow], json: bool) -> io::Result<()> {
-    let text: Vec<String> =
-        rejections.iter().map(|row| format!("{}\n{}", printable(&row.file_name), row.reason)).collect();
+    let text: Vec<String> = rejections
+        .iter()
+        .map(|row| format!("{}\n{}", printable(&row.file_name), row.reason))
+        .collect();
     answer(&rejections, &text.join("\n"), json)
 }
 
@@ -58,7 +61,9 @@ pub(super) fn summary(pictures: &[HistoryRow], json: bool) -> io::Result<()> {
     let number = |state: &str| pictures.iter().filter(|picture| picture.state == state).count();
     let mut text = format!("{} of {} done", number("done"), count(pictures.len(), "picture"));
     let degraded = pictures.iter().filter(|picture| picture.degraded).count();
-    for (number, word) in [(degraded, "degraded"), (number("failed"), "failed"), (number("cancelled"), "cancelled")] {
+    for (number, word) in
+        [(degraded, "degraded"), (number("failed"), "failed"), (number("cancelled"), "cancelled")]
+    {
         if number > 0 {
             text += &format!(", {number} {word}");
         }
@@ -84,7 +89,10 @@ fn history_table<'p>(pictures: impl Iterator<Item = &'p HistoryRow>) -> String {
             prompt(picture),
         ]
     });
-    table(&["render", "state", "size", "tries", "s", "peak MiB", "ended", "picture", "prompt"], rows)
+    table(
+        &["render", "state", "size", "tries", "s", "peak MiB", "ended", "picture", "prompt"],
+        rows,
+    )
 }
 
 fn state(picture: &HistoryRow) -> String {
@@ -96,7 +104,8 @@ fn state(picture: &HistoryRow) -> String {
 }
 
 fn prompt(picture: &HistoryRow) -> String {
-    let cut = if picture.prompt_cut == Some(true) { " (too long: its end was not seen)" } else { "" };
+    let cut =
+        if picture.prompt_cut == Some(true) { " (too long: its end was not seen)" } else { "" };
     shortened(&picture.prompt) + cut
 }
 
@@ -122,14 +131,16 @@ pub(super) fn show(pictures: &[HistoryRow], attempts: &[AttemptRow], json: bool)
             printable(attempt.message.as_deref().unwrap_or_default()),
         ]
     });
-    let attempts_table = table(&["picture", "try", "outcome", "rung", "stage", "s", "peak MiB", "why"], rows);
+    let attempts_table =
+        table(&["picture", "try", "outcome", "rung", "stage", "s", "peak MiB", "why"], rows);
     let text = format!("{}\n\n{attempts_table}", history_table(pictures.iter()));
     answer(&json!({ "pictures": pictures, "attempts": attempts }), &text, json)
 }
 
 /// Pairs of a file's name and its job's id.
 pub(super) fn accepted(jobs: &[(&str, i64)], json: bool) -> io::Result<()> {
-    let lines: Vec<String> = jobs.iter().map(|(name, job)| format!("{name} is job {job}")).collect();
+    let lines: Vec<String> =
+        jobs.iter().map(|(name, job)| format!("{name} is job {job}")).collect();
     let ids: Vec<i64> = jobs.iter().map(|(_, job)| *job).collect();
     answer(&json!({ "jobs": ids }), &lines.join("\n"), json)
 }
@@ -170,11 +181,15 @@ pub(super) fn shortened(prompt: &str) -> String {
 /// Columns as wide as their widest cell; the last one as it is.
 pub(super) fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     use unicode_width::UnicodeWidthStr;
-    let rows: Vec<Vec<String>> = std::iter::once(heads.iter().map(ToString::to_string).collect()).chain(rows).collect();
+    let rows: Vec<Vec<String>> =
+        std::iter::once(heads.iter().map(ToString::to_string).collect()).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
     let line = |row: &Vec<String>| {
-        let padded = row.iter().zip(&widths).map(|(cell, width)| format!("{cell}{:1$}", "", width - cell.width()));
+        let padded = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell}{:1$}", "", width - cell.width()));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")

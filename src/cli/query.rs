@@ -34,7 +34,10 @@ pub(super) async fn list(config: &Config, args: &ListArgs, json: bool) -> Outcom
     if args.rejected {
         print::rejections(&store.rejections(args.limit).await?, json)?;
     } else {
-        print::jobs(&store.jobs(args.state.as_deref(), args.tag.as_deref(), args.limit).await?, json)?;
+        print::jobs(
+            &store.jobs(args.state.as_deref(), args.tag.as_deref(), args.limit).await?,
+            json,
+        )?;
     }
     Ok(0)
 }
@@ -51,7 +54,8 @@ pub(super) async fn status(config: &Config, json: bool) -> Outcome {
     // A file without a lock is what a killed daemon left.
     let daemon = status::read(&config.state).filter(|_| running);
     let store = open_store(config).await?;
-    let (queued, paused, worker) = (store.queued().await?, store.paused().await?, store.last_worker().await?);
+    let (queued, paused, worker) =
+        (store.queued().await?, store.paused().await?, store.last_worker().await?);
     let outlook = store.outlook(SystemClock.now_ms()).await?;
     let begun = store.jobs(Some("running"), None, BEGUN_MAX).await?;
     let mut lines = vec![match &daemon {
@@ -60,12 +64,19 @@ pub(super) async fn status(config: &Config, json: bool) -> Outcome {
         None => "not running; start it with: zimaged run".to_owned(),
     }];
     lines.extend(begun.iter().map(progress));
-    lines.push(print::count(usize::try_from(queued)?, "render") + " queued" + &expected(&outlook, paused.is_none()));
+    lines.push(
+        print::count(usize::try_from(queued)?, "render")
+            + " queued"
+            + &expected(&outlook, paused.is_none()),
+    );
     if let Some(pause) = &paused {
         lines.push(format!("paused: {}", pause.reason));
     }
     if let Some(worker) = &worker {
-        lines.push(format!("model {} on {}, loaded in {} ms", worker.model_name, worker.device, worker.load_ms));
+        lines.push(format!(
+            "model {} on {}, loaded in {} ms",
+            worker.model_name, worker.device, worker.load_ms
+        ));
     }
     let answer = json!({
         "running": running, "daemon": daemon, "begun": begun, "queued": queued, "outlook": outlook, "paused": paused,
@@ -77,10 +88,17 @@ pub(super) async fn status(config: &Config, json: bool) -> Outcome {
 
 fn progress(job: &JobRow) -> String {
     let failed = if job.failed > 0 { format!(", {} failed", job.failed) } else { String::new() };
-    format!("job {} ({}): {} of {} done{failed}", job.job, printable(&job.file_name), job.done, job.renders)
+    format!(
+        "job {} ({}): {} of {} done{failed}",
+        job.job,
+        printable(&job.file_name),
+        job.done,
+        job.renders
+    )
 }
 
-/// When the first render may start, where none may now; how long all take, and when that would be over.
+/// When the first render may start, where none may now; how long all take, and when that would be
+/// over.
 fn expected(outlook: &Outlook, goes_on: bool) -> String {
     let start_ms = outlook.earliest_ms.unwrap_or_default();
     let mut text = time::waits_until(start_ms).map_or(String::new(), |waits| format!(", {waits}"));

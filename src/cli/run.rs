@@ -29,7 +29,8 @@ pub(super) async fn run(config: Config, args: RunArgs, json: bool) -> Outcome {
     logging::start();
     warn_as_root();
     write_past_a_limit_is_an_error();
-    // Before the files are handed over: another daemon would take them, and the user would try again.
+    // Before the files are handed over: another daemon would take them, and the user would try
+    // again.
     let lock = daemon::lock(&config)?;
     let dropped = submit::drop_all(&config, &args.jobs)?;
     let mode = if args.until_idle { Mode::UntilIdle } else { Mode::Forever };
@@ -49,29 +50,37 @@ pub(super) async fn run(config: Config, args: RunArgs, json: bool) -> Outcome {
     print::history(&pictures, json)?;
     if !json && pictures.iter().any(|picture| picture.path.is_some()) {
         let folder = short(&config.outputs);
-        print::line(&format!("\nPictures are in {folder}. Leave the daemon running with: zimaged run"))?;
+        print::line(&format!(
+            "\nPictures are in {folder}. Leave the daemon running with: zimaged run"
+        ))?;
     }
     Ok(wait::exit_code(&pictures))
 }
 
-/// Jobs that were handed over are kept, whatever ended the daemon: naming their files again would double them.
+/// Jobs that were handed over are kept, whatever ended the daemon: naming their files again would
+/// double them.
 fn told_what_stays(error: anyhow::Error, dropped: &[SourceFile]) -> anyhow::Error {
     match dropped {
         [] => error,
         files => {
             let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
-            error.context(format!("{} stays in the queue (run again without naming it)", names.join(", ")))
+            error.context(format!(
+                "{} stays in the queue (run again without naming it)",
+                names.join(", ")
+            ))
         }
     }
 }
 
-/// SIGTERM, SIGINT and a terminal that closes stop the daemon in good order; a second SIGTERM or SIGINT ends it at once.
-/// The end of a terminal or of a login is told several times over, and never counts for that.
+/// SIGTERM, SIGINT and a terminal that closes stop the daemon in good order; a second SIGTERM or
+/// SIGINT ends it at once. The end of a terminal or of a login is told several times over, and
+/// never counts for that.
 fn stop_on_signals() -> std::io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     // Under nohup, which ignores it, the daemon is to outlive its terminal.
     let heeds_hangup = !is_ignored(libc::SIGHUP);
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hangup = signal(SignalKind::hangup())?;
     let told = stop.clone();
     tokio::spawn(async move {
@@ -95,7 +104,8 @@ fn stop_on_signals() -> std::io::Result<CancellationToken> {
 
 fn is_ignored(signal: libc::c_int) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: without a new action the call only writes the present one, which is read only where it succeeded.
+    // SAFETY: without a new action the call only writes the present one, which is read only where
+    // it succeeded.
     unsafe {
         libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
             && action.assume_init().sa_sigaction == libc::SIG_IGN

@@ -1,5 +1,5 @@
-//! `zimaged submit`: job files are checked here, handed over whole by a rename into the jobs folder, and taken in by the
-//! daemon as any other.
+//! `zimaged submit`: job files are checked here, handed over whole by a rename into the jobs
+//! folder, and taken in by the daemon as any other.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -60,7 +60,10 @@ pub(super) async fn submit(config: &Config, args: &SubmitArgs, json: bool) -> Ou
     print::accepted(&accepted, json)?;
     match refused.is_empty() {
         true => Ok(0),
-        false => Err(Failure { code: EXIT_NOT_DONE, error: anyhow!("refused by the daemon:\n{}", refused.join("")) }),
+        false => Err(Failure {
+            code: EXIT_NOT_DONE,
+            error: anyhow!("refused by the daemon:\n{}", refused.join("")),
+        }),
     }
 }
 
@@ -70,7 +73,9 @@ pub(super) fn drop_all(config: &Config, files: &[PathBuf]) -> Result<Vec<SourceF
     for path in files {
         match read(config, path)? {
             Ok(good) => checked.push((path, good)),
-            Err(mistakes) => return Err(Failure { code: EXIT_NOT_DONE, error: anyhow!("{mistakes}") }),
+            Err(mistakes) => {
+                return Err(Failure { code: EXIT_NOT_DONE, error: anyhow!("{mistakes}") });
+            }
         }
     }
     daemon::make_folder(&config.jobs)?;
@@ -87,15 +92,22 @@ pub(super) fn drop_all(config: &Config, files: &[PathBuf]) -> Result<Vec<SourceF
     Ok(dropped)
 }
 
-/// Writes `text` under a name that the daemon ignores, then gives it its own: it is there whole or not at all.
+/// Writes `text` under a name that the daemon ignores, then gives it its own: it is there whole or
+/// not at all.
 fn drop_file(jobs: &Path, path: &Path, text: &[u8]) -> anyhow::Result<SourceFile> {
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().trim_start_matches(['.', '-']);
+    let stem = path
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or_default()
+        .trim_start_matches(['.', '-']);
     let stem = if stem.is_empty() { "job" } else { stem };
     let temporary = jobs.join(format!(".submit-{}.part", std::process::id()));
-    let mut file = File::create(&temporary).with_context(|| format!("cannot write into {}", jobs.display()))?;
+    let mut file = File::create(&temporary)
+        .with_context(|| format!("cannot write into {}", jobs.display()))?;
     file.write_all(text).and_then(|()| file.sync_all()).context("cannot write the job file")?;
     for number in 1..NAMES_MAX {
-        let name = if number == 1 { format!("{stem}.toml") } else { format!("{stem}-{number}.toml") };
+        let name =
+            if number == 1 { format!("{stem}.toml") } else { format!("{stem}-{number}.toml") };
         match files::rename_new(CWD, &temporary, CWD, &jobs.join(&name)) {
             Ok(()) => return source(name, &file, text),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),

@@ -46,7 +46,10 @@ mod tests {
 
     #[test]
     fn durations_have_two_units_at_most() {
-        assert_eq!([0, 119_999, 120_000, 7_199_999].map(duration), ["0 s", "119 s", "2 min", "119 min"]);
+        assert_eq!(
+            [0, 119_999, 120_000, 7_199_999].map(duration),
+            ["0 s", "119 s", "2 min", "119 min"]
+        );
         assert_eq!(duration(7_860_000), "2 h 11 min");
     }
 

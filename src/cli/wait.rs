@@ -6,7 +6,9 @@ use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::{Instant, sleep};
 
-use super::{EXIT_DEGRADED, EXIT_NOT_DONE, EXIT_TEMPFAIL, Failure, Outcome, open_store, print, time};
+use super::{
+    EXIT_DEGRADED, EXIT_NOT_DONE, EXIT_TEMPFAIL, Failure, Outcome, open_store, print, time,
+};
 use crate::config::Config;
 use crate::instance::InstanceLock;
 use crate::status;
@@ -30,7 +32,12 @@ pub(super) async fn wait(config: &Config, args: &WaitArgs, json: bool) -> Outcom
 }
 
 /// Waits for all `jobs`, shows what became of them, and answers the exit code that says it.
-pub(super) async fn wait_for(config: &Config, jobs: &[i64], timeout: Option<Duration>, json: bool) -> Outcome {
+pub(super) async fn wait_for(
+    config: &Config,
+    jobs: &[i64],
+    timeout: Option<Duration>,
+    json: bool,
+) -> Outcome {
     let store = open_store(config).await?;
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut pictures = Vec::new();
@@ -53,7 +60,12 @@ pub(super) fn exit_code(pictures: &[HistoryRow]) -> u8 {
     }
 }
 
-async fn follow(config: &Config, store: &Store, job_id: i64, deadline: Option<Instant>) -> Result<(), Failure> {
+async fn follow(
+    config: &Config,
+    store: &Store,
+    job_id: i64,
+    deadline: Option<Instant>,
+) -> Result<(), Failure> {
     // On anything but a terminal the bar draws nothing.
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template("job {prefix} {wide_bar} {pos}/{len} {msg}") {
@@ -97,7 +109,9 @@ fn message(config: &Config, job: &JobRow) -> String {
     if let Some(waits) = job.run_after_ms.filter(|_| job.running == 0).and_then(time::waits_until) {
         return waits;
     }
-    let Some(status) = status::read(&config.state) else { return "the daemon is not running".to_owned() };
+    let Some(status) = status::read(&config.state) else {
+        return "the daemon is not running".to_owned();
+    };
     match status.render {
         Some(render) if render.job_id == job.job => {
             format!("picture {}, step {}/{}", render.index, render.step, render.steps)

@@ -16,7 +16,7 @@ use crate::engine::{DeviceChoice, EngineKind, mini};
 use crate::job::spec::{Defaults, Limits, Rules, fields};
 use crate::job::{Format, OnOom, name};
 use crate::ladder::Prefer;
-use crate::memory::Allowance;
+use crate::planner::Allowance;
 use crate::problem::{self, Problem, Report};
 use crate::table::Mistake;
 
@@ -49,7 +49,8 @@ pub struct Config {
 pub enum ModelChoice {
     /// The folder that the configuration or the command line names.
     Named(PathBuf),
-    /// None is named: the miniature, from this folder beside the configuration where it stands, else from the program.
+    /// None is named: the miniature, from this folder beside the configuration where it stands,
+    /// else from the program.
     Miniature { beside: PathBuf },
 }
 
@@ -91,7 +92,8 @@ impl Default for WorkerLimits {
             // One step of the full model on a small CPU.
             step_timeout_ms: 10 * 60 * 1000,
             deaths_max: 3,
-            // Plans skip what cannot fit, so that few rungs are tried; more than this is a ladder that goes nowhere.
+            // Plans skip what cannot fit, so that few rungs are tried; more than this is a ladder
+            // that goes nowhere.
             attempts_max: 20,
             backoff_ms: 1000,
         }
@@ -125,8 +127,8 @@ pub enum ConfigError {
 
 impl Config {
     /// Reads the file `path`; without one the first there is of `./daemon.toml`,
-    /// `$XDG_CONFIG_HOME/zimaged/daemon.toml` and `/etc/zimaged/daemon.toml`; without any, all defaults, relative to
-    /// the current folder.
+    /// `$XDG_CONFIG_HOME/zimaged/daemon.toml` and `/etc/zimaged/daemon.toml`; without any, all
+    /// defaults, relative to the current folder.
     pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         let candidates = match path {
             Some(path) => return Config::read_file(path),
@@ -134,11 +136,13 @@ impl Config {
         };
         for path in candidates {
             match Config::read_file(&path) {
-                Err(ConfigError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(ConfigError::Unreadable { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound => {}
                 found => return found,
             }
         }
-        let folder = env::current_dir().map_err(|source| ConfigError::Unreadable { path: ".".into(), source })?;
+        let folder = env::current_dir()
+            .map_err(|source| ConfigError::Unreadable { path: ".".into(), source })?;
         Config::parse("", &folder).map_err(|problems| invalid("", b"", &problems))
     }
 
@@ -147,7 +151,8 @@ impl Config {
         Allowance { limit_bytes: self.memory_limit_bytes, reserve_bytes: self.reserve_bytes }
     }
 
-    /// Checks the text of a `daemon.toml`; relative paths in it are relative to `folder`, which is absolute.
+    /// Checks the text of a `daemon.toml`; relative paths in it are relative to `folder`, which is
+    /// absolute.
     pub fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
         read::config(text, folder)
     }
@@ -163,12 +168,14 @@ impl Config {
             .map_err(|problems| invalid(&path.to_string_lossy(), &content, &problems))
     }
 
-    /// The model's folder. Unpacks the miniature where no other model is named and it does not stand beside the
-    /// configuration; the fake engine, which has no model, keeps its counts there.
+    /// The model's folder. Unpacks the miniature where no other model is named and it does not
+    /// stand beside the configuration; the fake engine, which has no model, keeps its counts there.
     pub fn model_folder(&self) -> Result<PathBuf, ConfigError> {
         match &self.model {
             ModelChoice::Named(folder) => Ok(folder.clone()),
-            ModelChoice::Miniature { beside } if self.engine == EngineKind::Fake || beside.is_dir() => {
+            ModelChoice::Miniature { beside }
+                if self.engine == EngineKind::Fake || beside.is_dir() =>
+            {
                 Ok(beside.clone())
             }
             ModelChoice::Miniature { .. } => mini::unpacked(&self.state).map_err(|error| {
@@ -179,9 +186,13 @@ impl Config {
         }
     }
 
-    /// What job files are checked against: `[defaults]` first, then what the model says of itself, then our own.
-    /// `Err` says which default does not fit the model.
-    pub fn rules(&self, model: &ModelDescription, time_zone: TimeZone) -> Result<Rules, ConfigError> {
+    /// What job files are checked against: `[defaults]` first, then what the model says of itself,
+    /// then our own. `Err` says which default does not fit the model.
+    pub fn rules(
+        &self,
+        model: &ModelDescription,
+        time_zone: TimeZone,
+    ) -> Result<Rules, ConfigError> {
         let configured = self.defaults.clone();
         let defaults = Defaults {
             width: configured.width.unwrap_or(model.width),
@@ -196,8 +207,15 @@ impl Config {
             output: configured.output.unwrap_or_else(|| name::DEFAULT_TEMPLATE.to_owned()),
             format: configured.format.unwrap_or(Format::Png),
         };
-        let rules = Rules { defaults, limits: self.limits.clone(), granularity: model.granularity, time_zone };
-        let unfit = |wrong| ConfigError::Model(format!("the defaults do not fit the model {}: {wrong}", model.name));
+        let rules = Rules {
+            defaults,
+            limits: self.limits.clone(),
+            granularity: model.granularity,
+            time_zone,
+        };
+        let unfit = |wrong| {
+            ConfigError::Model(format!("the defaults do not fit the model {}: {wrong}", model.name))
+        };
         check_defaults(&rules).map_err(unfit)?;
         Ok(rules)
     }
@@ -207,19 +225,26 @@ impl Config {
 fn check_defaults(rules: &Rules) -> Result<(), String> {
     let Rules { defaults, limits, .. } = rules;
     for (key, side) in [("width", defaults.width), ("height", defaults.height)] {
-        fields::check_side(side, rules)
-            .map_err(|Mistake { message, help }| format!("{key}: {message}; {}", help.unwrap_or_default()))?;
+        fields::check_side(side, rules).map_err(|Mistake { message, help }| {
+            format!("{key}: {message}; {}", help.unwrap_or_default())
+        })?;
     }
     if defaults.steps > limits.steps_max {
-        return Err(format!("steps: {} is out of range; use at most {}", defaults.steps, limits.steps_max));
+        return Err(format!(
+            "steps: {} is out of range; use at most {}",
+            defaults.steps, limits.steps_max
+        ));
     }
     Ok(())
 }
 
-/// Where a configuration is looked for, in this order. Relative values of the variables do not count (XDG says so).
+/// Where a configuration is looked for, in this order. Relative values of the variables do not
+/// count (XDG says so).
 fn candidates(xdg_config_home: Option<OsString>, home: Option<OsString>) -> Vec<PathBuf> {
     let absolute = |path: OsString| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
-    let user = xdg_config_home.and_then(absolute).or_else(|| Some(home.and_then(absolute)?.join(".config")));
+    let user = xdg_config_home
+        .and_then(absolute)
+        .or_else(|| Some(home.and_then(absolute)?.join(".config")));
     let folders = [user, Some("/etc".into())].into_iter().flatten();
     let mut files = vec![PathBuf::from("daemon.toml")];
     files.extend(folders.map(|folder| folder.join("zimaged/daemon.toml")));

@@ -24,20 +24,25 @@ const BACKOFF_MS_MAX: u64 = 5 * 60 * 1000;
 pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
     table::read(text, |top| {
         let engines = [("z-image", EngineKind::ZImage), ("fake", EngineKind::Fake)];
-        let engine = top.read("engine", |value| check::choice(value, &engines)).unwrap_or(EngineKind::ZImage);
+        let engine = top
+            .read("engine", |value| check::choice(value, &engines))
+            .unwrap_or(EngineKind::ZImage);
         let [jobs, outputs, state] = top.section("folders", |table| folders(table, folder));
         let model = top.section("model", |table| table.read("path", |value| path(value, folder)));
         let device = top.section("device", device);
         let prefers = [("quality", Prefer::Quality), ("speed", Prefer::Speed)];
-        let prefer = top.section("oom", |table| table.read("prefer", |value| check::choice(value, &prefers)));
+        let prefer = top
+            .section("oom", |table| table.read("prefer", |value| check::choice(value, &prefers)));
         let limits = top.section("limits", limits);
         Some(Config {
             jobs,
             outputs,
             state,
             engine,
-            model: model
-                .map_or_else(|| ModelChoice::Miniature { beside: folder.join("models/mini") }, ModelChoice::Named),
+            model: model.map_or_else(
+                || ModelChoice::Miniature { beside: folder.join("models/mini") },
+                ModelChoice::Named,
+            ),
             device: device.choice,
             memory_limit_bytes: device.memory_limit_bytes,
             reserve_bytes: device.reserve_bytes,
@@ -52,7 +57,9 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
 
 fn folders(table: &mut Table, folder: &Path) -> [PathBuf; 3] {
     let keys = ["jobs", "outputs", "state"];
-    let paths = keys.map(|key| table.read(key, |value| path(value, folder)).unwrap_or_else(|| folder.join(key)));
+    let paths = keys.map(|key| {
+        table.read(key, |value| path(value, folder)).unwrap_or_else(|| folder.join(key))
+    });
     for (i, key) in keys.into_iter().enumerate() {
         if let Some(twin) = paths[..i].iter().position(|path| *path == paths[i]) {
             let given = if table.has(key) { key } else { keys[twin] };
@@ -84,9 +91,13 @@ fn device(table: &mut Table) -> Device {
     let index = table.read("index", |value| check::whole(value, 0..=u32::MAX));
     let cuda = DeviceChoice::Cuda { index: index.unwrap_or(0) };
     let kinds = [("auto", DeviceChoice::Auto), ("cpu", DeviceChoice::Cpu), ("cuda", cuda)];
-    let choice = table.read("kind", |value| check::choice(value, &kinds)).unwrap_or(DeviceChoice::Auto);
+    let choice =
+        table.read("kind", |value| check::choice(value, &kinds)).unwrap_or(DeviceChoice::Auto);
     if index.is_some() && choice != cuda {
-        table.mistake("index", Mistake::new("only a CUDA card has an index").help("add kind = \"cuda\""));
+        table.mistake(
+            "index",
+            Mistake::new("only a CUDA card has an index").help("add kind = \"cuda\""),
+        );
     }
     Device {
         choice,
@@ -102,14 +113,18 @@ fn limits(table: &mut Table) -> Limits {
         file_bytes_max: table
             .read("file_bytes_max", |value| bytes(value, 1 << 10..=64 << 20))
             .unwrap_or(default.file_bytes_max),
-        renders_max: table.read("renders_max", |value| check::whole(value, 1..=100_000)).unwrap_or(default.renders_max),
+        renders_max: table
+            .read("renders_max", |value| check::whole(value, 1..=100_000))
+            .unwrap_or(default.renders_max),
         prompt_bytes_max: table
             .read("prompt_bytes_max", |value| check::whole(value, 1..=PROMPT_BYTES_MAX))
             .unwrap_or(default.prompt_bytes_max),
         side_max: table
             .read("side_max", |value| check::whole(value, fields::SIDE_MIN..=16_384))
             .unwrap_or(default.side_max),
-        steps_max: table.read("steps_max", |value| check::whole(value, 1..=1000)).unwrap_or(default.steps_max),
+        steps_max: table
+            .read("steps_max", |value| check::whole(value, 1..=1000))
+            .unwrap_or(default.steps_max),
     }
 }
 
@@ -117,10 +132,12 @@ fn limits(table: &mut Table) -> Limits {
 fn defaults(table: &mut Table, limits: &Limits) -> ConfiguredDefaults {
     ConfiguredDefaults {
         width: table.read("width", |value| check::whole(value, fields::SIDE_MIN..=limits.side_max)),
-        height: table.read("height", |value| check::whole(value, fields::SIDE_MIN..=limits.side_max)),
+        height: table
+            .read("height", |value| check::whole(value, fields::SIDE_MIN..=limits.side_max)),
         steps: table.read("steps", |value| fields::steps(value, limits)),
         guidance: table.read("guidance", fields::guidance),
-        negative_prompt: table.read("negative_prompt", |value| fields::negative_prompt(value, limits)),
+        negative_prompt: table
+            .read("negative_prompt", |value| fields::negative_prompt(value, limits)),
         on_oom: table.read("on_oom", fields::on_oom),
         min_side: table.read("min_side", |value| fields::min_side(value, limits)),
         min_steps: table.read("min_steps", |value| fields::steps(value, limits)),
@@ -137,8 +154,12 @@ fn worker(table: &mut Table) -> WorkerLimits {
     WorkerLimits {
         load_timeout_ms: load_timeout_ms.unwrap_or(default.load_timeout_ms),
         step_timeout_ms: step_timeout_ms.unwrap_or(default.step_timeout_ms),
-        deaths_max: table.read("deaths_max", |value| check::whole(value, 1..=100)).unwrap_or(default.deaths_max),
-        attempts_max: table.read("attempts_max", |value| check::whole(value, 1..=1000)).unwrap_or(default.attempts_max),
+        deaths_max: table
+            .read("deaths_max", |value| check::whole(value, 1..=100))
+            .unwrap_or(default.deaths_max),
+        attempts_max: table
+            .read("attempts_max", |value| check::whole(value, 1..=1000))
+            .unwrap_or(default.attempts_max),
         backoff_ms: backoff_ms.unwrap_or(default.backoff_ms),
     }
 }

@@ -11,7 +11,14 @@ fn config(text: &str) -> Config {
 }
 
 fn model() -> ModelDescription {
-    ModelDescription { name: "Turbo".to_owned(), width: 1024, height: 768, steps: 8, guidance: 0.0, granularity: 16 }
+    ModelDescription {
+        name: "Turbo".to_owned(),
+        width: 1024,
+        height: 768,
+        steps: 8,
+        guidance: 0.0,
+        granularity: 16,
+    }
 }
 
 #[test]
@@ -40,7 +47,8 @@ fn the_shipped_file_says_what_the_defaults_are() {
     let built_in = config("");
     let rules = |config: &Config| config.rules(&model(), TimeZone::UTC);
     assert_eq!(rules(&shipped).expect("they fit"), rules(&built_in).expect("they fit"));
-    // The miniature that stands beside the file is named; without a name it would be found all the same.
+    // The miniature that stands beside the file is named; without a name it would be found all the
+    // same.
     assert_eq!(shipped.model, ModelChoice::Named("/srv/z/models/mini".into()));
     let model = built_in.model.clone();
     assert_eq!(Config { defaults: ConfiguredDefaults::default(), model, ..shipped }, built_in);
@@ -49,14 +57,21 @@ fn the_shipped_file_says_what_the_defaults_are() {
 #[test]
 fn what_the_shipped_file_has_commented_out_is_right_too() {
     let is_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
-    let uncommented = |line: &'static str| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line);
+    let uncommented =
+        |line: &'static str| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line);
     let text: Vec<&str> = SHIPPED.lines().map(uncommented).collect();
     let text = text.join("\n").replace("kind = \"auto\"", "kind = \"cuda\"");
     let config = config(&text);
-    assert_eq!((config.memory_limit_bytes, config.device), (Some(6 << 30), DeviceChoice::Cuda { index: 0 }));
+    assert_eq!(
+        (config.memory_limit_bytes, config.device),
+        (Some(6 << 30), DeviceChoice::Cuda { index: 0 })
+    );
     assert_eq!(config.idle_release_ms, Some(600_000));
     let defaults = config.defaults;
-    assert_eq!((defaults.width, defaults.guidance, defaults.min_side), (Some(1024), Some(0.0), Some(512)));
+    assert_eq!(
+        (defaults.width, defaults.guidance, defaults.min_side),
+        (Some(1024), Some(0.0), Some(512))
+    );
 }
 
 #[test]
@@ -116,7 +131,13 @@ fn every_key_reaches_the_configuration() {
             output: Some("{seed}".to_owned()),
             format: Some(Format::Jpeg),
         },
-        limits: Limits { file_bytes_max: 4096, renders_max: 10, prompt_bytes_max: 100, side_max: 2048, steps_max: 50 },
+        limits: Limits {
+            file_bytes_max: 4096,
+            renders_max: 10,
+            prompt_bytes_max: 100,
+            side_max: 2048,
+            steps_max: 50,
+        },
         worker: WorkerLimits {
             load_timeout_ms: 5_400_000,
             step_timeout_ms: 500,
@@ -135,14 +156,32 @@ fn each_mistake_is_told_with_its_place() {
         ("[folder]", "1:2: folder: unknown key | did you mean `folders`?"),
         ("folders.jobs = ''", "1:16: folders.jobs: \"\" is no path"),
         ("folders.jobs = 'outputs'", "1:9: folders.jobs: jobs and outputs are the same folder"),
-        ("device.kind = 'gpu'", "1:15: device.kind: unknown word \"gpu\" | use \"auto\" or \"cpu\" or \"cuda\""),
-        ("device.index = 1", "1:8: device.index: only a CUDA card has an index | add kind = \"cuda\""),
-        ("device.memory_limit = '6 gigs'", "1:23: device.memory_limit: \"6 gigs\" is no size, or out of range"),
-        ("device.memory_limit = '9999999.5B'", "1:23: device.memory_limit: \"9999999.5B\" is no size"),
+        (
+            "device.kind = 'gpu'",
+            "1:15: device.kind: unknown word \"gpu\" | use \"auto\" or \"cpu\" or \"cuda\"",
+        ),
+        (
+            "device.index = 1",
+            "1:8: device.index: only a CUDA card has an index | add kind = \"cuda\"",
+        ),
+        (
+            "device.memory_limit = '6 gigs'",
+            "1:23: device.memory_limit: \"6 gigs\" is no size, or out of range",
+        ),
+        (
+            "device.memory_limit = '9999999.5B'",
+            "1:23: device.memory_limit: \"9999999.5B\" is no size",
+        ),
         ("device.memory_limit = 'nanGiB'", "1:23: device.memory_limit: \"nanGiB\" is no size"),
         ("device.memory_limit = 1000", "1:23: device.memory_limit: 1000 is out of range"),
-        ("device.memory_limit = 1.5", "1:23: device.memory_limit: expected a size, found the number 1.5"),
-        ("device.idle_release = 'never'", "1:23: device.idle_release: \"never\" is no time, or out of range"),
+        (
+            "device.memory_limit = 1.5",
+            "1:23: device.memory_limit: expected a size, found the number 1.5",
+        ),
+        (
+            "device.idle_release = 'never'",
+            "1:23: device.idle_release: \"never\" is no time, or out of range",
+        ),
         ("oom.prefer = 1", "1:14: oom.prefer: expected a string, found the number 1"),
         ("defaults.width = 1", "1:18: defaults.width: 1 is out of range"),
         ("defaults.output = '/x'", "1:19: defaults.output: an empty name"),
@@ -161,14 +200,18 @@ fn each_mistake_is_told_with_its_place() {
         let problems = parsed(text).expect_err(text);
         let Problem { line, column, message, help } = &problems[0];
         let found = format!("{line}:{column}: {message} | {}", help.as_deref().unwrap_or_default());
-        assert!(problems.len() == 1 && found.starts_with(expected), "expected {expected}\nfound    {found}");
+        assert!(
+            problems.len() == 1 && found.starts_with(expected),
+            "expected {expected}\nfound    {found}"
+        );
     }
 }
 
 #[test]
 fn mistakes_in_several_sections_are_told_at_once_in_the_order_of_the_file() {
     let problems =
-        parsed("[worker]\ndeaths_max = 0\n[limits]\nsteps_max = -1\n[device]\nkind = 1\n").expect_err("three");
+        parsed("[worker]\ndeaths_max = 0\n[limits]\nsteps_max = -1\n[device]\nkind = 1\n")
+            .expect_err("three");
     let lines: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
     assert_eq!(lines, [2, 4, 6]);
 }
@@ -214,8 +257,7 @@ fn a_file_that_is_named_must_be_there_and_gives_relative_paths_their_folder() {
     assert_eq!(Config::load(Some(&path)).expect("read").jobs, folder.path().join("in"));
     fs::write(&path, "\u{feff}folders.job = 'in'").expect("written");
     let error = Config::load(Some(&path)).expect_err("a mistake").to_string();
-    let expected =
-        ":1:9: folders.job: unknown key\n    folders.job = 'in'\n            ^\n  help: did you mean `jobs`?\n";
+    let expected = ":1:9: folders.job: unknown key\n    folders.job = 'in'\n            ^\n  help: did you mean `jobs`?\n";
     assert_eq!(error, format!("{}{expected}", path.display()));
 }
 
@@ -227,6 +269,9 @@ fn it_is_looked_for_beside_us_then_with_the_user_then_in_the_system() {
     };
     let (here, system) = ("daemon.toml", "/etc/zimaged/daemon.toml");
     assert_eq!(found(Some("/x"), Some("/home/u")), [here, "/x/zimaged/daemon.toml", system]);
-    assert_eq!(found(Some("rel"), Some("/home/u")), [here, "/home/u/.config/zimaged/daemon.toml", system]);
+    assert_eq!(
+        found(Some("rel"), Some("/home/u")),
+        [here, "/home/u/.config/zimaged/daemon.toml", system]
+    );
     assert_eq!(found(None, None), [here, system]);
 }

@@ -19,15 +19,21 @@ const UNITS: [(&str, u64); 7] = [
 
 /// Bytes, as a whole number or with a unit.
 pub(super) fn bytes(value: &DeValue, range: RangeInclusive<u64>) -> Check<u64> {
-    let right = || format!("use a size from {} to {} bytes, like \"6GiB\" or \"512MiB\"", range.start(), range.end());
+    let right = || {
+        format!(
+            "use a size from {} to {} bytes, like \"6GiB\" or \"512MiB\"",
+            range.start(),
+            range.end()
+        )
+    };
     let text = match value {
         DeValue::Integer(_) => return check::whole(value, range),
         DeValue::String(text) => text,
         other => return Err(Mistake::expected("a size", other).help(right())),
     };
-    parse_bytes(text)
-        .filter(|size| range.contains(size))
-        .ok_or_else(|| Mistake::new(format!("{} is no size, or out of range", check::quoted(text))).help(right()))
+    parse_bytes(text).filter(|size| range.contains(size)).ok_or_else(|| {
+        Mistake::new(format!("{} is no size, or out of range", check::quoted(text))).help(right())
+    })
 }
 
 /// `"6GiB"` in bytes; `None` when it is no size, or not a whole number of bytes.
@@ -43,12 +49,19 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
 pub(super) fn duration_ms(value: &DeValue, range_ms: RangeInclusive<u64>) -> Check<u64> {
     let shown = |ms: u64| format!("{:#}", SignedDuration::from_millis(ms as i64));
     let right = || {
-        format!("use a time from {} to {}, like \"10s\" or \"5m\"", shown(*range_ms.start()), shown(*range_ms.end()))
+        format!(
+            "use a time from {} to {}, like \"10s\" or \"5m\"",
+            shown(*range_ms.start()),
+            shown(*range_ms.end())
+        )
     };
     let text = check::text(value).map_err(|mistake| mistake.help(right()))?;
     text.parse::<SignedDuration>()
         .ok()
         .and_then(|duration| u64::try_from(duration.as_millis()).ok())
         .filter(|ms| range_ms.contains(ms))
-        .ok_or_else(|| Mistake::new(format!("{} is no time, or out of range", check::quoted(text))).help(right()))
+        .ok_or_else(|| {
+            Mistake::new(format!("{} is no time, or out of range", check::quoted(text)))
+                .help(right())
+        })
 }

@@ -1,4 +1,5 @@
-//! Follows one attempt: from its request to the worker until the worker has said how it ended, or has died.
+//! Follows one attempt: from its request to the worker until the worker has said how it ended, or
+//! has died.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::ladder::{Residency, Rung};
 use crate::output;
 use crate::status::RenderStatus;
 use crate::store::{Candidate, StoreError};
-use crate::worker::protocol::{Done, Event, Failed, RenderRequest, Request};
+use crate::worker::protocol::{Done, Failed, RenderRequest, Request, WorkerEvent};
 
 /// So many times the time-out of a step, where a processor does the work of a card.
 const HOST_PATIENCE: u32 = 12;
@@ -46,7 +47,12 @@ pub(super) enum StopCause {
 }
 
 /// What the worker is asked.
-pub(super) fn request(settings: &Settings, candidate: &Candidate, attempt_id: i64, rung: Rung) -> RenderRequest {
+pub(super) fn request(
+    settings: &Settings,
+    candidate: &Candidate,
+    attempt_id: i64,
+    rung: Rung,
+) -> RenderRequest {
     let render = &candidate.render;
     RenderRequest {
         attempt_id,
@@ -65,7 +71,12 @@ pub(super) fn request(settings: &Settings, candidate: &Candidate, attempt_id: i6
 }
 
 /// The queue's part of what a picture says of itself.
-fn facts(settings: &Settings, candidate: &Candidate, attempt_id: i64, rung: &Rung) -> Map<String, serde_json::Value> {
+fn facts(
+    settings: &Settings,
+    candidate: &Candidate,
+    attempt_id: i64,
+    rung: &Rung,
+) -> Map<String, serde_json::Value> {
     let render = &candidate.render;
     let facts = json!({
         "job": candidate.job_id,
@@ -91,7 +102,8 @@ pub(super) fn latents_path(settings: &Settings, render_id: i64) -> std::path::Pa
 }
 
 impl Dispatcher {
-    /// Sends the request and waits for the end, acting on cancel marks, time-outs and our own shutdown.
+    /// Sends the request and waits for the end, acting on cancel marks, time-outs and our own
+    /// shutdown.
     pub(super) async fn follow(
         &mut self,
         candidate: &Candidate,
@@ -115,22 +127,22 @@ impl Dispatcher {
             tokio::select! {
                 event = worker.event() => match event {
                     Err(death) => return Ok((died(death.0), cause)),
-                    Ok(Event::Done(done)) if done.attempt_id == attempt_id => return Ok((Ending::Done(done), cause)),
-                    Ok(Event::Failed(failed)) if failed.attempt_id == attempt_id => {
+                    Ok(WorkerEvent::Done(done)) if done.attempt_id == attempt_id => return Ok((Ending::Done(done), cause)),
+                    Ok(WorkerEvent::Failed(failed)) if failed.attempt_id == attempt_id => {
                         return Ok((Ending::NoPicture(NoPicture::Failed(failed)), cause));
                     }
-                    Ok(Event::Stage { attempt_id: id, stage }) if id == attempt_id => {
+                    Ok(WorkerEvent::Stage { attempt_id: id, stage }) if id == attempt_id => {
                         deadline = extended(deadline, cause, step_timeout);
                         show_progress(&self.status, |render| render.stage = Some(stage));
                     }
-                    Ok(Event::Step { attempt_id: id, step, .. }) if id == attempt_id => {
+                    Ok(WorkerEvent::Step { attempt_id: id, step, .. }) if id == attempt_id => {
                         deadline = extended(deadline, cause, step_timeout);
                         show_progress(&self.status, |render| render.step = step);
                     }
                     Ok(event) => warn!(?event, attempt = attempt_id, "ignored: not of the running attempt"),
                 },
                 _ = poll.tick() => {
-                    self.pulse.beat();
+                    self.heartbeat.beat();
                     if cause.is_none() && self.store.cancel_wanted(candidate.render_id).await? {
                         cause = Some(StopCause::Cancelled);
                         // A worker that does not read is dead; its death is the next event.
@@ -179,7 +191,10 @@ fn extended(deadline: Instant, cause: Option<StopCause>, step_timeout: Duration)
     }
 }
 
-fn show_progress(status: &tokio::sync::watch::Sender<crate::status::Status>, change: impl FnOnce(&mut RenderStatus)) {
+fn show_progress(
+    status: &tokio::sync::watch::Sender<crate::status::Status>,
+    change: impl FnOnce(&mut RenderStatus),
+) {
     status.send_modify(|status| {
         if let Some(render) = &mut status.render {
             change(render);

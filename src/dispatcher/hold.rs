@@ -1,5 +1,5 @@
-//! The hold: nothing is started for a while, because the disk would not take a picture or a row. It is told once, and
-//! ends by itself.
+//! The hold: nothing is started for a while, because the disk would not take a picture or a row. It
+//! is told once, and ends by itself.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::pulse::Pulse;
+use crate::heartbeat::Heartbeat;
 use crate::status::Status;
 use crate::store::StoreError;
 
@@ -21,15 +21,15 @@ const ROW_PAUSE: Duration = Duration::from_secs(1);
 /// Whether something may be started.
 pub(super) struct Hold {
     status: watch::Sender<Status>,
-    pulse: Pulse,
+    heartbeat: Heartbeat,
     /// What people were told last; until a picture is done.
     reason: Option<String>,
     until: Instant,
 }
 
 impl Hold {
-    pub(super) fn new(status: watch::Sender<Status>, pulse: Pulse) -> Hold {
-        Hold { status, pulse, reason: None, until: Instant::now() }
+    pub(super) fn new(status: watch::Sender<Status>, heartbeat: Heartbeat) -> Hold {
+        Hold { status, heartbeat, reason: None, until: Instant::now() }
     }
 
     /// Nothing is to be started for a while.
@@ -74,8 +74,9 @@ impl Hold {
         self.lift();
     }
 
-    /// Carries out a write to the database. Where it has no room or is locked by another program, the write is repeated
-    /// until it succeeds or the daemon is told to `stop`: what has happened must become a row.
+    /// Carries out a write to the database. Where it has no room or is locked by another program,
+    /// the write is repeated until it succeeds or the daemon is told to `stop`: what has happened
+    /// must become a row.
     pub(super) async fn record<T, F>(
         &mut self,
         stop: &CancellationToken,
@@ -87,7 +88,9 @@ impl Hold {
         let mut waited = false;
         loop {
             match write().await {
-                Err(error) if error.may_pass() && !stop.is_cancelled() => self.tell(error.to_string()),
+                Err(error) if error.may_pass() && !stop.is_cancelled() => {
+                    self.tell(error.to_string())
+                }
                 written => {
                     if waited {
                         self.lift();
@@ -96,7 +99,7 @@ impl Hold {
                 }
             }
             waited = true;
-            self.pulse.beat();
+            self.heartbeat.beat();
             stop.run_until_cancelled(sleep(ROW_PAUSE)).await;
         }
     }

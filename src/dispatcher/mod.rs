@@ -1,7 +1,8 @@
 //! The one policy loop: which render runs next, on which rung, and what becomes of it.
 //!
-//! `plan` chooses a rung, `verdict` decides what a failure means, both pure; `slot` keeps a worker loaded; `attempt`
-//! follows one try; `publish` makes its picture final; `hold` waits for the disk; this file acts.
+//! `plan` chooses a rung, `verdict` decides what a failure means, both pure; `slot` keeps a worker
+//! loaded; `attempt` follows one try; `publish` makes its picture final; `hold` waits for the disk;
+//! this file acts.
 
 mod attempt;
 mod hold;
@@ -24,14 +25,15 @@ use self::slot::Slot;
 pub use self::slot::SlotSettings;
 use self::verdict::{Policy, Verdict};
 use crate::clock::Clock;
+use crate::heartbeat::Heartbeat;
 use crate::ladder::{Rung, Stage};
-use crate::memory::{Corrections, Plan};
 use crate::output;
-use crate::pulse::Pulse;
+use crate::planner::{Corrections, Plan};
 use crate::status::Status;
 use crate::store::{Candidate, Fate, Guarded, Planned, Store, StoreError};
 
-/// How often an idle dispatcher looks for work that no hint announced (a retry, a resume, a time that has come).
+/// How often an idle dispatcher looks for work that no hint announced (a retry, a resume, a time
+/// that has come).
 const POLL: Duration = Duration::from_millis(250);
 
 /// How long the worker may take to stop a render when the daemon ends.
@@ -79,7 +81,7 @@ pub struct Dispatcher {
     settings: Settings,
     accepted: Arc<Notify>,
     status: watch::Sender<Status>,
-    pulse: Pulse,
+    heartbeat: Heartbeat,
     slot: Slot,
     hold: Hold,
     /// When the model was loaded, or the last render ended.
@@ -94,21 +96,22 @@ impl Dispatcher {
         settings: Settings,
         accepted: Arc<Notify>,
         status: watch::Sender<Status>,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
     ) -> Self {
-        let slot = Slot::new(settings.slot.clone(), status.clone(), pulse.clone());
-        let hold = Hold::new(status.clone(), pulse.clone());
+        let slot = Slot::new(settings.slot.clone(), status.clone(), heartbeat.clone());
+        let hold = Hold::new(status.clone(), heartbeat.clone());
         let idle_since = tokio::time::Instant::now();
-        Dispatcher { store, clock, settings, accepted, status, pulse, slot, hold, idle_since }
+        Dispatcher { store, clock, settings, accepted, status, heartbeat, slot, hold, idle_since }
     }
 
     /// Renders until `stop`, then gives the running render back and ends the worker.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), DispatchError> {
         let accepted = self.accepted.clone();
         while !stop.is_cancelled() {
-            // Registered before the look at the queue, so that nothing that arrives in between is missed.
+            // Registered before the look at the queue, so that nothing that arrives in between is
+            // missed.
             let hint = accepted.notified();
-            self.pulse.beat();
+            self.heartbeat.beat();
             if self.turn(&stop).await? {
                 continue;
             }
@@ -146,7 +149,8 @@ impl Dispatcher {
         Ok(true)
     }
 
-    /// The render to start now: none while the queue is paused or held, nor while its picture could not be written.
+    /// The render to start now: none while the queue is paused or held, nor while its picture could
+    /// not be written.
     async fn next_render(&mut self) -> Result<Option<Candidate>, StoreError> {
         if self.hold.is_on() {
             return Ok(None);
@@ -170,7 +174,11 @@ impl Dispatcher {
     }
 
     /// Tries a render on one rung after the other until its fate is another than the next attempt.
-    async fn render(&mut self, mut candidate: Candidate, stop: &CancellationToken) -> Result<(), StoreError> {
+    async fn render(
+        &mut self,
+        mut candidate: Candidate,
+        stop: &CancellationToken,
+    ) -> Result<(), StoreError> {
         while let Some(plan) = self.plan(&candidate).await? {
             if !self.attempt(&mut candidate, plan, stop).await? {
                 break;
@@ -180,8 +188,9 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// The next rung, on what is known by now. At the bottom of the ladder, where a restart or a late correction may find
-    /// a render, it is the last one again: how often is bounded by the verdict.
+    /// The next rung, on what is known by now. At the bottom of the ladder, where a restart or a
+    /// late correction may find a render, it is the last one again: how often is bounded by the
+    /// verdict.
     async fn plan(&mut self, candidate: &Candidate) -> Result<Option<Plan>, StoreError> {
         let Some(loaded) = self.slot.loaded() else { return Ok(None) };
         let evidence = self.store.evidence(&loaded.model_hash, &loaded.device).await?;
@@ -197,11 +206,16 @@ impl Dispatcher {
         stop: &CancellationToken,
     ) -> Result<bool, StoreError> {
         let rung = plan.rung;
-        let predicted = self.slot.planning().and_then(|planning| planning.predicted(&candidate.render, &plan));
+        let predicted =
+            self.slot.planning().and_then(|planning| planning.predicted(&candidate.render, &plan));
         let planned = Planned { rung, predicted };
         let path = publish::file_name(candidate, &rung, self.clock.now_ms());
-        let (store, render_id, now_ms) = (self.store.clone(), candidate.render_id, self.clock.now_ms());
-        let begun = self.hold.record(stop, || store.begin_attempt(render_id, &planned, &path, now_ms)).await?;
+        let (store, render_id, now_ms) =
+            (self.store.clone(), candidate.render_id, self.clock.now_ms());
+        let begun = self
+            .hold
+            .record(stop, || store.begin_attempt(render_id, &planned, &path, now_ms))
+            .await?;
         let Some(attempt_id) = begun else {
             return Ok(false); // cancelled between the look and the claim
         };
@@ -230,8 +244,9 @@ impl Dispatcher {
         stop: &CancellationToken,
     ) -> Result<bool, StoreError> {
         let planning = self.slot.planning();
-        let has_next =
-            |tried: &[(Rung, Stage)]| planning.is_some_and(|planning| planning.has_next(&candidate.render, tried));
+        let has_next = |tried: &[(Rung, Stage)]| {
+            planning.is_some_and(|planning| planning.has_next(&candidate.render, tried))
+        };
         let Verdict { end, fate, hold, replace_worker } =
             verdict::verdict(ending, cause, candidate, rung, &self.settings.policy, &has_next);
         warn!(job = candidate.job_id, index = candidate.index, attempt = attempt_id, outcome = ?end.outcome,
@@ -245,7 +260,9 @@ impl Dispatcher {
         }
         let again = fate == Fate::NextAttempt;
         let (store, now_ms) = (self.store.clone(), self.clock.now_ms());
-        if self.hold.record(stop, || store.end_attempt(attempt_id, &end, &fate, now_ms)).await? == Guarded::Stale {
+        if self.hold.record(stop, || store.end_attempt(attempt_id, &end, &fate, now_ms)).await?
+            == Guarded::Stale
+        {
             warn!(attempt = attempt_id, "the attempt had been ended by somebody else");
             return Ok(false);
         }

@@ -1,10 +1,11 @@
-//! Plans for the loaded worker: what its model needs, what its device has, and what earlier attempts measured.
+//! Plans for the loaded worker: what its model needs, what its device has, and what earlier
+//! attempts measured.
 
 use crate::engine::MemoryReading;
 use crate::engine::predictor::Predictor;
 use crate::job::Render;
 use crate::ladder::{Rung, Stage};
-use crate::memory::{Corrections, Plan, Planner, Prediction};
+use crate::planner::{Corrections, Plan, Planner, Prediction};
 use crate::store::Candidate;
 use crate::worker::protocol::{Load, Loaded};
 
@@ -19,7 +20,8 @@ pub(super) struct Planning {
 }
 
 impl Planning {
-    /// For a worker that was told to `load` and has `loaded`. The error says what is wrong with the model's folder.
+    /// For a worker that was told to `load` and has `loaded`. The error says what is wrong with the
+    /// model's folder.
     pub(super) fn new(load: &Load, loaded: &Loaded) -> Result<Planning, String> {
         Ok(Planning {
             predictor: Predictor::new(load.engine, &load.model, loaded.arithmetic)?,
@@ -54,13 +56,23 @@ impl Planning {
     }
 
     /// What `plan` predicts, before correction and after; `None` where it predicts nothing.
-    pub(super) fn predicted(&self, render: &Render, plan: &Plan) -> Option<(Prediction, Prediction)> {
+    pub(super) fn predicted(
+        &self,
+        render: &Render,
+        plan: &Plan,
+    ) -> Option<(Prediction, Prediction)> {
         let predicted = self.predictor.predict(render, &plan.rung);
         (predicted.peak_bytes() > 0).then_some((predicted, plan.prediction))
     }
 
     fn planner<'a>(&'a self, render: &'a Render) -> Planner<'a> {
         let budget_bytes = self.load.budget_bytes(&self.memory);
-        self.predictor.planner(render, self.load.prefer, &self.loaded.offers, &self.corrections, budget_bytes)
+        self.predictor.planner(
+            render,
+            self.load.prefer,
+            &self.loaded.capabilities,
+            &self.corrections,
+            budget_bytes,
+        )
     }
 }

@@ -49,7 +49,8 @@ fn numbered(path: &str, number: u32) -> String {
     }
 }
 
-/// Removes what an attempt without a picture may have left in the output folder. What stays goes at the next start.
+/// Removes what an attempt without a picture may have left in the output folder. What stays goes at
+/// the next start.
 pub(super) fn remove_temporary(settings: &Settings, attempt_id: i64) {
     let _ = std::fs::remove_file(temp_path(settings, attempt_id));
 }
@@ -59,7 +60,8 @@ pub(super) fn forget_latents(settings: &Settings, render_id: i64) {
     let _ = std::fs::remove_file(latents_path(settings, render_id));
 }
 
-/// A picture that was made but could not be brought under its final name, as a failure of its attempt.
+/// A picture that was made but could not be brought under its final name, as a failure of its
+/// attempt.
 pub(super) fn unpublished(done: Done, error: &io::Error) -> Failed {
     Failed {
         attempt_id: done.attempt_id,
@@ -72,8 +74,9 @@ pub(super) fn unpublished(done: Done, error: &io::Error) -> Failed {
 }
 
 impl Dispatcher {
-    /// Names the picture and commits its row; a name that is taken gets a number, recorded before the rename so that a
-    /// crash in between finds the picture. The inner error is the file system's.
+    /// Names the picture and commits its row; a name that is taken gets a number, recorded before
+    /// the rename so that a crash in between finds the picture. The inner error is the file
+    /// system's.
     pub(super) async fn publish(
         &mut self,
         candidate: &Candidate,
@@ -93,7 +96,8 @@ impl Dispatcher {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     taken = numbered(&path, number);
                     let store = self.store.clone();
-                    let renamed = self.hold.record(stop, || store.rename_attempt(attempt_id, &taken)).await?;
+                    let renamed =
+                        self.hold.record(stop, || store.rename_attempt(attempt_id, &taken)).await?;
                     if renamed == Guarded::Stale {
                         break;
                     }
@@ -101,7 +105,10 @@ impl Dispatcher {
                 Err(error) => return Ok(Err(error)),
             }
         }
-        Ok(Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{path} and its numbered names are taken"))))
+        Ok(Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!("{path} and its numbered names are taken"),
+        )))
     }
 
     async fn rename(&self, done: &Done, path: &str) -> io::Result<()> {
@@ -109,7 +116,9 @@ impl Dispatcher {
         let final_path = self.settings.outputs.join(path);
         let (bytes, sha256) = (done.bytes, done.sha256.clone());
         let publish = move || output::publish(&temporary, bytes, &sha256, &final_path);
-        tokio::task::spawn_blocking(publish).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+        tokio::task::spawn_blocking(publish)
+            .await
+            .unwrap_or_else(|panic| Err(io::Error::other(panic)))
     }
 
     async fn commit(
@@ -132,8 +141,11 @@ impl Dispatcher {
             peaks: done.peaks,
         };
         let (store, now_ms) = (self.store.clone(), self.clock.now_ms());
-        if self.hold.record(stop, || store.finish(attempt_id, &finished, now_ms)).await? == Guarded::Stale {
-            // The picture stays: nothing that was made is thrown away, and its metadata says what it is.
+        if self.hold.record(stop, || store.finish(attempt_id, &finished, now_ms)).await?
+            == Guarded::Stale
+        {
+            // The picture stays: nothing that was made is thrown away, and its metadata says what
+            // it is.
             warn!(attempt = attempt_id, "the attempt had been ended by somebody else");
         }
         forget_latents(&self.settings, candidate.render_id);

@@ -1,4 +1,5 @@
-//! Keeps one worker loaded: starts it, waits for its model, replaces a dead one after a pause that grows.
+//! Keeps one worker loaded: starts it, waits for its model, replaces a dead one after a pause that
+//! grows.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,11 +11,11 @@ use tracing::{error, info, warn};
 
 use super::plan::Planning;
 use crate::engine::MemoryReading;
-use crate::memory::Corrections;
-use crate::pulse::Pulse;
+use crate::heartbeat::Heartbeat;
+use crate::planner::Corrections;
 use crate::status::{Status, WorkerStatus};
 use crate::worker::handle::{Death, Worker};
-use crate::worker::protocol::{Event, Load, Loaded, Request};
+use crate::worker::protocol::{Load, Loaded, Request, WorkerEvent};
 
 /// The longest pause between two starts of a worker.
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
@@ -22,7 +23,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// How often a long wait gives a sign of life.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// How long an idle worker may take to say what memory there is: longer than a request may take to be sent.
+/// How long an idle worker may take to say what memory there is: longer than a request may take to
+/// be sent.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a worker is started with.
@@ -47,7 +49,7 @@ struct Ready {
 pub(super) struct Slot {
     settings: SlotSettings,
     status: watch::Sender<Status>,
-    pulse: Pulse,
+    heartbeat: Heartbeat,
     ready: Option<Ready>,
     /// Set when a new worker was loaded and nobody has recorded it yet.
     unrecorded: bool,
@@ -58,14 +60,30 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(settings: SlotSettings, status: watch::Sender<Status>, pulse: Pulse) -> Slot {
+    pub(super) fn new(
+        settings: SlotSettings,
+        status: watch::Sender<Status>,
+        heartbeat: Heartbeat,
+    ) -> Slot {
         let retry_at = Instant::now();
-        Slot { settings, status, pulse, ready: None, unrecorded: false, released: false, deaths_in_a_row: 0, retry_at }
+        Slot {
+            settings,
+            status,
+            heartbeat,
+            ready: None,
+            unrecorded: false,
+            released: false,
+            deaths_in_a_row: 0,
+            retry_at,
+        }
     }
 
     /// The loaded worker; an error when there is none.
     pub(super) fn worker(&mut self) -> Result<&mut Worker, String> {
-        self.ready.as_mut().map(|ready| &mut ready.worker).ok_or_else(|| "no worker is running".to_owned())
+        self.ready
+            .as_mut()
+            .map(|ready| &mut ready.worker)
+            .ok_or_else(|| "no worker is running".to_owned())
     }
 
     pub(super) fn loaded(&self) -> Option<&Loaded> {
@@ -76,14 +94,16 @@ impl Slot {
         self.ready.as_ref().map(|ready| &ready.planning)
     }
 
-    /// Has plans go by what the device has now, which other programs share, and by `corrections`. A worker that is dead or
-    /// does not answer is left to its next render, which finds out.
+    /// Has plans go by what the device has now, which other programs share, and by `corrections`. A
+    /// worker that is dead or does not answer is left to its next render, which finds out.
     pub(super) async fn refresh_planning(&mut self, corrections: Corrections) {
         let Some(Ready { worker, planning, .. }) = &mut self.ready else { return };
         planning.correct(corrections);
         match timeout(MEMORY_TIMEOUT, tell_memory(worker)).await {
             Ok(Ok(memory)) => planning.note_memory(memory),
-            Ok(Err(death)) => warn!(%death, "the memory is not known: plans go by what was told last"),
+            Ok(Err(death)) => {
+                warn!(%death, "the memory is not known: plans go by what was told last")
+            }
             Err(_) => warn!("the worker does not tell its memory: plans go by what it told last"),
         }
     }
@@ -104,7 +124,7 @@ impl Slot {
             return Ok(());
         }
         while Instant::now() < self.retry_at {
-            self.pulse.beat();
+            self.heartbeat.beat();
             tokio::select! {
                 () = sleep_until(self.retry_at.min(Instant::now() + BEAT)) => (),
                 () = stop.cancelled() => return Err("stopping".to_owned()),
@@ -113,7 +133,7 @@ impl Slot {
         self.released = false;
         self.set_status(WorkerStatus::Loading);
         let started = tokio::select! {
-            started = start(&self.settings, &self.pulse) => started,
+            started = start(&self.settings, &self.heartbeat) => started,
             () = stop.cancelled() => return Err("stopping".to_owned()),
         };
         let ready = started.inspect_err(|reason| self.note_death(reason))?;
@@ -155,8 +175,8 @@ impl Slot {
         }
     }
 
-    /// Ends the idle worker, if there is one, so that the device's memory is everybody's. That is no death: the next
-    /// worker starts without a pause.
+    /// Ends the idle worker, if there is one, so that the device's memory is everybody's. That is
+    /// no death: the next worker starts without a pause.
     pub(super) async fn release(&mut self, grace: Duration) {
         if self.ready.is_some() {
             info!("nothing was rendered for long: the model leaves the device until the next job");
@@ -175,7 +195,11 @@ impl Slot {
         let pause = doubled.min(BACKOFF_MAX);
         self.deaths_in_a_row += 1;
         self.retry_at = Instant::now() + pause;
-        error!(reason, pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX), "the worker is down");
+        error!(
+            reason,
+            pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            "the worker is down"
+        );
         self.set_status(WorkerStatus::Down { reason: reason.to_owned() });
     }
 
@@ -189,26 +213,27 @@ async fn tell_memory(worker: &mut Worker) -> Result<MemoryReading, Death> {
     worker.send(&Request::Memory).await?;
     loop {
         match worker.event().await? {
-            Event::Memory(memory) => return Ok(memory),
+            WorkerEvent::Memory(memory) => return Ok(memory),
             event => warn!(?event, "ignored: no render is running"),
         }
     }
 }
 
 /// Starts a worker and waits for its model.
-async fn start(settings: &SlotSettings, pulse: &Pulse) -> Result<Ready, String> {
-    let mut worker = Worker::spawn(&settings.exe, &settings.load).await.map_err(|death| death.to_string())?;
+async fn start(settings: &SlotSettings, heartbeat: &Heartbeat) -> Result<Ready, String> {
+    let mut worker =
+        Worker::spawn(&settings.exe, &settings.load).await.map_err(|death| death.to_string())?;
     let deadline = Instant::now() + settings.load_timeout;
     loop {
-        pulse.beat();
+        heartbeat.beat();
         tokio::select! {
             event = worker.event() => match event {
-                Ok(Event::Hello { .. }) => (),
-                Ok(Event::Loaded(loaded)) => {
+                Ok(WorkerEvent::Hello { .. }) => (),
+                Ok(WorkerEvent::Loaded(loaded)) => {
                     let planning = Planning::new(&settings.load, &loaded)?;
                     return Ok(Ready { worker, loaded, planning });
                 }
-                Ok(Event::LoadFailed { message }) => return Err(message),
+                Ok(WorkerEvent::LoadFailed { message }) => return Err(message),
                 Ok(other) => return Err(format!("the worker sent {other:?} before its model was loaded")),
                 Err(death) => return Err(death.to_string()),
             },

@@ -41,7 +41,9 @@ pub(super) fn verdict(
 ) -> Verdict {
     match ending {
         NoPicture::Died(reason) => died(reason, cause, candidate, policy),
-        NoPicture::Failed(failed) => failed_in_order(failed, cause, candidate, rung, policy, has_next),
+        NoPicture::Failed(failed) => {
+            failed_in_order(failed, cause, candidate, rung, policy, has_next)
+        }
     }
 }
 
@@ -68,7 +70,10 @@ pub(crate) fn fate_of_the_dead(reason: &str, deaths: u32, policy: &Policy) -> Fa
     if deaths < policy.deaths_max {
         return Fate::Requeue;
     }
-    Fate::Fail { code: "crashed_worker", message: format!("the worker died {deaths} times at it, last: {reason}") }
+    Fate::Fail {
+        code: "crashed_worker",
+        message: format!("the worker died {deaths} times at it, last: {reason}"),
+    }
 }
 
 /// The worker said how it went.
@@ -119,8 +124,8 @@ fn fail(code: &'static str, failed: &Failed) -> Fate {
     Fate::Fail { code, message: failed.message.clone() }
 }
 
-/// Whether the output folder, and no picture, is the cause: every other render would end the same way, and what is
-/// wrong may be mended while the queue waits.
+/// Whether the output folder, and no picture, is the cause: every other render would end the same
+/// way, and what is wrong may be mended while the queue waits.
 fn is_place_to_blame(os_error: Option<i32>) -> bool {
     let no_room = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG];
     let forbidden = [Errno::ROFS, Errno::ACCESS, Errno::PERM];
@@ -130,7 +135,13 @@ fn is_place_to_blame(os_error: Option<i32>) -> bool {
 }
 
 /// One rung down, or the end of the ladder with its numbers.
-fn fate_out_of_memory(failed: &Failed, candidate: &Candidate, rung: Rung, policy: &Policy, has_next: HasNext) -> Fate {
+fn fate_out_of_memory(
+    failed: &Failed,
+    candidate: &Candidate,
+    rung: Rung,
+    policy: &Policy,
+    has_next: HasNext,
+) -> Fate {
     let mut tried = candidate.tried.clone();
     tried.push((rung, failed.stage));
     let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX).saturating_add(candidate.deaths);
@@ -207,7 +218,11 @@ mod tests {
         })
     }
 
-    fn judge(ending: &NoPicture, cause: Option<StopCause>, candidate: &Candidate) -> (Outcome, Fate) {
+    fn judge(
+        ending: &NoPicture,
+        cause: Option<StopCause>,
+        candidate: &Candidate,
+    ) -> (Outcome, Fate) {
         let verdict = verdict(ending, cause, candidate, RUNG, &POLICY, &twice);
         (verdict.end.outcome, verdict.fate)
     }
@@ -225,9 +240,15 @@ mod tests {
     fn being_stopped_is_not_failing() {
         let stopped = failed(Failure::Stopped, Stage::Denoise);
         let shutting_down = Some(StopCause::ShuttingDown);
-        assert_eq!(judge(&stopped, shutting_down, &candidate(0)), (Outcome::Interrupted, Fate::Requeue));
+        assert_eq!(
+            judge(&stopped, shutting_down, &candidate(0)),
+            (Outcome::Interrupted, Fate::Requeue)
+        );
         let death = NoPicture::Died("killed".into());
-        assert_eq!(judge(&death, shutting_down, &candidate(2)), (Outcome::Interrupted, Fate::Requeue));
+        assert_eq!(
+            judge(&death, shutting_down, &candidate(2)),
+            (Outcome::Interrupted, Fate::Requeue)
+        );
     }
 
     #[test]
@@ -239,7 +260,11 @@ mod tests {
             failed(Failure::Fatal, Stage::Denoise),
             NoPicture::Died("hung".into()),
         ] {
-            assert_eq!(judge(&ending, cancelled, &candidate(0)), (Outcome::Cancelled, Fate::Cancel), "{ending:?}");
+            assert_eq!(
+                judge(&ending, cancelled, &candidate(0)),
+                (Outcome::Cancelled, Fate::Cancel),
+                "{ending:?}"
+            );
         }
     }
 
@@ -250,20 +275,29 @@ mod tests {
         assert_eq!(judge(&ending, None, &candidate), (Outcome::OutOfMemory, Fate::NextAttempt));
         candidate.tried = vec![(RUNG, Stage::Denoise)];
         let (_, fate) = judge(&ending, None, &candidate);
-        assert!(matches!(fate, Fate::Fail { code: "out_of_memory", .. }), "nothing is left: {fate:?}");
+        assert!(
+            matches!(fate, Fate::Fail { code: "out_of_memory", .. }),
+            "nothing is left: {fate:?}"
+        );
     }
 
     #[test]
     fn a_full_a_closed_and_a_missing_folder_hold_the_queue_and_fail_no_render() {
         let candidate = candidate(0);
         let output = |os_error| failed(Failure::Output { os_error }, Stage::PictureEncode);
-        for os_error in [libc::ENOSPC, libc::EROFS, libc::EACCES, libc::ENOENT, libc::EIO, libc::ESTALE] {
+        for os_error in
+            [libc::ENOSPC, libc::EROFS, libc::EACCES, libc::ENOENT, libc::EIO, libc::ESTALE]
+        {
             let verdict = verdict(&output(Some(os_error)), None, &candidate, RUNG, &POLICY, &twice);
             assert_eq!(verdict.fate, Fate::Requeue, "{os_error}");
             assert!(verdict.hold.is_some(), "{os_error}");
         }
         for os_error in [Some(libc::ENAMETOOLONG), None] {
-            assert_eq!(judge(&output(os_error), None, &candidate).0, Outcome::Failed, "{os_error:?}");
+            assert_eq!(
+                judge(&output(os_error), None, &candidate).0,
+                Outcome::Failed,
+                "{os_error:?}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Embeddings of prompts, so that each prompt is encoded once: the last few in memory, more of them on disk.
+//! Embeddings of prompts, so that each prompt is encoded once: the last few in memory, more of them
+//! on disk.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -36,8 +37,9 @@ impl Embeddings {
         self.folder = Some(folder.to_owned());
     }
 
-    /// The embedding (tokens, hidden) of `prompt`, made by `encode` where it is not known. `dtype` is the type that the
-    /// encoder computes in: what a CPU makes in f32 is not what a card makes in bf16.
+    /// The embedding (tokens, hidden) of `prompt`, made by `encode` where it is not known. `dtype`
+    /// is the type that the encoder computes in: what a CPU makes in f32 is not what a card makes
+    /// in bf16.
     pub fn get<E>(
         &mut self,
         prompt: &str,
@@ -45,7 +47,11 @@ impl Embeddings {
         encode: impl FnOnce() -> Result<Values, E>,
     ) -> Result<Values, E> {
         let key = format!("{} {dtype}\n{prompt}", self.encoder);
-        let known = self.recent.iter().position(|(known, _)| *known == key).and_then(|place| self.recent.remove(place));
+        let known = self
+            .recent
+            .iter()
+            .position(|(known, _)| *known == key)
+            .and_then(|place| self.recent.remove(place));
         let values = match known.map(|(_, values)| values).or_else(|| self.read(&key)) {
             Some(values) => values,
             None => {
@@ -71,12 +77,16 @@ impl Embeddings {
         let (Some(folder), Some(path)) = (&self.folder, self.path(key)) else { return };
         prune(folder);
         if let Err(error) = kept::save(&path, key, values) {
-            tracing::warn!("{}: embedding not kept, its prompt will be encoded again: {error}", path.display());
+            tracing::warn!(
+                "{}: embedding not kept, its prompt will be encoded again: {error}",
+                path.display()
+            );
         }
     }
 }
 
-/// Removes the oldest files until the rest is small enough. What cannot be removed is no harm but its room.
+/// Removes the oldest files until the rest is small enough. What cannot be removed is no harm but
+/// its room.
 fn prune(folder: &Path) {
     let file = |entry: fs::DirEntry| {
         let metadata = entry.metadata().ok()?;
@@ -152,7 +162,8 @@ mod tests {
             file.set_modified(SystemTime::now() - std::time::Duration::from_secs(age_s)).unwrap();
         }
         prune(folder.path());
-        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        let names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
         assert_eq!(names, ["new"]);
     }
 }

@@ -1,7 +1,7 @@
 //! Values kept in a small file to save the time of computing them again.
 //!
-//! A safetensors file whose metadata holds what the values were made for and their hash. Whatever is wrong with it, the
-//! answer is to compute again.
+//! A safetensors file whose metadata holds what the values were made for and their hash. Whatever
+//! is wrong with it, the answer is to compute again.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -18,7 +18,8 @@ const TENSOR: &str = "values";
 const KEY: &str = "key";
 const HASH: &str = "sha256";
 
-/// Latents of 4096x4096 pixels are 16 MiB, embeddings of 512 tokens 5 MiB; more than this is not a file of ours.
+/// Latents of 4096x4096 pixels are 16 MiB, embeddings of 512 tokens 5 MiB; more than this is not a
+/// file of ours.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// A tensor on the host, row-major.
@@ -31,9 +32,12 @@ pub struct Values {
 /// Keeps `values`, made for `key`, at `path` (temporary file, fsync, rename).
 pub fn save(path: &Path, key: &str, values: &Values) -> io::Result<()> {
     let bytes: Vec<u8> = values.values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let metadata = HashMap::from([(KEY.to_owned(), key.to_owned()), (HASH.to_owned(), hex_hash(&bytes))]);
-    let view = TensorView::new(Dtype::F32, values.shape.clone(), &bytes).map_err(io::Error::other)?;
-    let file = safetensors::serialize([(TENSOR, view)], Some(metadata)).map_err(io::Error::other)?;
+    let metadata =
+        HashMap::from([(KEY.to_owned(), key.to_owned()), (HASH.to_owned(), hex_hash(&bytes))]);
+    let view =
+        TensorView::new(Dtype::F32, values.shape.clone(), &bytes).map_err(io::Error::other)?;
+    let file =
+        safetensors::serialize([(TENSOR, view)], Some(metadata)).map_err(io::Error::other)?;
     let temporary = path.with_added_extension("part");
     let mut written = File::create(&temporary)?;
     written.write_all(&file)?;
@@ -52,7 +56,10 @@ pub fn load(path: &Path, key: &str) -> Option<Values> {
     let tensors = SafeTensors::deserialize(&file).ok()?;
     let tensor = tensors.tensor(TENSOR).ok()?;
     let made_for_key = metadata.get(KEY)? == key;
-    if !made_for_key || *metadata.get(HASH)? != hex_hash(tensor.data()) || tensor.dtype() != Dtype::F32 {
+    if !made_for_key
+        || *metadata.get(HASH)? != hex_hash(tensor.data())
+        || tensor.dtype() != Dtype::F32
+    {
         return None;
     }
     let (values, _) = tensor.data().as_chunks::<4>();

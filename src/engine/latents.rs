@@ -33,7 +33,8 @@ pub fn file_name(render_id: i64) -> String {
     format!("{render_id}.safetensors")
 }
 
-/// The id in a name of [`file_name`]'s, or in that of its temporary file; `None` for every other name.
+/// The id in a name of [`file_name`]'s, or in that of its temporary file; `None` for every other
+/// name.
 pub fn render_id(name: &OsStr) -> Option<i64> {
     let name = name.to_str()?;
     let name = name.strip_suffix(".part").unwrap_or(name);
@@ -63,7 +64,14 @@ mod tests {
         for name in [file_name(7), file_name(7) + ".part"] {
             assert_eq!(render_id(OsStr::new(&name)), Some(7), "{name}");
         }
-        for name in ["7", "007.safetensors", "+7.safetensors", "fox.safetensors", "7.safetensors.bak", ".part"] {
+        for name in [
+            "7",
+            "007.safetensors",
+            "+7.safetensors",
+            "fox.safetensors",
+            "7.safetensors.bak",
+            ".part",
+        ] {
             assert_eq!(render_id(OsStr::new(name)), None, "{name}");
         }
     }
@@ -72,11 +80,23 @@ mod tests {
     fn latents_are_used_for_exactly_what_they_were_made_for() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("1.safetensors");
-        let recipe =
-            Recipe { prompt: "一只猫".into(), negative_prompt: String::new(), guidance: 0.1 + 0.2, seed: 7 };
+        let recipe = Recipe {
+            prompt: "一只猫".into(),
+            negative_prompt: String::new(),
+            guidance: 0.1 + 0.2,
+            seed: 7,
+        };
         let precision = Precision::Full;
-        let key = LatentsKey { model_hash: "m".into(), recipe, width: 32, height: 16, steps: 8, precision };
-        let latents = Latents { shape: [2, 2, 4], values: (0..16).map(|n| n as f32 / 3.0).collect() };
+        let key = LatentsKey {
+            model_hash: "m".into(),
+            recipe,
+            width: 32,
+            height: 16,
+            steps: 8,
+            precision,
+        };
+        let latents =
+            Latents { shape: [2, 2, 4], values: (0..16).map(|n| n as f32 / 3.0).collect() };
         save(&path, &key, &latents).unwrap();
         assert_eq!(load(&path, &key), Some(latents));
         let mut other = key.clone();

@@ -1,5 +1,5 @@
-//! Counts the bytes of the heap: the CPU's "device memory". `main` installs [`CountingAllocator`] as the global
-//! allocator; without it every figure is 0.
+//! Counts the bytes of the heap: the CPU's "device memory". `main` installs [`CountingAllocator`]
+//! as the global allocator; without it every figure is 0.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -1,7 +1,9 @@
-//! The miniature model, carried in the program: what `cargo install` leaves renders with nothing beside it.
+//! The miniature model, carried in the program: what `cargo install` leaves renders with nothing
+//! beside it.
 //!
-//! Weights are memory-mapped, so it is unpacked once, into a folder named by the hash of its content: another version's
-//! miniature is another folder, and stays, because a daemon of that version may still load from it.
+//! Weights are memory-mapped, so it is unpacked once, into a folder named by the hash of its
+//! content: another version's miniature is another folder, and stays, because a daemon of that
+//! version may still load from it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -70,16 +72,18 @@ fn hash() -> String {
     files::hex(hash)
 }
 
-/// Every file is there in its size. The folder appears by a rename after an fsync, so nothing else is to be expected
-/// but somebody's hand.
+/// Every file is there in its size. The folder appears by a rename after an fsync, so nothing else
+/// is to be expected but somebody's hand.
 fn is_whole(folder: &Path) -> bool {
     let stands = |(name, content): &(&str, &[u8])| {
-        fs::metadata(folder.join(name)).is_ok_and(|file| file.is_file() && file.len() == content.len() as u64)
+        fs::metadata(folder.join(name))
+            .is_ok_and(|file| file.is_file() && file.len() == content.len() as u64)
     };
     FILES.iter().all(stands)
 }
 
-/// Under a lock, which dies with its process: what lies under the temporary name is then a dead one's, and is removed.
+/// Under a lock, which dies with its process: what lies under the temporary name is then a dead
+/// one's, and is removed.
 fn unpack(models: &Path, folder: &Path) -> io::Result<()> {
     let lock = File::open(models)?;
     wait_for(&lock)?;
@@ -101,7 +105,10 @@ fn wait_for(lock: &impl AsFd) -> io::Result<()> {
         match flock(lock, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(LOCK_POLL),
             Err(Errno::WOULDBLOCK) => {
-                let message = format!("another zimaged has been unpacking it for {} s", LOCK_TIMEOUT.as_secs());
+                let message = format!(
+                    "another zimaged has been unpacking it for {} s",
+                    LOCK_TIMEOUT.as_secs()
+                );
                 return Err(io::Error::new(io::ErrorKind::TimedOut, message));
             }
             locked => return Ok(locked?),
@@ -168,7 +175,10 @@ mod tests {
 
     /// The names in `models`, which hold one model and nothing temporary.
     fn models(state: &Path) -> Vec<String> {
-        fs::read_dir(state.join("models")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+        fs::read_dir(state.join("models"))
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     #[test]
@@ -215,7 +225,8 @@ mod tests {
     fn several_at_once_get_the_same_whole_folder() {
         let state = tempfile::tempdir().unwrap();
         let folders: BTreeSet<PathBuf> = thread::scope(|scope| {
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| unpacked(state.path()).unwrap())).collect();
+            let threads: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| unpacked(state.path()).unwrap())).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!(folders.len(), 1);

@@ -1,7 +1,7 @@
 //! What turns a resolved render into pixels: the real Z-Image engine, or the scripted fake one.
 //!
-//! Runs in the worker, on the one thread that owns the device. Decides nothing: it does what the rung says, or
-//! reports why it could not.
+//! Runs in the worker, on the one thread that owns the device. Decides nothing: it does what the
+//! rung says, or reports why it could not.
 
 pub mod embeddings;
 pub mod fake;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::z_image::predict::Arithmetic;
 pub use crate::ladder::Stage;
-use crate::ladder::{Offers, Rung};
+use crate::ladder::{Capabilities, Rung};
 
 /// Which engine a worker loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +32,8 @@ pub enum EngineKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceChoice {
-    /// The first CUDA card where the build and the machine have one, which must then work; else the CPU.
+    /// The first CUDA card where the build and the machine have one, which must then work; else the
+    /// CPU.
     Auto,
     Cpu,
     Cuda {
@@ -43,7 +44,8 @@ pub enum DeviceChoice {
 /// Whether this build can render on a card.
 pub const HAS_CUDA: bool = cfg!(feature = "cuda");
 
-/// What is asked of an engine, free of queue and file matters. Size and steps come with the [`Rung`].
+/// What is asked of an engine, free of queue and file matters. Size and steps come with the
+/// [`Rung`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     pub prompt: String,
@@ -111,7 +113,8 @@ pub enum Continue {
 
 /// What an engine tells while it works. Called on the device thread: must not block.
 pub trait Progress {
-    /// A stage begins; `before` is the memory as the stage before it left it, with that stage's peak.
+    /// A stage begins; `before` is the memory as the stage before it left it, with that stage's
+    /// peak.
     fn stage(&mut self, stage: Stage, before: MemoryReading) -> Continue;
     /// Denoising step `step` of `steps` (from 1) is done.
     fn step(&mut self, step: u32, steps: u32) -> Continue;
@@ -148,7 +151,7 @@ pub type Result<T> = std::result::Result<T, EngineError>;
 /// A loaded model on one device.
 pub trait Engine {
     /// What the ladder may ask of this engine.
-    fn offers(&self) -> Offers;
+    fn capabilities(&self) -> Capabilities;
 
     /// What predictions of its memory go by.
     fn arithmetic(&self) -> Arithmetic;
@@ -162,21 +165,32 @@ pub trait Engine {
     /// A hash of the weights' names, shapes and sizes: the same model gives the same hash.
     fn model_hash(&self) -> &str;
 
-    /// Brings the weights to where `rung` wants them. A render does so by itself; done before, its time is not part of
-    /// the first render's.
+    /// Brings the weights to where `rung` wants them. A render does so by itself; done before, its
+    /// time is not part of the first render's.
     fn settle(&mut self, rung: &Rung) -> Result<()>;
 
     /// Whether `prompt` is longer than the model's token limit, so that its end is not seen.
     fn prompt_cut(&self, prompt: &str) -> bool;
 
-    /// Text encoding and denoising on `rung`. Deterministic in (recipe, size, steps) on one kind of device.
-    fn denoise(&mut self, recipe: &Recipe, rung: &Rung, progress: &mut dyn Progress) -> Result<Latents>;
+    /// Text encoding and denoising on `rung`. Deterministic in (recipe, size, steps) on one kind of
+    /// device.
+    fn denoise(
+        &mut self,
+        recipe: &Recipe,
+        rung: &Rung,
+        progress: &mut dyn Progress,
+    ) -> Result<Latents>;
 
     /// VAE decode of `latents` on `rung`.
-    fn decode(&mut self, latents: &Latents, rung: &Rung, progress: &mut dyn Progress) -> Result<Pixels>;
+    fn decode(
+        &mut self,
+        latents: &Latents,
+        rung: &Rung,
+        progress: &mut dyn Progress,
+    ) -> Result<Pixels>;
 
-    /// After [`EngineError::OutOfMemory`]: free, synchronise, trim, discard stale errors. `Fatal` when memory did
-    /// not come back to its baseline.
+    /// After [`EngineError::OutOfMemory`]: free, synchronise, trim, discard stale errors. `Fatal`
+    /// when memory did not come back to its baseline.
     fn recover(&mut self) -> Result<()>;
 
     /// Memory now; `peak_bytes` is counted from the last [`Engine::reset_peak`].
@@ -185,7 +199,8 @@ pub trait Engine {
     /// Starts a new peak.
     fn reset_peak(&mut self);
 
-    /// Begins `stage`: an engine calls this, so that `progress` learns the peak of each stage by itself.
+    /// Begins `stage`: an engine calls this, so that `progress` learns the peak of each stage by
+    /// itself.
     fn begin(&mut self, stage: Stage, progress: &mut dyn Progress) -> Result<()> {
         let before = self.memory();
         self.reset_peak();

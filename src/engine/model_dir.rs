@@ -20,7 +20,8 @@ pub struct ModelDescription {
     pub granularity: u32,
 }
 
-/// `zimaged.json`: what a model says of itself beyond the hub's files. Absent keys are Z-Image-Turbo's.
+/// `zimaged.json`: what a model says of itself beyond the hub's files. Absent keys are
+/// Z-Image-Turbo's.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Defaults {
@@ -47,17 +48,22 @@ const DOWNLOAD: &str = "hf download Tongyi-MAI/Z-Image-Turbo --local-dir models/
 const PIPELINE: &str = "ZImagePipeline";
 
 impl ModelDescription {
-    /// Reads `model_index.json`, the parts' `config.json` and, where there is one, `zimaged.json` (`name`, `width`,
-    /// `height`, `steps`, `guidance`). Errors name the file and what is wrong with it.
+    /// Reads `model_index.json`, the parts' `config.json` and, where there is one, `zimaged.json`
+    /// (`name`, `width`, `height`, `steps`, `guidance`). Errors name the file and what is wrong
+    /// with it.
     pub fn read(model: &Path) -> Result<ModelDescription, String> {
         if !model.is_dir() {
             let wanted = "a model is a folder in the layout of the Hugging Face hub";
-            return Err(format!("{}: there is no such folder; {wanted} (to get one: {DOWNLOAD})", model.display()));
+            return Err(format!(
+                "{}: there is no such folder; {wanted} (to get one: {DOWNLOAD})",
+                model.display()
+            ));
         }
         check_pipeline(&model.join("model_index.json"))?;
         let config = ModelConfig::read(model)?;
         let path = model.join("zimaged.json");
-        let defaults: Defaults = if path.exists() { read_json(&path)? } else { Defaults::default() };
+        let defaults: Defaults =
+            if path.exists() { read_json(&path)? } else { Defaults::default() };
         let granularity = config.granularity() as u32;
         let natural = |side: u32| side > 0 && side.is_multiple_of(granularity);
         if !natural(defaults.width) || !natural(defaults.height) || defaults.steps == 0 {
@@ -85,13 +91,19 @@ fn check_pipeline(path: &Path) -> Result<(), String> {
     let index: HashMap<String, serde_json::Value> = read_json(path)?;
     match index.get("_class_name").and_then(serde_json::Value::as_str) {
         Some(PIPELINE) => Ok(()),
-        other => Err(format!("{}: _class_name must be {PIPELINE}, not {}", path.display(), other.unwrap_or("missing"))),
+        other => Err(format!(
+            "{}: _class_name must be {PIPELINE}, not {}",
+            path.display(),
+            other.unwrap_or("missing")
+        )),
     }
 }
 
 fn folder_name(model: &Path) -> String {
     let absolute = std::path::absolute(model).unwrap_or_else(|_| model.to_owned());
-    absolute.file_name().map_or_else(|| "Z-Image".to_owned(), |name| name.to_string_lossy().into_owned())
+    absolute
+        .file_name()
+        .map_or_else(|| "Z-Image".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]
@@ -150,7 +162,11 @@ mod tests {
     #[test]
     fn errors_name_the_file_and_what_would_be_right() {
         let cases = [
-            ("model_index.json", r#"{"_class_name": "FluxPipeline"}"#, "must be ZImagePipeline, not FluxPipeline"),
+            (
+                "model_index.json",
+                r#"{"_class_name": "FluxPipeline"}"#,
+                "must be ZImagePipeline, not FluxPipeline",
+            ),
             ("vae/config.json", "{", "EOF while parsing"),
             ("vae/config.json", r#"{"latent_channels": 16}"#, "missing field"),
             ("zimaged.json", r#"{"width": 100}"#, "multiples of 32"),
@@ -177,13 +193,17 @@ mod tests {
     #[test]
     fn turbo_is_known_without_its_files() {
         let turbo = ModelDescription::turbo();
-        assert_eq!((turbo.name.as_str(), turbo.width, turbo.height, turbo.steps), ("Z-Image-Turbo", 1024, 1024, 8));
+        assert_eq!(
+            (turbo.name.as_str(), turbo.width, turbo.height, turbo.steps),
+            ("Z-Image-Turbo", 1024, 1024, 8)
+        );
         assert_eq!((turbo.guidance, turbo.granularity), (0.0, 16));
     }
 
     #[test]
     fn rope_theta_is_read_from_both_places() {
-        let nested = TEXT_ENCODER.replace("\"rope_theta\": 1000000", "\"rope_parameters\": {\"rope_theta\": 1e6}");
+        let nested = TEXT_ENCODER
+            .replace("\"rope_theta\": 1000000", "\"rope_parameters\": {\"rope_theta\": 1e6}");
         assert!(read_changed("text_encoder/config.json", &nested).is_ok());
         let missing = TEXT_ENCODER.replace("rope_theta", "something_else");
         let error = read_changed("text_encoder/config.json", &missing).unwrap_err();

@@ -5,10 +5,10 @@ use std::path::Path;
 use super::EngineKind;
 use super::z_image::config::{ModelConfig, turbo};
 use super::z_image::memory::HOST_RESERVE_BYTES;
-use super::z_image::predict::{Arithmetic, Work, block_weights_bytes, offers, predict};
+use super::z_image::predict::{Arithmetic, Work, block_weights_bytes, capabilities, predict};
 use crate::job::Render;
-use crate::ladder::{Decode, Offers, Prefer, Residency, Rung, rungs};
-use crate::memory::{Corrections, Planner, Prediction};
+use crate::ladder::{Capabilities, Decode, Prefer, Residency, Rung, rungs};
+use crate::planner::{Corrections, Planner, Prediction};
 
 /// Predicts for one model on one kind of device.
 #[derive(Clone, Debug)]
@@ -19,9 +19,15 @@ pub enum Predictor {
 
 impl Predictor {
     /// For the model in folder `model`. Errors name the file and what is wrong with it.
-    pub fn new(engine: EngineKind, model: &Path, arithmetic: Arithmetic) -> Result<Predictor, String> {
+    pub fn new(
+        engine: EngineKind,
+        model: &Path,
+        arithmetic: Arithmetic,
+    ) -> Result<Predictor, String> {
         match engine {
-            EngineKind::ZImage => Ok(Predictor::ZImage(Box::new(ModelConfig::read(model)?), arithmetic)),
+            EngineKind::ZImage => {
+                Ok(Predictor::ZImage(Box::new(ModelConfig::read(model)?), arithmetic))
+            }
             EngineKind::Fake => Ok(Predictor::Fake),
         }
     }
@@ -31,33 +37,37 @@ impl Predictor {
         Predictor::ZImage(Box::new(turbo()), arithmetic)
     }
 
-    /// What the ladder may ask of an engine with this model; nothing of the scripted one without asking it.
-    pub fn offers(&self) -> Option<Offers> {
+    /// What the ladder may ask of an engine with this model; nothing of the scripted one without
+    /// asking it.
+    pub fn capabilities(&self) -> Option<Capabilities> {
         match self {
-            Predictor::ZImage(model, arithmetic) => Some(offers(model, *arithmetic)),
+            Predictor::ZImage(model, arithmetic) => Some(capabilities(model, *arithmetic)),
             Predictor::Fake => None,
         }
     }
 
-    /// Plans `render` on a device where it may use `budget_bytes` (`None` where nobody knows), by predictions with
-    /// `corrections`.
+    /// Plans `render` on a device where it may use `budget_bytes` (`None` where nobody knows), by
+    /// predictions with `corrections`.
     pub fn planner<'a>(
         &'a self,
         render: &'a Render,
         prefer: Prefer,
-        offers: &Offers,
+        capabilities: &Capabilities,
         corrections: &'a Corrections,
         budget_bytes: Option<u64>,
     ) -> Planner<'a> {
         let predict = Box::new(|rung: &Rung| corrections.apply(rung, self.predict(render, rung)));
-        Planner { rungs: rungs(render, prefer, offers), budget_bytes, predict }
+        Planner { rungs: rungs(render, prefer, capabilities), budget_bytes, predict }
     }
 
-    /// What the host should have free for `rung` beside a card: room to pin the streamed layers, and what stays with
-    /// others. With less of it, layers are read at each step.
+    /// What the host should have free for `rung` beside a card: room to pin the streamed layers,
+    /// and what stays with others. With less of it, layers are read at each step.
     pub fn host_bytes(&self, rung: &Rung) -> u64 {
         match (self, rung.residency) {
-            (Predictor::ZImage(model, Arithmetic::Cuda), Residency::Streamed { resident_blocks }) => {
+            (
+                Predictor::ZImage(model, Arithmetic::Cuda),
+                Residency::Streamed { resident_blocks },
+            ) => {
                 let config = &model.transformer;
                 let streamed = config.n_layers.saturating_sub(resident_blocks as usize);
                 let block = block_weights_bytes(config, Arithmetic::Cuda, rung.precision);
@@ -87,7 +97,12 @@ fn scripted(rung: &Rung) -> Prediction {
         Decode::Stripes { height } => u64::from(rung.width) * u64::from(height),
         Decode::Tiles { side } => u64::from(side) * u64::from(side),
     };
-    Prediction { weights_bytes: 0, text_encode_bytes: 1, denoise_bytes: 4 * pixels, vae_decode_bytes: 16 * at_once }
+    Prediction {
+        weights_bytes: 0,
+        text_encode_bytes: 1,
+        denoise_bytes: 4 * pixels,
+        vae_decode_bytes: 16 * at_once,
+    }
 }
 
 #[cfg(test)]
@@ -100,9 +115,11 @@ mod tests {
     fn streaming_to_a_card_pins_the_hosts_memory() {
         let predictor = |arithmetic| Predictor::ZImage(Box::new(turbo()), arithmetic);
         let (precision, decode) = (Precision::Full, Decode::Whole);
-        let rung = |residency| Rung { residency, precision, decode, width: 1024, height: 1024, steps: 8 };
+        let rung =
+            |residency| Rung { residency, precision, decode, width: 1024, height: 1024, steps: 8 };
         let streamed = rung(Residency::Streamed { resident_blocks: 12 });
-        let pinned_gb = (predictor(Arithmetic::Cuda).host_bytes(&streamed) - HOST_RESERVE_BYTES) as f64 / 1e9;
+        let pinned_gb =
+            (predictor(Arithmetic::Cuda).host_bytes(&streamed) - HOST_RESERVE_BYTES) as f64 / 1e9;
         assert!((6.4..6.6).contains(&pinned_gb), "{pinned_gb}");
         assert_eq!(predictor(Arithmetic::Cuda).host_bytes(&rung(Residency::TextReleased)), 0);
         assert_eq!(predictor(Arithmetic::here()).host_bytes(&streamed), 0);

@@ -61,15 +61,25 @@ fn nanoseconds(seconds: i64, part: impl TryInto<i64>) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(part.try_into().unwrap_or_default())
 }
 
-/// Reads the file that was `seen` under this name; `now_ms` is the time of day. An error is the daemon's own trouble (no
-/// descriptors, no memory), not the file's.
-pub fn read(folder: &OwnedFd, name: &OsStr, seen: Fingerprint, rules: &Rules, now_ms: i64) -> io::Result<Drop> {
+/// Reads the file that was `seen` under this name; `now_ms` is the time of day. An error is the
+/// daemon's own trouble (no descriptors, no memory), not the file's.
+pub fn read(
+    folder: &OwnedFd,
+    name: &OsStr,
+    seen: Fingerprint,
+    rules: &Rules,
+    now_ms: i64,
+) -> io::Result<Drop> {
     let Some(now) = stat(folder, name)? else { return Ok(Drop::Changed) };
     if fingerprint(&now) != seen {
         return Ok(Drop::Changed);
     }
     if let Err(reason) = inspect(name, &now, rules) {
-        return Ok(Drop::Unfit(unfit(name, source(name, &now, ""), format!("{}: {reason}\n", shown(name)))));
+        return Ok(Drop::Unfit(unfit(
+            name,
+            source(name, &now, ""),
+            format!("{}: {reason}\n", shown(name)),
+        )));
     }
     match content(folder, name, seen) {
         Ok(Some(content)) => Ok(check(name, &now, &content, rules, now_ms)),
@@ -99,7 +109,8 @@ fn inspect(name: &OsStr, stat: &Stat, rules: &Rules) -> Result<(), String> {
     }
 }
 
-/// The whole content, all from one descriptor and of one state of the file; `None` when it is in another one.
+/// The whole content, all from one descriptor and of one state of the file; `None` when it is in
+/// another one.
 fn content(folder: &OwnedFd, name: &OsStr, seen: Fingerprint) -> Result<Option<Vec<u8>>, Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
@@ -122,7 +133,8 @@ fn content(folder: &OwnedFd, name: &OsStr, seen: Fingerprint) -> Result<Option<V
 fn check(name: &OsStr, stat: &Stat, content: &[u8], rules: &Rules, now_ms: i64) -> Drop {
     let file = source(name, stat, &files::hex(Sha256::new_with_prefix(content)));
     // A parser that panics must not stop the files after this one.
-    let parsed = catch_unwind(AssertUnwindSafe(|| parse_bytes(content, rules, now_ms, &mut random_seed)));
+    let parsed =
+        catch_unwind(AssertUnwindSafe(|| parse_bytes(content, rules, now_ms, &mut random_seed)));
     match parsed {
         Ok(Ok(job)) => {
             let text = utf8(content).map(str::to_owned).unwrap_or_default();
@@ -133,7 +145,10 @@ fn check(name: &OsStr, stat: &Stat, content: &[u8], rules: &Rules, now_ms: i64) 
             Drop::Unfit(unfit(name, file, report))
         }
         Err(_) => {
-            let report = format!("{}: reading it makes zimaged fail; please report this as a bug\n", file.name);
+            let report = format!(
+                "{}: reading it makes zimaged fail; please report this as a bug\n",
+                file.name
+            );
             Drop::Unfit(unfit(name, file, report))
         }
     }
@@ -151,5 +166,11 @@ fn unfit(name: &OsStr, file: SourceFile, report: String) -> Unfit {
 /// `sha256` is empty where the content was not read.
 fn source(name: &OsStr, stat: &Stat, sha256: &str) -> SourceFile {
     let Fingerprint { inode, mtime_ns, .. } = fingerprint(stat);
-    SourceFile { name: shown(name), device: stat.st_dev, inode, mtime_ns, sha256: sha256.to_owned() }
+    SourceFile {
+        name: shown(name),
+        device: stat.st_dev,
+        inode,
+        mtime_ns,
+        sha256: sha256.to_owned(),
+    }
 }

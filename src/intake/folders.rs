@@ -16,7 +16,8 @@ use crate::files;
 /// How many files of one name are kept apart by a number in front.
 const SAME_NAME_MAX: u32 = 10_000;
 
-/// The three folders, open. Opened anew for each scan, so that whatever was put in their place is seen.
+/// The three folders, open. Opened anew for each scan, so that whatever was put in their place is
+/// seen.
 pub struct Folders {
     pub jobs: OwnedFd,
     accepted: OwnedFd,
@@ -26,7 +27,8 @@ pub struct Folders {
 impl Folders {
     /// Opens the folders, and makes those that are missing.
     pub fn open(path: &Path) -> io::Result<Folders> {
-        let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let told =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         std::fs::create_dir_all(path).map_err(told)?;
         let jobs = files::open_folder(path).map_err(told)?;
         let accepted = files::open_subfolder(&jobs, Path::new("accepted")).map_err(told)?;
@@ -61,7 +63,8 @@ impl Folders {
             let new_name = prefixed(&number, &shown(name));
             let error_name = format!("{new_name}{ERROR_SUFFIX}");
             self.write_report(&error_name, report)?;
-            let moved = files::rename_new(&self.jobs, name.as_ref(), &self.rejected, new_name.as_ref());
+            let moved =
+                files::rename_new(&self.jobs, name.as_ref(), &self.rejected, new_name.as_ref());
             if moved.is_err() {
                 // The error to tell is the move's.
                 let _ = rustix::fs::unlinkat(&self.rejected, &error_name, AtFlags::empty());
@@ -70,10 +73,12 @@ impl Folders {
         })
     }
 
-    /// The report is in the database too: a disk without room for this copy keeps nothing in `jobs/`.
+    /// The report is in the database too: a disk without room for this copy keeps nothing in
+    /// `jobs/`.
     fn write_report(&self, name: &str, report: &str) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(&self.rejected, name, flags, Mode::from(0o666)).map_err(io::Error::from);
+        let opened = rustix::fs::openat(&self.rejected, name, flags, Mode::from(0o666))
+            .map_err(io::Error::from);
         match opened.and_then(|file| File::from(file).write_all(report.as_bytes())) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
             Err(error) => warn!("cannot write rejected/{name}: {error}"),
@@ -93,7 +98,9 @@ fn numbered(mut attempt: impl FnMut(Option<u32>) -> io::Result<()>) -> io::Resul
     let mut result = attempt(None);
     for number in 2..=SAME_NAME_MAX {
         match &result {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => result = attempt(Some(number)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                result = attempt(Some(number))
+            }
             _ => break,
         }
     }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 /// A file that has not changed for so long is taken for whole, whoever wrote it.
 const STABLE: Duration = Duration::from_millis(500);
 
-/// A file that is no job is set aside when it has not changed for so long: its writer may only pause. One that was
-/// moved here was whole when it came, so [`STABLE`] is enough for it.
+/// A file that is no job is set aside when it has not changed for so long: its writer may only
+/// pause. One that was moved here was whole when it came, so [`STABLE`] is enough for it.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// What changes when a file does.
@@ -64,10 +64,22 @@ enum Read {
 
 impl Look {
     /// The look of this scan, from the one of the scan before, if there was one.
-    pub fn next(before: Option<Look>, fingerprint: Fingerprint, arrival: Option<Arrival>, now: Instant) -> Look {
+    pub fn next(
+        before: Option<Look>,
+        fingerprint: Fingerprint,
+        arrival: Option<Arrival>,
+        now: Instant,
+    ) -> Look {
         match before {
-            Some(look) if look.fingerprint == fingerprint => Look { arrival: arrival.unwrap_or(look.arrival), ..look },
-            _ => Look { fingerprint, since: now, arrival: arrival.unwrap_or(Arrival::Unseen), read: Read::Never },
+            Some(look) if look.fingerprint == fingerprint => {
+                Look { arrival: arrival.unwrap_or(look.arrival), ..look }
+            }
+            _ => Look {
+                fingerprint,
+                since: now,
+                arrival: arrival.unwrap_or(Arrival::Unseen),
+                read: Read::Never,
+            },
         }
     }
 
@@ -142,13 +154,18 @@ mod tests {
         for arrival in [Arrival::Closed, Arrival::Moved] {
             assert_eq!(Look::next(None, FIRST, Some(arrival), start).verdict(start), Verdict::Try);
             let seen_half = Look::next(None, FIRST, None, start);
-            assert_eq!(Look::next(Some(seen_half), FIRST, Some(arrival), start).verdict(start), Verdict::Try);
+            assert_eq!(
+                Look::next(Some(seen_half), FIRST, Some(arrival), start).verdict(start),
+                Verdict::Try
+            );
         }
     }
 
     #[test]
     fn no_job_is_set_aside_only_after_its_grace_and_not_read_in_between() {
-        for (arrival, grace_ms) in [(Arrival::Closed, 5000), (Arrival::Moved, 500), (Arrival::Unseen, 5000)] {
+        for (arrival, grace_ms) in
+            [(Arrival::Closed, 5000), (Arrival::Moved, 500), (Arrival::Unseen, 5000)]
+        {
             let start = Instant::now();
             let mut look = Look::next(None, FIRST, Some(arrival), start);
             look.unfit();

@@ -1,9 +1,10 @@
 //! The watched folder: the scan is the truth, notify is a hint.
 //!
-//! A drop is taken in steps, each safe to repeat after a death in front of it: read from one descriptor and checked;
-//! committed to the database; moved to `accepted/ID-NAME`; both folders fsynced. From the commit on the file means
-//! nothing: dying between commit and move, the next scan finds the drop known and only moves it. The order of files
-//! that are ready together is that of their modification times, then of their names.
+//! A drop is taken in steps, each safe to repeat after a death in front of it: read from one
+//! descriptor and checked; committed to the database; moved to `accepted/ID-NAME`; both folders
+//! fsynced. From the commit on the file means nothing: dying between commit and move, the next scan
+//! finds the drop known and only moves it. The order of files that are ready together is that of
+//! their modification times, then of their names.
 
 mod drop;
 mod folders;
@@ -29,7 +30,8 @@ use crate::clock::Clock;
 use crate::job::spec::Rules;
 use crate::store::{Accepted, Store};
 
-/// Between scans that nothing asked for: the longest that a drop waits where events do not reach us.
+/// Between scans that nothing asked for: the longest that a drop waits where events do not reach
+/// us.
 const IDLE: Duration = Duration::from_secs(2);
 
 /// Between scans while files wait to be whole.
@@ -49,8 +51,8 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Makes `jobs/`, `jobs/accepted/` and `jobs/rejected/` where they are missing and starts watching. `accepted` is
-    /// notified after each transaction that took jobs in.
+    /// Makes `jobs/`, `jobs/accepted/` and `jobs/rejected/` where they are missing and starts
+    /// watching. `accepted` is notified after each transaction that took jobs in.
     pub fn open(
         folder: PathBuf,
         rules: Rules,
@@ -63,13 +65,14 @@ impl Intake {
         Ok(Intake { spool, store, clock, accepted, wake, waiting: channel::Sender::new(1) })
     }
 
-    /// The number of job files in the folder that are not dealt with yet, as of the latest scan that did not fail. It
-    /// is not 0 before the first one.
+    /// The number of job files in the folder that are not dealt with yet, as of the latest scan
+    /// that did not fail. It is not 0 before the first one.
     pub fn waiting(&self) -> channel::Receiver<usize> {
         self.waiting.subscribe()
     }
 
-    /// One look at the folder: takes in or rejects what is ready; the number of job files that still wait to be whole.
+    /// One look at the folder: takes in or rejects what is ready; the number of job files that
+    /// still wait to be whole.
     pub async fn scan(&mut self) -> io::Result<usize> {
         let now = Instant::now();
         let waiting = self.scan_at(now).await?;
@@ -102,24 +105,34 @@ impl Intake {
             }
         }
         for unfit in &batch.unfit {
-            warn!("{} is set aside, see {}.error.txt beside it in rejected/", unfit.file.name, unfit.file.name);
+            warn!(
+                "{} is set aside, see {}.error.txt beside it in rejected/",
+                unfit.file.name, unfit.file.name
+            );
         }
         if !batch.unfit.is_empty() {
-            let rows: Vec<_> = batch.unfit.iter().map(|unfit| (unfit.file.clone(), unfit.report.clone())).collect();
+            let rows: Vec<_> = batch
+                .unfit
+                .iter()
+                .map(|unfit| (unfit.file.clone(), unfit.report.clone()))
+                .collect();
             self.store.reject(&rows, now_ms).await.map_err(io::Error::other)?;
         }
         self.on_spool(move |spool| spool.put_away(batch, accepted)).await?
     }
 
     /// File work blocks: it runs beside the runtime, one step at a time.
-    async fn on_spool<T: Send + 'static>(&self, step: impl FnOnce(&mut Spool) -> T + Send + 'static) -> io::Result<T> {
+    async fn on_spool<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&mut Spool) -> T + Send + 'static,
+    ) -> io::Result<T> {
         let spool = self.spool.clone();
         let step = move || step(&mut spool.lock().unwrap_or_else(PoisonError::into_inner));
         tokio::task::spawn_blocking(step).await.map_err(io::Error::other)
     }
 
-    /// Scans on every hint and at intervals, until `stop`. Trouble with the folder or the database is logged once and
-    /// tried again.
+    /// Scans on every hint and at intervals, until `stop`. Trouble with the folder or the database
+    /// is logged once and tried again.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut trouble = None;
         while !stop.is_cancelled() {
@@ -139,11 +152,14 @@ impl Intake {
     }
 }
 
-/// Logs a failed scan unless the one before failed in the same way, and the first good one after it.
+/// Logs a failed scan unless the one before failed in the same way, and the first good one after
+/// it.
 fn tell(trouble: &mut Option<String>, error: Option<io::Error>) {
     let message = error.map(|error| error.to_string());
     match &message {
-        Some(message) if trouble.as_ref() != Some(message) => warn!("job files are not taken in: {message}"),
+        Some(message) if trouble.as_ref() != Some(message) => {
+            warn!("job files are not taken in: {message}")
+        }
         None if trouble.is_some() => info!("job files are taken in again"),
         _ => {}
     }

@@ -21,8 +21,8 @@ use super::watch::Watch;
 use crate::job::spec::Rules;
 use crate::store::{Accepted, NewJob};
 
-/// Files of one transaction: enough that its fsync is nothing for each, few enough that the first job of thousands
-/// starts at once.
+/// Files of one transaction: enough that its fsync is nothing for each, few enough that the first
+/// job of thousands starts at once.
 const BATCH_FILES_MAX: usize = 500;
 
 /// Text of one transaction, kept in memory.
@@ -113,11 +113,18 @@ impl Spool {
         Ok(())
     }
 
-    fn look(&mut self, name: &OsStr, before: Option<Look>, arrival: Option<Arrival>, now: Instant) -> io::Result<()> {
+    fn look(
+        &mut self,
+        name: &OsStr,
+        before: Option<Look>,
+        arrival: Option<Arrival>,
+        now: Instant,
+    ) -> io::Result<()> {
         if let Some(stat) = drop::stat(&self.folders.jobs, name)?
             && !drop::is_folder(&stat)
         {
-            self.looks.insert(name.to_owned(), Look::next(before, fingerprint(&stat), arrival, now));
+            self.looks
+                .insert(name.to_owned(), Look::next(before, fingerprint(&stat), arrival, now));
         }
         Ok(())
     }
@@ -127,7 +134,10 @@ impl Spool {
             return;
         }
         if !told {
-            warn!("jobs/{} is a folder: jobs in it are not read, move the files into jobs/", shown(name));
+            warn!(
+                "jobs/{} is a folder: jobs in it are not read, move the files into jobs/",
+                shown(name)
+            );
         }
         self.ignored.insert(name.to_owned());
     }
@@ -141,7 +151,8 @@ impl Spool {
         self.ready = ready.into_iter().map(|(_, name)| name).collect();
     }
 
-    /// The next files of this scan, read and checked at the time of day `now_ms`; `None` when there are no more.
+    /// The next files of this scan, read and checked at the time of day `now_ms`; `None` when there
+    /// are no more.
     pub fn next_batch(&mut self, now: Instant, now_ms: i64) -> io::Result<Option<Batch>> {
         let mut batch = Batch::default();
         while !batch.is_full()
@@ -152,7 +163,13 @@ impl Spool {
         Ok(Some(batch).filter(|batch| !batch.jobs.is_empty() || !batch.unfit.is_empty()))
     }
 
-    fn read(&mut self, name: OsString, batch: &mut Batch, now: Instant, now_ms: i64) -> io::Result<()> {
+    fn read(
+        &mut self,
+        name: OsString,
+        batch: &mut Batch,
+        now: Instant,
+        now_ms: i64,
+    ) -> io::Result<()> {
         let Some(look) = self.looks.get_mut(&name) else { return Ok(()) };
         match drop::read(&self.folders.jobs, &name, look.fingerprint, &self.rules, now_ms)? {
             Drop::Job(job) => batch.add_job(job),
@@ -163,8 +180,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Moves files that are in the database out of `jobs/`; `accepted` in the order of the batch's jobs. One that
-    /// cannot be moved stays, dealt with.
+    /// Moves files that are in the database out of `jobs/`; `accepted` in the order of the batch's
+    /// jobs. One that cannot be moved stays, dealt with.
     pub fn put_away(&mut self, batch: Batch, accepted: Vec<Accepted>) -> io::Result<()> {
         for (job, Accepted { job_id, .. }) in batch.jobs.iter().zip(accepted) {
             let moved = self.folders.accept(&job.file.name, job_id);

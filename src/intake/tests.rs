@@ -71,7 +71,8 @@ impl Bench {
 
     fn names(&self, folder: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(folder)).unwrap();
-        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -102,7 +103,8 @@ impl Bench {
     /// Waits for the watcher's word that something arrived.
     fn hear(&self) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let heard = async { tokio::time::timeout(Duration::from_secs(30), self.wake.notified()).await };
+        let heard =
+            async { tokio::time::timeout(Duration::from_secs(30), self.wake.notified()).await };
         runtime.block_on(heard).expect("the watcher says something");
     }
 
@@ -133,17 +135,26 @@ fn waiting(waiting: usize) -> Done {
 #[test]
 fn files_that_were_there_are_taken_oldest_first_once_they_were_still() {
     let mut bench = Bench::with(|jobs| {
-        for (name, age_s) in [("new.toml", 1), ("b-old.toml", 100), ("a-old.toml", 100), ("future.toml", -90_000)] {
+        for (name, age_s) in
+            [("new.toml", 1), ("b-old.toml", 100), ("a-old.toml", 100), ("future.toml", -90_000)]
+        {
             let file = File::create(jobs.join(name)).unwrap();
             (&file).write_all(JOB.as_bytes()).unwrap();
             let now_s = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
-            file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs((now_s - age_s) as u64)).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs((now_s - age_s) as u64))
+                .unwrap();
         }
     });
     assert_eq!(bench.scan(0), waiting(4));
     assert_eq!(bench.scan(STABLE_MS - 1), waiting(4));
-    assert_eq!(bench.scan(STABLE_MS), accepted(&["a-old.toml", "b-old.toml", "new.toml", "future.toml"]));
-    assert_eq!(bench.names("accepted"), ["1-a-old.toml", "2-b-old.toml", "3-new.toml", "4-future.toml"]);
+    assert_eq!(
+        bench.scan(STABLE_MS),
+        accepted(&["a-old.toml", "b-old.toml", "new.toml", "future.toml"])
+    );
+    assert_eq!(
+        bench.names("accepted"),
+        ["1-a-old.toml", "2-b-old.toml", "3-new.toml", "4-future.toml"]
+    );
     assert_eq!(bench.names("."), ["accepted", "rejected"]);
     assert_eq!(bench.scan(2 * STABLE_MS), Done::default());
 }
@@ -211,7 +222,13 @@ fn rejects_of_one_name_are_kept_apart() {
         bench.scan(ms);
         assert_eq!(bench.scan(ms + GRACE_MS), rejected(&["cat.toml"]));
     }
-    let names = ["2-cat.toml", "2-cat.toml.error.txt", "3-cat.toml", "3-cat.toml.error.txt", "cat.toml.error.txt"];
+    let names = [
+        "2-cat.toml",
+        "2-cat.toml.error.txt",
+        "3-cat.toml",
+        "3-cat.toml.error.txt",
+        "cat.toml.error.txt",
+    ];
     assert_eq!(bench.names("rejected"), names);
     assert_eq!(bench.text("rejected/cat.toml.error.txt"), "the user's own");
 }
@@ -225,19 +242,30 @@ fn nothing_but_plain_files_is_opened() {
         symlink("nowhere", jobs.join("dangling.toml")).unwrap();
         symlink("loop.toml", jobs.join("loop.toml")).unwrap();
         fs::hard_link(&secret, jobs.join("hard.toml")).unwrap();
-        mknodat(CWD, jobs.join("fifo.toml"), FileType::Fifo, Mode::from(0o666), Dev::default()).unwrap();
+        mknodat(CWD, jobs.join("fifo.toml"), FileType::Fifo, Mode::from(0o666), Dev::default())
+            .unwrap();
         symlink("fifo.toml", jobs.join("fifolink.toml")).unwrap();
         File::create(jobs.join("huge.toml")).unwrap().set_len(2 << 30).unwrap();
     });
     assert_eq!(bench.scan(0), waiting(7));
     let mut done = bench.scan(GRACE_MS);
     done.rejected.sort();
-    let names = ["dangling.toml", "fifo.toml", "fifolink.toml", "hard.toml", "huge.toml", "link.toml", "loop.toml"];
+    let names = [
+        "dangling.toml",
+        "fifo.toml",
+        "fifolink.toml",
+        "hard.toml",
+        "huge.toml",
+        "link.toml",
+        "loop.toml",
+    ];
     assert_eq!(done, rejected(&names));
     assert!(bench.text("rejected/link.toml.error.txt").contains("it is a link"));
     assert!(bench.text("rejected/hard.toml.error.txt").contains("hard link"));
     assert!(bench.text("rejected/fifo.toml.error.txt").contains("not a file"));
-    assert!(bench.text("rejected/huge.toml.error.txt").contains("2147483648 bytes; at most 1048576"));
+    assert!(
+        bench.text("rejected/huge.toml.error.txt").contains("2147483648 bytes; at most 1048576")
+    );
     assert_eq!(fs::read_to_string(bench.folder.path().join("secret")).unwrap(), JOB);
 }
 
@@ -251,7 +279,8 @@ fn names_that_could_fool_a_reader_are_set_aside_under_harmless_ones() {
     bench.scan(0);
     bench.scan(STABLE_MS);
     assert_eq!(bench.scan(GRACE_MS).rejected.len(), 3);
-    let names: Vec<String> = bench.names("rejected").into_iter().filter(|name| name.ends_with(".toml")).collect();
+    let names: Vec<String> =
+        bench.names("rejected").into_iter().filter(|name| name.ends_with(".toml")).collect();
     assert_eq!(names, ["_u{1b}[2J.toml", "a_u{a}b.toml", "\u{fffd}.toml"]);
 }
 
@@ -260,13 +289,16 @@ fn folders_and_other_files_are_left_alone() {
     let mut bench = Bench::with(|jobs| {
         fs::create_dir_all(jobs.join("folder.toml")).unwrap();
         fs::create_dir_all(jobs.join("batch")).unwrap();
-        for name in ["batch/cat.toml", "cat.toml.part", ".cat.toml", "cat.toml~", "cat.TOML", "notes.txt"] {
+        for name in
+            ["batch/cat.toml", "cat.toml.part", ".cat.toml", "cat.toml~", "cat.TOML", "notes.txt"]
+        {
             fs::write(jobs.join(name), JOB).unwrap();
         }
     });
     assert_eq!(bench.scan(0), Done::default());
     assert_eq!(bench.scan(GRACE_MS), Done::default());
-    let names = [".cat.toml", "accepted", "batch", "cat.TOML", "cat.toml.part", "cat.toml~", "folder.toml"];
+    let names =
+        [".cat.toml", "accepted", "batch", "cat.TOML", "cat.toml.part", "cat.toml~", "folder.toml"];
     assert_eq!(bench.names("."), [&names[..], &["notes.txt", "rejected"]].concat());
 }
 
@@ -341,7 +373,10 @@ fn a_folder_made_again_is_watched_again() {
     fs::rename(bench.path(""), bench.folder.path().join("away")).unwrap();
     assert_eq!(bench.scan(1), Done::default());
     fs::write(bench.path("cat.toml"), JOB).unwrap();
-    assert_eq!(bench.scan_until(2, |done| done.waiting == 0 && done.accepted.len() == 1), accepted(&["cat.toml"]));
+    assert_eq!(
+        bench.scan_until(2, |done| done.waiting == 0 && done.accepted.len() == 1),
+        accepted(&["cat.toml"])
+    );
 }
 
 #[test]
@@ -377,7 +412,8 @@ fn a_job_whose_move_fails_is_known_to_the_database_and_moved_by_the_next_scan() 
 
     bench.spool.survey(now).unwrap();
     bench.spool.survey(now + Duration::from_millis(STABLE_MS)).unwrap();
-    let batch = bench.spool.next_batch(now + Duration::from_millis(STABLE_MS), NOW_MS).unwrap().unwrap();
+    let batch =
+        bench.spool.next_batch(now + Duration::from_millis(STABLE_MS), NOW_MS).unwrap().unwrap();
     assert_eq!(batch.jobs[0].file, first);
     bench.spool.put_away(batch, vec![Accepted { job_id: 1, fresh: false }]).unwrap();
     assert_eq!(bench.names("accepted"), ["1-cat.toml"]);

@@ -52,8 +52,8 @@ impl Watch {
         Watch { wake, live: None, retry_at: None }
     }
 
-    /// Makes sure that the folder at `path` is watched, where that is possible: to be called before the folder is
-    /// listed, so that nothing falls between.
+    /// Makes sure that the folder at `path` is watched, where that is possible: to be called before
+    /// the folder is listed, so that nothing falls between.
     pub fn follow(&mut self, path: &Path, folder: FolderId, now: Instant) {
         let good = |live: &Live| live.folder == folder && !live.heard.dead.load(Ordering::Acquire);
         if self.live.as_ref().is_some_and(good) || self.retry_at.is_some_and(|at| now < at) {
@@ -71,7 +71,11 @@ impl Watch {
             }
             Err(error) => {
                 if self.retry_at.is_none() {
-                    warn!("cannot watch {}, looking every two seconds instead: {}", path.display(), explain(&error));
+                    warn!(
+                        "cannot watch {}, looking every two seconds instead: {}",
+                        path.display(),
+                        explain(&error)
+                    );
                 }
                 self.retry_at = Some(now + RETRY);
             }
@@ -81,7 +85,9 @@ impl Watch {
     /// Files that arrived whole since the last call.
     pub fn arrivals(&mut self) -> HashMap<OsString, Arrival> {
         match &self.live {
-            Some(live) => mem::take(&mut *live.heard.arrivals.lock().unwrap_or_else(PoisonError::into_inner)),
+            Some(live) => {
+                mem::take(&mut *live.heard.arrivals.lock().unwrap_or_else(PoisonError::into_inner))
+            }
             None => HashMap::new(),
         }
     }
@@ -89,14 +95,16 @@ impl Watch {
 
 impl Live {
     fn start(path: &Path, folder: FolderId, wake: Arc<Notify>) -> notify::Result<Live> {
-        let heard = Arc::new(Heard { arrivals: Mutex::default(), dead: AtomicBool::new(false), wake });
+        let heard =
+            Arc::new(Heard { arrivals: Mutex::default(), dead: AtomicBool::new(false), wake });
         let handler = Handler(heard.clone());
         let mut watcher = notify::recommended_watcher(move |event| handler.hear(event))?;
         watcher.watch(path, RecursiveMode::NonRecursive)?;
         Ok(Live { watcher, folder, heard })
     }
 
-    /// The watcher's own drop panics when its thread has died: then it is left alone, at the price of one descriptor.
+    /// The watcher's own drop panics when its thread has died: then it is left alone, at the price
+    /// of one descriptor.
     fn end(self) {
         if Arc::strong_count(&self.heard) == 1 {
             mem::forget(self.watcher);
@@ -108,7 +116,8 @@ impl Live {
 struct Handler(Arc<Heard>);
 
 impl Handler {
-    /// Never blocks for long and keeps nothing without a bound: a slow reader makes the kernel's queue overflow.
+    /// Never blocks for long and keeps nothing without a bound: a slow reader makes the kernel's
+    /// queue overflow.
     fn hear(&self, event: notify::Result<Event>) {
         let Ok(event) = event else { return self.0.die() };
         let arrival = match event.kind {
@@ -118,7 +127,8 @@ impl Handler {
             EventKind::Create(_) => None,
             // The queue overflowed, and this has no path.
             _ if event.need_rescan() => None,
-            // The folder itself, which is not watched any more; or a file of the user's, which does no harm.
+            // The folder itself, which is not watched any more; or a file of the user's, which does
+            // no harm.
             EventKind::Remove(_) => None,
             // Opened, written, moved away: nothing to do yet, and our own doing too.
             _ => return,
@@ -157,7 +167,8 @@ impl Heard {
 /// With what the user can do about it.
 fn explain(error: &notify::Error) -> String {
     let no_watches = "all inotify watches are in use; raise the sysctl fs.inotify.max_user_watches";
-    let no_instances = "all inotify instances are in use; raise the sysctl fs.inotify.max_user_instances";
+    let no_instances =
+        "all inotify instances are in use; raise the sysctl fs.inotify.max_user_instances";
     let code = match &error.kind {
         notify::ErrorKind::MaxFilesWatch => return no_watches.to_owned(),
         notify::ErrorKind::Io(error) => Errno::from_io_error(error),

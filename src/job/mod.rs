@@ -6,7 +6,8 @@ pub mod state;
 
 use serde::{Deserialize, Serialize};
 
-/// One submission: a TOML file, or one request. Made only by [`spec`], so everything in it is in range.
+/// One submission: a TOML file, or one request. Made only by [`spec`], so everything in it is in
+/// range.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     /// Higher runs first; 0 unless said.

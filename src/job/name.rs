@@ -2,10 +2,12 @@
 
 use jiff::civil::DateTime;
 
-/// The template where neither job file nor `daemon.toml` says another: sorted by job, and telling what was asked.
+/// The template where neither job file nor `daemon.toml` says another: sorted by job, and telling
+/// what was asked.
 pub const DEFAULT_TEMPLATE: &str = "{job}-{name}-{index}-{seed}";
 
-/// A component of a name is at most this many bytes: with an extension and a number after it, all filesystems take it.
+/// A component of a name is at most this many bytes: with an extension and a number after it, all
+/// filesystems take it.
 const COMPONENT_BYTES_MAX: usize = 100;
 
 /// Folders and file of a name, together.
@@ -50,7 +52,8 @@ const TOKENS: [Token; 10] = [
     ("name", |facts| slug(facts.name, "._", "job")),
 ];
 
-/// Whether `template` makes only names that are allowed; says what is wrong, or what would be right.
+/// Whether `template` makes only names that are allowed; says what is wrong, or what would be
+/// right.
 pub fn check(template: &str) -> Result<(), String> {
     check_tokens(template)?;
     let longest = substitute(template, &longest_facts());
@@ -61,11 +64,12 @@ pub fn check(template: &str) -> Result<(), String> {
     components.into_iter().try_for_each(check_component)
 }
 
-/// The name, relative to the output folder and without extension. Safe whatever template and facts are: what
-/// [`check`] would refuse is left out or replaced.
+/// The name, relative to the output folder and without extension. Safe whatever template and facts
+/// are: what [`check`] would refuse is left out or replaced.
 pub fn expand(template: &str, facts: &NameFacts) -> String {
     let name = substitute(template, facts);
-    let components: Vec<String> = name.split('/').map(safe_component).filter(|part| !part.is_empty()).collect();
+    let components: Vec<String> =
+        name.split('/').map(safe_component).filter(|part| !part.is_empty()).collect();
     match components.len() {
         0 => "picture".to_owned(),
         _ => components[..components.len().min(DEPTH_MAX)].join("/"),
@@ -76,7 +80,8 @@ fn check_tokens(template: &str) -> Result<(), String> {
     for after in template.split('{').skip(1) {
         let (token, _) = after.split_once('}').ok_or("a '{' without its '}'")?;
         if !TOKENS.iter().any(|(known, _)| *known == token) {
-            let known: Vec<String> = TOKENS.iter().map(|(known, _)| format!("{{{known}}}")).collect();
+            let known: Vec<String> =
+                TOKENS.iter().map(|(known, _)| format!("{{{known}}}")).collect();
             return Err(format!("{{{token}}} is no token; there are {}", known.join(" ")));
         }
     }
@@ -88,13 +93,18 @@ fn check_component(component: &str) -> Result<(), String> {
         return Err("an empty name, or a '/' too many".to_owned());
     }
     if let Some(c) = component.chars().find(|c| !is_allowed(*c)) {
-        return Err(format!("{c:?} is not allowed; use letters, digits, '.', '_', '-' and tokens like {{seed}}"));
+        return Err(format!(
+            "{c:?} is not allowed; use letters, digits, '.', '_', '-' and tokens like {{seed}}"
+        ));
     }
     if component.starts_with(['.', '-']) || component.ends_with('.') {
         return Err(format!("{component:?} begins with '.' or '-', or ends with '.'"));
     }
     if component.len() > COMPONENT_BYTES_MAX {
-        return Err(format!("may become {} bytes long; at most {COMPONENT_BYTES_MAX}", component.len()));
+        return Err(format!(
+            "may become {} bytes long; at most {COMPONENT_BYTES_MAX}",
+            component.len()
+        ));
     }
     Ok(())
 }
@@ -133,8 +143,8 @@ fn longest_facts() -> NameFacts<'static> {
     }
 }
 
-/// The words of `text`, of ASCII letters, digits and the `kept` characters, joined by hyphens; as many as fit into
-/// [`SLUG_BYTES_MAX`]. `empty` when there are none.
+/// The words of `text`, of ASCII letters, digits and the `kept` characters, joined by hyphens; as
+/// many as fit into [`SLUG_BYTES_MAX`]. `empty` when there are none.
 fn slug(text: &str, kept: &str, empty: &str) -> String {
     let is_kept = |c: char| c.is_ascii_alphanumeric() || kept.contains(c);
     let mut slug = String::new();
@@ -160,15 +170,29 @@ mod tests {
 
     fn facts<'a>(prompt: &'a str, name: &'a str) -> NameFacts<'a> {
         let begun = jiff::civil::date(2026, 11, 24).at(22, 5, 1, 0);
-        NameFacts { job: 12, index: 3, seed: 42, begun, width: 1024, height: 768, steps: 8, prompt, name }
+        NameFacts {
+            job: 12,
+            index: 3,
+            seed: 42,
+            begun,
+            width: 1024,
+            height: 768,
+            steps: 8,
+            prompt,
+            name,
+        }
     }
 
     #[test]
     fn every_token_stands_for_its_fact() {
-        let template = "{date}/{job}/{name}/{prompt}-{index}-{seed}-{time}-{width}x{height}-{steps}";
+        let template =
+            "{date}/{job}/{name}/{prompt}-{index}-{seed}-{time}-{width}x{height}-{steps}";
         assert_eq!(check(template), Ok(()));
         let name = expand(template, &facts("A red fox, in *snow*", "my night (2)"));
-        assert_eq!(name, "2026-11-24/000012/my-night-2/a-red-fox-in-snow-0003-42-220501-1024x768-8");
+        assert_eq!(
+            name,
+            "2026-11-24/000012/my-night-2/a-red-fox-in-snow-0003-42-220501-1024x768-8"
+        );
     }
 
     #[test]

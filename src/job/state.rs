@@ -27,7 +27,7 @@ pub enum State {
 
 /// What may happen to a render.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum RenderEvent {
     /// The dispatcher took it; its attempt is written before the device is touched.
     Claimed,
     /// Its picture stands under its final name.
@@ -40,7 +40,8 @@ pub enum Event {
     Interrupted,
     /// It was running when the worker or the daemon died: the attempt is counted.
     Orphaned,
-    /// It ran out of memory as we were stopping: the attempt is counted, and the next rung is for the next start.
+    /// It ran out of memory as we were stopping: the attempt is counted, and the next rung is for
+    /// the next start.
     Deferred,
 }
 
@@ -49,19 +50,22 @@ pub enum Event {
 #[error("a {state} render cannot be {event:?}")]
 pub struct Illegal {
     pub state: State,
-    pub event: Event,
+    pub event: RenderEvent,
 }
 
 impl State {
     /// The state after `event`, or [`Illegal`].
-    pub fn after(self, event: Event) -> Result<State, Illegal> {
+    pub fn after(self, event: RenderEvent) -> Result<State, Illegal> {
         match (self, event) {
-            (State::Queued, Event::Claimed) => Ok(State::Running),
-            (State::Queued, Event::Failed) => Ok(State::Failed),
-            (State::Queued | State::Running, Event::Cancelled) => Ok(State::Cancelled),
-            (State::Running, Event::Finished) => Ok(State::Done),
-            (State::Running, Event::Failed) => Ok(State::Failed),
-            (State::Running, Event::Interrupted | Event::Orphaned | Event::Deferred) => Ok(State::Queued),
+            (State::Queued, RenderEvent::Claimed) => Ok(State::Running),
+            (State::Queued, RenderEvent::Failed) => Ok(State::Failed),
+            (State::Queued | State::Running, RenderEvent::Cancelled) => Ok(State::Cancelled),
+            (State::Running, RenderEvent::Finished) => Ok(State::Done),
+            (State::Running, RenderEvent::Failed) => Ok(State::Failed),
+            (
+                State::Running,
+                RenderEvent::Interrupted | RenderEvent::Orphaned | RenderEvent::Deferred,
+            ) => Ok(State::Queued),
             (state, event) => Err(Illegal { state, event }),
         }
     }
@@ -95,15 +99,16 @@ mod tests {
 
     use super::*;
 
-    const STATES: [State; 5] = [State::Queued, State::Running, State::Done, State::Failed, State::Cancelled];
-    const EVENTS: [Event; 7] = [
-        Event::Claimed,
-        Event::Finished,
-        Event::Failed,
-        Event::Cancelled,
-        Event::Interrupted,
-        Event::Orphaned,
-        Event::Deferred,
+    const STATES: [State; 5] =
+        [State::Queued, State::Running, State::Done, State::Failed, State::Cancelled];
+    const EVENTS: [RenderEvent; 7] = [
+        RenderEvent::Claimed,
+        RenderEvent::Finished,
+        RenderEvent::Failed,
+        RenderEvent::Cancelled,
+        RenderEvent::Interrupted,
+        RenderEvent::Orphaned,
+        RenderEvent::Deferred,
     ];
 
     #[test]
@@ -132,7 +137,7 @@ mod tests {
 
     #[test]
     fn an_illegal_event_is_named_with_its_state() {
-        let illegal = State::Done.after(Event::Claimed).expect_err("done is final");
+        let illegal = State::Done.after(RenderEvent::Claimed).expect_err("done is final");
         assert_eq!(illegal.to_string(), "a done render cannot be Claimed");
     }
 
@@ -146,7 +151,7 @@ mod tests {
                 let Ok(next) = state.after(event) else { continue };
                 prop_assert!(!state.is_terminal(), "{} left by {:?}", state, event);
                 prop_assert!(next != State::Done || claimed);
-                claimed |= event == Event::Claimed;
+                claimed |= event == RenderEvent::Claimed;
                 state = next;
             }
         }

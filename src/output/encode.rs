@@ -1,7 +1,7 @@
 //! Pixels to PNG, JPEG or WebP in a file, with the texts of [`super::metadata`] inside.
 //!
-//! PNG holds them in text chunks before the pixels, keywords `parameters` and `zimaged`; JPEG and WebP in EXIF, see
-//! [`super::exif`].
+//! PNG holds them in text chunks before the pixels, keywords `parameters` and `zimaged`; JPEG and
+//! WebP in EXIF, see [`super::exif`].
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -28,8 +28,8 @@ const JPEG_QUALITY: u8 = 95;
 /// A JPEG segment has 16 bits for its length, itself included, and EXIF's own header is 6 bytes.
 const JPEG_EXIF_BYTES_MAX: usize = 0xffff - 2 - 6;
 
-/// Where both texts do not fit a JPEG segment, prompts are cut to this: at most 4 bytes for each in UserComment, 6 in
-/// MakerNote, twice, and ample room for the rest.
+/// Where both texts do not fit a JPEG segment, prompts are cut to this: at most 4 bytes for each in
+/// UserComment, 6 in MakerNote, twice, and ample room for the rest.
 const JPEG_PROMPT_BYTES_MAX: usize = 2048;
 
 /// What was written.
@@ -40,10 +40,16 @@ pub struct Written {
     pub sha256: String,
 }
 
-/// Encodes and writes the picture to `path` (replacing a temporary file of an earlier death), fsynced.
+/// Encodes and writes the picture to `path` (replacing a temporary file of an earlier death),
+/// fsynced.
 ///
 /// On an error nothing is left at `path`. Errors of the operating system keep their code.
-pub fn write_picture(path: &Path, pixels: &Pixels, format: Format, metadata: &Metadata) -> io::Result<Written> {
+pub fn write_picture(
+    path: &Path,
+    pixels: &Pixels,
+    format: Format,
+    metadata: &Metadata,
+) -> io::Result<Written> {
     let result = try_write(path, pixels, format, metadata);
     if result.is_err() {
         // The first error is the one to tell; what stays is removed at the next start.
@@ -52,9 +58,17 @@ pub fn write_picture(path: &Path, pixels: &Pixels, format: Format, metadata: &Me
     result
 }
 
-fn try_write(path: &Path, pixels: &Pixels, format: Format, metadata: &Metadata) -> io::Result<Written> {
+fn try_write(
+    path: &Path,
+    pixels: &Pixels,
+    format: Format,
+    metadata: &Metadata,
+) -> io::Result<Written> {
     if pixels.rgb.len() as u64 != 3 * u64::from(pixels.width) * u64::from(pixels.height) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "pixels do not fill width times height"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "pixels do not fill width times height",
+        ));
     }
     let mut out = BufWriter::new(HashingFile::create(path)?);
     match format {
@@ -99,7 +113,10 @@ fn write_jpeg<W: Write>(out: W, pixels: &Pixels, metadata: &Metadata) -> io::Res
         block = exif::encode(&metadata.with_short_prompts(JPEG_PROMPT_BYTES_MAX))?;
     }
     if block.len() > JPEG_EXIF_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the facts about the picture do not fit a JPEG"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the facts about the picture do not fit a JPEG",
+        ));
     }
     encode_rgb(JpegEncoder::new_with_quality(out, JPEG_QUALITY), pixels, block)
 }
@@ -128,7 +145,12 @@ struct HashingFile {
 impl HashingFile {
     fn create(path: &Path) -> io::Result<Self> {
         let no_follow = OFlags::NOFOLLOW.bits().cast_signed();
-        let file = OpenOptions::new().write(true).create(true).truncate(true).custom_flags(no_follow).open(path)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .custom_flags(no_follow)
+            .open(path)?;
         Ok(HashingFile { file, sha256: Sha256::new(), bytes: 0 })
     }
 
@@ -174,7 +196,8 @@ mod tests {
     fn a_full_disk_is_told_by_its_code_in_every_format() {
         let pixels = Pixels { width: 16, height: 16, rgb: vec![0; 3 * 16 * 16] };
         for write in [write_png::<Full>, write_jpeg, write_webp] {
-            let error = write(Full, &pixels, &metadata("x", "")).expect_err("nothing can be written");
+            let error =
+                write(Full, &pixels, &metadata("x", "")).expect_err("nothing can be written");
             assert_eq!(error.kind(), io::ErrorKind::StorageFull);
             assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NOSPC.raw_os_error()));
         }

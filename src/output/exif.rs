@@ -1,5 +1,5 @@
-//! The EXIF block of JPEG and WebP: `parameters` in UserComment, as A1111 writes it, and our JSON in MakerNote, the
-//! field that the standard leaves to the maker.
+//! The EXIF block of JPEG and WebP: `parameters` in UserComment, as A1111 writes it, and our JSON
+//! in MakerNote, the field that the standard leaves to the maker.
 
 use std::io::{self, Cursor};
 
@@ -34,7 +34,9 @@ fn field(tag: Tag, value: Value) -> Field {
 
 /// Our JSON in a block of ours.
 pub fn json(exif: &Exif) -> Option<String> {
-    let Value::Undefined(note, _) = &exif.get_field(Tag::MakerNote, In::PRIMARY)?.value else { return None };
+    let Value::Undefined(note, _) = &exif.get_field(Tag::MakerNote, In::PRIMARY)?.value else {
+        return None;
+    };
     let json = note.strip_prefix(KEY.as_bytes())?.strip_prefix(b"\0")?;
     String::from_utf8(json.to_vec()).ok()
 }

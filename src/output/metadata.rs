@@ -1,4 +1,5 @@
-//! The texts inside a picture: A1111 `parameters` for the tools that users have, our own JSON for everything.
+//! The texts inside a picture: A1111 `parameters` for the tools that users have, our own JSON for
+//! everything.
 
 use serde_json::{Map, Value, json};
 
@@ -22,23 +23,25 @@ pub struct Metadata {
     pub rung: Rung,
     pub model_name: String,
     pub model_hash: String,
-    /// Facts of the queue and the timings: merged into the JSON object. `database` and `attempt_id` are among
-    /// them, see [`super::Origin`].
+    /// Facts of the queue and the timings: merged into the JSON object. `database` and `attempt_id`
+    /// are among them, see [`super::Origin`].
     pub facts: Map<String, Value>,
 }
 
 impl Metadata {
-    /// The text that A1111 and its many readers call `parameters`: the prompt; the negative prompt, if any; one line
-    /// of settings.
+    /// The text that A1111 and its many readers call `parameters`: the prompt; the negative prompt,
+    /// if any; one line of settings.
     ///
-    /// The form has no escape for a prompt with a line that begins with `Negative prompt:`; the JSON is exact.
+    /// The form has no escape for a prompt with a line that begins with `Negative prompt:`; the
+    /// JSON is exact.
     pub fn parameters(&self) -> String {
         let mut text = format!("{}\n", self.recipe.prompt);
         if !self.recipe.negative_prompt.is_empty() {
             text += &format!("Negative prompt: {}\n", self.recipe.negative_prompt);
         }
         let settings = self.settings();
-        let pairs: Vec<String> = settings.iter().map(|(key, value)| format!("{key}: {}", quoted(value))).collect();
+        let pairs: Vec<String> =
+            settings.iter().map(|(key, value)| format!("{key}: {}", quoted(value))).collect();
         text + &pairs.join(", ")
     }
 
@@ -59,8 +62,8 @@ impl Metadata {
         ]
     }
 
-    /// Everything, as one line of JSON: the recipe, what was made and on which rung, the model, and the facts. A fact
-    /// never replaces what is known here.
+    /// Everything, as one line of JSON: the recipe, what was made and on which rung, the model, and
+    /// the facts. A fact never replaces what is known here.
     pub fn json(&self) -> String {
         let mut object = self.facts.clone();
         object.extend([
@@ -76,7 +79,8 @@ impl Metadata {
         Value::Object(object).to_string()
     }
 
-    /// The same with each prompt cut to at most `bytes_max` bytes and an ellipsis, for formats with little room.
+    /// The same with each prompt cut to at most `bytes_max` bytes and an ellipsis, for formats with
+    /// little room.
     pub(super) fn with_short_prompts(&self, bytes_max: usize) -> Metadata {
         let mut short = self.clone();
         for prompt in [&mut short.recipe.prompt, &mut short.recipe.negative_prompt] {
@@ -119,13 +123,17 @@ pub(super) mod tests {
             },
             model_name: "Z-Image-Turbo".to_owned(),
             model_hash: "0123456789abcdef".to_owned(),
-            facts: Map::from_iter([("attempt_id".to_owned(), json!(7)), ("rung".to_owned(), json!("a lie"))]),
+            facts: Map::from_iter([
+                ("attempt_id".to_owned(), json!(7)),
+                ("rung".to_owned(), json!("a lie")),
+            ]),
         }
     }
 
     /// A1111's `parse_generation_parameters`: prompt, negative prompt, settings.
     fn read_like_a1111(text: &str) -> (String, String, Vec<(String, String)>) {
-        let pair = Regex::new(r#"\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)"#).expect("a valid expression");
+        let pair = Regex::new(r#"\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)"#)
+            .expect("a valid expression");
         let mut lines: Vec<&str> = text.trim().split('\n').collect();
         let mut settings = lines.pop().unwrap_or_default();
         if pair.find_iter(settings).count() < 3 {
@@ -139,15 +147,21 @@ pub(super) mod tests {
             which = if rest.is_some() { 1 } else { which };
             prompts[which].push(rest.unwrap_or(line).trim());
         }
-        let unquote = |value: &str| serde_json::from_str(value).unwrap_or_else(|_| value.to_owned());
-        let pairs = pair.captures_iter(settings).map(|found| (found[1].to_owned(), unquote(&found[2]))).collect();
+        let unquote =
+            |value: &str| serde_json::from_str(value).unwrap_or_else(|_| value.to_owned());
+        let pairs = pair
+            .captures_iter(settings)
+            .map(|found| (found[1].to_owned(), unquote(&found[2])))
+            .collect();
         (prompts[0].join("\n"), prompts[1].join("\n"), pairs)
     }
 
     fn reads_back(prompt: &str, negative_prompt: &str) {
-        let (read_prompt, read_negative, pairs) = read_like_a1111(&metadata(prompt, negative_prompt).parameters());
+        let (read_prompt, read_negative, pairs) =
+            read_like_a1111(&metadata(prompt, negative_prompt).parameters());
         assert_eq!((read_prompt.as_str(), read_negative.as_str()), (prompt, negative_prompt));
-        let pairs: Vec<(&str, &str)> = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let pairs: Vec<(&str, &str)> =
+            pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let expected = [
             ("Steps", "8"),
             ("Sampler", "Euler"),
@@ -165,7 +179,10 @@ pub(super) mod tests {
     #[test]
     fn a1111_reads_our_parameters() {
         reads_back("a cat, red: hat", "");
-        reads_back("a \"quoted\" cat\nSteps: 3, Seed: 1, Size: 1x1\nand a third line", "dogs, rain: heavy");
+        reads_back(
+            "a \"quoted\" cat\nSteps: 3, Seed: 1, Size: 1x1\nand a third line",
+            "dogs, rain: heavy",
+        );
         reads_back("一只猫，戴着红帽子 🐈 \\n é", "模糊");
         reads_back("", "only a negative\nof two lines");
     }
@@ -181,7 +198,10 @@ pub(super) mod tests {
     #[test]
     fn the_json_holds_recipe_rung_and_facts_and_no_fact_replaces_them() {
         let json: Value = serde_json::from_str(&metadata("a\ncat", "dog").json()).expect("JSON");
-        assert_eq!(json["recipe"], json!({"prompt": "a\ncat", "negative_prompt": "dog", "guidance": 0.0, "seed": 42}));
+        assert_eq!(
+            json["recipe"],
+            json!({"prompt": "a\ncat", "negative_prompt": "dog", "guidance": 0.0, "seed": 42})
+        );
         assert_eq!(json["made"], json!({"width": 64, "height": 48, "steps": 8}));
         assert_eq!(json["rung"]["residency"], "device");
         assert_eq!(json["model"]["hash"], "0123456789abcdef");

@@ -1,4 +1,5 @@
-//! Pictures as files: encoded with their metadata, written to a temporary name, fsynced, renamed into place.
+//! Pictures as files: encoded with their metadata, written to a temporary name, fsynced, renamed
+//! into place.
 
 pub mod encode;
 mod exif;
@@ -38,8 +39,8 @@ fn temp_prefix(database: &str) -> String {
     format!(".zimaged-{database}-")
 }
 
-/// Makes the output folder where it is missing (not the folders above: a disk that is not there must not be filled in
-/// its place) and sees whether files can be made in it. Costs no write.
+/// Makes the output folder where it is missing (not the folders above: a disk that is not there
+/// must not be filled in its place) and sees whether files can be made in it. Costs no write.
 pub fn make_ready(outputs: &Path) -> io::Result<()> {
     let opened = match files::open_folder(outputs) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -52,12 +53,14 @@ pub fn make_ready(outputs: &Path) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", outputs.display())))
 }
 
-/// Checks size and hash of the temporary file, then gives it its final name without replacing anything, and fsyncs
-/// the folders. `final_path` lies in the temporary file's folder, or in folders below, which are made where missing.
+/// Checks size and hash of the temporary file, then gives it its final name without replacing
+/// anything, and fsyncs the folders. `final_path` lies in the temporary file's folder, or in
+/// folders below, which are made where missing.
 ///
-/// `AlreadyExists` when the name is taken, `InvalidData` when the file is not the one described. What the system says of
-/// the output folder itself keeps its code; what is wrong with a folder below, which only this name asks for, has none.
-/// After an error the picture has its temporary name, unless the disk fails so badly that it could not be given back.
+/// `AlreadyExists` when the name is taken, `InvalidData` when the file is not the one described.
+/// What the system says of the output folder itself keeps its code; what is wrong with a folder
+/// below, which only this name asks for, has none. After an error the picture has its temporary
+/// name, unless the disk fails so badly that it could not be given back.
 pub fn publish(temp: &Path, bytes: u64, sha256: &str, final_path: &Path) -> io::Result<()> {
     check(temp, bytes, sha256)?;
     let (root, temp_name) = folder_and_name(temp)?;
@@ -65,7 +68,8 @@ pub fn publish(temp: &Path, bytes: u64, sha256: &str, final_path: &Path) -> io::
     let below = folder.strip_prefix(root).map_err(|_| outside(final_path, root))?;
     let root = files::open_folder(root)?;
     let folder = open_below(&root, below).map_err(|error| of_subfolder(below, error))?;
-    files::rename_new(&root, temp_name, &folder, name).map_err(|error| of_subfolder(below, error))?;
+    files::rename_new(&root, temp_name, &folder, name)
+        .map_err(|error| of_subfolder(below, error))?;
     // The old name must not come back either; for a picture in the root this is the same folder.
     let synced = match below.as_os_str().is_empty() {
         true => files::sync(&root),
@@ -78,17 +82,23 @@ pub fn publish(temp: &Path, bytes: u64, sha256: &str, final_path: &Path) -> io::
     synced
 }
 
-/// What is wrong with a folder below the outputs: only the pictures that are to go there fail. A full disk is everybody's.
+/// What is wrong with a folder below the outputs: only the pictures that are to go there fail. A
+/// full disk is everybody's.
 fn of_subfolder(below: &Path, error: io::Error) -> io::Error {
     match error.kind() {
         _ if below.as_os_str().is_empty() => error,
-        io::ErrorKind::AlreadyExists | io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => error,
+        io::ErrorKind::AlreadyExists
+        | io::ErrorKind::StorageFull
+        | io::ErrorKind::QuotaExceeded => error,
         kind => io::Error::new(kind, format!("{}: {error}", below.display())),
     }
 }
 
 fn check(temp: &Path, bytes: u64, sha256: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(temp)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(temp)?;
     let (found_bytes, found_sha256) = measure(&mut file)?;
     if (found_bytes, found_sha256.as_str()) == (bytes, sha256) {
         return Ok(());
@@ -118,7 +128,10 @@ fn measure(file: &mut File) -> io::Result<(u64, String)> {
 fn folder_and_name(path: &Path) -> io::Result<(&Path, &Path)> {
     match (path.parent(), path.file_name()) {
         (Some(folder), Some(name)) => Ok((folder, Path::new(name))),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} names no file", path.display()))),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{} names no file", path.display()),
+        )),
     }
 }
 
@@ -126,14 +139,19 @@ fn folder_and_name(path: &Path) -> io::Result<(&Path, &Path)> {
 fn open_below(root: &OwnedFd, below: &Path) -> io::Result<OwnedFd> {
     let mut folder = root.try_clone()?;
     for component in below.components() {
-        let Component::Normal(name) = component else { return Err(outside(below, Path::new("the output folder"))) };
+        let Component::Normal(name) = component else {
+            return Err(outside(below, Path::new("the output folder")));
+        };
         folder = files::open_subfolder(&folder, Path::new(name))?;
     }
     Ok(folder)
 }
 
 fn outside(path: &Path, root: &Path) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, format!("{} does not lie in {}", path.display(), root.display()))
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{} does not lie in {}", path.display(), root.display()),
+    )
 }
 
 /// Removes what earlier starts on this database left behind; how many files that were.

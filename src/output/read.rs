@@ -12,7 +12,8 @@ use super::metadata::KEY;
 use super::{Origin, exif, measure};
 use crate::engine::Timings;
 
-/// Memory for the texts of a PNG and a row of its pixels: anybody can put a picture into the folder.
+/// Memory for the texts of a PNG and a row of its pixels: anybody can put a picture into the
+/// folder.
 const PNG_BYTES_MAX: usize = 8 << 20;
 
 /// The longest JSON of ours: two prompts of 64 KiB with every character escaped, and facts.
@@ -44,8 +45,10 @@ pub fn inspect(path: &Path) -> Option<Picture> {
 }
 
 fn timings(json: &Map<String, Value>) -> Timings {
-    let ms = |key| json.get("timings").and_then(|timings| timings[key].as_u64()).unwrap_or_default();
-    let [text_encode_ms, denoise_ms, vae_decode_ms] = ["text_encode_ms", "denoise_ms", "vae_decode_ms"].map(ms);
+    let ms =
+        |key| json.get("timings").and_then(|timings| timings[key].as_u64()).unwrap_or_default();
+    let [text_encode_ms, denoise_ms, vae_decode_ms] =
+        ["text_encode_ms", "denoise_ms", "vae_decode_ms"].map(ms);
     // All but the writing of the picture itself.
     let total_ms = text_encode_ms + denoise_ms + vae_decode_ms;
     Timings { text_encode_ms, denoise_ms, vae_decode_ms, total_ms, ..Timings::default() }
@@ -78,7 +81,9 @@ fn json(file: &File) -> Option<Map<String, Value>> {
 
 /// Reads no further than the first pixels: our texts stand before them.
 fn png_text(reader: impl BufRead + Seek) -> Option<String> {
-    let reader = png::Decoder::new_with_limits(reader, png::Limits { bytes: PNG_BYTES_MAX }).read_info().ok()?;
+    let reader = png::Decoder::new_with_limits(reader, png::Limits { bytes: PNG_BYTES_MAX })
+        .read_info()
+        .ok()?;
     let mut chunk = reader.info().utf8_text.iter().find(|chunk| chunk.keyword == KEY)?.clone();
     chunk.decompress_text_with_limit(JSON_BYTES_MAX).ok()?;
     chunk.get_text().ok()

@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteRow;
 use super::rows::word;
 use super::transition::{About, Current, Facts, Writing, log, transition};
 use super::{Result, Selection, Store, StoreError};
-use crate::job::state::{Event, State};
+use crate::job::state::{RenderEvent, State};
 
 /// What a cancel did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -53,8 +53,22 @@ impl Store {
         for render in selected(&mut transaction, selection).await? {
             match render.state {
                 State::Queued => {
-                    transition(&mut transaction, render, Event::Cancelled, Facts::Nothing, now_ms).await?;
-                    log(&mut transaction, "cancelled", About::Render(render), "while queued", now_ms).await?;
+                    transition(
+                        &mut transaction,
+                        render,
+                        RenderEvent::Cancelled,
+                        Facts::Nothing,
+                        now_ms,
+                    )
+                    .await?;
+                    log(
+                        &mut transaction,
+                        "cancelled",
+                        About::Render(render),
+                        "while queued",
+                        now_ms,
+                    )
+                    .await?;
                     done.cancelled += 1;
                 }
                 State::Running => {
@@ -68,28 +82,34 @@ impl Store {
         Ok(done)
     }
 
-    /// A new job of the selected renders that failed or were cancelled, each at its old position. Those that an earlier
-    /// retry has made or will make are left out: they would give the same picture once more.
+    /// A new job of the selected renders that failed or were cancelled, each at its old position.
+    /// Those that an earlier retry has made or will make are left out: they would give the same
+    /// picture once more.
     pub async fn retry(&self, selection: Selection, now_ms: i64) -> Result<Retried> {
         let mut transaction = self.begin().await?;
         let mut again = selected(&mut transaction, selection).await?;
         again.retain(|render| matches!(render.state, State::Failed | State::Cancelled));
         if again.is_empty() {
             transaction.rollback().await?;
-            return Err(StoreError::NotFound(format!("nothing of {selection} has failed or was cancelled")));
+            return Err(StoreError::NotFound(format!(
+                "nothing of {selection} has failed or was cancelled"
+            )));
         }
         let retries = retries(&mut transaction, selection).await?;
         again.retain(|render| !retries.iter().any(|(retried, _)| *retried == render.render_id));
         if let (true, Some((_, job_id))) = (again.is_empty(), retries.last()) {
             transaction.rollback().await?;
-            return Err(StoreError::NotFound(format!("{selection} is rendered again already, last as job {job_id}")));
+            return Err(StoreError::NotFound(format!(
+                "{selection} is rendered again already, last as job {job_id}"
+            )));
         }
         let (origin, _) = selection.parts();
         let job_id = copy_job(&mut transaction, origin, now_ms).await?;
         for render in &again {
             copy_render(&mut transaction, job_id, render.render_id).await?;
         }
-        log(&mut transaction, "retried", About::Job(job_id), &format!("of job {origin}"), now_ms).await?;
+        log(&mut transaction, "retried", About::Job(job_id), &format!("of job {origin}"), now_ms)
+            .await?;
         transaction.commit().await?;
         Ok(Retried { job: job_id, renders: again.len() })
     }
@@ -119,7 +139,8 @@ impl Store {
 
     /// The pause, while there is one.
     pub async fn paused(&self) -> Result<Option<Pause>> {
-        let row = sqlx::query("SELECT since_ms, reason FROM pause").fetch_optional(&self.readers).await?;
+        let row =
+            sqlx::query("SELECT since_ms, reason FROM pause").fetch_optional(&self.readers).await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(Pause { since_ms: row.try_get("since_ms")?, reason: row.try_get("reason")? }))
     }
@@ -144,8 +165,8 @@ async fn selected(transaction: &mut Writing, selection: Selection) -> Result<Vec
     Ok(rows.iter().map(render).collect::<sqlx::Result<_>>()?)
 }
 
-/// The selection's renders of which a retry, or a retry of a retry, is queued, running or done, with that job's id, in
-/// the order of those jobs. A retry keeps positions.
+/// The selection's renders of which a retry, or a retry of a retry, is queued, running or done,
+/// with that job's id, in the order of those jobs. A retry keeps positions.
 async fn retries(transaction: &mut Writing, selection: Selection) -> sqlx::Result<Vec<(i64, i64)>> {
     let (job_id, position) = selection.parts();
     sqlx::query_as(

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteRow;
 use super::rows::{RENDER_COLUMNS, from_json, render, signed, to_json, word};
 use super::transition::{About, Current, Facts, Writing, log, transition};
 use super::{Candidate, Guarded, Planned, Result, Store};
-use crate::job::state::{Event, State};
+use crate::job::state::{RenderEvent, State};
 use crate::ladder::{Rung, Stage};
 use crate::worker::protocol::Loaded;
 
@@ -19,7 +19,10 @@ impl Store {
              WHERE r.state = 'queued' AND r.run_after_ms <= ? AND NOT EXISTS (SELECT 1 FROM pause) \
              ORDER BY r.priority DESC, r.id LIMIT 1"
         );
-        let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(now_ms).fetch_optional(&self.readers).await?;
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(now_ms)
+            .fetch_optional(&self.readers)
+            .await?;
         let Some(row) = row else { return Ok(None) };
         let render_id: i64 = row.try_get("id")?;
         let file_name: String = row.try_get("file_name")?;
@@ -54,9 +57,10 @@ impl Store {
         Ok(sqlx::query_scalar(sql).bind(render_id).fetch_one(&self.readers).await?)
     }
 
-    /// Writes the attempt row, with its rung and the picture's final name, and sets the render running. From queued for
-    /// the first attempt, from running (with no attempt running) for a ladder step. `None`: it stands otherwise by now,
-    /// cancelled for instance, and nothing was changed.
+    /// Writes the attempt row, with its rung and the picture's final name, and sets the render
+    /// running. From queued for the first attempt, from running (with no attempt running) for a
+    /// ladder step. `None`: it stands otherwise by now, cancelled for instance, and nothing was
+    /// changed.
     pub async fn begin_attempt(
         &self,
         render_id: i64,
@@ -70,7 +74,8 @@ impl Store {
             return Ok(None);
         };
         if render.state == State::Queued {
-            transition(&mut transaction, render, Event::Claimed, Facts::Nothing, now_ms).await?;
+            transition(&mut transaction, render, RenderEvent::Claimed, Facts::Nothing, now_ms)
+                .await?;
         }
         let attempt_id = insert_attempt(&mut transaction, render_id, planned, path, now_ms).await?;
         let about = About::Attempt(render, attempt_id);
@@ -82,12 +87,13 @@ impl Store {
     /// The picture could not get its recorded name: records another before the rename.
     pub async fn rename_attempt(&self, attempt_id: i64, path: &str) -> Result<Guarded> {
         let mut transaction = self.begin().await?;
-        let changed = sqlx::query("UPDATE attempts SET path = ? WHERE id = ? AND outcome = 'running'")
-            .bind(path)
-            .bind(attempt_id)
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected();
+        let changed =
+            sqlx::query("UPDATE attempts SET path = ? WHERE id = ? AND outcome = 'running'")
+                .bind(path)
+                .bind(attempt_id)
+                .execute(&mut *transaction)
+                .await?
+                .rows_affected();
         transaction.commit().await?;
         Ok(if changed == 1 { Guarded::Changed } else { Guarded::Stale })
     }
@@ -137,7 +143,11 @@ async fn attemptable(transaction: &mut Writing, render_id: i64) -> sqlx::Result<
     .fetch_optional(&mut **transaction)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    Ok(Some(Current { render_id, job_id: row.try_get("job_id")?, state: word(row.try_get("state")?)? }))
+    Ok(Some(Current {
+        render_id,
+        job_id: row.try_get("job_id")?,
+        state: word(row.try_get("state")?)?,
+    }))
 }
 
 async fn insert_attempt(

@@ -8,10 +8,14 @@ pub enum StoreError {
     /// The file is no database of ours, damaged, of another version, or SQLite is too old: exit 78.
     #[error("{0}")]
     Unusable(String),
-    /// No room on the disk, or no more than a limit on file sizes or a quota allows: nothing was written.
-    #[error("the database cannot be written: its disk is full, or a quota or a limit on file sizes is reached")]
+    /// No room on the disk, or no more than a limit on file sizes or a quota allows: nothing was
+    /// written.
+    #[error(
+        "the database cannot be written: its disk is full, or a quota or a limit on file sizes is reached"
+    )]
     Full,
-    /// Another program kept the database locked for longer than the busy time-out: nothing was written.
+    /// Another program kept the database locked for longer than the busy time-out: nothing was
+    /// written.
     #[error("the database is locked by another program; try again")]
     Busy,
     /// Nothing matches what the user named.
@@ -26,7 +30,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the very same call may succeed later: nothing was written, and it is not the caller's fault.
+    /// Whether the very same call may succeed later: nothing was written, and it is not the
+    /// caller's fault.
     pub fn may_pass(&self) -> bool {
         matches!(self, StoreError::Full | StoreError::Busy)
     }
@@ -45,8 +50,8 @@ pub(super) mod code {
     pub const NOT_A_DATABASE: i32 = 26;
 }
 
-/// SQLite's extended code for a write that the system refused with anything but "no space left": a quota, a limit on
-/// file sizes, a disk that fails.
+/// SQLite's extended code for a write that the system refused with anything but "no space left": a
+/// quota, a limit on file sizes, a disk that fails.
 const WRITE_REFUSED: i32 = 778;
 
 /// SQLite's primary result code, where it was SQLite that failed.
@@ -63,11 +68,12 @@ impl From<sqlx::Error> for StoreError {
         match (primary_code(&error), &error) {
             (Some(code::FULL), _) => StoreError::Full,
             _ if extended_code(&error) == Some(WRITE_REFUSED) => StoreError::Full,
-            // In the pool of one writer, waiting for a connection is waiting for whoever waits for the lock.
+            // In the pool of one writer, waiting for a connection is waiting for whoever waits for
+            // the lock.
             (Some(code::BUSY), _) | (_, sqlx::Error::PoolTimedOut) => StoreError::Busy,
-            (Some(code::CORRUPT | code::NOT_A_DATABASE), _) => {
-                StoreError::Unusable(format!("the database is damaged; restore a backup, or move it away ({error})"))
-            }
+            (Some(code::CORRUPT | code::NOT_A_DATABASE), _) => StoreError::Unusable(format!(
+                "the database is damaged; restore a backup, or move it away ({error})"
+            )),
             _ => StoreError::Sql(error),
         }
     }
@@ -82,9 +88,15 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_is_told_nothing_is_written_and_later_writes_work() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let store = Store::open(&folder.path().join("queue.sqlite"), Access::Daemon).await.expect("a new database");
-        // This connection gets no more pages than there are, as on a full disk; the one that replaces it does.
-        sqlx::query("PRAGMA max_page_count = 1").execute(&store.writer).await.expect("our own connection");
+        let store = Store::open(&folder.path().join("queue.sqlite"), Access::Daemon)
+            .await
+            .expect("a new database");
+        // This connection gets no more pages than there are, as on a full disk; the one that
+        // replaces it does.
+        sqlx::query("PRAGMA max_page_count = 1")
+            .execute(&store.writer)
+            .await
+            .expect("our own connection");
         let reason = "x".repeat(10_000);
         assert!(matches!(store.pause(&reason, 1).await, Err(StoreError::Full)));
         assert_eq!(store.paused().await.expect("still readable"), None);

@@ -7,14 +7,16 @@ use sqlx::{FromRow, Row};
 use super::rows::{from_json, word};
 use super::{Result, Store};
 use crate::ladder::Rung;
-use crate::memory::{Evidence, Prediction};
+use crate::planner::{Evidence, Prediction};
 
-/// So many attempts are looked at: enough for every size and rung in use, few enough to be read for each render.
+/// So many attempts are looked at: enough for every size and rung in use, few enough to be read for
+/// each render.
 const EVIDENCE_MAX: u32 = 200;
 
 impl Store {
-    /// The newest planned attempts of a model on a device that ended in a picture or out of memory, newest first. Those of
-    /// another version of this program were predicted by other formulas, and do not count.
+    /// The newest planned attempts of a model on a device that ended in a picture or out of memory,
+    /// newest first. Those of another version of this program were predicted by other formulas, and
+    /// do not count.
     pub async fn evidence(&self, model_hash: &str, device: &str) -> Result<Vec<Evidence>> {
         let rows = sqlx::query(
             "SELECT a.rung, a.predicted, a.corrected, a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes, \
@@ -23,12 +25,14 @@ impl Store {
              WHERE a.predicted_bytes IS NOT NULL AND w.model_hash = ? AND w.device = ? AND w.version = ? \
              AND a.outcome IN ('out_of_memory', 'done') ORDER BY a.id DESC LIMIT ?",
         );
-        let rows = rows.bind(model_hash).bind(device).bind(env!("CARGO_PKG_VERSION")).bind(EVIDENCE_MAX);
+        let rows =
+            rows.bind(model_hash).bind(device).bind(env!("CARGO_PKG_VERSION")).bind(EVIDENCE_MAX);
         let rows = rows.fetch_all(&self.readers).await?;
         Ok(rows.iter().map(evidence).collect::<sqlx::Result<_>>()?)
     }
 
-    /// How long the newest pictures of the model `name` on this very rung took, on the device of the newest of them.
+    /// How long the newest pictures of the model `name` on this very rung took, on the device of
+    /// the newest of them.
     pub async fn seen_on(&self, rung: &Rung, name: &str) -> Result<Option<Seen>> {
         let seen = sqlx::query_as(
             "SELECT w.device, w.model_name AS model, avg(a.total_ms) AS mean_ms, count(*) AS pictures FROM \
@@ -37,7 +41,12 @@ impl Store {
              JOIN workers w ON w.id = a.worker_id \
              GROUP BY w.device, w.model_name ORDER BY max(a.id) DESC LIMIT 1",
         );
-        Ok(seen.bind(rung.to_string()).bind(name).bind(EVIDENCE_MAX).fetch_optional(&self.readers).await?)
+        Ok(seen
+            .bind(rung.to_string())
+            .bind(name)
+            .bind(EVIDENCE_MAX)
+            .fetch_optional(&self.readers)
+            .await?)
     }
 }
 

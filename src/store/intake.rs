@@ -50,7 +50,10 @@ async fn accept(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> Result<
 }
 
 /// The job that this very drop has become.
-pub(super) async fn job_of_drop(executor: impl SqliteExecutor<'_>, file: &SourceFile) -> sqlx::Result<Option<i64>> {
+pub(super) async fn job_of_drop(
+    executor: impl SqliteExecutor<'_>,
+    file: &SourceFile,
+) -> sqlx::Result<Option<i64>> {
     sqlx::query_scalar(
         "SELECT id FROM jobs WHERE file_device = ? AND file_inode = ? AND file_mtime_ns = ? AND file_sha256 = ?",
     )

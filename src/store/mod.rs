@@ -1,11 +1,12 @@
 //! Every SQL statement of the program.
 //!
-//! One writer connection (`BEGIN IMMEDIATE`), a small read-only pool; WAL with `synchronous=FULL`; times are UTC
-//! milliseconds handed in. A render's state changes only in `transition`, by a guarded update: a [`Guarded::Stale`]
-//! answer means that somebody else moved the row first, and is for the caller to deal with.
+//! One writer connection (`BEGIN IMMEDIATE`), a small read-only pool; WAL with `synchronous=FULL`;
+//! times are UTC milliseconds handed in. A render's state changes only in `transition`, by a
+//! guarded update: a [`Guarded::Stale`] answer means that somebody else moved the row first, and is
+//! for the caller to deal with.
 //!
-//! Never drop the future of a call that writes (in a `select!`, by a time-out): the statement may be carried out all
-//! the same.
+//! Never drop the future of a call that writes (in a `select!`, by a time-out): the statement may
+//! be carried out all the same.
 
 mod control;
 mod dispatch;
@@ -30,7 +31,7 @@ pub use self::outlook::Outlook;
 pub use self::queries::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
 use crate::job::{Job, Render};
 use crate::ladder::{Rung, Stage};
-use crate::memory::Prediction;
+use crate::planner::Prediction;
 use crate::worker::protocol::{Peaks, Timings};
 
 /// What an attempt is begun on.
@@ -84,7 +85,8 @@ pub struct SourceFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
     pub job_id: i64,
-    /// False when the very same drop had been taken in before (a crash came between commit and move).
+    /// False when the very same drop had been taken in before (a crash came between commit and
+    /// move).
     pub fresh: bool,
 }
 
@@ -138,7 +140,8 @@ pub enum Fate {
     NextAttempt,
     /// Back to queued (interrupted, orphaned or deferred).
     Requeue,
-    /// Ended, with a reason code such as `out_of_memory`, `crashed_worker`, `bad_picture`, `invalid`.
+    /// Ended, with a reason code such as `out_of_memory`, `crashed_worker`, `bad_picture`,
+    /// `invalid`.
     Fail {
         code: &'static str,
         message: String,
@@ -203,7 +206,8 @@ impl std::fmt::Display for Selection {
 
 /// The open database.
 pub struct Store {
-    /// One connection: whoever in this process wants to write waits for it, not in SQLite's busy handler.
+    /// One connection: whoever in this process wants to write waits for it, not in SQLite's busy
+    /// handler.
     writer: SqlitePool,
     /// Read-only connections.
     readers: SqlitePool,

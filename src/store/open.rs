@@ -29,7 +29,8 @@ const READERS_MAX: u32 = 3;
 type Checked<T> = sqlx::Result<std::result::Result<T, String>>;
 
 impl Store {
-    /// Opens (and for the daemon creates and migrates) the database at `path`. A file that is not ours is not touched.
+    /// Opens (and for the daemon creates and migrates) the database at `path`. A file that is not
+    /// ours is not touched.
     pub async fn open(path: &Path, access: Access) -> Result<Store> {
         let unusable = |why: String| StoreError::Unusable(format!("{}: {why}", path.display()));
         let opened = open(path, access).await.map_err(|error| match StoreError::from(error) {
@@ -40,7 +41,8 @@ impl Store {
         opened.map_err(unusable)
     }
 
-    /// Tells this database from every other one: 16 hexadecimal digits, for names and for pictures' metadata.
+    /// Tells this database from every other one: 16 hexadecimal digits, for names and for pictures'
+    /// metadata.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -84,7 +86,8 @@ async fn prepare(writer: &SqlitePool, access: Access) -> Checked<()> {
     if !is_safe(&version) {
         return Ok(Err(format!("SQLite {version} can lose commits; 3.51.3 or newer is needed")));
     }
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(writer).await?;
+    let tables: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(writer).await?;
     match (tables, access) {
         (0, Access::Client) => return Ok(Err(NO_DATABASE.to_owned())),
         (0, Access::Daemon) => create(writer).await?,
@@ -96,7 +99,9 @@ async fn prepare(writer: &SqlitePool, access: Access) -> Checked<()> {
     }
     let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(writer).await?;
     if journal != "wal" {
-        return Ok(Err(format!("its journal mode is {journal}, not wal: is it on a network filesystem?")));
+        return Ok(Err(format!(
+            "its journal mode is {journal}, not wal: is it on a network filesystem?"
+        )));
     }
     if tables > 0
         && let Some(why) = misfit(&applied(writer).await?, access)
@@ -109,7 +114,8 @@ async fn prepare(writer: &SqlitePool, access: Access) -> Checked<()> {
     }
 }
 
-/// The journal mode is a lasting property of the file, and changing it later needs a lock that cannot be waited for.
+/// The journal mode is a lasting property of the file, and changing it later needs a lock that
+/// cannot be waited for.
 async fn create(writer: &SqlitePool) -> sqlx::Result<()> {
     sqlx::query("PRAGMA journal_mode = wal").execute(writer).await?;
     let mark = sqlx::AssertSqlSafe(format!("PRAGMA application_id = {APPLICATION_ID}"));
@@ -120,9 +126,10 @@ async fn create(writer: &SqlitePool) -> sqlx::Result<()> {
 async fn migrate(writer: &SqlitePool) -> Checked<()> {
     match MIGRATIONS.run(writer).await {
         Ok(()) => Ok(Ok(())),
-        Err(sqlx::migrate::MigrateError::Execute(error) | sqlx::migrate::MigrateError::ExecuteMigration(error, _)) => {
-            Err(error)
-        }
+        Err(
+            sqlx::migrate::MigrateError::Execute(error)
+            | sqlx::migrate::MigrateError::ExecuteMigration(error, _),
+        ) => Err(error),
         Err(error) => Ok(Err(error.to_string())),
     }
 }
@@ -136,11 +143,13 @@ struct Applied {
 }
 
 async fn applied(writer: &SqlitePool) -> sqlx::Result<Vec<Applied>> {
-    sqlx::query_as("SELECT version, success, checksum FROM _sqlx_migrations ORDER BY version").fetch_all(writer).await
+    sqlx::query_as("SELECT version, success, checksum FROM _sqlx_migrations ORDER BY version")
+        .fetch_all(writer)
+        .await
 }
 
-/// Why a database with these migrations cannot be used, if so. A client neither migrates nor works on a schema that it
-/// does not know.
+/// Why a database with these migrations cannot be used, if so. A client neither migrates nor works
+/// on a schema that it does not know.
 fn misfit(applied: &[Applied], access: Access) -> Option<String> {
     for seen in applied {
         let version = seen.version;
@@ -148,15 +157,23 @@ fn misfit(applied: &[Applied], access: Access) -> Option<String> {
             return Some(format!("an upgrade to schema {version} was cut short; restore a backup"));
         }
         match MIGRATIONS.iter().find(|known| known.version == version) {
-            None => return Some(format!("a newer zimaged has used it (schema {version}); run that one")),
+            None => {
+                return Some(format!(
+                    "a newer zimaged has used it (schema {version}); run that one"
+                ));
+            }
             Some(known) if *known.checksum != *seen.checksum => {
-                return Some(format!("its schema {version} is not the one that this zimaged knows"));
+                return Some(format!(
+                    "its schema {version} is not the one that this zimaged knows"
+                ));
             }
             Some(_) => (),
         }
     }
     match (applied.len().cmp(&MIGRATIONS.iter().count()), access) {
-        (Ordering::Less, Access::Client) => Some("it is of an older zimaged; start the daemon once".to_owned()),
+        (Ordering::Less, Access::Client) => {
+            Some("it is of an older zimaged; start the daemon once".to_owned())
+        }
         _ => None,
     }
 }
@@ -173,17 +190,23 @@ async fn pool(connections: u32, options: SqliteConnectOptions) -> sqlx::Result<S
         .min_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
-        // After a full disk or a failed write SQLite has rolled back by itself. sqlx does not notice and would never
-        // begin a transaction on that connection again: it is replaced.
-        .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
+        // After a full disk or a failed write SQLite has rolled back by itself. sqlx does not
+        // notice and would never begin a transaction on that connection again: it is replaced.
+        .before_acquire(|connection, _| {
+            Box::pin(async move { Ok(!connection.is_in_transaction()) })
+        })
         .connect_with(options)
         .await
 }
 
 fn explain(error: &sqlx::Error) -> String {
     match primary_code(error) {
-        Some(code::CANNOT_OPEN) => format!("the file cannot be opened; is its folder there, and ours? ({error})"),
-        Some(code::READ_ONLY) => format!("it cannot be written; is its folder read-only? ({error})"),
+        Some(code::CANNOT_OPEN) => {
+            format!("the file cannot be opened; is its folder there, and ours? ({error})")
+        }
+        Some(code::READ_ONLY) => {
+            format!("it cannot be written; is its folder read-only? ({error})")
+        }
         _ => error.to_string(),
     }
 }
@@ -225,11 +248,15 @@ mod tests {
         let mut newer = known();
         newer.push(Applied { version: 9999, success: true, checksum: Vec::new() });
         assert!(
-            misfit(&newer, Access::Daemon).is_some_and(|why| why.contains("newer zimaged has used it (schema 9999)"))
+            misfit(&newer, Access::Daemon)
+                .is_some_and(|why| why.contains("newer zimaged has used it (schema 9999)"))
         );
         let mut edited = known();
         edited[0].checksum[0] ^= 1;
-        assert!(misfit(&edited, Access::Daemon).is_some_and(|why| why.contains("not the one that this zimaged knows")));
+        assert!(
+            misfit(&edited, Access::Daemon)
+                .is_some_and(|why| why.contains("not the one that this zimaged knows"))
+        );
         let mut half = known();
         half[0].success = false;
         assert!(misfit(&half, Access::Daemon).is_some_and(|why| why.contains("cut short")));

@@ -5,7 +5,7 @@ use sqlx::Row;
 use super::rows::{signed, to_json, to_word, word};
 use super::transition::{About, Current, Facts, Writing, log, transition};
 use super::{AttemptEnd, Fate, Finished, Guarded, Outcome, Result, Store};
-use crate::job::state::Event;
+use crate::job::state::RenderEvent;
 use crate::worker::protocol::{Peaks, Timings};
 
 /// A running attempt's render, and whether the user wants it cancelled.
@@ -16,14 +16,20 @@ struct Running {
 
 impl Store {
     /// The attempt made its picture: attempt and render are done, also when a cancel came too late.
-    pub async fn finish(&self, attempt_id: i64, finished: &Finished, now_ms: i64) -> Result<Guarded> {
+    pub async fn finish(
+        &self,
+        attempt_id: i64,
+        finished: &Finished,
+        now_ms: i64,
+    ) -> Result<Guarded> {
         let mut transaction = self.begin().await?;
         let Some(running) = running(&mut transaction, attempt_id).await? else {
             transaction.rollback().await?;
             return Ok(Guarded::Stale);
         };
         let picture = Facts::Picture { degraded: finished.degraded };
-        transition(&mut transaction, running.render, Event::Finished, picture, now_ms).await?;
+        transition(&mut transaction, running.render, RenderEvent::Finished, picture, now_ms)
+            .await?;
         record_picture(&mut transaction, attempt_id, finished, now_ms).await?;
         record_work(&mut transaction, attempt_id, &finished.timings, &finished.peaks).await?;
         let about = About::Attempt(running.render, attempt_id);
@@ -32,8 +38,15 @@ impl Store {
         Ok(Guarded::Changed)
     }
 
-    /// The attempt ended without a picture. A render that would be queued again but is wanted cancelled is cancelled.
-    pub async fn end_attempt(&self, attempt_id: i64, end: &AttemptEnd, fate: &Fate, now_ms: i64) -> Result<Guarded> {
+    /// The attempt ended without a picture. A render that would be queued again but is wanted
+    /// cancelled is cancelled.
+    pub async fn end_attempt(
+        &self,
+        attempt_id: i64,
+        end: &AttemptEnd,
+        fate: &Fate,
+        now_ms: i64,
+    ) -> Result<Guarded> {
         let mut transaction = self.begin().await?;
         let Some(running) = running(&mut transaction, attempt_id).await? else {
             transaction.rollback().await?;
@@ -52,20 +65,24 @@ impl Store {
 }
 
 /// What happens to the render; nothing where another attempt follows.
-fn consequence(fate: &Fate, outcome: Outcome, cancel_wanted: bool) -> Option<(Event, Facts<'_>)> {
+fn consequence(
+    fate: &Fate,
+    outcome: Outcome,
+    cancel_wanted: bool,
+) -> Option<(RenderEvent, Facts<'_>)> {
     match fate {
         Fate::NextAttempt => None,
-        Fate::Requeue if cancel_wanted => Some((Event::Cancelled, Facts::Nothing)),
+        Fate::Requeue if cancel_wanted => Some((RenderEvent::Cancelled, Facts::Nothing)),
         Fate::Requeue => {
             let event = match outcome {
-                Outcome::Crashed => Event::Orphaned,
-                Outcome::Interrupted => Event::Interrupted,
-                _ => Event::Deferred,
+                Outcome::Crashed => RenderEvent::Orphaned,
+                Outcome::Interrupted => RenderEvent::Interrupted,
+                _ => RenderEvent::Deferred,
             };
             Some((event, Facts::Nothing))
         }
-        Fate::Fail { code, message } => Some((Event::Failed, Facts::Error { code, message })),
-        Fate::Cancel => Some((Event::Cancelled, Facts::Nothing)),
+        Fate::Fail { code, message } => Some((RenderEvent::Failed, Facts::Error { code, message })),
+        Fate::Cancel => Some((RenderEvent::Cancelled, Facts::Nothing)),
     }
 }
 
@@ -79,8 +96,11 @@ async fn running(transaction: &mut Writing, attempt_id: i64) -> Result<Option<Ru
     .fetch_optional(&mut **transaction)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let render =
-        Current { render_id: row.try_get("id")?, job_id: row.try_get("job_id")?, state: word(row.try_get("state")?)? };
+    let render = Current {
+        render_id: row.try_get("id")?,
+        job_id: row.try_get("job_id")?,
+        state: word(row.try_get("state")?)?,
+    };
     Ok(Some(Running { render, cancel_wanted: row.try_get("cancel_wanted")? }))
 }
 
@@ -105,7 +125,12 @@ async fn record_picture(
     Ok(())
 }
 
-async fn record_end(transaction: &mut Writing, attempt_id: i64, end: &AttemptEnd, now_ms: i64) -> sqlx::Result<()> {
+async fn record_end(
+    transaction: &mut Writing,
+    attempt_id: i64,
+    end: &AttemptEnd,
+    now_ms: i64,
+) -> sqlx::Result<()> {
     sqlx::query(
         "UPDATE attempts SET outcome = ?, ended_at_ms = ?, stage = ?, message = ?, requested_bytes = ? \
          WHERE id = ? AND outcome = 'running'",
@@ -122,7 +147,12 @@ async fn record_end(transaction: &mut Writing, attempt_id: i64, end: &AttemptEnd
 }
 
 /// Seconds and bytes of an attempt, whatever its outcome.
-async fn record_work(transaction: &mut Writing, attempt_id: i64, timings: &Timings, peaks: &Peaks) -> sqlx::Result<()> {
+async fn record_work(
+    transaction: &mut Writing,
+    attempt_id: i64,
+    timings: &Timings,
+    peaks: &Peaks,
+) -> sqlx::Result<()> {
     sqlx::query(
         "UPDATE attempts SET text_encode_ms = ?, denoise_ms = ?, step_ms = ?, vae_decode_ms = ?, picture_encode_ms = ?, \
          total_ms = ?, text_encode_bytes = ?, denoise_bytes = ?, vae_decode_bytes = ?, after_release_bytes = ? WHERE id = ?",

@@ -5,7 +5,8 @@ use sqlx::FromRow;
 
 use super::{Result, Store};
 
-/// So many of the newest pictures say how fast it goes: enough to even them out, few enough to follow a change.
+/// So many of the newest pictures say how fast it goes: enough to even them out, few enough to
+/// follow a change.
 const PICTURES_MAX: u32 = 20;
 
 /// The renders that have not ended. Times are UTC, in milliseconds since the epoch.
@@ -15,8 +16,8 @@ pub struct Outlook {
     pub renders: i64,
     /// When the first of them may start; `None` where there is none.
     pub earliest_ms: Option<i64>,
-    /// How long all of them take, by the newest pictures of the model that was loaded last, on its device; `None` before
-    /// there is any.
+    /// How long all of them take, by the newest pictures of the model that was loaded last, on its
+    /// device; `None` before there is any.
     pub work_ms: Option<i64>,
     /// When the last of them has ended by that, each begun no earlier than it may.
     pub done_at_ms: Option<i64>,
@@ -31,7 +32,8 @@ struct Group {
 }
 
 impl Store {
-    /// Work is measured in pixels times steps, twice with guidance: times of other sizes are carried over by it.
+    /// Work is measured in pixels times steps, twice with guidance: times of other sizes are
+    /// carried over by it.
     pub async fn outlook(&self, now_ms: i64) -> Result<Outlook> {
         let groups: Vec<Group> = sqlx::query_as(
             "WITH pace AS (SELECT 1.0 * sum(total_ms) / sum(work) AS ms FROM \
@@ -50,10 +52,14 @@ impl Store {
         Ok(Outlook {
             renders: groups.iter().map(|group| group.renders).sum(),
             earliest_ms: groups.first().map(|group| group.from_ms),
-            work_ms: groups.iter().map(|group| group.work_ms).reduce(|a, b| Some(a? + b?)).flatten(),
-            done_at_ms: groups
+            work_ms: groups
                 .iter()
-                .try_fold(now_ms, |free_ms, group| Some(free_ms.max(group.from_ms) + group.work_ms?)),
+                .map(|group| group.work_ms)
+                .reduce(|a, b| Some(a? + b?))
+                .flatten(),
+            done_at_ms: groups.iter().try_fold(now_ms, |free_ms, group| {
+                Some(free_ms.max(group.from_ms) + group.work_ms?)
+            }),
         })
     }
 }

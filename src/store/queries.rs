@@ -17,7 +17,8 @@ pub struct JobRow {
     pub priority: i64,
     pub retry_of: Option<i64>,
     pub accepted_at_ms: i64,
-    /// No queued render of it is started before (UTC, since the epoch); `None` where none is queued.
+    /// No queued render of it is started before (UTC, since the epoch); `None` where none is
+    /// queued.
     pub run_after_ms: Option<i64>,
     pub renders: i64,
     pub queued: i64,
@@ -107,15 +108,23 @@ const JOBS: &str = "SELECT *, (SELECT min(run_after_ms) FROM renders r WHERE r.j
 
 impl Store {
     /// Jobs, newest first; those in `state` and with `tag` where given.
-    pub async fn jobs(&self, state: Option<&str>, tag: Option<&str>, limit: u32) -> Result<Vec<JobRow>> {
+    pub async fn jobs(
+        &self,
+        state: Option<&str>,
+        tag: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<JobRow>> {
         let mut sql = QueryBuilder::new(JOBS);
         sql.push("true");
         if let Some(state) = state {
             sql.push(" AND state = ").push_bind(state);
-            // Few renders are in these states, and an index finds them: the history is not walked through for them.
+            // Few renders are in these states, and an index finds them: the history is not walked
+            // through for them.
             match state {
                 "queued" | "failed" | "cancelled" => {
-                    sql.push(" AND job IN (SELECT job_id FROM renders WHERE state = ").push_bind(state).push(")");
+                    sql.push(" AND job IN (SELECT job_id FROM renders WHERE state = ")
+                        .push_bind(state)
+                        .push(")");
                 }
                 "running" => {
                     sql.push(" AND job IN (SELECT job_id FROM renders WHERE state IN ('running', 'queued'))");
@@ -124,7 +133,9 @@ impl Store {
             }
         }
         if let Some(tag) = tag {
-            sql.push(" AND EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ").push_bind(tag).push(")");
+            sql.push(" AND EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ")
+                .push_bind(tag)
+                .push(")");
         }
         sql.push(" ORDER BY job DESC LIMIT ").push_bind(limit);
         Ok(sql.build_query_as().fetch_all(&self.readers).await?)
@@ -133,8 +144,10 @@ impl Store {
     /// One job.
     pub async fn job(&self, job_id: i64) -> Result<JobRow> {
         let mut sql = QueryBuilder::new(JOBS);
-        let row = sql.push("job = ").push_bind(job_id).build_query_as().fetch_optional(&self.readers);
-        row.await?.ok_or_else(|| StoreError::NotFound(format!("there is no {}", Selection::Job(job_id))))
+        let row =
+            sql.push("job = ").push_bind(job_id).build_query_as().fetch_optional(&self.readers);
+        row.await?
+            .ok_or_else(|| StoreError::NotFound(format!("there is no {}", Selection::Job(job_id))))
     }
 
     /// The pictures of a selection, in order.
@@ -143,7 +156,8 @@ impl Store {
         let sql = "SELECT history.*, r.run_after_ms, r.finished_at_ms FROM history \
                    JOIN renders r ON r.job_id = job AND r.position = picture \
                    WHERE job = ? AND picture = coalesce(?, picture) ORDER BY picture";
-        let rows: Vec<HistoryRow> = sqlx::query_as(sql).bind(job_id).bind(picture).fetch_all(&self.readers).await?;
+        let rows: Vec<HistoryRow> =
+            sqlx::query_as(sql).bind(job_id).bind(picture).fetch_all(&self.readers).await?;
         match rows.is_empty() {
             true => Err(StoreError::NotFound(format!("there is no {selection}"))),
             false => Ok(rows),
@@ -167,18 +181,23 @@ impl Store {
         Ok(job_of_drop(&self.readers, file).await?)
     }
 
-    /// Why the drop `file` was set aside, if it was. A file is set aside after it was written: earlier ones of the same
-    /// content are not it.
+    /// Why the drop `file` was set aside, if it was. A file is set aside after it was written:
+    /// earlier ones of the same content are not it.
     pub async fn rejection_of_drop(&self, file: &SourceFile) -> Result<Option<String>> {
         let sql = "SELECT reason FROM rejections WHERE file_sha256 = ? AND file_name = ? AND at_ms >= ? \
                    ORDER BY id DESC LIMIT 1";
-        let reason = sqlx::query_scalar(sql).bind(&file.sha256).bind(&file.name).bind(file.mtime_ns / 1_000_000);
+        let reason = sqlx::query_scalar(sql)
+            .bind(&file.sha256)
+            .bind(&file.name)
+            .bind(file.mtime_ns / 1_000_000);
         Ok(reason.fetch_optional(&self.readers).await?)
     }
 
     /// The worker that was loaded last.
     pub async fn last_worker(&self) -> Result<Option<WorkerRow>> {
-        Ok(sqlx::query_as("SELECT * FROM workers ORDER BY id DESC LIMIT 1").fetch_optional(&self.readers).await?)
+        Ok(sqlx::query_as("SELECT * FROM workers ORDER BY id DESC LIMIT 1")
+            .fetch_optional(&self.readers)
+            .await?)
     }
 
     /// How many renders are queued.

@@ -1,4 +1,5 @@
-//! What a start finds running. The daemon holds the instance lock, so nobody else can be at work on it.
+//! What a start finds running. The daemon holds the instance lock, so nobody else can be at work on
+//! it.
 
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -6,17 +7,25 @@ use sqlx::sqlite::SqliteRow;
 use super::rows::{RENDER_COLUMNS, from_json, render, to_json, word};
 use super::transition::{About, Current, Facts, Writing, log, transition};
 use super::{Orphan, Result, Store};
-use crate::job::state::Event;
+use crate::job::state::RenderEvent;
 
 impl Store {
-    /// Every attempt found running; called once at start, under the instance lock. A render that stood between two
-    /// attempts has nothing to be cleared up: it is queued again (or cancelled, where that is wanted) right here.
+    /// Every attempt found running; called once at start, under the instance lock. A render that
+    /// stood between two attempts has nothing to be cleared up: it is queued again (or cancelled,
+    /// where that is wanted) right here.
     pub async fn orphans(&self, now_ms: i64) -> Result<Vec<Orphan>> {
         let mut transaction = self.begin().await?;
         for (render, cancel_wanted) in between_attempts(&mut transaction).await? {
-            let event = if cancel_wanted { Event::Cancelled } else { Event::Orphaned };
+            let event = if cancel_wanted { RenderEvent::Cancelled } else { RenderEvent::Orphaned };
             transition(&mut transaction, render, event, Facts::Nothing, now_ms).await?;
-            log(&mut transaction, "orphaned", About::Render(render), "between two attempts", now_ms).await?;
+            log(
+                &mut transaction,
+                "orphaned",
+                About::Render(render),
+                "between two attempts",
+                now_ms,
+            )
+            .await?;
         }
         transaction.commit().await?;
         self.running_attempts().await

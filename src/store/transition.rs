@@ -3,15 +3,15 @@
 use sqlx::{Sqlite, Transaction};
 
 use super::{Result, Store, StoreError};
-use crate::job::state::{Event, State};
+use crate::job::state::{RenderEvent, State};
 
-/// A transaction that may write. Always commit it, or roll it back and wait for that: a dropped one keeps its lock
-/// until its connection is used again.
+/// A transaction that may write. Always commit it, or roll it back and wait for that: a dropped one
+/// keeps its lock until its connection is used again.
 pub(super) type Writing = Transaction<'static, Sqlite>;
 
 impl Store {
-    /// Takes the write lock at once, so that nothing that is read inside can be out of date. Gives up with `Busy` after
-    /// the busy time-out.
+    /// Takes the write lock at once, so that nothing that is read inside can be out of date. Gives
+    /// up with `Busy` after the busy time-out.
     pub(super) async fn begin(&self) -> Result<Writing> {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
@@ -44,7 +44,7 @@ pub(super) enum Facts<'a> {
 pub(super) async fn transition(
     transaction: &mut Writing,
     render: Current,
-    event: Event,
+    event: RenderEvent,
     facts: Facts<'_>,
     now_ms: i64,
 ) -> Result<()> {
@@ -95,7 +95,9 @@ pub(super) async fn log(
         About::Queue => (None, None, None),
         About::Job(job_id) => (Some(job_id), None, None),
         About::Render(render) => (Some(render.job_id), Some(render.render_id), None),
-        About::Attempt(render, attempt_id) => (Some(render.job_id), Some(render.render_id), Some(attempt_id)),
+        About::Attempt(render, attempt_id) => {
+            (Some(render.job_id), Some(render.render_id), Some(attempt_id))
+        }
     };
     sqlx::query("INSERT INTO events (at_ms, kind, job_id, render_id, attempt_id, detail) VALUES (?, ?, ?, ?, ?, ?)")
         .bind(now_ms)

@@ -1,4 +1,5 @@
-//! What a TOML value must be: each function turns a value into a checked one, or says what is wrong with it.
+//! What a TOML value must be: each function turns a value into a checked one, or says what is wrong
+//! with it.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -32,7 +33,8 @@ impl Mistake {
         Mistake::new(format!("expected {wanted}, found {}", described(found)))
     }
 
-    /// `word` is none of the `known` ones (each a "key", "token", ...): suggests the nearest, or lists them all.
+    /// `word` is none of the `known` ones (each a "key", "token", ...): suggests the nearest, or
+    /// lists them all.
     pub fn unknown(word: &str, what: &str, known: &[&str]) -> Self {
         let mistake = Mistake::new(format!("unknown {what}"));
         match nearest(word, known) {
@@ -54,21 +56,25 @@ where
     integer(number)
         .and_then(|number| T::try_from(number).ok())
         .filter(|number| range.contains(number))
-        .ok_or_else(|| Mistake::new(format!("{} is out of range", shortened(&number.to_string()))).help(right()))
+        .ok_or_else(|| {
+            Mistake::new(format!("{} is out of range", shortened(&number.to_string())))
+                .help(right())
+        })
 }
 
 /// A finite number in `range`, whole or not; -0.0 becomes 0.0, so that equal requests are equal.
 pub fn number(value: &DeValue, range: RangeInclusive<f64>) -> Check<f64> {
     let right = || format!("use a number from {} to {}", range.start(), range.end());
     let (number, written) = match value {
-        DeValue::Integer(number) => (integer(number).map(|number| number as f64), number.to_string()),
+        DeValue::Integer(number) => {
+            (integer(number).map(|number| number as f64), number.to_string())
+        }
         DeValue::Float(number) => (number.as_str().parse().ok(), number.to_string()),
         other => return Err(Mistake::expected("a number", other).help(right())),
     };
-    number
-        .filter(|number| range.contains(number))
-        .map(|number| number + 0.0)
-        .ok_or_else(|| Mistake::new(format!("{} is out of range", shortened(&written))).help(right()))
+    number.filter(|number| range.contains(number)).map(|number| number + 0.0).ok_or_else(|| {
+        Mistake::new(format!("{} is out of range", shortened(&written))).help(right())
+    })
 }
 
 /// `None` when it has more than 128 bits.
@@ -89,7 +95,9 @@ pub fn choice<T: Copy>(value: &DeValue, choices: &[(&str, T)]) -> Check<T> {
     };
     let word = text(value).map_err(|mistake| mistake.help(right()))?;
     let chosen = choices.iter().find(|(choice, _)| *choice == word);
-    chosen.map(|(_, value)| *value).ok_or_else(|| Mistake::new(format!("unknown word {}", quoted(word))).help(right()))
+    chosen
+        .map(|(_, value)| *value)
+        .ok_or_else(|| Mistake::new(format!("unknown word {}", quoted(word))).help(right()))
 }
 
 /// The text in quotes, escaped as TOML and Rust both do, shortened.

@@ -10,12 +10,16 @@ use toml::de::{DeTable, DeValue};
 use crate::problem::Problem;
 pub use check::{Check, Mistake};
 
-/// More mistakes than this are only counted: nobody mends fifty at once, and a hostile file has a million.
+/// More mistakes than this are only counted: nobody mends fifty at once, and a hostile file has a
+/// million.
 const MISTAKES_MAX: usize = 50;
 
-/// Parses `text` and reads it with `keys`, which takes every key it knows and answers `None` only after a mistake.
-/// `Err` holds every mistake found, in the order of the text; it is never empty.
-pub fn read<T>(text: &str, keys: impl FnOnce(&mut Table<'_>) -> Option<T>) -> Result<T, Vec<Problem>> {
+/// Parses `text` and reads it with `keys`, which takes every key it knows and answers `None` only
+/// after a mistake. `Err` holds every mistake found, in the order of the text; it is never empty.
+pub fn read<T>(
+    text: &str,
+    keys: impl FnOnce(&mut Table<'_>) -> Option<T>,
+) -> Result<T, Vec<Problem>> {
     let document = DeTable::parse(text).map_err(|error| vec![syntax(text, &error)])?;
     let mut top = Table::new(String::new(), Some(document.get_ref()));
     let value = keys(&mut top);
@@ -92,13 +96,21 @@ impl<'d> Table<'d> {
     }
 
     /// The value of `key`, or `None` when it is absent or wrong.
-    pub fn read<T>(&mut self, key: &'static str, check: impl FnOnce(&DeValue<'d>) -> Check<T>) -> Option<T> {
+    pub fn read<T>(
+        &mut self,
+        key: &'static str,
+        check: impl FnOnce(&DeValue<'d>) -> Check<T>,
+    ) -> Option<T> {
         let value = self.take(key)?;
         self.checked(key, value, check)
     }
 
     /// As [`Table::read`], for a list; each item is checked.
-    pub fn read_list<T>(&mut self, key: &'static str, check: impl Fn(&DeValue<'d>) -> Check<T>) -> Option<Vec<T>> {
+    pub fn read_list<T>(
+        &mut self,
+        key: &'static str,
+        check: impl Fn(&DeValue<'d>) -> Check<T>,
+    ) -> Option<Vec<T>> {
         let value = self.take(key)?;
         self.checked_list(key, value, check)
     }
@@ -121,7 +133,11 @@ impl<'d> Table<'d> {
         let entries = match self.take(key).map(|value| (value, value.get_ref())) {
             Some((_, DeValue::Table(entries))) => Some(entries),
             Some((place, other)) => {
-                self.add(key, place.span().start, Mistake::expected(&format!("a table, [{key}]"), other));
+                self.add(
+                    key,
+                    place.span().start,
+                    Mistake::expected(&format!("a table, [{key}]"), other),
+                );
                 None
             }
             None => None,
@@ -134,7 +150,10 @@ impl<'d> Table<'d> {
 
     /// Notes a mistake about `key` as a whole; at the beginning of the text when it is absent.
     pub fn mistake(&mut self, key: &str, mistake: Mistake) {
-        let offset = self.entries.and_then(|entries| entries.get_key_value(key)).map_or(0, |(key, _)| key.span().start);
+        let offset = self
+            .entries
+            .and_then(|entries| entries.get_key_value(key))
+            .map_or(0, |(key, _)| key.span().start);
         self.add(key, offset, mistake);
     }
 
@@ -165,12 +184,14 @@ impl<'d> Table<'d> {
         check: impl Fn(&DeValue<'d>) -> Check<T>,
     ) -> Option<Vec<T>> {
         let DeValue::Array(items) = value.get_ref() else {
-            let mistake = Mistake::expected("a list", value.get_ref()).help("put it into brackets: [ ... ]");
+            let mistake =
+                Mistake::expected("a list", value.get_ref()).help("put it into brackets: [ ... ]");
             self.add(key, value.span().start, mistake);
             return None;
         };
         // Every item is checked before the first wrong one decides.
-        let checked: Vec<Option<T>> = items.iter().map(|item| self.checked(key, item, &check)).collect();
+        let checked: Vec<Option<T>> =
+            items.iter().map(|item| self.checked(key, item, &check)).collect();
         checked.into_iter().collect()
     }
 
@@ -180,14 +201,22 @@ impl<'d> Table<'d> {
     }
 
     fn close(mut self) -> Found {
-        let unknown =
-            self.entries.into_iter().flatten().filter(|(key, _)| !self.known.contains(&key.get_ref().as_ref()));
+        let unknown = self
+            .entries
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| !self.known.contains(&key.get_ref().as_ref()));
         for (key, _) in unknown.collect::<Vec<_>>() {
-            // Looking for the nearest key to each of a hundred thousand would take most of a second.
+            // Looking for the nearest key to each of a hundred thousand would take most of a
+            // second.
             if self.found.is_full() {
                 self.found.left_out += 1;
             } else {
-                self.add(key.get_ref(), key.span().start, Mistake::unknown(key.get_ref(), "key", &self.known));
+                self.add(
+                    key.get_ref(),
+                    key.span().start,
+                    Mistake::unknown(key.get_ref(), "key", &self.known),
+                );
             }
         }
         self.found

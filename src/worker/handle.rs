@@ -10,7 +10,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::protocol::{Event, LINE_BYTES_MAX, Load, PROTOCOL_VERSION, Request};
+use super::protocol::{LINE_BYTES_MAX, Load, PROTOCOL_VERSION, Request, WorkerEvent};
 
 /// Events read ahead of the dispatcher; a worker that is further ahead waits in its pipe.
 const EVENTS_WAITING_MAX: usize = 64;
@@ -18,10 +18,12 @@ const EVENTS_WAITING_MAX: usize = 64;
 /// A worker reads its input at all times: one that does not take a request within this is dead.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Between the end of a worker's output and the end of its process: the kernel frees its memory in between.
+/// Between the end of a worker's output and the end of its process: the kernel frees its memory in
+/// between.
 const EXIT_GRACE: Duration = Duration::from_secs(2);
 
-/// Between SIGKILL and the end of the process. Past it the process is stuck in the kernel and may stay for ever.
+/// Between SIGKILL and the end of the process. Past it the process is stuck in the kernel and may
+/// stay for ever.
 const KILL_GRACE: Duration = Duration::from_secs(10);
 
 /// How much of a bad line is shown.
@@ -35,12 +37,13 @@ pub struct Worker {
     child: Child,
     pid: u32,
     input: ChildStdin,
-    events: mpsc::Receiver<Result<Event, String>>,
+    events: mpsc::Receiver<Result<WorkerEvent, String>>,
     /// Why its output is no longer read, when that is the worker's fault.
     protocol_error: Option<String>,
 }
 
-/// How a worker ended, in words: "killed by signal 9 (SIGKILL)", "exit status 1", "protocol error: ...".
+/// How a worker ended, in words: "killed by signal 9 (SIGKILL)", "exit status 1", "protocol error:
+/// ...".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the worker died: {0}")]
 pub struct Death(pub String);
@@ -48,12 +51,15 @@ pub struct Death(pub String);
 impl Worker {
     /// Starts `exe worker` and sends it the load request.
     ///
-    /// The kernel kills the worker when the thread that started it ends: call this on a thread that lives as long as
-    /// the daemon (one of the runtime's own, never `spawn_blocking`).
+    /// The kernel kills the worker when the thread that started it ends: call this on a thread that
+    /// lives as long as the daemon (one of the runtime's own, never `spawn_blocking`).
     pub async fn spawn(exe: &Path, load: &Load) -> Result<Worker, Death> {
-        let not_started = |error: &str| Death(format!("{} cannot be started: {error}", exe.display()));
+        let not_started =
+            |error: &str| Death(format!("{} cannot be started: {error}", exe.display()));
         let mut child = command(exe).spawn().map_err(|error| not_started(&error.to_string()))?;
-        let (Some(pid), Some(input), Some(output)) = (child.id(), child.stdin.take(), child.stdout.take()) else {
+        let (Some(pid), Some(input), Some(output)) =
+            (child.id(), child.stdin.take(), child.stdout.take())
+        else {
             return Err(not_started("no pipes"));
         };
         let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
@@ -68,26 +74,34 @@ impl Worker {
         self.pid
     }
 
-    /// Sends a request. Never blocks for long: a worker that does not read is dead. Not cancel safe: half a request
-    /// would spoil the next.
+    /// Sends a request. Never blocks for long: a worker that does not read is dead. Not cancel
+    /// safe: half a request would spoil the next.
     pub async fn send(&mut self, request: &Request) -> Result<(), Death> {
-        let line = serde_json::to_string(request).map_err(|error| Death(format!("unsendable request: {error}")))?;
+        let line = serde_json::to_string(request)
+            .map_err(|error| Death(format!("unsendable request: {error}")))?;
         if line.len() >= LINE_BYTES_MAX {
-            return Err(Death(format!("unsendable request: {} bytes, at most {LINE_BYTES_MAX}", line.len())));
+            return Err(Death(format!(
+                "unsendable request: {} bytes, at most {LINE_BYTES_MAX}",
+                line.len()
+            )));
         }
         match timeout(SEND_TIMEOUT, self.input.write_all(format!("{line}\n").as_bytes())).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(self.end(EXIT_GRACE).await),
             Err(_) => {
                 let death = self.end(Duration::ZERO).await;
-                Err(Death(format!("it did not read a request within {} s; {}", SEND_TIMEOUT.as_secs(), death.0)))
+                Err(Death(format!(
+                    "it did not read a request within {} s; {}",
+                    SEND_TIMEOUT.as_secs(),
+                    death.0
+                )))
             }
         }
     }
 
-    /// The next event. Cancel safe. A line that is too long, not UTF-8 or no event is a protocol error: the worker is
-    /// killed and the death says so.
-    pub async fn event(&mut self) -> Result<Event, Death> {
+    /// The next event. Cancel safe. A line that is too long, not UTF-8 or no event is a protocol
+    /// error: the worker is killed and the death says so.
+    pub async fn event(&mut self) -> Result<WorkerEvent, Death> {
         match self.events.recv().await {
             Some(Ok(event)) => return Ok(event),
             Some(Err(error)) => self.protocol_error = Some(error),
@@ -95,7 +109,10 @@ impl Worker {
         }
         let grace = if self.protocol_error.is_some() { Duration::ZERO } else { EXIT_GRACE };
         let end = self.end(grace).await;
-        Err(self.protocol_error.as_ref().map_or(end, |error| Death(format!("protocol error: {error}"))))
+        Err(self
+            .protocol_error
+            .as_ref()
+            .map_or(end, |error| Death(format!("protocol error: {error}"))))
     }
 
     /// Closes its input and waits up to `grace`, then kills it; never waits without a limit.
@@ -135,7 +152,9 @@ async fn end(child: &mut Child, pid: u32, grace: Duration) -> Death {
     // An error means that it has ended meanwhile: the wait tells.
     let _ = child.start_kill();
     match timeout(KILL_GRACE, child.wait()).await {
-        Ok(ended) => Death(ended.map_or_else(|error| format!("its end is unknown: {error}"), describe)),
+        Ok(ended) => {
+            Death(ended.map_or_else(|error| format!("its end is unknown: {error}"), describe))
+        }
         Err(_) => Death(format!(
             "process {pid} still there {} s after SIGKILL: stuck in a call to its device, which may be lost",
             KILL_GRACE.as_secs()
@@ -144,7 +163,10 @@ async fn end(child: &mut Child, pid: u32, grace: Duration) -> Death {
 }
 
 /// Reads the worker's output to its end or its first mistake.
-async fn read_events(mut output: BufReader<ChildStdout>, events: mpsc::Sender<Result<Event, String>>) {
+async fn read_events(
+    mut output: BufReader<ChildStdout>,
+    events: mpsc::Sender<Result<WorkerEvent, String>>,
+) {
     if let Err(error) = forward_events(&mut output, &events).await {
         // Nobody to tell when the worker is already given up.
         let _ = events.send(Err(error)).await;
@@ -153,7 +175,7 @@ async fn read_events(mut output: BufReader<ChildStdout>, events: mpsc::Sender<Re
 
 async fn forward_events(
     output: &mut (impl AsyncBufRead + Unpin),
-    events: &mpsc::Sender<Result<Event, String>>,
+    events: &mpsc::Sender<Result<WorkerEvent, String>>,
 ) -> Result<(), String> {
     match next_event(output).await? {
         Some(hello) => check_hello(&hello)?,
@@ -168,13 +190,19 @@ async fn forward_events(
 }
 
 /// The next event; `None` at the end of the output, also in the middle of a line.
-async fn next_event(output: &mut (impl AsyncBufRead + Unpin)) -> Result<Option<Event>, String> {
+async fn next_event(
+    output: &mut (impl AsyncBufRead + Unpin),
+) -> Result<Option<WorkerEvent>, String> {
     let mut line = Vec::new();
     let read = output.take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line).await;
     read.map_err(|error| format!("its output cannot be read: {error}"))?;
     match line.last() {
-        Some(b'\n') => serde_json::from_slice(&line).map(Some).map_err(|error| no_event(&line, &error)),
-        _ if line.len() == LINE_BYTES_MAX => Err(format!("a line is longer than {LINE_BYTES_MAX} bytes")),
+        Some(b'\n') => {
+            serde_json::from_slice(&line).map(Some).map_err(|error| no_event(&line, &error))
+        }
+        _ if line.len() == LINE_BYTES_MAX => {
+            Err(format!("a line is longer than {LINE_BYTES_MAX} bytes"))
+        }
         _ => Ok(None),
     }
 }
@@ -185,11 +213,11 @@ fn no_event(line: &[u8], error: &serde_json::Error) -> String {
     format!("a line is no event ({error}): {:?}", excerpt.trim_end())
 }
 
-fn check_hello(hello: &Event) -> Result<(), String> {
+fn check_hello(hello: &WorkerEvent) -> Result<(), String> {
     const VERSION: &str = env!("CARGO_PKG_VERSION");
     match hello {
-        Event::Hello { protocol: PROTOCOL_VERSION, version } if version == VERSION => Ok(()),
-        Event::Hello { protocol, version } => Err(format!(
+        WorkerEvent::Hello { protocol: PROTOCOL_VERSION, version } if version == VERSION => Ok(()),
+        WorkerEvent::Hello { protocol, version } => Err(format!(
             "the worker is zimaged {version} (protocol {protocol}) and the daemon zimaged {VERSION} (protocol \
              {PROTOCOL_VERSION}): the program was replaced while it ran, restart the daemon"
         )),
@@ -230,13 +258,17 @@ mod tests {
     fn an_end_is_told_with_the_signals_name() {
         assert_eq!(words(3 << 8), "exit status 3");
         assert_eq!(words(libc::SIGKILL), "killed by signal 9 (SIGKILL)");
-        assert_eq!(words(libc::SIGBUS), "killed by signal 7 (SIGBUS: model file changed or unreadable?)");
+        assert_eq!(
+            words(libc::SIGBUS),
+            "killed by signal 7 (SIGBUS: model file changed or unreadable?)"
+        );
     }
 
     #[test]
     fn a_worker_cannot_speak_to_systemd_for_the_daemon() {
         let command = command(Path::new("zimaged"));
-        let removed: Vec<_> = command.as_std().get_envs().filter(|(_, value)| value.is_none()).collect();
+        let removed: Vec<_> =
+            command.as_std().get_envs().filter(|(_, value)| value.is_none()).collect();
         assert_eq!(removed.len(), 3, "{removed:?}");
     }
 

@@ -1,5 +1,6 @@
-//! The messages between supervisor and worker: one JSON object a line, requests on the worker's standard input,
-//! events on a private copy of its standard output. The end of the input tells the worker to exit.
+//! The messages between supervisor and worker: one JSON object a line, requests on the worker's
+//! standard input, events on a private copy of its standard output. The end of the input tells the
+//! worker to exit.
 
 use std::path::PathBuf;
 
@@ -8,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::engine::{Arithmetic, DeviceChoice, EngineKind, MemoryReading, Recipe, Stage};
 pub use crate::engine::{Peaks, Timings};
 use crate::job::{Format, Render};
-use crate::ladder::{Offers, Prefer, Rung};
-use crate::memory::Allowance;
+use crate::ladder::{Capabilities, Prefer, Rung};
+use crate::planner::Allowance;
 
 /// Both sides must say the same number: a worker of another version is never used.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -48,7 +49,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// What a render may use of a device in this state, its weights included; `None` where nobody knows.
+    /// What a render may use of a device in this state, its weights included; `None` where nobody
+    /// knows.
     pub fn budget_bytes(&self, memory: &MemoryReading) -> Option<u64> {
         let available_bytes = memory.free_bytes.map(|free_bytes| memory.used_bytes + free_bytes);
         self.allowance.budget_bytes(available_bytes, memory.total_bytes)
@@ -64,16 +66,18 @@ pub struct RenderRequest {
     pub format: Format,
     /// Where the finished picture is written and fsynced; lies on the output folder's filesystem.
     pub picture_path: PathBuf,
-    /// Where finished latents are kept, and taken from when they fit the recipe, the size and the steps.
+    /// Where finished latents are kept, and taken from when they fit the recipe, the size and the
+    /// steps.
     pub latents_path: PathBuf,
-    /// Facts of the queue that go into the picture beside the engine's own (job, asked size, ...): a JSON object.
+    /// Facts of the queue that go into the picture beside the engine's own (job, asked size, ...):
+    /// a JSON object.
     pub metadata: serde_json::Map<String, serde_json::Value>,
 }
 
 /// From the worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
+pub enum WorkerEvent {
     /// The first message, before the model is loaded.
     Hello {
         protocol: u32,
@@ -106,7 +110,7 @@ pub struct Loaded {
     pub model_name: String,
     pub model_hash: String,
     pub load_ms: u64,
-    pub offers: Offers,
+    pub capabilities: Capabilities,
     pub arithmetic: Arithmetic,
     /// At idle, with the model loaded.
     pub memory: MemoryReading,

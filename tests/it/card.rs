@@ -1,5 +1,6 @@
-//! What only a card does: bf16 in our own kernels, layers streamed from pinned memory, a device that runs out or falls sick.
-//! For a real card, or for the simulated one of `tools/gpu/simulator`, whose settings a real one does not hear.
+//! What only a card does: bf16 in our own kernels, layers streamed from pinned memory, a device
+//! that runs out or falls sick. For a real card, or for the simulated one of `tools/gpu/simulator`,
+//! whose settings a real one does not hear.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -12,14 +13,16 @@ use crate::parity::reference::{Case, model_folder};
 use crate::support::House;
 use crate::support::silent::Silent;
 
-/// Mean difference in levels of 255 from its own f32 that the reference makes when it computes in bf16 (torch 2.11).
+/// Mean difference in levels of 255 from its own f32 that the reference makes when it computes in
+/// bf16 (torch 2.11).
 const REFERENCE_IN_BF16: [(&str, f64); 4] =
     [("square", 0.814), ("wide_chinese", 0.974), ("cfg_negative", 2.054), ("one_step", 1.077)];
 
 /// How much more than the reference's own rounding ours may make.
 const ROUNDING_MAX: f64 = 1.3;
 
-/// Mean difference in levels of 255 of the miniature's pictures on a card and on a CPU, on one rung.
+/// Mean difference in levels of 255 of the miniature's pictures on a card and on a CPU, on one
+/// rung.
 const CPU_LEVELS_MAX: f64 = 1.0;
 
 const GENTLEST: Rung = Rung {
@@ -35,7 +38,8 @@ fn mini() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini")
 }
 
-/// On the first card, or `None` where there is none. Under `ZIMAGED_CARD_REQUIRED` that is a failure.
+/// On the first card, or `None` where there is none. Under `ZIMAGED_CARD_REQUIRED` that is a
+/// failure.
 fn engine(model: &Path) -> Option<ZImageEngine> {
     let engine = ZImageEngine::load(model, DeviceChoice::Cuda { index: 0 }, None);
     let required = std::env::var_os("ZIMAGED_CARD_REQUIRED").is_some();
@@ -63,7 +67,10 @@ fn levels(ours: &[u8], theirs: &[u8]) -> f64 {
 
 #[test]
 fn a_card_makes_the_references_pictures_in_bf16() {
-    let Some(mut engine) = model_folder("a card's pictures").and_then(|folder| engine(&folder)) else { return };
+    let Some(mut engine) = model_folder("a card's pictures").and_then(|folder| engine(&folder))
+    else {
+        return;
+    };
     for (name, reference_levels) in REFERENCE_IN_BF16 {
         let case = Case::read(name);
         let rung = Rung { width: case.width, height: case.height, steps: case.steps, ..GENTLEST };
@@ -84,12 +91,15 @@ fn a_card_makes_the_references_pictures_in_bf16() {
 #[test]
 fn a_card_makes_the_same_picture_wherever_its_weights_lie() {
     let Some(mut engine) = engine(&mini()) else { return };
-    let layers = engine.offers().residencies.len() as u32;
+    let layers = engine.capabilities().residencies.len() as u32;
     let resident = render(&mut engine, &red_circle(), &GENTLEST);
     let streamed = (0..layers - 3).map(|resident_blocks| Residency::Streamed { resident_blocks });
     for residency in streamed.chain([Residency::TextReleased, Residency::Device]) {
         let rung = Rung { residency, ..GENTLEST };
-        assert!(render(&mut engine, &red_circle(), &rung) == resident, "{rung} gives another picture");
+        assert!(
+            render(&mut engine, &red_circle(), &rung) == resident,
+            "{rung} gives another picture"
+        );
     }
 }
 
@@ -104,7 +114,8 @@ fn a_card_makes_what_a_cpu_makes_on_every_kind_of_rung() {
         Rung { precision: Precision::Q8, ..GENTLEST },
         Rung { precision: Precision::Q4, ..GENTLEST },
     ] {
-        let [ours, theirs] = [&mut card, &mut cpu].map(|engine| render(engine, &red_circle(), &rung));
+        let [ours, theirs] =
+            [&mut card, &mut cpu].map(|engine| render(engine, &red_circle(), &rung));
         let difference = levels(&ours.rgb, &theirs.rgb);
         println!("{rung}: {difference:.3} levels on average");
         assert!(difference <= CPU_LEVELS_MAX, "{rung}: {difference}");
@@ -112,25 +123,37 @@ fn a_card_makes_what_a_cpu_makes_on_every_kind_of_rung() {
 }
 
 /// Three pictures of the miniature on the first card, in a daemon that ends when they are made.
-fn three_pictures(width: u32, height: u32, environment: &[(&str, &str)]) -> Option<(House, Output)> {
+fn three_pictures(
+    width: u32,
+    height: u32,
+    environment: &[(&str, &str)],
+) -> Option<(House, Output)> {
     engine(&mini())?;
     let model = mini();
-    let house =
-        House::with_config(&format!("[model]\npath = {model:?}\n[device]\nkind = \"cuda\"\nreserve = \"1MiB\"\n"));
+    let house = House::with_config(&format!(
+        "[model]\npath = {model:?}\n[device]\nkind = \"cuda\"\nreserve = \"1MiB\"\n"
+    ));
     let what = "prompt = \"a red circle\"\nsteps = 1\nmin_steps = 1\nseed = 1\nnum_images = 3";
     house.drop_job("j.toml", &format!("{what}\nwidth = {width}\nheight = {height}\n"));
-    let output = house.command(&["run", "--until-idle"]).envs(environment.iter().copied()).output().unwrap();
+    let output =
+        house.command(&["run", "--until-idle"]).envs(environment.iter().copied()).output().unwrap();
     Some((house, output))
 }
 
 #[test]
 fn a_card_that_runs_out_decodes_again_and_denoises_no_more() {
-    // Of 42 MiB the pool has a chunk of 32 and one of 10: no plan can know that the decode's 25 do not fit beside the rest.
+    // Of 42 MiB the pool has a chunk of 32 and one of 10: no plan can know that the decode's 25 do
+    // not fit beside the rest.
     let bytes = ((400 + 42) << 20).to_string();
-    let Some((house, output)) = three_pictures(256, 256, &[("SIM_CARD_BYTES", &bytes)]) else { return };
+    let Some((house, output)) = three_pictures(256, 256, &[("SIM_CARD_BYTES", &bytes)]) else {
+        return;
+    };
     assert_eq!(house.value("SELECT count(*) FROM renders WHERE state = 'done'"), "3", "{output:?}");
     if is_simulated(&house) {
-        assert_ne!(house.value("SELECT count(*) FROM attempts WHERE outcome = 'out_of_memory'"), "0");
+        assert_ne!(
+            house.value("SELECT count(*) FROM attempts WHERE outcome = 'out_of_memory'"),
+            "0"
+        );
     }
     assert_eq!(house.value("SELECT count(*) FROM attempts WHERE denoise_ms > 0"), "3");
     house.assert_invariants();

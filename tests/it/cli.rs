@@ -8,7 +8,11 @@ use std::process::{Output, Stdio};
 use crate::support::House;
 
 fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// The configuration that these lines make, with the miniature.
@@ -28,7 +32,9 @@ fn assert_configuration_error(house: &House, arguments: &[&str], expected: &[&st
 #[test]
 fn each_example_is_a_good_job_to_the_miniature() {
     let house = house("");
-    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).expect("examples") {
+    for entry in
+        fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).expect("examples")
+    {
         let path = entry.expect("an entry").path().display().to_string();
         let output = house.zimaged(&["check", &path]);
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
@@ -40,17 +46,28 @@ fn a_model_folder_that_is_not_there_is_a_configuration_error_that_says_how_to_ge
     let house = house("");
     fs::write(house.path("fox.toml"), "prompt = 'a fox'\n").expect("a writable folder");
     let hint = ["there is no such folder", "hf download Tongyi-MAI/Z-Image-Turbo"];
-    for command in
-        [&["check", "fox.toml"][..], &["submit", "fox.toml"], &["run", "--until-idle"], &["fit", "--vram=6GiB"]]
-    {
-        assert_configuration_error(&house, &[command, &["--model", "Tongyi-MAI/Z-Image-Turbo"]].concat(), &hint);
+    for command in [
+        &["check", "fox.toml"][..],
+        &["submit", "fox.toml"],
+        &["run", "--until-idle"],
+        &["fit", "--vram=6GiB"],
+    ] {
+        assert_configuration_error(
+            &house,
+            &[command, &["--model", "Tongyi-MAI/Z-Image-Turbo"]].concat(),
+            &hint,
+        );
     }
 }
 
 #[test]
 fn folders_that_cannot_be_made_are_a_configuration_error() {
     let house = house("[folders]\njobs = 'daemon.toml/jobs'\n");
-    assert_configuration_error(&house, &["run"], &["cannot make the folder", "daemon.toml/jobs", "[folders]"]);
+    assert_configuration_error(
+        &house,
+        &["run"],
+        &["cannot make the folder", "daemon.toml/jobs", "[folders]"],
+    );
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -64,16 +81,32 @@ fn a_card_that_this_build_never_has_is_a_configuration_error() {
 fn a_job_may_come_from_standard_input() {
     let house = house("");
     let piped = |command: &str, text: &str| {
-        let mut child = house.command(&[command, "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = house
+            .command(&[command, "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         child.wait_with_output().unwrap()
     };
     let good = piped("check", "prompt = 'a fox'\n");
-    assert_eq!((good.status.code(), said(&good).trim()), (Some(0), "standard input: good, 1 picture"));
+    assert_eq!(
+        (good.status.code(), said(&good).trim()),
+        (Some(0), "standard input: good, 1 picture")
+    );
     let wrong = piped("check", "prompt = 3\n");
-    assert!(wrong.status.code() == Some(3) && said(&wrong).contains("standard input:1:10: prompt"), "{}", said(&wrong));
+    assert!(
+        wrong.status.code() == Some(3) && said(&wrong).contains("standard input:1:10: prompt"),
+        "{}",
+        said(&wrong)
+    );
     let handed_over = piped("submit", "prompt = 'a fox'\n");
-    assert!(handed_over.status.success() && house.path("jobs/job.toml").exists(), "{}", said(&handed_over));
+    assert!(
+        handed_over.status.success() && house.path("jobs/job.toml").exists(),
+        "{}",
+        said(&handed_over)
+    );
 }
 
 #[test]
@@ -83,12 +116,20 @@ fn a_check_warns_of_what_is_hardly_meant() {
         fs::write(house.path("fox.toml"), text).expect("a writable folder");
         house.json(&["check", "fox.toml"])["warnings"].to_string()
     };
-    assert_eq!(check("prompt = 'a fox'\nnegative_prompt = 'snow'\nguidance = 4\n".to_owned()), "[]");
-    let unheard = check("prompt = 'a fox'\nnegative_prompt = 'snow'\n[matrix]\nguidance = [0, 4]\n".to_owned());
+    assert_eq!(
+        check("prompt = 'a fox'\nnegative_prompt = 'snow'\nguidance = 4\n".to_owned()),
+        "[]"
+    );
+    let unheard = check(
+        "prompt = 'a fox'\nnegative_prompt = 'snow'\n[matrix]\nguidance = [0, 4]\n".to_owned(),
+    );
     assert!(unheard.contains("negative_prompt does nothing in 1 picture:"), "{unheard}");
     let words = "a red circle ".repeat(300);
     let cut = check(format!("prompt = ['a fox', '{words}']\n"));
-    assert!(cut.contains("longer than the 512 tokens") && cut.contains("a red circle a red circle"), "{cut}");
+    assert!(
+        cut.contains("longer than the 512 tokens") && cut.contains("a red circle a red circle"),
+        "{cut}"
+    );
     // Many bytes are not many tokens.
     assert_eq!(check(format!("prompt = '{}'\n", "a red circle ".repeat(30))), "[]");
 }
@@ -100,7 +141,8 @@ fn a_submitted_file_that_the_daemon_refuses_is_told_with_the_reasons() {
     fs::write(house.path("fox.toml"), "prompt = 'a fox'\n").expect("a writable folder");
     assert!(said(&house.zimaged(&["submit", "fox.toml"])).contains("fox.toml is job 1"));
     let config = fs::read_to_string(house.path("daemon.toml")).expect("its configuration");
-    fs::write(house.path("daemon.toml"), config.replace("steps_max = 10", "")).expect("a writable folder");
+    fs::write(house.path("daemon.toml"), config.replace("steps_max = 10", ""))
+        .expect("a writable folder");
     fs::write(house.path("fox.toml"), "prompt = 'a fox'\nsteps = 50\n").expect("a writable folder");
     let refused = house.zimaged(&["submit", "fox.toml"]);
     assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
@@ -121,7 +163,11 @@ fn a_job_that_waits_says_until_when_and_a_wait_for_it_says_what_is_missing() {
     assert!(said(&house.zimaged(&["status"])).contains("1 render queued"));
     assert!(house.zimaged(&["pause", "too hot"]).status.success());
     let paused = said(&house.zimaged(&["wait", "2", "--timeout", "1"]));
-    assert_eq!(paused.matches("paused (too hot); go on with: zimaged resume").count(), 1, "{paused}");
+    assert_eq!(
+        paused.matches("paused (too hot); go on with: zimaged resume").count(),
+        1,
+        "{paused}"
+    );
     house.stop("TERM");
     let alone = house.zimaged(&["wait", "2", "--timeout", "1"]);
     assert_eq!(alone.status.code(), Some(75));
@@ -138,7 +184,11 @@ fn a_wait_ends_with_a_summary_and_a_row_for_what_is_not_done() {
     assert_eq!(waited.status.code(), Some(3), "{said}");
     assert!(said.starts_with("2 of 3 pictures done, 1 failed\n"), "{said}");
     assert!(said.contains("1.2 ") && !said.contains("1.1 "), "{said}");
-    assert_eq!(house.json(&["wait", "1"]).as_array().map(Vec::len), Some(3), "programs get all rows");
+    assert_eq!(
+        house.json(&["wait", "1"]).as_array().map(Vec::len),
+        Some(3),
+        "programs get all rows"
+    );
 }
 
 #[test]
@@ -156,7 +206,12 @@ fn a_daemon_that_ends_when_idle_says_what_it_waits_for_and_promises_no_pictures(
     assert!(house.zimaged(&["resume"]).status.success());
     assert!(house.zimaged(&["cancel", "1"]).status.success());
     let said = said(&run.wait_with_output().expect("our own child"));
-    assert_eq!(house.log().matches("nothing is started: paused (too hot)").count(), 1, "{}", house.log());
+    assert_eq!(
+        house.log().matches("nothing is started: paused (too hot)").count(),
+        1,
+        "{}",
+        house.log()
+    );
     assert!(!said.contains("Pictures are in"), "{said}");
 }
 

@@ -1,5 +1,5 @@
-//! The daemon as a black box: the real binary with its worker, real files, a real database; the engine is scripted by
-//! the prompt (see `engine::fake`).
+//! The daemon as a black box: the real binary with its worker, real files, a real database; the
+//! engine is scripted by the prompt (see `engine::fake`).
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -16,11 +16,16 @@ const STATES: &str = "SELECT group_concat(state || ' ' || n, ' ') FROM \
 #[test]
 fn a_dropped_job_becomes_pictures_with_their_rows() {
     let house = House::started("");
-    house.drop_job("fox.toml", "prompt = ['a fox', '一只猫']\nseed = 7\nnum_images = 2\nwidth = 96\n");
+    house.drop_job(
+        "fox.toml",
+        "prompt = ['a fox', '一只猫']\nseed = 7\nnum_images = 2\nwidth = 96\n",
+    );
     house.until_sql(STATES, "done 4");
     house.assert_invariants();
     assert_eq!(house.pictures().len(), 4);
-    let rows = house.rows("SELECT prompt, seed, asked_width, width, degraded, attempts FROM history ORDER BY picture");
+    let rows = house.rows(
+        "SELECT prompt, seed, asked_width, width, degraded, attempts FROM history ORDER BY picture",
+    );
     assert_eq!(rows[1], ["a fox", "8", "96", "96", "0", "1"]);
     assert_eq!(rows[2][..2], ["一只猫", "7"]);
     assert!(house.path("jobs/accepted/1-fox.toml").exists(), "an accepted file is moved aside");
@@ -30,7 +35,9 @@ fn a_dropped_job_becomes_pictures_with_their_rows() {
 fn a_job_file_with_mistakes_is_set_aside_with_all_of_them_told() {
     let house = House::started("");
     house.drop_job("bad.toml", "promt = 'a fox'\nsteps = 0\n");
-    let report = house.until("the report", || fs::read_to_string(house.path("jobs/rejected/bad.toml.error.txt")).ok());
+    let report = house.until("the report", || {
+        fs::read_to_string(house.path("jobs/rejected/bad.toml.error.txt")).ok()
+    });
     assert!(report.contains("bad.toml:1:1") && report.contains("prompt"), "{report}");
     assert!(report.contains("bad.toml:2:9"), "{report}");
     assert!(house.path("jobs/rejected/bad.toml").exists());
@@ -41,7 +48,10 @@ fn a_job_file_with_mistakes_is_set_aside_with_all_of_them_told() {
 #[test]
 fn out_of_memory_steps_down_until_the_picture_fits() {
     let house = House::started("");
-    house.drop_job("big.toml", "prompt = 'oom above 100 px'\nwidth = 256\nheight = 256\nmin_side = 64\nseed = 1\n");
+    house.drop_job(
+        "big.toml",
+        "prompt = 'oom above 100 px'\nwidth = 256\nheight = 256\nmin_side = 64\nseed = 1\n",
+    );
     house.until_sql(STATES, "done 1");
     house.assert_invariants();
     let row = &house.rows("SELECT degraded, asked_width, width, height, attempts FROM history")[0];
@@ -54,8 +64,8 @@ fn out_of_memory_steps_down_until_the_picture_fits() {
     assert_eq!(house.zimaged(&["wait", "1"]).status.code(), Some(4), "done, but degraded");
 }
 
-/// Between what the reference model needs for 512x384 in stripes of 256 (57 MiB and more, by the processor's cache) and
-/// what is predicted in stripes of 128 (54 and less).
+/// Between what the reference model needs for 512x384 in stripes of 256 (57 MiB and more, by the
+/// processor's cache) and what is predicted in stripes of 128 (54 and less).
 const LIMIT_MIB: u64 = 55;
 
 const LARGE: &str = "prompt = 'a red fox'\nwidth = 512\nheight = 384\nsteps = 2\nnum_images = 3\n";
@@ -78,7 +88,8 @@ fn a_plan_spares_the_out_of_memory_error_and_says_what_it_expected() {
     house.assert_invariants();
     assert_eq!(house.value("SELECT count(*) FROM oom"), "0");
     for row in house.rows("SELECT rung, predicted_bytes, measured_bytes FROM memory") {
-        let [predicted, measured] = [1, 2].map(|column| row[column].parse::<u64>().expect("a number"));
+        let [predicted, measured] =
+            [1, 2].map(|column| row[column].parse::<u64>().expect("a number"));
         assert!(row[0].contains("stripes128 512x384"), "{row:?}");
         assert!(measured <= predicted && predicted <= LIMIT_MIB << 20, "{row:?}");
     }
@@ -96,8 +107,15 @@ fn where_a_prediction_was_too_low_the_ladder_repeats_the_decode_alone() {
     house.assert_invariants();
     let sql = "SELECT outcome, stage, denoise_ms > 0, rung_text FROM attempts ORDER BY id LIMIT 10 OFFSET 3";
     let attempts = house.rows(sql);
-    assert_eq!(attempts[0], ["out_of_memory", "vae_decode", "1", "device/full/stripes256 512x384 2 steps"]);
-    assert_eq!((attempts[1][0].as_str(), attempts[1][2].as_str()), ("done", "0"), "kept latents: {attempts:?}");
+    assert_eq!(
+        attempts[0],
+        ["out_of_memory", "vae_decode", "1", "device/full/stripes256 512x384 2 steps"]
+    );
+    assert_eq!(
+        (attempts[1][0].as_str(), attempts[1][2].as_str()),
+        ("done", "0"),
+        "kept latents: {attempts:?}"
+    );
     assert!(attempts[1][3].contains("stripes"), "{attempts:?}");
     assert_eq!(house.value("SELECT max(degraded) FROM history"), "0");
 }
@@ -106,7 +124,9 @@ fn where_a_prediction_was_too_low_the_ladder_repeats_the_decode_alone() {
 fn a_plan_goes_by_the_memory_that_is_free_when_it_is_made() {
     let mut house = House::new("[device]\nreserve = '0B'\n");
     // The scripted engine asks 16 bytes for each pixel of a decode.
-    for (job, free_bytes, decode) in [(1, "1000000000", "whole"), (2, "0", "stripes"), (3, "1000000000", "whole")] {
+    for (job, free_bytes, decode) in
+        [(1, "1000000000", "whole"), (2, "0", "stripes"), (3, "1000000000", "whole")]
+    {
         fs::write(house.path("model/free.txt"), free_bytes).expect("a writable folder");
         if job == 1 {
             house.start();
@@ -124,7 +144,10 @@ fn a_plan_goes_by_the_memory_that_is_free_when_it_is_made() {
 #[test]
 fn a_job_may_forbid_a_smaller_picture() {
     let house = House::started("");
-    house.drop_job("strict.toml", "prompt = 'oom above 100 px'\nwidth = 256\nheight = 256\non_oom = 'offload'\n");
+    house.drop_job(
+        "strict.toml",
+        "prompt = 'oom above 100 px'\nwidth = 256\nheight = 256\non_oom = 'offload'\n",
+    );
     house.until_sql(STATES, "failed 1");
     assert_eq!(house.value("SELECT error_code FROM history"), "out_of_memory");
     assert_eq!(house.zimaged(&["wait", "1"]).status.code(), Some(3));
@@ -175,7 +198,10 @@ fn a_daemon_killed_again_and_again_loses_and_doubles_nothing() {
     let mut house = House::new("deaths_max = 100\nattempts_max = 100\n");
     for life in 0..KILLS {
         for job in 0..JOBS_A_LIFE {
-            house.drop_job(&format!("{life}-{job}.toml"), "prompt = 'steps of 3 ms'\nsteps = 2\nnum_images = 2\n");
+            house.drop_job(
+                &format!("{life}-{job}.toml"),
+                "prompt = 'steps of 3 ms'\nsteps = 2\nnum_images = 2\n",
+            );
         }
         house.start();
         // Moments spread over intake, claim, steps and publishing; the same in every run.
@@ -187,7 +213,11 @@ fn a_daemon_killed_again_and_again_loses_and_doubles_nothing() {
     house.until_sql(STATES, &format!("done {pictures}"));
     house.stop("TERM");
     house.assert_invariants();
-    assert_eq!(house.value("SELECT count(*) FROM jobs"), (KILLS * JOBS_A_LIFE).to_string(), "each drop is one job");
+    assert_eq!(
+        house.value("SELECT count(*) FROM jobs"),
+        (KILLS * JOBS_A_LIFE).to_string(),
+        "each drop is one job"
+    );
     assert_eq!(house.pictures().len() as u64, pictures);
     let accepted = fs::read_dir(house.path("jobs/accepted")).expect("the folder").count() as u64;
     assert_eq!(accepted, KILLS * JOBS_A_LIFE, "each file is moved once");
@@ -230,7 +260,11 @@ fn an_idle_worker_is_released_and_the_next_job_loads_another() {
     assert_ne!(second, first);
     house.until_sql(STATES, "done 1");
     house.assert_invariants();
-    assert_eq!(house.value("SELECT queued_ms >= 200 FROM attempts"), "1", "the load is part of the wait");
+    assert_eq!(
+        house.value("SELECT queued_ms >= 200 FROM attempts"),
+        "1",
+        "the load is part of the wait"
+    );
     assert_eq!(house.value("SELECT count(*) FROM workers"), "2");
     until_released(&house);
     assert!(!house.log().contains("the worker is down"), "{}", house.log());
@@ -256,7 +290,11 @@ fn a_paused_queue_is_idle_whatever_waits_in_it() {
     // Longer than it takes to notice a job.
     std::thread::sleep(Duration::from_secs(1));
     until_released(&house);
-    assert_eq!(house.value("SELECT count(*) FROM workers"), "1", "a job that may not start loads nothing");
+    assert_eq!(
+        house.value("SELECT count(*) FROM workers"),
+        "1",
+        "a job that may not start loads nothing"
+    );
     assert!(house.zimaged(&["resume"]).status.success());
     house.until_sql(STATES, "done 1");
 }
@@ -279,10 +317,22 @@ fn a_start_removes_the_latents_of_ended_renders_and_nothing_else() {
     }
     fs::create_dir(latents.join("4.safetensors")).expect("a writable folder");
     house.start();
-    let entries = fs::read_dir(latents).expect("the folder").map(|entry| entry.expect("an entry").file_name());
+    let entries = fs::read_dir(latents)
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").file_name());
     let mut left: Vec<String> = entries.map(|name| name.into_string().expect("UTF-8")).collect();
     left.sort();
-    assert_eq!(left, ["2.safetensors", "2.safetensors.part", "3.txt", "4.safetensors", "fox.safetensors", "notes"]);
+    assert_eq!(
+        left,
+        [
+            "2.safetensors",
+            "2.safetensors.part",
+            "3.txt",
+            "4.safetensors",
+            "fox.safetensors",
+            "notes"
+        ]
+    );
 }
 
 #[test]
@@ -330,7 +380,8 @@ fn higher_priority_runs_first_and_nothing_before_its_time() {
     let mut house = House::new("");
     house.drop_job("a.toml", "prompt = 'a fox'\n");
     house.drop_job("b.toml", "prompt = 'a fox'\npriority = 9\n");
-    house.drop_job("c.toml", "prompt = 'a fox'\nnot_before = 2999-01-01T00:00:00Z\npriority = 99\n");
+    house
+        .drop_job("c.toml", "prompt = 'a fox'\nnot_before = 2999-01-01T00:00:00Z\npriority = 99\n");
     house.start();
     house.until_sql(STATES, "done 2 queued 1");
     let order = house.rows(
@@ -374,7 +425,8 @@ fn a_second_daemon_is_told_that_one_runs() {
 fn a_missing_model_keeps_the_daemon_up_and_the_files_where_they_are() {
     let house = House::new("");
     let config = fs::read_to_string(house.path("daemon.toml")).expect("its configuration");
-    fs::write(house.path("daemon.toml"), config.replace("\"fake\"", "\"z-image\"")).expect("a writable folder");
+    fs::write(house.path("daemon.toml"), config.replace("\"fake\"", "\"z-image\""))
+        .expect("a writable folder");
     let mut house = house;
     house.drop_job("fox.toml", "prompt = 'a fox'\n");
     house.start();
@@ -400,10 +452,15 @@ fn a_configuration_with_mistakes_ends_with_78_and_their_lines() {
 fn a_database_of_somebody_else_is_not_touched() {
     let house = House::new("");
     fs::create_dir(house.path("state")).expect("a writable folder");
-    fs::write(house.path("state/zimaged.sqlite"), "my diary, not a database at all".repeat(100)).expect("writable");
+    fs::write(house.path("state/zimaged.sqlite"), "my diary, not a database at all".repeat(100))
+        .expect("writable");
     let output = house.zimaged(&["run"]);
     assert_eq!(output.status.code(), Some(78), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(fs::read_to_string(house.path("state/zimaged.sqlite")).expect("still there").starts_with("my diary"));
+    assert!(
+        fs::read_to_string(house.path("state/zimaged.sqlite"))
+            .expect("still there")
+            .starts_with("my diary")
+    );
 }
 
 #[test]
@@ -440,8 +497,13 @@ fn systemd_hears_ready_status_and_a_watchdog_fed_by_progress() {
         // The status and the watchdog come again and again: silence alone would not end this.
         let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline {
-            let length = socket.recv(&mut message).unwrap_or_else(|error| panic!("{line} never came: {error}"));
-            if String::from_utf8_lossy(&message[..length]).lines().any(|said| said.starts_with(line)) {
+            let length = socket
+                .recv(&mut message)
+                .unwrap_or_else(|error| panic!("{line} never came: {error}"));
+            if String::from_utf8_lossy(&message[..length])
+                .lines()
+                .any(|said| said.starts_with(line))
+            {
                 return;
             }
         }

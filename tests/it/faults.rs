@@ -1,5 +1,5 @@
-//! What may go wrong in a night around the daemon: folders that go away, disks that fill, streams that close. Each time
-//! the queue waits or goes on; nothing is lost, failed or made twice.
+//! What may go wrong in a night around the daemon: folders that go away, disks that fill, streams
+//! that close. Each time the queue waits or goes on; nothing is lost, failed or made twice.
 
 use std::fs;
 use std::process::Stdio;
@@ -19,7 +19,8 @@ fn hold(house: &House) -> Option<String> {
     house.json(&["status"])["daemon"]["hold"].as_str().map(str::to_owned)
 }
 
-/// Puts a file where the output folder was: as good as a disk that is not there, and works for root too.
+/// Puts a file where the output folder was: as good as a disk that is not there, and works for root
+/// too.
 fn take_outputs_away(house: &House) {
     fs::rename(house.path("outputs"), house.path("elsewhere")).expect("the same filesystem");
     fs::write(house.path("outputs"), "").expect("a writable folder");
@@ -45,7 +46,11 @@ fn outputs_that_cannot_be_written_hold_the_queue_and_it_goes_on_by_itself() {
     std::thread::sleep(std::time::Duration::from_secs(1));
     assert_eq!(house.log().matches("nothing is started").count(), 1, "told once\n{}", house.log());
     assert_eq!(house.value(STATES), "queued 1");
-    assert_eq!(house.value("SELECT count(*) FROM attempts"), "0", "nothing was rendered for nothing");
+    assert_eq!(
+        house.value("SELECT count(*) FROM attempts"),
+        "0",
+        "nothing was rendered for nothing"
+    );
     fs::remove_file(house.path("outputs")).expect("our own file");
     house.until_sql(STATES, "done 1");
     house.until("the hold is over", || hold(&house).is_none().then_some(()));
@@ -66,7 +71,9 @@ fn outputs_that_vanish_in_a_render_cost_neither_the_render_nor_its_denoising() {
     assert_eq!(house.value("SELECT denoise_ms < 100 FROM attempts WHERE outcome = 'done'"), "1");
     house.assert_invariants();
     house.until("used latents are removed", || {
-        fs::read_dir(house.path("state/latents")).is_ok_and(|mut kept| kept.next().is_none()).then_some(())
+        fs::read_dir(house.path("state/latents"))
+            .is_ok_and(|mut kept| kept.next().is_none())
+            .then_some(())
     });
 }
 
@@ -74,7 +81,8 @@ fn outputs_that_vanish_in_a_render_cost_neither_the_render_nor_its_denoising() {
 fn limit_files(house: &House, bytes: Option<u64>) {
     let daemon = Pid::from_raw(house.daemon_pid().cast_signed()).expect("not 0");
     let maximum = getrlimit(Resource::Fsize).maximum;
-    prlimit(Some(daemon), Resource::Fsize, Rlimit { current: bytes, maximum }).expect("our own child");
+    prlimit(Some(daemon), Resource::Fsize, Rlimit { current: bytes, maximum })
+        .expect("our own child");
 }
 
 #[test]
@@ -113,7 +121,8 @@ fn a_picture_of_another_daemon_is_not_taken_for_ones_own() {
     house.drop_job("slow.toml", "prompt = 'steps of 100 ms'\nsteps = 20\noutput = 'fox'\n");
     house.until_sql("SELECT group_concat(id || ' ' || path) FROM attempts", "1 fox.png");
     house.stop("KILL");
-    fs::copy(other.path("outputs/fox.png"), house.path("outputs/fox.png")).expect("a finished picture");
+    fs::copy(other.path("outputs/fox.png"), house.path("outputs/fox.png"))
+        .expect("a finished picture");
     house.start();
     house.until_sql(STATES, "done 1");
     assert_eq!(house.value("SELECT path FROM history"), "fox-2.png");
@@ -126,7 +135,9 @@ fn an_adopted_picture_counts_with_its_seconds() {
     house.until_sql(STATES, "done 1");
     house.stop("TERM");
     // As after a death between the rename and the commit.
-    house.falsify("UPDATE attempts SET outcome = 'running', ended_at_ms = NULL, sha256 = NULL, total_ms = 0");
+    house.falsify(
+        "UPDATE attempts SET outcome = 'running', ended_at_ms = NULL, sha256 = NULL, total_ms = 0",
+    );
     house.falsify("UPDATE renders SET state = 'running', finished_at_ms = NULL");
     house.start();
     house.until_sql(STATES, "done 1");
@@ -139,7 +150,9 @@ fn a_file_name_with_a_backslash_is_a_name() {
     let house = House::started("");
     house.drop_job("night\\fox.toml", "prompt = 'a fox'\n");
     house.until_sql(STATES, "done 1");
-    house.until("the file is moved", || house.path("jobs/accepted/1-night\\fox.toml").exists().then_some(()));
+    house.until("the file is moved", || {
+        house.path("jobs/accepted/1-night\\fox.toml").exists().then_some(())
+    });
     assert!(!house.path("jobs/night\\fox.toml").exists());
 }
 

@@ -11,12 +11,18 @@ use zimaged::job::Format;
 use zimaged::ladder::{Decode, Precision, Residency, Rung};
 use zimaged::output::encode::{Written, write_picture};
 use zimaged::output::metadata::Metadata;
-use zimaged::output::{Origin, inspect, json_of, make_ready, publish, remove_temporaries, temp_path};
+use zimaged::output::{
+    Origin, inspect, json_of, make_ready, publish, remove_temporaries, temp_path,
+};
 
 const FORMATS: [Format; 3] = [Format::Png, Format::Jpeg, Format::Webp];
 
-const PROMPTS: [&str; 4] =
-    ["a café, with: a \"sign\"\nand a second line", "一只猫，戴着红帽子 🐈", "\\u0000 {} \u{1b}[31m", ""];
+const PROMPTS: [&str; 4] = [
+    "a café, with: a \"sign\"\nand a second line",
+    "一只猫，戴着红帽子 🐈",
+    "\\u0000 {} \u{1b}[31m",
+    "",
+];
 
 const DATABASE: &str = "0123456789abcdef";
 
@@ -35,7 +41,10 @@ fn metadata(prompt: &str) -> Metadata {
     };
     Metadata {
         recipe: Recipe {
-            prompt: prompt.to_owned(), negative_prompt: "blur, 模糊".to_owned(), guidance: 1.5, seed: 42
+            prompt: prompt.to_owned(),
+            negative_prompt: "blur, 模糊".to_owned(),
+            guidance: 1.5,
+            seed: 42,
         },
         rung,
         model_name: "Z-Image-Turbo".to_owned(),
@@ -52,7 +61,9 @@ fn metadata(prompt: &str) -> Metadata {
 /// Smooth, so that JPEG stays close, and of odd sides.
 fn pixels() -> Pixels {
     let (width, height) = (37, 23);
-    let rgb = (0..height).flat_map(|y| (0..width).flat_map(move |x| [5 * x, 9 * y, 2 * (x + y)])).map(|v| v as u8);
+    let rgb = (0..height)
+        .flat_map(|y| (0..width).flat_map(move |x| [5 * x, 9 * y, 2 * (x + y)]))
+        .map(|v| v as u8);
     Pixels { width, height, rgb: rgb.collect() }
 }
 
@@ -78,13 +89,18 @@ fn exif_text(path: &Path) -> String {
     let comment = exif.get_field(exif::Tag::UserComment, exif::In::PRIMARY).expect("a comment");
     let exif::Value::Undefined(bytes, _) = &comment.value else { panic!("not bytes") };
     let units = bytes.strip_prefix(b"UNICODE\0").expect("the encoding's name").chunks(2);
-    String::from_utf16(&units.map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect::<Vec<_>>()).expect("UTF-16")
+    String::from_utf16(
+        &units.map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect::<Vec<_>>(),
+    )
+    .expect("UTF-16")
 }
 
 fn png_parameters(path: &Path) -> String {
-    let reader = png::Decoder::new(BufReader::new(fs::File::open(path).expect("the picture"))).read_info();
+    let reader =
+        png::Decoder::new(BufReader::new(fs::File::open(path).expect("the picture"))).read_info();
     let info = reader.expect("a PNG").info().clone();
-    let latin = info.uncompressed_latin1_text.iter().map(|chunk| (&chunk.keyword, chunk.text.clone()));
+    let latin =
+        info.uncompressed_latin1_text.iter().map(|chunk| (&chunk.keyword, chunk.text.clone()));
     let utf8 = info.utf8_text.iter().map(|chunk| (&chunk.keyword, chunk.get_text().expect("text")));
     latin.chain(utf8).find(|(keyword, _)| *keyword == "parameters").expect("parameters").1
 }
@@ -100,8 +116,12 @@ fn every_format_keeps_pixels_texts_size_and_hash() {
             assert_eq!(written.bytes, content.len() as u64);
             let image = image::load_from_memory(&content).expect("a picture").into_rgb8();
             assert_eq!((image.width(), image.height()), (37, 23));
-            let furthest = image.iter().zip(&pixels().rgb).map(|(a, b)| a.abs_diff(*b)).max().expect("pixels");
-            assert!(furthest <= if format == Format::Jpeg { 16 } else { 0 }, "{format:?}: {furthest} levels");
+            let furthest =
+                image.iter().zip(&pixels().rgb).map(|(a, b)| a.abs_diff(*b)).max().expect("pixels");
+            assert!(
+                furthest <= if format == Format::Jpeg { 16 } else { 0 },
+                "{format:?}: {furthest} levels"
+            );
             let text = if format == Format::Png { png_parameters(&path) } else { exif_text(&path) };
             assert_eq!(text, metadata(prompt).parameters());
             let json = json_of(&path).expect("our JSON");
@@ -169,7 +189,8 @@ fn pixels_that_do_not_fill_the_picture_are_refused() {
     let mut pixels = pixels();
     pixels.rgb.pop();
     for format in FORMATS {
-        let error = write_picture(&path, &pixels, format, &metadata("x")).expect_err("too few bytes");
+        let error =
+            write_picture(&path, &pixels, format, &metadata("x")).expect_err("too few bytes");
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(!path.exists());
     }
@@ -197,7 +218,8 @@ fn a_taken_name_is_never_replaced() {
     let (outputs, temp, written) = outputs_with_picture();
     let place = outputs.path().join("cat.png");
     fs::write(&place, "mine").expect("a file");
-    let error = publish(&temp, written.bytes, &written.sha256, &place).expect_err("the name is taken");
+    let error =
+        publish(&temp, written.bytes, &written.sha256, &place).expect_err("the name is taken");
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     assert_eq!(fs::read_to_string(&place).expect("the file"), "mine");
     assert!(temp.exists());
@@ -227,7 +249,8 @@ fn no_link_and_no_dots_lead_out_of_the_outputs() {
     for name in ["link/cat.png", "file/cat.png", "../cat.png", "new/../../cat.png"] {
         publish(&temp, written.bytes, &written.sha256, &outputs.path().join(name)).expect_err(name);
     }
-    publish(&temp, written.bytes, &written.sha256, &elsewhere.path().join("cat.png")).expect_err("another folder");
+    publish(&temp, written.bytes, &written.sha256, &elsewhere.path().join("cat.png"))
+        .expect_err("another folder");
     assert_eq!(fs::read_dir(elsewhere.path()).expect("the folder").count(), 0);
     assert!(temp.exists());
 }
@@ -236,7 +259,11 @@ fn no_link_and_no_dots_lead_out_of_the_outputs() {
 fn only_our_temporary_files_are_removed() {
     let (outputs, temp, _) = outputs_with_picture();
     let other = Origin { database: "fedcba9876543210".to_owned(), attempt_id: 7 };
-    write(&temp_path(outputs.path(), &other), Format::Png, "a picture that another daemon is about to publish");
+    write(
+        &temp_path(outputs.path(), &other),
+        Format::Png,
+        "a picture that another daemon is about to publish",
+    );
     for name in ["cat.png", ".hidden", "x.part"] {
         fs::write(outputs.path().join(name), "mine").expect("a file");
     }
@@ -272,7 +299,9 @@ fn what_is_wrong_with_a_folder_below_has_no_code_that_would_hold_the_queue() {
 fn pictures_of_others_have_no_origin() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
-    for (name, content) in [("empty", &b""[..]), ("text", b"\x89PNG?"), ("riff", b"RIFF\xff\xff\xff\xffWEBPEXIF")] {
+    for (name, content) in
+        [("empty", &b""[..]), ("text", b"\x89PNG?"), ("riff", b"RIFF\xff\xff\xff\xffWEBPEXIF")]
+    {
         fs::write(path(name), content).expect("a file");
         assert_eq!(origin_of(&path(name)), None, "{name}");
     }

@@ -13,13 +13,16 @@ fn house() -> House {
 fn a_large_device_gives_nothing_up_and_a_small_one_what_fits_it() {
     let house = house();
     let large = house.json(&["fit", "256x256", "--vram", "4GiB"]);
-    assert_eq!((&large["rung"]["residency"], &large["rung"]["decode"]), (&"device".into(), &"whole".into()));
+    assert_eq!(
+        (&large["rung"]["residency"], &large["rung"]["decode"]),
+        (&"device".into(), &"whole".into())
+    );
     assert_eq!(large["missing_bytes"], 0);
     // A reserve of 512 MiB leaves 30 MiB.
     let small = house.json(&["fit", "256x256", "--vram", "542MiB"]);
     assert_ne!(small["rung"], large["rung"]);
-    let peak =
-        ["text_encode_bytes", "denoise_bytes", "vae_decode_bytes"].map(|stage| small["prediction"][stage].as_u64());
+    let peak = ["text_encode_bytes", "denoise_bytes", "vae_decode_bytes"]
+        .map(|stage| small["prediction"][stage].as_u64());
     assert!(peak.iter().all(|bytes| *bytes <= small["usable_bytes"].as_u64()), "{small}");
     let none = house.json(&["fit", "256x256", "--vram", "513MiB"]);
     assert!(none["missing_bytes"].as_u64() > Some(0), "{none}");
@@ -28,12 +31,19 @@ fn a_large_device_gives_nothing_up_and_a_small_one_what_fits_it() {
 #[test]
 fn the_answer_names_its_model_and_the_real_one_can_be_asked_for_without_its_files() {
     let house = house();
-    let said = |arguments: &[&str]| String::from_utf8_lossy(&house.zimaged(arguments).stdout).into_owned();
+    let said =
+        |arguments: &[&str]| String::from_utf8_lossy(&house.zimaged(arguments).stdout).into_owned();
     let miniature = said(&["fit", "256x256", "--vram", "6GiB"]);
-    assert!(miniature.contains("model   zimage-mini") && miniature.contains("--turbo"), "{miniature}");
+    assert!(
+        miniature.contains("model   zimage-mini") && miniature.contains("--turbo"),
+        "{miniature}"
+    );
     let turbo = said(&["fit", "1024x1024", "--vram", "6GiB", "--turbo"]);
     assert!(turbo.contains("model   Z-Image-Turbo\nrung "), "{turbo}");
-    assert!(turbo.starts_with("1024x1024 on 6.00 GiB") && turbo.contains("usable): fits\n"), "{turbo}");
+    assert!(
+        turbo.starts_with("1024x1024 on 6.00 GiB") && turbo.contains("usable): fits\n"),
+        "{turbo}"
+    );
     // The default is the real model's size, and its grid is finer than the miniature's.
     assert_eq!(house.json(&["fit", "--vram", "8GiB", "--turbo"])["width"], 1024);
     assert_eq!(house.json(&["fit", "1280x720", "--vram", "8GiB", "--turbo"])["missing_bytes"], 0);
@@ -70,7 +80,10 @@ fn the_time_comes_from_history_and_what_cannot_be_answered_says_why() {
     assert!(String::from_utf8_lossy(&odd.stderr).contains("multiples of 32"));
 
     house.start();
-    house.drop_job("circle.toml", "prompt = 'a red circle on a white background'\nsteps = 8\nseed = 1\n");
+    house.drop_job(
+        "circle.toml",
+        "prompt = 'a red circle on a white background'\nsteps = 8\nseed = 1\n",
+    );
     house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "1");
     let answer = house.json(&["fit", "256x256"]);
     assert_eq!(answer["seen"]["pictures"], 1, "{answer}");
@@ -81,13 +94,16 @@ fn the_time_comes_from_history_and_what_cannot_be_answered_says_why() {
 fn a_worker_needs_no_more_than_predicted_from_its_first_picture_on() {
     let mut house = house();
     house.start();
-    house
-        .drop_job("shapes.toml", "prompt = ['a red circle', 'a blue star on a white background', '大海']\nsteps = 2\n");
+    house.drop_job(
+        "shapes.toml",
+        "prompt = ['a red circle', 'a blue star on a white background', '大海']\nsteps = 2\n",
+    );
     house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "3");
     for stage in ["text_encode_bytes", "denoise_bytes", "vae_decode_bytes"] {
         let sql = format!("SELECT {stage}, predicted ->> '{stage}' FROM attempts");
         for row in house.rows(&sql) {
-            let [measured, predicted] = [0, 1].map(|column| row[column].parse::<u64>().expect("a number"));
+            let [measured, predicted] =
+                [0, 1].map(|column| row[column].parse::<u64>().expect("a number"));
             assert!(measured <= predicted, "{stage}: {measured} of {predicted}");
         }
     }
@@ -99,6 +115,14 @@ fn a_limit_counts_beside_the_reserve_of_the_device() {
         "[model]\npath = {:?}\n[device]\nkind = 'cpu'\nmemory_limit = '64MiB'\n",
         Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini")
     ));
-    assert_eq!(house.json(&["fit", "256x256"])["usable_bytes"], 64 << 20, "of a device that nobody knows");
-    assert_eq!(house.json(&["fit", "256x256", "--vram", "542MiB"])["usable_bytes"], 30 << 20, "of a made up one");
+    assert_eq!(
+        house.json(&["fit", "256x256"])["usable_bytes"],
+        64 << 20,
+        "of a device that nobody knows"
+    );
+    assert_eq!(
+        house.json(&["fit", "256x256", "--vram", "542MiB"])["usable_bytes"],
+        30 << 20,
+        "of a made up one"
+    );
 }

@@ -9,9 +9,9 @@ const ORDER: [&str; 22] = [
     "table",
     "job",
     "ladder",
-    "memory",
+    "planner",
     "clock",
-    "pulse",
+    "heartbeat",
     "files",
     "engine",
     "config",
@@ -100,7 +100,9 @@ fn outside_crates_stay_in_their_rooms() {
     let strays: Vec<String> = files()
         .iter()
         .flat_map(|(file, code)| {
-            let uses = |name: &str| code.contains(&format!("use {name}::")) || code.contains(&format!(" {name}::"));
+            let uses = |name: &str| {
+                code.contains(&format!("use {name}::")) || code.contains(&format!(" {name}::"))
+            };
             OWNED
                 .iter()
                 .filter(|(name, owner)| uses(name) && !file.starts_with(owner))
@@ -116,7 +118,9 @@ fn sql_is_written_only_in_the_store() {
     let words = ["SELECT ", "UPDATE ", "INSERT INTO", "DELETE FROM", "PRAGMA "];
     let strays: Vec<_> = files()
         .into_iter()
-        .filter(|(file, code)| !file.starts_with("store") && words.iter().any(|word| code.contains(word)))
+        .filter(|(file, code)| {
+            !file.starts_with("store") && words.iter().any(|word| code.contains(word))
+        })
         .map(|(file, _)| file)
         .collect();
     assert!(strays.is_empty(), "{strays:?}");

@@ -21,7 +21,11 @@ fn zimaged(folder: &Path, arguments: &[&str]) -> Child {
 }
 
 fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// A folder with nothing but a job file.
@@ -38,7 +42,8 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn the_program_alone_in_an_empty_folder_makes_a_picture() {
     let folder = folder();
-    let output = zimaged(folder.path(), &["run", "--until-idle", "circle.toml"]).wait_with_output().unwrap();
+    let output =
+        zimaged(folder.path(), &["run", "--until-idle", "circle.toml"]).wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let picture = entries(&folder.path().join("outputs")).pop().expect("a picture");
     let picture = image::open(picture).unwrap();
@@ -53,7 +58,11 @@ fn two_commands_at_once_unpack_the_model_together() {
     let children = [(); 2].map(|()| zimaged(folder.path(), &["check", "circle.toml"]));
     for child in children {
         let output = child.wait_with_output().unwrap();
-        assert!(output.status.success() && said(&output).contains("good, 1 picture"), "{}", said(&output));
+        assert!(
+            output.status.success() && said(&output).contains("good, 1 picture"),
+            "{}",
+            said(&output)
+        );
     }
     assert_eq!(entries(&folder.path().join("state/models")).len(), 1);
 }

@@ -32,19 +32,24 @@ struct Bench {
 
 /// What an empty configuration and the fake engine ask of a job.
 fn rules() -> Rules {
-    Config::parse("", Path::new("/")).unwrap().rules(&fake::description(), jiff::tz::TimeZone::UTC).unwrap()
+    Config::parse("", Path::new("/"))
+        .unwrap()
+        .rules(&fake::description(), jiff::tz::TimeZone::UTC)
+        .unwrap()
 }
 
 impl Bench {
     async fn new() -> Bench {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("zimaged.sqlite"), Access::Daemon).await.unwrap();
+        let store =
+            Store::open(&folder.path().join("zimaged.sqlite"), Access::Daemon).await.unwrap();
         Bench { folder, store: Arc::new(store), accepted: Arc::new(Notify::new()) }
     }
 
     fn intake(&self) -> Intake {
         let clock = Arc::new(ManualClock::new(1_000));
-        Intake::open(self.path(""), rules(), self.store.clone(), clock, self.accepted.clone()).unwrap()
+        Intake::open(self.path(""), rules(), self.store.clone(), clock, self.accepted.clone())
+            .unwrap()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -72,7 +77,8 @@ fn prepare(folder: &Path, count: usize) -> PathBuf {
     let ready = folder.join("ready");
     fs::create_dir(&ready).unwrap();
     for number in 0..count {
-        fs::write(ready.join(format!("{number}.toml")), format!("prompt = 'cat {number}'\n")).unwrap();
+        fs::write(ready.join(format!("{number}.toml")), format!("prompt = 'cat {number}'\n"))
+            .unwrap();
     }
     ready
 }
@@ -123,7 +129,9 @@ async fn the_same_text_dropped_again_is_a_new_job() {
         bench.scan_until_done(&mut intake).await;
     }
     assert_eq!(bench.queued().await, 2);
-    assert!(bench.path("accepted/1-cat.toml").is_file() && bench.path("accepted/2-cat.toml").is_file());
+    assert!(
+        bench.path("accepted/1-cat.toml").is_file() && bench.path("accepted/2-cat.toml").is_file()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,7 +144,10 @@ async fn a_reject_has_a_row_with_what_the_user_was_told() {
     let rows = bench.store.rejections(10).await.unwrap();
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0].file_name, "cat.toml");
-    assert_eq!(rows[0].reason, fs::read_to_string(bench.path("rejected/cat.toml.error.txt")).unwrap());
+    assert_eq!(
+        rows[0].reason,
+        fs::read_to_string(bench.path("rejected/cat.toml.error.txt")).unwrap()
+    );
     assert_eq!(bench.queued().await, 0);
 }
 
@@ -147,7 +158,10 @@ async fn a_running_intake_takes_a_drop_in_milliseconds() {
     let mut waiting = intake.waiting();
     let stop = CancellationToken::new();
     let task = tokio::spawn(intake.run(stop.clone()));
-    timeout(PATIENCE, waiting.wait_for(|waiting| *waiting == 0)).await.expect("a first scan").unwrap();
+    timeout(PATIENCE, waiting.wait_for(|waiting| *waiting == 0))
+        .await
+        .expect("a first scan")
+        .unwrap();
     let mut best = Duration::MAX;
     for number in 0..5 {
         let part = bench.path("cat.part");
@@ -172,7 +186,10 @@ async fn ten_thousand_files_at_once_are_all_taken() {
     let mut waiting = intake.waiting();
     let stop = CancellationToken::new();
     let task = tokio::spawn(intake.run(stop.clone()));
-    timeout(PATIENCE, waiting.wait_for(|waiting| *waiting == 0)).await.expect("a first scan").unwrap();
+    timeout(PATIENCE, waiting.wait_for(|waiting| *waiting == 0))
+        .await
+        .expect("a first scan")
+        .unwrap();
     let ready = prepare(bench.folder.path(), FILES);
     let begun = Instant::now();
     move_all(&ready, &bench.path(""));

@@ -1,4 +1,5 @@
-//! Tests from outside, one binary: real SQLite, files, processes and signals; the engine and the clock may be fake.
+//! Tests from outside, one binary: real SQLite, files, processes and signals; the engine and the
+//! clock may be fake.
 
 // Helpers beside the tests count as tests, too: a panic is a failure.
 #![allow(clippy::unwrap_used)]

@@ -1,5 +1,6 @@
-//! The miniature model that ships with the project: it loads, keeps to its reference numbers, and gives a picture for
-//! any words. So a clone with nothing beside it shows that the engine is faithful.
+//! The miniature model that ships with the project: it loads, keeps to its reference numbers, and
+//! gives a picture for any words. So a clone with nothing beside it shows that the engine is
+//! faithful.
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -13,10 +14,12 @@ use zimaged::ladder::{Decode, Precision, Residency, Rung};
 use crate::mini_judge::{Case, Evaluation, Judgement, differ, judge};
 use crate::support::silent::Silent;
 
-/// Relative error of the last latents, end to end; the reference differs from itself by a fifth of it.
+/// Relative error of the last latents, end to end; the reference differs from itself by a fifth of
+/// it.
 const LATENTS_ERROR_MAX: f64 = 5e-4;
 
-/// In so many of the pictures the colour of the ground, and that of the shape, is what the prompt says.
+/// In so many of the pictures the colour of the ground, and that of the shape, is what the prompt
+/// says.
 const COLOURS_RIGHT_MIN: f64 = 0.95;
 
 /// In so many the shape lies where the prompt says.
@@ -42,7 +45,12 @@ fn rung(width: u32, height: u32, steps: u32) -> Rung {
 }
 
 fn recipe(prompt: &str, negative_prompt: &str, guidance: f64, seed: u64) -> Recipe {
-    Recipe { prompt: prompt.to_owned(), negative_prompt: negative_prompt.to_owned(), guidance, seed }
+    Recipe {
+        prompt: prompt.to_owned(),
+        negative_prompt: negative_prompt.to_owned(),
+        guidance,
+        seed,
+    }
 }
 
 fn relative_error(ours: &[f32], theirs: &[f32]) -> f64 {
@@ -57,17 +65,26 @@ fn the_engine_makes_of_the_miniature_what_the_reference_makes_of_it() {
     let cases: Value = serde_json::from_str(&text).unwrap();
     let mut engine = engine();
     for case in cases["cases"].as_array().unwrap() {
-        let (name, word) = (case["name"].as_str().unwrap(), |key: &str| case[key].as_str().unwrap_or_default());
+        let (name, word) =
+            (case["name"].as_str().unwrap(), |key: &str| case[key].as_str().unwrap_or_default());
         let whole = |key: &str| u32::try_from(case[key].as_u64().unwrap()).unwrap();
         let rung = rung(whole("width"), whole("height"), whole("steps"));
-        let recipe = recipe(word("prompt"), word("negative"), case["guidance"].as_f64().unwrap(), whole("seed").into());
+        let recipe = recipe(
+            word("prompt"),
+            word("negative"),
+            case["guidance"].as_f64().unwrap(),
+            whole("seed").into(),
+        );
         let ours = engine.denoise(&recipe, &rung, &mut Silent).unwrap();
         let path = repository("tests/data/mini").join(format!("{name}.safetensors"));
         let theirs = &safetensors::load(path, &Device::Cpu).unwrap()["latents"];
         let theirs = theirs.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let error = relative_error(&ours.values, &theirs);
         assert!(error <= LATENTS_ERROR_MAX, "{name}: latents differ by {error:e}");
-        compare_pixels(name, &engine.decode(&latents(ours.shape, theirs), &rung, &mut Silent).unwrap());
+        compare_pixels(
+            name,
+            &engine.decode(&latents(ours.shape, theirs), &rung, &mut Silent).unwrap(),
+        );
     }
 }
 
@@ -79,9 +96,13 @@ fn latents(shape: [usize; 3], values: Vec<f32>) -> Latents {
 fn compare_pixels(name: &str, ours: &Pixels) {
     let path = repository("tests/data/mini").join(format!("{name}.png"));
     let Ok(theirs) = image::open(path) else { return };
-    let levels: Vec<u8> = ours.rgb.iter().zip(theirs.to_rgb8().as_raw()).map(|(a, b)| a.abs_diff(*b)).collect();
+    let levels: Vec<u8> =
+        ours.rgb.iter().zip(theirs.to_rgb8().as_raw()).map(|(a, b)| a.abs_diff(*b)).collect();
     let mean = levels.iter().map(|level| f64::from(*level)).sum::<f64>() / levels.len() as f64;
-    assert!(levels.iter().all(|level| *level <= 2) && mean <= 0.05, "{name}: {mean} levels on average");
+    assert!(
+        levels.iter().all(|level| *level <= 2) && mean <= 0.05,
+        "{name}: {mean} levels on average"
+    );
 }
 
 #[test]
@@ -91,20 +112,27 @@ fn words_that_the_miniature_never_learnt_give_a_picture_too() {
     for prompt in ["一只金毛犬，阳光草地，高清照片", "🦊🌅", &long] {
         let rung = rung(256, 256, 2);
         let latents = engine.denoise(&recipe(prompt, "", 0.0, 1), &rung, &mut Silent).unwrap();
-        engine.decode(&latents, &rung, &mut Silent).unwrap_or_else(|error| panic!("{prompt}: {error}"));
+        engine
+            .decode(&latents, &rung, &mut Silent)
+            .unwrap_or_else(|error| panic!("{prompt}: {error}"));
     }
     assert!(engine.prompt_cut(&long), "600 words are more than 512 tokens");
 }
 
 fn evaluation() -> Evaluation {
-    serde_json::from_str(&std::fs::read_to_string(repository("tests/data/mini/evaluation.json")).unwrap()).unwrap()
+    serde_json::from_str(
+        &std::fs::read_to_string(repository("tests/data/mini/evaluation.json")).unwrap(),
+    )
+    .unwrap()
 }
 
-/// Renders each case as the model is meant to be used: at its own number of steps, without guidance.
+/// Renders each case as the model is meant to be used: at its own number of steps, without
+/// guidance.
 fn render_all(cases: &[&Case]) -> Vec<Pixels> {
     let share = cases.len().div_ceil(ENGINES);
     thread::scope(|scope| {
-        let threads: Vec<_> = cases.chunks(share).map(|cases| scope.spawn(|| render_share(cases))).collect();
+        let threads: Vec<_> =
+            cases.chunks(share).map(|cases| scope.spawn(|| render_share(cases))).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     })
 }
@@ -113,7 +141,8 @@ fn render_share(cases: &[&Case]) -> Vec<Pixels> {
     let mut engine = engine();
     let render = |case: &&Case| {
         let rung = rung(case.width, case.height, 8);
-        let latents = engine.denoise(&recipe(&case.prompt, "", 0.0, case.seed), &rung, &mut Silent).unwrap();
+        let latents =
+            engine.denoise(&recipe(&case.prompt, "", 0.0, case.seed), &rung, &mut Silent).unwrap();
         engine.decode(&latents, &rung, &mut Silent).unwrap()
     };
     cases.iter().map(render).collect()
@@ -121,7 +150,11 @@ fn render_share(cases: &[&Case]) -> Vec<Pixels> {
 
 fn judge_all(evaluation: &Evaluation, cases: &[&Case]) -> Vec<Judgement> {
     let pictures = render_all(cases);
-    cases.iter().zip(&pictures).map(|(case, picture)| judge(picture, case, &evaluation.colours)).collect()
+    cases
+        .iter()
+        .zip(&pictures)
+        .map(|(case, picture)| judge(picture, case, &evaluation.colours))
+        .collect()
 }
 
 fn share(judgements: &[Judgement], right: impl Fn(&Judgement) -> bool) -> f64 {
@@ -157,7 +190,8 @@ fn another_seed_gives_another_picture() {
 #[test]
 fn the_picture_is_the_same_wherever_the_weights_are() {
     let mut engine = engine();
-    let recipe = recipe("a small green star at the top left on a white background", "blurry", 2.0, 5);
+    let recipe =
+        recipe("a small green star at the top left on a white background", "blurry", 2.0, 5);
     let full = rung(192, 256, 3);
     let residencies = [
         Residency::Device,

@@ -1,9 +1,12 @@
 //! Does a picture follow its prompt? The rule of `tools/mini/evaluate.py`, which needs pixels only:
 //!
-//! 1. Each pixel is given to the nearest of the grammar's colours (squared distance of RGB; the first wins a tie).
+//! 1. Each pixel is given to the nearest of the grammar's colours (squared distance of RGB; the
+//!    first wins a tie).
 //! 2. The ground is the commonest colour of the outermost four pixels' frame.
-//! 3. The shape's colour is the commonest other colour; with less than 0.3 % of the picture's pixels there is no shape.
-//! 4. The shape's place is the mean position of its colour's pixels; it must lie in the case's box, edges included.
+//! 3. The shape's colour is the commonest other colour; with less than 0.3 % of the picture's
+//!    pixels there is no shape.
+//! 4. The shape's place is the mean position of its colour's pixels; it must lie in the case's box,
+//!    edges included.
 //!
 //! Two pictures differ if at least 0.1 % of the pixels are more than 32 levels apart in a channel.
 
@@ -49,9 +52,12 @@ pub struct Judgement {
 
 /// Judges one picture by the rule.
 pub fn judge(pixels: &Pixels, case: &Case, colours: &[Colour]) -> Judgement {
-    let nearest: Vec<usize> = pixels.rgb.chunks_exact(3).map(|pixel| nearest(pixel, colours)).collect();
-    let places = || (0..pixels.height).flat_map(|y| (0..pixels.width).map(move |x| (x, y))).zip(&nearest);
-    let frame = places().filter(|((x, y), _)| in_frame(*x, pixels.width) || in_frame(*y, pixels.height));
+    let nearest: Vec<usize> =
+        pixels.rgb.chunks_exact(3).map(|pixel| nearest(pixel, colours)).collect();
+    let places =
+        || (0..pixels.height).flat_map(|y| (0..pixels.width).map(move |x| (x, y))).zip(&nearest);
+    let frame =
+        places().filter(|((x, y), _)| in_frame(*x, pixels.width) || in_frame(*y, pixels.height));
     let ground = commonest(&counts(frame.map(|(_, colour)| *colour), colours.len()));
     let mut others = counts(nearest.iter().copied(), colours.len());
     others[ground] = 0;
@@ -73,12 +79,14 @@ pub fn judge(pixels: &Pixels, case: &Case, colours: &[Colour]) -> Judgement {
 pub fn differ(one: &Pixels, other: &Pixels) -> bool {
     let apart = |(a, b): (&[u8], &[u8])| a.iter().zip(b).any(|(a, b)| a.abs_diff(*b) > LEVELS);
     let pixels = one.rgb.chunks_exact(3).zip(other.rgb.chunks_exact(3));
-    pixels.filter(|pair| apart(*pair)).count() as f64 >= LEAST_DIFFERENCE * (one.rgb.len() / 3) as f64
+    pixels.filter(|pair| apart(*pair)).count() as f64
+        >= LEAST_DIFFERENCE * (one.rgb.len() / 3) as f64
 }
 
 fn nearest(pixel: &[u8], colours: &[Colour]) -> usize {
-    let distance =
-        |colour: &Colour| -> u32 { colour.iter().zip(pixel).map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2)).sum() };
+    let distance = |colour: &Colour| -> u32 {
+        colour.iter().zip(pixel).map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2)).sum()
+    };
     // The first of several least ones, as numpy's argmin.
     (0..colours.len()).min_by_key(|index| distance(&colours[*index])).unwrap()
 }
@@ -104,7 +112,8 @@ const WHITE: Colour = [250, 250, 250];
 const COLOURS: [Colour; 3] = [RED, BLUE, WHITE];
 const RIGHT: Judgement = Judgement { ground: true, shape: true, position: true };
 
-/// A square of `side` pixels around (x, y) on a ground, 64x64 in all; a shade off the grammar's colours.
+/// A square of `side` pixels around (x, y) on a ground, 64x64 in all; a shade off the grammar's
+/// colours.
 fn scene(shape: Colour, ground: Colour, (x, y): (u32, u32), side: u32) -> Pixels {
     let inside = |at: u32, middle: u32| (middle - side / 2..middle + side - side / 2).contains(&at);
     let colour = |at: u32| if inside(at % 64, x) && inside(at / 64, y) { shape } else { ground };

@@ -1,4 +1,5 @@
-//! What packages ship: a unit that systemd 252 knows and that stays closed, and a configuration that works under it.
+//! What packages ship: a unit that systemd 252 knows and that stays closed, and a configuration
+//! that works under it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,15 +18,21 @@ fn repository() -> &'static Path {
 }
 
 fn analyze(arguments: &[&str], unit: &Path) -> Output {
-    Command::new("systemd-analyze").args(arguments).arg(unit).output().expect("systemd-analyze is on Debian's systemd")
+    Command::new("systemd-analyze")
+        .args(arguments)
+        .arg(unit)
+        .output()
+        .expect("systemd-analyze is on Debian's systemd")
 }
 
 /// The unit with a program that exists on this machine, in a folder of its own.
 fn unit_with_this_binary(folder: &Path) -> PathBuf {
-    let text = fs::read_to_string(repository().join("packaging/systemd/zimaged.service")).expect("the unit");
+    let text = fs::read_to_string(repository().join("packaging/systemd/zimaged.service"))
+        .expect("the unit");
     assert!(text.contains("ExecStart=/usr/bin/zimaged "), "the unit starts the packaged program");
     let unit = folder.join("zimaged.service");
-    fs::write(&unit, text.replace("/usr/bin/zimaged", env!("CARGO_BIN_EXE_zimaged"))).expect("a writable folder");
+    fs::write(&unit, text.replace("/usr/bin/zimaged", env!("CARGO_BIN_EXE_zimaged")))
+        .expect("a writable folder");
     unit
 }
 
@@ -35,9 +42,11 @@ fn systemd_knows_every_line_of_the_unit() {
     let unit = unit_with_this_binary(folder.path());
     // It exits with 0 on unknown keys: any word it says is a finding.
     let output = analyze(&["verify"], &unit);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.trim().is_empty(), "{said}");
-    let broken = fs::read_to_string(&unit).expect("the unit").replace("KillMode=mixed", "KilMode=mixed");
+    let broken =
+        fs::read_to_string(&unit).expect("the unit").replace("KillMode=mixed", "KilMode=mixed");
     fs::write(&unit, broken).expect("a writable folder");
     assert!(!analyze(&["verify"], &unit).stderr.is_empty(), "a misspelt key is noticed");
 }
@@ -45,8 +54,14 @@ fn systemd_knows_every_line_of_the_unit() {
 /// A disk that is full at start ends each start with 75, through the whole night if need be.
 #[test]
 fn systemd_does_not_give_up_on_what_may_pass_and_does_on_what_needs_a_person() {
-    let unit = fs::read_to_string(repository().join("packaging/systemd/zimaged.service")).expect("the unit");
-    for line in ["StartLimitIntervalSec=0", "Restart=on-failure", "RestartSec=15", "RestartPreventExitStatus=78"] {
+    let unit = fs::read_to_string(repository().join("packaging/systemd/zimaged.service"))
+        .expect("the unit");
+    for line in [
+        "StartLimitIntervalSec=0",
+        "Restart=on-failure",
+        "RestartSec=15",
+        "RestartPreventExitStatus=78",
+    ] {
         assert!(unit.lines().any(|said| said == line), "{line}");
     }
 }
@@ -62,10 +77,16 @@ fn the_unit_does_not_become_more_open() {
 
 #[test]
 fn the_packaged_folders_are_those_that_the_unit_can_write() {
-    let config = Config::load(Some(&repository().join("packaging/daemon.toml"))).expect("the packaged configuration");
-    let unit = fs::read_to_string(repository().join("packaging/systemd/zimaged.service")).expect("the unit");
-    assert!(unit.contains("\nStateDirectory=zimaged\n") && unit.contains("--config /etc/zimaged/daemon.toml"));
-    let made = fs::read_to_string(repository().join("packaging/systemd/zimaged.tmpfiles")).expect("the folders");
+    let config = Config::load(Some(&repository().join("packaging/daemon.toml")))
+        .expect("the packaged configuration");
+    let unit = fs::read_to_string(repository().join("packaging/systemd/zimaged.service"))
+        .expect("the unit");
+    assert!(
+        unit.contains("\nStateDirectory=zimaged\n")
+            && unit.contains("--config /etc/zimaged/daemon.toml")
+    );
+    let made = fs::read_to_string(repository().join("packaging/systemd/zimaged.tmpfiles"))
+        .expect("the folders");
     for folder in [&config.jobs, &config.outputs, &config.state] {
         assert!(folder.starts_with("/var/lib/zimaged"), "{}", folder.display());
         assert!(made.contains(&format!("d {} ", folder.display())), "{} is made", folder.display());
@@ -73,7 +94,8 @@ fn the_packaged_folders_are_those_that_the_unit_can_write() {
     assert!(made.contains(&format!("f {} ", config.state.join("zimaged.sqlite").display())));
 }
 
-/// As the packaged folders and the unit's UMask have it: everything that control needs is the group's to write.
+/// As the packaged folders and the unit's UMask have it: everything that control needs is the
+/// group's to write.
 #[test]
 fn the_group_may_write_what_the_daemon_makes() {
     let house = House::new("");
@@ -93,8 +115,14 @@ fn the_group_may_write_what_the_daemon_makes() {
     house.drop_job("fox.toml", "prompt = 'a fox'\n");
     house.until("the daemon is up", || house.path("state/status.json").exists().then_some(()));
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
-    let names = ["state/zimaged.sqlite", "state/zimaged.sqlite-wal", "state/zimaged.sqlite-shm", "jobs/accepted"];
-    let modes = names.map(|name| fs::metadata(house.path(name)).map(|file| file.permissions().mode()));
+    let names = [
+        "state/zimaged.sqlite",
+        "state/zimaged.sqlite-wal",
+        "state/zimaged.sqlite-shm",
+        "jobs/accepted",
+    ];
+    let modes =
+        names.map(|name| fs::metadata(house.path(name)).map(|file| file.permissions().mode()));
     kill("TERM", daemon.id());
     assert!(daemon.wait().expect("our own child").success());
     for (name, mode) in names.into_iter().zip(modes) {

@@ -1,5 +1,5 @@
-//! The engine against the reference implementation's numbers, part by part, so that a failure names the part.
-//! Each part is fed with the reference's own inputs.
+//! The engine against the reference implementation's numbers, part by part, so that a failure names
+//! the part. Each part is fed with the reference's own inputs.
 
 pub mod reference;
 mod stripes;
@@ -25,14 +25,25 @@ const WHOLE_ERROR_MAX: f64 = 5e-4;
 fn relative_error(ours: &Tensor, reference: &Tensor) -> f64 {
     assert_eq!(ours.dims(), reference.dims());
     let norm = |x: &Tensor| -> f64 {
-        x.to_dtype(DType::F64).unwrap().sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt()
+        x.to_dtype(DType::F64)
+            .unwrap()
+            .sqr()
+            .unwrap()
+            .sum_all()
+            .unwrap()
+            .to_scalar::<f64>()
+            .unwrap()
+            .sqrt()
     };
     norm(&(ours - reference).unwrap()) / norm(reference)
 }
 
 fn assert_close(what: &str, ours: &Tensor, reference: &Tensor, error_max: f64) {
     let error = relative_error(ours, reference);
-    assert!(error <= error_max, "{what}: relative error {error:.1e}, at most {error_max:.0e} allowed");
+    assert!(
+        error <= error_max,
+        "{what}: relative error {error:.1e}, at most {error_max:.0e} allowed"
+    );
 }
 
 fn max_difference(ours: &[f32], reference: &[f32]) -> f32 {
@@ -60,7 +71,8 @@ fn noise_is_that_of_torchs_cpu_generator() {
 fn the_initial_latents_are_the_references() {
     for case in CASES.map(Case::read) {
         let reference = case.tensor("noise").flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let difference = max_difference(&Generator::new(case.seed).randn(reference.len()), &reference);
+        let difference =
+            max_difference(&Generator::new(case.seed).randn(reference.len()), &reference);
         assert!(difference <= 2e-6, "{}: {difference:e}", case.name);
     }
 }
@@ -72,7 +84,8 @@ fn sigmas_and_timesteps_are_the_references() {
         let ours = Schedule::new(&config, case.steps);
         let sigmas = max_difference(&ours.sigmas, &case.tensor("sigmas").to_vec1().unwrap());
         assert!(sigmas <= 1e-6, "{}: sigmas {sigmas:e}", case.name);
-        let scaled: Vec<f32> = case.tensor("timesteps").to_vec1::<f32>().unwrap().iter().map(|t| t / 1000.0).collect();
+        let scaled: Vec<f32> =
+            case.tensor("timesteps").to_vec1::<f32>().unwrap().iter().map(|t| t / 1000.0).collect();
         let times: Vec<f32> = ours.timesteps.iter().map(|t| t / 1000.0).collect();
         let timesteps = max_difference(&times, &scaled);
         assert!(timesteps <= 1e-6, "{}: timesteps {timesteps:e}", case.name);
@@ -101,11 +114,23 @@ fn a_prompt_beyond_512_tokens_is_cut_and_says_so() {
 #[test]
 fn text_embeddings_are_the_references() {
     each_case("text embeddings", |case, model| {
-        let embed = |prompt: &str| model.text_encoder.encode(&model.tokenizer.encode(prompt).unwrap().ids).unwrap();
-        assert_close(&case.name, &embed(&case.prompt), &case.tensor("prompt_embeds"), PART_ERROR_MAX);
+        let embed = |prompt: &str| {
+            model.text_encoder.encode(&model.tokenizer.encode(prompt).unwrap().ids).unwrap()
+        };
+        assert_close(
+            &case.name,
+            &embed(&case.prompt),
+            &case.tensor("prompt_embeds"),
+            PART_ERROR_MAX,
+        );
         if case.guidance > 0.0 {
             let what = format!("{}, negative", case.name);
-            assert_close(&what, &embed(&case.negative), &case.tensor("negative_prompt_embeds"), PART_ERROR_MAX);
+            assert_close(
+                &what,
+                &embed(&case.negative),
+                &case.tensor("negative_prompt_embeds"),
+                PART_ERROR_MAX,
+            );
         }
     });
 }
@@ -113,12 +138,14 @@ fn text_embeddings_are_the_references() {
 /// The denoising of `case` with the reference's embeddings.
 fn sampler<'a>(case: &Case, model: &'a Model) -> Sampler<'a> {
     let (_, _, height, width) = case.tensor("noise").dims4().unwrap();
-    let condition = |embeds| model.transformer.condition(&case.tensor(embeds), height, width).unwrap();
+    let condition =
+        |embeds| model.transformer.condition(&case.tensor(embeds), height, width).unwrap();
     Sampler {
         transformer: &model.transformer,
         schedule: Schedule::new(&model.config.schedule, case.steps),
         positive: condition("prompt_embeds"),
-        negative: (case.guidance > 0.0).then(|| (condition("negative_prompt_embeds"), case.guidance())),
+        negative: (case.guidance > 0.0)
+            .then(|| (condition("negative_prompt_embeds"), case.guidance())),
     }
 }
 
@@ -132,9 +159,15 @@ fn each_step_from_the_references_latents_gives_its_next_ones() {
             let what = format!("{}, step {step}", case.name);
             let ours = sampler.step(step, &before).unwrap();
             assert_close(&what, &ours, &reference, PART_ERROR_MAX);
-            let velocity =
-                |x: &Tensor| ((x - &before).unwrap() / f64::from(sampler.schedule.sigma_step(step))).unwrap();
-            assert_close(&format!("{what}, velocity"), &velocity(&ours), &velocity(&reference), PART_ERROR_MAX);
+            let velocity = |x: &Tensor| {
+                ((x - &before).unwrap() / f64::from(sampler.schedule.sigma_step(step))).unwrap()
+            };
+            assert_close(
+                &format!("{what}, velocity"),
+                &velocity(&ours),
+                &velocity(&reference),
+                PART_ERROR_MAX,
+            );
             before = reference;
         }
     });
@@ -154,7 +187,8 @@ fn assert_pixels(case: &Case, decoded: &Tensor) {
     let reference = case.tensor("pixels");
     for image in 0..decoded.dim(0).unwrap() {
         let ours = picture::pixels(&decoded.get(image).unwrap()).unwrap();
-        let reference: Vec<u8> = reference.get(image).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let reference: Vec<u8> =
+            reference.get(image).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         assert_levels(&case.name, &ours.rgb, &reference);
     }
 }
@@ -170,10 +204,13 @@ fn assert_levels(name: &str, ours: &[u8], reference: &[u8]) {
 #[test]
 fn whole_cases_from_prompt_to_pixels_are_the_references() {
     each_case("whole cases", |case, model| {
-        let embed = |prompt: &str| model.text_encoder.encode(&model.tokenizer.encode(prompt).unwrap().ids).unwrap();
+        let embed = |prompt: &str| {
+            model.text_encoder.encode(&model.tokenizer.encode(prompt).unwrap().ids).unwrap()
+        };
         let shape = case.tensor("noise").shape().clone();
         let (_, _, height, width) = shape.dims4().unwrap();
-        let condition = |prompt: &str| model.transformer.condition(&embed(prompt), height, width).unwrap();
+        let condition =
+            |prompt: &str| model.transformer.condition(&embed(prompt), height, width).unwrap();
         let sampler = Sampler {
             transformer: &model.transformer,
             schedule: Schedule::new(&model.config.schedule, case.steps),
@@ -250,7 +287,10 @@ fn the_engine_renders_the_references_pictures() {
         let reference: Vec<u8> = case.tensor("pixels").flatten_all().unwrap().to_vec1().unwrap();
         assert_levels(&case.name, &pixels.rgb, &reference);
         assert_eq!(told.steps, case.steps);
-        assert_eq!(told.stages, [Stage::Load, Stage::TextEncode, Stage::Denoise, Stage::Load, Stage::VaeDecode]);
+        assert_eq!(
+            told.stages,
+            [Stage::Load, Stage::TextEncode, Stage::Denoise, Stage::Load, Stage::VaeDecode]
+        );
     }
 }
 
@@ -274,7 +314,8 @@ fn the_engine_refuses_what_the_model_cannot_do() {
         Rung { residency: Residency::Host, ..rung(&case) },
     ];
     for rung in rungs {
-        let error = engine.denoise(&recipe(&case), &rung, &mut Told::stopping_after(1)).unwrap_err();
+        let error =
+            engine.denoise(&recipe(&case), &rung, &mut Told::stopping_after(1)).unwrap_err();
         assert!(matches!(error, zimaged::engine::EngineError::Invalid(_)), "{rung:?}: {error}");
     }
 }
@@ -291,7 +332,8 @@ fn a_model_hash_is_the_same_for_the_same_weights() {
 fn weights_that_do_not_fit_are_named_with_their_folder() {
     let Some(model) = model("missing weights") else { return };
     let folder = model.folder.join("vae");
-    let weights = Weights::open(&folder, "diffusion_pytorch_model", DType::F32, &Device::Cpu).unwrap();
+    let weights =
+        Weights::open(&folder, "diffusion_pytorch_model", DType::F32, &Device::Cpu).unwrap();
     for i in 0..7 {
         weights.at("decoder").get(&format!("nothing{i}"), 3).unwrap();
     }
@@ -308,7 +350,9 @@ fn a_transformer_with_random_weights_computes() {
         "t_scale": 1000.0, "axes_dims": [8, 12, 12], "axes_lens": [64, 32, 32]}"#;
     let config: config::TransformerConfig = serde_json::from_str(text).unwrap();
     let (weights, memory) = (Weights::random(DType::F32, &Device::Cpu), reference::unlimited());
-    let transformer = zimaged::engine::z_image::transformer::Transformer::new(&config, &weights, &memory).unwrap();
+    let transformer =
+        zimaged::engine::z_image::transformer::Transformer::new(&config, &weights, &memory)
+            .unwrap();
     let caption = Tensor::randn(0_f32, 1.0, (5, 24), &Device::Cpu).unwrap();
     let latents = Tensor::randn(0_f32, 1.0, (2, 16, 6, 4), &Device::Cpu).unwrap();
     let conditioning = transformer.condition(&caption, 6, 4).unwrap();

@@ -1,6 +1,7 @@
 //! What lower precision of the weights does to velocities and pictures, against f32 throughout.
 //!
-//! `cargo test --test it the_table_of_lower_precisions -- --ignored --nocapture` prints the figures.
+//! `cargo test --test it the_table_of_lower_precisions -- --ignored --nocapture` prints the
+//! figures.
 
 use std::path::Path;
 
@@ -47,7 +48,8 @@ fn mini() -> Model {
 
 fn lower(model: &Model, precision: Precision) -> Transformer {
     let weights = weights(model).with_precision(precision).unwrap();
-    let mut transformer = Transformer::new(&model.config.transformer, &weights, &unlimited()).unwrap();
+    let mut transformer =
+        Transformer::new(&model.config.transformer, &weights, &unlimited()).unwrap();
     transformer.keep(usize::MAX).unwrap();
     weights.finish().unwrap();
     transformer
@@ -78,8 +80,14 @@ impl Denoising<'_> {
 
     fn noise(&self) -> Tensor {
         let (_, width, height, seed) = self.picture;
-        let shape = (1, self.model.config.transformer.in_channels, self.side(height), self.side(width));
-        Tensor::from_vec(Generator::new(seed).randn(shape.1 * shape.2 * shape.3), shape, &Device::Cpu).unwrap()
+        let shape =
+            (1, self.model.config.transformer.in_channels, self.side(height), self.side(width));
+        Tensor::from_vec(
+            Generator::new(seed).randn(shape.1 * shape.2 * shape.3),
+            shape,
+            &Device::Cpu,
+        )
+        .unwrap()
     }
 
     fn schedule(&self) -> Schedule {
@@ -111,14 +119,17 @@ impl Denoising<'_> {
             let exact = full.forward(&latents[step], time, &full_condition).unwrap();
             relative_error(&lower.forward(&latents[step], time, &lower_condition).unwrap(), &exact)
         });
-        let (ours, exact) = (self.pixels(&self.latents(lower)[STEPS]), self.pixels(&latents[STEPS]));
+        let (ours, exact) =
+            (self.pixels(&self.latents(lower)[STEPS]), self.pixels(&latents[STEPS]));
         let differences = ours.rgb.iter().zip(&exact.rgb).map(|(a, b)| f64::from(a.abs_diff(*b)));
         Quality { velocity, levels: differences.sum::<f64>() / exact.rgb.len() as f64 }
     }
 }
 
 fn relative_error(ours: &Tensor, exact: &Tensor) -> f64 {
-    let norm = |x: &Tensor| f64::from(x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()).sqrt();
+    let norm = |x: &Tensor| {
+        f64::from(x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()).sqrt()
+    };
     norm(&(ours - exact).unwrap()) / norm(exact)
 }
 
@@ -128,7 +139,10 @@ fn quality(model: &Model, precision: Precision) -> Quality {
     for picture in PICTURES {
         let quality = Denoising { model, picture }.compare(&lower);
         let share = |value: f64| value / PICTURES.len() as f64;
-        mean.velocity.iter_mut().zip(quality.velocity).for_each(|(sum, error)| *sum += share(error));
+        mean.velocity
+            .iter_mut()
+            .zip(quality.velocity)
+            .for_each(|(sum, error)| *sum += share(error));
         mean.levels += share(quality.levels);
     }
     mean
@@ -137,15 +151,21 @@ fn quality(model: &Model, precision: Precision) -> Quality {
 fn row(name: &str, model: &Model, precision: Precision) {
     let Quality { velocity: [first, middle, last], levels } = quality(model, precision);
     let matrices = weights(model).quantised_matrices(precision);
-    let sum = |bytes: &dyn Fn(&QuantisedMatrix) -> usize| matrices.iter().map(bytes).sum::<usize>() as f64;
+    let sum = |bytes: &dyn Fn(&QuantisedMatrix) -> usize| {
+        matrices.iter().map(bytes).sum::<usize>() as f64
+    };
     let bytes = sum(&|matrix| matrix.bytes()) / sum(&|matrix| 4 * matrix.shape.elem_count());
-    println!("| {name} | {precision:?} | {bytes:.3} | {first:.2e} | {middle:.2e} | {last:.2e} | {levels:.3} |");
+    println!(
+        "| {name} | {precision:?} | {bytes:.3} | {first:.2e} | {middle:.2e} | {last:.2e} | {levels:.3} |"
+    );
 }
 
 #[test]
 #[ignore = "prints a table"]
 fn the_table_of_lower_precisions() {
-    println!("| model | weights | bytes to f32 | velocity, step 1 | step 5 | step 8 | levels of 255 |");
+    println!(
+        "| model | weights | bytes to f32 | velocity, step 1 | step 5 | step 8 | levels of 255 |"
+    );
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     let models = [("mini", Some(mini())), ("reference", model_folder("quality").map(Model::read))];
     for (name, model) in models {

@@ -1,5 +1,6 @@
-//! Lower precision of the weights: made at load or taken from a file, the pictures are the same; a file that does not
-//! fit is refused by name; the engine goes from one precision to another and back.
+//! Lower precision of the weights: made at load or taken from a file, the pictures are the same; a
+//! file that does not fit is refused by name; the engine goes from one precision to another and
+//! back.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,10 +10,13 @@ use std::process::{Command, Output};
 use candle_core::{DType, Device};
 use zimaged::engine::z_image::weights::Weights;
 use zimaged::engine::z_image::{ZImageEngine, quantise_model};
-use zimaged::engine::{Continue, DeviceChoice, Engine, EngineError, MemoryReading, Progress, Recipe, Stage};
+use zimaged::engine::{
+    Continue, DeviceChoice, Engine, EngineError, MemoryReading, Progress, Recipe, Stage,
+};
 use zimaged::ladder::{Decode, Precision, Residency, Rung};
 
-const LOWER: [(Precision, &str); 2] = [(Precision::Q8, "zimaged-q8.gguf"), (Precision::Q4, "zimaged-q4.gguf")];
+const LOWER: [(Precision, &str); 2] =
+    [(Precision::Q8, "zimaged-q8.gguf"), (Precision::Q4, "zimaged-q4.gguf")];
 
 struct Silent;
 
@@ -58,7 +62,8 @@ impl Model {
     }
 
     fn weights(&self) -> Weights {
-        Weights::open(&self.transformer(), "diffusion_pytorch_model", DType::F32, &Device::Cpu).unwrap()
+        Weights::open(&self.transformer(), "diffusion_pytorch_model", DType::F32, &Device::Cpu)
+            .unwrap()
     }
 
     fn refusal(&self, precision: Precision) -> String {
@@ -122,7 +127,7 @@ fn the_file_is_what_is_read_where_there_is_one() {
 fn an_engine_goes_from_one_precision_to_another_and_back() {
     let model = Model::new();
     let mut engine = model.engine();
-    assert_eq!(engine.offers().precisions, [Precision::Full, Precision::Q8, Precision::Q4]);
+    assert_eq!(engine.capabilities().precisions, [Precision::Full, Precision::Q8, Precision::Q4]);
     let mut at = |precision| denoise(&mut engine, precision).unwrap();
     let (full, q8, q4) = (at(Precision::Full), at(Precision::Q8), at(Precision::Q4));
     assert!(full != q8 && q8 != q4 && q4 != full);
@@ -144,16 +149,21 @@ fn replace(bytes: &mut [u8], from: &str, to: &str) {
     bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
 }
 
-/// A file of quantised weights that `change` spoils must be refused, and made anew by the command that the error names.
+/// A file of quantised weights that `change` spoils must be refused, and made anew by the command
+/// that the error names.
 fn assert_refused(what: &str, spoil: impl FnOnce(&mut Vec<u8>)) {
     let model = Model::new();
     let path = quantise_model(model.path(), Precision::Q4, false).unwrap().path;
     change(&path, spoil);
     let error = model.refusal(Precision::Q4);
     assert!(error.starts_with(&format!("{}: ", path.display())), "{error}");
-    let command = format!("zimaged model quantize --precision q4 --model '{}'", model.path().display());
+    let command =
+        format!("zimaged model quantize --precision q4 --model '{}'", model.path().display());
     assert!(error.contains(what) && error.ends_with(&command), "{error}");
-    assert!(model.weights().with_precision(Precision::Q8).is_ok(), "each precision has its own file");
+    assert!(
+        model.weights().with_precision(Precision::Q8).is_ok(),
+        "each precision has its own file"
+    );
     quantise_model(model.path(), Precision::Q4, false).unwrap();
     assert!(model.weights().with_precision(Precision::Q4).is_ok());
 }
@@ -163,14 +173,19 @@ fn a_file_that_does_not_fit_is_refused_with_what_is_wrong_and_what_mends_it() {
     let hash = Model::new().weights().source_hash();
     let other = hash.chars().rev().collect::<String>();
     assert_refused("made from another model", |bytes| replace(bytes, &hash, &other));
-    assert_refused("general.architecture is not lumina2", |bytes| replace(bytes, "lumina2", "lumina3"));
+    assert_refused("general.architecture is not lumina2", |bytes| {
+        replace(bytes, "lumina2", "lumina3")
+    });
     assert_refused("layers.4.feed_forward.w3.weight is missing", |bytes| {
         replace(bytes, "layers.4.feed_forward.w3", "layers.4.feed_forward.w9");
     });
     assert_refused("layers.0.attention.to_k.weight is Q8_0", |bytes| {
         // After the name: the number of sides, two sides, the type.
         let name = b"layers.0.attention.to_k.weight";
-        let at = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len() + 4 + 16;
+        let at = bytes.windows(name.len()).position(|window| window == name).unwrap()
+            + name.len()
+            + 4
+            + 16;
         bytes[at] = 8;
     });
     assert_refused("was cut short", |bytes| bytes.truncate(bytes.len() - 4096));
@@ -197,7 +212,10 @@ fn a_file_that_does_not_fit_fails_the_render_and_not_the_engine() {
     let full = denoise(&mut engine, Precision::Full).unwrap();
     fs::write(model.file("zimaged-q8.gguf"), "nothing").unwrap();
     let error = denoise(&mut engine, Precision::Q8).unwrap_err();
-    assert!(matches!(&error, EngineError::Invalid(text) if text.contains("zimaged-q8.gguf")), "{error}");
+    assert!(
+        matches!(&error, EngineError::Invalid(text) if text.contains("zimaged-q8.gguf")),
+        "{error}"
+    );
     assert!(denoise(&mut engine, Precision::Full).unwrap() == full);
 }
 
@@ -206,7 +224,8 @@ fn the_command_writes_the_file_once_and_says_what_it_saves() {
     let model = Model::new();
     let first = model.zimaged(&["model", "quantize", "--json"]);
     let said = String::from_utf8_lossy(&first.stderr);
-    let answer: serde_json::Value = serde_json::from_slice(&first.stdout).unwrap_or_else(|_| panic!("{said}"));
+    let answer: serde_json::Value =
+        serde_json::from_slice(&first.stdout).unwrap_or_else(|_| panic!("{said}"));
     let path = model.file("zimaged-q8.gguf");
     assert_eq!(answer["path"], path.to_str().unwrap());
     assert_eq!(answer["after_bytes"], fs::metadata(&path).unwrap().len());
@@ -215,7 +234,10 @@ fn the_command_writes_the_file_once_and_says_what_it_saves() {
 
     let again = model.zimaged(&["model", "quantize", "--precision", "q8"]);
     let said = String::from_utf8_lossy(&again.stdout);
-    assert!(again.status.success() && said.contains("already") && said.contains("zimaged-q8.gguf"), "{said}");
+    assert!(
+        again.status.success() && said.contains("already") && said.contains("zimaged-q8.gguf"),
+        "{said}"
+    );
     let forced = model.zimaged(&["model", "quantize", "--precision", "q8", "--force"]);
     let said = String::from_utf8_lossy(&forced.stdout);
     assert!(forced.status.success() && said.contains("MiB before"), "{said}");

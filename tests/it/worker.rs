@@ -1,4 +1,5 @@
-//! The worker over real pipes: the real program with the fake engine, and a few programs that only claim to be one.
+//! The worker over real pipes: the real program with the fake engine, and a few programs that only
+//! claim to be one.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -13,9 +14,9 @@ use tokio::time::timeout;
 use zimaged::engine::{DeviceChoice, EngineKind, Recipe, Stage};
 use zimaged::job::{Format, OnOom, Render};
 use zimaged::ladder::{Decode, Precision, Prefer, Residency, Rung};
-use zimaged::memory::Allowance;
+use zimaged::planner::Allowance;
 use zimaged::worker::handle::{Death, Worker};
-use zimaged::worker::protocol::{Done, Event, Failed, Failure, Load, RenderRequest, Request};
+use zimaged::worker::protocol::{Done, Failed, Failure, Load, RenderRequest, Request, WorkerEvent};
 
 const ZIMAGED: &str = env!("CARGO_BIN_EXE_zimaged");
 
@@ -67,7 +68,7 @@ impl Place {
     async fn worker(&self) -> Worker {
         let mut worker = Worker::spawn(Path::new(ZIMAGED), &self.load()).await.unwrap();
         let loaded = next(&mut worker).await.unwrap();
-        assert!(matches!(loaded, Event::Loaded(_)), "{loaded:?}");
+        assert!(matches!(loaded, WorkerEvent::Loaded(_)), "{loaded:?}");
         worker
     }
 
@@ -76,7 +77,12 @@ impl Place {
         let (residency, precision, decode) = (Residency::Device, Precision::Full, Decode::Whole);
         RenderRequest {
             attempt_id: 1,
-            recipe: Recipe { prompt: prompt.into(), negative_prompt: String::new(), guidance: 0.0, seed: 7 },
+            recipe: Recipe {
+                prompt: prompt.into(),
+                negative_prompt: String::new(),
+                guidance: 0.0,
+                seed: 7,
+            },
             rung: Rung { residency, precision, decode, width: 64, height: 48, steps: 3 },
             format: Format::Png,
             picture_path: self.path("picture.part"),
@@ -87,7 +93,7 @@ impl Place {
 }
 
 /// The next event or the worker's death.
-async fn next(worker: &mut Worker) -> Result<Event, Death> {
+async fn next(worker: &mut Worker) -> Result<WorkerEvent, Death> {
     timeout(PATIENCE, worker.event()).await.expect("neither event nor death")
 }
 
@@ -95,20 +101,20 @@ async fn next(worker: &mut Worker) -> Result<Event, Death> {
 struct Outcome {
     stages: Vec<Stage>,
     steps: u32,
-    end: Result<Event, Death>,
+    end: Result<WorkerEvent, Death>,
 }
 
 impl Outcome {
     fn done(self) -> Done {
         match self.end {
-            Ok(Event::Done(done)) => done,
+            Ok(WorkerEvent::Done(done)) => done,
             other => panic!("not done: {other:?}"),
         }
     }
 
     fn failed(self) -> Failed {
         match self.end {
-            Ok(Event::Failed(failed)) => failed,
+            Ok(WorkerEvent::Failed(failed)) => failed,
             other => panic!("not failed: {other:?}"),
         }
     }
@@ -128,8 +134,8 @@ async fn finish(worker: &mut Worker) -> Outcome {
     let mut outcome = Outcome { stages: vec![], steps: 0, end: Err(Death(String::new())) };
     loop {
         match next(worker).await {
-            Ok(Event::Stage { stage, .. }) => outcome.stages.push(stage),
-            Ok(Event::Step { .. }) => outcome.steps += 1,
+            Ok(WorkerEvent::Stage { stage, .. }) => outcome.stages.push(stage),
+            Ok(WorkerEvent::Step { .. }) => outcome.steps += 1,
             end => {
                 outcome.end = end;
                 return outcome;
@@ -146,19 +152,33 @@ fn signal(worker: &Worker, signal: Signal) {
 async fn a_render_leaves_the_picture_that_its_done_tells_of() {
     let place = Place::new();
     let mut worker = place.worker().await;
-    let outcome = run(&mut worker, place.request("text of 5 ms, steps of 5 ms, decode of 5 ms")).await;
-    assert_eq!(outcome.stages, [Stage::TextEncode, Stage::Denoise, Stage::VaeDecode, Stage::PictureEncode]);
+    let outcome =
+        run(&mut worker, place.request("text of 5 ms, steps of 5 ms, decode of 5 ms")).await;
+    assert_eq!(
+        outcome.stages,
+        [Stage::TextEncode, Stage::Denoise, Stage::VaeDecode, Stage::PictureEncode]
+    );
     assert_eq!(outcome.steps, 3);
     let done = outcome.done();
     let picture = fs::read(place.path("picture.part")).unwrap();
-    let sha256: String = Sha256::digest(&picture).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256: String =
+        Sha256::digest(&picture).iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!((done.attempt_id, done.bytes, done.sha256), (1, picture.len() as u64, sha256));
-    assert!(place.path("latents.safetensors").exists(), "for the case that the picture does not get its name");
+    assert!(
+        place.path("latents.safetensors").exists(),
+        "for the case that the picture does not get its name"
+    );
     let timings = done.timings;
     assert_eq!(timings.step_ms.len(), 3);
     assert!(timings.text_encode_ms >= 5 && timings.vae_decode_ms >= 5, "{timings:?}");
-    assert!(timings.denoise_ms >= timings.step_ms.iter().sum() && timings.step_ms[0] >= 5, "{timings:?}");
-    assert!(timings.total_ms >= timings.text_encode_ms + timings.denoise_ms + timings.vae_decode_ms, "{timings:?}");
+    assert!(
+        timings.denoise_ms >= timings.step_ms.iter().sum() && timings.step_ms[0] >= 5,
+        "{timings:?}"
+    );
+    assert!(
+        timings.total_ms >= timings.text_encode_ms + timings.denoise_ms + timings.vae_decode_ms,
+        "{timings:?}"
+    );
     assert!(done.peaks.denoise_bytes > 0 && done.peaks.after_release_bytes > 0, "{:?}", done.peaks);
 }
 
@@ -169,7 +189,7 @@ async fn a_render_cancelled_in_its_steps_stops_and_leaves_no_picture() {
     let mut request = place.request("steps of 20 ms");
     request.rung.steps = 2000;
     worker.send(&Request::Render(Box::new(request))).await.unwrap();
-    while !matches!(next(&mut worker).await.unwrap(), Event::Step { .. }) {}
+    while !matches!(next(&mut worker).await.unwrap(), WorkerEvent::Step { .. }) {}
     worker.send(&Request::Cancel { attempt_id: 1 }).await.unwrap();
     let outcome = finish(&mut worker).await;
     assert!(outcome.steps < 100, "{} steps after the cancellation", outcome.steps);
@@ -193,7 +213,10 @@ async fn out_of_memory_leaves_the_worker_fit_for_a_smaller_picture() {
     let mut worker = place.worker().await;
     let mut request = place.request("oom at step 2 above 48 px");
     let failed = run(&mut worker, request.clone()).await.failed();
-    assert!(matches!(failed.failure, Failure::OutOfMemory { requested_bytes: Some(_) }), "{failed:?}");
+    assert!(
+        matches!(failed.failure, Failure::OutOfMemory { requested_bytes: Some(_) }),
+        "{failed:?}"
+    );
     assert_eq!((failed.stage, failed.timings.step_ms.len()), (Stage::Denoise, 1));
     (request.attempt_id, request.rung.width) = (2, 48);
     assert_eq!(run(&mut worker, request).await.done().attempt_id, 2);
@@ -240,9 +263,15 @@ async fn kept_latents_of_another_seed_are_denoised_anew() {
 async fn a_failed_request_costs_the_worker_nothing() {
     let place = Place::new();
     let mut worker = place.worker().await;
-    assert_eq!(run(&mut worker, place.request("black at decode")).await.failed().failure, Failure::BadPicture);
+    assert_eq!(
+        run(&mut worker, place.request("black at decode")).await.failed().failure,
+        Failure::BadPicture
+    );
     assert!(!place.path("latents.safetensors").exists());
-    assert_eq!(run(&mut worker, place.request("invalid at text")).await.failed().failure, Failure::Invalid);
+    assert_eq!(
+        run(&mut worker, place.request("invalid at text")).await.failed().failure,
+        Failure::Invalid
+    );
     let nowhere = RenderRequest { picture_path: place.path("absent/picture"), ..place.request("") };
     let failed = run(&mut worker, nowhere).await.failed();
     assert_eq!(failed.failure, Failure::Output { os_error: Some(libc::ENOENT) });
@@ -264,12 +293,16 @@ async fn what_leaves_the_device_in_doubt_ends_the_worker_and_says_so_first() {
 
 #[tokio::test]
 async fn a_load_that_fails_is_told_and_ends_the_worker() {
-    for script in ["oom", "sticky", "panic", "sticky at settle", "panic at settle", "leak at settle"] {
+    for script in
+        ["oom", "sticky", "panic", "sticky at settle", "panic at settle", "leak at settle"]
+    {
         let place = Place::new();
         fs::create_dir(place.path("model")).unwrap();
         fs::write(place.path("model/load.txt"), script).unwrap();
         let mut worker = Worker::spawn(Path::new(ZIMAGED), &place.load()).await.unwrap();
-        let Ok(Event::LoadFailed { message }) = next(&mut worker).await else { panic!("{script}") };
+        let Ok(WorkerEvent::LoadFailed { message }) = next(&mut worker).await else {
+            panic!("{script}")
+        };
         let wanted = if script == "leak at settle" { "did not come back" } else { script };
         assert!(message.contains(wanted), "{message}");
         assert_eq!(finish(&mut worker).await.death(), "exit status 69");
@@ -294,7 +327,7 @@ async fn an_idle_worker_tells_what_memory_there_is_now() {
             fs::write(place.path("model/free.txt"), format!("{bytes}")).unwrap();
         }
         worker.send(&Request::Memory).await.unwrap();
-        let Ok(Event::Memory(memory)) = next(&mut worker).await else { panic!("no answer") };
+        let Ok(WorkerEvent::Memory(memory)) = next(&mut worker).await else { panic!("no answer") };
         assert_eq!(memory.free_bytes, free_bytes);
     }
 }
@@ -337,7 +370,7 @@ async fn a_worker_that_hangs_is_killed_and_says_nothing_more() {
         let place = Place::new();
         let mut worker = place.worker().await;
         worker.send(&Request::Render(Box::new(place.request(script)))).await.unwrap();
-        while !matches!(next(&mut worker).await.unwrap(), Event::Step { .. }) {}
+        while !matches!(next(&mut worker).await.unwrap(), WorkerEvent::Step { .. }) {}
         assert!(timeout(Duration::from_millis(100), worker.event()).await.is_err(), "{script}");
         assert_eq!(worker.kill().await.0, "killed by signal 9 (SIGKILL)");
     }
@@ -357,10 +390,16 @@ async fn a_worker_asked_to_stop_ends_by_itself_even_within_a_render() {
 
 const HANG: &str = "hang once";
 
-/// A worker whose supervisor is this test, down to the bytes; gives its time to end after the end of its input.
+/// A worker whose supervisor is this test, down to the bytes; gives its time to end after the end
+/// of its input.
 fn time_to_end(script: &str) -> Duration {
     let place = Place::new();
-    let mut child = Command::new(ZIMAGED).arg("worker").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new(ZIMAGED)
+        .arg("worker")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut input = child.stdin.take().unwrap();
     let mut request = place.request(script);
     request.rung.steps = 2000;
@@ -394,8 +433,8 @@ fn a_worker_without_a_supervisor_ends_within_two_seconds() {
 fn pretender(place: &Place, output: &str) -> PathBuf {
     let path = place.path("pretender");
     let script = format!("#!/bin/sh\ncat <<'END'\n{output}\nEND\nexec sleep 60\n");
-    // Written by a child: were the file open for writing here, a fork of another test could hold it open, and a
-    // program that is open for writing does not start.
+    // Written by a child: were the file open for writing here, a fork of another test could hold it
+    // open, and a program that is open for writing does not start.
     let mut writer = Command::new("sh")
         .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
         .arg(&path)
@@ -430,7 +469,8 @@ async fn a_worker_that_does_not_say_hello_first_is_never_used() {
 #[tokio::test]
 async fn a_worker_that_does_not_read_is_given_up() {
     let place = Place::new();
-    let hello = format!(r#"{{"event":"hello","protocol":1,"version":"{}"}}"#, env!("CARGO_PKG_VERSION"));
+    let hello =
+        format!(r#"{{"event":"hello","protocol":1,"version":"{}"}}"#, env!("CARGO_PKG_VERSION"));
     let exe = pretender(&place, &hello);
     let mut worker = spawn(&exe, &place).await;
     // More than a pipe holds.

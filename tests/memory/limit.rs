@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use zimaged::engine::z_image::ZImageEngine;
 use zimaged::engine::{
-    Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, Progress, Recipe, Result, Stage,
+    Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, Progress, Recipe, Result,
+    Stage,
 };
 use zimaged::ladder::{Decode, Precision, Residency, Rung};
 
@@ -13,7 +14,8 @@ use super::{Peaks, turn};
 
 const MIB: u64 = 1 << 20;
 
-/// What a process may use beside what the engine asks for: the test itself, the allocator of the tokenizer.
+/// What a process may use beside what the engine asks for: the test itself, the allocator of the
+/// tokenizer.
 const SLACK_BYTES: u64 = MIB / 2;
 
 fn recipe(prompt: &str) -> Recipe {
@@ -21,25 +23,37 @@ fn recipe(prompt: &str) -> Recipe {
 }
 
 fn rung(side: u32, decode: Decode) -> Rung {
-    Rung { residency: Residency::Device, precision: Precision::Full, decode, width: side, height: side, steps: 1 }
+    Rung {
+        residency: Residency::Device,
+        precision: Precision::Full,
+        decode,
+        width: side,
+        height: side,
+        steps: 1,
+    }
 }
 
 pub fn reference() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let reference = std::env::var_os("ZIMAGED_REFERENCE").map_or(root.join("../shared/reference"), PathBuf::from);
+    let reference = std::env::var_os("ZIMAGED_REFERENCE")
+        .map_or(root.join("../shared/reference"), PathBuf::from);
     let model = reference.join("model");
     if model.is_dir() {
         return Some(model);
     }
     let message = format!("LEFT OUT: the memory limit: no reference model at {}", model.display());
-    assert!(std::env::var_os("ZIMAGED_REFERENCE_REQUIRED").is_none_or(|value| value != "1"), "{message}");
+    assert!(
+        std::env::var_os("ZIMAGED_REFERENCE_REQUIRED").is_none_or(|value| value != "1"),
+        "{message}"
+    );
     // Not println: the test harness keeps that of tests that pass.
     std::io::stderr().write_all(format!("{message}\n").as_bytes()).unwrap();
     None
 }
 
-/// An engine that may use `headroom_bytes` more than one does at idle. The second one of this process, because the first
-/// render leaves the buffers that the matrix product keeps for its threads.
+/// An engine that may use `headroom_bytes` more than one does at idle. The second one of this
+/// process, because the first render leaves the buffers that the matrix product keeps for its
+/// threads.
 fn engine(model: &Path, headroom_bytes: u64) -> (ZImageEngine, u64) {
     let idle_bytes = || {
         let mut unlimited = ZImageEngine::load(model, DeviceChoice::Cpu, None).unwrap();
@@ -89,9 +103,14 @@ fn a_limit_makes_each_stage_run_out_of_memory_and_the_next_render_succeeds() {
 
     let (mut larger, limit_bytes) = engine(&model, 40 * MIB);
     let latents = denoise(&mut larger, "", 512).unwrap();
-    assert_out_of_memory(larger.decode(&latents, &rung(512, Decode::Whole), &mut Peaks::default()), Stage::VaeDecode);
+    assert_out_of_memory(
+        larger.decode(&latents, &rung(512, Decode::Whole), &mut Peaks::default()),
+        Stage::VaeDecode,
+    );
     larger.recover().unwrap();
-    larger.decode(&latents, &rung(512, Decode::Tiles { side: 256 }), &mut Peaks::default()).unwrap();
+    larger
+        .decode(&latents, &rung(512, Decode::Tiles { side: 256 }), &mut Peaks::default())
+        .unwrap();
     let peak_bytes = larger.memory().peak_bytes;
     assert!(peak_bytes <= limit_bytes + SLACK_BYTES, "{peak_bytes} of {limit_bytes}");
 
@@ -121,7 +140,10 @@ fn a_lower_precision_never_stands_beside_the_one_before_it(engine: &mut ZImageEn
     let rung = Rung { precision: Precision::Q8, ..rung(64, Decode::Whole) };
     engine.denoise(&recipe(""), &rung, &mut loaded).unwrap_err();
     let MemoryReading { used_bytes, peak_bytes, .. } = loaded.0;
-    assert!(peak_bytes <= full_bytes + SLACK_BYTES, "{peak_bytes} while loading, {full_bytes} before");
+    assert!(
+        peak_bytes <= full_bytes + SLACK_BYTES,
+        "{peak_bytes} while loading, {full_bytes} before"
+    );
     assert!(used_bytes + 2 * MIB < full_bytes, "{used_bytes} after loading, {full_bytes} before");
     engine.recover().unwrap();
 }

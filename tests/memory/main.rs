@@ -1,5 +1,5 @@
-//! What the engine needs of a device's memory, counted: on a CPU the heap is the device. A binary of its own, because
-//! the heap is counted for the whole process; its tests take turns.
+//! What the engine needs of a device's memory, counted: on a CPU the heap is the device. A binary
+//! of its own, because the heap is counted for the whole process; its tests take turns.
 
 // Helpers beside the tests count as tests, too: a panic is a failure.
 #![allow(clippy::unwrap_used)]
@@ -16,13 +16,15 @@ use zimaged::engine::{Continue, MemoryReading, Progress, Stage};
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-/// The scratch of convolutions and attention grows with the threads; the figures here are for this many.
+/// The scratch of convolutions and attention grows with the threads; the figures here are for this
+/// many.
 const THREADS: usize = 2;
 
 /// In use before the first test began.
 static ORIGIN_BYTES: OnceLock<u64> = OnceLock::new();
 
-/// What earlier tests left in use: a worker's first render would find none of it, and make it itself.
+/// What earlier tests left in use: a worker's first render would find none of it, and make it
+/// itself.
 fn left_bytes() -> u64 {
     meter::used_bytes() - ORIGIN_BYTES.get().unwrap()
 }

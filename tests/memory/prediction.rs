@@ -1,4 +1,5 @@
-//! Predicted peaks against measured ones, over models, sizes, guidance, residencies and ways of decoding.
+//! Predicted peaks against measured ones, over models, sizes, guidance, residencies and ways of
+//! decoding.
 
 use std::path::{Path, PathBuf};
 
@@ -29,14 +30,21 @@ struct Case {
     guidance: f64,
 }
 
-/// Three sizes in every way of decoding, with the layers resident and streamed; guidance, and lower precisions.
+/// Three sizes in every way of decoding, with the layers resident and streamed; guidance, and lower
+/// precisions.
 fn cases() -> Vec<Case> {
     let decodes = [Decode::Whole, Decode::Stripes { height: 128 }, Decode::Tiles { side: 512 }];
     let streamed = Residency::Streamed { resident_blocks: 0 };
     let mut cases = Vec::new();
     for (width, height) in [(512, 384), (640, 640), (512, 1024)] {
-        let case =
-            |residency, precision, decode, guidance| Case { residency, precision, decode, width, height, guidance };
+        let case = |residency, precision, decode, guidance| Case {
+            residency,
+            precision,
+            decode,
+            width,
+            height,
+            guidance,
+        };
         for decode in decodes {
             cases.push(case(Residency::Device, Precision::Full, decode, 0.0));
             cases.push(case(streamed, Precision::Full, decode, 0.0));
@@ -63,7 +71,9 @@ fn no_peak_of_a_card_is_above_its_prediction_and_none_far_below() {
     let card = DeviceChoice::Cuda { index: 0 };
     match ZImageEngine::load(&mini(), card, None).map(drop) {
         Ok(()) => assert_predicted(card, Arithmetic::Cuda),
-        Err(error) => assert!(std::env::var_os("ZIMAGED_CARD_REQUIRED").is_none(), "no card: {error}"),
+        Err(error) => {
+            assert!(std::env::var_os("ZIMAGED_CARD_REQUIRED").is_none(), "no card: {error}")
+        }
     }
 }
 
@@ -82,8 +92,9 @@ fn assert_predicted(device: DeviceChoice, arithmetic: Arithmetic) {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// What is wrong with the predictions for one case: no stage may need more, and the render's peak not much less. What the
-/// engine keeps for the process counts too, though an earlier one has left it: `left_bytes`.
+/// What is wrong with the predictions for one case: no stage may need more, and the render's peak
+/// not much less. What the engine keeps for the process counts too, though an earlier one has left
+/// it: `left_bytes`.
 fn compare(
     config: &ModelConfig,
     arithmetic: Arithmetic,
@@ -93,7 +104,8 @@ fn compare(
 ) -> Option<String> {
     let Case { residency, precision, decode, width, height, guidance } = *case;
     let rung = Rung { residency, precision, decode, width, height, steps: 1 };
-    let recipe = Recipe { prompt: PROMPT.into(), negative_prompt: String::new(), guidance, seed: 1 };
+    let recipe =
+        Recipe { prompt: PROMPT.into(), negative_prompt: String::new(), guidance, seed: 1 };
     let mut peaks = Peaks::default();
     let latents = engine.denoise(&recipe, &rung, &mut peaks).unwrap();
     peaks.end(engine.memory());

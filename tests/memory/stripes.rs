@@ -35,7 +35,11 @@ fn peak_bytes(engine: &mut ZImageEngine, how: Decode) -> u64 {
     let (before, start) = (engine.memory().used_bytes, Instant::now());
     decode(engine, how).unwrap();
     let bytes = engine.memory().peak_bytes - before;
-    println!("{how:?}: {:.2} s, {:.1} MiB", start.elapsed().as_secs_f64(), bytes as f64 / f64::from(1 << 20));
+    println!(
+        "{how:?}: {:.2} s, {:.1} MiB",
+        start.elapsed().as_secs_f64(),
+        bytes as f64 / f64::from(1 << 20)
+    );
     bytes
 }
 
@@ -44,7 +48,8 @@ fn lower_stripes_take_less_memory_and_fit_a_limit_that_the_whole_picture_does_no
     let _turn = turn();
     let mut unlimited = engine(None);
     let whole = peak_bytes(&mut unlimited, Decode::Whole);
-    let [high, low] = [256, 64].map(|height| peak_bytes(&mut unlimited, Decode::Stripes { height }));
+    let [high, low] =
+        [256, 64].map(|height| peak_bytes(&mut unlimited, Decode::Stripes { height }));
     assert!(low < high && high < whole / 2, "{low} and {high} of {whole}");
 
     // The matrix product keeps its buffers, so this is what the next engine begins with, too.
@@ -53,7 +58,10 @@ fn lower_stripes_take_less_memory_and_fit_a_limit_that_the_whole_picture_does_no
     let mut limited = engine(Some(limit_bytes));
     for too_much in [Decode::Whole, Decode::Stripes { height: 256 }] {
         let result = decode(&mut limited, too_much);
-        assert!(matches!(result, Err(EngineError::OutOfMemory { stage: Stage::VaeDecode, .. })), "{too_much:?}");
+        assert!(
+            matches!(result, Err(EngineError::OutOfMemory { stage: Stage::VaeDecode, .. })),
+            "{too_much:?}"
+        );
         limited.recover().unwrap();
     }
     limited.reset_peak();

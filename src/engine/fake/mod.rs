@@ -1,6 +1,7 @@
 //! The scripted engine: draws a picture from the seed, and does whatever its prompt says first.
 //!
-//! A prompt is a list of clauses between commas. What is no clause is ignored: an ordinary prompt just draws.
+//! A prompt is a list of clauses between commas. What is no clause is ignored: an ordinary prompt
+//! just draws.
 //!
 //! ```text
 //! clause = part "of" N "ms"                         how long each takes: load, text, steps, decode
@@ -10,9 +11,10 @@
 //! place  = "text" | "step" K | "decode"             step 1 unless said; in load.txt also "settle"
 //! limit  = N "px" | N "tile"                        longer side of the picture; side of the decode's tiles
 //! ```
-//! So `steps of 20 ms, oom above 768 px, die at step 2 once`. The model's folder holds the counts of "once" and "times",
-//! which outlive a worker, and may hold `load.txt`, a script of the same kind for loading: `oom`, `hang`, `exit 1 once`;
-//! and `free.txt`, the bytes that its device has free.
+//! So `steps of 20 ms, oom above 768 px, die at step 2 once`. The model's folder holds the counts
+//! of "once" and "times", which outlive a worker, and may hold `load.txt`, a script of the same
+//! kind for loading: `oom`, `hang`, `exit 1 once`; and `free.txt`, the bytes that its device has
+//! free.
 
 mod script;
 
@@ -26,8 +28,11 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use self::script::{Clause, Fault, Place, Script};
 use super::model_dir::ModelDescription;
-use super::{Arithmetic, Engine, EngineError, Latents, MemoryReading, Pixels, Progress, Recipe, Result, Stage, meter};
-use crate::ladder::{Offers, Precision, Residency, Rung};
+use super::{
+    Arithmetic, Engine, EngineError, Latents, MemoryReading, Pixels, Progress, Recipe, Result,
+    Stage, meter,
+};
+use crate::ladder::{Capabilities, Precision, Residency, Rung};
 
 /// Longer than any line that the supervisor reads.
 const HUGE_LINE_BYTES: usize = 2 << 20;
@@ -78,7 +83,8 @@ impl FakeEngine {
     fn counts(&self, clause: &Clause) -> io::Result<bool> {
         let Some(times) = clause.times else { return Ok(true) };
         std::fs::create_dir_all(&self.folder)?;
-        let mut happened = OpenOptions::new().create(true).append(true).open(self.folder.join(&clause.text))?;
+        let mut happened =
+            OpenOptions::new().create(true).append(true).open(self.folder.join(&clause.text))?;
         if happened.metadata()?.len() >= u64::from(times) {
             return Ok(false);
         }
@@ -120,8 +126,8 @@ impl FakeEngine {
 }
 
 impl Engine for FakeEngine {
-    fn offers(&self) -> Offers {
-        Offers {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
             residencies: vec![Residency::Device],
             precisions: vec![Precision::Full],
             granularity: 16,
@@ -153,7 +159,12 @@ impl Engine for FakeEngine {
         prompt.split_whitespace().nth(PROMPT_WORDS_MAX).is_some()
     }
 
-    fn denoise(&mut self, recipe: &Recipe, rung: &Rung, progress: &mut dyn Progress) -> Result<Latents> {
+    fn denoise(
+        &mut self,
+        recipe: &Recipe,
+        rung: &Rung,
+        progress: &mut dyn Progress,
+    ) -> Result<Latents> {
         let script = Script::parse(&recipe.prompt, Place::Step(1));
         self.begin(Stage::TextEncode, progress)?;
         pause(script.text_ms);
@@ -169,7 +180,12 @@ impl Engine for FakeEngine {
         Ok(to_latents(recipe))
     }
 
-    fn decode(&mut self, latents: &Latents, rung: &Rung, progress: &mut dyn Progress) -> Result<Pixels> {
+    fn decode(
+        &mut self,
+        latents: &Latents,
+        rung: &Rung,
+        progress: &mut dyn Progress,
+    ) -> Result<Pixels> {
         let (seed, prompt) = from_latents(latents)?;
         let script = Script::parse(&prompt, Place::Step(1));
         self.begin(Stage::VaeDecode, progress)?;
@@ -231,7 +247,8 @@ fn out_of_memory(place: Place, message: String) -> EngineError {
     EngineError::OutOfMemory { stage, requested_bytes: Some(64 << 20), message }
 }
 
-/// The fake's latents are its recipe, a byte a value: a decode by another worker follows the same script.
+/// The fake's latents are its recipe, a byte a value: a decode by another worker follows the same
+/// script.
 fn to_latents(recipe: &Recipe) -> Latents {
     let bytes = recipe.seed.to_le_bytes().into_iter().chain(recipe.prompt.bytes());
     let values: Vec<f32> = bytes.map(f32::from).collect();
@@ -240,15 +257,17 @@ fn to_latents(recipe: &Recipe) -> Latents {
 
 fn from_latents(latents: &Latents) -> Result<(u64, String)> {
     let bytes: Vec<u8> = latents.values.iter().map(|value| *value as u8).collect();
-    let (seed, prompt) =
-        bytes.split_first_chunk().ok_or_else(|| EngineError::Invalid("latents of another engine".to_owned()))?;
+    let (seed, prompt) = bytes
+        .split_first_chunk()
+        .ok_or_else(|| EngineError::Invalid("latents of another engine".to_owned()))?;
     Ok((u64::from_le_bytes(*seed), String::from_utf8_lossy(prompt).into_owned()))
 }
 
 /// Two ramps, their origin and the third colour taken from the seed.
 fn draw(seed: u64, width: u32, height: u32) -> Pixels {
     // Spread over all bytes (Fibonacci hashing), so that neighbouring seeds look different.
-    let [red, green, blue, ..] = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+    let [red, green, blue, ..] =
+        seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
     let ramp = |from: u8, at: u32, length: u32| from.wrapping_add((at * 255 / length) as u8);
     let mut rgb = Vec::with_capacity(3 * width as usize * height as usize);
     for y in 0..height {

@@ -1,4 +1,5 @@
-//! The fake engine's script: what a prompt (or `load.txt`) asks it to do. The grammar stands in [`super`].
+//! The fake engine's script: what a prompt (or `load.txt`) asks it to do. The grammar stands in
+//! [`super`].
 
 use crate::ladder::{Decode, Rung};
 
@@ -73,7 +74,8 @@ pub struct Script {
 }
 
 impl Script {
-    /// Reads a script; faults that name no place happen at `usual`. What is not understood is ignored.
+    /// Reads a script; faults that name no place happen at `usual`. What is not understood is
+    /// ignored.
     pub fn parse(text: &str, usual: Place) -> Script {
         let mut script = Script::default();
         for part in text.split([',', '\n']) {
@@ -194,19 +196,23 @@ mod tests {
 
     #[test]
     fn a_script_says_pace_and_faults() {
-        let script =
-            Script::parse("steps of 20 ms, oom at decode above 512 tile, exit 3  at step 2 once", Place::Step(1));
+        let script = Script::parse(
+            "steps of 20 ms, oom at decode above 512 tile, exit 3  at step 2 once",
+            Place::Step(1),
+        );
         assert_eq!(script.step_ms, 20);
         let [oom, exit] = &script.clauses[..] else { panic!("{script:?}") };
-        assert_eq!((oom.fault, oom.place, oom.above), (Fault::Oom, Place::Decode, Some(Above::Tile(512))));
+        assert_eq!(
+            (oom.fault, oom.place, oom.above),
+            (Fault::Oom, Place::Decode, Some(Above::Tile(512)))
+        );
         assert_eq!((exit.fault, exit.place, exit.times), (Fault::Exit(3), Place::Step(2), Some(1)));
         assert_eq!(exit.text, "exit 3 at step 2 once");
     }
 
     #[test]
     fn an_ordinary_prompt_is_no_script() {
-        let prompt =
-            "a cat, at step one of a stair, oom-pah band above 12 px\nexit stage left, die at step, hang gliding";
+        let prompt = "a cat, at step one of a stair, oom-pah band above 12 px\nexit stage left, die at step, hang gliding";
         assert_eq!(Script::parse(prompt, Place::Step(1)), Script::default());
     }
 

@@ -21,7 +21,8 @@ pub struct TransformerConfig {
     pub cap_feat_dim: usize,
     pub rope_theta: f64,
     pub t_scale: f64,
-    /// How a head's dimensions are shared among the position's axes (caption or frame, row, column).
+    /// How a head's dimensions are shared among the position's axes (caption or frame, row,
+    /// column).
     pub axes_dims: [usize; 3],
     /// How many positions each axis has.
     pub axes_lens: [usize; 3],
@@ -34,7 +35,8 @@ const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 const ADALN_EMBED_DIM: usize = 256;
 
 impl TransformerConfig {
-    /// Side of a patch, latent pixels. Of several in the file, the first is the one that the weights are trained on.
+    /// Side of a patch, latent pixels. Of several in the file, the first is the one that the
+    /// weights are trained on.
     pub fn patch(&self) -> usize {
         self.all_patch_size.first().copied().unwrap_or(2)
     }
@@ -61,10 +63,15 @@ impl TransformerConfig {
     /// What this port cannot compute, or what contradicts itself.
     fn problem(&self) -> Option<String> {
         if self.all_f_patch_size.first().is_some_and(|&frames| frames != 1) {
-            return Some("all_f_patch_size must begin with 1: this is not a model of single pictures".into());
+            return Some(
+                "all_f_patch_size must begin with 1: this is not a model of single pictures".into(),
+            );
         }
         if self.n_heads == 0 || self.axes_dims.iter().sum::<usize>() != self.head_dim() {
-            return Some(format!("axes_dims must add up to dim / n_heads, that is {}", self.dim / self.n_heads.max(1)));
+            return Some(format!(
+                "axes_dims must add up to dim / n_heads, that is {}",
+                self.dim / self.n_heads.max(1)
+            ));
         }
         None
     }
@@ -99,7 +106,9 @@ fn rope_theta<'de, D: Deserializer<'de>>(file: D) -> Result<f64, D::Error> {
     }
     let file = File::deserialize(file)?;
     let theta = file.rope_theta.or(file.rope_parameters.map(|parameters| parameters.rope_theta));
-    theta.ok_or_else(|| D::Error::custom("rope_theta is missing, both at the top level and under rope_parameters"))
+    theta.ok_or_else(|| {
+        D::Error::custom("rope_theta is missing, both at the top level and under rope_parameters")
+    })
 }
 
 impl TextEncoderConfig {
@@ -138,7 +147,9 @@ impl VaeConfig {
             return Some("block_out_channels must not be empty".into());
         }
         if self.use_post_quant_conv {
-            return Some("use_post_quant_conv must be false: this is not Z-Image's autoencoder".into());
+            return Some(
+                "use_post_quant_conv must be false: this is not Z-Image's autoencoder".into(),
+            );
         }
         None
     }
@@ -155,7 +166,8 @@ pub struct ScheduleConfig {
 
 impl ScheduleConfig {
     fn problem(&self) -> Option<String> {
-        self.use_dynamic_shifting.then(|| "use_dynamic_shifting must be false: Z-Image has a fixed shift".into())
+        self.use_dynamic_shifting
+            .then(|| "use_dynamic_shifting must be false: Z-Image has a fixed shift".into())
     }
 }
 
@@ -177,34 +189,50 @@ impl ModelConfig {
     /// Reads and checks them. Errors name the file and what is wrong with it.
     pub fn read(model: &Path) -> Result<ModelConfig, String> {
         Ok(ModelConfig {
-            transformer: read_checked(&model.join("transformer/config.json"), TransformerConfig::problem)?,
-            text_encoder: read_checked(&model.join("text_encoder/config.json"), TextEncoderConfig::problem)?,
+            transformer: read_checked(
+                &model.join("transformer/config.json"),
+                TransformerConfig::problem,
+            )?,
+            text_encoder: read_checked(
+                &model.join("text_encoder/config.json"),
+                TextEncoderConfig::problem,
+            )?,
             vae: read_checked(&model.join("vae/config.json"), VaeConfig::problem)?,
-            schedule: read_checked(&model.join("scheduler/scheduler_config.json"), ScheduleConfig::problem)?,
+            schedule: read_checked(
+                &model.join("scheduler/scheduler_config.json"),
+                ScheduleConfig::problem,
+            )?,
         })
     }
 }
 
 /// Reads one JSON file. Errors name the file and what is wrong with it.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Fails where the file is only Git LFS's word for it: a clone without `git lfs` leaves those. Errors name the file.
+/// Fails where the file is only Git LFS's word for it: a clone without `git lfs` leaves those.
+/// Errors name the file.
 pub fn refuse_pointer(path: &Path) -> Result<(), String> {
     let mut start = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LFS_POINTER.len() as u64).read_to_end(&mut start));
+    let read = File::open(path)
+        .and_then(|file| file.take(LFS_POINTER.len() as u64).read_to_end(&mut start));
     match read {
-        Ok(_) if start == LFS_POINTER => {
-            Err(format!("{}: is Git LFS's pointer to the file and not the file: run git lfs pull", path.display()))
-        }
+        Ok(_) if start == LFS_POINTER => Err(format!(
+            "{}: is Git LFS's pointer to the file and not the file: run git lfs pull",
+            path.display()
+        )),
         Ok(_) => Ok(()),
         Err(error) => Err(format!("{}: {error}", path.display())),
     }
 }
 
-fn read_checked<T: DeserializeOwned>(path: &Path, problem: impl Fn(&T) -> Option<String>) -> Result<T, String> {
+fn read_checked<T: DeserializeOwned>(
+    path: &Path,
+    problem: impl Fn(&T) -> Option<String>,
+) -> Result<T, String> {
     let config = read_json(path)?;
     match problem(&config) {
         Some(problem) => Err(format!("{}: {problem}", path.display())),
@@ -251,6 +279,10 @@ pub fn turbo() -> ModelConfig {
             shift_factor: Some(0.1159),
             use_post_quant_conv: false,
         },
-        schedule: ScheduleConfig { shift: 3.0, num_train_timesteps: 1000, use_dynamic_shifting: false },
+        schedule: ScheduleConfig {
+            shift: 3.0,
+            num_train_timesteps: 1000,
+            use_dynamic_shifting: false,
+        },
     }
 }

@@ -1,4 +1,5 @@
-//! What candle does not wrap: the card's properties and its default memory pool, which all tensors come from.
+//! What candle does not wrap: the card's properties and its default memory pool, which all tensors
+//! come from.
 
 use std::ffi::c_void;
 
@@ -13,15 +14,19 @@ use crate::engine::MemoryReading;
 /// The first compute capability with bf16 arithmetic.
 const COMPUTE_CAPABILITY_MIN: (i32, i32) = (8, 0);
 
-/// How many errors kept from drops are taken at most: each take gives one, and the device may keep failing.
+/// How many errors kept from drops are taken at most: each take gives one, and the device may keep
+/// failing.
 const STALE_ERRORS_MAX: usize = 16;
 
-/// Whether the machine has a card, be it usable or not: a driver that cannot even look does not say that there is none.
+/// Whether the machine has a card, be it usable or not: a driver that cannot even look does not say
+/// that there is none.
 pub fn is_present() -> bool {
     match init().and_then(|()| driver_device::get_count()) {
         Ok(count) => count > 0,
         // The stub stands where no driver is installed.
-        Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE | CUresult::CUDA_ERROR_STUB_LIBRARY)) => false,
+        Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE | CUresult::CUDA_ERROR_STUB_LIBRARY)) => {
+            false
+        }
         Err(_) => true,
     }
 }
@@ -38,25 +43,37 @@ pub fn open(index: u32) -> std::result::Result<Device, String> {
             "device cuda:{index} has compute capability {major}.{minor}: Z-Image needs bf16, that is 8.0 or more"
         ));
     }
-    // SAFETY: all tensors are of one stream, whose order is enough; the layers' copies in another one have events of
-    // their own.
+    // SAFETY: all tensors are of one stream, whose order is enough; the layers' copies in another
+    // one have events of their own.
     unsafe { device.as_cuda_device().map_err(named)?.disable_event_tracking() };
     keep_freed_memory(device.as_cuda_device().map_err(named)?).map_err(named)?;
     Ok(device)
 }
 
-/// By default the pool gives all free memory back at each synchronisation, and maps it anew at the next step.
-/// [`reclaim`] gives it back when it is needed.
+/// By default the pool gives all free memory back at each synchronisation, and maps it anew at the
+/// next step. [`reclaim`] gives it back when it is needed.
 fn keep_freed_memory(device: &CudaDevice) -> Result<()> {
     let mut all = u64::MAX;
     let value = (&raw mut all).cast::<c_void>();
-    // SAFETY: the pool is the device's default one, which lives as long as the device; the attribute is a 64-bit number.
-    unsafe { mem_pool::set_attribute(pool(device)?, CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, value) }.w()
+    // SAFETY: the pool is the device's default one, which lives as long as the device; the
+    // attribute is a 64-bit number.
+    unsafe {
+        mem_pool::set_attribute(
+            pool(device)?,
+            CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD,
+            value,
+        )
+    }
+    .w()
 }
 
 /// The card's name.
 pub fn describe(device: &CudaDevice) -> String {
-    device.cuda_stream().context().name().unwrap_or_else(|error| format!("a CUDA device without a name ({error})"))
+    device
+        .cuda_stream()
+        .context()
+        .name()
+        .unwrap_or_else(|error| format!("a CUDA device without a name ({error})"))
 }
 
 /// What the pool has given out, now and at most, and what the card has.
@@ -65,7 +82,8 @@ pub fn reading(device: &CudaDevice) -> Result<MemoryReading> {
     let pool = pool(device)?;
     let used_bytes = attribute(pool, CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
     // What the pool keeps without using it is ours, though the driver does not call it free.
-    let reserved_bytes = attribute(pool, CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
+    let reserved_bytes =
+        attribute(pool, CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
     Ok(MemoryReading {
         used_bytes,
         peak_bytes: attribute(pool, CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)?,
@@ -78,11 +96,20 @@ pub fn reading(device: &CudaDevice) -> Result<MemoryReading> {
 pub fn reset_peak(device: &CudaDevice) -> Result<()> {
     let mut zero = 0_u64;
     let value = (&raw mut zero).cast::<c_void>();
-    // SAFETY: the pool is the device's default one, which lives as long as the device; the attribute is a 64-bit number.
-    unsafe { mem_pool::set_attribute(pool(device)?, CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, value) }.w()
+    // SAFETY: the pool is the device's default one, which lives as long as the device; the
+    // attribute is a 64-bit number.
+    unsafe {
+        mem_pool::set_attribute(
+            pool(device)?,
+            CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH,
+            value,
+        )
+    }
+    .w()
 }
 
-/// Takes the errors that dropped tensors left, waits for the device, and gives the pool's free memory back to it.
+/// Takes the errors that dropped tensors left, waits for the device, and gives the pool's free
+/// memory back to it.
 pub fn reclaim(device: &CudaDevice) -> Result<()> {
     take_stale_errors(device)?;
     device.cuda_stream().synchronize().w()?;
@@ -91,7 +118,8 @@ pub fn reclaim(device: &CudaDevice) -> Result<()> {
     take_stale_errors(device)
 }
 
-/// An out-of-memory error is over with what caused it; any other one says that the device is unusable.
+/// An out-of-memory error is over with what caused it; any other one says that the device is
+/// unusable.
 fn take_stale_errors(device: &CudaDevice) -> Result<()> {
     for _ in 0..STALE_ERRORS_MAX {
         match device.cuda_stream().context().check_err() {

@@ -1,5 +1,6 @@
-//! Layers streamed to a card: two slots on the device, filled in turn from pinned host memory by a stream of their own,
-//! while the layer in the other slot computes. What the host has no room for is read from the model's files each time.
+//! Layers streamed to a card: two slots on the device, filled in turn from pinned host memory by a
+//! stream of their own, while the layer in the other slot computes. What the host has no room for
+//! is read from the model's files each time.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -19,7 +20,8 @@ use super::weights::{FlatLayout, FlatTensor, Weights};
 /// How many layers the device holds: one computes, the next is on its way.
 const SLOTS: usize = 2;
 
-/// A layer is copied in pieces of 8 MiB: between them the small copies that go with kernels find their way.
+/// A layer is copied in pieces of 8 MiB: between them the small copies that go with kernels find
+/// their way.
 const CHUNK_VALUES: usize = 4 << 20;
 
 /// The last layers of a stack, in host memory.
@@ -49,17 +51,21 @@ struct Slot<L> {
 impl<L> Ring<L> {
     /// Makes the slots for layers of `weights`; [`Ring::hold`] says which.
     pub fn new(weights: &Weights, build: &dyn Fn(&Weights) -> Result<L>) -> Result<Ring<L>> {
-        let Device::Cuda(device) = weights.device() else { bail!("layers are streamed to a CUDA device only") };
+        let Device::Cuda(device) = weights.device() else {
+            bail!("layers are streamed to a CUDA device only")
+        };
         let layout = weights.at(0).flat_layout();
-        let slots = (0..SLOTS).map(|_| Slot::new(weights, &layout, build)).collect::<Result<_>>()?;
-        // The slots' zeros are written in the device's stream: done before the other one writes there.
+        let slots =
+            (0..SLOTS).map(|_| Slot::new(weights, &layout, build)).collect::<Result<_>>()?;
+        // The slots' zeros are written in the device's stream: done before the other one writes
+        // there.
         weights.device().synchronize()?;
         let (weights, device, copies) = (weights.clone(), device.clone(), Stream::new()?);
         Ok(Ring { weights, layout, device, copies, layers: 0..0, hosts: VecDeque::new(), slots })
     }
 
-    /// Holds exactly `layers`, which end the stack, in host memory, the last ones first where it has no room for all:
-    /// frees or pins what differs.
+    /// Holds exactly `layers`, which end the stack, in host memory, the last ones first where it
+    /// has no room for all: frees or pins what differs.
     pub fn hold(&mut self, layers: Range<usize>) -> Result<()> {
         self.copies.synchronize()?;
         while self.hosts.len() > layers.len() {
@@ -74,7 +80,9 @@ impl<L> Ring<L> {
         if self.layers != layers {
             self.layers = layers;
             if let missing @ 1.. = self.unpinned() {
-                tracing::warn!("the host has no room for {missing} of the streamed layers: they are read at each step");
+                tracing::warn!(
+                    "the host has no room for {missing} of the streamed layers: they are read at each step"
+                );
             }
         }
         Ok(())
@@ -128,13 +136,18 @@ impl<L> Ring<L> {
 
 impl<L> Drop for Ring<L> {
     fn drop(&mut self) {
-        // Slots and host memory must outlive the copies between them. An error is the device's, and its next user's.
+        // Slots and host memory must outlive the copies between them. An error is the device's, and
+        // its next user's.
         let _ = self.copies.synchronize();
     }
 }
 
 impl<L> Slot<L> {
-    fn new(weights: &Weights, layout: &FlatLayout, build: &dyn Fn(&Weights) -> Result<L>) -> Result<Slot<L>> {
+    fn new(
+        weights: &Weights,
+        layout: &FlatLayout,
+        build: &dyn Fn(&Weights) -> Result<L>,
+    ) -> Result<Slot<L>> {
         let values = Tensor::zeros(layout.count, weights.dtype(), weights.device())?;
         let layer = build(&weights.in_flat(&values, layout))?;
         Ok(Slot { values, layer, copied: Event::new()?, used: Event::new()? })
@@ -143,14 +156,17 @@ impl<L> Slot<L> {
     /// Begins a copy of `values` to the slot in `copies`; they must stay until it is done.
     fn fill(&self, values: &[bf16], copies: &Stream) -> Result<()> {
         let (storage, layout) = self.values.storage_and_layout();
-        let (Storage::Cuda(storage), 0) = (&*storage, layout.start_offset()) else { bail!("a slot is on the device") };
+        let (Storage::Cuda(storage), 0) = (&*storage, layout.start_offset()) else {
+            bail!("a slot is on the device")
+        };
         let slice = storage.as_cuda_slice::<bf16>()?;
         let stream = storage.device.cuda_stream();
         let (pointer, _guard) = slice.device_ptr(&stream);
         for (chunk, values) in values.chunks(CHUNK_VALUES).enumerate() {
             let to = pointer + (chunk * CHUNK_VALUES * size_of::<bf16>()) as u64;
-            // SAFETY: the slot has room for exactly these values, both live until the ring has waited for its copies,
-            // and nobody else writes there: kernels that read the slot were waited for by an event.
+            // SAFETY: the slot has room for exactly these values, both live until the ring has
+            // waited for its copies, and nobody else writes there: kernels that read the slot were
+            // waited for by an event.
             unsafe { result::memcpy_htod_async(to, values, copies.0) }.w()?;
         }
         Ok(())
@@ -189,7 +205,8 @@ impl Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        // SAFETY: the memory came from `malloc_host`, and the ring has waited for the copies from it.
+        // SAFETY: the memory came from `malloc_host`, and the ring has waited for the copies from
+        // it.
         let _ = unsafe { result::free_host(self.start.cast()) };
     }
 }
@@ -247,7 +264,8 @@ impl Event {
         unsafe { event::record(self.0, stream) }.w()
     }
 
-    /// What comes next in `stream` begins after the recorded point; at once, where none was recorded.
+    /// What comes next in `stream` begins after the recorded point; at once, where none was
+    /// recorded.
     fn is_awaited_by(&self, stream: CUstream) -> Result<()> {
         // SAFETY: both handles are open, in one context.
         unsafe { stream::wait_event(stream, self.0, CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT) }.w()

@@ -9,7 +9,8 @@ pub fn open(choice: DeviceChoice) -> Result<Device, String> {
     match choice {
         DeviceChoice::Cpu => Ok(Device::Cpu),
         DeviceChoice::Cuda { index } => open_cuda(index),
-        // A card that fails tonight may work in a minute: the CPU would take hours for each picture.
+        // A card that fails tonight may work in a minute: the CPU would take hours for each
+        // picture.
         DeviceChoice::Auto if has_card() => open_cuda(0).map_err(|reason| {
             format!("{reason}; to render on the processor all the same, set kind = \"cpu\" under [device]")
         }),
@@ -39,7 +40,9 @@ fn open_cuda(index: u32) -> Result<Device, String> {
 
 #[cfg(not(feature = "cuda"))]
 fn open_cuda(index: u32) -> Result<Device, String> {
-    Err(format!("device cuda:{index}: this build has no CUDA (build it with --features cuda, or choose the cpu)"))
+    Err(format!(
+        "device cuda:{index}: this build has no CUDA (build it with --features cuda, or choose the cpu)"
+    ))
 }
 
 /// bf16 on CUDA (f16 overflows in this model), f32 on a CPU.

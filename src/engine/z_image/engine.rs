@@ -1,4 +1,5 @@
-//! The parts put together: a model that renders what it is asked for, on the rung that it is asked for.
+//! The parts put together: a model that renders what it is asked for, on the rung that it is asked
+//! for.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use super::memory::Memory;
 use super::noise::Generator;
 use super::oom::at;
 use super::parts::Parts;
-use super::predict::offers;
+use super::predict::capabilities;
 use super::prompt::Tokenizer;
 use super::sampler::{Guidance, Sampler};
 use super::schedule::Schedule;
@@ -19,12 +20,13 @@ use crate::engine::embeddings::Embeddings;
 use crate::engine::kept::Values;
 use crate::engine::model_dir::ModelDescription;
 use crate::engine::{
-    Arithmetic, Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, Pixels, Progress, Recipe, Result,
-    Stage,
+    Arithmetic, Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, Pixels,
+    Progress, Recipe, Result, Stage,
 };
-use crate::ladder::{Decode, Offers, Precision, Residency, Rung};
+use crate::ladder::{Capabilities, Decode, Precision, Residency, Rung};
 
-/// How far above its baseline memory may stay after an out-of-memory error: what libraries keep for themselves.
+/// How far above its baseline memory may stay after an out-of-memory error: what libraries keep for
+/// themselves.
 const RECOVERY_SLACK_BYTES: u64 = 64 << 20;
 
 /// Z-Image on one device.
@@ -37,16 +39,21 @@ pub struct ZImageEngine {
     embeddings: Embeddings,
     device: Device,
     memory: Memory,
-    /// `None` only while one way of keeping the weights makes place for another, or when that failed.
+    /// `None` only while one way of keeping the weights makes place for another, or when that
+    /// failed.
     parts: Option<Parts>,
     /// In use with the weights as the last render wanted them.
     baseline_bytes: u64,
 }
 
 impl ZImageEngine {
-    /// Opens a model folder on a device; [`Engine::settle`] brings the weights there. Errors are `OutOfMemory` or
-    /// `Fatal`, with the file and what is wrong.
-    pub fn load(model: &Path, device: DeviceChoice, memory_limit_bytes: Option<u64>) -> Result<ZImageEngine> {
+    /// Opens a model folder on a device; [`Engine::settle`] brings the weights there. Errors are
+    /// `OutOfMemory` or `Fatal`, with the file and what is wrong.
+    pub fn load(
+        model: &Path,
+        device: DeviceChoice,
+        memory_limit_bytes: Option<u64>,
+    ) -> Result<ZImageEngine> {
         let config = ModelConfig::read(model).map_err(EngineError::Fatal)?;
         let description = ModelDescription::read(model).map_err(EngineError::Fatal)?;
         let tokenizer = Tokenizer::read(model).map_err(EngineError::Fatal)?;
@@ -84,7 +91,8 @@ impl ZImageEngine {
             Residency::Host => (Device::Cpu, Memory::new(&Device::Cpu, None)),
             _ => (self.device.clone(), self.memory.clone()),
         };
-        let same = |parts: &Parts| parts.device.same_device(&device) && parts.precision == rung.precision;
+        let same =
+            |parts: &Parts| parts.device.same_device(&device) && parts.precision == rung.precision;
         // Until the weights stand again, nothing of ours should be in use.
         self.baseline_bytes = 0;
         match self.parts.take().filter(same) {
@@ -105,7 +113,8 @@ impl ZImageEngine {
             side > 0 && side.is_multiple_of(granularity) && (side / granularity) as usize <= most
         };
         if !fits(rung.width, columns_max) || !fits(rung.height, rows_max) {
-            let (width_max, height_max) = (columns_max * granularity as usize, rows_max * granularity as usize);
+            let (width_max, height_max) =
+                (columns_max * granularity as usize, rows_max * granularity as usize);
             return Err(EngineError::Invalid(format!(
                 "{}x{}: sides must be multiples of {granularity}, at most {width_max}x{height_max}",
                 rung.width, rung.height
@@ -114,8 +123,10 @@ impl ZImageEngine {
         if rung.steps == 0 {
             return Err(EngineError::Invalid("steps must be at least 1".into()));
         }
-        let offers = self.offers();
-        if !offers.residencies.contains(&rung.residency) || !offers.precisions.contains(&rung.precision) {
+        let capabilities = self.capabilities();
+        if !capabilities.residencies.contains(&rung.residency)
+            || !capabilities.precisions.contains(&rung.precision)
+        {
             return Err(EngineError::Invalid(format!("this engine does not offer {rung}")));
         }
         Ok(())
@@ -124,7 +135,11 @@ impl ZImageEngine {
     /// Latents of a picture of this rung: (channels, height, width).
     fn latent_shape(&self, rung: &Rung) -> [usize; 3] {
         let factor = self.config.vae.factor();
-        [self.config.transformer.in_channels, rung.height as usize / factor, rung.width as usize / factor]
+        [
+            self.config.transformer.in_channels,
+            rung.height as usize / factor,
+            rung.width as usize / factor,
+        ]
     }
 
     fn condition(&mut self, prompt: &str, rung: &Rung) -> Result<Conditioning> {
@@ -149,7 +164,11 @@ impl ZImageEngine {
     }
 
     /// The negative prompt's, where guidance gives it an effect.
-    fn negative(&mut self, recipe: &Recipe, rung: &Rung) -> Result<Option<(Conditioning, Guidance)>> {
+    fn negative(
+        &mut self,
+        recipe: &Recipe,
+        rung: &Rung,
+    ) -> Result<Option<(Conditioning, Guidance)>> {
         let guidance = Guidance::new(recipe.guidance);
         if !guidance.is_on() {
             return Ok(None);
@@ -163,7 +182,12 @@ impl ZImageEngine {
         Tensor::from_vec(values, (1, channels, height, width), device)
     }
 
-    fn sample(&self, sampler: &Sampler, noise: Tensor, progress: &mut dyn Progress) -> Result<Tensor> {
+    fn sample(
+        &self,
+        sampler: &Sampler,
+        noise: Tensor,
+        progress: &mut dyn Progress,
+    ) -> Result<Tensor> {
         let steps = sampler.schedule.steps();
         let mut latents = noise;
         for step in 0..steps {
@@ -179,8 +203,8 @@ impl ZImageEngine {
 }
 
 impl Engine for ZImageEngine {
-    fn offers(&self) -> Offers {
-        offers(&self.config, self.arithmetic())
+    fn capabilities(&self) -> Capabilities {
+        capabilities(&self.config, self.arithmetic())
     }
 
     fn arithmetic(&self) -> Arithmetic {
@@ -211,33 +235,51 @@ impl Engine for ZImageEngine {
         self.tokenizer.encode(prompt).is_ok_and(|tokens| tokens.cut)
     }
 
-    fn denoise(&mut self, recipe: &Recipe, rung: &Rung, progress: &mut dyn Progress) -> Result<Latents> {
+    fn denoise(
+        &mut self,
+        recipe: &Recipe,
+        rung: &Rung,
+        progress: &mut dyn Progress,
+    ) -> Result<Latents> {
         self.check(rung)?;
         self.begin(Stage::Load, progress)?;
         self.settle(rung)?;
         self.begin(Stage::TextEncode, progress)?;
-        let (positive, negative) = (self.condition(&recipe.prompt, rung)?, self.negative(recipe, rung)?);
+        let (positive, negative) =
+            (self.condition(&recipe.prompt, rung)?, self.negative(recipe, rung)?);
         self.begin(Stage::Denoise, progress)?;
         let (parts, schedule) = (self.parts()?, Schedule::new(&self.config.schedule, rung.steps));
         let noise = self.noise(recipe.seed, rung, &parts.device).map_err(at(Stage::Denoise))?;
         let sampler = Sampler { transformer: &parts.transformer, schedule, positive, negative };
         let latents = self.sample(&sampler, noise, progress)?;
         usable(picture::not_finite(&latents), Stage::Denoise)?;
-        let values = latents.flatten_all().and_then(|values| values.to_vec1()).map_err(at(Stage::Denoise))?;
+        let values = latents
+            .flatten_all()
+            .and_then(|values| values.to_vec1())
+            .map_err(at(Stage::Denoise))?;
         Ok(Latents { shape: self.latent_shape(rung), values })
     }
 
-    fn decode(&mut self, latents: &Latents, rung: &Rung, progress: &mut dyn Progress) -> Result<Pixels> {
+    fn decode(
+        &mut self,
+        latents: &Latents,
+        rung: &Rung,
+        progress: &mut dyn Progress,
+    ) -> Result<Pixels> {
         self.check(rung)?;
         if latents.shape != self.latent_shape(rung) {
             let expected = self.latent_shape(rung);
-            return Err(EngineError::Invalid(format!("latents of {:?}, not of {expected:?}", latents.shape)));
+            return Err(EngineError::Invalid(format!(
+                "latents of {:?}, not of {expected:?}",
+                latents.shape
+            )));
         }
         self.begin(Stage::Load, progress)?;
         self.settle(rung)?;
         self.begin(Stage::VaeDecode, progress)?;
         let factor = self.config.vae.factor();
-        let decoded = decode(self.parts()?, latents, rung.decode, factor).map_err(at(Stage::VaeDecode))?;
+        let decoded =
+            decode(self.parts()?, latents, rung.decode, factor).map_err(at(Stage::VaeDecode))?;
         usable(picture::not_finite(&decoded), Stage::VaeDecode)?;
         let pixels = picture::pixels(&decoded).map_err(at(Stage::VaeDecode))?;
         match picture::flat(&pixels) {

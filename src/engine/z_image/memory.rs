@@ -5,7 +5,8 @@ use candle_core::{Context, Device, Result};
 use super::predict::Arithmetic;
 use crate::engine::{MemoryReading, meter};
 
-/// Of the host's memory, left to other programs and to the cache of the model's files when layers are pinned.
+/// Of the host's memory, left to other programs and to the cache of the model's files when layers
+/// are pinned.
 pub const HOST_RESERVE_BYTES: u64 = 2 << 30;
 
 /// The memory of one device. The parts of the model ask it for room before they compute.
@@ -18,7 +19,9 @@ pub struct Memory {
 
 /// A limit would have been passed: the engine's own out-of-memory error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{needed_bytes} bytes more are needed, {used_bytes} of the {limit_bytes} allowed are in use")]
+#[error(
+    "{needed_bytes} bytes more are needed, {used_bytes} of the {limit_bytes} allowed are in use"
+)]
 pub struct OverLimit {
     pub needed_bytes: u64,
     pub used_bytes: u64,
@@ -26,8 +29,8 @@ pub struct OverLimit {
 }
 
 impl Memory {
-    /// The memory of `device`, of which `limit_bytes` may be used. On a CPU what the process has already taken for
-    /// itself does not count: it would lie in no device's memory.
+    /// The memory of `device`, of which `limit_bytes` may be used. On a CPU what the process has
+    /// already taken for itself does not count: it would lie in no device's memory.
     pub fn new(device: &Device, limit_bytes: Option<u64>) -> Memory {
         Memory { device: device.clone(), limit_bytes, origin_bytes: meter::used_bytes() }
     }
@@ -39,11 +42,12 @@ impl Memory {
         if used_bytes + needed_bytes <= limit_bytes {
             return Ok(());
         }
-        Err(OverLimit { needed_bytes, used_bytes, limit_bytes }).context("the memory limit is reached")
+        Err(OverLimit { needed_bytes, used_bytes, limit_bytes })
+            .context("the memory limit is reached")
     }
 
-    /// The device's memory now, whatever the limit. On CUDA `used_bytes` is what the pool has given out: context and
-    /// library workspaces come on top.
+    /// The device's memory now, whatever the limit. On CUDA `used_bytes` is what the pool has given
+    /// out: context and library workspaces come on top.
     pub fn reading(&self) -> Result<MemoryReading> {
         match &self.device {
             #[cfg(feature = "cuda")]
@@ -75,8 +79,8 @@ impl Memory {
         }
     }
 
-    /// After everything of a failed attempt was dropped: waits for the device, gives freed memory back to it, and
-    /// takes the errors that it kept. On a CPU freed memory is free.
+    /// After everything of a failed attempt was dropped: waits for the device, gives freed memory
+    /// back to it, and takes the errors that it kept. On a CPU freed memory is free.
     pub fn reclaim(&self) -> Result<()> {
         match &self.device {
             #[cfg(feature = "cuda")]

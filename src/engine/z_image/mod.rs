@@ -1,5 +1,6 @@
-//! Z-Image on candle, faithful to the reference implementation. To be read in the order of the mathematics: prompt,
-//! text encoder, schedule and noise, transformer, sampler, VAE, picture; then what carries them.
+//! Z-Image on candle, faithful to the reference implementation. To be read in the order of the
+//! mathematics: prompt, text encoder, schedule and noise, transformer, sampler, VAE, picture; then
+//! what carries them.
 
 pub mod prompt;
 
@@ -42,8 +43,8 @@ use super::{DeviceChoice, Engine, Result};
 /// How the transformer's files are called, before `.safetensors`.
 const TRANSFORMER_STEM: &str = "diffusion_pytorch_model";
 
-/// Opens the model in folder `model` on `device`; it renders as if that had no more than `memory_limit_bytes`, and keeps
-/// the embeddings of prompts in the folder `embeddings`.
+/// Opens the model in folder `model` on `device`; it renders as if that had no more than
+/// `memory_limit_bytes`, and keeps the embeddings of prompts in the folder `embeddings`.
 pub fn load(
     model: &Path,
     device: DeviceChoice,

@@ -1,5 +1,6 @@
-//! Normal noise exactly as torch's CPU generator draws it, so that a seed gives the picture it gives elsewhere.
-//! Source: ATen's `MT19937RNGEngine.h`, `DistributionTemplates.h` (`normal_fill`) and `TransformationHelper.h`.
+//! Normal noise exactly as torch's CPU generator draws it, so that a seed gives the picture it
+//! gives elsewhere. Source: ATen's `MT19937RNGEngine.h`, `DistributionTemplates.h` (`normal_fill`)
+//! and `TransformationHelper.h`.
 
 use std::f32::consts::PI;
 
@@ -20,7 +21,8 @@ impl Generator {
         let mut state = [seed as u32; STATE_WORDS];
         for i in 1..STATE_WORDS {
             let before = state[i - 1];
-            state[i] = 1_812_433_253_u32.wrapping_mul(before ^ (before >> 30)).wrapping_add(i as u32);
+            state[i] =
+                1_812_433_253_u32.wrapping_mul(before ^ (before >> 30)).wrapping_add(i as u32);
         }
         Generator { state, next: STATE_WORDS }
     }
@@ -30,7 +32,8 @@ impl Generator {
         if count < BLOCK { self.randn_few(count) } else { self.randn_blocks(count) }
     }
 
-    /// All uniform numbers first, then Box-Muller block by block. An odd rest is drawn anew as one block over the end.
+    /// All uniform numbers first, then Box-Muller block by block. An odd rest is drawn anew as one
+    /// block over the end.
     fn randn_blocks(&mut self, count: usize) -> Vec<f32> {
         let mut values: Vec<f32> = (0..count).map(|_| self.uniform()).collect();
         values.chunks_exact_mut(BLOCK).for_each(box_muller);
@@ -76,7 +79,8 @@ impl Generator {
 
     fn twist(&mut self) {
         for i in 0..STATE_WORDS {
-            let mixed = (self.state[i] & 0x8000_0000) | (self.state[(i + 1) % STATE_WORDS] & 0x7fff_ffff);
+            let mixed =
+                (self.state[i] & 0x8000_0000) | (self.state[(i + 1) % STATE_WORDS] & 0x7fff_ffff);
             let odd = if mixed & 1 == 1 { 0x9908_b0df } else { 0 };
             self.state[i] = self.state[(i + SHIFT_WORDS) % STATE_WORDS] ^ (mixed >> 1) ^ odd;
         }

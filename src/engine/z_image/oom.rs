@@ -1,5 +1,6 @@
-//! Tells out-of-memory errors from all others. candle has no such question, and its errors come wrapped, boxed or as
-//! text. What is not recognised is not memory: after it the state of the device is unknown.
+//! Tells out-of-memory errors from all others. candle has no such question, and its errors come
+//! wrapped, boxed or as text. What is not recognised is not memory: after it the state of the
+//! device is unknown.
 
 use std::error::Error as StdError;
 
@@ -18,12 +19,19 @@ const CUBLAS_ALLOC_FAILED: u32 = 3;
 const CURAND_ALLOCATION_FAILED: u32 = 102;
 
 /// What libraries print where the code is lost on the way (synchronize, cuDNN).
-const TEXTS: [&str; 4] =
-    ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED", "CURAND_STATUS_ALLOCATION_FAILED", "out of memory"];
+const TEXTS: [&str; 4] = [
+    "CUDA_ERROR_OUT_OF_MEMORY",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CURAND_STATUS_ALLOCATION_FAILED",
+    "out of memory",
+];
 
 /// What failed, stripped of every wrapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(not(any(feature = "cuda", test)), expect(dead_code, reason = "only CUDA's errors have codes"))]
+#[cfg_attr(
+    not(any(feature = "cuda", test)),
+    expect(dead_code, reason = "only CUDA's errors have codes")
+)]
 enum Fault {
     /// Our own limit; how much was asked for.
     OverLimit {
@@ -69,10 +77,12 @@ pub fn at(stage: Stage) -> impl Fn(Error) -> EngineError {
 /// Takes off what candle wraps around an error: backtraces, paths, contexts.
 fn peel(error: &Error) -> &Error {
     match error {
-        Error::WithBacktrace { inner, .. } | Error::WithPath { inner, .. } | Error::Context { inner, .. } => {
-            peel(inner)
+        Error::WithBacktrace { inner, .. }
+        | Error::WithPath { inner, .. }
+        | Error::Context { inner, .. } => peel(inner),
+        Error::WrappedContext { wrapped, .. } => {
+            wrapped.downcast_ref::<Error>().map_or(error, peel)
         }
-        Error::WrappedContext { wrapped, .. } => wrapped.downcast_ref::<Error>().map_or(error, peel),
         _ => error,
     }
 }
@@ -100,7 +110,9 @@ fn boxed(error: &(dyn StdError + 'static)) -> Fault {
 fn cuda_fault(error: &(dyn StdError + 'static)) -> Option<Fault> {
     use candle_core::cuda_backend::CudaError;
     match error.downcast_ref::<CudaError>()? {
-        CudaError::Cuda(error) | CudaError::Load { cuda: error, .. } => Some(Fault::Driver(error.0 as u32)),
+        CudaError::Cuda(error) | CudaError::Load { cuda: error, .. } => {
+            Some(Fault::Driver(error.0 as u32))
+        }
         CudaError::Cublas(error) => Some(Fault::Cublas(error.0 as u32)),
         CudaError::Curand(error) => Some(Fault::Curand(error.0 as u32)),
         _ => None,
@@ -143,8 +155,14 @@ mod tests {
     fn wrapped(error: Error) -> Vec<Error> {
         let again = |error: &Error| cuda(&error.to_string());
         vec![
-            Error::WithBacktrace { inner: Box::new(again(&error)), backtrace: Box::new(Backtrace::force_capture()) },
-            Error::WithPath { inner: Box::new(again(&error)), path: PathBuf::from("model.safetensors") },
+            Error::WithBacktrace {
+                inner: Box::new(again(&error)),
+                backtrace: Box::new(Backtrace::force_capture()),
+            },
+            Error::WithPath {
+                inner: Box::new(again(&error)),
+                path: PathBuf::from("model.safetensors"),
+            },
             again(&error).context("while multiplying"),
             Err::<(), _>(again(&error)).context("while loading").unwrap_err(),
             Error::wrap(error.to_string()),
@@ -202,7 +220,9 @@ mod tests {
     fn our_own_limit_is_memory_and_says_how_much_was_asked_for() {
         let error = Err::<(), _>(over_limit()).context("the memory limit is reached").unwrap_err();
         let error = error.context("block 3").with_path("transformer");
-        let EngineError::OutOfMemory { requested_bytes, message, .. } = engine_error(Stage::Denoise, &error) else {
+        let EngineError::OutOfMemory { requested_bytes, message, .. } =
+            engine_error(Stage::Denoise, &error)
+        else {
             panic!("{error}");
         };
         assert_eq!((requested_bytes, message), (Some(7), over_limit().to_string()));
@@ -214,7 +234,13 @@ mod tests {
         assert!(memory.iter().all(Fault::is_out_of_memory));
         let others = [1, 3, 100, 214, 700, 702, 710, 715, 719, 999].map(Fault::Driver);
         assert!(!others.iter().any(Fault::is_out_of_memory));
-        let others = [Fault::Cublas(2), Fault::Cublas(13), Fault::Cublas(14), Fault::Curand(2), Fault::Curand(201)];
+        let others = [
+            Fault::Cublas(2),
+            Fault::Cublas(13),
+            Fault::Cublas(14),
+            Fault::Curand(2),
+            Fault::Curand(201),
+        ];
         assert!(!others.iter().any(Fault::is_out_of_memory));
     }
 }

@@ -25,15 +25,17 @@ pub struct Parts {
     pub transformer: Transformer,
     pub decoder: Decoder,
     pub precision: Precision,
-    /// Of the weights' names, shapes and samples of their values; the text encoder's alone comes first.
+    /// Of the weights' names, shapes and samples of their values; the text encoder's alone comes
+    /// first.
     pub hashes: [String; 2],
 }
 
 impl Parts {
-    /// Opens the model's files. The layers of text encoder and transformer stay in them until [`Parts::settle`].
+    /// Opens the model's files. The layers of text encoder and transformer stay in them until
+    /// [`Parts::settle`].
     ///
-    /// Errors are `OutOfMemory`, `Invalid` (a file of quantised weights that does not fit) or `Fatal`, with the file and
-    /// what is wrong.
+    /// Errors are `OutOfMemory`, `Invalid` (a file of quantised weights that does not fit) or
+    /// `Fatal`, with the file and what is wrong.
     pub fn open(
         model: &Path,
         config: &ModelConfig,
@@ -48,7 +50,8 @@ impl Parts {
         })?;
         let text_encoder_hash = hex(hash.clone());
         let transformer = opener.open("transformer", TRANSFORMER_STEM, &mut hash, |weights| {
-            // A file of quantised weights that does not fit is no fault of the device: the worker goes on without it.
+            // A file of quantised weights that does not fit is no fault of the device: the worker
+            // goes on without it.
             let weights = weights.with_precision(precision).map_err(EngineError::Invalid)?;
             Transformer::new(&config.transformer, &weights, memory).map_err(at(Stage::Load))
         })?;
@@ -90,7 +93,8 @@ impl Opener<'_> {
         build: impl FnOnce(&Weights) -> Result<T>,
     ) -> Result<T> {
         let dtype = device::dtype(self.device);
-        let weights = Weights::open(&self.model.join(folder), stem, dtype, self.device).map_err(EngineError::Fatal)?;
+        let weights = Weights::open(&self.model.join(folder), stem, dtype, self.device)
+            .map_err(EngineError::Fatal)?;
         hash.update(folder);
         weights.describe(hash);
         let part = build(&weights)?;

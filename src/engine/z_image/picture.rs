@@ -7,10 +7,12 @@ use crate::engine::Pixels;
 /// A picture whose brightest and darkest values lie no further apart is flat.
 const FLAT_LEVELS: u8 = 2;
 
-/// `decoded` (3, height, width), about -1 to 1, as pixels: `round(clamp(x / 2 + 0.5, 0, 1) * 255)` in f32.
+/// `decoded` (3, height, width), about -1 to 1, as pixels: `round(clamp(x / 2 + 0.5, 0, 1) * 255)`
+/// in f32.
 pub fn pixels(decoded: &Tensor) -> Result<Pixels> {
     let (channels, height, width) = decoded.dims3()?;
-    let values: Vec<f32> = decoded.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+    let values: Vec<f32> =
+        decoded.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
     let plane = height * width;
     let levels = (0..plane).flat_map(|at| (0..channels).map(move |channel| channel * plane + at));
     let rgb = levels.map(|at| level(values[at])).collect();

@@ -7,7 +7,8 @@ use super::config::refuse_pointer;
 /// The text encoder sees no more tokens than this, template included.
 pub const TOKENS_MAX: usize = 512;
 
-/// More is cut before the tokenizer sees it, whose work grows with the text: 512 tokens never need it.
+/// More is cut before the tokenizer sees it, whose work grows with the text: 512 tokens never need
+/// it.
 pub const PROMPT_BYTES_MAX: usize = 64 << 10;
 
 /// A prompt as the text encoder takes it.
@@ -33,7 +34,10 @@ impl Tokenizer {
     /// Template and tokens, cut on the right at [`TOKENS_MAX`].
     pub fn encode(&self, prompt: &str) -> Result<PromptTokens, String> {
         let kept = &prompt[..prompt.floor_char_boundary(PROMPT_BYTES_MAX)];
-        let encoding = self.0.encode_fast(template(kept), false).map_err(|error| format!("the tokenizer: {error}"))?;
+        let encoding = self
+            .0
+            .encode_fast(template(kept), false)
+            .map_err(|error| format!("the tokenizer: {error}"))?;
         let ids = encoding.get_ids();
         Ok(PromptTokens {
             ids: ids[..ids.len().min(TOKENS_MAX)].to_vec(),
@@ -55,7 +59,9 @@ mod tests {
     fn a_tokenizer_that_was_not_downloaded_is_told_from_a_wrong_one() {
         let model = tempfile::tempdir().unwrap();
         std::fs::create_dir(model.path().join("tokenizer")).unwrap();
-        let write = |text: &str| std::fs::write(model.path().join("tokenizer/tokenizer.json"), text).unwrap();
+        let write = |text: &str| {
+            std::fs::write(model.path().join("tokenizer/tokenizer.json"), text).unwrap()
+        };
         let error = || Tokenizer::read(model.path()).err().expect("no tokenizer");
         assert!(error().contains("tokenizer/tokenizer.json: No such file"), "{}", error());
         write("version https://git-lfs.github.com/spec/v1\noid sha256:aeb1\nsize 11422654\n");

@@ -1,4 +1,5 @@
-//! The denoising: Euler steps along the transformer's velocity, with guidance or without. All in f32.
+//! The denoising: Euler steps along the transformer's velocity, with guidance or without. All in
+//! f32.
 
 use candle_core::{Result, Tensor};
 

@@ -13,8 +13,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// `s_i = 1 - i/N` shifted: `shift * s / (1 + (shift - 1) * s)`, in f32 as the reference computes it: the model's
-    /// timestep embedding makes a difference of one bit visible.
+    /// `s_i = 1 - i/N` shifted: `shift * s / (1 + (shift - 1) * s)`, in f32 as the reference
+    /// computes it: the model's timestep embedding makes a difference of one bit visible.
     pub fn new(config: &ScheduleConfig, steps: u32) -> Schedule {
         let shift = config.shift as f32;
         let train_timesteps = config.num_train_timesteps as f32;
@@ -40,9 +40,14 @@ impl Schedule {
     }
 }
 
-/// `torch.linspace(1, 1 / steps, steps)[step]`, which counts the first half from the start and the rest from the end.
+/// `torch.linspace(1, 1 / steps, steps)[step]`, which counts the first half from the start and the
+/// rest from the end.
 fn linspace(steps: u32, step: u32) -> f32 {
     let end = 1.0 / steps as f32;
     let stride = (end - 1.0) / (steps - 1).max(1) as f32;
-    if step < steps / 2 { 1.0 + stride * step as f32 } else { end - stride * (steps - 1 - step) as f32 }
+    if step < steps / 2 {
+        1.0 + stride * step as f32
+    } else {
+        end - stride * (steps - 1 - step) as f32
+    }
 }

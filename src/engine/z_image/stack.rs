@@ -1,4 +1,5 @@
-//! Equal layers in a row, of which the first ones stay in memory; the others are read each time they are used.
+//! Equal layers in a row, of which the first ones stay in memory; the others are read each time
+//! they are used.
 
 use candle_core::Result;
 
@@ -25,7 +26,8 @@ pub struct Stack<L> {
 }
 
 impl<L> Stack<L> {
-    /// None of the layers is in memory yet. That all of them are there and fit is noted for [`Weights::finish`].
+    /// None of the layers is in memory yet. That all of them are there and fit is noted for
+    /// [`Weights::finish`].
     pub fn new(
         count: usize,
         weights: &Weights,
@@ -46,7 +48,8 @@ impl<L> Stack<L> {
         })
     }
 
-    /// Keeps exactly the first `resident` layers in memory (all, where there are fewer): drops or loads what differs.
+    /// Keeps exactly the first `resident` layers in memory (all, where there are fewer): drops or
+    /// loads what differs.
     pub fn keep(&mut self, resident: usize) -> Result<()> {
         let resident = resident.min(self.count);
         #[cfg(feature = "cuda")]
@@ -61,9 +64,13 @@ impl<L> Stack<L> {
         Ok(())
     }
 
-    /// Has the layers that do not stay copied to the device beside its arithmetic, from pinned host memory as far as the
-    /// host has room. On a CPU there is nothing to hide: each is read when it is used.
-    #[cfg_attr(not(feature = "cuda"), expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "CUDA only"))]
+    /// Has the layers that do not stay copied to the device beside its arithmetic, from pinned host
+    /// memory as far as the host has room. On a CPU there is nothing to hide: each is read when it
+    /// is used.
+    #[cfg_attr(
+        not(feature = "cuda"),
+        expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "CUDA only")
+    )]
     pub fn stream(&mut self) -> Result<()> {
         #[cfg(feature = "cuda")]
         if self.resident.len() < self.count && self.weights.is_streamable() {

@@ -20,20 +20,28 @@ pub struct TextEncoder {
     memory: Memory,
 }
 
-/// The embeddings of all tokens, (vocabulary, hidden). They stay on the host: a prompt uses few of their rows.
+/// The embeddings of all tokens, (vocabulary, hidden). They stay on the host: a prompt uses few of
+/// their rows.
 const EMBEDDINGS: &str = "embed_tokens.weight";
 
 impl TextEncoder {
-    /// Takes the weights by their names in the hub's files, with the prefix `model.` or without. No layer stays in
-    /// memory before [`TextEncoder::keep`].
-    pub fn new(config: &TextEncoderConfig, weights: &Weights, memory: &Memory) -> Result<TextEncoder> {
+    /// Takes the weights by their names in the hub's files, with the prefix `model.` or without. No
+    /// layer stays in memory before [`TextEncoder::keep`].
+    pub fn new(
+        config: &TextEncoderConfig,
+        weights: &Weights,
+        memory: &Memory,
+    ) -> Result<TextEncoder> {
         let bare = weights.contains(EMBEDDINGS);
         let weights = if bare { weights.clone() } else { weights.at("model") };
         let stored = weights.expect(EMBEDDINGS, (config.vocab_size, config.hidden_size));
         let of_layer = config.clone();
-        let layers = Stack::new(config.num_hidden_layers - 1, &weights.at("layers"), memory, move |weights| {
-            Layer::new(&of_layer, weights)
-        })?;
+        let layers = Stack::new(
+            config.num_hidden_layers - 1,
+            &weights.at("layers"),
+            memory,
+            move |weights| Layer::new(&of_layer, weights),
+        )?;
         Ok(TextEncoder { weights, stored, layers, config: config.clone(), memory: memory.clone() })
     }
 
@@ -42,13 +50,18 @@ impl TextEncoder {
         self.layers.keep(if resident { usize::MAX } else { 0 })
     }
 
-    /// Token ids to embeddings (tokens, hidden). Without padding: a causal mask lets no token see what follows it.
+    /// Token ids to embeddings (tokens, hidden). Without padding: a causal mask lets no token see
+    /// what follows it.
     pub fn encode(&self, ids: &[u32]) -> Result<Tensor> {
         let rope = Rope::new(ids.len(), &self.config, self.stored, self.weights.device())?;
         let shape = (self.config.vocab_size, self.config.hidden_size);
         let x = self.weights.rows(EMBEDDINGS, ids, shape)?.unsqueeze(0)?;
         let x = self.layers.pass(x, |layer, x| {
-            self.memory.require(text_layer_bytes(&self.config, self.memory.arithmetic(), ids.len()))?;
+            self.memory.require(text_layer_bytes(
+                &self.config,
+                self.memory.arithmetic(),
+                ids.len(),
+            ))?;
             layer.forward(x, &rope)
         });
         x?.squeeze(0)
@@ -145,13 +158,19 @@ struct Rope {
 }
 
 impl Rope {
-    /// Computed in f32, but from frequencies rounded to the type that the file keeps its weights in, as the reference
-    /// has them: they are part of the module, and it was cast whole.
-    fn new(positions: usize, config: &TextEncoderConfig, stored: DType, device: &Device) -> Result<Rope> {
+    /// Computed in f32, but from frequencies rounded to the type that the file keeps its weights
+    /// in, as the reference has them: they are part of the module, and it was cast whole.
+    fn new(
+        positions: usize,
+        config: &TextEncoderConfig,
+        stored: DType,
+        device: &Device,
+    ) -> Result<Rope> {
         let half = config.head_dim / 2;
         let frequency = |i: usize| (1.0 / config.rope_theta.powf(i as f64 / half as f64)) as f32;
-        let frequencies =
-            Tensor::from_iter((0..half).map(frequency), device)?.to_dtype(stored)?.to_dtype(DType::F32)?;
+        let frequencies = Tensor::from_iter((0..half).map(frequency), device)?
+            .to_dtype(stored)?
+            .to_dtype(DType::F32)?;
         let positions = Tensor::from_iter((0..positions).map(|position| position as f32), device)?;
         let angles = positions.unsqueeze(1)?.broadcast_mul(&frequencies)?;
         Ok(Rope { cos: angles.cos()?, sin: angles.sin()? })

@@ -1,4 +1,5 @@
-//! The values that the renders of a job differ in, from the top of the file or from lists under `[matrix]`.
+//! The values that the renders of a job differ in, from the top of the file or from lists under
+//! `[matrix]`.
 
 use toml::de::DeValue;
 
@@ -7,7 +8,8 @@ use super::{Defaults, Rules, fields};
 use crate::table::{Check, Mistake, Table};
 
 /// Keys that stand at the top with one value, or under `[matrix]` with a list.
-const KEYS: [&str; 7] = ["prompt", "negative_prompt", "width", "height", "steps", "guidance", "seed"];
+const KEYS: [&str; 7] =
+    ["prompt", "negative_prompt", "width", "height", "steps", "guidance", "seed"];
 
 /// What the file gives; `None` where it says nothing, or something wrong.
 pub(super) struct Axes {
@@ -31,7 +33,10 @@ impl Axes {
             (matrix.has("prompt"), Axes::read_level(matrix, Level::Matrix, rules))
         });
         if !has_prompt && !top.has("prompt") {
-            top.mistake("prompt", Mistake::new("missing").help("say what to paint: prompt = \"a red fox\""));
+            top.mistake(
+                "prompt",
+                Mistake::new("missing").help("say what to paint: prompt = \"a red fox\""),
+            );
         }
         at_top.or(in_matrix)
     }
@@ -40,7 +45,8 @@ impl Axes {
         let limits = &rules.limits;
         Axes {
             prompts: level.read_prompts(table, |value| fields::prompt(value, limits)),
-            negative_prompts: level.read(table, "negative_prompt", |value| fields::negative_prompt(value, limits)),
+            negative_prompts: level
+                .read(table, "negative_prompt", |value| fields::negative_prompt(value, limits)),
             widths: level.read(table, "width", |value| fields::side(value, rules)),
             heights: level.read(table, "height", |value| fields::side(value, rules)),
             sizes: level.read_sizes(table, |value| fields::size(value, rules)),
@@ -67,7 +73,9 @@ impl Axes {
     pub(super) fn combine(self, defaults: &Defaults) -> Option<Combinations> {
         Some(Combinations {
             prompts: self.prompts?,
-            negative_prompts: self.negative_prompts.unwrap_or_else(|| vec![defaults.negative_prompt.clone()]),
+            negative_prompts: self
+                .negative_prompts
+                .unwrap_or_else(|| vec![defaults.negative_prompt.clone()]),
             sizes: match self.sizes {
                 Some(sizes) => Sizes::Listed(sizes),
                 None => Sizes::Crossed {
@@ -86,12 +94,18 @@ impl Axes {
 fn refuse_conflicts(matrix: &mut Table, given: &[&str]) {
     for key in given {
         if matrix.has(key) {
-            matrix.mistake(key, Mistake::new("also given at the top of the file").help("keep one of the two"));
+            matrix.mistake(
+                key,
+                Mistake::new("also given at the top of the file").help("keep one of the two"),
+            );
         }
     }
     for side in ["width", "height"] {
         if matrix.has("size") && (matrix.has(side) || given.contains(&side)) {
-            matrix.mistake("size", Mistake::new(format!("{side} is given too")).help("keep one of the two"));
+            matrix.mistake(
+                "size",
+                Mistake::new(format!("{side} is given too")).help("keep one of the two"),
+            );
         }
     }
 }
@@ -113,7 +127,9 @@ impl Level {
         check: impl Fn(&DeValue<'d>) -> Check<T>,
     ) -> Option<Vec<T>> {
         match self {
-            Level::Top => table.read(key, |value| not_a_list(value).and_then(&check)).map(|value| vec![value]),
+            Level::Top => {
+                table.read(key, |value| not_a_list(value).and_then(&check)).map(|value| vec![value])
+            }
             Level::Matrix => {
                 let values = table.read_list(key, check);
                 not_empty(table, key, values)
@@ -134,7 +150,11 @@ impl Level {
     }
 
     /// The top has `width` and `height` instead.
-    fn read_sizes<'d, T>(self, table: &mut Table<'d>, check: impl Fn(&DeValue<'d>) -> Check<T>) -> Option<Vec<T>> {
+    fn read_sizes<'d, T>(
+        self,
+        table: &mut Table<'d>,
+        check: impl Fn(&DeValue<'d>) -> Check<T>,
+    ) -> Option<Vec<T>> {
         match self {
             Level::Top => None,
             Level::Matrix => self.read(table, "size", check),
@@ -144,14 +164,20 @@ impl Level {
 
 fn not_a_list<'v, 'i>(value: &'v DeValue<'i>) -> Check<&'v DeValue<'i>> {
     match value {
-        DeValue::Array(_) => Err(Mistake::new("expected one value, found a list").help("put the list under [matrix]")),
+        DeValue::Array(_) => {
+            Err(Mistake::new("expected one value, found a list")
+                .help("put the list under [matrix]"))
+        }
         other => Ok(other),
     }
 }
 
 fn not_empty<T>(table: &mut Table, key: &str, values: Option<Vec<T>>) -> Option<Vec<T>> {
     if values.as_ref().is_some_and(Vec::is_empty) {
-        table.mistake(key, Mistake::new("the list is empty").help("give at least one, or leave the key out"));
+        table.mistake(
+            key,
+            Mistake::new("the list is empty").help("give at least one, or leave the key out"),
+        );
         return None;
     }
     values

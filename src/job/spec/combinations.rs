@@ -86,7 +86,9 @@ impl Sizes {
     fn lengths(&self) -> [(&'static str, usize); 2] {
         match self {
             Sizes::Listed(sizes) => [("size", sizes.len()), ("size", 1)],
-            Sizes::Crossed { widths, heights } => [("width", widths.len()), ("height", heights.len())],
+            Sizes::Crossed { widths, heights } => {
+                [("width", widths.len()), ("height", heights.len())]
+            }
         }
     }
 

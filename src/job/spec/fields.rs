@@ -28,15 +28,19 @@ pub fn prompt(value: &DeValue, limits: &Limits) -> Check<String> {
     Ok(prompt)
 }
 
-/// Something not to paint; may be empty. Line ends become `\n`, so that the file's own do not change the picture.
+/// Something not to paint; may be empty. Line ends become `\n`, so that the file's own do not
+/// change the picture.
 pub fn negative_prompt(value: &DeValue, limits: &Limits) -> Check<String> {
     let text = check::text(value)?.replace("\r\n", "\n");
     if text.len() > limits.prompt_bytes_max {
         let message = format!("is {} bytes long", text.len());
-        return Err(Mistake::new(message).help(format!("at most {} bytes", limits.prompt_bytes_max)));
+        return Err(
+            Mistake::new(message).help(format!("at most {} bytes", limits.prompt_bytes_max))
+        );
     }
     match text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
-        Some(c) => Err(Mistake::new(format!("holds the control character U+{:04X}", u32::from(c))).help("remove it")),
+        Some(c) => Err(Mistake::new(format!("holds the control character U+{:04X}", u32::from(c)))
+            .help("remove it")),
         None => Ok(text),
     }
 }
@@ -67,8 +71,8 @@ pub fn check_side(side: u32, rules: &Rules) -> Check<u32> {
 pub fn size(value: &DeValue, rules: &Rules) -> Check<(u32, u32)> {
     let right = "use the form \"1024x768\"";
     let text = check::text(value).map_err(|mistake| mistake.help(right))?;
-    let (width, height) =
-        sides(text).ok_or_else(|| Mistake::new(format!("{} is no size", check::quoted(text))).help(right))?;
+    let (width, height) = sides(text)
+        .ok_or_else(|| Mistake::new(format!("{} is no size", check::quoted(text))).help(right))?;
     Ok((check_side(width, rules)?, check_side(height, rules)?))
 }
 
@@ -107,7 +111,8 @@ pub fn seed(value: &DeValue) -> Check<Option<u64>> {
 
 /// How far the ladder may go.
 pub fn on_oom(value: &DeValue) -> Check<OnOom> {
-    let choices = [("fail", OnOom::Fail), ("offload", OnOom::Offload), ("downgrade", OnOom::Downgrade)];
+    let choices =
+        [("fail", OnOom::Fail), ("offload", OnOom::Offload), ("downgrade", OnOom::Downgrade)];
     check::choice(value, &choices)
 }
 
@@ -127,32 +132,46 @@ pub fn output(value: &DeValue) -> Check<String> {
 pub fn tags(top: &mut Table) -> Vec<String> {
     let tags = top.read_list("tags", tag).unwrap_or_default();
     if tags.len() > TAGS_MAX {
-        top.mistake("tags", Mistake::new(format!("{} of them", tags.len())).help(format!("at most {TAGS_MAX} tags")));
+        top.mistake(
+            "tags",
+            Mistake::new(format!("{} of them", tags.len()))
+                .help(format!("at most {TAGS_MAX} tags")),
+        );
     }
     tags
 }
 
 fn tag(value: &DeValue) -> Check<String> {
     let tag = check::text(value)?;
-    let is_word = !tag.is_empty() && tag.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    let is_word =
+        !tag.is_empty() && tag.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
     if !is_word || tag.len() > TAG_BYTES_MAX {
-        let right = format!("use one word of letters, digits, '-', '_' and '.', at most {TAG_BYTES_MAX} bytes");
+        let right = format!(
+            "use one word of letters, digits, '-', '_' and '.', at most {TAG_BYTES_MAX} bytes"
+        );
         return Err(Mistake::new(format!("{} is no tag", check::quoted(tag))).help(right));
     }
     Ok(tag.to_owned())
 }
 
-/// A moment, in milliseconds since the epoch: a TOML date and time, or a time of day, which means the next such moment
-/// after `now_ms`; or the same as a string. One without an offset is in `zone`.
+/// A moment, in milliseconds since the epoch: a TOML date and time, or a time of day, which means
+/// the next such moment after `now_ms`; or the same as a string. One without an offset is in
+/// `zone`.
 pub fn time_ms(value: &DeValue, zone: &TimeZone, now_ms: i64) -> Check<i64> {
-    let right = "use a time of day, like \"22:00\", or a date and a time, like 2026-11-24T22:00:00+01:00";
+    let right =
+        "use a time of day, like \"22:00\", or a date and a time, like 2026-11-24T22:00:00+01:00";
     let written = match value {
         DeValue::Datetime(time) => time.to_string(),
         DeValue::String(text) => text.to_string(),
         other => return Err(Mistake::expected("a time", other).help(right)),
     };
-    let is_time_of_day = written.contains(':') && written.chars().all(|c| c.is_ascii_digit() || ":.".contains(c));
-    let time = if is_time_of_day { next_time_of_day(&written, zone, now_ms) } else { moment(&written, zone) };
+    let is_time_of_day =
+        written.contains(':') && written.chars().all(|c| c.is_ascii_digit() || ":.".contains(c));
+    let time = if is_time_of_day {
+        next_time_of_day(&written, zone, now_ms)
+    } else {
+        moment(&written, zone)
+    };
     let no_time = || Mistake::new(format!("{} is no time", check::shortened(&written))).help(right);
     Ok(time.ok_or_else(no_time)?.as_millisecond())
 }
@@ -167,7 +186,8 @@ fn next_time_of_day(written: &str, zone: &TimeZone, now_ms: i64) -> Option<Times
 }
 
 fn moment(written: &str, zone: &TimeZone) -> Option<Timestamp> {
-    // A date alone would parse as midnight; whether its begin or its end is meant is anybody's guess.
+    // A date alone would parse as midnight; whether its begin or its end is meant is anybody's
+    // guess.
     if !written.contains(':') {
         return None;
     }

@@ -1,4 +1,5 @@
-//! TOML text -> resolved renders, or every error at once with line and column. `docs/job-file.md` is the reference.
+//! TOML text -> resolved renders, or every error at once with line and column. `docs/job-file.md`
+//! is the reference.
 
 mod axes;
 mod combinations;
@@ -64,7 +65,8 @@ impl Default for Limits {
         Limits {
             file_bytes_max: 1 << 20,
             renders_max: 10_000,
-            // The model reads at most 512 tokens, some 2 KiB; the rest is room for other tokenizers.
+            // The model reads at most 512 tokens, some 2 KiB; the rest is room for other
+            // tokenizers.
             prompt_bytes_max: 16 << 10,
             side_max: 4096,
             steps_max: 100,
@@ -89,8 +91,8 @@ const SEED_MASK: u64 = i64::MAX as u64;
 /// Far enough apart for any order, small enough to be read.
 const PRIORITY_MAX: i64 = 1_000_000;
 
-/// Parses and resolves a job file. A time of day is the next one after `now_ms` (UTC, since the epoch); `random_seed` is
-/// asked for each seed left open.
+/// Parses and resolves a job file. A time of day is the next one after `now_ms` (UTC, since the
+/// epoch); `random_seed` is asked for each seed left open.
 pub fn parse_bytes(
     content: &[u8],
     rules: &Rules,
@@ -100,7 +102,12 @@ pub fn parse_bytes(
     let bytes_max = rules.limits.file_bytes_max;
     if content.len() as u64 > bytes_max {
         let message = format!("the file has {} bytes", content.len());
-        return Err(vec![Problem::at("", 0, message, Some(format!("at most {bytes_max} are read")))]);
+        return Err(vec![Problem::at(
+            "",
+            0,
+            message,
+            Some(format!("at most {bytes_max} are read")),
+        )]);
     }
     let text = problem::utf8(content).map_err(|problem| vec![problem])?;
     parse(text, rules, now_ms, random_seed)
@@ -140,14 +147,19 @@ struct Shared {
 impl Request {
     fn read(top: &mut Table, rules: &Rules, now_ms: i64) -> Option<Request> {
         let limits = &rules.limits;
-        let priority = top.read("priority", |value| check::whole(value, -PRIORITY_MAX..=PRIORITY_MAX));
-        let not_before_ms = top.read("not_before", |value| fields::time_ms(value, &rules.time_zone, now_ms));
-        let num_images = top.read("num_images", |value| check::whole(value, 1..=limits.renders_max)).unwrap_or(1);
+        let priority =
+            top.read("priority", |value| check::whole(value, -PRIORITY_MAX..=PRIORITY_MAX));
+        let not_before_ms =
+            top.read("not_before", |value| fields::time_ms(value, &rules.time_zone, now_ms));
+        let num_images = top
+            .read("num_images", |value| check::whole(value, 1..=limits.renders_max))
+            .unwrap_or(1);
         let tags = fields::tags(top);
         let shared = Shared::read(top, rules);
         let combinations = Axes::read(top, rules).combine(&rules.defaults)?;
         if let Err(mistake) = combinations.check_count(num_images, limits.renders_max) {
-            let key = ["matrix", "num_images"].into_iter().find(|key| top.has(key)).unwrap_or("prompt");
+            let key =
+                ["matrix", "num_images"].into_iter().find(|key| top.has(key)).unwrap_or("prompt");
             top.mistake(key, mistake);
         }
         let priority = priority.unwrap_or(0);
@@ -171,8 +183,12 @@ impl Shared {
         let output = top.read("output", fields::output);
         Shared {
             on_oom: top.read("on_oom", fields::on_oom).unwrap_or(defaults.on_oom),
-            min_side: top.read("min_side", |value| fields::min_side(value, limits)).unwrap_or(defaults.min_side),
-            min_steps: top.read("min_steps", |value| fields::steps(value, limits)).unwrap_or(defaults.min_steps),
+            min_side: top
+                .read("min_side", |value| fields::min_side(value, limits))
+                .unwrap_or(defaults.min_side),
+            min_steps: top
+                .read("min_steps", |value| fields::steps(value, limits))
+                .unwrap_or(defaults.min_steps),
             output: output.unwrap_or_else(|| defaults.output.clone()),
             format: top.read("format", fields::format).unwrap_or(defaults.format),
         }
@@ -180,7 +196,8 @@ impl Shared {
 
     /// A floor above what is asked means: no less than asked.
     fn render(&self, combination: &Combination, seed: u64) -> Render {
-        let &Combination { prompt, negative_prompt, width, height, steps, guidance, seed: _ } = combination;
+        let &Combination { prompt, negative_prompt, width, height, steps, guidance, seed: _ } =
+            combination;
         Render {
             prompt: prompt.to_owned(),
             negative_prompt: negative_prompt.to_owned(),

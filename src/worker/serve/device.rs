@@ -13,9 +13,9 @@ use super::{EXIT_FATAL, EXIT_NOT_LOADED, Stop, Task, exit};
 use crate::engine::fake::FakeEngine;
 use crate::engine::predictor::Predictor;
 use crate::engine::{Engine, EngineError, EngineKind, Stage, z_image};
-use crate::memory::Corrections;
 use crate::output::encode::Written;
-use crate::worker::protocol::{Done, Event, Failed, Failure, Load, Loaded, RenderRequest};
+use crate::planner::Corrections;
+use crate::worker::protocol::{Done, Failed, Failure, Load, Loaded, RenderRequest, WorkerEvent};
 
 /// Everything that the device thread owns.
 pub struct Device {
@@ -42,11 +42,11 @@ impl Device {
         if let Err(error) = self.make_ready(&mut *engine) {
             self.give_up_loading(&error);
         }
-        self.events.send(&Event::Loaded(loaded(&*engine, start)));
+        self.events.send(&WorkerEvent::Loaded(loaded(&*engine, start)));
         while let Ok(task) = self.inbox.recv() {
             match task {
                 Task::Render(request) => self.attempt(&mut *engine, &request),
-                Task::TellMemory => self.events.send(&Event::Memory(engine.memory())),
+                Task::TellMemory => self.events.send(&WorkerEvent::Memory(engine.memory())),
             }
         }
         0
@@ -54,29 +54,34 @@ impl Device {
 
     /// Not even dropping the engine is safe after a fatal error: the process ends here.
     fn give_up_loading(&self, error: &EngineError) -> ! {
-        self.events.send(&Event::LoadFailed { message: error.to_string() });
+        self.events.send(&WorkerEvent::LoadFailed { message: error.to_string() });
         exit(EXIT_NOT_LOADED)
     }
 
     fn load_engine(&self) -> Result<Box<dyn Engine>, EngineError> {
         let Load { engine, model, device, allowance, embeddings_path, .. } = &self.load;
         match engine {
-            EngineKind::ZImage => z_image::load(model, *device, allowance.limit_bytes, embeddings_path),
+            EngineKind::ZImage => {
+                z_image::load(model, *device, allowance.limit_bytes, embeddings_path)
+            }
             EngineKind::Fake => {
-                let events = self.events.raw().map_err(|error| EngineError::Fatal(error.to_string()))?;
+                let events =
+                    self.events.raw().map_err(|error| EngineError::Fatal(error.to_string()))?;
                 FakeEngine::load(model, events)
             }
         }
     }
 
-    /// Brings the weights to where the usual render will want them. Where they find no room, the first render settles by
-    /// itself, down the ladder; every other error is one of loading.
+    /// Brings the weights to where the usual render will want them. Where they find no room, the
+    /// first render settles by itself, down the ladder; every other error is one of loading.
     fn make_ready(&self, engine: &mut dyn Engine) -> Result<(), EngineError> {
         let Load { engine: kind, model, usual, prefer, .. } = &self.load;
-        let predictor = Predictor::new(*kind, model, engine.arithmetic()).map_err(EngineError::Fatal)?;
+        let predictor =
+            Predictor::new(*kind, model, engine.arithmetic()).map_err(EngineError::Fatal)?;
         let budget_bytes = self.load.budget_bytes(&engine.memory());
         let corrections = Corrections::default();
-        let planner = predictor.planner(usual, *prefer, &engine.offers(), &corrections, budget_bytes);
+        let planner =
+            predictor.planner(usual, *prefer, &engine.capabilities(), &corrections, budget_bytes);
         let Some(plan) = planner.first() else { return Ok(()) };
         caught(|| match engine.settle(&plan.rung) {
             Err(error @ EngineError::OutOfMemory { .. }) => {
@@ -108,7 +113,8 @@ impl Device {
     }
 }
 
-/// Brings the engine back to its baseline. When that fails, so does the worker: the trouble becomes fatal.
+/// Brings the engine back to its baseline. When that fails, so does the worker: the trouble becomes
+/// fatal.
 fn recovered(engine: &mut dyn Engine, tracker: &mut Tracker<'_>, trouble: Trouble) -> Trouble {
     let recovery = caught(|| match trouble.failure() {
         Failure::Fatal => Ok(()),
@@ -125,7 +131,9 @@ fn recovered(engine: &mut dyn Engine, tracker: &mut Tracker<'_>, trouble: Troubl
     });
     match recovery {
         Ok(()) => trouble,
-        Err::<(), EngineError>(error) => EngineError::Fatal(format!("{trouble}; then: {error}")).into(),
+        Err::<(), EngineError>(error) => {
+            EngineError::Fatal(format!("{trouble}; then: {error}")).into()
+        }
     }
 }
 
@@ -135,7 +143,7 @@ fn loaded(engine: &dyn Engine, start: Instant) -> Loaded {
         model_name: engine.model_name().to_owned(),
         model_hash: engine.model_hash().to_owned(),
         load_ms: millis(start.elapsed()),
-        offers: engine.offers(),
+        capabilities: engine.capabilities(),
         arithmetic: engine.arithmetic(),
         memory: engine.memory(),
     }
@@ -146,8 +154,13 @@ fn measure_end(engine: &dyn Engine, tracker: &mut Tracker<'_>) {
     tracker.peaks.after_release_bytes = engine.memory().used_bytes;
 }
 
-fn done(engine: &dyn Engine, request: &RenderRequest, tracker: Tracker<'_>, written: Written) -> Event {
-    Event::Done(Done {
+fn done(
+    engine: &dyn Engine,
+    request: &RenderRequest,
+    tracker: Tracker<'_>,
+    written: Written,
+) -> WorkerEvent {
+    WorkerEvent::Done(Done {
         attempt_id: request.attempt_id,
         bytes: written.bytes,
         sha256: written.sha256,
@@ -157,12 +170,12 @@ fn done(engine: &dyn Engine, request: &RenderRequest, tracker: Tracker<'_>, writ
     })
 }
 
-fn failed(request: &RenderRequest, tracker: Tracker<'_>, trouble: &Trouble) -> Event {
+fn failed(request: &RenderRequest, tracker: Tracker<'_>, trouble: &Trouble) -> WorkerEvent {
     let stage = match trouble {
         Trouble::Engine(EngineError::OutOfMemory { stage, .. }) => *stage,
         _ => tracker.stage.unwrap_or(Stage::TextEncode),
     };
-    Event::Failed(Failed {
+    WorkerEvent::Failed(Failed {
         attempt_id: request.attempt_id,
         failure: trouble.failure(),
         stage,
@@ -172,12 +185,17 @@ fn failed(request: &RenderRequest, tracker: Tracker<'_>, trouble: &Trouble) -> E
     })
 }
 
-/// A panic is a fatal error like any other: locks inside the engine may be poisoned, the device's state is unknown.
+/// A panic is a fatal error like any other: locks inside the engine may be poisoned, the device's
+/// state is unknown.
 fn caught<T, E: From<EngineError>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(EngineError::Fatal(words(&*panic)).into()))
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(EngineError::Fatal(words(&*panic)).into()))
 }
 
 fn words(panic: &(dyn Any + Send)) -> String {
-    let message = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let message = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
     format!("panic: {}", message.unwrap_or("no message"))
 }

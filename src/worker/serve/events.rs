@@ -7,21 +7,23 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio::{dup2_stdout, stderr, stdout};
 
 use super::{EXIT_NO_SUPERVISOR, exit};
-use crate::worker::protocol::Event;
+use crate::worker::protocol::WorkerEvent;
 
 /// Writes events, each at once.
 pub struct Events(File);
 
 impl Events {
-    /// Takes standard output for the events; what libraries print there goes to standard error from now on.
+    /// Takes standard output for the events; what libraries print there goes to standard error from
+    /// now on.
     pub fn take_stdout() -> io::Result<Events> {
         let private = fcntl_dupfd_cloexec(stdout(), 3)?;
         dup2_stdout(stderr())?;
         Ok(Events(File::from(private)))
     }
 
-    /// Sends `event`. Without a supervisor that reads, there is nothing to go on for: the process ends.
-    pub fn send(&self, event: &Event) {
+    /// Sends `event`. Without a supervisor that reads, there is nothing to go on for: the process
+    /// ends.
+    pub fn send(&self, event: &WorkerEvent) {
         let line = serde_json::to_string(event).map_err(io::Error::from);
         let sent = line.and_then(|line| (&self.0).write_all(format!("{line}\n").as_bytes()));
         if let Err(error) = sent {

@@ -1,7 +1,7 @@
 //! The child's side: the main thread reads requests, one other thread owns the device for life.
 //!
-//! The process ends in one of two ways: the device thread ends (a fatal error, nothing more to do), or the input ends
-//! and the device thread does not notice in time.
+//! The process ends in one of two ways: the device thread ends (a fatal error, nothing more to do),
+//! or the input ends and the device thread does not notice in time.
 
 mod device;
 mod events;
@@ -19,7 +19,7 @@ use std::time::Duration;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use self::events::Events;
-use super::protocol::{Event, LINE_BYTES_MAX, PROTOCOL_VERSION, RenderRequest, Request};
+use super::protocol::{LINE_BYTES_MAX, PROTOCOL_VERSION, RenderRequest, Request, WorkerEvent};
 
 /// How long a running render may take to notice the end of the input.
 const STOP_GRACE: Duration = Duration::from_millis(1500);
@@ -47,7 +47,8 @@ enum Task {
 struct Stop {
     /// The input has ended: everything stops.
     all: AtomicBool,
-    /// The last attempt that a request cancelled. Attempt ids are never used twice, so it need not be cleared.
+    /// The last attempt that a request cancelled. Attempt ids are never used twice, so it need not
+    /// be cleared.
     attempt_id: AtomicI64,
 }
 
@@ -66,7 +67,10 @@ pub fn serve() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    events.send(&Event::Hello { protocol: PROTOCOL_VERSION, version: env!("CARGO_PKG_VERSION").to_owned() });
+    events.send(&WorkerEvent::Hello {
+        protocol: PROTOCOL_VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    });
     let stop = Arc::new(Stop::default());
     if let Err(error) = read_requests(&mut io::stdin().lock(), events, &stop) {
         tracing::error!("bad input from the supervisor: {error}");
@@ -78,12 +82,13 @@ pub fn serve() -> ExitCode {
     exit(0)
 }
 
-/// Makes the process fit for its work: its events on a private descriptor, its end tied to the supervisor's.
+/// Makes the process fit for its work: its events on a private descriptor, its end tied to the
+/// supervisor's.
 fn settle() -> io::Result<Events> {
     // The end of the input says the same; this also ends a worker whose threads all hang.
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    // The supervisor decides when a worker ends, but Ctrl-C and systemd reach the whole group. A write past the file
-    // size limit is to be an error, not a death.
+    // The supervisor decides when a worker ends, but Ctrl-C and systemd reach the whole group. A
+    // write past the file size limit is to be an error, not a death.
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGXFSZ] {
         // SAFETY: ignoring a signal installs no code that could run at a bad time.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
@@ -100,7 +105,10 @@ fn read_requests(input: &mut impl BufRead, events: Events, stop: &Arc<Stop>) -> 
     };
     let (tasks, inbox) = sync_channel(REQUESTS_WAITING_MAX);
     let device = device::Device { load, inbox, events, stop: Arc::clone(stop) };
-    thread::Builder::new().name("device".to_owned()).stack_size(DEVICE_STACK_BYTES).spawn(|| device.run_to_exit())?;
+    thread::Builder::new()
+        .name("device".to_owned())
+        .stack_size(DEVICE_STACK_BYTES)
+        .spawn(|| device.run_to_exit())?;
     while let Some(request) = next_request(input)? {
         pass_on(request, &tasks, stop)?;
     }
@@ -126,7 +134,9 @@ fn next_request(input: &mut impl BufRead) -> io::Result<Option<Request>> {
     input.take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line)?;
     match line.last() {
         Some(b'\n') => Ok(Some(serde_json::from_slice(&line)?)),
-        _ if line.len() == LINE_BYTES_MAX => Err(bad(format!("a line is longer than {LINE_BYTES_MAX} bytes"))),
+        _ if line.len() == LINE_BYTES_MAX => {
+            Err(bad(format!("a line is longer than {LINE_BYTES_MAX} bytes")))
+        }
         _ => Ok(None),
     }
 }
@@ -135,8 +145,10 @@ fn bad(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
-/// Ends the process at once. Exit handlers are left out: those of a device's driver may wait for its running work.
+/// Ends the process at once. Exit handlers are left out: those of a device's driver may wait for
+/// its running work.
 fn exit(status: i32) -> ! {
-    // SAFETY: `_exit` has no preconditions; every event is written when it is sent, so nothing is lost.
+    // SAFETY: `_exit` has no preconditions; every event is written when it is sent, so nothing is
+    // lost.
     unsafe { libc::_exit(status) }
 }

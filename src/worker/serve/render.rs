@@ -35,9 +35,13 @@ impl Trouble {
     }
 }
 
-/// Leaves the finished picture at the request's `picture_path`, or nothing there. The latents stay: whoever gives the
-/// picture its final name removes them after that.
-pub fn render(engine: &mut dyn Engine, request: &RenderRequest, tracker: &mut Tracker<'_>) -> Result<Written, Trouble> {
+/// Leaves the finished picture at the request's `picture_path`, or nothing there. The latents stay:
+/// whoever gives the picture its final name removes them after that.
+pub fn render(
+    engine: &mut dyn Engine,
+    request: &RenderRequest,
+    tracker: &mut Tracker<'_>,
+) -> Result<Written, Trouble> {
     let latents = latents_for(engine, request, tracker)?;
     let pixels = engine.decode(&latents, &request.rung, tracker).inspect_err(|error| {
         // Latents that make no picture would make none again.
@@ -48,7 +52,8 @@ pub fn render(engine: &mut dyn Engine, request: &RenderRequest, tracker: &mut Tr
     drop(latents);
     engine.begin(Stage::PictureEncode, tracker)?;
     let metadata = metadata(engine, request, tracker);
-    write_picture(&request.picture_path, &pixels, request.format, &metadata).map_err(Trouble::Output)
+    write_picture(&request.picture_path, &pixels, request.format, &metadata)
+        .map_err(Trouble::Output)
 }
 
 /// The latents kept by an earlier attempt, or new ones, which are kept.
@@ -70,7 +75,10 @@ fn latents_for(
     }
     let latents = engine.denoise(&request.recipe, &request.rung, tracker)?;
     if let Err(error) = latents::save(&request.latents_path, &key, &latents) {
-        tracing::warn!("{}: latents not kept, a failed decode will cost the denoising: {error}", path(request));
+        tracing::warn!(
+            "{}: latents not kept, a failed decode will cost the denoising: {error}",
+            path(request)
+        );
     }
     Ok(latents)
 }

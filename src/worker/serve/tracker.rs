@@ -1,4 +1,5 @@
-//! Follows one attempt: tells the supervisor of stages and steps, measures them, passes a stop on to the engine.
+//! Follows one attempt: tells the supervisor of stages and steps, measures them, passes a stop on
+//! to the engine.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use super::Stop;
 use super::events::Events;
 use crate::engine::{Continue, MemoryReading, Progress, Stage};
-use crate::worker::protocol::{Event, Peaks, Timings};
+use crate::worker::protocol::{Peaks, Timings, WorkerEvent};
 
 /// The progress of one attempt.
 pub struct Tracker<'a> {
@@ -26,7 +27,17 @@ pub struct Tracker<'a> {
 impl<'a> Tracker<'a> {
     pub fn new(attempt_id: i64, events: &'a Events, stop: &'a Stop) -> Self {
         let (start, timings, peaks) = (Instant::now(), Timings::default(), Peaks::default());
-        Tracker { attempt_id, events, stop, start, stage_start: start, step_start: start, stage: None, timings, peaks }
+        Tracker {
+            attempt_id,
+            events,
+            stop,
+            start,
+            stage_start: start,
+            step_start: start,
+            stage: None,
+            timings,
+            peaks,
+        }
     }
 
     /// The attempt has ended; `memory` is as its last stage left it.
@@ -50,8 +61,12 @@ impl<'a> Tracker<'a> {
             Some(Stage::TextEncode) => {
                 (self.timings.text_encode_ms, self.peaks.text_encode_bytes) = (ms, peak_bytes);
             }
-            Some(Stage::Denoise) => (self.timings.denoise_ms, self.peaks.denoise_bytes) = (ms, peak_bytes),
-            Some(Stage::VaeDecode) => (self.timings.vae_decode_ms, self.peaks.vae_decode_bytes) = (ms, peak_bytes),
+            Some(Stage::Denoise) => {
+                (self.timings.denoise_ms, self.peaks.denoise_bytes) = (ms, peak_bytes)
+            }
+            Some(Stage::VaeDecode) => {
+                (self.timings.vae_decode_ms, self.peaks.vae_decode_bytes) = (ms, peak_bytes)
+            }
             Some(Stage::PictureEncode) => self.timings.picture_encode_ms = ms,
             Some(Stage::Load) | None => {}
         }
@@ -68,14 +83,14 @@ impl Progress for Tracker<'_> {
         self.stage = Some(stage);
         self.stage_start = Instant::now();
         self.step_start = self.stage_start;
-        self.events.send(&Event::Stage { attempt_id: self.attempt_id, stage });
+        self.events.send(&WorkerEvent::Stage { attempt_id: self.attempt_id, stage });
         self.may_continue()
     }
 
     fn step(&mut self, step: u32, steps: u32) -> Continue {
         self.timings.step_ms.push(millis(self.step_start.elapsed()));
         self.step_start = Instant::now();
-        self.events.send(&Event::Step { attempt_id: self.attempt_id, step, steps });
+        self.events.send(&WorkerEvent::Step { attempt_id: self.attempt_id, step, steps });
         self.may_continue()
     }
 }

@@ -1,4 +1,5 @@
-//! The reference's cases, which travel with the project, and its model, which is found beside it or left out.
+//! The reference's cases, which travel with the project, and its model, which is found beside it or
+//! left out.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -16,8 +17,14 @@ use zimaged::engine::z_image::transformer::Transformer;
 use zimaged::engine::z_image::vae::Decoder;
 use zimaged::engine::z_image::weights::Weights;
 
-pub const CASES: [&str; 6] =
-    ["square", "wide_chinese", "cfg_negative", "cfg_normalized_truncated", "two_images", "one_step"];
+pub const CASES: [&str; 6] = [
+    "square",
+    "wide_chinese",
+    "cfg_negative",
+    "cfg_normalized_truncated",
+    "two_images",
+    "one_step",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -48,7 +55,8 @@ impl Case {
     pub fn read(name: &str) -> Case {
         let text = std::fs::read_to_string(root().join("tests/data/reference/cases.json")).unwrap();
         let file: Value = serde_json::from_str(&text).unwrap();
-        let case = file["cases"].as_array().unwrap().iter().find(|case| case["name"] == name).unwrap();
+        let case =
+            file["cases"].as_array().unwrap().iter().find(|case| case["name"] == name).unwrap();
         let text = |key: &str| case[key].as_str().unwrap_or_default().to_owned();
         let whole = |key: &str| u32::try_from(case[key].as_u64().unwrap()).unwrap();
         Case {
@@ -71,7 +79,11 @@ impl Case {
     }
 
     pub fn guidance(&self) -> Guidance {
-        Guidance { scale: self.guidance, normalization: self.normalization, truncation: self.truncation }
+        Guidance {
+            scale: self.guidance,
+            normalization: self.normalization,
+            truncation: self.truncation,
+        }
     }
 }
 
@@ -92,10 +104,14 @@ pub fn unlimited() -> Memory {
 impl Model {
     pub fn read(folder: PathBuf) -> Model {
         let (config, memory) = (ModelConfig::read(&folder).unwrap(), unlimited());
-        let open = |part: &str, stem: &str| Weights::open(&folder.join(part), stem, DType::F32, &Device::Cpu).unwrap();
+        let open = |part: &str, stem: &str| {
+            Weights::open(&folder.join(part), stem, DType::F32, &Device::Cpu).unwrap()
+        };
         let text_encoder = open("text_encoder", "model");
-        let (transformer, vae) =
-            (open("transformer", "diffusion_pytorch_model"), open("vae", "diffusion_pytorch_model"));
+        let (transformer, vae) = (
+            open("transformer", "diffusion_pytorch_model"),
+            open("vae", "diffusion_pytorch_model"),
+        );
         let model = Model {
             tokenizer: Tokenizer::read(&folder).unwrap(),
             text_encoder: TextEncoder::new(&config.text_encoder, &text_encoder, &memory).unwrap(),
@@ -115,13 +131,17 @@ fn folder() -> PathBuf {
     set.unwrap_or_else(|| root().join("../shared/reference")).join("model")
 }
 
-/// The reference model's folder. Where it is absent, says that `part` is left out, or fails when it must not be.
+/// The reference model's folder. Where it is absent, says that `part` is left out, or fails when it
+/// must not be.
 pub fn model_folder(part: &str) -> Option<PathBuf> {
     if folder().is_dir() {
         return Some(folder());
     }
     let message = format!("LEFT OUT: {part}: no reference model at {}", folder().display());
-    assert!(std::env::var_os("ZIMAGED_REFERENCE_REQUIRED").is_none_or(|value| value != "1"), "{message}");
+    assert!(
+        std::env::var_os("ZIMAGED_REFERENCE_REQUIRED").is_none_or(|value| value != "1"),
+        "{message}"
+    );
     // Not println: the test harness keeps that of tests that pass.
     std::io::stderr().write_all(format!("{message}\n").as_bytes()).unwrap();
     None
@@ -129,6 +149,7 @@ pub fn model_folder(part: &str) -> Option<PathBuf> {
 
 /// The reference's model, read once; see [`model_folder`].
 pub fn model(part: &str) -> Option<&'static Model> {
-    static MODEL: LazyLock<Option<Model>> = LazyLock::new(|| folder().is_dir().then(|| Model::read(folder())));
+    static MODEL: LazyLock<Option<Model>> =
+        LazyLock::new(|| folder().is_dir().then(|| Model::read(folder())));
     model_folder(&format!("parity of {part} ({})", CASES.join(", "))).and_then(|_| MODEL.as_ref())
 }

@@ -14,22 +14,33 @@ use super::{assert_close, relative_error};
 const ERROR_MAX: f64 = 1e-5;
 const ERROR_MAX_WIDE: f64 = 1e-7;
 
-/// The decoder of the miniature model in `dtype`; in f64 it takes the path of every device but the CPU.
+/// The decoder of the miniature model in `dtype`; in f64 it takes the path of every device but the
+/// CPU.
 fn miniature(dtype: DType) -> Decoder {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
     let config = ModelConfig::read(&folder).unwrap().vae;
-    let weights = Weights::open(&folder.join("vae"), "diffusion_pytorch_model", dtype, &Device::Cpu).unwrap();
+    let weights =
+        Weights::open(&folder.join("vae"), "diffusion_pytorch_model", dtype, &Device::Cpu).unwrap();
     Decoder::new(&config, &weights, &unlimited()).unwrap()
 }
 
-/// Latents of `height` by `width`, brighter towards the bottom: the stripes' own statistics differ from the picture's.
+/// Latents of `height` by `width`, brighter towards the bottom: the stripes' own statistics differ
+/// from the picture's.
 fn latents(height: usize, width: usize) -> Tensor {
     let noise = Tensor::randn(0_f32, 1.0, (1, 16, height, width), &Device::Cpu).unwrap();
-    let slope = Tensor::arange(0, height as u32, &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap();
-    noise.broadcast_add(&(slope.reshape((1, 1, height, 1)).unwrap() / height as f64).unwrap()).unwrap()
+    let slope =
+        Tensor::arange(0, height as u32, &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap();
+    noise
+        .broadcast_add(&(slope.reshape((1, 1, height, 1)).unwrap() / height as f64).unwrap())
+        .unwrap()
 }
 
-fn assert_stripes_are_whole(decoder: &Decoder, latents: &Tensor, stripe_heights: &[usize], error_max: f64) {
+fn assert_stripes_are_whole(
+    decoder: &Decoder,
+    latents: &Tensor,
+    stripe_heights: &[usize],
+    error_max: f64,
+) {
     let whole = decoder.decode(latents).unwrap();
     for &rows in stripe_heights {
         let striped = decoder.decode_striped(latents, rows).unwrap();

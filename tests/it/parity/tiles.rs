@@ -29,12 +29,15 @@ impl Picture {
         Picture { values: decoded.flatten_all().unwrap().to_vec1().unwrap(), height, width }
     }
 
-    /// For each column but the last, the greatest difference between its step to the next one here and in `other`.
+    /// For each column but the last, the greatest difference between its step to the next one here
+    /// and in `other`.
     fn column_steps_beside(&self, other: &Picture) -> Vec<f32> {
         let step = |picture: &Picture, at: usize| picture.values[at + 1] - picture.values[at];
         let rows = 3 * self.height;
         let steps = |x: usize| {
-            (0..rows).map(move |row| row * self.width + x).map(|at| (step(self, at) - step(other, at)).abs())
+            (0..rows)
+                .map(move |row| row * self.width + x)
+                .map(|at| (step(self, at) - step(other, at)).abs())
         };
         (0..self.width - 1).map(|x| steps(x).fold(0.0, f32::max)).collect()
     }
@@ -42,8 +45,13 @@ impl Picture {
     fn transposed(&self) -> Picture {
         let at = |channel: usize, x: usize, y: usize| (channel * self.height + y) * self.width + x;
         let of_row = |channel: usize, x: usize| (0..self.height).map(move |y| at(channel, x, y));
-        let order = (0..3).flat_map(|channel| (0..self.width).flat_map(move |x| of_row(channel, x)));
-        Picture { values: order.map(|at| self.values[at]).collect(), height: self.width, width: self.height }
+        let order =
+            (0..3).flat_map(|channel| (0..self.width).flat_map(move |x| of_row(channel, x)));
+        Picture {
+            values: order.map(|at| self.values[at]).collect(),
+            height: self.width,
+            width: self.height,
+        }
     }
 }
 
@@ -55,14 +63,16 @@ fn a_decode_in_three_by_two_tiles_is_near_the_whole_one_and_shows_no_seam() {
     let whole = Picture::new(&model.decoder.decode(&latents).unwrap());
     let tiled = Picture::new(&model.decoder.decode_tiled(&latents, TILE_SIDE).unwrap());
 
-    let differences = whole.values.iter().zip(&tiled.values).map(|(a, b)| f64::from((a - b).abs()) / 2.0 * 255.0);
+    let differences =
+        whole.values.iter().zip(&tiled.values).map(|(a, b)| f64::from((a - b).abs()) / 2.0 * 255.0);
     let mean = differences.sum::<f64>() / whole.values.len() as f64;
     assert!(mean < 2.0, "{mean} levels on average");
     assert_no_seam(&whole, &tiled, COLUMN_OVERLAPS);
     assert_no_seam(&whole.transposed(), &tiled.transposed(), std::slice::from_ref(&ROW_OVERLAP));
 }
 
-/// The steps between columns where tiles overlap are no farther from the whole picture's than those elsewhere.
+/// The steps between columns where tiles overlap are no farther from the whole picture's than those
+/// elsewhere.
 fn assert_no_seam(whole: &Picture, tiled: &Picture, overlaps: &[Range<usize>]) {
     let steps = tiled.column_steps_beside(whole);
     let at_seam = |x: usize| overlaps.iter().any(|overlap| overlap.contains(&(x / FACTOR)));

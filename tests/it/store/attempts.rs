@@ -16,7 +16,8 @@ async fn a_finished_render_is_done_and_its_attempt_ends_only_once() {
     assert_eq!(fixture.finish(attempt).await, Guarded::Changed);
     assert_eq!(fixture.finish(attempt).await, Guarded::Stale);
     assert_eq!(fixture.end(attempt, Outcome::Failed, fail()).await, Guarded::Stale);
-    let renamed = fixture.store.rename_attempt(attempt, "late.png").await.expect("a writable queue");
+    let renamed =
+        fixture.store.rename_attempt(attempt, "late.png").await.expect("a writable queue");
     assert_eq!(renamed, Guarded::Stale);
     assert_eq!(state(&fixture).await, "done");
     assert!(fixture.store.is_idle().await.expect("a readable queue"));
@@ -27,7 +28,9 @@ async fn a_render_that_runs_cannot_be_begun_again() {
     let fixture = Fixture::new().await;
     fixture.accept(job(&["a"])).await;
     let (render, attempt) = fixture.begin().await;
-    let again = async || fixture.store.begin_attempt(render, &planned(512, 8), "b.png", NOW).await.expect("a queue");
+    let again = async || {
+        fixture.store.begin_attempt(render, &planned(512, 8), "b.png", NOW).await.expect("a queue")
+    };
     assert_eq!(again().await, None);
     let _ = fixture.finish(attempt).await;
     assert_eq!(again().await, None);
@@ -40,14 +43,16 @@ async fn each_rung_of_the_ladder_is_a_row_and_is_remembered() {
     let (render, first) = fixture.begin().await;
     assert_eq!(fixture.end(first, Outcome::OutOfMemory, Fate::NextAttempt).await, Guarded::Changed);
     assert_eq!(state(&fixture).await, "running");
-    let second = fixture.store.begin_attempt(render, &planned(768, 8), "a.png", NOW).await.expect("a queue");
+    let second =
+        fixture.store.begin_attempt(render, &planned(768, 8), "a.png", NOW).await.expect("a queue");
     let second = second.expect("the render stands between two attempts");
     assert_eq!(fixture.end(second, Outcome::Interrupted, REQUEUE).await, Guarded::Changed);
     let candidate = fixture.next().await.expect("queued again");
     assert_eq!(candidate.tried, [(rung(1024, 8), Stage::VaeDecode)]);
     let rows = "SELECT concat_ws(' | ', number, outcome, rung_text) FROM attempts ORDER BY id";
     let texts = [rung(1024, 8), rung(768, 8)].map(|rung| rung.to_string());
-    let expected = [format!("1 | out_of_memory | {}", texts[0]), format!("2 | interrupted | {}", texts[1])];
+    let expected =
+        [format!("1 | out_of_memory | {}", texts[0]), format!("2 | interrupted | {}", texts[1])];
     assert_eq!(fixture.rows(rows).await, expected);
 }
 
@@ -55,7 +60,9 @@ async fn each_rung_of_the_ladder_is_a_row_and_is_remembered() {
 async fn being_stopped_is_not_counted_but_dying_is() {
     let fixture = Fixture::new().await;
     fixture.accept(job(&["a"])).await;
-    for (outcome, deaths) in [(Outcome::Interrupted, 0), (Outcome::Crashed, 1), (Outcome::Crashed, 2)] {
+    for (outcome, deaths) in
+        [(Outcome::Interrupted, 0), (Outcome::Crashed, 1), (Outcome::Crashed, 2)]
+    {
         let (_, attempt) = fixture.begin().await;
         assert_eq!(fixture.end(attempt, outcome, REQUEUE).await, Guarded::Changed);
         assert_eq!(fixture.next().await.expect("queued again").deaths, deaths, "{outcome:?}");
@@ -72,7 +79,10 @@ async fn a_render_that_dies_with_the_daemon_is_an_orphan_and_counts() {
     let orphans = fixture.store.orphans(NOW).await.expect("a readable queue");
     assert_eq!(orphans.len(), 1);
     let orphan = &orphans[0];
-    assert_eq!((orphan.render_id, orphan.attempt_id, orphan.path.as_str()), (render_id, attempt, "1-1.png"));
+    assert_eq!(
+        (orphan.render_id, orphan.attempt_id, orphan.path.as_str()),
+        (render_id, attempt, "1-1.png")
+    );
     assert_eq!((orphan.rung, &orphan.render, orphan.deaths), (rung(1024, 8), &render("a"), 0));
     assert_eq!(fixture.end(attempt, Outcome::Crashed, REQUEUE).await, Guarded::Changed);
     assert_eq!(fixture.next().await.expect("queued again").deaths, 1);
@@ -126,17 +136,30 @@ async fn attempts_tell_the_planner_what_they_needed() {
     let _ = fixture.finish(again.expect("between two attempts")).await;
     let (_, second) = fixture.begin().await;
     let _ = fixture.finish(second).await;
-    let evidence = async |model, device| fixture.store.evidence(model, device).await.expect("a readable queue");
+    let evidence = async |model, device| {
+        fixture.store.evidence(model, device).await.expect("a readable queue")
+    };
     // The newest first; what was not predicted is no evidence.
     let told = evidence("beef", "cpu").await;
     let failed: Vec<_> = told.iter().map(|evidence| evidence.out_of_memory).collect();
     assert_eq!(failed, [None, Some((Stage::VaeDecode, 1 << 30))]);
     assert!(told.iter().all(|evidence| evidence.predicted.peak_bytes() == 20 && evidence.rung == rung(1024, 8)));
     assert_eq!(told[0].measured.peak_bytes(), 30);
-    assert!(evidence("another model", "cpu").await.is_empty() && evidence("beef", "a card").await.is_empty());
-    let seen = fixture.store.seen_on(&rung(1024, 8), "tiny").await.expect("a readable queue").expect("a picture");
+    assert!(
+        evidence("another model", "cpu").await.is_empty()
+            && evidence("beef", "a card").await.is_empty()
+    );
+    let seen = fixture
+        .store
+        .seen_on(&rung(1024, 8), "tiny")
+        .await
+        .expect("a readable queue")
+        .expect("a picture");
     assert_eq!((seen.mean_ms, seen.pictures, seen.device.as_str()), (2000.0, 1, "cpu"));
     for (side, model) in [(512, "tiny"), (1024, "another model")] {
-        assert_eq!(fixture.store.seen_on(&rung(side, 8), model).await.expect("a readable queue"), None);
+        assert_eq!(
+            fixture.store.seen_on(&rung(side, 8), model).await.expect("a readable queue"),
+            None
+        );
     }
 }

@@ -41,7 +41,11 @@ async fn a_cancelled_render_cannot_be_begun() {
     let job_id = fixture.accept(job(&["a"])).await;
     let seen = fixture.next().await.expect("queued").render_id;
     cancel(&fixture, Selection::Job(job_id)).await;
-    let begun = fixture.store.begin_attempt(seen, &planned(1024, 8), "a.png", NOW).await.expect("a writable queue");
+    let begun = fixture
+        .store
+        .begin_attempt(seen, &planned(1024, 8), "a.png", NOW)
+        .await
+        .expect("a writable queue");
     assert_eq!(begun, None);
     assert!(fixture.next().await.is_none());
 }
@@ -92,7 +96,8 @@ async fn a_retry_renders_again_what_failed_or_was_cancelled() {
 
     let retry = async |what| fixture.store.retry(what, NOW).await;
     let made = retry(Selection::Job(origin)).await.expect("something to retry");
-    let rows = "SELECT concat_ws(' ', position, prompt, state) FROM renders WHERE job_id = 2 ORDER BY id";
+    let rows =
+        "SELECT concat_ws(' ', position, prompt, state) FROM renders WHERE job_id = 2 ORDER BY id";
     assert_eq!(made, Retried { job: 2, renders: 2 });
     assert_eq!(fixture.rows(rows).await, ["2 failed queued", "3 cancelled queued"]);
     let lineage = "SELECT concat_ws(' ', retry_of, file_name, file_device) FROM jobs WHERE id = 2";
@@ -116,10 +121,18 @@ async fn a_retry_makes_no_picture_a_second_time() {
     assert_eq!(retry(whole).await, "job 1 is rendered again already, last as job 3");
     let (_, attempt) = fixture.begin().await;
     let _ = fixture.finish(attempt).await;
-    assert_eq!(retry(first).await, "render 1.1 is rendered again already, last as job 2", "it is done");
+    assert_eq!(
+        retry(first).await,
+        "render 1.1 is rendered again already, last as job 2",
+        "it is done"
+    );
     cancel(&fixture, Selection::Job(3)).await;
     assert_eq!(retry(Selection::Job(3)).await, "1 as 4");
-    assert_eq!(retry(whole).await, "job 1 is rendered again already, last as job 4", "by a retry of the retry");
+    assert_eq!(
+        retry(whole).await,
+        "job 1 is rendered again already, last as job 4",
+        "by a retry of the retry"
+    );
     cancel(&fixture, Selection::Job(4)).await;
     assert_eq!(retry(whole).await, "1 as 5");
 }
@@ -135,7 +148,13 @@ async fn what_is_not_there_or_has_not_failed_is_refused_by_name() {
     };
     let nothing = fixture.store.retry(Selection::Job(job_id), NOW).await.expect_err("it is queued");
     assert_eq!(refusal(nothing), "nothing of job 1 has failed or was cancelled");
-    assert_eq!(refusal(fixture.store.cancel(render, NOW).await.expect_err("one render")), "there is no render 1.2");
+    assert_eq!(
+        refusal(fixture.store.cancel(render, NOW).await.expect_err("one render")),
+        "there is no render 1.2"
+    );
     assert_eq!(refusal(fixture.store.job(7).await.expect_err("one job")), "there is no job 7");
-    assert_eq!(refusal(fixture.store.history(render).await.expect_err("one render")), "there is no render 1.2");
+    assert_eq!(
+        refusal(fixture.store.history(render).await.expect_err("one render")),
+        "there is no render 1.2"
+    );
 }

@@ -29,7 +29,9 @@ async fn a_daemon_and_a_client_write_at_once_and_neither_is_told_to_wait() {
     };
     tokio::join!(daemon, command_line);
     println!("2 x {WRITES} writes at once: {:.1} s", begun.elapsed().as_secs_f64());
-    let counted = fixture.rows("SELECT concat_ws(' ', kind, count(*)) FROM events GROUP BY kind ORDER BY kind").await;
+    let counted = fixture
+        .rows("SELECT concat_ws(' ', kind, count(*)) FROM events GROUP BY kind ORDER BY kind")
+        .await;
     assert_eq!(counted, ["accepted 1000", "paused 500", "resumed 500"]);
 }
 
@@ -66,7 +68,8 @@ async fn ten_thousand_jobs_are_taken_in_within_seconds() {
     assert_eq!(fixture.store.queued().await.expect("a readable queue"), 10_000);
 }
 
-/// Jobs of one render each, done long ago; a tenth of what the promise is about, so that the test stays short.
+/// Jobs of one render each, done long ago; a tenth of what the promise is about, so that the test
+/// stays short.
 const OLD_JOBS: i64 = 100_000;
 
 #[tokio::test]
@@ -76,13 +79,18 @@ async fn a_long_history_slows_neither_claims_nor_lists() {
     fixture.accept(job(&["new"])).await;
     let mut slowest = Duration::ZERO;
     let mut timed = |what: &str, begun: Instant| {
-        println!("{what} over {OLD_JOBS} old jobs: {:.2} ms", begun.elapsed().as_secs_f64() * 1000.0);
+        println!(
+            "{what} over {OLD_JOBS} old jobs: {:.2} ms",
+            begun.elapsed().as_secs_f64() * 1000.0
+        );
         slowest = slowest.max(begun.elapsed());
     };
     let begun = Instant::now();
     assert_eq!(fixture.next_prompt().await.as_deref(), Some("new"));
     timed("next_candidate", begun);
-    for state in [None, Some("queued"), Some("running"), Some("done"), Some("failed"), Some("cancelled")] {
+    for state in
+        [None, Some("queued"), Some("running"), Some("done"), Some("failed"), Some("cancelled")]
+    {
         let begun = Instant::now();
         let jobs = fixture.store.jobs(state, None, 20).await.expect("a readable queue");
         assert_eq!(

@@ -15,9 +15,10 @@ use sqlx::{ConnectOptions, SqliteConnection};
 use tempfile::TempDir;
 use zimaged::job::{Format, Job, OnOom, Render};
 use zimaged::ladder::{Decode, Precision, Residency, Rung, Stage};
-use zimaged::memory::Prediction;
+use zimaged::planner::Prediction;
 use zimaged::store::{
-    Access, AttemptEnd, Candidate, Fate, Finished, Guarded, NewJob, Outcome, Planned, SourceFile, Store,
+    Access, AttemptEnd, Candidate, Fate, Finished, Guarded, NewJob, Outcome, Planned, SourceFile,
+    Store,
 };
 use zimaged::worker::protocol::{Peaks, Timings};
 
@@ -33,7 +34,9 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Fixture {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let store = Store::open(&folder.path().join("queue.sqlite"), Access::Daemon).await.expect("a new database");
+        let store = Store::open(&folder.path().join("queue.sqlite"), Access::Daemon)
+            .await
+            .expect("a new database");
         Fixture { folder, store }
     }
 
@@ -78,22 +81,34 @@ impl Fixture {
     async fn begin(&self) -> (i64, i64) {
         let candidate = self.next().await.expect("a queued render");
         let path = format!("{}-{}.png", candidate.job_id, candidate.index);
-        let begun = self.store.begin_attempt(candidate.render_id, &planned(1024, 8), &path, NOW).await;
+        let begun =
+            self.store.begin_attempt(candidate.render_id, &planned(1024, 8), &path, NOW).await;
         (candidate.render_id, begun.expect("a writable queue").expect("not stale"))
     }
 
     async fn finish(&self, attempt_id: i64) -> Guarded {
-        self.store.finish(attempt_id, &finished("fox.png"), NOW + 2500).await.expect("a writable queue")
+        self.store
+            .finish(attempt_id, &finished("fox.png"), NOW + 2500)
+            .await
+            .expect("a writable queue")
     }
 
     async fn end(&self, attempt_id: i64, outcome: Outcome, fate: Fate) -> Guarded {
-        self.store.end_attempt(attempt_id, &end(outcome), &fate, NOW + 1000).await.expect("a writable queue")
+        self.store
+            .end_attempt(attempt_id, &end(outcome), &fate, NOW + 1000)
+            .await
+            .expect("a writable queue")
     }
 }
 
 /// Predicted to need 20 bytes, of which 5 are weights.
 fn planned(side: u32, steps: u32) -> Planned {
-    let prediction = Prediction { weights_bytes: 5, text_encode_bytes: 6, denoise_bytes: 7, vae_decode_bytes: 20 };
+    let prediction = Prediction {
+        weights_bytes: 5,
+        text_encode_bytes: 6,
+        denoise_bytes: 7,
+        vae_decode_bytes: 20,
+    };
     Planned { rung: rung(side, steps), predicted: Some((prediction, prediction)) }
 }
 
@@ -103,7 +118,8 @@ fn fail() -> Fate {
     Fate::Fail { code: "bad_picture", message: "the picture is black".to_owned() }
 }
 
-/// A job of one render for each prompt, dropped as a file of its own: other prompts make another inode.
+/// A job of one render for each prompt, dropped as a file of its own: other prompts make another
+/// inode.
 fn job(prompts: &[&str]) -> NewJob {
     let renders = prompts.iter().map(|prompt| render(prompt)).collect();
     let job = Job { priority: 0, not_before_ms: None, tags: Vec::new(), renders };
@@ -111,7 +127,13 @@ fn job(prompts: &[&str]) -> NewJob {
     let mut hasher = std::hash::DefaultHasher::new();
     name.hash(&mut hasher);
     // A device beyond `i64` must come back as it was.
-    let file = SourceFile { name, device: u64::MAX, inode: hasher.finish(), mtime_ns: 1, sha256: "ab".repeat(32) };
+    let file = SourceFile {
+        name,
+        device: u64::MAX,
+        inode: hasher.finish(),
+        mtime_ns: 1,
+        sha256: "ab".repeat(32),
+    };
     NewJob { job, file, text: "prompt = \"a fox\"".to_owned() }
 }
 

@@ -64,8 +64,7 @@ async fn another_program_s_database_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn other_schemas_are_refused_with_their_version() {
-    let newer =
-        "INSERT INTO _sqlx_migrations SELECT 9999, '', installed_on, true, checksum, 0 FROM _sqlx_migrations LIMIT 1";
+    let newer = "INSERT INTO _sqlx_migrations SELECT 9999, '', installed_on, true, checksum, 0 FROM _sqlx_migrations LIMIT 1";
     check(&database(newer).await, "a newer zimaged has used it (schema 9999)").await;
     let edited = "UPDATE _sqlx_migrations SET checksum = x'00'";
     check(&database(edited).await, "schema 1 is not the one that this zimaged knows").await;
@@ -94,7 +93,11 @@ async fn only_the_daemon_makes_a_database() {
     assert!(!path.exists());
     fs::write(&path, "").expect("a writable folder");
     assert!(refusal(&path, Access::Client).await.contains("there is no database yet"));
-    Store::open(&path, Access::Daemon).await.expect("an empty file is a new database").close().await;
+    Store::open(&path, Access::Daemon)
+        .await
+        .expect("an empty file is a new database")
+        .close()
+        .await;
     Store::open(&path, Access::Client).await.expect("made by the daemon").close().await;
 }
 
@@ -103,7 +106,10 @@ async fn a_database_is_closed_into_one_file() {
     let fixture = Fixture::new().await;
     fixture.accept(job(&["a"])).await;
     let path = fixture.path();
-    assert!(fs::metadata(path.with_extension("sqlite-wal")).is_ok_and(|wal| wal.len() > 0), "in WAL mode");
+    assert!(
+        fs::metadata(path.with_extension("sqlite-wal")).is_ok_and(|wal| wal.len() > 0),
+        "in WAL mode"
+    );
     fixture.store.close().await;
     assert!(!path.with_extension("sqlite-wal").exists());
 }

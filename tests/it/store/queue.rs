@@ -24,7 +24,10 @@ async fn a_candidate_is_what_was_accepted() {
     let job_id = fixture.accept(job(&["a", "b"])).await;
     fixture.begin().await;
     let candidate = fixture.next().await.expect("the second render");
-    assert_eq!((candidate.job_id, candidate.index, candidate.job_name.as_str()), (job_id, 2, "a-b"));
+    assert_eq!(
+        (candidate.job_id, candidate.index, candidate.job_name.as_str()),
+        (job_id, 2, "a-b")
+    );
     assert_eq!(candidate.render, render("b"));
     assert_eq!((candidate.accepted_at_ms, candidate.deaths, candidate.tried.len()), (NOW, 0, 0));
 }
@@ -37,7 +40,9 @@ async fn a_render_is_not_taken_before_its_time_and_holds_nobody_up() {
     later.job.priority = 1;
     fixture.accept(later).await;
     fixture.accept(job(&["now"])).await;
-    let at = async |now_ms| fixture.store.next_candidate(now_ms).await.expect("a queue").map(|next| next.render.prompt);
+    let at = async |now_ms| {
+        fixture.store.next_candidate(now_ms).await.expect("a queue").map(|next| next.render.prompt)
+    };
     assert_eq!(at(NOW + 9).await.as_deref(), Some("now"));
     assert_eq!(at(NOW + 10).await.as_deref(), Some("later"));
 }
@@ -73,14 +78,16 @@ async fn a_drop_with_other_content_or_another_time_is_another_job() {
     edited.file.sha256 = "ef".repeat(32);
     let mut touched = job(&["a"]);
     touched.file.mtime_ns += 1;
-    let accepted = fixture.store.accept(&[job(&["a"]), edited, touched], NOW).await.expect("a writable queue");
+    let accepted =
+        fixture.store.accept(&[job(&["a"]), edited, touched], NOW).await.expect("a writable queue");
     assert!(accepted.iter().all(|accepted| accepted.fresh));
 }
 
 #[tokio::test]
 async fn files_set_aside_are_listed_newest_first() {
     let fixture = Fixture::new().await;
-    let files = [(job(&["a"]).file, "no prompt".to_owned()), (job(&["b"]).file, "not TOML".to_owned())];
+    let files =
+        [(job(&["a"]).file, "no prompt".to_owned()), (job(&["b"]).file, "not TOML".to_owned())];
     fixture.store.reject(&files, NOW).await.expect("a writable queue");
     let listed = fixture.store.rejections(1).await.expect("a readable queue");
     assert_eq!(listed.iter().map(|row| row.reason.as_str()).collect::<Vec<_>>(), ["not TOML"]);

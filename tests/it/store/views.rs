@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use zimaged::ladder::Offers;
+use zimaged::ladder::Capabilities;
 use zimaged::store::Selection;
 use zimaged::worker::protocol::Loaded;
 
@@ -15,7 +15,11 @@ async fn scenario() -> Fixture {
     fixture.accept(job(&["fox", "owl"])).await;
     let (render, attempt) = fixture.begin().await;
     let _ = fixture.end(attempt, Outcome::OutOfMemory, Fate::NextAttempt).await;
-    let second = fixture.store.begin_attempt(render, &planned(768, 6), "fox.png", NOW + 1000).await.expect("a queue");
+    let second = fixture
+        .store
+        .begin_attempt(render, &planned(768, 6), "fox.png", NOW + 1000)
+        .await
+        .expect("a queue");
     let _ = fixture.finish(second.expect("between two attempts")).await;
     let (_, attempt) = fixture.begin().await;
     let _ = fixture.end(attempt, Outcome::Failed, fail()).await;
@@ -31,14 +35,19 @@ pub fn loaded() -> Loaded {
         model_name: "tiny".to_owned(),
         model_hash: "beef".to_owned(),
         load_ms: 900,
-        offers: Offers {
+        capabilities: Capabilities {
             residencies: vec![Residency::Device],
             precisions: vec![Precision::Full],
             granularity: 16,
             tile_side_min: 64,
         },
         arithmetic: zimaged::engine::Arithmetic::Cuda,
-        memory: zimaged::engine::MemoryReading { used_bytes: 1, peak_bytes: 2, free_bytes: None, total_bytes: 3 },
+        memory: zimaged::engine::MemoryReading {
+            used_bytes: 1,
+            peak_bytes: 2,
+            free_bytes: None,
+            total_bytes: 3,
+        },
     }
 }
 
@@ -62,7 +71,9 @@ async fn the_oom_view_says_what_came_after() {
     let columns = "SELECT concat_ws(' | ', job, picture, attempt, rung, stage, requested_bytes, peak_bytes, lost_s, \
                    next_rung, next_outcome, state) FROM oom";
     let (first, second) = (rung(1024, 8), rung(768, 6));
-    let expected = format!("1 | 1 | 1 | {first} | vae_decode | 1073741824 | 30 | 2.0 | {second} | done | done");
+    let expected = format!(
+        "1 | 1 | 1 | {first} | vae_decode | 1073741824 | 30 | 2.0 | {second} | done | done"
+    );
     assert_eq!(fixture.rows(columns).await, [expected]);
 }
 
@@ -108,7 +119,11 @@ async fn a_job_s_state_is_what_its_renders_say() {
     let _ = fixture.end(attempt, Outcome::Failed, fail()).await;
     fixture.store.cancel(Selection::Job(job_id), NOW).await.expect("a writable queue");
     assert_eq!(state().await, "failed");
-    let retried = fixture.store.retry(Selection::Render { job_id, index: 3 }, NOW).await.expect("it was cancelled");
+    let retried = fixture
+        .store
+        .retry(Selection::Render { job_id, index: 3 }, NOW)
+        .await
+        .expect("it was cancelled");
     fixture.store.cancel(Selection::Job(retried.job), NOW).await.expect("a writable queue");
     assert_eq!(fixture.store.job(retried.job).await.expect("a readable queue").state, "cancelled");
 }
@@ -117,7 +132,11 @@ async fn a_job_s_state_is_what_its_renders_say() {
 async fn a_job_of_which_only_some_was_cancelled_is_still_queued() {
     let fixture = Fixture::new().await;
     let job_id = fixture.accept(job(&["a", "b"])).await;
-    fixture.store.cancel(Selection::Render { job_id, index: 1 }, NOW).await.expect("a writable queue");
+    fixture
+        .store
+        .cancel(Selection::Render { job_id, index: 1 }, NOW)
+        .await
+        .expect("a writable queue");
     let job = fixture.store.job(job_id).await.expect("a readable queue");
     assert_eq!((job.state.as_str(), job.cancelled, job.queued), ("queued", 1, 1));
     let listed = fixture.store.jobs(Some("queued"), None, 1).await.expect("a readable queue");
@@ -130,10 +149,19 @@ async fn what_waits_says_until_when() {
     let mut later = job(&["elk"]);
     later.job.not_before_ms = Some(NOW + 5000);
     let job_id = fixture.accept(later).await;
-    assert_eq!(fixture.store.job(job_id).await.expect("a readable queue").run_after_ms, Some(NOW + 5000));
+    assert_eq!(
+        fixture.store.job(job_id).await.expect("a readable queue").run_after_ms,
+        Some(NOW + 5000)
+    );
     let history = fixture.store.history(Selection::Job(job_id)).await.expect("a readable queue");
-    assert_eq!((history[0].run_after_ms, history[0].finished_at_ms, history[0].prompt_cut), (NOW + 5000, None, None));
-    assert_eq!(fixture.store.outlook(NOW).await.expect("a readable queue").earliest_ms, Some(NOW + 5000));
+    assert_eq!(
+        (history[0].run_after_ms, history[0].finished_at_ms, history[0].prompt_cut),
+        (NOW + 5000, None, None)
+    );
+    assert_eq!(
+        fixture.store.outlook(NOW).await.expect("a readable queue").earliest_ms,
+        Some(NOW + 5000)
+    );
 }
 
 #[tokio::test]
@@ -159,20 +187,29 @@ async fn the_outlook_carries_the_newest_times_over_to_what_waits() {
     later.job.not_before_ms = Some(NOW + 600_000);
     fixture.accept(later).await;
     let outlook = fixture.store.outlook(NOW).await.expect("a readable queue");
-    assert_eq!((outlook.earliest_ms, outlook.work_ms), (Some(NOW), Some(f64::round(4.0 * whole) as i64)));
+    assert_eq!(
+        (outlook.earliest_ms, outlook.work_ms),
+        (Some(NOW), Some(f64::round(4.0 * whole) as i64))
+    );
     assert_eq!(outlook.done_at_ms, Some(NOW + 600_000 + f64::round(whole) as i64));
     let other = Loaded { model_hash: "another".to_owned(), ..loaded() };
     fixture.store.worker_loaded(&other, NOW).await.expect("a writable queue");
-    assert_eq!(fixture.store.outlook(NOW).await.expect("a readable queue").work_ms, None, "its pace is not known");
+    assert_eq!(
+        fixture.store.outlook(NOW).await.expect("a readable queue").work_ms,
+        None,
+        "its pace is not known"
+    );
 }
 
 #[tokio::test]
 async fn a_job_shows_all_of_its_attempts() {
     let fixture = scenario().await;
     let attempts = fixture.store.attempts(Selection::Job(1)).await.expect("a readable queue");
-    let tries: Vec<_> = attempts.iter().map(|row| (row.picture, row.number, row.outcome.as_str())).collect();
+    let tries: Vec<_> =
+        attempts.iter().map(|row| (row.picture, row.number, row.outcome.as_str())).collect();
     assert_eq!(tries, [(1, 1, "out_of_memory"), (1, 2, "done"), (2, 1, "failed")]);
-    let worker = fixture.store.last_worker().await.expect("a readable queue").expect("it was loaded");
+    let worker =
+        fixture.store.last_worker().await.expect("a readable queue").expect("it was loaded");
     assert_eq!((worker.model_name.as_str(), worker.load_ms), ("tiny", 900));
     assert_eq!(fixture.store.queued().await.expect("a readable queue"), 1);
 }
@@ -186,8 +223,13 @@ async fn a_drop_is_known_by_its_file_and_not_by_its_name() {
     let again = SourceFile { inode: 1, ..file.clone() };
     assert_eq!(job_of(again.clone()).await, None, "another file of the same name and content");
     let rejected_ms = NOW + 5;
-    fixture.store.reject(&[(again.clone(), "no".to_owned())], rejected_ms).await.expect("a writable queue");
-    let reason = async |file| fixture.store.rejection_of_drop(&file).await.expect("a readable queue");
+    fixture
+        .store
+        .reject(&[(again.clone(), "no".to_owned())], rejected_ms)
+        .await
+        .expect("a writable queue");
+    let reason =
+        async |file| fixture.store.rejection_of_drop(&file).await.expect("a readable queue");
     let written = |ms: i64| SourceFile { mtime_ns: ms * 1_000_000, ..again.clone() };
     assert_eq!(reason(written(NOW)).await.as_deref(), Some("no"));
     assert_eq!(reason(written(rejected_ms + 1)).await, None, "it was written later");
@@ -212,7 +254,8 @@ async fn the_log_tells_what_happened_in_order() {
     assert_eq!(fixture.rows(log).await, expected);
 }
 
-/// A migration's effect shows in review: the schema that all of them together make is a file of the repository.
+/// A migration's effect shows in review: the schema that all of them together make is a file of the
+/// repository.
 #[tokio::test]
 async fn the_schema_is_the_one_in_the_repository() {
     let fixture = Fixture::new().await;

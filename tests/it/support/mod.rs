@@ -1,4 +1,5 @@
-//! A daemon in a folder of its own: the real binary, the fake engine, real files and a real database.
+//! A daemon in a folder of its own: the real binary, the fake engine, real files and a real
+//! database.
 
 pub mod silent;
 
@@ -73,7 +74,12 @@ impl House {
     }
 
     fn log_file(&self) -> Stdio {
-        fs::File::options().create(true).append(true).open(self.path("log")).expect("a log file").into()
+        fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("log"))
+            .expect("a log file")
+            .into()
     }
 
     /// As [`House::start_with`], with another place for the log; the daemon's process.
@@ -83,7 +89,8 @@ impl House {
         self.launch(command)
     }
 
-    /// As [`House::start`], with the end of the terminal ignored, as under nohup, or not, whatever the tests run under.
+    /// As [`House::start`], with the end of the terminal ignored, as under nohup, or not, whatever
+    /// the tests run under.
     pub fn start_with_hangup(&mut self, disposition: libc::sighandler_t) {
         let mut command = self.command(&["run"]);
         let set = move || {
@@ -105,7 +112,11 @@ impl House {
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_zimaged"));
-        command.arg("--config").arg(self.path("daemon.toml")).args(arguments).current_dir(self.folder.path());
+        command
+            .arg("--config")
+            .arg(self.path("daemon.toml"))
+            .args(arguments)
+            .current_dir(self.folder.path());
         command.env_remove("NOTIFY_SOCKET").env("ZIMAGED_LOG", "info");
         command
     }
@@ -119,7 +130,8 @@ impl House {
     pub fn json(&self, arguments: &[&str]) -> Value {
         let output = self.zimaged(&[arguments, &["--json"]].concat());
         let said = String::from_utf8_lossy(&output.stderr);
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {said}"))
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {said}"))
     }
 
     /// Puts a job file into `jobs/` as a careful user does: whole, by a rename.
@@ -177,7 +189,9 @@ impl House {
     /// The pictures in `outputs/`, sorted.
     pub fn pictures(&self) -> Vec<PathBuf> {
         let mut pictures: Vec<PathBuf> = fs::read_dir(self.path("outputs"))
-            .map(|entries| entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect())
+            .map(|entries| {
+                entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect()
+            })
             .unwrap_or_default();
         pictures.sort();
         pictures
@@ -190,7 +204,8 @@ impl House {
     /// The worker's process id, once it is loaded.
     pub fn worker_pid(&self) -> u32 {
         self.until("a worker is ready", || {
-            let status: Value = serde_json::from_slice(&fs::read(self.path("state/status.json")).ok()?).ok()?;
+            let status: Value =
+                serde_json::from_slice(&fs::read(self.path("state/status.json")).ok()?).ok()?;
             u32::try_from(status["worker"]["pid"].as_u64()?).ok()
         })
     }
@@ -218,7 +233,8 @@ impl House {
             assert_eq!(bytes.to_string(), row[1], "I3: {} stands as recorded", row[0]);
         }
         for picture in self.pictures() {
-            let name = picture.strip_prefix(self.path("outputs")).expect("inside").display().to_string();
+            let name =
+                picture.strip_prefix(self.path("outputs")).expect("inside").display().to_string();
             assert!(!name.ends_with(".part"), "I4: {name} is gone");
             let rows = done.iter().filter(|row| row[0] == name).count();
             assert_eq!(rows, 1, "I5: {name} has one row");
@@ -253,31 +269,41 @@ mod database {
 
     /// A second program's look at the database, as with the `sqlite3` shell.
     pub fn rows(path: &Path, sql: &str) -> Vec<Vec<String>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let options = SqliteConnectOptions::new().filename(path).read_only(true);
             let Ok(mut connection) = options.connect().await else { return Vec::new() };
-            let rows = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await;
+            let rows =
+                sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await;
             rows.unwrap_or_else(|error| panic!("{sql}: {error}")).iter().map(texts).collect()
         })
     }
 
     pub fn execute(path: &Path, sql: &str) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let mut connection = SqliteConnectOptions::new().filename(path).connect().await.expect("a database");
-            let done = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await;
+            let mut connection =
+                SqliteConnectOptions::new().filename(path).connect().await.expect("a database");
+            let done =
+                sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await;
             done.unwrap_or_else(|error| panic!("{sql}: {error}"));
         });
     }
 
     pub fn while_locked<T>(path: &Path, work: impl FnOnce() -> T) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let options = SqliteConnectOptions::new().filename(path);
         let mut connection = runtime.block_on(options.connect()).expect("a database");
-        runtime.block_on(sqlx::query("BEGIN IMMEDIATE").execute(&mut connection)).expect("nobody writes for long");
+        runtime
+            .block_on(sqlx::query("BEGIN IMMEDIATE").execute(&mut connection))
+            .expect("nobody writes for long");
         let result = work();
-        runtime.block_on(sqlx::query("ROLLBACK").execute(&mut connection)).expect("our own transaction");
+        runtime
+            .block_on(sqlx::query("ROLLBACK").execute(&mut connection))
+            .expect("our own transaction");
         result
     }
 

@@ -1,4 +1,5 @@
-//! For tests that ask an engine themselves; shared by path with the test binary that counts the heap.
+//! For tests that ask an engine themselves; shared by path with the test binary that counts the
+//! heap.
 
 use zimaged::engine::{Continue, MemoryReading, Progress, Stage};
 

@@ -30,7 +30,9 @@ pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     }
     let row = x.dim(D::Minus1)?;
     with_values([&x.contiguous()?, &y.contiguous()?], |[xs, ys]| {
-        from_rows(x.shape(), row, |index, out| add_row(out, &xs[index * row..][..row], &ys[index * row..][..row]))
+        from_rows(x.shape(), row, |index, out| {
+            add_row(out, &xs[index * row..][..row], &ys[index * row..][..row])
+        })
     })
 }
 
@@ -63,7 +65,12 @@ pub fn gated_add(x: &Tensor, y: &Tensor, gate: &Tensor) -> Result<Tensor> {
     let (_, s, d) = x.dims3()?;
     with_values([&x.contiguous()?, &y.contiguous()?, &gate.contiguous()?], |[xs, ys, gates]| {
         from_rows(x.shape(), d, |row, out| {
-            gated_add_row(out, &xs[row * d..][..d], &ys[row * d..][..d], &gates[row / s * d..][..d]);
+            gated_add_row(
+                out,
+                &xs[row * d..][..d],
+                &ys[row * d..][..d],
+                &gates[row / s * d..][..d],
+            );
         })
     })
 }

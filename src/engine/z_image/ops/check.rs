@@ -1,4 +1,5 @@
-//! For the tests: repeatable values, and the comparison of a fast path with the plain one, which any type but f32 takes.
+//! For the tests: repeatable values, and the comparison of a fast path with the plain one, which
+//! any type but f32 takes.
 
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -6,7 +7,8 @@ use candle_core::{DType, Device, Result, Tensor};
 pub(super) fn values(shape: &[usize], seed: u64) -> Tensor {
     let mut state = seed;
     let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1 << 23) as f32 - 1.0
     };
     let values: Vec<f32> = std::iter::repeat_with(next).take(shape.iter().product()).collect();
@@ -16,10 +18,13 @@ pub(super) fn values(shape: &[usize], seed: u64) -> Tensor {
 /// The same values, their two last dimensions not contiguous.
 pub(super) fn strided(x: &Tensor) -> Tensor {
     let last = x.rank() - 1;
-    x.transpose(last - 1, last).and_then(|x| x.contiguous()?.transpose(last - 1, last)).expect("two dimensions")
+    x.transpose(last - 1, last)
+        .and_then(|x| x.contiguous()?.transpose(last - 1, last))
+        .expect("two dimensions")
 }
 
-/// Panics unless `operation` gives in f32 what it gives in f64, within `tolerance` of the largest value.
+/// Panics unless `operation` gives in f32 what it gives in f64, within `tolerance` of the largest
+/// value.
 pub(super) fn assert_fast_is_plain<const N: usize>(
     inputs: [&Tensor; N],
     tolerance: f64,
@@ -33,8 +38,8 @@ pub(super) fn assert_fast_is_plain<const N: usize>(
     assert!(error < tolerance, "off by {error:e} of the largest value");
 }
 
-/// Panics unless `operation` gives in `dtype` what it gives in f32, within 2 % of the largest value; and in bf16 on a
-/// card, where this build can use one and there is one.
+/// Panics unless `operation` gives in `dtype` what it gives in f32, within 2 % of the largest
+/// value; and in bf16 on a card, where this build can use one and there is one.
 pub(super) fn assert_half_is_near<const N: usize>(
     inputs: [&Tensor; N],
     dtype: DType,
@@ -42,7 +47,8 @@ pub(super) fn assert_half_is_near<const N: usize>(
 ) {
     let right = operation(inputs).expect("the fast path works");
     let assert_near = |dtype: DType, device: &Device| {
-        let halves = inputs.map(|x| x.to_dtype(dtype).and_then(|x| x.to_device(device)).expect("f32 narrows"));
+        let halves = inputs
+            .map(|x| x.to_dtype(dtype).and_then(|x| x.to_device(device)).expect("f32 narrows"));
         let half = operation(halves.each_ref()).expect("the half path works");
         assert_eq!(half.dtype(), dtype);
         let error = relative_error(&half, &right);
@@ -54,15 +60,22 @@ pub(super) fn assert_half_is_near<const N: usize>(
     }
 }
 
-/// The first card, in a build that can use one. Under `ZIMAGED_CARD_REQUIRED` its absence is a failure.
+/// The first card, in a build that can use one. Under `ZIMAGED_CARD_REQUIRED` its absence is a
+/// failure.
 fn card() -> Option<Device> {
     let card = Device::new_cuda(0);
-    assert!(card.is_ok() || std::env::var_os("ZIMAGED_CARD_REQUIRED").is_none(), "no card: {:?}", card.err());
+    assert!(
+        card.is_ok() || std::env::var_os("ZIMAGED_CARD_REQUIRED").is_none(),
+        "no card: {:?}",
+        card.err()
+    );
     card.ok()
 }
 
 fn relative_error(x: &Tensor, expected: &Tensor) -> f64 {
-    let flat = |x: &Tensor| x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+    let flat = |x: &Tensor| {
+        x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()
+    };
     let (x, expected) = (flat(x).expect("numbers"), flat(expected).expect("numbers"));
     let largest = expected.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
     let errors = x.iter().zip(&expected).map(|(x, expected)| (x - expected).abs() / largest);

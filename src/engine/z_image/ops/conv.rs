@@ -8,10 +8,16 @@ use super::cpu::{from_rows, is_cpu_f32, vectorised, with_values, zeros};
 use super::matrix::{Matrix, product};
 use super::winograd::{self, Sizes};
 
-/// Convolution with stride 1 of `x` (b, i, h, w) with `weight` (o, i, k, k), `bias` (o), zeros around.
+/// Convolution with stride 1 of `x` (b, i, h, w) with `weight` (o, i, k, k), `bias` (o), zeros
+/// around.
 ///
 /// Scratch: [`conv2d_bytes`].
-pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: usize) -> Result<Tensor> {
+pub fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    padding: usize,
+) -> Result<Tensor> {
     let (outputs, _, kernel, _) = weight.dims4()?;
     let convolve = match (kernel, padding) {
         (3, _) if is_cpu_f32(x) => winograd::convolve,
@@ -22,8 +28,10 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: usize
     };
     let (batch, inputs, height, width) = x.dims4()?;
     let sizes = Sizes { batch, inputs, outputs, height, width, padding };
-    let (out_height, out_width) = (height + 2 * padding + 1 - kernel, width + 2 * padding + 1 - kernel);
-    let bias = bias.map_or_else(|| Tensor::zeros(outputs, x.dtype(), x.device()), Tensor::contiguous)?;
+    let (out_height, out_width) =
+        (height + 2 * padding + 1 - kernel, width + 2 * padding + 1 - kernel);
+    let bias =
+        bias.map_or_else(|| Tensor::zeros(outputs, x.dtype(), x.device()), Tensor::contiguous)?;
     with_values([&x.contiguous()?, &weight.contiguous()?, &bias], |[x, weight, bias]| {
         let out = convolve(x, weight, bias, &sizes);
         Tensor::from_vec(out, (batch, outputs, out_height, out_width), &Device::Cpu)
@@ -44,12 +52,17 @@ fn pointwise(x: &[f32], weight: &[f32], bias: &[f32], sizes: &Sizes) -> Vec<f32>
     let plane = sizes.height * sizes.width;
     let weight = Matrix { values: weight, row_step: sizes.inputs, column_step: 1 };
     let mut out = zeros(sizes.batch * sizes.outputs * plane);
-    for (x, out) in x.chunks_exact(sizes.inputs * plane).zip(out.chunks_exact_mut(sizes.outputs * plane)) {
+    for (x, out) in
+        x.chunks_exact(sizes.inputs * plane).zip(out.chunks_exact_mut(sizes.outputs * plane))
+    {
         let x = Matrix { values: x, row_step: plane, column_step: 1 };
-        let (dimensions, threads) = ((sizes.outputs, plane, sizes.inputs), rayon::current_num_threads());
+        let (dimensions, threads) =
+            ((sizes.outputs, plane, sizes.inputs), rayon::current_num_threads());
         // SAFETY: `out` holds the product's rows one after the other.
         unsafe { product(out.as_mut_ptr(), plane, &weight, &x, dimensions, 1.0, threads) };
-        out.par_chunks_exact_mut(plane).zip(bias).for_each(|(plane, &bias)| add_to_all(plane, bias));
+        out.par_chunks_exact_mut(plane)
+            .zip(bias)
+            .for_each(|(plane, &bias)| add_to_all(plane, bias));
     }
     out
 }
@@ -62,17 +75,27 @@ vectorised! {
     }
 }
 
-/// The most that the windows of one band take. Whole, they would be 2.4 GB for the VAE's last block at 1024x1024, and
-/// more than 32-bit indices reach at 2048x2048.
+/// The most that the windows of one band take. Whole, they would be 2.4 GB for the VAE's last block
+/// at 1024x1024, and more than 32-bit indices reach at 2048x2048.
 const WINDOWS_BYTES: usize = 64 << 20;
 
 /// Rows of `width` windows, each of `kernel` squared of the inputs, in one band.
 #[cfg(feature = "cuda")]
-pub(super) fn window_rows(element_bytes: usize, inputs: usize, kernel: usize, width: usize) -> usize {
+pub(super) fn window_rows(
+    element_bytes: usize,
+    inputs: usize,
+    kernel: usize,
+    width: usize,
+) -> usize {
     (WINDOWS_BYTES / (element_bytes * kernel * kernel * inputs * width)).max(1)
 }
 
-fn plain_conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: usize) -> Result<Tensor> {
+fn plain_conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    padding: usize,
+) -> Result<Tensor> {
     let y = x.conv2d(weight, padding, 1, 1, 1)?;
     match bias {
         Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),

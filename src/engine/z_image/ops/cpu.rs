@@ -1,12 +1,13 @@
-//! What the fast f32 paths share: a look into tensors, rows filled in parallel, loops compiled for the machine's
-//! vector instructions, and an exponential that such loops can hold.
+//! What the fast f32 paths share: a look into tensors, rows filled in parallel, loops compiled for
+//! the machine's vector instructions, and an exponential that such loops can hold.
 
 use std::ops::Deref;
 
 use candle_core::{CpuStorage, DType, Device, Error, Result, Shape, Storage, Tensor};
 use rayon::prelude::*;
 
-/// Values that one parallel task writes: long enough (64 KiB) to hide rayon's cost, short enough to stay in a cache.
+/// Values that one parallel task writes: long enough (64 KiB) to hide rayon's cost, short enough to
+/// stay in a cache.
 const TASK_VALUES: usize = 16 * 1024;
 
 /// Whether `x` is what the fast paths are for: f32 on the CPU.
@@ -22,17 +23,21 @@ pub(super) fn with_values<const N: usize, R>(
     let storages = tensors.map(Tensor::storage_and_layout);
     let mut values = [&[][..]; N];
     for (slice, (storage, layout)) in values.iter_mut().zip(&storages) {
-        let (Storage::Cpu(CpuStorage::F32(all)), Some((start, end))) = (storage.deref(), layout.contiguous_offsets())
+        let (Storage::Cpu(CpuStorage::F32(all)), Some((start, end))) =
+            (storage.deref(), layout.contiguous_offsets())
         else {
-            return Err(Error::Msg("a fast path was given a tensor that is not contiguous f32 on the CPU".into()));
+            return Err(Error::Msg(
+                "a fast path was given a tensor that is not contiguous f32 on the CPU".into(),
+            ));
         };
         *slice = &all[start..end];
     }
     read(values)
 }
 
-/// `count` zeros. A large block is fresh from the system, which would hand it out in pages of 4 KiB, each at the price
-/// of a fault: as dear as the arithmetic. Ask for pages of 2 MiB; where there are none, nothing changes.
+/// `count` zeros. A large block is fresh from the system, which would hand it out in pages of 4
+/// KiB, each at the price of a fault: as dear as the arithmetic. Ask for pages of 2 MiB; where
+/// there are none, nothing changes.
 pub(super) fn zeros(count: usize) -> Vec<f32> {
     const PAGE: usize = 4096;
     const LARGE_BYTES: usize = 4 << 20;
@@ -42,13 +47,24 @@ pub(super) fn zeros(count: usize) -> Vec<f32> {
         let start = values.as_mut_ptr().cast::<u8>();
         let skip = start.align_offset(PAGE);
         // SAFETY: the range lies within the vector, and the advice changes no value in it.
-        let _ = unsafe { rustix::mm::madvise(start.add(skip).cast(), bytes - skip, rustix::mm::Advice::LinuxHugepage) };
+        let _ = unsafe {
+            rustix::mm::madvise(
+                start.add(skip).cast(),
+                bytes - skip,
+                rustix::mm::Advice::LinuxHugepage,
+            )
+        };
     }
     values
 }
 
-/// A tensor of `shape` whose rows, each of `row` values, `fill(index, row)` writes in parallel. Scratch: none.
-pub(super) fn from_rows(shape: &Shape, row: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Result<Tensor> {
+/// A tensor of `shape` whose rows, each of `row` values, `fill(index, row)` writes in parallel.
+/// Scratch: none.
+pub(super) fn from_rows(
+    shape: &Shape,
+    row: usize,
+    fill: impl Fn(usize, &mut [f32]) + Sync,
+) -> Result<Tensor> {
     let mut values = zeros(shape.elem_count());
     let task_rows = (TASK_VALUES / row).max(1);
     values.par_chunks_mut(task_rows * row).enumerate().for_each(|(task, rows)| {
@@ -59,8 +75,9 @@ pub(super) fn from_rows(shape: &Shape, row: usize, fill: impl Fn(usize, &mut [f3
     Tensor::from_vec(values, shape, &Device::Cpu)
 }
 
-/// Defines a function whose loops are compiled once for each generation of vector instructions; the machine's best is
-/// chosen at each call. What it calls must be `inline(always)`, or it is compiled for the oldest machine.
+/// Defines a function whose loops are compiled once for each generation of vector instructions; the
+/// machine's best is chosen at each call. What it calls must be `inline(always)`, or it is compiled
+/// for the oldest machine.
 macro_rules! vectorised {
     ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
         $(#[$attribute])*
@@ -129,7 +146,8 @@ pub(super) fn sum_of(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     lanes.iter().sum::<f32>() + rest
 }
 
-/// `e^x` within two units in the last place, by Cephes' polynomial; 0 below -87, the largest power of e above 88.
+/// `e^x` within two units in the last place, by Cephes' polynomial; 0 below -87, the largest power
+/// of e above 88.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     // Adding it rounds to a whole number, which then stands in the lowest bits.

@@ -8,7 +8,8 @@ use super::cpu::{from_rows, is_cpu_f32, silu, vectorised, with_values};
 use super::cuda;
 use super::moments::{Moments, standardise, widened};
 
-/// GroupNorm of `x` (b, c, h, w) in `groups` groups of channels, `weight` and `bias` (c), then SiLU if asked.
+/// GroupNorm of `x` (b, c, h, w) in `groups` groups of channels, `weight` and `bias` (c), then SiLU
+/// if asked.
 pub fn group_norm_silu(
     x: &Tensor,
     weight: &Tensor,
@@ -19,24 +20,34 @@ pub fn group_norm_silu(
 ) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if cuda::is_cuda_bf16(x) {
-        return cuda::group_norm(x, &cuda::moments(x, x.dim(0)? * groups)?, [weight, bias], eps, silu);
+        return cuda::group_norm(
+            x,
+            &cuda::moments(x, x.dim(0)? * groups)?,
+            [weight, bias],
+            eps,
+            silu,
+        );
     }
     if !is_cpu_f32(x) {
         return plain_group_norm_silu(x, weight, bias, groups, eps, silu);
     }
     let (_, c, h, w) = x.dims4()?;
     let (plane, members) = (h * w, c / groups);
-    with_values([&x.contiguous()?, &weight.contiguous()?, &bias.contiguous()?], |[xs, weights, biases]| {
-        from_rows(x.shape(), members * plane, |group, out| {
-            let xs = &xs[group * out.len()..][..out.len()];
-            let channels = group % groups * members..;
-            let affine = (&weights[channels.clone()][..members], &biases[channels][..members]);
-            normalise_group(out, xs, affine, eps, silu);
-        })
-    })
+    with_values(
+        [&x.contiguous()?, &weight.contiguous()?, &bias.contiguous()?],
+        |[xs, weights, biases]| {
+            from_rows(x.shape(), members * plane, |group, out| {
+                let xs = &xs[group * out.len()..][..out.len()];
+                let channels = group % groups * members..;
+                let affine = (&weights[channels.clone()][..members], &biases[channels][..members]);
+                normalise_group(out, xs, affine, eps, silu);
+            })
+        },
+    )
 }
 
-/// GroupNorm's statistics of an activation that is at hand only part by part: the moments of each group of channels.
+/// GroupNorm's statistics of an activation that is at hand only part by part: the moments of each
+/// group of channels.
 pub struct GroupMoments {
     groups: Vec<Moments>,
 }
@@ -58,7 +69,10 @@ impl GroupMoments {
         }
         with_values([&x.contiguous()?], |[xs]| {
             let by_group = xs.par_chunks_exact(xs.len() / self.groups.len());
-            self.groups.par_iter_mut().zip(by_group).for_each(|(moments, xs)| count_in(moments, xs));
+            self.groups
+                .par_iter_mut()
+                .zip(by_group)
+                .for_each(|(moments, xs)| count_in(moments, xs));
             Ok(())
         })
     }
@@ -78,7 +92,8 @@ impl GroupMoments {
     /// On `device`, (groups, 1, 3).
     #[cfg(feature = "cuda")]
     fn on(&self, device: &candle_core::Device) -> Result<Tensor> {
-        let values = |group: &Moments| [group.count, group.mean, group.deviation].map(|value| value as f32);
+        let values =
+            |group: &Moments| [group.count, group.mean, group.deviation].map(|value| value as f32);
         Tensor::from_iter(self.groups.iter().flat_map(values), device)?.reshape(((), 1, 3))
     }
 
@@ -91,14 +106,17 @@ impl GroupMoments {
         y = y.broadcast_sub(&mean)?;
         y = y.sqr()?.sum_keepdim(1)?;
         let on_host = |column: Tensor| column.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>();
-        for (moments, (mean, deviation)) in self.groups.iter_mut().zip(on_host(mean)?.into_iter().zip(on_host(y)?)) {
+        for (moments, (mean, deviation)) in
+            self.groups.iter_mut().zip(on_host(mean)?.into_iter().zip(on_host(y)?))
+        {
             moments.join(Moments { count, mean, deviation });
         }
         Ok(())
     }
 }
 
-/// As [`group_norm_silu`] with SiLU for `x` (1, c, h, w), a part of the activation that all of `moments` are of.
+/// As [`group_norm_silu`] with SiLU for `x` (1, c, h, w), a part of the activation that all of
+/// `moments` are of.
 pub fn group_norm_silu_of_part(
     x: &Tensor,
     moments: &GroupMoments,
@@ -115,12 +133,20 @@ pub fn group_norm_silu_of_part(
     }
     let (_, c, h, w) = x.dims4()?;
     let (plane, members) = (h * w, c / moments.groups.len());
-    with_values([&x.contiguous()?, &weight.contiguous()?, &bias.contiguous()?], |[xs, weights, biases]| {
-        from_rows(x.shape(), plane, |channel, out| {
-            let affine = Affine::of(&moments.groups[channel / members], eps, weights[channel], biases[channel]);
-            normalise_plane(out, &xs[channel * plane..][..plane], affine);
-        })
-    })
+    with_values(
+        [&x.contiguous()?, &weight.contiguous()?, &bias.contiguous()?],
+        |[xs, weights, biases]| {
+            from_rows(x.shape(), plane, |channel, out| {
+                let affine = Affine::of(
+                    &moments.groups[channel / members],
+                    eps,
+                    weights[channel],
+                    biases[channel],
+                );
+                normalise_plane(out, &xs[channel * plane..][..plane], affine);
+            })
+        },
+    )
 }
 
 vectorised! {
@@ -226,7 +252,8 @@ mod tests {
     fn group_norm_is_by_group_with_and_without_silu() {
         let (x, weight, bias) = (values(&[2, 6, 37, 61], 1), values(&[6], 2), values(&[6], 3));
         for silu in [false, true] {
-            let norm = |[x, weight, bias]: [&Tensor; 3]| group_norm_silu(x, weight, bias, 3, 1e-6, silu);
+            let norm =
+                |[x, weight, bias]: [&Tensor; 3]| group_norm_silu(x, weight, bias, 3, 1e-6, silu);
             assert_fast_is_plain([&strided(&x), &weight, &bias], 1e-6, norm);
             assert_half_is_near([&x, &weight, &bias], DType::BF16, norm);
         }
@@ -235,8 +262,10 @@ mod tests {
     #[test]
     fn group_norm_of_parts_is_that_of_the_whole() {
         let (x, weight, bias) = (values(&[1, 6, 37, 61], 1), values(&[6], 2), values(&[6], 3));
-        // Rows of another mean and spread than the others', so that a part's own moments would not do.
-        let x = Tensor::cat(&[&x, &((&x * 3.0).expect("a product") + 5.0).expect("a sum")], 2).expect("74 rows");
+        // Rows of another mean and spread than the others', so that a part's own moments would not
+        // do.
+        let x = Tensor::cat(&[&x, &((&x * 3.0).expect("a product") + 5.0).expect("a sum")], 2)
+            .expect("74 rows");
         let by_parts = |[x, weight, bias]: [&Tensor; 3]| {
             let parts = [x.narrow(2, 0, 1)?, x.narrow(2, 1, 40)?, x.narrow(2, 41, 33)?];
             let mut moments = GroupMoments::new(3);
@@ -257,7 +286,8 @@ mod tests {
     fn a_mean_far_from_zero_costs_no_more_digits_than_it_must() {
         let x = (values(&[1, 2, 80, 80], 1) + 100.0).expect("a sum");
         let (weight, bias) = (values(&[2], 2), values(&[2], 3));
-        let norm = |[x, weight, bias]: [&Tensor; 3]| group_norm_silu(x, weight, bias, 1, 1e-6, false);
+        let norm =
+            |[x, weight, bias]: [&Tensor; 3]| group_norm_silu(x, weight, bias, 1, 1e-6, false);
         assert_fast_is_plain([&x, &weight, &bias], 2e-5, norm);
     }
 }

@@ -36,7 +36,8 @@ impl SharedStart {
     }
 }
 
-/// `out = scale * a b` for `a` (m, k) and `b` (k, n); the rows of `out` are `out_step` apart. On `threads` of rayon's.
+/// `out = scale * a b` for `a` (m, k) and `b` (k, n); the rows of `out` are `out_step` apart. On
+/// `threads` of rayon's.
 ///
 /// # Safety
 /// `out` may be written at m rows of n values, and nobody else reads or writes them meanwhile.
@@ -53,11 +54,13 @@ pub(super) unsafe fn product(
     let (out_rs, a_rs, b_rs) = (out_step as isize, a.row_step as isize, b.row_step as isize);
     let (a_cs, b_cs) = (a.column_step as isize, b.column_step as isize);
     let (a, b) = (a.values.as_ptr(), b.values.as_ptr());
-    let threads = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
+    let threads =
+        if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
     // SAFETY: asserted for `a` and `b`, promised by the caller for `out`.
     unsafe {
         gemm::gemm(
-            m, n, k, out, 1, out_rs, false, a, a_cs, a_rs, b, b_cs, b_rs, 0.0, scale, false, false, false, threads,
+            m, n, k, out, 1, out_rs, false, a, a_cs, a_rs, b, b_cs, b_rs, 0.0, scale, false, false,
+            false, threads,
         )
     }
 }

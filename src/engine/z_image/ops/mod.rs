@@ -1,5 +1,5 @@
-//! The model's arithmetic beyond matrix products: fused and threaded for f32 on a CPU, kernels of our own for bf16 on a
-//! card, plain candle operations for every other device and type.
+//! The model's arithmetic beyond matrix products: fused and threaded for f32 on a CPU, kernels of
+//! our own for bf16 on a card, plain candle operations for every other device and type.
 
 mod activation;
 mod attention;

@@ -16,17 +16,23 @@ impl Moments {
     /// Those of no values.
     pub const NONE: Moments = Moments { count: 0.0, mean: 0.0, deviation: 0.0 };
 
-    /// Values summed in f32 at once: few enough to keep the rounding small and to read them twice from the first cache.
+    /// Values summed in f32 at once: few enough to keep the rounding small and to read them twice
+    /// from the first cache.
     const CHUNK: usize = 4096;
 
-    /// By chunks, each centred on its own mean: what is left is exact enough in f32 however large the mean.
+    /// By chunks, each centred on its own mean: what is left is exact enough in f32 however large
+    /// the mean.
     #[inline(always)]
     pub fn of(values: &[f32]) -> Moments {
         let mut all = Moments::NONE;
         for chunk in values.chunks(Self::CHUNK) {
             let mean = sum_of(chunk, |x| x) / chunk.len() as f32;
             let deviation = sum_of(chunk, |x| (x - mean) * (x - mean));
-            all.join(Moments { count: chunk.len() as f64, mean: mean.into(), deviation: deviation.into() });
+            all.join(Moments {
+                count: chunk.len() as f64,
+                mean: mean.into(),
+                deviation: deviation.into(),
+            });
         }
         all
     }

@@ -1,4 +1,5 @@
-//! Normalisations of rows: RMSNorm, and LayerNorm without weights. None needs scratch on the fast path.
+//! Normalisations of rows: RMSNorm, and LayerNorm without weights. None needs scratch on the fast
+//! path.
 
 use candle_core::{D, Result, Tensor};
 
@@ -7,7 +8,8 @@ use super::cpu::{from_rows, is_cpu_f32, sum_of, vectorised, with_values};
 use super::cuda;
 use super::moments::{Moments, standardise, widened};
 
-/// RMSNorm over the last dimension: `x / sqrt(mean(x^2) + eps) * weight`; `x` (.., d), `weight` (d).
+/// RMSNorm over the last dimension: `x / sqrt(mean(x^2) + eps) * weight`; `x` (.., d), `weight`
+/// (d).
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if cuda::is_cuda_bf16(x) {
@@ -77,7 +79,9 @@ mod tests {
     #[test]
     fn rms_norm_is_by_row() {
         let (x, weight) = (values(&[2, 3, 133], 1), values(&[133], 2));
-        assert_fast_is_plain([&strided(&x), &weight], 1e-6, |[x, weight]| rms_norm(x, weight, 1e-5));
+        assert_fast_is_plain([&strided(&x), &weight], 1e-6, |[x, weight]| {
+            rms_norm(x, weight, 1e-5)
+        });
         assert_half_is_near([&x, &weight], DType::BF16, |[x, weight]| rms_norm(x, weight, 1e-5));
     }
 

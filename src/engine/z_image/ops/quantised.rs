@@ -1,5 +1,6 @@
-//! Matrices kept in blocks of few bits (GGUF's formats), and back. The product is left to dense arithmetic: candle's own
-//! quantised product rounds the activations to 8 bits, which overflow in this model.
+//! Matrices kept in blocks of few bits (GGUF's formats), and back. The product is left to dense
+//! arithmetic: candle's own quantised product rounds the activations to 8 bits, which overflow in
+//! this model.
 
 use candle_core::quantized::k_quants::{BlockQ4_0, BlockQ4K, BlockQ8_0};
 use candle_core::quantized::{GgmlDType, GgmlType, QStorage, QTensor};
@@ -11,8 +12,9 @@ use super::cpu;
 /// Values that one parallel task quantises; a multiple of every block's size.
 const TASK_VALUES: usize = 64 * 1024;
 
-/// Quantises `matrix` (rows, columns), f32 on the CPU, and puts it on `device`. The columns are a multiple of the
-/// format's block size. The work is done on the CPU whatever the device, so that the blocks are the same everywhere.
+/// Quantises `matrix` (rows, columns), f32 on the CPU, and puts it on `device`. The columns are a
+/// multiple of the format's block size. The work is done on the CPU whatever the device, so that
+/// the blocks are the same everywhere.
 pub fn quantise(matrix: &Tensor, format: GgmlDType, device: &Device) -> Result<QTensor> {
     let blocks = cpu::with_values([&matrix.contiguous()?], |[values]| match format {
         GgmlDType::Q8_0 => blocks::<BlockQ8_0>(values, matrix),
@@ -28,7 +30,8 @@ pub fn quantise(matrix: &Tensor, format: GgmlDType, device: &Device) -> Result<Q
 
 fn blocks<T: GgmlType + 'static>(values: &[f32], matrix: &Tensor) -> Result<QTensor> {
     let mut blocks = vec![T::zeros(); values.len() / T::BLCK_SIZE];
-    let tasks = blocks.par_chunks_mut(TASK_VALUES / T::BLCK_SIZE).zip(values.par_chunks(TASK_VALUES));
+    let tasks =
+        blocks.par_chunks_mut(TASK_VALUES / T::BLCK_SIZE).zip(values.par_chunks(TASK_VALUES));
     tasks.for_each(|(blocks, values)| T::from_float(values, blocks));
     QTensor::new(QStorage::Cpu(Box::new(blocks)), matrix.shape())
 }
@@ -38,7 +41,11 @@ pub fn dequantise(matrix: &QTensor, dtype: DType) -> Result<Tensor> {
     let device = matrix.device();
     if !device.is_cpu() {
         // A weight is far from the ends of f16's range, and has no more digits than it.
-        let dense = if dtype == DType::F32 { matrix.dequantize(&device) } else { matrix.dequantize_f16(&device) };
+        let dense = if dtype == DType::F32 {
+            matrix.dequantize(&device)
+        } else {
+            matrix.dequantize_f16(&device)
+        };
         return dense?.to_dtype(dtype);
     }
     let dense = match matrix.dtype() {
@@ -55,7 +62,8 @@ fn values<T: GgmlType>(matrix: &QTensor) -> Result<Tensor> {
     let columns = matrix.shape().dims2()?.1;
     let row_blocks = columns / T::BLCK_SIZE;
     let data = matrix.data()?;
-    // SAFETY: the bytes are those of a vector of T, which is numbers throughout: any bytes are a valid T.
+    // SAFETY: the bytes are those of a vector of T, which is numbers throughout: any bytes are a
+    // valid T.
     let (_, blocks, _) = unsafe { data.align_to::<T>() };
     cpu::from_rows(matrix.shape(), columns, |row, values| {
         T::to_float(&blocks[row * row_blocks..][..row_blocks], values);
@@ -83,7 +91,11 @@ mod tests {
             let candles = QTensor::quantize(&matrix, format).unwrap();
             assert_eq!(ours.data().unwrap(), candles.data().unwrap(), "{format:?}");
             let values = dequantise(&ours, DType::F32).unwrap();
-            assert_eq!(flat(&values), flat(&candles.dequantize(&Device::Cpu).unwrap()), "{format:?}");
+            assert_eq!(
+                flat(&values),
+                flat(&candles.dequantize(&Device::Cpu).unwrap()),
+                "{format:?}"
+            );
         }
     }
 
@@ -92,8 +104,13 @@ mod tests {
         let matrix = matrix();
         let view = matrix.narrow(0, 100, 7).unwrap();
         let ours = quantise(&view, GgmlDType::Q8_0, &Device::Cpu).unwrap();
-        let whole = dequantise(&quantise(&matrix, GgmlDType::Q8_0, &Device::Cpu).unwrap(), DType::F32).unwrap();
-        assert_eq!(flat(&dequantise(&ours, DType::F32).unwrap()), flat(&whole.narrow(0, 100, 7).unwrap()));
+        let whole =
+            dequantise(&quantise(&matrix, GgmlDType::Q8_0, &Device::Cpu).unwrap(), DType::F32)
+                .unwrap();
+        assert_eq!(
+            flat(&dequantise(&ours, DType::F32).unwrap()),
+            flat(&whole.narrow(0, 100, 7).unwrap())
+        );
     }
 
     #[test]

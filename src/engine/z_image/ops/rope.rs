@@ -6,8 +6,8 @@ use super::cpu::{from_rows, is_cpu_f32, vectorised, with_values};
 #[cfg(feature = "cuda")]
 use super::cuda;
 
-/// Rotates neighbours: the pair (2i, 2i+1) of `x` (b, s, heads, head_dim) by angle i of its row of `cos` and `sin`
-/// (s, head_dim / 2).
+/// Rotates neighbours: the pair (2i, 2i+1) of `x` (b, s, heads, head_dim) by angle i of its row of
+/// `cos` and `sin` (s, head_dim / 2).
 pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if cuda::is_cuda_bf16(x) {
@@ -19,8 +19,8 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     rotate_rows(x, cos, sin, rotate_neighbours)
 }
 
-/// Rotates halves (Qwen): the pair (i, i + head_dim / 2) of `x` (b, s, heads, head_dim) by angle i of its row of
-/// `cos` and `sin` (s, head_dim / 2).
+/// Rotates halves (Qwen): the pair (i, i + head_dim / 2) of `x` (b, s, heads, head_dim) by angle i
+/// of its row of `cos` and `sin` (s, head_dim / 2).
 pub fn rope_halves(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if cuda::is_cuda_bf16(x) {
@@ -80,7 +80,8 @@ fn plain_rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
 fn plain_rope_halves(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let half = x.dim(D::Minus1)? / 2;
     let wide = x.to_dtype(cos.dtype())?;
-    let (real, imaginary) = plain_rotate(&wide.narrow(3, 0, half)?, &wide.narrow(3, half, half)?, cos, sin)?;
+    let (real, imaginary) =
+        plain_rotate(&wide.narrow(3, 0, half)?, &wide.narrow(3, half, half)?, cos, sin)?;
     Tensor::cat(&[real, imaginary], D::Minus1)?.to_dtype(x.dtype())
 }
 
@@ -107,24 +108,34 @@ mod tests {
     #[test]
     fn neighbours_rotate_by_the_angle_of_their_row() {
         let (x, cos, sin) = (values(&[2, 5, 3, 22], 1), values(&[5, 11], 2), values(&[5, 11], 3));
-        assert_fast_is_plain([&strided(&x), &cos, &strided(&sin)], 1e-6, |[x, cos, sin]| rope(x, cos, sin));
+        assert_fast_is_plain([&strided(&x), &cos, &strided(&sin)], 1e-6, |[x, cos, sin]| {
+            rope(x, cos, sin)
+        });
         assert_half_is_near([&x], DType::BF16, |[x]| rope(x, &beside(x, &cos), &beside(x, &sin)));
     }
 
     #[test]
     fn halves_rotate_by_the_angle_of_their_row() {
         let (x, cos, sin) = (values(&[2, 5, 3, 22], 1), values(&[5, 11], 2), values(&[5, 11], 3));
-        assert_fast_is_plain([&strided(&x), &cos, &strided(&sin)], 1e-6, |[x, cos, sin]| rope_halves(x, cos, sin));
-        assert_half_is_near([&x], DType::BF16, |[x]| rope_halves(x, &beside(x, &cos), &beside(x, &sin)));
+        assert_fast_is_plain([&strided(&x), &cos, &strided(&sin)], 1e-6, |[x, cos, sin]| {
+            rope_halves(x, cos, sin)
+        });
+        assert_half_is_near([&x], DType::BF16, |[x]| {
+            rope_halves(x, &beside(x, &cos), &beside(x, &sin))
+        });
     }
 
     #[test]
     fn a_quarter_turn_swaps_each_pair_and_negates_the_first() {
-        let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &Device::Cpu);
+        let tensor =
+            |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &Device::Cpu);
         let x = tensor(&[1.0, 2.0, 3.0, 4.0], &[1, 1, 1, 4]).expect("four values");
-        let (cos, sin) = (tensor(&[0.0; 2], &[1, 2]).expect("two"), tensor(&[1.0; 2], &[1, 2]).expect("two"));
+        let (cos, sin) =
+            (tensor(&[0.0; 2], &[1, 2]).expect("two"), tensor(&[1.0; 2], &[1, 2]).expect("two"));
         let turned = |turn: fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>| {
-            turn(&x, &cos, &sin).and_then(|y| y.flatten_all()?.to_vec1::<f32>()).expect("a rotation")
+            turn(&x, &cos, &sin)
+                .and_then(|y| y.flatten_all()?.to_vec1::<f32>())
+                .expect("a rotation")
         };
         assert_eq!(turned(rope), [-2.0, 1.0, -4.0, 3.0]);
         assert_eq!(turned(rope_halves), [-3.0, -4.0, 1.0, 2.0]);

@@ -1,8 +1,9 @@
-//! 3x3 convolution by Winograd's F(4x4, 3x3) in f32: a tile of 4 by 4 outputs from a patch of 6 by 6 inputs with 36
-//! multiplications for each pair of channels, where the sum over the window takes 144.
+//! 3x3 convolution by Winograd's F(4x4, 3x3) in f32: a tile of 4 by 4 outputs from a patch of 6 by
+//! 6 inputs with 36 multiplications for each pair of channels, where the sum over the window takes
+//! 144.
 //!
-//! Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015): `Y = A^T [(G g G^T) * (B^T d B)] A`. The
-//! sum over the input channels makes each of the 36 points a matrix product.
+//! Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015): `Y = A^T [(G g G^T)
+//! * (B^T d B)] A`. The sum over the input channels makes each of the 36 points a matrix product.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -15,7 +16,8 @@ const TILE: usize = 4;
 const PATCH: usize = TILE + 2;
 /// Points at which the transformed patch and window are multiplied.
 const POINTS: usize = PATCH * PATCH;
-/// Tiles transformed together: four vectors of 16 lanes, so that a block of the product fills AVX-512's registers.
+/// Tiles transformed together: four vectors of 16 lanes, so that a block of the product fills
+/// AVX-512's registers.
 const BLOCK: usize = 64;
 /// Output channels of one block of the product.
 const ROWS: usize = 6;
@@ -42,7 +44,8 @@ impl Sizes {
     }
 }
 
-/// `x` (batch, inputs, height, width) convolved with `weight` (outputs, inputs, 3, 3), plus `bias` (outputs).
+/// `x` (batch, inputs, height, width) convolved with `weight` (outputs, inputs, 3, 3), plus `bias`
+/// (outputs).
 ///
 /// Scratch: [`scratch_bytes`].
 pub(super) fn convolve(x: &[f32], weight: &[f32], bias: &[f32], sizes: &Sizes) -> Vec<f32> {
@@ -56,7 +59,8 @@ pub(super) fn convolve(x: &[f32], weight: &[f32], bias: &[f32], sizes: &Sizes) -
     out
 }
 
-/// What [`convolve`] allocates beside its result: the transformed weight, and the points of a block for each thread.
+/// What [`convolve`] allocates beside its result: the transformed weight, and the points of a block
+/// for each thread.
 pub(super) fn scratch_bytes(threads: usize, inputs: usize, outputs: usize) -> usize {
     let padded_outputs = outputs.next_multiple_of(ROWS);
     let block = point_step(inputs, BLOCK) + point_step(padded_outputs, BLOCK);
@@ -68,7 +72,8 @@ fn convolve_item(sizes: &Sizes, x: &[f32], weight: &[[f32; ROWS]], bias: &[f32],
     let width = sizes.out_width();
     let tile_rows = sizes.out_height().div_ceil(TILE);
     let tile_columns = width.div_ceil(TILE);
-    let mut strips: Vec<Vec<&mut [f32]>> = (0..tile_rows).map(|_| Vec::with_capacity(sizes.outputs)).collect();
+    let mut strips: Vec<Vec<&mut [f32]>> =
+        (0..tile_rows).map(|_| Vec::with_capacity(sizes.outputs)).collect();
     for plane in out.chunks_exact_mut(sizes.out_height() * width) {
         for (strip, strips) in plane.chunks_mut(TILE * width).zip(&mut strips) {
             strips.push(strip);
@@ -82,7 +87,8 @@ fn convolve_item(sizes: &Sizes, x: &[f32], weight: &[[f32; ROWS]], bias: &[f32],
         |scratch, (index, strips)| {
             for first_column in (0..tile_columns).step_by(columns) {
                 let columns = columns.min(tile_columns - first_column);
-                let block = Block { first_row: index * band, rows: strips.len(), first_column, columns };
+                let block =
+                    Block { first_row: index * band, rows: strips.len(), first_column, columns };
                 transform_inputs(sizes, &block, x, &mut scratch.inputs);
                 pulp::Arch::new().dispatch(Products { sizes, block: &block, weight, scratch });
                 transform_outputs(sizes, &block, &scratch.outputs, bias, strips);
@@ -122,8 +128,8 @@ impl Scratch {
     }
 }
 
-/// Values from one point to the next. A cache line more than needed: with a power of two all 36 points of a tile would
-/// fall into the same few lines of the cache.
+/// Values from one point to the next. A cache line more than needed: with a power of two all 36
+/// points of a tile would fall into the same few lines of the cache.
 fn point_step(channels: usize, lanes: usize) -> usize {
     channels * lanes + LANES
 }
@@ -132,7 +138,8 @@ fn point_step(channels: usize, lanes: usize) -> usize {
 fn transform_weight(sizes: &Sizes, weight: &[f32]) -> Vec<[f32; ROWS]> {
     let blocks = sizes.outputs.div_ceil(ROWS);
     let mut transformed = vec![[0.0; ROWS]; POINTS * blocks * sizes.inputs];
-    let mut by_block: Vec<Vec<&mut [[f32; ROWS]]>> = (0..blocks).map(|_| Vec::with_capacity(POINTS)).collect();
+    let mut by_block: Vec<Vec<&mut [[f32; ROWS]]>> =
+        (0..blocks).map(|_| Vec::with_capacity(POINTS)).collect();
     for point in transformed.chunks_exact_mut(blocks * sizes.inputs) {
         for (chunk, points) in point.chunks_exact_mut(sizes.inputs).zip(&mut by_block) {
             points.push(chunk);
@@ -156,9 +163,17 @@ fn transform_weight(sizes: &Sizes, weight: &[f32]) -> Vec<[f32; ROWS]> {
 fn transform_window(window: &[f32]) -> [[f32; PATCH]; PATCH] {
     let g = |a: f32, b: f32, c: f32| {
         let (outer, wide) = (a + c, a + 4.0 * c);
-        [a / 4.0, -(outer + b) / 6.0, -(outer - b) / 6.0, (wide + 2.0 * b) / 24.0, (wide - 2.0 * b) / 24.0, c]
+        [
+            a / 4.0,
+            -(outer + b) / 6.0,
+            -(outer - b) / 6.0,
+            (wide + 2.0 * b) / 24.0,
+            (wide - 2.0 * b) / 24.0,
+            c,
+        ]
     };
-    let columns: [[f32; PATCH]; 3] = std::array::from_fn(|x| g(window[x], window[3 + x], window[6 + x]));
+    let columns: [[f32; PATCH]; 3] =
+        std::array::from_fn(|x| g(window[x], window[3 + x], window[6 + x]));
     std::array::from_fn(|y| g(columns[0][y], columns[1][y], columns[2][y]))
 }
 
@@ -181,8 +196,8 @@ vectorised! {
     }
 }
 
-/// The six lines of pixels under a row of tiles, zero outside the picture: in each, the columns by their place in the
-/// tile, as `[line][column % 4][column / 4]`.
+/// The six lines of pixels under a row of tiles, zero outside the picture: in each, the columns by
+/// their place in the tile, as `[line][column % 4][column / 4]`.
 #[inline(always)]
 fn load_patches(
     sizes: &Sizes,
@@ -226,17 +241,24 @@ fn transform_lines(lines: &mut [[[f32; BLOCK + 1]; TILE]; PATCH], columns: usize
     }
 }
 
-/// `B^T` along one line, to six points `step` apart: the patch of tile t is its four columns and two of tile t + 1.
+/// `B^T` along one line, to six points `step` apart: the patch of tile t is its four columns and
+/// two of tile t + 1.
 ///
-/// Writes whole vectors: beyond the last tile go values that the next row or channel overwrites, or that lie in what
-/// [`point_step`] adds.
+/// Writes whole vectors: beyond the last tile go values that the next row or channel overwrites, or
+/// that lie in what [`point_step`] adds.
 #[inline(always)]
-fn transform_along(line: &[[f32; BLOCK + 1]; TILE], columns: usize, points: &mut [f32], step: usize) {
+fn transform_along(
+    line: &[[f32; BLOCK + 1]; TILE],
+    columns: usize,
+    points: &mut [f32],
+    step: usize,
+) {
     for first in (0..columns).step_by(LANES) {
         let mut vectors = [[0.0; LANES]; PATCH];
         for lane in 0..LANES {
             let t = first + lane;
-            let patch = [line[0][t], line[1][t], line[2][t], line[3][t], line[0][t + 1], line[1][t + 1]];
+            let patch =
+                [line[0][t], line[1][t], line[2][t], line[3][t], line[0][t + 1], line[1][t + 1]];
             for (vector, value) in vectors.iter_mut().zip(transform_patch(patch)) {
                 vector[lane] = value;
             }
@@ -263,8 +285,8 @@ fn transform_patch(d: [f32; PATCH]) -> [f32; PATCH] {
 }
 
 vectorised! {
-    /// `A^T [..] A` for each tile and output channel of the block, plus bias, into the block's part of `strips`
-    /// (`[tile row][output]`, each four rows of pixels, fewer at the bottom).
+    /// `A^T [..] A` for each tile and output channel of the block, plus bias, into the block's part
+    /// of `strips` (`[tile row][output]`, each four rows of pixels, fewer at the bottom).
     fn transform_outputs(sizes: &Sizes, block: &Block, points: &[f32], bias: &[f32], strips: &mut [Vec<&mut [f32]>]) {
         let lanes = block.lanes();
         let step = point_step(sizes.outputs.next_multiple_of(ROWS), lanes);
@@ -333,7 +355,8 @@ impl WithSimd for Products<'_> {
         let out_points = scratch.outputs.chunks_exact_mut(point_step(blocks * ROWS, lanes));
         let weights = weight.chunks_exact(blocks * sizes.inputs);
         for ((inputs, outputs), weight) in in_points.zip(out_points).zip(weights) {
-            let by_block = weight.chunks_exact(sizes.inputs).zip(outputs.chunks_exact_mut(ROWS * lanes));
+            let by_block =
+                weight.chunks_exact(sizes.inputs).zip(outputs.chunks_exact_mut(ROWS * lanes));
             for (weight, outputs) in by_block {
                 multiply_rows(simd, weight, &inputs[..sizes.inputs * lanes], outputs, lanes);
             }
@@ -343,7 +366,13 @@ impl WithSimd for Products<'_> {
 
 /// [`ROWS`] rows of outputs, in panels as wide as the registers hold.
 #[inline(always)]
-fn multiply_rows<S: Simd>(simd: S, weight: &[[f32; ROWS]], inputs: &[f32], outputs: &mut [f32], lanes: usize) {
+fn multiply_rows<S: Simd>(
+    simd: S,
+    weight: &[[f32; ROWS]],
+    inputs: &[f32],
+    outputs: &mut [f32],
+    lanes: usize,
+) {
     let widest = if S::REGISTER_COUNT >= 32 { 4 } else { 2 };
     let mut column = 0;
     while column < lanes {

@@ -1,7 +1,8 @@
 //! Bytes that a render needs on a rung, by stage, from the model's configuration alone.
 //!
-//! The figures follow the engine's code tensor by tensor: each function names the moments when most is alive.
-//! `tests/memory` holds them against what is measured on a CPU: never below, at most 15 % above.
+//! The figures follow the engine's code tensor by tensor: each function names the moments when most
+//! is alive. `tests/memory` holds them against what is measured on a CPU: never below, at most 15 %
+//! above.
 
 mod text;
 mod transformer;
@@ -13,13 +14,15 @@ use serde::{Deserialize, Serialize};
 
 pub use self::text::layer_bytes as text_layer_bytes;
 pub use self::transformer::block_bytes;
-pub use self::vae::{attention_bytes as vae_attention_bytes, last_bytes, resnet_bytes, upsample_bytes, window_bytes};
+pub use self::vae::{
+    attention_bytes as vae_attention_bytes, last_bytes, resnet_bytes, upsample_bytes, window_bytes,
+};
 pub use self::weights::block_bytes as block_weights_bytes;
 use super::config::ModelConfig;
 use super::prompt::TOKENS_MAX;
 use crate::engine::embeddings::IN_MEMORY_MAX;
-use crate::ladder::{Decode, Offers, Precision, Residency, Rung};
-use crate::memory::Prediction;
+use crate::ladder::{Capabilities, Decode, Precision, Residency, Rung};
+use crate::planner::Prediction;
 
 /// Who computes: it decides the type of the values, and what an operation needs beside its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,16 +82,17 @@ impl Work {
 const STREAMED_RUNGS: usize = 10;
 
 /// What the engine can do with this model, on a card or on a CPU.
-pub fn offers(model: &ModelConfig, arithmetic: Arithmetic) -> Offers {
+pub fn capabilities(model: &ModelConfig, arithmetic: Arithmetic) -> Capabilities {
     let layers = model.transformer.n_layers;
     let resident: Vec<usize> = (0..layers).step_by(layers.div_ceil(STREAMED_RUNGS)).collect();
-    let streamed = |resident_blocks: usize| Residency::Streamed { resident_blocks: resident_blocks as u32 };
+    let streamed =
+        |resident_blocks: usize| Residency::Streamed { resident_blocks: resident_blocks as u32 };
     let mut residencies = vec![Residency::Device, Residency::TextReleased];
     residencies.extend(resident.into_iter().rev().map(streamed));
     if arithmetic == Arithmetic::Cuda {
         residencies.push(Residency::Host);
     }
-    Offers {
+    Capabilities {
         residencies,
         precisions: vec![Precision::Full, Precision::Q8, Precision::Q4],
         granularity: model.granularity() as u32,
@@ -107,7 +111,8 @@ impl Arithmetic {
             Arithmetic::Cpu { threads } => threads + 1,
             Arithmetic::Cuda => 0,
         };
-        // The matrix product keeps a buffer as large as the second cache for each thread, and for the one that asks.
+        // The matrix product keeps a buffer as large as the second cache for each thread, and for
+        // the one that asks.
         OVERHEAD_BYTES + threads * CACHE_INFO[1].cache_bytes + activations / OVERHEAD_DIVISOR
     }
 }
@@ -127,11 +132,15 @@ pub fn predict(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung, work: W
         Decode::Stripes { height: stripe } => {
             vae::striped_bytes(&model.vae, arithmetic, width, height, stripe as usize)
         }
-        Decode::Tiles { side } => vae::tiled_bytes(&model.vae, arithmetic, width, height, side as usize),
+        Decode::Tiles { side } => {
+            vae::tiled_bytes(&model.vae, arithmetic, width, height, side as usize)
+        }
     };
-    let embeddings = arithmetic.on_host(IN_MEMORY_MAX * 4 * work.tokens * model.text_encoder.hidden_size);
+    let embeddings =
+        arithmetic.on_host(IN_MEMORY_MAX * 4 * work.tokens * model.text_encoder.hidden_size);
     let kept = weights + embeddings;
-    let in_all = |activations: usize| (kept + activations + arithmetic.overhead_bytes(activations)) as u64;
+    let in_all =
+        |activations: usize| (kept + activations + arithmetic.overhead_bytes(activations)) as u64;
     Prediction {
         weights_bytes: weights as u64,
         text_encode_bytes: in_all(text.max(condition)),

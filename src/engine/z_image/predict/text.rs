@@ -22,12 +22,17 @@ pub fn bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung, tokens: u
     layer + rope + input + layer_bytes(config, arithmetic, tokens)
 }
 
-/// The most within one layer beside its input: in attention when keys are made or attended, in the feed-forward
-/// with its two inner rows and their product.
+/// The most within one layer beside its input: in attention when keys are made or attended, in the
+/// feed-forward with its two inner rows and their product.
 pub fn layer_bytes(config: &TextEncoderConfig, arithmetic: Arithmetic, tokens: usize) -> usize {
     let (hidden, inner) = (config.hidden_size, config.num_attention_heads * config.head_dim);
     let key_inner = config.num_key_value_heads * config.head_dim;
-    let scores = ops::attention_bytes(arithmetic, config.num_attention_heads, (tokens, tokens), config.head_dim);
+    let scores = ops::attention_bytes(
+        arithmetic,
+        config.num_attention_heads,
+        (tokens, tokens),
+        config.head_dim,
+    );
     let rows = |values: usize| tokens * values * arithmetic.element_bytes();
     let query = rows(hidden + 2 * inner);
     let attend = rows(2 * inner + 2 * key_inner) + scores;

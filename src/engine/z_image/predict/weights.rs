@@ -1,7 +1,9 @@
 //! Weights on the device, by part, residency and precision.
 
 use super::Arithmetic;
-use crate::engine::z_image::config::{ModelConfig, TextEncoderConfig, TransformerConfig, VaeConfig};
+use crate::engine::z_image::config::{
+    ModelConfig, TextEncoderConfig, TransformerConfig, VaeConfig,
+};
 use crate::ladder::{Precision, Residency, Rung};
 
 /// Width of the timestep's embedding before and within its two layers.
@@ -16,7 +18,9 @@ pub fn resident_bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung) 
     let transformer = &model.transformer;
     let block = block_bytes(transformer, arithmetic, rung.precision);
     let text = match rung.residency {
-        Residency::Device => element * text_layers(&model.text_encoder) * text_layer_values(&model.text_encoder),
+        Residency::Device => {
+            element * text_layers(&model.text_encoder) * text_layer_values(&model.text_encoder)
+        }
         _ => 0,
     };
     let layers = match rung.residency {
@@ -26,9 +30,12 @@ pub fn resident_bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung) 
         }
         _ => transformer.n_layers * block,
     };
-    let context_refiners = transformer.n_refiner_layers * plain_block_bytes(transformer, arithmetic, rung.precision);
+    let context_refiners =
+        transformer.n_refiner_layers * plain_block_bytes(transformer, arithmetic, rung.precision);
     let refiners = transformer.n_refiner_layers * block + context_refiners;
-    text + layers + refiners + element * (around_blocks_values(transformer) + decoder_values(&model.vae))
+    text + layers
+        + refiners
+        + element * (around_blocks_values(transformer) + decoder_values(&model.vae))
 }
 
 fn slots(arithmetic: Arithmetic, streamed: usize) -> usize {
@@ -42,7 +49,8 @@ fn slots(arithmetic: Arithmetic, streamed: usize) -> usize {
 /// A matrix as the files have it, beside its conversion: in half precision.
 pub const STORED_BYTES: usize = 2;
 
-/// A layer that is not resident, converted when it is used: a CPU's only, for a moment of the denoising.
+/// A layer that is not resident, converted when it is used: a CPU's only, for a moment of the
+/// denoising.
 pub fn converted_bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung) -> usize {
     match (arithmetic, rung.residency) {
         (Arithmetic::Cpu { .. }, Residency::Streamed { .. }) => {
@@ -67,18 +75,30 @@ fn text_layers(config: &TextEncoderConfig) -> usize {
 }
 
 /// One modulated block: attention, feed-forward, modulation, norms.
-pub fn block_bytes(config: &TransformerConfig, arithmetic: Arithmetic, precision: Precision) -> usize {
+pub fn block_bytes(
+    config: &TransformerConfig,
+    arithmetic: Arithmetic,
+    precision: Precision,
+) -> usize {
     let modulation = 4 * config.dim * (config.adaln_dim() + 1);
     plain_block_bytes(config, arithmetic, precision) + arithmetic.element_bytes() * modulation
 }
 
-fn plain_block_bytes(config: &TransformerConfig, arithmetic: Arithmetic, precision: Precision) -> usize {
+fn plain_block_bytes(
+    config: &TransformerConfig,
+    arithmetic: Arithmetic,
+    precision: Precision,
+) -> usize {
     let norms = 4 * config.dim + 2 * (config.dim / config.n_heads);
     matrices_bytes(config, arithmetic, precision) + arithmetic.element_bytes() * norms
 }
 
 /// The seven matrices of a block, of which a lower precision is kept.
-fn matrices_bytes(config: &TransformerConfig, arithmetic: Arithmetic, precision: Precision) -> usize {
+fn matrices_bytes(
+    config: &TransformerConfig,
+    arithmetic: Arithmetic,
+    precision: Precision,
+) -> usize {
     let by_dim = (4 * config.dim + 2 * config.hidden_dim()) * config.dim;
     let by_hidden = config.dim * config.hidden_dim();
     quantised_bytes(by_dim, config.dim, arithmetic, precision)
@@ -86,7 +106,12 @@ fn matrices_bytes(config: &TransformerConfig, arithmetic: Arithmetic, precision:
 }
 
 /// Bytes of `values` in rows of `row`.
-fn quantised_bytes(values: usize, row: usize, arithmetic: Arithmetic, precision: Precision) -> usize {
+fn quantised_bytes(
+    values: usize,
+    row: usize,
+    arithmetic: Arithmetic,
+    precision: Precision,
+) -> usize {
     match precision {
         // Blocks of 32: an f16 scale, and 8 bits a value.
         Precision::Q8 if row.is_multiple_of(32) => values / 32 * 34,
@@ -132,19 +157,28 @@ mod tests {
     use crate::ladder::Decode;
 
     fn resident_gb(residency: Residency, precision: Precision) -> f64 {
-        let rung = Rung { residency, precision, decode: Decode::Whole, width: 1024, height: 1024, steps: 8 };
+        let rung = Rung {
+            residency,
+            precision,
+            decode: Decode::Whole,
+            width: 1024,
+            height: 1024,
+            steps: 8,
+        };
         resident_bytes(&turbo(), Arithmetic::Cuda, &rung) as f64 / 1e9
     }
 
     #[test]
     fn the_parts_of_turbo_take_what_its_publishers_say() {
-        let near = |found: f64, published: f64| assert!((found / published - 1.0).abs() < 0.02, "{found} {published}");
+        let near = |found: f64, published: f64| {
+            assert!((found / published - 1.0).abs() < 0.02, "{found} {published}")
+        };
         let decoder = 2.0 * decoder_values(&turbo().vae) as f64 / 1e9;
         near(decoder, 2.0 * 0.0496);
         near(resident_gb(Residency::TextReleased, Precision::Full) - decoder, 12.31);
         // 36 layers of which 35 are used, without the embeddings of 0.78 GB.
-        let text =
-            resident_gb(Residency::Device, Precision::Full) - resident_gb(Residency::TextReleased, Precision::Full);
+        let text = resident_gb(Residency::Device, Precision::Full)
+            - resident_gb(Residency::TextReleased, Precision::Full);
         near(text, (8.04 - 0.78) * 35.0 / 36.0);
         near(resident_gb(Residency::TextReleased, Precision::Q8), 6.7);
         near(resident_gb(Residency::TextReleased, Precision::Q4), 3.8);
@@ -152,7 +186,8 @@ mod tests {
 
     #[test]
     fn fewer_resident_blocks_take_less() {
-        let streamed = |resident_blocks| resident_gb(Residency::Streamed { resident_blocks }, Precision::Full);
+        let streamed =
+            |resident_blocks| resident_gb(Residency::Streamed { resident_blocks }, Precision::Full);
         assert!(streamed(0) < streamed(10) && streamed(10) < streamed(27));
         assert!(streamed(27) < resident_gb(Residency::TextReleased, Precision::Full));
     }

@@ -1,6 +1,8 @@
-//! `zimaged-q8.gguf` and `zimaged-q4.gguf` beside the transformer's own files: its quantised matrices, made once.
+//! `zimaged-q8.gguf` and `zimaged-q4.gguf` beside the transformer's own files: its quantised
+//! matrices, made once.
 //!
-//! What is not quantised stays in the safetensors files alone, which the full precision needs anyway.
+//! What is not quantised stays in the safetensors files alone, which the full precision needs
+//! anyway.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -27,13 +29,15 @@ pub struct QuantisedFile {
 }
 
 impl QuantisedFile {
-    /// Where the transformer in `folder` keeps its matrices at `precision`; `None` at full precision.
+    /// Where the transformer in `folder` keeps its matrices at `precision`; `None` at full
+    /// precision.
     pub fn path(folder: &Path, precision: Precision) -> Option<PathBuf> {
         word(precision).map(|word| folder.join(format!("zimaged-{word}.gguf")))
     }
 
-    /// Opens the file where there is one, and checks that it was made from weights of this hash and holds all
-    /// `matrices`. Errors name the file, what is wrong with it, and the command that makes it anew.
+    /// Opens the file where there is one, and checks that it was made from weights of this hash and
+    /// holds all `matrices`. Errors name the file, what is wrong with it, and the command that
+    /// makes it anew.
     pub fn open(
         folder: &Path,
         precision: Precision,
@@ -44,14 +48,24 @@ impl QuantisedFile {
             return Ok(None);
         };
         match read(&path, source_hash, matrices) {
-            Ok((content, file)) => Ok(Some(QuantisedFile { path, content, file: Mutex::new(file) })),
-            Err(what) => Err(format!("{}: {what}; to mend it: {}", path.display(), command(folder, precision))),
+            Ok((content, file)) => {
+                Ok(Some(QuantisedFile { path, content, file: Mutex::new(file) }))
+            }
+            Err(what) => Err(format!(
+                "{}: {what}; to mend it: {}",
+                path.display(),
+                command(folder, precision)
+            )),
         }
     }
 
     /// The matrix `name`, read onto `device`.
     pub fn matrix(&self, name: &str, device: &Device) -> Result<QTensor> {
-        let matrix = self.content.tensor(&mut *self.file.lock().unwrap_or_else(PoisonError::into_inner), name, device);
+        let matrix = self.content.tensor(
+            &mut *self.file.lock().unwrap_or_else(PoisonError::into_inner),
+            name,
+            device,
+        );
         matrix.map_err(|error| error.with_path(&self.path))
     }
 }
@@ -63,17 +77,24 @@ fn command(folder: &Path, precision: Precision) -> String {
     format!("zimaged model quantize --precision {word} --model '{}'", model.display())
 }
 
-fn read(path: &Path, source_hash: &str, matrices: &[QuantisedMatrix]) -> std::result::Result<(Content, File), String> {
+fn read(
+    path: &Path,
+    source_hash: &str,
+    matrices: &[QuantisedMatrix],
+) -> std::result::Result<(Content, File), String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let length = file.metadata().map_err(|error| error.to_string())?.len();
-    let content =
-        Content::read(&mut BufReader::new(&file)).map_err(|error| format!("not a whole GGUF file: {error}"))?;
-    let text = |key: &str| content.metadata.get(key).and_then(|value: &Value| value.to_string().ok());
+    let content = Content::read(&mut BufReader::new(&file))
+        .map_err(|error| format!("not a whole GGUF file: {error}"))?;
+    let text =
+        |key: &str| content.metadata.get(key).and_then(|value: &Value| value.to_string().ok());
     if text("general.architecture").is_none_or(|architecture| architecture != ARCHITECTURE) {
         return Err(format!("general.architecture is not {ARCHITECTURE}"));
     }
     if text(SOURCE_HASH).is_none_or(|hash| hash != source_hash) {
-        return Err(format!("{SOURCE_HASH} is not that of the weights beside it: it was made from another model"));
+        return Err(format!(
+            "{SOURCE_HASH} is not that of the weights beside it: it was made from another model"
+        ));
     }
     match matrices.iter().find_map(|matrix| problem(&content, matrix, length)) {
         Some(problem) => Err(problem),
@@ -88,8 +109,14 @@ fn problem(content: &Content, matrix: &QuantisedMatrix, length: u64) -> Option<S
     };
     if (&info.shape, info.ggml_dtype) != (&matrix.shape, matrix.format) {
         let (shape, expected) = (info.shape.dims(), matrix.shape.dims());
-        return Some(format!("{name} is {:?} {shape:?}, not {:?} {expected:?}", info.ggml_dtype, matrix.format));
+        return Some(format!(
+            "{name} is {:?} {shape:?}, not {:?} {expected:?}",
+            info.ggml_dtype, matrix.format
+        ));
     }
-    let end = content.tensor_data_offset.saturating_add(info.offset).saturating_add(matrix.bytes() as u64);
+    let end = content
+        .tensor_data_offset
+        .saturating_add(info.offset)
+        .saturating_add(matrix.bytes() as u64);
     (end > length).then(|| format!("{name} ends at byte {end} of {length}: the file was cut short"))
 }

@@ -1,7 +1,8 @@
-//! Lower precision of the transformer's weights: which are quantised, to which format, and the file that keeps them.
+//! Lower precision of the transformer's weights: which are quantised, to which format, and the file
+//! that keeps them.
 //!
-//! Only the matrices of the blocks are: they are nearly all of the bytes, and what stays dense (norms, modulation,
-//! embedders, the final layer) is what a picture is most sensitive to.
+//! Only the matrices of the blocks are: they are nearly all of the bytes, and what stays dense
+//! (norms, modulation, embedders, the final layer) is what a picture is most sensitive to.
 
 mod file;
 mod write;
@@ -37,10 +38,11 @@ impl QuantisedMatrix {
     }
 }
 
-/// To which format `precision` takes the weight `name` of the transformer with so many columns; `None`: it stays dense.
+/// To which format `precision` takes the weight `name` of the transformer with so many columns;
+/// `None`: it stays dense.
 ///
-/// Q8_0 is 34 bytes for 32 weights (8.5 bits a weight). Q4_K is 144 for 256, Q4_0 18 for 32 (both 4.5 bits): Q4_K is
-/// closer to the weights, but its blocks must fill the rows.
+/// Q8_0 is 34 bytes for 32 weights (8.5 bits a weight). Q4_K is 144 for 256, Q4_0 18 for 32 (both
+/// 4.5 bits): Q4_K is closer to the weights, but its blocks must fill the rows.
 pub fn format(precision: Precision, name: &str, columns: usize) -> Option<GgmlDType> {
     if !is_block_matrix(name) {
         return None;
@@ -76,7 +78,9 @@ mod tests {
 
     #[test]
     fn a_matrix_of_a_block_gets_the_best_format_that_fills_its_rows() {
-        let formats = |columns| [Precision::Full, Precision::Q8, Precision::Q4].map(|p| format(p, W2, columns));
+        let formats = |columns| {
+            [Precision::Full, Precision::Q8, Precision::Q4].map(|p| format(p, W2, columns))
+        };
         assert_eq!(formats(10240), [None, Some(GgmlDType::Q8_0), Some(GgmlDType::Q4K)]);
         assert_eq!(formats(192), [None, Some(GgmlDType::Q8_0), Some(GgmlDType::Q4_0)]);
         assert_eq!(formats(100), [None, None, None]);

@@ -29,11 +29,16 @@ pub struct Quantised {
     pub fresh: bool,
 }
 
-/// Quantises the transformer of the model folder `model` into a file in it, which loading at `precision` then takes.
-/// Needs memory for the whole file. A file that is whole and of these weights is left alone unless `force`.
+/// Quantises the transformer of the model folder `model` into a file in it, which loading at
+/// `precision` then takes. Needs memory for the whole file. A file that is whole and of these
+/// weights is left alone unless `force`.
 ///
 /// Errors name the file and what is wrong.
-pub fn quantise_model(model: &Path, precision: Precision, force: bool) -> Result<Quantised, String> {
+pub fn quantise_model(
+    model: &Path,
+    precision: Precision,
+    force: bool,
+) -> Result<Quantised, String> {
     let name = ModelDescription::read(model)?.name;
     let folder = model.join("transformer");
     let weights = Weights::open(&folder, TRANSFORMER_STEM, DType::F32, &Device::Cpu)?;
@@ -45,9 +50,11 @@ pub fn quantise_model(model: &Path, precision: Precision, force: bool) -> Result
         return Err(format!("{}: holds no matrix that can be quantised", folder.display()));
     }
     let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let fresh = force || !matches!(QuantisedFile::open(&folder, precision, &hash, &matrices), Ok(Some(_)));
+    let fresh =
+        force || !matches!(QuantisedFile::open(&folder, precision, &hash, &matrices), Ok(Some(_)));
     if fresh {
-        let metadata = [("general.architecture", ARCHITECTURE), ("general.name", &name), (SOURCE_HASH, &hash)];
+        let metadata =
+            [("general.architecture", ARCHITECTURE), ("general.name", &name), (SOURCE_HASH, &hash)];
         write(&path, &metadata, &quantise(&weights, &matrices)?).map_err(|error| told(&error))?;
     }
     let after_bytes = fs::metadata(&path).map_err(|error| told(&error))?.len();
@@ -56,16 +63,27 @@ pub fn quantise_model(model: &Path, precision: Precision, force: bool) -> Result
 }
 
 /// One after the other: only one is dense in memory at a time.
-fn quantise(weights: &Weights, matrices: &[QuantisedMatrix]) -> Result<Vec<(String, QTensor)>, String> {
+fn quantise(
+    weights: &Weights,
+    matrices: &[QuantisedMatrix],
+) -> Result<Vec<(String, QTensor)>, String> {
     let quantise = |matrix: &QuantisedMatrix| {
         let dense = weights.get(&matrix.name, matrix.shape.clone())?;
         Ok((matrix.name.clone(), ops::quantise(&dense, matrix.format, &Device::Cpu)?))
     };
-    matrices.iter().map(quantise).collect::<candle_core::Result<_>>().map_err(|error| error.to_string())
+    matrices
+        .iter()
+        .map(quantise)
+        .collect::<candle_core::Result<_>>()
+        .map_err(|error| error.to_string())
 }
 
 /// Under a temporary name first, so that a file of the final name is whole.
-fn write(path: &Path, metadata: &[(&str, &str)], matrices: &[(String, QTensor)]) -> candle_core::Result<()> {
+fn write(
+    path: &Path,
+    metadata: &[(&str, &str)],
+    matrices: &[(String, QTensor)],
+) -> candle_core::Result<()> {
     let temporary = path.with_added_extension("part");
     let written = write_file(&temporary, metadata, matrices).and_then(|()| {
         fs::rename(&temporary, path)?;
@@ -79,10 +97,17 @@ fn write(path: &Path, metadata: &[(&str, &str)], matrices: &[(String, QTensor)])
     written
 }
 
-fn write_file(path: &Path, metadata: &[(&str, &str)], matrices: &[(String, QTensor)]) -> candle_core::Result<()> {
-    let values: Vec<Value> = metadata.iter().map(|(_, text)| Value::String((*text).to_owned())).collect();
-    let metadata: Vec<(&str, &Value)> = metadata.iter().zip(&values).map(|((key, _), value)| (*key, value)).collect();
-    let matrices: Vec<(&str, &QTensor)> = matrices.iter().map(|(name, matrix)| (name.as_str(), matrix)).collect();
+fn write_file(
+    path: &Path,
+    metadata: &[(&str, &str)],
+    matrices: &[(String, QTensor)],
+) -> candle_core::Result<()> {
+    let values: Vec<Value> =
+        metadata.iter().map(|(_, text)| Value::String((*text).to_owned())).collect();
+    let metadata: Vec<(&str, &Value)> =
+        metadata.iter().zip(&values).map(|((key, _), value)| (*key, value)).collect();
+    let matrices: Vec<(&str, &QTensor)> =
+        matrices.iter().map(|(name, matrix)| (name.as_str(), matrix)).collect();
     let mut file = BufWriter::new(File::create(path)?);
     gguf_file::write(&mut file, &metadata, &matrices)?;
     file.flush()?;

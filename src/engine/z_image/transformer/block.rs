@@ -26,8 +26,9 @@ pub struct Block {
 impl Block {
     pub fn new(config: &TransformerConfig, modulated: bool, weights: &Weights) -> Result<Block> {
         let dim = config.dim;
-        let modulation =
-            modulated.then(|| weights.linear("adaLN_modulation.0", config.adaln_dim(), 4 * dim, true)).transpose()?;
+        let modulation = modulated
+            .then(|| weights.linear("adaLN_modulation.0", config.adaln_dim(), 4 * dim, true))
+            .transpose()?;
         Ok(Block {
             attention: Attention::new(config, &weights.at("attention"))?,
             attention_norm1: weights.get("attention_norm1.weight", dim)?,
@@ -40,10 +41,13 @@ impl Block {
         })
     }
 
-    /// `x` (b, s, dim); `t` (b, adaln dim) where the block is modulated. Takes `x`, so that it can go when it is read.
+    /// `x` (b, s, dim); `t` (b, adaln dim) where the block is modulated. Takes `x`, so that it can
+    /// go when it is read.
     pub fn forward(&self, x: Tensor, rope: &Rope, t: Option<&Tensor>) -> Result<Tensor> {
         match (&self.modulation, t) {
-            (Some(modulation), Some(t)) => self.modulated(x, rope, &Modulation::new(modulation, t)?),
+            (Some(modulation), Some(t)) => {
+                self.modulated(x, rope, &Modulation::new(modulation, t)?)
+            }
             _ => self.plain(x, rope),
         }
     }

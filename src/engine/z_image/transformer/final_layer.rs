@@ -15,14 +15,24 @@ pub struct FinalLayer {
 }
 
 impl FinalLayer {
-    pub fn new(config: &TransformerConfig, patch_dim: usize, weights: &Weights) -> Result<FinalLayer> {
+    pub fn new(
+        config: &TransformerConfig,
+        patch_dim: usize,
+        weights: &Weights,
+    ) -> Result<FinalLayer> {
         Ok(FinalLayer {
-            modulation: weights.linear("adaLN_modulation.1", config.adaln_dim(), config.dim, true)?,
+            modulation: weights.linear(
+                "adaLN_modulation.1",
+                config.adaln_dim(),
+                config.dim,
+                true,
+            )?,
             linear: weights.linear("linear", config.dim, patch_dim, true)?,
         })
     }
 
-    /// `x` (b, s, dim) and `t` (b, adaln dim) to (b, s, patch dim). Here, unlike in the blocks, SiLU comes first.
+    /// `x` (b, s, dim) and `t` (b, adaln dim) to (b, s, patch dim). Here, unlike in the blocks,
+    /// SiLU comes first.
     pub fn forward(&self, x: &Tensor, t: &Tensor) -> Result<Tensor> {
         let scale = (self.modulation.forward(&t.silu()?)? + 1.0)?.unsqueeze(1)?;
         self.linear.forward(&ops::modulate(&ops::layer_norm(x, NORM_EPS)?, &scale)?)

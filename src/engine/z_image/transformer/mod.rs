@@ -39,7 +39,8 @@ pub struct Transformer {
     memory: Memory,
 }
 
-/// What depends on the caption and the picture's size and not on the timestep: computed once for a denoising.
+/// What depends on the caption and the picture's size and not on the timestep: computed once for a
+/// denoising.
 pub struct Conditioning {
     /// (1, padded length, dim), refined.
     caption: Tensor,
@@ -50,9 +51,13 @@ pub struct Conditioning {
 }
 
 impl Transformer {
-    /// Takes the weights by their names in the hub's files. None of the layers (the refiners aside) stays in memory
-    /// before [`Transformer::keep`].
-    pub fn new(config: &TransformerConfig, weights: &Weights, memory: &Memory) -> Result<Transformer> {
+    /// Takes the weights by their names in the hub's files. None of the layers (the refiners aside)
+    /// stays in memory before [`Transformer::keep`].
+    pub fn new(
+        config: &TransformerConfig,
+        weights: &Weights,
+        memory: &Memory,
+    ) -> Result<Transformer> {
         let blocks = |name: &str, count: usize, modulated: bool| -> Result<Vec<Block>> {
             (0..count).map(|i| Block::new(config, modulated, &weights.at(name).at(i))).collect()
         };
@@ -70,14 +75,19 @@ impl Transformer {
             layers: Stack::new(config.n_layers, &weights.at("layers"), memory, move |weights| {
                 Block::new(&of_layer, true, weights)
             })?,
-            final_layer: FinalLayer::new(config, patch_dim, &weights.at("all_final_layer").at(key))?,
+            final_layer: FinalLayer::new(
+                config,
+                patch_dim,
+                &weights.at("all_final_layer").at(key),
+            )?,
             config: config.clone(),
             precision: weights.precision(),
             memory: memory.clone(),
         })
     }
 
-    /// Keeps the first `resident` layers in memory, and has the others read while the ones before them compute.
+    /// Keeps the first `resident` layers in memory, and has the others read while the ones before
+    /// them compute.
     pub fn keep(&mut self, resident: usize) -> Result<()> {
         self.layers.keep(resident)?;
         self.layers.stream()
@@ -103,8 +113,8 @@ impl Transformer {
         Ok(Conditioning { caption, grid, picture_rope, rope })
     }
 
-    /// The velocity at time `t` (0 is noise, 1 the picture) of `latents` (b, channels, height, width), in f32. All
-    /// pictures of the batch have the size and the caption of `conditioning`.
+    /// The velocity at time `t` (0 is noise, 1 the picture) of `latents` (b, channels, height,
+    /// width), in f32. All pictures of the batch have the size and the caption of `conditioning`.
     pub fn forward(&self, latents: &Tensor, t: f32, conditioning: &Conditioning) -> Result<Tensor> {
         let c = conditioning;
         let batch = latents.dim(0)?;
@@ -124,7 +134,12 @@ impl Transformer {
 
     /// Asks for the room of one block over (batch, rows).
     fn require(&self, sizes: (usize, usize)) -> Result<()> {
-        self.memory.require(block_bytes(&self.config, self.memory.arithmetic(), self.precision, sizes))
+        self.memory.require(block_bytes(
+            &self.config,
+            self.memory.arithmetic(),
+            self.precision,
+            sizes,
+        ))
     }
 
     fn run(&self, block: &Block, x: Tensor, rope: &Rope, t: &Tensor) -> Result<Tensor> {

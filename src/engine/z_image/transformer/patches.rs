@@ -23,10 +23,12 @@ impl PatchGrid {
         self.rows * self.columns
     }
 
-    /// (b, channels, height, width) to (b, patches, patch * patch * channels), the channels fastest.
+    /// (b, channels, height, width) to (b, patches, patch * patch * channels), the channels
+    /// fastest.
     pub fn patchify(&self, latents: &Tensor) -> Result<Tensor> {
         let (b, channels, _, _) = latents.dims4()?;
-        let cut = latents.reshape(&[b, channels, self.rows, self.patch, self.columns, self.patch][..])?;
+        let cut =
+            latents.reshape(&[b, channels, self.rows, self.patch, self.columns, self.patch][..])?;
         cut.permute([0, 2, 4, 3, 5, 1])?.reshape((b, self.patches(), ()))
     }
 
@@ -38,7 +40,8 @@ impl PatchGrid {
         cut.permute([0, 5, 1, 3, 2, 4])?.reshape((b, channels, self.rows * p, self.columns * p))
     }
 
-    /// (frame, row, column) of every patch, the frame being `first`; those of the padding are all 0.
+    /// (frame, row, column) of every patch, the frame being `first`; those of the padding are all
+    /// 0.
     pub fn positions(&self, first: usize) -> Vec<[usize; 3]> {
         let of_row = |row| (0..self.columns).map(move |column| [first, row, column]);
         let mut positions: Vec<_> = (0..self.rows).flat_map(of_row).collect();

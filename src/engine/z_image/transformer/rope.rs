@@ -13,13 +13,20 @@ pub struct Rope {
 
 impl Rope {
     /// Frequencies and angles in f64, then f32, as the reference has them.
-    pub fn new(config: &TransformerConfig, positions: &[[usize; 3]], device: &Device) -> Result<Rope> {
+    pub fn new(
+        config: &TransformerConfig,
+        positions: &[[usize; 3]],
+        device: &Device,
+    ) -> Result<Rope> {
         let frequencies = config.axes_dims.map(|dim| frequencies(dim, config.rope_theta));
         let mut angles = Vec::with_capacity(positions.len() * config.head_dim() / 2);
         for position in positions {
             for axis in 0..3 {
                 if position[axis] >= config.axes_lens[axis] {
-                    bail!("position {position:?} is outside the model's axes_lens {:?}", config.axes_lens);
+                    bail!(
+                        "position {position:?} is outside the model's axes_lens {:?}",
+                        config.axes_lens
+                    );
                 }
                 angles.extend(frequencies[axis].iter().map(|f| (position[axis] as f64 * f) as f32));
             }

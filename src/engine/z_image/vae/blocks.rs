@@ -7,7 +7,9 @@ use crate::engine::z_image::config::VaeConfig;
 use crate::engine::z_image::linear::Linear;
 use crate::engine::z_image::memory::Memory;
 use crate::engine::z_image::ops::{self, GroupMoments};
-use crate::engine::z_image::predict::{resnet_bytes, upsample_bytes, vae_attention_bytes, window_bytes};
+use crate::engine::z_image::predict::{
+    resnet_bytes, upsample_bytes, vae_attention_bytes, window_bytes,
+};
 use crate::engine::z_image::weights::Weights;
 
 /// eps of every norm, which the configuration does not give.
@@ -58,7 +60,10 @@ impl GroupNorm {
     }
 
     /// The moments of the activation that `parts` (1, c, h, w) make up.
-    pub fn moments<P: AsRef<Tensor>>(&self, parts: impl Iterator<Item = Result<P>>) -> Result<GroupMoments> {
+    pub fn moments<P: AsRef<Tensor>>(
+        &self,
+        parts: impl Iterator<Item = Result<P>>,
+    ) -> Result<GroupMoments> {
         let mut moments = GroupMoments::new(self.groups);
         for part in parts {
             moments.add(part?.as_ref())?;
@@ -84,7 +89,12 @@ struct ResnetBlock {
 }
 
 impl ResnetBlock {
-    fn new(config: &VaeConfig, inputs: usize, outputs: usize, weights: &Weights) -> Result<ResnetBlock> {
+    fn new(
+        config: &VaeConfig,
+        inputs: usize,
+        outputs: usize,
+        weights: &Weights,
+    ) -> Result<ResnetBlock> {
         let shortcut = || Conv::new(inputs, outputs, 1, &weights.at("conv_shortcut"));
         Ok(ResnetBlock {
             norm1: GroupNorm::new(config, inputs, &weights.at("norm1"))?,
@@ -114,8 +124,9 @@ impl ResnetBlock {
         }
     }
 
-    /// As [`ResnetBlock::forward`]. The second norm's moments need the first convolution everywhere before the second
-    /// one can begin anywhere; it is computed twice, because keeping it would take another activation's memory.
+    /// As [`ResnetBlock::forward`]. The second norm's moments need the first convolution everywhere
+    /// before the second one can begin anywhere; it is computed twice, because keeping it would
+    /// take another activation's memory.
     fn forward_striped(&self, x: Striped, memory: &Memory) -> Result<Striped> {
         let first = self.norm1.moments(x.stripes().map(Ok))?;
         let hidden = |window: Window, halo| {
@@ -124,9 +135,12 @@ impl ResnetBlock {
             let normed = window.map(|x| self.norm1.forward_silu_of_part(x, &first))?;
             normed.map(|y| self.conv1.forward(y))?.trim(halo)
         };
-        let second = self.norm2.moments(x.clone().into_windows(1).map(|window| Ok(hidden(window?, 0)?.rows)))?;
+        let second = self
+            .norm2
+            .moments(x.clone().into_windows(1).map(|window| Ok(hidden(window?, 0)?.rows)))?;
         let finish = |window: Result<Window>| {
-            let normed = hidden(window?, 1)?.map(|y| self.norm2.forward_silu_of_part(y, &second))?;
+            let normed =
+                hidden(window?, 1)?.map(|y| self.norm2.forward_silu_of_part(y, &second))?;
             let Window { stripe, rows, .. } = normed.map(|y| self.conv2.forward(y))?.trim(0)?;
             self.add_shortcut(&stripe, &rows)
         };
@@ -162,7 +176,8 @@ impl Attention {
         let rows = self.group_norm.forward(x)?.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
         let head = |linear: &Linear| linear.forward(&rows)?.unsqueeze(2);
         let scale = (channels as f64).powf(-0.5);
-        let y = ops::attention(head(&self.to_q)?, head(&self.to_k)?, head(&self.to_v)?, scale, false)?;
+        let y =
+            ops::attention(head(&self.to_q)?, head(&self.to_k)?, head(&self.to_v)?, scale, false)?;
         let y = self.to_out.forward(&y.squeeze(2)?)?;
         x + y.transpose(1, 2)?.reshape((b, channels, h, w))?
     }
@@ -176,7 +191,8 @@ pub struct MidBlock {
 
 impl MidBlock {
     pub fn new(config: &VaeConfig, channels: usize, weights: &Weights) -> Result<MidBlock> {
-        let resnet = |i: usize| ResnetBlock::new(config, channels, channels, &weights.at("resnets").at(i));
+        let resnet =
+            |i: usize| ResnetBlock::new(config, channels, channels, &weights.at("resnets").at(i));
         Ok(MidBlock {
             before: resnet(0)?,
             attention: Attention::new(config, channels, &weights.at("attentions.0"))?,

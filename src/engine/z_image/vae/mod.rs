@@ -17,7 +17,8 @@ use super::ops::GroupMoments;
 use super::predict::{last_bytes, window_bytes};
 use super::weights::Weights;
 
-/// The smallest tile, latent pixels each way: in smaller ones GroupNorm's statistics are too far from the picture's.
+/// The smallest tile, latent pixels each way: in smaller ones GroupNorm's statistics are too far
+/// from the picture's.
 pub const TILE_SIDE_MIN: usize = 32;
 
 /// The decoder's weights and configuration.
@@ -62,18 +63,22 @@ impl Decoder {
         self.decode_up(self.decode_mid(latents)?)
     }
 
-    /// As [`Decoder::decode`] for one picture, in stripes of at most `stripe_height` rows of latents, at least 1; the
-    /// result is on the host, and the same but for rounding: GroupNorm takes its statistics from all stripes, and
-    /// convolutions see across their edges. About two thirds more arithmetic; at any time one whole activation is
-    /// there, and beside it what the computation of one stripe needs. The middle block, whose attention sees the whole
-    /// picture, runs whole: it is small.
+    /// As [`Decoder::decode`] for one picture, in stripes of at most `stripe_height` rows of
+    /// latents, at least 1; the result is on the host, and the same but for rounding: GroupNorm
+    /// takes its statistics from all stripes, and convolutions see across their edges. About two
+    /// thirds more arithmetic; at any time one whole activation is there, and beside it what the
+    /// computation of one stripe needs. The middle block, whose attention sees the whole picture,
+    /// runs whole: it is small.
     pub fn decode_striped(&self, latents: &Tensor, stripe_height: usize) -> Result<Tensor> {
         let mut x = Striped::cut(&self.decode_mid(latents)?, stripe_height)?;
         for block in &self.up_blocks {
             x = block.forward_striped(x, &self.memory)?;
         }
         let moments = self.conv_norm_out.moments(x.stripes().map(Ok))?;
-        let rows = x.into_windows(1).map(|window| self.decode_rows(window?, &moments)).collect::<Result<Vec<_>>>()?;
+        let rows = x
+            .into_windows(1)
+            .map(|window| self.decode_rows(window?, &moments))
+            .collect::<Result<Vec<_>>>()?;
         Tensor::cat(&rows, 2)
     }
 
@@ -87,9 +92,10 @@ impl Decoder {
         rows.to_dtype(DType::F32)?.to_device(&Device::Cpu)
     }
 
-    /// As [`Decoder::decode`] for one picture, in tiles of at most `tile_side` latent pixels, blended where they
-    /// overlap; the result is on the host. The middle block, whose attention sees the whole picture, runs whole: it is
-    /// small. GroupNorm takes its statistics from each tile, so that the result differs a little.
+    /// As [`Decoder::decode`] for one picture, in tiles of at most `tile_side` latent pixels,
+    /// blended where they overlap; the result is on the host. The middle block, whose attention
+    /// sees the whole picture, runs whole: it is small. GroupNorm takes its statistics from each
+    /// tile, so that the result differs a little.
     pub fn decode_tiled(&self, latents: &Tensor, tile_side: usize) -> Result<Tensor> {
         let mid = self.decode_mid(latents)?;
         let (_, _, height, width) = mid.dims4()?;
@@ -97,7 +103,8 @@ impl Decoder {
         let mut canvas = Canvas::new(self.config.out_channels, height, width, self.config.factor());
         for row in &rows {
             for column in &columns {
-                let tile = mid.narrow(2, row.start, row.length)?.narrow(3, column.start, column.length)?;
+                let tile =
+                    mid.narrow(2, row.start, row.length)?.narrow(3, column.start, column.length)?;
                 canvas.add(&self.decode_up(tile.contiguous()?)?, row, column)?;
             }
         }

@@ -1,5 +1,6 @@
-//! An activation in stripes, bands of rows over its whole width: what one convolution after the other needs of the
-//! neighbours goes into a window, so that stripe by stripe the result is that of the whole.
+//! An activation in stripes, bands of rows over its whole width: what one convolution after the
+//! other needs of the neighbours goes into a window, so that stripe by stripe the result is that of
+//! the whole.
 
 use std::collections::VecDeque;
 
@@ -10,20 +11,25 @@ use crate::engine::z_image::ops;
 /// The dimension of the rows in (1, channels, rows, width).
 const ROWS: usize = 2;
 
-/// The activation of one picture (1, channels, height, width) as tensors (1, channels, rows, width), from the top.
+/// The activation of one picture (1, channels, height, width) as tensors (1, channels, rows,
+/// width), from the top.
 #[derive(Clone)]
 pub struct Striped {
     stripes: VecDeque<Tensor>,
 }
 
 impl Striped {
-    /// Copies `x` (1, channels, height, width) into as few stripes as there are with at most `rows` rows, at least 1,
-    /// all about as high.
+    /// Copies `x` (1, channels, height, width) into as few stripes as there are with at most `rows`
+    /// rows, at least 1, all about as high.
     pub fn cut(x: &Tensor, rows: usize) -> Result<Striped> {
-        let (1, _, height, _) = x.dims4()? else { bail!("only a single picture is cut into stripes: {x:?}") };
+        let (1, _, height, _) = x.dims4()? else {
+            bail!("only a single picture is cut into stripes: {x:?}")
+        };
         let count = height.div_ceil(rows);
         let start = |i: usize| i * height / count;
-        (0..count).map(|i| x.narrow(ROWS, start(i), start(i + 1) - start(i))?.contiguous()).collect()
+        (0..count)
+            .map(|i| x.narrow(ROWS, start(i), start(i + 1) - start(i))?.contiguous())
+            .collect()
     }
 
     /// The stripes from the top.
@@ -31,8 +37,9 @@ impl Striped {
         self.stripes.iter()
     }
 
-    /// A window onto each stripe from the top, with up to `halo` rows, at least 1, of what lies above and below. A
-    /// stripe is released when its window is: after it, only the last `halo` rows are kept.
+    /// A window onto each stripe from the top, with up to `halo` rows, at least 1, of what lies
+    /// above and below. A stripe is released when its window is: after it, only the last `halo`
+    /// rows are kept.
     pub fn into_windows(self, halo: usize) -> impl Iterator<Item = Result<Window>> {
         Windows { rest: self.stripes, above: None, halo }
     }
@@ -95,7 +102,8 @@ fn height(parts: &[Tensor]) -> Result<usize> {
 pub struct Window {
     /// The stripe as it was.
     pub stripe: Tensor,
-    /// (1, channels, rows, width): the stripe's rows as far as computed, those above before and those below after them.
+    /// (1, channels, rows, width): the stripe's rows as far as computed, those above before and
+    /// those below after them.
     pub rows: Tensor,
     above: usize,
     below: usize,
@@ -113,9 +121,9 @@ impl Window {
         Ok(Window { above, below, ..self.map(ops::upsample_nearest2)? })
     }
 
-    /// With at most `halo` rows above and below: after a 3x3 convolution one row less than before, since the outermost
-    /// saw zeros in place of the rows beyond. Where the window ends with the picture the zeros were right, and there
-    /// are no rows to drop but those that `halo` spares.
+    /// With at most `halo` rows above and below: after a 3x3 convolution one row less than before,
+    /// since the outermost saw zeros in place of the rows beyond. Where the window ends with the
+    /// picture the zeros were right, and there are no rows to drop but those that `halo` spares.
     pub fn trim(self, halo: usize) -> Result<Window> {
         let (above, below) = (self.above.min(halo), self.below.min(halo));
         let (first, dropped) = (self.above - above, self.above - above + self.below - below);
@@ -140,8 +148,15 @@ mod tests {
     /// The numbers of the rows, the same in every channel and column.
     fn numbers(rows: &Tensor) -> Vec<usize> {
         let height = rows.dim(ROWS).unwrap();
-        let first: Vec<u32> =
-            rows.narrow(3, 0, 1).unwrap().narrow(1, 0, 1).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let first: Vec<u32> = rows
+            .narrow(3, 0, 1)
+            .unwrap()
+            .narrow(1, 0, 1)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap();
         let all = rows.flatten_all().unwrap().to_vec1::<u32>().unwrap();
         assert!(all.chunks_exact(2 * height).all(|plane| plane.iter().step_by(2).eq(&first)));
         first.into_iter().map(|row| row as usize).collect()
@@ -152,22 +167,30 @@ mod tests {
         for height in 1..40 {
             for rows in 1..12 {
                 let striped = Striped::cut(&picture(height), rows).unwrap();
-                let heights: Vec<usize> = striped.stripes().map(|stripe| stripe.dim(ROWS).unwrap()).collect();
+                let heights: Vec<usize> =
+                    striped.stripes().map(|stripe| stripe.dim(ROWS).unwrap()).collect();
                 let (least, most) = (heights.iter().min().unwrap(), heights.iter().max().unwrap());
                 assert!(*most <= rows && most - least <= 1, "{height} in {rows}: {heights:?}");
-                assert_eq!(striped.stripes().flat_map(numbers).collect::<Vec<_>>(), Vec::from_iter(0..height));
+                assert_eq!(
+                    striped.stripes().flat_map(numbers).collect::<Vec<_>>(),
+                    Vec::from_iter(0..height)
+                );
             }
         }
     }
 
     #[test]
     fn a_window_is_the_stripe_with_what_there_is_around_it() {
-        for (height, rows, halo) in [(9, 3, 1), (9, 3, 2), (7, 2, 2), (4, 1, 1), (4, 1, 2), (5, 2, 4), (3, 8, 2)] {
+        for (height, rows, halo) in
+            [(9, 3, 1), (9, 3, 2), (7, 2, 2), (4, 1, 1), (4, 1, 2), (5, 2, 4), (3, 8, 2)]
+        {
             let mut start = 0;
             for window in Striped::cut(&picture(height), rows).unwrap().into_windows(halo) {
                 let window = window.unwrap();
                 let end = start + window.stripe.dim(ROWS).unwrap();
-                let around = |halo: usize| Vec::from_iter(start.saturating_sub(halo)..(end + halo).min(height));
+                let around = |halo: usize| {
+                    Vec::from_iter(start.saturating_sub(halo)..(end + halo).min(height))
+                };
                 assert_eq!(numbers(&window.rows), around(halo));
                 let window = window.trim(1).unwrap();
                 assert_eq!(numbers(&window.rows), around(1));

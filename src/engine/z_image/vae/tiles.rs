@@ -2,7 +2,8 @@
 
 use candle_core::{Device, Result, Tensor};
 
-/// Part of a tile that its neighbour covers too, at least: 1 / this. Less than half, so that no three tiles meet.
+/// Part of a tile that its neighbour covers too, at least: 1 / this. Less than half, so that no
+/// three tiles meet.
 const OVERLAP_DIVISOR: usize = 4;
 
 /// One tile along one axis, latent pixels.
@@ -40,17 +41,19 @@ pub fn spans(length: usize, tile: usize) -> Vec<Span> {
 }
 
 impl Span {
-    /// How much each pixel of the decoded tile counts: rising over the part shared with the tile before, falling over
-    /// that shared with the one after, so that the weights of two neighbours add up to 1.
+    /// How much each pixel of the decoded tile counts: rising over the part shared with the tile
+    /// before, falling over that shared with the one after, so that the weights of two neighbours
+    /// add up to 1.
     fn weights(&self, factor: usize) -> Vec<f32> {
         let length = self.length * factor;
-        let weight = |i: usize| ramp(i, self.before * factor) * ramp(length - 1 - i, self.after * factor);
+        let weight =
+            |i: usize| ramp(i, self.before * factor) * ramp(length - 1 - i, self.after * factor);
         (0..length).map(weight).collect()
     }
 }
 
-/// From 0 to 1 over the middle of the `shared` pixels: a tile is wrong at its edges, where its convolutions saw zeros
-/// instead of the neighbour.
+/// From 0 to 1 over the middle of the `shared` pixels: a tile is wrong at its edges, where its
+/// convolutions saw zeros instead of the neighbour.
 fn ramp(distance: usize, shared: usize) -> f32 {
     if shared == 0 {
         return 1.0;
@@ -79,7 +82,8 @@ impl Canvas {
     /// Adds a decoded tile (1, channels, height, width), weighted.
     pub fn add(&mut self, tile: &Tensor, rows: &Span, columns: &Span) -> Result<()> {
         let tile: Vec<f32> = tile.flatten_all()?.to_vec1()?;
-        let (row_weights, column_weights) = (rows.weights(self.factor), columns.weights(self.factor));
+        let (row_weights, column_weights) =
+            (rows.weights(self.factor), columns.weights(self.factor));
         let (top, left) = (rows.start * self.factor, columns.start * self.factor);
         let mut source = tile.chunks_exact(column_weights.len());
         for channel in 0..self.channels {
@@ -114,9 +118,15 @@ mod tests {
                 for span in spans(length, tile) {
                     assert!(span.length <= tile);
                     let weights = span.weights(2);
-                    sums[span.start * 2..].iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight);
+                    sums[span.start * 2..]
+                        .iter_mut()
+                        .zip(weights)
+                        .for_each(|(sum, weight)| *sum += weight);
                 }
-                assert!(sums.iter().all(|sum| (sum - 1.0_f32).abs() < 1e-6), "{length} in tiles of {tile}: {sums:?}");
+                assert!(
+                    sums.iter().all(|sum| (sum - 1.0_f32).abs() < 1e-6),
+                    "{length} in tiles of {tile}: {sums:?}"
+                );
             }
         }
     }

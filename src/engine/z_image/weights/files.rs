@@ -29,18 +29,27 @@ pub(super) fn paths(folder: &Path, stem: &str) -> std::result::Result<Vec<PathBu
     } else if folder.join(&index).exists() {
         read_json::<Index>(&folder.join(index))?.weight_map.into_values().collect()
     } else {
-        return Err(format!("{}: neither {single} nor {index} is there: {INCOMPLETE}", folder.display()));
+        return Err(format!(
+            "{}: neither {single} nor {index} is there: {INCOMPLETE}",
+            folder.display()
+        ));
     };
-    let missing: Vec<&str> = names.iter().map(String::as_str).filter(|name| !folder.join(name).exists()).collect();
+    let missing: Vec<&str> =
+        names.iter().map(String::as_str).filter(|name| !folder.join(name).exists()).collect();
     if !missing.is_empty() {
-        return Err(format!("{}: {} is missing: {INCOMPLETE}", folder.display(), missing.join(", ")));
+        return Err(format!(
+            "{}: {} is missing: {INCOMPLETE}",
+            folder.display(),
+            missing.join(", ")
+        ));
     }
     let paths: Vec<PathBuf> = names.into_iter().map(|name| folder.join(name)).collect();
     paths.iter().try_for_each(|path| refuse_pointer(path))?;
     Ok(paths)
 }
 
-/// Name, type, shape and the first values: those of two trainings differ, and 12 GB are not read for it.
+/// Name, type, shape and the first values: those of two trainings differ, and 12 GB are not read
+/// for it.
 pub(super) fn describe(name: &str, view: &TensorView) -> String {
     let first = &view.data()[..view.data().len().min(DESCRIBED_BYTES)];
     format!("{name} {:?} {:?} {first:02x?}\n", view.dtype(), view.shape())
@@ -72,17 +81,29 @@ mod tests {
     #[test]
     fn what_an_incomplete_download_lacks_is_named() {
         let error = error_with(&[]);
-        assert!(error.contains("neither model.safetensors nor model.safetensors.index.json is there"), "{error}");
+        assert!(
+            error.contains("neither model.safetensors nor model.safetensors.index.json is there"),
+            "{error}"
+        );
         assert!(error.ends_with("the model's download is incomplete"), "{error}");
-        let index = r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors", "c": "3.safetensors"}}"#;
+        let index =
+            r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors", "c": "3.safetensors"}}"#;
         let error = error_with(&[("model.safetensors.index.json", index), ("2.safetensors", "")]);
-        assert!(error.contains("1.safetensors, 3.safetensors is missing: the model's download"), "{error}");
+        assert!(
+            error.contains("1.safetensors, 3.safetensors is missing: the model's download"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_pointer_in_the_place_of_a_file_is_recognised() {
-        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9973693184\n";
+        let pointer =
+            "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9973693184\n";
         let error = error_with(&[("model.safetensors", pointer)]);
-        assert!(error.contains("model.safetensors: is Git LFS's pointer") && error.contains("git lfs pull"), "{error}");
+        assert!(
+            error.contains("model.safetensors: is Git LFS's pointer")
+                && error.contains("git lfs pull"),
+            "{error}"
+        );
     }
 }

@@ -24,7 +24,8 @@ pub struct FlatTensor {
     pub offset: usize,
 }
 
-/// Tensors begin at multiples of so many values: matrix products on a card want their operands aligned.
+/// Tensors begin at multiples of so many values: matrix products on a card want their operands
+/// aligned.
 const FLAT_ALIGNMENT: usize = 128;
 
 impl FlatLayout {
@@ -44,7 +45,9 @@ impl FlatLayout {
 impl Weights {
     /// Whether layers can come one by one from host memory as they are: dense, from files.
     pub fn is_streamable(&self) -> bool {
-        self.device.is_cuda() && self.precision == Precision::Full && matches!(&*self.source, Source::Files { .. })
+        self.device.is_cuda()
+            && self.precision == Precision::Full
+            && matches!(&*self.source, Source::Files { .. })
     }
 
     /// Where the tensors under this prefix lie when they are put into one.
@@ -89,7 +92,10 @@ mod tests {
         let flat = weights.in_flat(&Tensor::new(all, &Device::Cpu).unwrap(), &layout);
         let filed = weights.at(1);
         assert_eq!(values(&flat.get("norm", 7).unwrap()), values(&filed.get("norm", 7).unwrap()));
-        assert_eq!(values(&flat.get("w.weight", (3, 5)).unwrap()), values(&filed.get("w.weight", (3, 5)).unwrap()));
+        assert_eq!(
+            values(&flat.get("w.weight", (3, 5)).unwrap()),
+            values(&filed.get("w.weight", (3, 5)).unwrap())
+        );
         assert!(flat.get("w.weight", (5, 3)).is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! The weights of one part of the model: hub folders with one or several safetensors files, memory-mapped; or random.
+//! The weights of one part of the model: hub folders with one or several safetensors files,
+//! memory-mapped; or random.
 
 mod files;
 mod flat;
@@ -24,8 +25,8 @@ const MISSING_NAMED: usize = 5;
 
 /// Gives tensors by name, in the type and on the device that the part computes in.
 ///
-/// A tensor that is missing or has another shape is noted, and zeros without memory stand in for it, so that
-/// [`Weights::finish`] can tell the whole of it.
+/// A tensor that is missing or has another shape is noted, and zeros without memory stand in for
+/// it, so that [`Weights::finish`] can tell the whole of it.
 #[derive(Clone)]
 pub struct Weights {
     source: Arc<Source>,
@@ -52,12 +53,20 @@ enum Source {
 }
 
 impl Weights {
-    /// Maps `folder/STEM.safetensors`, or the files that `folder/STEM.safetensors.index.json` names.
-    pub fn open(folder: &Path, stem: &str, dtype: DType, device: &Device) -> std::result::Result<Weights, String> {
+    /// Maps `folder/STEM.safetensors`, or the files that `folder/STEM.safetensors.index.json`
+    /// names.
+    pub fn open(
+        folder: &Path,
+        stem: &str,
+        dtype: DType,
+        device: &Device,
+    ) -> std::result::Result<Weights, String> {
         let paths = paths(folder, stem)?;
-        // SAFETY: the files must not be changed while they are mapped. A model in use is not written to; where it is
-        // cut short nevertheless, the process dies of SIGBUS, and only the worker maps models.
-        let files = unsafe { MmapedSafetensors::multi(&paths) }.map_err(|error| error.to_string())?;
+        // SAFETY: the files must not be changed while they are mapped. A model in use is not
+        // written to; where it is cut short nevertheless, the process dies of SIGBUS, and only the
+        // worker maps models.
+        let files =
+            unsafe { MmapedSafetensors::multi(&paths) }.map_err(|error| error.to_string())?;
         let source = Source::Files { files, folder: folder.to_owned(), problems: Mutex::default() };
         Ok(Weights::new(source, dtype, device))
     }
@@ -69,18 +78,29 @@ impl Weights {
 
     fn new(source: Source, dtype: DType, device: &Device) -> Weights {
         let (prefix, precision) = (String::new(), Precision::Full);
-        Weights { source: Arc::new(source), prefix, dtype, device: device.clone(), precision, quantised: None }
+        Weights {
+            source: Arc::new(source),
+            prefix,
+            dtype,
+            device: device.clone(),
+            precision,
+            quantised: None,
+        }
     }
 
-    /// The same with the transformer's matrices at `precision`: from the file of them where there is one (see
-    /// [`quant::quantise_model`]), else quantised as they are loaded, to the same numbers.
+    /// The same with the transformer's matrices at `precision`: from the file of them where there
+    /// is one (see [`quant::quantise_model`]), else quantised as they are loaded, to the same
+    /// numbers.
     ///
     /// Fails where there is a file that does not fit these weights; the error says what mends it.
     pub fn with_precision(&self, precision: Precision) -> std::result::Result<Weights, String> {
         let quantised = match &*self.source {
-            Source::Files { folder, .. } if precision != Precision::Full => {
-                QuantisedFile::open(folder, precision, &self.source_hash(), &self.quantised_matrices(precision))?
-            }
+            Source::Files { folder, .. } if precision != Precision::Full => QuantisedFile::open(
+                folder,
+                precision,
+                &self.source_hash(),
+                &self.quantised_matrices(precision),
+            )?,
             _ => None,
         };
         Ok(Weights { precision, quantised: quantised.map(Arc::new), ..self.clone() })
@@ -114,7 +134,8 @@ impl Weights {
 
     /// The tensor `name`, in the type that the part computes in.
     pub fn get(&self, name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
-        self.load(&format!("{}{name}", self.prefix), &shape.into(), &self.device)?.to_dtype(self.dtype)
+        self.load(&format!("{}{name}", self.prefix), &shape.into(), &self.device)?
+            .to_dtype(self.dtype)
     }
 
     /// The tensor of this whole name on `device`, in the type that the file has.
@@ -137,15 +158,17 @@ impl Weights {
         Tensor::zeros(1, self.dtype, &self.device)?.broadcast_as(shape).map(Some)
     }
 
-    /// `name.weight` and, if asked, `name.bias` of a linear layer. The matrix is quantised where the precision says so.
+    /// `name.weight` and, if asked, `name.bias` of a linear layer. The matrix is quantised where
+    /// the precision says so.
     pub fn linear(&self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Linear> {
-        let weight = self.matrix(&format!("{}{name}.weight", self.prefix), (outputs, inputs).into())?;
+        let weight =
+            self.matrix(&format!("{}{name}.weight", self.prefix), (outputs, inputs).into())?;
         let bias = bias.then(|| self.get(&format!("{name}.bias"), outputs)).transpose()?;
         Ok(Linear::new(weight, bias))
     }
 
-    /// Rows `ids` of the matrix `name` (rows, `width`), in the type that the part computes in: (ids, width). The matrix
-    /// itself stays on the host.
+    /// Rows `ids` of the matrix `name` (rows, `width`), in the type that the part computes in:
+    /// (ids, width). The matrix itself stays on the host.
     pub fn rows(&self, name: &str, ids: &[u32], shape: (usize, usize)) -> Result<Tensor> {
         let name = format!("{}{name}", self.prefix);
         let Source::Files { files, .. } = &*self.source else {
@@ -155,16 +178,19 @@ impl Weights {
         let row_bytes = view.data().len() / shape.0;
         let mut rows = Vec::with_capacity(ids.len() * row_bytes);
         for &id in ids {
-            match view.data().get(id as usize * row_bytes..).and_then(|from| from.get(..row_bytes)) {
+            match view.data().get(id as usize * row_bytes..).and_then(|from| from.get(..row_bytes))
+            {
                 Some(row) => rows.extend_from_slice(row),
                 None => bail!("{name} has no row {id}"),
             }
         }
         let dtype = view.dtype().try_into()?;
-        Tensor::from_raw_buffer(&rows, dtype, &[ids.len(), shape.1], &self.device)?.to_dtype(self.dtype)
+        Tensor::from_raw_buffer(&rows, dtype, &[ids.len(), shape.1], &self.device)?
+            .to_dtype(self.dtype)
     }
 
-    /// Notes for [`Weights::finish`] where a tensor is missing or has another shape; gives its type in the file.
+    /// Notes for [`Weights::finish`] where a tensor is missing or has another shape; gives its type
+    /// in the file.
     pub fn expect(&self, name: &str, shape: impl Into<Shape>) -> DType {
         let name = format!("{}{name}", self.prefix);
         let Source::Files { files, problems, .. } = &*self.source else { return self.dtype };
@@ -172,7 +198,8 @@ impl Weights {
         files.get(&name).ok().and_then(|view| view.dtype().try_into().ok()).unwrap_or(self.dtype)
     }
 
-    /// Notes for [`Weights::finish`] where layer `other` has not the tensors of layer `first` in their shapes.
+    /// Notes for [`Weights::finish`] where layer `other` has not the tensors of layer `first` in
+    /// their shapes.
     pub fn require_alike(&self, first: usize, other: usize) {
         for (name, shape) in self.at(first).shapes() {
             self.at(other).expect(&name, shape);
@@ -182,10 +209,9 @@ impl Weights {
     /// What the tensors under this prefix take on the device.
     pub fn bytes(&self) -> usize {
         let bytes = |(name, shape): &(String, Shape)| {
-            let format = shape
-                .dims()
-                .get(1)
-                .and_then(|columns| quant::format(self.precision, &format!("{}{name}", self.prefix), *columns));
+            let format = shape.dims().get(1).and_then(|columns| {
+                quant::format(self.precision, &format!("{}{name}", self.prefix), *columns)
+            });
             let (block, block_bytes) =
                 format.map_or((1, self.dtype.size_in_bytes()), |f| (f.block_size(), f.type_size()));
             shape.elem_count() / block * block_bytes
@@ -227,9 +253,15 @@ impl Weights {
         let quantised = |(name, view): (String, safetensors::tensor::TensorView)| {
             let &[_, columns] = view.shape() else { return None };
             let format = quant::format(precision, &name, columns)?;
-            Some(QuantisedMatrix { name, shape: view.shape().into(), format, stored_bytes: view.data().len() })
+            Some(QuantisedMatrix {
+                name,
+                shape: view.shape().into(),
+                format,
+                stored_bytes: view.data().len(),
+            })
         };
-        let mut matrices: Vec<QuantisedMatrix> = files.tensors().into_iter().filter_map(quantised).collect();
+        let mut matrices: Vec<QuantisedMatrix> =
+            files.tensors().into_iter().filter_map(quantised).collect();
         matrices.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         matrices
     }
@@ -241,21 +273,29 @@ impl Weights {
         hex(hash)
     }
 
-    /// After everything was asked for: an error that names the folder and the first tensors that were not there.
+    /// After everything was asked for: an error that names the folder and the first tensors that
+    /// were not there.
     pub fn finish(&self) -> std::result::Result<(), String> {
         let Source::Files { folder, problems, .. } = &*self.source else { return Ok(()) };
         let problems = problems.lock().unwrap_or_else(PoisonError::into_inner);
         if problems.is_empty() {
             return Ok(());
         }
-        let named = problems.iter().take(MISSING_NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
-        Err(format!("{}: {} of the tensors do not fit its config.json: {named}", folder.display(), problems.len()))
+        let named =
+            problems.iter().take(MISSING_NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
+        Err(format!(
+            "{}: {} of the tensors do not fit its config.json: {named}",
+            folder.display(),
+            problems.len()
+        ))
     }
 
-    /// Feeds the names, types, shapes and first values of all tensors to `hash`, in the order of the names.
+    /// Feeds the names, types, shapes and first values of all tensors to `hash`, in the order of
+    /// the names.
     pub fn describe(&self, hash: &mut Sha256) {
         let Source::Files { files, .. } = &*self.source else { return };
-        let mut lines: Vec<String> = files.tensors().into_iter().map(|(name, view)| describe(&name, &view)).collect();
+        let mut lines: Vec<String> =
+            files.tensors().into_iter().map(|(name, view)| describe(&name, &view)).collect();
         lines.sort_unstable();
         lines.iter().for_each(|line| hash.update(line));
     }
@@ -283,13 +323,15 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A folder with two layers of a matrix and a vector, of another number of values than the alignment.
+    /// A folder with two layers of a matrix and a vector, of another number of values than the
+    /// alignment.
     pub fn files() -> (tempfile::TempDir, Weights) {
         let folder = tempfile::tempdir().unwrap();
         let tensors: HashMap<String, Tensor> = [("0", 1.0), ("1", 2.0)]
             .into_iter()
             .flat_map(|(layer, scale)| {
-                let values = |count: usize| Tensor::arange(0.0, count as f64, &Device::Cpu).unwrap();
+                let values =
+                    |count: usize| Tensor::arange(0.0, count as f64, &Device::Cpu).unwrap();
                 let matrix = (values(15) * scale).unwrap().reshape((3, 5)).unwrap();
                 let vector = (values(7) * scale).unwrap();
                 [(format!("{layer}.w.weight"), matrix), (format!("{layer}.norm"), vector)]
@@ -312,7 +354,10 @@ pub(super) mod tests {
         weights.finish().unwrap();
         weights.require_alike(0, 2);
         let error = weights.finish().unwrap_err();
-        assert!(error.contains("2.w.weight is missing") && error.contains("2.norm is missing"), "{error}");
+        assert!(
+            error.contains("2.w.weight is missing") && error.contains("2.norm is missing"),
+            "{error}"
+        );
     }
 
     #[test]

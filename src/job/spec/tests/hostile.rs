@@ -37,10 +37,17 @@ fn too_many_renders_are_refused_by_counting_before_anything_is_made() {
         &hundred_thousand,
         &["3:2: matrix: 1000 seed x 100 num_images make 100000 pictures | at most 10000"],
     );
-    assert_mistakes("prompt=['a','b']\nnum_images=10000", &["2:1: num_images: 2 prompt x 10000 num_images make 20000"]);
+    assert_mistakes(
+        "prompt=['a','b']\nnum_images=10000",
+        &["2:1: num_images: 2 prompt x 10000 num_images make 20000"],
+    );
     let sides = format!("{:?}", vec![64; 50_000]);
-    let text = format!("prompt='a'\n[matrix]\nwidth={sides}\nheight={sides}\nseed={}\n", many(50_000));
-    assert_mistakes(&text, &["2:2: matrix: 50000 width x 50000 height x 50000 seed make 125000000000000 pictures"]);
+    let text =
+        format!("prompt='a'\n[matrix]\nwidth={sides}\nheight={sides}\nseed={}\n", many(50_000));
+    assert_mistakes(
+        &text,
+        &["2:2: matrix: 50000 width x 50000 height x 50000 seed make 125000000000000 pictures"],
+    );
     assert_eq!(job(&format!("prompt='a'\n[matrix]\nseed={}", many(10_000))).renders.len(), 10_000);
 }
 
@@ -51,7 +58,10 @@ const FAST: Duration = Duration::from_secs(3);
 #[track_caller]
 fn refused_fast_on_a_small_stack(text: String) -> Vec<String> {
     let begun = Instant::now();
-    let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(move || mistakes(&text)).expect("a thread");
+    let thread = std::thread::Builder::new()
+        .stack_size(2 << 20)
+        .spawn(move || mistakes(&text))
+        .expect("a thread");
     let mistakes = thread.join().expect("no overflow");
     assert!(begun.elapsed() < FAST, "{:?}", begun.elapsed());
     mistakes

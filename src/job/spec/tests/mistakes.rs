@@ -16,8 +16,8 @@ pub(super) fn mistakes(text: &str) -> Vec<String> {
 #[track_caller]
 pub(super) fn assert_mistakes(text: &str, expected: &[&str]) {
     let found = mistakes(text);
-    let all =
-        found.len() == expected.len() && found.iter().zip(expected).all(|(found, start)| found.starts_with(start));
+    let all = found.len() == expected.len()
+        && found.iter().zip(expected).all(|(found, start)| found.starts_with(start));
     assert!(all, "for\n{text:.300}\nexpected {expected:#?}\nfound {found:#?}");
 }
 
@@ -59,20 +59,35 @@ fn each_mistake_is_told_with_its_place() {
         ("height = 4294967312", "2:10: height: 4294967312 is out of range"),
         ("seed = 18446744073709551616", "2:8: seed: 18446744073709551616 is out of range"),
         ("seed = 'Random'", "2:8: seed: expected a whole number, found the string \"Random\""),
-        ("num_images = 0", "2:14: num_images: 0 is out of range | use a whole number from 1 to 10000"),
+        (
+            "num_images = 0",
+            "2:14: num_images: 0 is out of range | use a whole number from 1 to 10000",
+        ),
         ("num_images = 1_000_000_000", "2:14: num_images: 1000000000 is out of range"),
         ("priority = 'high'", "2:12: priority: expected a whole number"),
         // Words
-        ("on_oom = \"retry\"", "2:10: on_oom: unknown word \"retry\" | use \"fail\" or \"offload\" or \"downgrade\""),
+        (
+            "on_oom = \"retry\"",
+            "2:10: on_oom: unknown word \"retry\" | use \"fail\" or \"offload\" or \"downgrade\"",
+        ),
         ("format = true", "2:10: format: expected a string, found true"),
         ("tags = \"a\"", "2:8: tags: expected a list, found the string \"a\""),
         ("tags = ['a', 'b c']", "2:14: tags: \"b c\" is no tag"),
         ("tags = ['']", "2:9: tags: \"\" is no tag"),
         // Prompts
-        ("negative_prompt = \"a\\u0000\"", "2:19: negative_prompt: holds the control character U+0000 | remove it"),
-        ("negative_prompt = \"a\\u001b[2J\"", "2:19: negative_prompt: holds the control character U+001B"),
+        (
+            "negative_prompt = \"a\\u0000\"",
+            "2:19: negative_prompt: holds the control character U+0000 | remove it",
+        ),
+        (
+            "negative_prompt = \"a\\u001b[2J\"",
+            "2:19: negative_prompt: holds the control character U+001B",
+        ),
         // Times
-        ("not_before = 2026-11-24", "2:14: not_before: 2026-11-24 is no time | use a time of day, like \"22:00\", or"),
+        (
+            "not_before = 2026-11-24",
+            "2:14: not_before: 2026-11-24 is no time | use a time of day, like \"22:00\", or",
+        ),
         ("not_before = '22'", "2:14: not_before: 22 is no time"),
         ("not_before = '25:00'", "2:14: not_before: 25:00 is no time"),
         ("not_before = '22:00+01:00'", "2:14: not_before: 22:00+01:00 is no time"),
@@ -84,18 +99,36 @@ fn each_mistake_is_told_with_its_place() {
         ("WIDTH = 512", "2:1: WIDTH: unknown key | did you mean `width`?"),
         ("lora = 'x'", "2:1: lora: unknown key | known keys: priority, "),
         ("a.b.c = 1", "2:1: a: unknown key"),
-        ("seed = [1, 2]", "2:8: seed: expected one value, found a list | put the list under [matrix]"),
+        (
+            "seed = [1, 2]",
+            "2:8: seed: expected one value, found a list | put the list under [matrix]",
+        ),
         ("prompt = 'b'", "2:1: not valid TOML: duplicate key"),
         ("steps = ", "2:9: not valid TOML: "),
         ("steps 8", "2:7: not valid TOML: "),
         ("matrix = 1", "2:10: matrix: expected a table, [matrix], found the number 1"),
         ("[[matrix]]", "2:1: matrix: expected a table, [matrix], found a list"),
-        ("[matrix]\nseed = 1", "3:8: matrix.seed: expected a list, found the number 1 | put it into brackets: [ ... ]"),
+        (
+            "[matrix]\nseed = 1",
+            "3:8: matrix.seed: expected a list, found the number 1 | put it into brackets: [ ... ]",
+        ),
         ("[matrix]\nseed = []", "3:1: matrix.seed: the list is empty"),
-        ("[matrix]\nprompt = ['b']", "3:1: matrix.prompt: also given at the top of the file | keep one of the two"),
-        ("[matrix]\nsize = ['8x8']", "3:9: matrix.size: 8 is out of range | use sides from 64 to 4096"),
-        ("[matrix]\nsize = ['1024']", "3:9: matrix.size: \"1024\" is no size | use the form \"1024x768\""),
-        ("[matrix]\nsize = ['64x64']\nwidth = [64]", "3:1: matrix.size: width is given too | keep one of the two"),
+        (
+            "[matrix]\nprompt = ['b']",
+            "3:1: matrix.prompt: also given at the top of the file | keep one of the two",
+        ),
+        (
+            "[matrix]\nsize = ['8x8']",
+            "3:9: matrix.size: 8 is out of range | use sides from 64 to 4096",
+        ),
+        (
+            "[matrix]\nsize = ['1024']",
+            "3:9: matrix.size: \"1024\" is no size | use the form \"1024x768\"",
+        ),
+        (
+            "[matrix]\nsize = ['64x64']\nwidth = [64]",
+            "3:1: matrix.size: width is given too | keep one of the two",
+        ),
         ("height = 64\n[matrix]\nsize = ['64x64']", "4:1: matrix.size: height is given too"),
         ("[matrix]\nnum_images = [2]", "3:1: matrix.num_images: unknown key"),
     ] {
@@ -123,14 +156,18 @@ fn a_prompt_over_the_limit_is_refused_with_its_length() {
 fn a_side_that_is_suggested_is_within_the_limit() {
     let mut rules = rules();
     rules.limits.side_max = 1000;
-    let problems = parse("prompt='a'\nwidth=1000", &rules, NOW_MS, &mut || 0).expect_err("not a multiple");
+    let problems =
+        parse("prompt='a'\nwidth=1000", &rules, NOW_MS, &mut || 0).expect_err("not a multiple");
     assert_eq!(problems[0].help.as_deref(), Some("use 992"));
 }
 
 #[test]
 fn at_most_sixteen_tags() {
     assert_eq!(job(&format!("prompt='a'\ntags = {:?}", ["x"; 16])).tags.len(), 16);
-    assert_mistakes(&format!("prompt='a'\ntags = {:?}", ["x"; 17]), &["2:1: tags: 17 of them | at most 16 tags"]);
+    assert_mistakes(
+        &format!("prompt='a'\ntags = {:?}", ["x"; 17]),
+        &["2:1: tags: 17 of them | at most 16 tags"],
+    );
     assert_mistakes(&format!("prompt='a'\ntags = ['{}']", "x".repeat(65)), &["2:9: tags: \"xxxx"]);
 }
 

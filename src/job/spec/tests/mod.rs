@@ -52,7 +52,10 @@ fn job(text: &str) -> Job {
 #[test]
 fn a_prompt_alone_is_a_job_with_the_defaults() {
     let job = job("prompt = \"a red fox\"");
-    assert_eq!((job.priority, job.not_before_ms, job.tags.len(), job.renders.len()), (0, None, 0, 1));
+    assert_eq!(
+        (job.priority, job.not_before_ms, job.tags.len(), job.renders.len()),
+        (0, None, 0, 1)
+    );
     let expected = Render {
         prompt: "a red fox".to_owned(),
         negative_prompt: String::new(),
@@ -110,9 +113,14 @@ fn every_key_reaches_the_job() {
 
 #[test]
 fn the_matrix_is_a_product_with_the_prompt_outermost_and_the_seed_innermost() {
-    let job = job("[matrix]\nprompt = ['a', 'b']\nsteps = [4, 8]\nseed = [1, 2]\nwidth = [64, 128]\nheight = [64]");
-    let order: Vec<_> =
-        job.renders.iter().map(|render| (render.prompt.as_str(), render.width, render.steps, render.seed)).collect();
+    let job = job(
+        "[matrix]\nprompt = ['a', 'b']\nsteps = [4, 8]\nseed = [1, 2]\nwidth = [64, 128]\nheight = [64]",
+    );
+    let order: Vec<_> = job
+        .renders
+        .iter()
+        .map(|render| (render.prompt.as_str(), render.width, render.steps, render.seed))
+        .collect();
     let mut expected = Vec::new();
     for prompt in ["a", "b"] {
         for width in [64, 128] {
@@ -126,8 +134,9 @@ fn the_matrix_is_a_product_with_the_prompt_outermost_and_the_seed_innermost() {
 
 #[test]
 fn listed_sizes_go_together_and_crossed_sides_do_not() {
-    let sizes =
-        |text: &str| -> Vec<_> { job(text).renders.iter().map(|render| (render.width, render.height)).collect() };
+    let sizes = |text: &str| -> Vec<_> {
+        job(text).renders.iter().map(|render| (render.width, render.height)).collect()
+    };
     assert_eq!(sizes("prompt='a'\n[matrix]\nsize=['1024x512', '64x96']"), [(1024, 512), (64, 96)]);
     assert_eq!(
         sizes("prompt='a'\n[matrix]\nwidth=[1024, 64]\nheight=[512, 96]"),
@@ -137,14 +146,16 @@ fn listed_sizes_go_together_and_crossed_sides_do_not() {
 
 #[test]
 fn seeds_count_up_over_the_images_and_wrap_into_the_range() {
-    let seeds = |text: &str| -> Vec<_> { job(text).renders.iter().map(|render| render.seed).collect() };
+    let seeds =
+        |text: &str| -> Vec<_> { job(text).renders.iter().map(|render| render.seed).collect() };
     assert_eq!(seeds("prompt='a'\nseed=5\nnum_images=3"), [5, 6, 7]);
     assert_eq!(seeds("prompt='a'\nseed=9223372036854775807\nnum_images=2"), [i64::MAX as u64, 0]);
 }
 
 #[test]
 fn an_open_seed_is_drawn_for_each_combination() {
-    let seeds = |text: &str| -> Vec<_> { job(text).renders.iter().map(|render| render.seed).collect() };
+    let seeds =
+        |text: &str| -> Vec<_> { job(text).renders.iter().map(|render| render.seed).collect() };
     assert_eq!(seeds("prompt=['a','b']\nnum_images=2"), [1000, 1001, 1001, 1002]);
     assert_eq!(seeds("prompt='a'\n[matrix]\nseed=['random', 3, 'random']"), [1000, 3, 1001]);
     let job = parse("prompt='a'\nnum_images=2", &rules(), NOW_MS, &mut || u64::MAX).expect("a job");
@@ -178,7 +189,8 @@ fn times_without_an_offset_are_local_and_strings_are_as_good() {
 #[test]
 fn a_time_of_day_is_the_next_one() {
     let time = |written: &str| job(&format!("prompt='a'\nnot_before={written}")).not_before_ms;
-    let at = |moment: &str| Some(moment.parse::<jiff::Timestamp>().expect("a time").as_millisecond());
+    let at =
+        |moment: &str| Some(moment.parse::<jiff::Timestamp>().expect("a time").as_millisecond());
     for same in ["'22:00'", "'22:00:00'", "22:00:00"] {
         assert_eq!(time(same), at("2026-11-24T21:00:00Z"), "{same}");
     }
@@ -201,7 +213,8 @@ fn local_times_that_a_change_of_the_clocks_skips_or_repeats_have_one_meaning() {
 
 #[test]
 fn minus_zero_is_zero_and_whole_numbers_are_guidance_too() {
-    let guidance = |written: &str| job(&format!("prompt='a'\nguidance={written}")).renders[0].guidance;
+    let guidance =
+        |written: &str| job(&format!("prompt='a'\nguidance={written}")).renders[0].guidance;
     assert!(guidance("-0.0").is_sign_positive());
     assert_eq!(guidance("4"), guidance("4.0"));
 }
@@ -209,7 +222,10 @@ fn minus_zero_is_zero_and_whole_numbers_are_guidance_too() {
 #[test]
 fn prompts_are_kept_as_written_but_for_the_line_ends_of_the_file() {
     let prompt = |text: &str| job(text).renders[0].prompt.clone();
-    assert_eq!(prompt("prompt = \"\"\"\r\na fox\r\n\tin snow 👩‍🚀\r\n\"\"\"\r\n"), "a fox\n\tin snow 👩‍🚀\n");
+    assert_eq!(
+        prompt("prompt = \"\"\"\r\na fox\r\n\tin snow 👩‍🚀\r\n\"\"\"\r\n"),
+        "a fox\n\tin snow 👩‍🚀\n"
+    );
 }
 
 #[test]
@@ -225,10 +241,18 @@ fn each_example_is_a_good_job_to_both_models() {
             parse(&text, &rules, NOW_MS, &mut || 0)
                 .unwrap_or_else(|problems| panic!("{}: {problems:?}", path.display()))
         });
-        names.push((path.file_name().expect("a name").to_string_lossy().into_owned(), job.renders.len()));
+        names.push((
+            path.file_name().expect("a name").to_string_lossy().into_owned(),
+            job.renders.len(),
+        ));
     }
     names.sort();
-    let expected =
-        [("chinese.toml", 4), ("hello.toml", 1), ("night.toml", 500), ("poster.toml", 3), ("sheet.toml", 25)];
+    let expected = [
+        ("chinese.toml", 4),
+        ("hello.toml", 1),
+        ("night.toml", 500),
+        ("poster.toml", 3),
+        ("sheet.toml", 25),
+    ];
     assert_eq!(names, expected.map(|(name, renders)| (name.to_owned(), renders)));
 }

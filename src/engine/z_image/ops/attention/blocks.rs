@@ -1,4 +1,5 @@
-//! Attention on other devices and in other types: the heads' blocks of queries together, by matrix products.
+//! Attention on other devices and in other types: the heads' blocks of queries together, by matrix
+//! products.
 
 use candle_core::{D, Device, Result, Tensor};
 
@@ -9,14 +10,28 @@ use super::super::moments::widened;
 /// The most scores of one block. Far below the 2^31 elements that candle's kernels can index.
 const BLOCK_SCORES: usize = 32 << 20;
 
-/// On a card, one block's scores, which become weights where they are, and its queries and its result.
-pub(super) fn scratch_bytes(element_bytes: usize, heads: usize, queries: usize, keys: usize, dim: usize) -> usize {
+/// On a card, one block's scores, which become weights where they are, and its queries and its
+/// result.
+pub(super) fn scratch_bytes(
+    element_bytes: usize,
+    heads: usize,
+    queries: usize,
+    keys: usize,
+    dim: usize,
+) -> usize {
     let scores = (heads * queries * keys).min(BLOCK_SCORES);
     element_bytes * (scores + 2 * scores / keys * dim)
 }
 
-/// The query heads that share a key head become rows of one product: keys and values are not repeated.
-pub(super) fn attention(q: Tensor, k: Tensor, v: Tensor, scale: f64, causal: bool) -> Result<Tensor> {
+/// The query heads that share a key head become rows of one product: keys and values are not
+/// repeated.
+pub(super) fn attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: f64,
+    causal: bool,
+) -> Result<Tensor> {
     let (b, s, heads, dim) = q.dims4()?;
     let (_, t, key_heads, _) = k.dims4()?;
     let group = heads / key_heads;
@@ -28,8 +43,11 @@ pub(super) fn attention(q: Tensor, k: Tensor, v: Tensor, scale: f64, causal: boo
         let rows = block.min(s - start);
         let queries = q.narrow(3, start, rows)?;
         // Without groups the product takes the rows where they are.
-        let queries =
-            if group == 1 { queries.squeeze(2)? } else { queries.reshape((b, key_heads, group * rows, dim))? };
+        let queries = if group == 1 {
+            queries.squeeze(2)?
+        } else {
+            queries.reshape((b, key_heads, group * rows, dim))?
+        };
         let scores = queries.matmul(&k)?.reshape((b * heads, rows, t))?;
         let seen = Seen { first: if causal { start + t - s + 1 } else { t } };
         let weights = softmax(scores, scale, seen)?.reshape((b, key_heads, group * rows, t))?;
@@ -39,7 +57,8 @@ pub(super) fn attention(q: Tensor, k: Tensor, v: Tensor, scale: f64, causal: boo
     swapped(out.reshape((b, heads, s, dim))?)
 }
 
-/// (b, rows, columns, dim) as contiguous (b, columns, rows, dim). Takes `x`, which goes when it is read.
+/// (b, rows, columns, dim) as contiguous (b, columns, rows, dim). Takes `x`, which goes when it is
+/// read.
 fn swapped(x: Tensor) -> Result<Tensor> {
     let (b, rows, columns, dim) = x.dims4()?;
     if rows == 1 || columns == 1 {
@@ -52,7 +71,8 @@ fn swapped(x: Tensor) -> Result<Tensor> {
     x.transpose(1, 2)?.contiguous()
 }
 
-/// How many keys a block's first query sees; each query sees one more than the one before it, to all.
+/// How many keys a block's first query sees; each query sees one more than the one before it, to
+/// all.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Seen {
     pub(in super::super) first: usize,
@@ -61,13 +81,15 @@ pub(in super::super) struct Seen {
 impl Seen {
     /// What is added to the scores: (rows, keys).
     fn mask(self, rows: usize, keys: usize, device: &Device) -> Result<Tensor> {
-        let of = |row: usize, key: usize| if key < self.first + row { 0.0 } else { f32::NEG_INFINITY };
+        let of =
+            |row: usize, key: usize| if key < self.first + row { 0.0 } else { f32::NEG_INFINITY };
         Tensor::from_iter((0..rows).flat_map(|row| (0..keys).map(move |key| of(row, key))), device)?
             .reshape((rows, keys))
     }
 }
 
-/// Softmax of `scores * scale` over the keys seen, in f32: (heads, rows, keys), in the type of `scores`.
+/// Softmax of `scores * scale` over the keys seen, in f32: (heads, rows, keys), in the type of
+/// `scores`.
 fn softmax(scores: Tensor, scale: f64, seen: Seen) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if cuda::is_cuda_bf16(&scores) {

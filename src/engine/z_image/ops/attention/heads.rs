@@ -44,7 +44,14 @@ impl Sizes {
     }
 
     /// One task for each block of queries of each head of each item.
-    pub(super) fn attend(&self, q: &[f32], k: &[f32], v: &[f32], scale: f32, causal: bool) -> Vec<f32> {
+    pub(super) fn attend(
+        &self,
+        q: &[f32],
+        k: &[f32],
+        v: &[f32],
+        scale: f32,
+        causal: bool,
+    ) -> Vec<f32> {
         let mut out = zeros(q.len());
         let out_start = SharedStart::of(&mut out);
         let block = query_block(self.queries, self.keys);
@@ -52,11 +59,16 @@ impl Sizes {
         (0..self.batch * self.heads * blocks).into_par_iter().for_each_init(
             || vec![0.0; block * self.keys],
             |scores, task| {
-                let (item, head, first) =
-                    (task / (self.heads * blocks), task / blocks % self.heads, task % blocks * block);
+                let (item, head, first) = (
+                    task / (self.heads * blocks),
+                    task / blocks % self.heads,
+                    task % blocks * block,
+                );
                 let rows = block.min(self.queries - first);
                 let q_at = ((item * self.queries + first) * self.heads + head) * self.dim;
-                let kv_at = (item * self.keys * self.key_heads + head / (self.heads / self.key_heads)) * self.dim;
+                let kv_at = (item * self.keys * self.key_heads
+                    + head / (self.heads / self.key_heads))
+                    * self.dim;
                 let seen = if causal { first + rows + self.keys - self.queries } else { self.keys };
                 let (q_step, kv_step) = (self.heads * self.dim, self.key_heads * self.dim);
 
@@ -65,15 +77,27 @@ impl Sizes {
                 let values = Matrix { values: &v[kv_at..], row_step: kv_step, column_step: 1 };
                 let scores = &mut scores[..rows * seen];
                 // SAFETY: `scores` holds rows * seen values, rows `seen` apart.
-                unsafe { product(scores.as_mut_ptr(), seen, &q, &keys, (rows, seen, self.dim), scale, 1) };
+                unsafe {
+                    product(scores.as_mut_ptr(), seen, &q, &keys, (rows, seen, self.dim), scale, 1)
+                };
                 let hidden_of = |row: usize| if causal { rows - 1 - row } else { 0 };
                 for (row, scores) in scores.chunks_exact_mut(seen).enumerate() {
                     softmax(scores, seen - hidden_of(row));
                 }
                 let weights = Matrix { values: scores, row_step: seen, column_step: 1 };
-                // SAFETY: the rows `first..first + rows` of this head of this item lie within `out`, and no other
-                // task writes them.
-                unsafe { product(out_start.at(q_at), q_step, &weights, &values, (rows, self.dim, seen), 1.0, 1) };
+                // SAFETY: the rows `first..first + rows` of this head of this item lie within
+                // `out`, and no other task writes them.
+                unsafe {
+                    product(
+                        out_start.at(q_at),
+                        q_step,
+                        &weights,
+                        &values,
+                        (rows, self.dim, seen),
+                        1.0,
+                        1,
+                    )
+                };
             },
         );
         out

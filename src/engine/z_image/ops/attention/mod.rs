@@ -1,4 +1,5 @@
-//! Scaled dot-product attention in blocks of queries, so that the scores never stand in memory whole.
+//! Scaled dot-product attention in blocks of queries, so that the scores never stand in memory
+//! whole.
 
 mod blocks;
 mod heads;
@@ -11,9 +12,10 @@ use self::heads::Sizes;
 use super::super::predict::Arithmetic;
 use super::cpu::{is_cpu_f32, with_values};
 
-/// `softmax(q k^T * scale) v` for each head, softmax in f32: `q` (b, s, heads, head_dim), `k` and `v` (b, t,
-/// key_heads, head_dim) with `heads` a multiple of `key_heads` (grouped queries). Under `causal`, query i sees the keys
-/// up to i + t - s. Gives the shape of `q`. Takes the three, so that they can go when they are read.
+/// `softmax(q k^T * scale) v` for each head, softmax in f32: `q` (b, s, heads, head_dim), `k` and
+/// `v` (b, t, key_heads, head_dim) with `heads` a multiple of `key_heads` (grouped queries). Under
+/// `causal`, query i sees the keys up to i + t - s. Gives the shape of `q`. Takes the three, so
+/// that they can go when they are read.
 ///
 /// Scratch: [`attention_bytes`].
 pub fn attention(q: Tensor, k: Tensor, v: Tensor, scale: f64, causal: bool) -> Result<Tensor> {
@@ -27,7 +29,8 @@ pub fn attention(q: Tensor, k: Tensor, v: Tensor, scale: f64, causal: bool) -> R
     Tensor::from_vec(out, q.shape(), &Device::Cpu)
 }
 
-/// What [`attention`] allocates beside its result and the copies of its arguments; heads are counted over all items.
+/// What [`attention`] allocates beside its result and the copies of its arguments; heads are
+/// counted over all items.
 pub fn attention_bytes(
     arithmetic: Arithmetic,
     heads: usize,
@@ -36,7 +39,9 @@ pub fn attention_bytes(
 ) -> usize {
     match arithmetic {
         Arithmetic::Cpu { threads } => heads::scratch_bytes(threads, heads, queries, keys),
-        Arithmetic::Cuda => blocks::scratch_bytes(arithmetic.element_bytes(), heads, queries, keys, head_dim),
+        Arithmetic::Cuda => {
+            blocks::scratch_bytes(arithmetic.element_bytes(), heads, queries, keys, head_dim)
+        }
     }
 }
 
@@ -51,7 +56,8 @@ mod tests {
     fn assert_right(queries: usize, keys: usize, heads: usize, key_heads: usize, causal: bool) {
         let q = (values(&[2, queries, heads, 20], 1) * 6.0).expect("a product");
         let (k, v) = (values(&[2, keys, key_heads, 20], 2), values(&[2, keys, key_heads, 20], 3));
-        let attend = |[q, k, v]: [&Tensor; 3]| attention(q.clone(), k.clone(), v.clone(), 0.3, causal);
+        let attend =
+            |[q, k, v]: [&Tensor; 3]| attention(q.clone(), k.clone(), v.clone(), 0.3, causal);
         assert_fast_is_plain([&q, &strided(&k), &v], 2e-6, attend);
         // candle multiplies no bf16 matrices on a CPU; f16 takes the same path.
         assert_half_is_near([&q, &k, &v], DType::F16, attend);

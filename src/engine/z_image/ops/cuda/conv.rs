@@ -10,12 +10,18 @@ use half::bf16;
 use super::{Source, THREADS_MAX, launch, output};
 use crate::engine::z_image::ops::conv::window_rows;
 
-pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: usize) -> Result<Tensor> {
+pub fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    padding: usize,
+) -> Result<Tensor> {
     let (b, inputs, h, w) = x.dims4()?;
     let (outputs, _, kernel, _) = weight.dims4()?;
     let (out_h, out_w) = (h + 2 * padding + 1 - kernel, w + 2 * padding + 1 - kernel);
     let sizes = Sizes { inputs, h, w, outputs, kernel, padding, out_h, out_w };
-    let bias = bias.map_or_else(|| Tensor::zeros(outputs, x.dtype(), x.device()), Tensor::contiguous)?;
+    let bias =
+        bias.map_or_else(|| Tensor::zeros(outputs, x.dtype(), x.device()), Tensor::contiguous)?;
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     let (xs, weights, biases) = (Source::of(&x)?, Source::of(&weight)?, Source::of(&bias)?);
     output::<bf16>(&x, (b, outputs, out_h, out_w), |device, out| {
@@ -56,13 +62,21 @@ impl Sizes {
         if self.kernel == 1 && self.padding == 0 {
             return self.add_product(device, weight, x, plane, out, start);
         }
-        let band = window_rows(size_of::<bf16>(), self.inputs, self.kernel, self.out_w).min(self.out_h);
+        let band =
+            window_rows(size_of::<bf16>(), self.inputs, self.kernel, self.out_w).min(self.out_h);
         // SAFETY: each band's windows are written before they are read.
         let windows = unsafe { device.alloc::<bf16>(self.window() * band * self.out_w)? };
         for first in (0..self.out_h).step_by(band) {
             let rows = band.min(self.out_h - first);
             self.fill(device, x, &windows, first, rows)?;
-            self.add_product(device, weight, &windows.as_view(), rows * self.out_w, out, start + first * self.out_w)?;
+            self.add_product(
+                device,
+                weight,
+                &windows.as_view(),
+                rows * self.out_w,
+                out,
+                start + first * self.out_w,
+            )?;
         }
         Ok(())
     }
@@ -84,14 +98,29 @@ impl Sizes {
         let pixels = rows * self.out_w;
         let blocks = [pixels.div_ceil(THREADS_MAX), self.window(), 1];
         let [count, h, w, kernel, padding, first, out_w] =
-            [pixels, self.h, self.w, self.kernel, self.padding, first, self.out_w].map(|size| size as u32);
+            [pixels, self.h, self.w, self.kernel, self.padding, first, self.out_w]
+                .map(|size| size as u32);
         let (x, out) = (x.slice(..), windows.as_view());
-        launch!(device, "windows", blocks, THREADS_MAX, x, out, count, h, w, kernel, padding, first, out_w);
+        launch!(
+            device,
+            "windows",
+            blocks,
+            THREADS_MAX,
+            x,
+            out,
+            count,
+            h,
+            w,
+            kernel,
+            padding,
+            first,
+            out_w
+        );
         Ok(())
     }
 
-    /// Adds `weight` (outputs, window) times `windows` (window, pixels) to so many pixels of each plane of `out` from
-    /// `start` on, in f32 and rounded once.
+    /// Adds `weight` (outputs, window) times `windows` (window, pixels) to so many pixels of each
+    /// plane of `out` from `start` on, in f32 and rounded once.
     fn add_product(
         &self,
         device: &CudaDevice,
@@ -101,7 +130,8 @@ impl Sizes {
         out: &mut CudaSlice<bf16>,
         start: usize,
     ) -> Result<()> {
-        // cuBLAS counts by columns: to it all three are transposed, and the product's factors change places.
+        // cuBLAS counts by columns: to it all three are transposed, and the product's factors
+        // change places.
         let [m, n, k] = [pixels, self.outputs, self.window()].map(|size| size as i32);
         let product = GemmConfig {
             transa: CUBLAS_OP_N,
@@ -115,7 +145,11 @@ impl Sizes {
             beta: bf16::ONE,
             ldc: (self.out_h * self.out_w) as i32,
         };
-        // SAFETY: the sizes are those of the three matrices, each row of the result within its plane.
-        unsafe { device.cublas_handle().gemm(product, windows, weight, &mut out.slice_mut(start..)) }.w()
+        // SAFETY: the sizes are those of the three matrices, each row of the result within its
+        // plane.
+        unsafe {
+            device.cublas_handle().gemm(product, windows, weight, &mut out.slice_mut(start..))
+        }
+        .w()
     }
 }

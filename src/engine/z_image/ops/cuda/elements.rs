@@ -11,7 +11,16 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     let (gates, ups) = (Source::of(&gate)?, Source::of(&up)?);
     output::<bf16>(&gate, gate.shape(), |device, out| {
         let blocks = [count.div_ceil(THREADS_MAX), 1, 1];
-        launch!(device, "swiglu", blocks, THREADS_MAX, gates.bf16()?, ups.bf16()?, out.as_view(), count);
+        launch!(
+            device,
+            "swiglu",
+            blocks,
+            THREADS_MAX,
+            gates.bf16()?,
+            ups.bf16()?,
+            out.as_view(),
+            count
+        );
         Ok(())
     })
 }
@@ -21,7 +30,16 @@ pub fn modulate(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
     let (x, scale) = (x.contiguous()?, scale.contiguous()?);
     let (xs, scales) = (Source::of(&x)?, Source::of(&scale)?);
     output::<bf16>(&x, x.shape(), |device, out| {
-        launch!(device, "modulate", [s, b, 1], threads(d), xs.bf16()?, scales.bf16()?, out.as_view(), d as u32);
+        launch!(
+            device,
+            "modulate",
+            [s, b, 1],
+            threads(d),
+            xs.bf16()?,
+            scales.bf16()?,
+            out.as_view(),
+            d as u32
+        );
         Ok(())
     })
 }
@@ -46,7 +64,18 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, neighbours: bool) -> Result<
     output::<bf16>(&x, x.shape(), |device, out| {
         let (xs, cosines, sines) = (xs.bf16()?, cosines.values::<f32>()?, sines.values::<f32>()?);
         let (blocks, out) = ([s, heads, b], out.as_view());
-        launch!(device, "rope", blocks, threads(half), xs, cosines, sines, out, half as u32, neighbours);
+        launch!(
+            device,
+            "rope",
+            blocks,
+            threads(half),
+            xs,
+            cosines,
+            sines,
+            out,
+            half as u32,
+            neighbours
+        );
         Ok(())
     })
 }
@@ -58,7 +87,16 @@ pub fn upsample(x: &Tensor) -> Result<Tensor> {
     let xs = Source::of(&x)?;
     output::<bf16>(&x, (b, c, 2 * h, 2 * w), |device, out| {
         let blocks = [(4 * h * w).div_ceil(THREADS_MAX), b * c, 1];
-        launch!(device, "upsample", blocks, THREADS_MAX, xs.bf16()?, out.as_view(), h as u32, w as u32);
+        launch!(
+            device,
+            "upsample",
+            blocks,
+            THREADS_MAX,
+            xs.bf16()?,
+            out.as_view(),
+            h as u32,
+            w as u32
+        );
         Ok(())
     })
 }

@@ -1,5 +1,6 @@
-//! The fast path on a card: bf16 through the kernels of `kernels.cu`, one kernel for each operator where candle would make a
-//! chain of passes through copies in f32. What an operator means is said where it is offered, in [`super`].
+//! The fast path on a card: bf16 through the kernels of `kernels.cu`, one kernel for each operator
+//! where candle would make a chain of passes through copies in f32. What an operator means is said
+//! where it is offered, in [`super`].
 
 mod conv;
 mod elements;
@@ -11,7 +12,9 @@ use std::ops::Deref;
 use candle_core::cuda_backend::CudaDType;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, DeviceRepr};
 use candle_core::op::BackpropOp;
-use candle_core::{CudaDevice, CudaStorage, DType, Result, Shape, Storage, StorageRef, Tensor, bail};
+use candle_core::{
+    CudaDevice, CudaStorage, DType, Result, Shape, Storage, StorageRef, Tensor, bail,
+};
 use half::bf16;
 
 pub(super) use self::conv::conv2d;
@@ -30,8 +33,8 @@ pub(super) fn is_cuda_bf16(x: &Tensor) -> bool {
     x.device().is_cuda() && x.dtype() == DType::BF16
 }
 
-/// Launches a kernel of [`PTX`] with so many blocks, each of so many threads, and these arguments: what its comment asks
-/// of them must hold.
+/// Launches a kernel of [`PTX`] with so many blocks, each of so many threads, and these arguments:
+/// what its comment asks of them must hold.
 macro_rules! launch {
     ($device:expr, $kernel:literal, $blocks:expr, $threads:expr, $($argument:expr),+ $(,)?) => {{
         use candle_core::cuda_backend::WrapErr;
@@ -42,7 +45,8 @@ macro_rules! launch {
         let config = LaunchConfig { grid_dim: (x, y, z), block_dim: ($threads as u32, 1, 1), shared_mem_bytes: 0 };
         let mut arguments = function.builder();
         $(let argument = $argument; arguments.arg(&argument);)+
-        // SAFETY: the kernel reads and writes within its arguments, whose sizes the caller gives it.
+        // SAFETY: the kernel reads and writes within its arguments, whose sizes the caller gives
+        // it.
         unsafe { arguments.launch(config) }.w()?;
     }};
 }
@@ -63,12 +67,16 @@ struct Source<'a> {
 impl Source<'_> {
     fn of(x: &Tensor) -> Result<Source<'_>> {
         let (storage, layout) = x.storage_and_layout();
-        let Some((start, end)) = layout.contiguous_offsets() else { bail!("a kernel was given strided values") };
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            bail!("a kernel was given strided values")
+        };
         Ok(Source { storage, start, end })
     }
 
     fn values<T: CudaDType + DeviceRepr>(&self) -> Result<CudaView<'_, T>> {
-        let Storage::Cuda(storage) = self.storage.deref() else { bail!("a kernel was given values of another device") };
+        let Storage::Cuda(storage) = self.storage.deref() else {
+            bail!("a kernel was given values of another device")
+        };
         Ok(storage.as_cuda_slice::<T>()?.slice(self.start..self.end))
     }
 

@@ -12,7 +12,17 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     let (xs, weights) = (Source::of(&x)?, Source::of(&weight)?);
     output::<bf16>(&x, x.shape(), |device, out| {
         let (xs, weights, blocks) = (xs.bf16()?, weights.bf16()?, [x.elem_count() / d, 1, 1]);
-        launch!(device, "rms_norm", blocks, threads(d), xs, weights, out.as_view(), d as u32, eps as f32);
+        launch!(
+            device,
+            "rms_norm",
+            blocks,
+            threads(d),
+            xs,
+            weights,
+            out.as_view(),
+            d as u32,
+            eps as f32
+        );
         Ok(())
     })
 }
@@ -28,7 +38,8 @@ pub fn layer_norm(x: &Tensor, eps: f64) -> Result<Tensor> {
     })
 }
 
-/// Softmax of `scores * scale` over the keys seen, in place: (.., queries, keys), contiguous and nobody else's.
+/// Softmax of `scores * scale` over the keys seen, in place: (.., queries, keys), contiguous and
+/// nobody else's.
 pub fn softmax(scores: &Tensor, scale: f64, seen: Seen) -> Result<()> {
     scores.inplace_op1(&Softmax { scale: scale as f32, seen })
 }
@@ -50,9 +61,21 @@ impl InplaceOp1 for Softmax {
     fn cuda_fwd(&self, storage: &mut CudaStorage, layout: &Layout) -> Result<()> {
         let [.., queries, keys] = *layout.dims() else { bail!("scores have queries and keys") };
         let Some((0, count)) = layout.contiguous_offsets() else { bail!("scores are contiguous") };
-        let (device, scores) = (storage.device.clone(), storage.as_cuda_slice_mut::<bf16>()?.as_view());
-        let [row, queries, first_seen] = [keys, queries, self.seen.first.min(keys)].map(|size| size as u32);
-        launch!(device, "softmax", [count / keys, 1, 1], threads(keys), scores, row, queries, first_seen, self.scale);
+        let (device, scores) =
+            (storage.device.clone(), storage.as_cuda_slice_mut::<bf16>()?.as_view());
+        let [row, queries, first_seen] =
+            [keys, queries, self.seen.first.min(keys)].map(|size| size as u32);
+        launch!(
+            device,
+            "softmax",
+            [count / keys, 1, 1],
+            threads(keys),
+            scores,
+            row,
+            queries,
+            first_seen,
+            self.scale
+        );
         Ok(())
     }
 }

@@ -6,10 +6,12 @@ use std::mem::{Discriminant, discriminant};
 use super::Prediction;
 use crate::ladder::{Decode, Precision, Residency, Rung, Stage};
 
-/// So many pictures must have been measured before a prediction is lowered, or an out-of-memory error forgotten.
+/// So many pictures must have been measured before a prediction is lowered, or an out-of-memory
+/// error forgotten.
 const MEASURED_MIN: usize = 3;
 
-/// No prediction is lowered by more than this: what was measured may have been easier than what comes.
+/// No prediction is lowered by more than this: what was measured may have been easier than what
+/// comes.
 const FACTOR_MIN: f64 = 0.8;
 
 /// How much more than it was given a rung is taken to need after it ran out of memory.
@@ -63,11 +65,13 @@ struct Known {
 impl Known {
     /// Learns of `attempt`'s `stage`. `failed` is where it ran out of memory, if that still counts.
     fn learn(&mut self, attempt: &Evidence, stage: Stage, failed: Option<(Stage, u64)>) {
-        let (predicted, measured) = (activations(&attempt.predicted, stage), attempt.measured_activations(stage));
+        let (predicted, measured) =
+            (activations(&attempt.predicted, stage), attempt.measured_activations(stage));
         let needed = match failed {
             _ if predicted <= 0.0 => return,
             Some((failed, requested_bytes)) if failed == stage => {
-                let given = (measured + requested_bytes as f64).max(activations(&attempt.corrected, stage));
+                let given =
+                    (measured + requested_bytes as f64).max(activations(&attempt.corrected, stage));
                 given * OUT_OF_MEMORY_FACTOR
             }
             // Also of an attempt that failed in a later stage: what it needed here is no less true.
@@ -82,23 +86,27 @@ impl Known {
 
     /// Lower than 1 only on enough evidence.
     fn factor(self) -> f64 {
-        if self.measured < MEASURED_MIN { self.highest.max(1.0) } else { self.highest.max(FACTOR_MIN) }
+        if self.measured < MEASURED_MIN {
+            self.highest.max(1.0)
+        } else {
+            self.highest.max(FACTOR_MIN)
+        }
     }
 }
 
 /// What earlier attempts add to predictions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Corrections {
-    /// Of the activations, for each stage of each class of rungs that something is known of: the weights are counted
-    /// exactly.
+    /// Of the activations, for each stage of each class of rungs that something is known of: the
+    /// weights are counted exactly.
     activations: HashMap<(Class, Stage), Known>,
     /// Weights that did not load: so many bytes or more are taken to need so many times as much.
     unloadable: Vec<(u64, f64)>,
 }
 
 impl Corrections {
-    /// The highest ratio of measured to predicted activations, from `evidence`, newest first. What ran out of memory
-    /// counts until enough newer attempts that needed as much did not.
+    /// The highest ratio of measured to predicted activations, from `evidence`, newest first. What
+    /// ran out of memory counts until enough newer attempts that needed as much did not.
     pub fn from(evidence: &[Evidence]) -> Corrections {
         let mut corrections = Corrections::default();
         for (place, attempt) in evidence.iter().enumerate() {
@@ -108,24 +116,29 @@ impl Corrections {
     }
 
     fn learn(&mut self, attempt: &Evidence, newer: &[Evidence]) {
-        let failed = attempt.out_of_memory.filter(|(stage, _)| !is_outlived(attempt, *stage, newer));
+        let failed =
+            attempt.out_of_memory.filter(|(stage, _)| !is_outlived(attempt, *stage, newer));
         for stage in STAGES {
             let known = self.activations.entry((Class::of(&attempt.rung), stage)).or_default();
             known.learn(attempt, stage, failed);
         }
-        if let (Some((Stage::Load, _)), predicted @ 1..) = (failed, attempt.predicted.weights_bytes) {
-            let factor = attempt.corrected.weights_bytes as f64 / predicted as f64 * OUT_OF_MEMORY_FACTOR;
+        if let (Some((Stage::Load, _)), predicted @ 1..) = (failed, attempt.predicted.weights_bytes)
+        {
+            let factor =
+                attempt.corrected.weights_bytes as f64 / predicted as f64 * OUT_OF_MEMORY_FACTOR;
             self.unloadable.push((predicted, factor));
         }
     }
 
     /// `prediction` for `rung`, corrected.
     pub fn apply(&self, rung: &Rung, prediction: Prediction) -> Prediction {
-        let factors = self.unloadable.iter().filter(|(bytes, _)| *bytes <= prediction.weights_bytes);
+        let factors =
+            self.unloadable.iter().filter(|(bytes, _)| *bytes <= prediction.weights_bytes);
         let weights = factors.map(|(_, factor)| *factor).fold(1.0, f64::max);
         let weights_bytes = (prediction.weights_bytes as f64 * weights).round() as u64;
         let corrected = |stage| {
-            let factor = self.activations.get(&(Class::of(rung), stage)).map_or(1.0, |known| known.factor());
+            let factor =
+                self.activations.get(&(Class::of(rung), stage)).map_or(1.0, |known| known.factor());
             weights_bytes + (activations(&prediction, stage) * factor).round() as u64
         };
         Prediction {
@@ -155,8 +168,8 @@ impl Evidence {
     }
 }
 
-/// Whether `failed`'s out-of-memory error is history: enough of the `newer` attempts had the memory for `stage`, and
-/// needed at least as much. Weights are alike for all classes.
+/// Whether `failed`'s out-of-memory error is history: enough of the `newer` attempts had the memory
+/// for `stage`, and needed at least as much. Weights are alike for all classes.
 fn is_outlived(failed: &Evidence, stage: Stage, newer: &[Evidence]) -> bool {
     let outlives = |other: &&Evidence| {
         other.survived(stage)
@@ -180,7 +193,12 @@ mod tests {
     /// 1000 bytes beside the weights while denoising.
     fn prediction() -> Prediction {
         let (text_encode_bytes, vae_decode_bytes) = (WEIGHTS + 10, WEIGHTS + 10);
-        Prediction { weights_bytes: WEIGHTS, text_encode_bytes, denoise_bytes: WEIGHTS + 1000, vae_decode_bytes }
+        Prediction {
+            weights_bytes: WEIGHTS,
+            text_encode_bytes,
+            denoise_bytes: WEIGHTS + 1000,
+            vae_decode_bytes,
+        }
     }
 
     fn measured(activations: u64) -> Evidence {
@@ -242,7 +260,8 @@ mod tests {
             vae_decode_bytes: prediction.vae_decode_bytes + more,
         };
         let predicted = weighs(prediction());
-        let measured = Prediction { denoise_bytes: predicted.denoise_bytes - 50, ..Prediction::default() };
+        let measured =
+            Prediction { denoise_bytes: predicted.denoise_bytes - 50, ..Prediction::default() };
         let rung = Rung { residency: Residency::Streamed { resident_blocks }, ..rung(1024) };
         Evidence { rung, predicted, corrected: predicted, measured, out_of_memory: None }
     }
@@ -251,7 +270,8 @@ mod tests {
     fn an_error_is_not_forgotten_over_attempts_that_needed_less() {
         let error = Evidence { out_of_memory: Some((Stage::Denoise, 0)), ..streamed(12) };
         let needed = |newer: Evidence| {
-            let corrected = Corrections::from(&[newer, newer, newer, error]).apply(&error.rung, error.predicted);
+            let corrected = Corrections::from(&[newer, newer, newer, error])
+                .apply(&error.rung, error.predicted);
             corrected.denoise_bytes - corrected.weights_bytes
         };
         assert_eq!(needed(streamed(9)), 1050);
@@ -267,14 +287,29 @@ mod tests {
         let other_decode = Rung { decode: Decode::Stripes { height: 256 }, ..error.rung };
         for rung in [error.rung, other_decode] {
             let corrected = corrections.apply(&rung, error.predicted);
-            assert_eq!((corrected.weights_bytes, corrected.denoise_bytes), (raised, raised + 1000), "{rung}");
+            assert_eq!(
+                (corrected.weights_bytes, corrected.denoise_bytes),
+                (raised, raised + 1000),
+                "{rung}"
+            );
         }
-        assert_eq!(corrections.apply(&streamed(9).rung, streamed(9).predicted), streamed(9).predicted, "less");
-        let again = Evidence { corrected: corrections.apply(&error.rung, error.predicted), ..error };
+        assert_eq!(
+            corrections.apply(&streamed(9).rung, streamed(9).predicted),
+            streamed(9).predicted,
+            "less"
+        );
+        let again =
+            Evidence { corrected: corrections.apply(&error.rung, error.predicted), ..error };
         let twice = Corrections::from(&[again, error]).apply(&error.rung, error.predicted);
         assert!(twice.weights_bytes > raised, "{twice:?}");
-        assert_eq!(Corrections::from(&[streamed(12), streamed(13), streamed(14), error]).unloadable, []);
-        assert_ne!(Corrections::from(&[streamed(9), streamed(9), streamed(9), error]).unloadable, []);
+        assert_eq!(
+            Corrections::from(&[streamed(12), streamed(13), streamed(14), error]).unloadable,
+            []
+        );
+        assert_ne!(
+            Corrections::from(&[streamed(9), streamed(9), streamed(9), error]).unloadable,
+            []
+        );
     }
 
     #[test]

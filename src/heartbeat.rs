@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 /// Shared by the one who beats and the one who looks.
 #[derive(Clone, Debug)]
-pub struct Pulse {
+pub struct Heartbeat {
     origin: Instant,
     beat_ms: Arc<AtomicU64>,
 }
 
-impl Pulse {
+impl Heartbeat {
     /// Beats once now.
-    pub fn start() -> Pulse {
-        Pulse { origin: Instant::now(), beat_ms: Arc::default() }
+    pub fn start() -> Heartbeat {
+        Heartbeat { origin: Instant::now(), beat_ms: Arc::default() }
     }
 
     /// Says that work is going on: a step was made, or a wait is within its limit.
@@ -24,7 +24,9 @@ impl Pulse {
 
     /// How long ago the last beat was.
     pub fn age(&self) -> Duration {
-        Duration::from_millis(self.elapsed_ms().saturating_sub(self.beat_ms.load(Ordering::Relaxed)))
+        Duration::from_millis(
+            self.elapsed_ms().saturating_sub(self.beat_ms.load(Ordering::Relaxed)),
+        )
     }
 
     fn elapsed_ms(&self) -> u64 {

@@ -1,7 +1,8 @@
-//! The planner: which rung fits the device's memory, and which one comes after an out-of-memory error. Pure.
+//! The planner: which rung fits the device's memory, and which one comes after an out-of-memory
+//! error. Pure.
 //!
-//! What a render needs on a rung is an engine's to predict; here predictions are compared with what there is, and
-//! corrected by what was measured.
+//! What a render needs on a rung is an engine's to predict; here predictions are compared with what
+//! there is, and corrected by what was measured.
 
 mod correct;
 
@@ -38,11 +39,12 @@ impl Prediction {
     }
 }
 
-/// Left free where nobody says how much: for the device's own needs, and for predictions that are a little low.
+/// Left free where nobody says how much: for the device's own needs, and for predictions that are a
+/// little low.
 const RESERVE_BYTES_MIN: u64 = 512 << 20;
 
-/// The host is taken instead of rungs that all lack more than this part of what there is: less may be an error of the
-/// prediction, and the host takes hours.
+/// The host is taken instead of rungs that all lack more than this part of what there is: less may
+/// be an error of the prediction, and the host takes hours.
 const NEAR_MISS_DIVISOR: u64 = 10;
 
 /// What the user says of a device's memory.
@@ -55,8 +57,8 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// What a render may use of a device of `total_bytes`, where `available_bytes` are free or its own already: all but
-    /// the reserve, up to the limit. `None` where nobody knows.
+    /// What a render may use of a device of `total_bytes`, where `available_bytes` are free or its
+    /// own already: all but the reserve, up to the limit. `None` where nobody knows.
     pub fn budget_bytes(self, available_bytes: Option<u64>, total_bytes: u64) -> Option<u64> {
         let reserve_bytes = self.reserve_bytes.unwrap_or(RESERVE_BYTES_MIN.max(total_bytes / 20));
         let usable_bytes = available_bytes.map(|bytes| bytes.saturating_sub(reserve_bytes));
@@ -85,35 +87,39 @@ pub struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// The gentlest rung that is predicted to fit. Where none is, the one that needs least, for a prediction can err; or
-    /// the host, where all lack much. `None` where there are no rungs.
+    /// The gentlest rung that is predicted to fit. Where none is, the one that needs least, for a
+    /// prediction can err; or the host, where all lack much. `None` where there are no rungs.
     pub fn first(&self) -> Option<Plan> {
         self.best(|_, _| true)
     }
 
     /// The rung after `tried` ran out of memory, oldest first, each with the stage where it did.
     ///
-    /// The first failure is answered with the same rung once more, if it should still fit: another process may have held
-    /// the card for a moment. From then on a rung must need less than every failed one in the stage where that failed, or
-    /// else ask for fewer steps than all of them: so none comes twice and the ladder ends. `None` when there is no such
-    /// rung.
+    /// The first failure is answered with the same rung once more, if it should still fit: another
+    /// process may have held the card for a moment. From then on a rung must need less than every
+    /// failed one in the stage where that failed, or else ask for fewer steps than all of them: so
+    /// none comes twice and the ladder ends. `None` when there is no such rung.
     pub fn next(&self, tried: &[(Rung, Stage)]) -> Option<Plan> {
         match tried {
             [] => self.first(),
             [(rung, _)] if self.plan(*rung).missing_bytes == 0 => Some(self.plan(*rung)),
             tried => {
-                let limit = |(rung, stage): &(Rung, Stage)| (*stage, (self.predict)(rung).stage_bytes(*stage));
+                let limit = |(rung, stage): &(Rung, Stage)| {
+                    (*stage, (self.predict)(rung).stage_bytes(*stage))
+                };
                 let limits: Vec<(Stage, u64)> = tried.iter().map(limit).collect();
                 let steps_min = tried.iter().map(|(rung, _)| rung.steps).min().unwrap_or(0);
                 self.best(|rung, prediction| {
-                    let needs_less = limits.iter().all(|(stage, limit)| prediction.stage_bytes(*stage) < *limit);
+                    let needs_less =
+                        limits.iter().all(|(stage, limit)| prediction.stage_bytes(*stage) < *limit);
                     needs_less || rung.steps < steps_min
                 })
             }
         }
     }
 
-    /// The first rung of those `allowed` that fits, or the one of them that needs least; the host after all others.
+    /// The first rung of those `allowed` that fits, or the one of them that needs least; the host
+    /// after all others.
     fn best(&self, allowed: impl Fn(&Rung, &Prediction) -> bool) -> Option<Plan> {
         let plans = self.rungs.iter().map(|rung| self.plan(*rung));
         let (mut least, mut host): (Option<Plan>, Option<Plan>) = (None, None);
@@ -130,7 +136,8 @@ impl Planner<'_> {
     }
 
     fn is_near_miss(&self, plan: &Plan) -> bool {
-        self.budget_bytes.is_none_or(|budget_bytes| plan.missing_bytes <= budget_bytes / NEAR_MISS_DIVISOR)
+        self.budget_bytes
+            .is_none_or(|budget_bytes| plan.missing_bytes <= budget_bytes / NEAR_MISS_DIVISOR)
     }
 
     /// `rung`, whatever it needs.
@@ -150,12 +157,13 @@ mod tests {
 
     use super::*;
     use crate::job::{OnOom, Render};
-    use crate::ladder::tests::{offers, render};
-    use crate::ladder::{Decode, Offers, Precision, Prefer, rungs};
+    use crate::ladder::tests::{capabilities, render};
+    use crate::ladder::{Capabilities, Decode, Precision, Prefer, rungs};
 
     const MIB: u64 = 1 << 20;
 
-    /// A model in round figures: 8 GiB of blocks, 8 of text encoder, a decode of 6 GiB at 1024x1024.
+    /// A model in round figures: 8 GiB of blocks, 8 of text encoder, a decode of 6 GiB at
+    /// 1024x1024.
     fn predict(rung: &Rung) -> Prediction {
         let blocks = match rung.residency {
             Residency::Device | Residency::TextReleased => 30,
@@ -184,11 +192,16 @@ mod tests {
     }
 
     fn planner(render: &Render, prefer: Prefer, budget_mib: u64) -> Planner<'static> {
-        planner_of(render, prefer, &offers(), budget_mib)
+        planner_of(render, prefer, &capabilities(), budget_mib)
     }
 
-    fn planner_of(render: &Render, prefer: Prefer, offers: &Offers, budget_mib: u64) -> Planner<'static> {
-        let rungs = rungs(render, prefer, offers);
+    fn planner_of(
+        render: &Render,
+        prefer: Prefer,
+        capabilities: &Capabilities,
+        budget_mib: u64,
+    ) -> Planner<'static> {
+        let rungs = rungs(render, prefer, capabilities);
         Planner { rungs, budget_bytes: Some(budget_mib * MIB), predict: Box::new(predict) }
     }
 
@@ -225,16 +238,17 @@ mod tests {
         assert_eq!(card(Some(8_000 * MIB), None), Some(7_288));
         assert_eq!(card(Some(8_000 * MIB), Some(0)), Some(7_800));
         assert_eq!(card(Some(6_000 * MIB), None), Some(6_000));
-        let unknown = |limit_bytes| Allowance { limit_bytes, reserve_bytes: None }.budget_bytes(None, 0);
+        let unknown =
+            |limit_bytes| Allowance { limit_bytes, reserve_bytes: None }.budget_bytes(None, 0);
         assert_eq!((unknown(None), unknown(Some(MIB))), (None, Some(MIB)));
     }
 
     #[test]
     fn the_host_comes_after_a_real_error_or_where_much_is_missing() {
-        let mut offers = offers();
-        offers.residencies.push(Residency::Host);
+        let mut capabilities = capabilities();
+        capabilities.residencies.push(Residency::Host);
         let fail = Render { on_oom: OnOom::Fail, ..render(1024, 1024, 8) };
-        let planner = |budget_mib| planner_of(&fail, Prefer::Quality, &offers, budget_mib);
+        let planner = |budget_mib| planner_of(&fail, Prefer::Quality, &capabilities, budget_mib);
         let least = "streamed0/full/stripes64 1024x1024 8 steps";
         // It needs 1664 MiB.
         assert_eq!(planner(1_700).first().unwrap().rung.to_string(), least);
@@ -243,7 +257,11 @@ mod tests {
         assert_eq!(planner(1_400).first().unwrap().rung.residency, Residency::Host);
         let after_it = planner(1_600).next(&[(near.rung, Stage::VaeDecode)]).unwrap();
         assert_eq!(after_it.rung.residency, Residency::Host);
-        assert_eq!(planner(1_600).next(&[(near.rung, Stage::VaeDecode), (after_it.rung, Stage::VaeDecode)]), None);
+        assert_eq!(
+            planner(1_600)
+                .next(&[(near.rung, Stage::VaeDecode), (after_it.rung, Stage::VaeDecode)]),
+            None
+        );
     }
 
     #[test]

@@ -177,6 +177,6 @@ impl Rope {
     }
 
     fn rotate(&self, x: &Tensor) -> Result<Tensor> {
-        ops::rope_halves(x, &self.cos, &self.sin)
+        ops::rope(x, &self.cos, &self.sin)
     }
 }

@@ -23,4 +23,4 @@ pub use conv::{conv2d, conv2d_bytes, upsample_nearest2};
 pub use group_norm::{GroupMoments, group_norm_silu, group_norm_silu_of_part};
 pub use norm::{layer_norm, rms_norm};
 pub use quantised::{dequantise, quantise};
-pub use rope::{rope, rope_halves};
+pub use rope::{rope, rope_i};

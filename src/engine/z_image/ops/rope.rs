@@ -6,34 +6,34 @@ use super::cpu::{from_rows, is_cpu_f32, vectorised, with_values};
 #[cfg(feature = "cuda")]
 use super::cuda;
 
-/// Rotates neighbours: the pair (2i, 2i+1) of `x` (b, s, heads, head_dim) by angle i of its row of
-/// `cos` and `sin` (s, head_dim / 2).
-pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+/// Rotates interleaved pairs: elements 2i and 2i + 1 of each head of `x` (b, s, heads, head_dim) by
+/// angle i of its row of `cos` and `sin` (s, head_dim / 2). Named as in candle.
+pub fn rope_i(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if cuda::is_cuda_bf16(x) {
         return cuda::rope(x, cos, sin, true);
     }
     if !is_cpu_f32(x) {
-        return plain_rope(x, cos, sin);
+        return plain_rope_i(x, cos, sin);
     }
-    rotate_rows(x, cos, sin, rotate_neighbours)
+    rotate_rows(x, cos, sin, rotate_interleaved)
 }
 
-/// Rotates halves (Qwen): the pair (i, i + head_dim / 2) of `x` (b, s, heads, head_dim) by angle i
-/// of its row of `cos` and `sin` (s, head_dim / 2).
-pub fn rope_halves(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+/// Rotates as GPT-NeoX and Qwen do: elements i and i + head_dim / 2 of each head of `x` (b, s,
+/// heads, head_dim) by angle i of its row of `cos` and `sin` (s, head_dim / 2). Named as in candle.
+pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if cuda::is_cuda_bf16(x) {
         return cuda::rope(x, cos, sin, false);
     }
     if !is_cpu_f32(x) {
-        return plain_rope_halves(x, cos, sin);
+        return plain_rope(x, cos, sin);
     }
-    rotate_rows(x, cos, sin, rotate_halves)
+    rotate_rows(x, cos, sin, rotate_neox)
 }
 
 vectorised! {
-    fn rotate_neighbours(out: &mut [f32], xs: &[f32], cos: &[f32], sin: &[f32]) {
+    fn rotate_interleaved(out: &mut [f32], xs: &[f32], cos: &[f32], sin: &[f32]) {
         let pairs = out.as_chunks_mut::<2>().0.iter_mut().zip(xs.as_chunks::<2>().0);
         for (([real, imaginary], &[a, b]), (&cos, &sin)) in pairs.zip(cos.iter().zip(sin)) {
             (*real, *imaginary) = (a * cos - b * sin, a * sin + b * cos);
@@ -42,7 +42,7 @@ vectorised! {
 }
 
 vectorised! {
-    fn rotate_halves(out: &mut [f32], xs: &[f32], cos: &[f32], sin: &[f32]) {
+    fn rotate_neox(out: &mut [f32], xs: &[f32], cos: &[f32], sin: &[f32]) {
         let (reals, imaginaries) = out.split_at_mut(cos.len());
         let (xs, ys) = xs.split_at(cos.len());
         let outs = reals.iter_mut().zip(imaginaries);
@@ -69,7 +69,7 @@ fn rotate_rows(
     })
 }
 
-fn plain_rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+fn plain_rope_i(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let (b, s, heads, dim) = x.dims4()?;
     let pairs = x.to_dtype(cos.dtype())?.reshape((b, s, heads, dim / 2, 2))?;
     let (even, odd) = (pairs.narrow(4, 0, 1)?.squeeze(4)?, pairs.narrow(4, 1, 1)?.squeeze(4)?);
@@ -77,7 +77,7 @@ fn plain_rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     Tensor::stack(&[real, imaginary], D::Minus1)?.reshape(x.shape())?.to_dtype(x.dtype())
 }
 
-fn plain_rope_halves(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+fn plain_rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let half = x.dim(D::Minus1)? / 2;
     let wide = x.to_dtype(cos.dtype())?;
     let (real, imaginary) =
@@ -106,7 +106,16 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_rotate_by_the_angle_of_their_row() {
+    fn interleaved_pairs_rotate_by_the_angle_of_their_row() {
+        let (x, cos, sin) = (values(&[2, 5, 3, 22], 1), values(&[5, 11], 2), values(&[5, 11], 3));
+        assert_fast_is_plain([&strided(&x), &cos, &strided(&sin)], 1e-6, |[x, cos, sin]| {
+            rope_i(x, cos, sin)
+        });
+        assert_half_is_near([&x], DType::BF16, |[x]| rope_i(x, &beside(x, &cos), &beside(x, &sin)));
+    }
+
+    #[test]
+    fn neox_pairs_rotate_by_the_angle_of_their_row() {
         let (x, cos, sin) = (values(&[2, 5, 3, 22], 1), values(&[5, 11], 2), values(&[5, 11], 3));
         assert_fast_is_plain([&strided(&x), &cos, &strided(&sin)], 1e-6, |[x, cos, sin]| {
             rope(x, cos, sin)
@@ -115,14 +124,24 @@ mod tests {
     }
 
     #[test]
-    fn halves_rotate_by_the_angle_of_their_row() {
-        let (x, cos, sin) = (values(&[2, 5, 3, 22], 1), values(&[5, 11], 2), values(&[5, 11], 3));
-        assert_fast_is_plain([&strided(&x), &cos, &strided(&sin)], 1e-6, |[x, cos, sin]| {
-            rope_halves(x, cos, sin)
-        });
-        assert_half_is_near([&x], DType::BF16, |[x]| {
-            rope_halves(x, &beside(x, &cos), &beside(x, &sin))
-        });
+    fn the_names_mean_what_they_mean_in_candle() {
+        use candle_nn::rotary_emb;
+        let x = values(&[2, 5, 3, 22], 1);
+        let cos = values(&[5, 11], 2);
+        let sin = values(&[5, 11], 3);
+        let assert_same =
+            |ours: Result<Tensor>, candles: fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>| {
+                // candle's heads come before the positions.
+                let by_head = x.transpose(1, 2).and_then(|x| x.contiguous()).expect("a transpose");
+                let theirs = candles(&by_head, &cos, &sin)
+                    .and_then(|y| y.transpose(1, 2))
+                    .expect("a rotation");
+                let difference = (ours.expect("a rotation") - theirs)
+                    .and_then(|d| d.abs()?.max_all()?.to_scalar::<f32>());
+                assert!(difference.expect("a number") < 1e-6);
+            };
+        assert_same(rope(&x, &cos, &sin), rotary_emb::rope);
+        assert_same(rope_i(&x, &cos, &sin), rotary_emb::rope_i);
     }
 
     #[test]
@@ -137,7 +156,7 @@ mod tests {
                 .and_then(|y| y.flatten_all()?.to_vec1::<f32>())
                 .expect("a rotation")
         };
-        assert_eq!(turned(rope), [-2.0, 1.0, -4.0, 3.0]);
-        assert_eq!(turned(rope_halves), [-3.0, -4.0, 1.0, 2.0]);
+        assert_eq!(turned(rope_i), [-2.0, 1.0, -4.0, 3.0]);
+        assert_eq!(turned(rope), [-3.0, -4.0, 1.0, 2.0]);
     }
 }

@@ -37,7 +37,7 @@ impl Rope {
 
     /// Rotates `x` (b, rows, heads, head_dim).
     pub fn rotate(&self, x: &Tensor) -> Result<Tensor> {
-        ops::rope(x, &self.cos, &self.sin)
+        ops::rope_i(x, &self.cos, &self.sin)
     }
 }
 

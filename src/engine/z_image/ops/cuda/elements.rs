@@ -55,8 +55,8 @@ pub fn gated_add(x: &Tensor, y: &Tensor, gate: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// Neighbours are rotated, or else halves.
-pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, neighbours: bool) -> Result<Tensor> {
+/// Rotates interleaved pairs, or else those of GPT-NeoX.
+pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, interleaved: bool) -> Result<Tensor> {
     let (b, s, heads, _) = x.dims4()?;
     let half = x.dim(D::Minus1)? / 2;
     let (x, cos, sin) = (x.contiguous()?, cos.contiguous()?, sin.contiguous()?);
@@ -74,7 +74,7 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, neighbours: bool) -> Result<
             sines,
             out,
             half as u32,
-            neighbours
+            interleaved
         );
         Ok(())
     })

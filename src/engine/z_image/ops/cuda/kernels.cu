@@ -104,10 +104,10 @@ extern "C" __global__ void softmax(bf16 *scores, uint32_t keys, uint32_t queries
     }
 }
 
-// Rotates pairs of `x` (b, s, heads, 2 half) by the angles of `cos` and `sin` (s, half): neighbours, or element i with
-// element i + half. Block (row, head, item).
+// Rotates pairs of `x` (b, s, heads, 2 half) by the angles of `cos` and `sin` (s, half): elements 2i and 2i + 1 where
+// `interleaved`, else i and i + half (GPT-NeoX). Block (row, head, item).
 extern "C" __global__ void rope(const bf16 *x, const float *cos, const float *sin, bf16 *out, uint32_t half,
-                                bool neighbours) {
+                                bool interleaved) {
     size_t row = (size_t)blockIdx.z * gridDim.x + blockIdx.x;
     size_t start = (row * gridDim.y + blockIdx.y) * 2 * half;
     x += start;
@@ -115,7 +115,7 @@ extern "C" __global__ void rope(const bf16 *x, const float *cos, const float *si
     cos += (size_t)blockIdx.x * half;
     sin += (size_t)blockIdx.x * half;
     for (uint32_t i = threadIdx.x; i < half; i += blockDim.x) {
-        uint32_t first = neighbours ? 2 * i : i, second = neighbours ? first + 1 : first + half;
+        uint32_t first = interleaved ? 2 * i : i, second = interleaved ? first + 1 : first + half;
         float a = __bfloat162float(x[first]), b = __bfloat162float(x[second]);
         out[first] = __float2bfloat16(a * cos[i] - b * sin[i]);
         out[second] = __float2bfloat16(a * sin[i] + b * cos[i]);

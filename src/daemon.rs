@@ -81,9 +81,9 @@ pub async fn run(
     recovery::run(&store, &config.outputs, &policy, clock.now_ms()).await?;
     recovery::sweep_latents(&store, &latents).await?;
     let (status, _) = watch::channel(Status::starting(clock.now_ms()));
-    let house = House { config, mode, policy, latents, clock, store, status };
-    let outcome = house.live(&stop).await;
-    house.close().await;
+    let daemon = Daemon { config, mode, policy, latents, clock, store, status };
+    let outcome = daemon.live(&stop).await;
+    daemon.close().await;
     outcome
 }
 
@@ -108,7 +108,7 @@ pub fn make_folder(path: &Path) -> anyhow::Result<()> {
 }
 
 /// What stands when the start has succeeded.
-struct House {
+struct Daemon {
     config: Config,
     mode: Mode,
     policy: Policy,
@@ -121,7 +121,7 @@ struct House {
 /// A part that should live for ever and has ended.
 type PartEnd = anyhow::Result<()>;
 
-impl House {
+impl Daemon {
     /// Starts the parts and waits for `stop`, for idleness, or for a part's end; then shuts down.
     async fn live(&self, stop: &CancellationToken) -> anyhow::Result<()> {
         let heartbeat = Heartbeat::start();

@@ -64,6 +64,11 @@ pub fn sync(folder: &OwnedFd) -> io::Result<()> {
     Ok(rustix::fs::fsync(folder)?)
 }
 
+/// SHA-256 in lower-case hex.
+pub fn sha256(bytes: impl AsRef<[u8]>) -> String {
+    hex(Sha256::new_with_prefix(bytes))
+}
+
 /// The finished hash in lower-case hex.
 pub fn hex(hash: Sha256) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()

@@ -70,9 +70,9 @@ fn kept_latents(folder: &Path) -> io::Result<Vec<(i64, PathBuf)>> {
 
 /// The picture, when it stands under the recorded name and says that it is this attempt's.
 fn adopted(orphan: &Orphan, outputs: &Path, database: &str) -> Option<Finished> {
-    let origin = output::Origin { database: database.to_owned(), attempt_id: orphan.attempt_id };
+    let owner = output::Owner { database: database.to_owned(), attempt_id: orphan.attempt_id };
     let picture =
-        output::inspect(&outputs.join(&orphan.path)).filter(|picture| picture.origin == origin)?;
+        output::inspect(&outputs.join(&orphan.path)).filter(|picture| picture.owner == owner)?;
     Some(Finished {
         path: orphan.path.clone(),
         bytes: picture.bytes,

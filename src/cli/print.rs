@@ -8,8 +8,9 @@ use serde_json::json;
 use super::check::Mistakes;
 use super::time;
 use crate::job::Job;
+use crate::job::origin::SourceFile;
 use crate::problem::printable;
-use crate::store::{AttemptRow, HistoryRow, JobRow, RejectionRow, SourceFile};
+use crate::store::{AttemptRow, HistoryRow, JobRow, RejectionRow};
 
 /// How much of a prompt a table shows.
 const PROMPT_CHARS: usize = 40;

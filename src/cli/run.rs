@@ -11,7 +11,8 @@ use super::{Outcome, logging, open_store, print, short, submit, wait};
 use crate::config::Config;
 use crate::daemon;
 use crate::dispatcher::Mode;
-use crate::store::{Selection, SourceFile};
+use crate::job::origin::SourceFile;
+use crate::store::Selection;
 
 /// The exit code of a second signal: at once, without a clean shutdown.
 const EXIT_NOW: i32 = 130;

@@ -3,20 +3,20 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use rustix::fs::CWD;
-use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
 use super::check::{Checked, read, warnings};
 use super::{EXIT_NOT_DONE, EXIT_TEMPFAIL, Failure, Outcome, open_store, print, wait};
 use crate::config::Config;
 use crate::instance::InstanceLock;
-use crate::store::{SourceFile, Store};
+use crate::intake::source_file;
+use crate::job::origin::SourceFile;
+use crate::store::Store;
 use crate::{daemon, files};
 
 /// How long `submit` waits for a running daemon to take the files in.
@@ -109,24 +109,15 @@ fn drop_file(jobs: &Path, path: &Path, text: &[u8]) -> anyhow::Result<SourceFile
         let name =
             if number == 1 { format!("{stem}.toml") } else { format!("{stem}-{number}.toml") };
         match files::rename_new(CWD, &temporary, CWD, &jobs.join(&name)) {
-            Ok(()) => return source(name, &file, text),
+            Ok(()) => {
+                let stat = rustix::fs::fstat(&file).context("cannot look at the job file")?;
+                return Ok(source_file(name, &stat, files::sha256(text)));
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
             Err(error) => return Err(error).context("cannot hand the job file over"),
         }
     }
     Err(anyhow!("{} holds too many files named like {stem}.toml", jobs.display()))
-}
-
-/// What the daemon will know the drop by.
-fn source(name: String, file: &File, text: &[u8]) -> anyhow::Result<SourceFile> {
-    let stat = file.metadata().context("cannot look at the job file")?;
-    Ok(SourceFile {
-        name,
-        device: stat.dev(),
-        inode: stat.ino(),
-        mtime_ns: stat.mtime() * 1_000_000_000 + stat.mtime_nsec(),
-        sha256: files::hex(Sha256::new_with_prefix(text)),
-    })
 }
 
 /// Waits until the daemon has taken the file in: its job's id, or what the daemon says against it.

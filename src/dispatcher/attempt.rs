@@ -93,8 +93,8 @@ fn facts(
 }
 
 pub(super) fn temp_path(settings: &Settings, attempt_id: i64) -> std::path::PathBuf {
-    let origin = output::Origin { database: settings.database.clone(), attempt_id };
-    output::temp_path(&settings.outputs, &origin)
+    let owner = output::Owner { database: settings.database.clone(), attempt_id };
+    output::temp_path(&settings.outputs, &owner)
 }
 
 pub(super) fn latents_path(settings: &Settings, render_id: i64) -> std::path::PathBuf {

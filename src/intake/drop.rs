@@ -8,20 +8,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 
 use super::look::Fingerprint;
 use super::name::{is_plain, shown};
 use crate::files;
+use crate::job::origin::{FileId, SourceFile};
 use crate::job::spec::{Rules, parse_bytes};
 use crate::problem::{Report, utf8};
-use crate::store::{NewJob, SourceFile};
+use crate::store::NewJob;
 
 /// What a dropped file turned out to be.
-pub enum Drop {
+pub enum Dropped {
     Job(NewJob),
     Unfit(Unfit),
-    /// Not the file that the scan saw: for the next scan.
+    /// It is not the file that the scan saw: the next scan looks at it.
     Changed,
 }
 
@@ -69,25 +69,21 @@ pub fn read(
     seen: Fingerprint,
     rules: &Rules,
     now_ms: i64,
-) -> io::Result<Drop> {
-    let Some(now) = stat(folder, name)? else { return Ok(Drop::Changed) };
+) -> io::Result<Dropped> {
+    let Some(now) = stat(folder, name)? else { return Ok(Dropped::Changed) };
     if fingerprint(&now) != seen {
-        return Ok(Drop::Changed);
+        return Ok(Dropped::Changed);
     }
     if let Err(reason) = inspect(name, &now, rules) {
-        return Ok(Drop::Unfit(unfit(
-            name,
-            source(name, &now, ""),
-            format!("{}: {reason}\n", shown(name)),
-        )));
+        return Ok(Dropped::Unfit(unread(name, &now, &reason)));
     }
     match content(folder, name, seen) {
         Ok(Some(content)) => Ok(check(name, &now, &content, rules, now_ms)),
-        Ok(None) => Ok(Drop::Changed),
+        Ok(None) => Ok(Dropped::Changed),
         Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => Err(Errno::MFILE.into()),
         Err(error) => {
-            let report = format!("{}: cannot be read: {}\n", shown(name), io::Error::from(error));
-            Ok(Drop::Unfit(unfit(name, source(name, &now, ""), report)))
+            let reason = format!("cannot be read: {}", io::Error::from(error));
+            Ok(Dropped::Unfit(unread(name, &now, &reason)))
         }
     }
 }
@@ -130,26 +126,26 @@ fn content(folder: &OwnedFd, name: &OsStr, seen: Fingerprint) -> Result<Option<V
     Ok(whole.then_some(content))
 }
 
-fn check(name: &OsStr, stat: &Stat, content: &[u8], rules: &Rules, now_ms: i64) -> Drop {
-    let file = source(name, stat, &files::hex(Sha256::new_with_prefix(content)));
+fn check(name: &OsStr, stat: &Stat, content: &[u8], rules: &Rules, now_ms: i64) -> Dropped {
+    let file = source_file(shown(name), stat, files::sha256(content));
     // A parser that panics must not stop the files after this one.
     let parsed =
         catch_unwind(AssertUnwindSafe(|| parse_bytes(content, rules, now_ms, &mut random_seed)));
     match parsed {
         Ok(Ok(job)) => {
             let text = utf8(content).map(str::to_owned).unwrap_or_default();
-            Drop::Job(NewJob { job, file, text })
+            Dropped::Job(NewJob::of_drop(job, file, text))
         }
         Ok(Err(problems)) => {
             let report = Report { name: &file.name, content, problems: &problems }.to_string();
-            Drop::Unfit(unfit(name, file, report))
+            Dropped::Unfit(unfit(name, file, report))
         }
         Err(_) => {
             let report = format!(
                 "{}: reading it makes zimaged fail; please report this as a bug\n",
                 file.name
             );
-            Drop::Unfit(unfit(name, file, report))
+            Dropped::Unfit(unfit(name, file, report))
         }
     }
 }
@@ -163,14 +159,15 @@ fn unfit(name: &OsStr, file: SourceFile, report: String) -> Unfit {
     Unfit { name: name.to_owned(), file, report }
 }
 
-/// `sha256` is empty where the content was not read.
-fn source(name: &OsStr, stat: &Stat, sha256: &str) -> SourceFile {
+/// A file that is set aside for a `reason` that does not come from its content.
+fn unread(name: &OsStr, stat: &Stat, reason: &str) -> Unfit {
+    let report = format!("{}: {reason}\n", shown(name));
+    unfit(name, source_file(shown(name), stat, String::new()), report)
+}
+
+/// What identifies the drop of a file that is called `name` and has this `stat`; `sha256` is that
+/// of its content, empty where it was not read.
+pub fn source_file(name: String, stat: &Stat, sha256: String) -> SourceFile {
     let Fingerprint { inode, mtime_ns, .. } = fingerprint(stat);
-    SourceFile {
-        name: shown(name),
-        device: stat.st_dev,
-        inode,
-        mtime_ns,
-        sha256: sha256.to_owned(),
-    }
+    SourceFile { name, id: FileId { device: stat.st_dev, inode, mtime_ns }, sha256 }
 }

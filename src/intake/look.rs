@@ -29,9 +29,9 @@ pub enum Arrival {
     Moved,
 }
 
-/// What to do with a file now.
+/// How far a file is ready to be taken in, and so what to do with it now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Readiness {
     /// Look again soon.
     Wait,
     /// Take it if it is a job, else wait on.
@@ -84,15 +84,15 @@ impl Look {
     }
 
     /// What to do with the file now.
-    pub fn verdict(&self, now: Instant) -> Verdict {
+    pub fn readiness(&self, now: Instant) -> Readiness {
         let unchanged = now.saturating_duration_since(self.since);
         let whole = self.arrival != Arrival::Unseen || unchanged >= STABLE;
         let grace = if self.arrival == Arrival::Moved { STABLE } else { GRACE };
         match self.read {
-            Read::Stuck => Verdict::Leave,
-            _ if unchanged >= grace => Verdict::Decide,
-            Read::Never if whole => Verdict::Try,
-            _ => Verdict::Wait,
+            Read::Stuck => Readiness::Leave,
+            _ if unchanged >= grace => Readiness::Decide,
+            Read::Never if whole => Readiness::Try,
+            _ => Readiness::Wait,
         }
     }
 
@@ -121,10 +121,10 @@ mod tests {
     fn a_file_nobody_saw_come_is_tried_after_half_a_second_without_change() {
         let start = Instant::now();
         let look = Look::next(None, FIRST, None, start);
-        assert_eq!(look.verdict(start), Verdict::Wait);
+        assert_eq!(look.readiness(start), Readiness::Wait);
         let look = Look::next(Some(look), FIRST, None, after_ms(start, 499));
-        assert_eq!(look.verdict(after_ms(start, 499)), Verdict::Wait);
-        assert_eq!(look.verdict(after_ms(start, 500)), Verdict::Try);
+        assert_eq!(look.readiness(after_ms(start, 499)), Readiness::Wait);
+        assert_eq!(look.readiness(after_ms(start, 500)), Readiness::Try);
     }
 
     #[test]
@@ -143,8 +143,8 @@ mod tests {
                 None,
                 after_ms(start, 400),
             );
-            assert_eq!(look.verdict(after_ms(start, 899)), Verdict::Wait);
-            assert_eq!(look.verdict(after_ms(start, 900)), Verdict::Try);
+            assert_eq!(look.readiness(after_ms(start, 899)), Readiness::Wait);
+            assert_eq!(look.readiness(after_ms(start, 900)), Readiness::Try);
         }
     }
 
@@ -152,11 +152,14 @@ mod tests {
     fn a_file_seen_to_arrive_whole_is_tried_at_once() {
         let start = Instant::now();
         for arrival in [Arrival::Closed, Arrival::Moved] {
-            assert_eq!(Look::next(None, FIRST, Some(arrival), start).verdict(start), Verdict::Try);
+            assert_eq!(
+                Look::next(None, FIRST, Some(arrival), start).readiness(start),
+                Readiness::Try
+            );
             let seen_half = Look::next(None, FIRST, None, start);
             assert_eq!(
-                Look::next(Some(seen_half), FIRST, Some(arrival), start).verdict(start),
-                Verdict::Try
+                Look::next(Some(seen_half), FIRST, Some(arrival), start).readiness(start),
+                Readiness::Try
             );
         }
     }
@@ -169,8 +172,8 @@ mod tests {
             let start = Instant::now();
             let mut look = Look::next(None, FIRST, Some(arrival), start);
             look.unfit();
-            assert_eq!(look.verdict(after_ms(start, grace_ms - 1)), Verdict::Wait);
-            assert_eq!(look.verdict(after_ms(start, grace_ms)), Verdict::Decide);
+            assert_eq!(look.readiness(after_ms(start, grace_ms - 1)), Readiness::Wait);
+            assert_eq!(look.readiness(after_ms(start, grace_ms)), Readiness::Decide);
         }
     }
 
@@ -180,9 +183,9 @@ mod tests {
         let mut look = Look::next(None, FIRST, Some(Arrival::Closed), start);
         look.stuck();
         let look = Look::next(Some(look), FIRST, Some(Arrival::Closed), after_ms(start, 60_000));
-        assert_eq!(look.verdict(after_ms(start, 60_000)), Verdict::Leave);
+        assert_eq!(look.readiness(after_ms(start, 60_000)), Readiness::Leave);
         let edited = Fingerprint { bytes: 11, ..FIRST };
         let look = Look::next(Some(look), edited, Some(Arrival::Closed), after_ms(start, 61_000));
-        assert_eq!(look.verdict(after_ms(start, 61_000)), Verdict::Try);
+        assert_eq!(look.readiness(after_ms(start, 61_000)), Readiness::Try);
     }
 }

@@ -25,6 +25,7 @@ use tokio::sync::{Notify, watch as channel};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use self::drop::source_file;
 use self::spool::{Batch, Spool};
 use crate::clock::Clock;
 use crate::job::spec::Rules;
@@ -98,7 +99,7 @@ impl Intake {
             self.accepted.notify_one();
         }
         for (new, Accepted { job_id, fresh }) in batch.jobs.iter().zip(&accepted) {
-            let name = &new.file.name;
+            let name = &new.name;
             match fresh {
                 true => info!(job = job_id, renders = new.job.renders.len(), "accepted {name}"),
                 false => info!("{name} is job {job_id} already; touch the file to run it again"),

@@ -13,9 +13,9 @@ use rustix::fs::{Dir, FileType};
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::drop::{self, Drop, Unfit, fingerprint};
+use super::drop::{self, Dropped, Unfit, fingerprint};
 use super::folders::Folders;
-use super::look::{Arrival, Look, Verdict};
+use super::look::{Arrival, Look, Readiness};
 use super::name::{is_foreign, is_job, shown};
 use super::watch::Watch;
 use crate::job::spec::Rules;
@@ -143,7 +143,7 @@ impl Spool {
     }
 
     fn sort_ready(&mut self, now: Instant) {
-        let due = |look: &Look| matches!(look.verdict(now), Verdict::Try | Verdict::Decide);
+        let due = |look: &Look| matches!(look.readiness(now), Readiness::Try | Readiness::Decide);
         let ready = self.looks.iter().filter(|(_, look)| due(look));
         let mut ready: Vec<(i64, OsString)> =
             ready.map(|(name, look)| (look.fingerprint.mtime_ns, name.clone())).collect();
@@ -172,10 +172,12 @@ impl Spool {
     ) -> io::Result<()> {
         let Some(look) = self.looks.get_mut(&name) else { return Ok(()) };
         match drop::read(&self.folders.jobs, &name, look.fingerprint, &self.rules, now_ms)? {
-            Drop::Job(job) => batch.add_job(job),
-            Drop::Unfit(unfit) if look.verdict(now) == Verdict::Decide => batch.add_unfit(unfit),
-            Drop::Unfit(_) => look.unfit(),
-            Drop::Changed => {}
+            Dropped::Job(job) => batch.add_job(job),
+            Dropped::Unfit(unfit) if look.readiness(now) == Readiness::Decide => {
+                batch.add_unfit(unfit)
+            }
+            Dropped::Unfit(_) => look.unfit(),
+            Dropped::Changed => {}
         }
         Ok(())
     }
@@ -184,8 +186,8 @@ impl Spool {
     /// jobs. One that cannot be moved stays, dealt with.
     pub fn put_away(&mut self, batch: Batch, accepted: Vec<Accepted>) -> io::Result<()> {
         for (job, Accepted { job_id, .. }) in batch.jobs.iter().zip(accepted) {
-            let moved = self.folders.accept(&job.file.name, job_id);
-            self.moved(job.file.name.as_ref(), moved);
+            let moved = self.folders.accept(&job.name, job_id);
+            self.moved(job.name.as_ref(), moved);
         }
         for unfit in &batch.unfit {
             let moved = self.folders.reject(&unfit.name, &unfit.report);
@@ -207,6 +209,6 @@ impl Spool {
 
     /// Job files that are not dealt with yet.
     pub fn waiting(&self, now: Instant) -> usize {
-        self.looks.values().filter(|look| look.verdict(now) != Verdict::Leave).count()
+        self.looks.values().filter(|look| look.readiness(now) != Readiness::Leave).count()
     }
 }

@@ -87,7 +87,7 @@ impl Bench {
         self.spool.survey(now).unwrap();
         let mut done = Done::default();
         while let Some(batch) = self.spool.next_batch(now, NOW_MS).unwrap() {
-            done.accepted.extend(batch.jobs.iter().map(|job| job.file.name.clone()));
+            done.accepted.extend(batch.jobs.iter().map(|job| job.name.clone()));
             done.rejected.extend(batch.unfit.iter().map(|unfit| unfit.file.name.clone()));
             let ids = batch.jobs.iter().map(|_| {
                 self.job_id += 1;
@@ -405,7 +405,7 @@ fn a_job_whose_move_fails_is_known_to_the_database_and_moved_by_the_next_scan() 
     let now = bench.start + Duration::from_millis(STABLE_MS);
     bench.spool.survey(now).unwrap();
     let batch = bench.spool.next_batch(now, NOW_MS).unwrap().unwrap();
-    let first = batch.jobs[0].file.clone();
+    let first = batch.jobs[0].origin;
     fs::remove_dir(bench.path("accepted")).unwrap();
     bench.spool.put_away(batch, vec![Accepted { job_id: 1, fresh: true }]).unwrap();
     assert_eq!(bench.names("."), ["cat.toml", "rejected"]);
@@ -414,7 +414,7 @@ fn a_job_whose_move_fails_is_known_to_the_database_and_moved_by_the_next_scan() 
     bench.spool.survey(now + Duration::from_millis(STABLE_MS)).unwrap();
     let batch =
         bench.spool.next_batch(now + Duration::from_millis(STABLE_MS), NOW_MS).unwrap().unwrap();
-    assert_eq!(batch.jobs[0].file, first);
+    assert_eq!(batch.jobs[0].origin, first);
     bench.spool.put_away(batch, vec![Accepted { job_id: 1, fresh: false }]).unwrap();
     assert_eq!(bench.names("accepted"), ["1-cat.toml"]);
 }

@@ -1,6 +1,7 @@
 //! What a user submits, fully resolved: a job and its renders.
 
 pub mod name;
+pub mod origin;
 pub mod spec;
 pub mod state;
 

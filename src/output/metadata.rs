@@ -24,7 +24,7 @@ pub struct Metadata {
     pub model_name: String,
     pub model_hash: String,
     /// Facts of the queue and the timings: merged into the JSON object. `database` and `attempt_id`
-    /// are among them, see [`super::Origin`].
+    /// are among them, see [`super::Owner`].
     pub facts: Map<String, Value>,
 }
 

@@ -23,15 +23,15 @@ const CHUNK_BYTES: usize = 64 << 10;
 
 /// Which attempt a file belongs to, on a machine where several daemons may share an output folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct Owner {
     /// The database's own id.
     pub database: String,
     pub attempt_id: i64,
 }
 
 /// The temporary file of an attempt, in the output folder.
-pub fn temp_path(outputs: &Path, origin: &Origin) -> PathBuf {
-    outputs.join(format!("{}{}.part", temp_prefix(&origin.database), origin.attempt_id))
+pub fn temp_path(outputs: &Path, owner: &Owner) -> PathBuf {
+    outputs.join(format!("{}{}.part", temp_prefix(&owner.database), owner.attempt_id))
 }
 
 /// How all temporary files of a database begin.

@@ -9,7 +9,7 @@ use rustix::fs::OFlags;
 use serde_json::{Map, Value};
 
 use super::metadata::KEY;
-use super::{Origin, exif, measure};
+use super::{Owner, exif, measure};
 use crate::engine::Timings;
 
 /// Memory for the texts of a PNG and a row of its pixels: anybody can put a picture into the
@@ -25,7 +25,7 @@ const FILE_BYTES_MAX: u64 = 256 << 20;
 /// A picture of ours, found under some name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
-    pub origin: Origin,
+    pub owner: Owner,
     pub bytes: u64,
     /// Lower-case hex.
     pub sha256: String,
@@ -40,8 +40,8 @@ pub fn inspect(path: &Path) -> Option<Picture> {
     file.rewind().ok()?;
     let (bytes, sha256) = measure(&mut file).ok()?;
     let database = json.get("database")?.as_str()?.to_owned();
-    let origin = Origin { database, attempt_id: json.get("attempt_id")?.as_i64()? };
-    Some(Picture { origin, bytes, sha256, timings: timings(&json) })
+    let owner = Owner { database, attempt_id: json.get("attempt_id")?.as_i64()? };
+    Some(Picture { owner, bytes, sha256, timings: timings(&json) })
 }
 
 fn timings(json: &Map<String, Value>) -> Timings {

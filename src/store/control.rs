@@ -9,6 +9,7 @@ use sqlx::sqlite::SqliteRow;
 use super::rows::word;
 use super::transition::{About, Current, Facts, Writing, log, transition};
 use super::{Result, Selection, Store, StoreError};
+use crate::job::origin::Origin;
 use crate::job::state::{RenderEvent, State};
 
 /// What a cancel did.
@@ -103,12 +104,12 @@ impl Store {
                 "{selection} is rendered again already, last as job {job_id}"
             )));
         }
-        let (origin, _) = selection.parts();
-        let job_id = copy_job(&mut transaction, origin, now_ms).await?;
+        let (of, _) = selection.parts();
+        let job_id = copy_job(&mut transaction, of, now_ms).await?;
         for render in &again {
             copy_render(&mut transaction, job_id, render.render_id).await?;
         }
-        log(&mut transaction, "retried", About::Job(job_id), &format!("of job {origin}"), now_ms)
+        log(&mut transaction, "retried", About::Job(job_id), &format!("of job {of}"), now_ms)
             .await?;
         transaction.commit().await?;
         Ok(Retried { job: job_id, renders: again.len() })
@@ -190,14 +191,16 @@ async fn mark(transaction: &mut Writing, render: Current, now_ms: i64) -> sqlx::
     log(transaction, "cancel_wanted", About::Render(render), "", now_ms).await
 }
 
-/// Comes from no file, so it has nothing that identifies a drop.
-async fn copy_job(transaction: &mut Writing, origin: i64, now_ms: i64) -> sqlx::Result<i64> {
+/// A job without renders that repeats the job `of` under its name, with its text and its priority.
+async fn copy_job(transaction: &mut Writing, of: i64, now_ms: i64) -> sqlx::Result<i64> {
     sqlx::query_scalar(
-        "INSERT INTO jobs (file_name, text, file_sha256, priority, tags, retry_of, accepted_at_ms) \
-         SELECT file_name, text, file_sha256, priority, tags, id, ? FROM jobs WHERE id = ? RETURNING id",
+        "INSERT INTO jobs (origin, file_name, text, file_sha256, priority, tags, retry_of, \
+         accepted_at_ms) SELECT ?, file_name, text, file_sha256, priority, tags, id, ? \
+         FROM jobs WHERE id = ? RETURNING id",
     )
+    .bind(Origin::Retry { of }.as_str())
     .bind(now_ms)
-    .bind(origin)
+    .bind(of)
     .fetch_one(&mut **transaction)
     .await
 }

@@ -4,8 +4,9 @@ use sqlx::SqliteExecutor;
 
 use super::rows::{signed, to_json, to_word};
 use super::transition::{About, Writing, log};
-use super::{Accepted, NewJob, Result, SourceFile, Store};
+use super::{Accepted, NewJob, Result, Store};
 use crate::job::Render;
+use crate::job::origin::{FileId, Origin, SourceFile};
 
 impl Store {
     /// Takes all `jobs` in, in one transaction; the answers are in the same order.
@@ -37,22 +38,24 @@ impl Store {
 }
 
 async fn accept(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> Result<Accepted> {
-    let file = &new.file;
-    if let Some(job_id) = job_of_drop(&mut **transaction, file).await? {
+    if let Origin::Drop(file) = new.origin
+        && let Some(job_id) = job_of_drop(&mut **transaction, file, &new.sha256).await?
+    {
         return Ok(Accepted { job_id, fresh: false });
     }
     let job_id = insert_job(transaction, new, now_ms).await?;
     for (position, render) in (1..).zip(&new.job.renders) {
         insert_render(transaction, job_id, position, new, render).await?;
     }
-    log(transaction, "accepted", About::Job(job_id), &file.name, now_ms).await?;
+    log(transaction, "accepted", About::Job(job_id), &new.name, now_ms).await?;
     Ok(Accepted { job_id, fresh: true })
 }
 
 /// The job that this very drop has become.
 pub(super) async fn job_of_drop(
     executor: impl SqliteExecutor<'_>,
-    file: &SourceFile,
+    file: FileId,
+    sha256: &str,
 ) -> sqlx::Result<Option<i64>> {
     sqlx::query_scalar(
         "SELECT id FROM jobs WHERE file_device = ? AND file_inode = ? AND file_mtime_ns = ? AND file_sha256 = ?",
@@ -60,26 +63,33 @@ pub(super) async fn job_of_drop(
     .bind(file.device.cast_signed())
     .bind(file.inode.cast_signed())
     .bind(file.mtime_ns)
-    .bind(&file.sha256)
+    .bind(sha256)
     .fetch_optional(executor)
     .await
 }
 
 async fn insert_job(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> sqlx::Result<i64> {
-    let NewJob { job, file, text } = new;
+    let (file, retry_of) = match new.origin {
+        Origin::Drop(file) => (Some(file), None),
+        Origin::Request => (None, None),
+        Origin::Retry { of } => (None, Some(of)),
+    };
     sqlx::query_scalar(
-        "INSERT INTO jobs (file_name, text, file_device, file_inode, file_mtime_ns, file_sha256, priority, not_before_ms, \
-         tags, accepted_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        "INSERT INTO jobs (origin, file_name, text, file_device, file_inode, file_mtime_ns, \
+         file_sha256, priority, not_before_ms, tags, retry_of, accepted_at_ms) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
     )
-    .bind(&file.name)
-    .bind(text)
-    .bind(file.device.cast_signed())
-    .bind(file.inode.cast_signed())
-    .bind(file.mtime_ns)
-    .bind(&file.sha256)
-    .bind(job.priority)
-    .bind(job.not_before_ms)
-    .bind(to_json(&job.tags))
+    .bind(new.origin.as_str())
+    .bind(&new.name)
+    .bind(&new.text)
+    .bind(file.map(|file| file.device.cast_signed()))
+    .bind(file.map(|file| file.inode.cast_signed()))
+    .bind(file.map(|file| file.mtime_ns))
+    .bind(&new.sha256)
+    .bind(new.job.priority)
+    .bind(new.job.not_before_ms)
+    .bind(to_json(&new.job.tags))
+    .bind(retry_of)
     .bind(now_ms)
     .fetch_one(&mut **transaction)
     .await

@@ -29,6 +29,8 @@ pub use self::error::{Result, StoreError};
 pub use self::evidence::Seen;
 pub use self::outlook::Outlook;
 pub use self::queries::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
+use crate::files;
+use crate::job::origin::{Origin, SourceFile};
 use crate::job::{Job, Render};
 use crate::ladder::{Rung, Stage};
 use crate::planner::Prediction;
@@ -60,25 +62,36 @@ pub enum Access {
     Client,
 }
 
-/// A job file read and checked, to be taken in.
+/// A checked job of any origin, to be taken in.
 #[derive(Clone, Debug)]
 pub struct NewJob {
     pub job: Job,
-    pub file: SourceFile,
-    /// The file's text, kept: later edits of the file mean nothing.
+    pub origin: Origin,
+    /// For lists, and without `.toml` for `{name}` in the names of pictures.
+    pub name: String,
+    /// What was sent, kept: later edits of a file mean nothing.
     pub text: String,
+    /// Of what was sent, in lower-case hex.
+    pub sha256: String,
 }
 
-/// What identifies one drop of one file: unique in the database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceFile {
-    /// As dropped, without folder.
-    pub name: String,
-    pub device: u64,
-    pub inode: u64,
-    pub mtime_ns: i64,
-    /// Lower-case hex.
-    pub sha256: String,
+impl NewJob {
+    /// The job in a dropped file.
+    pub fn of_drop(job: Job, file: SourceFile, text: String) -> NewJob {
+        let SourceFile { name, id, sha256 } = file;
+        NewJob { job, origin: Origin::Drop(id), name, text, sha256 }
+    }
+
+    /// The job that a request asks for by `text`, under the `name` that it gives itself.
+    pub fn of_request(job: Job, name: &str, text: &str) -> NewJob {
+        NewJob {
+            job,
+            origin: Origin::Request,
+            name: name.to_owned(),
+            text: text.to_owned(),
+            sha256: files::sha256(text),
+        }
+    }
 }
 
 /// A job in the database.

@@ -4,12 +4,15 @@ use serde::Serialize;
 use sqlx::{FromRow, QueryBuilder};
 
 use super::intake::job_of_drop;
-use super::{Result, Selection, SourceFile, Store, StoreError};
+use super::{Result, Selection, Store, StoreError};
+use crate::job::origin::SourceFile;
 
 /// A row of the view `jobs_state`, and what its queued renders wait for.
 #[derive(Clone, Debug, Serialize, FromRow)]
 pub struct JobRow {
     pub job: i64,
+    /// See [`Origin::as_str`](crate::job::origin::Origin::as_str).
+    pub origin: String,
     pub file_name: String,
     /// JSON list.
     pub tags: String,
@@ -178,7 +181,7 @@ impl Store {
 
     /// The job that the drop `file` has become.
     pub async fn job_of_drop(&self, file: &SourceFile) -> Result<Option<i64>> {
-        Ok(job_of_drop(&self.readers, file).await?)
+        Ok(job_of_drop(&self.readers, file.id, &file.sha256).await?)
     }
 
     /// Why the drop `file` was set aside, if it was. A file is set aside after it was written:
@@ -189,7 +192,7 @@ impl Store {
         let reason = sqlx::query_scalar(sql)
             .bind(&file.sha256)
             .bind(&file.name)
-            .bind(file.mtime_ns / 1_000_000);
+            .bind(file.id.mtime_ns / 1_000_000);
         Ok(reason.fetch_optional(&self.readers).await?)
     }
 

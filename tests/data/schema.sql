@@ -71,14 +71,14 @@ CREATE TABLE identity (
     id TEXT NOT NULL CHECK (length(id) = 16)
 ) STRICT;
 
-CREATE TABLE jobs (
+CREATE TABLE "jobs" (
     id             INTEGER PRIMARY KEY,
-    -- The dropped file's name, without folder.
+    origin         TEXT NOT NULL CHECK (origin IN ('drop', 'request', 'retry')),
+    -- The dropped file's name, without folder; a request's own name; a retry has that of the job it repeats.
     file_name      TEXT NOT NULL,
     -- What was in it; later edits of the file mean nothing.
     text           TEXT NOT NULL,
     -- What makes one drop of one file: a crash between commit and move must not take it in twice.
-    -- A retry comes from no drop.
     file_device    INTEGER,
     file_inode     INTEGER,
     file_mtime_ns  INTEGER,
@@ -89,7 +89,8 @@ CREATE TABLE jobs (
     -- The job whose failed renders this one renders again.
     retry_of       INTEGER REFERENCES jobs (id),
     accepted_at_ms INTEGER NOT NULL,
-    CHECK ((file_device IS NULL) = (retry_of IS NOT NULL)),
+    CHECK ((origin = 'drop') = (file_device IS NOT NULL)),
+    CHECK ((origin = 'retry') = (retry_of IS NOT NULL)),
     CHECK ((file_device IS NULL) = (file_inode IS NULL) AND (file_device IS NULL) = (file_mtime_ns IS NULL)),
     UNIQUE (file_device, file_inode, file_mtime_ns, file_sha256)
 ) STRICT;
@@ -215,7 +216,8 @@ SELECT
         WHEN EXISTS (SELECT 1 FROM renders r WHERE r.job_id = j.id AND r.state = 'failed') THEN 'failed'
         WHEN EXISTS (SELECT 1 FROM renders r WHERE r.job_id = j.id AND r.state = 'cancelled') THEN 'cancelled'
         ELSE 'done'
-    END AS state
+    END AS state,
+    j.origin
 FROM jobs j;
 
 CREATE VIEW memory AS

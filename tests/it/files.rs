@@ -12,7 +12,7 @@ use zimaged::ladder::{Decode, Precision, Residency, Rung};
 use zimaged::output::encode::{Written, write_picture};
 use zimaged::output::metadata::Metadata;
 use zimaged::output::{
-    Origin, inspect, json_of, make_ready, publish, remove_temporaries, temp_path,
+    Owner, inspect, json_of, make_ready, publish, remove_temporaries, temp_path,
 };
 
 const FORMATS: [Format; 3] = [Format::Png, Format::Jpeg, Format::Webp];
@@ -26,8 +26,8 @@ const PROMPTS: [&str; 4] = [
 
 const DATABASE: &str = "0123456789abcdef";
 
-fn origin() -> Origin {
-    Origin { database: DATABASE.to_owned(), attempt_id: 7 }
+fn owner() -> Owner {
+    Owner { database: DATABASE.to_owned(), attempt_id: 7 }
 }
 
 fn metadata(prompt: &str) -> Metadata {
@@ -74,13 +74,13 @@ fn write(path: &Path, format: Format, prompt: &str) -> Written {
 /// A temporary picture in a folder of its own, and what was written.
 fn outputs_with_picture() -> (tempfile::TempDir, std::path::PathBuf, Written) {
     let outputs = tempfile::tempdir().expect("a folder");
-    let temp = temp_path(outputs.path(), &origin());
+    let temp = temp_path(outputs.path(), &owner());
     let written = write(&temp, Format::Png, "a cat");
     (outputs, temp, written)
 }
 
-fn origin_of(path: &Path) -> Option<Origin> {
-    inspect(path).map(|picture| picture.origin)
+fn owner_of(path: &Path) -> Option<Owner> {
+    inspect(path).map(|picture| picture.owner)
 }
 
 fn exif_text(path: &Path) -> String {
@@ -128,7 +128,7 @@ fn every_format_keeps_pixels_texts_size_and_hash() {
             assert_eq!(json["recipe"]["prompt"], prompt);
             assert_eq!(json["asked"], json!({"width": 64}));
             let picture = inspect(&path).expect("a picture of ours");
-            assert_eq!((picture.origin, picture.timings.denoise_ms), (origin(), 12));
+            assert_eq!((picture.owner, picture.timings.denoise_ms), (owner(), 12));
             assert_eq!((picture.bytes, picture.sha256), (written.bytes, written.sha256));
         }
     }
@@ -160,7 +160,7 @@ fn prompts_too_long_for_a_jpeg_are_cut_and_the_rest_stays() {
             Format::Jpeg => assert!(kept.len() < 2100 && kept.ends_with("猫…")),
             Format::Png | Format::Webp => assert!(kept == prompt),
         }
-        assert_eq!(origin_of(&path), Some(origin()));
+        assert_eq!(owner_of(&path), Some(owner()));
         image::open(&path).map(drop).unwrap_or_else(|_| {
             image::load_from_memory(&fs::read(&path).expect("the picture")).expect("a picture");
         });
@@ -201,7 +201,7 @@ fn a_published_picture_has_its_final_name_alone() {
     let (outputs, temp, written) = outputs_with_picture();
     let place = outputs.path().join("cat.png");
     publish(&temp, written.bytes, &written.sha256, &place).expect("published");
-    assert_eq!(origin_of(&place), Some(origin()));
+    assert_eq!(owner_of(&place), Some(owner()));
     assert!(!temp.exists());
 }
 
@@ -210,7 +210,7 @@ fn folders_below_the_outputs_are_made() {
     let (outputs, temp, written) = outputs_with_picture();
     let place = outputs.path().join("2026-11-24/cats/1.png");
     publish(&temp, written.bytes, &written.sha256, &place).expect("published");
-    assert_eq!(origin_of(&place), Some(origin()));
+    assert_eq!(owner_of(&place), Some(owner()));
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn no_link_and_no_dots_lead_out_of_the_outputs() {
 #[test]
 fn only_our_temporary_files_are_removed() {
     let (outputs, temp, _) = outputs_with_picture();
-    let other = Origin { database: "fedcba9876543210".to_owned(), attempt_id: 7 };
+    let other = Owner { database: "fedcba9876543210".to_owned(), attempt_id: 7 };
     write(
         &temp_path(outputs.path(), &other),
         Format::Png,
@@ -303,13 +303,13 @@ fn pictures_of_others_have_no_origin() {
         [("empty", &b""[..]), ("text", b"\x89PNG?"), ("riff", b"RIFF\xff\xff\xff\xffWEBPEXIF")]
     {
         fs::write(path(name), content).expect("a file");
-        assert_eq!(origin_of(&path(name)), None, "{name}");
+        assert_eq!(owner_of(&path(name)), None, "{name}");
     }
     image::RgbImage::new(8, 8).save(path("plain.png")).expect("a picture");
     write(&path("ours"), Format::Png, "x");
     symlink(path("ours"), path("link")).expect("a link");
     for name in ["plain.png", "link", "missing", "."] {
-        assert_eq!(origin_of(&path(name)), None, "{name}");
+        assert_eq!(owner_of(&path(name)), None, "{name}");
     }
 }
 
@@ -328,5 +328,5 @@ fn a_picture_with_texts_like_a_bomb_is_nobody_s() {
     writer.write_text_chunk(&bomb).expect("a chunk");
     writer.write_image_data(&[0]).expect("a pixel");
     writer.finish().expect("an end");
-    assert_eq!(origin_of(&path), None);
+    assert_eq!(owner_of(&path), None);
 }

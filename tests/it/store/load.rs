@@ -6,6 +6,12 @@ use zimaged::store::StoreError;
 
 use super::*;
 
+/// A job that was dropped as the file `inode`.
+fn drop_of(prompt: &str, inode: u64) -> NewJob {
+    let id = FileId { inode, ..file(&[prompt]).id };
+    NewJob { origin: Origin::Drop(id), ..job(&[prompt]) }
+}
+
 /// Writes by each of two processes' stores.
 const WRITES: u64 = 1000;
 
@@ -16,9 +22,7 @@ async fn a_daemon_and_a_client_write_at_once_and_neither_is_told_to_wait() {
     let begun = Instant::now();
     let daemon = async {
         for inode in 0..WRITES {
-            let mut job = job(&["a"]);
-            job.file.inode = inode;
-            fixture.store.accept(&[job], NOW).await.expect("neither 5 nor 517");
+            fixture.store.accept(&[drop_of("a", inode)], NOW).await.expect("neither 5 nor 517");
         }
     };
     let command_line = async {
@@ -52,13 +56,8 @@ async fn ten_thousand_jobs_are_taken_in_within_seconds() {
     let fixture = Fixture::new().await;
     let begun = Instant::now();
     for batch in 0..20 {
-        let jobs: Vec<NewJob> = (0..500)
-            .map(|number| {
-                let mut job = job(&["a red fox in the snow"]);
-                job.file.inode = batch * 500 + number;
-                job
-            })
-            .collect();
+        let jobs: Vec<NewJob> =
+            (0..500).map(|number| drop_of("a red fox in the snow", batch * 500 + number)).collect();
         let accepted = fixture.store.accept(&jobs, NOW).await.expect("a writable queue");
         assert!(accepted.iter().all(|accepted| accepted.fresh));
     }
@@ -112,10 +111,10 @@ async fn a_long_history_slows_neither_claims_nor_lists() {
 async fn fill(fixture: &Fixture, jobs: i64) {
     let mut other = fixture.other().await;
     for insert in [
-        "INSERT INTO jobs (file_name, text, file_device, file_inode, file_mtime_ns, file_sha256, priority, tags,
+        "INSERT INTO jobs (origin, file_name, text, file_device, file_inode, file_mtime_ns, file_sha256, priority, tags,
                            accepted_at_ms)
          WITH RECURSIVE old (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM old WHERE id < ?)
-         SELECT 'old.toml', '', 1, id, 1, '', 0, '[]', 1 FROM old",
+         SELECT 'drop', 'old.toml', '', 1, id, 1, '', 0, '[]', 1 FROM old",
         "INSERT INTO renders (job_id, position, state, priority, run_after_ms, prompt, negative_prompt, width, height,
                               steps, guidance, seed, on_oom, min_side, min_steps, output, format, finished_at_ms)
          SELECT id, 1, 'done', 0, 0, 'an old fox', '', 64, 64, 1, 0, 1, 'fail', 1, 1, '', 'png', id FROM jobs

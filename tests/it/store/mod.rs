@@ -5,6 +5,7 @@ mod control;
 mod load;
 mod open;
 mod queue;
+mod upgrade;
 mod views;
 
 use std::hash::{Hash, Hasher};
@@ -13,12 +14,12 @@ use std::path::PathBuf;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
 use tempfile::TempDir;
+use zimaged::job::origin::{FileId, Origin, SourceFile};
 use zimaged::job::{Format, Job, OnOom, Render};
 use zimaged::ladder::{Decode, Precision, Residency, Rung, Stage};
 use zimaged::planner::Prediction;
 use zimaged::store::{
-    Access, AttemptEnd, Candidate, Fate, Finished, Guarded, NewJob, Outcome, Planned, SourceFile,
-    Store,
+    Access, AttemptEnd, Candidate, Fate, Finished, Guarded, NewJob, Outcome, Planned, Store,
 };
 use zimaged::worker::protocol::{Peaks, Timings};
 
@@ -123,18 +124,17 @@ fn fail() -> Fate {
 fn job(prompts: &[&str]) -> NewJob {
     let renders = prompts.iter().map(|prompt| render(prompt)).collect();
     let job = Job { priority: 0, not_before_ms: None, tags: Vec::new(), renders };
+    NewJob::of_drop(job, file(prompts), "prompt = \"a fox\"".to_owned())
+}
+
+/// The file that [`job`] comes from.
+fn file(prompts: &[&str]) -> SourceFile {
     let name = format!("{}.toml", prompts.join("-"));
     let mut hasher = std::hash::DefaultHasher::new();
     name.hash(&mut hasher);
     // A device beyond `i64` must come back as it was.
-    let file = SourceFile {
-        name,
-        device: u64::MAX,
-        inode: hasher.finish(),
-        mtime_ns: 1,
-        sha256: "ab".repeat(32),
-    };
-    NewJob { job, file, text: "prompt = \"a fox\"".to_owned() }
+    let id = FileId { device: u64::MAX, inode: hasher.finish(), mtime_ns: 1 };
+    SourceFile { name, id, sha256: "ab".repeat(32) }
 }
 
 fn render(prompt: &str) -> Render {

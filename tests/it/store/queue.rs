@@ -75,19 +75,43 @@ async fn the_same_drop_is_taken_in_once() {
 async fn a_drop_with_other_content_or_another_time_is_another_job() {
     let fixture = Fixture::new().await;
     let mut edited = job(&["a"]);
-    edited.file.sha256 = "ef".repeat(32);
+    edited.sha256 = "ef".repeat(32);
     let mut touched = job(&["a"]);
-    touched.file.mtime_ns += 1;
+    let id = file(&["a"]).id;
+    touched.origin = Origin::Drop(FileId { mtime_ns: id.mtime_ns + 1, ..id });
     let accepted =
         fixture.store.accept(&[job(&["a"]), edited, touched], NOW).await.expect("a writable queue");
     assert!(accepted.iter().all(|accepted| accepted.fresh));
 }
 
+/// Two requests that say the same are two wishes; nothing but the same drop is taken in once.
+#[tokio::test]
+async fn each_request_is_a_job_of_its_own_and_needs_no_file() {
+    let fixture = Fixture::new().await;
+    let asked = job(&["a"]).job;
+    let request = NewJob::of_request(asked, "fox.toml", "prompt = 'a'");
+    let accepted =
+        fixture.store.accept(&[request.clone(), request], NOW).await.expect("a writable queue");
+    assert!(accepted.iter().all(|accepted| accepted.fresh));
+    assert_eq!(fixture.next().await.expect("queued").job_name, "fox");
+    let rows = "SELECT concat_ws(' ', origin, file_name, file_device, retry_of) FROM jobs";
+    assert_eq!(fixture.rows(rows).await, ["request fox.toml", "request fox.toml"]);
+}
+
+#[tokio::test]
+async fn a_retry_is_taken_in_with_the_job_that_it_repeats() {
+    let fixture = Fixture::new().await;
+    let of = fixture.accept(job(&["a"])).await;
+    let retry = NewJob { origin: Origin::Retry { of }, ..job(&["a"]) };
+    fixture.accept(retry).await;
+    let rows = "SELECT concat_ws(' ', origin, retry_of) FROM jobs_state ORDER BY job";
+    assert_eq!(fixture.rows(rows).await, ["drop", "retry 1"]);
+}
+
 #[tokio::test]
 async fn files_set_aside_are_listed_newest_first() {
     let fixture = Fixture::new().await;
-    let files =
-        [(job(&["a"]).file, "no prompt".to_owned()), (job(&["b"]).file, "not TOML".to_owned())];
+    let files = [(file(&["a"]), "no prompt".to_owned()), (file(&["b"]), "not TOML".to_owned())];
     fixture.store.reject(&files, NOW).await.expect("a writable queue");
     let listed = fixture.store.rejections(1).await.expect("a readable queue");
     assert_eq!(listed.iter().map(|row| row.reason.as_str()).collect::<Vec<_>>(), ["not TOML"]);
@@ -116,6 +140,9 @@ async fn hand_edited_rows_that_cannot_be_are_refused() {
         "UPDATE attempts SET stage = 'nap'",
         "UPDATE jobs SET tags = '{}'",
         "UPDATE jobs SET file_inode = NULL",
+        "UPDATE jobs SET origin = 'thin air'",
+        "UPDATE jobs SET origin = 'request'",
+        "UPDATE jobs SET origin = 'retry'",
         "INSERT INTO pause (id, since_ms, reason) VALUES (2, 1, 'twice')",
     ] {
         assert!(sqlx::query(edit).execute(&mut other).await.is_err(), "{edit}");

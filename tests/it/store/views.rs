@@ -218,9 +218,9 @@ async fn a_job_shows_all_of_its_attempts() {
 async fn a_drop_is_known_by_its_file_and_not_by_its_name() {
     let fixture = scenario().await;
     let job_of = async |file| fixture.store.job_of_drop(&file).await.expect("a readable queue");
-    let file = job(&["elk"]).file;
+    let file = file(&["elk"]);
     assert_eq!(job_of(file.clone()).await, Some(2));
-    let again = SourceFile { inode: 1, ..file.clone() };
+    let again = SourceFile { id: FileId { inode: 1, ..file.id }, ..file.clone() };
     assert_eq!(job_of(again.clone()).await, None, "another file of the same name and content");
     let rejected_ms = NOW + 5;
     fixture
@@ -230,7 +230,10 @@ async fn a_drop_is_known_by_its_file_and_not_by_its_name() {
         .expect("a writable queue");
     let reason =
         async |file| fixture.store.rejection_of_drop(&file).await.expect("a readable queue");
-    let written = |ms: i64| SourceFile { mtime_ns: ms * 1_000_000, ..again.clone() };
+    let written = |ms: i64| SourceFile {
+        id: FileId { mtime_ns: ms * 1_000_000, ..again.id },
+        ..again.clone()
+    };
     assert_eq!(reason(written(NOW)).await.as_deref(), Some("no"));
     assert_eq!(reason(written(rejected_ms + 1)).await, None, "it was written later");
     assert_eq!(reason(SourceFile { sha256: "ef".to_owned(), ..written(NOW) }).await, None);

@@ -162,7 +162,7 @@ impl Daemon {
     ) -> anyhow::Result<Option<watch::Receiver<usize>>> {
         let Some(rules) = self.rules(&heartbeat, ending).await? else { return Ok(None) };
         let accepted = Arc::new(Notify::new());
-        let usual = rules.defaults.render("");
+        let usual = rules.defaults.clone();
         let intake = Intake::open(
             self.config.jobs.clone(),
             rules,

@@ -306,23 +306,9 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::job::Format;
 
     pub(crate) fn render(width: u32, height: u32, steps: u32) -> Render {
-        Render {
-            prompt: "a fox".into(),
-            negative_prompt: String::new(),
-            width,
-            height,
-            steps,
-            guidance: 0.0,
-            seed: 1,
-            on_oom: OnOom::Downgrade,
-            min_side: 256,
-            min_steps: 4,
-            output: "{job}".into(),
-            format: Format::Png,
-        }
+        Render { width, height, steps, min_side: 256, ..Render::default() }
     }
 
     pub(crate) fn capabilities() -> Capabilities {

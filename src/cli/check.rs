@@ -90,8 +90,11 @@ fn read_stdin(bytes_max: u64) -> io::Result<Vec<u8>> {
 
 /// What is no mistake, but hardly meant.
 pub(super) fn warnings(config: &Config, job: &Job) -> Vec<String> {
-    let unheard =
-        job.renders.iter().filter(|r| r.guidance == 0.0 && !r.negative_prompt.is_empty()).count();
+    let unheard = job
+        .renders
+        .iter()
+        .filter(|r| !r.recipe.is_guided() && !r.recipe.negative_prompt.is_empty())
+        .count();
     let unheard = (unheard > 0).then(|| {
         let pictures = print::count(unheard, "picture");
         format!("negative_prompt does nothing in {pictures}: it counts only with guidance above 0")
@@ -105,7 +108,10 @@ pub(super) fn warnings(config: &Config, job: &Job) -> Vec<String> {
 
 /// The beginnings of the prompts that the model's tokenizer, where it is at hand, cuts.
 fn cut_prompts(config: &Config, job: &Job) -> Vec<String> {
-    let prompts = job.renders.iter().flat_map(|render| [&render.prompt, &render.negative_prompt]);
+    let prompts = job
+        .renders
+        .iter()
+        .flat_map(|render| [&render.recipe.prompt, &render.recipe.negative_prompt]);
     // No token is shorter than a byte, and the template takes some: shorter prompts are never cut.
     let long: BTreeSet<&String> = prompts.filter(|prompt| prompt.len() > TOKENS_MAX / 2).collect();
     if long.is_empty() || config.engine != EngineKind::ZImage {

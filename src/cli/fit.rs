@@ -115,8 +115,11 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
         _ => Vec::new(),
     };
     let rules = config.rules(&model, TimeZone::system())?;
-    let mut render = rules.defaults.render(&" ".repeat(PROMPT_BYTES));
-    render.guidance = if args.guided { 1.0 } else { render.guidance };
+    let mut render = rules.defaults;
+    render.recipe.prompt = " ".repeat(PROMPT_BYTES);
+    if args.guided {
+        render.recipe.guidance = 1.0;
+    }
     let asked = Asked {
         config,
         store: store.as_ref(),

@@ -13,8 +13,9 @@ use jiff::tz::TimeZone;
 
 use crate::engine::model_dir::ModelDescription;
 use crate::engine::{DeviceChoice, EngineKind, mini};
-use crate::job::spec::{Defaults, Limits, Rules, fields};
-use crate::job::{Format, OnOom, name};
+use crate::job::parameters::ParameterValues;
+use crate::job::spec::{Limits, Rules, fields};
+use crate::job::{Recipe, Render};
 use crate::ladder::Prefer;
 use crate::planner::Allowance;
 use crate::problem::{self, Problem, Report};
@@ -38,8 +39,8 @@ pub struct Config {
     /// How long nothing is rendered before the model leaves the device; `None` keeps it for ever.
     pub idle_release_ms: Option<u64>,
     pub prefer: Prefer,
-    /// What a job file leaves open and the model does not say better; `None` asks the model.
-    pub defaults: ConfiguredDefaults,
+    /// `[defaults]`: what a job file may leave out. The model, or we, say what this does not.
+    pub defaults: ParameterValues,
     pub limits: Limits,
     pub worker: WorkerLimits,
 }
@@ -52,21 +53,6 @@ pub enum ModelChoice {
     /// None is named: the miniature, from this folder beside the configuration where it stands,
     /// else from the program.
     Miniature { beside: PathBuf },
-}
-
-/// `[defaults]`: what a job file may leave out.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ConfiguredDefaults {
-    pub width: Option<u32>,
-    pub height: Option<u32>,
-    pub steps: Option<u32>,
-    pub guidance: Option<f64>,
-    pub negative_prompt: Option<String>,
-    pub on_oom: Option<OnOom>,
-    pub min_side: Option<u32>,
-    pub min_steps: Option<u32>,
-    pub output: Option<String>,
-    pub format: Option<Format>,
 }
 
 /// `[worker]`: when a worker counts as dead, and when a render does.
@@ -99,9 +85,6 @@ impl Default for WorkerLimits {
         }
     }
 }
-
-/// Fewer steps than this are not worth a picture to the Turbo model.
-const MIN_STEPS: u32 = 4;
 
 /// Why there is no configuration: for the user to mend, exit 78.
 #[derive(Debug, thiserror::Error)]
@@ -193,20 +176,7 @@ impl Config {
         model: &ModelDescription,
         time_zone: TimeZone,
     ) -> Result<Rules, ConfigError> {
-        let configured = self.defaults.clone();
-        let defaults = Defaults {
-            width: configured.width.unwrap_or(model.width),
-            height: configured.height.unwrap_or(model.height),
-            steps: configured.steps.unwrap_or(model.steps),
-            guidance: configured.guidance.unwrap_or(model.guidance),
-            negative_prompt: configured.negative_prompt.unwrap_or_default(),
-            on_oom: configured.on_oom.unwrap_or(OnOom::Downgrade),
-            // Half the side is a quarter of the pixels, and about where a model stops making sense.
-            min_side: configured.min_side.unwrap_or(model.width.min(model.height) / 2),
-            min_steps: configured.min_steps.unwrap_or(MIN_STEPS),
-            output: configured.output.unwrap_or_else(|| name::DEFAULT_TEMPLATE.to_owned()),
-            format: configured.format.unwrap_or(Format::Png),
-        };
+        let defaults = natural(model).with(self.defaults.clone());
         let rules = Rules {
             defaults,
             limits: self.limits.clone(),
@@ -221,11 +191,24 @@ impl Config {
     }
 }
 
+/// What a model asks for by itself.
+fn natural(model: &ModelDescription) -> Render {
+    Render {
+        recipe: Recipe { guidance: model.guidance, ..Recipe::default() },
+        width: model.width,
+        height: model.height,
+        steps: model.steps,
+        // Half the side is a quarter of the pixels, and about where a model stops making sense.
+        min_side: model.width.min(model.height) / 2,
+        ..Render::default()
+    }
+}
+
 /// The model may have given them, so the limits have not been checked yet, nor the granularity.
 fn check_defaults(rules: &Rules) -> Result<(), String> {
     let Rules { defaults, limits, .. } = rules;
     for (key, side) in [("width", defaults.width), ("height", defaults.height)] {
-        fields::check_side(side, rules).map_err(|Mistake { message, help }| {
+        fields::check_side(side, &rules.bounds()).map_err(|Mistake { message, help }| {
             format!("{key}: {message}; {}", help.unwrap_or_default())
         })?;
     }

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 
 use super::units::{bytes, duration_ms};
-use super::{Config, ConfiguredDefaults, ModelChoice, WorkerLimits};
+use super::{Config, ModelChoice, WorkerLimits};
 use crate::engine::{DeviceChoice, EngineKind};
-use crate::job::spec::{Limits, fields};
+use crate::job::parameters::read_values;
+use crate::job::spec::Limits;
+use crate::job::spec::fields::{self, Bounds};
 use crate::ladder::Prefer;
 use crate::problem::Problem;
 use crate::table::{self, Check, Mistake, Table, check};
@@ -48,7 +50,11 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
             reserve_bytes: device.reserve_bytes,
             idle_release_ms: device.idle_release_ms,
             prefer: prefer.unwrap_or(Prefer::Quality),
-            defaults: top.section("defaults", |table| defaults(table, &limits)),
+            defaults: top.section("defaults", |table| {
+                // Whether the sides fit the model is checked when the model is known.
+                let bounds = Bounds { limits: &limits, granularity: 1 };
+                read_values(table, &bounds, |parameter| parameter.has_default)
+            }),
             worker: top.section("worker", worker),
             limits,
         })
@@ -125,24 +131,6 @@ fn limits(table: &mut Table) -> Limits {
         steps_max: table
             .read("steps_max", |value| check::whole(value, 1..=1000))
             .unwrap_or(default.steps_max),
-    }
-}
-
-/// Whether the sides fit the model is checked when the model is known: [`Config::rules`].
-fn defaults(table: &mut Table, limits: &Limits) -> ConfiguredDefaults {
-    ConfiguredDefaults {
-        width: table.read("width", |value| check::whole(value, fields::SIDE_MIN..=limits.side_max)),
-        height: table
-            .read("height", |value| check::whole(value, fields::SIDE_MIN..=limits.side_max)),
-        steps: table.read("steps", |value| fields::steps(value, limits)),
-        guidance: table.read("guidance", fields::guidance),
-        negative_prompt: table
-            .read("negative_prompt", |value| fields::negative_prompt(value, limits)),
-        on_oom: table.read("on_oom", fields::on_oom),
-        min_side: table.read("min_side", |value| fields::min_side(value, limits)),
-        min_steps: table.read("min_steps", |value| fields::steps(value, limits)),
-        output: table.read("output", fields::output),
-        format: table.read("format", fields::format),
     }
 }
 

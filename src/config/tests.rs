@@ -1,4 +1,7 @@
+use serde_json::json;
+
 use super::*;
+use crate::job::{Format, OnOom};
 
 const SHIPPED: &str = include_str!("../../daemon.toml");
 
@@ -34,7 +37,7 @@ fn an_empty_file_is_all_defaults_beside_it() {
         reserve_bytes: None,
         idle_release_ms: None,
         prefer: Prefer::Quality,
-        defaults: ConfiguredDefaults::default(),
+        defaults: ParameterValues::new(),
         limits: Limits::default(),
         worker: WorkerLimits::default(),
     };
@@ -51,7 +54,7 @@ fn the_shipped_file_says_what_the_defaults_are() {
     // same.
     assert_eq!(shipped.model, ModelChoice::Named("/srv/z/models/mini".into()));
     let model = built_in.model.clone();
-    assert_eq!(Config { defaults: ConfiguredDefaults::default(), model, ..shipped }, built_in);
+    assert_eq!(Config { defaults: ParameterValues::new(), model, ..shipped }, built_in);
 }
 
 #[test]
@@ -68,10 +71,8 @@ fn what_the_shipped_file_has_commented_out_is_right_too() {
     );
     assert_eq!(config.idle_release_ms, Some(600_000));
     let defaults = config.defaults;
-    assert_eq!(
-        (defaults.width, defaults.guidance, defaults.min_side),
-        (Some(1024), Some(0.0), Some(512))
-    );
+    let found = ["width", "guidance", "min_side"].map(|key| defaults[key].as_f64());
+    assert_eq!(found, [Some(1024.0), Some(0.0), Some(512.0)]);
 }
 
 #[test]
@@ -119,18 +120,21 @@ fn every_key_reaches_the_configuration() {
         reserve_bytes: Some(1 << 30),
         idle_release_ms: Some(600_000),
         prefer: Prefer::Speed,
-        defaults: ConfiguredDefaults {
-            width: Some(512),
-            height: Some(640),
-            steps: Some(20),
-            guidance: Some(4.0),
-            negative_prompt: Some("blurry".to_owned()),
-            on_oom: Some(OnOom::Fail),
-            min_side: Some(256),
-            min_steps: Some(3),
-            output: Some("{seed}".to_owned()),
-            format: Some(Format::Jpeg),
-        },
+        defaults: ParameterValues::from_iter(
+            [
+                ("width", json!(512)),
+                ("height", json!(640)),
+                ("steps", json!(20)),
+                ("guidance", json!(4.0)),
+                ("negative_prompt", json!("blurry")),
+                ("on_oom", json!("fail")),
+                ("min_side", json!(256)),
+                ("min_steps", json!(3)),
+                ("output", json!("{seed}")),
+                ("format", json!("jpeg")),
+            ]
+            .map(|(key, value)| (key.to_owned(), value)),
+        ),
         limits: Limits {
             file_bytes_max: 4096,
             renders_max: 10,
@@ -220,12 +224,11 @@ fn mistakes_in_several_sections_are_told_at_once_in_the_order_of_the_file() {
 fn defaults_come_from_the_file_then_from_the_model_then_from_us() {
     let config = config("defaults = { height = 512, on_oom = 'fail' }");
     let rules = config.rules(&model(), TimeZone::UTC).expect("they fit");
-    let expected = Defaults {
+    let expected = Render {
+        recipe: Recipe::default(),
         width: 1024,
         height: 512,
         steps: 8,
-        guidance: 0.0,
-        negative_prompt: String::new(),
         on_oom: OnOom::Fail,
         min_side: 384,
         min_steps: 4,

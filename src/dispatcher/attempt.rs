@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{Dispatcher, POLL, STOP_GRACE, Settings};
-use crate::engine::{Recipe, latents};
+use crate::engine::latents;
 use crate::ladder::{Residency, Rung};
 use crate::output;
 use crate::status::RenderStatus;
@@ -56,12 +56,7 @@ pub(super) fn request(
     let render = &candidate.render;
     RenderRequest {
         attempt_id,
-        recipe: Recipe {
-            prompt: render.prompt.clone(),
-            negative_prompt: render.negative_prompt.clone(),
-            guidance: render.guidance,
-            seed: render.seed,
-        },
+        recipe: render.recipe.clone(),
         rung,
         format: render.format,
         picture_path: temp_path(settings, attempt_id),

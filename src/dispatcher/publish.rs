@@ -25,11 +25,11 @@ pub(super) fn file_name(candidate: &Candidate, rung: &Rung, now_ms: i64) -> Stri
     let facts = NameFacts {
         job: candidate.job_id,
         index: candidate.index,
-        seed: render.seed,
+        seed: render.recipe.seed,
         width: rung.width,
         height: rung.height,
         steps: rung.steps,
-        prompt: &render.prompt,
+        prompt: &render.recipe.prompt,
         name: &candidate.job_name,
         begun: local_time(now_ms),
     };

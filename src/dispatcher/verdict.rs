@@ -161,7 +161,7 @@ fn fate_out_of_memory(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Format, OnOom, Render};
+    use crate::job::Render;
     use crate::ladder::{Decode, Precision, Residency};
 
     const POLICY: Policy = Policy { deaths_max: 3, attempts_max: 20 };
@@ -181,20 +181,7 @@ mod tests {
     }
 
     fn candidate(deaths: u32) -> Candidate {
-        let render = Render {
-            prompt: "a fox".into(),
-            negative_prompt: String::new(),
-            width: 512,
-            height: 512,
-            steps: 8,
-            guidance: 0.0,
-            seed: 1,
-            on_oom: OnOom::Downgrade,
-            min_side: 512,
-            min_steps: 8,
-            output: "{job}".into(),
-            format: Format::Png,
-        };
+        let render = Render { width: 512, height: 512, min_steps: 8, ..Render::default() };
         Candidate {
             render_id: 1,
             job_id: 1,

@@ -80,12 +80,10 @@ mod tests {
     fn latents_are_used_for_exactly_what_they_were_made_for() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("1.safetensors");
-        let recipe = Recipe {
-            prompt: "一只猫".into(),
-            negative_prompt: String::new(),
-            guidance: 0.1 + 0.2,
-            seed: 7,
-        };
+        let recipe =
+            Recipe {
+                prompt: "一只猫".into(), guidance: 0.1 + 0.2, seed: 7, ..Recipe::default()
+            };
         let precision = Precision::Full;
         let key = LatentsKey {
             model_hash: "m".into(),

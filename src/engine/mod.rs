@@ -16,6 +16,7 @@ pub mod z_image;
 use serde::{Deserialize, Serialize};
 
 pub use self::z_image::predict::Arithmetic;
+pub use crate::job::Recipe;
 pub use crate::ladder::Stage;
 use crate::ladder::{Capabilities, Rung};
 
@@ -43,16 +44,6 @@ pub enum DeviceChoice {
 
 /// Whether this build can render on a card.
 pub const HAS_CUDA: bool = cfg!(feature = "cuda");
-
-/// What is asked of an engine, free of queue and file matters. Size and steps come with the
-/// [`Rung`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Recipe {
-    pub prompt: String,
-    pub negative_prompt: String,
-    pub guidance: f64,
-    pub seed: u64,
-}
 
 /// The denoised picture before the VAE, on the host: (channels, height/f, width/f), f32, row-major.
 #[derive(Clone, Debug, PartialEq)]

@@ -81,8 +81,7 @@ impl Predictor {
     pub fn predict(&self, render: &Render, rung: &Rung) -> Prediction {
         match self {
             Predictor::ZImage(model, arithmetic) => {
-                let work = Work::of(&render.prompt, &render.negative_prompt, render.guidance);
-                predict(model, *arithmetic, rung, work)
+                predict(model, *arithmetic, rung, Work::of(&render.recipe))
             }
             Predictor::Fake => scripted(rung),
         }

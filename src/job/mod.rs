@@ -2,10 +2,13 @@
 
 pub mod name;
 pub mod origin;
+pub mod parameters;
 pub mod spec;
 pub mod state;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::parameters::{Recipe, Render};
 
 /// One submission: a TOML file, or one request. Made only by [`spec`], so everything in it is in
 /// range.
@@ -19,31 +22,6 @@ pub struct Job {
     pub tags: Vec<String>,
     /// At least one.
     pub renders: Vec<Render>,
-}
-
-/// One picture asked for, with nothing left to decide. The unit that is claimed and run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Render {
-    pub prompt: String,
-    /// Empty when none was given.
-    pub negative_prompt: String,
-    /// Pixels, a multiple of the model's granularity.
-    pub width: u32,
-    /// Pixels, a multiple of the model's granularity.
-    pub height: u32,
-    pub steps: u32,
-    /// Classifier-free guidance; 0 is off.
-    pub guidance: f64,
-    /// At most `i64::MAX`, so that TOML and SQLite can hold it.
-    pub seed: u64,
-    pub on_oom: OnOom,
-    /// The ladder never makes the shorter side smaller than this.
-    pub min_side: u32,
-    /// The ladder never goes below this many steps.
-    pub min_steps: u32,
-    /// Name template under the output folder, without extension; see [`crate::output`].
-    pub output: String,
-    pub format: Format,
 }
 
 /// How far the ladder may go for a render.

@@ -110,8 +110,8 @@ pub(super) mod tests {
             recipe: Recipe {
                 prompt: prompt.to_owned(),
                 negative_prompt: negative_prompt.to_owned(),
-                guidance: 0.0,
                 seed: 42,
+                ..Recipe::default()
             },
             rung: Rung {
                 residency: Residency::Device,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::rows::word;
+use super::rows::{render_columns, word};
 use super::transition::{About, Current, Facts, Writing, log, transition};
 use super::{Result, Selection, Store, StoreError};
 use crate::job::origin::Origin;
@@ -206,15 +206,15 @@ async fn copy_job(transaction: &mut Writing, of: i64, now_ms: i64) -> sqlx::Resu
 }
 
 async fn copy_render(transaction: &mut Writing, job_id: i64, render_id: i64) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO renders (job_id, position, state, priority, run_after_ms, prompt, negative_prompt, width, height, \
-         steps, guidance, seed, on_oom, min_side, min_steps, output, format) \
-         SELECT ?, position, 'queued', priority, 0, prompt, negative_prompt, width, height, steps, guidance, seed, \
-         on_oom, min_side, min_steps, output, format FROM renders WHERE id = ?",
-    )
-    .bind(job_id)
-    .bind(render_id)
-    .execute(&mut **transaction)
-    .await?;
+    let columns = render_columns("");
+    let sql = format!(
+        "INSERT INTO renders (job_id, position, state, priority, run_after_ms, {columns}) \
+         SELECT ?, position, 'queued', priority, 0, {columns} FROM renders WHERE id = ?"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(job_id)
+        .bind(render_id)
+        .execute(&mut **transaction)
+        .await?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::rows::{RENDER_COLUMNS, from_json, render, signed, to_json, word};
+use super::rows::{from_json, render, render_columns, signed, to_json, word};
 use super::transition::{About, Current, Facts, Writing, log, transition};
 use super::{Candidate, Guarded, Planned, Result, Store};
 use crate::job::state::{RenderEvent, State};
@@ -14,10 +14,11 @@ impl Store {
     /// The render to run next: priority, then order of arrival; none while the queue is paused.
     pub async fn next_candidate(&self, now_ms: i64) -> Result<Option<Candidate>> {
         let sql = format!(
-            "SELECT r.id, r.job_id, r.position, j.file_name, j.accepted_at_ms, {RENDER_COLUMNS} \
+            "SELECT r.id, r.job_id, r.position, j.file_name, j.accepted_at_ms, {} \
              FROM renders r JOIN jobs j ON j.id = r.job_id \
              WHERE r.state = 'queued' AND r.run_after_ms <= ? AND NOT EXISTS (SELECT 1 FROM pause) \
-             ORDER BY r.priority DESC, r.id LIMIT 1"
+             ORDER BY r.priority DESC, r.id LIMIT 1",
+            render_columns("r.")
         );
         let row = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(now_ms)

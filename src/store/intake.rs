@@ -2,11 +2,12 @@
 
 use sqlx::SqliteExecutor;
 
-use super::rows::{signed, to_json, to_word};
+use super::rows::{bind_render, render_columns, to_json};
 use super::transition::{About, Writing, log};
 use super::{Accepted, NewJob, Result, Store};
 use crate::job::Render;
 use crate::job::origin::{FileId, Origin, SourceFile};
+use crate::job::parameters::PARAMETERS;
 
 impl Store {
     /// Takes all `jobs` in, in one transaction; the answers are in the same order.
@@ -102,28 +103,17 @@ async fn insert_render(
     new: &NewJob,
     render: &Render,
 ) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO renders (job_id, position, state, priority, run_after_ms, prompt, negative_prompt, width, height, \
-         steps, guidance, seed, on_oom, min_side, min_steps, output, format) \
-         VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(job_id)
-    .bind(position)
-    .bind(new.job.priority)
-    .bind(new.job.not_before_ms.unwrap_or(0))
-    .bind(&render.prompt)
-    .bind(&render.negative_prompt)
-    .bind(render.width)
-    .bind(render.height)
-    .bind(render.steps)
-    .bind(render.guidance)
-    .bind(signed(render.seed))
-    .bind(to_word(&render.on_oom))
-    .bind(render.min_side)
-    .bind(render.min_steps)
-    .bind(&render.output)
-    .bind(to_word(&render.format))
-    .execute(&mut **transaction)
-    .await?;
+    let columns = render_columns("");
+    let marks = ["?"; 4 + PARAMETERS.len()].join(", ");
+    let sql = format!(
+        "INSERT INTO renders (state, job_id, position, priority, run_after_ms, {columns}) \
+         VALUES ('queued', {marks})"
+    );
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(job_id)
+        .bind(position)
+        .bind(new.job.priority)
+        .bind(new.job.not_before_ms.unwrap_or(0));
+    bind_render(query, render).execute(&mut **transaction).await?;
     Ok(())
 }

@@ -4,7 +4,7 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::rows::{RENDER_COLUMNS, from_json, render, to_json, word};
+use super::rows::{from_json, render, render_columns, to_json, word};
 use super::transition::{About, Current, Facts, Writing, log, transition};
 use super::{Orphan, Result, Store};
 use crate::job::state::RenderEvent;
@@ -40,10 +40,11 @@ impl Store {
 
     async fn running_attempts(&self) -> Result<Vec<Orphan>> {
         let sql = format!(
-            "SELECT r.id, a.id AS attempt_id, a.path, a.rung, {RENDER_COLUMNS}, \
+            "SELECT r.id, a.id AS attempt_id, a.path, a.rung, {}, \
              (SELECT count(*) FROM attempts c WHERE c.render_id = r.id AND c.outcome = 'crashed') AS deaths \
              FROM renders r JOIN attempts a ON a.render_id = r.id AND a.outcome = 'running' \
-             WHERE r.state = 'running' ORDER BY r.id"
+             WHERE r.state = 'running' ORDER BY r.id",
+            render_columns("r.")
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&self.readers).await?;
         let orphan = |row: &SqliteRow| -> sqlx::Result<Orphan> {

@@ -2,31 +2,48 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use serde_json::Value;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Row, Sqlite};
 
 use crate::job::Render;
+use crate::job::parameters::{Column, PARAMETERS, Parameter, ParameterValues};
 
-/// The columns that [`render`] reads, of the table `renders` under the name `r`.
-pub(super) const RENDER_COLUMNS: &str = "r.prompt, r.negative_prompt, r.width, r.height, r.steps, r.guidance, r.seed, \
-     r.on_oom, r.min_side, r.min_steps, r.output, r.format";
+/// A statement to which values are bound.
+pub(super) type Query<'a> = sqlx::query::Query<'a, Sqlite, SqliteArguments>;
 
-/// A render as it was accepted.
+/// The columns of a render's parameters, each behind `prefix`, with commas between.
+pub(super) fn render_columns(prefix: &str) -> String {
+    PARAMETERS.map(|Parameter { name, .. }| format!("{prefix}{name}")).join(", ")
+}
+
+/// Binds what a render was asked for, in the order of [`render_columns`].
+pub(super) fn bind_render<'a>(mut query: Query<'a>, render: &Render) -> Query<'a> {
+    let values = render.values();
+    for Parameter { name, column, .. } in PARAMETERS {
+        let value = values.get(name);
+        // What does not fit its column becomes NULL, which none of these columns takes.
+        query = match column {
+            Column::Text => query.bind(value.and_then(Value::as_str).map(str::to_owned)),
+            Column::Whole => query.bind(value.and_then(Value::as_i64)),
+            Column::Real => query.bind(value.and_then(Value::as_f64)),
+        };
+    }
+    query
+}
+
+/// A render as it was accepted, from a row with its [`render_columns`].
 pub(super) fn render(row: &SqliteRow) -> sqlx::Result<Render> {
-    Ok(Render {
-        prompt: row.try_get("prompt")?,
-        negative_prompt: row.try_get("negative_prompt")?,
-        width: row.try_get("width")?,
-        height: row.try_get("height")?,
-        steps: row.try_get("steps")?,
-        guidance: row.try_get("guidance")?,
-        seed: row.try_get::<i64, _>("seed")?.unsigned_abs(),
-        on_oom: word(row.try_get("on_oom")?)?,
-        min_side: row.try_get("min_side")?,
-        min_steps: row.try_get("min_steps")?,
-        output: row.try_get("output")?,
-        format: word(row.try_get("format")?)?,
-    })
+    let mut values = ParameterValues::new();
+    for Parameter { name, column, .. } in PARAMETERS {
+        let value = match column {
+            Column::Text => Value::from(row.try_get::<String, _>(name)?),
+            Column::Whole => Value::from(row.try_get::<i64, _>(name)?),
+            Column::Real => Value::from(row.try_get::<f64, _>(name)?),
+        };
+        values.insert(name.to_owned(), value);
+    }
+    Render::from_values(values).map_err(decode_error)
 }
 
 /// An enum from the word that [`to_word`] wrote.

@@ -56,7 +56,7 @@ fn render(engine: &mut ZImageEngine, recipe: &Recipe, rung: &Rung) -> Pixels {
 
 fn red_circle() -> Recipe {
     let prompt = "a red circle on a blue background, on the left".into();
-    Recipe { prompt, negative_prompt: String::new(), guidance: 0.0, seed: 3 }
+    Recipe { prompt, seed: 3, ..Recipe::default() }
 }
 
 /// Mean difference in levels of 255.
@@ -74,12 +74,9 @@ fn a_card_makes_the_references_pictures_in_bf16() {
     for (name, reference_levels) in REFERENCE_IN_BF16 {
         let case = Case::read(name);
         let rung = Rung { width: case.width, height: case.height, steps: case.steps, ..GENTLEST };
-        let recipe = Recipe {
-            prompt: case.prompt.clone(),
-            negative_prompt: case.negative.clone(),
-            guidance: case.guidance,
-            seed: case.seed,
-        };
+        let plain = Recipe { prompt: case.prompt.clone(), seed: case.seed, ..Recipe::default() };
+        let negative_prompt = case.negative.clone();
+        let recipe = Recipe { negative_prompt, guidance: case.guidance, ..plain };
         let ours = render(&mut engine, &recipe, &rung);
         let theirs: Vec<u8> = case.tensor("pixels").flatten_all().unwrap().to_vec1().unwrap();
         let difference = levels(&ours.rgb, &theirs);

@@ -39,13 +39,11 @@ fn metadata(prompt: &str) -> Metadata {
         height: 23,
         steps: 8,
     };
+    let negative_prompt = "blur, 模糊".to_owned();
+    let plain =
+        Recipe { prompt: prompt.to_owned(), negative_prompt, seed: 42, ..Recipe::default() };
     Metadata {
-        recipe: Recipe {
-            prompt: prompt.to_owned(),
-            negative_prompt: "blur, 模糊".to_owned(),
-            guidance: 1.5,
-            seed: 42,
-        },
+        recipe: Recipe { guidance: 1.5, ..plain },
         rung,
         model_name: "Z-Image-Turbo".to_owned(),
         model_hash: "0123456789abcdef".to_owned(),

@@ -45,12 +45,8 @@ fn rung(width: u32, height: u32, steps: u32) -> Rung {
 }
 
 fn recipe(prompt: &str, negative_prompt: &str, guidance: f64, seed: u64) -> Recipe {
-    Recipe {
-        prompt: prompt.to_owned(),
-        negative_prompt: negative_prompt.to_owned(),
-        guidance,
-        seed,
-    }
+    let plain = Recipe { prompt: prompt.to_owned(), seed, ..Recipe::default() };
+    Recipe { negative_prompt: negative_prompt.to_owned(), guidance, ..plain }
 }
 
 fn relative_error(ours: &[f32], theirs: &[f32]) -> f64 {

@@ -253,12 +253,8 @@ impl Progress for Told {
 }
 
 fn recipe(case: &Case) -> Recipe {
-    Recipe {
-        prompt: case.prompt.clone(),
-        negative_prompt: case.negative.clone(),
-        guidance: case.guidance,
-        seed: case.seed,
-    }
+    let plain = Recipe { prompt: case.prompt.clone(), seed: case.seed, ..Recipe::default() };
+    Recipe { negative_prompt: case.negative.clone(), guidance: case.guidance, ..plain }
 }
 
 fn rung(case: &Case) -> Rung {

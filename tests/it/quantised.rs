@@ -95,8 +95,8 @@ fn rung(precision: Precision) -> Rung {
 }
 
 fn denoise(engine: &mut ZImageEngine, precision: Precision) -> Result<Vec<f32>, EngineError> {
-    let (prompt, negative_prompt) = ("a red boat on the sea".to_owned(), String::new());
-    let recipe = Recipe { prompt, negative_prompt, guidance: 0.0, seed: 7 };
+    let prompt = "a red boat on the sea".to_owned();
+    let recipe = Recipe { prompt, seed: 7, ..Recipe::default() };
     engine.denoise(&recipe, &rung(precision), &mut Silent).map(|latents| latents.values)
 }
 

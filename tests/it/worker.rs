@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::time::timeout;
 use zimaged::engine::{DeviceChoice, EngineKind, Recipe, Stage};
-use zimaged::job::{Format, OnOom, Render};
+use zimaged::job::{Format, Render};
 use zimaged::ladder::{Decode, Precision, Prefer, Residency, Rung};
 use zimaged::planner::Allowance;
 use zimaged::worker::handle::{Death, Worker};
@@ -24,20 +24,7 @@ const ZIMAGED: &str = env!("CARGO_BIN_EXE_zimaged");
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn usual() -> Render {
-    Render {
-        prompt: String::new(),
-        negative_prompt: String::new(),
-        width: 64,
-        height: 48,
-        steps: 3,
-        guidance: 0.0,
-        seed: 0,
-        on_oom: OnOom::Downgrade,
-        min_side: 16,
-        min_steps: 1,
-        output: "{job}".to_owned(),
-        format: Format::Png,
-    }
+    Render { width: 64, height: 48, steps: 3, min_side: 16, min_steps: 1, ..Render::default() }
 }
 
 /// A folder for the pictures, the latents and the fake engine's counts.
@@ -77,12 +64,7 @@ impl Place {
         let (residency, precision, decode) = (Residency::Device, Precision::Full, Decode::Whole);
         RenderRequest {
             attempt_id: 1,
-            recipe: Recipe {
-                prompt: prompt.into(),
-                negative_prompt: String::new(),
-                guidance: 0.0,
-                seed: 7,
-            },
+            recipe: Recipe { prompt: prompt.into(), seed: 7, ..Recipe::default() },
             rung: Rung { residency, precision, decode, width: 64, height: 48, steps: 3 },
             format: Format::Png,
             picture_path: self.path("picture.part"),

@@ -19,7 +19,7 @@ const MIB: u64 = 1 << 20;
 const SLACK_BYTES: u64 = MIB / 2;
 
 fn recipe(prompt: &str) -> Recipe {
-    Recipe { prompt: prompt.into(), negative_prompt: String::new(), guidance: 0.0, seed: 42 }
+    Recipe { prompt: prompt.into(), seed: 42, ..Recipe::default() }
 }
 
 fn rung(side: u32, decode: Decode) -> Rung {

@@ -104,8 +104,7 @@ fn compare(
 ) -> Option<String> {
     let Case { residency, precision, decode, width, height, guidance } = *case;
     let rung = Rung { residency, precision, decode, width, height, steps: 1 };
-    let recipe =
-        Recipe { prompt: PROMPT.into(), negative_prompt: String::new(), guidance, seed: 1 };
+    let recipe = Recipe { prompt: PROMPT.into(), guidance, seed: 1, ..Recipe::default() };
     let mut peaks = Peaks::default();
     let latents = engine.denoise(&recipe, &rung, &mut peaks).unwrap();
     peaks.end(engine.memory());

@@ -1,36 +1,37 @@
 //! The values that the renders of a job differ in, from the top of the file or from lists under
-//! `[matrix]`.
+//! `[matrix]`, and the product of them: counted before it is made.
 
+use serde_json::{Value, json};
 use toml::de::DeValue;
 
-use super::combinations::{Combinations, Sizes};
-use super::{Defaults, Rules, fields};
+use super::fields::{self, Bounds};
+use crate::job::parameters::{PARAMETERS, Parameter, ParameterValues};
 use crate::table::{Check, Mistake, Table};
 
-/// Keys that stand at the top with one value, or under `[matrix]` with a list.
-const KEYS: [&str; 7] =
-    ["prompt", "negative_prompt", "width", "height", "steps", "guidance", "seed"];
+/// Stands for width and height under `[matrix]`.
+const SIZE: &str = "size";
 
-/// What the file gives; `None` where it says nothing, or something wrong.
-pub(super) struct Axes {
-    prompts: Option<Vec<String>>,
-    negative_prompts: Option<Vec<String>>,
-    widths: Option<Vec<u32>>,
-    heights: Option<Vec<u32>>,
-    sizes: Option<Vec<(u32, u32)>>,
-    steps: Option<Vec<u32>>,
-    guidances: Option<Vec<f64>>,
-    seeds: Option<Vec<Option<u64>>>,
+/// The axes of a job, slowest first.
+pub(super) struct Axes(Vec<Axis>);
+
+/// What the file has under one key.
+struct Axis {
+    key: &'static str,
+    /// At least one. Each sets one parameter, or two that are listed together.
+    points: Vec<Point>,
 }
 
+type Point = Vec<(&'static str, Value)>;
+
 impl Axes {
-    /// Reads both places, and notes what stands in both or, for the prompt, in neither.
-    pub(super) fn read(top: &mut Table, rules: &Rules) -> Axes {
-        let given: Vec<&str> = KEYS.into_iter().filter(|key| top.has(key)).collect();
-        let at_top = Axes::read_level(top, Level::Top, rules);
+    /// Reads both places, and notes what stands in both or, for the prompt, in neither. `None`
+    /// without a prompt.
+    pub(super) fn read(top: &mut Table, bounds: &Bounds) -> Option<Axes> {
+        let given: Vec<&str> = axes().map(|axis| axis.name).filter(|key| top.has(key)).collect();
+        let mut axes = read_level(top, Level::Top, bounds);
         let (has_prompt, in_matrix) = top.section("matrix", |matrix| {
             refuse_conflicts(matrix, &given);
-            (matrix.has("prompt"), Axes::read_level(matrix, Level::Matrix, rules))
+            (matrix.has("prompt"), read_level(matrix, Level::Matrix, bounds))
         });
         if !has_prompt && !top.has("prompt") {
             top.mistake(
@@ -38,56 +39,75 @@ impl Axes {
                 Mistake::new("missing").help("say what to paint: prompt = \"a red fox\""),
             );
         }
-        at_top.or(in_matrix)
+        axes.extend(in_matrix);
+        axes.sort_by_key(|axis| rank(axis.key));
+        axes.iter().any(|axis| axis.key == "prompt").then_some(Axes(axes))
     }
 
-    fn read_level(table: &mut Table, level: Level, rules: &Rules) -> Axes {
-        let limits = &rules.limits;
-        Axes {
-            prompts: level.read_prompts(table, |value| fields::prompt(value, limits)),
-            negative_prompts: level
-                .read(table, "negative_prompt", |value| fields::negative_prompt(value, limits)),
-            widths: level.read(table, "width", |value| fields::side(value, rules)),
-            heights: level.read(table, "height", |value| fields::side(value, rules)),
-            sizes: level.read_sizes(table, |value| fields::size(value, rules)),
-            steps: level.read(table, "steps", |value| fields::steps(value, limits)),
-            guidances: level.read(table, "guidance", fields::guidance),
-            seeds: level.read(table, "seed", fields::seed),
+    /// How many combinations there are; `usize::MAX` stands for more than that.
+    pub(super) fn count(&self) -> usize {
+        self.0.iter().fold(1, |product, axis| product.saturating_mul(axis.points.len()))
+    }
+
+    /// Whether the renders, `num_images` for each combination, are at most `renders_max`.
+    pub(super) fn check_count(&self, num_images: u32, renders_max: u32) -> Check<()> {
+        let renders = self.count().saturating_mul(num_images as usize);
+        if renders <= renders_max as usize {
+            return Ok(());
         }
+        let factors: Vec<String> = (self.0.iter().map(|axis| (axis.key, axis.points.len())))
+            .chain([("num_images", num_images as usize)])
+            .filter(|(_, length)| *length > 1)
+            .map(|(key, length)| format!("{length} {key}"))
+            .collect();
+        let message = format!("{} make {renders} pictures", factors.join(" x "));
+        Err(Mistake::new(message).help(format!("at most {renders_max} in one job: split it")))
     }
 
-    fn or(self, other: Axes) -> Axes {
-        Axes {
-            prompts: self.prompts.or(other.prompts),
-            negative_prompts: self.negative_prompts.or(other.negative_prompts),
-            widths: self.widths.or(other.widths),
-            heights: self.heights.or(other.heights),
-            sizes: self.sizes.or(other.sizes),
-            steps: self.steps.or(other.steps),
-            guidances: self.guidances.or(other.guidances),
-            seeds: self.seeds.or(other.seeds),
+    /// Every point of each axis with every one of the others. The last axis changes fastest.
+    pub(super) fn combinations(&self) -> impl Iterator<Item = ParameterValues> {
+        (0..self.count()).map(|index| self.combination(index))
+    }
+
+    fn combination(&self, index: usize) -> ParameterValues {
+        let mut values = ParameterValues::new();
+        let mut rest = index;
+        for Axis { points, .. } in self.0.iter().rev() {
+            let point = &points[rest % points.len()];
+            values.extend(point.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+            rest /= points.len();
         }
+        values
     }
+}
 
-    /// Fills in the defaults. `None` without a prompt.
-    pub(super) fn combine(self, defaults: &Defaults) -> Option<Combinations> {
-        Some(Combinations {
-            prompts: self.prompts?,
-            negative_prompts: self
-                .negative_prompts
-                .unwrap_or_else(|| vec![defaults.negative_prompt.clone()]),
-            sizes: match self.sizes {
-                Some(sizes) => Sizes::Listed(sizes),
-                None => Sizes::Crossed {
-                    widths: self.widths.unwrap_or_else(|| vec![defaults.width]),
-                    heights: self.heights.unwrap_or_else(|| vec![defaults.height]),
-                },
-            },
-            steps: self.steps.unwrap_or_else(|| vec![defaults.steps]),
-            guidances: self.guidances.unwrap_or_else(|| vec![defaults.guidance]),
-            seeds: self.seeds.unwrap_or_else(|| vec![None]),
-        })
+fn axes() -> impl Iterator<Item = &'static Parameter> {
+    PARAMETERS.iter().filter(|parameter| parameter.is_axis)
+}
+
+/// The place of an axis among the others.
+fn rank(key: &str) -> Option<usize> {
+    let name = if key == SIZE { "width" } else { key };
+    axes().position(|axis| axis.name == name)
+}
+
+fn read_level(table: &mut Table, level: Level, bounds: &Bounds) -> Vec<Axis> {
+    let mut found = Vec::new();
+    for axis in axes() {
+        let check = |value: &DeValue| Ok(vec![(axis.name, axis.check(value, bounds)?)]);
+        let points = level.read(table, axis.name, check);
+        found.extend(points.map(|points| Axis { key: axis.name, points }));
     }
+    if let Level::Matrix = level {
+        let points = level.read(table, SIZE, |value| size(value, bounds));
+        found.extend(points.map(|points| Axis { key: SIZE, points }));
+    }
+    found
+}
+
+fn size(value: &DeValue, bounds: &Bounds) -> Check<Point> {
+    let (width, height) = fields::size(value, bounds)?;
+    Ok(vec![("width", json!(width)), ("height", json!(height))])
 }
 
 /// `given` are the keys at the top of the file.
@@ -101,9 +121,9 @@ fn refuse_conflicts(matrix: &mut Table, given: &[&str]) {
         }
     }
     for side in ["width", "height"] {
-        if matrix.has("size") && (matrix.has(side) || given.contains(&side)) {
+        if matrix.has(SIZE) && (matrix.has(side) || given.contains(&side)) {
             matrix.mistake(
-                "size",
+                SIZE,
                 Mistake::new(format!("{side} is given too")).help("keep one of the two"),
             );
         }
@@ -120,45 +140,20 @@ enum Level {
 }
 
 impl Level {
-    fn read<'d, T>(
+    fn read<'d>(
         self,
         table: &mut Table<'d>,
         key: &'static str,
-        check: impl Fn(&DeValue<'d>) -> Check<T>,
-    ) -> Option<Vec<T>> {
-        match self {
+        check: impl Fn(&DeValue<'d>) -> Check<Point>,
+    ) -> Option<Vec<Point>> {
+        let points = match self {
+            Level::Top if key == "prompt" => table.read_one_or_list(key, check),
             Level::Top => {
-                table.read(key, |value| not_a_list(value).and_then(&check)).map(|value| vec![value])
+                table.read(key, |value| not_a_list(value).and_then(&check)).map(|point| vec![point])
             }
-            Level::Matrix => {
-                let values = table.read_list(key, check);
-                not_empty(table, key, values)
-            }
-        }
-    }
-
-    fn read_prompts<'d>(
-        self,
-        table: &mut Table<'d>,
-        check: impl Fn(&DeValue<'d>) -> Check<String>,
-    ) -> Option<Vec<String>> {
-        let prompts = match self {
-            Level::Top => table.read_one_or_list("prompt", check),
-            Level::Matrix => table.read_list("prompt", check),
+            Level::Matrix => table.read_list(key, check),
         };
-        not_empty(table, "prompt", prompts)
-    }
-
-    /// The top has `width` and `height` instead.
-    fn read_sizes<'d, T>(
-        self,
-        table: &mut Table<'d>,
-        check: impl Fn(&DeValue<'d>) -> Check<T>,
-    ) -> Option<Vec<T>> {
-        match self {
-            Level::Top => None,
-            Level::Matrix => self.read(table, "size", check),
-        }
+        not_empty(table, key, points)
     }
 }
 

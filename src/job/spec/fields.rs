@@ -5,23 +5,51 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use toml::de::DeValue;
 
-use super::{Limits, Rules};
 use crate::job::{Format, OnOom, name};
 use crate::table::{Check, Mistake, Table, check};
 
 /// A smaller side than this (pixels) is no picture to any model of the family.
 pub const SIDE_MIN: u32 = 64;
 
-/// Higher guidance than this only burns the picture.
-const GUIDANCE_MAX: f64 = 30.0;
-
 /// Tags of one job, and bytes of one tag: for finding jobs, not for notes.
 const TAGS_MAX: usize = 16;
 const TAG_BYTES_MAX: usize = 64;
 
+/// Bounds on what one job may ask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    pub file_bytes_max: u64,
+    pub renders_max: u32,
+    pub prompt_bytes_max: usize,
+    pub side_max: u32,
+    pub steps_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            file_bytes_max: 1 << 20,
+            renders_max: 10_000,
+            // The model reads at most 512 tokens, some 2 KiB; the rest is room for other
+            // tokenizers.
+            prompt_bytes_max: 16 << 10,
+            side_max: 4096,
+            steps_max: 100,
+        }
+    }
+}
+
+/// Everything that a value is checked against.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds<'a> {
+    pub limits: &'a Limits,
+    /// Both sides must be multiples of this (pixels); 1 while the model is not known.
+    pub granularity: u32,
+}
+
 /// Something to paint.
-pub fn prompt(value: &DeValue, limits: &Limits) -> Check<String> {
-    let prompt = negative_prompt(value, limits)?;
+pub fn prompt(value: &DeValue, bounds: &Bounds) -> Check<String> {
+    let prompt = negative_prompt(value, bounds)?;
     if prompt.trim().is_empty() {
         return Err(Mistake::new("is empty").help("say what to paint"));
     }
@@ -30,13 +58,12 @@ pub fn prompt(value: &DeValue, limits: &Limits) -> Check<String> {
 
 /// Something not to paint; may be empty. Line ends become `\n`, so that the file's own do not
 /// change the picture.
-pub fn negative_prompt(value: &DeValue, limits: &Limits) -> Check<String> {
+pub fn negative_prompt(value: &DeValue, bounds: &Bounds) -> Check<String> {
     let text = check::text(value)?.replace("\r\n", "\n");
-    if text.len() > limits.prompt_bytes_max {
+    let bytes_max = bounds.limits.prompt_bytes_max;
+    if text.len() > bytes_max {
         let message = format!("is {} bytes long", text.len());
-        return Err(
-            Mistake::new(message).help(format!("at most {} bytes", limits.prompt_bytes_max))
-        );
+        return Err(Mistake::new(message).help(format!("at most {bytes_max} bytes")));
     }
     match text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
         Some(c) => Err(Mistake::new(format!("holds the control character U+{:04X}", u32::from(c)))
@@ -46,34 +73,34 @@ pub fn negative_prompt(value: &DeValue, limits: &Limits) -> Check<String> {
 }
 
 /// A width or a height.
-pub fn side(value: &DeValue, rules: &Rules) -> Check<u32> {
-    check_side(check::whole(value, SIDE_MIN..=rules.limits.side_max)?, rules)
+pub fn side(value: &DeValue, bounds: &Bounds) -> Check<u32> {
+    check_side(check::whole(value, SIDE_MIN..=bounds.limits.side_max)?, bounds)
 }
 
 /// Whether a side is in range and a multiple of the granularity; suggests the nearest that are.
-pub fn check_side(side: u32, rules: &Rules) -> Check<u32> {
-    let range = SIDE_MIN..=rules.limits.side_max;
+pub fn check_side(side: u32, bounds: &Bounds) -> Check<u32> {
+    let range = SIDE_MIN..=bounds.limits.side_max;
     if !range.contains(&side) {
         let right = format!("use sides from {} to {}", range.start(), range.end());
         return Err(Mistake::new(format!("{side} is out of range")).help(right));
     }
-    if side.is_multiple_of(rules.granularity) {
+    if side.is_multiple_of(bounds.granularity) {
         return Ok(side);
     }
-    let below = side - side % rules.granularity;
-    let near = [below, below + rules.granularity].into_iter().filter(|side| range.contains(side));
+    let below = side - side % bounds.granularity;
+    let near = [below, below + bounds.granularity].into_iter().filter(|side| range.contains(side));
     let near: Vec<String> = near.map(|side| side.to_string()).collect();
-    let message = format!("{side} is not a multiple of {}", rules.granularity);
+    let message = format!("{side} is not a multiple of {}", bounds.granularity);
     Err(Mistake::new(message).help(format!("use {}", near.join(" or "))))
 }
 
 /// Width and height in one, like `"1024x768"`.
-pub fn size(value: &DeValue, rules: &Rules) -> Check<(u32, u32)> {
+pub fn size(value: &DeValue, bounds: &Bounds) -> Check<(u32, u32)> {
     let right = "use the form \"1024x768\"";
     let text = check::text(value).map_err(|mistake| mistake.help(right))?;
     let (width, height) = sides(text)
         .ok_or_else(|| Mistake::new(format!("{} is no size", check::quoted(text))).help(right))?;
-    Ok((check_side(width, rules)?, check_side(height, rules)?))
+    Ok((check_side(width, bounds)?, check_side(height, bounds)?))
 }
 
 /// The two numbers of `1024x768`.
@@ -83,18 +110,13 @@ pub fn sides(text: &str) -> Option<(u32, u32)> {
 }
 
 /// The floor of the shorter side; need not lie on the grid.
-pub fn min_side(value: &DeValue, limits: &Limits) -> Check<u32> {
-    check::whole(value, SIDE_MIN..=limits.side_max)
+pub fn min_side(value: &DeValue, bounds: &Bounds) -> Check<u32> {
+    check::whole(value, SIDE_MIN..=bounds.limits.side_max)
 }
 
 /// Denoising steps, or their floor.
-pub fn steps(value: &DeValue, limits: &Limits) -> Check<u32> {
-    check::whole(value, 1..=limits.steps_max)
-}
-
-/// Classifier-free guidance.
-pub fn guidance(value: &DeValue) -> Check<f64> {
-    check::number(value, 0.0..=GUIDANCE_MAX)
+pub fn steps(value: &DeValue, bounds: &Bounds) -> Check<u32> {
+    check::whole(value, 1..=bounds.limits.steps_max)
 }
 
 /// A fixed seed, or `None` for `"random"`.

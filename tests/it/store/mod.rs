@@ -15,7 +15,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
 use tempfile::TempDir;
 use zimaged::job::origin::{FileId, Origin, SourceFile};
-use zimaged::job::{Format, Job, OnOom, Render};
+use zimaged::job::{Job, Recipe, Render};
 use zimaged::ladder::{Decode, Precision, Residency, Rung, Stage};
 use zimaged::planner::Prediction;
 use zimaged::store::{
@@ -75,7 +75,7 @@ impl Fixture {
 
     /// The prompt of the render that would run next.
     async fn next_prompt(&self) -> Option<String> {
-        self.next().await.map(|candidate| candidate.render.prompt)
+        self.next().await.map(|candidate| candidate.render.recipe.prompt)
     }
 
     /// Begins the next render's attempt at full size: its render and attempt ids.
@@ -139,18 +139,14 @@ fn file(prompts: &[&str]) -> SourceFile {
 
 fn render(prompt: &str) -> Render {
     Render {
-        prompt: prompt.to_owned(),
-        negative_prompt: String::new(),
-        width: 1024,
-        height: 1024,
-        steps: 8,
-        guidance: 0.0,
-        seed: i64::MAX.unsigned_abs(),
-        on_oom: OnOom::Downgrade,
+        recipe: Recipe {
+            prompt: prompt.to_owned(),
+            seed: i64::MAX.unsigned_abs(),
+            ..Recipe::default()
+        },
         min_side: 256,
-        min_steps: 4,
         output: "{job}-{index}".to_owned(),
-        format: Format::Png,
+        ..Render::default()
     }
 }
 

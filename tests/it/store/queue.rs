@@ -12,7 +12,7 @@ async fn renders_are_taken_by_priority_then_in_order_of_arrival() {
     fixture.accept(urgent).await;
     let mut order = Vec::new();
     while let Some(candidate) = fixture.next().await {
-        order.push(candidate.render.prompt);
+        order.push(candidate.render.recipe.prompt);
         fixture.begin().await;
     }
     assert_eq!(order, ["urgent", "first", "second", "third"]);
@@ -41,7 +41,12 @@ async fn a_render_is_not_taken_before_its_time_and_holds_nobody_up() {
     fixture.accept(later).await;
     fixture.accept(job(&["now"])).await;
     let at = async |now_ms| {
-        fixture.store.next_candidate(now_ms).await.expect("a queue").map(|next| next.render.prompt)
+        fixture
+            .store
+            .next_candidate(now_ms)
+            .await
+            .expect("a queue")
+            .map(|next| next.render.recipe.prompt)
     };
     assert_eq!(at(NOW + 9).await.as_deref(), Some("now"));
     assert_eq!(at(NOW + 10).await.as_deref(), Some("later"));

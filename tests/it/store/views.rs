@@ -178,7 +178,7 @@ async fn the_outlook_carries_the_newest_times_over_to_what_waits() {
     let outlook = fixture.store.outlook(NOW).await.expect("a readable queue");
     assert_eq!((outlook.renders, outlook.work_ms), (1, Some(f64::round(whole) as i64)));
     let mut guided = job(&["guided"]);
-    guided.job.renders[0].guidance = 4.0;
+    guided.job.renders[0].recipe.guidance = 4.0;
     fixture.accept(guided).await;
     let outlook = fixture.store.outlook(NOW).await.expect("a readable queue");
     assert_eq!((outlook.renders, outlook.work_ms), (2, Some(f64::round(3.0 * whole) as i64)));

@@ -20,6 +20,7 @@ pub use self::vae::{
 pub use self::weights::block_bytes as block_weights_bytes;
 use super::config::ModelConfig;
 use super::prompt::TOKENS_MAX;
+use crate::engine::Recipe;
 use crate::engine::embeddings::IN_MEMORY_MAX;
 use crate::ladder::{Capabilities, Decode, Precision, Residency, Rung};
 use crate::planner::Prediction;
@@ -71,9 +72,10 @@ const TEMPLATE_TOKENS: usize = 8;
 
 impl Work {
     /// For prompts that no tokenizer has seen: no token is shorter than a byte.
-    pub fn of(prompt: &str, negative_prompt: &str, guidance: f64) -> Work {
-        let guided = guidance > 0.0;
-        let bytes = if guided { prompt.len().max(negative_prompt.len()) } else { prompt.len() };
+    pub fn of(recipe: &Recipe) -> Work {
+        let guided = recipe.is_guided();
+        let negative_bytes = if guided { recipe.negative_prompt.len() } else { 0 };
+        let bytes = recipe.prompt.len().max(negative_bytes);
         Work { tokens: (bytes + TEMPLATE_TOKENS).min(TOKENS_MAX), guided }
     }
 }

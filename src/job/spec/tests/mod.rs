@@ -6,6 +6,7 @@ mod mistakes;
 use jiff::tz::TimeZone;
 
 use super::*;
+use crate::job::{Format, OnOom, Recipe};
 use crate::problem::Report;
 
 /// 2026-11-24 12:00:00 UTC, one in the afternoon where the rules are.
@@ -13,18 +14,7 @@ const NOW_MS: i64 = 1_795_521_600_000;
 
 fn rules() -> Rules {
     Rules {
-        defaults: Defaults {
-            width: 1024,
-            height: 1024,
-            steps: 8,
-            guidance: 0.0,
-            negative_prompt: String::new(),
-            on_oom: OnOom::Downgrade,
-            min_side: 512,
-            min_steps: 4,
-            output: "{job}-{index}".to_owned(),
-            format: Format::Png,
-        },
+        defaults: Render { output: "{job}-{index}".to_owned(), ..Render::default() },
         limits: Limits::default(),
         granularity: 16,
         time_zone: TimeZone::fixed(jiff::tz::offset(1)),
@@ -57,13 +47,15 @@ fn a_prompt_alone_is_a_job_with_the_defaults() {
         (0, None, 0, 1)
     );
     let expected = Render {
-        prompt: "a red fox".to_owned(),
-        negative_prompt: String::new(),
+        recipe: Recipe {
+            prompt: "a red fox".to_owned(),
+            negative_prompt: String::new(),
+            guidance: 0.0,
+            seed: 1000,
+        },
         width: 1024,
         height: 1024,
         steps: 8,
-        guidance: 0.0,
-        seed: 1000,
         on_oom: OnOom::Downgrade,
         min_side: 512,
         min_steps: 4,
@@ -95,13 +87,15 @@ fn every_key_reaches_the_job() {
     assert_eq!((job.priority, job.not_before_ms), (-5, Some(1_795_554_000_000)));
     assert_eq!(job.tags, ["night", "füchse", "v1.2"]);
     let expected = Render {
-        prompt: "a".to_owned(),
-        negative_prompt: "b".to_owned(),
+        recipe: Recipe {
+            prompt: "a".to_owned(),
+            negative_prompt: "b".to_owned(),
+            guidance: 4.0,
+            seed: 7,
+        },
         width: 512,
         height: 768,
         steps: 20,
-        guidance: 4.0,
-        seed: 7,
         on_oom: OnOom::Offload,
         min_side: 300,
         min_steps: 6,
@@ -119,7 +113,9 @@ fn the_matrix_is_a_product_with_the_prompt_outermost_and_the_seed_innermost() {
     let order: Vec<_> = job
         .renders
         .iter()
-        .map(|render| (render.prompt.as_str(), render.width, render.steps, render.seed))
+        .map(|render| {
+            (render.recipe.prompt.as_str(), render.width, render.steps, render.recipe.seed)
+        })
         .collect();
     let mut expected = Vec::new();
     for prompt in ["a", "b"] {
@@ -146,20 +142,25 @@ fn listed_sizes_go_together_and_crossed_sides_do_not() {
 
 #[test]
 fn seeds_count_up_over_the_images_and_wrap_into_the_range() {
-    let seeds =
-        |text: &str| -> Vec<_> { job(text).renders.iter().map(|render| render.seed).collect() };
+    let seeds = |text: &str| -> Vec<_> {
+        job(text).renders.iter().map(|render| render.recipe.seed).collect()
+    };
     assert_eq!(seeds("prompt='a'\nseed=5\nnum_images=3"), [5, 6, 7]);
     assert_eq!(seeds("prompt='a'\nseed=9223372036854775807\nnum_images=2"), [i64::MAX as u64, 0]);
 }
 
 #[test]
 fn an_open_seed_is_drawn_for_each_combination() {
-    let seeds =
-        |text: &str| -> Vec<_> { job(text).renders.iter().map(|render| render.seed).collect() };
+    let seeds = |text: &str| -> Vec<_> {
+        job(text).renders.iter().map(|render| render.recipe.seed).collect()
+    };
     assert_eq!(seeds("prompt=['a','b']\nnum_images=2"), [1000, 1001, 1001, 1002]);
     assert_eq!(seeds("prompt='a'\n[matrix]\nseed=['random', 3, 'random']"), [1000, 3, 1001]);
     let job = parse("prompt='a'\nnum_images=2", &rules(), NOW_MS, &mut || u64::MAX).expect("a job");
-    assert_eq!([job.renders[0].seed, job.renders[1].seed], [i64::MAX as u64, 0]);
+    assert_eq!(
+        job.renders.iter().map(|render| render.recipe.seed).collect::<Vec<_>>(),
+        [i64::MAX as u64, 0]
+    );
 }
 
 #[test]
@@ -214,14 +215,14 @@ fn local_times_that_a_change_of_the_clocks_skips_or_repeats_have_one_meaning() {
 #[test]
 fn minus_zero_is_zero_and_whole_numbers_are_guidance_too() {
     let guidance =
-        |written: &str| job(&format!("prompt='a'\nguidance={written}")).renders[0].guidance;
+        |written: &str| job(&format!("prompt='a'\nguidance={written}")).renders[0].recipe.guidance;
     assert!(guidance("-0.0").is_sign_positive());
     assert_eq!(guidance("4"), guidance("4.0"));
 }
 
 #[test]
 fn prompts_are_kept_as_written_but_for_the_line_ends_of_the_file() {
-    let prompt = |text: &str| job(text).renders[0].prompt.clone();
+    let prompt = |text: &str| job(text).renders[0].recipe.prompt.clone();
     assert_eq!(
         prompt("prompt = \"\"\"\r\na fox\r\n\tin snow 👩‍🚀\r\n\"\"\"\r\n"),
         "a fox\n\tin snow 👩‍🚀\n"

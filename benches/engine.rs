@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor};
 use serde::de::DeserializeOwned;
 use zimaged::engine::meter::CountingAllocator;
-use zimaged::engine::z_image::memory::Memory;
+use zimaged::engine::z_image::device_memory::DeviceMemory;
 use zimaged::engine::z_image::transformer::Transformer;
 use zimaged::engine::z_image::vae::Decoder;
 use zimaged::engine::z_image::weights::Weights;
@@ -31,8 +31,8 @@ fn config<T: DeserializeOwned>(json: &str) -> T {
     serde_json::from_str(json).expect("a configuration as the model's files have it")
 }
 
-fn weights() -> (Weights, Memory) {
-    (Weights::random(DType::F32, &Device::Cpu), Memory::new(&Device::Cpu, None))
+fn weights() -> (Weights, DeviceMemory) {
+    (Weights::random(DType::F32, &Device::Cpu), DeviceMemory::new(&Device::Cpu, None))
 }
 
 /// Noise for a square picture of `side` pixels.
@@ -45,7 +45,7 @@ fn transformer_step(bencher: divan::Bencher, side: usize) {
     let (weights, memory) = weights();
     let mut transformer =
         Transformer::new(&config(TRANSFORMER), &weights, &memory).expect("a transformer");
-    transformer.keep(usize::MAX).expect("random weights");
+    transformer.place_weights(usize::MAX).expect("random weights");
     let caption =
         Tensor::randn(0_f32, 1.0, (CAPTION_TOKENS, CAPTION_DIM), &Device::Cpu).expect("a caption");
     let conditioning =

@@ -11,7 +11,7 @@ use crate::config::{Config, ConfigError};
 use crate::daemon;
 use crate::engine::model_dir::ModelDescription;
 use crate::engine::predictor::Predictor;
-use crate::engine::{Arithmetic, DeviceChoice, mini};
+use crate::engine::{Backend, DeviceChoice, mini};
 use crate::job::Render;
 use crate::job::spec::fields::sides;
 use crate::ladder::{Residency, Rung};
@@ -102,9 +102,9 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
         Some(store) => store.last_worker().await?,
         None => None,
     };
-    let (device_bytes, arithmetic) = device(config, args, worker.as_ref())?;
-    let (model, predictor) = model(config, args, arithmetic)?;
-    let is_card = arithmetic == Arithmetic::Cuda;
+    let (device_bytes, backend) = device(config, args, worker.as_ref())?;
+    let (model, predictor) = model(config, args, backend)?;
+    let is_card = backend == Backend::Cuda;
     let evidence = match (&store, &worker) {
         // What another kind of device measured says nothing of this one.
         (Some(store), Some(worker))
@@ -143,13 +143,13 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
 fn model(
     config: &Config,
     args: &FitArgs,
-    arithmetic: Arithmetic,
+    backend: Backend,
 ) -> Result<(ModelDescription, Predictor), Failure> {
     if args.turbo {
-        return Ok((ModelDescription::turbo(), Predictor::turbo(arithmetic)));
+        return Ok((ModelDescription::turbo(), Predictor::turbo(backend)));
     }
     let model = daemon::model(config)?;
-    let predictor = Predictor::new(config.engine, &config.model_folder()?, arithmetic)
+    let predictor = Predictor::new(config.engine, &config.model_folder()?, backend)
         .map_err(ConfigError::Model)?;
     Ok((model, predictor))
 }
@@ -160,14 +160,14 @@ fn device(
     config: &Config,
     args: &FitArgs,
     worker: Option<&WorkerRow>,
-) -> Result<(Option<u64>, Arithmetic), Failure> {
+) -> Result<(Option<u64>, Backend), Failure> {
     let given = args.vram.is_some() || args.table;
     let on_cpu = match worker {
         _ if config.device == DeviceChoice::Cpu => true,
         Some(worker) if !given => !is_on_card(worker),
         _ => false,
     };
-    let arithmetic = if on_cpu { Arithmetic::here() } else { Arithmetic::Cuda };
+    let backend = if on_cpu { Backend::this_cpu() } else { Backend::Cuda };
     let last = || worker.map(|worker| worker.total_bytes.unsigned_abs());
     let device_bytes = args.vram.or_else(last);
     if device_bytes.or(config.memory_limit_bytes).is_none() && !args.table {
@@ -176,7 +176,7 @@ fn device(
         )
         .into());
     }
-    Ok((device_bytes, arithmetic))
+    Ok((device_bytes, backend))
 }
 
 fn is_on_card(worker: &WorkerRow) -> bool {

@@ -24,7 +24,7 @@ impl Planning {
     /// model's folder.
     pub(super) fn new(load: &Load, loaded: &Loaded) -> Result<Planning, String> {
         Ok(Planning {
-            predictor: Predictor::new(load.engine, &load.model, loaded.arithmetic)?,
+            predictor: Predictor::new(load.engine, &load.model, loaded.backend)?,
             memory: loaded.memory,
             corrections: Corrections::default(),
             load: load.clone(),

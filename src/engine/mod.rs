@@ -3,6 +3,7 @@
 //! Runs in the worker, on the one thread that owns the device. Decides nothing: it does what the
 //! rung says, or reports why it could not.
 
+mod backend;
 pub mod embeddings;
 pub mod fake;
 pub mod kept;
@@ -15,7 +16,7 @@ pub mod z_image;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::z_image::predict::Arithmetic;
+pub use self::backend::Backend;
 pub use crate::job::Recipe;
 pub use crate::ladder::Stage;
 use crate::ladder::{Capabilities, Rung};
@@ -145,7 +146,7 @@ pub trait Engine {
     fn capabilities(&self) -> Capabilities;
 
     /// What predictions of its memory go by.
-    fn arithmetic(&self) -> Arithmetic;
+    fn backend(&self) -> Backend;
 
     /// The device in words ("cpu, 2 threads", "NVIDIA GeForce RTX 3060").
     fn device(&self) -> String;
@@ -158,7 +159,7 @@ pub trait Engine {
 
     /// Brings the weights to where `rung` wants them. A render does so by itself; done before, its
     /// time is not part of the first render's.
-    fn settle(&mut self, rung: &Rung) -> Result<()>;
+    fn place_weights(&mut self, rung: &Rung) -> Result<()>;
 
     /// Whether `prompt` is longer than the model's token limit, so that its end is not seen.
     fn prompt_cut(&self, prompt: &str) -> bool;

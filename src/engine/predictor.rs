@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::EngineKind;
 use super::z_image::config::{ModelConfig, turbo};
-use super::z_image::memory::HOST_RESERVE_BYTES;
-use super::z_image::predict::{Arithmetic, Work, block_weights_bytes, capabilities, predict};
+use super::z_image::host;
+use super::z_image::predict::{Work, block_weights_bytes, capabilities, predict};
+use super::{Backend, EngineKind};
 use crate::job::Render;
 use crate::ladder::{Capabilities, Decode, Prefer, Residency, Rung, rungs};
 use crate::planner::{Corrections, Planner, Prediction};
@@ -13,35 +13,31 @@ use crate::planner::{Corrections, Planner, Prediction};
 /// Predicts for one model on one kind of device.
 #[derive(Clone, Debug)]
 pub enum Predictor {
-    ZImage(Box<ModelConfig>, Arithmetic),
+    ZImage(Box<ModelConfig>, Backend),
     Fake,
 }
 
 impl Predictor {
     /// For the model in folder `model`. Errors name the file and what is wrong with it.
-    pub fn new(
-        engine: EngineKind,
-        model: &Path,
-        arithmetic: Arithmetic,
-    ) -> Result<Predictor, String> {
+    pub fn new(engine: EngineKind, model: &Path, backend: Backend) -> Result<Predictor, String> {
         match engine {
             EngineKind::ZImage => {
-                Ok(Predictor::ZImage(Box::new(ModelConfig::read(model)?), arithmetic))
+                Ok(Predictor::ZImage(Box::new(ModelConfig::read(model)?), backend))
             }
             EngineKind::Fake => Ok(Predictor::Fake),
         }
     }
 
     /// For Z-Image-Turbo, without its files.
-    pub fn turbo(arithmetic: Arithmetic) -> Predictor {
-        Predictor::ZImage(Box::new(turbo()), arithmetic)
+    pub fn turbo(backend: Backend) -> Predictor {
+        Predictor::ZImage(Box::new(turbo()), backend)
     }
 
     /// What the ladder may ask of an engine with this model; nothing of the scripted one without
     /// asking it.
     pub fn capabilities(&self) -> Option<Capabilities> {
         match self {
-            Predictor::ZImage(model, arithmetic) => Some(capabilities(model, *arithmetic)),
+            Predictor::ZImage(model, backend) => Some(capabilities(model, *backend)),
             Predictor::Fake => None,
         }
     }
@@ -64,14 +60,11 @@ impl Predictor {
     /// and what stays with others. With less of it, layers are read at each step.
     pub fn host_bytes(&self, rung: &Rung) -> u64 {
         match (self, rung.residency) {
-            (
-                Predictor::ZImage(model, Arithmetic::Cuda),
-                Residency::Streamed { resident_blocks },
-            ) => {
+            (Predictor::ZImage(model, Backend::Cuda), Residency::Streamed { resident_blocks }) => {
                 let config = &model.transformer;
                 let streamed = config.n_layers.saturating_sub(resident_blocks as usize);
-                let block = block_weights_bytes(config, Arithmetic::Cuda, rung.precision);
-                (streamed * block) as u64 + HOST_RESERVE_BYTES
+                let block = block_weights_bytes(config, Backend::Cuda, rung.precision);
+                (streamed * block) as u64 + host::RESERVE_BYTES
             }
             _ => 0,
         }
@@ -80,8 +73,8 @@ impl Predictor {
     /// What `render` needs on `rung`.
     pub fn predict(&self, render: &Render, rung: &Rung) -> Prediction {
         match self {
-            Predictor::ZImage(model, arithmetic) => {
-                predict(model, *arithmetic, rung, Work::of(&render.recipe))
+            Predictor::ZImage(model, backend) => {
+                predict(model, *backend, rung, Work::of(&render.recipe))
             }
             Predictor::Fake => scripted(rung),
         }
@@ -112,15 +105,15 @@ mod tests {
 
     #[test]
     fn streaming_to_a_card_pins_the_hosts_memory() {
-        let predictor = |arithmetic| Predictor::ZImage(Box::new(turbo()), arithmetic);
+        let predictor = |backend| Predictor::ZImage(Box::new(turbo()), backend);
         let (precision, decode) = (Precision::Full, Decode::Whole);
         let rung =
             |residency| Rung { residency, precision, decode, width: 1024, height: 1024, steps: 8 };
         let streamed = rung(Residency::Streamed { resident_blocks: 12 });
         let pinned_gb =
-            (predictor(Arithmetic::Cuda).host_bytes(&streamed) - HOST_RESERVE_BYTES) as f64 / 1e9;
+            (predictor(Backend::Cuda).host_bytes(&streamed) - host::RESERVE_BYTES) as f64 / 1e9;
         assert!((6.4..6.6).contains(&pinned_gb), "{pinned_gb}");
-        assert_eq!(predictor(Arithmetic::Cuda).host_bytes(&rung(Residency::TextReleased)), 0);
-        assert_eq!(predictor(Arithmetic::here()).host_bytes(&streamed), 0);
+        assert_eq!(predictor(Backend::Cuda).host_bytes(&rung(Residency::TextReleased)), 0);
+        assert_eq!(predictor(Backend::this_cpu()).host_bytes(&streamed), 0);
     }
 }

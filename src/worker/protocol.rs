@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Arithmetic, DeviceChoice, EngineKind, MemoryReading, Recipe, Stage};
+use crate::engine::{Backend, DeviceChoice, EngineKind, MemoryReading, Recipe, Stage};
 pub use crate::engine::{Peaks, Timings};
 use crate::job::{Format, Render};
 use crate::ladder::{Capabilities, Prefer, Rung};
@@ -111,7 +111,7 @@ pub struct Loaded {
     pub model_hash: String,
     pub load_ms: u64,
     pub capabilities: Capabilities,
-    pub arithmetic: Arithmetic,
+    pub backend: Backend,
     /// At idle, with the model loaded.
     pub memory: MemoryReading,
 }

@@ -331,7 +331,7 @@ fn weights_that_do_not_fit_are_named_with_their_folder() {
     let weights =
         Weights::open(&folder, "diffusion_pytorch_model", DType::F32, &Device::Cpu).unwrap();
     for i in 0..7 {
-        weights.at("decoder").get(&format!("nothing{i}"), 3).unwrap();
+        weights.prefixed("decoder").get(&format!("nothing{i}"), 3).unwrap();
     }
     weights.get("decoder.conv_in.bias", 5).unwrap();
     let error = weights.finish().unwrap_err();

@@ -50,7 +50,7 @@ fn lower(model: &Model, precision: Precision) -> Transformer {
     let weights = weights(model).with_precision(precision).unwrap();
     let mut transformer =
         Transformer::new(&model.config.transformer, &weights, &unlimited()).unwrap();
-    transformer.keep(usize::MAX).unwrap();
+    transformer.place_weights(usize::MAX).unwrap();
     weights.finish().unwrap();
     transformer
 }

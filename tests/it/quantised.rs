@@ -199,7 +199,12 @@ fn matrices_that_the_model_lacks_are_named_at_every_precision() {
     quantise_model(model.path(), Precision::Q4, false).unwrap();
     for (precision, _) in LOWER {
         let weights = model.weights().with_precision(precision).unwrap();
-        weights.at("layers").at(9).at("feed_forward").linear("w1", 192, 512, false).unwrap();
+        weights
+            .prefixed("layers")
+            .prefixed(9)
+            .prefixed("feed_forward")
+            .linear("w1", 192, 512, false)
+            .unwrap();
         let error = weights.finish().unwrap_err();
         assert!(error.ends_with("layers.9.feed_forward.w1.weight is missing"), "{error}");
     }

@@ -276,7 +276,7 @@ async fn what_leaves_the_device_in_doubt_ends_the_worker_and_says_so_first() {
 #[tokio::test]
 async fn a_load_that_fails_is_told_and_ends_the_worker() {
     for script in
-        ["oom", "sticky", "panic", "sticky at settle", "panic at settle", "leak at settle"]
+        ["oom", "sticky", "panic", "sticky at weights", "panic at weights", "leak at weights"]
     {
         let place = Place::new();
         fs::create_dir(place.path("model")).unwrap();
@@ -285,7 +285,7 @@ async fn a_load_that_fails_is_told_and_ends_the_worker() {
         let Ok(WorkerEvent::LoadFailed { message }) = next(&mut worker).await else {
             panic!("{script}")
         };
-        let wanted = if script == "leak at settle" { "did not come back" } else { script };
+        let wanted = if script == "leak at weights" { "did not come back" } else { script };
         assert!(message.contains(wanted), "{message}");
         assert_eq!(finish(&mut worker).await.death(), "exit status 69");
     }
@@ -295,7 +295,7 @@ async fn a_load_that_fails_is_told_and_ends_the_worker() {
 async fn weights_that_find_no_room_at_first_are_left_to_the_first_render() {
     let place = Place::new();
     fs::create_dir(place.path("model")).unwrap();
-    fs::write(place.path("model/load.txt"), "oom at settle").unwrap();
+    fs::write(place.path("model/load.txt"), "oom at weights").unwrap();
     run(&mut place.worker().await, place.request("")).await.done();
 }
 

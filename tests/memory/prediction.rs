@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use zimaged::engine::z_image::ZImageEngine;
 use zimaged::engine::z_image::config::ModelConfig;
 use zimaged::engine::z_image::predict::{Work, predict};
-use zimaged::engine::{Arithmetic, DeviceChoice, Engine, Recipe, Stage};
+use zimaged::engine::{Backend, DeviceChoice, Engine, Recipe, Stage};
 use zimaged::ladder::{Decode, Precision, Residency, Rung};
 
 use super::limit::reference;
@@ -60,7 +60,7 @@ fn cases() -> Vec<Case> {
 #[test]
 fn no_peak_is_above_its_prediction_and_none_far_below() {
     let _turn = turn();
-    assert_predicted(DeviceChoice::Cpu, Arithmetic::Cpu { threads: THREADS });
+    assert_predicted(DeviceChoice::Cpu, Backend::Cpu { threads: THREADS });
 }
 
 /// There it is the pool that counts.
@@ -70,14 +70,14 @@ fn no_peak_of_a_card_is_above_its_prediction_and_none_far_below() {
     let _turn = turn();
     let card = DeviceChoice::Cuda { index: 0 };
     match ZImageEngine::load(&mini(), card, None).map(drop) {
-        Ok(()) => assert_predicted(card, Arithmetic::Cuda),
+        Ok(()) => assert_predicted(card, Backend::Cuda),
         Err(error) => {
             assert!(std::env::var_os("ZIMAGED_CARD_REQUIRED").is_none(), "no card: {error}")
         }
     }
 }
 
-fn assert_predicted(device: DeviceChoice, arithmetic: Arithmetic) {
+fn assert_predicted(device: DeviceChoice, backend: Backend) {
     let mut wrong = Vec::new();
     for model in [Some(mini()), reference()].into_iter().flatten() {
         let config = ModelConfig::read(&model).unwrap();
@@ -86,7 +86,7 @@ fn assert_predicted(device: DeviceChoice, arithmetic: Arithmetic) {
             let left_bytes = if device == DeviceChoice::Cpu { left_bytes() } else { 0 };
             // A new one, so that no embedding is known.
             let mut engine = ZImageEngine::load(&model, device, None).unwrap();
-            wrong.extend(compare(&config, arithmetic, &mut engine, &case, left_bytes));
+            wrong.extend(compare(&config, backend, &mut engine, &case, left_bytes));
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
@@ -97,7 +97,7 @@ fn assert_predicted(device: DeviceChoice, arithmetic: Arithmetic) {
 /// it: `left_bytes`.
 fn compare(
     config: &ModelConfig,
-    arithmetic: Arithmetic,
+    backend: Backend,
     engine: &mut ZImageEngine,
     case: &Case,
     left_bytes: u64,
@@ -111,7 +111,7 @@ fn compare(
     engine.decode(&latents, &rung, &mut peaks).unwrap();
     peaks.end(engine.memory());
     let work = Work { tokens: engine.tokens(PROMPT).unwrap(), guided: guidance > 0.0 };
-    let prediction = predict(config, arithmetic, &rung, work);
+    let prediction = predict(config, backend, &rung, work);
     let stages = [Stage::TextEncode, Stage::Denoise, Stage::VaeDecode];
     let excess = |predicted: u64, measured: u64| predicted as f64 / measured as f64 - 1.0;
     let measured = stages.map(|stage| peaks.of(stage) + left_bytes);

@@ -8,7 +8,7 @@
 //!        | fault ["at" place] ["above" limit] ["once" | N "times"]
 //! fault  = "oom" | "leak" | "sticky" | "black" | "invalid" | "panic" | "die" | "exit" STATUS | "hang"
 //!        | "stray line" | "garbage line" | "half line" | "huge line"
-//! place  = "text" | "step" K | "decode"             step 1 unless said; in load.txt also "settle"
+//! place  = "text" | "step" K | "decode"             step 1 unless said; in load.txt also "weights"
 //! limit  = N "px" | N "tile"                        longer side of the picture; side of the decode's tiles
 //! ```
 //! So `steps of 20 ms, oom above 768 px, die at step 2 once`. The model's folder holds the counts
@@ -29,8 +29,8 @@ use rustix::process::{Signal, getpid, kill_process};
 use self::script::{Clause, Fault, Place, Script};
 use super::model_dir::ModelDescription;
 use super::{
-    Arithmetic, Engine, EngineError, Latents, MemoryReading, Pixels, Progress, Recipe, Result,
-    Stage, meter,
+    Backend, Engine, EngineError, Latents, MemoryReading, Pixels, Progress, Recipe, Result, Stage,
+    meter,
 };
 use crate::ladder::{Capabilities, Precision, Residency, Rung};
 
@@ -135,8 +135,8 @@ impl Engine for FakeEngine {
         }
     }
 
-    fn arithmetic(&self) -> Arithmetic {
-        Arithmetic::here()
+    fn backend(&self) -> Backend {
+        Backend::this_cpu()
     }
 
     fn device(&self) -> String {
@@ -151,8 +151,8 @@ impl Engine for FakeEngine {
         "fake"
     }
 
-    fn settle(&mut self, rung: &Rung) -> Result<()> {
-        self.meet(&self.load_script(), Place::Settle, Some(rung))
+    fn place_weights(&mut self, rung: &Rung) -> Result<()> {
+        self.meet(&self.load_script(), Place::Weights, Some(rung))
     }
 
     fn prompt_cut(&self, prompt: &str) -> bool {
@@ -239,7 +239,7 @@ fn fatal(error: &io::Error) -> EngineError {
 
 fn out_of_memory(place: Place, message: String) -> EngineError {
     let stage = match place {
-        Place::Load | Place::Settle => Stage::Load,
+        Place::Load | Place::Weights => Stage::Load,
         Place::Text => Stage::TextEncode,
         Place::Step(_) => Stage::Denoise,
         Place::Decode => Stage::VaeDecode,

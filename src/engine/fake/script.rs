@@ -7,7 +7,7 @@ use crate::ladder::{Decode, Rung};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     Load,
-    Settle,
+    Weights,
     Text,
     Step(u32),
     Decode,
@@ -153,7 +153,7 @@ fn fault<'a, 'w>(words: &'a [&'w str]) -> Option<(Fault, &'a [&'w str])> {
 fn place<'a, 'w>(words: &'a [&'w str], usual: Place) -> Option<(Place, &'a [&'w str])> {
     match words {
         ["at", "load", rest @ ..] => Some((Place::Load, rest)),
-        ["at", "settle", rest @ ..] => Some((Place::Settle, rest)),
+        ["at", "weights", rest @ ..] => Some((Place::Weights, rest)),
         ["at", "text", rest @ ..] => Some((Place::Text, rest)),
         ["at", "step", step, rest @ ..] => Some((Place::Step(step.parse().ok()?), rest)),
         ["at", "decode", rest @ ..] => Some((Place::Decode, rest)),

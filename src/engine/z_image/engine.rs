@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
 
 use super::config::ModelConfig;
-use super::memory::Memory;
+use super::device_memory::DeviceMemory;
 use super::noise::Generator;
 use super::oom::at;
 use super::parts::Parts;
@@ -20,8 +20,8 @@ use crate::engine::embeddings::Embeddings;
 use crate::engine::kept::Values;
 use crate::engine::model_dir::ModelDescription;
 use crate::engine::{
-    Arithmetic, Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, Pixels,
-    Progress, Recipe, Result, Stage,
+    Backend, Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, Pixels, Progress,
+    Recipe, Result, Stage,
 };
 use crate::ladder::{Capabilities, Decode, Precision, Residency, Rung};
 
@@ -38,7 +38,7 @@ pub struct ZImageEngine {
     tokenizer: Tokenizer,
     embeddings: Embeddings,
     device: Device,
-    memory: Memory,
+    memory: DeviceMemory,
     /// `None` only while one way of keeping the weights makes place for another, or when that
     /// failed.
     parts: Option<Parts>,
@@ -47,7 +47,7 @@ pub struct ZImageEngine {
 }
 
 impl ZImageEngine {
-    /// Opens a model folder on a device; [`Engine::settle`] brings the weights there. Errors are
+    /// Opens a model folder on a device; [`Engine::place_weights`] brings the weights there. Errors are
     /// `OutOfMemory` or `Fatal`, with the file and what is wrong.
     pub fn load(
         model: &Path,
@@ -58,7 +58,7 @@ impl ZImageEngine {
         let description = ModelDescription::read(model).map_err(EngineError::Fatal)?;
         let tokenizer = Tokenizer::read(model).map_err(EngineError::Fatal)?;
         let device = device::open(device).map_err(EngineError::Fatal)?;
-        let memory = Memory::new(&device, memory_limit_bytes);
+        let memory = DeviceMemory::new(&device, memory_limit_bytes);
         let parts = Parts::open(model, &config, &device, Precision::Full, &memory)?;
         let [encoder, hash] = parts.hashes.clone();
         Ok(ZImageEngine {
@@ -88,7 +88,7 @@ impl ZImageEngine {
     /// The parts as `rung` wants them; the old ones go before new ones come.
     fn parts_for(&mut self, rung: &Rung) -> Result<Parts> {
         let (device, memory) = match rung.residency {
-            Residency::Host => (Device::Cpu, Memory::new(&Device::Cpu, None)),
+            Residency::Host => (Device::Cpu, DeviceMemory::new(&Device::Cpu, None)),
             _ => (self.device.clone(), self.memory.clone()),
         };
         let same =
@@ -102,7 +102,7 @@ impl ZImageEngine {
     }
 
     fn parts(&self) -> Result<&Parts> {
-        self.parts.as_ref().ok_or_else(unsettled)
+        self.parts.as_ref().ok_or_else(no_weights)
     }
 
     /// What this engine cannot do, said before anything is computed.
@@ -155,7 +155,7 @@ impl ZImageEngine {
 
     /// The text encoder's output for `prompt`, known or new: (tokens, hidden).
     fn embed(&mut self, prompt: &str) -> Result<Values> {
-        let Some(parts) = &self.parts else { return Err(unsettled()) };
+        let Some(parts) = &self.parts else { return Err(no_weights()) };
         let dtype = format!("{:?}", device::dtype(&parts.device));
         self.embeddings.get(prompt, &dtype, || {
             let tokens = self.tokenizer.encode(prompt).map_err(EngineError::Fatal)?;
@@ -204,11 +204,11 @@ impl ZImageEngine {
 
 impl Engine for ZImageEngine {
     fn capabilities(&self) -> Capabilities {
-        capabilities(&self.config, self.arithmetic())
+        capabilities(&self.config, self.backend())
     }
 
-    fn arithmetic(&self) -> Arithmetic {
-        self.memory.arithmetic()
+    fn backend(&self) -> Backend {
+        self.memory.backend()
     }
 
     fn device(&self) -> String {
@@ -223,9 +223,9 @@ impl Engine for ZImageEngine {
         &self.hash
     }
 
-    fn settle(&mut self, rung: &Rung) -> Result<()> {
+    fn place_weights(&mut self, rung: &Rung) -> Result<()> {
         let mut parts = self.parts_for(rung)?;
-        parts.settle(rung.residency)?;
+        parts.place_weights(rung.residency)?;
         self.parts = Some(parts);
         self.baseline_bytes = self.memory.reading().map_err(at(Stage::Load))?.used_bytes;
         Ok(())
@@ -243,7 +243,7 @@ impl Engine for ZImageEngine {
     ) -> Result<Latents> {
         self.check(rung)?;
         self.begin(Stage::Load, progress)?;
-        self.settle(rung)?;
+        self.place_weights(rung)?;
         self.begin(Stage::TextEncode, progress)?;
         let (positive, negative) =
             (self.condition(&recipe.prompt, rung)?, self.negative(recipe, rung)?);
@@ -275,7 +275,7 @@ impl Engine for ZImageEngine {
             )));
         }
         self.begin(Stage::Load, progress)?;
-        self.settle(rung)?;
+        self.place_weights(rung)?;
         self.begin(Stage::VaeDecode, progress)?;
         let factor = self.config.vae.factor();
         let decoded =
@@ -312,8 +312,8 @@ impl Engine for ZImageEngine {
     }
 }
 
-fn unsettled() -> EngineError {
-    EngineError::Fatal("the model was not settled on any device".into())
+fn no_weights() -> EngineError {
+    EngineError::Fatal("the weights were not placed on any device".into())
 }
 
 fn encode(parts: &Parts, ids: &[u32]) -> CandleResult<Values> {

@@ -20,12 +20,16 @@ pub mod picture;
 pub mod config;
 #[cfg(feature = "cuda")]
 mod cuda;
-#[cfg(feature = "cuda")]
-mod cuda_ring;
+#[cfg(not(feature = "cuda"))]
+#[path = "no_cuda.rs"]
+mod cuda;
 mod device;
+pub mod device_memory;
 mod engine;
+pub mod geometry;
+pub mod host;
 pub mod linear;
-pub mod memory;
+mod live;
 mod oom;
 pub mod ops;
 mod parts;

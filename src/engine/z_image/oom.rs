@@ -1,24 +1,16 @@
-//! Tells out-of-memory errors from all others. candle has no such question, and its errors come
-//! wrapped, boxed or as text. What is not recognised is not memory: after it the state of the
-//! device is unknown.
+//! Tells out-of-memory errors from all others. candle cannot be asked for that, and its errors come
+//! wrapped, boxed or as text. An error that is not recognised is taken for another one: after it
+//! the state of the device is unknown.
 
 use std::error::Error as StdError;
 
 use candle_core::Error;
 
-use super::memory::OverLimit;
+use super::cuda;
+use super::device_memory::OverLimit;
 use crate::engine::{EngineError, Stage};
 
-/// `CUDA_ERROR_OUT_OF_MEMORY`.
-const DRIVER_OUT_OF_MEMORY: u32 = 2;
-/// `CUBLAS_STATUS_NOT_INITIALIZED`: cuBLAS says so when its handle found no memory.
-const CUBLAS_NOT_INITIALIZED: u32 = 1;
-/// `CUBLAS_STATUS_ALLOC_FAILED`.
-const CUBLAS_ALLOC_FAILED: u32 = 3;
-/// `CURAND_STATUS_ALLOCATION_FAILED`.
-const CURAND_ALLOCATION_FAILED: u32 = 102;
-
-/// What libraries print where the code is lost on the way (synchronize, cuDNN).
+/// What libraries print where the error's code is lost on the way (synchronize, cuDNN).
 const TEXTS: [&str; 4] = [
     "CUDA_ERROR_OUT_OF_MEMORY",
     "CUBLAS_STATUS_ALLOC_FAILED",
@@ -26,46 +18,14 @@ const TEXTS: [&str; 4] = [
     "out of memory",
 ];
 
-/// What failed, stripped of every wrapping.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(any(feature = "cuda", test)),
-    expect(dead_code, reason = "only CUDA's errors have codes")
-)]
-enum Fault {
-    /// Our own limit; how much was asked for.
-    OverLimit {
-        needed_bytes: u64,
-    },
-    Driver(u32),
-    Cublas(u32),
-    Curand(u32),
-    Text(String),
-}
-
-impl Fault {
-    fn is_out_of_memory(&self) -> bool {
-        match self {
-            Fault::OverLimit { .. } => true,
-            Fault::Driver(code) => *code == DRIVER_OUT_OF_MEMORY,
-            Fault::Cublas(code) => matches!(*code, CUBLAS_ALLOC_FAILED | CUBLAS_NOT_INITIALIZED),
-            Fault::Curand(code) => *code == CURAND_ALLOCATION_FAILED,
-            Fault::Text(text) => TEXTS.iter().any(|known| text.contains(known)),
-        }
-    }
-}
-
-/// What an error of candle means for the worker: room was missing in `stage`, or it must exit.
+/// What an error of candle means for the worker: in `stage` the memory was too small, or the worker
+/// must exit.
 pub fn engine_error(stage: Stage, error: &Error) -> EngineError {
-    let error = peel(error);
-    let fault = fault(error);
-    if !fault.is_out_of_memory() {
+    let error = unwrapped(error);
+    if !is_out_of_memory(error) {
         return EngineError::Fatal(format!("in {stage}: {error}"));
     }
-    let requested_bytes = match fault {
-        Fault::OverLimit { needed_bytes } => Some(needed_bytes),
-        _ => None,
-    };
+    let requested_bytes = over_limit(error).map(|over| over.needed_bytes);
     EngineError::OutOfMemory { stage, requested_bytes, message: message(error) }
 }
 
@@ -75,52 +35,42 @@ pub fn at(stage: Stage) -> impl Fn(Error) -> EngineError {
 }
 
 /// Takes off what candle wraps around an error: backtraces, paths, contexts.
-fn peel(error: &Error) -> &Error {
+fn unwrapped(error: &Error) -> &Error {
     match error {
         Error::WithBacktrace { inner, .. }
         | Error::WithPath { inner, .. }
-        | Error::Context { inner, .. } => peel(inner),
+        | Error::Context { inner, .. } => unwrapped(inner),
         Error::WrappedContext { wrapped, .. } => {
-            wrapped.downcast_ref::<Error>().map_or(error, peel)
+            wrapped.downcast_ref::<Error>().map_or(error, unwrapped)
         }
         _ => error,
     }
 }
 
-fn fault(peeled: &Error) -> Fault {
-    match peeled {
-        Error::WrappedContext { wrapped, .. } => boxed(wrapped.as_ref()),
-        Error::Cuda(boxed_error) => boxed(boxed_error.as_ref()),
-        other => Fault::Text(other.to_string()),
-    }
-}
-
-fn boxed(error: &(dyn StdError + 'static)) -> Fault {
-    if let Some(over) = error.downcast_ref::<OverLimit>() {
-        return Fault::OverLimit { needed_bytes: over.needed_bytes };
-    }
-    #[cfg(feature = "cuda")]
-    if let Some(fault) = cuda_fault(error) {
-        return fault;
-    }
-    Fault::Text(error.to_string())
-}
-
-#[cfg(feature = "cuda")]
-fn cuda_fault(error: &(dyn StdError + 'static)) -> Option<Fault> {
-    use candle_core::cuda_backend::CudaError;
-    match error.downcast_ref::<CudaError>()? {
-        CudaError::Cuda(error) | CudaError::Load { cuda: error, .. } => {
-            Some(Fault::Driver(error.0 as u32))
-        }
-        CudaError::Cublas(error) => Some(Fault::Cublas(error.0 as u32)),
-        CudaError::Curand(error) => Some(Fault::Curand(error.0 as u32)),
+/// The error of another library in a box of candle's.
+fn boxed(error: &Error) -> Option<&(dyn StdError + 'static)> {
+    match error {
+        Error::WrappedContext { wrapped, .. } => Some(wrapped.as_ref()),
+        Error::Cuda(boxed) => Some(boxed.as_ref()),
         _ => None,
     }
 }
 
-fn message(peeled: &Error) -> String {
-    match peeled {
+fn over_limit(error: &Error) -> Option<&OverLimit> {
+    boxed(error)?.downcast_ref()
+}
+
+fn is_out_of_memory(error: &Error) -> bool {
+    let known = boxed(error).and_then(|boxed| cuda::is_out_of_memory(boxed));
+    over_limit(error).is_some()
+        || known.unwrap_or_else(|| {
+            let text = message(error);
+            TEXTS.iter().any(|known| text.contains(known))
+        })
+}
+
+fn message(error: &Error) -> String {
+    match error {
         Error::WrappedContext { wrapped, .. } => wrapped.to_string(),
         other => other.to_string(),
     }
@@ -226,21 +176,5 @@ mod tests {
             panic!("{error}");
         };
         assert_eq!((requested_bytes, message), (Some(7), over_limit().to_string()));
-    }
-
-    #[test]
-    fn codes_of_the_libraries_are_told_apart() {
-        let memory = [Fault::Driver(2), Fault::Cublas(1), Fault::Cublas(3), Fault::Curand(102)];
-        assert!(memory.iter().all(Fault::is_out_of_memory));
-        let others = [1, 3, 100, 214, 700, 702, 710, 715, 719, 999].map(Fault::Driver);
-        assert!(!others.iter().any(Fault::is_out_of_memory));
-        let others = [
-            Fault::Cublas(2),
-            Fault::Cublas(13),
-            Fault::Cublas(14),
-            Fault::Curand(2),
-            Fault::Curand(201),
-        ];
-        assert!(!others.iter().any(Fault::is_out_of_memory));
     }
 }

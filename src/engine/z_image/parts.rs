@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::TRANSFORMER_STEM;
 use super::config::ModelConfig;
 use super::device;
-use super::memory::Memory;
+use super::device_memory::DeviceMemory;
 use super::oom::at;
 use super::text_encoder::TextEncoder;
 use super::transformer::Transformer;
@@ -32,7 +32,7 @@ pub struct Parts {
 
 impl Parts {
     /// Opens the model's files. The layers of text encoder and transformer stay in them until
-    /// [`Parts::settle`].
+    /// [`Parts::place_weights`].
     ///
     /// Errors are `OutOfMemory`, `Invalid` (a file of quantised weights that does not fit) or
     /// `Fatal`, with the file and what is wrong.
@@ -41,7 +41,7 @@ impl Parts {
         config: &ModelConfig,
         device: &Device,
         precision: Precision,
-        memory: &Memory,
+        memory: &DeviceMemory,
     ) -> Result<Parts> {
         let opener = Opener { model, device, memory };
         let mut hash = Sha256::new();
@@ -63,16 +63,18 @@ impl Parts {
     }
 
     /// Has exactly those weights in memory that `residency` wants there.
-    pub fn settle(&mut self, residency: Residency) -> Result<()> {
-        let (text, layers) = match residency {
-            Residency::Device => (true, usize::MAX),
-            Residency::TextReleased => (false, usize::MAX),
-            Residency::Streamed { resident_blocks } => (false, resident_blocks as usize),
-            Residency::Host => (false, 0),
+    pub fn place_weights(&mut self, residency: Residency) -> Result<()> {
+        let resident_layers = match residency {
+            Residency::Device | Residency::TextReleased => usize::MAX,
+            Residency::Streamed { resident_blocks } => resident_blocks as usize,
+            Residency::Host => 0,
         };
-        // What makes room first.
-        let settled = self.text_encoder.keep(text).and_then(|()| self.transformer.keep(layers));
-        settled.and_then(|()| self.device.synchronize()).map_err(at(Stage::Load))
+        // The text encoder comes first: where it leaves, it makes room for layers.
+        self.text_encoder
+            .place_weights(residency == Residency::Device)
+            .and_then(|()| self.transformer.place_weights(resident_layers))
+            .and_then(|()| self.device.synchronize())
+            .map_err(at(Stage::Load))
     }
 }
 
@@ -80,7 +82,7 @@ impl Parts {
 struct Opener<'a> {
     model: &'a Path,
     device: &'a Device,
-    memory: &'a Memory,
+    memory: &'a DeviceMemory,
 }
 
 impl Opener<'_> {

@@ -1,11 +1,10 @@
-//! Equal layers in a row, of which the first ones stay in memory; the others are read each time
-//! they are used.
+//! Equal layers in a row. The first ones stay in the device's memory, the rest is brought there each
+//! time it is used.
 
 use candle_core::Result;
 
-#[cfg(feature = "cuda")]
-use super::cuda_ring::Ring;
-use super::memory::Memory;
+use super::cuda::Ring;
+use super::device_memory::DeviceMemory;
 use super::weights::Weights;
 
 /// Makes a layer of its weights.
@@ -18,42 +17,53 @@ pub struct Stack<L> {
     build: Build<L>,
     /// What one layer takes on the device.
     layer_bytes: usize,
+    /// The first layers.
     resident: Vec<L>,
-    /// How the others come to a CUDA device while it computes.
-    #[cfg(feature = "cuda")]
+    /// What brings the other layers to a card while it computes.
     ring: Option<Ring<L>>,
-    memory: Memory,
+    memory: DeviceMemory,
+}
+
+/// How the layers that are not resident come to the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// Each is read from the model's files when it is used.
+    Read,
+    /// On a card each is copied while the layer before it computes, from pinned host memory as far
+    /// as the host has room. On a CPU, and where weights are quantised, they are read.
+    Streamed,
 }
 
 impl<L> Stack<L> {
-    /// None of the layers is in memory yet. That all of them are there and fit is noted for
-    /// [`Weights::finish`].
+    /// A stack of which no layer is in memory yet. Tensors that are missing or have another shape
+    /// in one layer than in the first are noted for [`Weights::finish`].
     pub fn new(
         count: usize,
         weights: &Weights,
-        memory: &Memory,
+        memory: &DeviceMemory,
         build: impl Fn(&Weights) -> Result<L> + Send + Sync + 'static,
     ) -> Result<Stack<L>> {
-        build(&weights.at(0))?;
+        build(&weights.prefixed(0))?;
         (1..count).for_each(|layer| weights.require_alike(0, layer));
         Ok(Stack {
             count,
             weights: weights.clone(),
             build: Box::new(build),
-            layer_bytes: weights.at(0).bytes(),
+            layer_bytes: weights.prefixed(0).bytes(),
             resident: Vec::new(),
-            #[cfg(feature = "cuda")]
             ring: None,
             memory: memory.clone(),
         })
     }
 
-    /// Keeps exactly the first `resident` layers in memory (all, where there are fewer): drops or
-    /// loads what differs.
-    pub fn keep(&mut self, resident: usize) -> Result<()> {
+    /// Has exactly the first `resident` layers in memory (all, where there are fewer): drops or
+    /// loads those that differ.
+    pub fn place_weights(&mut self, resident: usize, absent: Absent) -> Result<()> {
         let resident = resident.min(self.count);
-        #[cfg(feature = "cuda")]
-        if resident == self.count {
+        let streams =
+            absent == Absent::Streamed && resident < self.count && self.weights.is_streamable();
+        if !streams {
+            // Its buffers make room for layers.
             self.ring = None;
         }
         self.resident.truncate(resident);
@@ -61,41 +71,29 @@ impl<L> Stack<L> {
             let layer = self.read(self.resident.len())?;
             self.resident.push(layer);
         }
-        Ok(())
+        if streams { self.stream() } else { Ok(()) }
     }
 
-    /// Has the layers that do not stay copied to the device beside its arithmetic, from pinned host
-    /// memory as far as the host has room. On a CPU there is nothing to hide: each is read when it
-    /// is used.
-    #[cfg_attr(
-        not(feature = "cuda"),
-        expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "CUDA only")
-    )]
-    pub fn stream(&mut self) -> Result<()> {
-        #[cfg(feature = "cuda")]
-        if self.resident.len() < self.count && self.weights.is_streamable() {
-            let mut ring = match self.ring.take() {
-                Some(ring) => ring,
-                None => Ring::new(&self.weights, &*self.build)?,
-            };
-            ring.hold(self.resident.len()..self.count)?;
-            self.ring = Some(ring);
-        }
+    fn stream(&mut self) -> Result<()> {
+        let mut ring = match self.ring.take() {
+            Some(ring) => ring,
+            None => Ring::new(&self.weights, &*self.build)?,
+        };
+        ring.pin(self.resident.len()..self.count)?;
+        self.ring = Some(ring);
         Ok(())
     }
 
     /// Hands `x` through all layers in order.
     pub fn pass<X>(&self, mut x: X, mut through: impl FnMut(&L, X) -> Result<X>) -> Result<X> {
-        #[cfg(feature = "cuda")]
         if let Some(ring) = &self.ring {
             ring.begin()?;
-            for layer in &self.resident {
-                x = through(layer, x)?;
-            }
-            return ring.pass(x, through);
         }
         for layer in &self.resident {
             x = through(layer, x)?;
+        }
+        if let Some(ring) = &self.ring {
+            return ring.pass(x, through);
         }
         for layer in self.resident.len()..self.count {
             x = through(&self.read(layer)?, x)?;
@@ -105,6 +103,6 @@ impl<L> Stack<L> {
 
     fn read(&self, layer: usize) -> Result<L> {
         self.memory.require(self.layer_bytes)?;
-        (self.build)(&self.weights.at(layer))
+        (self.build)(&self.weights.prefixed(layer))
     }
 }

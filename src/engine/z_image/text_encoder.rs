@@ -3,69 +3,85 @@
 use candle_core::{DType, Device, Module, Result, Tensor};
 
 use super::config::TextEncoderConfig;
+use super::device_memory::DeviceMemory;
 use super::linear::Linear;
-use super::memory::Memory;
 use super::ops;
-use super::predict::text_layer_bytes;
-use super::stack::Stack;
+use super::stack::{Absent, Stack};
 use super::weights::Weights;
+use crate::engine::Backend;
 
-/// The text encoder. Its last layer is not used: nothing would read its output.
+/// The text encoder. Its last layer is left out, because nothing reads its output.
 pub struct TextEncoder {
     weights: Weights,
-    /// What the file keeps its weights in.
+    /// The type of the weights in the file.
     stored: DType,
     layers: Stack<Layer>,
     config: TextEncoderConfig,
-    memory: Memory,
+    memory: DeviceMemory,
 }
 
-/// The embeddings of all tokens, (vocabulary, hidden). They stay on the host: a prompt uses few of
-/// their rows.
+/// The embeddings of all tokens, (vocabulary, hidden). They stay on the host, because a prompt uses
+/// few of their rows.
 const EMBEDDINGS: &str = "embed_tokens.weight";
 
 impl TextEncoder {
     /// Takes the weights by their names in the hub's files, with the prefix `model.` or without. No
-    /// layer stays in memory before [`TextEncoder::keep`].
+    /// layer stays in memory before [`TextEncoder::place_weights`].
     pub fn new(
         config: &TextEncoderConfig,
         weights: &Weights,
-        memory: &Memory,
+        memory: &DeviceMemory,
     ) -> Result<TextEncoder> {
         let bare = weights.contains(EMBEDDINGS);
-        let weights = if bare { weights.clone() } else { weights.at("model") };
+        let weights = if bare { weights.clone() } else { weights.prefixed("model") };
         let stored = weights.expect(EMBEDDINGS, (config.vocab_size, config.hidden_size));
         let of_layer = config.clone();
         let layers = Stack::new(
             config.num_hidden_layers - 1,
-            &weights.at("layers"),
+            &weights.prefixed("layers"),
             memory,
             move |weights| Layer::new(&of_layer, weights),
         )?;
         Ok(TextEncoder { weights, stored, layers, config: config.clone(), memory: memory.clone() })
     }
 
-    /// Keeps all layers in memory, or none: then each is read when a prompt is encoded.
-    pub fn keep(&mut self, resident: bool) -> Result<()> {
-        self.layers.keep(if resident { usize::MAX } else { 0 })
+    /// Has all layers in memory, or none: then each is read when a prompt is encoded.
+    pub fn place_weights(&mut self, resident: bool) -> Result<()> {
+        self.layers.place_weights(if resident { usize::MAX } else { 0 }, Absent::Read)
     }
 
-    /// Token ids to embeddings (tokens, hidden). Without padding: a causal mask lets no token see
-    /// what follows it.
+    /// Token ids to embeddings (tokens, hidden). There is no padding: the causal mask lets no token
+    /// see what follows it, so that padding would change nothing.
     pub fn encode(&self, ids: &[u32]) -> Result<Tensor> {
         let rope = Rope::new(ids.len(), &self.config, self.stored, self.weights.device())?;
         let shape = (self.config.vocab_size, self.config.hidden_size);
         let x = self.weights.rows(EMBEDDINGS, ids, shape)?.unsqueeze(0)?;
         let x = self.layers.pass(x, |layer, x| {
-            self.memory.require(text_layer_bytes(
-                &self.config,
-                self.memory.arithmetic(),
-                ids.len(),
-            ))?;
+            let backend = self.memory.backend();
+            self.memory.require(layer_scratch_bytes(&self.config, backend, ids.len()))?;
             layer.forward(x, &rope)
         });
         x?.squeeze(0)
     }
+}
+
+/// The most that one layer needs beside its input: while queries are made, while it attends, or in
+/// the feed-forward, where the two inner activations and their product are alive.
+pub fn layer_scratch_bytes(config: &TextEncoderConfig, backend: Backend, tokens: usize) -> usize {
+    let (heads, head_dim) = (config.num_attention_heads, config.head_dim);
+    let (hidden, inner) = (config.hidden_size, heads * head_dim);
+    let key_inner = config.num_key_value_heads * head_dim;
+    let activation = |width: usize| tokens * width * backend.element_bytes();
+    let queries = activation(hidden + 2 * inner);
+    let scores = ops::attention_bytes(backend, heads, (tokens, tokens), head_dim);
+    let attention = activation(2 * inner + 2 * key_inner) + scores;
+    let feed_forward = activation(hidden + 3 * config.intermediate_size);
+    queries.max(attention).max(feed_forward)
+}
+
+/// Bytes of the cosines and sines of so many positions.
+pub fn angles_bytes(config: &TextEncoderConfig, tokens: usize) -> usize {
+    2 * size_of::<f32>() * tokens * config.head_dim / 2
 }
 
 /// One decoder layer.
@@ -82,10 +98,10 @@ struct Layer {
 impl Layer {
     fn new(config: &TextEncoderConfig, weights: &Weights) -> Result<Layer> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let mlp = weights.at("mlp");
+        let mlp = weights.prefixed("mlp");
         Ok(Layer {
             input_norm: weights.get("input_layernorm.weight", hidden)?,
-            attention: Attention::new(config, &weights.at("self_attn"))?,
+            attention: Attention::new(config, &weights.prefixed("self_attn"))?,
             post_attention_norm: weights.get("post_attention_layernorm.weight", hidden)?,
             gate: mlp.linear("gate_proj", hidden, inner, false)?,
             up: mlp.linear("up_proj", hidden, inner, false)?,
@@ -94,7 +110,8 @@ impl Layer {
         })
     }
 
-    /// Takes `x` (1, s, hidden); what was read goes before the next is made.
+    /// `x` (1, s, hidden) to the same shape. `x` and `y` are assigned again and again, so that each
+    /// input is freed before the next allocation.
     fn forward(&self, mut x: Tensor, rope: &Rope) -> Result<Tensor> {
         let mut y = self.attention.forward(ops::rms_norm(&x, &self.input_norm, self.eps)?, rope)?;
         x = (x + y)?;
@@ -106,7 +123,7 @@ impl Layer {
     }
 }
 
-/// Causal attention with grouped queries; queries and keys are normed per head.
+/// Causal attention with grouped queries. Queries and keys are normed per head.
 struct Attention {
     q: Linear,
     k: Linear,
@@ -158,8 +175,8 @@ struct Rope {
 }
 
 impl Rope {
-    /// Computed in f32, but from frequencies rounded to the type that the file keeps its weights
-    /// in, as the reference has them: they are part of the module, and it was cast whole.
+    /// Computes in f32, but from frequencies that are rounded to the type of the weights in the
+    /// file, as in the reference: there they are part of the module, which was cast as a whole.
     fn new(
         positions: usize,
         config: &TextEncoderConfig,

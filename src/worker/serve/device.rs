@@ -73,22 +73,22 @@ impl Device {
     }
 
     /// Brings the weights to where the usual render will want them. Where they find no room, the
-    /// first render settles by itself, down the ladder; every other error is one of loading.
+    /// first render places them by itself, down the ladder. Every other error is one of loading.
     fn make_ready(&self, engine: &mut dyn Engine) -> Result<(), EngineError> {
         let Load { engine: kind, model, usual, prefer, .. } = &self.load;
         let predictor =
-            Predictor::new(*kind, model, engine.arithmetic()).map_err(EngineError::Fatal)?;
+            Predictor::new(*kind, model, engine.backend()).map_err(EngineError::Fatal)?;
         let budget_bytes = self.load.budget_bytes(&engine.memory());
         let corrections = Corrections::default();
         let planner =
             predictor.planner(usual, *prefer, &engine.capabilities(), &corrections, budget_bytes);
         let Some(plan) = planner.first() else { return Ok(()) };
-        caught(|| match engine.settle(&plan.rung) {
+        caught(|| match engine.place_weights(&plan.rung) {
             Err(error @ EngineError::OutOfMemory { .. }) => {
                 tracing::warn!("the weights are not ready yet: {error}");
                 engine.recover()
             }
-            settled => settled,
+            placed => placed,
         })
     }
 
@@ -144,7 +144,7 @@ fn loaded(engine: &dyn Engine, start: Instant) -> Loaded {
         model_hash: engine.model_hash().to_owned(),
         load_ms: millis(start.elapsed()),
         capabilities: engine.capabilities(),
-        arithmetic: engine.arithmetic(),
+        backend: engine.backend(),
         memory: engine.memory(),
     }
 }

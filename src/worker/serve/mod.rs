@@ -60,7 +60,7 @@ impl Stop {
 
 /// Serves until the end of standard input; the process's exit status.
 pub fn serve() -> ExitCode {
-    let events = match settle() {
+    let events = match prepare_process() {
         Ok(events) => events,
         Err(error) => {
             tracing::error!("the worker cannot start: {error}");
@@ -84,7 +84,7 @@ pub fn serve() -> ExitCode {
 
 /// Makes the process fit for its work: its events on a private descriptor, its end tied to the
 /// supervisor's.
-fn settle() -> io::Result<Events> {
+fn prepare_process() -> io::Result<Events> {
     // The end of the input says the same; this also ends a worker whose threads all hang.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // The supervisor decides when a worker ends, but Ctrl-C and systemd reach the whole group. A

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 use zimaged::engine::z_image::config::ModelConfig;
-use zimaged::engine::z_image::memory::Memory;
+use zimaged::engine::z_image::device_memory::DeviceMemory;
 use zimaged::engine::z_image::prompt::Tokenizer;
 use zimaged::engine::z_image::sampler::Guidance;
 use zimaged::engine::z_image::text_encoder::TextEncoder;
@@ -97,8 +97,8 @@ pub struct Model {
     pub decoder: Decoder,
 }
 
-pub fn unlimited() -> Memory {
-    Memory::new(&Device::Cpu, None)
+pub fn unlimited() -> DeviceMemory {
+    DeviceMemory::new(&Device::Cpu, None)
 }
 
 impl Model {

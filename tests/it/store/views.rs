@@ -41,7 +41,7 @@ pub fn loaded() -> Loaded {
             granularity: 16,
             tile_side_min: 64,
         },
-        arithmetic: zimaged::engine::Arithmetic::Cuda,
+        backend: zimaged::engine::Backend::Cuda,
         memory: zimaged::engine::MemoryReading {
             used_bytes: 1,
             peak_bytes: 2,

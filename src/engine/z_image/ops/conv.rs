@@ -3,10 +3,10 @@
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
-use super::super::predict::Arithmetic;
 use super::cpu::{from_rows, is_cpu_f32, vectorised, with_values, zeros};
 use super::matrix::{Matrix, product};
 use super::winograd::{self, Sizes};
+use crate::engine::Backend;
 
 /// Convolution with stride 1 of `x` (b, i, h, w) with `weight` (o, i, k, k), `bias` (o), zeros
 /// around.
@@ -39,11 +39,11 @@ pub fn conv2d(
 }
 
 /// What a 3x3 [`conv2d`] of `pixels` allocates beside its result; with single pixels it is nothing.
-pub fn conv2d_bytes(arithmetic: Arithmetic, pixels: usize, inputs: usize, outputs: usize) -> usize {
-    match arithmetic {
-        Arithmetic::Cpu { threads } => winograd::scratch_bytes(threads, inputs, outputs),
+pub fn conv2d_bytes(backend: Backend, pixels: usize, inputs: usize, outputs: usize) -> usize {
+    match backend {
+        Backend::Cpu { threads } => winograd::scratch_bytes(threads, inputs, outputs),
         // One band's windows.
-        Arithmetic::Cuda => (9 * inputs * pixels * arithmetic.element_bytes()).min(WINDOWS_BYTES),
+        Backend::Cuda => (9 * inputs * pixels * backend.element_bytes()).min(WINDOWS_BYTES),
     }
 }
 

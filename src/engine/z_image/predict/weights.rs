@@ -1,22 +1,17 @@
 //! Weights on the device, by part, residency and precision.
 
-use super::Arithmetic;
+use crate::engine::Backend;
 use crate::engine::z_image::config::{
     ModelConfig, TextEncoderConfig, TransformerConfig, VaeConfig,
 };
+use crate::engine::z_image::geometry::{STREAM_BUFFERS, TIMESTEP_INNER, TIMESTEP_WAVES};
 use crate::ladder::{Precision, Residency, Rung};
 
-/// Width of the timestep's embedding before and within its two layers.
-const TIMESTEP: (usize, usize) = (256, 1024);
-
-/// Layers that a card keeps room for while others are streamed: this one and the next.
-const STREAM_SLOTS: usize = 2;
-
-/// What stays on the device on this rung, streaming buffers included.
-pub fn resident_bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung) -> usize {
-    let element = arithmetic.element_bytes();
+/// Bytes of the weights that stay on the device on this rung, streaming buffers included.
+pub fn resident_bytes(model: &ModelConfig, backend: Backend, rung: &Rung) -> usize {
+    let element = backend.element_bytes();
     let transformer = &model.transformer;
-    let block = block_bytes(transformer, arithmetic, rung.precision);
+    let block = block_bytes(transformer, backend, rung.precision);
     let text = match rung.residency {
         Residency::Device => {
             element * text_layers(&model.text_encoder) * text_layer_values(&model.text_encoder)
@@ -26,42 +21,43 @@ pub fn resident_bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung) 
     let layers = match rung.residency {
         Residency::Streamed { resident_blocks } => {
             let resident = transformer.n_layers.min(resident_blocks as usize);
-            (resident + slots(arithmetic, transformer.n_layers - resident)) * block
+            (resident + stream_buffers(backend, transformer.n_layers - resident)) * block
         }
         _ => transformer.n_layers * block,
     };
     let context_refiners =
-        transformer.n_refiner_layers * plain_block_bytes(transformer, arithmetic, rung.precision);
+        transformer.n_refiner_layers * plain_block_bytes(transformer, backend, rung.precision);
     let refiners = transformer.n_refiner_layers * block + context_refiners;
     text + layers
         + refiners
         + element * (around_blocks_values(transformer) + decoder_values(&model.vae))
 }
 
-fn slots(arithmetic: Arithmetic, streamed: usize) -> usize {
-    match arithmetic {
-        Arithmetic::Cpu { .. } => 0,
-        Arithmetic::Cuda if streamed == 0 => 0,
-        Arithmetic::Cuda => STREAM_SLOTS,
+/// How many layers there is room for beside the resident ones.
+fn stream_buffers(backend: Backend, streamed: usize) -> usize {
+    match backend {
+        Backend::Cpu { .. } => 0,
+        Backend::Cuda if streamed == 0 => 0,
+        Backend::Cuda => STREAM_BUFFERS,
     }
 }
 
-/// A matrix as the files have it, beside its conversion: in half precision.
+/// Bytes of a value as the files have it, in half precision. A matrix is in memory like that beside
+/// its conversion.
 pub const STORED_BYTES: usize = 2;
 
-/// A layer that is not resident, converted when it is used: a CPU's only, for a moment of the
-/// denoising.
-pub fn converted_bytes(model: &ModelConfig, arithmetic: Arithmetic, rung: &Rung) -> usize {
-    match (arithmetic, rung.residency) {
-        (Arithmetic::Cpu { .. }, Residency::Streamed { .. }) => {
+/// Bytes of a layer that is not resident and is converted when it is used. Only a CPU does that.
+pub fn converted_bytes(model: &ModelConfig, backend: Backend, rung: &Rung) -> usize {
+    match (backend, rung.residency) {
+        (Backend::Cpu { .. }, Residency::Streamed { .. }) => {
             let matrix = STORED_BYTES * model.transformer.dim * model.transformer.hidden_dim();
-            block_bytes(&model.transformer, arithmetic, rung.precision) + matrix
+            block_bytes(&model.transformer, backend, rung.precision) + matrix
         }
         _ => 0,
     }
 }
 
-/// One layer of the text encoder, in values.
+/// Values of one layer of the text encoder.
 pub fn text_layer_values(config: &TextEncoderConfig) -> usize {
     let inner = config.num_attention_heads * config.head_dim;
     let key_inner = config.num_key_value_heads * config.head_dim;
@@ -69,69 +65,53 @@ pub fn text_layer_values(config: &TextEncoderConfig) -> usize {
     attention + 3 * config.hidden_size * config.intermediate_size + 2 * config.hidden_size
 }
 
-/// The layers that are used: nothing would read the last one's output.
+/// How many layers are used: nothing reads the output of the last one.
 fn text_layers(config: &TextEncoderConfig) -> usize {
     config.num_hidden_layers - 1
 }
 
-/// One modulated block: attention, feed-forward, modulation, norms.
-pub fn block_bytes(
-    config: &TransformerConfig,
-    arithmetic: Arithmetic,
-    precision: Precision,
-) -> usize {
+/// Bytes of one modulated block: attention, feed-forward, modulation, norms.
+pub fn block_bytes(config: &TransformerConfig, backend: Backend, precision: Precision) -> usize {
     let modulation = 4 * config.dim * (config.adaln_dim() + 1);
-    plain_block_bytes(config, arithmetic, precision) + arithmetic.element_bytes() * modulation
+    plain_block_bytes(config, backend, precision) + backend.element_bytes() * modulation
 }
 
-fn plain_block_bytes(
-    config: &TransformerConfig,
-    arithmetic: Arithmetic,
-    precision: Precision,
-) -> usize {
+fn plain_block_bytes(config: &TransformerConfig, backend: Backend, precision: Precision) -> usize {
     let norms = 4 * config.dim + 2 * (config.dim / config.n_heads);
-    matrices_bytes(config, arithmetic, precision) + arithmetic.element_bytes() * norms
+    matrices_bytes(config, backend, precision) + backend.element_bytes() * norms
 }
 
-/// The seven matrices of a block, of which a lower precision is kept.
-fn matrices_bytes(
-    config: &TransformerConfig,
-    arithmetic: Arithmetic,
-    precision: Precision,
-) -> usize {
+/// Bytes of the seven matrices of a block, which a lower precision quantises.
+fn matrices_bytes(config: &TransformerConfig, backend: Backend, precision: Precision) -> usize {
     let by_dim = (4 * config.dim + 2 * config.hidden_dim()) * config.dim;
     let by_hidden = config.dim * config.hidden_dim();
-    quantised_bytes(by_dim, config.dim, arithmetic, precision)
-        + quantised_bytes(by_hidden, config.hidden_dim(), arithmetic, precision)
+    quantised_bytes(by_dim, config.dim, backend, precision)
+        + quantised_bytes(by_hidden, config.hidden_dim(), backend, precision)
 }
 
-/// Bytes of `values` in rows of `row`.
-fn quantised_bytes(
-    values: usize,
-    row: usize,
-    arithmetic: Arithmetic,
-    precision: Precision,
-) -> usize {
+/// Bytes of `values` in rows of `row` values.
+fn quantised_bytes(values: usize, row: usize, backend: Backend, precision: Precision) -> usize {
     match precision {
-        // Blocks of 32: an f16 scale, and 8 bits a value.
+        // A block of 32 values has an f16 scale, and 8 bits for each value.
         Precision::Q8 if row.is_multiple_of(32) => values / 32 * 34,
-        // Blocks of 256 (Q4_K) or 32 (Q4_0), both 4.5 bits a value.
+        // Blocks of 256 values (Q4_K) and of 32 (Q4_0) both take 4.5 bits for each value.
         Precision::Q4 if row.is_multiple_of(32) => values / 32 * 18,
-        _ => values * arithmetic.element_bytes(),
+        _ => values * backend.element_bytes(),
     }
 }
 
-/// What the transformer has beside its blocks.
+/// Values that the transformer has beside its blocks.
 fn around_blocks_values(config: &TransformerConfig) -> usize {
     let (dim, patch_dim) = (config.dim, config.patch() * config.patch() * config.in_channels);
-    let timestep = TIMESTEP.0 * TIMESTEP.1 + TIMESTEP.1 + (TIMESTEP.1 + 1) * config.adaln_dim();
+    let timestep =
+        (TIMESTEP_WAVES + 1) * TIMESTEP_INNER + (TIMESTEP_INNER + 1) * config.adaln_dim();
     let caption = config.cap_feat_dim + (config.cap_feat_dim + 1) * dim;
     let embedder = (patch_dim + 1) * dim;
     let last = (config.adaln_dim() + 1) * dim + (dim + 1) * patch_dim;
     timestep + caption + embedder + last + 2 * dim
 }
 
-/// The VAE's decoder.
+/// Values of the VAE's decoder.
 pub fn decoder_values(vae: &VaeConfig) -> usize {
     let channels = vae.decoder_channels();
     let conv = |inputs: usize, outputs: usize, window: usize| (inputs * window + 1) * outputs;
@@ -165,7 +145,7 @@ mod tests {
             height: 1024,
             steps: 8,
         };
-        resident_bytes(&turbo(), Arithmetic::Cuda, &rung) as f64 / 1e9
+        resident_bytes(&turbo(), Backend::Cuda, &rung) as f64 / 1e9
     }
 
     #[test]

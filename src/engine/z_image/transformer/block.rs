@@ -3,10 +3,12 @@
 use candle_core::{D, Module, Result, Tensor};
 
 use super::rope::Rope;
+use crate::engine::Backend;
 use crate::engine::z_image::config::TransformerConfig;
 use crate::engine::z_image::linear::Linear;
 use crate::engine::z_image::ops;
 use crate::engine::z_image::weights::Weights;
+use crate::ladder::Precision;
 
 /// eps of the norms of queries and keys, which the configuration does not give.
 const QK_NORM_EPS: f64 = 1e-5;
@@ -23,6 +25,33 @@ pub struct Block {
     eps: f64,
 }
 
+/// The most that [`Block::forward`] needs beside its input, for `batch` sequences of `rows` rows:
+/// while it attends, or in the feed-forward, where the two inner activations and their product are
+/// alive. Quantised matrices are made dense one at a time.
+pub fn scratch_bytes(
+    config: &TransformerConfig,
+    backend: Backend,
+    precision: Precision,
+    (batch, rows): (usize, usize),
+) -> usize {
+    let activation = |width: usize| batch * rows * width * backend.element_bytes();
+    let dense_copy = |values: usize| match precision {
+        Precision::Full => 0,
+        Precision::Q8 | Precision::Q4 => DENSE_COPY_BYTES * values,
+    };
+    let (dim, hidden) = (config.dim, config.hidden_dim());
+    let scores =
+        ops::attention_bytes(backend, batch * config.n_heads, (rows, rows), config.head_dim());
+    // Queries, keys, values and the result, beside the scores or a matrix.
+    let attention = activation(4 * dim) + scores.max(dense_copy(dim * dim));
+    let product = activation(3 * hidden);
+    let last_matrix = activation(dim + 2 * hidden) + dense_copy(dim * hidden);
+    attention.max(product).max(last_matrix)
+}
+
+/// Bytes of each value of a dense copy: f32 on a CPU, f16 and then bf16 beside it on a card.
+const DENSE_COPY_BYTES: usize = 4;
+
 impl Block {
     pub fn new(config: &TransformerConfig, modulated: bool, weights: &Weights) -> Result<Block> {
         let dim = config.dim;
@@ -30,10 +59,10 @@ impl Block {
             .then(|| weights.linear("adaLN_modulation.0", config.adaln_dim(), 4 * dim, true))
             .transpose()?;
         Ok(Block {
-            attention: Attention::new(config, &weights.at("attention"))?,
+            attention: Attention::new(config, &weights.prefixed("attention"))?,
             attention_norm1: weights.get("attention_norm1.weight", dim)?,
             attention_norm2: weights.get("attention_norm2.weight", dim)?,
-            feed_forward: FeedForward::new(config, &weights.at("feed_forward"))?,
+            feed_forward: FeedForward::new(config, &weights.prefixed("feed_forward"))?,
             ffn_norm1: weights.get("ffn_norm1.weight", dim)?,
             ffn_norm2: weights.get("ffn_norm2.weight", dim)?,
             modulation,
@@ -41,8 +70,8 @@ impl Block {
         })
     }
 
-    /// `x` (b, s, dim); `t` (b, adaln dim) where the block is modulated. Takes `x`, so that it can
-    /// go when it is read.
+    /// `x` (b, s, dim) to the same shape; `t` (b, adaln dim) where the block is modulated. Takes
+    /// `x` by value, so that it is freed when it has been read.
     pub fn forward(&self, x: Tensor, rope: &Rope, t: Option<&Tensor>) -> Result<Tensor> {
         match (&self.modulation, t) {
             (Some(modulation), Some(t)) => {
@@ -52,7 +81,8 @@ impl Block {
         }
     }
 
-    // In both, what was read goes before the next is made: names are used again, values handed on.
+    // In both functions `x` and `y` are assigned again and again, so that each input is freed before
+    // the next allocation.
     fn modulated(&self, mut x: Tensor, rope: &Rope, m: &Modulation) -> Result<Tensor> {
         let mut y = ops::modulate(&self.norm(&x, &self.attention_norm1)?, &m.scale_msa)?;
         y = self.attention.forward(y, rope)?;

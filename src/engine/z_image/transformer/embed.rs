@@ -1,16 +1,15 @@
-//! What becomes of the timestep and of the caption before the blocks see them.
+//! The embeddings of the timestep and of the caption that the blocks are given.
 
 use candle_core::{DType, Device, Module, Result, Tensor};
 
 use crate::engine::z_image::config::TransformerConfig;
+use crate::engine::z_image::geometry::{TIMESTEP_INNER, TIMESTEP_WAVES};
 use crate::engine::z_image::linear::Linear;
 use crate::engine::z_image::ops;
 use crate::engine::z_image::weights::Weights;
 
-/// Cosines and sines of a timestep, together.
-const FREQUENCY_EMBEDDING_SIZE: usize = 256;
+/// The longest period of the waves that a timestep is embedded in.
 const MAX_PERIOD: f64 = 10_000.0;
-const MLP_SIZE: usize = 1024;
 
 pub struct TimestepEmbedder {
     mlp_in: Linear,
@@ -24,8 +23,8 @@ pub struct TimestepEmbedder {
 impl TimestepEmbedder {
     pub fn new(config: &TransformerConfig, weights: &Weights) -> Result<TimestepEmbedder> {
         Ok(TimestepEmbedder {
-            mlp_in: weights.linear("mlp.0", FREQUENCY_EMBEDDING_SIZE, MLP_SIZE, true)?,
-            mlp_out: weights.linear("mlp.2", MLP_SIZE, config.adaln_dim(), true)?,
+            mlp_in: weights.linear("mlp.0", TIMESTEP_WAVES, TIMESTEP_INNER, true)?,
+            mlp_out: weights.linear("mlp.2", TIMESTEP_INNER, config.adaln_dim(), true)?,
             frequencies: frequencies(weights.device())?,
             t_scale: config.t_scale,
             dtype: weights.dtype(),
@@ -43,7 +42,7 @@ impl TimestepEmbedder {
 
 /// `exp(-ln(10000) i / 128)`, in f32.
 fn frequencies(device: &Device) -> Result<Tensor> {
-    let half = FREQUENCY_EMBEDDING_SIZE / 2;
+    let half = TIMESTEP_WAVES / 2;
     let exponent = |i: usize| -(MAX_PERIOD.ln() as f32) * i as f32 / half as f32;
     Tensor::from_vec((0..half).map(|i| exponent(i).exp()).collect::<Vec<f32>>(), half, device)
 }

@@ -10,17 +10,18 @@ mod rope;
 use candle_core::{DType, Module, Result, Tensor};
 
 use self::block::Block;
+pub use self::block::scratch_bytes as block_scratch_bytes;
 use self::embed::{CaptionEmbedder, TimestepEmbedder};
 use self::final_layer::FinalLayer;
-pub use self::patches::ROWS_MULTIPLE;
 use self::patches::{PatchGrid, pad_rows};
 use self::rope::Rope;
+pub use self::rope::angles_bytes;
 use super::config::TransformerConfig;
+use super::device_memory::DeviceMemory;
 use super::linear::Linear;
-use super::memory::Memory;
-use super::predict::block_bytes;
-use super::stack::Stack;
+use super::stack::{Absent, Stack};
 use super::weights::Weights;
+use crate::engine::Backend;
 use crate::ladder::Precision;
 
 /// The transformer's weights and configuration.
@@ -36,49 +37,66 @@ pub struct Transformer {
     layers: Stack<Block>,
     final_layer: FinalLayer,
     precision: Precision,
-    memory: Memory,
+    memory: DeviceMemory,
 }
 
-/// What depends on the caption and the picture's size and not on the timestep: computed once for a
-/// denoising.
+/// What depends on the caption and on the picture's size but not on the timestep. It is computed
+/// once for a denoising.
 pub struct Conditioning {
-    /// (1, padded length, dim), refined.
+    /// The refined caption, (1, padded length, dim).
     caption: Tensor,
     grid: PatchGrid,
     picture_rope: Rope,
-    /// Of the picture's rows, then the caption's.
+    /// The angles of the picture's rows, followed by those of the caption's.
     rope: Rope,
 }
 
+/// Bytes of a [`Conditioning`] of so many padded rows.
+pub fn conditioning_bytes(
+    config: &TransformerConfig,
+    backend: Backend,
+    picture_rows: usize,
+    caption_rows: usize,
+) -> usize {
+    let caption = caption_rows * config.dim * backend.element_bytes();
+    let picture_rope = angles_bytes(config, picture_rows);
+    caption + picture_rope + angles_bytes(config, picture_rows + caption_rows)
+}
+
 impl Transformer {
-    /// Takes the weights by their names in the hub's files. None of the layers (the refiners aside)
-    /// stays in memory before [`Transformer::keep`].
+    /// Takes the weights by their names in the hub's files. No layer but the refiners is in memory
+    /// before [`Transformer::place_weights`].
     pub fn new(
         config: &TransformerConfig,
         weights: &Weights,
-        memory: &Memory,
+        memory: &DeviceMemory,
     ) -> Result<Transformer> {
         let blocks = |name: &str, count: usize, modulated: bool| -> Result<Vec<Block>> {
-            (0..count).map(|i| Block::new(config, modulated, &weights.at(name).at(i))).collect()
+            (0..count)
+                .map(|i| Block::new(config, modulated, &weights.prefixed(name).prefixed(i)))
+                .collect()
         };
         let (dim, key) = (config.dim, config.patch_key());
         let patch_dim = config.patch() * config.patch() * config.in_channels;
         let of_layer = config.clone();
         Ok(Transformer {
-            timestep: TimestepEmbedder::new(config, &weights.at("t_embedder"))?,
-            caption: CaptionEmbedder::new(config, &weights.at("cap_embedder"))?,
+            timestep: TimestepEmbedder::new(config, &weights.prefixed("t_embedder"))?,
+            caption: CaptionEmbedder::new(config, &weights.prefixed("cap_embedder"))?,
             cap_pad_token: weights.get("cap_pad_token", (1, dim))?,
             context_refiner: blocks("context_refiner", config.n_refiner_layers, false)?,
-            x_embedder: weights.at("all_x_embedder").linear(&key, patch_dim, dim, true)?,
+            x_embedder: weights.prefixed("all_x_embedder").linear(&key, patch_dim, dim, true)?,
             x_pad_token: weights.get("x_pad_token", (1, dim))?,
             noise_refiner: blocks("noise_refiner", config.n_refiner_layers, true)?,
-            layers: Stack::new(config.n_layers, &weights.at("layers"), memory, move |weights| {
-                Block::new(&of_layer, true, weights)
-            })?,
+            layers: Stack::new(
+                config.n_layers,
+                &weights.prefixed("layers"),
+                memory,
+                move |weights| Block::new(&of_layer, true, weights),
+            )?,
             final_layer: FinalLayer::new(
                 config,
                 patch_dim,
-                &weights.at("all_final_layer").at(key),
+                &weights.prefixed("all_final_layer").prefixed(key),
             )?,
             config: config.clone(),
             precision: weights.precision(),
@@ -86,11 +104,9 @@ impl Transformer {
         })
     }
 
-    /// Keeps the first `resident` layers in memory, and has the others read while the ones before
-    /// them compute.
-    pub fn keep(&mut self, resident: usize) -> Result<()> {
-        self.layers.keep(resident)?;
-        self.layers.stream()
+    /// Has the first `resident` layers in memory, and the others streamed.
+    pub fn place_weights(&mut self, resident: usize) -> Result<()> {
+        self.layers.place_weights(resident, Absent::Streamed)
     }
 
     /// Embeds and refines a caption (tokens, cap_feat_dim) for latents of `height` by `width`.
@@ -132,14 +148,10 @@ impl Transformer {
         c.grid.unpatchify(&self.final_layer.forward(&picture, &t)?)?.to_dtype(DType::F32)
     }
 
-    /// Asks for the room of one block over (batch, rows).
+    /// Asks for the room that one block needs over (batch, rows).
     fn require(&self, sizes: (usize, usize)) -> Result<()> {
-        self.memory.require(block_bytes(
-            &self.config,
-            self.memory.arithmetic(),
-            self.precision,
-            sizes,
-        ))
+        let backend = self.memory.backend();
+        self.memory.require(block_scratch_bytes(&self.config, backend, self.precision, sizes))
     }
 
     fn run(&self, block: &Block, x: Tensor, rope: &Rope, t: &Tensor) -> Result<Tensor> {

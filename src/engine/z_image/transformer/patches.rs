@@ -2,8 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-/// Rows are padded to a multiple of this, the picture's and the caption's each.
-pub const ROWS_MULTIPLE: usize = 32;
+use crate::engine::z_image::geometry::ROWS_MULTIPLE;
 
 /// How latents of one size are cut into square patches.
 pub struct PatchGrid {
@@ -40,8 +39,8 @@ impl PatchGrid {
         cut.permute([0, 5, 1, 3, 2, 4])?.reshape((b, channels, self.rows * p, self.columns * p))
     }
 
-    /// (frame, row, column) of every patch, the frame being `first`; those of the padding are all
-    /// 0.
+    /// The position (frame, row, column) of every patch, the frame being `first`. The positions of
+    /// the padding are all 0.
     pub fn positions(&self, first: usize) -> Vec<[usize; 3]> {
         let of_row = |row| (0..self.columns).map(move |column| [first, row, column]);
         let mut positions: Vec<_> = (0..self.rows).flat_map(of_row).collect();

@@ -5,14 +5,14 @@ use candle_core::{Device, Result, Tensor, bail};
 use crate::engine::z_image::config::TransformerConfig;
 use crate::engine::z_image::ops;
 
-/// The angles of a sequence of positions: cosines and sines, (rows, head_dim / 2), f32.
+/// The angles of a sequence of positions, as cosines and sines: (rows, head_dim / 2) each, f32.
 pub struct Rope {
     cos: Tensor,
     sin: Tensor,
 }
 
 impl Rope {
-    /// Frequencies and angles in f64, then f32, as the reference has them.
+    /// Frequencies and angles are computed in f64 and then rounded to f32, as the reference does.
     pub fn new(
         config: &TransformerConfig,
         positions: &[[usize; 3]],
@@ -41,7 +41,12 @@ impl Rope {
     }
 }
 
-/// Captions stand on the first axis, from 1; their padding too.
+/// Bytes of the cosines and sines of so many rows.
+pub fn angles_bytes(config: &TransformerConfig, rows: usize) -> usize {
+    2 * size_of::<f32>() * rows * config.head_dim() / 2
+}
+
+/// The positions of a caption's tokens, padding included: they lie on the first axis, from 1.
 pub fn caption_positions(length: usize) -> Vec<[usize; 3]> {
     (1..=length).map(|position| [position, 0, 0]).collect()
 }

@@ -1,187 +1,17 @@
-//! What the decoder is made of: residual blocks of convolutions, and attention in the middle.
+//! The decoder's middle block and its upward blocks.
 
-use candle_core::{Module, Result, Tensor};
+use candle_core::{Result, Tensor};
 
-use super::stripes::{Striped, Window};
+use super::attention::{self, Attention};
+use super::layers::{Conv, activation_bytes};
+use super::resnet::{self, ResnetBlock};
+use super::stripes::{Striped, StripedSize, Window};
+use crate::engine::Backend;
 use crate::engine::z_image::config::VaeConfig;
-use crate::engine::z_image::linear::Linear;
-use crate::engine::z_image::memory::Memory;
-use crate::engine::z_image::ops::{self, GroupMoments};
-use crate::engine::z_image::predict::{
-    resnet_bytes, upsample_bytes, vae_attention_bytes, window_bytes,
-};
+use crate::engine::z_image::device_memory::DeviceMemory;
+use crate::engine::z_image::live::Live;
+use crate::engine::z_image::ops;
 use crate::engine::z_image::weights::Weights;
-
-/// eps of every norm, which the configuration does not give.
-const NORM_EPS: f64 = 1e-6;
-
-/// A convolution that keeps the size.
-pub struct Conv {
-    weight: Tensor,
-    bias: Tensor,
-    kernel: usize,
-}
-
-impl Conv {
-    pub fn new(inputs: usize, outputs: usize, kernel: usize, weights: &Weights) -> Result<Conv> {
-        Ok(Conv {
-            weight: weights.get("weight", (outputs, inputs, kernel, kernel))?,
-            bias: weights.get("bias", outputs)?,
-            kernel,
-        })
-    }
-
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::conv2d(x, &self.weight, Some(&self.bias), self.kernel / 2)
-    }
-}
-
-pub struct GroupNorm {
-    weight: Tensor,
-    bias: Tensor,
-    groups: usize,
-}
-
-impl GroupNorm {
-    pub fn new(config: &VaeConfig, channels: usize, weights: &Weights) -> Result<GroupNorm> {
-        Ok(GroupNorm {
-            weight: weights.get("weight", channels)?,
-            bias: weights.get("bias", channels)?,
-            groups: config.norm_num_groups,
-        })
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::group_norm_silu(x, &self.weight, &self.bias, self.groups, NORM_EPS, false)
-    }
-
-    pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
-        ops::group_norm_silu(x, &self.weight, &self.bias, self.groups, NORM_EPS, true)
-    }
-
-    /// The moments of the activation that `parts` (1, c, h, w) make up.
-    pub fn moments<P: AsRef<Tensor>>(
-        &self,
-        parts: impl Iterator<Item = Result<P>>,
-    ) -> Result<GroupMoments> {
-        let mut moments = GroupMoments::new(self.groups);
-        for part in parts {
-            moments.add(part?.as_ref())?;
-        }
-        Ok(moments)
-    }
-
-    /// As [`GroupNorm::forward_silu`] for a part of the activation that `moments` are of.
-    pub fn forward_silu_of_part(&self, x: &Tensor, moments: &GroupMoments) -> Result<Tensor> {
-        ops::group_norm_silu_of_part(x, moments, &self.weight, &self.bias, NORM_EPS)
-    }
-}
-
-/// Two convolutions beside a shortcut.
-struct ResnetBlock {
-    norm1: GroupNorm,
-    conv1: Conv,
-    norm2: GroupNorm,
-    conv2: Conv,
-    /// Where the number of channels changes.
-    conv_shortcut: Option<Conv>,
-    outputs: usize,
-}
-
-impl ResnetBlock {
-    fn new(
-        config: &VaeConfig,
-        inputs: usize,
-        outputs: usize,
-        weights: &Weights,
-    ) -> Result<ResnetBlock> {
-        let shortcut = || Conv::new(inputs, outputs, 1, &weights.at("conv_shortcut"));
-        Ok(ResnetBlock {
-            norm1: GroupNorm::new(config, inputs, &weights.at("norm1"))?,
-            conv1: Conv::new(inputs, outputs, 3, &weights.at("conv1"))?,
-            norm2: GroupNorm::new(config, outputs, &weights.at("norm2"))?,
-            conv2: Conv::new(outputs, outputs, 3, &weights.at("conv2"))?,
-            conv_shortcut: (inputs != outputs).then(shortcut).transpose()?,
-            outputs,
-        })
-    }
-
-    fn forward(&self, x: &Tensor, memory: &Memory) -> Result<Tensor> {
-        let (b, inputs, h, w) = x.dims4()?;
-        memory.require(resnet_bytes(memory.arithmetic(), b * h * w, inputs, self.outputs))?;
-        // One name for all, so that each result goes when the next has come.
-        let mut y = self.norm1.forward_silu(x)?;
-        y = self.conv1.forward(&y)?;
-        y = self.norm2.forward_silu(&y)?;
-        y = self.conv2.forward(&y)?;
-        self.add_shortcut(x, &y)
-    }
-
-    fn add_shortcut(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
-        match &self.conv_shortcut {
-            Some(conv) => ops::add(&conv.forward(x)?, y),
-            None => ops::add(x, y),
-        }
-    }
-
-    /// As [`ResnetBlock::forward`]. The second norm's moments need the first convolution everywhere
-    /// before the second one can begin anywhere; it is computed twice, because keeping it would
-    /// take another activation's memory.
-    fn forward_striped(&self, x: Striped, memory: &Memory) -> Result<Striped> {
-        let first = self.norm1.moments(x.stripes().map(Ok))?;
-        let hidden = |window: Window, halo| {
-            let (_, inputs, h, w) = window.rows.dims4()?;
-            memory.require(window_bytes(memory.arithmetic(), h * w, inputs, self.outputs))?;
-            let normed = window.map(|x| self.norm1.forward_silu_of_part(x, &first))?;
-            normed.map(|y| self.conv1.forward(y))?.trim(halo)
-        };
-        let second = self
-            .norm2
-            .moments(x.clone().into_windows(1).map(|window| Ok(hidden(window?, 0)?.rows)))?;
-        let finish = |window: Result<Window>| {
-            let normed =
-                hidden(window?, 1)?.map(|y| self.norm2.forward_silu_of_part(y, &second))?;
-            let Window { stripe, rows, .. } = normed.map(|y| self.conv2.forward(y))?.trim(0)?;
-            self.add_shortcut(&stripe, &rows)
-        };
-        x.into_windows(2).map(finish).collect()
-    }
-}
-
-/// Self-attention over all pixels, with one head.
-struct Attention {
-    group_norm: GroupNorm,
-    to_q: Linear,
-    to_k: Linear,
-    to_v: Linear,
-    to_out: Linear,
-}
-
-impl Attention {
-    fn new(config: &VaeConfig, channels: usize, weights: &Weights) -> Result<Attention> {
-        let linear = |name| weights.linear(name, channels, channels, true);
-        Ok(Attention {
-            group_norm: GroupNorm::new(config, channels, &weights.at("group_norm"))?,
-            to_q: linear("to_q")?,
-            to_k: linear("to_k")?,
-            to_v: linear("to_v")?,
-            to_out: linear("to_out.0")?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor, memory: &Memory) -> Result<Tensor> {
-        let (b, channels, h, w) = x.dims4()?;
-        let pixels = h * w;
-        memory.require(vae_attention_bytes(memory.arithmetic(), b * pixels, channels))?;
-        let rows = self.group_norm.forward(x)?.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
-        let head = |linear: &Linear| linear.forward(&rows)?.unsqueeze(2);
-        let scale = (channels as f64).powf(-0.5);
-        let y =
-            ops::attention(head(&self.to_q)?, head(&self.to_k)?, head(&self.to_v)?, scale, false)?;
-        let y = self.to_out.forward(&y.squeeze(2)?)?;
-        x + y.transpose(1, 2)?.reshape((b, channels, h, w))?
-    }
-}
 
 pub struct MidBlock {
     before: ResnetBlock,
@@ -191,31 +21,40 @@ pub struct MidBlock {
 
 impl MidBlock {
     pub fn new(config: &VaeConfig, channels: usize, weights: &Weights) -> Result<MidBlock> {
-        let resnet =
-            |i: usize| ResnetBlock::new(config, channels, channels, &weights.at("resnets").at(i));
+        let resnet = |i: usize| {
+            ResnetBlock::new(config, channels, channels, &weights.prefixed("resnets").prefixed(i))
+        };
         Ok(MidBlock {
             before: resnet(0)?,
-            attention: Attention::new(config, channels, &weights.at("attentions.0"))?,
+            attention: Attention::new(config, channels, &weights.prefixed("attentions.0"))?,
             after: resnet(1)?,
         })
     }
 
-    /// Takes `x`, so that it can go when it is read.
-    pub fn forward(&self, mut x: Tensor, memory: &Memory) -> Result<Tensor> {
+    /// Takes `x` (b, channels, h, w) by value, so that it is freed when it has been read.
+    pub fn forward(&self, mut x: Tensor, memory: &DeviceMemory) -> Result<Tensor> {
         x = self.before.forward(&x, memory)?;
         x = self.attention.forward(&x, memory)?;
         self.after.forward(&x, memory)
     }
 }
 
-/// Residual blocks, then twice the size in all but the last.
+/// The most that [`MidBlock::forward`] needs, its input included.
+pub fn mid_bytes(backend: Backend, pixels: usize, channels: usize) -> usize {
+    let within = resnet::whole_bytes(backend, pixels, channels, channels)
+        .max(attention::scratch_bytes(backend, pixels, channels));
+    activation_bytes(backend, channels, pixels) + within
+}
+
+/// Residual blocks, then twice the height and width in all but the last block.
 pub struct UpBlock {
     resnets: Vec<ResnetBlock>,
     upsampler: Option<Conv>,
 }
 
 impl UpBlock {
-    /// One more residual block than the encoder has (`layers_per_block`).
+    /// The decoder has one more residual block than the encoder, whose number `layers_per_block`
+    /// is.
     pub fn new(
         config: &VaeConfig,
         inputs: usize,
@@ -225,43 +64,92 @@ impl UpBlock {
     ) -> Result<UpBlock> {
         let resnet = |i: usize| {
             let inputs = if i == 0 { inputs } else { outputs };
-            ResnetBlock::new(config, inputs, outputs, &weights.at("resnets").at(i))
+            ResnetBlock::new(config, inputs, outputs, &weights.prefixed("resnets").prefixed(i))
         };
-        let upsampler = || Conv::new(outputs, outputs, 3, &weights.at("upsamplers.0.conv"));
+        let upsampler = || Conv::new(outputs, outputs, 3, &weights.prefixed("upsamplers.0.conv"));
         Ok(UpBlock {
             resnets: (0..=config.layers_per_block).map(resnet).collect::<Result<_>>()?,
             upsampler: upsamples.then(upsampler).transpose()?,
         })
     }
 
-    /// Takes `x`, so that it can go when it is read.
-    pub fn forward(&self, mut x: Tensor, memory: &Memory) -> Result<Tensor> {
+    /// Takes `x` (b, inputs, h, w) by value, so that it is freed when it has been read.
+    pub fn forward(&self, mut x: Tensor, memory: &DeviceMemory) -> Result<Tensor> {
         for resnet in &self.resnets {
             x = resnet.forward(&x, memory)?;
         }
         let Some(conv) = &self.upsampler else { return Ok(x) };
-        memory.require(upsampling_bytes(&x, memory)?)?;
+        require_upsample(&x, memory)?;
         x = ops::upsample_nearest2(&x)?;
         conv.forward(&x)
     }
 
     /// As [`UpBlock::forward`], with the norms' statistics from all stripes.
-    pub fn forward_striped(&self, mut x: Striped, memory: &Memory) -> Result<Striped> {
+    pub fn forward_striped(&self, mut x: Striped, memory: &DeviceMemory) -> Result<Striped> {
         for resnet in &self.resnets {
             x = resnet.forward_striped(x, memory)?;
         }
         let Some(conv) = &self.upsampler else { return Ok(x) };
         let upsample = |window: Result<Window>| {
             let window = window?;
-            memory.require(upsampling_bytes(&window.rows, memory)?)?;
-            Ok(window.upsample()?.map(|x| conv.forward(x))?.trim(0)?.rows)
+            require_upsample(&window.rows, memory)?;
+            Ok(window.upsample()?.map(|x| conv.forward(x))?.crop(0)?.rows)
         };
         x.into_windows(1).map(upsample).collect()
     }
 }
 
-/// What the upsampler allocates: `x` (b, c, h, w) doubled, and its convolution.
-fn upsampling_bytes(x: &Tensor, memory: &Memory) -> Result<usize> {
+/// Asks `memory` for [`upsample_bytes`] of `x` (b, channels, h, w).
+fn require_upsample(x: &Tensor, memory: &DeviceMemory) -> Result<()> {
     let (b, channels, h, w) = x.dims4()?;
-    Ok(upsample_bytes(memory.arithmetic(), b * h * w, channels))
+    memory.require(upsample_bytes(memory.backend(), b * h * w, channels))
+}
+
+/// The most while so many pixels are doubled each way and convolved: the doubled picture and the
+/// convolution's result. The picture itself is released when it has been doubled.
+fn upsample_bytes(backend: Backend, pixels: usize, channels: usize) -> usize {
+    let doubled = activation_bytes(backend, channels, 4 * pixels);
+    2 * doubled + ops::conv2d_bytes(backend, 4 * pixels, channels, channels)
+}
+
+/// The most that [`UpBlock::forward`] needs, its input included.
+pub fn up_bytes(
+    backend: Backend,
+    pixels: usize,
+    inputs: usize,
+    outputs: usize,
+    upsamples: bool,
+) -> usize {
+    let resnet = |inputs| {
+        let input = activation_bytes(backend, inputs, pixels);
+        input + resnet::whole_bytes(backend, pixels, inputs, outputs)
+    };
+    let upsample = if upsamples { upsample_bytes(backend, pixels, outputs) } else { 0 };
+    resnet(inputs).max(resnet(outputs)).max(upsample)
+}
+
+/// The most that [`UpBlock::forward_striped`] needs, its input and its result included.
+pub fn up_striped_bytes(
+    size: &StripedSize,
+    inputs: usize,
+    outputs: usize,
+    upsamples: bool,
+) -> usize {
+    let resnets = resnet::striped_bytes(size, inputs, outputs)
+        .max(resnet::striped_bytes(size, outputs, outputs));
+    let upsample = if upsamples { upsample_striped_bytes(size, outputs) } else { 0 };
+    resnets.max(upsample)
+}
+
+/// The most is needed at the last window, when nearly all stripes are doubled.
+fn upsample_striped_bytes(size: &StripedSize, channels: usize) -> usize {
+    let stripe = activation_bytes(size.backend, channels, size.window_pixels(0));
+    let row = size.if_cut(size.row_bytes(channels));
+    let mut live = Live::new();
+    live.hold(4 * size.activation_bytes(channels)); // the results, this stripe's included
+    live.hold(stripe + row); // the stripe, and the row above it
+    live.hold(4 * (stripe + 2 * row)); // the window doubled
+    live.hold(4 * 2 * row); // the rows that will be cropped from this stripe's result
+    live.hold(ops::conv2d_bytes(size.backend, 4 * size.window_pixels(1), channels, channels));
+    live.peak()
 }

@@ -1,25 +1,27 @@
 //! The decoder of the Flux autoencoder: latents to a picture, whole, in stripes or in tiles.
 //! Source: diffusers' `autoencoders/vae.py` (Decoder).
 
+mod attention;
 mod blocks;
+mod layers;
+mod resnet;
+mod scratch;
 mod stripes;
 mod tiles;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-use self::blocks::{Conv, GroupNorm, MidBlock, UpBlock};
+use self::blocks::{MidBlock, UpBlock};
+use self::layers::{Conv, GroupNorm};
+use self::resnet::window_bytes;
+use self::scratch::last_bytes;
+pub use self::scratch::{striped_bytes, tiled_bytes, whole_bytes};
 use self::stripes::{Striped, Window};
 use self::tiles::Canvas;
-pub use self::tiles::tile_length;
 use super::config::VaeConfig;
-use super::memory::Memory;
+use super::device_memory::DeviceMemory;
 use super::ops::GroupMoments;
-use super::predict::{last_bytes, window_bytes};
 use super::weights::Weights;
-
-/// The smallest tile, latent pixels each way: in smaller ones GroupNorm's statistics are too far
-/// from the picture's.
-pub const TILE_SIDE_MIN: usize = 32;
 
 /// The decoder's weights and configuration.
 pub struct Decoder {
@@ -30,13 +32,13 @@ pub struct Decoder {
     conv_norm_out: GroupNorm,
     conv_out: Conv,
     dtype: DType,
-    memory: Memory,
+    memory: DeviceMemory,
 }
 
 impl Decoder {
     /// Takes the weights by their names in the hub's files, from `decoder.` on.
-    pub fn new(config: &VaeConfig, weights: &Weights, memory: &Memory) -> Result<Decoder> {
-        let weights = weights.at("decoder");
+    pub fn new(config: &VaeConfig, weights: &Weights, memory: &DeviceMemory) -> Result<Decoder> {
+        let weights = weights.prefixed("decoder");
         let channels = config.decoder_channels();
         let (Some(&deepest), Some(&last)) = (channels.first(), channels.last()) else {
             bail!("block_out_channels is empty");
@@ -44,14 +46,20 @@ impl Decoder {
         let up_block = |i: usize| {
             let inputs = channels[i.saturating_sub(1)];
             let upsamples = i + 1 < channels.len();
-            UpBlock::new(config, inputs, channels[i], upsamples, &weights.at("up_blocks").at(i))
+            UpBlock::new(
+                config,
+                inputs,
+                channels[i],
+                upsamples,
+                &weights.prefixed("up_blocks").prefixed(i),
+            )
         };
         Ok(Decoder {
-            conv_in: Conv::new(config.latent_channels, deepest, 3, &weights.at("conv_in"))?,
-            mid_block: MidBlock::new(config, deepest, &weights.at("mid_block"))?,
+            conv_in: Conv::new(config.latent_channels, deepest, 3, &weights.prefixed("conv_in"))?,
+            mid_block: MidBlock::new(config, deepest, &weights.prefixed("mid_block"))?,
             up_blocks: (0..channels.len()).map(up_block).collect::<Result<_>>()?,
-            conv_norm_out: GroupNorm::new(config, last, &weights.at("conv_norm_out"))?,
-            conv_out: Conv::new(last, config.out_channels, 3, &weights.at("conv_out"))?,
+            conv_norm_out: GroupNorm::new(config, last, &weights.prefixed("conv_norm_out"))?,
+            conv_out: Conv::new(last, config.out_channels, 3, &weights.prefixed("conv_out"))?,
             config: config.clone(),
             dtype: weights.dtype(),
             memory: memory.clone(),
@@ -64,11 +72,11 @@ impl Decoder {
     }
 
     /// As [`Decoder::decode`] for one picture, in stripes of at most `stripe_height` rows of
-    /// latents, at least 1; the result is on the host, and the same but for rounding: GroupNorm
-    /// takes its statistics from all stripes, and convolutions see across their edges. About two
-    /// thirds more arithmetic; at any time one whole activation is there, and beside it what the
-    /// computation of one stripe needs. The middle block, whose attention sees the whole picture,
-    /// runs whole: it is small.
+    /// latents (at least 1). The result is on the host, and the same but for rounding: GroupNorm
+    /// takes its statistics from all stripes, and convolutions see across their edges. It costs
+    /// about two thirds more arithmetic. At any time one whole activation is in memory, and beside
+    /// it what the computation of one stripe needs. The middle block runs whole: its attention sees
+    /// the whole picture, and it is small.
     pub fn decode_striped(&self, latents: &Tensor, stripe_height: usize) -> Result<Tensor> {
         let mut x = Striped::cut(&self.decode_mid(latents)?, stripe_height)?;
         for block in &self.up_blocks {
@@ -86,20 +94,21 @@ impl Decoder {
     fn decode_rows(&self, window: Window, moments: &GroupMoments) -> Result<Tensor> {
         let (_, channels, h, w) = window.rows.dims4()?;
         let colours = self.config.out_channels;
-        self.memory.require(window_bytes(self.memory.arithmetic(), h * w, channels, colours))?;
+        self.memory.require(window_bytes(self.memory.backend(), h * w, channels, colours))?;
         let normed = window.map(|x| self.conv_norm_out.forward_silu_of_part(x, moments))?;
-        let rows = normed.map(|y| self.conv_out.forward(y))?.trim(0)?.rows;
+        let rows = normed.map(|y| self.conv_out.forward(y))?.crop(0)?.rows;
         rows.to_dtype(DType::F32)?.to_device(&Device::Cpu)
     }
 
-    /// As [`Decoder::decode`] for one picture, in tiles of at most `tile_side` latent pixels,
-    /// blended where they overlap; the result is on the host. The middle block, whose attention
-    /// sees the whole picture, runs whole: it is small. GroupNorm takes its statistics from each
-    /// tile, so that the result differs a little.
+    /// As [`Decoder::decode`] for one picture, in tiles of at most `tile_side` latent pixels each
+    /// way, which are blended where they overlap. The result is on the host. The middle block runs
+    /// whole: its attention sees the whole picture, and it is small. GroupNorm takes its statistics
+    /// from each tile alone, so that the result differs a little.
     pub fn decode_tiled(&self, latents: &Tensor, tile_side: usize) -> Result<Tensor> {
         let mid = self.decode_mid(latents)?;
         let (_, _, height, width) = mid.dims4()?;
-        let (rows, columns) = (tiles::spans(height, tile_side), tiles::spans(width, tile_side));
+        let rows = tiles::spans(height, tile_side);
+        let columns = tiles::spans(width, tile_side);
         let mut canvas = Canvas::new(self.config.out_channels, height, width, self.config.factor());
         for row in &rows {
             for column in &columns {
@@ -111,14 +120,14 @@ impl Decoder {
         canvas.into_tensor()
     }
 
-    /// At the latents' size: unscaling, the first convolution and the middle block.
+    /// What is computed at the latents' size: unscaling, the first convolution, the middle block.
     fn decode_mid(&self, latents: &Tensor) -> Result<Tensor> {
         let shift = self.config.shift_factor.unwrap_or(0.0);
         let unscaled = ((latents / self.config.scaling_factor)? + shift)?.to_dtype(self.dtype)?;
         self.mid_block.forward(self.conv_in.forward(&unscaled)?, &self.memory)
     }
 
-    /// From the middle block's output to the picture, doubling in all blocks but the last.
+    /// From the middle block's output to the picture. Every block but the last doubles the size.
     fn decode_up(&self, mid: Tensor) -> Result<Tensor> {
         let mut x = mid;
         for block in &self.up_blocks {
@@ -126,7 +135,7 @@ impl Decoder {
         }
         let (b, channels, h, w) = x.dims4()?;
         let colours = self.config.out_channels;
-        self.memory.require(last_bytes(self.memory.arithmetic(), b * h * w, channels, colours))?;
+        self.memory.require(last_bytes(self.memory.backend(), b * h * w, channels, colours))?;
         x = self.conv_norm_out.forward_silu(&x)?;
         self.conv_out.forward(&x)?.to_dtype(DType::F32)
     }

@@ -1,26 +1,50 @@
-//! An activation in stripes, bands of rows over its whole width: what one convolution after the
-//! other needs of the neighbours goes into a window, so that stripe by stripe the result is that of
-//! the whole.
+//! An activation cut into stripes, which are bands of rows over its whole width.
+//!
+//! A 3x3 convolution of a stripe needs one row of the stripe above it and one of the stripe below
+//! it. So each stripe is computed in a window, which has some of these rows, the halo, around it:
+//!
+//! ```text
+//!            activation      window     after a 3x3     cropped to
+//!             in stripes    (halo 2)    convolution     a halo of 1
+//!   row 0   +----------+
+//!   row 1   |          |   +--------+   +--------+
+//!   row 2   |          |   |  halo  |   | wrong  |
+//!           +----------+   |        |   | right  |     +--------+
+//!   row 3   |          |   | stripe |   | right  |     | right  |
+//!   row 4   |  stripe  |   |        |   | right  |     |        |
+//!   row 5   |          |   |        |   | right  |     |        |
+//!           +----------+   |  halo  |   | right  |     |        |
+//!   row 6   |          |   |        |   | wrong  |     +--------+
+//!   row 7   |          |   +--------+   +--------+
+//!   row 8   +----------+
+//! ```
+//!
+//! Each convolution makes the outermost row of the halo wrong, because it saw zeros in place of the
+//! row beyond, and that row is cropped. At the top and at the bottom of the picture there is no
+//! halo, and the zeros are right: the whole picture is padded with them, too. What is left after
+//! the last convolution is, stripe by stripe, what the whole picture would have given.
 
 use std::collections::VecDeque;
 
 use candle_core::{Result, Tensor, bail};
 
+use super::layers::activation_bytes;
+use crate::engine::Backend;
 use crate::engine::z_image::ops;
 
 /// The dimension of the rows in (1, channels, rows, width).
 const ROWS: usize = 2;
 
-/// The activation of one picture (1, channels, height, width) as tensors (1, channels, rows,
-/// width), from the top.
+/// The activation of one picture, (1, channels, height, width), as tensors (1, channels, rows,
+/// width) from the top.
 #[derive(Clone)]
 pub struct Striped {
     stripes: VecDeque<Tensor>,
 }
 
 impl Striped {
-    /// Copies `x` (1, channels, height, width) into as few stripes as there are with at most `rows`
-    /// rows, at least 1, all about as high.
+    /// Copies `x` (1, channels, height, width) into as few stripes as possible. None has more than
+    /// `rows` rows (at least 1), and their heights differ by at most one row.
     pub fn cut(x: &Tensor, rows: usize) -> Result<Striped> {
         let (1, _, height, _) = x.dims4()? else {
             bail!("only a single picture is cut into stripes: {x:?}")
@@ -37,9 +61,9 @@ impl Striped {
         self.stripes.iter()
     }
 
-    /// A window onto each stripe from the top, with up to `halo` rows, at least 1, of what lies
-    /// above and below. A stripe is released when its window is: after it, only the last `halo`
-    /// rows are kept.
+    /// The windows of all stripes from the top, with a halo of `halo` rows (at least 1). Each window
+    /// owns its stripe, so that the stripe is released with it; the rows that the next window needs
+    /// are copied.
     pub fn into_windows(self, halo: usize) -> impl Iterator<Item = Result<Window>> {
         Windows { rest: self.stripes, above: None, halo }
     }
@@ -52,8 +76,9 @@ impl FromIterator<Tensor> for Striped {
 }
 
 struct Windows {
+    /// The stripes that have had no window yet.
     rest: VecDeque<Tensor>,
-    /// The last rows above the next stripe, at most `halo`; none at the top.
+    /// The last rows above the next stripe, at most `halo` of them; `None` at the top.
     above: Option<Tensor>,
     halo: usize,
 }
@@ -69,17 +94,19 @@ impl Iterator for Windows {
 
 impl Windows {
     fn window(&mut self, stripe: Tensor) -> Result<Window> {
-        let (above, below) = (Vec::from_iter(self.above.take()), self.below()?);
+        let above = Vec::from_iter(self.above.take());
+        let below = self.below()?;
         let parts: Vec<&Tensor> = above.iter().chain([&stripe]).chain(&below).collect();
         let rows = Tensor::cat(&parts, ROWS)?;
         let (above, below) = (height(&above)?, height(&below)?);
-        let end = above + stripe.dim(ROWS)?;
-        let kept = end.min(self.halo);
-        self.above = Some(rows.narrow(ROWS, end - kept, kept)?.contiguous()?);
+        let end_of_stripe = above + stripe.dim(ROWS)?;
+        let kept = end_of_stripe.min(self.halo);
+        self.above = Some(rows.narrow(ROWS, end_of_stripe - kept, kept)?.contiguous()?);
         Ok(Window { stripe, rows, above, below })
     }
 
-    /// The first rows of the rest, at most `halo`: of several stripes where these are lower.
+    /// The first rows below the stripe, at most `halo` of them. They come from several stripes
+    /// where one has fewer rows.
     fn below(&self) -> Result<Vec<Tensor>> {
         let mut parts = Vec::new();
         for stripe in &self.rest {
@@ -93,43 +120,99 @@ impl Windows {
     }
 }
 
-/// The rows of all together.
+/// How many rows `parts` have together.
 fn height(parts: &[Tensor]) -> Result<usize> {
     parts.iter().map(|part| part.dim(ROWS)).sum()
 }
 
-/// What is computed from a stripe with the rows around it that the convolutions to come see.
+/// A stripe, and what has been computed so far from it and from the rows around it.
 pub struct Window {
     /// The stripe as it was.
     pub stripe: Tensor,
-    /// (1, channels, rows, width): the stripe's rows as far as computed, those above before and
-    /// those below after them.
+    /// (1, channels, rows, width): the halo above, the stripe, the halo below.
     pub rows: Tensor,
+    /// Rows of the halo above the stripe.
     above: usize,
+    /// Rows of the halo below the stripe.
     below: usize,
 }
 
 impl Window {
-    /// The window of what `compute` makes of all rows; the old ones are released.
+    /// The same window after `compute`, which keeps height and width. The old rows are released.
     pub fn map(self, compute: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Window> {
         Ok(Window { rows: compute(&self.rows)?, ..self })
     }
 
-    /// Twice as many rows and columns, each pixel repeated.
+    /// The window with twice as many rows and columns, each pixel repeated.
     pub fn upsample(self) -> Result<Window> {
-        let (above, below) = (2 * self.above, 2 * self.below);
+        let above = 2 * self.above;
+        let below = 2 * self.below;
         Ok(Window { above, below, ..self.map(ops::upsample_nearest2)? })
     }
 
-    /// With at most `halo` rows above and below: after a 3x3 convolution one row less than before,
-    /// since the outermost saw zeros in place of the rows beyond. Where the window ends with the
-    /// picture the zeros were right, and there are no rows to drop but those that `halo` spares.
-    pub fn trim(self, halo: usize) -> Result<Window> {
-        let (above, below) = (self.above.min(halo), self.below.min(halo));
-        let (first, dropped) = (self.above - above, self.above - above + self.below - below);
-        let rows = self.rows.dim(ROWS)? - dropped;
-        // A copy, so that the rows dropped take no memory.
-        Ok(Window { above, below, ..self.map(|all| all.narrow(ROWS, first, rows)?.contiguous())? })
+    /// Crops the halo to at most `halo` rows on each side. After a 3x3 convolution that must be one
+    /// row less than before, because the outermost row is wrong.
+    pub fn crop(self, halo: usize) -> Result<Window> {
+        let above = self.above.min(halo);
+        let below = self.below.min(halo);
+        let first = self.above - above;
+        let last = self.rows.dim(ROWS)? - (self.below - below);
+        // A copy, so that the cropped rows take no memory.
+        let cropped = self.map(|all| all.narrow(ROWS, first, last - first)?.contiguous())?;
+        Ok(Window { above, below, ..cropped })
+    }
+}
+
+/// One resolution of a decode in stripes, for predictions of its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StripedSize {
+    pub backend: Backend,
+    /// Width of the whole activation.
+    pub width: usize,
+    /// Height of the whole activation.
+    pub height: usize,
+    /// Rows of the highest stripe.
+    pub stripe_rows: usize,
+    /// Whether there is more than one stripe.
+    pub is_cut: bool,
+}
+
+impl StripedSize {
+    /// An activation of `width` by `height`, cut as [`Striped::cut`] does.
+    pub fn cut(backend: Backend, width: usize, height: usize, rows: usize) -> StripedSize {
+        let count = height.div_ceil(rows);
+        let stripe_rows = height.div_ceil(count);
+        StripedSize { backend, width, height, stripe_rows, is_cut: count > 1 }
+    }
+
+    /// The same after an upsampling.
+    pub fn doubled(self) -> StripedSize {
+        StripedSize {
+            width: 2 * self.width,
+            height: 2 * self.height,
+            stripe_rows: 2 * self.stripe_rows,
+            ..self
+        }
+    }
+
+    /// Bytes of the whole activation.
+    pub fn activation_bytes(&self, channels: usize) -> usize {
+        activation_bytes(self.backend, channels, self.width * self.height)
+    }
+
+    /// Bytes of one row.
+    pub fn row_bytes(&self, channels: usize) -> usize {
+        activation_bytes(self.backend, channels, self.width)
+    }
+
+    /// Pixels of the highest stripe's window with `halo` rows on each side.
+    pub fn window_pixels(&self, halo: usize) -> usize {
+        (self.stripe_rows + 2 * halo).min(self.height) * self.width
+    }
+
+    /// What is only allocated where there is more than one stripe.
+    pub fn if_cut(&self, bytes: usize) -> usize {
+        if self.is_cut { bytes } else { 0 }
     }
 }
 
@@ -192,9 +275,9 @@ mod tests {
                     Vec::from_iter(start.saturating_sub(halo)..(end + halo).min(height))
                 };
                 assert_eq!(numbers(&window.rows), around(halo));
-                let window = window.trim(1).unwrap();
+                let window = window.crop(1).unwrap();
                 assert_eq!(numbers(&window.rows), around(1));
-                assert_eq!(numbers(&window.trim(0).unwrap().rows), around(0));
+                assert_eq!(numbers(&window.crop(0).unwrap().rows), around(0));
                 start = end;
             }
             assert_eq!(start, height);

@@ -2,33 +2,25 @@
 
 use candle_core::{Device, Result, Tensor};
 
-/// Part of a tile that its neighbour covers too, at least: 1 / this. Less than half, so that no
-/// three tiles meet.
-const OVERLAP_DIVISOR: usize = 4;
+use crate::engine::z_image::geometry::Tiling;
 
-/// One tile along one axis, latent pixels.
+/// One tile along one axis, in latent pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     pub start: usize,
     pub length: usize,
-    /// Shared with the tile before and with the one after.
+    /// How much of it the tile before it covers too.
     before: usize,
+    /// How much of it the tile after it covers too.
     after: usize,
 }
 
-/// How long the tiles of [`spans`] are.
-pub fn tile_length(length: usize, tile: usize) -> usize {
-    spans(length, tile)[0].length
-}
-
-/// As few tiles of one length, at most `tile`, as cover `length` with the overlap.
-pub fn spans(length: usize, tile: usize) -> Vec<Span> {
-    if length <= tile {
+/// The tiles of [`Tiling::new`], evenly spread over `length`.
+pub fn spans(length: usize, tile_max: usize) -> Vec<Span> {
+    let Tiling { count, tile } = Tiling::new(length, tile_max);
+    if count == 1 {
         return vec![Span { start: 0, length, before: 0, after: 0 }];
     }
-    let overlap = (tile / OVERLAP_DIVISOR).max(1);
-    let count = (length - overlap).div_ceil(tile - overlap);
-    let tile = (length + (count - 1) * overlap).div_ceil(count);
     let start = |i: usize| i * (length - tile) / (count - 1);
     let shared = |i: usize| start(i) + tile - start(i + 1);
     let span = |i: usize| Span {
@@ -41,9 +33,9 @@ pub fn spans(length: usize, tile: usize) -> Vec<Span> {
 }
 
 impl Span {
-    /// How much each pixel of the decoded tile counts: rising over the part shared with the tile
-    /// before, falling over that shared with the one after, so that the weights of two neighbours
-    /// add up to 1.
+    /// The weight of each pixel of the decoded tile. It rises over the part that is shared with the
+    /// tile before, and falls over the part that is shared with the tile after, so that the weights
+    /// of all tiles add up to 1 everywhere.
     fn weights(&self, factor: usize) -> Vec<f32> {
         let length = self.length * factor;
         let weight =
@@ -52,8 +44,8 @@ impl Span {
     }
 }
 
-/// From 0 to 1 over the middle of the `shared` pixels: a tile is wrong at its edges, where its
-/// convolutions saw zeros instead of the neighbour.
+/// Rises from 0 to 1 over the middle of the `shared` pixels. The outermost pixels of a tile count
+/// nothing: its convolutions saw zeros there in place of the neighbouring tile.
 fn ramp(distance: usize, shared: usize) -> f32 {
     if shared == 0 {
         return 1.0;

@@ -82,15 +82,15 @@ mod tests {
     #[test]
     fn a_layer_put_into_one_tensor_reads_as_from_its_files() {
         let (_folder, weights) = files();
-        let layout = weights.at(0).flat_layout();
+        let layout = weights.prefixed(0).flat_layout();
         assert_eq!((layout.count, layout.tensors.len()), (2 * FLAT_ALIGNMENT, 2));
         let mut all = vec![0.0_f32; layout.count];
         for FlatTensor { name, shape, offset } in &layout.tensors {
-            let host = values(&weights.at(1).on_host(name, shape).unwrap());
+            let host = values(&weights.prefixed(1).on_host(name, shape).unwrap());
             all[*offset..][..host.len()].copy_from_slice(&host);
         }
         let flat = weights.in_flat(&Tensor::new(all, &Device::Cpu).unwrap(), &layout);
-        let filed = weights.at(1);
+        let filed = weights.prefixed(1);
         assert_eq!(values(&flat.get("norm", 7).unwrap()), values(&filed.get("norm", 7).unwrap()));
         assert_eq!(
             values(&flat.get("w.weight", (3, 5)).unwrap()),

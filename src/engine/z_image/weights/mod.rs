@@ -107,7 +107,7 @@ impl Weights {
     }
 
     /// The weights whose names begin with `name.`.
-    pub fn at(&self, name: impl std::fmt::Display) -> Weights {
+    pub fn prefixed(&self, name: impl std::fmt::Display) -> Weights {
         Weights { prefix: format!("{}{name}.", self.prefix), ..self.clone() }
     }
 
@@ -201,8 +201,8 @@ impl Weights {
     /// Notes for [`Weights::finish`] where layer `other` has not the tensors of layer `first` in
     /// their shapes.
     pub fn require_alike(&self, first: usize, other: usize) {
-        for (name, shape) in self.at(first).shapes() {
-            self.at(other).expect(&name, shape);
+        for (name, shape) in self.prefixed(first).shapes() {
+            self.prefixed(other).expect(&name, shape);
         }
     }
 

@@ -9,8 +9,8 @@ use candle_core::{Device, Result, Tensor};
 #[cfg(feature = "cuda")]
 pub(super) use self::blocks::Seen;
 use self::heads::Sizes;
-use super::super::predict::Arithmetic;
 use super::cpu::{is_cpu_f32, with_values};
+use crate::engine::Backend;
 
 /// `softmax(q k^T * scale) v` for each head, softmax in f32: `q` (b, s, heads, head_dim), `k` and
 /// `v` (b, t, key_heads, head_dim) with `heads` a multiple of `key_heads` (grouped queries). Under
@@ -32,15 +32,15 @@ pub fn attention(q: Tensor, k: Tensor, v: Tensor, scale: f64, causal: bool) -> R
 /// What [`attention`] allocates beside its result and the copies of its arguments; heads are
 /// counted over all items.
 pub fn attention_bytes(
-    arithmetic: Arithmetic,
+    backend: Backend,
     heads: usize,
     (queries, keys): (usize, usize),
     head_dim: usize,
 ) -> usize {
-    match arithmetic {
-        Arithmetic::Cpu { threads } => heads::scratch_bytes(threads, heads, queries, keys),
-        Arithmetic::Cuda => {
-            blocks::scratch_bytes(arithmetic.element_bytes(), heads, queries, keys, head_dim)
+    match backend {
+        Backend::Cpu { threads } => heads::scratch_bytes(threads, heads, queries, keys),
+        Backend::Cuda => {
+            blocks::scratch_bytes(backend.element_bytes(), heads, queries, keys, head_dim)
         }
     }
 }

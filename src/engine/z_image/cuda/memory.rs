@@ -1,58 +1,23 @@
-//! What candle does not wrap: the card's properties and its default memory pool, which all tensors
-//! come from.
+//! The memory of a card: its default memory pool, which all tensors come from. candle wraps none of
+//! this.
 
 use std::ffi::c_void;
 
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::DriverError;
-use candle_core::cuda_backend::cudarc::driver::result::{device as driver_device, init, mem_pool};
+use candle_core::cuda_backend::cudarc::driver::result::{device as driver_device, mem_pool};
 use candle_core::cuda_backend::cudarc::driver::sys::{CUmemPool_attribute, CUmemoryPool, CUresult};
-use candle_core::{CudaDevice, Device, Result};
+use candle_core::{CudaDevice, Result};
 
 use crate::engine::MemoryReading;
 
-/// The first compute capability with bf16 arithmetic.
-const COMPUTE_CAPABILITY_MIN: (i32, i32) = (8, 0);
-
-/// How many errors kept from drops are taken at most: each take gives one, and the device may keep
-/// failing.
+/// How many stale errors are taken at most: each call gives one, and the device may keep failing.
 const STALE_ERRORS_MAX: usize = 16;
 
-/// Whether the machine has a card, be it usable or not: a driver that cannot even look does not say
-/// that there is none.
-pub fn is_present() -> bool {
-    match init().and_then(|()| driver_device::get_count()) {
-        Ok(count) => count > 0,
-        // The stub stands where no driver is installed.
-        Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE | CUresult::CUDA_ERROR_STUB_LIBRARY)) => {
-            false
-        }
-        Err(_) => true,
-    }
-}
-
-/// Opens card `index`. Refuses cards that cannot compute in bf16.
-pub fn open(index: u32) -> std::result::Result<Device, String> {
-    let named = |error: candle_core::Error| format!("device cuda:{index}: {error}");
-    let device = Device::new_cuda(index as usize).map_err(named)?;
-    let context = device.as_cuda_device().map_err(named)?.cuda_stream().context().clone();
-    let capability = context.compute_capability().w().map_err(named)?;
-    if capability < COMPUTE_CAPABILITY_MIN {
-        let (major, minor) = capability;
-        return Err(format!(
-            "device cuda:{index} has compute capability {major}.{minor}: Z-Image needs bf16, that is 8.0 or more"
-        ));
-    }
-    // SAFETY: all tensors are of one stream, whose order is enough; the layers' copies in another
-    // one have events of their own.
-    unsafe { device.as_cuda_device().map_err(named)?.disable_event_tracking() };
-    keep_freed_memory(device.as_cuda_device().map_err(named)?).map_err(named)?;
-    Ok(device)
-}
-
-/// By default the pool gives all free memory back at each synchronisation, and maps it anew at the
-/// next step. [`reclaim`] gives it back when it is needed.
-fn keep_freed_memory(device: &CudaDevice) -> Result<()> {
+/// Has the pool keep the memory that tensors free. By default it gives all of it back to the device
+/// at each synchronisation, and maps it anew at the next step. [`reclaim`] gives it back when
+/// others need it.
+pub(super) fn keep_freed(device: &CudaDevice) -> Result<()> {
     let mut all = u64::MAX;
     let value = (&raw mut all).cast::<c_void>();
     // SAFETY: the pool is the device's default one, which lives as long as the device; the
@@ -67,21 +32,13 @@ fn keep_freed_memory(device: &CudaDevice) -> Result<()> {
     .w()
 }
 
-/// The card's name.
-pub fn describe(device: &CudaDevice) -> String {
-    device
-        .cuda_stream()
-        .context()
-        .name()
-        .unwrap_or_else(|error| format!("a CUDA device without a name ({error})"))
-}
-
-/// What the pool has given out, now and at most, and what the card has.
+/// What the pool has given to tensors, now and at the most, and what the card has.
 pub fn reading(device: &CudaDevice) -> Result<MemoryReading> {
     let (free, total) = device.cuda_stream().context().mem_get_info().w()?;
     let pool = pool(device)?;
     let used_bytes = attribute(pool, CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
-    // What the pool keeps without using it is ours, though the driver does not call it free.
+    // The driver does not call free what the pool has reserved and does not use, but it is free for
+    // our tensors.
     let reserved_bytes =
         attribute(pool, CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
     Ok(MemoryReading {

@@ -1,0 +1,62 @@
+//! Everything that is done on an NVIDIA card beside the operators (see [`super::ops`]): opening
+//! it, reading its memory, bringing layers to it, and telling its errors apart. In a build without
+//! CUDA the file `no_cuda.rs` stands in the place of this folder.
+
+mod error;
+mod memory;
+mod ring;
+
+use candle_core::cuda_backend::WrapErr;
+use candle_core::cuda_backend::cudarc::driver::DriverError;
+use candle_core::cuda_backend::cudarc::driver::result::{device as driver_device, init};
+use candle_core::cuda_backend::cudarc::driver::sys::CUresult;
+use candle_core::{CudaDevice, Device};
+
+pub use self::error::is_out_of_memory;
+pub use self::memory::{reading, reclaim, reset_peak};
+pub use self::ring::Ring;
+
+/// The first compute capability with bf16 arithmetic.
+const COMPUTE_CAPABILITY_MIN: (i32, i32) = (8, 0);
+
+/// Whether the machine has a card, usable or not. A driver that fails to look for cards has not said
+/// that there is none: the answer is then yes.
+pub fn is_present() -> bool {
+    match init().and_then(|()| driver_device::get_count()) {
+        Ok(count) => count > 0,
+        // The linker's stub answers where no driver is installed.
+        Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE | CUresult::CUDA_ERROR_STUB_LIBRARY)) => {
+            false
+        }
+        Err(_) => true,
+    }
+}
+
+/// Opens card `index`. Refuses cards that cannot compute in bf16.
+pub fn open(index: u32) -> Result<Device, String> {
+    let named = |error: candle_core::Error| format!("device cuda:{index}: {error}");
+    let device = Device::new_cuda(index as usize).map_err(named)?;
+    let context = device.as_cuda_device().map_err(named)?.cuda_stream().context().clone();
+    let capability = context.compute_capability().w().map_err(named)?;
+    if capability < COMPUTE_CAPABILITY_MIN {
+        let (major, minor) = capability;
+        return Err(format!(
+            "device cuda:{index} has compute capability {major}.{minor}: Z-Image needs bf16, that \
+             is 8.0 or more"
+        ));
+    }
+    // SAFETY: all tensors are used in one stream, whose order is enough. The layers' copies run in
+    // another stream, and have events of their own.
+    unsafe { device.as_cuda_device().map_err(named)?.disable_event_tracking() };
+    memory::keep_freed(device.as_cuda_device().map_err(named)?).map_err(named)?;
+    Ok(device)
+}
+
+/// The card's name.
+pub fn describe(device: &CudaDevice) -> String {
+    device
+        .cuda_stream()
+        .context()
+        .name()
+        .unwrap_or_else(|error| format!("a CUDA device without a name ({error})"))
+}

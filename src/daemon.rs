@@ -16,7 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::dispatcher::verdict::Policy;
 use crate::dispatcher::{DispatchError, Dispatcher, Mode, Settings, SlotSettings};
-use crate::engine::model_dir::ModelDescription;
+use crate::engine::ModelDescription;
 use crate::engine::{DeviceChoice, EngineKind, HAS_CUDA, fake};
 use crate::heartbeat::Heartbeat;
 use crate::instance::InstanceLock;

@@ -9,7 +9,7 @@ use super::{Failure, Outcome, open_store, print};
 use crate::config::units::parse_bytes;
 use crate::config::{Config, ConfigError};
 use crate::daemon;
-use crate::engine::model_dir::ModelDescription;
+use crate::engine::ModelDescription;
 use crate::engine::predictor::Predictor;
 use crate::engine::{Backend, DeviceChoice, mini};
 use crate::job::Render;

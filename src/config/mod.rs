@@ -11,7 +11,7 @@ use std::{env, fs, io};
 
 use jiff::tz::TimeZone;
 
-use crate::engine::model_dir::ModelDescription;
+use crate::engine::ModelDescription;
 use crate::engine::{DeviceChoice, EngineKind, mini};
 use crate::job::parameters::ParameterValues;
 use crate::job::spec::{Limits, Rules, fields};

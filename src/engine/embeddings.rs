@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::kept::{self, Values, hex_hash};
+use super::cache::{self, Values, hex_hash};
 
 /// How many are kept in memory: a job's prompt with its negative prompt, and a few neighbours.
 pub const IN_MEMORY_MAX: usize = 8;
@@ -70,13 +70,13 @@ impl Embeddings {
     }
 
     fn read(&self, key: &str) -> Option<Values> {
-        kept::load(&self.path(key)?, key)
+        cache::load(&self.path(key)?, key)
     }
 
     fn write(&self, key: &str, values: &Values) {
         let (Some(folder), Some(path)) = (&self.folder, self.path(key)) else { return };
         prune(folder);
-        if let Err(error) = kept::save(&path, key, values) {
+        if let Err(error) = cache::save(&path, key, values) {
             tracing::warn!(
                 "{}: embedding not kept, its prompt will be encoded again: {error}",
                 path.display()

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::kept::{self, Values};
+use super::cache::{self, Values};
 use super::{Latents, Recipe};
 use crate::ladder::Precision;
 
@@ -46,12 +46,12 @@ pub fn render_id(name: &OsStr) -> Option<i64> {
 /// Keeps `latents` at `path`.
 pub fn save(path: &Path, key: &LatentsKey, latents: &Latents) -> io::Result<()> {
     let values = Values { shape: latents.shape.to_vec(), values: latents.values.clone() };
-    kept::save(path, &key.text()?, &values)
+    cache::save(path, &key.text()?, &values)
 }
 
 /// The latents kept at `path`, if the file is whole and was made for `key`.
 pub fn load(path: &Path, key: &LatentsKey) -> Option<Latents> {
-    let Values { shape, values } = kept::load(path, &key.text().ok()?)?;
+    let Values { shape, values } = cache::load(path, &key.text().ok()?)?;
     Some(Latents { shape: shape.try_into().ok()?, values })
 }
 

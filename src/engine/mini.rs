@@ -154,7 +154,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::engine::model_dir::ModelDescription;
+    use crate::engine::ModelDescription;
 
     /// The names of all files in a folder, relative to it.
     fn names(folder: &Path) -> BTreeSet<String> {

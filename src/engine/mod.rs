@@ -4,19 +4,20 @@
 //! rung says, or reports why it could not.
 
 mod backend;
+pub mod cache;
+mod description;
 pub mod embeddings;
 pub mod fake;
-pub mod kept;
 pub mod latents;
 pub mod meter;
 pub mod mini;
-pub mod model_dir;
 pub mod predictor;
 pub mod z_image;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::backend::Backend;
+pub use self::description::ModelDescription;
 pub use crate::job::Recipe;
 pub use crate::ladder::Stage;
 use crate::ladder::{Capabilities, Rung};

@@ -170,7 +170,7 @@ fn assert_refused(what: &str, spoil: impl FnOnce(&mut Vec<u8>)) {
 
 #[test]
 fn a_file_that_does_not_fit_is_refused_with_what_is_wrong_and_what_mends_it() {
-    let hash = Model::new().weights().source_hash();
+    let hash = Model::new().weights().fingerprint();
     let other = hash.chars().rev().collect::<String>();
     assert_refused("made from another model", |bytes| replace(bytes, &hash, &other));
     assert_refused("general.architecture is not lumina2", |bytes| {

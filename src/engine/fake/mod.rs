@@ -27,12 +27,12 @@ use std::time::Duration;
 use rustix::process::{Signal, getpid, kill_process};
 
 use self::script::{Clause, Fault, Place, Script};
-use super::model_dir::ModelDescription;
 use super::{
-    Backend, Engine, EngineError, Latents, MemoryReading, Pixels, Progress, Recipe, Result, Stage,
-    meter,
+    Backend, Engine, EngineError, Latents, MemoryReading, ModelDescription, Pixels, Progress,
+    Recipe, Result, Stage, meter,
 };
-use crate::ladder::{Capabilities, Precision, Residency, Rung};
+use crate::ladder::{Capabilities, Decode, Precision, Residency, Rung};
+use crate::planner::Prediction;
 
 /// Longer than any line that the supervisor reads.
 const HUGE_LINE_BYTES: usize = 2 << 20;
@@ -44,6 +44,23 @@ const PROMPT_WORDS_MAX: usize = 512;
 pub fn description() -> ModelDescription {
     let name = "fake".to_owned();
     ModelDescription { name, width: 64, height: 64, steps: 2, guidance: 0.0, granularity: 16 }
+}
+
+/// What the scripted engine claims to need on `rung`: a few bytes a pixel, so that a smaller picture
+/// or tile needs less.
+pub fn predict(rung: &Rung) -> Prediction {
+    let pixels = u64::from(rung.width) * u64::from(rung.height);
+    let at_once = match rung.decode {
+        Decode::Whole => pixels,
+        Decode::Stripes { height } => u64::from(rung.width) * u64::from(height),
+        Decode::Tiles { side } => u64::from(side) * u64::from(side),
+    };
+    Prediction {
+        weights_bytes: 0,
+        text_encode_bytes: 1,
+        denoise_bytes: 4 * pixels,
+        vae_decode_bytes: 16 * at_once,
+    }
 }
 
 /// Does what its prompt says.

@@ -16,12 +16,11 @@ use super::sampler::{Guidance, Sampler};
 use super::schedule::Schedule;
 use super::transformer::Conditioning;
 use super::{device, picture};
+use crate::engine::cache::Values;
 use crate::engine::embeddings::Embeddings;
-use crate::engine::kept::Values;
-use crate::engine::model_dir::ModelDescription;
 use crate::engine::{
-    Backend, Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, Pixels, Progress,
-    Recipe, Result, Stage,
+    Backend, Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, ModelDescription,
+    Pixels, Progress, Recipe, Result, Stage,
 };
 use crate::ladder::{Capabilities, Decode, Precision, Residency, Rung};
 

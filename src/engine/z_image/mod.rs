@@ -30,22 +30,22 @@ pub mod geometry;
 pub mod host;
 pub mod linear;
 mod live;
+mod model_dir;
 mod oom;
 pub mod ops;
 mod parts;
 pub mod predict;
+pub mod predictor;
 mod stack;
 pub mod quant;
+mod quantise;
 pub mod weights;
 
 use std::path::Path;
 
 pub use self::engine::ZImageEngine;
-pub use self::quant::quantise_model;
+pub use self::quantise::{Quantised, quantise_model};
 use super::{DeviceChoice, Engine, Result};
-
-/// How the transformer's files are called, before `.safetensors`.
-const TRANSFORMER_STEM: &str = "diffusion_pytorch_model";
 
 /// Opens the model in folder `model` on `device`; it renders as if that had no more than
 /// `memory_limit_bytes`, and keeps the embeddings of prompts in the folder `embeddings`.

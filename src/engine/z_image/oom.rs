@@ -61,7 +61,7 @@ fn over_limit(error: &Error) -> Option<&OverLimit> {
 }
 
 fn is_out_of_memory(error: &Error) -> bool {
-    let known = boxed(error).and_then(|boxed| cuda::is_out_of_memory(boxed));
+    let known = boxed(error).and_then(cuda::is_out_of_memory);
     over_limit(error).is_some()
         || known.unwrap_or_else(|| {
             let text = message(error);

@@ -5,10 +5,10 @@ use std::path::Path;
 use candle_core::Device;
 use sha2::{Digest, Sha256};
 
-use super::TRANSFORMER_STEM;
 use super::config::ModelConfig;
 use super::device;
 use super::device_memory::DeviceMemory;
+use super::model_dir::TRANSFORMER_STEM;
 use super::oom::at;
 use super::text_encoder::TextEncoder;
 use super::transformer::Transformer;
@@ -98,7 +98,7 @@ impl Opener<'_> {
         let weights = Weights::open(&self.model.join(folder), stem, dtype, self.device)
             .map_err(EngineError::Fatal)?;
         hash.update(folder);
-        weights.describe(hash);
+        hash.update(weights.fingerprint());
         let part = build(&weights)?;
         weights.finish().map_err(EngineError::Fatal)?;
         self.device.synchronize().and_then(|()| self.memory.require(0)).map_err(at(Stage::Load))?;

@@ -1,8 +1,7 @@
-//! `zimaged-q8.gguf` and `zimaged-q4.gguf` beside the transformer's own files: its quantised
-//! matrices, made once.
+//! `zimaged-q8.gguf` and `zimaged-q4.gguf`: files beside the transformer's own ones, which have its
+//! quantised matrices.
 //!
-//! What is not quantised stays in the safetensors files alone, which the full precision needs
-//! anyway.
+//! What is not quantised is in the safetensors files alone, which full precision needs anyway.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -17,9 +16,9 @@ use super::{QuantisedMatrix, word};
 use crate::ladder::Precision;
 
 /// What `general.architecture` says: the name that GGUF files of this model have.
-pub(super) const ARCHITECTURE: &str = "lumina2";
-/// The key of the hash of the safetensors files that the matrices come from.
-pub(super) const SOURCE_HASH: &str = "zimaged.source_hash";
+pub const ARCHITECTURE: &str = "lumina2";
+/// The key of the fingerprint of the weights that the matrices were made from.
+pub const SOURCE_HASH: &str = "zimaged.source_hash";
 
 /// An open file of quantised matrices that fits the model it lies in.
 pub struct QuantisedFile {
@@ -29,25 +28,25 @@ pub struct QuantisedFile {
 }
 
 impl QuantisedFile {
-    /// Where the transformer in `folder` keeps its matrices at `precision`; `None` at full
+    /// The path of the file at `precision` for the transformer in `folder`; `None` at full
     /// precision.
     pub fn path(folder: &Path, precision: Precision) -> Option<PathBuf> {
         word(precision).map(|word| folder.join(format!("zimaged-{word}.gguf")))
     }
 
-    /// Opens the file where there is one, and checks that it was made from weights of this hash and
-    /// holds all `matrices`. Errors name the file, what is wrong with it, and the command that
-    /// makes it anew.
+    /// Opens the file where there is one, and checks that it was made from weights with this
+    /// fingerprint and has all `matrices`. Errors name the file, what is wrong with it, and the
+    /// command that makes it anew.
     pub fn open(
         folder: &Path,
         precision: Precision,
-        source_hash: &str,
+        fingerprint: &str,
         matrices: &[QuantisedMatrix],
     ) -> std::result::Result<Option<QuantisedFile>, String> {
         let Some(path) = QuantisedFile::path(folder, precision).filter(|path| path.exists()) else {
             return Ok(None);
         };
-        match read(&path, source_hash, matrices) {
+        match read(&path, fingerprint, matrices) {
             Ok((content, file)) => {
                 Ok(Some(QuantisedFile { path, content, file: Mutex::new(file) }))
             }
@@ -79,7 +78,7 @@ fn command(folder: &Path, precision: Precision) -> String {
 
 fn read(
     path: &Path,
-    source_hash: &str,
+    fingerprint: &str,
     matrices: &[QuantisedMatrix],
 ) -> std::result::Result<(Content, File), String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
@@ -91,7 +90,7 @@ fn read(
     if text("general.architecture").is_none_or(|architecture| architecture != ARCHITECTURE) {
         return Err(format!("general.architecture is not {ARCHITECTURE}"));
     }
-    if text(SOURCE_HASH).is_none_or(|hash| hash != source_hash) {
+    if text(SOURCE_HASH).is_none_or(|hash| hash != fingerprint) {
         return Err(format!(
             "{SOURCE_HASH} is not that of the weights beside it: it was made from another model"
         ));

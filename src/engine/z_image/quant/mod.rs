@@ -1,17 +1,15 @@
 //! Lower precision of the transformer's weights: which are quantised, to which format, and the file
-//! that keeps them.
+//! that has them.
 //!
-//! Only the matrices of the blocks are: they are nearly all of the bytes, and what stays dense
-//! (norms, modulation, embedders, the final layer) is what a picture is most sensitive to.
+//! Only the matrices of the blocks are quantised. They are nearly all of the bytes, and a picture
+//! is most sensitive to the rest (norms, modulation, embedders, the final layer).
 
 mod file;
-mod write;
 
 use candle_core::Shape;
 use candle_core::quantized::GgmlDType;
 
-pub use self::file::QuantisedFile;
-pub use self::write::{Quantised, quantise_model};
+pub use self::file::{ARCHITECTURE, QuantisedFile, SOURCE_HASH};
 use crate::ladder::Precision;
 
 /// The groups of blocks, as the names of their tensors begin.
@@ -27,19 +25,19 @@ pub struct QuantisedMatrix {
     /// (outputs, inputs).
     pub shape: Shape,
     pub format: GgmlDType,
-    /// What it takes as the model's own files have it.
+    /// Its bytes in the model's own files.
     pub stored_bytes: usize,
 }
 
 impl QuantisedMatrix {
-    /// What it takes in its format.
+    /// Its bytes in its format.
     pub fn bytes(&self) -> usize {
         self.shape.elem_count() / self.format.block_size() * self.format.type_size()
     }
 }
 
-/// To which format `precision` takes the weight `name` of the transformer with so many columns;
-/// `None`: it stays dense.
+/// The format of the weight `name` of the transformer, with so many columns, at `precision`. `None`
+/// says that it stays dense.
 ///
 /// Q8_0 is 34 bytes for 32 weights (8.5 bits a weight). Q4_K is 144 for 256, Q4_0 18 for 32 (both
 /// 4.5 bits): Q4_K is closer to the weights, but its blocks must fill the rows.

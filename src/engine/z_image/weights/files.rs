@@ -5,24 +5,21 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Shape;
 use candle_core::safetensors::MmapedSafetensors;
-use safetensors::tensor::TensorView;
 use serde::Deserialize;
 
 use crate::engine::z_image::config::{read_json, refuse_pointer};
-
-/// How much of each tensor's values goes into the model's hash.
-const DESCRIBED_BYTES: usize = 64;
 
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// What missing files mean.
+/// What an error says of missing files.
 const INCOMPLETE: &str = "the model's download is incomplete";
 
-/// All files of the part, each of which is there and no stand-in.
-pub(super) fn paths(folder: &Path, stem: &str) -> std::result::Result<Vec<PathBuf>, String> {
+/// The files of the part whose files are called `stem`, in `folder`. The error names those that are
+/// missing, or only pointers to what was not downloaded.
+pub fn paths(folder: &Path, stem: &str) -> std::result::Result<Vec<PathBuf>, String> {
     let [single, index] = ["", ".index.json"].map(|end| format!("{stem}.safetensors{end}"));
     let names = if folder.join(&single).exists() {
         BTreeSet::from([single])
@@ -46,13 +43,6 @@ pub(super) fn paths(folder: &Path, stem: &str) -> std::result::Result<Vec<PathBu
     let paths: Vec<PathBuf> = names.into_iter().map(|name| folder.join(name)).collect();
     paths.iter().try_for_each(|path| refuse_pointer(path))?;
     Ok(paths)
-}
-
-/// Name, type, shape and the first values: those of two trainings differ, and 12 GB are not read
-/// for it.
-pub(super) fn describe(name: &str, view: &TensorView) -> String {
-    let first = &view.data()[..view.data().len().min(DESCRIBED_BYTES)];
-    format!("{name} {:?} {:?} {first:02x?}\n", view.dtype(), view.shape())
 }
 
 /// What is wrong with the tensor `name`, which should have this shape.

@@ -1,31 +1,33 @@
-//! A layer's tensors in one, so that one copy brings them all to a device.
+//! A layer's tensors, one after the other in one tensor, so that one copy brings them all to a
+//! device.
 
 use std::sync::Arc;
 
 use candle_core::{Device, Result, Shape, Tensor, bail};
 
-use super::{Source, Weights};
+use super::Weights;
+use super::source::Source;
 use crate::ladder::Precision;
 
-/// How all tensors under a prefix lie in one.
+/// How all tensors under a prefix lie in one flat tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FlatLayout {
     pub tensors: Vec<FlatTensor>,
-    /// Values in all.
+    /// Values of the flat tensor.
     pub count: usize,
 }
 
-/// One tensor's place.
+/// The place of one tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FlatTensor {
     pub name: String,
     pub shape: Shape,
-    /// Its first value's number.
+    /// The index of its first value.
     pub offset: usize,
 }
 
-/// Tensors begin at multiples of so many values: matrix products on a card want their operands
-/// aligned.
+/// Tensors begin at multiples of so many values, because matrix products on a card want their
+/// operands aligned.
 const FLAT_ALIGNMENT: usize = 128;
 
 impl FlatLayout {
@@ -33,7 +35,7 @@ impl FlatLayout {
         self.tensors.iter().any(|tensor| tensor.name == name)
     }
 
-    /// The tensor `name` in `values`, which is laid out like this.
+    /// The tensor `name` in the flat tensor `values`.
     pub(super) fn view(&self, values: &Tensor, name: &str, shape: &Shape) -> Result<Tensor> {
         match self.tensors.iter().find(|tensor| tensor.name == name && tensor.shape == *shape) {
             Some(tensor) => values.narrow(0, tensor.offset, shape.elem_count())?.reshape(shape),
@@ -43,14 +45,15 @@ impl FlatLayout {
 }
 
 impl Weights {
-    /// Whether layers can come one by one from host memory as they are: dense, from files.
+    /// Whether layers can be copied to a card from host memory as they are: they must be dense and
+    /// from files.
     pub fn is_streamable(&self) -> bool {
         self.device.is_cuda()
             && self.precision == Precision::Full
             && matches!(&*self.source, Source::Files { .. })
     }
 
-    /// Where the tensors under this prefix lie when they are put into one.
+    /// How the tensors under this prefix are put into one.
     pub fn flat_layout(&self) -> FlatLayout {
         let mut count = 0;
         let place = |(name, shape): (String, Shape)| {
@@ -62,7 +65,7 @@ impl Weights {
         FlatLayout { tensors, count }
     }
 
-    /// The same names, but in `values`, a tensor of one dimension that is laid out like this.
+    /// The same names, but as views into the flat tensor `values`.
     pub fn in_flat(&self, values: &Tensor, layout: &FlatLayout) -> Weights {
         let source = Source::Flat { values: values.clone(), layout: layout.clone() };
         Weights { source: Arc::new(source), prefix: String::new(), ..self.clone() }
@@ -70,7 +73,8 @@ impl Weights {
 
     /// The tensor `name` in host memory, in the type that the part computes in.
     pub fn on_host(&self, name: &str, shape: &Shape) -> Result<Tensor> {
-        self.load(&format!("{}{name}", self.prefix), shape, &Device::Cpu)?.to_dtype(self.dtype)
+        let name = self.full_name(name);
+        self.source.load(&name, shape, self.dtype, &Device::Cpu)?.to_dtype(self.dtype)
     }
 }
 

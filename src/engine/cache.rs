@@ -1,7 +1,7 @@
-//! Values kept in a small file to save the time of computing them again.
+//! A cache of tensors: each is kept in a small file, to save the time of computing it again.
 //!
-//! A safetensors file whose metadata holds what the values were made for and their hash. Whatever
-//! is wrong with it, the answer is to compute again.
+//! That is a safetensors file whose metadata has the key that the tensor was computed for, and its
+//! hash. Whatever is wrong with a file, the answer is to compute again.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -82,7 +82,7 @@ mod tests {
         Values { shape: vec![2, 2, 4], values: (0..16).map(|n| n as f32 / 3.0).collect() }
     }
 
-    fn kept() -> (tempfile::TempDir, PathBuf) {
+    fn cached() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("1.safetensors");
         save(&path, "key", &values()).unwrap();
@@ -90,22 +90,22 @@ mod tests {
     }
 
     #[test]
-    fn kept_values_come_back_to_the_bit_and_leave_no_temporary_file() {
-        let (folder, path) = kept();
+    fn cached_values_come_back_to_the_bit_and_leave_no_temporary_file() {
+        let (folder, path) = cached();
         assert_eq!(load(&path, "key"), Some(values()));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn values_of_another_key_are_not_used() {
-        let (folder, path) = kept();
+        let (folder, path) = cached();
         assert_eq!(load(&path, "other"), None);
         assert_eq!(load(&folder.path().join("absent"), "key"), None);
     }
 
     #[test]
     fn values_cut_short_or_changed_are_not_used() {
-        let (_folder, path) = kept();
+        let (_folder, path) = cached();
         let whole = fs::read(&path).unwrap();
         for length in [0, 7, 40, whole.len() - 4, whole.len() - 1] {
             fs::write(&path, &whole[..length]).unwrap();

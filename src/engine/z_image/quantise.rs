@@ -1,4 +1,4 @@
-//! Writes the file of quantised matrices.
+//! Writes the file of the transformer's quantised matrices.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -8,11 +8,11 @@ use candle_core::quantized::QTensor;
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::{DType, Device};
 
-use super::file::{ARCHITECTURE, SOURCE_HASH};
-use super::{QuantisedFile, QuantisedMatrix};
-use crate::engine::model_dir::ModelDescription;
-use crate::engine::z_image::weights::Weights;
-use crate::engine::z_image::{TRANSFORMER_STEM, ops};
+use super::model_dir::TRANSFORMER_STEM;
+use super::ops;
+use super::quant::{ARCHITECTURE, QuantisedFile, QuantisedMatrix, SOURCE_HASH};
+use super::weights::Weights;
+use crate::engine::ModelDescription;
 use crate::files;
 use crate::ladder::Precision;
 
@@ -25,7 +25,7 @@ pub struct Quantised {
     pub before_bytes: u64,
     /// What the written file takes.
     pub after_bytes: u64,
-    /// False when it was there already, made from these weights.
+    /// False when a file that was made from these weights was there already.
     pub fresh: bool,
 }
 
@@ -45,7 +45,8 @@ pub fn quantise_model(
     let Some(path) = QuantisedFile::path(&folder, precision) else {
         return Err("full precision is what the model's own files are".to_owned());
     };
-    let (hash, matrices) = (weights.source_hash(), weights.quantised_matrices(precision));
+    let hash = weights.fingerprint();
+    let matrices = weights.quantised_matrices(precision);
     if matrices.is_empty() {
         return Err(format!("{}: holds no matrix that can be quantised", folder.display()));
     }

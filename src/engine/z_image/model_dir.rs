@@ -1,27 +1,15 @@
-//! What a model folder says of itself without being loaded: name, natural size, steps, granularity.
+//! A model's folder: what it says of the model without the weights being loaded.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::z_image::config::{ModelConfig, read_json, turbo};
+use super::config::{ModelConfig, read_json, turbo};
+use crate::engine::ModelDescription;
 
-/// Read from the model's JSON files.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModelDescription {
-    pub name: String,
-    /// Natural size, pixels.
-    pub width: u32,
-    pub height: u32,
-    pub steps: u32,
-    pub guidance: f64,
-    /// Sides are multiples of this, pixels: the VAE's factor times the transformer's patch.
-    pub granularity: u32,
-}
-
-/// `zimaged.json`: what a model says of itself beyond the hub's files. Absent keys are
-/// Z-Image-Turbo's.
+/// `zimaged.json`: what a model says of itself beyond the hub's files. A missing key has the value
+/// of Z-Image-Turbo.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Defaults {
@@ -38,10 +26,13 @@ impl Default for Defaults {
     }
 }
 
-/// What Z-Image-Turbo's folder is called on the hub.
+/// How the transformer's files are called, before `.safetensors`.
+pub const TRANSFORMER_STEM: &str = "diffusion_pytorch_model";
+
+/// The name of Z-Image-Turbo's folder on the hub.
 const TURBO: &str = "Z-Image-Turbo";
 
-/// What brings Z-Image-Turbo's folder here.
+/// The command that downloads Z-Image-Turbo.
 const DOWNLOAD: &str = "hf download Tongyi-MAI/Z-Image-Turbo --local-dir models/Z-Image-Turbo";
 
 /// The class in `model_index.json` that this program renders.

@@ -1,0 +1,74 @@
+//! Predicts the memory that renders need, without an engine.
+
+use std::path::Path;
+
+use super::config::{ModelConfig, turbo};
+use super::host;
+use super::predict::{Work, block_weights_bytes, capabilities, predict};
+use crate::engine::Backend;
+use crate::job::Render;
+use crate::ladder::{Capabilities, Residency, Rung};
+use crate::planner::Prediction;
+
+/// Predicts for one model on one backend.
+#[derive(Clone, Debug)]
+pub struct ZImagePredictor {
+    model: ModelConfig,
+    backend: Backend,
+}
+
+impl ZImagePredictor {
+    /// For the model in folder `model`. Errors name the file and what is wrong with it.
+    pub fn read(model: &Path, backend: Backend) -> Result<ZImagePredictor, String> {
+        Ok(ZImagePredictor { model: ModelConfig::read(model)?, backend })
+    }
+
+    /// For Z-Image-Turbo, without its files.
+    pub fn turbo(backend: Backend) -> ZImagePredictor {
+        ZImagePredictor { model: turbo(), backend }
+    }
+
+    /// What the ladder may ask of an engine with this model.
+    pub fn capabilities(&self) -> Capabilities {
+        capabilities(&self.model, self.backend)
+    }
+
+    /// Memory that the host should have free for `rung` beside a card: room to pin the streamed
+    /// layers, and what is left to other programs. With less of it, layers are read at each step.
+    pub fn host_bytes(&self, rung: &Rung) -> u64 {
+        let (Backend::Cuda, Residency::Streamed { resident_blocks }) =
+            (self.backend, rung.residency)
+        else {
+            return 0;
+        };
+        let config = &self.model.transformer;
+        let streamed = config.n_layers.saturating_sub(resident_blocks as usize);
+        let block = block_weights_bytes(config, Backend::Cuda, rung.precision);
+        (streamed * block) as u64 + host::RESERVE_BYTES
+    }
+
+    /// Memory of the device that `render` needs on `rung`.
+    pub fn predict(&self, render: &Render, rung: &Rung) -> Prediction {
+        predict(&self.model, self.backend, rung, Work::of(&render.recipe))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ladder::{Decode, Precision};
+
+    #[test]
+    fn streaming_to_a_card_pins_the_hosts_memory() {
+        let host_bytes = |backend, residency| {
+            let (precision, decode) = (Precision::Full, Decode::Whole);
+            let rung = Rung { residency, precision, decode, width: 1024, height: 1024, steps: 8 };
+            ZImagePredictor::turbo(backend).host_bytes(&rung)
+        };
+        let streamed = Residency::Streamed { resident_blocks: 12 };
+        let pinned_gb = (host_bytes(Backend::Cuda, streamed) - host::RESERVE_BYTES) as f64 / 1e9;
+        assert!((6.4..6.6).contains(&pinned_gb), "{pinned_gb}");
+        assert_eq!(host_bytes(Backend::Cuda, Residency::TextReleased), 0);
+        assert_eq!(host_bytes(Backend::this_cpu(), streamed), 0);
+    }
+}

@@ -1,7 +1,12 @@
 //! The house as ARCHITECTURE.md draws it: who may use whom, held over the source.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod source;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regex::Regex;
+
+use self::source::{Module, SourceFile, files, imports};
 
 /// The modules of the crate; each uses only what stands before it.
 const ORDER: [&str; 22] = [
@@ -29,7 +34,7 @@ const ORDER: [&str; 22] = [
     "main",
 ];
 
-/// Outside crates that only one room may use.
+/// Crates that only one module may use.
 const OWNED: [(&str, &str); 7] = [
     ("sqlx", "store"),
     ("candle_core", "engine/z_image"),
@@ -40,100 +45,234 @@ const OWNED: [(&str, &str); 7] = [
     ("sd_notify", "systemd"),
 ];
 
-fn source() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
-}
+/// Which other modules of `engine/z_image` each of its modules may name. A module that is not in the
+/// list names none. Each names only modules that stand before it or are not in the list.
+const ENGINE_ARROWS: [(&str, &[&str]); 19] = [
+    ("prompt", &["config"]),
+    ("schedule", &["config"]),
+    ("linear", &["ops"]),
+    ("weights", &["config", "linear", "ops", "quant"]),
+    ("cuda", &["geometry", "host", "weights"]),
+    ("device", &["cuda"]),
+    ("device_memory", &["cuda", "host"]),
+    ("stack", &["cuda", "device_memory", "weights"]),
+    ("text_encoder", &["config", "device_memory", "linear", "ops", "stack", "weights"]),
+    ("transformer", &["config", "device_memory", "geometry", "linear", "ops", "stack", "weights"]),
+    ("sampler", &["schedule", "transformer"]),
+    ("vae", &["config", "device_memory", "geometry", "linear", "live", "ops", "weights"]),
+    ("predict", &["config", "geometry", "prompt", "text_encoder", "transformer", "vae"]),
+    ("predictor", &["config", "host", "predict"]),
+    ("model_dir", &["config"]),
+    ("quantise", &["model_dir", "ops", "quant", "weights"]),
+    ("oom", &["cuda", "device_memory"]),
+    (
+        "parts",
+        &[
+            "config",
+            "device",
+            "device_memory",
+            "model_dir",
+            "oom",
+            "text_encoder",
+            "transformer",
+            "vae",
+            "weights",
+        ],
+    ),
+    (
+        "engine",
+        &[
+            "config",
+            "device",
+            "device_memory",
+            "noise",
+            "oom",
+            "parts",
+            "picture",
+            "predict",
+            "prompt",
+            "sampler",
+            "schedule",
+            "transformer",
+        ],
+    ),
+];
 
-/// Every source file, relative to `src`, with its code: comments and tests left out.
-fn files() -> Vec<(String, String)> {
-    let mut files = Vec::new();
-    let mut folders = vec![source()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("a folder of the source") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path.strip_prefix(source()).expect("inside src").display().to_string();
-                files.push((name, code(&fs::read_to_string(&path).expect("a source file"))));
-            }
-        }
-    }
-    files
-}
+/// Circles that are still to be dissolved, by the modules that they lie in.
+const KNOWN_CIRCLES: [&str; 2] = ["engine::z_image::ops", "cli"];
 
-fn code(text: &str) -> String {
-    let before_tests = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    let lines = before_tests.lines().map(|line| line.split("//").next().unwrap_or_default());
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-fn room(file: &str) -> &str {
-    file.split(['/', '.']).next().unwrap_or_default()
-}
+/// Names that two public types still share.
+const KNOWN_TWINS: [&str; 2] = ["Matrix", "Sizes"];
 
 #[test]
 fn every_module_uses_only_what_stands_before_it() {
-    let rank = |room: &str| ORDER.iter().position(|known| *known == room);
+    let rank = |module: &Module| match module.first() {
+        Some(first) => ORDER.iter().position(|known| known == first),
+        None => Some(ORDER.len()), // main.rs, and the map in lib.rs
+    };
+    let files = files();
     let mut arrows_up = Vec::new();
-    for (file, code) in files().iter().filter(|(file, _)| file != "lib.rs") {
-        let own = rank(room(file)).unwrap_or_else(|| panic!("{file} is in no room of ORDER"));
-        for used in code.split("crate::").skip(1) {
-            let names = used.split(';').next().unwrap_or_default();
-            let first: Vec<&str> = match names.strip_prefix('{') {
-                Some(list) => list.split(['{', '}', ',']).map(str::trim).collect(),
-                None => vec![names],
-            };
-            for name in first {
-                let name = name.split([':', ' ', ',', '(', ')']).next().unwrap_or_default();
-                if rank(name).is_some_and(|used| used > own) {
-                    arrows_up.push(format!("{file} uses {name}"));
-                }
-            }
-        }
+    for (module, named) in imports(&files) {
+        let own = rank(&module).unwrap_or_else(|| panic!("{module:?} is no module of ORDER"));
+        let up = named.iter().filter(|named| rank(named).is_some_and(|rank| rank > own));
+        arrows_up.extend(up.map(|named| format!("{module:?} uses {named:?}")));
     }
     assert!(arrows_up.is_empty(), "{arrows_up:#?}");
 }
 
+/// A folder's own file may be named by the files in the folder: it declares them.
 #[test]
-fn outside_crates_stay_in_their_rooms() {
-    let strays: Vec<String> = files()
-        .iter()
-        .flat_map(|(file, code)| {
-            let uses = |name: &str| {
-                code.contains(&format!("use {name}::")) || code.contains(&format!(" {name}::"))
-            };
-            OWNED
-                .iter()
-                .filter(|(name, owner)| uses(name) && !file.starts_with(owner))
-                .map(move |(name, owner)| format!("{file} uses {name}, which belongs to {owner}"))
-                .collect::<Vec<_>>()
-        })
+fn no_files_import_each_other_in_a_circle() {
+    let files = files();
+    let folders: BTreeSet<&Module> =
+        files.iter().filter(|file| file.is_folder).map(|file| &file.module).collect();
+    let mut graph = imports(&files);
+    for (module, named) in &mut graph {
+        named.retain(|named| !(module.starts_with(named) && folders.contains(named)));
+    }
+    let in_circle: Vec<String> = graph
+        .keys()
+        .filter(|module| reachable(&graph, module).contains(module))
+        .map(|module| module.join("::"))
+        .filter(|module| !KNOWN_CIRCLES.iter().any(|known| module.starts_with(known)))
         .collect();
+    assert!(in_circle.is_empty(), "in a circle with one of the others: {in_circle:#?}");
+}
+
+/// All modules that `start` names, directly or through others.
+fn reachable<'a>(
+    graph: &'a BTreeMap<Module, BTreeSet<Module>>,
+    start: &Module,
+) -> BTreeSet<&'a Module> {
+    let mut found = BTreeSet::new();
+    let mut waiting: Vec<&Module> = graph[start].iter().collect();
+    while let Some(module) = waiting.pop() {
+        if found.insert(module) {
+            waiting.extend(&graph[module]);
+        }
+    }
+    found
+}
+
+/// The name of a module directly inside the engine's folder; that of what stands for `cuda` in
+/// builds without it is `cuda`, too.
+fn engine_part(module: &Module) -> Option<&str> {
+    let inside = module.strip_prefix(["engine".to_owned(), "z_image".to_owned()].as_slice())?;
+    match inside.first().map(String::as_str) {
+        Some("no_cuda") => Some("cuda"),
+        Some(part) => Some(part),
+        None => Some("mod"),
+    }
+}
+
+#[test]
+fn the_engines_modules_name_exactly_those_that_are_listed() {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (module, named) in imports(&files()) {
+        let Some(part) = engine_part(&module).filter(|part| *part != "mod") else { continue };
+        let arrows = found.entry(part.to_owned()).or_default();
+        arrows.extend(named.iter().filter_map(engine_part).map(str::to_owned));
+        arrows.remove(part);
+    }
+    let listed = ENGINE_ARROWS.map(|(part, named)| {
+        (part.to_owned(), named.iter().map(|named| (*named).to_owned()).collect())
+    });
+    let listed: BTreeMap<String, BTreeSet<String>> = listed.into_iter().collect();
+    let nothing = BTreeSet::new();
+    let mut differences = Vec::new();
+    for part in found.keys().chain(listed.keys()).collect::<BTreeSet<_>>() {
+        let of = |arrows: &BTreeMap<_, _>| -> BTreeSet<String> {
+            arrows.get(part).unwrap_or(&nothing).clone()
+        };
+        let (found, listed) = (of(&found), of(&listed));
+        differences
+            .extend(found.difference(&listed).map(|to| format!("not listed: {part} to {to}")));
+        differences.extend(listed.difference(&found).map(|to| format!("unused: {part} to {to}")));
+    }
+    assert!(differences.is_empty(), "{differences:#?}");
+}
+
+#[test]
+fn the_list_of_the_engines_arrows_has_no_circle() {
+    let place = |part: &str| ENGINE_ARROWS.iter().position(|(listed, _)| *listed == part);
+    for (part, named) in ENGINE_ARROWS {
+        let later = named.iter().filter(|named| place(named) >= place(part));
+        let later: Vec<_> = later.filter(|named| place(named).is_some()).collect();
+        assert!(later.is_empty(), "{part} names {later:?}, which stand after it");
+    }
+}
+
+#[test]
+fn only_the_seam_of_the_engines_knows_the_real_one() {
+    let strays: Vec<String> = imports(&files())
+        .into_iter()
+        .filter(|(module, named)| {
+            let is_engine = module.first().is_some_and(|first| first == "engine");
+            let is_seam = ["engine", "engine::predictor"].contains(&module.join("::").as_str());
+            is_engine
+                && !is_seam
+                && engine_part(module).is_none()
+                && named.iter().any(|named| engine_part(named).is_some())
+        })
+        .map(|(module, _)| module.join("::"))
+        .collect();
+    assert!(strays.is_empty(), "{strays:?}");
+}
+
+#[test]
+fn outside_crates_stay_in_their_modules() {
+    let mut strays = Vec::new();
+    for (name, owner) in OWNED {
+        let path = Regex::new(&format!(r"\b{name}::")).expect("a pattern");
+        let users = files().into_iter().filter(|file| path.is_match(&file.code));
+        let outside = users.filter(|file| !file.name.starts_with(owner));
+        strays.extend(outside.map(|file| format!("{} uses {name} of {owner}", file.name)));
+    }
     assert!(strays.is_empty(), "{strays:#?}");
 }
 
 #[test]
 fn sql_is_written_only_in_the_store() {
     let words = ["SELECT ", "UPDATE ", "INSERT INTO", "DELETE FROM", "PRAGMA "];
-    let strays: Vec<_> = files()
-        .into_iter()
-        .filter(|(file, code)| {
-            !file.starts_with("store") && words.iter().any(|word| code.contains(word))
-        })
-        .map(|(file, _)| file)
-        .collect();
+    let is_stray = |file: &SourceFile| {
+        !file.name.starts_with("store") && words.iter().any(|word| file.with_strings.contains(word))
+    };
+    let strays: Vec<_> = files().into_iter().filter(is_stray).map(|file| file.name).collect();
     assert!(strays.is_empty(), "{strays:?}");
 }
 
 #[test]
 fn the_supervisor_knows_no_tensor_and_the_worker_no_database() {
-    for (file, code) in files() {
-        if file.starts_with("dispatcher") || file.starts_with("daemon") {
-            assert!(!code.contains("z_image"), "{file}");
+    for (module, named) in imports(&files()) {
+        let first = module.first().map(String::as_str).unwrap_or_default();
+        let uses = |path: &[&str]| named.iter().any(|named| named.starts_with(&owned(path)));
+        if ["dispatcher", "daemon"].contains(&first) {
+            assert!(!uses(&["engine", "z_image"]), "{module:?}");
         }
-        if file.starts_with("worker") || file.starts_with("engine") {
-            assert!(!code.contains("crate::store"), "{file}");
+        if ["worker", "engine"].contains(&first) {
+            assert!(!uses(&["store"]), "{module:?}");
         }
     }
+}
+
+fn owned(path: &[&str]) -> Module {
+    path.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// Each error of a module may have its own short `Result`.
+#[test]
+fn no_two_public_types_share_a_name() {
+    let public_type = Regex::new(
+        r"(?m)^\s*pub(?:\([a-z ]+\))?\s+(?:struct|enum|trait|type|union)\s+([A-Za-z0-9_]+)",
+    );
+    let public_type = public_type.expect("a pattern");
+    let mut homes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in files() {
+        for found in public_type.captures_iter(&file.code) {
+            homes.entry(found[1].to_owned()).or_default().push(file.name.clone());
+        }
+    }
+    homes.retain(|name, homes| homes.len() > 1 && name != "Result");
+    homes.retain(|name, _| !KNOWN_TWINS.contains(&name.as_str()));
+    assert!(homes.is_empty(), "{homes:#?}");
 }

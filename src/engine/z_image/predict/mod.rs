@@ -15,8 +15,8 @@ use super::config::ModelConfig;
 use super::geometry::TILE_SIDE_MIN;
 use super::prompt::TOKENS_MAX;
 use super::vae;
-use crate::engine::{Backend, Recipe};
 use crate::engine::embeddings::IN_MEMORY_MAX;
+use crate::engine::{Backend, Recipe};
 use crate::ladder::{Capabilities, Decode, Precision, Residency, Rung};
 use crate::planner::Prediction;
 

@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, json};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{Dispatcher, POLL, STOP_GRACE, Settings};
 use crate::engine::latents;
+use crate::job::Render;
 use crate::ladder::{Residency, Rung};
-use crate::output;
+use crate::output::metadata::{QueueFacts, SizeAndSteps};
+use crate::output::{self, Owner};
 use crate::status::RenderStatus;
 use crate::store::{Candidate, StoreError};
 use crate::worker::protocol::{Done, Failed, RenderRequest, Request, WorkerEvent};
@@ -61,35 +62,33 @@ pub(super) fn request(
         format: render.format,
         picture_path: temp_path(settings, attempt_id),
         latents_path: latents_path(settings, candidate.render_id),
-        metadata: facts(settings, candidate, attempt_id, &rung),
+        queue: queue_facts(settings, candidate, attempt_id, &rung),
     }
 }
 
 /// The queue's part of what a picture says of itself.
-fn facts(
+fn queue_facts(
     settings: &Settings,
     candidate: &Candidate,
     attempt_id: i64,
     rung: &Rung,
-) -> Map<String, serde_json::Value> {
-    let render = &candidate.render;
-    let facts = json!({
-        "job": candidate.job_id,
-        "index": candidate.index,
-        "database": settings.database,
-        "attempt_id": attempt_id,
-        "asked": { "width": render.width, "height": render.height, "steps": render.steps },
-        "degraded": rung.degrades(render),
-    });
-    match facts {
-        serde_json::Value::Object(facts) => facts,
-        _ => Map::new(),
+) -> QueueFacts {
+    let &Render { width, height, steps, .. } = &candidate.render;
+    QueueFacts {
+        job: candidate.job_id,
+        index: candidate.index,
+        owner: owner(settings, attempt_id),
+        asked: SizeAndSteps { width, height, steps },
+        degraded: rung.degrades(&candidate.render),
     }
 }
 
+fn owner(settings: &Settings, attempt_id: i64) -> Owner {
+    Owner { database: settings.database.clone(), attempt_id }
+}
+
 pub(super) fn temp_path(settings: &Settings, attempt_id: i64) -> std::path::PathBuf {
-    let owner = output::Owner { database: settings.database.clone(), attempt_id };
-    output::temp_path(&settings.outputs, &owner)
+    output::temp_path(&settings.outputs, &owner(settings, attempt_id))
 }
 
 pub(super) fn latents_path(settings: &Settings, render_id: i64) -> std::path::PathBuf {

@@ -1,9 +1,11 @@
 //! The texts inside a picture: A1111 `parameters` for the tools that users have, our own JSON for
 //! everything.
 
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use crate::engine::Recipe;
+use super::Owner;
+use crate::engine::{Recipe, Timings};
 use crate::ladder::Rung;
 
 /// The key of our JSON in a picture, and the mark before it where the format has no keys.
@@ -15,17 +17,77 @@ pub const SOFTWARE: &str = concat!("zimaged ", env!("CARGO_PKG_VERSION"));
 /// A1111 and the sites that read its text know a model by so many characters of its hash.
 const MODEL_HASH_CHARS: usize = 10;
 
-/// What a picture says of itself.
-#[derive(Clone, Debug, PartialEq)]
+/// What a picture says of itself: written into it as JSON and read back, in the form that all
+/// pictures have had so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metadata {
+    /// The program that made it.
+    pub software: String,
+    /// What the queue knows of it.
+    #[serde(flatten)]
+    pub queue: QueueFacts,
     pub recipe: Recipe,
-    /// On which rung, and so at which size and steps, it was made.
+    /// At which size and in how many steps it was made, as the rung says it too.
+    pub made: SizeAndSteps,
     pub rung: Rung,
-    pub model_name: String,
-    pub model_hash: String,
-    /// Facts of the queue and the timings: merged into the JSON object. `database` and `attempt_id`
-    /// are among them, see [`super::Owner`].
-    pub facts: Map<String, Value>,
+    pub model: PictureModel,
+    pub device: String,
+    pub timings: StageTimings,
+}
+
+/// What the supervisor tells the worker, so that the picture can say it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueueFacts {
+    /// The job's id.
+    pub job: i64,
+    /// Position in the job, from 1.
+    pub index: u32,
+    #[serde(flatten)]
+    pub owner: Owner,
+    pub asked: SizeAndSteps,
+    /// Whether the picture is less than what was asked for.
+    pub degraded: bool,
+}
+
+/// Width and height in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SizeAndSteps {
+    pub width: u32,
+    pub height: u32,
+    pub steps: u32,
+}
+
+/// The model that made a picture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PictureModel {
+    pub name: String,
+    pub hash: String,
+}
+
+/// Milliseconds by stage, as far as they are known before the picture is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageTimings {
+    pub text_encode_ms: u64,
+    pub denoise_ms: u64,
+    pub vae_decode_ms: u64,
+}
+
+impl From<&Timings> for StageTimings {
+    fn from(timings: &Timings) -> StageTimings {
+        StageTimings {
+            text_encode_ms: timings.text_encode_ms,
+            denoise_ms: timings.denoise_ms,
+            vae_decode_ms: timings.vae_decode_ms,
+        }
+    }
+}
+
+impl From<StageTimings> for Timings {
+    fn from(timings: StageTimings) -> Timings {
+        let StageTimings { text_encode_ms, denoise_ms, vae_decode_ms } = timings;
+        let total_ms = text_encode_ms + denoise_ms + vae_decode_ms;
+        Timings { text_encode_ms, denoise_ms, vae_decode_ms, total_ms, ..Timings::default() }
+    }
 }
 
 impl Metadata {
@@ -56,27 +118,15 @@ impl Metadata {
             ("CFG scale", (1.0 + self.recipe.guidance).to_string()),
             ("Seed", self.recipe.seed.to_string()),
             ("Size", format!("{}x{}", self.rung.width, self.rung.height)),
-            ("Model hash", self.model_hash.chars().take(MODEL_HASH_CHARS).collect()),
-            ("Model", self.model_name.clone()),
-            ("Version", SOFTWARE.to_owned()),
+            ("Model hash", self.model.hash.chars().take(MODEL_HASH_CHARS).collect()),
+            ("Model", self.model.name.clone()),
+            ("Version", self.software.clone()),
         ]
     }
 
-    /// Everything, as one line of JSON: the recipe, what was made and on which rung, the model, and
-    /// the facts. A fact never replaces what is known here.
+    /// Everything, as one line of JSON, its keys in the order of the alphabet.
     pub fn json(&self) -> String {
-        let mut object = self.facts.clone();
-        object.extend([
-            ("software".to_owned(), json!(SOFTWARE)),
-            ("recipe".to_owned(), json!(self.recipe)),
-            (
-                "made".to_owned(),
-                json!({"width": self.rung.width, "height": self.rung.height, "steps": self.rung.steps}),
-            ),
-            ("rung".to_owned(), json!(self.rung)),
-            ("model".to_owned(), json!({"name": self.model_name, "hash": self.model_hash})),
-        ]);
-        Value::Object(object).to_string()
+        json!(self).to_string()
     }
 
     /// The same with each prompt cut to at most `bytes_max` bytes and an ellipsis, for formats with
@@ -107,26 +157,35 @@ pub(super) mod tests {
 
     pub fn metadata(prompt: &str, negative_prompt: &str) -> Metadata {
         Metadata {
+            software: SOFTWARE.to_owned(),
+            queue: QueueFacts {
+                job: 3,
+                index: 2,
+                owner: Owner { database: "83a1fd06109f02bd".to_owned(), attempt_id: 7 },
+                asked: SizeAndSteps { width: 128, height: 96, steps: 9 },
+                degraded: true,
+            },
             recipe: Recipe {
                 prompt: prompt.to_owned(),
                 negative_prompt: negative_prompt.to_owned(),
                 seed: 42,
                 ..Recipe::default()
             },
+            made: SizeAndSteps { width: 64, height: 48, steps: 8 },
             rung: Rung {
                 residency: Residency::Device,
                 precision: Precision::Full,
-                decode: Decode::Whole,
+                decode: Decode::Tiles { side: 512 },
                 width: 64,
                 height: 48,
                 steps: 8,
             },
-            model_name: "Z-Image-Turbo".to_owned(),
-            model_hash: "0123456789abcdef".to_owned(),
-            facts: Map::from_iter([
-                ("attempt_id".to_owned(), json!(7)),
-                ("rung".to_owned(), json!("a lie")),
-            ]),
+            model: PictureModel {
+                name: "Z-Image-Turbo".to_owned(),
+                hash: "0123456789abcdef".to_owned(),
+            },
+            device: "cpu, 2 threads".to_owned(),
+            timings: StageTimings { text_encode_ms: 10, denoise_ms: 20, vae_decode_ms: 30 },
         }
     }
 
@@ -190,22 +249,40 @@ pub(super) mod tests {
     #[test]
     fn a_model_name_with_commas_colons_and_quotes_reads_back() {
         let mut metadata = metadata("x", "");
-        metadata.model_name = "my, \"best\": 模型".to_owned();
+        metadata.model.name = "my, \"best\": 模型".to_owned();
         let (_, _, pairs) = read_like_a1111(&metadata.parameters());
-        assert!(pairs.contains(&("Model".to_owned(), metadata.model_name)), "{pairs:?}");
+        assert!(pairs.contains(&("Model".to_owned(), metadata.model.name)), "{pairs:?}");
     }
 
     #[test]
-    fn the_json_holds_recipe_rung_and_facts_and_no_fact_replaces_them() {
-        let json: Value = serde_json::from_str(&metadata("a\ncat", "dog").json()).expect("JSON");
-        assert_eq!(
-            json["recipe"],
-            json!({"prompt": "a\ncat", "negative_prompt": "dog", "guidance": 0.0, "seed": 42})
-        );
-        assert_eq!(json["made"], json!({"width": 64, "height": 48, "steps": 8}));
-        assert_eq!(json["rung"]["residency"], "device");
-        assert_eq!(json["model"]["hash"], "0123456789abcdef");
-        assert_eq!(json["attempt_id"], 7);
+    fn everything_is_read_back() {
+        let metadata = metadata("a\ncat", "dog");
+        let read: Metadata = serde_json::from_str(&metadata.json()).unwrap();
+        assert_eq!(read, metadata);
+    }
+
+    /// The JSON of a picture by version 0.1.0, as it stood there.
+    const EARLIER: &str = concat!(
+        r#"{"asked":{"height":64,"steps":2,"width":64},"attempt_id":1,"#,
+        r#""database":"83a1fd06109f02bd","degraded":false,"device":"fake","index":1,"job":1,"#,
+        r#""made":{"height":64,"steps":2,"width":64},"model":{"hash":"fake","name":"fake"},"#,
+        r#""recipe":{"guidance":1.5,"negative_prompt":"blur","prompt":"a café, red","seed":7},"#,
+        r#""rung":{"decode":"whole","height":64,"precision":"full","residency":"device","#,
+        r#""steps":2,"width":64},"software":"zimaged 0.1.0","#,
+        r#""timings":{"denoise_ms":0,"text_encode_ms":0,"vae_decode_ms":0}}"#,
+    );
+
+    #[test]
+    fn an_earlier_picture_is_read_and_the_form_has_stayed() {
+        let read: Metadata = serde_json::from_str(EARLIER).unwrap();
+        assert_eq!(read.queue.owner.database, "83a1fd06109f02bd");
+        assert_eq!((read.recipe.prompt.as_str(), read.recipe.guidance), ("a café, red", 1.5));
+        let earlier: Value = serde_json::from_str(EARLIER).unwrap();
+        let mut now: Value = serde_json::from_str(&read.json()).unwrap();
+        // A parameter may have been added since.
+        let recipe = now["recipe"].as_object_mut().unwrap();
+        recipe.retain(|name, _| earlier["recipe"].get(name).is_some());
+        assert_eq!(now.to_string(), EARLIER);
     }
 
     #[test]

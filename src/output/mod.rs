@@ -13,16 +13,17 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use self::read::{Picture, inspect, json_of};
+pub use self::read::{Picture, inspect, metadata_of};
 use crate::files;
 
 /// How much of a picture is hashed at once.
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// Which attempt a file belongs to, on a machine where several daemons may share an output folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// The database's own id.
     pub database: String,

@@ -1,4 +1,4 @@
-//! Our JSON, read back from a picture.
+//! What a picture says of itself, read back.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek};
@@ -6,9 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::OFlags;
-use serde_json::{Map, Value};
 
-use super::metadata::KEY;
+use super::metadata::{KEY, Metadata};
 use super::{Owner, exif, measure};
 use crate::engine::Timings;
 
@@ -36,27 +35,15 @@ pub struct Picture {
 /// The picture at `path`, if it is one of ours. Its name does not matter.
 pub fn inspect(path: &Path) -> Option<Picture> {
     let mut file = open(path)?;
-    let json = json(&file)?;
+    let Metadata { queue, timings, .. } = metadata(&file)?;
     file.rewind().ok()?;
     let (bytes, sha256) = measure(&mut file).ok()?;
-    let database = json.get("database")?.as_str()?.to_owned();
-    let owner = Owner { database, attempt_id: json.get("attempt_id")?.as_i64()? };
-    Some(Picture { owner, bytes, sha256, timings: timings(&json) })
+    Some(Picture { owner: queue.owner, bytes, sha256, timings: timings.into() })
 }
 
-fn timings(json: &Map<String, Value>) -> Timings {
-    let ms =
-        |key| json.get("timings").and_then(|timings| timings[key].as_u64()).unwrap_or_default();
-    let [text_encode_ms, denoise_ms, vae_decode_ms] =
-        ["text_encode_ms", "denoise_ms", "vae_decode_ms"].map(ms);
-    // All but the writing of the picture itself.
-    let total_ms = text_encode_ms + denoise_ms + vae_decode_ms;
-    Timings { text_encode_ms, denoise_ms, vae_decode_ms, total_ms, ..Timings::default() }
-}
-
-/// What a picture of ours says of itself, see [`super::metadata::Metadata::json`].
-pub fn json_of(path: &Path) -> Option<Map<String, Value>> {
-    json(&open(path)?)
+/// What the picture at `path` says of itself, if it is one of ours.
+pub fn metadata_of(path: &Path) -> Option<Metadata> {
+    metadata(&open(path)?)
 }
 
 fn open(path: &Path) -> Option<File> {
@@ -66,7 +53,7 @@ fn open(path: &Path) -> Option<File> {
     (facts.is_file() && facts.len() <= FILE_BYTES_MAX).then_some(file)
 }
 
-fn json(file: &File) -> Option<Map<String, Value>> {
+fn metadata(file: &File) -> Option<Metadata> {
     let mut reader = BufReader::new(file);
     let text = if reader.fill_buf().ok()?.starts_with(b"\x89PNG") {
         png_text(reader)?

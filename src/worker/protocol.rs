@@ -10,6 +10,7 @@ use crate::engine::{Backend, DeviceChoice, EngineKind, MemoryReading, Recipe, St
 pub use crate::engine::{Peaks, Timings};
 use crate::job::{Format, Render};
 use crate::ladder::{Capabilities, Prefer, Rung};
+use crate::output::metadata::QueueFacts;
 use crate::planner::Allowance;
 
 /// Both sides must say the same number: a worker of another version is never used.
@@ -69,9 +70,8 @@ pub struct RenderRequest {
     /// Where finished latents are kept, and taken from when they fit the recipe, the size and the
     /// steps.
     pub latents_path: PathBuf,
-    /// Facts of the queue that go into the picture beside the engine's own (job, asked size, ...):
-    /// a JSON object.
-    pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// What the picture is to say of the queue, beside what the engine knows.
+    pub queue: QueueFacts,
 }
 
 /// From the worker.

@@ -5,14 +5,13 @@ use std::io::{BufReader, ErrorKind};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use serde_json::{Map, json};
 use zimaged::engine::{Pixels, Recipe};
 use zimaged::job::Format;
 use zimaged::ladder::{Decode, Precision, Residency, Rung};
 use zimaged::output::encode::{Written, write_picture};
-use zimaged::output::metadata::Metadata;
+use zimaged::output::metadata::{Metadata, PictureModel, QueueFacts, SizeAndSteps, StageTimings};
 use zimaged::output::{
-    Owner, inspect, json_of, make_ready, publish, remove_temporaries, temp_path,
+    Owner, inspect, make_ready, metadata_of, publish, remove_temporaries, temp_path,
 };
 
 const FORMATS: [Format; 3] = [Format::Png, Format::Jpeg, Format::Webp];
@@ -39,20 +38,20 @@ fn metadata(prompt: &str) -> Metadata {
         height: 23,
         steps: 8,
     };
-    let negative_prompt = "blur, 模糊".to_owned();
-    let plain =
-        Recipe { prompt: prompt.to_owned(), negative_prompt, seed: 42, ..Recipe::default() };
+    let plain = Recipe { prompt: prompt.to_owned(), guidance: 1.5, seed: 42, ..Recipe::default() };
+    let made = SizeAndSteps { width: 37, height: 23, steps: 8 };
     Metadata {
-        recipe: Recipe { guidance: 1.5, ..plain },
+        software: "zimaged 0.1.0".to_owned(),
+        queue: QueueFacts { job: 3, index: 2, owner: owner(), asked: made, degraded: false },
+        recipe: Recipe { negative_prompt: "blur, 模糊".to_owned(), ..plain },
+        made,
         rung,
-        model_name: "Z-Image-Turbo".to_owned(),
-        model_hash: "0123456789abcdef".to_owned(),
-        facts: Map::from_iter([
-            ("database".to_owned(), json!(DATABASE)),
-            ("attempt_id".to_owned(), json!(7)),
-            ("asked".to_owned(), json!({"width": 64})),
-            ("timings".to_owned(), json!({"denoise_ms": 12})),
-        ]),
+        model: PictureModel {
+            name: "Z-Image-Turbo".to_owned(),
+            hash: "0123456789abcdef".to_owned(),
+        },
+        device: "cpu, 2 threads".to_owned(),
+        timings: StageTimings { text_encode_ms: 1, denoise_ms: 12, vae_decode_ms: 2 },
     }
 }
 
@@ -122,9 +121,7 @@ fn every_format_keeps_pixels_texts_size_and_hash() {
             );
             let text = if format == Format::Png { png_parameters(&path) } else { exif_text(&path) };
             assert_eq!(text, metadata(prompt).parameters());
-            let json = json_of(&path).expect("our JSON");
-            assert_eq!(json["recipe"]["prompt"], prompt);
-            assert_eq!(json["asked"], json!({"width": 64}));
+            assert_eq!(metadata_of(&path), Some(metadata(prompt)));
             let picture = inspect(&path).expect("a picture of ours");
             assert_eq!((picture.owner, picture.timings.denoise_ms), (owner(), 12));
             assert_eq!((picture.bytes, picture.sha256), (written.bytes, written.sha256));
@@ -152,8 +149,7 @@ fn prompts_too_long_for_a_jpeg_are_cut_and_the_rest_stays() {
     for format in FORMATS {
         let path = folder.path().join("picture");
         write(&path, format, &prompt);
-        let json = json_of(&path).expect("our JSON");
-        let kept = json["recipe"]["prompt"].as_str().expect("a prompt");
+        let kept = metadata_of(&path).expect("our metadata").recipe.prompt;
         match format {
             Format::Jpeg => assert!(kept.len() < 2100 && kept.ends_with("猫…")),
             Format::Png | Format::Webp => assert!(kept == prompt),
@@ -320,7 +316,7 @@ fn a_picture_with_texts_like_a_bomb_is_nobody_s() {
     let mut writer = encoder.write_header().expect("a header");
     let mut bomb = png::text_metadata::ITXtChunk::new(
         "zimaged",
-        "{\"database\": \"0123456789abcdef\", \"attempt_id\": 7}".to_owned() + &" ".repeat(4 << 20),
+        metadata("a cat").json() + &" ".repeat(4 << 20),
     );
     bomb.compressed = true;
     writer.write_text_chunk(&bomb).expect("a chunk");

@@ -14,6 +14,8 @@ use tokio::time::timeout;
 use zimaged::engine::{DeviceChoice, EngineKind, Recipe, Stage};
 use zimaged::job::{Format, Render};
 use zimaged::ladder::{Decode, Precision, Prefer, Residency, Rung};
+use zimaged::output::Owner;
+use zimaged::output::metadata::{QueueFacts, SizeAndSteps};
 use zimaged::planner::Allowance;
 use zimaged::worker::handle::{Death, Worker};
 use zimaged::worker::protocol::{Done, Failed, Failure, Load, RenderRequest, Request, WorkerEvent};
@@ -69,7 +71,13 @@ impl Place {
             format: Format::Png,
             picture_path: self.path("picture.part"),
             latents_path: self.path("latents.safetensors"),
-            metadata: serde_json::Map::new(),
+            queue: QueueFacts {
+                job: 1,
+                index: 1,
+                owner: Owner { database: "0123456789abcdef".to_owned(), attempt_id: 1 },
+                asked: SizeAndSteps { width: 64, height: 48, steps: 3 },
+                degraded: false,
+            },
         }
     }
 }

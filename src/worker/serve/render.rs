@@ -6,8 +6,9 @@ use std::io;
 use super::tracker::Tracker;
 use crate::engine::latents::{self, LatentsKey};
 use crate::engine::{Engine, EngineError, Latents, Stage};
+use crate::ladder::Rung;
 use crate::output::encode::{Written, write_picture};
-use crate::output::metadata::Metadata;
+use crate::output::metadata::{Metadata, PictureModel, SOFTWARE, SizeAndSteps, StageTimings};
 use crate::worker::protocol::{Failure, RenderRequest};
 
 /// Why there is no picture.
@@ -97,14 +98,18 @@ fn path(request: &RenderRequest) -> std::path::Display<'_> {
 }
 
 fn metadata(engine: &dyn Engine, request: &RenderRequest, tracker: &Tracker<'_>) -> Metadata {
-    let mut facts = request.metadata.clone();
-    facts.insert("device".to_owned(), engine.device().into());
-    facts.insert("timings".to_owned(), tracker.facts());
+    let Rung { width, height, steps, .. } = request.rung;
     Metadata {
+        software: SOFTWARE.to_owned(),
+        queue: request.queue.clone(),
         recipe: request.recipe.clone(),
+        made: SizeAndSteps { width, height, steps },
         rung: request.rung,
-        model_name: engine.model_name().to_owned(),
-        model_hash: engine.model_hash().to_owned(),
-        facts,
+        model: PictureModel {
+            name: engine.model_name().to_owned(),
+            hash: engine.model_hash().to_owned(),
+        },
+        device: engine.device(),
+        timings: StageTimings::from(&tracker.timings),
     }
 }

@@ -3,8 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
 use super::Stop;
 use super::events::Events;
 use crate::engine::{Continue, MemoryReading, Progress, Stage};
@@ -44,15 +42,6 @@ impl<'a> Tracker<'a> {
     pub fn end(&mut self, memory: MemoryReading) {
         self.end_stage(memory);
         self.timings.total_ms = millis(self.start.elapsed());
-    }
-
-    /// The timings so far, for the picture's own text: its writing cannot be among them.
-    pub fn facts(&self) -> Value {
-        json!({
-            "text_encode_ms": self.timings.text_encode_ms,
-            "denoise_ms": self.timings.denoise_ms,
-            "vae_decode_ms": self.timings.vae_decode_ms,
-        })
     }
 
     fn end_stage(&mut self, memory: MemoryReading) {

@@ -12,9 +12,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::attempt::RetryPolicy;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
-use crate::dispatcher::verdict::Policy;
 use crate::dispatcher::{DispatchError, Dispatcher, Mode, Settings, SlotSettings};
 use crate::engine::ModelDescription;
 use crate::engine::{DeviceChoice, EngineKind, HAS_CUDA, fake};
@@ -76,8 +76,10 @@ pub async fn run(
     if let Err(error) = output::remove_temporaries(&config.outputs, store.id()) {
         warn!(outputs = %config.outputs.display(), %error, "temporary pictures of an earlier start stay there");
     }
-    let policy =
-        Policy { deaths_max: config.worker.deaths_max, attempts_max: config.worker.attempts_max };
+    let policy = RetryPolicy {
+        deaths_max: config.worker.deaths_max,
+        attempts_max: config.worker.attempts_max,
+    };
     recovery::run(&store, &config.outputs, &policy, clock.now_ms()).await?;
     recovery::sweep_latents(&store, &latents).await?;
     let (status, _) = watch::channel(Status::starting(clock.now_ms()));
@@ -111,7 +113,7 @@ pub fn make_folder(path: &Path) -> anyhow::Result<()> {
 struct Daemon {
     config: Config,
     mode: Mode,
-    policy: Policy,
+    policy: RetryPolicy,
     latents: PathBuf,
     clock: Arc<dyn Clock>,
     store: Arc<Store>,
@@ -179,10 +181,10 @@ impl Daemon {
             accepted,
             self.status.clone(),
             heartbeat,
+            ending.clone(),
         );
         parts.spawn(forever(intake.run(ending.clone())));
-        let ending = ending.clone();
-        parts.spawn(async move { dispatcher.run(ending).await.map_err(explain) });
+        parts.spawn(async move { dispatcher.run().await.map_err(explain) });
         Ok(Some(waiting))
     }
 
@@ -232,7 +234,7 @@ impl Daemon {
             latents: self.latents.clone(),
             step_timeout: Duration::from_millis(worker.step_timeout_ms),
             idle_release: self.config.idle_release_ms.map(Duration::from_millis),
-            policy: self.policy.clone(),
+            policy: self.policy,
             mode: self.mode,
         })
     }
@@ -265,11 +267,14 @@ impl Daemon {
         loop {
             // In this order: a file that is taken in between the two looks is then in the store.
             let files = *waiting.borrow();
-            if files == 0 && self.store.is_idle().await? {
+            if files == 0 && self.is_idle().await? {
                 return Ok(());
             }
             if Instant::now() >= look_at {
-                let obstacle = self.obstacle().await?;
+                let obstacle = match self.obstacle().await {
+                    Err(error) if error.may_pass_for_a_read() => None,
+                    known => known?,
+                };
                 if let Some(obstacle) = obstacle.as_ref().filter(|_| obstacle != told) {
                     info!("{obstacle}");
                 }
@@ -279,8 +284,17 @@ impl Daemon {
         }
     }
 
+    /// Whether no render is queued or running. While the database cannot be read nobody knows, and
+    /// the daemon goes on.
+    async fn is_idle(&self) -> Result<bool, StoreError> {
+        match self.store.is_idle().await {
+            Err(error) if error.may_pass_for_a_read() => Ok(false),
+            known => known,
+        }
+    }
+
     /// Why no render may start, although some wait.
-    async fn obstacle(&self) -> anyhow::Result<Option<String>> {
+    async fn obstacle(&self) -> Result<Option<String>, StoreError> {
         if let Some(pause) = self.store.paused().await? {
             return Ok(Some(format!("nothing is started: {pause}")));
         }

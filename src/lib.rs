@@ -4,11 +4,13 @@
 //! ARCHITECTURE.md says why.
 
 // The domain: pure, no I/O, no clock, no async.
+mod spelling; // one spelling for words in rows, JSON and on the screen
 pub mod problem; // a mistake in a TOML text that the user can mend
 pub mod table; // a strict reader of TOML tables that finds every mistake
 pub mod job; // jobs and renders: their files, their states, their pictures' names
 pub mod ladder; // the rungs of the out-of-memory ladder, gentlest first
 pub mod planner; // which rung fits, and which one comes after an out-of-memory error
+pub mod attempt; // tries at a render: what came before one, how it ended, what comes next
 
 // Adapters: each owns one outside thing and no policy.
 pub mod clock; // the time of day

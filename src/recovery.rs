@@ -7,17 +7,18 @@ use std::{fs, io};
 
 use tracing::{info, warn};
 
-use crate::dispatcher::verdict::{Policy, fate_of_the_dead};
+use crate::attempt::{
+    Failure, Finished, History, Made, Measured, Orphan, Peaks, RetryPolicy, decide,
+};
 use crate::engine::latents;
 use crate::output;
-use crate::store::{AttemptEnd, Finished, Orphan, Outcome, Store, StoreError};
-use crate::worker::protocol::{Peaks, Timings};
+use crate::store::{Guarded, Store, StoreError};
 
 /// Brings every orphan to a state from which the dispatcher can go on. Repeating it is harmless.
 pub async fn run(
     store: &Store,
     outputs: &Path,
-    policy: &Policy,
+    policy: &RetryPolicy,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     for orphan in store.orphans(now_ms).await? {
@@ -71,33 +72,30 @@ fn kept_latents(folder: &Path) -> io::Result<Vec<(i64, PathBuf)>> {
 /// The picture, when it stands under the recorded name and says that it is this attempt's.
 fn adopted(orphan: &Orphan, outputs: &Path, database: &str) -> Option<Finished> {
     let owner = output::Owner { database: database.to_owned(), attempt_id: orphan.attempt_id };
-    let picture =
-        output::inspect(&outputs.join(&orphan.path)).filter(|picture| picture.owner == owner)?;
+    let picture = output::inspect(&outputs.join(&orphan.path));
+    let picture = picture.filter(|picture| picture.owner == owner)?;
     Some(Finished {
         path: orphan.path.clone(),
-        bytes: picture.bytes,
-        sha256: picture.sha256,
-        prompt_cut: false,
         degraded: orphan.rung.degrades(&orphan.render),
-        timings: picture.timings,
-        peaks: Peaks::default(),
+        made: Made {
+            bytes: picture.bytes,
+            sha256: picture.sha256,
+            prompt_cut: false,
+            measured: Measured { timings: picture.timings, peaks: Peaks::default() },
+        },
     })
 }
 
+/// Counts the daemon's death as one of the render's worker: it may have been the render that took
+/// the daemon down.
 async fn give_back(
     store: &Store,
     orphan: &Orphan,
-    policy: &Policy,
+    policy: &RetryPolicy,
     now_ms: i64,
-) -> Result<crate::store::Guarded, StoreError> {
-    let end = AttemptEnd {
-        outcome: Outcome::Crashed,
-        stage: None,
-        message: "the daemon died".into(),
-        requested_bytes: None,
-        timings: Timings::default(),
-        peaks: Peaks::default(),
-    };
-    let fate = fate_of_the_dead(&end.message, orphan.deaths + 1, policy);
-    store.end_attempt(orphan.attempt_id, &end, &fate, now_ms).await
+) -> Result<Guarded, StoreError> {
+    let death = Failure::death("the daemon died");
+    let before = History { deaths: orphan.deaths, ..History::default() };
+    let next = decide(&death, None, &before.with(orphan.rung, &death), None, policy);
+    store.end_attempt(orphan.attempt_id, &death, &next, now_ms).await
 }

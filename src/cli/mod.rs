@@ -133,7 +133,9 @@ fn exit_code_of(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
         match cause.downcast_ref() {
             Some(StoreError::Unusable(_)) => return EXIT_CONFIG,
-            Some(StoreError::Full | StoreError::Busy) => return EXIT_TEMPFAIL,
+            Some(StoreError::Full | StoreError::Busy | StoreError::Disk(_)) => {
+                return EXIT_TEMPFAIL;
+            }
             _ if cause.is::<ConfigError>() => return EXIT_CONFIG,
             _ => (),
         }

@@ -9,6 +9,7 @@ use super::check::Mistakes;
 use super::time;
 use crate::job::Job;
 use crate::job::origin::SourceFile;
+use crate::job::state::State;
 use crate::problem::printable;
 use crate::store::{AttemptRow, HistoryRow, JobRow, RejectionRow};
 
@@ -32,10 +33,11 @@ pub(super) fn line(line: &str) -> io::Result<()> {
 pub(super) fn jobs(jobs: &[JobRow], json: bool) -> io::Result<()> {
     let rows = jobs.iter().map(|job| {
         let pictures = format!("{}/{}", job.done, job.renders);
-        let state = job.run_after_ms.filter(|_| job.state == "queued").and_then(time::waits_until);
+        let state =
+            job.run_after_ms.filter(|_| job.state == State::Queued).and_then(time::waits_until);
         vec![
             job.job.to_string(),
-            state.unwrap_or_else(|| job.state.clone()),
+            state.unwrap_or_else(|| job.state.to_string()),
             pictures,
             job.degraded.to_string(),
             time::date_and_time(job.accepted_at_ms),
@@ -59,17 +61,19 @@ pub(super) fn history(pictures: &[HistoryRow], json: bool) -> io::Result<()> {
 
 /// How many ended how, and a row for each that is not done; all rows for programs.
 pub(super) fn summary(pictures: &[HistoryRow], json: bool) -> io::Result<()> {
-    let number = |state: &str| pictures.iter().filter(|picture| picture.state == state).count();
-    let mut text = format!("{} of {} done", number("done"), count(pictures.len(), "picture"));
+    let number = |state: State| pictures.iter().filter(|picture| picture.state == state).count();
+    let mut text = format!("{} of {} done", number(State::Done), count(pictures.len(), "picture"));
     let degraded = pictures.iter().filter(|picture| picture.degraded).count();
-    for (number, word) in
-        [(degraded, "degraded"), (number("failed"), "failed"), (number("cancelled"), "cancelled")]
-    {
+    for (number, word) in [
+        (degraded, "degraded"),
+        (number(State::Failed), "failed"),
+        (number(State::Cancelled), "cancelled"),
+    ] {
         if number > 0 {
             text += &format!(", {number} {word}");
         }
     }
-    let not_done = || pictures.iter().filter(|picture| picture.state != "done");
+    let not_done = || pictures.iter().filter(|picture| picture.state != State::Done);
     if not_done().next().is_some() {
         text += &format!("\n\n{}", history_table(not_done()));
     }
@@ -97,10 +101,12 @@ fn history_table<'p>(pictures: impl Iterator<Item = &'p HistoryRow>) -> String {
 }
 
 fn state(picture: &HistoryRow) -> String {
-    match picture.state.as_str() {
-        "queued" => time::waits_until(picture.run_after_ms).unwrap_or_else(|| "queued".to_owned()),
+    match picture.state {
+        State::Queued => {
+            time::waits_until(picture.run_after_ms).unwrap_or_else(|| "queued".to_owned())
+        }
         state if picture.degraded => format!("{state} (degraded)"),
-        state => state.to_owned(),
+        state => state.to_string(),
     }
 }
 
@@ -124,7 +130,7 @@ pub(super) fn show(pictures: &[HistoryRow], attempts: &[AttemptRow], json: bool)
         vec![
             attempt.picture.to_string(),
             attempt.number.to_string(),
-            attempt.outcome.clone(),
+            attempt.outcome.to_string(),
             attempt.rung.clone(),
             attempt.stage.clone().unwrap_or_default(),
             format!("{:.2}", attempt.total_ms as f64 / 1000.0),

@@ -6,6 +6,7 @@ use super::{Outcome, open_store, print, time};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::instance::InstanceLock;
+use crate::job::state::State;
 use crate::problem::printable;
 use crate::status;
 use crate::store::{JobRow, Outlook, Selection};
@@ -16,8 +17,8 @@ const BEGUN_MAX: u32 = 5;
 #[derive(clap::Args, Debug)]
 pub(super) struct ListArgs {
     /// Only jobs in this state: queued, running, done, failed, cancelled
-    #[arg(long, value_parser = ["queued", "running", "done", "failed", "cancelled"])]
-    state: Option<String>,
+    #[arg(long)]
+    state: Option<State>,
     /// Only jobs with this tag
     #[arg(long)]
     tag: Option<String>,
@@ -34,10 +35,7 @@ pub(super) async fn list(config: &Config, args: &ListArgs, json: bool) -> Outcom
     if args.rejected {
         print::rejections(&store.rejections(args.limit).await?, json)?;
     } else {
-        print::jobs(
-            &store.jobs(args.state.as_deref(), args.tag.as_deref(), args.limit).await?,
-            json,
-        )?;
+        print::jobs(&store.jobs(args.state, args.tag.as_deref(), args.limit).await?, json)?;
     }
     Ok(0)
 }
@@ -57,7 +55,7 @@ pub(super) async fn status(config: &Config, json: bool) -> Outcome {
     let (queued, paused, worker) =
         (store.queued().await?, store.paused().await?, store.last_worker().await?);
     let outlook = store.outlook(SystemClock.now_ms()).await?;
-    let begun = store.jobs(Some("running"), None, BEGUN_MAX).await?;
+    let begun = store.jobs(Some(State::Running), None, BEGUN_MAX).await?;
     let mut lines = vec![match &daemon {
         Some(status) => format!("running (process {}): {}", status.pid, status.line()),
         None if running => "starting".to_owned(),

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::config::Config;
 use crate::instance::InstanceLock;
+use crate::job::state::State;
 use crate::status;
 use crate::store::{HistoryRow, JobRow, Selection, Store};
 
@@ -51,7 +52,7 @@ pub(super) async fn wait_for(
 
 /// What `wait` and `run --until-idle` say of how pictures ended.
 pub(super) fn exit_code(pictures: &[HistoryRow]) -> u8 {
-    if pictures.iter().any(|picture| picture.state != "done") {
+    if pictures.iter().any(|picture| picture.state != State::Done) {
         EXIT_NOT_DONE
     } else if pictures.iter().any(|picture| picture.degraded) {
         EXIT_DEGRADED

@@ -1,50 +1,33 @@
 //! Follows one attempt: from its request to the worker until the worker has said how it ended, or
 //! has died.
 
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
-use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{debug, warn};
 
-use super::{Dispatcher, POLL, STOP_GRACE, Settings};
+use super::watcher::{Reaction, Wake, Watch};
+use super::{Dispatcher, POLL, Settings};
+use crate::attempt::{Candidate, Failure, Made, StopCause};
 use crate::engine::latents;
 use crate::job::Render;
 use crate::ladder::{Residency, Rung};
 use crate::output::metadata::{QueueFacts, SizeAndSteps};
 use crate::output::{self, Owner};
 use crate::status::RenderStatus;
-use crate::store::{Candidate, StoreError};
-use crate::worker::protocol::{Done, Failed, RenderRequest, Request, WorkerEvent};
+use crate::store::{Store, StoreError};
+use crate::worker::handle::WorkerExit;
+use crate::worker::protocol::{RenderRequest, Request};
 
-/// So many times the time-out of a step, where a processor does the work of a card.
+/// How many times the time-out of a step a processor gets for a card's work.
 const HOST_PATIENCE: u32 = 12;
 
-/// How an attempt ended in the worker.
-#[derive(Debug)]
-pub(super) enum Ending {
-    Done(Done),
-    NoPicture(NoPicture),
-}
-
-/// Why an attempt made no picture.
-#[derive(Debug)]
-pub(super) enum NoPicture {
-    /// The worker said so.
-    Failed(Failed),
-    /// The worker died, or was given up; the reason in words.
-    Died(String),
-}
-
-fn died(reason: String) -> Ending {
-    Ending::NoPicture(NoPicture::Died(reason))
-}
-
-/// Why a running attempt was told to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StopCause {
-    Cancelled,
-    ShuttingDown,
+/// How an attempt ended.
+pub(super) struct AttemptResult {
+    pub(super) result: Result<Made, Failure>,
+    /// Why it had been told to stop, if it had.
+    pub(super) cause: Option<StopCause>,
 }
 
 /// What the worker is asked.
@@ -96,67 +79,73 @@ pub(super) fn latents_path(settings: &Settings, render_id: i64) -> std::path::Pa
 }
 
 impl Dispatcher {
-    /// Sends the request and waits for the end, acting on cancel marks, time-outs and our own
-    /// shutdown.
+    /// Sends the request and waits for the end, acting on a cancelled render, a silent worker and
+    /// the daemon's own shutdown.
     pub(super) async fn follow(
         &mut self,
         candidate: &Candidate,
         request: RenderRequest,
-        stop: &CancellationToken,
-    ) -> Result<(Ending, Option<StopCause>), StoreError> {
-        let (attempt_id, step_timeout) = (request.attempt_id, self.step_timeout(&request.rung));
+    ) -> Result<AttemptResult, StoreError> {
+        let attempt_id = request.attempt_id;
+        let mut watch = Watch::new(attempt_id, self.step_timeout(&request.rung), Instant::now());
         self.show(candidate, &request.rung);
-        let worker = match self.slot.worker() {
-            Ok(worker) => worker,
-            Err(reason) => return Ok((died(reason), None)),
-        };
-        if let Err(death) = worker.send(&Request::Render(Box::new(request))).await {
-            return Ok((died(death.0), None));
+        if let Err(exit) = self.tell_worker(&Request::Render(Box::new(request))).await {
+            return Ok(AttemptResult { result: Err(Failure::death(exit.0)), cause: None });
         }
-        let mut cause = None;
-        let mut deadline = Instant::now() + step_timeout;
-        let mut poll = interval(POLL);
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let store = self.journal.store.clone();
+        let mut cancelled = pin!(cancel_wanted(&store, candidate.render_id));
         loop {
-            tokio::select! {
-                event = worker.event() => match event {
-                    Err(death) => return Ok((died(death.0), cause)),
-                    Ok(WorkerEvent::Done(done)) if done.attempt_id == attempt_id => return Ok((Ending::Done(done), cause)),
-                    Ok(WorkerEvent::Failed(failed)) if failed.attempt_id == attempt_id => {
-                        return Ok((Ending::NoPicture(NoPicture::Failed(failed)), cause));
-                    }
-                    Ok(WorkerEvent::Stage { attempt_id: id, stage }) if id == attempt_id => {
-                        deadline = extended(deadline, cause, step_timeout);
-                        show_progress(&self.status, |render| render.stage = Some(stage));
-                    }
-                    Ok(WorkerEvent::Step { attempt_id: id, step, .. }) if id == attempt_id => {
-                        deadline = extended(deadline, cause, step_timeout);
-                        show_progress(&self.status, |render| render.step = step);
-                    }
-                    Ok(event) => warn!(?event, attempt = attempt_id, "ignored: not of the running attempt"),
-                },
-                _ = poll.tick() => {
-                    self.heartbeat.beat();
-                    if cause.is_none() && self.store.cancel_wanted(candidate.render_id).await? {
-                        cause = Some(StopCause::Cancelled);
-                        // A worker that does not read is dead; its death is the next event.
-                        let _ = worker.send(&Request::Cancel { attempt_id }).await;
-                    }
+            let wake = self.next_wake(&watch, cancelled.as_mut()).await?;
+            match watch.on(wake, Instant::now()) {
+                Reaction::Ignore(event) => {
+                    warn!(?event, attempt = attempt_id, "ignored: not of the running attempt");
                 }
-                () = stop.cancelled(), if cause != Some(StopCause::ShuttingDown) => {
-                    cause = Some(StopCause::ShuttingDown);
-                    deadline = Instant::now() + STOP_GRACE;
-                    let _ = worker.send(&Request::Cancel { attempt_id }).await;
+                Reaction::ShowStage(stage) => {
+                    self.show_progress(|render| render.stage = Some(stage));
                 }
-                () = sleep_until(deadline) => {
-                    let limit_s = step_timeout.as_secs();
-                    return Ok((died(format!("no sign of progress for {limit_s} s")), cause));
+                Reaction::ShowStep(step) => self.show_progress(|render| render.step = step),
+                Reaction::TellToStop => {
+                    // A worker that does not read is dead; its death is the next event.
+                    let _ = self.tell_worker(&Request::Cancel { attempt_id }).await;
+                }
+                Reaction::End(result) => {
+                    return Ok(AttemptResult { result, cause: watch.cause() });
                 }
             }
         }
     }
 
-    /// How long a step may take: a processor is given more time for what a card was meant to do.
+    async fn tell_worker(&mut self, request: &Request) -> Result<(), WorkerExit> {
+        self.slot.worker()?.send(request).await
+    }
+
+    /// The next thing that happens to the attempt. `cancelled` is polled until the attempt has been
+    /// told to stop.
+    async fn next_wake(
+        &mut self,
+        watch: &Watch,
+        mut cancelled: Pin<&mut impl Future<Output = Result<(), StoreError>>>,
+    ) -> Result<Wake, StoreError> {
+        let worker = match self.slot.worker() {
+            Ok(worker) => worker,
+            Err(exit) => return Ok(Wake::Worker(Err(exit))),
+        };
+        loop {
+            tokio::select! {
+                event = worker.event() => return Ok(Wake::Worker(event)),
+                wanted = cancelled.as_mut(), if watch.cause().is_none() => {
+                    return wanted.map(|()| Wake::Stop(StopCause::Cancelled));
+                }
+                () = self.stop.cancelled(), if watch.cause() != Some(StopCause::ShuttingDown) => {
+                    return Ok(Wake::Stop(StopCause::ShuttingDown));
+                }
+                () = sleep_until(watch.deadline()) => return Ok(Wake::DeadlinePassed),
+                () = sleep(POLL) => self.heartbeat.beat(),
+            }
+        }
+    }
+
+    /// How long a step may take: a processor gets more time for what a card was meant to do.
     fn step_timeout(&self, rung: &Rung) -> Duration {
         match rung.residency {
             Residency::Host => self.settings.step_timeout * HOST_PATIENCE,
@@ -175,23 +164,28 @@ impl Dispatcher {
         };
         self.status.send_modify(|status| status.render = Some(render));
     }
-}
 
-/// Progress earns more time, but not once the daemon is shutting down.
-fn extended(deadline: Instant, cause: Option<StopCause>, step_timeout: Duration) -> Instant {
-    match cause {
-        Some(StopCause::ShuttingDown) => deadline,
-        Some(StopCause::Cancelled) | None => Instant::now() + step_timeout,
+    fn show_progress(&self, change: impl FnOnce(&mut RenderStatus)) {
+        self.status.send_modify(|status| {
+            if let Some(render) = &mut status.render {
+                change(render);
+            }
+        });
     }
 }
 
-fn show_progress(
-    status: &tokio::sync::watch::Sender<crate::status::Status>,
-    change: impl FnOnce(&mut RenderStatus),
-) {
-    status.send_modify(|status| {
-        if let Some(render) = &mut status.render {
-            change(render);
+/// Returns when the user wants the render cancelled. A database that cannot be read for a while
+/// only delays that: the attempt itself goes on.
+async fn cancel_wanted(store: &Store, render_id: i64) -> Result<(), StoreError> {
+    loop {
+        sleep(POLL).await;
+        match store.cancel_wanted(render_id).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => (),
+            Err(error) if error.may_pass_for_a_read() => {
+                debug!(%error, "whether a cancel is wanted is not known");
+            }
+            Err(error) => return Err(error),
         }
-    });
+    }
 }

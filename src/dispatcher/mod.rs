@@ -1,36 +1,41 @@
 //! The one policy loop: which render runs next, on which rung, and what becomes of it.
 //!
-//! `plan` chooses a rung, `verdict` decides what a failure means, both pure; `slot` keeps a worker
-//! loaded; `attempt` follows one try; `publish` makes its picture final; `hold` waits for the disk;
-//! this file acts.
+//! `plan` chooses a rung, `slot` keeps a worker loaded, `attempt` follows one try by the rules of
+//! `watcher`, `publish` makes its picture final, `journal` reads and writes the queue, `hold` waits
+//! for the disk; this file puts them together.
 
 mod attempt;
 mod hold;
+mod journal;
 mod plan;
 mod publish;
 mod slot;
-pub(crate) mod verdict;
+mod watcher;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::attempt::{Ending, NoPicture, StopCause};
+use self::attempt::AttemptResult;
 use self::hold::Hold;
+use self::journal::Journal;
+use self::publish::Published;
 use self::slot::Slot;
 pub use self::slot::SlotSettings;
-use self::verdict::{Policy, Verdict};
+use crate::attempt::{
+    Candidate, Failure, FailureKind, Next, Planned, RetryPolicy, StopCause, decide,
+};
 use crate::clock::Clock;
 use crate::heartbeat::Heartbeat;
-use crate::ladder::{Rung, Stage};
 use crate::output;
-use crate::planner::{Corrections, Plan};
+use crate::planner::{Corrections, Evidence, Plan};
 use crate::status::Status;
-use crate::store::{Candidate, Fate, Guarded, Planned, Store, StoreError};
+use crate::store::{Guarded, Store, StoreError};
 
 /// How often an idle dispatcher looks for work that no hint announced (a retry, a resume, a time
 /// that has come).
@@ -51,7 +56,7 @@ pub struct Settings {
     pub step_timeout: Duration,
     /// How long nothing is rendered before the worker is released; `None` keeps it.
     pub idle_release: Option<Duration>,
-    pub policy: Policy,
+    pub policy: RetryPolicy,
     pub mode: Mode,
 }
 
@@ -76,20 +81,20 @@ pub enum DispatchError {
 
 /// The loop's state: one worker, and what everybody may know of it.
 pub struct Dispatcher {
-    store: Arc<Store>,
-    clock: Arc<dyn Clock>,
     settings: Settings,
     accepted: Arc<Notify>,
     status: watch::Sender<Status>,
     heartbeat: Heartbeat,
+    /// Told when the daemon ends.
+    stop: CancellationToken,
     slot: Slot,
-    hold: Hold,
+    journal: Journal,
     /// When the model was loaded, or the last render ended.
-    idle_since: tokio::time::Instant,
+    idle_since: Instant,
 }
 
 impl Dispatcher {
-    /// A dispatcher with no worker yet. `accepted` announces new jobs.
+    /// A dispatcher with no worker yet. `accepted` announces new jobs; `stop` ends it.
     pub fn new(
         store: Arc<Store>,
         clock: Arc<dyn Clock>,
@@ -97,29 +102,31 @@ impl Dispatcher {
         accepted: Arc<Notify>,
         status: watch::Sender<Status>,
         heartbeat: Heartbeat,
+        stop: CancellationToken,
     ) -> Self {
         let slot = Slot::new(settings.slot.clone(), status.clone(), heartbeat.clone());
-        let hold = Hold::new(status.clone(), heartbeat.clone());
-        let idle_since = tokio::time::Instant::now();
-        Dispatcher { store, clock, settings, accepted, status, heartbeat, slot, hold, idle_since }
+        let hold = Hold::new(status.clone());
+        let journal = Journal::new(store, clock, hold, heartbeat.clone(), stop.clone());
+        let idle_since = Instant::now();
+        Dispatcher { settings, accepted, status, heartbeat, stop, slot, journal, idle_since }
     }
 
-    /// Renders until `stop`, then gives the running render back and ends the worker.
-    pub async fn run(mut self, stop: CancellationToken) -> Result<(), DispatchError> {
+    /// Renders until it is told to stop, then gives the running render back and ends the worker.
+    pub async fn run(mut self) -> Result<(), DispatchError> {
         let accepted = self.accepted.clone();
+        let stop = self.stop.clone();
         while !stop.is_cancelled() {
-            // Registered before the look at the queue, so that nothing that arrives in between is
-            // missed.
-            let hint = accepted.notified();
             self.heartbeat.beat();
-            if self.turn(&stop).await? {
+            if self.turn().await? {
                 continue;
             }
             self.release_when_idle().await;
             tokio::select! {
-                () = hint => (),
+                // A hint that came since the look at the queue is not missed: intake gives it with
+                // `notify_one`, which is kept until somebody waits.
+                () = accepted.notified() => (),
                 () = self.slot.watch_idle() => (),
-                () = tokio::time::sleep(POLL) => (),
+                () = sleep(POLL) => (),
                 () = stop.cancelled() => (),
             }
         }
@@ -128,42 +135,41 @@ impl Dispatcher {
     }
 
     /// Does one thing; false when there was nothing to do.
-    async fn turn(&mut self, stop: &CancellationToken) -> Result<bool, DispatchError> {
+    async fn turn(&mut self) -> Result<bool, DispatchError> {
         if self.slot.is_released() && self.next_render().await?.is_none() {
             return Ok(false);
         }
-        if let Err(reason) = self.slot.ensure_ready(stop).await {
+        if let Err(reason) = self.slot.ensure_ready(&self.stop).await {
             return match self.settings.mode {
-                Mode::UntilIdle if !stop.is_cancelled() => Err(DispatchError::Load(reason)),
+                Mode::UntilIdle if !self.stop.is_cancelled() => Err(DispatchError::Load(reason)),
                 _ => Ok(false),
             };
         }
         if let Some(loaded) = self.slot.newly_loaded() {
-            let (store, now_ms) = (self.store.clone(), self.clock.now_ms());
-            self.hold.record(stop, || store.worker_loaded(&loaded, now_ms)).await?;
-            self.idle_since = tokio::time::Instant::now();
+            self.journal.worker_loaded(&loaded).await?;
+            self.idle_since = Instant::now();
         }
         let Some(candidate) = self.next_render().await? else { return Ok(false) };
-        self.render(candidate, stop).await?;
-        self.idle_since = tokio::time::Instant::now();
+        self.render(candidate).await?;
+        self.idle_since = Instant::now();
         Ok(true)
     }
 
-    /// The render to start now: none while the queue is paused or held, nor while its picture could
+    /// The render to start now: none while the queue is paused or held, or while its picture could
     /// not be written.
     async fn next_render(&mut self) -> Result<Option<Candidate>, StoreError> {
-        if self.hold.is_on() {
+        if self.journal.hold.is_on() {
             return Ok(None);
         }
-        let Some(candidate) = self.store.next_candidate(self.clock.now_ms()).await? else {
-            self.hold.lift();
+        let Some(candidate) = self.journal.next_candidate().await? else {
+            self.journal.hold.lift();
             return Ok(None);
         };
         if let Err(error) = output::make_ready(&self.settings.outputs) {
-            self.hold.tell(format!("no pictures can be written: {error}"));
+            self.journal.hold.tell(format!("no pictures can be written: {error}"));
             return Ok(None);
         }
-        self.hold.lift();
+        self.journal.hold.lift();
         Ok(Some(candidate))
     }
 
@@ -173,105 +179,120 @@ impl Dispatcher {
         }
     }
 
-    /// Tries a render on one rung after the other until its fate is another than the next attempt.
-    async fn render(
-        &mut self,
-        mut candidate: Candidate,
-        stop: &CancellationToken,
-    ) -> Result<(), StoreError> {
-        while let Some(plan) = self.plan(&candidate).await? {
-            if !self.attempt(&mut candidate, plan, stop).await? {
-                break;
-            }
+    /// Tries a render on one rung after the other until no attempt is to follow at once.
+    async fn render(&mut self, mut candidate: Candidate) -> Result<(), StoreError> {
+        self.refresh_plans(None).await?;
+        let mut plan = self.slot.planning().and_then(|planning| planning.first(&candidate));
+        while let Some(current) = plan {
+            plan = self.attempt(&mut candidate, &current).await?;
         }
         self.status.send_modify(|status| status.render = None);
         Ok(())
     }
 
-    /// The next rung, on what is known by now. At the bottom of the ladder, where a restart or a
-    /// late correction may find a render, it is the last one again: how often is bounded by the
-    /// verdict.
-    async fn plan(&mut self, candidate: &Candidate) -> Result<Option<Plan>, StoreError> {
-        let Some(loaded) = self.slot.loaded() else { return Ok(None) };
-        let evidence = self.store.evidence(&loaded.model_hash, &loaded.device).await?;
+    /// Has plans go by the memory that is free now and by what earlier attempts measured; `newest`
+    /// is one that has no row yet.
+    async fn refresh_plans(&mut self, newest: Option<Evidence>) -> Result<(), StoreError> {
+        let Some(loaded) = self.slot.loaded() else { return Ok(()) };
+        let recorded = self.journal.evidence(loaded).await?;
+        let evidence: Vec<Evidence> = newest.into_iter().chain(recorded).collect();
         self.slot.refresh_planning(Corrections::from(&evidence)).await;
-        Ok(self.slot.planning().and_then(|planning| planning.next(candidate)))
+        Ok(())
     }
 
-    /// One try, recorded before the device is touched; true when another is to follow at once.
+    /// Makes one attempt, which is recorded before the device is touched. Answers the plan of the
+    /// next one, if that is to follow at once.
     async fn attempt(
         &mut self,
         candidate: &mut Candidate,
-        plan: Plan,
-        stop: &CancellationToken,
-    ) -> Result<bool, StoreError> {
-        let rung = plan.rung;
-        let predicted =
-            self.slot.planning().and_then(|planning| planning.predicted(&candidate.render, &plan));
-        let planned = Planned { rung, predicted };
-        let path = publish::file_name(candidate, &rung, self.clock.now_ms());
-        let (store, render_id, now_ms) =
-            (self.store.clone(), candidate.render_id, self.clock.now_ms());
-        let begun = self
-            .hold
-            .record(stop, || store.begin_attempt(render_id, &planned, &path, now_ms))
-            .await?;
+        plan: &Plan,
+    ) -> Result<Option<Plan>, StoreError> {
+        let Some(planning) = self.slot.planning() else { return Ok(None) };
+        let planned = planning.planned(&candidate.render, plan);
+        let path = publish::file_name(candidate, &plan.rung, self.journal.clock.now_ms());
+        let begun = self.journal.begin(candidate.render_id, &planned, &path).await?;
         let Some(attempt_id) = begun else {
-            return Ok(false); // cancelled between the look and the claim
+            return Ok(None); // cancelled between the look and the claim
         };
-        info!(job = candidate.job_id, index = candidate.index, attempt = attempt_id, %rung,
-              predicted_bytes = plan.prediction.peak_bytes(), missing_bytes = plan.missing_bytes, "rendering");
-        let request = attempt::request(&self.settings, candidate, attempt_id, rung);
-        let (ending, cause) = self.follow(candidate, request, stop).await?;
-        let no_picture = match ending {
-            Ending::NoPicture(no_picture) => no_picture,
-            Ending::Done(done) => match self.publish(candidate, &rung, path, &done, stop).await? {
-                Ok(()) => return Ok(false),
-                Err(error) => NoPicture::Failed(publish::unpublished(done, &error)),
+        info!(
+            job = candidate.job_id,
+            index = candidate.index,
+            attempt = attempt_id,
+            rung = %plan.rung,
+            predicted_bytes = plan.prediction.peak_bytes(),
+            missing_bytes = plan.missing_bytes,
+            "rendering"
+        );
+        let request = attempt::request(&self.settings, candidate, attempt_id, plan.rung);
+        let AttemptResult { result, cause } = self.follow(candidate, request).await?;
+        let failure = match result {
+            Err(failure) => failure,
+            Ok(made) => match self.publish(candidate, &plan.rung, attempt_id, &path, made).await? {
+                Published::Done => return Ok(None),
+                Published::Refused(failure) => failure,
             },
         };
-        self.conclude(candidate, attempt_id, rung, &no_picture, cause, stop).await
+        self.conclude(candidate, attempt_id, &planned, &failure, cause).await
     }
 
-    /// Carries out the verdict on an attempt that made no picture.
+    /// Decides what comes after an attempt that made no picture, and carries it out.
     async fn conclude(
         &mut self,
         candidate: &mut Candidate,
         attempt_id: i64,
-        rung: Rung,
-        ending: &NoPicture,
+        planned: &Planned,
+        failure: &Failure,
         cause: Option<StopCause>,
-        stop: &CancellationToken,
-    ) -> Result<bool, StoreError> {
-        let planning = self.slot.planning();
-        let has_next = |tried: &[(Rung, Stage)]| {
-            planning.is_some_and(|planning| planning.has_next(&candidate.render, tried))
-        };
-        let Verdict { end, fate, hold, replace_worker } =
-            verdict::verdict(ending, cause, candidate, rung, &self.settings.policy, &has_next);
-        warn!(job = candidate.job_id, index = candidate.index, attempt = attempt_id, outcome = ?end.outcome,
-              reason = %end.message, "an attempt made no picture");
-        if replace_worker {
-            self.slot.replace(end.message.clone()).await;
+    ) -> Result<Option<Plan>, StoreError> {
+        candidate.history = candidate.history.with(planned.rung, failure);
+        let lower_rung = self.lower_rung(candidate, planned, failure).await?;
+        let policy = &self.settings.policy;
+        let next = decide(failure, cause, &candidate.history, lower_rung, policy);
+        warn!(
+            job = candidate.job_id,
+            index = candidate.index,
+            attempt = attempt_id,
+            outcome = %next.outcome(),
+            reason = %failure.message,
+            "an attempt made no picture"
+        );
+        if failure.kind == FailureKind::WorkerDied {
+            self.slot.replace(failure.message.clone()).await;
         }
         publish::remove_temporary(&self.settings, attempt_id);
-        if matches!(fate, Fate::Fail { .. } | Fate::Cancel) {
+        if matches!(next, Next::Fail { .. } | Next::Cancel) {
             publish::forget_latents(&self.settings, candidate.render_id);
         }
-        let again = fate == Fate::NextAttempt;
-        let (store, now_ms) = (self.store.clone(), self.clock.now_ms());
-        if self.hold.record(stop, || store.end_attempt(attempt_id, &end, &fate, now_ms)).await?
-            == Guarded::Stale
-        {
+        if self.journal.end(attempt_id, failure, &next).await? == Guarded::Stale {
             warn!(attempt = attempt_id, "the attempt had been ended by somebody else");
-            return Ok(false);
+            return Ok(None);
         }
-        if let Some(reason) = hold {
-            self.hold.pause(format!("{}: {reason}", self.settings.outputs.display()));
+        match next {
+            Next::LowerRung(plan) => return Ok(Some(plan)),
+            Next::RequeueAndHold => {
+                let outputs = self.settings.outputs.display();
+                self.journal.hold.pause(format!("{outputs}: {}", failure.message));
+            }
+            _ => (),
         }
-        if let (true, Some(stage)) = (again, end.stage) {
-            candidate.tried.push((rung, stage));
-        }
-        Ok(again)
+        Ok(None)
+    }
+
+    /// The rung after the ones that ran out of memory, the failed attempt's among them; `None`
+    /// where there is none, or the attempt failed in another way.
+    async fn lower_rung(
+        &mut self,
+        candidate: &Candidate,
+        planned: &Planned,
+        failure: &Failure,
+    ) -> Result<Option<Plan>, StoreError> {
+        let (FailureKind::OutOfMemory { requested_bytes }, Some(stage)) =
+            (failure.kind, failure.stage)
+        else {
+            return Ok(None);
+        };
+        let ran_out = (stage, requested_bytes.unwrap_or(0));
+        self.refresh_plans(planned.evidence(&failure.measured.peaks, Some(ran_out))).await?;
+        Ok(self.slot.planning().and_then(|planning| planning.next(candidate)))
     }
 }

@@ -1,12 +1,11 @@
 //! Plans for the loaded worker: what its model needs, what its device has, and what earlier
 //! attempts measured.
 
+use crate::attempt::{Candidate, Planned, Predicted};
 use crate::engine::MemoryReading;
 use crate::engine::predictor::Predictor;
 use crate::job::Render;
-use crate::ladder::{Rung, Stage};
-use crate::planner::{Corrections, Plan, Planner, Prediction};
-use crate::store::Candidate;
+use crate::planner::{Corrections, Plan, Planner};
 use crate::worker::protocol::{Load, Loaded};
 
 /// What plans go by.
@@ -43,26 +42,26 @@ impl Planning {
         self.corrections = corrections;
     }
 
-    /// The rung that `candidate` is tried on next; the last one where none is left.
-    pub(super) fn next(&self, candidate: &Candidate) -> Option<Plan> {
+    /// The rung that `candidate` is tried on first: at the bottom of the ladder, where a restart or
+    /// a late correction may find a render, the last one again. How often is bounded by
+    /// [`crate::attempt::decide`].
+    pub(super) fn first(&self, candidate: &Candidate) -> Option<Plan> {
+        let tried = &candidate.history.out_of_memory;
         let planner = self.planner(&candidate.render);
-        let last = candidate.tried.last().map(|(rung, _)| planner.plan(*rung));
-        planner.next(&candidate.tried).or(last)
+        planner.next(tried).or_else(|| tried.last().map(|(rung, _)| planner.plan(*rung)))
     }
 
-    /// Whether the ladder goes on after `tried`.
-    pub(super) fn has_next(&self, render: &Render, tried: &[(Rung, Stage)]) -> bool {
-        self.planner(render).next(tried).is_some()
+    /// The rung after those that ran out of memory; `None` at the bottom of the ladder.
+    pub(super) fn next(&self, candidate: &Candidate) -> Option<Plan> {
+        self.planner(&candidate.render).next(&candidate.history.out_of_memory)
     }
 
-    /// What `plan` predicts, before correction and after; `None` where it predicts nothing.
-    pub(super) fn predicted(
-        &self,
-        render: &Render,
-        plan: &Plan,
-    ) -> Option<(Prediction, Prediction)> {
-        let predicted = self.predictor.predict(render, &plan.rung);
-        (predicted.peak_bytes() > 0).then_some((predicted, plan.prediction))
+    /// `plan` with what it predicts, as it is recorded.
+    pub(super) fn planned(&self, render: &Render, plan: &Plan) -> Planned {
+        let uncorrected = self.predictor.predict(render, &plan.rung);
+        let predicted = Predicted { uncorrected, corrected: plan.prediction };
+        let is_predicted = uncorrected.peak_bytes() > 0;
+        Planned { rung: plan.rung, predicted: is_predicted.then_some(predicted) }
     }
 
     fn planner<'a>(&'a self, render: &'a Render) -> Planner<'a> {

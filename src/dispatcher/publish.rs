@@ -1,20 +1,20 @@
 //! From the worker's temporary file to the picture under its final name, and its row.
 
 use std::io;
+use std::iter::once;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::attempt::{latents_path, temp_path};
 use super::{Dispatcher, Settings};
+use crate::attempt::{Candidate, Failure, FailureKind, Finished, Made};
 use crate::job::name::{self, NameFacts};
 use crate::ladder::{Rung, Stage};
 use crate::output;
-use crate::store::{Candidate, Finished, Guarded, StoreError};
-use crate::worker::protocol::{Done, Failed, Failure};
+use crate::store::{Guarded, StoreError};
 
 /// How many numbered names are tried when the user's own files stand in the way.
 const NAMES_MAX: u32 = 1000;
@@ -60,61 +60,63 @@ pub(super) fn forget_latents(settings: &Settings, render_id: i64) {
     let _ = std::fs::remove_file(latents_path(settings, render_id));
 }
 
-/// A picture that was made but could not be brought under its final name, as a failure of its
-/// attempt.
-pub(super) fn unpublished(done: Done, error: &io::Error) -> Failed {
-    Failed {
-        attempt_id: done.attempt_id,
-        failure: Failure::Output { os_error: error.raw_os_error() },
-        stage: Stage::PictureEncode,
+/// The names that a picture may get, in order: its own, then numbered ones.
+fn names(path: &str) -> impl Iterator<Item = String> {
+    once(path.to_owned()).chain((2..NAMES_MAX).map(move |number| numbered(path, number)))
+}
+
+/// What became of a picture that was made.
+pub(super) enum Published {
+    /// It has its final name and its row.
+    Done,
+    /// The file system refused, so the attempt has failed.
+    Refused(Failure),
+}
+
+/// A picture that was made but could not be given its final name, as a failure of its attempt.
+fn refused(made: Made, error: &io::Error) -> Published {
+    Published::Refused(Failure {
+        kind: FailureKind::Output { os_error: error.raw_os_error() },
+        stage: Some(Stage::PictureEncode),
         message: format!("the picture could not be given its name: {error}"),
-        timings: done.timings,
-        peaks: done.peaks,
-    }
+        measured: made.measured,
+    })
 }
 
 impl Dispatcher {
-    /// Names the picture and commits its row; a name that is taken gets a number, recorded before
-    /// the rename so that a crash in between finds the picture. The inner error is the file
-    /// system's.
+    /// Names the picture and commits its row. A name that is taken gets a number, which is recorded
+    /// before the rename, so that a start after a crash in between finds the picture.
     pub(super) async fn publish(
         &mut self,
         candidate: &Candidate,
         rung: &Rung,
-        path: String,
-        done: &Done,
-        stop: &CancellationToken,
-    ) -> Result<io::Result<()>, StoreError> {
-        let attempt_id = done.attempt_id;
-        let mut taken = path.clone();
-        for number in 2..NAMES_MAX {
-            match self.rename(done, &taken).await {
+        attempt_id: i64,
+        path: &str,
+        made: Made,
+    ) -> Result<Published, StoreError> {
+        for name in names(path) {
+            if name != path && self.journal.rename(attempt_id, &name).await? == Guarded::Stale {
+                break;
+            }
+            match self.rename(attempt_id, &made, &name).await {
                 Ok(()) => {
-                    self.commit(candidate, rung, taken, done, stop).await?;
-                    return Ok(Ok(()));
+                    let degraded = rung.degrades(&candidate.render);
+                    let finished = Finished { path: name, degraded, made };
+                    self.commit(candidate, attempt_id, &finished).await?;
+                    return Ok(Published::Done);
                 }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    taken = numbered(&path, number);
-                    let store = self.store.clone();
-                    let renamed =
-                        self.hold.record(stop, || store.rename_attempt(attempt_id, &taken)).await?;
-                    if renamed == Guarded::Stale {
-                        break;
-                    }
-                }
-                Err(error) => return Ok(Err(error)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
+                Err(error) => return Ok(refused(made, &error)),
             }
         }
-        Ok(Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            format!("{path} and its numbered names are taken"),
-        )))
+        let taken = format!("{path} and its numbered names are taken");
+        Ok(refused(made, &io::Error::new(io::ErrorKind::AlreadyExists, taken)))
     }
 
-    async fn rename(&self, done: &Done, path: &str) -> io::Result<()> {
-        let temporary = temp_path(&self.settings, done.attempt_id);
-        let final_path = self.settings.outputs.join(path);
-        let (bytes, sha256) = (done.bytes, done.sha256.clone());
+    async fn rename(&self, attempt_id: i64, made: &Made, name: &str) -> io::Result<()> {
+        let temporary = temp_path(&self.settings, attempt_id);
+        let final_path = self.settings.outputs.join(name);
+        let Made { bytes, sha256, .. } = made.clone();
         let publish = move || output::publish(&temporary, bytes, &sha256, &final_path);
         tokio::task::spawn_blocking(publish)
             .await
@@ -124,32 +126,24 @@ impl Dispatcher {
     async fn commit(
         &mut self,
         candidate: &Candidate,
-        rung: &Rung,
-        path: String,
-        done: &Done,
-        stop: &CancellationToken,
+        attempt_id: i64,
+        finished: &Finished,
     ) -> Result<(), StoreError> {
-        let attempt_id = done.attempt_id;
-        info!(job = candidate.job_id, index = candidate.index, attempt = attempt_id, %path, duration_ms = done.timings.total_ms, "done");
-        let finished = Finished {
-            path,
-            bytes: done.bytes,
-            sha256: done.sha256.clone(),
-            prompt_cut: done.prompt_cut,
-            degraded: rung.degrades(&candidate.render),
-            timings: done.timings.clone(),
-            peaks: done.peaks,
-        };
-        let (store, now_ms) = (self.store.clone(), self.clock.now_ms());
-        if self.hold.record(stop, || store.finish(attempt_id, &finished, now_ms)).await?
-            == Guarded::Stale
-        {
+        info!(
+            job = candidate.job_id,
+            index = candidate.index,
+            attempt = attempt_id,
+            path = %finished.path,
+            duration_ms = finished.made.measured.timings.total_ms,
+            "done"
+        );
+        if self.journal.finish(attempt_id, finished).await? == Guarded::Stale {
             // The picture stays: nothing that was made is thrown away, and its metadata says what
             // it is.
             warn!(attempt = attempt_id, "the attempt had been ended by somebody else");
         }
         forget_latents(&self.settings, candidate.render_id);
-        self.hold.over();
+        self.journal.hold.end();
         self.slot.proved_itself();
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::engine::MemoryReading;
 use crate::heartbeat::Heartbeat;
 use crate::planner::Corrections;
 use crate::status::{Status, WorkerStatus};
-use crate::worker::handle::{Death, Worker};
+use crate::worker::handle::{Worker, WorkerExit};
 use crate::worker::protocol::{Load, Loaded, Request, WorkerEvent};
 
 /// The longest pause between two starts of a worker.
@@ -79,11 +79,11 @@ impl Slot {
     }
 
     /// The loaded worker; an error when there is none.
-    pub(super) fn worker(&mut self) -> Result<&mut Worker, String> {
-        self.ready
-            .as_mut()
-            .map(|ready| &mut ready.worker)
-            .ok_or_else(|| "no worker is running".to_owned())
+    pub(super) fn worker(&mut self) -> Result<&mut Worker, WorkerExit> {
+        match &mut self.ready {
+            Some(ready) => Ok(&mut ready.worker),
+            None => Err(WorkerExit("no worker is running".to_owned())),
+        }
     }
 
     pub(super) fn loaded(&self) -> Option<&Loaded> {
@@ -148,8 +148,8 @@ impl Slot {
     /// Kills the worker; the next one starts after a pause.
     pub(super) async fn replace(&mut self, reason: String) {
         if let Some(Ready { worker, .. }) = self.ready.take() {
-            let death = worker.kill().await;
-            self.note_death(&format!("{reason} ({death})"));
+            let exit = worker.kill().await;
+            self.note_death(&format!("{reason} ({exit})"));
         }
     }
 
@@ -209,7 +209,7 @@ impl Slot {
 }
 
 /// Asks an idle worker what memory there is.
-async fn tell_memory(worker: &mut Worker) -> Result<MemoryReading, Death> {
+async fn tell_memory(worker: &mut Worker) -> Result<MemoryReading, WorkerExit> {
     worker.send(&Request::Memory).await?;
     loop {
         match worker.event().await? {
@@ -222,7 +222,7 @@ async fn tell_memory(worker: &mut Worker) -> Result<MemoryReading, Death> {
 /// Starts a worker and waits for its model.
 async fn start(settings: &SlotSettings, heartbeat: &Heartbeat) -> Result<Ready, String> {
     let mut worker =
-        Worker::spawn(&settings.exe, &settings.load).await.map_err(|death| death.to_string())?;
+        Worker::spawn(&settings.exe, &settings.load).await.map_err(|exit| exit.to_string())?;
     let deadline = Instant::now() + settings.load_timeout;
     loop {
         heartbeat.beat();
@@ -235,7 +235,7 @@ async fn start(settings: &SlotSettings, heartbeat: &Heartbeat) -> Result<Ready, 
                 }
                 Ok(WorkerEvent::LoadFailed { message }) => return Err(message),
                 Ok(other) => return Err(format!("the worker sent {other:?} before its model was loaded")),
-                Err(death) => return Err(death.to_string()),
+                Err(exit) => return Err(exit.to_string()),
             },
             () = sleep_until(deadline) => {
                 worker.kill().await;

@@ -74,28 +74,6 @@ pub struct MemoryReading {
     pub total_bytes: u64,
 }
 
-/// Milliseconds a stage; a stage that did not run (latents kept from an earlier attempt) is 0.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Timings {
-    pub text_encode_ms: u64,
-    pub denoise_ms: u64,
-    /// Each step of the denoising.
-    pub step_ms: Vec<u64>,
-    pub vae_decode_ms: u64,
-    pub picture_encode_ms: u64,
-    pub total_ms: u64,
-}
-
-/// The most device memory in use, in bytes, by stage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Peaks {
-    pub text_encode_bytes: u64,
-    pub denoise_bytes: u64,
-    pub vae_decode_bytes: u64,
-    /// After the attempt, everything of it dropped.
-    pub after_release_bytes: u64,
-}
-
 /// Whether the work goes on; asked at every step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Continue {

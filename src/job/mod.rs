@@ -1,5 +1,6 @@
 //! What a user submits, fully resolved: a job and its renders.
 
+pub mod event;
 pub mod name;
 pub mod origin;
 pub mod parameters;

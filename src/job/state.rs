@@ -14,6 +14,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::spelling::spelled_by_serde;
+
 /// Where a render stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -74,24 +76,9 @@ impl State {
     pub fn is_terminal(self) -> bool {
         matches!(self, State::Done | State::Failed | State::Cancelled)
     }
-
-    /// The word in the database and on the screen.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            State::Queued => "queued",
-            State::Running => "running",
-            State::Done => "done",
-            State::Failed => "failed",
-            State::Cancelled => "cancelled",
-        }
-    }
 }
 
-impl std::fmt::Display for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+spelled_by_serde!(State);
 
 #[cfg(test)]
 mod tests {

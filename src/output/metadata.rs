@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Owner;
-use crate::engine::{Recipe, Timings};
+use crate::attempt::Timings;
+use crate::engine::Recipe;
 use crate::ladder::Rung;
 
 /// The key of our JSON in a picture, and the mark before it where the format has no keys.

@@ -9,7 +9,7 @@ use rustix::fs::OFlags;
 
 use super::metadata::{KEY, Metadata};
 use super::{Owner, exif, measure};
-use crate::engine::Timings;
+use crate::attempt::Timings;
 
 /// Memory for the texts of a PNG and a row of its pixels: anybody can put a picture into the
 /// folder.

@@ -6,9 +6,10 @@ use serde::Serialize;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::rows::{render_columns, word};
+use super::rows::render_columns;
 use super::transition::{About, Current, Facts, Writing, log, transition};
 use super::{Result, Selection, Store, StoreError};
+use crate::job::event::EventKind;
 use crate::job::origin::Origin;
 use crate::job::state::{RenderEvent, State};
 
@@ -64,7 +65,7 @@ impl Store {
                     .await?;
                     log(
                         &mut transaction,
-                        "cancelled",
+                        EventKind::Cancelled,
                         About::Render(render),
                         "while queued",
                         now_ms,
@@ -109,8 +110,8 @@ impl Store {
         for render in &again {
             copy_render(&mut transaction, job_id, render.render_id).await?;
         }
-        log(&mut transaction, "retried", About::Job(job_id), &format!("of job {of}"), now_ms)
-            .await?;
+        let detail = format!("of job {of}");
+        log(&mut transaction, EventKind::Retried, About::Job(job_id), &detail, now_ms).await?;
         transaction.commit().await?;
         Ok(Retried { job: job_id, renders: again.len() })
     }
@@ -125,7 +126,7 @@ impl Store {
         .bind(reason)
         .execute(&mut *transaction)
         .await?;
-        log(&mut transaction, "paused", About::Queue, reason, now_ms).await?;
+        log(&mut transaction, EventKind::Paused, About::Queue, reason, now_ms).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -133,7 +134,7 @@ impl Store {
     pub async fn resume(&self, now_ms: i64) -> Result<()> {
         let mut transaction = self.begin().await?;
         if sqlx::query("DELETE FROM pause").execute(&mut *transaction).await?.rows_affected() > 0 {
-            log(&mut transaction, "resumed", About::Queue, "", now_ms).await?;
+            log(&mut transaction, EventKind::Resumed, About::Queue, "", now_ms).await?;
         }
         Ok(transaction.commit().await?)
     }
@@ -161,7 +162,7 @@ async fn selected(transaction: &mut Writing, selection: Selection) -> Result<Vec
         return Err(StoreError::NotFound(format!("there is no {selection}")));
     }
     let render = |row: &SqliteRow| -> sqlx::Result<Current> {
-        Ok(Current { render_id: row.try_get("id")?, job_id, state: word(row.try_get("state")?)? })
+        Ok(Current { render_id: row.try_get("id")?, job_id, state: row.try_get("state")? })
     };
     Ok(rows.iter().map(render).collect::<sqlx::Result<_>>()?)
 }
@@ -188,7 +189,7 @@ async fn mark(transaction: &mut Writing, render: Current, now_ms: i64) -> sqlx::
         .bind(render.render_id)
         .execute(&mut **transaction)
         .await?;
-    log(transaction, "cancel_wanted", About::Render(render), "", now_ms).await
+    log(transaction, EventKind::CancelWanted, About::Render(render), "", now_ms).await
 }
 
 /// A job without renders that repeats the job `of` under its name, with its text and its priority.

@@ -3,12 +3,13 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::rows::{from_json, render, render_columns, signed, to_json, word};
+use super::rows::{from_json, render, render_columns, signed, to_json};
 use super::transition::{About, Current, Facts, Writing, log, transition};
-use super::{Candidate, Guarded, Planned, Result, Store};
+use super::{Guarded, NewWorker, Result, Store};
+use crate::attempt::{Candidate, History, Planned};
+use crate::job::event::EventKind;
 use crate::job::state::{RenderEvent, State};
 use crate::ladder::{Rung, Stage};
-use crate::worker::protocol::Loaded;
 
 impl Store {
     /// The render to run next: priority, then order of arrival; none while the queue is paused.
@@ -34,12 +35,18 @@ impl Store {
             index: row.try_get("position")?,
             render: render(&row)?,
             accepted_at_ms: row.try_get("accepted_at_ms")?,
-            tried: self.tried(render_id).await?,
-            deaths: self.deaths(render_id).await?,
+            history: self.attempts_before(render_id).await?,
         }))
     }
 
-    async fn tried(&self, render_id: i64) -> Result<Vec<(Rung, Stage)>> {
+    async fn attempts_before(&self, render_id: i64) -> Result<History> {
+        Ok(History {
+            out_of_memory: self.out_of_memory(render_id).await?,
+            deaths: self.deaths(render_id).await?,
+        })
+    }
+
+    async fn out_of_memory(&self, render_id: i64) -> Result<Vec<(Rung, Stage)>> {
         let rows = sqlx::query(
             "SELECT rung, stage FROM attempts WHERE render_id = ? AND outcome = 'out_of_memory' AND stage IS NOT NULL \
              ORDER BY number",
@@ -48,7 +55,7 @@ impl Store {
         .fetch_all(&self.readers)
         .await?;
         let tried = |row: &SqliteRow| -> sqlx::Result<(Rung, Stage)> {
-            Ok((from_json(row.try_get("rung")?)?, word(row.try_get("stage")?)?))
+            Ok((from_json(row.try_get("rung")?)?, row.try_get("stage")?))
         };
         Ok(rows.iter().map(tried).collect::<sqlx::Result<_>>()?)
     }
@@ -80,7 +87,7 @@ impl Store {
         }
         let attempt_id = insert_attempt(&mut transaction, render_id, planned, path, now_ms).await?;
         let about = About::Attempt(render, attempt_id);
-        log(&mut transaction, "attempt", about, &planned.rung.to_string(), now_ms).await?;
+        log(&mut transaction, EventKind::Attempt, about, &planned.rung.to_string(), now_ms).await?;
         transaction.commit().await?;
         Ok(Some(attempt_id))
     }
@@ -106,7 +113,7 @@ impl Store {
     }
 
     /// Notes a started worker with its model; the attempts that follow are its own.
-    pub async fn worker_loaded(&self, loaded: &Loaded, now_ms: i64) -> Result<()> {
+    pub async fn worker_loaded(&self, worker: &NewWorker, now_ms: i64) -> Result<()> {
         let mut transaction = self.begin().await?;
         sqlx::query(
             "INSERT INTO workers (loaded_at_ms, version, device, model_name, model_hash, load_ms, idle_bytes, total_bytes) \
@@ -114,15 +121,15 @@ impl Store {
         )
         .bind(now_ms)
         .bind(env!("CARGO_PKG_VERSION"))
-        .bind(&loaded.device)
-        .bind(&loaded.model_name)
-        .bind(&loaded.model_hash)
-        .bind(signed(loaded.load_ms))
-        .bind(signed(loaded.memory.used_bytes))
-        .bind(signed(loaded.memory.total_bytes))
+        .bind(&worker.device)
+        .bind(&worker.model_name)
+        .bind(&worker.model_hash)
+        .bind(signed(worker.load_ms))
+        .bind(signed(worker.idle_bytes))
+        .bind(signed(worker.total_bytes))
         .execute(&mut *transaction)
         .await?;
-        log(&mut transaction, "loaded", About::Queue, &loaded.model_name, now_ms).await?;
+        log(&mut transaction, EventKind::Loaded, About::Queue, &worker.model_name, now_ms).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -144,11 +151,7 @@ async fn attemptable(transaction: &mut Writing, render_id: i64) -> sqlx::Result<
     .fetch_optional(&mut **transaction)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    Ok(Some(Current {
-        render_id,
-        job_id: row.try_get("job_id")?,
-        state: word(row.try_get("state")?)?,
-    }))
+    Ok(Some(Current { render_id, job_id: row.try_get("job_id")?, state: row.try_get("state")? }))
 }
 
 async fn insert_attempt(
@@ -159,18 +162,20 @@ async fn insert_attempt(
     now_ms: i64,
 ) -> sqlx::Result<i64> {
     sqlx::query_scalar(
-        "INSERT INTO attempts (render_id, number, worker_id, outcome, rung, rung_text, predicted_bytes, predicted, corrected, width, height, \
-         steps, path, queued_ms, started_at_ms) \
+        "INSERT INTO attempts (render_id, number, worker_id, outcome, rung, rung_text, \
+         predicted_bytes, predicted, corrected, width, height, steps, path, queued_ms, \
+         started_at_ms) \
          SELECT r.id, \
              (SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE render_id = r.id), \
-             (SELECT max(id) FROM workers), 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?, max(? - max(j.accepted_at_ms, r.run_after_ms), 0), ? \
+             (SELECT max(id) FROM workers), 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?, \
+             max(? - max(j.accepted_at_ms, r.run_after_ms), 0), ? \
          FROM renders r JOIN jobs j ON j.id = r.job_id WHERE r.id = ? RETURNING id",
     )
     .bind(to_json(rung))
     .bind(rung.to_string())
-    .bind(predicted.map(|(_, corrected)| signed(corrected.peak_bytes())))
-    .bind(predicted.map(|(predicted, _)| to_json(&predicted)))
-    .bind(predicted.map(|(_, corrected)| to_json(&corrected)))
+    .bind(predicted.map(|predicted| signed(predicted.corrected.peak_bytes())))
+    .bind(predicted.map(|predicted| to_json(&predicted.uncorrected)))
+    .bind(predicted.map(|predicted| to_json(&predicted.corrected)))
     .bind(rung.width)
     .bind(rung.height)
     .bind(rung.steps)

@@ -18,6 +18,9 @@ pub enum StoreError {
     /// written.
     #[error("the database is locked by another program; try again")]
     Busy,
+    /// The disk would not be read or written. Whether a write was carried out is not known.
+    #[error("the database's disk fails: {0}")]
+    Disk(String),
     /// Nothing matches what the user named.
     #[error("{0}")]
     NotFound(String),
@@ -35,6 +38,12 @@ impl StoreError {
     pub fn may_pass(&self) -> bool {
         matches!(self, StoreError::Full | StoreError::Busy)
     }
+
+    /// As [`StoreError::may_pass`], for a call that only reads: there is no harm in repeating it
+    /// after a failure of the disk either.
+    pub fn may_pass_for_a_read(&self) -> bool {
+        self.may_pass() || matches!(self, StoreError::Disk(_))
+    }
 }
 
 /// Result of the store.
@@ -44,9 +53,12 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 pub(super) mod code {
     pub const BUSY: i32 = 5;
     pub const READ_ONLY: i32 = 8;
+    pub const IO_ERROR: i32 = 10;
     pub const CORRUPT: i32 = 11;
     pub const FULL: i32 = 13;
     pub const CANNOT_OPEN: i32 = 14;
+    /// The locks of the write-ahead log could not be had, however often they were tried for.
+    pub const PROTOCOL: i32 = 15;
     pub const NOT_A_DATABASE: i32 = 26;
 }
 
@@ -70,7 +82,10 @@ impl From<sqlx::Error> for StoreError {
             _ if extended_code(&error) == Some(WRITE_REFUSED) => StoreError::Full,
             // In the pool of one writer, waiting for a connection is waiting for whoever waits for
             // the lock.
-            (Some(code::BUSY), _) | (_, sqlx::Error::PoolTimedOut) => StoreError::Busy,
+            (Some(code::BUSY | code::PROTOCOL), _) | (_, sqlx::Error::PoolTimedOut) => {
+                StoreError::Busy
+            }
+            (Some(code::IO_ERROR), _) => StoreError::Disk(error.to_string()),
             (Some(code::CORRUPT | code::NOT_A_DATABASE), _) => StoreError::Unusable(format!(
                 "the database is damaged; restore a backup, or move it away ({error})"
             )),

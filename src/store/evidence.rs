@@ -4,10 +4,11 @@ use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row};
 
-use super::rows::{from_json, word};
+use super::rows::from_json;
 use super::{Result, Store};
-use crate::ladder::Rung;
-use crate::planner::{Evidence, Prediction};
+use crate::attempt::{Peaks, Planned, Predicted};
+use crate::ladder::{Rung, Stage};
+use crate::planner::Evidence;
 
 /// So many attempts are looked at: enough for every size and rung in use, few enough to be read for
 /// each render.
@@ -28,7 +29,8 @@ impl Store {
         let rows =
             rows.bind(model_hash).bind(device).bind(env!("CARGO_PKG_VERSION")).bind(EVIDENCE_MAX);
         let rows = rows.fetch_all(&self.readers).await?;
-        Ok(rows.iter().map(evidence).collect::<sqlx::Result<_>>()?)
+        let evidence = rows.iter().filter_map(|row| evidence(row).transpose());
+        Ok(evidence.collect::<sqlx::Result<_>>()?)
     }
 
     /// How long the newest pictures of the model `name` on this very rung took, on the device of
@@ -59,22 +61,20 @@ pub struct Seen {
     pub pictures: i64,
 }
 
-fn evidence(row: &SqliteRow) -> sqlx::Result<Evidence> {
+fn evidence(row: &SqliteRow) -> sqlx::Result<Option<Evidence>> {
     let bytes = |column: &str| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
-    let failed: Option<String> = row.try_get("failed")?;
-    Ok(Evidence {
-        rung: from_json(row.try_get("rung")?)?,
-        predicted: from_json(row.try_get("predicted")?)?,
+    let predicted = Predicted {
+        uncorrected: from_json(row.try_get("predicted")?)?,
         corrected: from_json(row.try_get("corrected")?)?,
-        measured: Prediction {
-            weights_bytes: 0,
-            text_encode_bytes: bytes("text_encode_bytes")?,
-            denoise_bytes: bytes("denoise_bytes")?,
-            vae_decode_bytes: bytes("vae_decode_bytes")?,
-        },
-        out_of_memory: match failed {
-            Some(stage) => Some((word(stage)?, bytes("requested")?)),
-            None => None,
-        },
-    })
+    };
+    let planned = Planned { rung: from_json(row.try_get("rung")?)?, predicted: Some(predicted) };
+    let peaks = Peaks {
+        text_encode_bytes: bytes("text_encode_bytes")?,
+        denoise_bytes: bytes("denoise_bytes")?,
+        vae_decode_bytes: bytes("vae_decode_bytes")?,
+        after_release_bytes: 0,
+    };
+    let failed: Option<Stage> = row.try_get("failed")?;
+    let requested_bytes = bytes("requested")?;
+    Ok(planned.evidence(&peaks, failed.map(|stage| (stage, requested_bytes))))
 }

@@ -6,6 +6,7 @@ use super::rows::{bind_render, render_columns, to_json};
 use super::transition::{About, Writing, log};
 use super::{Accepted, NewJob, Result, Store};
 use crate::job::Render;
+use crate::job::event::EventKind;
 use crate::job::origin::{FileId, Origin, SourceFile};
 use crate::job::parameters::PARAMETERS;
 
@@ -32,7 +33,7 @@ impl Store {
                 .bind(reason)
                 .execute(&mut *transaction)
                 .await?;
-            log(&mut transaction, "rejected", About::Queue, &file.name, now_ms).await?;
+            log(&mut transaction, EventKind::Rejected, About::Queue, &file.name, now_ms).await?;
         }
         Ok(transaction.commit().await?)
     }
@@ -48,7 +49,7 @@ async fn accept(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> Result<
     for (position, render) in (1..).zip(&new.job.renders) {
         insert_render(transaction, job_id, position, new, render).await?;
     }
-    log(transaction, "accepted", About::Job(job_id), &new.name, now_ms).await?;
+    log(transaction, EventKind::Accepted, About::Job(job_id), &new.name, now_ms).await?;
     Ok(Accepted { job_id, fresh: true })
 }
 

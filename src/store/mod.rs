@@ -21,7 +21,6 @@ mod recovery;
 mod rows;
 mod transition;
 
-use serde::Serialize;
 use sqlx::sqlite::SqlitePool;
 
 pub use self::control::{Cancelled, Pause, Retried};
@@ -30,19 +29,8 @@ pub use self::evidence::Seen;
 pub use self::outlook::Outlook;
 pub use self::queries::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
 use crate::files;
+use crate::job::Job;
 use crate::job::origin::{Origin, SourceFile};
-use crate::job::{Job, Render};
-use crate::ladder::{Rung, Stage};
-use crate::planner::Prediction;
-use crate::worker::protocol::{Peaks, Timings};
-
-/// What an attempt is begun on.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Planned {
-    pub rung: Rung,
-    /// Before correction and after; `None` where nothing is predicted (the host).
-    pub predicted: Option<(Prediction, Prediction)>,
-}
 
 /// The answer of a guarded update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,88 +91,17 @@ pub struct Accepted {
     pub fresh: bool,
 }
 
-/// The render that the dispatcher would take next.
+/// A worker that has loaded its model, to be noted.
 #[derive(Clone, Debug)]
-pub struct Candidate {
-    pub render_id: i64,
-    pub job_id: i64,
-    /// The job file's name without `.toml`.
-    pub job_name: String,
-    /// Position in the job, from 1.
-    pub index: u32,
-    pub render: Render,
-    pub accepted_at_ms: i64,
-    /// Rungs of this render that ran out of memory, oldest first, with the stage where they did.
-    pub tried: Vec<(Rung, Stage)>,
-    /// Attempts in which the worker died.
-    pub deaths: u32,
-}
-
-/// How an attempt ended without a picture.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AttemptEnd {
-    pub outcome: Outcome,
-    pub stage: Option<Stage>,
-    pub message: String,
-    pub requested_bytes: Option<u64>,
-    pub timings: Timings,
-    pub peaks: Peaks,
-}
-
-/// The outcome of an attempt; `running` until it has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    Running,
-    Done,
-    OutOfMemory,
-    /// The worker died or was killed for silence: counted against the render.
-    Crashed,
-    /// Stopped by us: not counted.
-    Interrupted,
-    Cancelled,
-    Failed,
-}
-
-/// What becomes of a render whose attempt ended without a picture.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Fate {
-    /// Running on: another attempt row follows at once with [`Store::begin_attempt`].
-    NextAttempt,
-    /// Back to queued (interrupted, orphaned or deferred).
-    Requeue,
-    /// Ended, with a reason code such as `out_of_memory`, `crashed_worker`, `bad_picture`,
-    /// `invalid`.
-    Fail {
-        code: &'static str,
-        message: String,
-    },
-    Cancel,
-}
-
-/// A finished picture, under its final name.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Finished {
-    /// Relative to the output folder.
-    pub path: String,
-    pub bytes: u64,
-    pub sha256: String,
-    pub prompt_cut: bool,
-    pub degraded: bool,
-    pub timings: Timings,
-    pub peaks: Peaks,
-}
-
-/// A render found running at start, under the instance lock.
-#[derive(Clone, Debug)]
-pub struct Orphan {
-    pub render_id: i64,
-    pub attempt_id: i64,
-    /// The final name recorded for the attempt, relative to the output folder.
-    pub path: String,
-    pub rung: Rung,
-    pub render: Render,
-    pub deaths: u32,
+pub struct NewWorker {
+    pub device: String,
+    pub model_name: String,
+    pub model_hash: String,
+    pub load_ms: u64,
+    /// Device memory in use with the model loaded and nothing running.
+    pub idle_bytes: u64,
+    /// What the device has in all; 0 where nobody knows.
+    pub total_bytes: u64,
 }
 
 /// A job, or one of its renders, as the user names it.

@@ -2,11 +2,12 @@
 
 use sqlx::Row;
 
-use super::rows::{signed, to_json, to_word, word};
+use super::rows::{signed, to_json};
 use super::transition::{About, Current, Facts, Writing, log, transition};
-use super::{AttemptEnd, Fate, Finished, Guarded, Outcome, Result, Store};
+use super::{Guarded, Result, Store};
+use crate::attempt::{Failure, Finished, Measured, Next, Outcome};
+use crate::job::event::EventKind;
 use crate::job::state::RenderEvent;
-use crate::worker::protocol::{Peaks, Timings};
 
 /// A running attempt's render, and whether the user wants it cancelled.
 struct Running {
@@ -31,20 +32,20 @@ impl Store {
         transition(&mut transaction, running.render, RenderEvent::Finished, picture, now_ms)
             .await?;
         record_picture(&mut transaction, attempt_id, finished, now_ms).await?;
-        record_work(&mut transaction, attempt_id, &finished.timings, &finished.peaks).await?;
+        record_measured(&mut transaction, attempt_id, &finished.made.measured).await?;
         let about = About::Attempt(running.render, attempt_id);
-        log(&mut transaction, "done", about, &finished.path, now_ms).await?;
+        log(&mut transaction, EventKind::Done, about, &finished.path, now_ms).await?;
         transaction.commit().await?;
         Ok(Guarded::Changed)
     }
 
-    /// The attempt ended without a picture. A render that would be queued again but is wanted
-    /// cancelled is cancelled.
+    /// The attempt made no picture, and `next` is decided on it. A render that would be queued
+    /// again but is wanted cancelled by now is cancelled.
     pub async fn end_attempt(
         &self,
         attempt_id: i64,
-        end: &AttemptEnd,
-        fate: &Fate,
+        failure: &Failure,
+        next: &Next,
         now_ms: i64,
     ) -> Result<Guarded> {
         let mut transaction = self.begin().await?;
@@ -52,37 +53,37 @@ impl Store {
             transaction.rollback().await?;
             return Ok(Guarded::Stale);
         };
-        record_end(&mut transaction, attempt_id, end, now_ms).await?;
-        record_work(&mut transaction, attempt_id, &end.timings, &end.peaks).await?;
+        let outcome = next.outcome();
+        record_failure(&mut transaction, attempt_id, failure, outcome, now_ms).await?;
+        record_measured(&mut transaction, attempt_id, &failure.measured).await?;
         let about = About::Attempt(running.render, attempt_id);
-        log(&mut transaction, &to_word(&end.outcome), about, &end.message, now_ms).await?;
-        if let Some((event, facts)) = consequence(fate, end.outcome, running.cancel_wanted) {
-            transition(&mut transaction, running.render, event, facts, now_ms).await?;
+        log(&mut transaction, kind_of(outcome), about, &failure.message, now_ms).await?;
+        if let Some(event) = next.event(running.cancel_wanted) {
+            transition(&mut transaction, running.render, event, facts(next), now_ms).await?;
         }
         transaction.commit().await?;
         Ok(Guarded::Changed)
     }
 }
 
-/// What happens to the render; nothing where another attempt follows.
-fn consequence(
-    fate: &Fate,
-    outcome: Outcome,
-    cancel_wanted: bool,
-) -> Option<(RenderEvent, Facts<'_>)> {
-    match fate {
-        Fate::NextAttempt => None,
-        Fate::Requeue if cancel_wanted => Some((RenderEvent::Cancelled, Facts::Nothing)),
-        Fate::Requeue => {
-            let event = match outcome {
-                Outcome::Crashed => RenderEvent::Orphaned,
-                Outcome::Interrupted => RenderEvent::Interrupted,
-                _ => RenderEvent::Deferred,
-            };
-            Some((event, Facts::Nothing))
-        }
-        Fate::Fail { code, message } => Some((RenderEvent::Failed, Facts::Error { code, message })),
-        Fate::Cancel => Some((RenderEvent::Cancelled, Facts::Nothing)),
+/// The log's word for the end of an attempt.
+fn kind_of(outcome: Outcome) -> EventKind {
+    match outcome {
+        Outcome::Running => EventKind::Attempt,
+        Outcome::Done => EventKind::Done,
+        Outcome::OutOfMemory => EventKind::OutOfMemory,
+        Outcome::Crashed => EventKind::Crashed,
+        Outcome::Interrupted => EventKind::Interrupted,
+        Outcome::Cancelled => EventKind::Cancelled,
+        Outcome::Failed => EventKind::Failed,
+    }
+}
+
+/// What the render's new state comes with.
+fn facts(next: &Next) -> Facts<'_> {
+    match next {
+        Next::Fail { code, message } => Facts::Error { code: *code, message },
+        _ => Facts::Nothing,
     }
 }
 
@@ -99,7 +100,7 @@ async fn running(transaction: &mut Writing, attempt_id: i64) -> Result<Option<Ru
     let render = Current {
         render_id: row.try_get("id")?,
         job_id: row.try_get("job_id")?,
-        state: word(row.try_get("state")?)?,
+        state: row.try_get("state")?,
     };
     Ok(Some(Running { render, cancel_wanted: row.try_get("cancel_wanted")? }))
 }
@@ -116,30 +117,31 @@ async fn record_picture(
     )
     .bind(now_ms)
     .bind(&finished.path)
-    .bind(signed(finished.bytes))
-    .bind(&finished.sha256)
-    .bind(finished.prompt_cut)
+    .bind(signed(finished.made.bytes))
+    .bind(&finished.made.sha256)
+    .bind(finished.made.prompt_cut)
     .bind(attempt_id)
     .execute(&mut **transaction)
     .await?;
     Ok(())
 }
 
-async fn record_end(
+async fn record_failure(
     transaction: &mut Writing,
     attempt_id: i64,
-    end: &AttemptEnd,
+    failure: &Failure,
+    outcome: Outcome,
     now_ms: i64,
 ) -> sqlx::Result<()> {
     sqlx::query(
         "UPDATE attempts SET outcome = ?, ended_at_ms = ?, stage = ?, message = ?, requested_bytes = ? \
          WHERE id = ? AND outcome = 'running'",
     )
-    .bind(to_word(&end.outcome))
+    .bind(outcome)
     .bind(now_ms)
-    .bind(end.stage.as_ref().map(to_word))
-    .bind(&end.message)
-    .bind(end.requested_bytes.map(signed))
+    .bind(failure.stage)
+    .bind(&failure.message)
+    .bind(failure.requested_bytes().map(signed))
     .bind(attempt_id)
     .execute(&mut **transaction)
     .await?;
@@ -147,11 +149,10 @@ async fn record_end(
 }
 
 /// Seconds and bytes of an attempt, whatever its outcome.
-async fn record_work(
+async fn record_measured(
     transaction: &mut Writing,
     attempt_id: i64,
-    timings: &Timings,
-    peaks: &Peaks,
+    Measured { timings, peaks }: &Measured,
 ) -> sqlx::Result<()> {
     sqlx::query(
         "UPDATE attempts SET text_encode_ms = ?, denoise_ms = ?, step_ms = ?, vae_decode_ms = ?, picture_encode_ms = ?, \

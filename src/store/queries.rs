@@ -5,7 +5,9 @@ use sqlx::{FromRow, QueryBuilder};
 
 use super::intake::job_of_drop;
 use super::{Result, Selection, Store, StoreError};
+use crate::attempt::{ErrorCode, Outcome};
 use crate::job::origin::SourceFile;
+use crate::job::state::State;
 
 /// A row of the view `jobs_state`, and what its queued renders wait for.
 #[derive(Clone, Debug, Serialize, FromRow)]
@@ -16,7 +18,8 @@ pub struct JobRow {
     pub file_name: String,
     /// JSON list.
     pub tags: String,
-    pub state: String,
+    /// What its renders say all together.
+    pub state: State,
     pub priority: i64,
     pub retry_of: Option<i64>,
     pub accepted_at_ms: i64,
@@ -37,7 +40,7 @@ pub struct JobRow {
 pub struct HistoryRow {
     pub job: i64,
     pub picture: i64,
-    pub state: String,
+    pub state: State,
     pub degraded: bool,
     pub prompt: String,
     pub negative_prompt: String,
@@ -59,7 +62,7 @@ pub struct HistoryRow {
     pub total_s: Option<f64>,
     pub peak_bytes: Option<i64>,
     pub path: Option<String>,
-    pub error_code: Option<String>,
+    pub error_code: Option<ErrorCode>,
     pub error: Option<String>,
     pub device: Option<String>,
     pub model: Option<String>,
@@ -76,7 +79,7 @@ pub struct HistoryRow {
 pub struct AttemptRow {
     pub picture: i64,
     pub number: i64,
-    pub outcome: String,
+    pub outcome: Outcome,
     pub rung: String,
     pub stage: Option<String>,
     pub total_ms: i64,
@@ -106,14 +109,15 @@ pub struct RejectionRow {
 }
 
 /// The columns of a [`JobRow`].
-const JOBS: &str = "SELECT *, (SELECT min(run_after_ms) FROM renders r WHERE r.job_id = job AND r.state = 'queued') \
-                    AS run_after_ms FROM jobs_state WHERE ";
+const JOBS: &str = "SELECT *, (SELECT min(run_after_ms) FROM renders r \
+                    WHERE r.job_id = job AND r.state = 'queued') AS run_after_ms \
+                    FROM jobs_state WHERE ";
 
 impl Store {
     /// Jobs, newest first; those in `state` and with `tag` where given.
     pub async fn jobs(
         &self,
-        state: Option<&str>,
+        state: Option<State>,
         tag: Option<&str>,
         limit: u32,
     ) -> Result<Vec<JobRow>> {
@@ -124,15 +128,18 @@ impl Store {
             // Few renders are in these states, and an index finds them: the history is not walked
             // through for them.
             match state {
-                "queued" | "failed" | "cancelled" => {
+                State::Queued | State::Failed | State::Cancelled => {
                     sql.push(" AND job IN (SELECT job_id FROM renders WHERE state = ")
                         .push_bind(state)
                         .push(")");
                 }
-                "running" => {
-                    sql.push(" AND job IN (SELECT job_id FROM renders WHERE state IN ('running', 'queued'))");
+                State::Running => {
+                    sql.push(
+                        " AND job IN (SELECT job_id FROM renders \
+                         WHERE state IN ('running', 'queued'))",
+                    );
                 }
-                _ => (),
+                State::Done => (),
             }
         }
         if let Some(tag) = tag {
@@ -171,8 +178,9 @@ impl Store {
     pub async fn attempts(&self, selection: Selection) -> Result<Vec<AttemptRow>> {
         let (job_id, picture) = selection.parts();
         let rows = sqlx::query_as(
-            "SELECT r.position AS picture, a.number, a.outcome, a.rung_text AS rung, a.stage, a.total_ms, \
-             max(a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes) AS peak_bytes, a.requested_bytes, a.message \
+            "SELECT r.position AS picture, a.number, a.outcome, a.rung_text AS rung, a.stage, \
+             a.total_ms, a.requested_bytes, a.message, \
+             max(a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes) AS peak_bytes \
              FROM attempts a JOIN renders r ON r.id = a.render_id \
              WHERE r.job_id = ? AND r.position = coalesce(?, r.position) ORDER BY r.position, a.number",
         );
@@ -187,8 +195,8 @@ impl Store {
     /// Why the drop `file` was set aside, if it was. A file is set aside after it was written:
     /// earlier ones of the same content are not it.
     pub async fn rejection_of_drop(&self, file: &SourceFile) -> Result<Option<String>> {
-        let sql = "SELECT reason FROM rejections WHERE file_sha256 = ? AND file_name = ? AND at_ms >= ? \
-                   ORDER BY id DESC LIMIT 1";
+        let sql = "SELECT reason FROM rejections \
+                   WHERE file_sha256 = ? AND file_name = ? AND at_ms >= ? ORDER BY id DESC LIMIT 1";
         let reason = sqlx::query_scalar(sql)
             .bind(&file.sha256)
             .bind(&file.name)

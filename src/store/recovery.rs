@@ -4,9 +4,11 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::rows::{from_json, render, render_columns, to_json, word};
+use super::rows::{from_json, render, render_columns, to_json};
 use super::transition::{About, Current, Facts, Writing, log, transition};
-use super::{Orphan, Result, Store};
+use super::{Result, Store};
+use crate::attempt::Orphan;
+use crate::job::event::EventKind;
 use crate::job::state::RenderEvent;
 
 impl Store {
@@ -20,7 +22,7 @@ impl Store {
             transition(&mut transaction, render, event, Facts::Nothing, now_ms).await?;
             log(
                 &mut transaction,
-                "orphaned",
+                EventKind::Orphaned,
                 About::Render(render),
                 "between two attempts",
                 now_ms,
@@ -73,7 +75,7 @@ async fn between_attempts(transaction: &mut Writing) -> sqlx::Result<Vec<(Curren
         let render = Current {
             render_id: row.try_get("id")?,
             job_id: row.try_get("job_id")?,
-            state: word(row.try_get("state")?)?,
+            state: row.try_get("state")?,
         };
         Ok((render, row.try_get("cancel_wanted")?))
     };

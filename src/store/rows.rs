@@ -1,13 +1,22 @@
 //! Between our types and the columns' text.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::sqlite::{
+    SqliteArguments, SqliteArgumentsBuffer, SqliteRow, SqliteTypeInfo, SqliteValueRef,
+};
 use sqlx::{Row, Sqlite};
 
+use crate::attempt::{ErrorCode, Outcome};
 use crate::job::Render;
+use crate::job::event::EventKind;
 use crate::job::parameters::{Column, PARAMETERS, Parameter, ParameterValues};
+use crate::job::state::State;
+use crate::ladder::Stage;
 
 /// A statement to which values are bound.
 pub(super) type Query<'a> = sqlx::query::Query<'a, Sqlite, SqliteArguments>;
@@ -46,16 +55,38 @@ pub(super) fn render(row: &SqliteRow) -> sqlx::Result<Render> {
     Render::from_values(values).map_err(decode_error)
 }
 
-/// An enum from the word that [`to_word`] wrote.
-pub(super) fn word<T: DeserializeOwned>(word: String) -> sqlx::Result<T> {
-    serde_json::from_value(serde_json::Value::String(word)).map_err(decode_error)
+/// Stores a unit enum as the word that serde calls it.
+macro_rules! stored_as_word {
+    ($($name:ty),+) => {$(
+        impl sqlx::Type<Sqlite> for $name {
+            fn type_info() -> SqliteTypeInfo {
+                <str as sqlx::Type<Sqlite>>::type_info()
+            }
+        }
+
+        impl<'r> sqlx::Decode<'r, Sqlite> for $name {
+            fn decode(value: SqliteValueRef<'r>) -> Result<Self, BoxDynError> {
+                let word = <&str as sqlx::Decode<Sqlite>>::decode(value)?;
+                let word: StrDeserializer<'_, serde::de::value::Error> = word.into_deserializer();
+                Ok(Self::deserialize(word)?)
+            }
+        }
+
+        impl sqlx::Encode<'_, Sqlite> for $name {
+            fn encode_by_ref(&self, buffer: &mut SqliteArgumentsBuffer) -> Result<IsNull, BoxDynError> {
+                sqlx::Encode::<Sqlite>::encode(to_word(self), buffer)
+            }
+        }
+    )+};
 }
 
+stored_as_word!(State, EventKind, Outcome, ErrorCode, Stage);
+
 /// A unit enum's name in serde's spelling.
-pub(super) fn to_word<T: Serialize>(value: &T) -> String {
+fn to_word<T: Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
-        other => unreachable!("only unit enums are written as words: {other:?}"),
+        other => unreachable!("only unit enums are stored as words: {other:?}"),
     }
 }
 

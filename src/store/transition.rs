@@ -3,6 +3,8 @@
 use sqlx::{Sqlite, Transaction};
 
 use super::{Result, Store, StoreError};
+use crate::attempt::ErrorCode;
+use crate::job::event::EventKind;
 use crate::job::state::{RenderEvent, State};
 
 /// A transaction that may write. Always commit it, or roll it back and wait for that: a dropped one
@@ -31,7 +33,7 @@ pub(super) enum Facts<'a> {
     Nothing,
     /// Failed, and why.
     Error {
-        code: &'a str,
+        code: ErrorCode,
         message: &'a str,
     },
     /// Done.
@@ -60,13 +62,13 @@ pub(super) async fn transition(
         "UPDATE renders SET state = ?, finished_at_ms = ?, error_code = ?, error = ?, degraded = ? \
          WHERE id = ? AND state = ?",
     )
-    .bind(next.as_str())
+    .bind(next)
     .bind(next.is_terminal().then_some(now_ms))
     .bind(error.map(|(code, _)| code))
     .bind(error.map(|(_, message)| message))
     .bind(degraded)
     .bind(render_id)
-    .bind(state.as_str())
+    .bind(state)
     .execute(&mut **transaction)
     .await?
     .rows_affected();
@@ -86,7 +88,7 @@ pub(super) enum About {
 /// Adds an entry to the log, in the transaction of what it tells.
 pub(super) async fn log(
     transaction: &mut Writing,
-    kind: &str,
+    kind: EventKind,
     about: About,
     detail: &str,
     now_ms: i64,

@@ -46,16 +46,16 @@ pub struct Worker {
 /// ...".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the worker died: {0}")]
-pub struct Death(pub String);
+pub struct WorkerExit(pub String);
 
 impl Worker {
     /// Starts `exe worker` and sends it the load request.
     ///
     /// The kernel kills the worker when the thread that started it ends: call this on a thread that
     /// lives as long as the daemon (one of the runtime's own, never `spawn_blocking`).
-    pub async fn spawn(exe: &Path, load: &Load) -> Result<Worker, Death> {
+    pub async fn spawn(exe: &Path, load: &Load) -> Result<Worker, WorkerExit> {
         let not_started =
-            |error: &str| Death(format!("{} cannot be started: {error}", exe.display()));
+            |error: &str| WorkerExit(format!("{} cannot be started: {error}", exe.display()));
         let mut child = command(exe).spawn().map_err(|error| not_started(&error.to_string()))?;
         let (Some(pid), Some(input), Some(output)) =
             (child.id(), child.stdin.take(), child.stdout.take())
@@ -76,11 +76,11 @@ impl Worker {
 
     /// Sends a request. Never blocks for long: a worker that does not read is dead. Not cancel
     /// safe: half a request would spoil the next.
-    pub async fn send(&mut self, request: &Request) -> Result<(), Death> {
+    pub async fn send(&mut self, request: &Request) -> Result<(), WorkerExit> {
         let line = serde_json::to_string(request)
-            .map_err(|error| Death(format!("unsendable request: {error}")))?;
+            .map_err(|error| WorkerExit(format!("unsendable request: {error}")))?;
         if line.len() >= LINE_BYTES_MAX {
-            return Err(Death(format!(
+            return Err(WorkerExit(format!(
                 "unsendable request: {} bytes, at most {LINE_BYTES_MAX}",
                 line.len()
             )));
@@ -89,11 +89,11 @@ impl Worker {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(self.end(EXIT_GRACE).await),
             Err(_) => {
-                let death = self.end(Duration::ZERO).await;
-                Err(Death(format!(
+                let exit = self.end(Duration::ZERO).await;
+                Err(WorkerExit(format!(
                     "it did not read a request within {} s; {}",
                     SEND_TIMEOUT.as_secs(),
-                    death.0
+                    exit.0
                 )))
             }
         }
@@ -101,7 +101,7 @@ impl Worker {
 
     /// The next event. Cancel safe. A line that is too long, not UTF-8 or no event is a protocol
     /// error: the worker is killed and the death says so.
-    pub async fn event(&mut self) -> Result<WorkerEvent, Death> {
+    pub async fn event(&mut self) -> Result<WorkerEvent, WorkerExit> {
         match self.events.recv().await {
             Some(Ok(event)) => return Ok(event),
             Some(Err(error)) => self.protocol_error = Some(error),
@@ -112,25 +112,25 @@ impl Worker {
         Err(self
             .protocol_error
             .as_ref()
-            .map_or(end, |error| Death(format!("protocol error: {error}"))))
+            .map_or(end, |error| WorkerExit(format!("protocol error: {error}"))))
     }
 
     /// Closes its input and waits up to `grace`, then kills it; never waits without a limit.
     pub async fn stop(self, grace: Duration) {
         let Worker { mut child, pid, input, events, .. } = self;
         drop(input);
-        let death = end(&mut child, pid, grace).await;
+        let exit = end(&mut child, pid, grace).await;
         // Held until now, so that a worker with much to tell is not stopped by a closed pipe.
         drop(events);
-        tracing::debug!(pid, "the worker is stopped: {}", death.0);
+        tracing::debug!(pid, "the worker is stopped: {}", exit.0);
     }
 
     /// Kills it at once (a hang, a fatal failure) and says how it ended.
-    pub async fn kill(mut self) -> Death {
+    pub async fn kill(mut self) -> WorkerExit {
         self.end(Duration::ZERO).await
     }
 
-    async fn end(&mut self, grace: Duration) -> Death {
+    async fn end(&mut self, grace: Duration) -> WorkerExit {
         end(&mut self.child, self.pid, grace).await
     }
 }
@@ -145,17 +145,19 @@ fn command(exe: &Path) -> Command {
 }
 
 /// Waits up to `grace` for the process to end by itself, then kills it.
-async fn end(child: &mut Child, pid: u32, grace: Duration) -> Death {
+async fn end(child: &mut Child, pid: u32, grace: Duration) -> WorkerExit {
     if let Ok(ended) = timeout(grace, child.wait()).await {
-        return Death(ended.map_or_else(|error| format!("its end is unknown: {error}"), describe));
+        return WorkerExit(
+            ended.map_or_else(|error| format!("its end is unknown: {error}"), describe),
+        );
     }
     // An error means that it has ended meanwhile: the wait tells.
     let _ = child.start_kill();
     match timeout(KILL_GRACE, child.wait()).await {
         Ok(ended) => {
-            Death(ended.map_or_else(|error| format!("its end is unknown: {error}"), describe))
+            WorkerExit(ended.map_or_else(|error| format!("its end is unknown: {error}"), describe))
         }
-        Err(_) => Death(format!(
+        Err(_) => WorkerExit(format!(
             "process {pid} still there {} s after SIGKILL: stuck in a call to its device, which may be lost",
             KILL_GRACE.as_secs()
         )),

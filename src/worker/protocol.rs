@@ -6,15 +6,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::attempt::{Failure, Made};
 use crate::engine::{Backend, DeviceChoice, EngineKind, MemoryReading, Recipe, Stage};
-pub use crate::engine::{Peaks, Timings};
 use crate::job::{Format, Render};
 use crate::ladder::{Capabilities, Prefer, Rung};
 use crate::output::metadata::QueueFacts;
 use crate::planner::Allowance;
 
 /// Both sides must say the same number: a worker of another version is never used.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// The longest line either side accepts; a prompt is at most 64 KiB.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
@@ -120,41 +120,12 @@ pub struct Loaded {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Done {
     pub attempt_id: i64,
-    pub bytes: u64,
-    /// Lower-case hex.
-    pub sha256: String,
-    pub timings: Timings,
-    pub peaks: Peaks,
-    /// True when the prompt was cut at the model's token limit.
-    pub prompt_cut: bool,
+    pub made: Made,
 }
 
-/// An attempt that made no picture. The worker goes on unless the failure is fatal.
+/// An attempt that made no picture. The worker goes on unless it says that it has died.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failed {
     pub attempt_id: i64,
     pub failure: Failure,
-    /// In which stage.
-    pub stage: Stage,
-    pub message: String,
-    pub timings: Timings,
-    pub peaks: Peaks,
-}
-
-/// What went wrong, as far as the dispatcher has to decide on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Failure {
-    /// The device had no room, the memory is back at its baseline.
-    OutOfMemory { requested_bytes: Option<u64> },
-    /// Cancelled by request.
-    Stopped,
-    /// NaN, black or flat.
-    BadPicture,
-    /// The model cannot do it; another try would fail the same way.
-    Invalid,
-    /// The picture could not be written. The code tells a full disk from others.
-    Output { os_error: Option<i32> },
-    /// The worker exits.
-    Fatal,
 }

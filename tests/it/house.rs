@@ -9,12 +9,14 @@ use regex::Regex;
 use self::source::{Module, SourceFile, files, imports};
 
 /// The modules of the crate; each uses only what stands before it.
-const ORDER: [&str; 22] = [
+const ORDER: &[&str] = &[
+    "spelling",
     "problem",
     "table",
     "job",
     "ladder",
     "planner",
+    "attempt",
     "clock",
     "heartbeat",
     "files",

@@ -11,14 +11,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::time::timeout;
+use zimaged::attempt::{Failure, FailureKind};
 use zimaged::engine::{DeviceChoice, EngineKind, Recipe, Stage};
 use zimaged::job::{Format, Render};
 use zimaged::ladder::{Decode, Precision, Prefer, Residency, Rung};
 use zimaged::output::Owner;
 use zimaged::output::metadata::{QueueFacts, SizeAndSteps};
 use zimaged::planner::Allowance;
-use zimaged::worker::handle::{Death, Worker};
-use zimaged::worker::protocol::{Done, Failed, Failure, Load, RenderRequest, Request, WorkerEvent};
+use zimaged::worker::handle::{Worker, WorkerExit};
+use zimaged::worker::protocol::{Done, Load, RenderRequest, Request, WorkerEvent};
 
 const ZIMAGED: &str = env!("CARGO_BIN_EXE_zimaged");
 
@@ -83,7 +84,7 @@ impl Place {
 }
 
 /// The next event or the worker's death.
-async fn next(worker: &mut Worker) -> Result<WorkerEvent, Death> {
+async fn next(worker: &mut Worker) -> Result<WorkerEvent, WorkerExit> {
     timeout(PATIENCE, worker.event()).await.expect("neither event nor death")
 }
 
@@ -91,7 +92,7 @@ async fn next(worker: &mut Worker) -> Result<WorkerEvent, Death> {
 struct Outcome {
     stages: Vec<Stage>,
     steps: u32,
-    end: Result<WorkerEvent, Death>,
+    end: Result<WorkerEvent, WorkerExit>,
 }
 
 impl Outcome {
@@ -102,9 +103,9 @@ impl Outcome {
         }
     }
 
-    fn failed(self) -> Failed {
+    fn failure(self) -> Failure {
         match self.end {
-            Ok(WorkerEvent::Failed(failed)) => failed,
+            Ok(WorkerEvent::Failed(failed)) => failed.failure,
             other => panic!("not failed: {other:?}"),
         }
     }
@@ -121,7 +122,7 @@ async fn run(worker: &mut Worker, request: RenderRequest) -> Outcome {
 
 /// Collects until something other than progress arrives.
 async fn finish(worker: &mut Worker) -> Outcome {
-    let mut outcome = Outcome { stages: vec![], steps: 0, end: Err(Death(String::new())) };
+    let mut outcome = Outcome { stages: vec![], steps: 0, end: Err(WorkerExit(String::new())) };
     loop {
         match next(worker).await {
             Ok(WorkerEvent::Stage { stage, .. }) => outcome.stages.push(stage),
@@ -153,12 +154,15 @@ async fn a_render_leaves_the_picture_that_its_done_tells_of() {
     let picture = fs::read(place.path("picture.part")).unwrap();
     let sha256: String =
         Sha256::digest(&picture).iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!((done.attempt_id, done.bytes, done.sha256), (1, picture.len() as u64, sha256));
+    assert_eq!(
+        (done.attempt_id, done.made.bytes, done.made.sha256),
+        (1, picture.len() as u64, sha256)
+    );
     assert!(
         place.path("latents.safetensors").exists(),
         "for the case that the picture does not get its name"
     );
-    let timings = done.timings;
+    let timings = done.made.measured.timings;
     assert_eq!(timings.step_ms.len(), 3);
     assert!(timings.text_encode_ms >= 5 && timings.vae_decode_ms >= 5, "{timings:?}");
     assert!(
@@ -169,7 +173,12 @@ async fn a_render_leaves_the_picture_that_its_done_tells_of() {
         timings.total_ms >= timings.text_encode_ms + timings.denoise_ms + timings.vae_decode_ms,
         "{timings:?}"
     );
-    assert!(done.peaks.denoise_bytes > 0 && done.peaks.after_release_bytes > 0, "{:?}", done.peaks);
+    assert!(
+        done.made.measured.peaks.denoise_bytes > 0
+            && done.made.measured.peaks.after_release_bytes > 0,
+        "{:?}",
+        done.made.measured.peaks
+    );
 }
 
 #[tokio::test]
@@ -183,8 +192,8 @@ async fn a_render_cancelled_in_its_steps_stops_and_leaves_no_picture() {
     worker.send(&Request::Cancel { attempt_id: 1 }).await.unwrap();
     let outcome = finish(&mut worker).await;
     assert!(outcome.steps < 100, "{} steps after the cancellation", outcome.steps);
-    let failed = outcome.failed();
-    assert_eq!((failed.failure, failed.stage), (Failure::Stopped, Stage::Denoise));
+    let failed = outcome.failure();
+    assert_eq!((failed.kind, failed.stage), (FailureKind::Stopped, Some(Stage::Denoise)));
     assert!(!place.path("picture.part").exists());
     run(&mut worker, RenderRequest { attempt_id: 2, ..place.request("") }).await.done();
 }
@@ -202,12 +211,12 @@ async fn out_of_memory_leaves_the_worker_fit_for_a_smaller_picture() {
     let place = Place::new();
     let mut worker = place.worker().await;
     let mut request = place.request("oom at step 2 above 48 px");
-    let failed = run(&mut worker, request.clone()).await.failed();
+    let failed = run(&mut worker, request.clone()).await.failure();
     assert!(
-        matches!(failed.failure, Failure::OutOfMemory { requested_bytes: Some(_) }),
+        matches!(failed.kind, FailureKind::OutOfMemory { requested_bytes: Some(_) }),
         "{failed:?}"
     );
-    assert_eq!((failed.stage, failed.timings.step_ms.len()), (Stage::Denoise, 1));
+    assert_eq!((failed.stage, failed.measured.timings.step_ms.len()), (Some(Stage::Denoise), 1));
     (request.attempt_id, request.rung.width) = (2, 48);
     assert_eq!(run(&mut worker, request).await.done().attempt_id, 2);
 }
@@ -217,13 +226,13 @@ async fn a_decode_out_of_memory_is_repeated_alone() {
     let place = Place::new();
     let mut worker = place.worker().await;
     let mut request = place.request("oom at decode above 512 tile");
-    let failed = run(&mut worker, request.clone()).await.failed();
-    assert!(matches!(failed.failure, Failure::OutOfMemory { .. }), "{failed:?}");
-    assert_eq!(failed.stage, Stage::VaeDecode);
+    let failed = run(&mut worker, request.clone()).await.failure();
+    assert!(matches!(failed.kind, FailureKind::OutOfMemory { .. }), "{failed:?}");
+    assert_eq!(failed.stage, Some(Stage::VaeDecode));
     (request.attempt_id, request.rung.decode) = (2, Decode::Tiles { side: 512 });
     let outcome = run(&mut worker, request).await;
     assert_eq!(outcome.stages, [Stage::VaeDecode, Stage::PictureEncode]);
-    assert_eq!(outcome.done().timings.denoise_ms, 0);
+    assert_eq!(outcome.done().made.measured.timings.denoise_ms, 0);
 }
 
 #[tokio::test]
@@ -242,7 +251,7 @@ async fn kept_latents_of_another_seed_are_denoised_anew() {
     let place = Place::new();
     let mut worker = place.worker().await;
     let mut request = place.request("oom at decode once");
-    run(&mut worker, request.clone()).await.failed();
+    run(&mut worker, request.clone()).await.failure();
     (request.attempt_id, request.recipe.seed) = (2, 8);
     let outcome = run(&mut worker, request).await;
     assert!(outcome.stages.contains(&Stage::Denoise));
@@ -254,18 +263,18 @@ async fn a_failed_request_costs_the_worker_nothing() {
     let place = Place::new();
     let mut worker = place.worker().await;
     assert_eq!(
-        run(&mut worker, place.request("black at decode")).await.failed().failure,
-        Failure::BadPicture
+        run(&mut worker, place.request("black at decode")).await.failure().kind,
+        FailureKind::BadPicture
     );
     assert!(!place.path("latents.safetensors").exists());
     assert_eq!(
-        run(&mut worker, place.request("invalid at text")).await.failed().failure,
-        Failure::Invalid
+        run(&mut worker, place.request("invalid at text")).await.failure().kind,
+        FailureKind::Invalid
     );
     let nowhere = RenderRequest { picture_path: place.path("absent/picture"), ..place.request("") };
-    let failed = run(&mut worker, nowhere).await.failed();
-    assert_eq!(failed.failure, Failure::Output { os_error: Some(libc::ENOENT) });
-    assert_eq!(failed.stage, Stage::PictureEncode);
+    let failed = run(&mut worker, nowhere).await.failure();
+    assert_eq!(failed.kind, FailureKind::Output { os_error: Some(libc::ENOENT) });
+    assert_eq!(failed.stage, Some(Stage::PictureEncode));
     run(&mut worker, place.request("")).await.done();
 }
 
@@ -274,8 +283,8 @@ async fn what_leaves_the_device_in_doubt_ends_the_worker_and_says_so_first() {
     for script in ["sticky at step 2", "panic at step 2", "leak at step 2"] {
         let place = Place::new();
         let mut worker = place.worker().await;
-        let failed = run(&mut worker, place.request(script)).await.failed();
-        assert_eq!(failed.failure, Failure::Fatal);
+        let failed = run(&mut worker, place.request(script)).await.failure();
+        assert_eq!(failed.kind, FailureKind::WorkerDied);
         assert!(failed.message.contains(script), "{failed:?}");
         assert_eq!(finish(&mut worker).await.death(), "exit status 70");
     }

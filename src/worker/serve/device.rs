@@ -7,15 +7,16 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use super::events::Events;
-use super::render::{Trouble, render};
+use super::render::{RenderError, render};
 use super::tracker::{Tracker, millis};
 use super::{EXIT_FATAL, EXIT_NOT_LOADED, Stop, Task, exit};
+use crate::attempt::{Failure, FailureKind, Made};
 use crate::engine::fake::FakeEngine;
 use crate::engine::predictor::Predictor;
 use crate::engine::{Engine, EngineError, EngineKind, Stage, z_image};
 use crate::output::encode::Written;
 use crate::planner::Corrections;
-use crate::worker::protocol::{Done, Failed, Failure, Load, Loaded, RenderRequest, WorkerEvent};
+use crate::worker::protocol::{Done, Failed, Load, Loaded, RenderRequest, WorkerEvent};
 
 /// Everything that the device thread owns.
 pub struct Device {
@@ -101,10 +102,10 @@ impl Device {
                 measure_end(engine, &mut tracker);
                 self.events.send(&done(engine, request, tracker, written));
             }
-            Err(trouble) => {
-                let trouble = recovered(engine, &mut tracker, trouble);
-                self.events.send(&failed(request, tracker, &trouble));
-                if trouble.failure() == Failure::Fatal {
+            Err(error) => {
+                let error = recovered(engine, &mut tracker, error);
+                self.events.send(&failed(request, tracker, &error));
+                if error.kind() == FailureKind::WorkerDied {
                     // Not even dropping the engine is safe now.
                     exit(EXIT_FATAL);
                 }
@@ -113,15 +114,19 @@ impl Device {
     }
 }
 
-/// Brings the engine back to its baseline. When that fails, so does the worker: the trouble becomes
+/// Brings the engine back to its baseline. When that fails, so does the worker: the error becomes
 /// fatal.
-fn recovered(engine: &mut dyn Engine, tracker: &mut Tracker<'_>, trouble: Trouble) -> Trouble {
-    let recovery = caught(|| match trouble.failure() {
-        Failure::Fatal => Ok(()),
-        Failure::OutOfMemory { .. } => {
+fn recovered(
+    engine: &mut dyn Engine,
+    tracker: &mut Tracker<'_>,
+    error: RenderError,
+) -> RenderError {
+    let recovery = caught(|| match error.kind() {
+        FailureKind::WorkerDied => Ok(()),
+        FailureKind::OutOfMemory { .. } => {
             tracker.end(engine.memory());
             engine.recover()?;
-            tracker.peaks.after_release_bytes = engine.memory().used_bytes;
+            tracker.measured.peaks.after_release_bytes = engine.memory().used_bytes;
             Ok(())
         }
         _ => {
@@ -130,9 +135,9 @@ fn recovered(engine: &mut dyn Engine, tracker: &mut Tracker<'_>, trouble: Troubl
         }
     });
     match recovery {
-        Ok(()) => trouble,
-        Err::<(), EngineError>(error) => {
-            EngineError::Fatal(format!("{trouble}; then: {error}")).into()
+        Ok(()) => error,
+        Err::<(), EngineError>(worse) => {
+            EngineError::Fatal(format!("{error}; then: {worse}")).into()
         }
     }
 }
@@ -151,7 +156,7 @@ fn loaded(engine: &dyn Engine, start: Instant) -> Loaded {
 
 fn measure_end(engine: &dyn Engine, tracker: &mut Tracker<'_>) {
     tracker.end(engine.memory());
-    tracker.peaks.after_release_bytes = engine.memory().used_bytes;
+    tracker.measured.peaks.after_release_bytes = engine.memory().used_bytes;
 }
 
 fn done(
@@ -162,26 +167,28 @@ fn done(
 ) -> WorkerEvent {
     WorkerEvent::Done(Done {
         attempt_id: request.attempt_id,
-        bytes: written.bytes,
-        sha256: written.sha256,
-        timings: tracker.timings,
-        peaks: tracker.peaks,
-        prompt_cut: engine.prompt_cut(&request.recipe.prompt),
+        made: Made {
+            bytes: written.bytes,
+            sha256: written.sha256,
+            prompt_cut: engine.prompt_cut(&request.recipe.prompt),
+            measured: tracker.measured,
+        },
     })
 }
 
-fn failed(request: &RenderRequest, tracker: Tracker<'_>, trouble: &Trouble) -> WorkerEvent {
-    let stage = match trouble {
-        Trouble::Engine(EngineError::OutOfMemory { stage, .. }) => *stage,
+fn failed(request: &RenderRequest, tracker: Tracker<'_>, error: &RenderError) -> WorkerEvent {
+    let stage = match error {
+        RenderError::Engine(EngineError::OutOfMemory { stage, .. }) => *stage,
         _ => tracker.stage.unwrap_or(Stage::TextEncode),
     };
     WorkerEvent::Failed(Failed {
         attempt_id: request.attempt_id,
-        failure: trouble.failure(),
-        stage,
-        message: trouble.to_string(),
-        timings: tracker.timings,
-        peaks: tracker.peaks,
+        failure: Failure {
+            kind: error.kind(),
+            stage: Some(stage),
+            message: error.to_string(),
+            measured: tracker.measured,
+        },
     })
 }
 

@@ -4,34 +4,35 @@ use std::fs;
 use std::io;
 
 use super::tracker::Tracker;
+use crate::attempt::FailureKind;
 use crate::engine::latents::{self, LatentsKey};
 use crate::engine::{Engine, EngineError, Latents, Stage};
 use crate::ladder::Rung;
 use crate::output::encode::{Written, write_picture};
 use crate::output::metadata::{Metadata, PictureModel, SOFTWARE, SizeAndSteps, StageTimings};
-use crate::worker::protocol::{Failure, RenderRequest};
+use crate::worker::protocol::RenderRequest;
 
 /// Why there is no picture.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum RenderError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error("the picture cannot be written: {0}")]
     Output(io::Error),
 }
 
-impl Trouble {
+impl RenderError {
     /// What the dispatcher is told.
-    pub fn failure(&self) -> Failure {
+    pub fn kind(&self) -> FailureKind {
         match self {
-            Trouble::Engine(EngineError::OutOfMemory { requested_bytes, .. }) => {
-                Failure::OutOfMemory { requested_bytes: *requested_bytes }
+            RenderError::Engine(EngineError::OutOfMemory { requested_bytes, .. }) => {
+                FailureKind::OutOfMemory { requested_bytes: *requested_bytes }
             }
-            Trouble::Engine(EngineError::Stopped) => Failure::Stopped,
-            Trouble::Engine(EngineError::BadPicture(_)) => Failure::BadPicture,
-            Trouble::Engine(EngineError::Invalid(_)) => Failure::Invalid,
-            Trouble::Engine(EngineError::Fatal(_)) => Failure::Fatal,
-            Trouble::Output(error) => Failure::Output { os_error: error.raw_os_error() },
+            RenderError::Engine(EngineError::Stopped) => FailureKind::Stopped,
+            RenderError::Engine(EngineError::BadPicture(_)) => FailureKind::BadPicture,
+            RenderError::Engine(EngineError::Invalid(_)) => FailureKind::Invalid,
+            RenderError::Engine(EngineError::Fatal(_)) => FailureKind::WorkerDied,
+            RenderError::Output(error) => FailureKind::Output { os_error: error.raw_os_error() },
         }
     }
 }
@@ -42,7 +43,7 @@ pub fn render(
     engine: &mut dyn Engine,
     request: &RenderRequest,
     tracker: &mut Tracker<'_>,
-) -> Result<Written, Trouble> {
+) -> Result<Written, RenderError> {
     let latents = latents_for(engine, request, tracker)?;
     let pixels = engine.decode(&latents, &request.rung, tracker).inspect_err(|error| {
         // Latents that make no picture would make none again.
@@ -54,7 +55,7 @@ pub fn render(
     engine.begin(Stage::PictureEncode, tracker)?;
     let metadata = metadata(engine, request, tracker);
     write_picture(&request.picture_path, &pixels, request.format, &metadata)
-        .map_err(Trouble::Output)
+        .map_err(RenderError::Output)
 }
 
 /// The latents kept by an earlier attempt, or new ones, which are kept.
@@ -110,6 +111,6 @@ fn metadata(engine: &dyn Engine, request: &RenderRequest, tracker: &Tracker<'_>)
             hash: engine.model_hash().to_owned(),
         },
         device: engine.device(),
-        timings: StageTimings::from(&tracker.timings),
+        timings: StageTimings::from(&tracker.measured.timings),
     }
 }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::Stop;
 use super::events::Events;
+use crate::attempt::Measured;
 use crate::engine::{Continue, MemoryReading, Progress, Stage};
-use crate::worker::protocol::{Peaks, Timings, WorkerEvent};
+use crate::worker::protocol::WorkerEvent;
 
 /// The progress of one attempt.
 pub struct Tracker<'a> {
@@ -18,13 +19,12 @@ pub struct Tracker<'a> {
     step_start: Instant,
     /// `None` until the engine begins its first.
     pub stage: Option<Stage>,
-    pub timings: Timings,
-    pub peaks: Peaks,
+    pub measured: Measured,
 }
 
 impl<'a> Tracker<'a> {
     pub fn new(attempt_id: i64, events: &'a Events, stop: &'a Stop) -> Self {
-        let (start, timings, peaks) = (Instant::now(), Timings::default(), Peaks::default());
+        let start = Instant::now();
         Tracker {
             attempt_id,
             events,
@@ -33,30 +33,33 @@ impl<'a> Tracker<'a> {
             stage_start: start,
             step_start: start,
             stage: None,
-            timings,
-            peaks,
+            measured: Measured::default(),
         }
     }
 
     /// The attempt has ended; `memory` is as its last stage left it.
     pub fn end(&mut self, memory: MemoryReading) {
         self.end_stage(memory);
-        self.timings.total_ms = millis(self.start.elapsed());
+        self.measured.timings.total_ms = millis(self.start.elapsed());
     }
 
     fn end_stage(&mut self, memory: MemoryReading) {
-        let (ms, peak_bytes) = (millis(self.stage_start.elapsed()), memory.peak_bytes);
+        let ms = millis(self.stage_start.elapsed());
+        let Measured { timings, peaks } = &mut self.measured;
         match self.stage {
             Some(Stage::TextEncode) => {
-                (self.timings.text_encode_ms, self.peaks.text_encode_bytes) = (ms, peak_bytes);
+                timings.text_encode_ms = ms;
+                peaks.text_encode_bytes = memory.peak_bytes;
             }
             Some(Stage::Denoise) => {
-                (self.timings.denoise_ms, self.peaks.denoise_bytes) = (ms, peak_bytes)
+                timings.denoise_ms = ms;
+                peaks.denoise_bytes = memory.peak_bytes;
             }
             Some(Stage::VaeDecode) => {
-                (self.timings.vae_decode_ms, self.peaks.vae_decode_bytes) = (ms, peak_bytes)
+                timings.vae_decode_ms = ms;
+                peaks.vae_decode_bytes = memory.peak_bytes;
             }
-            Some(Stage::PictureEncode) => self.timings.picture_encode_ms = ms,
+            Some(Stage::PictureEncode) => timings.picture_encode_ms = ms,
             Some(Stage::Load) | None => {}
         }
     }
@@ -77,7 +80,7 @@ impl Progress for Tracker<'_> {
     }
 
     fn step(&mut self, step: u32, steps: u32) -> Continue {
-        self.timings.step_ms.push(millis(self.step_start.elapsed()));
+        self.measured.timings.step_ms.push(millis(self.step_start.elapsed()));
         self.step_start = Instant::now();
         self.events.send(&WorkerEvent::Step { attempt_id: self.attempt_id, step, steps });
         self.may_continue()

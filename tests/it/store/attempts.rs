@@ -15,7 +15,7 @@ async fn a_finished_render_is_done_and_its_attempt_ends_only_once() {
     assert!(!fixture.store.is_idle().await.expect("a readable queue"));
     assert_eq!(fixture.finish(attempt).await, Guarded::Changed);
     assert_eq!(fixture.finish(attempt).await, Guarded::Stale);
-    assert_eq!(fixture.end(attempt, Outcome::Failed, fail()).await, Guarded::Stale);
+    assert_eq!(fixture.end(attempt, fail()).await, Guarded::Stale);
     let renamed =
         fixture.store.rename_attempt(attempt, "late.png").await.expect("a writable queue");
     assert_eq!(renamed, Guarded::Stale);
@@ -41,14 +41,14 @@ async fn each_rung_of_the_ladder_is_a_row_and_is_remembered() {
     let fixture = Fixture::new().await;
     fixture.accept(job(&["a"])).await;
     let (render, first) = fixture.begin().await;
-    assert_eq!(fixture.end(first, Outcome::OutOfMemory, Fate::NextAttempt).await, Guarded::Changed);
+    assert_eq!(fixture.end(first, lower_rung()).await, Guarded::Changed);
     assert_eq!(state(&fixture).await, "running");
     let second =
         fixture.store.begin_attempt(render, &planned(768, 8), "a.png", NOW).await.expect("a queue");
     let second = second.expect("the render stands between two attempts");
-    assert_eq!(fixture.end(second, Outcome::Interrupted, REQUEUE).await, Guarded::Changed);
+    assert_eq!(fixture.end(second, Next::Requeue).await, Guarded::Changed);
     let candidate = fixture.next().await.expect("queued again");
-    assert_eq!(candidate.tried, [(rung(1024, 8), Stage::VaeDecode)]);
+    assert_eq!(candidate.history.out_of_memory, [(rung(1024, 8), Stage::VaeDecode)]);
     let rows = "SELECT concat_ws(' | ', number, outcome, rung_text) FROM attempts ORDER BY id";
     let texts = [rung(1024, 8), rung(768, 8)].map(|rung| rung.to_string());
     let expected =
@@ -60,12 +60,12 @@ async fn each_rung_of_the_ladder_is_a_row_and_is_remembered() {
 async fn being_stopped_is_not_counted_but_dying_is() {
     let fixture = Fixture::new().await;
     fixture.accept(job(&["a"])).await;
-    for (outcome, deaths) in
-        [(Outcome::Interrupted, 0), (Outcome::Crashed, 1), (Outcome::Crashed, 2)]
-    {
+    let died = Next::RequeueAfterDeath;
+    for (next, deaths) in [(Next::Requeue, 0), (died.clone(), 1), (died, 2)] {
         let (_, attempt) = fixture.begin().await;
-        assert_eq!(fixture.end(attempt, outcome, REQUEUE).await, Guarded::Changed);
-        assert_eq!(fixture.next().await.expect("queued again").deaths, deaths, "{outcome:?}");
+        assert_eq!(fixture.end(attempt, next.clone()).await, Guarded::Changed);
+        let history = fixture.next().await.expect("queued again").history;
+        assert_eq!(history.deaths, deaths, "{next:?}");
     }
     assert_eq!(fixture.rows("SELECT CAST(attempts AS TEXT) FROM history").await, ["2"]);
 }
@@ -84,8 +84,8 @@ async fn a_render_that_dies_with_the_daemon_is_an_orphan_and_counts() {
         (render_id, attempt, "1-1.png")
     );
     assert_eq!((orphan.rung, &orphan.render, orphan.deaths), (rung(1024, 8), &render("a"), 0));
-    assert_eq!(fixture.end(attempt, Outcome::Crashed, REQUEUE).await, Guarded::Changed);
-    assert_eq!(fixture.next().await.expect("queued again").deaths, 1);
+    assert_eq!(fixture.end(attempt, Next::RequeueAfterDeath).await, Guarded::Changed);
+    assert_eq!(fixture.next().await.expect("queued again").history.deaths, 1);
     assert!(fixture.store.orphans(NOW).await.expect("a readable queue").is_empty());
 }
 
@@ -94,11 +94,11 @@ async fn a_render_left_between_two_attempts_is_queued_again_at_start() {
     let fixture = Fixture::new().await;
     fixture.accept(job(&["a"])).await;
     let (_, attempt) = fixture.begin().await;
-    let _ = fixture.end(attempt, Outcome::OutOfMemory, Fate::NextAttempt).await;
+    let _ = fixture.end(attempt, lower_rung()).await;
     let fixture = fixture.restarted().await;
     assert!(fixture.store.orphans(NOW).await.expect("a readable queue").is_empty());
     let candidate = fixture.next().await.expect("queued again");
-    assert_eq!((candidate.tried.len(), candidate.deaths), (1, 0));
+    assert_eq!((candidate.history.out_of_memory.len(), candidate.history.deaths), (1, 0));
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn a_failed_render_says_why() {
     let fixture = Fixture::new().await;
     fixture.accept(job(&["a"])).await;
     let (_, attempt) = fixture.begin().await;
-    assert_eq!(fixture.end(attempt, Outcome::Failed, fail()).await, Guarded::Changed);
+    assert_eq!(fixture.end(attempt, fail()).await, Guarded::Changed);
     let why = "SELECT concat_ws(' | ', state, error_code, error, path) FROM history";
     assert_eq!(fixture.rows(why).await, ["failed | bad_picture | the picture is black"]);
 }
@@ -124,10 +124,10 @@ async fn a_name_whose_picture_the_user_took_away_can_be_used_again() {
 #[tokio::test]
 async fn attempts_tell_the_planner_what_they_needed() {
     let fixture = Fixture::new().await;
-    fixture.store.worker_loaded(&super::views::loaded(), NOW).await.expect("a writable queue");
+    fixture.store.worker_loaded(&super::views::worker(), NOW).await.expect("a writable queue");
     fixture.accept(job(&["a", "b"])).await;
     let (render, first) = fixture.begin().await;
-    let _ = fixture.end(first, Outcome::OutOfMemory, Fate::NextAttempt).await;
+    let _ = fixture.end(first, lower_rung()).await;
     let again = fixture
         .store
         .begin_attempt(render, &Planned { predicted: None, ..planned(768, 8) }, "a.png", NOW)

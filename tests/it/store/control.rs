@@ -23,7 +23,7 @@ async fn a_cancel_takes_queued_renders_at_once_and_marks_the_running_one() {
     assert_eq!(cancel(&fixture, Selection::Job(job_id)).await, expected);
     assert_eq!(states(&fixture).await, "done running cancelled");
     assert!(fixture.store.cancel_wanted(running).await.expect("a readable queue"));
-    assert_eq!(fixture.end(attempt, Outcome::Cancelled, Fate::Cancel).await, Guarded::Changed);
+    assert_eq!(fixture.end(attempt, Next::Cancel).await, Guarded::Changed);
     assert_eq!(states(&fixture).await, "done cancelled cancelled");
 }
 
@@ -62,13 +62,13 @@ async fn a_picture_that_is_made_in_spite_of_a_cancel_is_done() {
 
 #[tokio::test]
 async fn a_cancel_holds_when_the_render_would_be_queued_again() {
-    for outcome in [Outcome::Interrupted, Outcome::Crashed, Outcome::Failed] {
+    for next in [Next::Requeue, Next::RequeueAfterDeath, Next::LowerRungLater] {
         let fixture = Fixture::new().await;
         let job_id = fixture.accept(job(&["a"])).await;
         let (_, attempt) = fixture.begin().await;
         cancel(&fixture, Selection::Job(job_id)).await;
-        assert_eq!(fixture.end(attempt, outcome, REQUEUE).await, Guarded::Changed);
-        assert_eq!(states(&fixture).await, "cancelled", "{outcome:?}");
+        assert_eq!(fixture.end(attempt, next.clone()).await, Guarded::Changed);
+        assert_eq!(states(&fixture).await, "cancelled", "{next:?}");
     }
 }
 
@@ -77,7 +77,7 @@ async fn a_cancel_holds_when_the_daemon_dies_between_two_attempts() {
     let fixture = Fixture::new().await;
     let job_id = fixture.accept(job(&["a"])).await;
     let (_, attempt) = fixture.begin().await;
-    let _ = fixture.end(attempt, Outcome::OutOfMemory, Fate::NextAttempt).await;
+    let _ = fixture.end(attempt, lower_rung()).await;
     cancel(&fixture, Selection::Job(job_id)).await;
     let fixture = fixture.restarted().await;
     assert!(fixture.store.orphans(NOW).await.expect("a readable queue").is_empty());
@@ -91,7 +91,7 @@ async fn a_retry_renders_again_what_failed_or_was_cancelled() {
     let (_, attempt) = fixture.begin().await;
     let _ = fixture.finish(attempt).await;
     let (_, attempt) = fixture.begin().await;
-    let _ = fixture.end(attempt, Outcome::Failed, fail()).await;
+    let _ = fixture.end(attempt, fail()).await;
     cancel(&fixture, Selection::Render { job_id: origin, index: 3 }).await;
 
     let retry = async |what| fixture.store.retry(what, NOW).await;

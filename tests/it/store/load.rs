@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use zimaged::store::StoreError;
 
+use zimaged::job::state::State;
+
 use super::*;
 
 /// A job that was dropped as the file `inode`.
@@ -87,16 +89,21 @@ async fn a_long_history_slows_neither_claims_nor_lists() {
     let begun = Instant::now();
     assert_eq!(fixture.next_prompt().await.as_deref(), Some("new"));
     timed("next_candidate", begun);
-    for state in
-        [None, Some("queued"), Some("running"), Some("done"), Some("failed"), Some("cancelled")]
-    {
+    for state in [
+        None,
+        Some(State::Queued),
+        Some(State::Running),
+        Some(State::Done),
+        Some(State::Failed),
+        Some(State::Cancelled),
+    ] {
         let begun = Instant::now();
         let jobs = fixture.store.jobs(state, None, 20).await.expect("a readable queue");
         assert_eq!(
             jobs.len(),
             match state {
-                None | Some("done") => 20,
-                Some("queued") => 1,
+                None | Some(State::Done) => 20,
+                Some(State::Queued) => 1,
                 _ => 0,
             }
         );

@@ -14,14 +14,15 @@ use std::path::PathBuf;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
 use tempfile::TempDir;
+use zimaged::attempt::{
+    Candidate, ErrorCode, Failure, FailureKind, Finished, History, Made, Measured, Next, Peaks,
+    Planned, Predicted, Timings,
+};
 use zimaged::job::origin::{FileId, Origin, SourceFile};
 use zimaged::job::{Job, Recipe, Render};
 use zimaged::ladder::{Decode, Precision, Residency, Rung, Stage};
-use zimaged::planner::Prediction;
-use zimaged::store::{
-    Access, AttemptEnd, Candidate, Fate, Finished, Guarded, NewJob, Outcome, Planned, Store,
-};
-use zimaged::worker::protocol::{Peaks, Timings};
+use zimaged::planner::{Plan, Prediction};
+use zimaged::store::{Access, Guarded, NewJob, Store};
 
 /// When everything happens, unless a test says otherwise: 2026-01-01 00:00:00 UTC.
 const NOW: i64 = 1_767_225_600_000;
@@ -94,9 +95,10 @@ impl Fixture {
             .expect("a writable queue")
     }
 
-    async fn end(&self, attempt_id: i64, outcome: Outcome, fate: Fate) -> Guarded {
+    /// Ends an attempt that ran out of memory in the VAE's decode, whatever comes `next`.
+    async fn end(&self, attempt_id: i64, next: Next) -> Guarded {
         self.store
-            .end_attempt(attempt_id, &end(outcome), &fate, NOW + 1000)
+            .end_attempt(attempt_id, &failure(), &next, NOW + 1000)
             .await
             .expect("a writable queue")
     }
@@ -110,13 +112,19 @@ fn planned(side: u32, steps: u32) -> Planned {
         denoise_bytes: 7,
         vae_decode_bytes: 20,
     };
-    Planned { rung: rung(side, steps), predicted: Some((prediction, prediction)) }
+    let predicted = Predicted { uncorrected: prediction, corrected: prediction };
+    Planned { rung: rung(side, steps), predicted: Some(predicted) }
 }
 
-const REQUEUE: Fate = Fate::Requeue;
+/// The next rung of the ladder.
+fn lower_rung() -> Next {
+    let rung = rung(768, 8);
+    let prediction = Prediction::default();
+    Next::LowerRung(Plan { rung, prediction, missing_bytes: 0 })
+}
 
-fn fail() -> Fate {
-    Fate::Fail { code: "bad_picture", message: "the picture is black".to_owned() }
+fn fail() -> Next {
+    Next::Fail { code: ErrorCode::BadPicture, message: "the picture is black".to_owned() }
 }
 
 /// A job of one render for each prompt, dropped as a file of its own: other prompts make another
@@ -161,27 +169,23 @@ fn rung(side: u32, steps: u32) -> Rung {
     }
 }
 
-fn end(outcome: Outcome) -> AttemptEnd {
-    AttemptEnd {
-        outcome,
+fn failure() -> Failure {
+    Failure {
+        kind: FailureKind::OutOfMemory { requested_bytes: Some(1 << 30) },
         stage: Some(Stage::VaeDecode),
         message: "no room".to_owned(),
-        requested_bytes: Some(1 << 30),
-        timings: timings(),
-        peaks: peaks(),
+        measured: measured(),
     }
 }
 
 fn finished(path: &str) -> Finished {
-    Finished {
-        path: path.to_owned(),
-        bytes: 1234,
-        sha256: "cd".repeat(32),
-        prompt_cut: false,
-        degraded: true,
-        timings: timings(),
-        peaks: peaks(),
-    }
+    let made =
+        Made { bytes: 1234, sha256: "cd".repeat(32), prompt_cut: false, measured: measured() };
+    Finished { path: path.to_owned(), degraded: true, made }
+}
+
+fn measured() -> Measured {
+    Measured { timings: timings(), peaks: peaks() }
 }
 
 fn timings() -> Timings {

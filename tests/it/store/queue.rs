@@ -29,7 +29,7 @@ async fn a_candidate_is_what_was_accepted() {
         (job_id, 2, "a-b")
     );
     assert_eq!(candidate.render, render("b"));
-    assert_eq!((candidate.accepted_at_ms, candidate.deaths, candidate.tried.len()), (NOW, 0, 0));
+    assert_eq!((candidate.accepted_at_ms, candidate.history), (NOW, History::default()));
 }
 
 #[tokio::test]

@@ -2,19 +2,19 @@
 
 use std::fs;
 
-use zimaged::ladder::Capabilities;
-use zimaged::store::Selection;
-use zimaged::worker::protocol::Loaded;
+use zimaged::attempt::Outcome;
+use zimaged::job::state::State;
+use zimaged::store::{NewWorker, Selection};
 
 use super::*;
 
 /// A worker; job 1 with a render done on its second rung and one failed; job 2 queued, with a tag.
 async fn scenario() -> Fixture {
     let fixture = Fixture::new().await;
-    fixture.store.worker_loaded(&loaded(), NOW).await.expect("a writable queue");
+    fixture.store.worker_loaded(&worker(), NOW).await.expect("a writable queue");
     fixture.accept(job(&["fox", "owl"])).await;
     let (render, attempt) = fixture.begin().await;
-    let _ = fixture.end(attempt, Outcome::OutOfMemory, Fate::NextAttempt).await;
+    let _ = fixture.end(attempt, lower_rung()).await;
     let second = fixture
         .store
         .begin_attempt(render, &planned(768, 6), "fox.png", NOW + 1000)
@@ -22,32 +22,21 @@ async fn scenario() -> Fixture {
         .expect("a queue");
     let _ = fixture.finish(second.expect("between two attempts")).await;
     let (_, attempt) = fixture.begin().await;
-    let _ = fixture.end(attempt, Outcome::Failed, fail()).await;
+    let _ = fixture.end(attempt, fail()).await;
     let mut tagged = job(&["elk"]);
     tagged.job.tags = vec!["night".to_owned(), "zoo".to_owned()];
     fixture.accept(tagged).await;
     fixture
 }
 
-pub fn loaded() -> Loaded {
-    Loaded {
+pub fn worker() -> NewWorker {
+    NewWorker {
         device: "cpu".to_owned(),
         model_name: "tiny".to_owned(),
         model_hash: "beef".to_owned(),
         load_ms: 900,
-        capabilities: Capabilities {
-            residencies: vec![Residency::Device],
-            precisions: vec![Precision::Full],
-            granularity: 16,
-            tile_side_min: 64,
-        },
-        backend: zimaged::engine::Backend::Cuda,
-        memory: zimaged::engine::MemoryReading {
-            used_bytes: 1,
-            peak_bytes: 2,
-            free_bytes: None,
-            total_bytes: 3,
-        },
+        idle_bytes: 1,
+        total_bytes: 3,
     }
 }
 
@@ -94,10 +83,10 @@ async fn jobs_are_listed_newest_first_by_state_and_tag() {
     };
     assert_eq!(listed(None, None, 10).await, [2, 1]);
     assert_eq!(listed(None, None, 1).await, [2]);
-    assert_eq!(listed(Some("failed"), None, 10).await, [1]);
-    assert_eq!(listed(Some("queued"), None, 10).await, [2]);
+    assert_eq!(listed(Some(State::Failed), None, 10).await, [1]);
+    assert_eq!(listed(Some(State::Queued), None, 10).await, [2]);
     assert_eq!(listed(None, Some("zoo"), 10).await, [2]);
-    assert!(listed(Some("failed"), Some("zoo"), 10).await.is_empty());
+    assert!(listed(Some(State::Failed), Some("zoo"), 10).await.is_empty());
 }
 
 #[tokio::test]
@@ -106,26 +95,29 @@ async fn a_job_s_state_is_what_its_renders_say() {
     let job_id = fixture.accept(job(&["a", "b", "c"])).await;
     let state = async || {
         let state = fixture.store.job(job_id).await.expect("a readable queue").state;
-        let listed = fixture.store.jobs(Some(&state), None, 1).await.expect("a readable queue");
+        let listed = fixture.store.jobs(Some(state), None, 1).await.expect("a readable queue");
         assert_eq!(listed.len(), 1, "{state} is also found in the list");
         state
     };
-    assert_eq!(state().await, "queued");
+    assert_eq!(state().await, State::Queued);
     let (_, attempt) = fixture.begin().await;
-    assert_eq!(state().await, "running");
+    assert_eq!(state().await, State::Running);
     let _ = fixture.finish(attempt).await;
-    assert_eq!(state().await, "running", "begun, and not at its end");
+    assert_eq!(state().await, State::Running, "begun, and not at its end");
     let (_, attempt) = fixture.begin().await;
-    let _ = fixture.end(attempt, Outcome::Failed, fail()).await;
+    let _ = fixture.end(attempt, fail()).await;
     fixture.store.cancel(Selection::Job(job_id), NOW).await.expect("a writable queue");
-    assert_eq!(state().await, "failed");
+    assert_eq!(state().await, State::Failed);
     let retried = fixture
         .store
         .retry(Selection::Render { job_id, index: 3 }, NOW)
         .await
         .expect("it was cancelled");
     fixture.store.cancel(Selection::Job(retried.job), NOW).await.expect("a writable queue");
-    assert_eq!(fixture.store.job(retried.job).await.expect("a readable queue").state, "cancelled");
+    assert_eq!(
+        fixture.store.job(retried.job).await.expect("a readable queue").state,
+        State::Cancelled
+    );
 }
 
 #[tokio::test]
@@ -138,8 +130,8 @@ async fn a_job_of_which_only_some_was_cancelled_is_still_queued() {
         .await
         .expect("a writable queue");
     let job = fixture.store.job(job_id).await.expect("a readable queue");
-    assert_eq!((job.state.as_str(), job.cancelled, job.queued), ("queued", 1, 1));
-    let listed = fixture.store.jobs(Some("queued"), None, 1).await.expect("a readable queue");
+    assert_eq!((job.state, job.cancelled, job.queued), (State::Queued, 1, 1));
+    let listed = fixture.store.jobs(Some(State::Queued), None, 1).await.expect("a readable queue");
     assert_eq!(listed.len(), 1);
 }
 
@@ -192,7 +184,7 @@ async fn the_outlook_carries_the_newest_times_over_to_what_waits() {
         (Some(NOW), Some(f64::round(4.0 * whole) as i64))
     );
     assert_eq!(outlook.done_at_ms, Some(NOW + 600_000 + f64::round(whole) as i64));
-    let other = Loaded { model_hash: "another".to_owned(), ..loaded() };
+    let other = NewWorker { model_hash: "another".to_owned(), ..worker() };
     fixture.store.worker_loaded(&other, NOW).await.expect("a writable queue");
     assert_eq!(
         fixture.store.outlook(NOW).await.expect("a readable queue").work_ms,
@@ -205,9 +197,11 @@ async fn the_outlook_carries_the_newest_times_over_to_what_waits() {
 async fn a_job_shows_all_of_its_attempts() {
     let fixture = scenario().await;
     let attempts = fixture.store.attempts(Selection::Job(1)).await.expect("a readable queue");
-    let tries: Vec<_> =
-        attempts.iter().map(|row| (row.picture, row.number, row.outcome.as_str())).collect();
-    assert_eq!(tries, [(1, 1, "out_of_memory"), (1, 2, "done"), (2, 1, "failed")]);
+    let tries: Vec<_> = attempts.iter().map(|row| (row.picture, row.number, row.outcome)).collect();
+    assert_eq!(
+        tries,
+        [(1, 1, Outcome::OutOfMemory), (1, 2, Outcome::Done), (2, 1, Outcome::Failed)]
+    );
     let worker =
         fixture.store.last_worker().await.expect("a readable queue").expect("it was loaded");
     assert_eq!((worker.model_name.as_str(), worker.load_ms), ("tiny", 900));

@@ -1,0 +1,157 @@
+//! Attempts at a render: what is known before one, how one ends, and what comes after it.
+
+mod decide;
+mod failure;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::decide::{Next, Outcome, RetryPolicy, StopCause, decide};
+pub use self::failure::{ErrorCode, Failure, FailureKind};
+use crate::job::Render;
+use crate::ladder::{Rung, Stage};
+use crate::planner::{Evidence, Prediction};
+
+/// A queued render, as the dispatcher takes it.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    pub render_id: i64,
+    pub job_id: i64,
+    /// The job file's name without `.toml`.
+    pub job_name: String,
+    /// Position in the job, from 1.
+    pub index: u32,
+    pub render: Render,
+    pub accepted_at_ms: i64,
+    pub history: History,
+}
+
+/// What earlier attempts at a render say about the next one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    /// The rungs that ran out of memory, oldest first, each with the stage in which it did.
+    pub out_of_memory: Vec<(Rung, Stage)>,
+    /// Attempts in which the worker died.
+    pub deaths: u32,
+}
+
+impl History {
+    /// This history with one attempt more, which failed on `rung`.
+    pub fn with(&self, rung: Rung, failure: &Failure) -> History {
+        let mut history = self.clone();
+        match (failure.kind, failure.stage) {
+            (FailureKind::OutOfMemory { .. }, Some(stage)) => {
+                history.out_of_memory.push((rung, stage));
+            }
+            (FailureKind::WorkerDied, _) => history.deaths += 1,
+            _ => (),
+        }
+        history
+    }
+
+    /// Attempts that count against the render.
+    fn attempts(&self) -> u32 {
+        let out_of_memory = u32::try_from(self.out_of_memory.len()).unwrap_or(u32::MAX);
+        out_of_memory.saturating_add(self.deaths)
+    }
+}
+
+/// The rung of an attempt and the memory that it is predicted to need.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Planned {
+    pub rung: Rung,
+    /// `None` where nothing is predicted, as on the host.
+    pub predicted: Option<Predicted>,
+}
+
+/// The memory of one rung, before and after the correction by what was measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Predicted {
+    pub uncorrected: Prediction,
+    pub corrected: Prediction,
+}
+
+impl Planned {
+    /// What the planner learns of an attempt on this rung: its peaks and, where it ran out of
+    /// memory, the stage and the bytes that it asked for there. `None` where nothing had been
+    /// predicted, so that there is nothing to correct.
+    pub fn evidence(&self, peaks: &Peaks, out_of_memory: Option<(Stage, u64)>) -> Option<Evidence> {
+        let Predicted { uncorrected, corrected } = self.predicted?;
+        let measured = Prediction {
+            weights_bytes: 0,
+            text_encode_bytes: peaks.text_encode_bytes,
+            denoise_bytes: peaks.denoise_bytes,
+            vae_decode_bytes: peaks.vae_decode_bytes,
+        };
+        Some(Evidence {
+            rung: self.rung,
+            predicted: uncorrected,
+            corrected,
+            measured,
+            out_of_memory,
+        })
+    }
+}
+
+/// What an attempt cost, whether or not it made a picture.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    pub timings: Timings,
+    pub peaks: Peaks,
+}
+
+/// Milliseconds by stage; a stage that did not run, because an earlier attempt's latents were
+/// used, has 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timings {
+    pub text_encode_ms: u64,
+    pub denoise_ms: u64,
+    /// Each step of the denoising.
+    pub step_ms: Vec<u64>,
+    pub vae_decode_ms: u64,
+    pub picture_encode_ms: u64,
+    pub total_ms: u64,
+}
+
+/// The highest device memory in use, in bytes, by stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peaks {
+    pub text_encode_bytes: u64,
+    pub denoise_bytes: u64,
+    pub vae_decode_bytes: u64,
+    /// In use after the attempt, when everything of it has been dropped.
+    pub after_release_bytes: u64,
+}
+
+/// A picture that an attempt has made; it still has its temporary name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    pub bytes: u64,
+    /// Lower-case hex.
+    pub sha256: String,
+    /// Whether the prompt was cut at the model's token limit.
+    pub prompt_cut: bool,
+    pub measured: Measured,
+}
+
+/// A picture under its final name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// Relative to the output folder.
+    pub path: String,
+    /// Whether the rung made another picture than the one asked for.
+    pub degraded: bool,
+    pub made: Made,
+}
+
+/// An attempt that a start of the daemon finds running: the daemon before it has died.
+#[derive(Clone, Debug)]
+pub struct Orphan {
+    pub render_id: i64,
+    pub attempt_id: i64,
+    /// The final name recorded for its picture, relative to the output folder.
+    pub path: String,
+    pub rung: Rung,
+    pub render: Render,
+    /// Earlier attempts in which the worker or the daemon died.
+    pub deaths: u32,
+}

@@ -1,0 +1,150 @@
+//! The dispatcher's reads and writes of the queue, which outlast a database that is busy, full or
+//! unreadable for a while.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::hold::Hold;
+use crate::attempt::{Candidate, Failure, Finished, Next, Planned};
+use crate::clock::Clock;
+use crate::heartbeat::Heartbeat;
+use crate::planner::Evidence;
+use crate::store::{Guarded, NewWorker, Result, Store, StoreError};
+use crate::worker::protocol::Loaded;
+
+/// Between two tries of the same call.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The queue's database, as the dispatcher uses it.
+pub(super) struct Journal {
+    pub(super) store: Arc<Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) hold: Hold,
+    heartbeat: Heartbeat,
+    stop: CancellationToken,
+}
+
+impl Journal {
+    pub(super) fn new(
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        hold: Hold,
+        heartbeat: Heartbeat,
+        stop: CancellationToken,
+    ) -> Journal {
+        Journal { store, clock, hold, heartbeat, stop }
+    }
+
+    /// See [`Store::next_candidate`].
+    pub(super) async fn next_candidate(&mut self) -> Result<Option<Candidate>> {
+        let now_ms = self.clock.now_ms();
+        let store = self.store.clone();
+        self.read(|| store.next_candidate(now_ms)).await
+    }
+
+    /// What earlier attempts of the loaded model measured on its device.
+    pub(super) async fn evidence(&mut self, loaded: &Loaded) -> Result<Vec<Evidence>> {
+        let store = self.store.clone();
+        self.read(|| store.evidence(&loaded.model_hash, &loaded.device)).await
+    }
+
+    /// See [`Store::worker_loaded`].
+    pub(super) async fn worker_loaded(&mut self, loaded: &Loaded) -> Result<()> {
+        let worker = NewWorker {
+            device: loaded.device.clone(),
+            model_name: loaded.model_name.clone(),
+            model_hash: loaded.model_hash.clone(),
+            load_ms: loaded.load_ms,
+            idle_bytes: loaded.memory.used_bytes,
+            total_bytes: loaded.memory.total_bytes,
+        };
+        let now_ms = self.clock.now_ms();
+        let store = self.store.clone();
+        self.write(|| store.worker_loaded(&worker, now_ms)).await
+    }
+
+    /// See [`Store::begin_attempt`].
+    pub(super) async fn begin(
+        &mut self,
+        render_id: i64,
+        planned: &Planned,
+        path: &str,
+    ) -> Result<Option<i64>> {
+        let now_ms = self.clock.now_ms();
+        let store = self.store.clone();
+        self.write(|| store.begin_attempt(render_id, planned, path, now_ms)).await
+    }
+
+    /// See [`Store::rename_attempt`].
+    pub(super) async fn rename(&mut self, attempt_id: i64, path: &str) -> Result<Guarded> {
+        let store = self.store.clone();
+        self.write(|| store.rename_attempt(attempt_id, path)).await
+    }
+
+    /// See [`Store::finish`].
+    pub(super) async fn finish(&mut self, attempt_id: i64, finished: &Finished) -> Result<Guarded> {
+        let now_ms = self.clock.now_ms();
+        let store = self.store.clone();
+        self.write(|| store.finish(attempt_id, finished, now_ms)).await
+    }
+
+    /// See [`Store::end_attempt`].
+    pub(super) async fn end(
+        &mut self,
+        attempt_id: i64,
+        failure: &Failure,
+        next: &Next,
+    ) -> Result<Guarded> {
+        let now_ms = self.clock.now_ms();
+        let store = self.store.clone();
+        self.write(|| store.end_attempt(attempt_id, failure, next, now_ms)).await
+    }
+
+    /// A read that fails for a while must not end the daemon: the running attempt would be taken
+    /// for one that had killed it.
+    async fn read<T, F>(&mut self, call: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        self.repeat(StoreError::may_pass_for_a_read, call).await
+    }
+
+    /// What has happened must become a row, however long that takes.
+    async fn write<T, F>(&mut self, call: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        self.repeat(StoreError::may_pass, call).await
+    }
+
+    /// Repeats `call` until it succeeds, fails for good, or the daemon is told to stop.
+    async fn repeat<T, F>(
+        &mut self,
+        may_pass: fn(&StoreError) -> bool,
+        call: impl Fn() -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut waited = false;
+        loop {
+            match call().await {
+                Err(error) if may_pass(&error) && !self.stop.is_cancelled() => {
+                    self.hold.tell(error.to_string());
+                }
+                done => {
+                    if waited {
+                        self.hold.lift();
+                    }
+                    return done;
+                }
+            }
+            waited = true;
+            self.heartbeat.beat();
+            self.stop.run_until_cancelled(sleep(PAUSE)).await;
+        }
+    }
+}

@@ -1,4 +1,8 @@
-//! Predictions corrected by what was measured.
+//! Predictions corrected by what earlier attempts measured.
+//!
+//! Weights are counted exactly, so only the rest of a stage's memory, its activations, is
+//! corrected: by the highest ratio of measured to predicted that attempts of the same [`Class`]
+//! have shown.
 
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
@@ -6,41 +10,51 @@ use std::mem::{Discriminant, discriminant};
 use super::Prediction;
 use crate::ladder::{Decode, Precision, Residency, Rung, Stage};
 
-/// So many pictures must have been measured before a prediction is lowered, or an out-of-memory
-/// error forgotten.
-const MEASURED_MIN: usize = 3;
+/// How many attempts must have fitted before a prediction is lowered, or an out-of-memory error
+/// disregarded.
+const FITS_MIN: usize = 3;
 
-/// No prediction is lowered by more than this: what was measured may have been easier than what
-/// comes.
+/// The lowest correction: the measured pictures may have been easier than those to come.
 const FACTOR_MIN: f64 = 0.8;
 
-/// How much more than it was given a rung is taken to need after it ran out of memory.
+/// After an out-of-memory error a rung is assumed to need this much more than it was given.
 const OUT_OF_MEMORY_FACTOR: f64 = 1.05;
 
 /// The stages that are predicted and measured.
 const STAGES: [Stage; 3] = [Stage::TextEncode, Stage::Denoise, Stage::VaeDecode];
 
-/// One attempt of the model in question, on the device in question.
+/// One earlier attempt of the same model on the same device.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evidence {
     pub rung: Rung,
-    /// Before every correction.
+    /// The prediction before every correction.
     pub predicted: Prediction,
-    /// As it was planned with.
+    /// The prediction that the attempt was planned with.
     pub corrected: Prediction,
-    /// The peaks; 0 where a stage did not run.
+    /// The peaks in bytes; 0 where a stage did not run.
     pub measured: Prediction,
-    /// Where it ran out, with what it asked for there.
+    /// The stage that ran out of memory, and the bytes that it asked for in vain.
     pub out_of_memory: Option<(Stage, u64)>,
 }
 
-/// Rungs whose predictions err alike: the same way of running, pictures of about one size.
+/// What one attempt says of one stage, in bytes of activations.
+enum Observation {
+    /// The stage had what it needed.
+    Fits { needed: f64 },
+    /// The stage ran out of memory although it could have had this much.
+    OutOfMemory { given: f64 },
+    /// The stage did not run.
+    Nothing,
+}
+
+/// Rungs whose predictions err alike: those that run in the same way, with pictures of about the
+/// same size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Class {
     residency: Discriminant<Residency>,
     precision: Discriminant<Precision>,
     decode: Discriminant<Decode>,
-    /// The power of two below the number of pixels.
+    /// The logarithm of the number of pixels, rounded down.
     pixels_log2: u32,
 }
 
@@ -58,87 +72,85 @@ impl Class {
 /// What is known of one stage of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Known {
-    measured: usize,
-    highest: f64,
+    /// How many attempts fitted.
+    fits: usize,
+    /// The highest ratio of needed to predicted activations.
+    ratio_max: f64,
 }
 
 impl Known {
-    /// Learns of `attempt`'s `stage`. `failed` is where it ran out of memory, if that still counts.
-    fn learn(&mut self, attempt: &Evidence, stage: Stage, failed: Option<(Stage, u64)>) {
-        let (predicted, measured) =
-            (activations(&attempt.predicted, stage), attempt.measured_activations(stage));
-        let needed = match failed {
-            _ if predicted <= 0.0 => return,
-            Some((failed, requested_bytes)) if failed == stage => {
-                let given =
-                    (measured + requested_bytes as f64).max(activations(&attempt.corrected, stage));
-                given * OUT_OF_MEMORY_FACTOR
-            }
-            // Also of an attempt that failed in a later stage: what it needed here is no less true.
-            _ if attempt.survived(stage) => {
-                self.measured += 1;
-                measured
-            }
-            _ => return,
-        };
-        self.highest = self.highest.max(needed / predicted);
-    }
-
-    /// Lower than 1 only on enough evidence.
+    /// The correction of the class's predictions: below 1 only after enough attempts that fitted.
     fn factor(self) -> f64 {
-        if self.measured < MEASURED_MIN {
-            self.highest.max(1.0)
-        } else {
-            self.highest.max(FACTOR_MIN)
-        }
+        let factor_min = if self.fits < FITS_MIN { 1.0 } else { FACTOR_MIN };
+        self.ratio_max.max(factor_min)
     }
+}
+
+/// Weights that once failed to load.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Unloadable {
+    /// Their predicted size. Rungs with at least as much are corrected too.
+    bytes: u64,
+    /// How many times their predicted size they are assumed to need.
+    factor: f64,
 }
 
 /// What earlier attempts add to predictions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Corrections {
-    /// Of the activations, for each stage of each class of rungs that something is known of: the
-    /// weights are counted exactly.
     activations: HashMap<(Class, Stage), Known>,
-    /// Weights that did not load: so many bytes or more are taken to need so many times as much.
-    unloadable: Vec<(u64, f64)>,
+    unloadable: Vec<Unloadable>,
 }
 
 impl Corrections {
-    /// The highest ratio of measured to predicted activations, from `evidence`, newest first. What
-    /// ran out of memory counts until enough newer attempts that needed as much did not.
+    /// Learns from `evidence`, newest first. An out-of-memory error counts until enough newer
+    /// attempts have fitted although they needed as much.
     pub fn from(evidence: &[Evidence]) -> Corrections {
         let mut corrections = Corrections::default();
-        for (place, attempt) in evidence.iter().enumerate() {
-            corrections.learn(attempt, &evidence[..place]);
+        for (index, attempt) in evidence.iter().enumerate() {
+            let newer = &evidence[..index];
+            for stage in STAGES {
+                corrections.learn_activations(attempt, stage, newer);
+            }
+            corrections.learn_weights(attempt, newer);
         }
         corrections
     }
 
-    fn learn(&mut self, attempt: &Evidence, newer: &[Evidence]) {
-        let failed =
-            attempt.out_of_memory.filter(|(stage, _)| !is_outlived(attempt, *stage, newer));
-        for stage in STAGES {
-            let known = self.activations.entry((Class::of(&attempt.rung), stage)).or_default();
-            known.learn(attempt, stage, failed);
+    fn learn_activations(&mut self, attempt: &Evidence, stage: Stage, newer: &[Evidence]) {
+        let predicted = activations(&attempt.predicted, stage);
+        if predicted <= 0.0 {
+            return;
         }
-        if let (Some((Stage::Load, _)), predicted @ 1..) = (failed, attempt.predicted.weights_bytes)
-        {
-            let factor =
-                attempt.corrected.weights_bytes as f64 / predicted as f64 * OUT_OF_MEMORY_FACTOR;
-            self.unloadable.push((predicted, factor));
+        let known = self.activations.entry((Class::of(&attempt.rung), stage)).or_default();
+        match attempt.observation(stage) {
+            Observation::Fits { needed } => {
+                known.fits += 1;
+                known.ratio_max = known.ratio_max.max(needed / predicted);
+            }
+            Observation::OutOfMemory { given } if !is_outlived(attempt, stage, newer) => {
+                let needed = given * OUT_OF_MEMORY_FACTOR;
+                known.ratio_max = known.ratio_max.max(needed / predicted);
+            }
+            Observation::OutOfMemory { .. } | Observation::Nothing => (),
+        }
+    }
+
+    fn learn_weights(&mut self, attempt: &Evidence, newer: &[Evidence]) {
+        let bytes = attempt.predicted.weights_bytes;
+        let ran_out = attempt.out_of_memory.is_some_and(|(stage, _)| stage == Stage::Load);
+        if ran_out && bytes > 0 && !is_outlived(attempt, Stage::Load, newer) {
+            let given = attempt.corrected.weights_bytes as f64 / bytes as f64;
+            self.unloadable.push(Unloadable { bytes, factor: given * OUT_OF_MEMORY_FACTOR });
         }
     }
 
     /// `prediction` for `rung`, corrected.
     pub fn apply(&self, rung: &Rung, prediction: Prediction) -> Prediction {
-        let factors =
-            self.unloadable.iter().filter(|(bytes, _)| *bytes <= prediction.weights_bytes);
-        let weights = factors.map(|(_, factor)| *factor).fold(1.0, f64::max);
-        let weights_bytes = (prediction.weights_bytes as f64 * weights).round() as u64;
+        let weights_bytes = self.weights_bytes(prediction.weights_bytes);
         let corrected = |stage| {
-            let factor =
-                self.activations.get(&(Class::of(rung), stage)).map_or(1.0, |known| known.factor());
+            let known = self.activations.get(&(Class::of(rung), stage));
+            let factor = known.map_or(1.0, |known| known.factor());
             weights_bytes + (activations(&prediction, stage) * factor).round() as u64
         };
         Prediction {
@@ -148,35 +160,60 @@ impl Corrections {
             vae_decode_bytes: corrected(Stage::VaeDecode),
         }
     }
+
+    /// Corrects weights of `predicted` bytes by the worst of those that failed to load.
+    fn weights_bytes(&self, predicted: u64) -> u64 {
+        let failed = self.unloadable.iter().filter(|weights| weights.bytes <= predicted);
+        let factor = failed.map(|weights| weights.factor).fold(1.0, f64::max);
+        (predicted as f64 * factor).round() as u64
+    }
 }
 
-/// What `stage` needs beside the weights.
+/// What `stage` is predicted to need beside the weights, in bytes.
 fn activations(prediction: &Prediction, stage: Stage) -> f64 {
     prediction.stage_bytes(stage).saturating_sub(prediction.weights_bytes) as f64
 }
 
 impl Evidence {
-    /// What `stage` was measured to need beside the weights.
+    fn observation(&self, stage: Stage) -> Observation {
+        let measured = self.measured_activations(stage);
+        match self.out_of_memory {
+            Some((failed, requested_bytes)) if failed == stage => {
+                let asked_for = measured + requested_bytes as f64;
+                Observation::OutOfMemory {
+                    given: asked_for.max(activations(&self.corrected, stage)),
+                }
+            }
+            // An attempt that failed in a later stage says as much of this one as a picture does.
+            _ if measured > 0.0 => Observation::Fits { needed: measured },
+            _ => Observation::Nothing,
+        }
+    }
+
+    /// What `stage` was measured to need beside the weights, in bytes.
     fn measured_activations(&self, stage: Stage) -> f64 {
         (self.measured.stage_bytes(stage) as f64 - self.predicted.weights_bytes as f64).max(0.0)
     }
 
-    /// Whether it is known to have had the memory for `stage`.
-    fn survived(&self, stage: Stage) -> bool {
-        let failed_here = self.out_of_memory.is_some_and(|(failed, _)| failed == stage);
-        !failed_here && (stage == Stage::Load || self.measured_activations(stage) > 0.0)
+    /// Whether the attempt is known to have had the memory for `stage`. Whatever came as far as
+    /// another stage had loaded its weights.
+    fn fits(&self, stage: Stage) -> bool {
+        if stage == Stage::Load {
+            return self.out_of_memory.is_none_or(|(failed, _)| failed != Stage::Load);
+        }
+        matches!(self.observation(stage), Observation::Fits { .. })
     }
 }
 
-/// Whether `failed`'s out-of-memory error is history: enough of the `newer` attempts had the memory
-/// for `stage`, and needed at least as much. Weights are alike for all classes.
+/// Whether the out-of-memory error of `failed` in `stage` is history: enough of the `newer`
+/// attempts fitted although they needed at least as much. For weights they may be of any class.
 fn is_outlived(failed: &Evidence, stage: Stage, newer: &[Evidence]) -> bool {
     let outlives = |other: &&Evidence| {
-        other.survived(stage)
+        other.fits(stage)
             && other.predicted.stage_bytes(stage) >= failed.predicted.stage_bytes(stage)
             && (stage == Stage::Load || Class::of(&other.rung) == Class::of(&failed.rung))
     };
-    newer.iter().filter(outlives).count() >= MEASURED_MIN
+    newer.iter().filter(outlives).count() >= FITS_MIN
 }
 
 #[cfg(test)]

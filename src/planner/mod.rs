@@ -39,12 +39,12 @@ impl Prediction {
     }
 }
 
-/// Left free where nobody says how much: for the device's own needs, and for predictions that are a
-/// little low.
+/// The least memory that is left free where the user does not say how much: for the device's own
+/// needs, and for predictions that are a little low.
 const RESERVE_BYTES_MIN: u64 = 512 << 20;
 
-/// The host is taken instead of rungs that all lack more than this part of what there is: less may
-/// be an error of the prediction, and the host takes hours.
+/// The host is used only if every rung on the device lacks more than this part of the budget. Less
+/// may be an error of the prediction, and the host takes hours for a picture.
 const NEAR_MISS_DIVISOR: u64 = 10;
 
 /// What the user says of a device's memory.
@@ -87,43 +87,48 @@ pub struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// The gentlest rung that is predicted to fit. Where none is, the one that needs least, for a
-    /// prediction can err; or the host, where all lack much. `None` where there are no rungs.
+    /// The plan of a first attempt; `None` where there are no rungs.
     pub fn first(&self) -> Option<Plan> {
-        self.best(|_, _| true)
+        self.next(&[])
     }
 
-    /// The rung after `tried` ran out of memory, oldest first, each with the stage where it did.
+    /// The plan of the attempt after `tried` ran out of memory, oldest first, each rung with the
+    /// stage in which it did. `None` at the bottom of the ladder.
     ///
-    /// The first failure is answered with the same rung once more, if it should still fit: another
-    /// process may have held the card for a moment. From then on a rung must need less than every
-    /// failed one in the stage where that failed, or else ask for fewer steps than all of them: so
-    /// none comes twice and the ladder ends. `None` when there is no such rung.
+    /// 1. At first every rung is allowed.
+    /// 2. The first failure is answered with the same rung once more, if it should still fit:
+    ///    another program may have held the card for a moment.
+    /// 3. From then on a rung is allowed if it needs less than each failed one in the stage where
+    ///    that failed, or asks for fewer steps than all of them. So no rung comes twice, and the
+    ///    ladder ends.
     pub fn next(&self, tried: &[(Rung, Stage)]) -> Option<Plan> {
         match tried {
-            [] => self.first(),
+            [] => self.best(|_| true),
             [(rung, _)] if self.plan(*rung).missing_bytes == 0 => Some(self.plan(*rung)),
-            tried => {
-                let limit = |(rung, stage): &(Rung, Stage)| {
-                    (*stage, (self.predict)(rung).stage_bytes(*stage))
-                };
-                let limits: Vec<(Stage, u64)> = tried.iter().map(limit).collect();
-                let steps_min = tried.iter().map(|(rung, _)| rung.steps).min().unwrap_or(0);
-                self.best(|rung, prediction| {
-                    let needs_less =
-                        limits.iter().all(|(stage, limit)| prediction.stage_bytes(*stage) < *limit);
-                    needs_less || rung.steps < steps_min
-                })
-            }
+            tried => self.below(tried),
         }
     }
 
-    /// The first rung of those `allowed` that fits, or the one of them that needs least; the host
-    /// after all others.
-    fn best(&self, allowed: impl Fn(&Rung, &Prediction) -> bool) -> Option<Plan> {
-        let plans = self.rungs.iter().map(|rung| self.plan(*rung));
-        let (mut least, mut host): (Option<Plan>, Option<Plan>) = (None, None);
-        for plan in plans.filter(|plan| allowed(&plan.rung, &plan.prediction)) {
+    /// Rule 3 of [`Planner::next`].
+    fn below(&self, tried: &[(Rung, Stage)]) -> Option<Plan> {
+        let steps_min = tried.iter().map(|(rung, _)| rung.steps).min().unwrap_or(0);
+        let limits: Vec<(Stage, u64)> = tried
+            .iter()
+            .map(|(rung, stage)| (*stage, (self.predict)(rung).stage_bytes(*stage)))
+            .collect();
+        self.best(|plan| {
+            let needs = |stage| plan.prediction.stage_bytes(stage);
+            plan.rung.steps < steps_min
+                || limits.iter().all(|(stage, limit)| needs(*stage) < *limit)
+        })
+    }
+
+    /// The gentlest rung of those `allowed` that is predicted to fit. Where none is, the one that
+    /// lacks least, for a prediction can err; or the host, where they all lack much.
+    fn best(&self, allowed: impl Fn(&Plan) -> bool) -> Option<Plan> {
+        let mut least: Option<Plan> = None;
+        let mut host: Option<Plan> = None;
+        for plan in self.rungs.iter().map(|rung| self.plan(*rung)).filter(allowed) {
             if plan.rung.residency == Residency::Host {
                 host = Some(plan);
             } else if plan.missing_bytes == 0 {
@@ -136,11 +141,11 @@ impl Planner<'_> {
     }
 
     fn is_near_miss(&self, plan: &Plan) -> bool {
-        self.budget_bytes
-            .is_none_or(|budget_bytes| plan.missing_bytes <= budget_bytes / NEAR_MISS_DIVISOR)
+        let nearly_all = |budget_bytes| plan.missing_bytes <= budget_bytes / NEAR_MISS_DIVISOR;
+        self.budget_bytes.is_none_or(nearly_all)
     }
 
-    /// `rung`, whatever it needs.
+    /// The plan for `rung`, whether or not it fits.
     pub fn plan(&self, rung: Rung) -> Plan {
         let prediction = (self.predict)(&rung);
         let missing_bytes = match self.budget_bytes {
@@ -157,7 +162,7 @@ mod tests {
 
     use super::*;
     use crate::job::{OnOom, Render};
-    use crate::ladder::tests::{capabilities, render};
+    use crate::ladder::rungs::tests::{capabilities, render};
     use crate::ladder::{Capabilities, Decode, Precision, Prefer, rungs};
 
     const MIB: u64 = 1 << 20;

@@ -1,97 +1,9 @@
-//! The out-of-memory ladder: the rungs on which a render may be tried, gentlest first. Pure.
-//!
-//! Ordered by what the user loses: first nothing but time (residency, stripes), then seams that
-//! nobody sees (tiles), then precision, then the picture's size, then its steps; [`Prefer`] may put
-//! the time of streaming last. Steps do not lower the peak; they buy back the time that the lower
-//! rungs cost. Which rung is taken is the planner's to say: [`crate::planner`].
+//! Which rungs there are for a render, and in which order.
 
-use std::fmt;
 use std::iter::successors;
 
-use serde::{Deserialize, Serialize};
-
+use super::{Capabilities, Decode, Precision, Prefer, Residency, Rung};
 use crate::job::{OnOom, Render};
-
-/// Where the weights live while a picture is rendered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Residency {
-    /// Everything on the device.
-    Device,
-    /// The text encoder's layers are read one by one for a prompt that is not known yet.
-    TextReleased,
-    /// So many leading transformer blocks on the device, the others streamed from the host.
-    Streamed { resident_blocks: u32 },
-    /// Everything on the host's processor.
-    Host,
-}
-
-/// How the weights of the transformer are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// As loaded: bf16 on CUDA, f32 on a CPU.
-    Full,
-    Q8,
-    Q4,
-}
-
-/// How the VAE decodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Decode {
-    /// The picture in one piece.
-    Whole,
-    /// Bands of at most this height in pixels, one after the other; the picture is the same.
-    Stripes { height: u32 },
-    /// Square tiles of this side in pixels, overlapping and blended.
-    Tiles { side: u32 },
-}
-
-/// A part of the work, in order; errors and timings name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    Load,
-    TextEncode,
-    Denoise,
-    VaeDecode,
-    PictureEncode,
-}
-
-/// One step of the ladder: how a render is run, and what is rendered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rung {
-    pub residency: Residency,
-    pub precision: Precision,
-    pub decode: Decode,
-    pub width: u32,
-    pub height: u32,
-    pub steps: u32,
-}
-
-/// What an engine on its device can do; the ladder asks for nothing else.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Capabilities {
-    /// Gentlest first.
-    pub residencies: Vec<Residency>,
-    /// Gentlest first.
-    pub precisions: Vec<Precision>,
-    /// Both sides are multiples of this (pixels).
-    pub granularity: u32,
-    /// The smallest tile of the VAE, pixels.
-    pub tile_side_min: u32,
-}
-
-/// `[oom] prefer`: what the ladder gives up first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Prefer {
-    /// Time before anything of the picture.
-    Quality,
-    /// All of the picture before the weights leave the device in every step.
-    Speed,
-}
 
 /// Heights of stripes and sides of tiles, pixels: each halves the decode's peak, or quarters it.
 const DECODE_SIDES: [u32; 4] = [512, 256, 128, 64];
@@ -101,87 +13,66 @@ const ASPECT_DRIFT_MAX: f64 = 0.02;
 
 /// All rungs that `render` allows and the engine can run, gentlest first.
 ///
-/// On the host a picture takes fifty times as long or more: that comes after everything else.
+/// On the host a picture takes fifty times as long or more, so that comes after everything else.
 pub fn rungs(render: &Render, prefer: Prefer, capabilities: &Capabilities) -> Vec<Rung> {
-    let on_device =
-        capabilities.residencies.iter().filter(|residency| **residency != Residency::Host);
-    let on_host =
-        capabilities.residencies.iter().filter(|residency| **residency == Residency::Host);
+    let (on_host, on_device): (Vec<Residency>, Vec<Residency>) =
+        capabilities.residencies.iter().partition(|residency| **residency == Residency::Host);
+    let precisions = match render.on_oom {
+        OnOom::Fail | OnOom::Offload => capabilities.precisions.get(..1).unwrap_or_default(),
+        OnOom::Downgrade => &capabilities.precisions,
+    };
     let choice = Choice {
         pictures: pictures(render, capabilities.granularity),
-        precisions: match render.on_oom {
-            OnOom::Fail | OnOom::Offload => {
-                capabilities.precisions.iter().take(1).copied().collect()
-            }
-            OnOom::Downgrade => capabilities.precisions.clone(),
-        },
+        precisions,
         exact: exact_decodes(render),
         tiles: tiles(render, capabilities),
-        residencies: on_device.copied().collect(),
     };
     let mut rungs = match prefer {
-        Prefer::Quality => choice.by_quality(),
-        Prefer::Speed => choice.by_speed(),
+        Prefer::Quality => choice.by_quality(&on_device),
+        Prefer::Speed => choice.by_speed(&on_device),
     };
-    let gentlest = rungs.first().copied();
-    rungs.extend(
-        gentlest
-            .into_iter()
-            .flat_map(|rung| on_host.clone().map(move |&residency| Rung { residency, ..rung })),
-    );
+    if let Some(gentlest) = rungs.first().copied() {
+        rungs.extend(on_host.iter().map(|&residency| Rung { residency, ..gentlest }));
+    }
     rungs
 }
 
+/// A picture's width and height in pixels, and its steps.
+type Picture = (u32, u32, u32);
+
 /// What the rungs of one render are made of, each gentlest first.
-struct Choice {
-    /// Width, height, steps.
-    pictures: Vec<(u32, u32, u32)>,
-    precisions: Vec<Precision>,
+struct Choice<'a> {
+    pictures: Vec<Picture>,
+    precisions: &'a [Precision],
     /// Decodes that give the same picture.
     exact: Vec<Decode>,
     tiles: Vec<Decode>,
-    residencies: Vec<Residency>,
 }
 
-impl Choice {
-    /// Time is given up first, precision last.
-    fn by_quality(&self) -> Vec<Rung> {
+impl Choice<'_> {
+    /// Gives time up first, then seams of tiles, then precision, and the picture last.
+    fn by_quality(&self, residencies: &[Residency]) -> Vec<Rung> {
         let mut rungs = Vec::new();
         for &picture in &self.pictures {
-            for &precision in &self.precisions {
-                for decodes in [&self.exact, &self.tiles] {
-                    for &residency in
-                        self.residencies.iter().filter(|residency| stays(**residency, precision))
-                    {
-                        rungs.extend(
-                            decodes
-                                .iter()
-                                .map(|&decode| rung(residency, precision, decode, picture)),
-                        );
-                    }
-                }
+            for &precision in self.precisions {
+                rungs.extend(combined(picture, precision, residencies, &self.exact));
+                rungs.extend(combined(picture, precision, residencies, &self.tiles));
             }
         }
         rungs
     }
 
-    /// Streaming is given in to last. While the transformer stays on the device, more memory never
-    /// means a smaller picture or fewer steps.
-    fn by_speed(&self) -> Vec<Rung> {
-        let (offloaded, staying): (Vec<_>, Vec<_>) =
-            self.residencies.iter().copied().partition(is_offloaded);
+    /// Gives up size, then steps, before it streams weights in every step. While the transformer
+    /// stays on the device, more memory never means a smaller picture or fewer steps.
+    fn by_speed(&self, residencies: &[Residency]) -> Vec<Rung> {
+        let (streamed, staying): (Vec<Residency>, Vec<Residency>) =
+            residencies.iter().partition(|residency| is_streamed(**residency));
+        let decodes = [&self.exact[..], &self.tiles[..]].concat();
         let mut rungs = Vec::new();
-        for residencies in [staying, offloaded] {
+        for residencies in [staying, streamed] {
             for &picture in &self.pictures {
-                for &precision in &self.precisions {
-                    for &residency in
-                        residencies.iter().filter(|residency| stays(**residency, precision))
-                    {
-                        let decodes = self.exact.iter().chain(&self.tiles);
-                        rungs.extend(
-                            decodes.map(|&decode| rung(residency, precision, decode, picture)),
-                        );
-                    }
+                for &precision in self.precisions {
+                    rungs.extend(combined(picture, precision, &residencies, &decodes));
                 }
             }
         }
@@ -189,40 +80,44 @@ impl Choice {
     }
 }
 
-/// Whether the transformer is not all on the device, which costs time in every step.
-fn is_offloaded(residency: &Residency) -> bool {
-    matches!(residency, Residency::Streamed { .. } | Residency::Host)
-}
-
-/// Lower precision is there so that all weights can stay on the device; what is streamed need not
+/// The rungs of one picture at one precision: every residency with every way of decoding.
+///
+/// Lower precision is there so that all weights can stay on the device: streamed weights need not
 /// lose any.
-fn stays(residency: Residency, precision: Precision) -> bool {
-    precision == Precision::Full || !matches!(residency, Residency::Streamed { .. })
+fn combined(
+    (width, height, steps): Picture,
+    precision: Precision,
+    residencies: &[Residency],
+    decodes: &[Decode],
+) -> Vec<Rung> {
+    let mut rungs = Vec::new();
+    for &residency in residencies {
+        if precision == Precision::Full || !is_streamed(residency) {
+            let rung = |&decode| Rung { residency, precision, decode, width, height, steps };
+            rungs.extend(decodes.iter().map(rung));
+        }
+    }
+    rungs
 }
 
-fn rung(
-    residency: Residency,
-    precision: Precision,
-    decode: Decode,
-    picture: (u32, u32, u32),
-) -> Rung {
-    let (width, height, steps) = picture;
-    Rung { residency, precision, decode, width, height, steps }
+/// Whether weights of the transformer come to the device in every step.
+fn is_streamed(residency: Residency) -> bool {
+    matches!(residency, Residency::Streamed { .. })
 }
 
 /// The picture as asked, smaller ones at its aspect ratio, and the smallest with fewer and fewer
 /// steps.
-fn pictures(render: &Render, granularity: u32) -> Vec<(u32, u32, u32)> {
+fn pictures(render: &Render, granularity: u32) -> Vec<Picture> {
     let asked = (render.width, render.height, render.steps);
     if render.on_oom != OnOom::Downgrade {
         return vec![asked];
     }
-    let smaller = |&(width, _, steps): &(u32, u32, u32)| {
+    let smaller = |&(width, _, steps): &Picture| {
         smaller_picture(width, render, granularity).map(|(width, height)| (width, height, steps))
     };
     let mut pictures: Vec<_> = successors(Some(asked), smaller).collect();
     let smallest = *pictures.last().unwrap_or(&asked);
-    let fewer = |&(width, height, steps): &(u32, u32, u32)| {
+    let fewer = |&(width, height, steps): &Picture| {
         let fewer = (steps / 2).max(render.min_steps);
         (fewer < steps).then_some((width, height, fewer))
     };
@@ -257,48 +152,6 @@ fn tiles(render: &Render, capabilities: &Capabilities) -> Vec<Decode> {
         .filter(|side| allowed && smaller(side))
         .map(|side| Decode::Tiles { side })
         .collect()
-}
-
-impl Rung {
-    /// True when the picture is not the one that `render` asked for.
-    pub fn degrades(&self, render: &Render) -> bool {
-        (self.width, self.height, self.steps) != (render.width, render.height, render.steps)
-            || self.precision != Precision::Full
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Stage::Load => "loading",
-            Stage::TextEncode => "text encoding",
-            Stage::Denoise => "denoising",
-            Stage::VaeDecode => "VAE decoding",
-            Stage::PictureEncode => "picture encoding",
-        })
-    }
-}
-
-impl fmt::Display for Rung {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.residency {
-            Residency::Device => write!(f, "device")?,
-            Residency::TextReleased => write!(f, "text-released")?,
-            Residency::Streamed { resident_blocks } => write!(f, "streamed{resident_blocks}")?,
-            Residency::Host => write!(f, "host")?,
-        }
-        match self.precision {
-            Precision::Full => write!(f, "/full")?,
-            Precision::Q8 => write!(f, "/q8")?,
-            Precision::Q4 => write!(f, "/q4")?,
-        }
-        match self.decode {
-            Decode::Whole => write!(f, "/whole")?,
-            Decode::Stripes { height } => write!(f, "/stripes{height}")?,
-            Decode::Tiles { side } => write!(f, "/tiles{side}")?,
-        }
-        write!(f, " {}x{} {} steps", self.width, self.height, self.steps)
-    }
 }
 
 #[cfg(test)]

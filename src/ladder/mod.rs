@@ -1,0 +1,138 @@
+//! The out-of-memory ladder: the rungs on which a render may be tried, gentlest first. Pure.
+//!
+//! Ordered by what the user loses: first nothing but time (residency, stripes), then seams that
+//! nobody sees (tiles), then precision, then the picture's size, then its steps; [`Prefer`] may put
+//! the time of streaming last. Steps do not lower the peak; they buy back the time that the lower
+//! rungs cost. Which rung is taken is the planner's to say: [`crate::planner`].
+
+pub(crate) mod rungs;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::rungs::rungs;
+use crate::job::Render;
+
+/// Where the weights live while a picture is rendered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Residency {
+    /// Everything on the device.
+    Device,
+    /// The text encoder's layers are read one by one for a prompt that is not known yet.
+    TextReleased,
+    /// So many leading transformer blocks on the device, the others streamed from the host.
+    Streamed { resident_blocks: u32 },
+    /// Everything on the host's processor.
+    Host,
+}
+
+/// How the weights of the transformer are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// As loaded: bf16 on CUDA, f32 on a CPU.
+    Full,
+    Q8,
+    Q4,
+}
+
+/// How the VAE decodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decode {
+    /// The picture in one piece.
+    Whole,
+    /// Bands of at most this height in pixels, one after the other; the picture is the same.
+    Stripes { height: u32 },
+    /// Square tiles of this side in pixels, overlapping and blended.
+    Tiles { side: u32 },
+}
+
+/// A part of the work, in order; errors and timings name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    Load,
+    TextEncode,
+    Denoise,
+    VaeDecode,
+    PictureEncode,
+}
+
+/// One step of the ladder: how a render is run, and what is rendered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rung {
+    pub residency: Residency,
+    pub precision: Precision,
+    pub decode: Decode,
+    pub width: u32,
+    pub height: u32,
+    pub steps: u32,
+}
+
+/// What an engine on its device can do; the ladder asks for nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Gentlest first.
+    pub residencies: Vec<Residency>,
+    /// Gentlest first.
+    pub precisions: Vec<Precision>,
+    /// Both sides are multiples of this (pixels).
+    pub granularity: u32,
+    /// The smallest tile of the VAE, pixels.
+    pub tile_side_min: u32,
+}
+
+/// `[oom] prefer`: what the ladder gives up first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prefer {
+    /// Time before anything of the picture.
+    Quality,
+    /// All of the picture before the weights leave the device in every step.
+    Speed,
+}
+
+impl Rung {
+    /// True when the picture is not the one that `render` asked for.
+    pub fn degrades(&self, render: &Render) -> bool {
+        (self.width, self.height, self.steps) != (render.width, render.height, render.steps)
+            || self.precision != Precision::Full
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Load => "loading",
+            Stage::TextEncode => "text encoding",
+            Stage::Denoise => "denoising",
+            Stage::VaeDecode => "VAE decoding",
+            Stage::PictureEncode => "picture encoding",
+        })
+    }
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.residency {
+            Residency::Device => write!(f, "device")?,
+            Residency::TextReleased => write!(f, "text-released")?,
+            Residency::Streamed { resident_blocks } => write!(f, "streamed{resident_blocks}")?,
+            Residency::Host => write!(f, "host")?,
+        }
+        match self.precision {
+            Precision::Full => write!(f, "/full")?,
+            Precision::Q8 => write!(f, "/q8")?,
+            Precision::Q4 => write!(f, "/q4")?,
+        }
+        match self.decode {
+            Decode::Whole => write!(f, "/whole")?,
+            Decode::Stripes { height } => write!(f, "/stripes{height}")?,
+            Decode::Tiles { side } => write!(f, "/tiles{side}")?,
+        }
+        write!(f, " {}x{} {} steps", self.width, self.height, self.steps)
+    }
+}

@@ -2,6 +2,8 @@
 //! that close. Each time the queue waits or goes on; nothing is lost, failed or made twice.
 
 use std::fs;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -109,6 +111,41 @@ fn a_locked_database_holds_the_queue_and_the_daemon_lives() {
     assert!(reason.contains("locked"), "{reason}");
     house.until_sql(STATES, "done 1");
     assert_eq!(house.rows("SELECT outcome FROM attempts"), [["done"]]);
+}
+
+/// Keeps every reader out of the database until the answer is dropped: exclusive locks on the five
+/// bytes of the `-shm` file that SQLite's readers share (`WAL_READ_LOCK` in its `wal.c`). A reader
+/// gives up after some ten seconds.
+fn readers_kept_out(house: &House) -> fs::File {
+    let path = house.path("state/zimaged.sqlite-shm");
+    let file = fs::File::options().read(true).write(true).open(path).expect("an open database");
+    let lock = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 123,
+        l_len: 5,
+        l_pid: 0,
+    };
+    // SAFETY: the descriptor is open and `lock` is a whole `flock` that outlives the call.
+    let locked = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLKW, &raw const lock) };
+    assert_eq!(locked, 0, "{}", std::io::Error::last_os_error());
+    file
+}
+
+#[test]
+fn a_database_that_cannot_be_read_for_a_while_costs_neither_the_daemon_nor_the_render() {
+    let house = House::started("");
+    house.drop_job("slow.toml", "prompt = 'steps of 200 ms'\nsteps = 75\n");
+    house.drop_job("next.toml", "prompt = 'a fox'\n");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'running'", "1");
+    let daemon = house.daemon_pid();
+    let readers = readers_kept_out(&house);
+    house.until("the hold is told", || house.log().contains("nothing is started").then_some(()));
+    drop(readers);
+    house.until_sql(STATES, "done 2");
+    assert_eq!(house.rows("SELECT outcome FROM attempts"), [["done"], ["done"]]);
+    assert!(PathBuf::from(format!("/proc/{daemon}")).exists(), "the daemon lives\n{}", house.log());
+    house.assert_invariants();
 }
 
 #[test]

@@ -103,7 +103,18 @@ pub(super) fn warnings(config: &Config, job: &Job) -> Vec<String> {
     let cut = cut.iter().map(|prompt| {
         format!("a prompt is longer than the {TOKENS_MAX} tokens that the model reads, its end is not seen: {prompt}")
     });
-    unheard.into_iter().chain(cut).collect()
+    unheard.into_iter().chain(long_seed(job)).chain(cut).collect()
+}
+
+/// The largest seed, where it has bits that change nothing.
+fn long_seed(job: &Job) -> Option<String> {
+    let seed = job.renders.iter().map(|render| render.recipe.seed).max()?;
+    (seed > u64::from(u32::MAX)).then(|| {
+        format!(
+            "only the lower 32 bits of a seed count, as in torch: {seed} repeats the picture of {}",
+            seed as u32
+        )
+    })
 }
 
 /// The beginnings of the prompts that the model's tokenizer, where it is at hand, cuts.

@@ -74,10 +74,7 @@ fn a_card_makes_the_references_pictures_in_bf16() {
     for (name, reference_levels) in REFERENCE_IN_BF16 {
         let case = Case::read(name);
         let rung = Rung { width: case.width, height: case.height, steps: case.steps, ..GENTLEST };
-        let plain = Recipe { prompt: case.prompt.clone(), seed: case.seed, ..Recipe::default() };
-        let negative_prompt = case.negative.clone();
-        let recipe = Recipe { negative_prompt, guidance: case.guidance, ..plain };
-        let ours = render(&mut engine, &recipe, &rung);
+        let ours = render(&mut engine, &case.recipe(), &rung);
         let theirs: Vec<u8> = case.tensor("pixels").flatten_all().unwrap().to_vec1().unwrap();
         let difference = levels(&ours.rgb, &theirs);
         println!("{name}: {difference:.3} levels on average, the reference {reference_levels}");

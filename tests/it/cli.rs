@@ -130,6 +130,9 @@ fn a_check_warns_of_what_is_hardly_meant() {
         cut.contains("longer than the 512 tokens") && cut.contains("a red circle a red circle"),
         "{cut}"
     );
+    assert_eq!(check("prompt = 'a fox'\nseed = 4294967295\n".to_owned()), "[]");
+    let long = check("prompt = 'a fox'\nseed = 4294967295\nnum_images = 2\n".to_owned());
+    assert!(long.contains("4294967296 repeats the picture of 0"), "{long}");
     // Many bytes are not many tokens.
     assert_eq!(check(format!("prompt = '{}'\n", "a red circle ".repeat(30))), "[]");
 }

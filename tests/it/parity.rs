@@ -12,7 +12,7 @@ use zimaged::engine::z_image::sampler::Sampler;
 use zimaged::engine::z_image::schedule::Schedule;
 use zimaged::engine::z_image::weights::Weights;
 use zimaged::engine::z_image::{ZImageEngine, config};
-use zimaged::engine::{Continue, DeviceChoice, Engine, MemoryReading, Progress, Recipe, Stage};
+use zimaged::engine::{Continue, DeviceChoice, Engine, MemoryReading, Progress, Stage};
 use zimaged::ladder::{Decode, Precision, Residency, Rung};
 
 use self::reference::{CASES, Case, Model, model};
@@ -252,11 +252,6 @@ impl Progress for Told {
     }
 }
 
-fn recipe(case: &Case) -> Recipe {
-    let plain = Recipe { prompt: case.prompt.clone(), seed: case.seed, ..Recipe::default() };
-    Recipe { negative_prompt: case.negative.clone(), guidance: case.guidance, ..plain }
-}
-
 fn rung(case: &Case) -> Rung {
     Rung {
         residency: Residency::Device,
@@ -278,7 +273,7 @@ fn the_engine_renders_the_references_pictures() {
     let mut engine = load_engine(model);
     for case in ["square", "wide_chinese", "cfg_negative", "one_step"].map(Case::read) {
         let mut told = Told::stopping_after(u32::MAX);
-        let latents = engine.denoise(&recipe(&case), &rung(&case), &mut told).unwrap();
+        let latents = engine.denoise(&case.recipe(), &rung(&case), &mut told).unwrap();
         let pixels = engine.decode(&latents, &rung(&case), &mut told).unwrap();
         let reference: Vec<u8> = case.tensor("pixels").flatten_all().unwrap().to_vec1().unwrap();
         assert_levels(&case.name, &pixels.rgb, &reference);
@@ -294,7 +289,7 @@ fn the_engine_renders_the_references_pictures() {
 fn a_denoising_stops_at_the_step_at_which_it_is_told_to() {
     let Some(model) = model("the engine's stop") else { return };
     let (case, mut told) = (Case::read("square"), Told::stopping_after(2));
-    let error = load_engine(model).denoise(&recipe(&case), &rung(&case), &mut told).unwrap_err();
+    let error = load_engine(model).denoise(&case.recipe(), &rung(&case), &mut told).unwrap_err();
     assert_eq!((error.to_string().as_str(), told.steps), ("stopped", 2));
 }
 
@@ -311,7 +306,7 @@ fn the_engine_refuses_what_the_model_cannot_do() {
     ];
     for rung in rungs {
         let error =
-            engine.denoise(&recipe(&case), &rung, &mut Told::stopping_after(1)).unwrap_err();
+            engine.denoise(&case.recipe(), &rung, &mut Told::stopping_after(1)).unwrap_err();
         assert!(matches!(error, zimaged::engine::EngineError::Invalid(_)), "{rung:?}: {error}");
     }
 }

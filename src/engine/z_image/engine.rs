@@ -168,11 +168,10 @@ impl ZImageEngine {
         recipe: &Recipe,
         rung: &Rung,
     ) -> Result<Option<(Conditioning, Guidance)>> {
-        let guidance = Guidance::new(recipe.guidance);
-        if !guidance.is_on() {
+        if !recipe.is_guided() {
             return Ok(None);
         }
-        Ok(Some((self.condition(&recipe.negative_prompt, rung)?, guidance)))
+        Ok(Some((self.condition(&recipe.negative_prompt, rung)?, Guidance::of(recipe))))
     }
 
     fn noise(&self, seed: u64, rung: &Rung, device: &Device) -> CandleResult<Tensor> {

@@ -5,6 +5,7 @@ use candle_core::{Result, Tensor};
 
 use super::schedule::Schedule;
 use super::transformer::{Conditioning, Transformer};
+use crate::engine::Recipe;
 
 /// Classifier-free guidance away from the negative prompt.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,14 +19,9 @@ pub struct Guidance {
 }
 
 impl Guidance {
-    /// Guidance by `scale` alone.
-    pub fn new(scale: f64) -> Guidance {
-        Guidance { scale, normalization: 0.0, truncation: 1.0 }
-    }
-
-    /// Whether a negative prompt has any effect.
-    pub fn is_on(&self) -> bool {
-        self.scale > 0.0
+    /// What `recipe` asks for.
+    pub fn of(recipe: &Recipe) -> Guidance {
+        Guidance { scale: recipe.guidance, normalization: 0.0, truncation: 1.0 }
     }
 
     /// The guided velocity; each of the three is (b, channels, height, width).

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
+use zimaged::engine::Recipe;
 use zimaged::engine::z_image::config::ModelConfig;
 use zimaged::engine::z_image::device_memory::DeviceMemory;
 use zimaged::engine::z_image::prompt::Tokenizer;
@@ -76,6 +77,11 @@ impl Case {
 
     pub fn tensor(&self, name: &str) -> Tensor {
         self.tensors[name].clone()
+    }
+
+    pub fn recipe(&self) -> Recipe {
+        let plain = Recipe { prompt: self.prompt.clone(), seed: self.seed, ..Recipe::default() };
+        Recipe { negative_prompt: self.negative.clone(), guidance: self.guidance, ..plain }
     }
 
     pub fn guidance(&self) -> Guidance {

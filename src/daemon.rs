@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -14,10 +12,9 @@ use tracing::{info, warn};
 
 use crate::attempt::RetryPolicy;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::dispatcher::{DispatchError, Dispatcher, Mode, Settings, SlotSettings};
-use crate::engine::ModelDescription;
-use crate::engine::{DeviceChoice, EngineKind, HAS_CUDA, fake};
+use crate::engine::{DeviceChoice, HAS_CUDA};
 use crate::heartbeat::Heartbeat;
 use crate::instance::InstanceLock;
 use crate::intake::Intake;
@@ -26,7 +23,7 @@ use crate::job::spec::Rules;
 use crate::status::{self, Status, WorkerStatus};
 use crate::store::{Access, Store, StoreError};
 use crate::worker::protocol::Load;
-use crate::{output, recovery, systemd};
+use crate::{output, queue, recovery, systemd};
 
 /// How often a missing model is looked for again.
 const MODEL_POLL: Duration = Duration::from_secs(5);
@@ -40,15 +37,12 @@ const OBSTACLE_POLL: Duration = Duration::from_secs(1);
 /// Stands where the driver has found a card.
 const NVIDIA_CARD: &str = "/dev/nvidia0";
 
-/// The database's name in the state folder.
-const DATABASE: &str = "zimaged.sqlite";
-
 /// Makes the folders where they are missing and locks them: nobody else runs a daemon there while
 /// the lock lives. A device that this build cannot use is refused before.
 pub fn lock(config: &Config) -> anyhow::Result<InstanceLock> {
     check_device(config.device, HAS_CUDA)?;
     for folder in [&config.jobs, &config.outputs, &config.state, &latents_folder(config)] {
-        make_folder(folder)?;
+        config::make_folder(folder)?;
     }
     Ok(InstanceLock::take(&[&config.state, &config.jobs])?)
 }
@@ -72,7 +66,7 @@ pub async fn run(
         );
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let store = Arc::new(Store::open(&database_path(&config.state), Access::Daemon).await?);
+    let store = Arc::new(Store::open(&config.database_path(), Access::Daemon).await?);
     if let Err(error) = output::remove_temporaries(&config.outputs, store.id()) {
         warn!(outputs = %config.outputs.display(), %error, "temporary pictures of an earlier start stay there");
     }
@@ -94,18 +88,6 @@ fn check_device(device: DeviceChoice, has_cuda: bool) -> Result<(), ConfigError>
     match device {
         DeviceChoice::Cuda { .. } if !has_cuda => Err(ConfigError::NoCuda),
         _ => Ok(()),
-    }
-}
-
-/// A full disk may have room again later; every other trouble is where the folder is said to lie.
-pub fn make_folder(path: &Path) -> anyhow::Result<()> {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    match std::fs::create_dir_all(path) {
-        Err(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => {
-            Err(StoreError::Full.into())
-        }
-        Err(source) => Err(ConfigError::Folder { path: path.to_owned(), source }.into()),
-        Ok(()) => Ok(()),
     }
 }
 
@@ -196,7 +178,7 @@ impl Daemon {
         ending: &CancellationToken,
     ) -> anyhow::Result<Option<Rules>> {
         loop {
-            let reason = match rules(&self.config) {
+            let reason = match self.config.job_rules() {
                 Ok(rules) => return Ok(Some(rules)),
                 Err(error) if self.mode == Mode::UntilIdle => return Err(error.into()),
                 Err(error) => error.to_string(),
@@ -271,7 +253,7 @@ impl Daemon {
                 return Ok(());
             }
             if Instant::now() >= look_at {
-                let obstacle = match self.obstacle().await {
+                let obstacle = match queue::obstacle(&self.store, self.clock.now_ms()).await {
                     Err(error) if error.may_pass_for_a_read() => None,
                     known => known?,
                 };
@@ -293,23 +275,6 @@ impl Daemon {
         }
     }
 
-    /// Why no render may start, although some wait.
-    async fn obstacle(&self) -> Result<Option<String>, StoreError> {
-        if let Some(pause) = self.store.paused().await? {
-            return Ok(Some(format!("nothing is started: {pause}")));
-        }
-        let now_ms = self.clock.now_ms();
-        let earliest_ms =
-            self.store.outlook(now_ms).await?.earliest_ms.filter(|at_ms| *at_ms > now_ms);
-        let Some(at) = earliest_ms.and_then(|at_ms| Timestamp::from_millisecond(at_ms).ok()) else {
-            return Ok(None);
-        };
-        let at = TimeZone::system().to_datetime(at).strftime("%Y-%m-%d %H:%M:%S").to_string();
-        Ok(Some(format!(
-            "nothing is started before {at}: every render that waits has its time (not_before)"
-        )))
-    }
-
     /// The end of the shutdown. 1. The parts have stopped: the running render is queued again, its
     /// worker is gone.
     /// 2. The database is checkpointed and closed. 3. The locks go with the process.
@@ -319,21 +284,6 @@ impl Daemon {
             Err(_) => warn!("the database is still in use at the end"),
         }
         info!("stopped");
-    }
-}
-
-/// What job files are checked against: the configuration, and what the model's folder says.
-pub fn rules(config: &Config) -> Result<Rules, ConfigError> {
-    config.rules(&model(config)?, TimeZone::system())
-}
-
-/// What the configured model says of itself.
-pub fn model(config: &Config) -> Result<ModelDescription, ConfigError> {
-    match config.engine {
-        EngineKind::ZImage => {
-            ModelDescription::read(&config.model_folder()?).map_err(ConfigError::Model)
-        }
-        EngineKind::Fake => Ok(fake::description()),
     }
 }
 
@@ -349,9 +299,4 @@ fn explain(error: DispatchError) -> anyhow::Error {
 async fn forever(part: impl Future<Output = ()>) -> PartEnd {
     part.await;
     Ok(())
-}
-
-/// The database's path in a state folder.
-pub fn database_path(state: &Path) -> PathBuf {
-    state.join(DATABASE)
 }

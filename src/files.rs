@@ -1,13 +1,17 @@
-//! Steps on files that intake and output share: folders by descriptor, moves that replace nothing,
-//! hashes.
+//! Steps on files that several modules share: whole files or none, folders by descriptor, moves that
+//! replace nothing, names that are free, hashes.
 
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
+
+/// So many files that would have the same name are kept apart by numbers.
+const SAME_NAME_MAX: u32 = 10_000;
 
 /// How our folders are opened.
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -58,6 +62,62 @@ pub fn rename_new(from: impl AsFd, name: &Path, to: impl AsFd, new_name: &Path) 
     }
 }
 
+/// What is put to a name that may be taken, in the order in which it is tried: nothing, then 2, 3 and
+/// so on.
+pub fn numbers() -> impl Iterator<Item = Option<u32>> {
+    std::iter::once(None).chain((2..=SAME_NAME_MAX).map(Some))
+}
+
+/// The path itself, or with the number in front of its extension: `dir/fox.png`, `dir/fox-2.png`.
+pub fn numbered(path: &str, number: Option<u32>) -> String {
+    match (number, path.rsplit_once('.')) {
+        (None, _) => path.to_owned(),
+        (Some(number), Some((stem, extension))) => format!("{stem}-{number}.{extension}"),
+        (Some(number), None) => format!("{path}-{number}"),
+    }
+}
+
+/// Calls `attempt` with each of [`numbers`] while it answers `AlreadyExists`.
+pub fn first_free<T>(attempt: impl FnMut(Option<u32>) -> io::Result<T>) -> io::Result<T> {
+    let is_free = |tried: &io::Result<T>| !matches!(tried, Err(error) if error.kind() == io::ErrorKind::AlreadyExists);
+    let taken = || io::Error::new(io::ErrorKind::AlreadyExists, "all numbered names are taken");
+    numbers().map(attempt).find(is_free).unwrap_or_else(|| Err(taken()))
+}
+
+/// Puts a file with `bytes` at `path`, in place of the one that may be there. Whoever reads it finds
+/// the old one or the new one, whole, also after a power cut.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, |temporary| write_synced(temporary, bytes).map(drop))
+}
+
+/// As [`write_atomic`], with a file that `write` makes and fsyncs at the temporary path it is given,
+/// which is `path` with `.part` behind it.
+pub fn replace<E: From<io::Error>>(
+    path: &Path,
+    write: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    let temporary = path.with_added_extension("part");
+    let written = write(&temporary).and_then(|()| {
+        fs::rename(&temporary, path)?;
+        let folder = path.parent().unwrap_or(path);
+        Ok(sync(&open_folder(folder)?)?)
+    });
+    if written.is_err() {
+        // What cannot be removed is overwritten the next time.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Writes `bytes` through to the disk, into a file at `path` that is made or emptied first. Its name
+/// lasts only after [`sync`] of its folder.
+pub fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
 /// Makes the folder's entries last. Never repeat a failed one on the same descriptor: a second
 /// could succeed with the data gone.
 pub fn sync(folder: &OwnedFd) -> io::Result<()> {
@@ -76,9 +136,44 @@ pub fn hex(hash: Sha256) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_a_failed_write_leaves_the_old_one_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a.json");
+        for content in ["old", "new and longer"] {
+            write_atomic(&path, content.as_bytes()).expect("a writable folder");
+            assert_eq!(fs::read_to_string(&path).expect("the file"), content);
+        }
+        let failed = replace(&path, |temporary| {
+            fs::write(temporary, "half")?;
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        });
+        assert_eq!(failed.expect_err("it is ours").kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fs::read_to_string(&path).expect("the file"), "new and longer");
+        assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1);
+    }
+
+    #[test]
+    fn names_that_are_taken_get_numbers_and_other_errors_end_the_search() {
+        let mut tried = Vec::new();
+        let taken = |name: &str| matches!(name, "dir.d/fox.png" | "dir.d/fox-2.png");
+        let free = first_free(|number| {
+            tried.push(numbered("dir.d/fox.png", number));
+            match tried.last() {
+                Some(name) if taken(name) => Err(io::ErrorKind::AlreadyExists.into()),
+                _ => Ok(number),
+            }
+        });
+        assert_eq!(free.expect("the third is free"), Some(3));
+        assert_eq!(tried, ["dir.d/fox.png", "dir.d/fox-2.png", "dir.d/fox-3.png"]);
+        assert_eq!(numbered("fox", Some(2)), "fox-2");
+        let full = first_free::<()>(|_| Err(io::ErrorKind::StorageFull.into()));
+        assert_eq!(full.expect_err("no room").kind(), io::ErrorKind::StorageFull);
+        let all = first_free::<()>(|_| Err(io::ErrorKind::AlreadyExists.into()));
+        assert_eq!(all.expect_err("bounded").kind(), io::ErrorKind::AlreadyExists);
+    }
 
     /// From here on this thread's filesystems know no exclusive rename, as NFS and 9p do not.
     fn without_exclusive_rename() {

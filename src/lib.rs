@@ -26,6 +26,9 @@ pub mod instance; // one daemon at a time
 pub mod status; // what the daemon is doing, for people
 pub mod systemd; // what systemd is told
 
+// What users ask of the queue, answered in types.
+pub mod queue; // submit, check, status, wait, cancel, retry, pause, fit
+
 // Orchestration.
 pub mod dispatcher; // the one policy loop
 pub mod recovery; // after a crash

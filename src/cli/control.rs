@@ -1,14 +1,16 @@
-//! `zimaged cancel`, `retry`, `pause`, `resume`: marks in the database that the dispatcher acts on.
+//! `zimaged cancel`, `retry`, `pause`, `resume`.
 
-use super::{Outcome, open_store, print};
-use crate::clock::{Clock, SystemClock};
+use serde_json::json;
+
+use super::{Outcome, print};
 use crate::config::Config;
+use crate::queue::Queue;
 use crate::store::Selection;
 
 pub(super) async fn cancel(config: &Config, what: &[Selection], json: bool) -> Outcome {
-    let store = open_store(config).await?;
+    let queue = Queue::open(config).await?;
     for selection in what {
-        let done = store.cancel(*selection, SystemClock.now_ms()).await?;
+        let done = queue.cancel(*selection).await?;
         let text = format!(
             "{selection}: {} cancelled, {} stopping, {} had ended",
             done.cancelled, done.stopping, done.ended
@@ -19,21 +21,21 @@ pub(super) async fn cancel(config: &Config, what: &[Selection], json: bool) -> O
 }
 
 pub(super) async fn retry(config: &Config, what: Selection, json: bool) -> Outcome {
-    let retried = open_store(config).await?.retry(what, SystemClock.now_ms()).await?;
+    let retried = Queue::open(config).await?.retry(what).await?;
     let text = format!("{what}: {} to be rendered again, as job {}", retried.renders, retried.job);
     print::answer(&retried, &text, json)?;
     Ok(0)
 }
 
 pub(super) async fn pause(config: &Config, reason: &str, json: bool) -> Outcome {
-    open_store(config).await?.pause(reason, SystemClock.now_ms()).await?;
+    Queue::open(config).await?.pause(reason).await?;
     let text = "paused: the running render ends, no other starts until `zimaged resume`";
-    print::answer(&serde_json::json!({ "paused": reason }), text, json)?;
+    print::answer(&json!({ "paused": reason }), text, json)?;
     Ok(0)
 }
 
 pub(super) async fn resume(config: &Config, json: bool) -> Outcome {
-    open_store(config).await?.resume(SystemClock.now_ms()).await?;
-    print::answer(&serde_json::json!({ "paused": null }), "resumed", json)?;
+    Queue::open(config).await?.resume().await?;
+    print::answer(&json!({ "paused": null }), "resumed", json)?;
     Ok(0)
 }

@@ -4,6 +4,7 @@
 mod check;
 mod control;
 mod fit;
+mod job_file;
 mod logging;
 mod model;
 mod print;
@@ -13,6 +14,7 @@ mod submit;
 mod time;
 mod wait;
 
+use std::error::Error;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,9 +22,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, ModelChoice};
-use crate::daemon;
 use crate::instance::LockError;
-use crate::store::{Access, Selection, Store, StoreError};
+use crate::queue::QueueError;
+use crate::store::{Selection, StoreError};
 use crate::worker::serve;
 
 /// Some render of the job failed or was cancelled (`wait`), or a job file has mistakes (`check`,
@@ -129,23 +131,35 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
+/// The code of the first cause that has one of its own.
 fn exit_code_of(error: &anyhow::Error) -> u8 {
-    for cause in error.chain() {
-        match cause.downcast_ref() {
-            Some(StoreError::Unusable(_)) => return EXIT_CONFIG,
-            Some(StoreError::Full | StoreError::Busy | StoreError::Disk(_)) => {
-                return EXIT_TEMPFAIL;
-            }
-            _ if cause.is::<ConfigError>() => return EXIT_CONFIG,
-            _ => (),
-        }
-        match cause.downcast_ref() {
-            Some(LockError::Taken { .. }) => return EXIT_TEMPFAIL,
-            Some(LockError::Io { .. }) => return EXIT_CONFIG,
-            _ => (),
-        }
+    error.chain().find_map(code_of).unwrap_or(1)
+}
+
+fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {
+    if let Some(error) = cause.downcast_ref::<QueueError>() {
+        return match error {
+            QueueError::Mistakes(_) => Some(EXIT_NOT_DONE),
+            QueueError::NotTaken { .. } => Some(EXIT_TEMPFAIL),
+            QueueError::Config(error) => code_of(error),
+            QueueError::Store(error) => code_of(error),
+            QueueError::NoAnswer(_) | QueueError::Folder { .. } => None,
+        };
     }
-    1
+    if let Some(error) = cause.downcast_ref::<ConfigError>() {
+        return Some(if error.may_pass() { EXIT_TEMPFAIL } else { EXIT_CONFIG });
+    }
+    if let Some(error) = cause.downcast_ref::<StoreError>() {
+        return match error {
+            StoreError::Unusable(_) => Some(EXIT_CONFIG),
+            error if error.may_pass_for_a_read() => Some(EXIT_TEMPFAIL),
+            _ => None,
+        };
+    }
+    match cause.downcast_ref::<LockError>()? {
+        LockError::Taken { .. } => Some(EXIT_TEMPFAIL),
+        LockError::Io { .. } => Some(EXIT_CONFIG),
+    }
 }
 
 /// What a command answers: its exit code, or a failure to be printed.
@@ -196,11 +210,6 @@ fn command(args: Args) -> Outcome {
             Command::Completions { .. } | Command::Worker => Ok(0),
         }
     })
-}
-
-/// The database as the daemon left it; the daemon need not run.
-async fn open_store(config: &Config) -> Result<Store, Failure> {
-    Ok(Store::open(&daemon::database_path(&config.state), Access::Client).await?)
 }
 
 /// `12` or `12.3`.

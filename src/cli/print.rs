@@ -5,16 +5,11 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::json;
 
-use super::check::Mistakes;
 use super::time;
-use crate::job::Job;
-use crate::job::origin::SourceFile;
 use crate::job::state::State;
 use crate::problem::printable;
+use crate::queue::{CheckedJob, JobMistakes, Submitted, Summary, beginning};
 use crate::store::{AttemptRow, HistoryRow, JobRow, RejectionRow};
-
-/// How much of a prompt a table shows.
-const PROMPT_CHARS: usize = 40;
 
 /// One answer: `text` for people, `value` for programs. A closed pipe ends the program's output,
 /// not the program.
@@ -60,22 +55,17 @@ pub(super) fn history(pictures: &[HistoryRow], json: bool) -> io::Result<()> {
 }
 
 /// How many ended how, and a row for each that is not done; all rows for programs.
-pub(super) fn summary(pictures: &[HistoryRow], json: bool) -> io::Result<()> {
-    let number = |state: State| pictures.iter().filter(|picture| picture.state == state).count();
-    let mut text = format!("{} of {} done", number(State::Done), count(pictures.len(), "picture"));
-    let degraded = pictures.iter().filter(|picture| picture.degraded).count();
-    for (number, word) in [
-        (degraded, "degraded"),
-        (number(State::Failed), "failed"),
-        (number(State::Cancelled), "cancelled"),
-    ] {
+pub(super) fn summary(summary: &Summary, pictures: &[HistoryRow], json: bool) -> io::Result<()> {
+    let Summary { done, degraded, failed, cancelled, .. } = *summary;
+    let mut text = format!("{done} of {} done", count(summary.pictures as u64, "picture"));
+    for (number, word) in [(degraded, "degraded"), (failed, "failed"), (cancelled, "cancelled")] {
         if number > 0 {
             text += &format!(", {number} {word}");
         }
     }
-    let not_done = || pictures.iter().filter(|picture| picture.state != State::Done);
-    if not_done().next().is_some() {
-        text += &format!("\n\n{}", history_table(not_done()));
+    if !summary.is_done() {
+        let rest = pictures.iter().filter(|picture| picture.state != State::Done);
+        text += &format!("\n\n{}", history_table(rest));
     }
     answer(&pictures, &text, json)
 }
@@ -101,19 +91,18 @@ fn history_table<'p>(pictures: impl Iterator<Item = &'p HistoryRow>) -> String {
 }
 
 fn state(picture: &HistoryRow) -> String {
-    match picture.state {
-        State::Queued => {
-            time::waits_until(picture.run_after_ms).unwrap_or_else(|| "queued".to_owned())
-        }
-        state if picture.degraded => format!("{state} (degraded)"),
-        state => state.to_string(),
+    let waits = time::waits_until(picture.run_after_ms);
+    match waits.filter(|_| picture.state == State::Queued) {
+        Some(waits) => waits,
+        None if picture.degraded => format!("{} (degraded)", picture.state),
+        None => picture.state.to_string(),
     }
 }
 
 fn prompt(picture: &HistoryRow) -> String {
     let cut =
         if picture.prompt_cut == Some(true) { " (too long: its end was not seen)" } else { "" };
-    shortened(&picture.prompt) + cut
+    beginning(&picture.prompt) + cut
 }
 
 /// What was made, or what was asked while nothing is made.
@@ -144,45 +133,35 @@ pub(super) fn show(pictures: &[HistoryRow], attempts: &[AttemptRow], json: bool)
     answer(&json!({ "pictures": pictures, "attempts": attempts }), &text, json)
 }
 
-/// Pairs of a file's name and its job's id.
-pub(super) fn accepted(jobs: &[(&str, i64)], json: bool) -> io::Result<()> {
+pub(super) fn submitted(submitted: &Submitted, json: bool) -> io::Result<()> {
+    let Submitted { jobs, waiting, .. } = submitted;
+    if !waiting.is_empty() {
+        let names = waiting.join(", ");
+        let text = format!("{names} waits in the jobs folder for the daemon: zimaged run");
+        return answer(&json!({ "waiting": waiting }), &text, json);
+    }
     let lines: Vec<String> =
-        jobs.iter().map(|(name, job)| format!("{name} is job {job}")).collect();
-    let ids: Vec<i64> = jobs.iter().map(|(_, job)| *job).collect();
+        jobs.iter().map(|taken| format!("{} is job {}", taken.file, taken.job)).collect();
+    let ids: Vec<i64> = jobs.iter().map(|taken| taken.job).collect();
     answer(&json!({ "jobs": ids }), &lines.join("\n"), json)
 }
 
-pub(super) fn dropped(files: &[SourceFile], json: bool) -> io::Result<()> {
-    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
-    let text = format!("{} waits in the jobs folder for the daemon: zimaged run", names.join(", "));
-    answer(&json!({ "waiting": names }), &text, json)
-}
-
-pub(super) fn checked(name: &str, job: &Job, warnings: &[String], json: bool) -> io::Result<()> {
-    let mut text = format!("{name}: good, {}", count(job.renders.len(), "picture"));
-    for warning in warnings {
+pub(super) fn checked(good: &CheckedJob, json: bool) -> io::Result<()> {
+    let pictures = count(good.job.renders.len() as u64, "picture");
+    let mut text = format!("{}: good, {pictures}", good.name);
+    for warning in &good.warnings {
         text += &format!("\n  but: {warning}");
     }
-    answer(&json!({ "file": name, "renders": job.renders, "warnings": warnings }), &text, json)
+    answer(good, &text, json)
 }
 
 /// "1 picture", "2 pictures".
-pub(super) fn count(number: usize, noun: &str) -> String {
+pub(super) fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-pub(super) fn mistakes(mistakes: &Mistakes, json: bool) -> io::Result<()> {
-    let text = mistakes.to_string();
-    answer(&json!({ "file": mistakes.name, "problems": mistakes.problems }), text.trim_end(), json)
-}
-
-/// The beginning of `prompt`, in one line.
-pub(super) fn shortened(prompt: &str) -> String {
-    let line = printable(&prompt.replace('\n', " "));
-    match line.char_indices().nth(PROMPT_CHARS) {
-        Some((end, _)) => format!("{}...", &line[..end]),
-        None => line,
-    }
+pub(super) fn mistakes(mistakes: &JobMistakes, json: bool) -> io::Result<()> {
+    answer(mistakes, mistakes.to_string().trim_end(), json)
 }
 
 /// Columns as wide as their widest cell; the last one as it is.

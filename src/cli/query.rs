@@ -1,18 +1,11 @@
 //! `zimaged list`, `show`, `status`.
 
-use serde_json::json;
-
-use super::{Outcome, open_store, print, time};
-use crate::clock::{Clock, SystemClock};
+use super::{Outcome, print, time};
 use crate::config::Config;
-use crate::instance::InstanceLock;
 use crate::job::state::State;
 use crate::problem::printable;
-use crate::status;
+use crate::queue::{Queue, QueueStatus};
 use crate::store::{JobRow, Outlook, Selection};
-
-/// Of so many jobs that were begun `status` says how far they are.
-const BEGUN_MAX: u32 = 5;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct ListArgs {
@@ -31,7 +24,8 @@ pub(super) struct ListArgs {
 }
 
 pub(super) async fn list(config: &Config, args: &ListArgs, json: bool) -> Outcome {
-    let store = open_store(config).await?;
+    let queue = Queue::open(config).await?;
+    let store = queue.store();
     if args.rejected {
         print::rejections(&store.rejections(args.limit).await?, json)?;
     } else {
@@ -41,47 +35,38 @@ pub(super) async fn list(config: &Config, args: &ListArgs, json: bool) -> Outcom
 }
 
 pub(super) async fn show(config: &Config, what: Selection, json: bool) -> Outcome {
-    let store = open_store(config).await?;
-    let (pictures, attempts) = (store.history(what).await?, store.attempts(what).await?);
+    let queue = Queue::open(config).await?;
+    let pictures = queue.store().history(what).await?;
+    let attempts = queue.store().attempts(what).await?;
     print::show(&pictures, &attempts, json)?;
     Ok(0)
 }
 
 pub(super) async fn status(config: &Config, json: bool) -> Outcome {
-    let running = InstanceLock::is_held(&config.state);
-    // A file without a lock is what a killed daemon left.
-    let daemon = status::read(&config.state).filter(|_| running);
-    let store = open_store(config).await?;
-    let (queued, paused, worker) =
-        (store.queued().await?, store.paused().await?, store.last_worker().await?);
-    let outlook = store.outlook(SystemClock.now_ms()).await?;
-    let begun = store.jobs(Some(State::Running), None, BEGUN_MAX).await?;
-    let mut lines = vec![match &daemon {
-        Some(status) => format!("running (process {}): {}", status.pid, status.line()),
-        None if running => "starting".to_owned(),
+    let status = Queue::open(config).await?.status().await?;
+    print::answer(&status, &lines(&status).join("\n"), json)?;
+    Ok(0)
+}
+
+fn lines(status: &QueueStatus) -> Vec<String> {
+    let mut lines = vec![match &status.daemon {
+        Some(daemon) => format!("running (process {}): {}", daemon.pid, daemon.line()),
+        None if status.running => "starting".to_owned(),
         None => "not running; start it with: zimaged run".to_owned(),
     }];
-    lines.extend(begun.iter().map(progress));
-    lines.push(
-        print::count(usize::try_from(queued)?, "render")
-            + " queued"
-            + &expected(&outlook, paused.is_none()),
-    );
-    if let Some(pause) = &paused {
+    lines.extend(status.begun.iter().map(progress));
+    let expected = expected(&status.outlook, status.paused.is_none());
+    lines.push(format!("{} queued{expected}", print::count(status.queued, "render")));
+    if let Some(pause) = &status.paused {
         lines.push(format!("paused: {}", pause.reason));
     }
-    if let Some(worker) = &worker {
+    if let Some(worker) = &status.model {
         lines.push(format!(
             "model {} on {}, loaded in {} ms",
             worker.model_name, worker.device, worker.load_ms
         ));
     }
-    let answer = json!({
-        "running": running, "daemon": daemon, "begun": begun, "queued": queued, "outlook": outlook, "paused": paused,
-        "model": worker,
-    });
-    print::answer(&answer, &lines.join("\n"), json)?;
-    Ok(0)
+    lines
 }
 
 fn progress(job: &JobRow) -> String {

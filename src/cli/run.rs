@@ -7,11 +7,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{Outcome, logging, open_store, print, short, submit, wait};
+use super::{Outcome, logging, print, short, submit, wait};
 use crate::config::Config;
 use crate::daemon;
 use crate::dispatcher::Mode;
 use crate::job::origin::SourceFile;
+use crate::queue::{self, Queue, Summary};
 use crate::store::Selection;
 
 /// The exit code of a second signal: at once, without a clean shutdown.
@@ -33,7 +34,9 @@ pub(super) async fn run(config: Config, args: RunArgs, json: bool) -> Outcome {
     // Before the files are handed over: another daemon would take them, and the user would try
     // again.
     let lock = daemon::lock(&config)?;
-    let dropped = submit::drop_all(&config, &args.jobs)?;
+    let jobs = submit::checked(&config, &args.jobs)?;
+    let dropped = queue::hand_over(&config, &jobs)?;
+    submit::warn(&jobs);
     let mode = if args.until_idle { Mode::UntilIdle } else { Mode::Forever };
     daemon::run(config.clone(), lock, mode, stop_on_signals()?)
         .await
@@ -41,7 +44,8 @@ pub(super) async fn run(config: Config, args: RunArgs, json: bool) -> Outcome {
     if !args.until_idle {
         return Ok(0);
     }
-    let store = open_store(&config).await?;
+    let queue = Queue::open(&config).await?;
+    let store = queue.store();
     let mut pictures = Vec::new();
     for file in &dropped {
         if let Some(job_id) = store.job_of_drop(file).await? {
@@ -55,7 +59,7 @@ pub(super) async fn run(config: Config, args: RunArgs, json: bool) -> Outcome {
             "\nPictures are in {folder}. Leave the daemon running with: zimaged run"
         ))?;
     }
-    Ok(wait::exit_code(&pictures))
+    Ok(wait::exit_code(&Summary::of(&pictures)))
 }
 
 /// Jobs that were handed over are kept, whatever ended the daemon: naming their files again would

@@ -11,8 +11,7 @@ use std::{env, fs, io};
 
 use jiff::tz::TimeZone;
 
-use crate::engine::ModelDescription;
-use crate::engine::{DeviceChoice, EngineKind, mini};
+use crate::engine::{DeviceChoice, EngineKind, ModelDescription, fake, mini};
 use crate::job::parameters::ParameterValues;
 use crate::job::spec::{Limits, Rules, fields};
 use crate::job::{Recipe, Render};
@@ -98,7 +97,8 @@ pub enum ConfigError {
     /// The model's folder is missing or wrong, or the defaults do not fit it.
     #[error("{0}")]
     Model(String),
-    /// A folder that `[folders]` names cannot be made.
+    /// A folder that `[folders]` names cannot be made; where its disk is full, see
+    /// [`ConfigError::may_pass`].
     #[error("cannot make the folder {}: {source}; [folders] in daemon.toml says where it lies", path.display())]
     Folder { path: PathBuf, source: io::Error },
     /// The device cannot be had with this build.
@@ -107,6 +107,27 @@ pub enum ConfigError {
     )]
     NoCuda,
 }
+
+impl ConfigError {
+    /// Whether the very same call may succeed later: a full disk may have room again.
+    pub fn may_pass(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        match self {
+            ConfigError::Folder { source, .. } => {
+                matches!(source.kind(), StorageFull | QuotaExceeded)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Makes a folder of the configuration where it is missing.
+pub fn make_folder(path: &Path) -> Result<(), ConfigError> {
+    fs::create_dir_all(path).map_err(|source| ConfigError::Folder { path: path.to_owned(), source })
+}
+
+/// The database's name in the state folder.
+const DATABASE: &str = "zimaged.sqlite";
 
 impl Config {
     /// Reads the file `path`; without one the first there is of `./daemon.toml`,
@@ -149,6 +170,27 @@ impl Config {
             .map_err(|problem| vec![problem])
             .and_then(|text| Config::parse(text, folder))
             .map_err(|problems| invalid(&path.to_string_lossy(), &content, &problems))
+    }
+
+    /// Where the database is.
+    pub fn database_path(&self) -> PathBuf {
+        self.state.join(DATABASE)
+    }
+
+    /// What the configured model says of itself.
+    pub fn describe_model(&self) -> Result<ModelDescription, ConfigError> {
+        match self.engine {
+            EngineKind::ZImage => {
+                ModelDescription::read(&self.model_folder()?).map_err(ConfigError::Model)
+            }
+            EngineKind::Fake => Ok(fake::description()),
+        }
+    }
+
+    /// What job files are checked against, with the configured model and in the machine's time
+    /// zone.
+    pub fn job_rules(&self) -> Result<Rules, ConfigError> {
+        self.rules(&self.describe_model()?, TimeZone::system())
     }
 
     /// The model's folder. Unpacks the miniature where no other model is named and it does not

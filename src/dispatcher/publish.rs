@@ -1,7 +1,6 @@
 //! From the worker's temporary file to the picture under its final name, and its row.
 
 use std::io;
-use std::iter::once;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -11,13 +10,11 @@ use tracing::{info, warn};
 use super::attempt::{latents_path, temp_path};
 use super::{Dispatcher, Settings};
 use crate::attempt::{Candidate, Failure, FailureKind, Finished, Made};
+use crate::files;
 use crate::job::name::{self, NameFacts};
 use crate::ladder::{Rung, Stage};
 use crate::output;
 use crate::store::{Guarded, StoreError};
-
-/// How many numbered names are tried when the user's own files stand in the way.
-const NAMES_MAX: u32 = 1000;
 
 /// The picture's name relative to the output folder, as the job's template says.
 pub(super) fn file_name(candidate: &Candidate, rung: &Rung, now_ms: i64) -> String {
@@ -41,14 +38,6 @@ fn local_time(now_ms: i64) -> DateTime {
     now.to_zoned_datetime(TimeZone::system()).datetime()
 }
 
-/// `dir/fox.png` -> `dir/fox-2.png`.
-fn numbered(path: &str, number: u32) -> String {
-    match path.rsplit_once('.') {
-        Some((stem, extension)) => format!("{stem}-{number}.{extension}"),
-        None => format!("{path}-{number}"),
-    }
-}
-
 /// Removes what an attempt without a picture may have left in the output folder. What stays goes at
 /// the next start.
 pub(super) fn remove_temporary(settings: &Settings, attempt_id: i64) {
@@ -62,7 +51,7 @@ pub(super) fn forget_latents(settings: &Settings, render_id: i64) {
 
 /// The names that a picture may get, in order: its own, then numbered ones.
 fn names(path: &str) -> impl Iterator<Item = String> {
-    once(path.to_owned()).chain((2..NAMES_MAX).map(move |number| numbered(path, number)))
+    files::numbers().map(move |number| files::numbered(path, number))
 }
 
 /// What became of a picture that was made.

@@ -4,15 +4,15 @@
 //! hash. Whatever is wrong with a file, the answer is to compute again.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 
-use crate::files::hex;
+use crate::files::{self, hex};
 
 const TENSOR: &str = "values";
 const KEY: &str = "key";
@@ -29,7 +29,7 @@ pub struct Values {
     pub values: Vec<f32>,
 }
 
-/// Keeps `values`, made for `key`, at `path` (temporary file, fsync, rename).
+/// Keeps `values`, made for `key`, at `path`.
 pub fn save(path: &Path, key: &str, values: &Values) -> io::Result<()> {
     let bytes: Vec<u8> = values.values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let metadata =
@@ -38,11 +38,7 @@ pub fn save(path: &Path, key: &str, values: &Values) -> io::Result<()> {
         TensorView::new(Dtype::F32, values.shape.clone(), &bytes).map_err(io::Error::other)?;
     let file =
         safetensors::serialize([(TENSOR, view)], Some(metadata)).map_err(io::Error::other)?;
-    let temporary = path.with_added_extension("part");
-    let mut written = File::create(&temporary)?;
-    written.write_all(&file)?;
-    written.sync_all()?;
-    fs::rename(&temporary, path)
+    files::write_atomic(path, &file)
 }
 
 /// The values kept at `path`, if the file is whole (its hash fits) and was made for `key`.

@@ -6,7 +6,7 @@
 //! version may still load from it.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -121,9 +121,7 @@ fn write(folder: &Path) -> io::Result<()> {
     for (name, content) in FILES {
         let path = folder.join(name);
         fs::create_dir_all(parent(&path))?;
-        let mut file = File::create(path)?;
-        file.write_all(content)?;
-        file.sync_all()?;
+        files::write_synced(&path, content)?;
     }
     FILES.iter().try_for_each(|(name, _)| File::open(parent(&folder.join(name)))?.sync_all())
 }

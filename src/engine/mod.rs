@@ -119,6 +119,14 @@ pub enum EngineError {
 /// Result of an engine.
 pub type Result<T> = std::result::Result<T, EngineError>;
 
+/// What a card spends on the driver's context before anybody asks it for memory.
+pub const CARD_CONTEXT_BYTES: u64 = 400 << 20;
+
+/// Whether [`Engine::device`] names a card. Only a processor calls itself "cpu".
+pub fn is_card(device: &str) -> bool {
+    !device.starts_with("cpu")
+}
+
 /// A loaded model on one device.
 pub trait Engine {
     /// What the ladder may ask of this engine.

@@ -150,8 +150,9 @@ fn check(name: &OsStr, stat: &Stat, content: &[u8], rules: &Rules, now_ms: i64) 
     }
 }
 
-/// Below 2^32: other programs for such pictures take no larger ones.
-fn random_seed() -> u64 {
+/// A seed for a render that leaves it open. Below 2^32: other programs for such pictures take no
+/// larger ones.
+pub fn random_seed() -> u64 {
     getrandom::u32().map(u64::from).expect("the kernel gives random numbers once it has started")
 }
 

@@ -13,9 +13,6 @@ use super::name::{ERROR_SUFFIX, prefixed, shown};
 use super::watch::FolderId;
 use crate::files;
 
-/// How many files of one name are kept apart by a number in front.
-const SAME_NAME_MAX: u32 = 10_000;
-
 /// The three folders, open. Opened anew for each scan, so that whatever was put in their place is
 /// seen.
 pub struct Folders {
@@ -49,18 +46,16 @@ impl Folders {
 
     /// Moves a job file that was taken in to `accepted/ID-NAME`.
     pub fn accept(&self, name: &str, job_id: i64) -> io::Result<()> {
-        numbered(|number| {
-            let number = number.map(|n| format!("{n}-")).unwrap_or_default();
-            let new_name = prefixed(&format!("{job_id}-{number}"), name);
+        files::first_free(|number| {
+            let new_name = prefixed(&format!("{job_id}-{}", in_front(number)), name);
             files::rename_new(&self.jobs, name.as_ref(), &self.accepted, new_name.as_ref())
         })
     }
 
     /// Moves a file to `rejected/NAME`, with the `report` beside it.
     pub fn reject(&self, name: &OsStr, report: &str) -> io::Result<()> {
-        numbered(|number| {
-            let number = number.map(|n| format!("{n}-")).unwrap_or_default();
-            let new_name = prefixed(&number, &shown(name));
+        files::first_free(|number| {
+            let new_name = prefixed(&in_front(number), &shown(name));
             let error_name = format!("{new_name}{ERROR_SUFFIX}");
             self.write_report(&error_name, report)?;
             let moved =
@@ -93,16 +88,7 @@ impl Folders {
     }
 }
 
-/// Tries without a number, then with 2, 3 and so on, while the name is taken.
-fn numbered(mut attempt: impl FnMut(Option<u32>) -> io::Result<()>) -> io::Result<()> {
-    let mut result = attempt(None);
-    for number in 2..=SAME_NAME_MAX {
-        match &result {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                result = attempt(Some(number))
-            }
-            _ => break,
-        }
-    }
-    result
+/// The number as it stands in front of a name, whose end is kept where it is long.
+fn in_front(number: Option<u32>) -> String {
+    number.map(|number| format!("{number}-")).unwrap_or_default()
 }

@@ -25,7 +25,7 @@ use tokio::sync::{Notify, watch as channel};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use self::drop::source_file;
+pub use self::drop::{random_seed, source_file};
 use self::spool::{Batch, Spool};
 use crate::clock::Clock;
 use crate::job::spec::Rules;

@@ -20,6 +20,7 @@ mod packaging;
 mod parity;
 mod quality;
 mod quantised;
+mod queue;
 mod store;
 mod support;
 mod worker;

@@ -56,7 +56,9 @@ pub fn quantise_model(
     if fresh {
         let metadata =
             [("general.architecture", ARCHITECTURE), ("general.name", &name), (SOURCE_HASH, &hash)];
-        write(&path, &metadata, &quantise(&weights, &matrices)?).map_err(|error| told(&error))?;
+        let quantised = quantise(&weights, &matrices)?;
+        files::replace(&path, |temporary| write(temporary, &metadata, &quantised))
+            .map_err(|error| told(&error))?;
     }
     let after_bytes = fs::metadata(&path).map_err(|error| told(&error))?.len();
     let before_bytes = matrices.iter().map(|matrix| matrix.stored_bytes as u64).sum();
@@ -79,26 +81,8 @@ fn quantise(
         .map_err(|error| error.to_string())
 }
 
-/// Under a temporary name first, so that a file of the final name is whole.
+/// Writes the file and fsyncs it.
 fn write(
-    path: &Path,
-    metadata: &[(&str, &str)],
-    matrices: &[(String, QTensor)],
-) -> candle_core::Result<()> {
-    let temporary = path.with_added_extension("part");
-    let written = write_file(&temporary, metadata, matrices).and_then(|()| {
-        fs::rename(&temporary, path)?;
-        let folder = files::open_folder(path.parent().unwrap_or(path))?;
-        Ok(files::sync(&folder)?)
-    });
-    if written.is_err() {
-        // What cannot be removed is overwritten the next time.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
-}
-
-fn write_file(
     path: &Path,
     metadata: &[(&str, &str)],
     matrices: &[(String, QTensor)],

@@ -1,0 +1,65 @@
+//! The queue as its users see it: what they may ask, answered in types.
+//!
+//! Every face shows these answers in its own way (the command line as text or JSON), and none
+//! decides anything beyond them. Answers are serialised as they are, and hold nothing of a terminal.
+
+mod check;
+mod control;
+mod fit;
+mod obstacle;
+mod status;
+mod submit;
+mod wait;
+
+use std::io;
+use std::sync::Arc;
+
+pub use self::check::{CheckedJob, JobMistakes, Warning, beginning, check};
+pub use self::fit::{FitAnswer, FitQuestion, TABLE_CARDS_GIB, fit, fit_table};
+pub use self::obstacle::{Obstacle, obstacle};
+pub use self::status::QueueStatus;
+pub use self::submit::{RefusedFile, Submitted, TakenJob, hand_over, submit};
+pub use self::wait::{Activity, JobProgress, Summary};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, ConfigError};
+use crate::store::{self, Access, Store, StoreError};
+
+/// The queue of one configuration, for one of its users.
+pub struct Queue<'c> {
+    config: &'c Config,
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+}
+
+impl<'c> Queue<'c> {
+    /// The queue as the daemon left it; the daemon need not run.
+    pub async fn open(config: &'c Config) -> store::Result<Queue<'c>> {
+        let store = Store::open(&config.database_path(), Access::Client).await?;
+        Ok(Queue { config, store: Arc::new(store), clock: Arc::new(SystemClock) })
+    }
+
+    /// What is recorded: jobs, pictures, attempts, rejected files.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
+/// Why there is no answer, or nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// For whoever asks to mend: the job's text.
+    #[error("{0}")]
+    Mistakes(JobMistakes),
+    /// The question has no answer, and why.
+    #[error("{0}")]
+    NoAnswer(String),
+    #[error("cannot hand a job over to {jobs}: {source}")]
+    Folder { jobs: String, source: io::Error },
+    /// A daemon runs, but has not dealt with the file for half a minute.
+    #[error("{file} waits in {jobs}: the daemon has not taken it yet")]
+    NotTaken { file: String, jobs: String },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

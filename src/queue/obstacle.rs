@@ -1,0 +1,58 @@
+//! What keeps every render from being started.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::Queue;
+use crate::instance::InstanceLock;
+use crate::store::{Pause, Result, Store};
+
+/// Why no render is started. For people, its text also says what ends it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Obstacle {
+    NoDaemon,
+    Paused(Pause),
+    /// Every queued render has its time, and the first one is still to come.
+    NotBefore {
+        /// UTC, milliseconds since the epoch.
+        at_ms: i64,
+    },
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Obstacle::NoDaemon => write!(f, "no daemon is running; start it with: zimaged run"),
+            Obstacle::Paused(pause) => write!(f, "nothing is started: {pause}"),
+            Obstacle::NotBefore { at_ms } => {
+                let at = Timestamp::from_millisecond(*at_ms).unwrap_or_default();
+                let at = TimeZone::system().to_datetime(at).strftime("%Y-%m-%d %H:%M:%S");
+                write!(f, "nothing is started before {at}: every render that waits has its time ")?;
+                write!(f, "(not_before)")
+            }
+        }
+    }
+}
+
+/// Why a daemon that runs starts no render at `now_ms`, if it does not.
+pub async fn obstacle(store: &Store, now_ms: i64) -> Result<Option<Obstacle>> {
+    if let Some(pause) = store.paused().await? {
+        return Ok(Some(Obstacle::Paused(pause)));
+    }
+    let earliest_ms = store.outlook(now_ms).await?.earliest_ms;
+    Ok(earliest_ms.filter(|at_ms| *at_ms > now_ms).map(|at_ms| Obstacle::NotBefore { at_ms }))
+}
+
+impl Queue<'_> {
+    /// Why no render is started, if none is.
+    pub async fn obstacle(&self) -> Result<Option<Obstacle>> {
+        if !InstanceLock::is_held(&self.config.state) {
+            return Ok(Some(Obstacle::NoDaemon));
+        }
+        obstacle(&self.store, self.clock.now_ms()).await
+    }
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
-use super::watcher::{Reaction, Wake, Watch};
+use super::watcher::{AttemptWatch, Reaction, Wake};
 use super::{Dispatcher, POLL, Settings};
 use crate::attempt::{Candidate, Failure, Made, StopCause};
 use crate::engine::latents;
@@ -87,7 +87,8 @@ impl Dispatcher {
         request: RenderRequest,
     ) -> Result<AttemptResult, StoreError> {
         let attempt_id = request.attempt_id;
-        let mut watch = Watch::new(attempt_id, self.step_timeout(&request.rung), Instant::now());
+        let mut watch =
+            AttemptWatch::new(attempt_id, self.step_timeout(&request.rung), Instant::now());
         self.show(candidate, &request.rung);
         if let Err(exit) = self.tell_worker(&Request::Render(Box::new(request))).await {
             return Ok(AttemptResult { result: Err(Failure::death(exit.0)), cause: None });
@@ -123,7 +124,7 @@ impl Dispatcher {
     /// told to stop.
     async fn next_wake(
         &mut self,
-        watch: &Watch,
+        watch: &AttemptWatch,
         mut cancelled: Pin<&mut impl Future<Output = Result<(), StoreError>>>,
     ) -> Result<Wake, StoreError> {
         let worker = match self.slot.worker() {

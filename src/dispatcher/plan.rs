@@ -8,19 +8,19 @@ use crate::job::Render;
 use crate::planner::{Corrections, Plan, Planner};
 use crate::worker::protocol::{Load, Loaded};
 
-/// What plans go by.
+/// Everything that a plan depends on.
 pub(super) struct Planning {
     load: Load,
     loaded: Loaded,
     predictor: Predictor,
-    /// As the worker told it last.
+    /// The worker's last reading.
     memory: MemoryReading,
     corrections: Corrections,
 }
 
 impl Planning {
-    /// For a worker that was told to `load` and has `loaded`. The error says what is wrong with the
-    /// model's folder.
+    /// The planning for a worker that was told to `load` and has `loaded`. The error says what is
+    /// wrong with the model's folder.
     pub(super) fn new(load: &Load, loaded: &Loaded) -> Result<Planning, String> {
         Ok(Planning {
             predictor: Predictor::new(load.engine, &load.model, loaded.backend)?,
@@ -32,7 +32,7 @@ impl Planning {
     }
 
     pub(super) fn note_memory(&mut self, memory: MemoryReading) {
-        // A reading that failed says nothing.
+        // A failed reading says nothing, so the one before it stays.
         if memory.free_bytes.is_some() {
             self.memory = memory;
         }

@@ -20,11 +20,11 @@ use crate::worker::protocol::{Load, Loaded, Request, WorkerEvent};
 /// The longest pause between two starts of a worker.
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
-/// How often a long wait gives a sign of life.
+/// Between two heartbeats during a long wait.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// How long an idle worker may take to say what memory there is: longer than a request may take to
-/// be sent.
+/// How long an idle worker may take to answer how much memory there is: longer than a request may
+/// take to be sent.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a worker is started with.
@@ -45,15 +45,15 @@ struct Ready {
     planning: Planning,
 }
 
-/// The place of the one worker.
+/// Keeps the daemon's one worker: starts it, replaces it when it has died, and ends it.
 pub(super) struct Slot {
     settings: SlotSettings,
     status: watch::Sender<Status>,
     heartbeat: Heartbeat,
     ready: Option<Ready>,
-    /// Set when a new worker was loaded and nobody has recorded it yet.
+    /// A new worker has loaded its model, and nobody has recorded that yet.
     unrecorded: bool,
-    /// Ended by [`Slot::release`], and not wanted since.
+    /// The worker was ended by [`Slot::release`], and none was wanted since.
     released: bool,
     deaths_in_a_row: u32,
     retry_at: Instant,
@@ -94,8 +94,8 @@ impl Slot {
         self.ready.as_ref().map(|ready| &ready.planning)
     }
 
-    /// Has plans go by what the device has now, which other programs share, and by `corrections`. A
-    /// worker that is dead or does not answer is left to its next render, which finds out.
+    /// Plans from now on by the memory that the device has now, which other programs share, and by
+    /// `corrections`. If the worker is dead or does not answer, its next render will find out.
     pub(super) async fn refresh_planning(&mut self, corrections: Corrections) {
         let Some(Ready { worker, planning, .. }) = &mut self.ready else { return };
         planning.correct(corrections);
@@ -113,12 +113,13 @@ impl Slot {
         std::mem::take(&mut self.unrecorded).then(|| self.loaded().cloned()).flatten()
     }
 
-    /// A render was done: the next death is the first one again.
+    /// Notes that a render was done: the next death counts as the first one again.
     pub(super) fn proved_itself(&mut self) {
         self.deaths_in_a_row = 0;
     }
 
-    /// Loads a worker where there is none, after its pause. The error says why there is still none.
+    /// Starts a worker where there is none, after the pause that the last death earned. The error
+    /// says why there is still none.
     pub(super) async fn ensure_ready(&mut self, stop: &CancellationToken) -> Result<(), String> {
         if self.ready.is_some() {
             return Ok(());
@@ -153,7 +154,7 @@ impl Slot {
         }
     }
 
-    /// Returns when the idle worker has died; never while it lives.
+    /// Returns when the idle worker has died, and never while it lives.
     pub(super) async fn watch_idle(&mut self) {
         let death = match self.ready.as_mut() {
             None => std::future::pending().await,
@@ -168,15 +169,15 @@ impl Slot {
         self.note_death(&death.to_string());
     }
 
-    /// Ends the worker in good order.
+    /// Asks the worker to end, and waits for it up to `grace`.
     pub(super) async fn shut_down(&mut self, grace: Duration) {
         if let Some(Ready { worker, .. }) = self.ready.take() {
             worker.stop(grace).await;
         }
     }
 
-    /// Ends the idle worker, if there is one, so that the device's memory is everybody's. That is
-    /// no death: the next worker starts without a pause.
+    /// Ends the idle worker, if there is one, so that other programs can use the device's memory.
+    /// That is no death: the next worker starts without a pause.
     pub(super) async fn release(&mut self, grace: Duration) {
         if self.ready.is_some() {
             info!("nothing was rendered for long: the model leaves the device until the next job");

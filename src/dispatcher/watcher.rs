@@ -11,7 +11,7 @@ use crate::worker::handle::WorkerExit;
 use crate::worker::protocol::WorkerEvent;
 
 /// One running attempt.
-pub(super) struct Watch {
+pub(super) struct AttemptWatch {
     attempt_id: i64,
     /// How long the worker may take from one sign of progress to the next.
     step_timeout: Duration,
@@ -41,10 +41,10 @@ pub(super) enum Reaction {
     End(Result<Made, Failure>),
 }
 
-impl Watch {
+impl AttemptWatch {
     /// Watches an attempt that has been sent to the worker at `now`.
-    pub(super) fn new(attempt_id: i64, step_timeout: Duration, now: Instant) -> Watch {
-        Watch { attempt_id, step_timeout, cause: None, deadline: now + step_timeout }
+    pub(super) fn new(attempt_id: i64, step_timeout: Duration, now: Instant) -> AttemptWatch {
+        AttemptWatch { attempt_id, step_timeout, cause: None, deadline: now + step_timeout }
     }
 
     /// Why the attempt was told to stop, if it was.
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn progress_earns_time_and_silence_is_a_death() {
         let start = Instant::now();
-        let mut watch = Watch::new(7, LIMIT, start);
+        let mut watch = AttemptWatch::new(7, LIMIT, start);
         assert_eq!(watch.deadline(), start + LIMIT);
         let later = start + LIMIT / 2;
         assert_eq!(watch.on(step(7), later), Reaction::ShowStep(3));
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn events_of_another_attempt_neither_end_it_nor_earn_time() {
         let start = Instant::now();
-        let mut watch = Watch::new(7, LIMIT, start);
+        let mut watch = AttemptWatch::new(7, LIMIT, start);
         let reaction = watch.on(step(6), start + LIMIT / 2);
         assert!(matches!(reaction, Reaction::Ignore(_)), "{reaction:?}");
         assert_eq!(watch.deadline(), start + LIMIT);
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_shutdown_shortens_the_deadline_and_progress_no_longer_extends_it() {
         let start = Instant::now();
-        let mut watch = Watch::new(7, LIMIT, start);
+        let mut watch = AttemptWatch::new(7, LIMIT, start);
         assert_eq!(watch.on(Wake::Stop(StopCause::Cancelled), start), Reaction::TellToStop);
         assert_eq!(watch.deadline(), start + LIMIT);
         assert_eq!(watch.on(Wake::Stop(StopCause::ShuttingDown), start), Reaction::TellToStop);
@@ -166,7 +166,7 @@ mod tests {
             measured: Measured::default(),
         };
         let done = WorkerEvent::Done(Done { attempt_id: 7, made: made.clone() });
-        let mut watch = Watch::new(7, LIMIT, start);
+        let mut watch = AttemptWatch::new(7, LIMIT, start);
         assert_eq!(watch.on(Wake::Worker(Ok(done)), start), Reaction::End(Ok(made)));
         let exit = WorkerExit("killed by signal 9".to_owned());
         assert_eq!(died(watch.on(Wake::Worker(Err(exit)), start)), "killed by signal 9");

@@ -21,7 +21,6 @@ pub struct Candidate {
     /// Position in the job, from 1.
     pub index: u32,
     pub render: Render,
-    pub accepted_at_ms: i64,
     pub history: History,
 }
 
@@ -146,7 +145,6 @@ pub struct Finished {
 /// An attempt that a start of the daemon finds running: the daemon before it has died.
 #[derive(Clone, Debug)]
 pub struct Orphan {
-    pub render_id: i64,
     pub attempt_id: i64,
     /// The final name recorded for its picture, relative to the output folder.
     pub path: String,

@@ -15,7 +15,7 @@ impl Store {
     /// The render to run next: priority, then order of arrival; none while the queue is paused.
     pub async fn next_candidate(&self, now_ms: i64) -> Result<Option<Candidate>> {
         let sql = format!(
-            "SELECT r.id, r.job_id, r.position, j.file_name, j.accepted_at_ms, {} \
+            "SELECT r.id, r.job_id, r.position, j.file_name, {} \
              FROM renders r JOIN jobs j ON j.id = r.job_id \
              WHERE r.state = 'queued' AND r.run_after_ms <= ? AND NOT EXISTS (SELECT 1 FROM pause) \
              ORDER BY r.priority DESC, r.id LIMIT 1",
@@ -34,7 +34,6 @@ impl Store {
             job_name: file_name.strip_suffix(".toml").unwrap_or(&file_name).to_owned(),
             index: row.try_get("position")?,
             render: render(&row)?,
-            accepted_at_ms: row.try_get("accepted_at_ms")?,
             history: self.attempts_before(render_id).await?,
         }))
     }

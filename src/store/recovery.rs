@@ -42,8 +42,9 @@ impl Store {
 
     async fn running_attempts(&self) -> Result<Vec<Orphan>> {
         let sql = format!(
-            "SELECT r.id, a.id AS attempt_id, a.path, a.rung, {}, \
-             (SELECT count(*) FROM attempts c WHERE c.render_id = r.id AND c.outcome = 'crashed') AS deaths \
+            "SELECT a.id AS attempt_id, a.path, a.rung, {}, \
+             (SELECT count(*) FROM attempts c \
+             WHERE c.render_id = r.id AND c.outcome = 'crashed') AS deaths \
              FROM renders r JOIN attempts a ON a.render_id = r.id AND a.outcome = 'running' \
              WHERE r.state = 'running' ORDER BY r.id",
             render_columns("r.")
@@ -51,7 +52,6 @@ impl Store {
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&self.readers).await?;
         let orphan = |row: &SqliteRow| -> sqlx::Result<Orphan> {
             Ok(Orphan {
-                render_id: row.try_get("id")?,
                 attempt_id: row.try_get("attempt_id")?,
                 path: row.try_get("path")?,
                 rung: from_json(row.try_get("rung")?)?,

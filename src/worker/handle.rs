@@ -65,7 +65,7 @@ impl Worker {
         let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
         tokio::spawn(read_events(BufReader::new(output), sender));
         let mut worker = Worker { child, pid, input, events, protocol_error: None };
-        worker.send(&Request::Load(load.clone())).await?;
+        worker.send(&Request::Load(Box::new(load.clone()))).await?;
         Ok(worker)
     }
 

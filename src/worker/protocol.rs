@@ -24,7 +24,7 @@ pub const LINE_BYTES_MAX: usize = 1 << 20;
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum Request {
     /// The first request, once: load the model.
-    Load(Load),
+    Load(Box<Load>),
     Render(Box<RenderRequest>),
     /// Stop this attempt at the next step; ignored when it is not the running one.
     Cancel {

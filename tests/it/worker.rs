@@ -402,7 +402,7 @@ fn time_to_end(script: &str) -> Duration {
     let mut input = child.stdin.take().unwrap();
     let mut request = place.request(script);
     request.rung.steps = 2000;
-    for request in [Request::Load(place.load()), Request::Render(Box::new(request))] {
+    for request in [Request::Load(Box::new(place.load())), Request::Render(Box::new(request))] {
         writeln!(input, "{}", serde_json::to_string(&request).unwrap()).unwrap();
     }
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);

@@ -99,7 +99,7 @@ fn prepare_process() -> io::Result<Events> {
 /// Passes requests on until the end of the input.
 fn read_requests(input: &mut impl BufRead, events: Events, stop: &Arc<Stop>) -> io::Result<()> {
     let load = match next_request(input)? {
-        Some(Request::Load(load)) => load,
+        Some(Request::Load(load)) => *load,
         Some(other) => return Err(bad(format!("the first request must be load, not {other:?}"))),
         None => return Ok(()),
     };

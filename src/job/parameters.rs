@@ -22,13 +22,24 @@ pub struct Recipe {
     pub negative_prompt: String,
     /// Classifier-free guidance; 0 is off.
     pub guidance: f64,
+    /// The norm of a guided prediction is at most this times that of the prompt's own; 0 is off.
+    pub guidance_normalization: f64,
+    /// No guidance in the steps after this time (0 is noise, 1 the picture); 1 is off.
+    pub guidance_truncation: f64,
     /// At most `i64::MAX`, so that TOML and SQLite can hold it.
     pub seed: u64,
 }
 
 impl Default for Recipe {
     fn default() -> Recipe {
-        Recipe { prompt: String::new(), negative_prompt: String::new(), guidance: 0.0, seed: 0 }
+        Recipe {
+            prompt: String::new(),
+            negative_prompt: String::new(),
+            guidance: 0.0,
+            guidance_normalization: 0.0,
+            guidance_truncation: 1.0,
+            seed: 0,
+        }
     }
 }
 
@@ -103,13 +114,15 @@ pub enum Column {
 pub type ParameterValues = Map<String, Value>;
 
 /// All of them. Axes stand in the order in which a matrix is gone through, the last one fastest.
-pub const PARAMETERS: [Parameter; 12] = [
+pub const PARAMETERS: [Parameter; 14] = [
     without_default(axis("prompt", Text, |value, bounds| json(fields::prompt(value, bounds)))),
     axis("negative_prompt", Text, |value, bounds| json(fields::negative_prompt(value, bounds))),
     axis("width", Whole, |value, bounds| json(fields::side(value, bounds))),
     axis("height", Whole, |value, bounds| json(fields::side(value, bounds))),
     axis("steps", Whole, |value, bounds| json(fields::steps(value, bounds))),
     axis("guidance", Real, |value, _| json(check::number(value, 0.0..=GUIDANCE_MAX))),
+    axis("guidance_normalization", Real, |value, _| json(check::number(value, 0.0..=10.0))),
+    axis("guidance_truncation", Real, |value, _| json(check::number(value, 0.0..=1.0))),
     without_default(axis("seed", Whole, |value, _| json(fields::seed(value)))),
     shared("on_oom", Text, |value, _| json(fields::on_oom(value))),
     shared("min_side", Whole, |value, bounds| json(fields::min_side(value, bounds))),

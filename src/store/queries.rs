@@ -46,6 +46,8 @@ pub struct HistoryRow {
     pub negative_prompt: String,
     pub seed: i64,
     pub guidance: f64,
+    pub guidance_normalization: f64,
+    pub guidance_truncation: f64,
     pub asked_width: i64,
     pub asked_height: i64,
     pub asked_steps: i64,

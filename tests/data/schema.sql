@@ -137,7 +137,8 @@ CREATE TABLE renders (
     finished_at_ms  INTEGER,
     error_code      TEXT,
     error           TEXT,
-    degraded        INTEGER NOT NULL DEFAULT 0 CHECK (degraded IN (0, 1)),
+    degraded        INTEGER NOT NULL DEFAULT 0 CHECK (degraded IN (0, 1)), guidance_normalization REAL NOT NULL DEFAULT 0.0 CHECK (guidance_normalization >= 0), guidance_truncation REAL NOT NULL DEFAULT 1.0
+    CHECK (guidance_truncation BETWEEN 0 AND 1),
     UNIQUE (job_id, position),
     CHECK ((finished_at_ms IS NOT NULL) = (state IN ('done', 'failed', 'cancelled'))),
     CHECK ((error_code IS NOT NULL) = (state = 'failed') AND (error IS NOT NULL) = (state = 'failed')),
@@ -167,6 +168,8 @@ SELECT
     r.negative_prompt,
     r.seed,
     r.guidance,
+    r.guidance_normalization,
+    r.guidance_truncation,
     r.width AS asked_width,
     r.height AS asked_height,
     r.steps AS asked_steps,

@@ -271,7 +271,9 @@ fn load_engine(model: &Model) -> ZImageEngine {
 fn the_engine_renders_the_references_pictures() {
     let Some(model) = model("the engine") else { return };
     let mut engine = load_engine(model);
-    for case in ["square", "wide_chinese", "cfg_negative", "one_step"].map(Case::read) {
+    // All that are one picture for one recipe.
+    let cases = ["square", "wide_chinese", "cfg_negative", "cfg_normalized_truncated", "one_step"];
+    for case in cases.map(Case::read) {
         let mut told = Told::stopping_after(u32::MAX);
         let latents = engine.denoise(&case.recipe(), &rung(&case), &mut told).unwrap();
         let pixels = engine.decode(&latents, &rung(&case), &mut told).unwrap();

@@ -21,7 +21,11 @@ pub struct Guidance {
 impl Guidance {
     /// What `recipe` asks for.
     pub fn of(recipe: &Recipe) -> Guidance {
-        Guidance { scale: recipe.guidance, normalization: 0.0, truncation: 1.0 }
+        Guidance {
+            scale: recipe.guidance,
+            normalization: recipe.guidance_normalization,
+            truncation: recipe.guidance_truncation,
+        }
     }
 
     /// The guided velocity; each of the three is (b, channels, height, width).

@@ -81,15 +81,17 @@ impl Case {
 
     pub fn recipe(&self) -> Recipe {
         let plain = Recipe { prompt: self.prompt.clone(), seed: self.seed, ..Recipe::default() };
-        Recipe { negative_prompt: self.negative.clone(), guidance: self.guidance, ..plain }
+        Recipe {
+            negative_prompt: self.negative.clone(),
+            guidance: self.guidance,
+            guidance_normalization: self.normalization,
+            guidance_truncation: self.truncation,
+            ..plain
+        }
     }
 
     pub fn guidance(&self) -> Guidance {
-        Guidance {
-            scale: self.guidance,
-            normalization: self.normalization,
-            truncation: self.truncation,
-        }
+        Guidance::of(&self.recipe())
     }
 }
 

@@ -53,6 +53,14 @@ fn each_mistake_is_told_with_its_place() {
         ("guidance = -1", "2:12: guidance: -1 is out of range"),
         ("guidance = 1e308", "2:12: guidance: 1e308 is out of range"),
         ("guidance = 1e999", "2:12: guidance: 1e999 is out of range"),
+        (
+            "guidance_normalization = 11",
+            "2:26: guidance_normalization: 11 is out of range | use a number from 0 to 10",
+        ),
+        (
+            "guidance_truncation = 1.1",
+            "2:23: guidance_truncation: 1.1 is out of range | use a number from 0 to 1",
+        ),
         ("width = 0", "2:9: width: 0 is out of range"),
         ("width = 8191", "2:9: width: 8191 is out of range"),
         ("width = 4095", "2:9: width: 4095 is not a multiple of 16 | use 4080 or 4096"),

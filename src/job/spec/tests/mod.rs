@@ -51,6 +51,8 @@ fn a_prompt_alone_is_a_job_with_the_defaults() {
             prompt: "a red fox".to_owned(),
             negative_prompt: String::new(),
             guidance: 0.0,
+            guidance_normalization: 0.0,
+            guidance_truncation: 1.0,
             seed: 1000,
         },
         width: 1024,
@@ -74,6 +76,8 @@ fn every_key_reaches_the_job() {
         height = 768
         steps = 20
         guidance = 4
+        guidance_normalization = 1
+        guidance_truncation = 0.6
         seed = 7
         priority = -5
         not_before = 2026-11-24T22:00:00+01:00
@@ -91,6 +95,8 @@ fn every_key_reaches_the_job() {
             prompt: "a".to_owned(),
             negative_prompt: "b".to_owned(),
             guidance: 4.0,
+            guidance_normalization: 1.0,
+            guidance_truncation: 0.6,
             seed: 7,
         },
         width: 512,

@@ -25,16 +25,16 @@ use crate::store::{Access, Store, StoreError};
 use crate::worker::protocol::Load;
 use crate::{output, queue, recovery, systemd};
 
-/// How often a missing model is looked for again.
+/// The pause between two tries to read the model's folder.
 const MODEL_POLL: Duration = Duration::from_secs(5);
 
 /// How often a daemon that ends when idle looks whether it is.
 const IDLE_POLL: Duration = Duration::from_millis(50);
 
-/// Between two looks for what keeps renders waiting, which asks about all of them.
+/// The pause between two queries for what keeps all renders waiting, which read all of them.
 const OBSTACLE_POLL: Duration = Duration::from_secs(1);
 
-/// Stands where the driver has found a card.
+/// The device file that the driver makes for the first card that it finds.
 const NVIDIA_CARD: &str = "/dev/nvidia0";
 
 /// Makes the folders where they are missing and locks them: nobody else runs a daemon there while
@@ -62,13 +62,15 @@ pub async fn run(
     let latents = latents_folder(&config);
     if config.device == DeviceChoice::Auto && !HAS_CUDA && Path::new(NVIDIA_CARD).exists() {
         warn!(
-            "rendering on the CPU, although there is an NVIDIA card: build zimaged with --features cuda to use it"
+            "rendering on the CPU, although there is an NVIDIA card: build zimaged with \
+             --features cuda to use it"
         );
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Arc::new(Store::open(&config.database_path(), Access::Daemon).await?);
     if let Err(error) = output::remove_temporaries(&config.outputs, store.id()) {
-        warn!(outputs = %config.outputs.display(), %error, "temporary pictures of an earlier start stay there");
+        let outputs = config.outputs.display();
+        warn!(%outputs, %error, "temporary pictures of an earlier start stay there");
     }
     let policy = RetryPolicy {
         deaths_max: config.worker.deaths_max,
@@ -91,7 +93,7 @@ fn check_device(device: DeviceChoice, has_cuda: bool) -> Result<(), ConfigError>
     }
 }
 
-/// What stands when the start has succeeded.
+/// The daemon after a successful start, and what its parts share.
 struct Daemon {
     config: Config,
     mode: Mode,
@@ -102,7 +104,7 @@ struct Daemon {
     status: watch::Sender<Status>,
 }
 
-/// A part that should live for ever and has ended.
+/// How a part of the daemon has ended that should run until the shutdown.
 type PartEnd = anyhow::Result<()>;
 
 impl Daemon {

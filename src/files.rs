@@ -1,5 +1,5 @@
-//! Steps on files that several modules share: whole files or none, folders by descriptor, moves that
-//! replace nothing, names that are free, hashes.
+//! Steps on files that several modules share: whole files or none, folders by descriptor, moves
+//! that replace nothing, names that are free, hashes.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -62,8 +62,8 @@ pub fn rename_new(from: impl AsFd, name: &Path, to: impl AsFd, new_name: &Path) 
     }
 }
 
-/// What is put to a name that may be taken, in the order in which it is tried: nothing, then 2, 3 and
-/// so on.
+/// What is put to a name that may be taken, in the order in which it is tried: nothing, then 2, 3
+/// and so on.
 pub fn numbers() -> impl Iterator<Item = Option<u32>> {
     std::iter::once(None).chain((2..=SAME_NAME_MAX).map(Some))
 }
@@ -78,20 +78,24 @@ pub fn numbered(path: &str, number: Option<u32>) -> String {
 }
 
 /// Calls `attempt` with each of [`numbers`] while it answers `AlreadyExists`.
-pub fn first_free<T>(attempt: impl FnMut(Option<u32>) -> io::Result<T>) -> io::Result<T> {
-    let is_free = |tried: &io::Result<T>| !matches!(tried, Err(error) if error.kind() == io::ErrorKind::AlreadyExists);
-    let taken = || io::Error::new(io::ErrorKind::AlreadyExists, "all numbered names are taken");
-    numbers().map(attempt).find(is_free).unwrap_or_else(|| Err(taken()))
+pub fn first_free<T>(mut attempt: impl FnMut(Option<u32>) -> io::Result<T>) -> io::Result<T> {
+    for number in numbers() {
+        match attempt(number) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
+            answer => return answer,
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, "all numbered names are taken"))
 }
 
-/// Puts a file with `bytes` at `path`, in place of the one that may be there. Whoever reads it finds
-/// the old one or the new one, whole, also after a power cut.
+/// Puts a file with `bytes` at `path`, in place of the one that may be there. Whoever reads it
+/// finds the old one or the new one, whole, also after a power cut.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, |temporary| write_synced(temporary, bytes).map(drop))
 }
 
-/// As [`write_atomic`], with a file that `write` makes and fsyncs at the temporary path it is given,
-/// which is `path` with `.part` behind it.
+/// As [`write_atomic`], with a file that `write` makes and fsyncs at the temporary path it is
+/// given, which is `path` with `.part` behind it.
 pub fn replace<E: From<io::Error>>(
     path: &Path,
     write: impl FnOnce(&Path) -> Result<(), E>,
@@ -109,8 +113,8 @@ pub fn replace<E: From<io::Error>>(
     written
 }
 
-/// Writes `bytes` through to the disk, into a file at `path` that is made or emptied first. Its name
-/// lasts only after [`sync`] of its folder.
+/// Writes `bytes` through to the disk, into a file at `path` that is made or emptied first. Its
+/// name lasts only after [`sync`] of its folder.
 pub fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file = File::create(path)?;
     file.write_all(bytes)?;

@@ -40,7 +40,10 @@ impl Problem {
 ///   help: use 992 or 1008
 /// ```
 ///
-/// Control characters are escaped, so that a hostile file cannot speak to the terminal.
+/// Control characters are escaped, so that a hostile file cannot speak to the terminal. This is why
+/// no crate renders it: `annotate-snippets` lets the controls from U+0080 to U+009F through, among
+/// them one that begins a command to the terminal, and the marks U+200E, U+200F and U+2028.
+/// Escaping the text before would shift the columns that it counts.
 pub struct Report<'a> {
     /// What the user calls the file.
     pub name: &'a str,
@@ -137,8 +140,8 @@ mod tests {
             Problem::at(text, 15, "width: 1000 is not a multiple of 16".to_owned(), help),
             Problem::at(text, text.len(), "no end".to_owned(), None),
         ];
-        let expected = "fox.toml:2:9: width: 1000 is not a multiple of 16\n    width = 1000\n            ^\n  \
-                        help: use 992 or 1008\nfox.toml:3:11: no end\n    height = 7\n              ^\n";
+        let expected = "fox.toml:2:9: width: 1000 is not a multiple of 16\n    width = 1000\n            \
+             ^\n  help: use 992 or 1008\nfox.toml:3:11: no end\n    height = 7\n              ^\n";
         assert_eq!(report(text.as_bytes(), &problems), expected);
     }
 
@@ -180,8 +183,8 @@ mod tests {
     fn a_file_that_is_no_text_can_be_reported() {
         let content = b"prompt = 'a'\n# f\xfcr dich";
         let problem = utf8(content).expect_err("Latin-1");
-        let expected = "fox.toml:2:4: not UTF-8 text: byte 0xfc at offset 16\n    # f\u{fffd}r dich\n       ^\n  \
-                        help: save the file as UTF-8\n";
+        let expected = "fox.toml:2:4: not UTF-8 text: byte 0xfc at offset \
+             16\n    # f\u{fffd}r dich\n       ^\n  help: save the file as UTF-8\n";
         assert_eq!(report(content, &[problem]), expected);
     }
 

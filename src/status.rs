@@ -1,7 +1,8 @@
 //! What the daemon is doing now, in a small file beside the database: for `zimaged status`, `wait`
 //! and systemd.
 //!
-//! Not durable on purpose: the truth about jobs is in the database.
+//! The truth about jobs is in the database. So the file need not outlast a power cut, and is not
+//! written through to the disk five times a second, as `files::write_atomic` would do.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -10,13 +10,13 @@ use tokio_util::sync::CancellationToken;
 use crate::heartbeat::Heartbeat;
 use crate::status::Status;
 
-/// The database is open; jobs are taken in once the model's folder can be read, and the model loads
-/// beside that. STATUS says how far it is.
+/// Tells systemd that the database is open. Jobs are taken in as soon as the model's folder can be
+/// read, while the model is still being loaded; STATUS says how far that is.
 pub fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
-/// The shutdown has begun.
+/// Tells systemd that the shutdown has begun.
 pub fn stopping() {
     notify(&[NotifyState::Stopping]);
 }

@@ -27,7 +27,7 @@ pub(super) fn start() {
     if json {
         log.json().init();
     } else if is_journal() {
-        // It has the time and no colours.
+        // The journal notes the time itself, and shows no colours.
         log.without_time().with_ansi(false).init();
     } else {
         log.with_ansi(std::io::stderr().is_terminal()).init();

@@ -47,8 +47,8 @@ const EVERYWHERE: &str = "Everywhere";
 #[derive(Parser, Debug)]
 #[command(
     version,
-    after_help = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 mistakes in a job file or a render that \
-failed, 4 done but degraded, 75 try again later, 78 configuration."
+    after_help = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 mistakes in a job file or a \
+render that failed, 4 done but degraded, 75 try again later, 78 configuration."
 )]
 struct Args {
     /// The configuration; else ./daemon.toml, then the user's, then /etc/zimaged/daemon.toml

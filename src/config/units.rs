@@ -1,4 +1,7 @@
 //! Sizes like `"6GiB"` and durations like `"10m"`.
+//!
+//! The crate `bytesize` would take a size without a unit for bytes and cut off a part of a byte in
+//! silence. Here both are mistakes, which takes as many lines around the crate as without it.
 
 use std::ops::RangeInclusive;
 

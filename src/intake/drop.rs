@@ -25,7 +25,7 @@ pub enum Dropped {
     Changed,
 }
 
-/// A file that is no job.
+/// A file that holds no job, and is to be set aside.
 pub struct Unfit {
     pub name: OsString,
     pub file: SourceFile,
@@ -47,7 +47,7 @@ pub fn is_folder(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
-/// What changes when the file does.
+/// Those parts of a file's metadata that change when the file does.
 pub fn fingerprint(stat: &Stat) -> Fingerprint {
     Fingerprint {
         inode: stat.st_ino,

@@ -68,8 +68,8 @@ impl Folders {
         })
     }
 
-    /// The report is in the database too: a disk without room for this copy keeps nothing in
-    /// `jobs/`.
+    /// A report that cannot be written is only logged, because the database has it as well: a full
+    /// disk must not keep the file in `jobs/`.
     fn write_report(&self, name: &str, report: &str) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(&self.rejected, name, flags, Mode::from(0o666))

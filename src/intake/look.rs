@@ -1,12 +1,14 @@
-//! When a file in `jobs/` is whole: decided by what has not changed since, never by its age. Pure.
+//! Decides when a file in `jobs/` is whole: when it has not changed for a while, or the watcher saw
+//! its writer close it. The age that its modification time claims does not count. Pure.
 
 use std::time::{Duration, Instant};
 
-/// A file that has not changed for so long is taken for whole, whoever wrote it.
+/// A file that has not changed for this long counts as whole.
 const STABLE: Duration = Duration::from_millis(500);
 
-/// A file that is no job is set aside when it has not changed for so long: its writer may only
-/// pause. One that was moved here was whole when it came, so [`STABLE`] is enough for it.
+/// A file that does not parse is set aside when it has not changed for this long, because its
+/// writer may only have paused. A file that was moved here was whole when it came: for it
+/// [`STABLE`] is enough.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// What changes when a file does.
@@ -21,7 +23,7 @@ pub struct Fingerprint {
 /// How the watcher saw a file come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// Not at all, or not to its end.
+    /// The watcher did not see it come, or saw only a part of it written.
     Unseen,
     /// Its writer closed it.
     Closed,
@@ -34,15 +36,15 @@ pub enum Arrival {
 pub enum Readiness {
     /// Look again soon.
     Wait,
-    /// Take it if it is a job, else wait on.
+    /// Take it in if it is a job; else keep waiting.
     Try,
-    /// Take it or set it aside.
+    /// Take it in if it is a job; else set it aside.
     Decide,
     /// Nothing more can be done with it until it changes.
     Leave,
 }
 
-/// One file over the scans in which it did not change.
+/// What is known of a file since it last changed.
 #[derive(Clone, Debug)]
 pub struct Look {
     pub fingerprint: Fingerprint,
@@ -52,18 +54,18 @@ pub struct Look {
     read: Read,
 }
 
-/// How far we came with a file.
+/// What was done with a file since it last changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Read {
     Never,
     /// It is no job as it stands.
     Unfit,
-    /// It is dealt with but could not be moved away.
+    /// It was taken in or set aside, but could not be moved out of `jobs/`.
     Stuck,
 }
 
 impl Look {
-    /// The look of this scan, from the one of the scan before, if there was one.
+    /// What is known after a scan that found `fingerprint`, given what was known `before`.
     pub fn next(
         before: Option<Look>,
         fingerprint: Fingerprint,
@@ -101,7 +103,7 @@ impl Look {
         self.read = Read::Unfit;
     }
 
-    /// It is dealt with but stays where it is.
+    /// It was taken in or set aside, but stays in `jobs/`.
     pub fn stuck(&mut self) {
         self.read = Read::Stuck;
     }

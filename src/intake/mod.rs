@@ -31,14 +31,14 @@ use crate::clock::Clock;
 use crate::job::spec::Rules;
 use crate::store::{Accepted, Store};
 
-/// Between scans that nothing asked for: the longest that a drop waits where events do not reach
-/// us.
+/// The pause between two scans while no event comes. Where the filesystem sends none, a drop waits
+/// no longer than this.
 const IDLE: Duration = Duration::from_secs(2);
 
-/// Between scans while files wait to be whole.
+/// The pause between two scans while some file may still be being written.
 const WAITING: Duration = Duration::from_millis(100);
 
-/// The least time between two scans, so that a storm of events costs little.
+/// The shortest pause between two scans: many events in a row cause few scans.
 const GAP: Duration = Duration::from_millis(5);
 
 /// Takes job files from a folder into the store.
@@ -90,7 +90,8 @@ impl Intake {
         self.on_spool(move |spool| spool.waiting(now)).await
     }
 
-    /// First the rows, then the moves.
+    /// Writes the batch to the database, then moves its files out of `jobs/`. A death in between is
+    /// harmless: the next scan finds the drops known and only moves them.
     async fn take(&self, batch: Batch) -> io::Result<()> {
         let now_ms = self.clock.now_ms();
         let mut accepted = Vec::new();
@@ -122,7 +123,7 @@ impl Intake {
         self.on_spool(move |spool| spool.put_away(batch, accepted)).await?
     }
 
-    /// File work blocks: it runs beside the runtime, one step at a time.
+    /// Runs a step that works on files, and so blocks, on a thread for such work.
     async fn on_spool<T: Send + 'static>(
         &self,
         step: impl FnOnce(&mut Spool) -> T + Send + 'static,
@@ -141,11 +142,11 @@ impl Intake {
             let waiting = self.scan().await;
             let pause = if matches!(waiting, Ok(1..)) { WAITING } else { IDLE };
             tell(&mut trouble, waiting.err());
-            // A scan that was long is followed by as long a rest.
+            // At least as much time passes between scans as a scan takes.
             let gap = started.elapsed().clamp(GAP, IDLE);
             let next = async {
                 tokio::time::sleep(gap).await;
-                // Waiting for a hint and hearing none is as good a reason to look.
+                // The time-out is no error: then the folder is scanned without an event.
                 let _ = tokio::time::timeout(pause.saturating_sub(gap), self.wake.notified()).await;
             };
             stop.run_until_cancelled(next).await;

@@ -8,7 +8,8 @@ use crate::problem::printable;
 /// The longest file name that Linux filesystems take.
 const NAME_BYTES_MAX: usize = 255;
 
-/// Beside a set-aside file; taken off the room that its name has.
+/// What the report beside a rejected file has behind that file's name. The name is kept short
+/// enough for both.
 pub const ERROR_SUFFIX: &str = ".error.txt";
 
 /// Folders and files of systems and editors that are no concern of ours; see also [`is_foreign`].
@@ -21,7 +22,8 @@ pub fn is_job(name: &OsStr) -> bool {
     name.ends_with(b".toml") && !name.starts_with(b".")
 }
 
-/// Names that nobody needs to be told about: hidden ones and the litter of other programs.
+/// Whether a folder of this name is passed over in silence: it is hidden, or another program made
+/// it for itself.
 pub fn is_foreign(name: &OsStr) -> bool {
     let name = name.as_bytes();
     name.starts_with(b".") || FOREIGN.contains(&name)

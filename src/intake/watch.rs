@@ -16,10 +16,12 @@ use tracing::{info, warn};
 
 use super::look::Arrival;
 
-/// As long as the kernel's own queue; a name that finds no room here is found by the scan.
+/// At most so many names are kept, which is the length of the kernel's own queue. Further ones are
+/// dropped, and the scan finds those files.
 const ARRIVALS_MAX: usize = 16_384;
 
-/// Watching may become possible again when another program gives its watches back.
+/// The pause between two tries to watch a folder that cannot be watched: another program may give
+/// its watches back.
 const RETRY: Duration = Duration::from_secs(30);
 
 /// Device and inode of a folder: another one under the same path is another folder.

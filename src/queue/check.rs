@@ -53,14 +53,14 @@ impl fmt::Display for Warning {
         match self {
             Warning::UnheardNegativePrompt { pictures } => write!(
                 f,
-                "negative_prompt does nothing in {pictures} picture{}: it counts only with guidance \
-                 above 0",
+                "negative_prompt does nothing in {pictures} picture{}: it counts only with \
+                 guidance above 0",
                 if *pictures == 1 { "" } else { "s" }
             ),
             Warning::LongSeed { seed } => write!(
                 f,
-                "only the lower 32 bits of a seed count, as in torch: {seed} repeats the picture of \
-                 {}",
+                "only the lower 32 bits of a seed count, as in torch: {seed} repeats the picture \
+                 of {}",
                 *seed as u32
             ),
             Warning::CutPrompt { beginning } => write!(

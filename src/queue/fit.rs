@@ -234,7 +234,8 @@ fn model(
     Ok((model, predictor))
 }
 
-/// What was measured with this model. What another kind of device measured says nothing of this one.
+/// What was measured with this model. What another kind of device measured says nothing of this
+/// one.
 async fn corrections(
     store: Option<&Store>,
     worker: Option<&WorkerRow>,

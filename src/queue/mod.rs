@@ -1,7 +1,8 @@
 //! The queue as its users see it: what they may ask, answered in types.
 //!
 //! Every face shows these answers in its own way (the command line as text or JSON), and none
-//! decides anything beyond them. Answers are serialised as they are, and hold nothing of a terminal.
+//! decides anything beyond them. Answers are serialised as they are, and hold nothing of a
+//! terminal.
 
 mod check;
 mod control;

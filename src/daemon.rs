@@ -209,6 +209,7 @@ impl Daemon {
                     usual: usual.clone(),
                     prefer: self.config.prefer,
                     embeddings_path: self.config.state.join("embeddings"),
+                    hashes_path: self.config.state.join("model-hashes"),
                 },
                 load_timeout: Duration::from_millis(worker.load_timeout_ms),
                 backoff: Duration::from_millis(worker.backoff_ms),

@@ -47,8 +47,9 @@ impl Journal {
 
     /// What earlier attempts of the loaded model measured on its device.
     pub(super) async fn evidence(&mut self, loaded: &Loaded) -> Result<Vec<Evidence>> {
+        let model_hash = loaded.known_hash();
         let store = self.store.clone();
-        self.read(|| store.evidence(&loaded.model_hash, &loaded.device)).await
+        self.read(|| store.evidence(&model_hash, &loaded.device)).await
     }
 
     /// See [`Store::worker_loaded`].
@@ -56,7 +57,7 @@ impl Journal {
         let worker = NewWorker {
             device: loaded.device.clone(),
             model_name: loaded.model_name.clone(),
-            model_hash: loaded.model_hash.clone(),
+            model_hash: loaded.known_hash(),
             load_ms: loaded.load_ms,
             idle_bytes: loaded.memory.used_bytes,
             total_bytes: loaded.memory.total_bytes,
@@ -64,6 +65,14 @@ impl Journal {
         let now_ms = self.clock.now_ms();
         let store = self.store.clone();
         self.write(|| store.worker_loaded(&worker, now_ms)).await
+    }
+
+    /// See [`Store::model_hashed`]. Does nothing where the hash is not known.
+    pub(super) async fn model_hashed(&mut self, loaded: &Loaded) -> Result<()> {
+        let Some(model_hash) = &loaded.model_hash else { return Ok(()) };
+        let provisional = loaded.provisional_hash();
+        let store = self.store.clone();
+        self.write(|| store.model_hashed(&provisional, model_hash)).await
     }
 
     /// See [`Store::begin_attempt`].

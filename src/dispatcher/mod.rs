@@ -147,7 +147,12 @@ impl Dispatcher {
         }
         if let Some(loaded) = self.slot.newly_loaded() {
             self.journal.worker_loaded(&loaded).await?;
+            // Earlier workers may have ended before they knew it.
+            self.journal.model_hashed(&loaded).await?;
             self.idle_since = Instant::now();
+        }
+        if let Some(loaded) = self.slot.newly_hashed() {
+            self.journal.model_hashed(&loaded).await?;
         }
         let Some(candidate) = self.next_render().await? else { return Ok(false) };
         self.render(candidate).await?;

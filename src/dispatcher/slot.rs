@@ -113,6 +113,13 @@ impl Slot {
         std::mem::take(&mut self.unrecorded).then(|| self.loaded().cloned()).flatten()
     }
 
+    /// The loaded model with its hash, if that became known since the last call.
+    pub(super) fn newly_hashed(&mut self) -> Option<Loaded> {
+        let Ready { worker, loaded, .. } = self.ready.as_mut()?;
+        loaded.model_hash = Some(worker.take_model_hash()?);
+        Some(loaded.clone())
+    }
+
     /// Notes that a render was done: the next death counts as the first one again.
     pub(super) fn proved_itself(&mut self) {
         self.deaths_in_a_row = 0;
@@ -139,7 +146,7 @@ impl Slot {
         };
         let ready = started.inspect_err(|reason| self.note_death(reason))?;
         let (worker, loaded) = (&ready.worker, &ready.loaded);
-        info!(device = %loaded.device, load_ms = loaded.load_ms, model = %loaded.model_hash, "model loaded");
+        info!(device = %loaded.device, load_ms = loaded.load_ms, model = %loaded.known_hash(), "model loaded");
         let (pid, used_bytes) = (worker.pid(), loaded.memory.used_bytes);
         self.set_status(WorkerStatus::Ready { pid, device: loaded.device.clone(), used_bytes });
         (self.ready, self.unrecorded) = (Some(ready), true);
@@ -232,7 +239,7 @@ async fn start(settings: &SlotSettings, heartbeat: &Heartbeat) -> Result<Ready, 
                 Ok(WorkerEvent::Hello { .. }) => (),
                 Ok(WorkerEvent::Loaded(loaded)) => {
                     let planning = Planning::new(&settings.load, &loaded)?;
-                    return Ok(Ready { worker, loaded, planning });
+                    return Ok(Ready { worker, loaded: *loaded, planning });
                 }
                 Ok(WorkerEvent::LoadFailed { message }) => return Err(message),
                 Ok(other) => return Err(format!("the worker sent {other:?} before its model was loaded")),

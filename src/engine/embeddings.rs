@@ -16,7 +16,7 @@ const ON_DISK_BYTES_MAX: u64 = 512 << 20;
 
 /// The embeddings that one text encoder made.
 pub struct Embeddings {
-    /// A hash of the encoder's weights.
+    /// The fingerprint of the encoder's files.
     encoder: String,
     folder: Option<PathBuf>,
     recent: VecDeque<(String, Values)>,

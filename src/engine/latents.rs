@@ -13,7 +13,8 @@ use crate::ladder::Precision;
 /// What the latents depend on: kept latents are used only for exactly the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LatentsKey {
-    pub model_hash: String,
+    /// [`super::Engine::fingerprint`].
+    pub fingerprint: String,
     pub recipe: Recipe,
     pub width: u32,
     pub height: u32,
@@ -86,7 +87,7 @@ mod tests {
             };
         let precision = Precision::Full;
         let key = LatentsKey {
-            model_hash: "m".into(),
+            fingerprint: "m".into(),
             recipe,
             width: 32,
             height: 16,

@@ -11,13 +11,16 @@ pub mod fake;
 pub mod latents;
 pub mod meter;
 pub mod mini;
+pub mod model_hash;
 pub mod predictor;
+pub mod weight_files;
 pub mod z_image;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::backend::Backend;
 pub use self::description::ModelDescription;
+use self::weight_files::WeightFiles;
 pub use crate::job::Recipe;
 pub use crate::ladder::Stage;
 use crate::ladder::{Capabilities, Rung};
@@ -141,8 +144,13 @@ pub trait Engine {
     /// What pictures say of their model ("Z-Image-Turbo").
     fn model_name(&self) -> &str;
 
-    /// A hash of the weights' names, shapes and sizes: the same model gives the same hash.
-    fn model_hash(&self) -> &str;
+    /// The files that its weights come from, which tell one model from another; none of the
+    /// scripted engine.
+    fn weight_files(&self) -> &WeightFiles;
+
+    /// The fingerprint of these files when the model was loaded: what is kept on disk is for this
+    /// model alone.
+    fn fingerprint(&self) -> &str;
 
     /// Brings the weights to where `rung` wants them. A render does so by itself; done before, its
     /// time is not part of the first render's.

@@ -62,7 +62,8 @@ pub struct SizeAndSteps {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PictureModel {
     pub name: String,
-    pub hash: String,
+    /// Of the weights' content; `None` where it was not known yet.
+    pub hash: Option<String>,
 }
 
 /// Milliseconds by stage, as far as they are known before the picture is written.
@@ -109,8 +110,10 @@ impl Metadata {
     }
 
     /// Always more than three pairs: with fewer the readers take the line for a part of the prompt.
-    fn settings(&self) -> [(&'static str, String); 9] {
-        [
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        let hash = self.model.hash.iter();
+        let hash = hash.map(|hash| hash.chars().take(MODEL_HASH_CHARS).collect());
+        let mut settings = vec![
             ("Steps", self.rung.steps.to_string()),
             ("Sampler", "Euler".to_owned()),
             // The users' word for evenly spaced steps, shifted.
@@ -119,10 +122,10 @@ impl Metadata {
             ("CFG scale", (1.0 + self.recipe.guidance).to_string()),
             ("Seed", self.recipe.seed.to_string()),
             ("Size", format!("{}x{}", self.rung.width, self.rung.height)),
-            ("Model hash", self.model.hash.chars().take(MODEL_HASH_CHARS).collect()),
-            ("Model", self.model.name.clone()),
-            ("Version", self.software.clone()),
-        ]
+        ];
+        settings.extend(hash.map(|hash| ("Model hash", hash)));
+        settings.extend([("Model", self.model.name.clone()), ("Version", self.software.clone())]);
+        settings
     }
 
     /// Everything, as one line of JSON, its keys in the order of the alphabet.
@@ -183,7 +186,7 @@ pub(super) mod tests {
             },
             model: PictureModel {
                 name: "Z-Image-Turbo".to_owned(),
-                hash: "0123456789abcdef".to_owned(),
+                hash: Some("0123456789abcdef".to_owned()),
             },
             device: "cpu, 2 threads".to_owned(),
             timings: StageTimings { text_encode_ms: 10, denoise_ms: 20, vae_decode_ms: 30 },
@@ -245,6 +248,15 @@ pub(super) mod tests {
         );
         reads_back("一只猫，戴着红帽子 🐈 \\n é", "模糊");
         reads_back("", "only a negative\nof two lines");
+    }
+
+    #[test]
+    fn a_model_that_is_not_hashed_yet_is_told_without_a_hash() {
+        let mut metadata = metadata("x", "");
+        metadata.model.hash = None;
+        let (_, _, pairs) = read_like_a1111(&metadata.parameters());
+        assert!(pairs.iter().all(|(key, _)| key != "Model hash"), "{pairs:?}");
+        assert!(pairs.len() >= 3 && metadata.json().contains(r#""hash":null"#));
     }
 
     #[test]

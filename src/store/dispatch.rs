@@ -132,6 +132,18 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
+    /// The model that rows call `provisional` has this hash: all its workers, those of earlier
+    /// starts too, and with them their attempts, are given it.
+    pub async fn model_hashed(&self, provisional: &str, model_hash: &str) -> Result<()> {
+        let mut transaction = self.begin().await?;
+        sqlx::query("UPDATE workers SET model_hash = ? WHERE model_hash = ?")
+            .bind(model_hash)
+            .bind(provisional)
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction.commit().await?)
+    }
+
     /// True when no render is queued or running.
     pub async fn is_idle(&self) -> Result<bool> {
         let sql = "SELECT NOT EXISTS (SELECT 1 FROM renders WHERE state = 'queued') \

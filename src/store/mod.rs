@@ -96,6 +96,7 @@ pub struct Accepted {
 pub struct NewWorker {
     pub device: String,
     pub model_name: String,
+    /// Of its weights' content, or what stands for it until [`Store::model_hashed`].
     pub model_hash: String,
     pub load_ms: u64,
     /// Device memory in use with the model loaded and nothing running.

@@ -40,6 +40,8 @@ pub struct Worker {
     events: mpsc::Receiver<Result<WorkerEvent, String>>,
     /// Why its output is no longer read, when that is the worker's fault.
     protocol_error: Option<String>,
+    /// As [`WorkerEvent::ModelHashed`] told it.
+    model_hash: Option<String>,
 }
 
 /// How a worker ended, in words: "killed by signal 9 (SIGKILL)", "exit status 1", "protocol error:
@@ -64,7 +66,8 @@ impl Worker {
         };
         let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
         tokio::spawn(read_events(BufReader::new(output), sender));
-        let mut worker = Worker { child, pid, input, events, protocol_error: None };
+        let mut worker =
+            Worker { child, pid, input, events, protocol_error: None, model_hash: None };
         worker.send(&Request::Load(Box::new(load.clone()))).await?;
         Ok(worker)
     }
@@ -99,13 +102,26 @@ impl Worker {
         }
     }
 
-    /// The next event. Cancel safe. A line that is too long, not UTF-8 or no event is a protocol
+    /// The model's hash, once the worker has told it after loading; then `None` again.
+    pub fn take_model_hash(&mut self) -> Option<String> {
+        self.model_hash.take()
+    }
+
+    /// The next event, but for the model's hash, which may come at any time and is noted for
+    /// [`Worker::take_model_hash`]. Cancel safe. A line that is too long, not UTF-8 or no event is a protocol
     /// error: the worker is killed and the death says so.
     pub async fn event(&mut self) -> Result<WorkerEvent, WorkerExit> {
-        match self.events.recv().await {
-            Some(Ok(event)) => return Ok(event),
-            Some(Err(error)) => self.protocol_error = Some(error),
-            None => {}
+        loop {
+            match self.events.recv().await {
+                Some(Ok(WorkerEvent::ModelHashed { model_hash })) => {
+                    self.model_hash = Some(model_hash);
+                    continue;
+                }
+                Some(Ok(event)) => return Ok(event),
+                Some(Err(error)) => self.protocol_error = Some(error),
+                None => {}
+            }
+            break;
         }
         let grace = if self.protocol_error.is_some() { Duration::ZERO } else { EXIT_GRACE };
         let end = self.end(grace).await;

@@ -47,6 +47,8 @@ pub struct Load {
     pub prefer: Prefer,
     /// Where embeddings of prompts are kept.
     pub embeddings_path: PathBuf,
+    /// The file that the hashes of weight files are cached in.
+    pub hashes_path: PathBuf,
 }
 
 impl Load {
@@ -83,7 +85,7 @@ pub enum WorkerEvent {
         protocol: u32,
         version: String,
     },
-    Loaded(Loaded),
+    Loaded(Box<Loaded>),
     /// The model cannot be loaded, or its device not be trusted; the worker exits after saying so.
     LoadFailed {
         message: String,
@@ -101,6 +103,10 @@ pub enum WorkerEvent {
     },
     Done(Done),
     Failed(Failed),
+    /// The model's hash is known now. It comes at most once, and only where [`Loaded`] had none.
+    ModelHashed {
+        model_hash: String,
+    },
 }
 
 /// The model is ready.
@@ -108,12 +114,27 @@ pub enum WorkerEvent {
 pub struct Loaded {
     pub device: String,
     pub model_name: String,
-    pub model_hash: String,
+    /// The hash of the weights' content; `None` where [`WorkerEvent::ModelHashed`] will tell it.
+    pub model_hash: Option<String>,
+    /// Stands for the hash until it is known, on this machine.
+    pub fingerprint: String,
     pub load_ms: u64,
     pub capabilities: Capabilities,
     pub backend: Backend,
     /// At idle, with the model loaded.
     pub memory: MemoryReading,
+}
+
+impl Loaded {
+    /// What the database calls the model as long as its hash is not known.
+    pub fn provisional_hash(&self) -> String {
+        format!("unhashed:{}", self.fingerprint)
+    }
+
+    /// What the database calls the model now.
+    pub fn known_hash(&self) -> String {
+        self.model_hash.clone().unwrap_or_else(|| self.provisional_hash())
+    }
 }
 
 /// A picture stands at `picture_path`, written and fsynced.

@@ -193,6 +193,8 @@ SELECT
     r.error,
     w.device,
     w.model_name AS model,
+    -- Of the weights' content; NULL until it is known.
+    CASE WHEN w.model_hash NOT LIKE 'unhashed:%' THEN w.model_hash END AS model_hash,
     datetime(j.accepted_at_ms / 1000.0, 'unixepoch') AS accepted_at,
     datetime(r.finished_at_ms / 1000.0, 'unixepoch') AS finished_at
 FROM renders r

@@ -314,11 +314,11 @@ fn the_engine_refuses_what_the_model_cannot_do() {
 }
 
 #[test]
-fn a_model_hash_is_the_same_for_the_same_weights() {
-    let Some(model) = model("the model's hash") else { return };
+fn a_fingerprint_is_the_same_for_the_same_weights() {
+    let Some(model) = model("the model's fingerprint") else { return };
     let (first, second) = (load_engine(model), load_engine(model));
-    assert_eq!(first.model_hash().len(), 64);
-    assert_eq!(first.model_hash(), second.model_hash());
+    assert_eq!(first.fingerprint().len(), 64);
+    assert_eq!(first.fingerprint(), second.fingerprint());
 }
 
 #[test]

@@ -52,6 +52,7 @@ impl Place {
             usual: usual(),
             prefer: Prefer::Quality,
             embeddings_path: self.path("embeddings"),
+            hashes_path: self.path("model-hashes"),
         }
     }
 
@@ -329,6 +330,33 @@ async fn an_idle_worker_tells_what_memory_there_is_now() {
         let Ok(WorkerEvent::Memory(memory)) = next(&mut worker).await else { panic!("no answer") };
         assert_eq!(memory.free_bytes, free_bytes);
     }
+}
+
+/// The miniature, loaded as a daemon's first and second start would.
+#[tokio::test]
+async fn a_model_is_hashed_beside_the_renders_once() {
+    let place = Place::new();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+    let load = Load { engine: EngineKind::ZImage, model, ..place.load() };
+    let start = async || {
+        let mut worker = Worker::spawn(Path::new(ZIMAGED), &load).await.unwrap();
+        let Ok(WorkerEvent::Loaded(loaded)) = next(&mut worker).await else { panic!("not loaded") };
+        (worker, loaded)
+    };
+    let (mut worker, loaded) = start().await;
+    assert_eq!(loaded.model_hash, None);
+    let deadline = Instant::now() + PATIENCE;
+    let hash = loop {
+        assert!(Instant::now() < deadline, "the hash does not come");
+        worker.send(&Request::Memory).await.unwrap();
+        assert!(matches!(next(&mut worker).await, Ok(WorkerEvent::Memory(_))));
+        if let Some(hash) = worker.take_model_hash() {
+            break hash;
+        }
+    };
+    assert_eq!(hash.len(), 64);
+    let (_worker, again) = start().await;
+    assert_eq!((again.model_hash, again.fingerprint), (Some(hash), loaded.fingerprint));
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@ use std::time::Duration;
 use rustix::process::{Signal, getpid, kill_process};
 
 use self::script::{Clause, Fault, Place, Script};
+use super::weight_files::WeightFiles;
 use super::{
     Backend, Engine, EngineError, Latents, MemoryReading, ModelDescription, Pixels, Progress,
     Recipe, Result, Stage, meter,
@@ -69,12 +70,19 @@ pub struct FakeEngine {
     /// The worker's way to its supervisor, for the faults that spoil it.
     events: File,
     leaked: bool,
+    /// None.
+    weight_files: WeightFiles,
 }
 
 impl FakeEngine {
     /// Loads as `load.txt` in `folder` says, if there is one.
     pub fn load(folder: &Path, events: File) -> Result<Box<dyn Engine>> {
-        let mut engine = FakeEngine { folder: folder.to_owned(), events, leaked: false };
+        let mut engine = FakeEngine {
+            folder: folder.to_owned(),
+            events,
+            leaked: false,
+            weight_files: WeightFiles::default(),
+        };
         let script = engine.load_script();
         pause(script.load_ms);
         engine.meet(&script, Place::Load, None)?;
@@ -164,7 +172,11 @@ impl Engine for FakeEngine {
         "fake"
     }
 
-    fn model_hash(&self) -> &str {
+    fn weight_files(&self) -> &WeightFiles {
+        &self.weight_files
+    }
+
+    fn fingerprint(&self) -> &str {
         "fake"
     }
 

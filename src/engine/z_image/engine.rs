@@ -9,7 +9,7 @@ use super::config::ModelConfig;
 use super::device_memory::DeviceMemory;
 use super::noise::Generator;
 use super::oom::at;
-use super::parts::Parts;
+use super::parts::{self, Parts};
 use super::predict::capabilities;
 use super::prompt::Tokenizer;
 use super::sampler::{Guidance, Sampler};
@@ -18,6 +18,7 @@ use super::transformer::Conditioning;
 use super::{device, picture};
 use crate::engine::cache::Values;
 use crate::engine::embeddings::Embeddings;
+use crate::engine::weight_files::WeightFiles;
 use crate::engine::{
     Backend, Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, ModelDescription,
     Pixels, Progress, Recipe, Result, Stage,
@@ -33,7 +34,9 @@ pub struct ZImageEngine {
     model: PathBuf,
     config: ModelConfig,
     description: ModelDescription,
-    hash: String,
+    weight_files: WeightFiles,
+    /// Of `weight_files`, when they were opened.
+    fingerprint: String,
     tokenizer: Tokenizer,
     embeddings: Embeddings,
     device: Device,
@@ -58,13 +61,16 @@ impl ZImageEngine {
         let tokenizer = Tokenizer::read(model).map_err(EngineError::Fatal)?;
         let device = device::open(device).map_err(EngineError::Fatal)?;
         let memory = DeviceMemory::new(&device, memory_limit_bytes);
+        let weight_files = parts::weight_files(model).map_err(EngineError::Fatal)?;
+        let fingerprint = fingerprint_of(&weight_files)?;
+        let encoder = fingerprint_of(&parts::text_encoder_files(&weight_files))?;
         let parts = Parts::open(model, &config, &device, Precision::Full, &memory)?;
-        let [encoder, hash] = parts.hashes.clone();
         Ok(ZImageEngine {
             model: model.to_owned(),
             config,
             description,
-            hash,
+            weight_files,
+            fingerprint,
             tokenizer,
             embeddings: Embeddings::new(encoder),
             baseline_bytes: memory.reading().map_err(at(Stage::Load))?.used_bytes,
@@ -217,8 +223,12 @@ impl Engine for ZImageEngine {
         &self.description.name
     }
 
-    fn model_hash(&self) -> &str {
-        &self.hash
+    fn weight_files(&self) -> &WeightFiles {
+        &self.weight_files
+    }
+
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     fn place_weights(&mut self, rung: &Rung) -> Result<()> {
@@ -308,6 +318,10 @@ impl Engine for ZImageEngine {
             tracing::warn!("the memory's peak cannot be reset: {error}");
         }
     }
+}
+
+fn fingerprint_of(files: &WeightFiles) -> Result<String> {
+    files.fingerprint().map_err(|error| EngineError::Fatal(format!("the weight files: {error}")))
 }
 
 fn no_weights() -> EngineError {

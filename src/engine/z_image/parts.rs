@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use candle_core::Device;
-use sha2::{Digest, Sha256};
 
 use super::config::ModelConfig;
 use super::device;
@@ -13,9 +12,9 @@ use super::oom::at;
 use super::text_encoder::TextEncoder;
 use super::transformer::Transformer;
 use super::vae::Decoder;
-use super::weights::Weights;
+use super::weights::{self, Weights};
+use crate::engine::weight_files::WeightFiles;
 use crate::engine::{EngineError, Result, Stage};
-use crate::files::hex;
 use crate::ladder::{Precision, Residency};
 
 /// Text encoder, transformer and decoder on one device.
@@ -25,9 +24,25 @@ pub struct Parts {
     pub transformer: Transformer,
     pub decoder: Decoder,
     pub precision: Precision,
-    /// Of the weights' names, shapes and samples of their values; the text encoder's alone comes
-    /// first.
-    pub hashes: [String; 2],
+}
+
+/// The folder of each part in the model's, and how its files are called before `.safetensors`.
+const TEXT_ENCODER: (&str, &str) = ("text_encoder", "model");
+const TRANSFORMER: (&str, &str) = ("transformer", TRANSFORMER_STEM);
+const VAE: (&str, &str) = ("vae", "diffusion_pytorch_model");
+
+/// The files of all parts of the model in folder `model`. Errors name what is missing.
+pub fn weight_files(model: &Path) -> std::result::Result<WeightFiles, String> {
+    let mut files = Vec::new();
+    for (folder, stem) in [TEXT_ENCODER, TRANSFORMER, VAE] {
+        files.extend(weights::paths(&model.join(folder), stem)?);
+    }
+    Ok(WeightFiles::new(model, files))
+}
+
+/// Those of `files` that the text encoder's embeddings depend on.
+pub fn text_encoder_files(files: &WeightFiles) -> WeightFiles {
+    files.within(TEXT_ENCODER.0)
 }
 
 impl Parts {
@@ -44,22 +59,19 @@ impl Parts {
         memory: &DeviceMemory,
     ) -> Result<Parts> {
         let opener = Opener { model, device, memory };
-        let mut hash = Sha256::new();
-        let text_encoder = opener.open("text_encoder", "model", &mut hash, |weights| {
+        let text_encoder = opener.open(TEXT_ENCODER, |weights| {
             TextEncoder::new(&config.text_encoder, weights, memory).map_err(at(Stage::Load))
         })?;
-        let text_encoder_hash = hex(hash.clone());
-        let transformer = opener.open("transformer", TRANSFORMER_STEM, &mut hash, |weights| {
+        let transformer = opener.open(TRANSFORMER, |weights| {
             // A file of quantised weights that does not fit is no fault of the device: the worker
             // goes on without it.
             let weights = weights.with_precision(precision).map_err(EngineError::Invalid)?;
             Transformer::new(&config.transformer, &weights, memory).map_err(at(Stage::Load))
         })?;
-        let decoder = opener.open("vae", "diffusion_pytorch_model", &mut hash, |weights| {
+        let decoder = opener.open(VAE, |weights| {
             Decoder::new(&config.vae, weights, memory).map_err(at(Stage::Load))
         })?;
-        let hashes = [text_encoder_hash, hex(hash)];
-        Ok(Parts { device: device.clone(), text_encoder, transformer, decoder, precision, hashes })
+        Ok(Parts { device: device.clone(), text_encoder, transformer, decoder, precision })
     }
 
     /// Has exactly those weights in memory that `residency` wants there.
@@ -86,19 +98,15 @@ struct Opener<'a> {
 }
 
 impl Opener<'_> {
-    /// Opens the weights of `folder`, adds them to the model's hash and builds the part.
+    /// Opens the weights of a part and builds it.
     fn open<T>(
         &self,
-        folder: &str,
-        stem: &str,
-        hash: &mut Sha256,
+        (folder, stem): (&str, &str),
         build: impl FnOnce(&Weights) -> Result<T>,
     ) -> Result<T> {
         let dtype = device::dtype(self.device);
         let weights = Weights::open(&self.model.join(folder), stem, dtype, self.device)
             .map_err(EngineError::Fatal)?;
-        hash.update(folder);
-        hash.update(weights.fingerprint());
         let part = build(&weights)?;
         weights.finish().map_err(EngineError::Fatal)?;
         self.device.synchronize().and_then(|()| self.memory.require(0)).map_err(at(Stage::Load))?;

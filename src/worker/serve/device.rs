@@ -7,6 +7,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use super::events::Events;
+use super::hashing::ModelHash;
 use super::render::{RenderError, render};
 use super::tracker::{Tracker, millis};
 use super::{EXIT_FATAL, EXIT_NOT_LOADED, Stop, Task, exit};
@@ -23,7 +24,7 @@ pub struct Device {
     pub load: Load,
     /// Closed at the end of the input.
     pub inbox: Receiver<Task>,
-    pub events: Events,
+    pub events: Arc<Events>,
     pub stop: Arc<Stop>,
 }
 
@@ -43,10 +44,13 @@ impl Device {
         if let Err(error) = self.make_ready(&mut *engine) {
             self.give_up_loading(&error);
         }
-        self.events.send(&WorkerEvent::Loaded(loaded(&*engine, start)));
+        let hashes = &self.load.hashes_path;
+        let hash = ModelHash::cached(engine.weight_files(), hashes);
+        self.events.send(&WorkerEvent::Loaded(Box::new(loaded(&*engine, &hash, start))));
+        hash.compute(engine.weight_files(), hashes, &self.events);
         while let Ok(task) = self.inbox.recv() {
             match task {
-                Task::Render(request) => self.attempt(&mut *engine, &request),
+                Task::Render(request) => self.attempt(&mut *engine, &hash, &request),
                 Task::TellMemory => self.events.send(&WorkerEvent::Memory(engine.memory())),
             }
         }
@@ -94,10 +98,10 @@ impl Device {
     }
 
     /// Runs one attempt and tells how it ended. Does not come back from a fatal error.
-    fn attempt(&self, engine: &mut dyn Engine, request: &RenderRequest) {
+    fn attempt(&self, engine: &mut dyn Engine, hash: &ModelHash, request: &RenderRequest) {
         let mut tracker = Tracker::new(request.attempt_id, &self.events, &self.stop);
         engine.reset_peak();
-        match caught(|| render(engine, request, &mut tracker)) {
+        match caught(|| render(engine, hash, request, &mut tracker)) {
             Ok(written) => {
                 measure_end(engine, &mut tracker);
                 self.events.send(&done(engine, request, tracker, written));
@@ -142,11 +146,12 @@ fn recovered(
     }
 }
 
-fn loaded(engine: &dyn Engine, start: Instant) -> Loaded {
+fn loaded(engine: &dyn Engine, hash: &ModelHash, start: Instant) -> Loaded {
     Loaded {
         device: engine.device(),
         model_name: engine.model_name().to_owned(),
-        model_hash: engine.model_hash().to_owned(),
+        model_hash: hash.known().map(str::to_owned),
+        fingerprint: engine.fingerprint().to_owned(),
         load_ms: millis(start.elapsed()),
         capabilities: engine.capabilities(),
         backend: engine.backend(),

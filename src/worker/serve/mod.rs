@@ -5,6 +5,7 @@
 
 mod device;
 mod events;
+mod hashing;
 mod render;
 mod tracker;
 
@@ -104,6 +105,7 @@ fn read_requests(input: &mut impl BufRead, events: Events, stop: &Arc<Stop>) -> 
         None => return Ok(()),
     };
     let (tasks, inbox) = sync_channel(REQUESTS_WAITING_MAX);
+    let events = Arc::new(events);
     let device = device::Device { load, inbox, events, stop: Arc::clone(stop) };
     thread::Builder::new()
         .name("device".to_owned())

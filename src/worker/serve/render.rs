@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 
+use super::hashing::ModelHash;
 use super::tracker::Tracker;
 use crate::attempt::FailureKind;
 use crate::engine::latents::{self, LatentsKey};
@@ -41,6 +42,7 @@ impl RenderError {
 /// whoever gives the picture its final name removes them after that.
 pub fn render(
     engine: &mut dyn Engine,
+    hash: &ModelHash,
     request: &RenderRequest,
     tracker: &mut Tracker<'_>,
 ) -> Result<Written, RenderError> {
@@ -53,7 +55,7 @@ pub fn render(
     })?;
     drop(latents);
     engine.begin(Stage::PictureEncode, tracker)?;
-    let metadata = metadata(engine, request, tracker);
+    let metadata = metadata(engine, hash, request, tracker);
     write_picture(&request.picture_path, &pixels, request.format, &metadata)
         .map_err(RenderError::Output)
 }
@@ -65,7 +67,7 @@ fn latents_for(
     tracker: &mut Tracker<'_>,
 ) -> Result<Latents, EngineError> {
     let key = LatentsKey {
-        model_hash: engine.model_hash().to_owned(),
+        fingerprint: engine.fingerprint().to_owned(),
         recipe: request.recipe.clone(),
         width: request.rung.width,
         height: request.rung.height,
@@ -98,7 +100,12 @@ fn path(request: &RenderRequest) -> std::path::Display<'_> {
     request.latents_path.display()
 }
 
-fn metadata(engine: &dyn Engine, request: &RenderRequest, tracker: &Tracker<'_>) -> Metadata {
+fn metadata(
+    engine: &dyn Engine,
+    hash: &ModelHash,
+    request: &RenderRequest,
+    tracker: &Tracker<'_>,
+) -> Metadata {
     let Rung { width, height, steps, .. } = request.rung;
     Metadata {
         software: SOFTWARE.to_owned(),
@@ -108,7 +115,7 @@ fn metadata(engine: &dyn Engine, request: &RenderRequest, tracker: &Tracker<'_>)
         rung: request.rung,
         model: PictureModel {
             name: engine.model_name().to_owned(),
-            hash: engine.model_hash().to_owned(),
+            hash: hash.known().map(str::to_owned),
         },
         device: engine.device(),
         timings: StageTimings::from(&tracker.measured.timings),

@@ -194,6 +194,19 @@ async fn the_outlook_carries_the_newest_times_over_to_what_waits() {
 }
 
 #[tokio::test]
+async fn attempts_made_before_the_model_was_hashed_get_its_hash() {
+    let fixture = scenario().await;
+    let provisional = NewWorker { model_hash: "unhashed:ab".to_owned(), ..worker() };
+    fixture.store.worker_loaded(&provisional, NOW).await.expect("a writable queue");
+    fixture.store.model_hashed("unhashed:ab", "cafe").await.expect("a writable queue");
+    let hashes = fixture.rows("SELECT model_hash FROM workers ORDER BY id").await;
+    assert_eq!(hashes.last().map(String::as_str), Some("cafe"));
+    assert_eq!(hashes.iter().filter(|hash| *hash == "cafe").count(), 1);
+    let done = "SELECT coalesce(model_hash, '-') FROM history WHERE state = 'done'";
+    assert_eq!(fixture.rows(done).await, ["beef"]);
+}
+
+#[tokio::test]
 async fn a_job_shows_all_of_its_attempts() {
     let fixture = scenario().await;
     let attempts = fixture.store.attempts(Selection::Job(1)).await.expect("a readable queue");

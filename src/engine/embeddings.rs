@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use super::cache::{self, Values, hex_hash};
 
-/// How many are kept in memory: a job's prompt with its negative prompt, and a few neighbours.
+/// How many are kept in memory: a job's prompt and its negative prompt, and those of a few jobs
+/// before it.
 pub const IN_MEMORY_MAX: usize = 8;
 
 /// How much is kept on disk: prompts of a hundred tokens of the full model take 1 MB each.
@@ -23,7 +24,7 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
-    /// Those made by `encoder`, in memory only.
+    /// The embeddings of the text encoder with the fingerprint `encoder`, in memory only.
     pub fn new(encoder: String) -> Embeddings {
         Embeddings { encoder, folder: None, recent: VecDeque::new() }
     }
@@ -85,8 +86,8 @@ impl Embeddings {
     }
 }
 
-/// Removes the oldest files until the rest is small enough. What cannot be removed is no harm but
-/// its room.
+/// Removes the oldest files until the rest is small enough. A file that cannot be removed does no
+/// harm but takes room.
 fn prune(folder: &Path) {
     let file = |entry: fs::DirEntry| {
         let metadata = entry.metadata().ok()?;

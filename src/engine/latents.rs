@@ -1,4 +1,5 @@
-//! Finished latents of a render, kept so that a failed decode is repeated alone.
+//! Finished latents of a render, kept on disk so that a failed decode is repeated without the
+//! denoising.
 
 use std::ffi::OsStr;
 use std::io;
@@ -10,7 +11,7 @@ use super::cache::{self, Values};
 use super::{Latents, Recipe};
 use crate::ladder::Precision;
 
-/// What the latents depend on: kept latents are used only for exactly the same.
+/// Everything that latents depend on. Those on disk are used only where all of it is the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LatentsKey {
     /// [`super::Engine::fingerprint`].

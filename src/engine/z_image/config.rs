@@ -28,7 +28,8 @@ pub struct TransformerConfig {
     pub axes_lens: [usize; 3],
 }
 
-/// What a file begins with that stands for a large one.
+/// The first bytes of a Git LFS pointer, the small file that stands in place of a large one that was
+/// not downloaded.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// Conditioning vectors are no wider than this.
@@ -60,7 +61,8 @@ impl TransformerConfig {
         self.dim.min(ADALN_EMBED_DIM)
     }
 
-    /// What this port cannot compute, or what contradicts itself.
+    /// The first thing in the file that this port cannot compute or that contradicts another, in
+    /// words.
     fn problem(&self) -> Option<String> {
         if self.all_f_patch_size.first().is_some_and(|&frames| frames != 1) {
             return Some(
@@ -132,7 +134,7 @@ pub struct VaeConfig {
 }
 
 impl VaeConfig {
-    /// Pixels a latent pixel, each way: every block but the last doubles the size.
+    /// How many pixels a latent pixel becomes each way: every block but the last doubles the size.
     pub fn factor(&self) -> usize {
         1 << self.block_out_channels.len().saturating_sub(1)
     }

@@ -1,5 +1,4 @@
-//! The parts put together: a model that renders what it is asked for, on the rung that it is asked
-//! for.
+//! The engine: the parts of a model put together, so that they render a recipe on a rung.
 
 use std::path::{Path, PathBuf};
 
@@ -25,8 +24,8 @@ use crate::engine::{
 };
 use crate::ladder::{Capabilities, Decode, Precision, Residency, Rung};
 
-/// How far above its baseline memory may stay after an out-of-memory error: what libraries keep for
-/// themselves.
+/// How far above its baseline the memory in use may stay after an out-of-memory error, because
+/// libraries keep some for themselves.
 const RECOVERY_SLACK_BYTES: u64 = 64 << 20;
 
 /// Z-Image on one device.
@@ -41,10 +40,10 @@ pub struct ZImageEngine {
     embeddings: Embeddings,
     device: Device,
     memory: DeviceMemory,
-    /// `None` only while one way of keeping the weights makes place for another, or when that
-    /// failed.
+    /// `None` only between the release of one set of weights and the loading of the next, and after
+    /// that has failed.
     parts: Option<Parts>,
-    /// In use with the weights as the last render wanted them.
+    /// The memory in use when the last render's weights were placed.
     baseline_bytes: u64,
 }
 
@@ -90,7 +89,8 @@ impl ZImageEngine {
         self.tokenizer.encode(prompt).map(|tokens| tokens.ids.len()).map_err(EngineError::Fatal)
     }
 
-    /// The parts as `rung` wants them; the old ones go before new ones come.
+    /// The parts on the device and in the precision that `rung` wants. The old ones are dropped
+    /// before new ones are opened.
     fn parts_for(&mut self, rung: &Rung) -> Result<Parts> {
         let (device, memory) = match rung.residency {
             Residency::Host => (Device::Cpu, DeviceMemory::new(&Device::Cpu, None)),
@@ -98,7 +98,7 @@ impl ZImageEngine {
         };
         let same =
             |parts: &Parts| parts.device.same_device(&device) && parts.precision == rung.precision;
-        // Until the weights stand again, nothing of ours should be in use.
+        // Until the weights are placed again, an out-of-memory error should leave nothing in use.
         self.baseline_bytes = 0;
         match self.parts.take().filter(same) {
             Some(parts) => Ok(parts),
@@ -110,7 +110,7 @@ impl ZImageEngine {
         self.parts.as_ref().ok_or_else(no_weights)
     }
 
-    /// What this engine cannot do, said before anything is computed.
+    /// Refuses what this engine cannot do, before anything is computed.
     fn check(&self, rung: &Rung) -> Result<()> {
         let granularity = self.description.granularity;
         let [_, rows_max, columns_max] = self.config.transformer.axes_lens;
@@ -196,7 +196,7 @@ impl ZImageEngine {
         let mut latents = noise;
         for step in 0..steps {
             latents = sampler.step(step, &latents).map_err(at(Stage::Denoise))?;
-            // So that a step that is reported is done, and can be cancelled after.
+            // A card computes in the background: wait, so that a step that is reported is done.
             latents.device().synchronize().map_err(at(Stage::Denoise))?;
             if progress.step(step as u32 + 1, steps as u32) == Continue::No {
                 return Err(EngineError::Stopped);

@@ -1,4 +1,4 @@
-//! From the decoder's numbers to pixels, and the pictures that are none.
+//! From the decoder's numbers to pixels, and what is recognised as no picture.
 
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -24,14 +24,15 @@ fn level(value: f32) -> u8 {
     ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
 }
 
-/// Why numbers that should become a picture cannot: one of them is no number.
+/// Why `values` cannot become a picture, where one of them is not finite.
 pub fn not_finite(values: &Tensor) -> Result<Option<String>> {
     // A sum is finite only if all values are: infinities stay, and NaN spreads.
     let sum: f32 = values.to_dtype(DType::F32)?.sum_all()?.to_scalar()?;
     Ok((!sum.is_finite()).then(|| "its values are not finite".to_owned()))
 }
 
-/// Why `pixels` are no picture: all of one colour, which a model only gives after an overflow.
+/// Why `pixels` are no picture, where all have one colour: a model gives that only after an
+/// overflow.
 pub fn flat(pixels: &Pixels) -> Option<String> {
     let (first, rest) = pixels.rgb.split_first_chunk::<3>()?;
     let differs = |pixel: &[u8]| pixel.iter().zip(first).any(|(a, b)| a.abs_diff(*b) > FLAT_LEVELS);

@@ -7,15 +7,15 @@ use super::config::refuse_pointer;
 /// The text encoder sees no more tokens than this, template included.
 pub const TOKENS_MAX: usize = 512;
 
-/// More is cut before the tokenizer sees it, whose work grows with the text: 512 tokens never need
-/// it.
+/// A longer prompt is cut before the tokenizer sees it, because its work grows with the text. So
+/// many bytes always have more than [`TOKENS_MAX`] tokens.
 pub const PROMPT_BYTES_MAX: usize = 64 << 10;
 
 /// A prompt as the text encoder takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PromptTokens {
     pub ids: Vec<u32>,
-    /// The prompt was too long: its end is not in `ids`.
+    /// Whether the prompt was too long, so that its end is not in `ids`.
     pub cut: bool,
 }
 

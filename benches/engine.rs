@@ -3,11 +3,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use serde::de::DeserializeOwned;
-use zimaged::engine::meter::CountingAllocator;
-use zimaged::engine::z_image::device_memory::DeviceMemory;
-use zimaged::engine::z_image::transformer::Transformer;
-use zimaged::engine::z_image::vae::Decoder;
-use zimaged::engine::z_image::weights::Weights;
+use zimaged::internals::{CountingAllocator, Decoder, DeviceMemory, Transformer, Weights};
 
 // As in the daemon.
 #[global_allocator]

@@ -5,34 +5,40 @@
 
 // The domain: pure, no I/O, no clock, no async.
 mod spelling; // one spelling for words in rows, JSON and on the screen
-pub mod problem; // a mistake in a TOML text that the user can mend
-pub mod table; // a strict reader of TOML tables that finds every mistake
-pub mod job; // jobs and renders: their files, their states, their pictures' names
-pub mod ladder; // the rungs of the out-of-memory ladder, gentlest first
-pub mod planner; // which rung fits, and which one comes after an out-of-memory error
-pub mod attempt; // tries at a render: what came before one, how it ended, what comes next
+mod problem; // a mistake in a TOML text that the user can mend
+mod table; // a strict reader of TOML tables that finds every mistake
+mod job; // jobs and renders: their files, their states, their pictures' names
+mod ladder; // the rungs of the out-of-memory ladder, gentlest first
+mod planner; // which rung fits, and which one comes after an out-of-memory error
+mod attempt; // tries at a render: what came before one, how it ended, what comes next
 
 // Adapters: each owns one outside thing and no policy.
-pub mod clock; // the time of day
-pub mod heartbeat; // the sign of life
-pub mod files; // steps on files that are safe to repeat
-pub mod engine; // what turns a render into pixels
-pub mod config; // `daemon.toml`
-pub mod output; // pictures as files
-pub mod worker; // the child process that holds the model
-pub mod store; // the database
-pub mod intake; // the watched folder
-pub mod instance; // one daemon at a time
-pub mod status; // what the daemon is doing, for people
-pub mod systemd; // what systemd is told
+mod clock; // the time of day
+mod heartbeat; // the sign of life
+mod files; // steps on files that are safe to repeat
+mod engine; // what turns a render into pixels
+mod config; // `daemon.toml`
+mod output; // pictures as files
+mod worker; // the child process that holds the model
+mod store; // the database
+mod intake; // the watched folder
+mod instance; // one daemon at a time
+mod status; // what the daemon is doing, for people
+mod systemd; // what systemd is told
 
 // What users ask of the queue, answered in types.
-pub mod queue; // submit, check, status, wait, cancel, retry, pause, fit
+mod queue; // submit, check, status, wait, cancel, retry, pause, fit
 
 // Orchestration.
-pub mod dispatcher; // the one policy loop
-pub mod recovery; // after a crash
-pub mod daemon; // wiring, start and shutdown
+mod dispatcher; // the one policy loop
+mod recovery; // after a crash
+mod daemon; // wiring, start and shutdown
 
 // Faces: translate, decide nothing.
-pub mod cli; // the command line
+mod cli; // the command line
+
+#[doc(hidden)]
+pub mod internals; // what the tests and benchmarks outside the crate use
+
+pub use self::cli::main;
+pub use self::engine::meter::CountingAllocator;

@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use zimaged::engine::meter::CountingAllocator;
+use zimaged::CountingAllocator;
 
 /// On a CPU the heap is the device's memory: counted, so that it can be limited and measured.
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 fn main() -> ExitCode {
-    zimaged::cli::main()
+    zimaged::main()
 }

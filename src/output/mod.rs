@@ -16,7 +16,7 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use self::read::{Picture, inspect, metadata_of};
+pub use self::read::{inspect, metadata_of};
 use crate::files;
 
 /// How much of a picture is hashed at once.

@@ -15,11 +15,11 @@ mod wait;
 use std::io;
 use std::sync::Arc;
 
-pub use self::check::{CheckedJob, JobMistakes, Warning, beginning, check};
+pub use self::check::{CheckedJob, JobMistakes, beginning, check};
 pub use self::fit::{FitAnswer, FitQuestion, TABLE_CARDS_GIB, fit, fit_table};
 pub use self::obstacle::{Obstacle, obstacle};
 pub use self::status::QueueStatus;
-pub use self::submit::{RefusedFile, Submitted, TakenJob, hand_over, submit};
+pub use self::submit::{Submitted, hand_over, submit};
 pub use self::wait::{Activity, JobProgress, Summary};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};

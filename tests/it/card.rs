@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use zimaged::engine::z_image::ZImageEngine;
-use zimaged::engine::{DeviceChoice, Engine, Pixels, Recipe};
-use zimaged::ladder::{Decode, Precision, Residency, Rung};
+use zimaged::internals::{
+    Decode, DeviceChoice, Engine, Pixels, Precision, Recipe, Residency, Rung, ZImageEngine,
+};
 
 use crate::parity::reference::{Case, model_folder};
 use crate::support::House;

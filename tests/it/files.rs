@@ -5,13 +5,10 @@ use std::io::{BufReader, ErrorKind};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use zimaged::engine::{Pixels, Recipe};
-use zimaged::job::Format;
-use zimaged::ladder::{Decode, Precision, Residency, Rung};
-use zimaged::output::encode::{Written, write_picture};
-use zimaged::output::metadata::{Metadata, PictureModel, QueueFacts, SizeAndSteps, StageTimings};
-use zimaged::output::{
-    Owner, inspect, make_ready, metadata_of, publish, remove_temporaries, temp_path,
+use zimaged::internals::{
+    Decode, Format, Metadata, Owner, PictureModel, Pixels, Precision, QueueFacts, Recipe,
+    Residency, Rung, SizeAndSteps, StageTimings, Written, inspect, make_ready, metadata_of,
+    publish, remove_temporaries, temp_path, write_picture,
 };
 
 const FORMATS: [Format; 3] = [Format::Png, Format::Jpeg, Format::Webp];

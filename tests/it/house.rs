@@ -34,6 +34,7 @@ const ORDER: &[&str] = &[
     "recovery",
     "daemon",
     "cli",
+    "internals",
     "main",
 ];
 

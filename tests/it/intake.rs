@@ -9,12 +9,7 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use zimaged::clock::ManualClock;
-use zimaged::config::Config;
-use zimaged::engine::fake;
-use zimaged::intake::Intake;
-use zimaged::job::spec::Rules;
-use zimaged::store::{Access, Store};
+use zimaged::internals::{Access, Config, Intake, ManualClock, Rules, Store, fake};
 
 const JOB: &str = "prompt = 'a cat'\n";
 

@@ -7,9 +7,9 @@ use std::thread;
 
 use candle_core::{Device, safetensors};
 use serde_json::Value;
-use zimaged::engine::z_image::ZImageEngine;
-use zimaged::engine::{DeviceChoice, Engine, Latents, Pixels, Recipe};
-use zimaged::ladder::{Decode, Precision, Residency, Rung};
+use zimaged::internals::{
+    Decode, DeviceChoice, Engine, Latents, Pixels, Precision, Recipe, Residency, Rung, ZImageEngine,
+};
 
 use crate::mini_judge::{Case, Evaluation, Judgement, differ, judge};
 use crate::support::silent::Silent;

@@ -11,7 +11,7 @@
 //! Two pictures differ if at least 0.1 % of the pixels are more than 32 levels apart in a channel.
 
 use serde::Deserialize;
-use zimaged::engine::Pixels;
+use zimaged::internals::Pixels;
 
 const FRAME: u32 = 4;
 const LEAST_SHAPE: f64 = 0.003;

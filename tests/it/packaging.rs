@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use zimaged::config::Config;
+use zimaged::internals::Config;
 
 use crate::support::{House, kill};
 

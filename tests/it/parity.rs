@@ -6,14 +6,10 @@ mod stripes;
 mod tiles;
 
 use candle_core::{DType, Device, Tensor};
-use zimaged::engine::z_image::noise::Generator;
-use zimaged::engine::z_image::picture;
-use zimaged::engine::z_image::sampler::Sampler;
-use zimaged::engine::z_image::schedule::Schedule;
-use zimaged::engine::z_image::weights::Weights;
-use zimaged::engine::z_image::{ZImageEngine, config};
-use zimaged::engine::{Continue, DeviceChoice, Engine, MemoryReading, Progress, Stage};
-use zimaged::ladder::{Decode, Precision, Residency, Rung};
+use zimaged::internals::{
+    Continue, Decode, DeviceChoice, Engine, Generator, MemoryReading, Precision, Progress,
+    Residency, Rung, Sampler, Schedule, Stage, TransformerConfig, Weights, ZImageEngine, picture,
+};
 
 use self::reference::{CASES, Case, Model, model};
 
@@ -309,7 +305,7 @@ fn the_engine_refuses_what_the_model_cannot_do() {
     for rung in rungs {
         let error =
             engine.denoise(&case.recipe(), &rung, &mut Told::stopping_after(1)).unwrap_err();
-        assert!(matches!(error, zimaged::engine::EngineError::Invalid(_)), "{rung:?}: {error}");
+        assert!(matches!(error, zimaged::internals::EngineError::Invalid(_)), "{rung:?}: {error}");
     }
 }
 
@@ -341,11 +337,9 @@ fn a_transformer_with_random_weights_computes() {
     let text = r#"{"all_patch_size": [2], "all_f_patch_size": [1], "in_channels": 16, "dim": 64, "n_layers": 2,
         "n_refiner_layers": 1, "n_heads": 2, "norm_eps": 1e-5, "cap_feat_dim": 24, "rope_theta": 256.0,
         "t_scale": 1000.0, "axes_dims": [8, 12, 12], "axes_lens": [64, 32, 32]}"#;
-    let config: config::TransformerConfig = serde_json::from_str(text).unwrap();
+    let config: TransformerConfig = serde_json::from_str(text).unwrap();
     let (weights, memory) = (Weights::random(DType::F32, &Device::Cpu), reference::unlimited());
-    let transformer =
-        zimaged::engine::z_image::transformer::Transformer::new(&config, &weights, &memory)
-            .unwrap();
+    let transformer = zimaged::internals::Transformer::new(&config, &weights, &memory).unwrap();
     let caption = Tensor::randn(0_f32, 1.0, (5, 24), &Device::Cpu).unwrap();
     let latents = Tensor::randn(0_f32, 1.0, (2, 16, 6, 4), &Device::Cpu).unwrap();
     let conditioning = transformer.condition(&caption, 6, 4).unwrap();

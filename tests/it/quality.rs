@@ -6,15 +6,10 @@
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use zimaged::engine::Pixels;
-use zimaged::engine::z_image::noise::Generator;
-use zimaged::engine::z_image::picture;
-use zimaged::engine::z_image::quant::QuantisedMatrix;
-use zimaged::engine::z_image::sampler::Sampler;
-use zimaged::engine::z_image::schedule::Schedule;
-use zimaged::engine::z_image::transformer::{Conditioning, Transformer};
-use zimaged::engine::z_image::weights::Weights;
-use zimaged::ladder::Precision;
+use zimaged::internals::{
+    Conditioning, Generator, Pixels, Precision, QuantisedMatrix, Sampler, Schedule, Transformer,
+    Weights, picture,
+};
 
 use crate::parity::reference::{Model, model_folder, unlimited};
 

@@ -8,12 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use candle_core::{DType, Device};
-use zimaged::engine::z_image::weights::Weights;
-use zimaged::engine::z_image::{ZImageEngine, quantise_model};
-use zimaged::engine::{
-    Continue, DeviceChoice, Engine, EngineError, MemoryReading, Progress, Recipe, Stage,
+use zimaged::internals::{
+    Continue, Decode, DeviceChoice, Engine, EngineError, MemoryReading, Precision, Progress,
+    Recipe, Residency, Rung, Stage, Weights, ZImageEngine, quantise_model,
 };
-use zimaged::ladder::{Decode, Precision, Residency, Rung};
 
 const LOWER: [(Precision, &str); 2] =
     [(Precision::Q8, "zimaged-q8.gguf"), (Precision::Q4, "zimaged-q4.gguf")];

@@ -1,9 +1,7 @@
 //! What faces ask of the queue, in types.
 
 use serde_json::json;
-use zimaged::config::Config;
-use zimaged::queue::{Activity, Obstacle, Queue, QueueError};
-use zimaged::store::{Access, Selection, Store};
+use zimaged::internals::{Access, Activity, Config, Obstacle, Queue, QueueError, Selection, Store};
 
 use crate::support::House;
 

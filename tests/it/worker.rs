@@ -11,15 +11,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::time::timeout;
-use zimaged::attempt::{Failure, FailureKind};
-use zimaged::engine::{DeviceChoice, EngineKind, Recipe, Stage};
-use zimaged::job::{Format, Render};
-use zimaged::ladder::{Decode, Precision, Prefer, Residency, Rung};
-use zimaged::output::Owner;
-use zimaged::output::metadata::{QueueFacts, SizeAndSteps};
-use zimaged::planner::Allowance;
-use zimaged::worker::handle::{Worker, WorkerExit};
-use zimaged::worker::protocol::{Done, Load, RenderRequest, Request, WorkerEvent};
+use zimaged::internals::{
+    Allowance, Decode, DeviceChoice, Done, EngineKind, Failure, FailureKind, Format, Load, Owner,
+    Precision, Prefer, QueueFacts, Recipe, Render, RenderRequest, Request, Residency, Rung,
+    SizeAndSteps, Stage, Worker, WorkerEvent, WorkerExit,
+};
 
 const ZIMAGED: &str = env!("CARGO_BIN_EXE_zimaged");
 

@@ -3,12 +3,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use zimaged::engine::z_image::ZImageEngine;
-use zimaged::engine::{
-    Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, Progress, Recipe, Result,
-    Stage,
+use zimaged::internals::{
+    Continue, Decode, DeviceChoice, Engine, EngineError, EngineResult, Latents, MemoryReading,
+    Precision, Progress, Recipe, Residency, Rung, Stage, ZImageEngine,
 };
-use zimaged::ladder::{Decode, Precision, Residency, Rung};
 
 use super::{Peaks, turn};
 
@@ -65,7 +63,7 @@ fn engine(model: &Path, headroom_bytes: u64) -> (ZImageEngine, u64) {
     (ZImageEngine::load(model, DeviceChoice::Cpu, Some(limit_bytes)).unwrap(), limit_bytes)
 }
 
-fn denoise(engine: &mut ZImageEngine, prompt: &str, side: u32) -> Result<Latents> {
+fn denoise(engine: &mut ZImageEngine, prompt: &str, side: u32) -> EngineResult<Latents> {
     engine.denoise(&recipe(prompt), &rung(side, Decode::Whole), &mut Peaks::default())
 }
 
@@ -76,7 +74,7 @@ fn assert_renders(engine: &mut ZImageEngine) {
     engine.decode(&latents, &rung, &mut Peaks::default()).unwrap();
 }
 
-fn assert_out_of_memory<T>(result: Result<T>, expected: Stage) {
+fn assert_out_of_memory<T>(result: EngineResult<T>, expected: Stage) {
     let Err(EngineError::OutOfMemory { stage, requested_bytes, message }) = result else {
         panic!("not out of memory: {:?}", result.err());
     };

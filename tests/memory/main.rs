@@ -10,8 +10,7 @@ mod stripes;
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use zimaged::engine::meter::{self, CountingAllocator};
-use zimaged::engine::{Continue, MemoryReading, Progress, Stage};
+use zimaged::internals::{Continue, CountingAllocator, MemoryReading, Progress, Stage, meter};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;

@@ -3,11 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use zimaged::engine::z_image::ZImageEngine;
-use zimaged::engine::z_image::config::ModelConfig;
-use zimaged::engine::z_image::predict::{Work, predict};
-use zimaged::engine::{Backend, DeviceChoice, Engine, Recipe, Stage};
-use zimaged::ladder::{Decode, Precision, Residency, Rung};
+use zimaged::internals::{
+    Backend, Decode, DeviceChoice, Engine, ModelConfig, Precision, Recipe, Residency, Rung, Stage,
+    Work, ZImageEngine, predict,
+};
 
 use super::limit::reference;
 use super::{Peaks, THREADS, left_bytes, turn};

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Instant;
 
-use zimaged::engine::z_image::ZImageEngine;
-use zimaged::engine::z_image::noise::Generator;
-use zimaged::engine::{DeviceChoice, Engine, EngineError, Latents, Pixels, Result, Stage};
-use zimaged::ladder::{Decode, Precision, Residency, Rung};
+use zimaged::internals::{
+    Decode, DeviceChoice, Engine, EngineError, EngineResult, Generator, Latents, Pixels, Precision,
+    Residency, Rung, Stage, ZImageEngine,
+};
 
 use super::{Peaks, turn};
 
@@ -22,7 +22,7 @@ fn engine(limit_bytes: Option<u64>) -> ZImageEngine {
     ZImageEngine::load(&model, DeviceChoice::Cpu, limit_bytes).unwrap()
 }
 
-fn decode(engine: &mut ZImageEngine, decode: Decode) -> Result<Pixels> {
+fn decode(engine: &mut ZImageEngine, decode: Decode) -> EngineResult<Pixels> {
     let (residency, precision) = (Residency::Device, Precision::Full);
     let rung = Rung { residency, precision, decode, width: SIDE, height: SIDE, steps: 1 };
     let values = Generator::new(1).randn(LATENT_SHAPE.iter().product());

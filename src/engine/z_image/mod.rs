@@ -44,7 +44,7 @@ pub mod weights;
 use std::path::Path;
 
 pub use self::engine::ZImageEngine;
-pub use self::quantise::{Quantised, quantise_model};
+pub use self::quantise::quantise_model;
 use super::{DeviceChoice, Engine, Result};
 
 /// Opens the model in folder `model` on `device`; it renders as if that had no more than

@@ -8,15 +8,10 @@ use std::sync::LazyLock;
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
-use zimaged::engine::Recipe;
-use zimaged::engine::z_image::config::ModelConfig;
-use zimaged::engine::z_image::device_memory::DeviceMemory;
-use zimaged::engine::z_image::prompt::Tokenizer;
-use zimaged::engine::z_image::sampler::Guidance;
-use zimaged::engine::z_image::text_encoder::TextEncoder;
-use zimaged::engine::z_image::transformer::Transformer;
-use zimaged::engine::z_image::vae::Decoder;
-use zimaged::engine::z_image::weights::Weights;
+use zimaged::internals::{
+    Decoder, DeviceMemory, Guidance, ModelConfig, Recipe, TextEncoder, Tokenizer, Transformer,
+    Weights,
+};
 
 pub const CASES: [&str; 6] = [
     "square",

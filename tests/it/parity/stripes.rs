@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use zimaged::engine::z_image::config::ModelConfig;
-use zimaged::engine::z_image::vae::Decoder;
-use zimaged::engine::z_image::weights::Weights;
+use zimaged::internals::{Decoder, ModelConfig, Weights};
 
 use super::reference::{Case, model, unlimited};
 use super::{assert_close, relative_error};

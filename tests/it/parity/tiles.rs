@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use candle_core::Tensor;
-use zimaged::engine::z_image::geometry::TILE_SIDE_MIN;
+use zimaged::internals::TILE_SIDE_MIN;
 
 use super::reference::{Case, model};
 

@@ -1,6 +1,6 @@
 //! What users do to the queue.
 
-use zimaged::store::{Cancelled, Retried, Selection, StoreError};
+use zimaged::internals::{Cancelled, Retried, Selection, StoreError};
 
 use super::*;
 

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use zimaged::store::StoreError;
-
-use zimaged::job::state::State;
+use zimaged::internals::{State, StoreError};
 
 use super::*;
 

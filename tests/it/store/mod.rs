@@ -14,15 +14,11 @@ use std::path::PathBuf;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
 use tempfile::TempDir;
-use zimaged::attempt::{
-    Candidate, ErrorCode, Failure, FailureKind, Finished, History, Made, Measured, Next, Peaks,
-    Planned, Predicted, Timings,
+use zimaged::internals::{
+    Access, Candidate, Decode, ErrorCode, Failure, FailureKind, FileId, Finished, Guarded, History,
+    Job, Made, Measured, NewJob, Next, Origin, Peaks, Plan, Planned, Precision, Predicted,
+    Prediction, Recipe, Render, Residency, Rung, SourceFile, Stage, Store, Timings,
 };
-use zimaged::job::origin::{FileId, Origin, SourceFile};
-use zimaged::job::{Job, Recipe, Render};
-use zimaged::ladder::{Decode, Precision, Residency, Rung, Stage};
-use zimaged::planner::{Plan, Prediction};
-use zimaged::store::{Access, Guarded, NewJob, Store};
 
 /// When everything happens, unless a test says otherwise: 2026-01-01 00:00:00 UTC.
 const NOW: i64 = 1_767_225_600_000;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use sqlx::sqlite::SqliteJournalMode;
-use zimaged::store::StoreError;
+use zimaged::internals::StoreError;
 
 use super::*;
 

@@ -2,9 +2,7 @@
 
 use std::fs;
 
-use zimaged::attempt::Outcome;
-use zimaged::job::state::State;
-use zimaged::store::{NewWorker, Selection};
+use zimaged::internals::{NewWorker, Outcome, Selection, State};
 
 use super::*;
 

@@ -1,7 +1,7 @@
 //! For tests that ask an engine themselves; shared by path with the test binary that counts the
 //! heap.
 
-use zimaged::engine::{Continue, MemoryReading, Progress, Stage};
+use zimaged::internals::{Continue, MemoryReading, Progress, Stage};
 
 /// Hears nothing and never stops a render.
 pub struct Silent;

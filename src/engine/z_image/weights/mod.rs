@@ -13,7 +13,7 @@ use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Result, Shape, Tensor};
 
 pub use self::files::paths;
-pub use self::flat::{FlatLayout, FlatTensor};
+pub use self::flat::FlatLayout;
 use self::problems::Problems;
 use self::source::Source;
 use super::quant::{self, QuantisedFile};

@@ -1,0 +1,46 @@
+//! What the tests and the benchmarks outside this crate use directly, and nothing else: every other
+//! module is private, so that the compiler names what nobody uses.
+
+pub use crate::attempt::{
+    Candidate, ErrorCode, Failure, FailureKind, Finished, History, Made, Measured, Next, Outcome,
+    Peaks, Planned, Predicted, Timings,
+};
+pub use crate::clock::ManualClock;
+pub use crate::config::Config;
+pub use crate::engine::meter::CountingAllocator;
+pub use crate::engine::z_image::config::{ModelConfig, TransformerConfig};
+pub use crate::engine::z_image::device_memory::DeviceMemory;
+pub use crate::engine::z_image::geometry::TILE_SIDE_MIN;
+pub use crate::engine::z_image::noise::Generator;
+pub use crate::engine::z_image::predict::{Work, predict};
+pub use crate::engine::z_image::prompt::Tokenizer;
+pub use crate::engine::z_image::quant::QuantisedMatrix;
+pub use crate::engine::z_image::sampler::{Guidance, Sampler};
+pub use crate::engine::z_image::schedule::Schedule;
+pub use crate::engine::z_image::text_encoder::TextEncoder;
+pub use crate::engine::z_image::transformer::{Conditioning, Transformer};
+pub use crate::engine::z_image::vae::Decoder;
+pub use crate::engine::z_image::weights::Weights;
+pub use crate::engine::z_image::{ZImageEngine, picture, quantise_model};
+pub use crate::engine::{
+    Backend, Continue, DeviceChoice, Engine, EngineError, EngineKind, Latents, MemoryReading,
+    Pixels, Progress, Result as EngineResult, fake, meter,
+};
+pub use crate::intake::Intake;
+pub use crate::job::origin::{FileId, Origin, SourceFile};
+pub use crate::job::spec::Rules;
+pub use crate::job::state::State;
+pub use crate::job::{Format, Job, OnOom, Recipe, Render};
+pub use crate::ladder::{Decode, Precision, Prefer, Residency, Rung, Stage};
+pub use crate::output::encode::{Written, write_picture};
+pub use crate::output::metadata::{Metadata, PictureModel, QueueFacts, SizeAndSteps, StageTimings};
+pub use crate::output::{
+    Owner, inspect, make_ready, metadata_of, publish, remove_temporaries, temp_path,
+};
+pub use crate::planner::{Allowance, Plan, Prediction};
+pub use crate::queue::{Activity, Obstacle, Queue, QueueError};
+pub use crate::store::{
+    Access, Cancelled, Guarded, NewJob, NewWorker, Retried, Selection, Store, StoreError,
+};
+pub use crate::worker::handle::{Worker, WorkerExit};
+pub use crate::worker::protocol::{Done, Load, RenderRequest, Request, WorkerEvent};

@@ -13,7 +13,6 @@ pub use crate::engine::z_image::device_memory::DeviceMemory;
 pub use crate::engine::z_image::geometry::TILE_SIDE_MIN;
 pub use crate::engine::z_image::noise::Generator;
 pub use crate::engine::z_image::predict::{Work, predict};
-pub use crate::engine::z_image::prompt::Tokenizer;
 pub use crate::engine::z_image::quant::QuantisedMatrix;
 pub use crate::engine::z_image::sampler::{Guidance, Sampler};
 pub use crate::engine::z_image::schedule::Schedule;
@@ -21,10 +20,10 @@ pub use crate::engine::z_image::text_encoder::TextEncoder;
 pub use crate::engine::z_image::transformer::{Conditioning, Transformer};
 pub use crate::engine::z_image::vae::Decoder;
 pub use crate::engine::z_image::weights::Weights;
-pub use crate::engine::z_image::{ZImageEngine, picture, quantise_model};
+pub use crate::engine::z_image::{ZImageEngine, picture};
 pub use crate::engine::{
     Backend, Continue, DeviceChoice, Engine, EngineError, EngineKind, Latents, MemoryReading,
-    Pixels, Progress, Result as EngineResult, fake, meter,
+    Pixels, Progress, Result as EngineResult, Tokenizer, fake, meter, quantise_model,
 };
 pub use crate::intake::Intake;
 pub use crate::job::origin::{FileId, Origin, SourceFile};

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Outcome, print, short};
 use crate::config::Config;
-use crate::engine::z_image::quantise_model;
+use crate::engine::quantise_model;
 use crate::ladder::Precision;
 
 #[derive(Subcommand, Debug)]

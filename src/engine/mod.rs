@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 pub use self::backend::Backend;
 pub use self::description::ModelDescription;
 use self::weight_files::WeightFiles;
+pub use self::z_image::prompt::{TOKENS_MAX, Tokenizer};
+pub use self::z_image::quantise_model;
 pub use crate::job::Recipe;
 pub use crate::ladder::Stage;
 use crate::ladder::{Capabilities, Rung};

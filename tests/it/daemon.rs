@@ -80,9 +80,9 @@ fn limited_house(model: &Path) -> House {
 }
 
 #[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn a_plan_spares_the_out_of_memory_error_and_says_what_it_expected() {
-    let Some(model) = model_folder("plans for real renders") else { return };
-    let house = limited_house(&model);
+    let house = limited_house(&model_folder());
     house.drop_job("fox.toml", LARGE);
     house.until_sql(STATES, "done 3");
     house.assert_invariants();
@@ -96,9 +96,9 @@ fn a_plan_spares_the_out_of_memory_error_and_says_what_it_expected() {
 }
 
 #[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn where_a_prediction_was_too_low_the_ladder_repeats_the_decode_alone() {
-    let Some(model) = model_folder("the ladder with real renders") else { return };
-    let house = limited_house(&model);
+    let house = limited_house(&model_folder());
     house.drop_job("fox.toml", LARGE);
     house.until_sql(STATES, "done 3");
     house.falsify("UPDATE attempts SET vae_decode_bytes = vae_decode_bytes / 2");

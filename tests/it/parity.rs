@@ -47,10 +47,9 @@ fn max_difference(ours: &[f32], reference: &[f32]) -> f32 {
     ours.iter().zip(reference).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// Runs `check` for every case with the reference's model, or says that it was left out.
-fn each_case(part: &str, check: impl Fn(&Case, &Model)) {
-    let Some(model) = model(part) else { return };
-    CASES.iter().for_each(|name| check(&Case::read(name), model));
+/// Runs `check` for every case with the reference's model.
+fn each_case(check: impl Fn(&Case, &Model)) {
+    CASES.iter().for_each(|name| check(&Case::read(name), model()));
 }
 
 #[test]
@@ -89,8 +88,9 @@ fn sigmas_and_timesteps_are_the_references() {
 }
 
 #[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn token_ids_are_exactly_the_references() {
-    each_case("token ids", |case, model| {
+    each_case(|case, model| {
         let tokens = model.tokenizer.encode(&case.prompt).unwrap();
         let ids: Vec<i64> = tokens.ids.iter().map(|id| i64::from(*id)).collect();
         assert_eq!(ids, case.tensor("input_ids").to_vec1::<i64>().unwrap(), "{}", case.name);
@@ -99,8 +99,9 @@ fn token_ids_are_exactly_the_references() {
 }
 
 #[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn a_prompt_beyond_512_tokens_is_cut_and_says_so() {
-    let Some(model) = model("the cut of long prompts") else { return };
+    let model = model();
     let tokens = model.tokenizer.encode(&"fox ".repeat(600)).unwrap();
     assert_eq!((tokens.ids.len(), tokens.cut), (512, true));
     let enormous = model.tokenizer.encode(&"狐".repeat(1 << 20)).unwrap();
@@ -108,8 +109,9 @@ fn a_prompt_beyond_512_tokens_is_cut_and_says_so() {
 }
 
 #[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn text_embeddings_are_the_references() {
-    each_case("text embeddings", |case, model| {
+    each_case(|case, model| {
         let embed = |prompt: &str| {
             model.text_encoder.encode(&model.tokenizer.encode(prompt).unwrap().ids).unwrap()
         };
@@ -146,8 +148,9 @@ fn sampler<'a>(case: &Case, model: &'a Model) -> Sampler<'a> {
 }
 
 #[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn each_step_from_the_references_latents_gives_its_next_ones() {
-    each_case("denoising steps", |case, model| {
+    each_case(|case, model| {
         let (sampler, after) = (sampler(case, model), case.tensor("latents_per_step"));
         let mut before = case.tensor("noise");
         for step in 0..sampler.schedule.steps() {
@@ -170,8 +173,9 @@ fn each_step_from_the_references_latents_gives_its_next_ones() {
 }
 
 #[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn the_references_latents_decode_to_its_pictures() {
-    each_case("VAE decode", |case, model| {
+    each_case(|case, model| {
         let decoded = model.decoder.decode(&case.tensor("latents")).unwrap();
         assert_close(&case.name, &decoded, &case.tensor("decoded"), PART_ERROR_MAX);
         assert_pixels(case, &decoded);
@@ -198,8 +202,9 @@ fn assert_levels(name: &str, ours: &[u8], reference: &[u8]) {
 }
 
 #[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn whole_cases_from_prompt_to_pixels_are_the_references() {
-    each_case("whole cases", |case, model| {
+    each_case(|case, model| {
         let embed = |prompt: &str| {
             model.text_encoder.encode(&model.tokenizer.encode(prompt).unwrap().ids).unwrap()
         };
@@ -264,8 +269,9 @@ fn load_engine(model: &Model) -> ZImageEngine {
 }
 
 #[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn the_engine_renders_the_references_pictures() {
-    let Some(model) = model("the engine") else { return };
+    let model = model();
     let mut engine = load_engine(model);
     // All that are one picture for one recipe.
     let cases = ["square", "wide_chinese", "cfg_negative", "cfg_normalized_truncated", "one_step"];
@@ -284,16 +290,18 @@ fn the_engine_renders_the_references_pictures() {
 }
 
 #[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn a_denoising_stops_at_the_step_at_which_it_is_told_to() {
-    let Some(model) = model("the engine's stop") else { return };
+    let model = model();
     let (case, mut told) = (Case::read("square"), Told::stopping_after(2));
     let error = load_engine(model).denoise(&case.recipe(), &rung(&case), &mut told).unwrap_err();
     assert_eq!((error.to_string().as_str(), told.steps), ("stopped", 2));
 }
 
 #[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn the_engine_refuses_what_the_model_cannot_do() {
-    let Some(model) = model("the engine's refusals") else { return };
+    let model = model();
     let (case, mut engine) = (Case::read("square"), load_engine(model));
     let rungs = [
         Rung { width: 100, ..rung(&case) },
@@ -310,16 +318,18 @@ fn the_engine_refuses_what_the_model_cannot_do() {
 }
 
 #[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn a_fingerprint_is_the_same_for_the_same_weights() {
-    let Some(model) = model("the model's fingerprint") else { return };
+    let model = model();
     let (first, second) = (load_engine(model), load_engine(model));
     assert_eq!(first.fingerprint().len(), 64);
     assert_eq!(first.fingerprint(), second.fingerprint());
 }
 
 #[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn weights_that_do_not_fit_are_named_with_their_folder() {
-    let Some(model) = model("missing weights") else { return };
+    let model = model();
     let folder = model.folder.join("vae");
     let weights =
         Weights::open(&folder, "diffusion_pytorch_model", DType::F32, &Device::Cpu).unwrap();

@@ -162,7 +162,10 @@ fn the_table_of_lower_precisions() {
         "| model | weights | bytes to f32 | velocity, step 1 | step 5 | step 8 | levels of 255 |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- |");
-    let models = [("mini", Some(mini())), ("reference", model_folder("quality").map(Model::read))];
+    let models = [
+        ("mini", Some(mini())),
+        ("reference", cfg!(reference).then(|| Model::read(model_folder()))),
+    ];
     for (name, model) in models {
         let Some(model) = model else { continue };
         [Precision::Q8, Precision::Q4].iter().for_each(|precision| row(name, &model, *precision));

@@ -1,14 +1,13 @@
 //! The engine under a memory limit: it runs out for real at every stage, recovers and renders.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use zimaged::internals::{
     Continue, Decode, DeviceChoice, Engine, EngineError, EngineResult, Latents, MemoryReading,
     Precision, Progress, Recipe, Residency, Rung, Stage, ZImageEngine,
 };
 
-use super::{Peaks, turn};
+use super::{Peaks, REFERENCE, turn};
 
 const MIB: u64 = 1 << 20;
 
@@ -29,24 +28,6 @@ fn rung(side: u32, decode: Decode) -> Rung {
         height: side,
         steps: 1,
     }
-}
-
-pub fn reference() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let reference = std::env::var_os("ZIMAGED_REFERENCE")
-        .map_or(root.join("../shared/reference"), PathBuf::from);
-    let model = reference.join("model");
-    if model.is_dir() {
-        return Some(model);
-    }
-    let message = format!("LEFT OUT: the memory limit: no reference model at {}", model.display());
-    assert!(
-        std::env::var_os("ZIMAGED_REFERENCE_REQUIRED").is_none_or(|value| value != "1"),
-        "{message}"
-    );
-    // Not println: the test harness keeps that of tests that pass.
-    std::io::stderr().write_all(format!("{message}\n").as_bytes()).unwrap();
-    None
 }
 
 /// An engine that may use `headroom_bytes` more than one does at idle. The second one of this
@@ -83,23 +64,24 @@ fn assert_out_of_memory<T>(result: EngineResult<T>, expected: Stage) {
 }
 
 #[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn a_limit_makes_each_stage_run_out_of_memory_and_the_next_render_succeeds() {
-    let Some(model) = reference() else { return };
     let _turn = turn();
-    assert_out_of_memory(ZImageEngine::load(&model, DeviceChoice::Cpu, Some(MIB)), Stage::Load);
+    let model = Path::new(REFERENCE);
+    assert_out_of_memory(ZImageEngine::load(model, DeviceChoice::Cpu, Some(MIB)), Stage::Load);
 
-    let (mut tiny, _) = engine(&model, MIB / 2);
+    let (mut tiny, _) = engine(model, MIB / 2);
     assert_out_of_memory(denoise(&mut tiny, &"snow ".repeat(500), 64), Stage::TextEncode);
     tiny.recover().unwrap();
     drop(tiny);
 
-    let (mut small, _) = engine(&model, 5 * MIB);
+    let (mut small, _) = engine(model, 5 * MIB);
     assert_out_of_memory(denoise(&mut small, "", 768), Stage::Denoise);
     small.recover().unwrap();
     assert_renders(&mut small);
     drop(small);
 
-    let (mut larger, limit_bytes) = engine(&model, 40 * MIB);
+    let (mut larger, limit_bytes) = engine(model, 40 * MIB);
     let latents = denoise(&mut larger, "", 512).unwrap();
     assert_out_of_memory(
         larger.decode(&latents, &rung(512, Decode::Whole), &mut Peaks::default()),

@@ -19,6 +19,10 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 /// many.
 const THREADS: usize = 2;
 
+/// Models of the hub's layout; `build.rs` finds the reference.
+const MINI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/mini");
+const REFERENCE: &str = env!("ZIMAGED_REFERENCE_MODEL");
+
 /// In use before the first test began.
 static ORIGIN_BYTES: OnceLock<u64> = OnceLock::new();
 

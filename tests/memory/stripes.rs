@@ -8,7 +8,7 @@ use zimaged::internals::{
     Residency, Rung, Stage, ZImageEngine,
 };
 
-use super::{Peaks, turn};
+use super::{MINI, Peaks, turn};
 
 /// Of the picture, pixels, and of its latents.
 const SIDE: u32 = 1024;
@@ -18,8 +18,7 @@ const LATENT_SHAPE: [usize; 3] = [16, 64, 64];
 const SLACK_BYTES: u64 = 1 << 19;
 
 fn engine(limit_bytes: Option<u64>) -> ZImageEngine {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
-    ZImageEngine::load(&model, DeviceChoice::Cpu, limit_bytes).unwrap()
+    ZImageEngine::load(Path::new(MINI), DeviceChoice::Cpu, limit_bytes).unwrap()
 }
 
 fn decode(engine: &mut ZImageEngine, decode: Decode) -> EngineResult<Pixels> {

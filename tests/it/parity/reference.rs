@@ -1,8 +1,6 @@
-//! The reference's cases, which travel with the project, and its model, which is found beside it or
-//! left out.
+//! The reference's cases, which travel with the project, and its model, which does not.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -128,31 +126,13 @@ impl Model {
     }
 }
 
-/// `$ZIMAGED_REFERENCE/model`, or that of `../shared/reference` beside the project.
-fn folder() -> PathBuf {
-    let set = std::env::var_os("ZIMAGED_REFERENCE").map(PathBuf::from);
-    set.unwrap_or_else(|| root().join("../shared/reference")).join("model")
+/// Found by `build.rs`; where it is not there, the tests that call this are ignored.
+pub fn model_folder() -> PathBuf {
+    PathBuf::from(env!("ZIMAGED_REFERENCE_MODEL"))
 }
 
-/// The reference model's folder. Where it is absent, says that `part` is left out, or fails when it
-/// must not be.
-pub fn model_folder(part: &str) -> Option<PathBuf> {
-    if folder().is_dir() {
-        return Some(folder());
-    }
-    let message = format!("LEFT OUT: {part}: no reference model at {}", folder().display());
-    assert!(
-        std::env::var_os("ZIMAGED_REFERENCE_REQUIRED").is_none_or(|value| value != "1"),
-        "{message}"
-    );
-    // Not println: the test harness keeps that of tests that pass.
-    std::io::stderr().write_all(format!("{message}\n").as_bytes()).unwrap();
-    None
-}
-
-/// The reference's model, read once; see [`model_folder`].
-pub fn model(part: &str) -> Option<&'static Model> {
-    static MODEL: LazyLock<Option<Model>> =
-        LazyLock::new(|| folder().is_dir().then(|| Model::read(folder())));
-    model_folder(&format!("parity of {part} ({})", CASES.join(", "))).and_then(|_| MODEL.as_ref())
+/// The reference's model, read once.
+pub fn model() -> &'static Model {
+    static MODEL: LazyLock<Model> = LazyLock::new(|| Model::read(model_folder()));
+    &MODEL
 }

@@ -71,8 +71,9 @@ fn stripes_make_the_whole_picture_on_the_plain_path_too() {
 }
 
 #[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn stripes_of_the_references_latents_make_its_pictures() {
-    let Some(model) = model("the decode in stripes") else { return };
+    let model = model();
     for case in ["square", "wide_chinese"].map(Case::read) {
         assert_stripes_are_whole(&model.decoder, &case.tensor("latents"), &[1, 3, 7], ERROR_MAX);
     }

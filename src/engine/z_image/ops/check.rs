@@ -39,7 +39,7 @@ pub(super) fn assert_fast_is_plain<const N: usize>(
 }
 
 /// Panics unless `operation` gives in `dtype` what it gives in f32, within 2 % of the largest
-/// value; and in bf16 on a card, where this build can use one and there is one.
+/// value; and in bf16 on a card, if [`card`] has one.
 pub(super) fn assert_half_is_near<const N: usize>(
     inputs: [&Tensor; N],
     dtype: DType,
@@ -60,16 +60,20 @@ pub(super) fn assert_half_is_near<const N: usize>(
     }
 }
 
-/// The first card, in a build that can use one. Under `ZIMAGED_CARD_REQUIRED` its absence is a
-/// failure.
+/// The first card, where `ZIMAGED_CARD` asks for it. That it is missing is then a failure.
 fn card() -> Option<Device> {
-    let card = Device::new_cuda(0);
-    assert!(
-        card.is_ok() || std::env::var_os("ZIMAGED_CARD_REQUIRED").is_none(),
-        "no card: {:?}",
-        card.err()
-    );
-    card.ok()
+    std::env::var_os("ZIMAGED_CARD")?;
+    Some(Device::new_cuda(0).expect("there is a card"))
+}
+
+/// Runs the tests of the operators again, each on a card, too.
+#[cfg(feature = "cuda")]
+#[test]
+#[ignore = "needs a card: see tools/gpu/simulator"]
+fn operators_on_a_card_are_near() {
+    let mut tests = std::process::Command::new(std::env::current_exe().expect("this program"));
+    let status = tests.arg("z_image::ops::").env("ZIMAGED_CARD", "1").status();
+    assert!(status.expect("the tests start").success());
 }
 
 fn relative_error(x: &Tensor, expected: &Tensor) -> f64 {

@@ -16,7 +16,8 @@ use half::bf16;
 
 use crate::engine::z_image::geometry::STREAM_BUFFERS;
 use crate::engine::z_image::host::{self, HostMemory};
-use crate::engine::z_image::weights::{FlatLayout, FlatTensor, Weights};
+use crate::engine::z_image::weights::flat::FlatTensor;
+use crate::engine::z_image::weights::{FlatLayout, Weights};
 
 /// Values of one piece, 8 MiB: a layer is copied in pieces, so that the small copies that kernels
 /// need do not wait for a whole layer.

@@ -16,7 +16,6 @@ use half::bf16;
 
 use crate::engine::z_image::geometry::STREAM_BUFFERS;
 use crate::engine::z_image::host::{self, HostMemory};
-use crate::engine::z_image::weights::flat::FlatTensor;
 use crate::engine::z_image::weights::{FlatLayout, Weights};
 
 /// Values of one piece, 8 MiB: a layer is copied in pieces, so that the small copies that kernels
@@ -230,9 +229,10 @@ unsafe impl Sync for PinnedLayer {}
 
 /// Reads a layer's tensors into `all`, in the layout's order.
 fn read(weights: &Weights, layout: &FlatLayout, all: &mut [bf16]) -> Result<()> {
-    for FlatTensor { name, shape, offset } in &layout.tensors {
-        let values = weights.on_host(name, shape)?.flatten_all()?.to_vec1::<bf16>()?;
-        all[*offset..][..values.len()].copy_from_slice(&values);
+    for tensor in &layout.tensors {
+        let values =
+            weights.on_host(&tensor.name, &tensor.shape)?.flatten_all()?.to_vec1::<bf16>()?;
+        all[tensor.offset..][..values.len()].copy_from_slice(&values);
     }
     Ok(())
 }

@@ -1,78 +1,176 @@
 //! Element-wise operations of the transformer block. None needs scratch.
 
-use candle_core::{D, Result, Tensor};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::cpu::{from_rows, is_cpu_f32, silu, vectorised, with_values};
+use super::cpu::{from_rows, row_length, silu, values, vectorised};
 #[cfg(feature = "cuda")]
 use super::cuda;
+use super::dispatch::{is_cpu_f32, is_ours};
 
 /// `silu(gate) * up`, element by element.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if cuda::is_cuda_bf16(gate) {
-        return cuda::swiglu(gate, up);
-    }
-    if !is_cpu_f32(gate) {
+    if !is_ours(gate) {
         return gate.silu()? * up;
     }
-    let row = gate.dim(D::Minus1)?;
-    with_values([&gate.contiguous()?, &up.contiguous()?], |[gates, ups]| {
-        from_rows(gate.shape(), row, |index, out| {
-            swiglu_row(out, &gates[index * row..][..row], &ups[index * row..][..row]);
-        })
-    })
+    gate.contiguous()?.apply_op2_no_bwd(&up.contiguous()?, &SwiGlu)
 }
 
 /// `x + y` of one shape: a residual connection.
 pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    // candle's own kernel is as good on a card.
     if !is_cpu_f32(x) {
         return x + y;
     }
-    let row = x.dim(D::Minus1)?;
-    with_values([&x.contiguous()?, &y.contiguous()?], |[xs, ys]| {
-        from_rows(x.shape(), row, |index, out| {
-            add_row(out, &xs[index * row..][..row], &ys[index * row..][..row])
-        })
-    })
+    x.contiguous()?.apply_op2_no_bwd(&y.contiguous()?, &Add)
 }
 
 /// `x * scale`: `x` (b, s, d), `scale` (b, 1, d).
 pub fn modulate(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if cuda::is_cuda_bf16(x) {
-        return cuda::modulate(x, scale);
-    }
-    if !is_cpu_f32(x) {
+    if !is_ours(x) {
         return x.broadcast_mul(scale);
     }
-    let (_, s, d) = x.dims3()?;
-    with_values([&x.contiguous()?, &scale.contiguous()?], |[xs, scales]| {
-        from_rows(x.shape(), d, |row, out| {
-            modulate_row(out, &xs[row * d..][..d], &scales[row / s * d..][..d]);
-        })
-    })
+    x.contiguous()?.apply_op2_no_bwd(&scale.contiguous()?, &Modulate)
 }
 
 /// `x + gate * y`: `x` and `y` (b, s, d), `gate` (b, 1, d).
 pub fn gated_add(x: &Tensor, y: &Tensor, gate: &Tensor) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if cuda::is_cuda_bf16(x) {
-        return cuda::gated_add(x, y, gate);
-    }
-    if !is_cpu_f32(x) {
+    if !is_ours(x) {
         return x + y.broadcast_mul(gate)?;
     }
-    let (_, s, d) = x.dims3()?;
-    with_values([&x.contiguous()?, &y.contiguous()?, &gate.contiguous()?], |[xs, ys, gates]| {
-        from_rows(x.shape(), d, |row, out| {
-            gated_add_row(
-                out,
-                &xs[row * d..][..d],
-                &ys[row * d..][..d],
-                &gates[row / s * d..][..d],
-            );
+    x.contiguous()?.apply_op3_no_bwd(&y.contiguous()?, &gate.contiguous()?, &GatedAdd)
+}
+
+struct SwiGlu;
+
+impl CustomOp2 for SwiGlu {
+    fn name(&self) -> &'static str {
+        "swiglu"
+    }
+
+    fn cpu_fwd(
+        &self,
+        gate: &CpuStorage,
+        gate_layout: &Layout,
+        up: &CpuStorage,
+        up_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let gates = values(gate, gate_layout)?;
+        let ups = values(up, up_layout)?;
+        let row = row_length(gate_layout)?;
+        from_rows(gate_layout.shape(), row, |index, out| {
+            swiglu_row(out, &gates[index * row..][..row], &ups[index * row..][..row]);
         })
-    })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        gate: &CudaStorage,
+        gate_layout: &Layout,
+        up: &CudaStorage,
+        up_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::swiglu((gate, gate_layout), (up, up_layout))
+    }
+}
+
+struct Add;
+
+impl CustomOp2 for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        y: &CpuStorage,
+        y_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let xs = values(x, x_layout)?;
+        let ys = values(y, y_layout)?;
+        let row = row_length(x_layout)?;
+        from_rows(x_layout.shape(), row, |index, out| {
+            add_row(out, &xs[index * row..][..row], &ys[index * row..][..row]);
+        })
+    }
+}
+
+struct Modulate;
+
+impl CustomOp2 for Modulate {
+    fn name(&self) -> &'static str {
+        "modulate"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        scale: &CpuStorage,
+        scale_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let xs = values(x, x_layout)?;
+        let scales = values(scale, scale_layout)?;
+        let (_, s, d) = x_layout.shape().dims3()?;
+        from_rows(x_layout.shape(), d, |row, out| {
+            modulate_row(out, &xs[row * d..][..d], &scales[row / s * d..][..d]);
+        })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        scale: &CudaStorage,
+        scale_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::modulate((x, x_layout), (scale, scale_layout))
+    }
+}
+
+struct GatedAdd;
+
+impl CustomOp3 for GatedAdd {
+    fn name(&self) -> &'static str {
+        "gated-add"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        y: &CpuStorage,
+        y_layout: &Layout,
+        gate: &CpuStorage,
+        gate_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let xs = values(x, x_layout)?;
+        let ys = values(y, y_layout)?;
+        let gates = values(gate, gate_layout)?;
+        let (_, s, d) = x_layout.shape().dims3()?;
+        from_rows(x_layout.shape(), d, |row, out| {
+            let gates = &gates[row / s * d..][..d];
+            gated_add_row(out, &xs[row * d..][..d], &ys[row * d..][..d], gates);
+        })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        y: &CudaStorage,
+        y_layout: &Layout,
+        gate: &CudaStorage,
+        gate_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::gated_add((x, x_layout), (y, y_layout), (gate, gate_layout))
+    }
 }
 
 vectorised! {

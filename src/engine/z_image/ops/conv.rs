@@ -1,11 +1,15 @@
 //! Convolution and upsampling of the VAE.
 
-use candle_core::{Device, Result, Tensor};
-use rayon::prelude::*;
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::cpu::{from_rows, is_cpu_f32, vectorised, with_values, zeros};
-use super::matrix::{Matrix, product};
-use super::winograd::{self, Sizes};
+use super::conv_shape::{ConvShape, IM2COL_BYTES};
+use super::cpu::{from_rows, values};
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::dispatch::is_ours;
+use super::im2col;
 use crate::engine::Backend;
 
 /// Convolution with stride 1 of `x` (b, i, h, w) with `weight` (o, i, k, k), `bias` (o), zeros
@@ -18,76 +22,74 @@ pub fn conv2d(
     bias: Option<&Tensor>,
     padding: usize,
 ) -> Result<Tensor> {
-    let (outputs, _, kernel, _) = weight.dims4()?;
-    let convolve = match (kernel, padding) {
-        (3, _) if is_cpu_f32(x) => winograd::convolve,
-        (1, 0) if is_cpu_f32(x) => pointwise,
-        #[cfg(feature = "cuda")]
-        _ if super::cuda::is_cuda_bf16(x) => return super::cuda::conv2d(x, weight, bias, padding),
-        _ => return plain_conv2d(x, weight, bias, padding),
-    };
-    let (batch, inputs, height, width) = x.dims4()?;
-    let sizes = Sizes { batch, inputs, outputs, height, width, padding };
-    let (out_height, out_width) =
-        (height + 2 * padding + 1 - kernel, width + 2 * padding + 1 - kernel);
-    let bias =
-        bias.map_or_else(|| Tensor::zeros(outputs, x.dtype(), x.device()), Tensor::contiguous)?;
-    with_values([&x.contiguous()?, &weight.contiguous()?, &bias], |[x, weight, bias]| {
-        let out = convolve(x, weight, bias, &sizes);
-        Tensor::from_vec(out, (batch, outputs, out_height, out_width), &Device::Cpu)
-    })
+    if !is_ours(x) {
+        return plain_conv2d(x, weight, bias, padding);
+    }
+    let no_bias = || Tensor::zeros(weight.dim(0)?, x.dtype(), x.device());
+    let bias = bias.map_or_else(no_bias, Tensor::contiguous)?;
+    x.contiguous()?.apply_op3_no_bwd(&weight.contiguous()?, &bias, &Conv2d { padding })
 }
 
-/// What a 3x3 [`conv2d`] of `pixels` allocates beside its result; with single pixels it is nothing.
-pub fn conv2d_bytes(backend: Backend, pixels: usize, inputs: usize, outputs: usize) -> usize {
+/// What a 3x3 [`conv2d`] of `pixels` allocates beside its result; with single pixels it is no more.
+pub fn conv2d_bytes(backend: Backend, pixels: usize, inputs: usize, _outputs: usize) -> usize {
     match backend {
-        Backend::Cpu { threads } => winograd::scratch_bytes(threads, inputs, outputs),
-        // One band's windows.
-        Backend::Cuda => (9 * inputs * pixels * backend.element_bytes()).min(WINDOWS_BYTES),
+        Backend::Cpu { threads } => im2col::scratch_bytes(threads, pixels, inputs, 3),
+        // One band's matrix.
+        Backend::Cuda => (9 * inputs * pixels * backend.element_bytes()).min(IM2COL_BYTES),
     }
 }
 
-/// A convolution of single pixels is a matrix product over the channels.
-fn pointwise(x: &[f32], weight: &[f32], bias: &[f32], sizes: &Sizes) -> Vec<f32> {
-    let plane = sizes.height * sizes.width;
-    let weight = Matrix { values: weight, row_step: sizes.inputs, column_step: 1 };
-    let mut out = zeros(sizes.batch * sizes.outputs * plane);
-    for (x, out) in
-        x.chunks_exact(sizes.inputs * plane).zip(out.chunks_exact_mut(sizes.outputs * plane))
-    {
-        let x = Matrix { values: x, row_step: plane, column_step: 1 };
-        let (dimensions, threads) =
-            ((sizes.outputs, plane, sizes.inputs), rayon::current_num_threads());
-        // SAFETY: `out` holds the product's rows one after the other.
-        unsafe { product(out.as_mut_ptr(), plane, &weight, &x, dimensions, 1.0, threads) };
-        out.par_chunks_exact_mut(plane)
-            .zip(bias)
-            .for_each(|(plane, &bias)| add_to_all(plane, bias));
-    }
-    out
+struct Conv2d {
+    padding: usize,
 }
 
-vectorised! {
-    fn add_to_all(values: &mut [f32], summand: f32) {
-        for value in values {
-            *value += summand;
-        }
+impl CustomOp3 for Conv2d {
+    fn name(&self) -> &'static str {
+        "conv2d-with-bias"
     }
-}
 
-/// The most that the windows of one band take. Whole, they would be 2.4 GB for the VAE's last block
-/// at 1024x1024, and more than 32-bit indices reach at 2048x2048.
-const WINDOWS_BYTES: usize = 64 << 20;
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let shape = ConvShape::of(x_layout, weight_layout, self.padding)?;
+        let xs = values(x, x_layout)?;
+        let weights = values(weight, weight_layout)?;
+        let biases = values(bias, bias_layout)?;
+        let out = if std::env::var_os("ZW").is_some() && shape.kernel == 3 {
+            let sizes = super::winograd::Sizes {
+                batch: shape.batch,
+                inputs: shape.inputs,
+                outputs: shape.outputs,
+                height: shape.height,
+                width: shape.width,
+                padding: self.padding,
+            };
+            super::winograd::convolve(xs, weights, biases, &sizes)
+        } else {
+            im2col::convolve(xs, weights, biases, &shape)
+        };
+        Ok((CpuStorage::F32(out), shape.out_dims().into()))
+    }
 
-/// Rows of `width` windows, each of `kernel` squared of the inputs, in one band.
-#[cfg(feature = "cuda")]
-pub(super) fn window_rows(
-    element_bytes: usize,
-    inputs: usize,
-    kernel: usize,
-    width: usize,
-) -> usize {
-    (WINDOWS_BYTES / (element_bytes * kernel * kernel * inputs * width)).max(1)
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let operands = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
+        cuda::conv2d(operands, self.padding)
+    }
 }
 
 fn plain_conv2d(
@@ -105,24 +107,37 @@ fn plain_conv2d(
 
 /// Twice the height and width of `x` (b, c, h, w), each pixel repeated. No scratch.
 pub fn upsample_nearest2(x: &Tensor) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if super::cuda::is_cuda_bf16(x) {
-        return super::cuda::upsample(x);
-    }
-    let (b, c, h, w) = x.dims4()?;
-    if !is_cpu_f32(x) {
+    if !is_ours(x) {
+        let (_, _, h, w) = x.dims4()?;
         return x.upsample_nearest2d(2 * h, 2 * w);
     }
-    with_values([&x.contiguous()?], |[xs]| {
+    x.contiguous()?.apply_op1_no_bwd(&UpsampleNearest2)
+}
+
+struct UpsampleNearest2;
+
+impl CustomOp1 for UpsampleNearest2 {
+    fn name(&self) -> &'static str {
+        "upsample-nearest2"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let xs = values(x, layout)?;
+        let (b, c, h, w) = layout.shape().dims4()?;
         // A row here is a row of `x` doubled, then written twice.
-        from_rows(&(b, c, 2 * h, 2 * w).into(), 4 * w, |row, out| {
+        from_rows((b, c, 2 * h, 2 * w), 4 * w, |row, out| {
             let (first, second) = out.split_at_mut(2 * w);
             for (pair, &x) in first.as_chunks_mut::<2>().0.iter_mut().zip(&xs[row * w..][..w]) {
                 *pair = [x, x];
             }
             second.copy_from_slice(first);
         })
-    })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::upsample((x, layout))
+    }
 }
 
 #[cfg(test)]

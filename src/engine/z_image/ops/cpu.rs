@@ -1,38 +1,36 @@
-//! What the fast f32 paths share: a look into tensors, rows filled in parallel, loops compiled for
+//! What the fast f32 paths share: a look into operands, rows filled in parallel, loops compiled for
 //! the machine's vector instructions, and an exponential that such loops can hold.
 
 use std::ops::Deref;
 
-use candle_core::{CpuStorage, DType, Device, Error, Result, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, Layout, Result, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
 
 /// Values that one parallel task writes: long enough (64 KiB) to hide rayon's cost, short enough to
 /// stay in a cache.
 const TASK_VALUES: usize = 16 * 1024;
 
-/// Whether `x` is what the fast paths are for: f32 on the CPU.
-pub(super) fn is_cpu_f32(x: &Tensor) -> bool {
-    x.device().is_cpu() && x.dtype() == DType::F32
+/// The values of an operator's argument, which must be contiguous f32.
+pub(super) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(all), Some((start, end))) => Ok(&all[start..end]),
+        _ => bail!("a fast path was given values that are not contiguous f32"),
+    }
 }
 
-/// Reads the values of contiguous f32 CPU tensors, given to `read` in the order of `tensors`.
-pub(super) fn with_values<const N: usize, R>(
-    tensors: [&Tensor; N],
-    read: impl FnOnce([&[f32]; N]) -> Result<R>,
-) -> Result<R> {
-    let storages = tensors.map(Tensor::storage_and_layout);
-    let mut values = [&[][..]; N];
-    for (slice, (storage, layout)) in values.iter_mut().zip(&storages) {
-        let (Storage::Cpu(CpuStorage::F32(all)), Some((start, end))) =
-            (storage.deref(), layout.contiguous_offsets())
-        else {
-            return Err(Error::Msg(
-                "a fast path was given a tensor that is not contiguous f32 on the CPU".into(),
-            ));
-        };
-        *slice = &all[start..end];
+/// Reads the values of a contiguous f32 tensor on the CPU.
+pub(super) fn with_values<R>(x: &Tensor, read: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
+    let (storage, layout) = x.storage_and_layout();
+    match storage.deref() {
+        Storage::Cpu(storage) => read(values(storage, layout)?),
+        _ => bail!("a fast path was given a tensor of another device"),
     }
-    read(values)
+}
+
+/// The last dimension.
+pub(super) fn row_length(layout: &Layout) -> Result<usize> {
+    let [.., length] = *layout.dims() else { bail!("rows have a length") };
+    Ok(length)
 }
 
 /// `count` zeros. A large block is fresh from the system, which would hand it out in pages of 4
@@ -58,21 +56,31 @@ pub(super) fn zeros(count: usize) -> Vec<f32> {
     values
 }
 
-/// A tensor of `shape` whose rows, each of `row` values, `fill(index, row)` writes in parallel.
-/// Scratch: none.
+/// An operator's result of `shape`: rows of `row` values each, which `fill(index, row)` writes in
+/// parallel. Scratch: none.
 pub(super) fn from_rows(
-    shape: &Shape,
+    shape: impl Into<Shape>,
     row: usize,
     fill: impl Fn(usize, &mut [f32]) + Sync,
-) -> Result<Tensor> {
-    let mut values = zeros(shape.elem_count());
+) -> Result<(CpuStorage, Shape)> {
+    let shape = shape.into();
+    Ok((CpuStorage::F32(filled_rows(shape.elem_count(), row, fill)), shape))
+}
+
+/// `count` values in rows of `row` values each, which `fill(index, row)` writes in parallel.
+pub(super) fn filled_rows(
+    count: usize,
+    row: usize,
+    fill: impl Fn(usize, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let mut values = zeros(count);
     let task_rows = (TASK_VALUES / row).max(1);
     values.par_chunks_mut(task_rows * row).enumerate().for_each(|(task, rows)| {
         for (index, row) in rows.chunks_exact_mut(row).enumerate() {
             fill(task * task_rows + index, row);
         }
     });
-    Tensor::from_vec(values, shape, &Device::Cpu)
+    values
 }
 
 /// Defines a function whose loops are compiled once for each generation of vector instructions; the

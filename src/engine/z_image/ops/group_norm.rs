@@ -1,11 +1,14 @@
 //! GroupNorm with SiLU, of a whole activation or of its parts. No scratch on the fast path.
 
-use candle_core::{DType, Result, Tensor};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::cpu::{from_rows, is_cpu_f32, silu, vectorised, with_values};
+use super::cpu::{from_rows, silu, values, vectorised};
 #[cfg(feature = "cuda")]
 use super::cuda;
+use super::dispatch::is_ours;
 use super::moments::{Moments, standardise, widened};
 
 /// GroupNorm of `x` (b, c, h, w) in `groups` groups of channels, `weight` and `bias` (c), then SiLU
@@ -18,32 +21,59 @@ pub fn group_norm_silu(
     eps: f64,
     silu: bool,
 ) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if cuda::is_cuda_bf16(x) {
-        return cuda::group_norm(
-            x,
-            &cuda::moments(x, x.dim(0)? * groups)?,
-            [weight, bias],
-            eps,
-            silu,
-        );
-    }
-    if !is_cpu_f32(x) {
+    if !is_ours(x) {
         return plain_group_norm_silu(x, weight, bias, groups, eps, silu);
     }
-    let (_, c, h, w) = x.dims4()?;
-    let (plane, members) = (h * w, c / groups);
-    with_values(
-        [&x.contiguous()?, &weight.contiguous()?, &bias.contiguous()?],
-        |[xs, weights, biases]| {
-            from_rows(x.shape(), members * plane, |group, out| {
-                let xs = &xs[group * out.len()..][..out.len()];
-                let channels = group % groups * members..;
-                let affine = (&weights[channels.clone()][..members], &biases[channels][..members]);
-                normalise_group(out, xs, affine, eps, silu);
-            })
-        },
-    )
+    let norm = GroupNormSilu { groups, eps, silu };
+    x.contiguous()?.apply_op3_no_bwd(&weight.contiguous()?, &bias.contiguous()?, &norm)
+}
+
+struct GroupNormSilu {
+    groups: usize,
+    eps: f64,
+    silu: bool,
+}
+
+impl CustomOp3 for GroupNormSilu {
+    fn name(&self) -> &'static str {
+        "group-norm-silu"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let xs = values(x, x_layout)?;
+        let weights = values(weight, weight_layout)?;
+        let biases = values(bias, bias_layout)?;
+        let (_, c, h, w) = x_layout.shape().dims4()?;
+        let members = c / self.groups;
+        from_rows(x_layout.shape(), members * h * w, |group, out| {
+            let xs = &xs[group * out.len()..][..out.len()];
+            let channels = group % self.groups * members..;
+            let affine = (&weights[channels.clone()][..members], &biases[channels][..members]);
+            normalise_group(out, xs, affine, self.eps, self.silu);
+        })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let affine = [(weight, weight_layout), (bias, bias_layout)];
+        cuda::group_norm((x, x_layout), affine, self.groups, self.eps, self.silu)
+    }
 }
 
 /// GroupNorm's statistics of an activation that is at hand only part by part: the moments of each
@@ -60,41 +90,17 @@ impl GroupMoments {
 
     /// Counts in one more part, `x` (1, c, h, w).
     pub fn add(&mut self, x: &Tensor) -> Result<()> {
-        #[cfg(feature = "cuda")]
-        if cuda::is_cuda_bf16(x) {
-            return self.join_all(&cuda::moments(x, self.groups.len())?);
-        }
-        if !is_cpu_f32(x) {
+        if !is_ours(x) {
             return self.plain_add(x);
         }
-        with_values([&x.contiguous()?], |[xs]| {
-            let by_group = xs.par_chunks_exact(xs.len() / self.groups.len());
-            self.groups
-                .par_iter_mut()
-                .zip(by_group)
-                .for_each(|(moments, xs)| count_in(moments, xs));
-            Ok(())
-        })
-    }
-
-    /// `parts` (groups, parts, 3): count, mean and sum of squared deviations.
-    #[cfg(feature = "cuda")]
-    fn join_all(&mut self, parts: &Tensor) -> Result<()> {
-        for (moments, parts) in self.groups.iter_mut().zip(parts.to_vec3::<f32>()?) {
+        let found = x.contiguous()?.apply_op1_no_bwd(&PartMoments { groups: self.groups.len() })?;
+        let found = found.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec3::<f64>()?;
+        for (moments, parts) in self.groups.iter_mut().zip(found) {
             for part in parts {
-                let [count, mean, deviation] = [0, 1, 2].map(|i| f64::from(part[i]));
-                moments.join(Moments { count, mean, deviation });
+                moments.join(Moments { count: part[0], mean: part[1], deviation: part[2] });
             }
         }
         Ok(())
-    }
-
-    /// On `device`, (groups, 1, 3).
-    #[cfg(feature = "cuda")]
-    fn on(&self, device: &candle_core::Device) -> Result<Tensor> {
-        let values =
-            |group: &Moments| [group.count, group.mean, group.deviation].map(|value| value as f32);
-        Tensor::from_iter(self.groups.iter().flat_map(values), device)?.reshape(((), 1, 3))
     }
 
     /// Scratch: twice `x` in f32.
@@ -115,6 +121,33 @@ impl GroupMoments {
     }
 }
 
+/// The moments of each group of channels, or of parts of it: (groups, parts, 3), each the count, the
+/// mean and the sum of squared deviations. They are f64 on a CPU, where a group is one part, and f32
+/// on a card.
+struct PartMoments {
+    groups: usize,
+}
+
+impl CustomOp1 for PartMoments {
+    fn name(&self) -> &'static str {
+        "part-moments"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let xs = values(x, layout)?;
+        let mut found = vec![0.0; 3 * self.groups];
+        let groups = xs.par_chunks_exact(xs.len() / self.groups);
+        let each = found.par_chunks_exact_mut(3).zip(groups);
+        each.for_each(|(found, xs)| write_moments(found, xs));
+        Ok((CpuStorage::F64(found), (self.groups, 1, 3).into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::moments((x, layout), self.groups)
+    }
+}
+
 /// As [`group_norm_silu`] with SiLU for `x` (1, c, h, w), a part of the activation that all of
 /// `moments` are of.
 pub fn group_norm_silu_of_part(
@@ -124,29 +157,61 @@ pub fn group_norm_silu_of_part(
     bias: &Tensor,
     eps: f64,
 ) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if cuda::is_cuda_bf16(x) {
-        return cuda::group_norm(x, &moments.on(x.device())?, [weight, bias], eps, true);
-    }
-    if !is_cpu_f32(x) {
+    if !is_ours(x) {
         return plain_group_norm_silu_of_part(x, moments, weight, bias, eps);
     }
-    let (_, c, h, w) = x.dims4()?;
-    let (plane, members) = (h * w, c / moments.groups.len());
-    with_values(
-        [&x.contiguous()?, &weight.contiguous()?, &bias.contiguous()?],
-        |[xs, weights, biases]| {
-            from_rows(x.shape(), plane, |channel, out| {
-                let affine = Affine::of(
-                    &moments.groups[channel / members],
-                    eps,
-                    weights[channel],
-                    biases[channel],
-                );
-                normalise_plane(out, &xs[channel * plane..][..plane], affine);
-            })
-        },
-    )
+    let norm = GroupNormSiluOfPart { moments: &moments.groups, eps };
+    x.contiguous()?.apply_op3_no_bwd(&weight.contiguous()?, &bias.contiguous()?, &norm)
+}
+
+struct GroupNormSiluOfPart<'a> {
+    moments: &'a [Moments],
+    eps: f64,
+}
+
+impl CustomOp3 for GroupNormSiluOfPart<'_> {
+    fn name(&self) -> &'static str {
+        "group-norm-silu-of-part"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let xs = values(x, x_layout)?;
+        let weights = values(weight, weight_layout)?;
+        let biases = values(bias, bias_layout)?;
+        let (_, c, h, w) = x_layout.shape().dims4()?;
+        let plane = h * w;
+        let members = c / self.moments.len();
+        from_rows(x_layout.shape(), plane, |channel, out| {
+            let moments = &self.moments[channel / members];
+            let affine = Affine::of(moments, self.eps, weights[channel], biases[channel]);
+            normalise_plane(out, &xs[channel * plane..][..plane], affine);
+        })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let affine = [(weight, weight_layout), (bias, bias_layout)];
+        let on_card =
+            |group: &Moments| [group.count, group.mean, group.deviation].map(|value| value as f32);
+        let moments: Vec<[f32; 3]> = self.moments.iter().map(on_card).collect();
+        cuda::group_norm_of_part((x, x_layout), &moments, affine, self.eps)
+    }
 }
 
 vectorised! {
@@ -170,9 +235,10 @@ vectorised! {
 }
 
 vectorised! {
-    /// Joins those of `xs` to `moments`.
-    fn count_in(moments: &mut Moments, xs: &[f32]) {
-        moments.join(Moments::of(xs));
+    /// Count, mean and sum of squared deviations of `xs`.
+    fn write_moments(out: &mut [f64], xs: &[f32]) {
+        let Moments { count, mean, deviation } = Moments::of(xs);
+        out.copy_from_slice(&[count, mean, deviation]);
     }
 }
 

@@ -6,11 +6,14 @@ mod attention;
 #[cfg(test)]
 mod check;
 mod conv;
+mod conv_shape;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod dispatch;
 mod group_norm;
-mod matrix;
+mod im2col;
+mod matmul;
 mod moments;
 mod norm;
 mod quantised;

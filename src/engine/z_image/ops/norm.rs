@@ -1,46 +1,90 @@
 //! Normalisations of rows: RMSNorm, and LayerNorm without weights. None needs scratch on the fast
 //! path.
 
-use candle_core::{D, Result, Tensor};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor};
 
-use super::cpu::{from_rows, is_cpu_f32, sum_of, vectorised, with_values};
+use super::cpu::{from_rows, row_length, sum_of, values, vectorised};
 #[cfg(feature = "cuda")]
 use super::cuda;
+use super::dispatch::is_ours;
 use super::moments::{Moments, standardise, widened};
 
 /// RMSNorm over the last dimension: `x / sqrt(mean(x^2) + eps) * weight`; `x` (.., d), `weight`
 /// (d).
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if cuda::is_cuda_bf16(x) {
-        return cuda::rms_norm(x, weight, eps);
-    }
-    if !is_cpu_f32(x) {
+    if !is_ours(x) {
         return plain_rms_norm(x, weight, eps);
     }
-    let d = x.dim(D::Minus1)?;
-    with_values([&x.contiguous()?, &weight.contiguous()?], |[xs, weights]| {
-        from_rows(x.shape(), d, |row, out| {
-            rms_norm_row(out, &xs[row * d..][..d], weights, eps);
-        })
-    })
+    x.contiguous()?.apply_op2_no_bwd(&weight.contiguous()?, &RowRmsNorm { eps })
 }
 
 /// LayerNorm over the last dimension, without weight and bias.
 pub fn layer_norm(x: &Tensor, eps: f64) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if cuda::is_cuda_bf16(x) {
-        return cuda::layer_norm(x, eps);
-    }
-    if !is_cpu_f32(x) {
+    if !is_ours(x) {
         return standardise(&x.to_dtype(widened(x))?, eps)?.to_dtype(x.dtype());
     }
-    let d = x.dim(D::Minus1)?;
-    with_values([&x.contiguous()?], |[xs]| {
-        from_rows(x.shape(), d, |row, out| {
-            layer_norm_row(out, &xs[row * d..][..d], eps);
+    x.contiguous()?.apply_op1_no_bwd(&RowLayerNorm { eps })
+}
+
+struct RowRmsNorm {
+    eps: f64,
+}
+
+impl CustomOp2 for RowRmsNorm {
+    fn name(&self) -> &'static str {
+        "rms-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let xs = values(x, x_layout)?;
+        let weights = values(weight, weight_layout)?;
+        let d = row_length(x_layout)?;
+        from_rows(x_layout.shape(), d, |row, out| {
+            rms_norm_row(out, &xs[row * d..][..d], weights, self.eps);
         })
-    })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::rms_norm((x, x_layout), (weight, weight_layout), self.eps)
+    }
+}
+
+struct RowLayerNorm {
+    eps: f64,
+}
+
+impl CustomOp1 for RowLayerNorm {
+    fn name(&self) -> &'static str {
+        "layer-norm"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let xs = values(x, layout)?;
+        let d = row_length(layout)?;
+        from_rows(layout.shape(), d, |row, out| {
+            layer_norm_row(out, &xs[row * d..][..d], self.eps);
+        })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::layer_norm((x, layout), self.eps)
+    }
 }
 
 vectorised! {

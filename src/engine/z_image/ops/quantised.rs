@@ -16,7 +16,7 @@ const TASK_VALUES: usize = 64 * 1024;
 /// multiple of the format's block size. The work is done on the CPU whatever the device, so that
 /// the blocks are the same everywhere.
 pub fn quantise(matrix: &Tensor, format: GgmlDType, device: &Device) -> Result<QTensor> {
-    let blocks = cpu::with_values([&matrix.contiguous()?], |[values]| match format {
+    let blocks = cpu::with_values(&matrix.contiguous()?, |values| match format {
         GgmlDType::Q8_0 => blocks::<BlockQ8_0>(values, matrix),
         GgmlDType::Q4K => blocks::<BlockQ4K>(values, matrix),
         GgmlDType::Q4_0 => blocks::<BlockQ4_0>(values, matrix),
@@ -65,9 +65,10 @@ fn values<T: GgmlType>(matrix: &QTensor) -> Result<Tensor> {
     // SAFETY: the bytes are those of a vector of T, which is numbers throughout: any bytes are a
     // valid T.
     let (_, blocks, _) = unsafe { data.align_to::<T>() };
-    cpu::from_rows(matrix.shape(), columns, |row, values| {
+    let dense = cpu::filled_rows(matrix.shape().elem_count(), columns, |row, values| {
         T::to_float(&blocks[row * row_blocks..][..row_blocks], values);
-    })
+    });
+    Tensor::from_vec(dense, matrix.shape(), &Device::Cpu)
 }
 
 #[cfg(test)]

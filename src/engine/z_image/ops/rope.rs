@@ -1,35 +1,80 @@
 //! Rotary position embedding, in both layouts of the pairs. No scratch on the fast path.
 
-use candle_core::{D, Result, Tensor};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor};
 
-use super::cpu::{from_rows, is_cpu_f32, vectorised, with_values};
+use super::cpu::{from_rows, values, vectorised};
 #[cfg(feature = "cuda")]
 use super::cuda;
+use super::dispatch::is_ours;
 
 /// Rotates interleaved pairs: elements 2i and 2i + 1 of each head of `x` (b, s, heads, head_dim) by
 /// angle i of its row of `cos` and `sin` (s, head_dim / 2). Named as in candle.
 pub fn rope_i(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if cuda::is_cuda_bf16(x) {
-        return cuda::rope(x, cos, sin, true);
-    }
-    if !is_cpu_f32(x) {
+    if !is_ours(x) {
         return plain_rope_i(x, cos, sin);
     }
-    rotate_rows(x, cos, sin, rotate_interleaved)
+    rotate(x, cos, sin, Rotate { interleaved: true })
 }
 
 /// Rotates as GPT-NeoX and Qwen do: elements i and i + head_dim / 2 of each head of `x` (b, s,
 /// heads, head_dim) by angle i of its row of `cos` and `sin` (s, head_dim / 2). Named as in candle.
 pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if cuda::is_cuda_bf16(x) {
-        return cuda::rope(x, cos, sin, false);
-    }
-    if !is_cpu_f32(x) {
+    if !is_ours(x) {
         return plain_rope(x, cos, sin);
     }
-    rotate_rows(x, cos, sin, rotate_neox)
+    rotate(x, cos, sin, Rotate { interleaved: false })
+}
+
+fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor, rotate: Rotate) -> Result<Tensor> {
+    x.contiguous()?.apply_op3_no_bwd(&cos.contiguous()?, &sin.contiguous()?, &rotate)
+}
+
+/// The rotation of interleaved pairs, or else of those of GPT-NeoX.
+struct Rotate {
+    interleaved: bool,
+}
+
+impl CustomOp3 for Rotate {
+    fn name(&self) -> &'static str {
+        "rope"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        cos: &CpuStorage,
+        cos_layout: &Layout,
+        sin: &CpuStorage,
+        sin_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let xs = values(x, x_layout)?;
+        let cosines = values(cos, cos_layout)?;
+        let sines = values(sin, sin_layout)?;
+        let (_, s, heads, dim) = x_layout.shape().dims4()?;
+        let half = dim / 2;
+        let rotate_row = if self.interleaved { rotate_interleaved } else { rotate_neox };
+        from_rows(x_layout.shape(), dim, |row, out| {
+            let angles = row / heads % s * half;
+            let cosines = &cosines[angles..][..half];
+            rotate_row(out, &xs[row * dim..][..dim], cosines, &sines[angles..][..half]);
+        })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        cos: &CudaStorage,
+        cos_layout: &Layout,
+        sin: &CudaStorage,
+        sin_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::rope((x, x_layout), (cos, cos_layout), (sin, sin_layout), self.interleaved)
+    }
 }
 
 vectorised! {
@@ -45,34 +90,18 @@ vectorised! {
     fn rotate_neox(out: &mut [f32], xs: &[f32], cos: &[f32], sin: &[f32]) {
         let (reals, imaginaries) = out.split_at_mut(cos.len());
         let (xs, ys) = xs.split_at(cos.len());
-        let outs = reals.iter_mut().zip(imaginaries);
-        for (((real, imaginary), (&a, &b)), (&cos, &sin)) in outs.zip(xs.iter().zip(ys)).zip(cos.iter().zip(sin)) {
+        let outs = reals.iter_mut().zip(imaginaries).zip(xs.iter().zip(ys));
+        for (((real, imaginary), (&a, &b)), (&cos, &sin)) in outs.zip(cos.iter().zip(sin)) {
             (*real, *imaginary) = (a * cos - b * sin, a * sin + b * cos);
         }
     }
 }
 
-/// Calls `rotate(out, x, cos, sin)` for each head's row.
-fn rotate_rows(
-    x: &Tensor,
-    cos: &Tensor,
-    sin: &Tensor,
-    rotate: impl Fn(&mut [f32], &[f32], &[f32], &[f32]) + Sync,
-) -> Result<Tensor> {
-    let (_, s, heads, dim) = x.dims4()?;
-    let half = dim / 2;
-    with_values([&x.contiguous()?, &cos.contiguous()?, &sin.contiguous()?], |[xs, cos, sin]| {
-        from_rows(x.shape(), dim, |row, out| {
-            let angles = row / heads % s * half;
-            rotate(out, &xs[row * dim..][..dim], &cos[angles..][..half], &sin[angles..][..half]);
-        })
-    })
-}
-
 fn plain_rope_i(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let (b, s, heads, dim) = x.dims4()?;
     let pairs = x.to_dtype(cos.dtype())?.reshape((b, s, heads, dim / 2, 2))?;
-    let (even, odd) = (pairs.narrow(4, 0, 1)?.squeeze(4)?, pairs.narrow(4, 1, 1)?.squeeze(4)?);
+    let even = pairs.narrow(4, 0, 1)?.squeeze(4)?;
+    let odd = pairs.narrow(4, 1, 1)?.squeeze(4)?;
     let (real, imaginary) = plain_rotate(&even, &odd, cos, sin)?;
     Tensor::stack(&[real, imaginary], D::Minus1)?.reshape(x.shape())?.to_dtype(x.dtype())
 }

@@ -5,6 +5,8 @@ use candle_core::{D, Device, Result, Tensor};
 
 #[cfg(feature = "cuda")]
 use super::super::cuda;
+#[cfg(feature = "cuda")]
+use super::super::dispatch::is_card_bf16;
 use super::super::moments::widened;
 
 /// The most scores of one block. Far below the 2^31 elements that candle's kernels can index.
@@ -49,8 +51,9 @@ pub(super) fn attention(
             queries.reshape((b, key_heads, group * rows, dim))?
         };
         let scores = queries.matmul(&k)?.reshape((b * heads, rows, t))?;
-        let seen = Seen { first: if causal { start + t - s + 1 } else { t } };
-        let weights = softmax(scores, scale, seen)?.reshape((b, key_heads, group * rows, t))?;
+        let first_seen = if causal { start + t - s + 1 } else { t };
+        let weights =
+            softmax(scores, scale, first_seen)?.reshape((b, key_heads, group * rows, t))?;
         out.slice_set(&weights.matmul(&v)?.reshape((b, key_heads, group, rows, dim))?, 3, start)?;
     }
     drop((q, k, v));
@@ -65,42 +68,34 @@ fn swapped(x: Tensor) -> Result<Tensor> {
         return x.reshape((b, columns, rows, dim));
     }
     #[cfg(feature = "cuda")]
-    if cuda::is_cuda_bf16(&x) {
-        return cuda::swap(&x);
+    if is_card_bf16(&x) {
+        return x.contiguous()?.apply_op1_no_bwd(&cuda::Transpose);
     }
     x.transpose(1, 2)?.contiguous()
 }
 
-/// How many keys a block's first query sees; each query sees one more than the one before it, to
-/// all.
-#[derive(Clone, Copy)]
-pub(in super::super) struct Seen {
-    pub(in super::super) first: usize,
-}
-
-impl Seen {
-    /// What is added to the scores: (rows, keys).
-    fn mask(self, rows: usize, keys: usize, device: &Device) -> Result<Tensor> {
-        let of =
-            |row: usize, key: usize| if key < self.first + row { 0.0 } else { f32::NEG_INFINITY };
-        Tensor::from_iter((0..rows).flat_map(|row| (0..keys).map(move |key| of(row, key))), device)?
-            .reshape((rows, keys))
-    }
-}
-
 /// Softmax of `scores * scale` over the keys seen, in f32: (heads, rows, keys), in the type of
-/// `scores`.
-fn softmax(scores: Tensor, scale: f64, seen: Seen) -> Result<Tensor> {
+/// `scores`. The first row sees `first_seen` keys, and each row one more than the one before it, to
+/// all.
+fn softmax(scores: Tensor, scale: f64, first_seen: usize) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if cuda::is_cuda_bf16(&scores) {
-        cuda::softmax(&scores, scale, seen)?;
+    if is_card_bf16(&scores) {
+        scores.inplace_op1(&cuda::Softmax { scale, first_seen })?;
         return Ok(scores);
     }
     let (_, rows, keys) = scores.dims3()?;
     let widened = widened(&scores);
     let mut wide = (scores.to_dtype(widened)? * scale)?;
-    if seen.first < keys {
-        wide = wide.broadcast_add(&seen.mask(rows, keys, scores.device())?.to_dtype(widened)?)?;
+    if first_seen < keys {
+        let mask = causal_mask(first_seen, (rows, keys), scores.device())?;
+        wide = wide.broadcast_add(&mask.to_dtype(widened)?)?;
     }
     candle_nn::ops::softmax(&wide, D::Minus1)?.to_dtype(scores.dtype())
+}
+
+/// What is added to the scores so that each row sees its keys only.
+fn causal_mask(first_seen: usize, (rows, keys): (usize, usize), device: &Device) -> Result<Tensor> {
+    let of = |row: usize, key: usize| if key < first_seen + row { 0.0 } else { f32::NEG_INFINITY };
+    let values = (0..rows).flat_map(|row| (0..keys).map(move |key| of(row, key)));
+    Tensor::from_iter(values, device)?.reshape((rows, keys))
 }

@@ -1,10 +1,12 @@
 //! Attention for f32 on a CPU: each head's blocks of queries one by one, on all threads.
 
-use candle_core::{Result, Tensor};
+use std::ops::Range;
+
+use candle_core::{Layout, Result};
 use rayon::prelude::*;
 
 use super::super::cpu::{exp, sum_of, vectorised, zeros};
-use super::super::matrix::{Matrix, SharedStart, product};
+use super::super::matmul::{MatrixView, OutputPart, SharedOutput, matmul};
 
 /// The most that a thread's block of scores takes: within a core's share of the last cache.
 const THREAD_SCORE_BYTES: usize = 4 << 20;
@@ -27,7 +29,7 @@ fn query_block(queries: usize, keys: usize) -> usize {
 }
 
 /// The sizes of one attention.
-pub(super) struct Sizes {
+pub(super) struct AttentionShape {
     batch: usize,
     queries: usize,
     keys: usize,
@@ -36,71 +38,108 @@ pub(super) struct Sizes {
     dim: usize,
 }
 
-impl Sizes {
-    pub(super) fn of(q: &Tensor, k: &Tensor) -> Result<Sizes> {
-        let (batch, queries, heads, dim) = q.dims4()?;
-        let (_, keys, key_heads, _) = k.dims4()?;
-        Ok(Sizes { batch, queries, keys, heads, key_heads, dim })
+/// A block of queries of one head of one item, which one thread computes.
+struct Task {
+    item: usize,
+    head: usize,
+    queries: Range<usize>,
+}
+
+/// The arguments of one attention: q (batch, queries, heads, dim), k and v (batch, keys, key_heads,
+/// dim).
+pub(super) struct Heads<'a> {
+    pub shape: AttentionShape,
+    pub q: &'a [f32],
+    pub k: &'a [f32],
+    pub v: &'a [f32],
+    pub scale: f32,
+    pub causal: bool,
+}
+
+impl AttentionShape {
+    pub fn of(q: &Layout, k: &Layout) -> Result<AttentionShape> {
+        let (batch, queries, heads, dim) = q.shape().dims4()?;
+        let (_, keys, key_heads, _) = k.shape().dims4()?;
+        Ok(AttentionShape { batch, queries, keys, heads, key_heads, dim })
     }
 
-    /// One task for each block of queries of each head of each item.
-    pub(super) fn attend(
-        &self,
-        q: &[f32],
-        k: &[f32],
-        v: &[f32],
-        scale: f32,
-        causal: bool,
-    ) -> Vec<f32> {
-        let mut out = zeros(q.len());
-        let out_start = SharedStart::of(&mut out);
-        let block = query_block(self.queries, self.keys);
+    /// The task of this number, of `batch * heads * blocks` with so many queries in a block.
+    fn task(&self, number: usize, block: usize) -> Task {
         let blocks = self.queries.div_ceil(block);
-        (0..self.batch * self.heads * blocks).into_par_iter().for_each_init(
-            || vec![0.0; block * self.keys],
-            |scores, task| {
-                let (item, head, first) = (
-                    task / (self.heads * blocks),
-                    task / blocks % self.heads,
-                    task % blocks * block,
-                );
-                let rows = block.min(self.queries - first);
-                let q_at = ((item * self.queries + first) * self.heads + head) * self.dim;
-                let kv_at = (item * self.keys * self.key_heads
-                    + head / (self.heads / self.key_heads))
-                    * self.dim;
-                let seen = if causal { first + rows + self.keys - self.queries } else { self.keys };
-                let (q_step, kv_step) = (self.heads * self.dim, self.key_heads * self.dim);
+        let first = number % blocks * block;
+        Task {
+            item: number / (self.heads * blocks),
+            head: number / blocks % self.heads,
+            queries: first..(first + block).min(self.queries),
+        }
+    }
+}
 
-                let q = Matrix { values: &q[q_at..], row_step: q_step, column_step: 1 };
-                let keys = Matrix { values: &k[kv_at..], row_step: 1, column_step: kv_step };
-                let values = Matrix { values: &v[kv_at..], row_step: kv_step, column_step: 1 };
-                let scores = &mut scores[..rows * seen];
-                // SAFETY: `scores` holds rows * seen values, rows `seen` apart.
-                unsafe {
-                    product(scores.as_mut_ptr(), seen, &q, &keys, (rows, seen, self.dim), scale, 1)
-                };
-                let hidden_of = |row: usize| if causal { rows - 1 - row } else { 0 };
-                for (row, scores) in scores.chunks_exact_mut(seen).enumerate() {
-                    softmax(scores, seen - hidden_of(row));
-                }
-                let weights = Matrix { values: scores, row_step: seen, column_step: 1 };
-                // SAFETY: the rows `first..first + rows` of this head of this item lie within
-                // `out`, and no other task writes them.
-                unsafe {
-                    product(
-                        out_start.at(q_at),
-                        q_step,
-                        &weights,
-                        &values,
-                        (rows, self.dim, seen),
-                        1.0,
-                        1,
-                    )
-                };
-            },
+impl Heads<'_> {
+    /// (batch, queries, heads, dim): one task for each block of queries of each head of each item.
+    pub fn attend(&self) -> Vec<f32> {
+        let shape = &self.shape;
+        let mut out = zeros(self.q.len());
+        let output = SharedOutput::new(&mut out);
+        let block = query_block(shape.queries, shape.keys);
+        let tasks = shape.batch * shape.heads * shape.queries.div_ceil(block);
+        (0..tasks).into_par_iter().for_each_init(
+            || vec![0.0; block * shape.keys],
+            |scores, number| self.attend_task(&shape.task(number, block), scores, output),
         );
         out
+    }
+
+    fn attend_task(&self, task: &Task, scores: &mut [f32], output: SharedOutput) {
+        let rows = task.queries.len();
+        let keys = self.seen_by_last(task);
+        let scores = &mut scores[..rows * keys];
+        self.weigh(task, scores, keys);
+        let weights = MatrixView { values: scores, row_step: keys, column_step: 1 };
+        let shape = &self.shape;
+        let (offset, row_step) = (self.query_offset(task), shape.heads * shape.dim);
+        // SAFETY: no other task has these queries of this head of this item.
+        let mut out = unsafe { output.part(offset, row_step, (rows, shape.dim)) };
+        matmul(&mut out, &weights, &self.of_keys(self.v, task), keys, 1.0);
+    }
+
+    /// Writes `scores` (queries, keys): the softmax of `q k^T * scale` over the keys that each
+    /// query sees.
+    fn weigh(&self, task: &Task, scores: &mut [f32], keys: usize) {
+        let shape = &self.shape;
+        let rows = task.queries.len();
+        let queries = MatrixView {
+            values: &self.q[self.query_offset(task)..],
+            row_step: shape.heads * shape.dim,
+            column_step: 1,
+        };
+        let mut out = OutputPart::of(scores, rows, keys);
+        matmul(&mut out, &queries, &self.of_keys(self.k, task).transposed(), shape.dim, self.scale);
+        for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
+            let hidden = if self.causal { rows - 1 - row } else { 0 };
+            softmax(scores, keys - hidden);
+        }
+    }
+
+    /// How many keys the last query of the task sees: the others see no more.
+    fn seen_by_last(&self, task: &Task) -> usize {
+        let shape = &self.shape;
+        if self.causal { task.queries.end + shape.keys - shape.queries } else { shape.keys }
+    }
+
+    /// Where the task's first query starts in `q`, and its result in the output.
+    fn query_offset(&self, task: &Task) -> usize {
+        let shape = &self.shape;
+        ((task.item * shape.queries + task.queries.start) * shape.heads + task.head) * shape.dim
+    }
+
+    /// Keys or values of the task's head, (keys, dim): a group of heads shares them.
+    fn of_keys<'b>(&self, values: &'b [f32], task: &Task) -> MatrixView<'b> {
+        let shape = &self.shape;
+        let key_head = task.head / (shape.heads / shape.key_heads);
+        let offset = (task.item * shape.keys * shape.key_heads + key_head) * shape.dim;
+        let row_step = shape.key_heads * shape.dim;
+        MatrixView { values: &values[offset..], row_step, column_step: 1 }
     }
 }
 
@@ -113,9 +152,9 @@ vectorised! {
         for score in scores.iter_mut() {
             *score = exp(*score - max);
         }
-        let factor = 1.0 / sum_of(scores, |score| score);
+        let inverse_sum = 1.0 / sum_of(scores, |score| score);
         for score in scores {
-            *score *= factor;
+            *score *= inverse_sum;
         }
     }
 }

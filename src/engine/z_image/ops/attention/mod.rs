@@ -4,12 +4,11 @@
 mod blocks;
 mod heads;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
-#[cfg(feature = "cuda")]
-pub(super) use self::blocks::Seen;
-use self::heads::Sizes;
-use super::cpu::{is_cpu_f32, with_values};
+use self::heads::{AttentionShape, Heads};
+use super::cpu::values;
+use super::dispatch::is_cpu_f32;
 use crate::engine::Backend;
 
 /// `softmax(q k^T * scale) v` for each head, softmax in f32: `q` (b, s, heads, head_dim), `k` and
@@ -22,11 +21,40 @@ pub fn attention(q: Tensor, k: Tensor, v: Tensor, scale: f64, causal: bool) -> R
     if !is_cpu_f32(&q) {
         return blocks::attention(q, k, v, scale, causal);
     }
-    let sizes = Sizes::of(&q, &k)?;
-    let out = with_values([&q.contiguous()?, &k.contiguous()?, &v.contiguous()?], |[q, k, v]| {
-        Ok(sizes.attend(q, k, v, scale as f32, causal))
-    })?;
-    Tensor::from_vec(out, q.shape(), &Device::Cpu)
+    let attend = AttendByHeads { scale: scale as f32, causal };
+    q.contiguous()?.apply_op3_no_bwd(&k.contiguous()?, &v.contiguous()?, &attend)
+}
+
+/// The CPU's attention. A card's is not one operator: see [`blocks`].
+struct AttendByHeads {
+    scale: f32,
+    causal: bool,
+}
+
+impl CustomOp3 for AttendByHeads {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let heads = Heads {
+            shape: AttentionShape::of(q_layout, k_layout)?,
+            q: values(q, q_layout)?,
+            k: values(k, k_layout)?,
+            v: values(v, v_layout)?,
+            scale: self.scale,
+            causal: self.causal,
+        };
+        Ok((CpuStorage::F32(heads.attend()), q_layout.shape().clone()))
+    }
 }
 
 /// What [`attention`] allocates beside its result and the copies of its arguments; heads are

@@ -1,79 +1,64 @@
 //! GroupNorm: the groups' moments part by part, and with them the values.
 
-use candle_core::{Result, Tensor};
-use half::bf16;
+use candle_core::cuda_backend::cudarc::driver::CudaView;
+use candle_core::{CudaStorage, Result, Shape};
 
-use super::{Source, THREADS_MAX, launch, output, threads};
+use super::kernels::{self, GroupNormSizes};
+use super::{Operand, output, values};
 
 /// Into how many parts a group is divided for its moments, so that few groups still occupy a whole
 /// card.
 const MOMENTS_PARTS: usize = 32;
 
-/// Values of a channel that one block normalises.
-const NORM_VALUES: usize = 64 << 10;
-
 /// Count, mean and sum of squared deviations of each part of each of `groups` groups of values of
 /// `x`, counted over all items: (groups, parts, 3), f32.
-pub fn moments(x: &Tensor, groups: usize) -> Result<Tensor> {
-    let count = x.elem_count() / groups;
+pub fn moments(x: Operand, groups: usize) -> Result<(CudaStorage, Shape)> {
+    let xs = values(x)?;
+    let count = xs.len() / groups;
     let part = count.div_ceil(MOMENTS_PARTS);
     let parts = count.div_ceil(part);
-    let x = x.contiguous()?;
-    let xs = Source::of(&x)?;
-    output::<f32>(&x, (groups, parts, 3), |device, out| {
-        launch!(
-            device,
-            "moments",
-            [parts, groups, 1],
-            threads(part),
-            xs.bf16()?,
-            out.as_view(),
-            count,
-            part as u32
-        );
-        Ok(())
+    output(&x.0.device, (groups, parts, 3), |mut out| {
+        kernels::moments(&x.0.device, &xs, &mut out, groups, part)
     })
 }
 
-/// GroupNorm of `x` (b, c, h, w) by `moments` (b * groups, parts, 3), then SiLU if asked.
+/// GroupNorm of `x` (b, c, h, w) in `groups` groups of channels, then SiLU if asked.
 pub fn group_norm(
-    x: &Tensor,
-    moments: &Tensor,
-    affine: [&Tensor; 2],
+    x: Operand,
+    affine: [Operand; 2],
+    groups: usize,
     eps: f64,
     silu: bool,
-) -> Result<Tensor> {
-    let (b, channels, h, w) = x.dims4()?;
-    let (groups, parts, _) = moments.dims3()?;
-    let plane = h * w;
-    let (x, [weight, bias]) = (x.contiguous()?, affine);
-    let (weight, bias) = (weight.contiguous()?, bias.contiguous()?);
-    let (xs, moments) = (Source::of(&x)?, Source::of(moments)?);
-    let (weights, biases) = (Source::of(&weight)?, Source::of(&bias)?);
-    output::<bf16>(&x, x.shape(), |device, out| {
-        let (xs, moments, out) = (xs.bf16()?, moments.values::<f32>()?, out.as_view());
-        let (weights, biases, eps) = (weights.bf16()?, biases.bf16()?, eps as f32);
-        let blocks = [plane.div_ceil(NORM_VALUES), b * channels, 1];
-        let [part, channels, members, parts] =
-            [NORM_VALUES, channels, b * channels / groups, parts].map(|size| size as u32);
-        launch!(
-            device,
-            "group_norm",
-            blocks,
-            THREADS_MAX,
-            xs,
-            moments,
-            weights,
-            biases,
-            out,
-            plane,
-            part,
-            channels,
-            members,
-            parts,
-            eps,
-            silu
-        );
-        Ok(())
+) -> Result<(CudaStorage, Shape)> {
+    let groups = x.1.shape().dims4()?.0 * groups;
+    let (moments, _) = moments(x, groups)?;
+    normalise(x, &moments.as_cuda_slice::<f32>()?.as_view(), groups, affine, eps, silu)
+}
+
+/// GroupNorm of `x` (1, c, h, w), then SiLU: count, mean and sum of squared deviations of each
+/// group are given.
+pub fn group_norm_of_part(
+    x: Operand,
+    groups: &[[f32; 3]],
+    affine: [Operand; 2],
+    eps: f64,
+) -> Result<(CudaStorage, Shape)> {
+    let moments = x.0.device.clone_htod(groups.as_flattened())?;
+    normalise(x, &moments.as_view(), groups.len(), affine, eps, true)
+}
+
+fn normalise(
+    x: Operand,
+    moments: &CudaView<f32>,
+    groups: usize,
+    [weight, bias]: [Operand; 2],
+    eps: f64,
+    silu: bool,
+) -> Result<(CudaStorage, Shape)> {
+    let (b, channels, h, w) = x.1.shape().dims4()?;
+    let (xs, weights, biases) = (values(x)?, values(weight)?, values(bias)?);
+    let norm = GroupNormSizes { items: b, channels, plane: h * w, groups, eps: eps as f32, silu };
+    output(&x.0.device, x.1.shape(), |mut out| {
+        kernels::group_norm(&x.0.device, &xs, moments, &weights, &biases, &mut out, &norm)
     })
 }

@@ -9,9 +9,9 @@ using bf16 = __nv_bfloat16;
 
 const unsigned WARP = 32;
 
-// Mean and sum of squared deviations of `count` values.
+// Mean and M2 (the sum of squared deviations from the mean) of `count` values.
 struct Moments {
-    float count, mean, deviation;
+    float count, mean, m2;
 };
 
 // Chan's update of the moments of some values by those of others.
@@ -20,7 +20,7 @@ __device__ Moments joined(Moments a, Moments b) {
     if (total == 0.0f) return a;
     float step = b.mean - a.mean;
     float share = b.count / total;
-    return {total, a.mean + step * share, a.deviation + b.deviation + step * step * a.count * share};
+    return {total, a.mean + step * share, a.m2 + b.m2 + step * step * a.count * share};
 }
 
 // The sum over the block, for each of its threads.
@@ -51,12 +51,12 @@ __device__ Moments block_moments(const bf16 *x, size_t count) {
     float sum = 0.0f;
     for (size_t i = threadIdx.x; i < count; i += blockDim.x) sum += __bfloat162float(x[i]);
     float mean = block_sum(sum) / count;
-    float deviation = 0.0f;
+    float m2 = 0.0f;
     for (size_t i = threadIdx.x; i < count; i += blockDim.x) {
         float centred = __bfloat162float(x[i]) - mean;
-        deviation += centred * centred;
+        m2 += centred * centred;
     }
-    return {(float)count, mean, block_sum(deviation)};
+    return {(float)count, mean, block_sum(m2)};
 }
 
 __device__ float silu(float x) { return x / (1.0f + expf(-x)); }
@@ -70,9 +70,9 @@ extern "C" __global__ void rms_norm(const bf16 *x, const bf16 *weight, bf16 *out
         float value = __bfloat162float(x[i]);
         sum += value * value;
     }
-    float factor = 1.0f / sqrtf(block_sum(sum) / d + eps);
+    float inv_rms = 1.0f / sqrtf(block_sum(sum) / d + eps);
     for (uint32_t i = threadIdx.x; i < d; i += blockDim.x) {
-        out[i] = __float2bfloat16(__bfloat162float(x[i]) * factor * __bfloat162float(weight[i]));
+        out[i] = __float2bfloat16(__bfloat162float(x[i]) * inv_rms * __bfloat162float(weight[i]));
     }
 }
 
@@ -81,9 +81,9 @@ extern "C" __global__ void layer_norm(const bf16 *x, bf16 *out, uint32_t d, floa
     x += (size_t)blockIdx.x * d;
     out += (size_t)blockIdx.x * d;
     Moments row = block_moments(x, d);
-    float factor = 1.0f / sqrtf(row.deviation / d + eps);
+    float inv_std = 1.0f / sqrtf(row.m2 / d + eps);
     for (uint32_t i = threadIdx.x; i < d; i += blockDim.x) {
-        out[i] = __float2bfloat16((__bfloat162float(x[i]) - row.mean) * factor);
+        out[i] = __float2bfloat16((__bfloat162float(x[i]) - row.mean) * inv_std);
     }
 }
 
@@ -97,9 +97,9 @@ extern "C" __global__ void softmax(bf16 *scores, uint32_t keys, uint32_t queries
     largest = block_max(largest);
     float sum = 0.0f;
     for (uint32_t i = threadIdx.x; i < seen; i += blockDim.x) sum += expf(__bfloat162float(scores[i]) * scale - largest);
-    float factor = 1.0f / block_sum(sum);
+    float inv_sum = 1.0f / block_sum(sum);
     for (uint32_t i = threadIdx.x; i < keys; i += blockDim.x) {
-        float weight = i < seen ? expf(__bfloat162float(scores[i]) * scale - largest) * factor : 0.0f;
+        float weight = i < seen ? expf(__bfloat162float(scores[i]) * scale - largest) * inv_sum : 0.0f;
         scores[i] = __float2bfloat16(weight);
     }
 }
@@ -123,7 +123,7 @@ extern "C" __global__ void rope(const bf16 *x, const float *cos, const float *si
 }
 
 // (b, rows, columns, d) as (b, columns, rows, d). Block (row and column of `x`, item).
-extern "C" __global__ void swap(const bf16 *x, bf16 *out, uint32_t rows, uint32_t columns, uint32_t d) {
+extern "C" __global__ void transpose(const bf16 *x, bf16 *out, uint32_t rows, uint32_t columns, uint32_t d) {
     uint32_t row = blockIdx.x / columns, column = blockIdx.x % columns;
     size_t item = (size_t)blockIdx.y * rows * columns;
     x += (item + blockIdx.x) * d;
@@ -133,7 +133,7 @@ extern "C" __global__ void swap(const bf16 *x, bf16 *out, uint32_t rows, uint32_
 
 // The windows of a convolution with stride 1 for the `pixels` pixels from row `first` of its result on, zeros around: `x`
 // (c, h, w), `out` (c, kernel, kernel, pixels). Block (pixels, element of a window).
-extern "C" __global__ void windows(const bf16 *x, bf16 *out, uint32_t pixels, uint32_t h, uint32_t w, uint32_t kernel,
+extern "C" __global__ void im2col(const bf16 *x, bf16 *out, uint32_t pixels, uint32_t h, uint32_t w, uint32_t kernel,
                                    uint32_t padding, uint32_t first, uint32_t out_w) {
     uint32_t pixel = blockIdx.x * blockDim.x + threadIdx.x;
     if (pixel >= pixels) return;
@@ -146,7 +146,7 @@ extern "C" __global__ void windows(const bf16 *x, bf16 *out, uint32_t pixels, ui
 }
 
 // out[c, i] = bias[c] over planes of `plane` values. Block (values, c).
-extern "C" __global__ void spread(const bf16 *bias, bf16 *out, size_t plane) {
+extern "C" __global__ void broadcast_bias(const bf16 *bias, bf16 *out, size_t plane) {
     size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i < plane) out[blockIdx.y * plane + i] = bias[blockIdx.y];
 }
@@ -203,7 +203,7 @@ extern "C" __global__ void group_norm(const bf16 *x, const float *parts, const b
     const Moments *own = (const Moments *)parts + (size_t)(blockIdx.y / members) * part_number;
     Moments all = {0.0f, 0.0f, 0.0f};
     for (uint32_t part = 0; part < part_number; part++) all = joined(all, own[part]);
-    float scale = __bfloat162float(weight[blockIdx.y % channels]) / sqrtf(all.deviation / all.count + eps);
+    float scale = __bfloat162float(weight[blockIdx.y % channels]) / sqrtf(all.m2 / all.count + eps);
     float shift = __bfloat162float(bias[blockIdx.y % channels]) - all.mean * scale;
     size_t start = (size_t)blockIdx.x * part_count;
     size_t end = min(start + part_count, plane);

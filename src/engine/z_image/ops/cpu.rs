@@ -87,7 +87,10 @@ pub(super) fn filled_rows(
 /// machine's best is chosen at each call. What it calls must be `inline(always)`, or it is compiled
 /// for the oldest machine.
 macro_rules! vectorised {
-    ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block
+    ) => {
         $(#[$attribute])*
         $visibility fn $name($($argument: $type),*) {
             #[inline(always)]

@@ -2,13 +2,13 @@
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::cpu::{from_rows, silu, values, vectorised};
 #[cfg(feature = "cuda")]
 use super::cuda;
 use super::dispatch::is_ours;
+use super::group_moments::GroupMoments;
 use super::moments::{Moments, standardise, widened};
 
 /// GroupNorm of `x` (b, c, h, w) in `groups` groups of channels, `weight` and `bias` (c), then SiLU
@@ -73,78 +73,6 @@ impl CustomOp3 for GroupNormSilu {
     ) -> Result<(CudaStorage, Shape)> {
         let affine = [(weight, weight_layout), (bias, bias_layout)];
         cuda::group_norm((x, x_layout), affine, self.groups, self.eps, self.silu)
-    }
-}
-
-/// GroupNorm's statistics of an activation that is at hand only part by part: the moments of each
-/// group of channels.
-pub struct GroupMoments {
-    groups: Vec<Moments>,
-}
-
-impl GroupMoments {
-    /// Those of nothing yet, in `groups` groups.
-    pub fn new(groups: usize) -> GroupMoments {
-        GroupMoments { groups: vec![Moments::NONE; groups] }
-    }
-
-    /// Counts in one more part, `x` (1, c, h, w).
-    pub fn add(&mut self, x: &Tensor) -> Result<()> {
-        if !is_ours(x) {
-            return self.plain_add(x);
-        }
-        let found = x.contiguous()?.apply_op1_no_bwd(&PartMoments { groups: self.groups.len() })?;
-        let found = found.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec3::<f64>()?;
-        for (moments, parts) in self.groups.iter_mut().zip(found) {
-            for part in parts {
-                moments.join(Moments { count: part[0], mean: part[1], deviation: part[2] });
-            }
-        }
-        Ok(())
-    }
-
-    /// Scratch: twice `x` in f32.
-    fn plain_add(&mut self, x: &Tensor) -> Result<()> {
-        // One name for all, so that each result goes when the next has come.
-        let mut y = x.to_dtype(widened(x))?.reshape((self.groups.len(), ()))?;
-        let count = y.dim(1)? as f64;
-        let mean = y.mean_keepdim(1)?;
-        y = y.broadcast_sub(&mean)?;
-        y = y.sqr()?.sum_keepdim(1)?;
-        let on_host = |column: Tensor| column.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>();
-        for (moments, (mean, deviation)) in
-            self.groups.iter_mut().zip(on_host(mean)?.into_iter().zip(on_host(y)?))
-        {
-            moments.join(Moments { count, mean, deviation });
-        }
-        Ok(())
-    }
-}
-
-/// The moments of each group of channels, or of parts of it: (groups, parts, 3), each the count, the
-/// mean and the sum of squared deviations. They are f64 on a CPU, where a group is one part, and f32
-/// on a card.
-struct PartMoments {
-    groups: usize,
-}
-
-impl CustomOp1 for PartMoments {
-    fn name(&self) -> &'static str {
-        "part-moments"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let xs = values(x, layout)?;
-        let mut found = vec![0.0; 3 * self.groups];
-        let groups = xs.par_chunks_exact(xs.len() / self.groups);
-        let each = found.par_chunks_exact_mut(3).zip(groups);
-        each.for_each(|(found, xs)| write_moments(found, xs));
-        Ok((CpuStorage::F64(found), (self.groups, 1, 3).into()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        cuda::moments((x, layout), self.groups)
     }
 }
 
@@ -216,7 +144,13 @@ impl CustomOp3 for GroupNormSiluOfPart<'_> {
 
 vectorised! {
     /// One group's channels, with their weights and biases.
-    fn normalise_group(out: &mut [f32], xs: &[f32], affine: (&[f32], &[f32]), eps: f64, with_silu: bool) {
+    fn normalise_group(
+        out: &mut [f32],
+        xs: &[f32],
+        affine: (&[f32], &[f32]),
+        eps: f64,
+        with_silu: bool,
+    ) {
         let moments = Moments::of(xs);
         let (weights, biases) = affine;
         let plane = xs.len() / weights.len();
@@ -231,14 +165,6 @@ vectorised! {
     /// One channel, then SiLU.
     fn normalise_plane(out: &mut [f32], xs: &[f32], affine: Affine) {
         affine.apply(out, xs, true);
-    }
-}
-
-vectorised! {
-    /// Count, mean and sum of squared deviations of `xs`.
-    fn write_moments(out: &mut [f64], xs: &[f32]) {
-        let Moments { count, mean, deviation } = Moments::of(xs);
-        out.copy_from_slice(&[count, mean, deviation]);
     }
 }
 
@@ -311,6 +237,8 @@ fn scale_channels(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> 
 
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
+
     use super::super::check::{assert_fast_is_plain, assert_half_is_near, strided, values};
     use super::*;
 

@@ -11,6 +11,7 @@ mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod dispatch;
+mod group_moments;
 mod group_norm;
 mod im2col;
 mod matmul;
@@ -23,7 +24,8 @@ mod winograd;
 pub use activation::{add, gated_add, modulate, swiglu};
 pub use attention::{attention, attention_bytes};
 pub use conv::{conv2d, conv2d_bytes, upsample_nearest2};
-pub use group_norm::{GroupMoments, group_norm_silu, group_norm_silu_of_part};
+pub use group_moments::GroupMoments;
+pub use group_norm::{group_norm_silu, group_norm_silu_of_part};
 pub use norm::{layer_norm, rms_norm};
 pub use quantised::{dequantise, quantise};
 pub use rope::{rope, rope_i};

@@ -30,8 +30,9 @@ pub fn conv2d(
     x.contiguous()?.apply_op3_no_bwd(&weight.contiguous()?, &bias, &Conv2d { padding })
 }
 
-/// What a 3x3 [`conv2d`] of `pixels` allocates beside its result; with single pixels it is no more.
-pub fn conv2d_bytes(backend: Backend, pixels: usize, inputs: usize, _outputs: usize) -> usize {
+/// What a 3x3 [`conv2d`] of `pixels` allocates beside its result. With a 1x1 weight it is at most
+/// 2 % more.
+pub fn conv2d_bytes(backend: Backend, pixels: usize, inputs: usize) -> usize {
     match backend {
         Backend::Cpu { threads } => im2col::scratch_bytes(threads, pixels, inputs, 3),
         // One band's matrix.
@@ -61,19 +62,7 @@ impl CustomOp3 for Conv2d {
         let xs = values(x, x_layout)?;
         let weights = values(weight, weight_layout)?;
         let biases = values(bias, bias_layout)?;
-        let out = if std::env::var_os("ZW").is_some() && shape.kernel == 3 {
-            let sizes = super::winograd::Sizes {
-                batch: shape.batch,
-                inputs: shape.inputs,
-                outputs: shape.outputs,
-                height: shape.height,
-                width: shape.width,
-                padding: self.padding,
-            };
-            super::winograd::convolve(xs, weights, biases, &sizes)
-        } else {
-            im2col::convolve(xs, weights, biases, &shape)
-        };
+        let out = im2col::convolve(xs, weights, biases, &shape);
         Ok((CpuStorage::F32(out), shape.out_dims().into()))
     }
 

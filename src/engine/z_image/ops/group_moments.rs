@@ -57,8 +57,8 @@ impl GroupMoments {
 }
 
 /// The moments of each group of channels, or of parts of it: (groups, parts, 3), each the count,
-/// the mean and the sum of squared deviations. They are f64 on a CPU, where a group is one part, and
-/// f32 on a card.
+/// the mean and the sum of squared deviations. They are f64 on a CPU, where a group is one part,
+/// and f32 on a card.
 struct PartMoments {
     groups: usize,
 }

@@ -19,7 +19,6 @@ mod moments;
 mod norm;
 mod quantised;
 mod rope;
-mod winograd;
 
 pub use activation::{add, gated_add, modulate, swiglu};
 pub use attention::{attention, attention_bytes};

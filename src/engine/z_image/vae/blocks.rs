@@ -109,7 +109,7 @@ fn require_upsample(x: &Tensor, memory: &DeviceMemory) -> Result<()> {
 /// convolution's result. The picture itself is released when it has been doubled.
 fn upsample_bytes(backend: Backend, pixels: usize, channels: usize) -> usize {
     let doubled = activation_bytes(backend, channels, 4 * pixels);
-    2 * doubled + ops::conv2d_bytes(backend, 4 * pixels, channels, channels)
+    2 * doubled + ops::conv2d_bytes(backend, 4 * pixels, channels)
 }
 
 /// The most that [`UpBlock::forward`] needs, its input included.
@@ -150,6 +150,6 @@ fn upsample_striped_bytes(size: &StripedSize, channels: usize) -> usize {
     live.hold(stripe + row); // the stripe, and the row above it
     live.hold(4 * (stripe + 2 * row)); // the window doubled
     live.hold(4 * 2 * row); // the rows that will be cropped from this stripe's result
-    live.hold(ops::conv2d_bytes(size.backend, 4 * size.window_pixels(1), channels, channels));
+    live.hold(ops::conv2d_bytes(size.backend, 4 * size.window_pixels(1), channels));
     live.peak()
 }

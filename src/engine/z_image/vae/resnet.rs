@@ -113,7 +113,7 @@ impl ResnetBlock {
 /// The most that [`ResnetBlock::forward`] needs beside its input.
 pub fn whole_bytes(backend: Backend, pixels: usize, inputs: usize, outputs: usize) -> usize {
     let [x, y] = [inputs, outputs].map(|channels| activation_bytes(backend, channels, pixels));
-    let conv_scratch = |inputs| ops::conv2d_bytes(backend, pixels, inputs, outputs);
+    let conv_scratch = |inputs| ops::conv2d_bytes(backend, pixels, inputs);
     let mut live = Live::new();
     live.hold(x); // the first norm
     live.replace(x, y, conv_scratch(inputs));
@@ -130,7 +130,7 @@ pub fn whole_bytes(backend: Backend, pixels: usize, inputs: usize, outputs: usiz
 /// which is released after the norm. The decoder's blocks give no more channels than they take.
 pub fn window_bytes(backend: Backend, pixels: usize, inputs: usize, outputs: usize) -> usize {
     let [x, y] = [inputs, outputs].map(|channels| activation_bytes(backend, channels, pixels));
-    x.max(y + ops::conv2d_bytes(backend, pixels, inputs, outputs))
+    x.max(y + ops::conv2d_bytes(backend, pixels, inputs))
 }
 
 /// The most that [`ResnetBlock::forward_striped`] needs, its input and its result included.
@@ -150,7 +150,7 @@ fn pass_bytes(size: &StripedSize, inputs: usize, outputs: usize, halo: usize) ->
     let window_pixels = size.window_pixels(halo);
     let inner_pixels = size.window_pixels(halo - 1);
     let bytes = |channels, pixels| activation_bytes(size.backend, channels, pixels);
-    let conv_scratch = |pixels, inputs| ops::conv2d_bytes(size.backend, pixels, inputs, outputs);
+    let conv_scratch = |pixels, inputs| ops::conv2d_bytes(size.backend, pixels, inputs);
     let copy = size.if_cut(bytes(inputs, window_pixels));
     let normed = bytes(inputs, window_pixels);
     let convolved = bytes(outputs, window_pixels);

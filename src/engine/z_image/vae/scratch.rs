@@ -92,7 +92,7 @@ pub fn last_bytes(backend: Backend, pixels: usize, channels: usize, colours: usi
     let normed = activation_bytes(backend, channels, pixels);
     let convolved = activation_bytes(backend, colours, pixels);
     let as_f32 = 2 * convolved; // f32 beside bf16
-    normed + convolved + as_f32 + ops::conv2d_bytes(backend, pixels, channels, colours)
+    normed + convolved + as_f32 + ops::conv2d_bytes(backend, pixels, channels)
 }
 
 /// The same in stripes, the input included. At the end the picture's rows are put together on the
@@ -108,7 +108,7 @@ fn last_striped_bytes(size: &StripedSize, channels: usize, colours: usize) -> us
     live.hold(copy); // the window's rows side by side
     live.replace(copy, window, 0); // the norm
     live.hold(convolved);
-    live.hold(ops::conv2d_bytes(size.backend, window_pixels, channels, colours));
+    live.hold(ops::conv2d_bytes(size.backend, window_pixels, channels));
     let picture = PICTURE_VALUE_BYTES * colours * size.width * size.height;
     live.peak().max(size.backend.host_buffer_bytes(2 * picture))
 }

@@ -1,6 +1,7 @@
-// What would be a chain of passes over memory in candle's operators, in one kernel each. Values are bf16; all arithmetic is
-// f32, rounded once. "Block (a, b)" says what blockIdx.x and blockIdx.y count; blocks that sum have whole warps. Sizes that
-// can pass 32 bits are size_t; a division of such numbers costs more than the memory, so that there is none.
+// The operators' own kernels. Beside each stands what candle's own kernels (candle-kernels) lack.
+// Values are bf16; all arithmetic is f32, rounded once. "Block (a, b)" says what blockIdx.x and
+// blockIdx.y count; blocks that sum have whole warps. Sizes that can pass 32 bits are size_t; a
+// division of such numbers costs more than the memory, so that there is none.
 
 #include <cuda_bf16.h>
 #include <stdint.h>
@@ -26,7 +27,9 @@ __device__ Moments joined(Moments a, Moments b) {
 // The sum over the block, for each of its threads.
 __device__ float block_sum(float value) {
     __shared__ float sums[WARP];
-    for (int mask = WARP / 2; mask > 0; mask /= 2) value += __shfl_xor_sync(0xffffffff, value, mask);
+    for (int mask = WARP / 2; mask > 0; mask /= 2) {
+        value += __shfl_xor_sync(0xffffffff, value, mask);
+    }
     if (threadIdx.x % WARP == 0) sums[threadIdx.x / WARP] = value;
     __syncthreads();
     value = 0.0f;
@@ -38,7 +41,9 @@ __device__ float block_sum(float value) {
 // The largest value of the block, for each of its threads.
 __device__ float block_max(float value) {
     __shared__ float largest[WARP];
-    for (int mask = WARP / 2; mask > 0; mask /= 2) value = fmaxf(value, __shfl_xor_sync(0xffffffff, value, mask));
+    for (int mask = WARP / 2; mask > 0; mask /= 2) {
+        value = fmaxf(value, __shfl_xor_sync(0xffffffff, value, mask));
+    }
     if (threadIdx.x % WARP == 0) largest[threadIdx.x / WARP] = value;
     __syncthreads();
     for (unsigned warp = 0; warp < blockDim.x / WARP; warp++) value = fmaxf(value, largest[warp]);
@@ -62,7 +67,11 @@ __device__ Moments block_moments(const bf16 *x, size_t count) {
 __device__ float silu(float x) { return x / (1.0f + expf(-x)); }
 
 // out = x / sqrt(mean(x^2) + eps) * weight over each row of `d` values. Block (row).
-extern "C" __global__ void rms_norm(const bf16 *x, const bf16 *weight, bf16 *out, uint32_t d, float eps) {
+//
+// candle's does the same in one kernel, but with an approximate rsqrt: this one keeps the pictures
+// as they are.
+extern "C" __global__ void rms_norm(const bf16 *x, const bf16 *weight, bf16 *out, uint32_t d,
+                                    float eps) {
     x += (size_t)blockIdx.x * d;
     out += (size_t)blockIdx.x * d;
     float sum = 0.0f;
@@ -77,6 +86,9 @@ extern "C" __global__ void rms_norm(const bf16 *x, const bf16 *weight, bf16 *out
 }
 
 // Each row of `d` values with mean 0 and variance 1. Block (row).
+//
+// candle's takes the variance as mean(x^2) - mean(x)^2, which loses its digits where the mean is
+// large; this one centres the values first.
 extern "C" __global__ void layer_norm(const bf16 *x, bf16 *out, uint32_t d, float eps) {
     x += (size_t)blockIdx.x * d;
     out += (size_t)blockIdx.x * d;
@@ -87,27 +99,39 @@ extern "C" __global__ void layer_norm(const bf16 *x, bf16 *out, uint32_t d, floa
     }
 }
 
-// Softmax of scores * scale, in place: rows of `keys`. Block (row). Row r is query r % queries, which sees the first
-// `first_seen` + r % queries keys; the others become 0.
-extern "C" __global__ void softmax(bf16 *scores, uint32_t keys, uint32_t queries, uint32_t first_seen, float scale) {
+// Softmax of scores * scale, in place: rows of `keys`. Block (row). Row r is query r % queries,
+// which sees the first `first_seen` + r % queries keys; the others become 0.
+//
+// candle's knows no scale and no mask, writes a second tensor as large as the scores, and rounds
+// each power to bf16 before it is summed.
+extern "C" __global__ void softmax(bf16 *scores, uint32_t keys, uint32_t queries,
+                                   uint32_t first_seen, float scale) {
     scores += (size_t)blockIdx.x * keys;
     uint32_t seen = min(keys, first_seen + blockIdx.x % queries);
     float largest = -INFINITY;
-    for (uint32_t i = threadIdx.x; i < seen; i += blockDim.x) largest = fmaxf(largest, __bfloat162float(scores[i]) * scale);
+    for (uint32_t i = threadIdx.x; i < seen; i += blockDim.x) {
+        largest = fmaxf(largest, __bfloat162float(scores[i]) * scale);
+    }
     largest = block_max(largest);
     float sum = 0.0f;
-    for (uint32_t i = threadIdx.x; i < seen; i += blockDim.x) sum += expf(__bfloat162float(scores[i]) * scale - largest);
+    for (uint32_t i = threadIdx.x; i < seen; i += blockDim.x) {
+        sum += expf(__bfloat162float(scores[i]) * scale - largest);
+    }
     float inv_sum = 1.0f / block_sum(sum);
     for (uint32_t i = threadIdx.x; i < keys; i += blockDim.x) {
-        float weight = i < seen ? expf(__bfloat162float(scores[i]) * scale - largest) * inv_sum : 0.0f;
+        float weight = 0.0f;
+        if (i < seen) weight = expf(__bfloat162float(scores[i]) * scale - largest) * inv_sum;
         scores[i] = __float2bfloat16(weight);
     }
 }
 
-// Rotates pairs of `x` (b, s, heads, 2 half) by the angles of `cos` and `sin` (s, half): elements 2i and 2i + 1 where
-// `interleaved`, else i and i + half (GPT-NeoX). Block (row, head, item).
-extern "C" __global__ void rope(const bf16 *x, const float *cos, const float *sin, bf16 *out, uint32_t half,
-                                bool interleaved) {
+// Rotates pairs of `x` (b, s, heads, 2 half) by the angles of `cos` and `sin` (s, half): elements
+// 2i and 2i + 1 where `interleaved`, else i and i + half (GPT-NeoX). Block (row, head, item).
+//
+// candle's rounds the angles and each product to bf16, and wants interleaved pairs with the heads
+// before the positions, which would take two transposes.
+extern "C" __global__ void rope(const bf16 *x, const float *cos, const float *sin, bf16 *out,
+                                uint32_t half, bool interleaved) {
     size_t row = (size_t)blockIdx.z * gridDim.x + blockIdx.x;
     size_t start = (row * gridDim.y + blockIdx.y) * 2 * half;
     x += start;
@@ -123,7 +147,11 @@ extern "C" __global__ void rope(const bf16 *x, const float *cos, const float *si
 }
 
 // (b, rows, columns, d) as (b, columns, rows, d). Block (row and column of `x`, item).
-extern "C" __global__ void transpose(const bf16 *x, bf16 *out, uint32_t rows, uint32_t columns, uint32_t d) {
+//
+// candle's copy of strided values finds each value's place by divisions; this one moves whole
+// rows.
+extern "C" __global__ void transpose(const bf16 *x, bf16 *out, uint32_t rows, uint32_t columns,
+                                     uint32_t d) {
     uint32_t row = blockIdx.x / columns, column = blockIdx.x % columns;
     size_t item = (size_t)blockIdx.y * rows * columns;
     x += (item + blockIdx.x) * d;
@@ -131,10 +159,14 @@ extern "C" __global__ void transpose(const bf16 *x, bf16 *out, uint32_t rows, ui
     for (uint32_t i = threadIdx.x; i < d; i += blockDim.x) out[i] = x[i];
 }
 
-// The windows of a convolution with stride 1 for the `pixels` pixels from row `first` of its result on, zeros around: `x`
-// (c, h, w), `out` (c, kernel, kernel, pixels). Block (pixels, element of a window).
-extern "C" __global__ void im2col(const bf16 *x, bf16 *out, uint32_t pixels, uint32_t h, uint32_t w, uint32_t kernel,
-                                   uint32_t padding, uint32_t first, uint32_t out_w) {
+// The windows of a convolution with stride 1 for the `pixels` pixels from row `first` of its result
+// on, zeros around: `x` (c, h, w), `out` (c, kernel, kernel, pixels). Block (pixels, element of a
+// window).
+//
+// candle's writes the whole matrix at once, which has the kernel's area times the values of `x`.
+extern "C" __global__ void im2col(const bf16 *x, bf16 *out, uint32_t pixels, uint32_t h, uint32_t w,
+                                  uint32_t kernel, uint32_t padding, uint32_t first,
+                                  uint32_t out_w) {
     uint32_t pixel = blockIdx.x * blockDim.x + threadIdx.x;
     if (pixel >= pixels) return;
     uint32_t channel = blockIdx.y / (kernel * kernel), offset = blockIdx.y % (kernel * kernel);
@@ -142,16 +174,22 @@ extern "C" __global__ void im2col(const bf16 *x, bf16 *out, uint32_t pixels, uin
     uint32_t row = first + pixel / out_w + offset / kernel - padding;
     uint32_t column = pixel % out_w + offset % kernel - padding;
     bool inside = row < h && column < w;
-    out[(size_t)blockIdx.y * pixels + pixel] = inside ? x[((size_t)channel * h + row) * w + column] : bf16(0.0f);
+    bf16 value = inside ? x[((size_t)channel * h + row) * w + column] : bf16(0.0f);
+    out[(size_t)blockIdx.y * pixels + pixel] = value;
 }
 
 // out[c, i] = bias[c] over planes of `plane` values. Block (values, c).
+//
+// candle adds a convolution's bias in a pass of its own; here the product adds to it.
 extern "C" __global__ void broadcast_bias(const bf16 *bias, bf16 *out, size_t plane) {
     size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i < plane) out[blockIdx.y * plane + i] = bias[blockIdx.y];
 }
 
-// Twice the height and width, each value repeated: `x` (c, h, w), `out` (c, 2 h, 2 w). Block (values of the result, c).
+// Twice the height and width, each value repeated: `x` (c, h, w), `out` (c, 2 h, 2 w). Block
+// (values of the result, c).
+//
+// candle's finds each value's place by divisions of 64 bits and in floating point.
 extern "C" __global__ void upsample(const bf16 *x, bf16 *out, uint32_t h, uint32_t w) {
     uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= 4 * h * w) return;
@@ -160,6 +198,8 @@ extern "C" __global__ void upsample(const bf16 *x, bf16 *out, uint32_t h, uint32
 }
 
 // out = silu(gate) * up: a thread for each of `count` values.
+//
+// candle has no such kernel: it writes silu(gate) and reads it again.
 extern "C" __global__ void swiglu(const bf16 *gate, const bf16 *up, bf16 *out, size_t count) {
     size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
@@ -167,16 +207,22 @@ extern "C" __global__ void swiglu(const bf16 *gate, const bf16 *up, bf16 *out, s
 }
 
 // out = x * scale: `x` (b, s, d), `scale` (b, d). Block (row, item).
+//
+// candle has no such kernel: its broadcast finds each value's place by divisions.
 extern "C" __global__ void modulate(const bf16 *x, const bf16 *scale, bf16 *out, uint32_t d) {
     size_t start = ((size_t)blockIdx.y * gridDim.x + blockIdx.x) * d;
     scale += (size_t)blockIdx.y * d;
     for (uint32_t i = threadIdx.x; i < d; i += blockDim.x) {
-        out[start + i] = __float2bfloat16(__bfloat162float(x[start + i]) * __bfloat162float(scale[i]));
+        float value = __bfloat162float(x[start + i]) * __bfloat162float(scale[i]);
+        out[start + i] = __float2bfloat16(value);
     }
 }
 
 // out = x + gate * y: `x` and `y` (b, s, d), `gate` (b, d). Block (row, item).
-extern "C" __global__ void gated_add(const bf16 *x, const bf16 *y, const bf16 *gate, bf16 *out, uint32_t d) {
+//
+// candle has no such kernel: it writes gate * y and reads it again.
+extern "C" __global__ void gated_add(const bf16 *x, const bf16 *y, const bf16 *gate, bf16 *out,
+                                     uint32_t d) {
     size_t start = ((size_t)blockIdx.y * gridDim.x + blockIdx.x) * d;
     gate += (size_t)blockIdx.y * d;
     for (uint32_t i = threadIdx.x; i < d; i += blockDim.x) {
@@ -185,8 +231,10 @@ extern "C" __global__ void gated_add(const bf16 *x, const bf16 *y, const bf16 *g
     }
 }
 
-// Moments of each part of each group: `x` (groups, count), `out` (groups, parts) of Moments. Block (p, g) has the values
-// from p * part_count on of group g.
+// Moments of each part of each group: `x` (groups, count), `out` (groups, parts) of Moments. Block
+// (p, g) has the values from p * part_count on of group g.
+//
+// candle has no such kernel.
 extern "C" __global__ void moments(const bf16 *x, float *out, size_t count, uint32_t part_count) {
     size_t start = (size_t)blockIdx.x * part_count;
     size_t length = min((size_t)part_count, count - start);
@@ -194,11 +242,14 @@ extern "C" __global__ void moments(const bf16 *x, float *out, size_t count, uint
     if (threadIdx.x == 0) ((Moments *)out)[(size_t)blockIdx.y * gridDim.x + blockIdx.x] = found;
 }
 
-// GroupNorm, then SiLU if asked: `x` (b, channels, plane) in groups of `members` channels, `weight` and `bias` (channels),
-// `parts` (b * groups, part_number) of Moments. Block (p, c) has the values from p * part_count on of channel c, counted over
-// all items.
-extern "C" __global__ void group_norm(const bf16 *x, const float *parts, const bf16 *weight, const bf16 *bias, bf16 *out,
-                                      size_t plane, uint32_t part_count, uint32_t channels, uint32_t members,
+// GroupNorm, then SiLU if asked: `x` (b, channels, plane) in groups of `members` channels, `weight`
+// and `bias` (channels), `parts` (b * groups, part_number) of Moments. Block (p, c) has the values
+// from p * part_count on of channel c, counted over all items.
+//
+// candle has no such kernel: its GroupNorm is a chain of passes through copies in f32.
+extern "C" __global__ void group_norm(const bf16 *x, const float *parts, const bf16 *weight,
+                                      const bf16 *bias, bf16 *out, size_t plane,
+                                      uint32_t part_count, uint32_t channels, uint32_t members,
                                       uint32_t part_number, float eps, bool with_silu) {
     const Moments *own = (const Moments *)parts + (size_t)(blockIdx.y / members) * part_number;
     Moments all = {0.0f, 0.0f, 0.0f};

@@ -1,7 +1,7 @@
 //! The weights of one part of the model, by name.
 
 mod files;
-pub mod flat;
+mod flat;
 mod matrices;
 mod problems;
 mod source;

@@ -95,8 +95,7 @@ impl Band<'_> {
             let matrix = &mut matrix[..rows * self.pixels.len()];
             self.im2col(&x[first * shape.height * shape.width..], matrix);
             let weight = &weight[first * taps..];
-            let weight =
-                MatrixView { values: weight, row_step: shape.inputs * taps, column_step: 1 };
+            let weight = MatrixView { values: weight, row_step: shape.column(), column_step: 1 };
             let matrix = MatrixView { values: matrix, row_step: self.pixels.len(), column_step: 1 };
             matmul_add(out, &weight, &matrix, rows);
         }

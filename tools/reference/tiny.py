@@ -1,5 +1,6 @@
 """Makes the reference: a tiny Z-Image pipeline with random weights, and what diffusers computes with it.
 
+    pip install -r tools/reference/requirements.txt
     python tools/reference/tiny.py TOKENIZER FOLDER
 
 TOKENIZER is the folder `tokenizer` of Z-Image-Turbo. `tiny.json` has the dimensions and the cases. All weights come

@@ -108,8 +108,8 @@ impl Worker {
     }
 
     /// The next event, but for the model's hash, which may come at any time and is noted for
-    /// [`Worker::take_model_hash`]. Cancel safe. A line that is too long, not UTF-8 or no event is a protocol
-    /// error: the worker is killed and the death says so.
+    /// [`Worker::take_model_hash`]. Cancel safe. A line that is too long, not UTF-8 or no event is
+    /// a protocol error: the worker is killed and the death says so.
     pub async fn event(&mut self) -> Result<WorkerEvent, WorkerExit> {
         loop {
             match self.events.recv().await {

@@ -6,10 +6,10 @@
 //! ```text
 //! clause = part "of" N "ms"                         how long each takes: load, text, steps, decode
 //!        | fault ["at" place] ["above" limit] ["once" | N "times"]
-//! fault  = "oom" | "leak" | "sticky" | "black" | "invalid" | "panic" | "die" | "exit" STATUS | "hang"
-//!        | "stray line" | "garbage line" | "half line" | "huge line"
+//! fault  = "oom" | "leak" | "sticky" | "black" | "invalid" | "panic" | "die" | "exit" STATUS
+//!        | "hang" | "stray line" | "garbage line" | "half line" | "huge line"
 //! place  = "text" | "step" K | "decode"             step 1 unless said; in load.txt also "weights"
-//! limit  = N "px" | N "tile"                        longer side of the picture; side of the decode's tiles
+//! limit  = N "px" | N "tile"                        longer side of the picture; side of its tiles
 //! ```
 //! So `steps of 20 ms, oom above 768 px, die at step 2 once`. The model's folder holds the counts
 //! of "once" and "times", which outlive a worker, and may hold `load.txt`, a script of the same
@@ -47,8 +47,8 @@ pub fn description() -> ModelDescription {
     ModelDescription { name, width: 64, height: 64, steps: 2, guidance: 0.0, granularity: 16 }
 }
 
-/// What the scripted engine claims to need on `rung`: a few bytes a pixel, so that a smaller picture
-/// or tile needs less.
+/// What the scripted engine claims to need on `rung`: a few bytes a pixel, so that a smaller
+/// picture or tile needs less.
 pub fn predict(rung: &Rung) -> Prediction {
     let pixels = u64::from(rung.width) * u64::from(rung.height);
     let at_once = match rung.decode {

@@ -21,8 +21,8 @@ use self::cache::Cache;
 use super::weight_files::{Stamp, WeightFiles};
 use crate::files::hex;
 
-/// How much of a file is read at a time. The buffer lies on the thread's stack, because on a CPU the
-/// heap is the device's memory, which is measured.
+/// How much of a file is read at a time. The buffer lies on the thread's stack, because on a CPU
+/// the heap is the device's memory, which is measured.
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// The nice value of the threads that hash, so that they take no time from those that compute.

@@ -28,8 +28,8 @@ pub struct TransformerConfig {
     pub axes_lens: [usize; 3],
 }
 
-/// The first bytes of a Git LFS pointer, the small file that stands in place of a large one that was
-/// not downloaded.
+/// The first bytes of a Git LFS pointer, the small file that stands in place of a large one that
+/// was not downloaded.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// Conditioning vectors are no wider than this.

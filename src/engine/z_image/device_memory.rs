@@ -77,7 +77,8 @@ impl DeviceMemory {
     }
 
     /// To be called after everything of a failed attempt was dropped. Waits for the device, gives
-    /// freed memory back to it, and clears the errors that it kept. On a CPU there is nothing to do.
+    /// freed memory back to it, and clears the errors that it kept. On a CPU there is nothing to
+    /// do.
     pub fn reclaim(&self) -> Result<()> {
         match &self.device {
             Device::Cuda(device) => cuda::reclaim(device),

@@ -48,8 +48,8 @@ pub struct ZImageEngine {
 }
 
 impl ZImageEngine {
-    /// Opens a model folder on a device; [`Engine::place_weights`] brings the weights there. Errors are
-    /// `OutOfMemory` or `Fatal`, with the file and what is wrong.
+    /// Opens a model folder on a device; [`Engine::place_weights`] brings the weights there. Errors
+    /// are `OutOfMemory` or `Fatal`, with the file and what is wrong.
     pub fn load(
         model: &Path,
         device: DeviceChoice,

@@ -32,8 +32,8 @@ impl Generator {
         if count < BLOCK { self.randn_few(count) } else { self.randn_blocks(count) }
     }
 
-    /// Draws all uniform numbers first, then transforms them block by block. Where the last block is
-    /// not full, the last 16 values are drawn again and transformed as one block.
+    /// Draws all uniform numbers first, then transforms them block by block. Where the last block
+    /// is not full, the last 16 values are drawn again and transformed as one block.
     fn randn_blocks(&mut self, count: usize) -> Vec<f32> {
         let mut values: Vec<f32> = (0..count).map(|_| self.uniform()).collect();
         values.chunks_exact_mut(BLOCK).for_each(box_muller);
@@ -45,7 +45,8 @@ impl Generator {
         values
     }
 
-    /// Fewer values than a block are drawn in pairs, in f64. The second of a pair is the next value.
+    /// Fewer values than a block are drawn in pairs, in f64. The second of a pair is the next
+    /// value.
     fn randn_few(&mut self, count: usize) -> Vec<f32> {
         let mut values = Vec::with_capacity(count + 1);
         while values.len() < count {

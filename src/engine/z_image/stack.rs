@@ -1,5 +1,5 @@
-//! Equal layers in a row. The first ones stay in the device's memory, the rest is brought there each
-//! time it is used.
+//! Equal layers in a row. The first ones stay in the device's memory, the rest is brought there
+//! each time it is used.
 
 use candle_core::Result;
 

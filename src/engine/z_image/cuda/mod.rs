@@ -19,8 +19,8 @@ pub use self::ring::Ring;
 /// The first compute capability with bf16 arithmetic.
 const COMPUTE_CAPABILITY_MIN: (i32, i32) = (8, 0);
 
-/// Whether the machine has a card, usable or not. A driver that fails to look for cards has not said
-/// that there is none: the answer is then yes.
+/// Whether the machine has a card, usable or not. A driver that fails to look for cards has not
+/// said that there is none: the answer is then yes.
 pub fn is_present() -> bool {
     match init().and_then(|()| driver_device::get_count()) {
         Ok(count) => count > 0,

@@ -176,9 +176,9 @@ impl<L> LayerBuffer<L> {
         let (pointer, _guard) = slice.device_ptr(&stream);
         for (chunk, values) in values.chunks(CHUNK_VALUES).enumerate() {
             let to = pointer + (chunk * CHUNK_VALUES * size_of::<bf16>()) as u64;
-            // SAFETY: the buffer has room for exactly these values, and both live until the ring has
-            // waited for its copies. Nobody else uses the buffer meanwhile: the copies' stream waits
-            // for the event after the kernels that read it.
+            // SAFETY: the buffer has room for exactly these values, and both live until the ring
+            // has waited for its copies. Nobody else uses the buffer meanwhile: the copies' stream
+            // waits for the event after the kernels that read it.
             unsafe { result::memcpy_htod_async(to, values, copies.0) }.w()?;
         }
         Ok(())

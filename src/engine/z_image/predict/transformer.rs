@@ -46,7 +46,8 @@ pub fn condition_bytes(model: &ModelConfig, backend: Backend, rung: &Rung, work:
     first + embedding + caption + caption_angles + refine.max(angles)
 }
 
-/// The most while denoising: within a block over all rows, beside the conditionings and the latents.
+/// The most while denoising: within a block over all rows, beside the conditionings and the
+/// latents.
 pub fn bytes(model: &ModelConfig, backend: Backend, rung: &Rung, work: Work) -> usize {
     let config = &model.transformer;
     let rows = Rows::of(model, rung, work);

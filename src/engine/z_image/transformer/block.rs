@@ -81,8 +81,8 @@ impl Block {
         }
     }
 
-    // In both functions `x` and `y` are assigned again and again, so that each input is freed before
-    // the next allocation.
+    // In both functions `x` and `y` are assigned again and again, so that each input is freed
+    // before the next allocation.
     fn modulated(&self, mut x: Tensor, rope: &Rope, m: &Modulation) -> Result<Tensor> {
         let mut y = ops::modulate(&self.norm(&x, &self.attention_norm1)?, &m.scale_msa)?;
         y = self.attention.forward(y, rope)?;

@@ -19,8 +19,8 @@ pub fn whole_bytes(config: &VaeConfig, backend: Backend, width: usize, height: u
     middle_bytes(config, backend, latent_pixels).max(upward_bytes(config, backend, latent_pixels))
 }
 
-/// The most of [`super::Decoder::decode_tiled`] with tiles of at most `side` pixels each way: within
-/// one tile, beside the middle block's whole result and the picture.
+/// The most of [`super::Decoder::decode_tiled`] with tiles of at most `side` pixels each way:
+/// within one tile, beside the middle block's whole result and the picture.
 pub fn tiled_bytes(
     config: &VaeConfig,
     backend: Backend,

@@ -61,9 +61,9 @@ impl Striped {
         self.stripes.iter()
     }
 
-    /// The windows of all stripes from the top, with a halo of `halo` rows (at least 1). Each window
-    /// owns its stripe, so that the stripe is released with it; the rows that the next window needs
-    /// are copied.
+    /// The windows of all stripes from the top, with a halo of `halo` rows (at least 1). Each
+    /// window owns its stripe, so that the stripe is released with it; the rows that the next
+    /// window needs are copied.
     pub fn into_windows(self, halo: usize) -> impl Iterator<Item = Result<Window>> {
         Windows { rest: self.stripes, above: None, halo }
     }

@@ -197,7 +197,9 @@ mod tests {
         let models = Models::new();
         let hash = models.hash("a");
         let whole = fs::read_to_string(models.cache()).unwrap();
-        let other = whole.replace(['0', '1', '2', '3'], "4");
+        let file = hex(Sha256::new_with_prefix(vec![7; 2 * BUFFER_BYTES + 1]));
+        let other = whole.replace(&file, &"0".repeat(file.len()));
+        assert_ne!(other, whole);
         for spoilt in ["", "{}", &whole[..whole.len() / 2], &other] {
             fs::write(models.cache(), spoilt).unwrap();
             assert_eq!(models.cached("a"), None);

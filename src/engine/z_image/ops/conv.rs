@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_of_three_match_at_sizes_that_fill_no_tile() {
+    fn windows_of_three_match_at_odd_sizes() {
         assert_right([2, 5, 9, 13], 7, 3, 1);
         assert_right([1, 3, 3, 3], 1, 3, 1);
         assert_right([1, 3, 1, 2], 2, 3, 1);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_of_three_match_across_several_blocks_of_tiles() {
+    fn windows_of_three_match_across_several_bands() {
         assert_right([1, 3, 18, 4 * 64 + 9], 13, 3, 1);
         assert_right([1, 33, 66, 34], 6, 3, 1);
     }

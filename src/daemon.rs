@@ -51,6 +51,10 @@ fn latents_folder(config: &Config) -> PathBuf {
     config.state.join("latents")
 }
 
+fn last_word_path(config: &Config) -> PathBuf {
+    config.state.join("last-word")
+}
+
 /// Runs the daemon, which holds the `_lock` of its folders, until `stop`, or until it is idle.
 /// Errors are those of a start or of a part that cannot go on.
 pub async fn run(
@@ -76,7 +80,8 @@ pub async fn run(
         deaths_max: config.worker.deaths_max,
         attempts_max: config.worker.attempts_max,
     };
-    recovery::run(&store, &config.outputs, &policy, clock.now_ms()).await?;
+    let left = recovery::Left { outputs: &config.outputs, last_word: &last_word_path(&config) };
+    recovery::run(&store, &left, &policy, clock.now_ms()).await?;
     recovery::sweep_latents(&store, &latents).await?;
     let (status, _) = watch::channel(Status::starting(clock.now_ms()));
     let daemon = Daemon { config, mode, policy, latents, clock, store, status };
@@ -210,6 +215,7 @@ impl Daemon {
                     prefer: self.config.prefer,
                     embeddings_path: self.config.state.join("embeddings"),
                     hashes_path: self.config.state.join("model-hashes"),
+                    last_word_path: last_word_path(&self.config),
                 },
                 load_timeout: Duration::from_millis(worker.load_timeout_ms),
                 backoff: Duration::from_millis(worker.backoff_ms),

@@ -41,5 +41,6 @@ pub use crate::queue::{Activity, Obstacle, Queue, QueueError};
 pub use crate::store::{
     Access, Cancelled, Guarded, NewJob, NewWorker, Retried, Selection, Store, StoreError,
 };
-pub use crate::worker::handle::{Worker, WorkerExit};
+pub use crate::worker::exit::WorkerExit;
+pub use crate::worker::handle::Worker;
 pub use crate::worker::protocol::{Done, Load, RenderRequest, Request, WorkerEvent};

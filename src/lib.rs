@@ -14,6 +14,7 @@ mod attempt; // tries at a render: what came before one, how it ended, what come
 
 // Adapters: each owns one outside thing and no policy.
 mod clock; // the time of day
+mod countdown; // time-outs that count only the time in which this process ran
 mod heartbeat; // the sign of life
 mod files; // steps on files that are safe to repeat
 mod engine; // what turns a render into pixels

@@ -1,5 +1,5 @@
 //! After a crash: renders found running under the instance lock are finished where their picture
-//! stands, else queued again and counted. What was kept for renders that have ended is removed.
+//! stands, else queued again. What was kept for renders that have ended is removed.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -8,28 +8,36 @@ use std::{fs, io};
 use tracing::{info, warn};
 
 use crate::attempt::{
-    Failure, Finished, History, Made, Measured, Orphan, Peaks, RetryPolicy, decide,
+    Failure, FailureKind, Finished, Made, Measured, Orphan, Peaks, Reached, RetryPolicy, decide,
 };
 use crate::engine::latents;
 use crate::output;
 use crate::store::{Guarded, Store, StoreError};
+use crate::worker::last_word::{self, LastWord};
+
+/// Where a daemon that has died has left its traces.
+pub struct Left<'a> {
+    pub outputs: &'a Path,
+    /// See [`last_word`].
+    pub last_word: &'a Path,
+}
 
 /// Brings every orphan to a state from which the dispatcher can go on. Repeating it is harmless.
 pub async fn run(
     store: &Store,
-    outputs: &Path,
+    left: &Left<'_>,
     policy: &RetryPolicy,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     for orphan in store.orphans(now_ms).await? {
-        let _ = match adopted(&orphan, outputs, store.id()) {
+        let _ = match adopted(&orphan, left.outputs, store.id()) {
             Some(finished) => {
                 info!(attempt = orphan.attempt_id, path = %finished.path, "the picture had been made: adopted");
                 store.finish(orphan.attempt_id, &finished, now_ms).await?
             }
             None => {
                 info!(attempt = orphan.attempt_id, "found running: queued again");
-                give_back(store, &orphan, policy, now_ms).await?
+                give_back(store, &orphan, left, policy, now_ms).await?
             }
         };
     }
@@ -86,16 +94,29 @@ fn adopted(orphan: &Orphan, outputs: &Path, database: &str) -> Option<Finished> 
     })
 }
 
-/// Counts the daemon's death as one of the render's worker: it may have been the render that took
-/// the daemon down.
+/// Nobody saw how the attempt ended. Only what the worker said last can tell a render that takes
+/// the daemon down from one that was under way when somebody else did.
 async fn give_back(
     store: &Store,
     orphan: &Orphan,
+    left: &Left<'_>,
     policy: &RetryPolicy,
     now_ms: i64,
 ) -> Result<Guarded, StoreError> {
-    let death = Failure::death("the daemon died");
-    let before = History { deaths: orphan.deaths, ..History::default() };
-    let next = decide(&death, None, &before.with(orphan.rung, &death), None, policy);
-    store.end_attempt(orphan.attempt_id, &death, &next, now_ms).await
+    let failure = match last_word::read(left.last_word, orphan.attempt_id) {
+        LastWord::Well => Failure::unmeasured(FailureKind::Stopped, None, "the daemon died"),
+        LastWord::At(place) => lost(place),
+        LastWord::Unknown => lost(Reached::default()),
+    };
+    let history = orphan.history.with(orphan.rung, &failure);
+    let next = decide(&failure, None, &history, None, policy);
+    store.end_attempt(orphan.attempt_id, &failure, &next, now_ms).await
+}
+
+fn lost(Reached { stage, step }: Reached) -> Failure {
+    Failure::unmeasured(
+        FailureKind::Lost { step },
+        stage,
+        "the daemon died, and its worker with it",
+    )
 }

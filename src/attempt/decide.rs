@@ -1,9 +1,9 @@
 //! What comes after an attempt that made no picture: one pure function, from whose answer both the
 //! attempt's outcome and the render's next state follow.
 
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::blame::{Blame, blame};
 use super::{ErrorCode, Failure, FailureKind, History};
 use crate::job::state::RenderEvent;
 use crate::planner::Plan;
@@ -16,6 +16,18 @@ pub struct RetryPolicy {
     pub deaths_max: u32,
     /// Attempts of one render that ran out of memory or died, all together.
     pub attempts_max: u32,
+}
+
+/// How many times as often as at its death a render may be under way when the worker is lost, at
+/// the very same place, before it is given up. It may be what takes the whole daemon down, or the
+/// machine; but a render that takes hours is also there when somebody else does so.
+const LOSSES_A_DEATH: u32 = 4;
+
+impl RetryPolicy {
+    /// A render at one and the same place of which the worker was lost this often fails.
+    fn losses_max(&self) -> u32 {
+        self.deaths_max.saturating_mul(LOSSES_A_DEATH)
+    }
 }
 
 /// Why a running attempt was told to stop.
@@ -54,8 +66,12 @@ pub enum Next {
     LowerRungLater,
     /// The render is queued again. The attempt was interrupted and does not count.
     Requeue,
-    /// As [`Next::Requeue`], but nothing is started for a while: the output folder is to blame.
+    /// As [`Next::Requeue`], but nothing is started for a while: the place is to blame, a folder, a
+    /// disk or the system, and not the picture.
     RequeueAndHold,
+    /// As [`Next::RequeueAndHold`], but it may be the picture all the same: another render is tried
+    /// next, and tells.
+    RequeueAndTryAnother,
     /// The render is queued again. The worker died, which counts.
     RequeueAfterDeath,
     /// The user has cancelled the render.
@@ -69,7 +85,9 @@ impl Next {
     pub fn outcome(&self) -> Outcome {
         match self {
             Next::LowerRung(_) | Next::LowerRungLater => Outcome::OutOfMemory,
-            Next::Requeue | Next::RequeueAndHold => Outcome::Interrupted,
+            Next::Requeue | Next::RequeueAndHold | Next::RequeueAndTryAnother => {
+                Outcome::Interrupted
+            }
             Next::RequeueAfterDeath => Outcome::Crashed,
             Next::Cancel => Outcome::Cancelled,
             Next::Fail { code: ErrorCode::OutOfMemory, .. } => Outcome::OutOfMemory,
@@ -85,7 +103,9 @@ impl Next {
         match self {
             Next::LowerRung(_) => None,
             Next::LowerRungLater => Some(requeued(RenderEvent::Deferred)),
-            Next::Requeue | Next::RequeueAndHold => Some(requeued(RenderEvent::Interrupted)),
+            Next::Requeue | Next::RequeueAndHold | Next::RequeueAndTryAnother => {
+                Some(requeued(RenderEvent::Interrupted))
+            }
             Next::RequeueAfterDeath => Some(requeued(RenderEvent::Orphaned)),
             Next::Cancel => Some(RenderEvent::Cancelled),
             Next::Fail { .. } => Some(RenderEvent::Failed),
@@ -110,17 +130,24 @@ pub fn decide(
         (FailureKind::Stopped, _) => Next::Requeue,
         (FailureKind::WorkerDied, Some(StopCause::ShuttingDown)) => Next::Requeue,
         (FailureKind::WorkerDied, None) => after_death(failure, history, policy),
+        (FailureKind::Lost { .. }, _) => after_loss(failure, history, policy),
+        (FailureKind::MemoryDeath, _) => match lower_rung.filter(|_| may_go_on(history, policy)) {
+            None => out_of_rungs(failure, history),
+            Some(_) => Next::LowerRungLater,
+        },
         (FailureKind::OutOfMemory { .. }, _) => {
-            match lower_rung.filter(|_| history.attempts() < policy.attempts_max) {
+            match lower_rung.filter(|_| may_go_on(history, policy)) {
                 None => out_of_rungs(failure, history),
                 Some(_) if cause.is_some() => Next::LowerRungLater,
                 Some(plan) => Next::LowerRung(plan),
             }
         }
-        (FailureKind::Output { os_error }, _) if is_folder_to_blame(os_error) => {
-            Next::RequeueAndHold
-        }
-        (FailureKind::Output { .. }, _) => fail(ErrorCode::Output, failure),
+        (FailureKind::Output { os_error }, _) => match blame(os_error) {
+            Blame::Picture => fail(ErrorCode::Output, failure),
+            Blame::Unknown if history.made_elsewhere => fail(ErrorCode::Output, failure),
+            Blame::Unknown => Next::RequeueAndTryAnother,
+            Blame::Place => Next::RequeueAndHold,
+        },
         (FailureKind::BadPicture, _) => fail(ErrorCode::BadPicture, failure),
         (FailureKind::Invalid, _) => fail(ErrorCode::Invalid, failure),
     }
@@ -143,6 +170,24 @@ fn after_death(failure: &Failure, history: &History, policy: &RetryPolicy) -> Ne
     }
 }
 
+/// Again, unless the worker was lost too often at this very place of this render.
+fn after_loss(failure: &Failure, history: &History, policy: &RetryPolicy) -> Next {
+    let place = failure.lost_at().unwrap_or_default();
+    let losses = history.lost_at(place);
+    if losses < policy.losses_max() {
+        return Next::Requeue;
+    }
+    let reason = &failure.message;
+    Next::Fail {
+        code: ErrorCode::CrashedWorker,
+        message: format!("the worker was lost {losses} times {place}, last: {reason}"),
+    }
+}
+
+fn may_go_on(history: &History, policy: &RetryPolicy) -> bool {
+    history.attempts() < policy.attempts_max
+}
+
 /// The end of the ladder, with its numbers.
 fn out_of_rungs(failure: &Failure, history: &History) -> Next {
     let attempts = history.attempts();
@@ -154,150 +199,4 @@ fn out_of_rungs(failure: &Failure, history: &History) -> Next {
         failure.message
     );
     Next::Fail { code: ErrorCode::OutOfMemory, message }
-}
-
-/// Whether the output folder is the cause, and not the picture: every other render would end in
-/// the same way, and the folder may be mended while the queue waits.
-fn is_folder_to_blame(os_error: Option<i32>) -> bool {
-    const NO_ROOM: [Errno; 3] = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG];
-    const FORBIDDEN: [Errno; 3] = [Errno::ROFS, Errno::ACCESS, Errno::PERM];
-    const NOT_THERE: [Errno; 5] =
-        [Errno::NOENT, Errno::NOTDIR, Errno::IO, Errno::NOTCONN, Errno::STALE];
-    let errno = os_error.map(Errno::from_raw_os_error);
-    errno.is_some_and(|errno| {
-        NO_ROOM.contains(&errno) || FORBIDDEN.contains(&errno) || NOT_THERE.contains(&errno)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::attempt::Measured;
-    use crate::ladder::{Decode, Precision, Residency, Rung, Stage};
-    use crate::planner::Prediction;
-
-    const POLICY: RetryPolicy = RetryPolicy { deaths_max: 3, attempts_max: 20 };
-
-    const RUNG: Rung = Rung {
-        residency: Residency::Device,
-        precision: Precision::Full,
-        decode: Decode::Whole,
-        width: 512,
-        height: 512,
-        steps: 8,
-    };
-
-    const LOWER: Plan = Plan {
-        rung: Rung { residency: Residency::TextReleased, ..RUNG },
-        prediction: Prediction {
-            weights_bytes: 1,
-            text_encode_bytes: 1,
-            denoise_bytes: 1,
-            vae_decode_bytes: 1,
-        },
-        missing_bytes: 0,
-    };
-
-    const OUT_OF_MEMORY: FailureKind = FailureKind::OutOfMemory { requested_bytes: Some(7) };
-
-    fn failure(kind: FailureKind) -> Failure {
-        Failure {
-            kind,
-            stage: Some(Stage::Denoise),
-            message: "so it went".into(),
-            measured: Measured::default(),
-        }
-    }
-
-    /// Decides after `kind` as the first failure of a render, with a lower rung to go to.
-    fn first(kind: FailureKind, cause: Option<StopCause>) -> Next {
-        let failure = failure(kind);
-        let history = History::default().with(RUNG, &failure);
-        decide(&failure, cause, &history, Some(LOWER), &POLICY)
-    }
-
-    fn code(next: &Next) -> Option<ErrorCode> {
-        match next {
-            Next::Fail { code, .. } => Some(*code),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn a_death_is_counted_and_the_third_one_ends_the_render() {
-        assert_eq!(first(FailureKind::WorkerDied, None), Next::RequeueAfterDeath);
-        let death = Failure::death("killed by signal 9");
-        let history = History { deaths: 2, ..History::default() }.with(RUNG, &death);
-        let next = decide(&death, None, &history, None, &POLICY);
-        assert_eq!(code(&next), Some(ErrorCode::CrashedWorker));
-        assert_eq!(next.outcome(), Outcome::Crashed);
-    }
-
-    #[test]
-    fn being_stopped_is_not_failing() {
-        for kind in [FailureKind::Stopped, FailureKind::WorkerDied] {
-            let next = first(kind, Some(StopCause::ShuttingDown));
-            assert_eq!(next, Next::Requeue, "{kind:?}");
-            assert_eq!(next.outcome(), Outcome::Interrupted);
-            assert_eq!(next.event(false), Some(RenderEvent::Interrupted));
-        }
-    }
-
-    #[test]
-    fn a_cancelled_render_is_cancelled_however_its_attempt_ended() {
-        let output = FailureKind::Output { os_error: Some(libc::ENOSPC) };
-        for kind in [FailureKind::Stopped, OUT_OF_MEMORY, FailureKind::WorkerDied, output] {
-            let next = first(kind, Some(StopCause::Cancelled));
-            assert_eq!(next, Next::Cancel, "{kind:?}");
-            assert_eq!(next.outcome(), Outcome::Cancelled);
-            assert_eq!(next.event(false), Some(RenderEvent::Cancelled));
-        }
-    }
-
-    #[test]
-    fn out_of_memory_takes_the_lower_rung_until_there_is_none() {
-        let next = first(OUT_OF_MEMORY, None);
-        assert_eq!(next, Next::LowerRung(LOWER));
-        assert_eq!((next.outcome(), next.event(true)), (Outcome::OutOfMemory, None));
-        let failure = failure(OUT_OF_MEMORY);
-        let history = History::default().with(RUNG, &failure);
-        let next = decide(&failure, None, &history, None, &POLICY);
-        assert_eq!(code(&next), Some(ErrorCode::OutOfMemory));
-        assert_eq!(next.outcome(), Outcome::OutOfMemory);
-        let Next::Fail { message, .. } = next else { unreachable!("it has a code") };
-        assert!(message.starts_with(&format!("out of memory on 1 tries, the last on {RUNG}: so")));
-    }
-
-    #[test]
-    fn attempts_are_bounded_also_where_a_lower_rung_is_left() {
-        let failure = failure(OUT_OF_MEMORY);
-        let tried = vec![(RUNG, Stage::Denoise); 17];
-        let history = History { out_of_memory: tried, deaths: 2 }.with(RUNG, &failure);
-        assert_eq!(history.attempts(), POLICY.attempts_max);
-        let next = decide(&failure, None, &history, Some(LOWER), &POLICY);
-        assert_eq!(code(&next), Some(ErrorCode::OutOfMemory));
-    }
-
-    #[test]
-    fn a_daemon_that_ends_leaves_the_lower_rung_to_the_next_start() {
-        let next = first(OUT_OF_MEMORY, Some(StopCause::ShuttingDown));
-        assert_eq!(next, Next::LowerRungLater);
-        assert_eq!(next.outcome(), Outcome::OutOfMemory);
-        assert_eq!(next.event(false), Some(RenderEvent::Deferred));
-        assert_eq!(next.event(true), Some(RenderEvent::Cancelled));
-    }
-
-    #[test]
-    fn a_full_a_closed_and_a_missing_folder_hold_the_queue_and_fail_no_render() {
-        let output = |os_error| first(FailureKind::Output { os_error }, None);
-        for os_error in
-            [libc::ENOSPC, libc::EROFS, libc::EACCES, libc::ENOENT, libc::EIO, libc::ESTALE]
-        {
-            assert_eq!(output(Some(os_error)), Next::RequeueAndHold, "{os_error}");
-        }
-        for os_error in [Some(libc::ENAMETOOLONG), None] {
-            assert_eq!(code(&output(os_error)), Some(ErrorCode::Output), "{os_error:?}");
-        }
-        assert_eq!(output(None).outcome(), Outcome::Failed);
-    }
 }

@@ -1,5 +1,7 @@
 //! Why an attempt made no picture.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::Measured;
@@ -29,10 +31,43 @@ pub enum FailureKind {
     BadPicture,
     /// The model cannot do it; another attempt would fail in the same way.
     Invalid,
-    /// The picture could not be written. The system's error code tells a full disk from others.
+    /// A file could not be read or written: the picture, or one of the model's. The system's error
+    /// code tells what is wrong with the place from what is wrong with the name.
     Output { os_error: Option<i32> },
-    /// The worker died or has to: the state of its device is unknown.
+    /// The worker died at this render or has to: the state of its device is unknown.
     WorkerDied,
+    /// The worker died because the machine, or what this process may use of it, had no memory left.
+    MemoryDeath,
+    /// The worker is gone, and nobody saw why: the daemon died with it, or it was dead before it
+    /// began. `step` is the last one that it had told; with the stage it is where it was.
+    Lost { step: u32 },
+}
+
+impl FailureKind {
+    /// Whether the worker has to be replaced.
+    pub fn took_the_worker(self) -> bool {
+        use FailureKind::{Lost, MemoryDeath, WorkerDied};
+        matches!(self, WorkerDied | MemoryDeath | Lost { .. })
+    }
+}
+
+/// How far a worker had come with an attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// `None` before the first one.
+    pub stage: Option<Stage>,
+    /// The last step that was done, from 1; 0 before the first one.
+    pub step: u32,
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.stage, self.step) {
+            (None, _) => f.write_str("before its first stage"),
+            (Some(stage), 0) => write!(f, "in {stage}"),
+            (Some(stage), step) => write!(f, "in {stage}, after step {step}"),
+        }
+    }
 }
 
 /// Why a render has failed for good, as its row and programs say it.
@@ -49,13 +84,21 @@ pub enum ErrorCode {
 spelled_by_serde!(ErrorCode);
 
 impl Failure {
-    /// A worker, or the whole daemon, that died for `reason` before it could say anything.
-    pub fn death(reason: impl Into<String>) -> Failure {
-        Failure {
-            kind: FailureKind::WorkerDied,
-            stage: None,
-            message: reason.into(),
-            measured: Measured::default(),
+    /// An attempt of which nothing was measured, because its worker or the daemon had no time to
+    /// say so.
+    pub fn unmeasured(
+        kind: FailureKind,
+        stage: Option<Stage>,
+        message: impl Into<String>,
+    ) -> Failure {
+        Failure { kind, stage, message: message.into(), measured: Measured::default() }
+    }
+
+    /// Where the worker was lost, if it was.
+    pub fn lost_at(&self) -> Option<Reached> {
+        match self.kind {
+            FailureKind::Lost { step } => Some(Reached { stage: self.stage, step }),
+            _ => None,
         }
     }
 

@@ -1,12 +1,15 @@
 //! Attempts at a render: what is known before one, how one ends, and what comes after it.
 
+mod blame;
 mod decide;
 mod failure;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::decide::{Next, Outcome, RetryPolicy, StopCause, decide};
-pub use self::failure::{ErrorCode, Failure, FailureKind};
+pub use self::failure::{ErrorCode, Failure, FailureKind, Reached};
 use crate::job::Render;
 use crate::ladder::{Rung, Stage};
 use crate::planner::{Evidence, Prediction};
@@ -27,10 +30,15 @@ pub struct Candidate {
 /// What earlier attempts at a render say about the next one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
-    /// The rungs that ran out of memory, oldest first, each with the stage in which it did.
+    /// The rungs that ran out of memory, oldest first, each with the stage in which it did. One that
+    /// killed the worker stands there twice: see [`History::note_out_of_memory`].
     pub out_of_memory: Vec<(Rung, Stage)>,
-    /// Attempts in which the worker died.
+    /// Attempts in which the worker died at the render.
     pub deaths: u32,
+    /// Where the worker was when it was lost and nobody saw why, oldest first.
+    pub lost: Vec<Reached>,
+    /// A picture of another render was made after this one's had been refused.
+    pub made_elsewhere: bool,
 }
 
 impl History {
@@ -39,12 +47,30 @@ impl History {
         let mut history = self.clone();
         match (failure.kind, failure.stage) {
             (FailureKind::OutOfMemory { .. }, Some(stage)) => {
-                history.out_of_memory.push((rung, stage));
+                history.note_out_of_memory(rung, stage, false);
+            }
+            (FailureKind::MemoryDeath, stage) => {
+                history.note_out_of_memory(rung, stage.unwrap_or(Stage::Load), true);
             }
             (FailureKind::WorkerDied, _) => history.deaths += 1,
+            (FailureKind::Lost { .. }, _) => history.lost.extend(failure.lost_at()),
             _ => (),
         }
         history
+    }
+
+    /// Adds a rung that ran out of memory. The planner answers the first such error with the same
+    /// rung again, for another program may have held the memory. Where the error has cost a worker
+    /// that is too dear: the rung counts as tried twice.
+    pub fn note_out_of_memory(&mut self, rung: Rung, stage: Stage, killed_the_worker: bool) {
+        let times = if killed_the_worker { 2 } else { 1 };
+        self.out_of_memory.extend(std::iter::repeat_n((rung, stage), times));
+    }
+
+    /// How often the worker was lost at `place`.
+    fn lost_at(&self, place: Reached) -> u32 {
+        let times = self.lost.iter().filter(|lost| **lost == place).count();
+        u32::try_from(times).unwrap_or(u32::MAX)
     }
 
     /// Attempts that count against the render.
@@ -150,6 +176,6 @@ pub struct Orphan {
     pub path: String,
     pub rung: Rung,
     pub render: Render,
-    /// Earlier attempts in which the worker or the daemon died.
-    pub deaths: u32,
+    /// Without this attempt.
+    pub history: History,
 }

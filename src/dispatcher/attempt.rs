@@ -17,7 +17,7 @@ use crate::output::metadata::{QueueFacts, SizeAndSteps};
 use crate::output::{self, Owner};
 use crate::status::RenderStatus;
 use crate::store::{Store, StoreError};
-use crate::worker::handle::WorkerExit;
+use crate::worker::exit::WorkerExit;
 use crate::worker::protocol::{RenderRequest, Request};
 
 /// How many times the time-out of a step a processor gets for a card's work.
@@ -90,17 +90,20 @@ impl Dispatcher {
         let mut watch =
             AttemptWatch::new(attempt_id, self.step_timeout(&request.rung), Instant::now());
         self.show(candidate, &request.rung);
-        if let Err(exit) = self.tell_worker(&Request::Render(Box::new(request))).await {
-            return Ok(AttemptResult { result: Err(Failure::death(exit.0)), cause: None });
-        }
+        let sent = self.tell_worker(&Request::Render(Box::new(request))).await;
+        let mut unsent = sent.err().map(|exit| Wake::Worker(Err(exit)));
         let store = self.journal.store.clone();
         let mut cancelled = pin!(cancel_wanted(&store, candidate.render_id));
         loop {
-            let wake = self.next_wake(&watch, cancelled.as_mut()).await?;
+            let wake = match unsent.take() {
+                Some(wake) => wake,
+                None => self.next_wake(&watch, cancelled.as_mut()).await?,
+            };
             match watch.on(wake, Instant::now()) {
                 Reaction::Ignore(event) => {
                     warn!(?event, attempt = attempt_id, "ignored: not of the running attempt");
                 }
+                Reaction::Wait => self.heartbeat.beat(),
                 Reaction::ShowStage(stage) => {
                     self.show_progress(|render| render.stage = Some(stage));
                 }
@@ -131,18 +134,17 @@ impl Dispatcher {
             Ok(worker) => worker,
             Err(exit) => return Ok(Wake::Worker(Err(exit))),
         };
-        loop {
-            tokio::select! {
-                event = worker.event() => return Ok(Wake::Worker(event)),
-                wanted = cancelled.as_mut(), if watch.cause().is_none() => {
-                    return wanted.map(|()| Wake::Stop(StopCause::Cancelled));
-                }
-                () = self.stop.cancelled(), if watch.cause() != Some(StopCause::ShuttingDown) => {
-                    return Ok(Wake::Stop(StopCause::ShuttingDown));
-                }
-                () = sleep_until(watch.deadline()) => return Ok(Wake::DeadlinePassed),
-                () = sleep(POLL) => self.heartbeat.beat(),
+        tokio::select! {
+            // What the worker has said is read before the clock is asked.
+            biased;
+            event = worker.event() => Ok(Wake::Worker(event)),
+            wanted = cancelled.as_mut(), if watch.cause().is_none() => {
+                wanted.map(|()| Wake::Stop(StopCause::Cancelled))
             }
+            () = self.stop.cancelled(), if watch.cause() != Some(StopCause::ShuttingDown) => {
+                Ok(Wake::Stop(StopCause::ShuttingDown))
+            }
+            () = sleep_until(watch.next_look()) => Ok(Wake::Look),
         }
     }
 

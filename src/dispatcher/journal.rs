@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::hold::Hold;
@@ -17,6 +17,10 @@ use crate::worker::protocol::Loaded;
 
 /// Between two tries of the same call.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a call is repeated after the daemon was told to stop: the end of the running attempt is
+/// worth some seconds, of which systemd gives thirty in all.
+const PATIENCE_AT_STOP: Duration = Duration::from_secs(8);
 
 /// The queue's database, as the dispatcher uses it.
 pub(super) struct Journal {
@@ -38,11 +42,21 @@ impl Journal {
         Journal { store, clock, hold, heartbeat, stop }
     }
 
-    /// See [`Store::next_candidate`].
-    pub(super) async fn next_candidate(&mut self) -> Result<Option<Candidate>> {
+    /// See [`Store::next_candidate`]. Where another render than `beside` can be started, that one.
+    pub(super) async fn next_candidate(
+        &mut self,
+        beside: Option<i64>,
+    ) -> Result<Option<Candidate>> {
         let now_ms = self.clock.now_ms();
         let store = self.store.clone();
-        self.read(|| store.next_candidate(now_ms)).await
+        let first = self.read(|| store.next_candidate(now_ms)).await?;
+        match beside {
+            Some(render_id) if first.as_ref().is_some_and(|first| first.render_id == render_id) => {
+                let other = self.read(|| store.candidate_beside(render_id, now_ms)).await?;
+                Ok(other.or(first))
+            }
+            _ => Ok(first),
+        }
     }
 
     /// What earlier attempts of the loaded model measured on its device.
@@ -90,14 +104,14 @@ impl Journal {
     /// See [`Store::rename_attempt`].
     pub(super) async fn rename(&mut self, attempt_id: i64, path: &str) -> Result<Guarded> {
         let store = self.store.clone();
-        self.write(|| store.rename_attempt(attempt_id, path)).await
+        self.record(|| store.rename_attempt(attempt_id, path)).await
     }
 
     /// See [`Store::finish`].
     pub(super) async fn finish(&mut self, attempt_id: i64, finished: &Finished) -> Result<Guarded> {
         let now_ms = self.clock.now_ms();
         let store = self.store.clone();
-        self.write(|| store.finish(attempt_id, finished, now_ms)).await
+        self.record(|| store.finish(attempt_id, finished, now_ms)).await
     }
 
     /// See [`Store::end_attempt`].
@@ -109,7 +123,7 @@ impl Journal {
     ) -> Result<Guarded> {
         let now_ms = self.clock.now_ms();
         let store = self.store.clone();
-        self.write(|| store.end_attempt(attempt_id, failure, next, now_ms)).await
+        self.record(|| store.end_attempt(attempt_id, failure, next, now_ms)).await
     }
 
     /// A read that fails for a while must not end the daemon: the running attempt would be taken
@@ -118,30 +132,49 @@ impl Journal {
     where
         F: Future<Output = Result<T>>,
     {
-        self.repeat(StoreError::may_pass_for_a_read, call).await
+        self.repeat(StoreError::may_pass_for_a_read, Duration::ZERO, call).await
     }
 
-    /// What has happened must become a row, however long that takes.
+    /// A write without which nothing can go on, however long it takes.
     async fn write<T, F>(&mut self, call: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
-        self.repeat(StoreError::may_pass, call).await
+        self.repeat(StoreError::may_pass, Duration::ZERO, call).await
     }
 
-    /// Repeats `call` until it succeeds, fails for good, or the daemon is told to stop.
+    /// As [`Journal::write`], for what has become of an attempt: that is worth a wait at the end.
+    async fn record<T, F>(&mut self, call: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        self.repeat(StoreError::may_pass, PATIENCE_AT_STOP, call).await
+    }
+
+    /// Repeats `call` until it succeeds, fails for good, or the daemon was told to stop and
+    /// `patience_at_stop` has gone by since.
     async fn repeat<T, F>(
         &mut self,
         may_pass: fn(&StoreError) -> bool,
+        patience_at_stop: Duration,
         call: impl Fn() -> F,
     ) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
         let mut waited = false;
+        let mut stopping_since = None;
         loop {
-            match call().await {
-                Err(error) if may_pass(&error) && !self.stop.is_cancelled() => {
+            if self.stop.is_cancelled() {
+                stopping_since.get_or_insert_with(Instant::now);
+            }
+            let answer = call().await;
+            let patient = match stopping_since {
+                Some(since) => since.elapsed() < patience_at_stop,
+                None => !self.stop.is_cancelled() || !patience_at_stop.is_zero(),
+            };
+            match answer {
+                Err(error) if may_pass(&error) && patient => {
                     self.hold.tell(error.to_string());
                 }
                 done => {
@@ -153,7 +186,10 @@ impl Journal {
             }
             waited = true;
             self.heartbeat.beat();
-            self.stop.run_until_cancelled(sleep(PAUSE)).await;
+            match stopping_since {
+                Some(_) => sleep(PAUSE).await,
+                None => _ = self.stop.run_until_cancelled(sleep(PAUSE)).await,
+            }
         }
     }
 }

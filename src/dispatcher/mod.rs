@@ -10,6 +10,7 @@ mod journal;
 mod plan;
 mod publish;
 mod slot;
+mod suspicion;
 mod watcher;
 
 use std::path::PathBuf;
@@ -27,11 +28,13 @@ use self::journal::Journal;
 use self::publish::Published;
 use self::slot::Slot;
 pub use self::slot::SlotSettings;
+use self::suspicion::Suspicion;
 use crate::attempt::{
     Candidate, Failure, FailureKind, Next, Planned, RetryPolicy, StopCause, decide,
 };
 use crate::clock::Clock;
 use crate::heartbeat::Heartbeat;
+use crate::ladder::Stage;
 use crate::output;
 use crate::planner::{Corrections, Evidence, Plan};
 use crate::status::Status;
@@ -89,6 +92,7 @@ pub struct Dispatcher {
     stop: CancellationToken,
     slot: Slot,
     journal: Journal,
+    suspicion: Suspicion,
     /// When the model was loaded, or the last render ended.
     idle_since: Instant,
 }
@@ -108,7 +112,17 @@ impl Dispatcher {
         let hold = Hold::new(status.clone());
         let journal = Journal::new(store, clock, hold, heartbeat.clone(), stop.clone());
         let idle_since = Instant::now();
-        Dispatcher { settings, accepted, status, heartbeat, stop, slot, journal, idle_since }
+        Dispatcher {
+            settings,
+            accepted,
+            status,
+            heartbeat,
+            stop,
+            slot,
+            journal,
+            suspicion: Suspicion::default(),
+            idle_since,
+        }
     }
 
     /// Renders until it is told to stop, then gives the running render back and ends the worker.
@@ -117,8 +131,17 @@ impl Dispatcher {
         let stop = self.stop.clone();
         while !stop.is_cancelled() {
             self.heartbeat.beat();
-            if self.turn().await? {
-                continue;
+            match self.turn().await {
+                Ok(true) => continue,
+                Ok(false) => (),
+                // The next start finds the attempt running and knows what to do with it.
+                Err(DispatchError::Store(error))
+                    if stop.is_cancelled() && error.may_pass_for_a_read() =>
+                {
+                    warn!(%error, "the end of the running attempt could not be recorded");
+                    break;
+                }
+                Err(error) => return Err(error),
             }
             self.release_when_idle().await;
             tokio::select! {
@@ -166,10 +189,12 @@ impl Dispatcher {
         if self.journal.hold.is_on() {
             return Ok(None);
         }
-        let Some(candidate) = self.journal.next_candidate().await? else {
+        let beside = self.suspicion.beside();
+        let Some(mut candidate) = self.journal.next_candidate(beside).await? else {
             self.journal.hold.lift();
             return Ok(None);
         };
+        candidate.history.made_elsewhere = self.suspicion.is_proven(candidate.render_id);
         if let Err(error) = output::make_ready(&self.settings.outputs) {
             self.journal.hold.tell(format!("no pictures can be written: {error}"));
             return Ok(None);
@@ -261,7 +286,7 @@ impl Dispatcher {
             reason = %failure.message,
             "an attempt made no picture"
         );
-        if failure.kind == FailureKind::WorkerDied {
+        if failure.kind.took_the_worker() {
             self.slot.replace(failure.message.clone()).await;
         }
         publish::remove_temporary(&self.settings, attempt_id);
@@ -274,11 +299,14 @@ impl Dispatcher {
         }
         match next {
             Next::LowerRung(plan) => return Ok(Some(plan)),
-            Next::RequeueAndHold => {
+            Next::RequeueAndHold | Next::RequeueAndTryAnother => {
                 let outputs = self.settings.outputs.display();
                 self.journal.hold.pause(format!("{outputs}: {}", failure.message));
             }
             _ => (),
+        }
+        if next == Next::RequeueAndTryAnother {
+            self.suspicion.refused(candidate.render_id);
         }
         Ok(None)
     }
@@ -291,12 +319,13 @@ impl Dispatcher {
         planned: &Planned,
         failure: &Failure,
     ) -> Result<Option<Plan>, StoreError> {
-        let (FailureKind::OutOfMemory { requested_bytes }, Some(stage)) =
-            (failure.kind, failure.stage)
-        else {
-            return Ok(None);
+        let ran_out = match (failure.kind, failure.stage) {
+            (FailureKind::OutOfMemory { requested_bytes }, Some(stage)) => {
+                (stage, requested_bytes.unwrap_or(0))
+            }
+            (FailureKind::MemoryDeath, stage) => (stage.unwrap_or(Stage::Load), 0),
+            _ => return Ok(None),
         };
-        let ran_out = (stage, requested_bytes.unwrap_or(0));
         self.refresh_plans(planned.evidence(&failure.measured.peaks, Some(ran_out))).await?;
         Ok(self.slot.planning().and_then(|planning| planning.next(candidate)))
     }

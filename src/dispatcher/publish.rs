@@ -5,6 +5,7 @@ use std::io;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use rustix::io::Errno;
 use tracing::{info, warn};
 
 use super::attempt::{latents_path, temp_path};
@@ -109,7 +110,8 @@ impl Dispatcher {
         let publish = move || output::publish(&temporary, bytes, &sha256, &final_path);
         tokio::task::spawn_blocking(publish)
             .await
-            .unwrap_or_else(|panic| Err(io::Error::other(panic)))
+            // The runtime panics where the system gives it no thread.
+            .unwrap_or_else(|_| Err(Errno::AGAIN.into()))
     }
 
     async fn commit(
@@ -133,6 +135,7 @@ impl Dispatcher {
         }
         forget_latents(&self.settings, candidate.render_id);
         self.journal.hold.end();
+        self.suspicion.made(candidate.render_id);
         self.slot.proved_itself();
         Ok(())
     }

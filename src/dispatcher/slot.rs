@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::plan::Planning;
+use crate::countdown::{Countdown, within};
 use crate::engine::MemoryReading;
 use crate::heartbeat::Heartbeat;
 use crate::planner::Corrections;
 use crate::status::{Status, WorkerStatus};
-use crate::worker::handle::{Worker, WorkerExit};
+use crate::worker::exit::WorkerExit;
+use crate::worker::handle::Worker;
 use crate::worker::protocol::{Load, Loaded, Request, WorkerEvent};
 
 /// The longest pause between two starts of a worker.
@@ -82,7 +84,7 @@ impl Slot {
     pub(super) fn worker(&mut self) -> Result<&mut Worker, WorkerExit> {
         match &mut self.ready {
             Some(ready) => Ok(&mut ready.worker),
-            None => Err(WorkerExit("no worker is running".to_owned())),
+            None => Err(WorkerExit::unknown("no worker is running")),
         }
     }
 
@@ -99,12 +101,12 @@ impl Slot {
     pub(super) async fn refresh_planning(&mut self, corrections: Corrections) {
         let Some(Ready { worker, planning, .. }) = &mut self.ready else { return };
         planning.correct(corrections);
-        match timeout(MEMORY_TIMEOUT, tell_memory(worker)).await {
-            Ok(Ok(memory)) => planning.note_memory(memory),
-            Ok(Err(death)) => {
+        match within(MEMORY_TIMEOUT, tell_memory(worker)).await {
+            Some(Ok(memory)) => planning.note_memory(memory),
+            Some(Err(death)) => {
                 warn!(%death, "the memory is not known: plans go by what was told last")
             }
-            Err(_) => warn!("the worker does not tell its memory: plans go by what it told last"),
+            None => warn!("the worker does not tell its memory: plans go by what it told last"),
         }
     }
 
@@ -231,10 +233,11 @@ async fn tell_memory(worker: &mut Worker) -> Result<MemoryReading, WorkerExit> {
 async fn start(settings: &SlotSettings, heartbeat: &Heartbeat) -> Result<Ready, String> {
     let mut worker =
         Worker::spawn(&settings.exe, &settings.load).await.map_err(|exit| exit.to_string())?;
-    let deadline = Instant::now() + settings.load_timeout;
+    let mut countdown = Countdown::new(settings.load_timeout, Instant::now());
     loop {
         heartbeat.beat();
         tokio::select! {
+            biased;
             event = worker.event() => match event {
                 Ok(WorkerEvent::Hello { .. }) => (),
                 Ok(WorkerEvent::Loaded(loaded)) => {
@@ -245,11 +248,13 @@ async fn start(settings: &SlotSettings, heartbeat: &Heartbeat) -> Result<Ready, 
                 Ok(other) => return Err(format!("the worker sent {other:?} before its model was loaded")),
                 Err(exit) => return Err(exit.to_string()),
             },
-            () = sleep_until(deadline) => {
-                worker.kill().await;
-                return Err(format!("the model was not loaded within {} s", settings.load_timeout.as_secs()));
+            () = sleep_until(countdown.next_look()) => {
+                if countdown.is_over(Instant::now()) {
+                    worker.kill().await;
+                    let limit_s = settings.load_timeout.as_secs();
+                    return Err(format!("the model was not loaded within {limit_s} s"));
+                }
             }
-            () = sleep(BEAT) => (),
         }
     }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::STOP_GRACE;
-use crate::attempt::{Failure, Made, StopCause};
+use crate::attempt::{Failure, FailureKind, Made, Reached, StopCause};
+use crate::countdown::Countdown;
 use crate::ladder::Stage;
-use crate::worker::handle::WorkerExit;
+use crate::worker::exit::WorkerExit;
 use crate::worker::protocol::WorkerEvent;
 
 /// One running attempt.
@@ -16,7 +17,9 @@ pub(super) struct AttemptWatch {
     /// How long the worker may take from one sign of progress to the next.
     step_timeout: Duration,
     cause: Option<StopCause>,
-    deadline: Instant,
+    countdown: Countdown,
+    /// How far the worker has come, as it told; `None` before its first word.
+    place: Option<Reached>,
 }
 
 /// Something that happens while an attempt runs.
@@ -25,7 +28,8 @@ pub(super) enum Wake {
     Worker(Result<WorkerEvent, WorkerExit>),
     /// The attempt is to be stopped.
     Stop(StopCause),
-    DeadlinePassed,
+    /// It is time to look at the clock.
+    Look,
 }
 
 /// What is to be done about it.
@@ -33,6 +37,8 @@ pub(super) enum Wake {
 pub(super) enum Reaction {
     /// The event is not of this attempt.
     Ignore(WorkerEvent),
+    /// The attempt goes on.
+    Wait,
     ShowStage(Stage),
     ShowStep(u32),
     /// The worker is to be told to stop the attempt.
@@ -44,7 +50,8 @@ pub(super) enum Reaction {
 impl AttemptWatch {
     /// Watches an attempt that has been sent to the worker at `now`.
     pub(super) fn new(attempt_id: i64, step_timeout: Duration, now: Instant) -> AttemptWatch {
-        AttemptWatch { attempt_id, step_timeout, cause: None, deadline: now + step_timeout }
+        let countdown = Countdown::new(step_timeout, now);
+        AttemptWatch { attempt_id, step_timeout, cause: None, countdown, place: None }
     }
 
     /// Why the attempt was told to stop, if it was.
@@ -52,29 +59,46 @@ impl AttemptWatch {
         self.cause
     }
 
-    /// When the worker is given up if it has said nothing more.
-    pub(super) fn deadline(&self) -> Instant {
-        self.deadline
+    /// When [`Wake::Look`] is due.
+    pub(super) fn next_look(&self) -> Instant {
+        self.countdown.next_look()
     }
 
     /// Takes note of `wake`, which happens at `now`.
     pub(super) fn on(&mut self, wake: Wake, now: Instant) -> Reaction {
         match wake {
-            Wake::Worker(Err(exit)) => Reaction::End(Err(Failure::death(exit.0))),
+            Wake::Worker(Err(exit)) => Reaction::End(Err(self.death(&exit))),
             Wake::Worker(Ok(event)) => self.on_event(event, now),
             Wake::Stop(cause) => {
                 self.cause = Some(cause);
                 if cause == StopCause::ShuttingDown {
-                    self.deadline = now + STOP_GRACE;
+                    self.countdown.restart(STOP_GRACE, now);
                 }
                 Reaction::TellToStop
             }
-            Wake::DeadlinePassed => {
+            Wake::Look if self.countdown.is_over(now) => {
                 let limit_s = self.step_timeout.as_secs();
                 let reason = format!("no sign of progress for {limit_s} s");
-                Reaction::End(Err(Failure::death(reason)))
+                Reaction::End(Err(self.failure(FailureKind::WorkerDied, reason)))
             }
+            Wake::Look => Reaction::Wait,
         }
+    }
+
+    /// The end of a worker that died by itself. It counts as a death at this render only where the
+    /// worker had begun with it, and nobody was ending both.
+    fn death(&self, exit: &WorkerExit) -> Failure {
+        let begun = self.place.is_some() && self.cause != Some(StopCause::ShuttingDown);
+        let kind = match self.place {
+            Some(_) if exit.of_memory => FailureKind::MemoryDeath,
+            _ if begun => FailureKind::WorkerDied,
+            place => FailureKind::Lost { step: place.unwrap_or_default().step },
+        };
+        self.failure(kind, exit.words.clone())
+    }
+
+    fn failure(&self, kind: FailureKind, reason: String) -> Failure {
+        Failure::unmeasured(kind, self.place.and_then(|place| place.stage), reason)
     }
 
     fn on_event(&mut self, event: WorkerEvent, now: Instant) -> Reaction {
@@ -82,14 +106,14 @@ impl AttemptWatch {
         match event {
             WorkerEvent::Done(done) if done.attempt_id == own => Reaction::End(Ok(done.made)),
             WorkerEvent::Failed(failed) if failed.attempt_id == own => {
-                Reaction::End(Err(failed.failure))
+                Reaction::End(Err(self.with_cause(failed.failure)))
             }
             WorkerEvent::Stage { attempt_id, stage } if attempt_id == own => {
-                self.note_progress(now);
+                self.note_progress(Reached { stage: Some(stage), step: 0 }, now);
                 Reaction::ShowStage(stage)
             }
             WorkerEvent::Step { attempt_id, step, .. } if attempt_id == own => {
-                self.note_progress(now);
+                self.note_progress(Reached { step, ..self.place.unwrap_or_default() }, now);
                 Reaction::ShowStep(step)
             }
             other => Reaction::Ignore(other),
@@ -97,18 +121,29 @@ impl AttemptWatch {
     }
 
     /// Progress earns more time, but not once the daemon is shutting down.
-    fn note_progress(&mut self, now: Instant) {
+    fn note_progress(&mut self, place: Reached, now: Instant) {
+        self.place = Some(place);
         if self.cause != Some(StopCause::ShuttingDown) {
-            self.deadline = now + self.step_timeout;
+            self.countdown.restart(self.step_timeout, now);
         }
+    }
+
+    /// The worker knows that it was told to stop, and not why.
+    fn with_cause(&self, failure: Failure) -> Failure {
+        let message = match (failure.kind, self.cause) {
+            (FailureKind::Stopped, Some(StopCause::Cancelled)) => "cancelled",
+            (FailureKind::Stopped, Some(StopCause::ShuttingDown)) => "the daemon was stopped",
+            _ => return failure,
+        };
+        Failure { message: message.to_owned(), ..failure }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attempt::{FailureKind, Measured};
-    use crate::worker::protocol::Done;
+    use crate::attempt::Measured;
+    use crate::worker::protocol::{Done, Failed};
 
     const LIMIT: Duration = Duration::from_secs(60);
 
@@ -116,10 +151,31 @@ mod tests {
         Wake::Worker(Ok(WorkerEvent::Step { attempt_id, step: 3, steps: 8 }))
     }
 
-    fn died(reaction: Reaction) -> String {
+    fn stage(attempt_id: i64) -> Wake {
+        Wake::Worker(Ok(WorkerEvent::Stage { attempt_id, stage: Stage::Denoise }))
+    }
+
+    fn failure(reaction: Reaction) -> Failure {
         match reaction {
-            Reaction::End(Err(Failure { kind: FailureKind::WorkerDied, message, .. })) => message,
-            other => panic!("no death: {other:?}"),
+            Reaction::End(Err(failure)) => failure,
+            other => panic!("no failure: {other:?}"),
+        }
+    }
+
+    fn died(reaction: Reaction) -> String {
+        let failure = failure(reaction);
+        assert_eq!(failure.kind, FailureKind::WorkerDied, "{failure:?}");
+        failure.message
+    }
+
+    /// Looks at the clock as often as it must until that is a reaction; how long that took.
+    fn silence(watch: &mut AttemptWatch, from: Instant) -> (Duration, Reaction) {
+        let mut now = from;
+        loop {
+            match watch.on(Wake::Look, now) {
+                Reaction::Wait => now = watch.next_look(),
+                reaction => return (now - from, reaction),
+            }
         }
     }
 
@@ -127,12 +183,21 @@ mod tests {
     fn progress_earns_time_and_silence_is_a_death() {
         let start = Instant::now();
         let mut watch = AttemptWatch::new(7, LIMIT, start);
-        assert_eq!(watch.deadline(), start + LIMIT);
         let later = start + LIMIT / 2;
         assert_eq!(watch.on(step(7), later), Reaction::ShowStep(3));
-        assert_eq!(watch.deadline(), later + LIMIT);
-        let message = died(watch.on(Wake::DeadlinePassed, later + LIMIT));
-        assert_eq!(message, "no sign of progress for 60 s");
+        let (waited, end) = silence(&mut watch, later);
+        assert_eq!((waited, died(end).as_str()), (LIMIT, "no sign of progress for 60 s"));
+    }
+
+    // chaos 8
+    #[test]
+    fn a_daemon_that_was_frozen_charges_nobody_with_that_time() {
+        let start = Instant::now();
+        let mut watch = AttemptWatch::new(7, LIMIT, start);
+        watch.on(stage(7), start);
+        let thawed = start + 10 * LIMIT;
+        assert_eq!(watch.on(Wake::Look, thawed), Reaction::Wait);
+        assert_eq!(watch.on(step(7), thawed + LIMIT / 2), Reaction::ShowStep(3));
     }
 
     #[test]
@@ -141,7 +206,7 @@ mod tests {
         let mut watch = AttemptWatch::new(7, LIMIT, start);
         let reaction = watch.on(step(6), start + LIMIT / 2);
         assert!(matches!(reaction, Reaction::Ignore(_)), "{reaction:?}");
-        assert_eq!(watch.deadline(), start + LIMIT);
+        assert_eq!(silence(&mut watch, start).0, LIMIT);
     }
 
     #[test]
@@ -149,11 +214,10 @@ mod tests {
         let start = Instant::now();
         let mut watch = AttemptWatch::new(7, LIMIT, start);
         assert_eq!(watch.on(Wake::Stop(StopCause::Cancelled), start), Reaction::TellToStop);
-        assert_eq!(watch.deadline(), start + LIMIT);
         assert_eq!(watch.on(Wake::Stop(StopCause::ShuttingDown), start), Reaction::TellToStop);
         assert_eq!(watch.cause(), Some(StopCause::ShuttingDown));
         watch.on(step(7), start + STOP_GRACE / 2);
-        assert_eq!(watch.deadline(), start + STOP_GRACE);
+        assert_eq!(silence(&mut watch, start).0, STOP_GRACE);
     }
 
     #[test]
@@ -168,7 +232,39 @@ mod tests {
         let done = WorkerEvent::Done(Done { attempt_id: 7, made: made.clone() });
         let mut watch = AttemptWatch::new(7, LIMIT, start);
         assert_eq!(watch.on(Wake::Worker(Ok(done)), start), Reaction::End(Ok(made)));
-        let exit = WorkerExit("killed by signal 9".to_owned());
-        assert_eq!(died(watch.on(Wake::Worker(Err(exit)), start)), "killed by signal 9");
+        watch.on(stage(7), start);
+        let end = watch.on(Wake::Worker(Err(WorkerExit::unknown("killed by signal 9"))), start);
+        assert_eq!(died(end), "killed by signal 9");
+    }
+
+    // chaos 1
+    #[test]
+    fn only_a_worker_that_had_begun_and_was_not_being_ended_died_at_the_render() {
+        let start = Instant::now();
+        let death = || Wake::Worker(Err(WorkerExit::unknown("killed by signal 9")));
+        let mut idle = AttemptWatch::new(7, LIMIT, start);
+        assert_eq!(failure(idle.on(death(), start)).kind, FailureKind::Lost { step: 0 });
+        let mut ending = AttemptWatch::new(7, LIMIT, start);
+        ending.on(stage(7), start);
+        ending.on(step(7), start);
+        ending.on(Wake::Stop(StopCause::ShuttingDown), start);
+        let lost = failure(ending.on(death(), start));
+        assert_eq!((lost.kind, lost.stage), (FailureKind::Lost { step: 3 }, Some(Stage::Denoise)));
+    }
+
+    // newcomer 37
+    #[test]
+    fn a_stopped_attempt_says_who_stopped_it() {
+        let start = Instant::now();
+        for (cause, reason) in [
+            (StopCause::Cancelled, "cancelled"),
+            (StopCause::ShuttingDown, "the daemon was stopped"),
+        ] {
+            let mut watch = AttemptWatch::new(7, LIMIT, start);
+            watch.on(Wake::Stop(cause), start);
+            let stopped = Failure::unmeasured(FailureKind::Stopped, None, "stopped");
+            let failed = WorkerEvent::Failed(Failed { attempt_id: 7, failure: stopped });
+            assert_eq!(failure(watch.on(Wake::Worker(Ok(failed)), start)).message, reason);
+        }
     }
 }

@@ -83,15 +83,18 @@ pub fn publish(temp: &Path, bytes: u64, sha256: &str, final_path: &Path) -> io::
     synced
 }
 
-/// What is wrong with a folder below the outputs: only the pictures that are to go there fail. A
-/// full disk is everybody's.
+/// What is wrong with a folder below the outputs loses its code: only the pictures that are to go
+/// there fail. All else, a full disk or a limit of the system, is everybody's.
 fn of_subfolder(below: &Path, error: io::Error) -> io::Error {
+    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    let of_folder =
+        [NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem, InvalidFilename];
     match error.kind() {
-        _ if below.as_os_str().is_empty() => error,
-        io::ErrorKind::AlreadyExists
-        | io::ErrorKind::StorageFull
-        | io::ErrorKind::QuotaExceeded => error,
-        kind => io::Error::new(kind, format!("{}: {error}", below.display())),
+        kind if !below.as_os_str().is_empty() && of_folder.contains(&kind) => {
+            io::Error::new(kind, format!("{}: {error}", below.display()))
+        }
+        _ => error,
     }
 }
 

@@ -6,23 +6,41 @@ use sqlx::sqlite::SqliteRow;
 use super::rows::{from_json, render, render_columns, signed, to_json};
 use super::transition::{About, Current, Facts, Writing, log, transition};
 use super::{Guarded, NewWorker, Result, Store};
-use crate::attempt::{Candidate, History, Planned};
+use crate::attempt::{Candidate, History, Planned, Reached};
 use crate::job::event::EventKind;
 use crate::job::state::{RenderEvent, State};
 use crate::ladder::{Rung, Stage};
 
+/// An earlier attempt that ran out of memory.
+struct OutOfMemory {
+    rung: Rung,
+    stage: Stage,
+    worker_died: bool,
+}
+
 impl Store {
     /// The render to run next: priority, then order of arrival; none while the queue is paused.
     pub async fn next_candidate(&self, now_ms: i64) -> Result<Option<Candidate>> {
+        self.candidate(None, now_ms).await
+    }
+
+    /// As [`Store::next_candidate`], but another one than `render_id`.
+    pub async fn candidate_beside(&self, render_id: i64, now_ms: i64) -> Result<Option<Candidate>> {
+        self.candidate(Some(render_id), now_ms).await
+    }
+
+    async fn candidate(&self, beside: Option<i64>, now_ms: i64) -> Result<Option<Candidate>> {
         let sql = format!(
             "SELECT r.id, r.job_id, r.position, j.file_name, {} \
              FROM renders r JOIN jobs j ON j.id = r.job_id \
-             WHERE r.state = 'queued' AND r.run_after_ms <= ? AND NOT EXISTS (SELECT 1 FROM pause) \
+             WHERE r.state = 'queued' AND r.run_after_ms <= ? AND r.id IS NOT ? \
+             AND NOT EXISTS (SELECT 1 FROM pause) \
              ORDER BY r.priority DESC, r.id LIMIT 1",
             render_columns("r.")
         );
         let row = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(now_ms)
+            .bind(beside)
             .fetch_optional(&self.readers)
             .await?;
         let Some(row) = row else { return Ok(None) };
@@ -38,23 +56,43 @@ impl Store {
         }))
     }
 
-    async fn attempts_before(&self, render_id: i64) -> Result<History> {
-        Ok(History {
-            out_of_memory: self.out_of_memory(render_id).await?,
+    /// The attempts at a render that have ended.
+    pub(super) async fn attempts_before(&self, render_id: i64) -> Result<History> {
+        let mut history = History {
             deaths: self.deaths(render_id).await?,
-        })
+            lost: self.losses(render_id).await?,
+            ..History::default()
+        };
+        for OutOfMemory { rung, stage, worker_died } in self.out_of_memory(render_id).await? {
+            history.note_out_of_memory(rung, stage, worker_died);
+        }
+        Ok(history)
     }
 
-    async fn out_of_memory(&self, render_id: i64) -> Result<Vec<(Rung, Stage)>> {
+    async fn losses(&self, render_id: i64) -> Result<Vec<Reached>> {
+        let sql = "SELECT stage, lost_step FROM attempts \
+                   WHERE render_id = ? AND lost_step IS NOT NULL ORDER BY number";
+        let rows = sqlx::query(sql).bind(render_id).fetch_all(&self.readers).await?;
+        let place = |row: &SqliteRow| -> sqlx::Result<Reached> {
+            Ok(Reached { stage: row.try_get("stage")?, step: row.try_get("lost_step")? })
+        };
+        Ok(rows.iter().map(place).collect::<sqlx::Result<_>>()?)
+    }
+
+    async fn out_of_memory(&self, render_id: i64) -> Result<Vec<OutOfMemory>> {
         let rows = sqlx::query(
-            "SELECT rung, stage FROM attempts WHERE render_id = ? AND outcome = 'out_of_memory' AND stage IS NOT NULL \
+            "SELECT rung, stage, worker_died FROM attempts WHERE render_id = ? AND outcome = 'out_of_memory' AND stage IS NOT NULL \
              ORDER BY number",
         )
         .bind(render_id)
         .fetch_all(&self.readers)
         .await?;
-        let tried = |row: &SqliteRow| -> sqlx::Result<(Rung, Stage)> {
-            Ok((from_json(row.try_get("rung")?)?, row.try_get("stage")?))
+        let tried = |row: &SqliteRow| -> sqlx::Result<OutOfMemory> {
+            Ok(OutOfMemory {
+                rung: from_json(row.try_get("rung")?)?,
+                stage: row.try_get("stage")?,
+                worker_died: row.try_get("worker_died")?,
+            })
         };
         Ok(rows.iter().map(tried).collect::<sqlx::Result<_>>()?)
     }

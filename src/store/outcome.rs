@@ -134,14 +134,16 @@ async fn record_failure(
     now_ms: i64,
 ) -> sqlx::Result<()> {
     sqlx::query(
-        "UPDATE attempts SET outcome = ?, ended_at_ms = ?, stage = ?, message = ?, requested_bytes = ? \
-         WHERE id = ? AND outcome = 'running'",
+        "UPDATE attempts SET outcome = ?, ended_at_ms = ?, stage = ?, message = ?, requested_bytes = ?, \
+         worker_died = ?, lost_step = ? WHERE id = ? AND outcome = 'running'",
     )
     .bind(outcome)
     .bind(now_ms)
     .bind(failure.stage)
     .bind(&failure.message)
     .bind(failure.requested_bytes().map(signed))
+    .bind(failure.kind.took_the_worker() && failure.lost_at().is_none())
+    .bind(failure.lost_at().map(|place| place.step))
     .bind(attempt_id)
     .execute(&mut **transaction)
     .await?;

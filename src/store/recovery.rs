@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use super::rows::{from_json, render, render_columns, to_json};
 use super::transition::{About, Current, Facts, Writing, log, transition};
 use super::{Result, Store};
-use crate::attempt::Orphan;
+use crate::attempt::{History, Orphan};
 use crate::job::event::EventKind;
 use crate::job::state::RenderEvent;
 
@@ -42,25 +42,29 @@ impl Store {
 
     async fn running_attempts(&self) -> Result<Vec<Orphan>> {
         let sql = format!(
-            "SELECT a.id AS attempt_id, a.path, a.rung, {}, \
-             (SELECT count(*) FROM attempts c \
-             WHERE c.render_id = r.id AND c.outcome = 'crashed') AS deaths \
+            "SELECT a.id AS attempt_id, a.render_id, a.path, a.rung, {} \
              FROM renders r JOIN attempts a ON a.render_id = r.id AND a.outcome = 'running' \
              WHERE r.state = 'running' ORDER BY r.id",
             render_columns("r.")
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&self.readers).await?;
-        let orphan = |row: &SqliteRow| -> sqlx::Result<Orphan> {
-            Ok(Orphan {
-                attempt_id: row.try_get("attempt_id")?,
-                path: row.try_get("path")?,
-                rung: from_json(row.try_get("rung")?)?,
-                render: render(row)?,
-                deaths: row.try_get("deaths")?,
-            })
-        };
-        Ok(rows.iter().map(orphan).collect::<sqlx::Result<_>>()?)
+        let mut orphans = Vec::new();
+        for row in &rows {
+            let history = self.attempts_before(row.try_get("render_id")?).await?;
+            orphans.push(orphan(row, history)?);
+        }
+        Ok(orphans)
     }
+}
+
+fn orphan(row: &SqliteRow, history: History) -> sqlx::Result<Orphan> {
+    Ok(Orphan {
+        attempt_id: row.try_get("attempt_id")?,
+        path: row.try_get("path")?,
+        rung: from_json(row.try_get("rung")?)?,
+        render: render(row)?,
+        history,
+    })
 }
 
 /// Running renders without a running attempt: the daemon died before it could begin the next one.

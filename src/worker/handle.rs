@@ -1,16 +1,16 @@
 //! The supervisor's side of a worker: start it, send requests, receive events, learn how it died.
 
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
+use super::exit::{MemoryKills, WorkerExit};
 use super::protocol::{LINE_BYTES_MAX, Load, PROTOCOL_VERSION, Request, WorkerEvent};
+use crate::countdown::within;
 
 /// Events read ahead of the dispatcher; a worker that is further ahead waits in its pipe.
 const EVENTS_WAITING_MAX: usize = 64;
@@ -42,13 +42,9 @@ pub struct Worker {
     protocol_error: Option<String>,
     /// As [`WorkerEvent::ModelHashed`] told it.
     model_hash: Option<String>,
+    /// As they stood when it was started.
+    kills: MemoryKills,
 }
-
-/// How a worker ended, in words: "killed by signal 9 (SIGKILL)", "exit status 1", "protocol error:
-/// ...".
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the worker died: {0}")]
-pub struct WorkerExit(pub String);
 
 impl Worker {
     /// Starts `exe worker` and sends it the load request.
@@ -56,18 +52,20 @@ impl Worker {
     /// The kernel kills the worker when the thread that started it ends: call this on a thread that
     /// lives as long as the daemon (one of the runtime's own, never `spawn_blocking`).
     pub async fn spawn(exe: &Path, load: &Load) -> Result<Worker, WorkerExit> {
-        let not_started =
-            |error: &str| WorkerExit(format!("{} cannot be started: {error}", exe.display()));
+        let not_started = |error: &str| {
+            WorkerExit::unknown(format!("{} cannot be started: {error}", exe.display()))
+        };
         let mut child = command(exe).spawn().map_err(|error| not_started(&error.to_string()))?;
         let (Some(pid), Some(input), Some(output)) =
             (child.id(), child.stdin.take(), child.stdout.take())
         else {
             return Err(not_started("no pipes"));
         };
+        let kills = MemoryKills::now();
         let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
         tokio::spawn(read_events(BufReader::new(output), sender));
         let mut worker =
-            Worker { child, pid, input, events, protocol_error: None, model_hash: None };
+            Worker { child, pid, input, events, protocol_error: None, model_hash: None, kills };
         worker.send(&Request::Load(Box::new(load.clone()))).await?;
         Ok(worker)
     }
@@ -81,22 +79,22 @@ impl Worker {
     /// safe: half a request would spoil the next.
     pub async fn send(&mut self, request: &Request) -> Result<(), WorkerExit> {
         let line = serde_json::to_string(request)
-            .map_err(|error| WorkerExit(format!("unsendable request: {error}")))?;
+            .map_err(|error| WorkerExit::unknown(format!("unsendable request: {error}")))?;
         if line.len() >= LINE_BYTES_MAX {
-            return Err(WorkerExit(format!(
+            return Err(WorkerExit::unknown(format!(
                 "unsendable request: {} bytes, at most {LINE_BYTES_MAX}",
                 line.len()
             )));
         }
-        match timeout(SEND_TIMEOUT, self.input.write_all(format!("{line}\n").as_bytes())).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(self.end(EXIT_GRACE).await),
-            Err(_) => {
+        match within(SEND_TIMEOUT, self.input.write_all(format!("{line}\n").as_bytes())).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) => Err(self.end(EXIT_GRACE).await),
+            None => {
                 let exit = self.end(Duration::ZERO).await;
-                Err(WorkerExit(format!(
+                Err(WorkerExit::unknown(format!(
                     "it did not read a request within {} s; {}",
                     SEND_TIMEOUT.as_secs(),
-                    exit.0
+                    exit.words
                 )))
             }
         }
@@ -128,17 +126,17 @@ impl Worker {
         Err(self
             .protocol_error
             .as_ref()
-            .map_or(end, |error| WorkerExit(format!("protocol error: {error}"))))
+            .map_or(end, |error| WorkerExit::unknown(format!("protocol error: {error}"))))
     }
 
     /// Closes its input and waits up to `grace`, then kills it; never waits without a limit.
     pub async fn stop(self, grace: Duration) {
-        let Worker { mut child, pid, input, events, .. } = self;
+        let Worker { mut child, pid, input, events, kills, .. } = self;
         drop(input);
-        let exit = end(&mut child, pid, grace).await;
+        let exit = end(&mut child, pid, grace, &kills).await;
         // Held until now, so that a worker with much to tell is not stopped by a closed pipe.
         drop(events);
-        tracing::debug!(pid, "the worker is stopped: {}", exit.0);
+        tracing::debug!(pid, "the worker is stopped: {}", exit.words);
     }
 
     /// Kills it at once (a hang, a fatal failure) and says how it ended.
@@ -147,7 +145,7 @@ impl Worker {
     }
 
     async fn end(&mut self, grace: Duration) -> WorkerExit {
-        end(&mut self.child, self.pid, grace).await
+        end(&mut self.child, self.pid, grace, &self.kills).await
     }
 }
 
@@ -161,19 +159,15 @@ fn command(exe: &Path) -> Command {
 }
 
 /// Waits up to `grace` for the process to end by itself, then kills it.
-async fn end(child: &mut Child, pid: u32, grace: Duration) -> WorkerExit {
-    if let Ok(ended) = timeout(grace, child.wait()).await {
-        return WorkerExit(
-            ended.map_or_else(|error| format!("its end is unknown: {error}"), describe),
-        );
+async fn end(child: &mut Child, pid: u32, grace: Duration, kills: &MemoryKills) -> WorkerExit {
+    if let Some(ended) = within(grace, child.wait()).await {
+        return WorkerExit::by_itself(ended, kills);
     }
     // An error means that it has ended meanwhile: the wait tells.
     let _ = child.start_kill();
-    match timeout(KILL_GRACE, child.wait()).await {
-        Ok(ended) => {
-            WorkerExit(ended.map_or_else(|error| format!("its end is unknown: {error}"), describe))
-        }
-        Err(_) => WorkerExit(format!(
+    match within(KILL_GRACE, child.wait()).await {
+        Some(ended) => WorkerExit::killed(ended),
+        None => WorkerExit::unknown(format!(
             "process {pid} still there {} s after SIGKILL: stuck in a call to its device, which may be lost",
             KILL_GRACE.as_secs()
         )),
@@ -243,44 +237,9 @@ fn check_hello(hello: &WorkerEvent) -> Result<(), String> {
     }
 }
 
-fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("killed by signal {signal}{}", signal_name(signal)),
-        (None, None) => status.to_string(),
-    }
-}
-
-fn signal_name(signal: i32) -> &'static str {
-    match signal {
-        libc::SIGKILL => " (SIGKILL)",
-        libc::SIGSEGV => " (SIGSEGV)",
-        libc::SIGBUS => " (SIGBUS: model file changed or unreadable?)",
-        libc::SIGABRT => " (SIGABRT)",
-        libc::SIGILL => " (SIGILL: built for another processor?)",
-        libc::SIGFPE => " (SIGFPE)",
-        libc::SIGTERM => " (SIGTERM)",
-        _ => "",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn words(raw_status: i32) -> String {
-        describe(ExitStatus::from_raw(raw_status))
-    }
-
-    #[test]
-    fn an_end_is_told_with_the_signals_name() {
-        assert_eq!(words(3 << 8), "exit status 3");
-        assert_eq!(words(libc::SIGKILL), "killed by signal 9 (SIGKILL)");
-        assert_eq!(
-            words(libc::SIGBUS),
-            "killed by signal 7 (SIGBUS: model file changed or unreadable?)"
-        );
-    }
 
     #[test]
     fn a_worker_cannot_speak_to_systemd_for_the_daemon() {

@@ -49,6 +49,8 @@ pub struct Load {
     pub embeddings_path: PathBuf,
     /// The file that the hashes of weight files are cached in.
     pub hashes_path: PathBuf,
+    /// See [`super::last_word`].
+    pub last_word_path: PathBuf,
 }
 
 impl Load {

@@ -51,7 +51,7 @@ CREATE TABLE attempts (
     -- The picture.
     bytes               INTEGER,
     sha256              TEXT,
-    prompt_cut          INTEGER NOT NULL DEFAULT 0 CHECK (prompt_cut IN (0, 1)), predicted_bytes INTEGER CHECK (predicted_bytes > 0), predicted TEXT CHECK (json_valid(predicted)), corrected TEXT CHECK (json_valid(corrected)),
+    prompt_cut          INTEGER NOT NULL DEFAULT 0 CHECK (prompt_cut IN (0, 1)), predicted_bytes INTEGER CHECK (predicted_bytes > 0), predicted TEXT CHECK (json_valid(predicted)), corrected TEXT CHECK (json_valid(corrected)), worker_died INTEGER NOT NULL DEFAULT 0 CHECK (worker_died IN (0, 1)), lost_step INTEGER CHECK (lost_step >= 0),
     UNIQUE (render_id, number),
     CHECK ((ended_at_ms IS NOT NULL) = (outcome <> 'running')),
     CHECK ((sha256 IS NOT NULL) = (outcome = 'done'))

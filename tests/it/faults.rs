@@ -257,3 +257,35 @@ fn a_model_that_cannot_be_loaded_leaves_the_job_queued_and_says_so() {
     assert_eq!(house.zimaged(&["run", "--until-idle"]).status.code(), Some(0));
     assert_eq!(house.value(STATES), "done 1");
 }
+
+/// Sets how many files a process may have open; those that are open stay so.
+fn limit_descriptors(pid: u32, count: u64) {
+    let process = Pid::from_raw(pid.cast_signed()).expect("not 0");
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    prlimit(Some(process), Resource::Nofile, Rlimit { current: Some(count), maximum })
+        .expect("our own child's child");
+}
+
+// chaos 2
+#[test]
+fn a_process_without_descriptors_holds_the_queue_and_fails_no_render() {
+    let house = House::started("");
+    house.drop_job("slow.toml", "prompt = 'steps of 400 ms'\nsteps = 3\nnum_images = 2\n");
+    for (process, done) in [("worker", "done 1"), ("supervisor", "done 2")] {
+        house.until_sql("SELECT count(*) FROM renders WHERE state = 'running'", "1");
+        let pid = if process == "worker" { house.worker_pid() } else { house.daemon_pid() };
+        limit_descriptors(pid, 3);
+        let reason = house.until("the hold is told", || {
+            let status = fs::read_to_string(house.path("state/status.json")).ok()?;
+            let told = house.log().matches("nothing is started").count();
+            (told > usize::from(process == "supervisor")).then_some(status)
+        });
+        assert!(house.log().contains("os error 24"), "{process}: {reason}");
+        limit_descriptors(pid, 512);
+        house.until("the picture is made", || house.value(STATES).starts_with(done).then_some(()));
+    }
+    house.until_sql(STATES, "done 2");
+    let failed = "SELECT count(*) FROM attempts WHERE outcome NOT IN ('done', 'interrupted')";
+    assert_eq!(house.value(failed), "0");
+    house.assert_invariants();
+}

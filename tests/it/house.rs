@@ -18,6 +18,7 @@ const ORDER: &[&str] = &[
     "planner",
     "attempt",
     "clock",
+    "countdown",
     "heartbeat",
     "files",
     "engine",

@@ -8,6 +8,7 @@
 mod card;
 mod cli;
 mod daemon;
+mod deaths;
 mod faults;
 mod files;
 mod fit;

@@ -49,6 +49,7 @@ impl Place {
             prefer: Prefer::Quality,
             embeddings_path: self.path("embeddings"),
             hashes_path: self.path("model-hashes"),
+            last_word_path: self.path("last-word"),
         }
     }
 
@@ -108,7 +109,7 @@ impl Outcome {
     }
 
     fn death(self) -> String {
-        self.end.expect_err("alive").0
+        self.end.expect_err("alive").words
     }
 }
 
@@ -119,7 +120,7 @@ async fn run(worker: &mut Worker, request: RenderRequest) -> Outcome {
 
 /// Collects until something other than progress arrives.
 async fn finish(worker: &mut Worker) -> Outcome {
-    let mut outcome = Outcome { stages: vec![], steps: 0, end: Err(WorkerExit(String::new())) };
+    let mut outcome = Outcome { stages: vec![], steps: 0, end: Err(WorkerExit::unknown("")) };
     loop {
         match next(worker).await {
             Ok(WorkerEvent::Stage { stage, .. }) => outcome.stages.push(stage),
@@ -395,7 +396,7 @@ async fn a_worker_that_hangs_is_killed_and_says_nothing_more() {
         worker.send(&Request::Render(Box::new(place.request(script)))).await.unwrap();
         while !matches!(next(&mut worker).await.unwrap(), WorkerEvent::Step { .. }) {}
         assert!(timeout(Duration::from_millis(100), worker.event()).await.is_err(), "{script}");
-        assert_eq!(worker.kill().await.0, "killed by signal 9 (SIGKILL)");
+        assert_eq!(worker.kill().await.words, "killed by signal 9 (SIGKILL)");
     }
 }
 
@@ -498,13 +499,13 @@ async fn a_worker_that_does_not_read_is_given_up() {
     let mut worker = spawn(&exe, &place).await;
     // More than a pipe holds.
     let request = place.request(&"a cat ".repeat(50_000));
-    let death = worker.send(&Request::Render(Box::new(request))).await.unwrap_err().0;
+    let death = worker.send(&Request::Render(Box::new(request))).await.unwrap_err().words;
     assert!(death.contains("did not read"), "{death}");
 }
 
 #[tokio::test]
 async fn a_program_that_is_not_there_is_named() {
     let place = Place::new();
-    let death = Worker::spawn(&place.path("absent"), &place.load()).await.err().unwrap().0;
+    let death = Worker::spawn(&place.path("absent"), &place.load()).await.err().unwrap().words;
     assert!(death.contains("absent cannot be started"), "{death}");
 }

@@ -36,6 +36,7 @@ fn left_bytes() -> u64 {
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    meter::start();
     ORIGIN_BYTES.get_or_init(meter::used_bytes);
     // A second call fails, and the first one's number holds.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(THREADS).build_global();

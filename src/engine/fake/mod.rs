@@ -77,6 +77,7 @@ pub struct FakeEngine {
 impl FakeEngine {
     /// Loads as `load.txt` in `folder` says, if there is one.
     pub fn load(folder: &Path, events: File) -> Result<Box<dyn Engine>> {
+        meter::start();
         let mut engine = FakeEngine {
             folder: folder.to_owned(),
             events,

@@ -30,6 +30,9 @@ impl DeviceMemory {
     /// The memory of `device`, of which `limit_bytes` may be used. On a CPU what the process has
     /// allocated so far does not count: beside a card it would not lie in the device's memory.
     pub fn new(device: &Device, limit_bytes: Option<u64>) -> DeviceMemory {
+        if device.is_cpu() {
+            meter::start();
+        }
         DeviceMemory { device: device.clone(), limit_bytes, origin_bytes: meter::used_bytes() }
     }
 

@@ -17,6 +17,7 @@ use crate::engine::predictor::Predictor;
 use crate::engine::{Engine, EngineError, EngineKind, Stage, z_image};
 use crate::output::encode::Written;
 use crate::planner::Corrections;
+use crate::worker::last_word;
 use crate::worker::protocol::{Done, Failed, Load, Loaded, RenderRequest, WorkerEvent};
 
 /// Everything that the device thread owns.
@@ -99,15 +100,20 @@ impl Device {
 
     /// Runs one attempt and tells how it ended. Does not come back from a fatal error.
     fn attempt(&self, engine: &mut dyn Engine, hash: &ModelHash, request: &RenderRequest) {
+        last_word::begin(request.attempt_id);
         let mut tracker = Tracker::new(request.attempt_id, &self.events, &self.stop);
         engine.reset_peak();
         match caught(|| render(engine, hash, request, &mut tracker)) {
             Ok(written) => {
                 measure_end(engine, &mut tracker);
+                last_word::well();
                 self.events.send(&done(engine, request, tracker, written));
             }
             Err(error) => {
                 let error = recovered(engine, &mut tracker, error);
+                if error.kind() != FailureKind::WorkerDied {
+                    last_word::well();
+                }
                 self.events.send(&failed(request, tracker, &error));
                 if error.kind() == FailureKind::WorkerDied {
                     // Not even dropping the engine is safe now.

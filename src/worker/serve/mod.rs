@@ -7,6 +7,7 @@ mod device;
 mod events;
 mod hashing;
 mod render;
+mod signals;
 mod tracker;
 
 use std::io::{self, BufRead, Read};
@@ -17,9 +18,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Signal, set_parent_process_death_signal};
-
 use self::events::Events;
+use super::exit::EXIT_NO_MEMORY;
+use super::last_word;
 use super::protocol::{LINE_BYTES_MAX, PROTOCOL_VERSION, RenderRequest, Request, WorkerEvent};
 
 /// How long a running render may take to notice the end of the input.
@@ -61,7 +62,7 @@ impl Stop {
 
 /// Serves until the end of standard input; the process's exit status.
 pub fn serve() -> ExitCode {
-    let events = match prepare_process() {
+    let events = match signals::prepare().and_then(|()| Events::take_stdout()) {
         Ok(events) => events,
         Err(error) => {
             tracing::error!("the worker cannot start: {error}");
@@ -83,20 +84,6 @@ pub fn serve() -> ExitCode {
     exit(0)
 }
 
-/// Makes the process fit for its work: its events on a private descriptor, its end tied to the
-/// supervisor's.
-fn prepare_process() -> io::Result<Events> {
-    // The end of the input says the same; this also ends a worker whose threads all hang.
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    // The supervisor decides when a worker ends, but Ctrl-C and systemd reach the whole group. A
-    // write past the file size limit is to be an error, not a death.
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGXFSZ] {
-        // SAFETY: ignoring a signal installs no code that could run at a bad time.
-        unsafe { libc::signal(signal, libc::SIG_IGN) };
-    }
-    Events::take_stdout()
-}
-
 /// Passes requests on until the end of the input.
 fn read_requests(input: &mut impl BufRead, events: Events, stop: &Arc<Stop>) -> io::Result<()> {
     let load = match next_request(input)? {
@@ -104,6 +91,10 @@ fn read_requests(input: &mut impl BufRead, events: Events, stop: &Arc<Stop>) -> 
         Some(other) => return Err(bad(format!("the first request must be load, not {other:?}"))),
         None => return Ok(()),
     };
+    if let Err(error) = last_word::open(&load.last_word_path) {
+        let path = load.last_word_path.display();
+        tracing::warn!("{path}: what the worker says last will not be known: {error}");
+    }
     let (tasks, inbox) = sync_channel(REQUESTS_WAITING_MAX);
     let events = Arc::new(events);
     let device = device::Device { load, inbox, events, stop: Arc::clone(stop) };
@@ -150,6 +141,9 @@ fn bad(message: String) -> io::Error {
 /// Ends the process at once. Exit handlers are left out: those of a device's driver may wait for
 /// its running work.
 fn exit(status: i32) -> ! {
+    if ![EXIT_FATAL, EXIT_NO_MEMORY].contains(&status) {
+        last_word::well();
+    }
     // SAFETY: `_exit` has no preconditions; every event is written when it is sent, so nothing is
     // lost.
     unsafe { libc::_exit(status) }

@@ -26,6 +26,11 @@ impl RenderError {
     /// What the dispatcher is told.
     pub fn kind(&self) -> FailureKind {
         match self {
+            RenderError::Engine(EngineError::Fatal(message) | EngineError::Invalid(message))
+                if os_error_in(message).is_some() =>
+            {
+                FailureKind::Output { os_error: os_error_in(message) }
+            }
             RenderError::Engine(EngineError::OutOfMemory { requested_bytes, .. }) => {
                 FailureKind::OutOfMemory { requested_bytes: *requested_bytes }
             }
@@ -36,6 +41,13 @@ impl RenderError {
             RenderError::Output(error) => FailureKind::Output { os_error: error.raw_os_error() },
         }
     }
+}
+
+/// The system's code in an error of the engine, which hands on what libraries say as text: a file
+/// of the model could not be read. That is neither the render's fault nor the device's.
+fn os_error_in(message: &str) -> Option<i32> {
+    let (_, after) = message.rsplit_once("(os error ")?;
+    after.split_once(')')?.0.parse().ok()
 }
 
 /// Leaves the finished picture at the request's `picture_path`, or nothing there. The latents stay:
@@ -119,5 +131,23 @@ fn metadata(
         },
         device: engine.device(),
         timings: StageTimings::from(&tracker.measured.timings),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // chaos 2
+    #[test]
+    fn a_file_of_the_model_that_cannot_be_opened_is_the_places_fault() {
+        let error = io::Error::from_raw_os_error(libc::EMFILE);
+        let told = format!("/models/mini/vae: {error}");
+        for error in [EngineError::Fatal(told.clone()), EngineError::Invalid(told)] {
+            let kind = RenderError::from(error).kind();
+            assert_eq!(kind, FailureKind::Output { os_error: Some(libc::EMFILE) });
+        }
+        let fatal = EngineError::Fatal("in denoising: illegal address".to_owned());
+        assert_eq!(RenderError::from(fatal).kind(), FailureKind::WorkerDied);
     }
 }

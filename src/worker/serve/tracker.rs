@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::Stop;
 use super::events::Events;
-use crate::attempt::Measured;
+use crate::attempt::{Measured, Reached};
 use crate::engine::{Continue, MemoryReading, Progress, Stage};
+use crate::worker::last_word;
 use crate::worker::protocol::WorkerEvent;
 
 /// The progress of one attempt.
@@ -75,6 +76,7 @@ impl Progress for Tracker<'_> {
         self.stage = Some(stage);
         self.stage_start = Instant::now();
         self.step_start = self.stage_start;
+        last_word::tell(self.attempt_id, Reached { stage: Some(stage), step: 0 });
         self.events.send(&WorkerEvent::Stage { attempt_id: self.attempt_id, stage });
         self.may_continue()
     }
@@ -82,6 +84,7 @@ impl Progress for Tracker<'_> {
     fn step(&mut self, step: u32, steps: u32) -> Continue {
         self.measured.timings.step_ms.push(millis(self.step_start.elapsed()));
         self.step_start = Instant::now();
+        last_word::tell(self.attempt_id, Reached { stage: self.stage, step });
         self.events.send(&WorkerEvent::Step { attempt_id: self.attempt_id, step, steps });
         self.may_continue()
     }

@@ -80,7 +80,10 @@ async fn a_render_that_dies_with_the_daemon_is_an_orphan_and_counts() {
     assert_eq!(orphans.len(), 1);
     let orphan = &orphans[0];
     assert_eq!((orphan.attempt_id, orphan.path.as_str()), (attempt, "1-1.png"));
-    assert_eq!((orphan.rung, &orphan.render, orphan.deaths), (rung(1024, 8), &render("a"), 0));
+    assert_eq!(
+        (orphan.rung, &orphan.render, orphan.history.deaths),
+        (rung(1024, 8), &render("a"), 0)
+    );
     assert_eq!(fixture.end(attempt, Next::RequeueAfterDeath).await, Guarded::Changed);
     assert_eq!(fixture.next().await.expect("queued again").history.deaths, 1);
     assert!(fixture.store.orphans(NOW).await.expect("a readable queue").is_empty());

@@ -151,9 +151,15 @@ impl House {
         database::execute(&self.path("state/zimaged.sqlite"), sql);
     }
 
-    /// Does something while another program keeps the database locked.
+    /// Does something with the house while another program keeps its database locked.
     pub fn while_locked<T>(&self, work: impl FnOnce() -> T) -> T {
         database::while_locked(&self.path("state/zimaged.sqlite"), work)
+    }
+
+    /// As [`House::while_locked`], for work that starts or stops the daemon.
+    pub fn while_locked_mut<T>(&mut self, work: impl FnOnce(&mut House) -> T) -> T {
+        let path = self.path("state/zimaged.sqlite");
+        database::while_locked(&path, || work(self))
     }
 
     /// The one value that `sql` answers.

@@ -1,0 +1,193 @@
+//! What is counted against a render: the deaths of its worker, and nothing that happens to the
+//! daemon.
+
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+use crate::support::{House, kill};
+
+/// How the pictures stand, all together: "done 3" or "done 1 failed 1".
+const STATES: &str = "SELECT group_concat(state || ' ' || n, ' ') FROM \
+                      (SELECT state, count(*) AS n FROM renders GROUP BY state ORDER BY state)";
+
+const OUTCOMES: &str = "SELECT group_concat(outcome, ' ') FROM attempts";
+
+/// One death fails the render, so that each test needs one.
+const STRICT: &str = "deaths_max = 1\n";
+
+/// Steps that are long enough for everything that a test does within one.
+const SLOW: &str = "prompt = 'steps of 1500 ms'\nsteps = 3\n";
+
+/// A daemon in the middle of a slow render's first step.
+fn rendering(config: &str) -> House {
+    let house = House::started(config);
+    house.drop_job("slow.toml", SLOW);
+    until_rendering(&house, 1);
+    house
+}
+
+/// Waits until the worker is in the first step of this attempt.
+fn until_rendering(house: &House, attempt: u32) {
+    let said =
+        format!("{{\"attempt_id\":{attempt},\"reached\":{{\"stage\":\"denoise\",\"step\":0}}}}\n");
+    let last_word = house.path("state/last-word");
+    house.until("the render is denoised", || {
+        fs::read_to_string(&last_word).ok().filter(|text| text.ends_with(&said))
+    });
+}
+
+/// After the daemon's end: the render is made in the end, and the first attempt was not counted.
+fn assert_not_counted(mut house: House) {
+    house.start();
+    house.until_sql(STATES, "done 1");
+    house.assert_invariants();
+    assert_eq!(house.value(OUTCOMES), "interrupted done");
+    assert_eq!(house.value("SELECT attempts FROM history"), "1");
+}
+
+// chaos 1
+#[test]
+fn a_killed_daemon_is_not_the_renders_fault() {
+    let mut house = rendering(STRICT);
+    let worker = house.worker_pid();
+    house.stop("KILL");
+    house.until("the worker ends with its supervisor", || {
+        (!Path::new(&format!("/proc/{worker}")).exists()).then_some(())
+    });
+    assert_not_counted(house);
+}
+
+// chaos 1
+#[test]
+fn a_second_signal_is_not_the_renders_fault() {
+    let mut house = rendering(STRICT);
+    kill("TERM", house.daemon_pid());
+    house.until("the shutdown begins", || house.log().contains("stopping").then_some(()));
+    assert_eq!(house.stop("TERM"), Some(130));
+    assert_not_counted(house);
+}
+
+// chaos 1
+#[test]
+fn a_stop_while_the_database_is_locked_is_not_the_renders_fault() {
+    let mut house = rendering(STRICT);
+    assert_eq!(house.while_locked_mut(|house| house.stop("TERM")), Some(0));
+    assert_not_counted(house);
+}
+
+// chaos 1
+#[test]
+fn a_stop_waits_a_while_for_a_database_that_is_locked() {
+    let mut house = rendering(STRICT);
+    house.while_locked(|| {
+        kill("TERM", house.daemon_pid());
+        house.until("the hold is told", || house.log().contains("is locked").then_some(()));
+    });
+    assert_eq!(house.stop("CONT"), Some(0));
+    assert_eq!(house.value(OUTCOMES), "interrupted", "recorded before the end");
+    assert_not_counted(house);
+}
+
+// chaos 1
+#[test]
+fn a_stop_while_the_disk_is_full_is_not_the_renders_fault() {
+    let mut house = rendering(STRICT);
+    let daemon = Pid::from_raw(house.daemon_pid().cast_signed()).expect("not 0");
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    prlimit(Some(daemon), Resource::Fsize, Rlimit { current: Some(64 << 10), maximum })
+        .expect("our own child");
+    house.stop("TERM");
+    assert_not_counted(house);
+}
+
+/// The daemon and its worker die at once, so that neither can say anything of the other.
+fn kill_both(house: &mut House) {
+    let worker = house.worker_pid();
+    kill("STOP", house.daemon_pid());
+    kill("KILL", worker);
+    house.stop("KILL");
+    fs::remove_file(house.path("state/status.json")).expect("written by the daemon");
+}
+
+// chaos 1
+#[test]
+fn a_render_that_takes_the_daemon_down_again_and_again_ends_at_last_and_not_soon() {
+    let mut house = rendering(STRICT);
+    for death in 1..=3 {
+        kill_both(&mut house);
+        house.start();
+        until_rendering(&house, death + 1);
+        assert_eq!(house.value(STATES), "running 1", "after {death} deaths");
+    }
+    kill_both(&mut house);
+    house.start();
+    house.until_sql(STATES, "failed 1");
+    let error = house.value("SELECT error FROM history");
+    assert!(error.contains("lost 4 times in denoising"), "{error}");
+    assert_eq!(
+        house.value("SELECT group_concat(stage || ' ' || lost_step) FROM attempts"),
+        "denoise 0,denoise 0,denoise 0,denoise 0"
+    );
+}
+
+// chaos 1
+#[test]
+fn a_worker_that_dies_while_nothing_is_rendered_counts_against_nobody() {
+    let house = House::started(STRICT);
+    let worker = house.worker_pid();
+    // The daemon learns of the death only when it sends the next render.
+    kill("STOP", house.daemon_pid());
+    kill("KILL", worker);
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    kill("CONT", house.daemon_pid());
+    house.until_sql(STATES, "done 1");
+    let crashed = house.value("SELECT count(*) FROM attempts WHERE outcome = 'crashed'");
+    assert_eq!(crashed, "0");
+}
+
+// chaos 8, case D
+#[test]
+fn a_frozen_daemon_charges_its_worker_with_nothing() {
+    let house = House::started(STRICT);
+    house.drop_job("slow.toml", SLOW);
+    until_rendering(&house, 1);
+    let (daemon, worker) = (house.daemon_pid(), house.worker_pid());
+    // Longer than `step_timeout`, which is 3 s: first both, then the daemon alone.
+    for frozen in [&[daemon, worker][..], &[daemon]] {
+        frozen.iter().for_each(|pid| kill("STOP", *pid));
+        sleep(Duration::from_millis(4500));
+        frozen.iter().for_each(|pid| kill("CONT", *pid));
+    }
+    house.until_sql(STATES, "done 1");
+    assert_eq!(house.value(OUTCOMES), "done");
+}
+
+// chaos 8: the model's load has a time-out of its own
+#[test]
+fn a_daemon_frozen_while_its_model_loads_waits_for_it_all_the_same() {
+    let mut house = House::new("load_timeout = '3s'\n");
+    fs::write(house.path("model/load.txt"), "load of 2500 ms").expect("a writable folder");
+    house.start();
+    house.until("the worker is started", || house.path("state/last-word").exists().then_some(()));
+    kill("STOP", house.daemon_pid());
+    sleep(Duration::from_millis(4500));
+    kill("CONT", house.daemon_pid());
+    house.worker_pid();
+    assert!(!house.log().contains("the worker is down"), "{}", house.log());
+}
+
+// newcomer 37
+#[test]
+fn a_cancelled_attempt_says_so() {
+    let house = rendering("");
+    house.json(&["cancel", "1"]);
+    house.until_sql(STATES, "cancelled 1");
+    assert_eq!(
+        house.value("SELECT outcome || ': ' || message FROM attempts"),
+        "cancelled: cancelled"
+    );
+}

@@ -1,6 +1,7 @@
 //! Wiring: what a start needs, in order, and one numbered shutdown.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use crate::intake::Intake;
 use crate::job::Render;
 use crate::job::spec::Rules;
 use crate::status::{self, Status, WorkerStatus};
-use crate::store::{Access, Store, StoreError};
+use crate::store::{Access, LogMark, Store, StoreError};
 use crate::worker::protocol::Load;
 use crate::{output, queue, recovery, systemd};
 
@@ -55,14 +56,24 @@ fn last_word_path(config: &Config) -> PathBuf {
     config.state.join("last-word")
 }
 
+/// A face that shows what the daemon does while it does it: a part of the daemon, which ends with
+/// the status.
+pub type Onlooker =
+    Box<dyn FnOnce(Arc<Store>, watch::Receiver<Status>, CancellationToken) -> Watching + Send>;
+
+/// An onlooker at work, until the token tells it to end.
+pub type Watching = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Runs the daemon, which holds the `_lock` of its folders, until `stop`, or until it is idle.
-/// Errors are those of a start or of a part that cannot go on.
+/// Answers the moment of the log at which it began. Errors are those of a start or of a part that
+/// cannot go on.
 pub async fn run(
     config: Config,
     _lock: InstanceLock,
     mode: Mode,
+    onlooker: Onlooker,
     stop: CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<LogMark> {
     let latents = latents_folder(&config);
     if config.device == DeviceChoice::Auto && !HAS_CUDA && Path::new(NVIDIA_CARD).exists() {
         warn!(
@@ -80,14 +91,15 @@ pub async fn run(
         deaths_max: config.worker.deaths_max,
         attempts_max: config.worker.attempts_max,
     };
+    let begun = store.mark().await?;
     let left = recovery::Left { outputs: &config.outputs, last_word: &last_word_path(&config) };
     recovery::run(&store, &left, &policy, clock.now_ms()).await?;
     recovery::sweep_latents(&store, &latents).await?;
     let (status, _) = watch::channel(Status::starting(clock.now_ms()));
     let daemon = Daemon { config, mode, policy, latents, clock, store, status };
-    let outcome = daemon.live(&stop).await;
+    let outcome = daemon.live(onlooker, &stop).await;
     daemon.close().await;
-    outcome
+    outcome.map(|()| begun)
 }
 
 /// A device that this build never has is told at once; one that may come back is waited for.
@@ -114,7 +126,7 @@ type PartEnd = anyhow::Result<()>;
 
 impl Daemon {
     /// Starts the parts and waits for `stop`, for idleness, or for a part's end; then shuts down.
-    async fn live(&self, stop: &CancellationToken) -> anyhow::Result<()> {
+    async fn live(&self, onlooker: Onlooker, stop: &CancellationToken) -> anyhow::Result<()> {
         let heartbeat = Heartbeat::start();
         // A token of our own: the shutdown is the same whoever begins it.
         let ending = stop.child_token();
@@ -129,6 +141,8 @@ impl Daemon {
             heartbeat.clone(),
             ending.clone(),
         )));
+        let status = self.status.subscribe();
+        parts.spawn(forever(onlooker(self.store.clone(), status, ending.clone())));
         systemd::ready();
         let started = self.start_work(&mut parts, heartbeat, &ending).await;
         let outcome = match started {

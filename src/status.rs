@@ -57,6 +57,16 @@ pub struct RenderStatus {
     pub stage: Option<Stage>,
     pub step: u32,
     pub steps: u32,
+    /// What the rung is expected to need of the device's memory.
+    #[serde(default)]
+    pub predicted_bytes: u64,
+}
+
+impl RenderStatus {
+    /// The part of its steps that is done, 0 to 1.
+    pub fn begun(&self) -> f64 {
+        f64::from(self.step) / f64::from(self.steps.max(1))
+    }
 }
 
 impl Status {

@@ -8,14 +8,17 @@ mod job_file;
 mod logging;
 mod model;
 mod print;
+mod progress;
 mod query;
+mod report;
 mod run;
+mod signals;
+mod stderr;
 mod submit;
 mod time;
 mod wait;
 
 use std::error::Error;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -60,6 +63,8 @@ struct Args {
     /// Print JSON
     #[arg(long, global = true, help_heading = EVERYWHERE)]
     json: bool,
+    #[command(flatten)]
+    verbosity: logging::Verbosity,
     #[command(subcommand)]
     command: Command,
 }
@@ -168,15 +173,20 @@ type Outcome = Result<u8, Failure>;
 /// The whole program.
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    if let Command::Worker = args.command {
+    args.verbosity.hand_on();
+    if let Command::Worker | Command::Run(_) = args.command {
+        signals::ignore_meaningless();
         logging::start();
+    } else if args.verbosity.is_verbose() {
+        logging::start();
+    }
+    if let Command::Worker = args.command {
         return serve::serve();
     }
     match command(args) {
         Ok(code) => ExitCode::from(code),
         Err(Failure { code, error }) => {
-            // Where nobody reads any more, the exit code is the answer.
-            let _ = writeln!(std::io::stderr(), "zimaged: {error:#}");
+            stderr::tell(&format!("zimaged: {error:#}"));
             ExitCode::from(code)
         }
     }
@@ -184,7 +194,9 @@ pub fn main() -> ExitCode {
 
 fn command(args: Args) -> Outcome {
     if let Command::Completions { shell } = args.command {
-        clap_complete::generate(shell, &mut Args::command(), "zimaged", &mut std::io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Args::command(), "zimaged", &mut script);
+        print::line(&String::from_utf8_lossy(&script))?;
         return Ok(0);
     }
     let mut config = Config::load(args.config.as_deref())?;

@@ -50,19 +50,9 @@ pub(super) fn rejections(rejections: &[RejectionRow], json: bool) -> io::Result<
     answer(&rejections, &text.join("\n"), json)
 }
 
-pub(super) fn history(pictures: &[HistoryRow], json: bool) -> io::Result<()> {
-    answer(&pictures, &history_table(pictures.iter()), json)
-}
-
 /// How many ended how, and a row for each that is not done; all rows for programs.
 pub(super) fn summary(summary: &Summary, pictures: &[HistoryRow], json: bool) -> io::Result<()> {
-    let Summary { done, degraded, failed, cancelled, .. } = *summary;
-    let mut text = format!("{done} of {} done", count(summary.pictures as u64, "picture"));
-    for (number, word) in [(degraded, "degraded"), (failed, "failed"), (cancelled, "cancelled")] {
-        if number > 0 {
-            text += &format!(", {number} {word}");
-        }
-    }
+    let mut text = sum(summary);
     if !summary.is_done() {
         let rest = pictures.iter().filter(|picture| picture.state != State::Done);
         text += &format!("\n\n{}", history_table(rest));
@@ -70,7 +60,19 @@ pub(super) fn summary(summary: &Summary, pictures: &[HistoryRow], json: bool) ->
     answer(&pictures, &text, json)
 }
 
-fn history_table<'p>(pictures: impl Iterator<Item = &'p HistoryRow>) -> String {
+/// "2 of 3 pictures done, 1 failed".
+pub(super) fn sum(summary: &Summary) -> String {
+    let Summary { done, degraded, failed, cancelled, .. } = *summary;
+    let mut text = format!("{done} of {} done", count(summary.pictures as u64, "picture"));
+    for (number, word) in [(degraded, "degraded"), (failed, "failed"), (cancelled, "cancelled")] {
+        if number > 0 {
+            text += &format!(", {number} {word}");
+        }
+    }
+    text
+}
+
+pub(super) fn history_table<'p>(pictures: impl Iterator<Item = &'p HistoryRow>) -> String {
     let rows = pictures.map(|picture| {
         vec![
             format!("{}.{}", picture.job, picture.picture),

@@ -1,26 +1,18 @@
 //! `zimaged run`: the daemon in the foreground, for systemd, a terminal, or one batch.
 
-use std::mem::MaybeUninit;
 use std::path::PathBuf;
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
-use tracing::info;
-
-use super::{Outcome, logging, print, short, submit, wait};
+use super::{Outcome, progress, report, signals, submit};
 use crate::config::Config;
 use crate::daemon;
 use crate::dispatcher::Mode;
 use crate::job::origin::SourceFile;
-use crate::queue::{self, Queue, Summary};
-use crate::store::Selection;
-
-/// The exit code of a second signal: at once, without a clean shutdown.
-const EXIT_NOW: i32 = 130;
+use crate::queue;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct RunArgs {
-    /// End when no work is left, and show what was made
+    /// End when no work is left, and show what this run did: pictures of all jobs, and files that
+    /// were rejected. The exit code says how it ended: 0, 3 or 4, and 75 if it was stopped before
     #[arg(long)]
     until_idle: bool,
     /// Job files to submit first
@@ -28,9 +20,7 @@ pub(super) struct RunArgs {
 }
 
 pub(super) async fn run(config: Config, args: RunArgs, json: bool) -> Outcome {
-    logging::start();
     warn_as_root();
-    write_past_a_limit_is_an_error();
     // Before the files are handed over: another daemon would take them, and the user would try
     // again.
     let lock = daemon::lock(&config)?;
@@ -38,28 +28,15 @@ pub(super) async fn run(config: Config, args: RunArgs, json: bool) -> Outcome {
     let dropped = queue::hand_over(&config, &jobs)?;
     submit::warn(&jobs);
     let mode = if args.until_idle { Mode::UntilIdle } else { Mode::Forever };
-    daemon::run(config.clone(), lock, mode, stop_on_signals()?)
+    let onlooker = progress::onlooker();
+    let begun = daemon::run(config.clone(), lock, mode, onlooker, signals::stop()?)
         .await
         .map_err(|error| told_what_stays(error, &dropped))?;
-    if !args.until_idle {
-        return Ok(0);
+    signals::heed_no_longer();
+    match args.until_idle {
+        true => report::report(&config, begun, json).await,
+        false => Ok(0),
     }
-    let queue = Queue::open(&config).await?;
-    let store = queue.store();
-    let mut pictures = Vec::new();
-    for file in &dropped {
-        if let Some(job_id) = store.job_of_drop(file).await? {
-            pictures.extend(store.history(Selection::Job(job_id)).await?);
-        }
-    }
-    print::history(&pictures, json)?;
-    if !json && pictures.iter().any(|picture| picture.path.is_some()) {
-        let folder = short(&config.outputs);
-        print::line(&format!(
-            "\nPictures are in {folder}. Leave the daemon running with: zimaged run"
-        ))?;
-    }
-    Ok(wait::exit_code(&Summary::of(&pictures)))
 }
 
 /// Jobs that were handed over are kept, whatever ended the daemon: naming their files again would
@@ -75,52 +52,6 @@ fn told_what_stays(error: anyhow::Error, dropped: &[SourceFile]) -> anyhow::Erro
             ))
         }
     }
-}
-
-/// SIGTERM, SIGINT and a terminal that closes stop the daemon in good order; a second SIGTERM or
-/// SIGINT ends it at once. The end of a terminal or of a login is told several times over, and
-/// never counts for that.
-fn stop_on_signals() -> std::io::Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    // Under nohup, which ignores it, the daemon is to outlive its terminal.
-    let heeds_hangup = !is_ignored(libc::SIGHUP);
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut hangup = signal(SignalKind::hangup())?;
-    let told = stop.clone();
-    tokio::spawn(async move {
-        let mut was_asked = false;
-        loop {
-            let asked = tokio::select! {
-                _ = terminate.recv() => true,
-                _ = interrupt.recv() => true,
-                _ = hangup.recv(), if heeds_hangup => false,
-            };
-            if asked && was_asked {
-                std::process::exit(EXIT_NOW);
-            }
-            was_asked |= asked;
-            info!("stopping; the running render goes back to the queue (once more to end at once)");
-            told.cancel();
-        }
-    });
-    Ok(stop)
-}
-
-fn is_ignored(signal: libc::c_int) -> bool {
-    let mut action = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: without a new action the call only writes the present one, which is read only where
-    // it succeeded.
-    unsafe {
-        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
-            && action.assume_init().sa_sigaction == libc::SIG_IGN
-    }
-}
-
-/// The signal's default action is the death of the process.
-fn write_past_a_limit_is_an_error() {
-    // SAFETY: ignoring a signal installs no code that could run at a bad time.
-    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 fn warn_as_root() {

@@ -1,12 +1,11 @@
 //! `zimaged submit`: job files are checked, handed over and, where a daemon runs, taken in.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 
 use super::job_file::{self, JobFile};
-use super::{EXIT_NOT_DONE, Failure, Outcome, print, wait};
+use super::{EXIT_NOT_DONE, Failure, Outcome, print, stderr, wait};
 use crate::config::Config;
 use crate::queue::{self, CheckedJob};
 
@@ -56,8 +55,7 @@ pub(super) fn checked<'f>(
 pub(super) fn warn(jobs: &[(&Path, CheckedJob)]) {
     for (_, job) in jobs {
         for warning in &job.warnings {
-            // A closed stderr is nobody's concern here.
-            let _ = writeln!(io::stderr(), "{}: {warning}", job.name);
+            stderr::tell(&format!("{}: {warning}", job.name));
         }
     }
 }

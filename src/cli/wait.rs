@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::{Instant, sleep};
 
-use super::{EXIT_DEGRADED, EXIT_NOT_DONE, EXIT_TEMPFAIL, Failure, Outcome, print, time};
+use super::progress::JobBar;
+use super::{EXIT_DEGRADED, EXIT_NOT_DONE, EXIT_TEMPFAIL, Failure, Outcome, print};
 use crate::config::Config;
-use crate::queue::{Activity, JobProgress, Queue, Summary};
+use crate::queue::{JobProgress, Queue, Summary};
 use crate::store::Selection;
 
 /// Between two looks at the database.
@@ -57,24 +57,17 @@ pub(super) fn exit_code(summary: &Summary) -> u8 {
 }
 
 async fn follow(queue: &Queue<'_>, job_id: i64, deadline: Option<Instant>) -> Result<(), Failure> {
-    // On anything but a terminal the bar draws nothing.
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("job {prefix} {wide_bar} {pos}/{len} {msg}") {
-        bar.set_style(style);
-    }
-    bar.set_prefix(job_id.to_string());
+    let mut bar = JobBar::new(job_id);
     let mut told = None;
     loop {
         let progress = queue.progress(job_id).await?;
-        bar.set_length(progress.renders);
-        bar.set_position(progress.ended);
-        bar.set_message(message(&progress.activity));
+        bar.show(queue.store(), &progress).await;
         if progress.is_over() {
-            bar.finish_and_clear();
+            bar.end();
             return Ok(());
         }
         if let Some(obstacle) = progress.obstacle.as_ref().filter(|_| progress.obstacle != told) {
-            bar.suspend(|| eprintln!("{obstacle}"));
+            bar.tell(&obstacle.to_string());
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Err(timed_out(&progress));
@@ -88,15 +81,4 @@ fn timed_out(progress: &JobProgress) -> Failure {
     let JobProgress { job, ended, renders, .. } = progress;
     let error = anyhow!("job {} has not ended: {ended} of {renders} pictures", job.job);
     Failure { code: EXIT_TEMPFAIL, error }
-}
-
-/// What stands behind the bar.
-fn message(activity: &Activity) -> String {
-    match activity {
-        Activity::WaitsUntil { at_ms } => time::waits_until(*at_ms).unwrap_or_default(),
-        Activity::Renders { index, step, steps } => format!("picture {index}, step {step}/{steps}"),
-        Activity::Held { reason } => reason.clone(),
-        Activity::NoDaemon => "the daemon is not running".to_owned(),
-        Activity::Waits => String::new(),
-    }
 }

@@ -85,11 +85,12 @@ impl Dispatcher {
         &mut self,
         candidate: &Candidate,
         request: RenderRequest,
+        predicted_bytes: u64,
     ) -> Result<AttemptResult, StoreError> {
         let attempt_id = request.attempt_id;
         let mut watch =
             AttemptWatch::new(attempt_id, self.step_timeout(&request.rung), Instant::now());
-        self.show(candidate, &request.rung);
+        self.show(candidate, &request.rung, predicted_bytes);
         let sent = self.tell_worker(&Request::Render(Box::new(request))).await;
         let mut unsent = sent.err().map(|exit| Wake::Worker(Err(exit)));
         let store = self.journal.store.clone();
@@ -156,7 +157,7 @@ impl Dispatcher {
         }
     }
 
-    fn show(&self, candidate: &Candidate, rung: &Rung) {
+    fn show(&self, candidate: &Candidate, rung: &Rung, predicted_bytes: u64) {
         let render = RenderStatus {
             job_id: candidate.job_id,
             index: candidate.index,
@@ -164,6 +165,7 @@ impl Dispatcher {
             stage: None,
             step: 0,
             steps: rung.steps,
+            predicted_bytes,
         };
         self.status.send_modify(|status| status.render = Some(render));
     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use self::attempt::AttemptResult;
 use self::hold::Hold;
@@ -244,17 +244,18 @@ impl Dispatcher {
         let Some(attempt_id) = begun else {
             return Ok(None); // cancelled between the look and the claim
         };
-        info!(
-            job = candidate.job_id,
-            index = candidate.index,
+        let predicted_bytes = plan.prediction.peak_bytes();
+        info!(job = candidate.job_id, index = candidate.index, rung = %plan.rung.way(), "rendering");
+        debug!(
             attempt = attempt_id,
             rung = %plan.rung,
-            predicted_bytes = plan.prediction.peak_bytes(),
+            predicted_bytes,
             missing_bytes = plan.missing_bytes,
-            "rendering"
+            "planned"
         );
         let request = attempt::request(&self.settings, candidate, attempt_id, plan.rung);
-        let AttemptResult { result, cause } = self.follow(candidate, request).await?;
+        let AttemptResult { result, cause } =
+            self.follow(candidate, request, predicted_bytes).await?;
         let failure = match result {
             Err(failure) => failure,
             Ok(made) => match self.publish(candidate, &plan.rung, attempt_id, &path, made).await? {

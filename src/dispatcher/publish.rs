@@ -120,14 +120,8 @@ impl Dispatcher {
         attempt_id: i64,
         finished: &Finished,
     ) -> Result<(), StoreError> {
-        info!(
-            job = candidate.job_id,
-            index = candidate.index,
-            attempt = attempt_id,
-            path = %finished.path,
-            duration_ms = finished.made.measured.timings.total_ms,
-            "done"
-        );
+        let ms = finished.made.measured.timings.total_ms;
+        info!(job = candidate.job_id, index = candidate.index, ms, path = %finished.path, "done");
         if self.journal.finish(attempt_id, finished).await? == Guarded::Stale {
             // The picture stays: nothing that was made is thrown away, and its metadata says what
             // it is.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::plan::Planning;
 use crate::countdown::{Countdown, within};
@@ -148,7 +148,8 @@ impl Slot {
         };
         let ready = started.inspect_err(|reason| self.note_death(reason))?;
         let (worker, loaded) = (&ready.worker, &ready.loaded);
-        info!(device = %loaded.device, load_ms = loaded.load_ms, model = %loaded.known_hash(), "model loaded");
+        info!(device = %loaded.device, model = %loaded.model_name, "model loaded");
+        debug!(load_ms = loaded.load_ms, model_hash = %loaded.known_hash(), "model");
         let (pid, used_bytes) = (worker.pid(), loaded.memory.used_bytes);
         self.set_status(WorkerStatus::Ready { pid, device: loaded.device.clone(), used_bytes });
         (self.ready, self.unrecorded) = (Some(ready), true);

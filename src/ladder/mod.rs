@@ -101,6 +101,27 @@ impl Rung {
         (self.width, self.height, self.steps) != (render.width, render.height, render.steps)
             || self.precision != Precision::Full
     }
+
+    /// How it renders, without what: `streamed12/full/stripes256`.
+    pub fn way(&self) -> String {
+        let residency = match self.residency {
+            Residency::Device => "device".to_owned(),
+            Residency::TextReleased => "text-released".to_owned(),
+            Residency::Streamed { resident_blocks } => format!("streamed{resident_blocks}"),
+            Residency::Host => "host".to_owned(),
+        };
+        let precision = match self.precision {
+            Precision::Full => "full",
+            Precision::Q8 => "q8",
+            Precision::Q4 => "q4",
+        };
+        let decode = match self.decode {
+            Decode::Whole => "whole".to_owned(),
+            Decode::Stripes { height } => format!("stripes{height}"),
+            Decode::Tiles { side } => format!("tiles{side}"),
+        };
+        format!("{residency}/{precision}/{decode}")
+    }
 }
 
 impl fmt::Display for Stage {
@@ -117,22 +138,6 @@ impl fmt::Display for Stage {
 
 impl fmt::Display for Rung {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.residency {
-            Residency::Device => write!(f, "device")?,
-            Residency::TextReleased => write!(f, "text-released")?,
-            Residency::Streamed { resident_blocks } => write!(f, "streamed{resident_blocks}")?,
-            Residency::Host => write!(f, "host")?,
-        }
-        match self.precision {
-            Precision::Full => write!(f, "/full")?,
-            Precision::Q8 => write!(f, "/q8")?,
-            Precision::Q4 => write!(f, "/q4")?,
-        }
-        match self.decode {
-            Decode::Whole => write!(f, "/whole")?,
-            Decode::Stripes { height } => write!(f, "/stripes{height}")?,
-            Decode::Tiles { side } => write!(f, "/tiles{side}")?,
-        }
-        write!(f, " {}x{} {} steps", self.width, self.height, self.steps)
+        write!(f, "{} {}x{} {} steps", self.way(), self.width, self.height, self.steps)
     }
 }

@@ -19,6 +19,7 @@ mod outlook;
 mod queries;
 mod recovery;
 mod rows;
+mod since;
 mod transition;
 
 use sqlx::sqlite::SqlitePool;
@@ -26,8 +27,9 @@ use sqlx::sqlite::SqlitePool;
 pub use self::control::{Cancelled, Pause, Retried};
 pub use self::error::{Result, StoreError};
 pub use self::evidence::Seen;
-pub use self::outlook::Outlook;
+pub use self::outlook::{JobLeft, Outlook};
 pub use self::queries::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
+pub use self::since::LogMark;
 use crate::files;
 use crate::job::Job;
 use crate::job::origin::{Origin, SourceFile};

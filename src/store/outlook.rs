@@ -23,6 +23,28 @@ pub struct Outlook {
     pub done_at_ms: Option<i64>,
 }
 
+/// How much of one job is left.
+#[derive(Clone, Debug, Default, PartialEq, FromRow)]
+pub struct JobLeft {
+    /// All of its pictures.
+    pub pictures: i64,
+    /// How long those that have not ended take, the pace as in [`Outlook::work_ms`].
+    pub left_ms: Option<i64>,
+}
+
+/// The milliseconds that a unit of work takes, by the newest pictures of the model that was loaded
+/// last, on its device. Work is measured in pixels times steps, twice with guidance: times of other
+/// sizes are carried over by it. Its one parameter is [`PICTURES_MAX`].
+macro_rules! pace {
+    () => {
+        "WITH pace AS (SELECT 1.0 * sum(total_ms) / sum(work) AS ms FROM \
+         (SELECT a.total_ms, a.width * a.height * a.steps * (1 + (r.guidance > 0)) AS work \
+         FROM attempts a JOIN renders r ON r.id = a.render_id JOIN workers w ON w.id = a.worker_id \
+         JOIN (SELECT model_hash, device FROM workers ORDER BY id DESC LIMIT 1) last USING (model_hash, device) \
+         WHERE a.outcome = 'done' AND a.denoise_ms > 0 ORDER BY a.id DESC LIMIT ?)) "
+    };
+}
+
 /// Those that may start at the same time.
 #[derive(FromRow)]
 struct Group {
@@ -32,19 +54,14 @@ struct Group {
 }
 
 impl Store {
-    /// Work is measured in pixels times steps, twice with guidance: times of other sizes are
-    /// carried over by it.
+    /// All that is to be done, and when it would be done by now.
     pub async fn outlook(&self, now_ms: i64) -> Result<Outlook> {
-        let groups: Vec<Group> = sqlx::query_as(
-            "WITH pace AS (SELECT 1.0 * sum(total_ms) / sum(work) AS ms FROM \
-             (SELECT a.total_ms, a.width * a.height * a.steps * (1 + (r.guidance > 0)) AS work \
-             FROM attempts a JOIN renders r ON r.id = a.render_id JOIN workers w ON w.id = a.worker_id \
-             JOIN (SELECT model_hash, device FROM workers ORDER BY id DESC LIMIT 1) last USING (model_hash, device) \
-             WHERE a.outcome = 'done' AND a.denoise_ms > 0 ORDER BY a.id DESC LIMIT ?)) \
-             SELECT max(run_after_ms, ?) AS from_ms, count(*) AS renders, CAST(round(\
+        let groups: Vec<Group> = sqlx::query_as(concat!(
+            pace!(),
+            "SELECT max(run_after_ms, ?) AS from_ms, count(*) AS renders, CAST(round(\
              (SELECT ms FROM pace) * sum(width * height * steps * (1 + (guidance > 0)))) AS INTEGER) AS work_ms \
              FROM renders WHERE state IN ('queued', 'running') GROUP BY from_ms ORDER BY from_ms",
-        )
+        ))
         .bind(PICTURES_MAX)
         .bind(now_ms)
         .fetch_all(&self.readers)
@@ -61,5 +78,17 @@ impl Store {
                 Some(free_ms.max(group.from_ms) + group.work_ms?)
             }),
         })
+    }
+
+    /// How much is left of a job, of whose running picture the part `begun` (0 to 1) is made.
+    pub async fn job_left(&self, job_id: i64, begun: f64) -> Result<JobLeft> {
+        let left = sqlx::query_as(concat!(
+            pace!(),
+            "SELECT count(*) AS pictures, CAST(round((SELECT ms FROM pace) * \
+             sum(width * height * steps * (1 + (guidance > 0)) * \
+             CASE state WHEN 'queued' THEN 1 WHEN 'running' THEN 1 - ? ELSE 0 END)) AS INTEGER) \
+             AS left_ms FROM renders WHERE job_id = ?",
+        ));
+        Ok(left.bind(PICTURES_MAX).bind(begun).bind(job_id).fetch_one(&self.readers).await?)
     }
 }

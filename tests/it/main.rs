@@ -23,5 +23,6 @@ mod quality;
 mod quantised;
 mod queue;
 mod store;
+mod run;
 mod support;
 mod worker;

@@ -2,6 +2,7 @@
 //! database.
 
 pub mod silent;
+pub mod terminal;
 
 use std::fs;
 use std::os::unix::process::CommandExt;

@@ -1,0 +1,50 @@
+//! A terminal of a given width, and what a program wrote on it.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::process::{Command, ExitStatus, Stdio};
+use std::ptr;
+use std::thread;
+
+/// Runs `command` to its end with standard error on a terminal of so many columns; how it ended,
+/// its standard output, and what the terminal got.
+pub fn run_on_terminal(command: &mut Command, columns: u16) -> (ExitStatus, String, String) {
+    let (ours, theirs) = open(columns);
+    let child = command.stdout(Stdio::piped()).stderr(theirs).spawn().expect("the binary starts");
+    // The command keeps its copy of the terminal's end, which would never be told to be closed.
+    command.stderr(Stdio::null());
+    let reader = thread::spawn(move || read(ours));
+    let output = child.wait_with_output().expect("our own child");
+    let shown = reader.join().expect("a reader");
+    (output.status, String::from_utf8_lossy(&output.stdout).into_owned(), shown)
+}
+
+fn open(columns: u16) -> (File, OwnedFd) {
+    let size = libc::winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let (mut ours, mut theirs) = (0, 0);
+    // SAFETY: both descriptors are written where the call succeeds, and belong to nobody else.
+    unsafe {
+        let opened = libc::openpty(
+            &raw mut ours,
+            &raw mut theirs,
+            ptr::null_mut(),
+            ptr::null(),
+            &raw const size,
+        );
+        assert_eq!(opened, 0, "a terminal");
+        for end in [ours, theirs] {
+            libc::fcntl(end, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
+        (File::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs))
+    }
+}
+
+/// Until all ends of the other side are closed, which is an error on Linux.
+fn read(mut terminal: File) -> String {
+    let (mut all, mut some) = (Vec::new(), [0; 4096]);
+    while let Ok(bytes @ 1..) = terminal.read(&mut some) {
+        all.extend_from_slice(&some[..bytes]);
+    }
+    String::from_utf8_lossy(&all).into_owned()
+}

@@ -2,8 +2,10 @@
 //! nothing.
 
 mod check;
+mod completions;
 mod control;
 mod fit;
+mod init;
 mod job_file;
 mod logging;
 mod model;
@@ -22,7 +24,8 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 
 use crate::config::{Config, ConfigError, ModelChoice};
 use crate::instance::LockError;
@@ -71,6 +74,8 @@ struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Make a folder for a queue: daemon.toml, jobs/, outputs/, state/
+    Init(init::InitArgs),
     /// Run the daemon
     Run(run::RunArgs),
     /// Hand job files to the daemon
@@ -82,7 +87,7 @@ enum Command {
     /// Show a job with its renders and attempts
     Show {
         /// A job (12) or one of its renders (12.3)
-        #[arg(value_parser = selection)]
+        #[arg(value_parser = selection, add = ArgValueCompleter::new(completions::job_ids))]
         what: Selection,
     },
     /// Wait until a job has ended
@@ -90,14 +95,14 @@ enum Command {
     /// Cancel a job or one of its renders
     Cancel {
         /// Jobs (12) or renders (12.3)
-        #[arg(required = true, value_parser = selection)]
+        #[arg(required = true, value_parser = selection, add = ArgValueCompleter::new(completions::job_ids))]
         what: Vec<Selection>,
     },
     /// Render again, as a new job, what failed or was cancelled in a job and is not being rendered
     /// again already
     Retry {
         /// A job (12) or one of its renders (12.3)
-        #[arg(value_parser = selection)]
+        #[arg(value_parser = selection, add = ArgValueCompleter::new(completions::job_ids))]
         what: Selection,
     },
     /// Start no further render, also after a restart, until `resume`
@@ -115,8 +120,11 @@ enum Command {
     /// Prepare the model's files
     #[command(subcommand)]
     Model(model::ModelCommand),
-    /// Print a completion script
+    /// Print a script that has a shell complete commands, options and job ids
     Completions { shell: clap_complete::Shell },
+    /// Write manual pages
+    #[command(hide = true)]
+    Man { folder: PathBuf },
     /// The child process that holds the model; started by `run`
     #[command(hide = true)]
     Worker,
@@ -172,6 +180,7 @@ type Outcome = Result<u8, Failure>;
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    completions::answer_shell();
     let args = Args::parse();
     args.verbosity.hand_on();
     if let Command::Worker | Command::Run(_) = args.command {
@@ -194,12 +203,19 @@ pub fn main() -> ExitCode {
 
 fn command(args: Args) -> Outcome {
     if let Command::Completions { shell } = args.command {
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Args::command(), "zimaged", &mut script);
-        print::line(&String::from_utf8_lossy(&script))?;
-        return Ok(0);
+        return completions::script(shell);
     }
-    let mut config = Config::load(args.config.as_deref())?;
+    if let Command::Man { folder } = &args.command {
+        return completions::manual(folder);
+    }
+    if let Command::Init(init) = args.command {
+        return init::init(&init, args.json);
+    }
+    let named = args.config.as_deref();
+    let mut config = match needs_queue(&args.command, args.model.is_some()) {
+        true => Config::load(named)?,
+        false => Config::load_or_default(named)?,
+    };
     if let Some(model) = args.model {
         config.model = ModelChoice::Named(std::path::absolute(model)?);
     }
@@ -219,9 +235,27 @@ fn command(args: Args) -> Outcome {
             Command::Model(command) => model::model(&config, &command, json),
             Command::Status => query::status(&config, json).await,
             Command::Fit(fit) => fit::fit(&config, &fit, json).await,
-            Command::Completions { .. } | Command::Worker => Ok(0),
+            Command::Init(_)
+            | Command::Completions { .. }
+            | Command::Man { .. }
+            | Command::Worker => Ok(0),
         }
     })
+}
+
+/// Whether the command speaks to a queue, and so makes nothing where there is none.
+fn needs_queue(command: &Command, names_model: bool) -> bool {
+    match command {
+        Command::Check(_) | Command::Fit(_) => false,
+        Command::Model(_) => !names_model,
+        _ => true,
+    }
+}
+
+/// Which queue a command speaks to, for people.
+fn which_queue(state: &Path, config: Option<&Path>) -> String {
+    let config = config.map(|path| format!(" ({})", path.display())).unwrap_or_default();
+    format!("queue {}{config}", state.display())
 }
 
 /// `12` or `12.3`.
@@ -244,6 +278,8 @@ fn short(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]

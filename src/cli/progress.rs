@@ -24,6 +24,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Where no line can be drawn again and again, one is said so often while a picture takes long.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Less memory than this is not worth a word.
+const MEBIBYTE: u64 = 1 << 20;
+
 /// Shows what the daemon does.
 pub(super) fn onlooker() -> Onlooker {
     Box::new(move |store, status, stop| {
@@ -88,14 +91,14 @@ fn picture(render: &RenderStatus, left: &JobLeft) -> String {
     if let Some(left_ms) = left.left_ms {
         line += &format!(", {} left", time::duration(left_ms));
     }
-    if render.predicted_bytes > 0 {
+    if render.predicted_bytes >= MEBIBYTE {
         line += &format!(", {}", memory(render.predicted_bytes));
     }
     line
 }
 
 fn memory(bytes: u64) -> String {
-    let mebibytes = bytes as f64 / f64::from(1 << 20);
+    let mebibytes = bytes as f64 / MEBIBYTE as f64;
     match mebibytes {
         ..1024.0 => format!("{mebibytes:.0} MiB"),
         _ => format!("{:.1} GiB", mebibytes / 1024.0),
@@ -123,7 +126,7 @@ impl JobBar {
     }
 
     pub(super) async fn show(&mut self, store: &Store, progress: &JobProgress) {
-        if !self.left.as_ref().is_some_and(|(at, _)| at.elapsed() < LOOK_INTERVAL) {
+        if self.left.as_ref().is_none_or(|(at, _)| at.elapsed() >= LOOK_INTERVAL) {
             let begun = match progress.activity {
                 Activity::Renders { step, steps, .. } => f64::from(step) / f64::from(steps.max(1)),
                 _ => 0.0,

@@ -1,6 +1,6 @@
 //! `zimaged list`, `show`, `status`.
 
-use super::{Outcome, print, time};
+use super::{Outcome, print, time, which_queue};
 use crate::config::Config;
 use crate::job::state::State;
 use crate::problem::printable;
@@ -49,11 +49,12 @@ pub(super) async fn status(config: &Config, json: bool) -> Outcome {
 }
 
 fn lines(status: &QueueStatus) -> Vec<String> {
-    let mut lines = vec![match &status.daemon {
+    let mut lines = vec![which_queue(&status.state_folder, status.config.as_deref())];
+    lines.push(match &status.daemon {
         Some(daemon) => format!("running (process {}): {}", daemon.pid, daemon.line()),
         None if status.running => "starting".to_owned(),
         None => "not running; start it with: zimaged run".to_owned(),
-    }];
+    });
     lines.extend(status.begun.iter().map(progress));
     let expected = expected(&status.outlook, status.paused.is_none());
     lines.push(format!("{} queued{expected}", print::count(status.queued, "render")));

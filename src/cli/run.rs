@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{Outcome, progress, report, signals, submit};
+use tracing::info;
+
+use super::{Outcome, progress, report, signals, submit, which_queue};
 use crate::config::Config;
 use crate::daemon;
 use crate::dispatcher::Mode;
@@ -21,6 +23,7 @@ pub(super) struct RunArgs {
 
 pub(super) async fn run(config: Config, args: RunArgs, json: bool) -> Outcome {
     warn_as_root();
+    info!("{}", which_queue(&config.state, config.file.as_deref()));
     // Before the files are handed over: another daemon would take them, and the user would try
     // again.
     let lock = daemon::lock(&config)?;
@@ -56,6 +59,6 @@ fn told_what_stays(error: anyhow::Error, dropped: &[SourceFile]) -> anyhow::Erro
 
 fn warn_as_root() {
     if rustix::process::geteuid().is_root() {
-        tracing::warn!("running as root: a user of its own is safer (see packaging/systemd)");
+        tracing::warn!("running as root: a user of its own is safer");
     }
 }

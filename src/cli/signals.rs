@@ -56,7 +56,7 @@ pub(super) fn stop() -> std::io::Result<CancellationToken> {
                 std::process::exit(EXIT_NOW);
             }
             was_asked |= asked;
-            info!("stopping; the running render goes back to the queue (once more to end at once)");
+            info!("stopping (once more to end at once)");
             told.cancel();
         }
     });

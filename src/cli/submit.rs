@@ -22,6 +22,7 @@ pub(super) struct SubmitArgs {
 pub(super) async fn submit(config: &Config, args: &SubmitArgs, json: bool) -> Outcome {
     let jobs = checked(config, &args.files)?;
     let submitted = queue::submit(config, &jobs).await?;
+    tell_queue_elsewhere(config);
     warn(&jobs);
     let reports: Vec<&str> =
         submitted.refused.iter().map(|refused| refused.report.as_str()).collect();
@@ -49,6 +50,14 @@ pub(super) fn checked<'f>(
         Ok((path.as_path(), queue::check(config, name, content)?))
     };
     files.iter().map(check).collect()
+}
+
+/// Says which queue it is, where that is not to be seen from the current folder.
+fn tell_queue_elsewhere(config: &Config) {
+    let home = config.file.as_deref().unwrap_or(&config.state).parent();
+    if home != std::env::current_dir().ok().as_deref() {
+        stderr::tell(&super::which_queue(&config.state, config.file.as_deref()));
+    }
 }
 
 /// Says what is hardly meant in jobs that were handed over all the same.

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
+use clap_complete::engine::ArgValueCompleter;
 use tokio::time::{Instant, sleep};
 
+use super::completions::job_ids;
 use super::progress::JobBar;
 use super::{EXIT_DEGRADED, EXIT_NOT_DONE, EXIT_TEMPFAIL, Failure, Outcome, print};
 use crate::config::Config;
@@ -17,7 +19,7 @@ const POLL: Duration = Duration::from_millis(200);
 #[derive(clap::Args, Debug)]
 pub(super) struct WaitArgs {
     /// Job ids
-    #[arg(required = true)]
+    #[arg(required = true, add = ArgValueCompleter::new(job_ids))]
     jobs: Vec<i64>,
     /// Give up after so many seconds
     #[arg(long, value_name = "SECONDS")]

@@ -1,5 +1,6 @@
 //! `daemon.toml`, checked; the file at the root of the repository documents every key.
 
+mod init;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -11,7 +12,9 @@ use std::{env, fs, io};
 
 use jiff::tz::TimeZone;
 
-use crate::engine::{DeviceChoice, EngineKind, ModelDescription, fake, mini};
+pub use self::init::{InitAnswer, init};
+use crate::engine::mini::{self, ModelTexts};
+use crate::engine::{DeviceChoice, EngineKind, ModelDescription, fake};
 use crate::job::parameters::ParameterValues;
 use crate::job::spec::{Limits, Rules, fields};
 use crate::job::{Recipe, Render};
@@ -23,6 +26,8 @@ use crate::table::Mistake;
 /// The daemon's whole configuration; paths are absolute.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    /// The file that was read; `None` where all is default.
+    pub file: Option<PathBuf>,
     /// Where job files are dropped; `accepted/` and `rejected/` lie inside.
     pub jobs: PathBuf,
     /// Where pictures appear.
@@ -91,6 +96,14 @@ pub enum ConfigError {
     /// The file that was named, or that was found, cannot be read.
     #[error("cannot read the configuration {}: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
+    /// No configuration was named or found, and the current folder is no queue's.
+    #[error(
+        "there is no queue in {}: it has no daemon.toml, nor both jobs/ and state/, and there is no \
+         configuration of yours or of the system; make one here with `zimaged init`, or name a \
+         configuration with --config",
+        folder.display()
+    )]
+    NoQueue { folder: PathBuf },
     /// What is wrong with the file, line by line.
     #[error("{0}")]
     Invalid(String),
@@ -132,8 +145,19 @@ const DATABASE: &str = "zimaged.sqlite";
 impl Config {
     /// Reads the file `path`; without one the first there is of `./daemon.toml`,
     /// `$XDG_CONFIG_HOME/zimaged/daemon.toml` and `/etc/zimaged/daemon.toml`; without any, all
-    /// defaults, relative to the current folder.
+    /// defaults, relative to the current folder, if that has the folders of a queue.
     pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
+        let config = Config::load_or_default(path)?;
+        if config.file.is_none() && !(config.jobs.is_dir() && config.state.is_dir()) {
+            let folder = config.state.parent().unwrap_or(&config.state);
+            return Err(ConfigError::NoQueue { folder: folder.to_owned() });
+        }
+        Ok(config)
+    }
+
+    /// As [`Config::load`], for questions that need no queue: all defaults also in a folder that is
+    /// none.
+    pub fn load_or_default(path: Option<&Path>) -> Result<Config, ConfigError> {
         let candidates = match path {
             Some(path) => return Config::read_file(path),
             None => candidates(env::var_os("XDG_CONFIG_HOME"), env::var_os("HOME")),
@@ -169,6 +193,7 @@ impl Config {
         problem::utf8(&content)
             .map_err(|problem| vec![problem])
             .and_then(|text| Config::parse(text, folder))
+            .map(|config| Config { file: Some(path.clone()), ..config })
             .map_err(|problems| invalid(&path.to_string_lossy(), &content, &problems))
     }
 
@@ -181,7 +206,7 @@ impl Config {
     pub fn describe_model(&self) -> Result<ModelDescription, ConfigError> {
         match self.engine {
             EngineKind::ZImage => {
-                ModelDescription::read(&self.model_folder()?).map_err(ConfigError::Model)
+                ModelDescription::read(self.model_texts()?.path()).map_err(ConfigError::Model)
             }
             EngineKind::Fake => Ok(fake::description()),
         }
@@ -193,7 +218,23 @@ impl Config {
         self.rules(&self.describe_model()?, TimeZone::system())
     }
 
-    /// The model's folder. Unpacks the miniature where no other model is named and it does not
+    /// The model's folder for whoever reads everything of it but its weights. Writes nothing that
+    /// stays.
+    pub fn model_texts(&self) -> Result<ModelTexts, ConfigError> {
+        match &self.model {
+            ModelChoice::Miniature { beside }
+                if self.engine != EngineKind::Fake && !beside.is_dir() =>
+            {
+                mini::texts(&self.state).map_err(|error| {
+                    let message = format!("cannot read the miniature model: {error}");
+                    ConfigError::Model(format!("{message}; or name a model: [model] path"))
+                })
+            }
+            _ => Ok(ModelTexts::At(self.model_folder()?)),
+        }
+    }
+
+    /// The model's folder, for the daemon. Unpacks the miniature where no other model is named and it does not
     /// stand beside the configuration; the fake engine, which has no model, keeps its counts there.
     pub fn model_folder(&self) -> Result<PathBuf, ConfigError> {
         match &self.model {
@@ -271,7 +312,7 @@ fn candidates(xdg_config_home: Option<OsString>, home: Option<OsString>) -> Vec<
         .and_then(absolute)
         .or_else(|| Some(home.and_then(absolute)?.join(".config")));
     let folders = [user, Some("/etc".into())].into_iter().flatten();
-    let mut files = vec![PathBuf::from("daemon.toml")];
+    let mut files = vec![PathBuf::from(init::FILE_NAME)];
     files.extend(folders.map(|folder| folder.join("zimaged/daemon.toml")));
     files
 }

@@ -37,6 +37,7 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
             .section("oom", |table| table.read("prefer", |value| check::choice(value, &prefers)));
         let limits = top.section("limits", limits);
         Some(Config {
+            file: None,
             jobs,
             outputs,
             state,

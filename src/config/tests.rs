@@ -27,6 +27,7 @@ fn model() -> ModelDescription {
 #[test]
 fn an_empty_file_is_all_defaults_beside_it() {
     let expected = Config {
+        file: None,
         jobs: "/srv/z/jobs".into(),
         outputs: "/srv/z/outputs".into(),
         state: "/srv/z/state".into(),
@@ -110,6 +111,7 @@ fn every_key_reaches_the_configuration() {
         "#,
     );
     let expected = Config {
+        file: None,
         jobs: "/in".into(),
         outputs: "/srv/z/../out".into(),
         state: "/srv/z/s".into(),
@@ -277,4 +279,10 @@ fn it_is_looked_for_beside_us_then_with_the_user_then_in_the_system() {
         [here, "/home/u/.config/zimaged/daemon.toml", system]
     );
     assert_eq!(found(None, None), [here, system]);
+}
+
+// newcomer 4
+#[test]
+fn what_init_writes_is_all_defaults() {
+    assert_eq!(parsed(init::STARTING_TEXT), parsed(""));
 }

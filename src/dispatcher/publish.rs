@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use rustix::io::Errno;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::attempt::{latents_path, temp_path};
 use super::{Dispatcher, Settings};
@@ -120,8 +120,9 @@ impl Dispatcher {
         attempt_id: i64,
         finished: &Finished,
     ) -> Result<(), StoreError> {
-        let ms = finished.made.measured.timings.total_ms;
-        info!(job = candidate.job_id, index = candidate.index, ms, path = %finished.path, "done");
+        let (path, ms) = (&finished.path, finished.made.measured.timings.total_ms);
+        info!("done {path} in {:.1} s", ms as f64 / 1000.0);
+        debug!(job = candidate.job_id, index = candidate.index, attempt = attempt_id, ms, "done");
         if self.journal.finish(attempt_id, finished).await? == Guarded::Stale {
             // The picture stays: nothing that was made is thrown away, and its metadata says what
             // it is.

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
 use crate::files;
 
@@ -43,6 +44,9 @@ const FILES: [(&str, &[u8]); 12] = files_of_the_miniature![
 /// What the miniature calls itself.
 pub const NAME: &str = "zimage-mini";
 
+/// How files of weights end.
+const WEIGHTS: &str = ".safetensors";
+
 /// How much of the hash names the folder.
 const HASH_DIGITS: usize = 12;
 
@@ -54,13 +58,49 @@ const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// The miniature's folder in the state folder, unpacked where it is not there whole.
 pub fn unpacked(state: &Path) -> io::Result<PathBuf> {
-    let models = state.join("models");
-    let folder = models.join(format!("mini-{}", &hash()[..HASH_DIGITS]));
+    let (models, folder) = (state.join("models"), folder(state));
     if !is_whole(&folder) {
         fs::create_dir_all(&models)?;
         unpack(&models, &folder)?;
     }
     Ok(folder)
+}
+
+/// A model's folder of which everything but the weights can be read.
+pub enum ModelTexts {
+    At(PathBuf),
+    /// Removed when it is dropped.
+    Temporary(TempDir),
+}
+
+impl ModelTexts {
+    pub fn path(&self) -> &Path {
+        match self {
+            ModelTexts::At(folder) => folder,
+            ModelTexts::Temporary(folder) => folder.path(),
+        }
+    }
+}
+
+/// The miniature's files without its weights, which are some kilobytes: in the state folder where
+/// it is unpacked, else among the system's temporary files.
+pub fn texts(state: &Path) -> io::Result<ModelTexts> {
+    let unpacked = folder(state);
+    if is_whole(&unpacked) {
+        return Ok(ModelTexts::At(unpacked));
+    }
+    let folder = tempfile::Builder::new().prefix("zimaged-mini-").tempdir()?;
+    for (name, content) in FILES.iter().filter(|(name, _)| !name.ends_with(WEIGHTS)) {
+        let path = folder.path().join(name);
+        fs::create_dir_all(parent(&path))?;
+        fs::write(&path, content)?;
+    }
+    Ok(ModelTexts::Temporary(folder))
+}
+
+/// Where it is unpacked.
+fn folder(state: &Path) -> PathBuf {
+    state.join("models").join(format!("mini-{}", &hash()[..HASH_DIGITS]))
 }
 
 fn hash() -> String {

@@ -127,8 +127,8 @@ fn cut_prompts<'r>(config: &Config, renders: &'r [Render]) -> Vec<&'r str> {
     if long.is_empty() || config.engine != EngineKind::ZImage {
         return Vec::new();
     }
-    let Ok(model) = config.model_folder() else { return Vec::new() };
-    let Ok(tokenizer) = Tokenizer::read(&model) else { return Vec::new() };
+    let Ok(model) = config.model_texts() else { return Vec::new() };
+    let Ok(tokenizer) = Tokenizer::read(model.path()) else { return Vec::new() };
     let is_cut = |prompt: &&str| tokenizer.encode(prompt).is_ok_and(|tokens| tokens.cut);
     long.into_iter().filter(is_cut).collect()
 }

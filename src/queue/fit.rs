@@ -229,7 +229,7 @@ fn model(
         return Ok((ModelDescription::turbo(), Predictor::turbo(backend)));
     }
     let model = config.describe_model()?;
-    let predictor = Predictor::new(config.engine, &config.model_folder()?, backend)
+    let predictor = Predictor::new(config.engine, config.model_texts()?.path(), backend)
         .map_err(ConfigError::Model)?;
     Ok((model, predictor))
 }

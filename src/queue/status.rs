@@ -1,5 +1,7 @@
 //! What the daemon is doing, and what is to be done.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use super::Queue;
@@ -14,6 +16,10 @@ const BEGUN_MAX: u32 = 5;
 /// The queue and its daemon at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct QueueStatus {
+    /// The folder of the database: which queue this is.
+    pub state_folder: PathBuf,
+    /// The configuration that names it; `None` where all is default.
+    pub config: Option<PathBuf>,
     /// Whether a daemon runs.
     pub running: bool,
     /// What it says of itself; nothing yet where it has just been started.
@@ -34,6 +40,8 @@ impl Queue<'_> {
         let running = InstanceLock::is_held(&self.config.state);
         let store = &self.store;
         Ok(QueueStatus {
+            state_folder: self.config.state.clone(),
+            config: self.config.file.clone(),
             running,
             // A file without a lock is what a killed daemon left.
             daemon: status::read(&self.config.state).filter(|_| running),

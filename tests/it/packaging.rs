@@ -21,6 +21,8 @@ fn analyze(arguments: &[&str], unit: &Path) -> Output {
     Command::new("systemd-analyze")
         .args(arguments)
         .arg(unit)
+        // That of a user's manager; what is only verified puts nothing there.
+        .env("XDG_RUNTIME_DIR", std::env::temp_dir())
         .output()
         .expect("systemd-analyze is on Debian's systemd")
 }
@@ -49,6 +51,25 @@ fn systemd_knows_every_line_of_the_unit() {
         fs::read_to_string(&unit).expect("the unit").replace("KillMode=mixed", "KilMode=mixed");
     fs::write(&unit, broken).expect("a writable folder");
     assert!(!analyze(&["verify"], &unit).stderr.is_empty(), "a misspelt key is noticed");
+}
+
+// newcomer 39
+#[test]
+fn systemd_knows_every_line_of_the_users_unit() {
+    let text = fs::read_to_string(repository().join("packaging/systemd/user/zimaged.service"))
+        .expect("the unit");
+    let starts = "ExecStart=%h/.cargo/bin/zimaged --config %h/zimaged/daemon.toml run\n";
+    assert!(text.contains(starts), "where cargo and `zimaged init ~/zimaged` put things");
+    for line in ["Type=notify", "RestartPreventExitStatus=78", "WantedBy=default.target"] {
+        assert!(text.lines().any(|said| said == line), "{line}");
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let unit = folder.path().join("zimaged.service");
+    fs::write(&unit, text.replace("%h/.cargo/bin/zimaged", env!("CARGO_BIN_EXE_zimaged")))
+        .expect("a writable folder");
+    let output = analyze(&["--user", "verify"], &unit);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.trim().is_empty(), "{said}");
 }
 
 /// A disk that is full at start ends each start with 75, through the whole night if need be.

@@ -1,0 +1,72 @@
+//! Completion in shells, and manual pages: made from the arguments as they are.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::CommandFactory;
+use clap_complete::engine::CompletionCandidate;
+use clap_complete::env::{CompleteEnv, Shells};
+
+use super::{Args, Outcome, print, short};
+use crate::config::Config;
+use crate::problem::printable;
+use crate::queue::Queue;
+use crate::store::JobRow;
+
+/// The variable by which the script of a shell asks the program for completions.
+const VARIABLE: &str = "ZIMAGED_COMPLETE";
+
+/// The name by which shells know the program.
+const NAME: &str = "zimaged";
+
+/// So many of the newest jobs are offered.
+const JOBS_MAX: u32 = 50;
+
+/// Answers the question of a shell and ends the process, if that is what it was started for.
+pub(super) fn answer_shell() {
+    CompleteEnv::with_factory(Args::command).var(VARIABLE).bin(NAME).complete();
+}
+
+/// Prints the script that has a shell ask.
+pub(super) fn script(shell: clap_complete::Shell) -> Outcome {
+    let shells = Shells::builtins();
+    let name = shell.to_string();
+    let shell = shells.completer(&name).with_context(|| format!("{name} is not known"))?;
+    let mut script = Vec::new();
+    shell.write_registration(VARIABLE, NAME, NAME, NAME, &mut script)?;
+    print::line(String::from_utf8_lossy(&script).trim_end())?;
+    Ok(0)
+}
+
+/// Writes a manual page for each command into the folder.
+pub(super) fn manual(folder: &PathBuf) -> Outcome {
+    std::fs::create_dir_all(folder)?;
+    clap_mangen::generate_to(Args::command(), folder)
+        .with_context(|| format!("cannot write {}", folder.display()))?;
+    print::line(&format!("manual pages are in {}", short(folder)))?;
+    Ok(0)
+}
+
+/// The newest jobs whose ids begin so. Where there is no queue there are none: whoever completes
+/// wants no error.
+pub(super) fn job_ids(beginning: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(beginning) = beginning.to_str() else { return Vec::new() };
+    let jobs = newest_jobs().unwrap_or_default();
+    let offered = jobs.iter().filter(|job| job.job.to_string().starts_with(beginning));
+    offered.map(candidate).collect()
+}
+
+fn candidate(job: &JobRow) -> CompletionCandidate {
+    let help = format!("{}, {}", printable(&job.file_name), job.state);
+    CompletionCandidate::new(job.job.to_string()).help(Some(help.into()))
+}
+
+fn newest_jobs() -> anyhow::Result<Vec<JobRow>> {
+    let config = Config::load(None)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let queue = Queue::open(&config).await?;
+        Ok(queue.store().jobs(None, None, JOBS_MAX).await?)
+    })
+}

@@ -1,0 +1,46 @@
+//! A folder of its own for a queue: where commands find theirs, and how one is made.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::{Config, ConfigError, make_folder};
+
+/// The name under which a configuration is looked for in the current folder.
+pub const FILE_NAME: &str = "daemon.toml";
+
+/// What a new folder gets: few keys, and what each is for.
+pub const STARTING_TEXT: &str = include_str!("../../packaging/init/daemon.toml");
+
+/// A folder that is ready for a daemon.
+#[derive(Debug)]
+pub struct InitAnswer {
+    pub config: Config,
+    pub config_path: PathBuf,
+    /// Whether the configuration is new. One that was there is never changed.
+    pub is_new: bool,
+}
+
+/// Makes what is missing of a queue's folder: its `daemon.toml`, and the folders that this names.
+pub fn init(folder: &Path) -> Result<InitAnswer, ConfigError> {
+    make_folder(folder)?;
+    let config_path = folder.join(FILE_NAME);
+    let is_new = write_new(&config_path)
+        .map_err(|source| ConfigError::Folder { path: config_path.clone(), source })?;
+    let config = Config::load(Some(&config_path))?;
+    for folder in [&config.jobs, &config.outputs, &config.state] {
+        make_folder(folder)?;
+    }
+    Ok(InitAnswer { config, config_path, is_new })
+}
+
+/// Whether the file was not there before.
+fn write_new(path: &Path) -> io::Result<bool> {
+    match File::create_new(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        made => {
+            made?.write_all(STARTING_TEXT.as_bytes())?;
+            Ok(true)
+        }
+    }
+}

@@ -82,7 +82,7 @@ pub(super) fn history_table<'p>(pictures: impl Iterator<Item = &'p HistoryRow>) 
             picture.total_s.map_or(String::new(), |seconds| format!("{seconds:.2}")),
             picture.peak_bytes.map_or(String::new(), |bytes| (bytes >> 20).to_string()),
             picture.finished_at_ms.map_or(String::new(), time::date_and_time),
-            picture.path.clone().or_else(|| picture.error.clone()).unwrap_or_default(),
+            what_became(picture).unwrap_or_default(),
             prompt(picture),
         ]
     });
@@ -90,6 +90,12 @@ pub(super) fn history_table<'p>(pictures: impl Iterator<Item = &'p HistoryRow>) 
         &["render", "state", "size", "tries", "s", "peak MiB", "ended", "picture", "prompt"],
         rows,
     )
+}
+
+/// The picture's path, or why there is none.
+fn what_became(picture: &HistoryRow) -> Option<String> {
+    let HistoryRow { path, error, cancel_reason, .. } = picture;
+    path.clone().or_else(|| error.clone()).or_else(|| cancel_reason.clone())
 }
 
 fn state(picture: &HistoryRow) -> String {

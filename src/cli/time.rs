@@ -1,27 +1,25 @@
 //! Moments and durations for people, in the machine's time zone.
 
-use jiff::Timestamp;
-use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, ZonedDateTime};
 
 use crate::clock::{Clock, SystemClock};
-
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// `2026-11-24 22:05`, of a moment in milliseconds since the epoch.
 pub(super) fn date_and_time(at_ms: i64) -> String {
     local(at_ms).strftime("%Y-%m-%d %H:%M").to_string()
 }
 
-/// `22:05` where it comes within a day, else with its date.
+/// `22:05 CET` today, `2026-11-24 22:05 CET` on another day.
 pub(super) fn soon(at_ms: i64) -> String {
-    match (0..DAY_MS).contains(&(at_ms - SystemClock.now_ms())) {
-        true => local(at_ms).strftime("%H:%M").to_string(),
-        false => date_and_time(at_ms),
-    }
+    let at = local(at_ms);
+    let form = if at.date() == local(SystemClock.now_ms()).date() { "%H:%M %Z" } else { DATED };
+    at.strftime(form).to_string()
 }
 
-/// `waits until 22:05`, where that is still to come.
+const DATED: &str = "%Y-%m-%d %H:%M %Z";
+
+/// `waits until 22:05 CET`, where that is still to come.
 pub(super) fn waits_until(at_ms: i64) -> Option<String> {
     (at_ms > SystemClock.now_ms()).then(|| format!("waits until {}", soon(at_ms)))
 }
@@ -36,8 +34,9 @@ pub(super) fn duration(ms: i64) -> String {
 }
 
 /// A moment that is out of range is no moment of ours, and is shown as the epoch.
-fn local(at_ms: i64) -> DateTime {
-    TimeZone::system().to_datetime(Timestamp::from_millisecond(at_ms).unwrap_or_default())
+fn local(at_ms: i64) -> ZonedDateTime {
+    let at = Timestamp::from_millisecond(at_ms).unwrap_or_default();
+    ZonedDateTime::new(at, TimeZone::system())
 }
 
 #[cfg(test)]
@@ -54,10 +53,16 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_within_a_day_needs_no_date_and_one_that_has_passed_is_not_waited_for() {
+    // newcomer 2: a time of day alone was read as today's.
+    fn only_a_moment_of_today_needs_no_date_and_one_that_has_passed_is_not_waited_for() {
         let now_ms = SystemClock.now_ms();
-        assert_eq!(soon(now_ms + DAY_MS / 2).len(), "22:05".len());
-        assert_eq!(soon(now_ms + 2 * DAY_MS).len(), "2026-11-24 22:05".len());
+        let day_ms = 24 * 60 * 60 * 1000;
+        let zone = local(now_ms).strftime("%Z").to_string();
+        let today = soon(now_ms);
+        assert!(today.len() == format!("22:05 {zone}").len() && today.ends_with(&zone), "{today}");
+        for another_day in [now_ms - day_ms, now_ms + day_ms] {
+            assert!(soon(another_day).starts_with("20"), "{}", soon(another_day));
+        }
         assert_eq!(waits_until(now_ms - 1), None);
         assert!(waits_until(now_ms + 60_000).is_some_and(|text| text.starts_with("waits until ")));
     }

@@ -42,13 +42,15 @@ impl Journal {
         Journal { store, clock, hold, heartbeat, stop }
     }
 
-    /// See [`Store::next_candidate`]. Where another render than `beside` can be started, that one.
+    /// See [`Store::next_candidate`], after [`Store::keep_to_times`]. Where another render than
+    /// `beside` can be started, that one.
     pub(super) async fn next_candidate(
         &mut self,
         beside: Option<i64>,
     ) -> Result<Option<Candidate>> {
         let now_ms = self.clock.now_ms();
         let store = self.store.clone();
+        self.write(|| store.keep_to_times(now_ms)).await?;
         let first = self.read(|| store.next_candidate(now_ms)).await?;
         match beside {
             Some(render_id) if first.as_ref().is_some_and(|first| first.render_id == render_id) => {

@@ -6,10 +6,12 @@ pub mod origin;
 pub mod parameters;
 pub mod spec;
 pub mod state;
+pub mod times;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::parameters::{Recipe, Render};
+use self::times::{OpenHours, Times};
 
 /// One submission: a TOML file, or one request. Made only by [`spec`], so everything in it is in
 /// range.
@@ -19,10 +21,22 @@ pub struct Job {
     pub priority: i64,
     /// Not started before this time (UTC, milliseconds since the epoch).
     pub not_before_ms: Option<i64>,
+    /// Not started at or after this time (UTC, milliseconds since the epoch).
+    pub not_after_ms: Option<i64>,
+    /// Started only in this part of each day.
+    pub window: Option<OpenHours>,
     /// Words to find the job by.
     pub tags: Vec<String>,
     /// At least one.
     pub renders: Vec<Render>,
+}
+
+impl Job {
+    /// When its renders may be started.
+    pub fn times(&self) -> Times {
+        let Job { not_before_ms, not_after_ms, window, .. } = *self;
+        Times { not_before_ms, not_after_ms, window }
+    }
 }
 
 /// How far the ladder may go for a render.

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, ZonedDateTime};
 use serde::Serialize;
 
 use super::Queue;
@@ -30,9 +30,10 @@ impl fmt::Display for Obstacle {
             Obstacle::Paused(pause) => write!(f, "nothing is started: {pause}"),
             Obstacle::NotBefore { at_ms } => {
                 let at = Timestamp::from_millisecond(*at_ms).unwrap_or_default();
-                let at = TimeZone::system().to_datetime(at).strftime("%Y-%m-%d %H:%M:%S");
+                let at = ZonedDateTime::new(at, TimeZone::system());
+                let at = at.strftime("%Y-%m-%d %H:%M:%S %Z");
                 write!(f, "nothing is started before {at}: every render that waits has its time ")?;
-                write!(f, "(not_before)")
+                write!(f, "(not_before or window)")
             }
         }
     }

@@ -192,11 +192,13 @@ async fn mark(transaction: &mut Writing, render: Current, now_ms: i64) -> sqlx::
     log(transaction, EventKind::CancelWanted, About::Render(render), "", now_ms).await
 }
 
-/// A job without renders that repeats the job `of` under its name, with its text and its priority.
+/// A job without renders that repeats the job `of` under its name, with its text, its priority and
+/// its window; from when until when the job was asked for means nothing any more.
 async fn copy_job(transaction: &mut Writing, of: i64, now_ms: i64) -> sqlx::Result<i64> {
     sqlx::query_scalar(
-        "INSERT INTO jobs (origin, file_name, text, file_sha256, priority, tags, retry_of, \
-         accepted_at_ms) SELECT ?, file_name, text, file_sha256, priority, tags, id, ? \
+        "INSERT INTO jobs (origin, file_name, text, file_sha256, priority, open_hours, tags, \
+         retry_of, accepted_at_ms) \
+         SELECT ?, file_name, text, file_sha256, priority, open_hours, tags, id, ? \
          FROM jobs WHERE id = ? RETURNING id",
     )
     .bind(Origin::Retry { of }.as_str())
@@ -206,11 +208,14 @@ async fn copy_job(transaction: &mut Writing, of: i64, now_ms: i64) -> sqlx::Resu
     .await
 }
 
+/// With a window its time is over at once: the next look at the times says when the window opens.
 async fn copy_render(transaction: &mut Writing, job_id: i64, render_id: i64) -> sqlx::Result<()> {
     let columns = render_columns("");
     let sql = format!(
-        "INSERT INTO renders (job_id, position, state, priority, run_after_ms, {columns}) \
-         SELECT ?, position, 'queued', priority, 0, {columns} FROM renders WHERE id = ?"
+        "INSERT INTO renders \
+         (job_id, position, state, priority, run_after_ms, run_until_ms, {columns}) \
+         SELECT j.id, position, 'queued', r.priority, 0, iif(j.open_hours IS NULL, NULL, 0), {columns} \
+         FROM renders r JOIN jobs j ON j.id = ? WHERE r.id = ?"
     );
     sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(job_id)

@@ -33,7 +33,8 @@ impl Store {
         let sql = format!(
             "SELECT r.id, r.job_id, r.position, j.file_name, {} \
              FROM renders r JOIN jobs j ON j.id = r.job_id \
-             WHERE r.state = 'queued' AND r.run_after_ms <= ? AND r.id IS NOT ? \
+             WHERE r.state = 'queued' AND r.run_after_ms <= ?1 AND r.id IS NOT ?2 \
+             AND (r.run_until_ms IS NULL OR r.run_until_ms > ?1) \
              AND NOT EXISTS (SELECT 1 FROM pause) \
              ORDER BY r.priority DESC, r.id LIMIT 1",
             render_columns("r.")

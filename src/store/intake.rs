@@ -2,6 +2,7 @@
 
 use sqlx::SqliteExecutor;
 
+use super::nights::local_zone;
 use super::rows::{bind_render, render_columns, to_json};
 use super::transition::{About, Writing, log};
 use super::{Accepted, NewJob, Result, Store};
@@ -9,6 +10,7 @@ use crate::job::Render;
 use crate::job::event::EventKind;
 use crate::job::origin::{FileId, Origin, SourceFile};
 use crate::job::parameters::PARAMETERS;
+use crate::job::times::Opening;
 
 impl Store {
     /// Takes all `jobs` in, in one transaction; the answers are in the same order.
@@ -46,8 +48,11 @@ async fn accept(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> Result<
         return Ok(Accepted { job_id, fresh: false });
     }
     let job_id = insert_job(transaction, new, now_ms).await?;
+    // A job that comes too late by now is cancelled by the next look at the times.
+    let over = Opening { from_ms: 0, until_ms: Some(now_ms) };
+    let opening = new.job.times().opening(now_ms, &local_zone()).unwrap_or(over);
     for (position, render) in (1..).zip(&new.job.renders) {
-        insert_render(transaction, job_id, position, new, render).await?;
+        insert_render(transaction, (job_id, position), new.job.priority, opening, render).await?;
     }
     log(transaction, EventKind::Accepted, About::Job(job_id), &new.name, now_ms).await?;
     Ok(Accepted { job_id, fresh: true })
@@ -78,8 +83,8 @@ async fn insert_job(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> sql
     };
     sqlx::query_scalar(
         "INSERT INTO jobs (origin, file_name, text, file_device, file_inode, file_mtime_ns, \
-         file_sha256, priority, not_before_ms, tags, retry_of, accepted_at_ms) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+         file_sha256, priority, not_before_ms, not_after_ms, open_hours, tags, retry_of, accepted_at_ms) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
     )
     .bind(new.origin.as_str())
     .bind(&new.name)
@@ -90,6 +95,8 @@ async fn insert_job(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> sql
     .bind(&new.sha256)
     .bind(new.job.priority)
     .bind(new.job.not_before_ms)
+    .bind(new.job.not_after_ms)
+    .bind(new.job.window.map(|window| window.to_string()))
     .bind(to_json(&new.job.tags))
     .bind(retry_of)
     .bind(now_ms)
@@ -99,22 +106,23 @@ async fn insert_job(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> sql
 
 async fn insert_render(
     transaction: &mut Writing,
-    job_id: i64,
-    position: u32,
-    new: &NewJob,
+    (job_id, position): (i64, u32),
+    priority: i64,
+    opening: Opening,
     render: &Render,
 ) -> sqlx::Result<()> {
     let columns = render_columns("");
-    let marks = ["?"; 4 + PARAMETERS.len()].join(", ");
+    let marks = ["?"; 5 + PARAMETERS.len()].join(", ");
     let sql = format!(
-        "INSERT INTO renders (state, job_id, position, priority, run_after_ms, {columns}) \
+        "INSERT INTO renders (state, job_id, position, priority, run_after_ms, run_until_ms, {columns}) \
          VALUES ('queued', {marks})"
     );
     let query = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(job_id)
         .bind(position)
-        .bind(new.job.priority)
-        .bind(new.job.not_before_ms.unwrap_or(0));
+        .bind(priority)
+        .bind(opening.from_ms)
+        .bind(opening.until_ms);
     bind_render(query, render).execute(&mut **transaction).await?;
     Ok(())
 }

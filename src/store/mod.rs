@@ -13,6 +13,7 @@ mod dispatch;
 mod error;
 mod evidence;
 mod intake;
+mod nights;
 mod open;
 mod outcome;
 mod outlook;

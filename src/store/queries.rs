@@ -66,6 +66,8 @@ pub struct HistoryRow {
     pub path: Option<String>,
     pub error_code: Option<ErrorCode>,
     pub error: Option<String>,
+    /// Why it was cancelled, where that was not the user's word.
+    pub cancel_reason: Option<String>,
     pub device: Option<String>,
     pub model: Option<String>,
     pub finished_at: Option<String>,
@@ -165,7 +167,7 @@ impl Store {
     /// The pictures of a selection, in order.
     pub async fn history(&self, selection: Selection) -> Result<Vec<HistoryRow>> {
         let (job_id, picture) = selection.parts();
-        let sql = "SELECT history.*, r.run_after_ms, r.finished_at_ms FROM history \
+        let sql = "SELECT history.*, r.cancel_reason, r.run_after_ms, r.finished_at_ms FROM history \
                    JOIN renders r ON r.job_id = job AND r.position = picture \
                    WHERE job = ? AND picture = coalesce(?, picture) ORDER BY picture";
         let rows: Vec<HistoryRow> =

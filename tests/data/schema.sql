@@ -8,6 +8,8 @@ CREATE INDEX events_by_job ON events (job_id);
 
 CREATE INDEX jobs_by_file_name ON jobs (file_name);
 
+CREATE INDEX renders_by_end ON renders (run_until_ms) WHERE state = 'queued' AND run_until_ms IS NOT NULL;
+
 CREATE INDEX renders_by_job ON renders (job_id, state, degraded);
 
 CREATE INDEX renders_by_state ON renders (state, finished_at_ms);
@@ -88,7 +90,7 @@ CREATE TABLE "jobs" (
     tags           TEXT NOT NULL CHECK (json_valid(tags) AND json_type(tags) = 'array'),
     -- The job whose failed renders this one renders again.
     retry_of       INTEGER REFERENCES jobs (id),
-    accepted_at_ms INTEGER NOT NULL,
+    accepted_at_ms INTEGER NOT NULL, not_after_ms INTEGER, open_hours TEXT,
     CHECK ((origin = 'drop') = (file_device IS NOT NULL)),
     CHECK ((origin = 'retry') = (retry_of IS NOT NULL)),
     CHECK ((file_device IS NULL) = (file_inode IS NULL) AND (file_device IS NULL) = (file_mtime_ns IS NULL)),
@@ -138,7 +140,7 @@ CREATE TABLE renders (
     error_code      TEXT,
     error           TEXT,
     degraded        INTEGER NOT NULL DEFAULT 0 CHECK (degraded IN (0, 1)), guidance_normalization REAL NOT NULL DEFAULT 0.0 CHECK (guidance_normalization >= 0), guidance_truncation REAL NOT NULL DEFAULT 1.0
-    CHECK (guidance_truncation BETWEEN 0 AND 1),
+    CHECK (guidance_truncation BETWEEN 0 AND 1), run_until_ms INTEGER, cancel_reason TEXT CHECK (cancel_reason IS NULL OR state = 'cancelled'),
     UNIQUE (job_id, position),
     CHECK ((finished_at_ms IS NOT NULL) = (state IN ('done', 'failed', 'cancelled'))),
     CHECK ((error_code IS NOT NULL) = (state = 'failed') AND (error IS NOT NULL) = (state = 'failed')),

@@ -1,8 +1,5 @@
 //! What each key of a job file may hold. The defaults of `daemon.toml` are held to the same.
 
-use jiff::civil::{Date, DateTime, Time};
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
 use toml::de::DeValue;
 
 use crate::job::{Format, OnOom, name};
@@ -174,45 +171,4 @@ fn tag(value: &DeValue) -> Check<String> {
         return Err(Mistake::new(format!("{} is no tag", check::quoted(tag))).help(right));
     }
     Ok(tag.to_owned())
-}
-
-/// A moment, in milliseconds since the epoch: a TOML date and time, or a time of day, which means
-/// the next such moment after `now_ms`; or the same as a string. One without an offset is in
-/// `zone`.
-pub fn time_ms(value: &DeValue, zone: &TimeZone, now_ms: i64) -> Check<i64> {
-    let right =
-        "use a time of day, like \"22:00\", or a date and a time, like 2026-11-24T22:00:00+01:00";
-    let written = match value {
-        DeValue::Datetime(time) => time.to_string(),
-        DeValue::String(text) => text.to_string(),
-        other => return Err(Mistake::expected("a time", other).help(right)),
-    };
-    let is_time_of_day =
-        written.contains(':') && written.chars().all(|c| c.is_ascii_digit() || ":.".contains(c));
-    let time = if is_time_of_day {
-        next_time_of_day(&written, zone, now_ms)
-    } else {
-        moment(&written, zone)
-    };
-    let no_time = || Mistake::new(format!("{} is no time", check::shortened(&written))).help(right);
-    Ok(time.ok_or_else(no_time)?.as_millisecond())
-}
-
-/// Today, or tomorrow where that moment has passed.
-fn next_time_of_day(written: &str, zone: &TimeZone, now_ms: i64) -> Option<Timestamp> {
-    let time: Time = written.parse().ok()?;
-    let now = Timestamp::from_millisecond(now_ms).ok()?;
-    let today = zone.to_datetime(now).date();
-    let on = |day: Date| zone.to_timestamp(day.to_datetime(time)).ok();
-    on(today).filter(|moment| *moment > now).or_else(|| on(today.checked_add(1.day()).ok()?))
-}
-
-fn moment(written: &str, zone: &TimeZone) -> Option<Timestamp> {
-    // A date alone would parse as midnight; whether its begin or its end is meant is anybody's
-    // guess.
-    if !written.contains(':') {
-        return None;
-    }
-    let with_offset = written.parse::<Timestamp>();
-    with_offset.or_else(|_| zone.to_timestamp(written.parse::<DateTime>()?)).ok()
 }

@@ -3,6 +3,7 @@
 
 mod axes;
 pub mod fields;
+mod times;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use self::axes::Axes;
 use self::fields::Bounds;
 pub use self::fields::Limits;
 use super::parameters::read_values;
+use super::times::Times;
 use super::{Job, Render};
 use crate::problem::{self, Problem};
 use crate::table::{self, Table, check};
@@ -77,7 +79,7 @@ pub fn parse(
 /// A job file's content, checked, its matrix not expanded yet.
 struct Request {
     priority: i64,
-    not_before_ms: Option<i64>,
+    times: Times,
     tags: Vec<String>,
     num_images: u32,
     /// What the renders differ in.
@@ -91,8 +93,7 @@ impl Request {
         let limits = &rules.limits;
         let priority =
             top.read("priority", |value| check::whole(value, -PRIORITY_MAX..=PRIORITY_MAX));
-        let not_before_ms =
-            top.read("not_before", |value| fields::time_ms(value, &rules.time_zone, now_ms));
+        let times = times::read(top, &rules.time_zone, now_ms);
         let num_images = top
             .read("num_images", |value| check::whole(value, 1..=limits.renders_max))
             .unwrap_or(1);
@@ -106,7 +107,7 @@ impl Request {
             top.mistake(key, mistake);
         }
         let priority = priority.unwrap_or(0);
-        Some(Request { priority, not_before_ms, tags, num_images, axes, shared })
+        Some(Request { priority, times, tags, num_images, axes, shared })
     }
 
     fn resolve(self, random_seed: &mut dyn FnMut() -> u64) -> Job {
@@ -121,7 +122,9 @@ impl Request {
                 render
             }));
         }
-        Job { priority: self.priority, not_before_ms: self.not_before_ms, tags: self.tags, renders }
+        let Times { not_before_ms, not_after_ms, window } = self.times;
+        let Request { priority, tags, .. } = self;
+        Job { priority, not_before_ms, not_after_ms, window, tags, renders }
     }
 }
 

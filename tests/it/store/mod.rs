@@ -3,6 +3,7 @@
 mod attempts;
 mod control;
 mod load;
+mod nights;
 mod open;
 mod queue;
 mod upgrade;
@@ -127,7 +128,14 @@ fn fail() -> Next {
 /// inode.
 fn job(prompts: &[&str]) -> NewJob {
     let renders = prompts.iter().map(|prompt| render(prompt)).collect();
-    let job = Job { priority: 0, not_before_ms: None, tags: Vec::new(), renders };
+    let job = Job {
+        priority: 0,
+        not_before_ms: None,
+        not_after_ms: None,
+        window: None,
+        tags: Vec::new(),
+        renders,
+    };
     NewJob::of_drop(job, file(prompts), "prompt = \"a fox\"".to_owned())
 }
 

@@ -101,6 +101,23 @@ fn each_mistake_is_told_with_its_place() {
         ("not_before = '22:00+01:00'", "2:14: not_before: 22:00+01:00 is no time"),
         ("not_before = 'tomorrow'", "2:14: not_before: tomorrow is no time"),
         ("not_before = 5", "2:14: not_before: expected a time, found the number 5"),
+        (
+            "not_after = 2026-11-24T12:59:59",
+            "2:1: not_after: lies in the past: nothing would be started | use a later time",
+        ),
+        (
+            "not_after = 2026-11-25T12:00:00\nnot_before = 2026-11-25T12:00:00",
+            "2:1: not_after: is no later than not_before: nothing would be started",
+        ),
+        (
+            "not_after = 2026-11-24T20:00:00\nwindow = '22:00-07:00'",
+            "2:1: not_after: comes before the window opens: nothing would be started",
+        ),
+        (
+            "window = '22-7'",
+            "2:10: window: \"22-7\" is no window | use two different times of day, like",
+        ),
+        ("window = 22:00:00", "2:10: window: expected a string, found the time 22:00:00"),
         // Names
         ("output = \"../x\"", "2:10: output: "),
         // Structure

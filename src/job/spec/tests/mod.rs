@@ -263,3 +263,13 @@ fn each_example_is_a_good_job_to_both_models() {
     ];
     assert_eq!(names, expected.map(|(name, renders)| (name.to_owned(), renders)));
 }
+
+#[test]
+fn an_end_is_the_first_one_after_the_begin_and_a_window_is_kept() {
+    let job = job("prompt='a'\nnot_before='22:00'\nnot_after='14:00'\nwindow='23:00-07:00'");
+    let at = |moment: &str| moment.parse::<jiff::Timestamp>().expect("a time").as_millisecond();
+    assert_eq!(job.not_before_ms, Some(at("2026-11-24T21:00:00Z")));
+    // Two in the afternoon comes in an hour, but only tomorrow's comes after the begin.
+    assert_eq!(job.not_after_ms, Some(at("2026-11-25T13:00:00Z")));
+    assert_eq!(job.window.map(|window| window.to_string()).as_deref(), Some("23:00-07:00"));
+}

@@ -1,0 +1,77 @@
+//! When a job may be started: `not_before`, `not_after` and `window`.
+
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+use toml::de::DeValue;
+
+use crate::job::times::{NoWindow, OpenHours, Times};
+use crate::table::{Check, Mistake, Table, check};
+
+/// The times of a job that is taken in at `now_ms`. Notes where nothing of it could be started.
+pub(super) fn read(top: &mut Table, zone: &TimeZone, now_ms: i64) -> Times {
+    let not_before_ms = top.read("not_before", |value| time_ms(value, zone, now_ms));
+    let begin_ms = now_ms.max(not_before_ms.unwrap_or(now_ms));
+    // A time of day is the first one after the begin: from 22:00, not after 07:00, is one night.
+    let not_after_ms = top.read("not_after", |value| time_ms(value, zone, begin_ms));
+    let window = top.read("window", window);
+    let times = Times { not_before_ms, not_after_ms, window };
+    if times.opening(now_ms, zone).is_none() {
+        let message = match not_after_ms.is_some_and(|end_ms| end_ms <= begin_ms) {
+            true if begin_ms > now_ms => "is no later than not_before: nothing would be started",
+            true => "lies in the past: nothing would be started",
+            false => "comes before the window opens: nothing would be started",
+        };
+        let key = if top.has("not_after") { "not_after" } else { "window" };
+        top.mistake(key, Mistake::new(message).help("use a later time"));
+    }
+    times
+}
+
+fn window(value: &DeValue) -> Check<OpenHours> {
+    let right = NoWindow.to_string();
+    let text = check::text(value).map_err(|mistake| mistake.help(right.as_str()))?;
+    let wrong = |_| Mistake::new(format!("{} is no window", check::quoted(text))).help(right);
+    text.parse().map_err(wrong)
+}
+
+/// A moment, in milliseconds since the epoch: a TOML date and time, or a time of day, which means
+/// the next such moment after `now_ms`; or the same as a string. One without an offset is in
+/// `zone`.
+pub fn time_ms(value: &DeValue, zone: &TimeZone, now_ms: i64) -> Check<i64> {
+    let right =
+        "use a time of day, like \"22:00\", or a date and a time, like 2026-11-24T22:00:00+01:00";
+    let written = match value {
+        DeValue::Datetime(time) => time.to_string(),
+        DeValue::String(text) => text.to_string(),
+        other => return Err(Mistake::expected("a time", other).help(right)),
+    };
+    let is_time_of_day =
+        written.contains(':') && written.chars().all(|c| c.is_ascii_digit() || ":.".contains(c));
+    let time = if is_time_of_day {
+        next_time_of_day(&written, zone, now_ms)
+    } else {
+        moment(&written, zone)
+    };
+    let no_time = || Mistake::new(format!("{} is no time", check::shortened(&written))).help(right);
+    Ok(time.ok_or_else(no_time)?.as_millisecond())
+}
+
+/// Today, or tomorrow where that moment has passed.
+fn next_time_of_day(written: &str, zone: &TimeZone, now_ms: i64) -> Option<Timestamp> {
+    let time: Time = written.parse().ok()?;
+    let now = Timestamp::from_millisecond(now_ms).ok()?;
+    let today = zone.to_datetime(now).date();
+    let on = |day: Date| zone.to_timestamp(day.to_datetime(time)).ok();
+    on(today).filter(|moment| *moment > now).or_else(|| on(today.checked_add(1.day()).ok()?))
+}
+
+fn moment(written: &str, zone: &TimeZone) -> Option<Timestamp> {
+    // A date alone would parse as midnight; whether its begin or its end is meant is anybody's
+    // guess.
+    if !written.contains(':') {
+        return None;
+    }
+    let with_offset = written.parse::<Timestamp>();
+    with_offset.or_else(|_| zone.to_timestamp(written.parse::<DateTime>()?)).ok()
+}

@@ -1,0 +1,98 @@
+//! Renders whose time is over: each waits for its job's next window, or is cancelled where there
+//! is none.
+
+use jiff::tz::TimeZone;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::transition::{About, Current, Facts, Writing, log, transition};
+use super::{Result, Store};
+use crate::job::event::EventKind;
+use crate::job::state::{RenderEvent, State};
+use crate::job::times::{Opening, Times};
+
+/// What a render says that was cancelled because its job's time is over.
+const TOO_LATE: &str = "not started before not_after; zimaged retry renders it all the same";
+
+/// Windows of the day are in this zone.
+pub(super) fn local_zone() -> TimeZone {
+    TimeZone::system()
+}
+
+impl Store {
+    /// Queued renders that may not be started any more at `now_ms` are given their job's next
+    /// window, or are cancelled. Costs one look at an index where there are none.
+    pub async fn keep_to_times(&self, now_ms: i64) -> Result<()> {
+        let sql =
+            "SELECT EXISTS (SELECT 1 FROM renders WHERE state = 'queued' AND run_until_ms <= ?)";
+        if !sqlx::query_scalar(sql).bind(now_ms).fetch_one(&self.readers).await? {
+            return Ok(());
+        }
+        let mut transaction = self.begin().await?;
+        for (job_id, times) in late_jobs(&mut transaction, now_ms).await? {
+            match times.opening(now_ms, &local_zone()) {
+                Some(opening) => put_off(&mut transaction, job_id, opening, now_ms).await?,
+                None => cancel_late(&mut transaction, job_id, now_ms).await?,
+            }
+        }
+        Ok(transaction.commit().await?)
+    }
+}
+
+/// The jobs of the renders whose time is over, with what they say of their times.
+async fn late_jobs(transaction: &mut Writing, now_ms: i64) -> sqlx::Result<Vec<(i64, Times)>> {
+    let rows = sqlx::query(
+        "SELECT id, not_before_ms, not_after_ms, open_hours FROM jobs WHERE id IN \
+         (SELECT job_id FROM renders WHERE state = 'queued' AND run_until_ms <= ?)",
+    )
+    .bind(now_ms)
+    .fetch_all(&mut **transaction)
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get("id")?, times(row)?))).collect()
+}
+
+/// The times that a row of `jobs` says.
+fn times(row: &SqliteRow) -> sqlx::Result<Times> {
+    let window: Option<&str> = row.try_get("open_hours")?;
+    Ok(Times {
+        not_before_ms: row.try_get("not_before_ms")?,
+        not_after_ms: row.try_get("not_after_ms")?,
+        // Somebody's hand may have been at it; a part of the queue must not stop for that.
+        window: window.and_then(|window| window.parse().ok()),
+    })
+}
+
+async fn put_off(
+    transaction: &mut Writing,
+    job_id: i64,
+    opening: Opening,
+    now_ms: i64,
+) -> sqlx::Result<()> {
+    let sql = "UPDATE renders SET run_after_ms = ?, run_until_ms = ? \
+               WHERE job_id = ? AND state = 'queued' AND run_until_ms <= ?";
+    let query =
+        sqlx::query(sql).bind(opening.from_ms).bind(opening.until_ms).bind(job_id).bind(now_ms);
+    query.execute(&mut **transaction).await?;
+    Ok(())
+}
+
+async fn cancel_late(transaction: &mut Writing, job_id: i64, now_ms: i64) -> Result<()> {
+    let late: Vec<i64> = sqlx::query_scalar(
+        "SELECT id FROM renders WHERE job_id = ? AND state = 'queued' AND run_until_ms <= ?",
+    )
+    .bind(job_id)
+    .bind(now_ms)
+    .fetch_all(&mut **transaction)
+    .await?;
+    for render_id in late {
+        let render = Current { render_id, job_id, state: State::Queued };
+        transition(transaction, render, RenderEvent::Cancelled, Facts::Nothing, now_ms).await?;
+        sqlx::query("UPDATE renders SET cancel_reason = ? WHERE id = ?")
+            .bind(TOO_LATE)
+            .bind(render_id)
+            .execute(&mut **transaction)
+            .await?;
+        log(transaction, EventKind::Cancelled, About::Render(render), TOO_LATE, now_ms).await?;
+    }
+    Ok(())
+}

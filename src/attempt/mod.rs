@@ -93,6 +93,8 @@ pub struct Planned {
 pub struct Predicted {
     pub uncorrected: Prediction,
     pub corrected: Prediction,
+    /// What the corrected one was known to lack; 0 where it was to fit.
+    pub missing_bytes: u64,
 }
 
 impl Planned {
@@ -100,7 +102,7 @@ impl Planned {
     /// memory, the stage and the bytes that it asked for there. `None` where nothing had been
     /// predicted, so that there is nothing to correct.
     pub fn evidence(&self, peaks: &Peaks, out_of_memory: Option<(Stage, u64)>) -> Option<Evidence> {
-        let Predicted { uncorrected, corrected } = self.predicted?;
+        let Predicted { uncorrected, corrected, missing_bytes } = self.predicted?;
         let measured = Prediction {
             weights_bytes: 0,
             text_encode_bytes: peaks.text_encode_bytes,
@@ -111,6 +113,7 @@ impl Planned {
             rung: self.rung,
             predicted: uncorrected,
             corrected,
+            missing_bytes,
             measured,
             out_of_memory,
         })

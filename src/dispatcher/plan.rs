@@ -59,9 +59,10 @@ impl Planning {
     /// `plan` with what it predicts, as it is recorded.
     pub(super) fn planned(&self, render: &Render, plan: &Plan) -> Planned {
         let uncorrected = self.predictor.predict(render, &plan.rung);
-        let predicted = Predicted { uncorrected, corrected: plan.prediction };
+        let Plan { rung, prediction: corrected, missing_bytes } = *plan;
+        let predicted = Predicted { uncorrected, corrected, missing_bytes };
         let is_predicted = uncorrected.peak_bytes() > 0;
-        Planned { rung: plan.rung, predicted: is_predicted.then_some(predicted) }
+        Planned { rung, predicted: is_predicted.then_some(predicted) }
     }
 
     fn planner<'a>(&'a self, render: &'a Render) -> Planner<'a> {

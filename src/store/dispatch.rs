@@ -3,7 +3,7 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::rows::{from_json, render, render_columns, signed, to_json};
+use super::rows::{Corrected, from_json, render, render_columns, signed, to_json};
 use super::transition::{About, Current, Facts, Writing, log, transition};
 use super::{Guarded, NewWorker, Result, Store};
 use crate::attempt::{Candidate, History, Planned, Reached};
@@ -225,7 +225,7 @@ async fn insert_attempt(
     .bind(rung.to_string())
     .bind(predicted.map(|predicted| signed(predicted.corrected.peak_bytes())))
     .bind(predicted.map(|predicted| to_json(&predicted.uncorrected)))
-    .bind(predicted.map(|predicted| to_json(&predicted.corrected)))
+    .bind(predicted.map(|predicted| to_json(&Corrected::from(&predicted))))
     .bind(rung.width)
     .bind(rung.height)
     .bind(rung.steps)

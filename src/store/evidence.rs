@@ -4,7 +4,7 @@ use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row};
 
-use super::rows::from_json;
+use super::rows::{Corrected, from_json};
 use super::{Result, Store};
 use crate::attempt::{Peaks, Planned, Predicted};
 use crate::ladder::{Rung, Stage};
@@ -63,9 +63,11 @@ pub struct Seen {
 
 fn evidence(row: &SqliteRow) -> sqlx::Result<Option<Evidence>> {
     let bytes = |column: &str| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+    let corrected: Corrected = from_json(row.try_get("corrected")?)?;
     let predicted = Predicted {
         uncorrected: from_json(row.try_get("predicted")?)?,
-        corrected: from_json(row.try_get("corrected")?)?,
+        corrected: corrected.prediction,
+        missing_bytes: corrected.missing_bytes,
     };
     let planned = Planned { rung: from_json(row.try_get("rung")?)?, predicted: Some(predicted) };
     let peaks = Peaks {

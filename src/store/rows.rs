@@ -11,12 +11,29 @@ use sqlx::sqlite::{
 };
 use sqlx::{Row, Sqlite};
 
-use crate::attempt::{ErrorCode, Outcome};
+use crate::attempt::{ErrorCode, Outcome, Predicted};
 use crate::job::Render;
 use crate::job::event::EventKind;
 use crate::job::parameters::{Column, PARAMETERS, Parameter, ParameterValues};
 use crate::job::state::State;
 use crate::ladder::Stage;
+use crate::planner::Prediction;
+
+/// What the column `corrected` holds. Rows of earlier versions do not say what was missing.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Corrected {
+    #[serde(flatten)]
+    pub(super) prediction: Prediction,
+    #[serde(default)]
+    pub(super) missing_bytes: u64,
+}
+
+impl From<&Predicted> for Corrected {
+    fn from(predicted: &Predicted) -> Corrected {
+        let Predicted { corrected, missing_bytes, .. } = *predicted;
+        Corrected { prediction: corrected, missing_bytes }
+    }
+}
 
 /// A statement to which values are bound.
 pub(super) type Query<'a> = sqlx::query::Query<'a, Sqlite, SqliteArguments>;

@@ -2,7 +2,9 @@
 //! daemon.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -190,4 +192,49 @@ fn a_cancelled_attempt_says_so() {
         house.value("SELECT outcome || ': ' || message FROM attempts"),
         "cancelled: cancelled"
     );
+}
+
+// case D
+#[test]
+fn a_worker_that_is_refused_memory_is_tried_on_a_lower_rung() {
+    let house = House::started(STRICT);
+    let job = "prompt = 'hoard at decode above 100 px'\nwidth = 256\nheight = 256\nmin_side = 64\n";
+    house.drop_job("big.toml", job);
+    house.until_sql(STATES, "done 1");
+    house.assert_invariants();
+    let sql = "SELECT outcome, stage, message, rung_text FROM attempts ORDER BY number";
+    let attempts = house.rows(sql);
+    let rungs: Vec<&String> = attempts.iter().map(|row| &row[3]).collect();
+    let again = rungs.windows(2).any(|rungs| rungs[0] == rungs[1]);
+    assert!(!again, "no rung is repeated: {rungs:?}");
+    let reason = "the system refused it memory";
+    assert_eq!(attempts[0][..3], ["out_of_memory", "vae_decode", reason]);
+    assert_eq!(house.value("SELECT max(worker_died) FROM attempts"), "1");
+}
+
+/// As under `ulimit -v`.
+fn limit_addresses(command: &mut Command, bytes: u64) {
+    let limit = move || {
+        let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+        Ok(rustix::process::setrlimit(Resource::As, limit)?)
+    };
+    // SAFETY: between fork and exec only `setrlimit` is called, which is safe there.
+    unsafe { command.pre_exec(limit) };
+}
+
+// case D
+#[test]
+fn memory_is_planned_by_the_least_limit() {
+    let house = House::with_config("[device]\nkind = 'cpu'\n");
+    let job = "prompt = 'a red circle'\nwidth = 2048\nheight = 2048\nsteps = 1\nmin_steps = 1\n";
+    fs::write(house.path("a.toml"), job).expect("a writable folder");
+    let mut command = house.command(&["run", "--until-idle", "a.toml"]);
+    limit_addresses(&mut command, 1_550_000 << 10);
+    let output = command.output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(house.value(STATES), "done 1", "{said}");
+    let attempts = house.rows("SELECT outcome, rung_text FROM attempts");
+    assert_eq!(attempts.len(), 1, "{attempts:?}");
+    assert!(attempts[0][1].contains("/full/stripes"), "{attempts:?}");
+    assert_eq!(house.value("SELECT degraded FROM history"), "0");
 }

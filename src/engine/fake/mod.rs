@@ -7,7 +7,7 @@
 //! clause = part "of" N "ms"                         how long each takes: load, text, steps, decode
 //!        | fault ["at" place] ["above" limit] ["once" | N "times"]
 //! fault  = "oom" | "leak" | "sticky" | "black" | "invalid" | "panic" | "die" | "exit" STATUS
-//!        | "hang" | "stray line" | "garbage line" | "half line" | "huge line"
+//!        | "hoard" | "hang" | "stray line" | "garbage line" | "half line" | "huge line"
 //! place  = "text" | "step" K | "decode"             step 1 unless said; in load.txt also "weights"
 //! limit  = N "px" | N "tile"                        longer side of the picture; side of its tiles
 //! ```
@@ -132,6 +132,7 @@ impl FakeEngine {
             Fault::Panic => panic!("{message}"),
             Fault::Die => die(),
             Fault::Exit(status) => std::process::exit(status),
+            Fault::Hoard => hoard(),
             Fault::Hang => hang(),
             Fault::StrayLine => {
                 println!("{message}");
@@ -256,6 +257,11 @@ fn hang() -> ! {
     loop {
         thread::park();
     }
+}
+
+fn hoard() -> ! {
+    let hoard = Vec::<u8>::with_capacity(isize::MAX as usize);
+    unreachable!("no machine has {} bytes", hoard.capacity());
 }
 
 fn die() -> ! {

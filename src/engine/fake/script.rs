@@ -30,6 +30,8 @@ pub enum Fault {
     /// SIGKILL, as by the kernel.
     Die,
     Exit(i32),
+    /// Asks for more memory than there is, and aborts as Rust does.
+    Hoard,
     /// Never returns, and hears no cancellation.
     Hang,
     /// A library prints on standard output.
@@ -141,6 +143,7 @@ fn fault<'a, 'w>(words: &'a [&'w str]) -> Option<(Fault, &'a [&'w str])> {
         ["panic", rest @ ..] => Some((Fault::Panic, rest)),
         ["die", rest @ ..] => Some((Fault::Die, rest)),
         ["exit", status, rest @ ..] => Some((Fault::Exit(status.parse().ok()?), rest)),
+        ["hoard", rest @ ..] => Some((Fault::Hoard, rest)),
         ["hang", rest @ ..] => Some((Fault::Hang, rest)),
         ["stray", "line", rest @ ..] => Some((Fault::StrayLine, rest)),
         ["garbage", "line", rest @ ..] => Some((Fault::GarbageLine, rest)),

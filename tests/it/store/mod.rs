@@ -109,7 +109,7 @@ fn planned(side: u32, steps: u32) -> Planned {
         denoise_bytes: 7,
         vae_decode_bytes: 20,
     };
-    let predicted = Predicted { uncorrected: prediction, corrected: prediction };
+    let predicted = Predicted { uncorrected: prediction, corrected: prediction, missing_bytes: 0 };
     Planned { rung: rung(side, steps), predicted: Some(predicted) }
 }
 

@@ -155,7 +155,7 @@ pub(super) fn submitted(submitted: &Submitted, json: bool) -> io::Result<()> {
 }
 
 pub(super) fn checked(good: &CheckedJob, json: bool) -> io::Result<()> {
-    let pictures = count(good.job.renders.len() as u64, "picture");
+    let pictures = count(good.resolved.job.renders.len() as u64, "picture");
     let mut text = format!("{}: good, {pictures}", good.name);
     for warning in &good.warnings {
         text += &format!("\n  but: {warning}");

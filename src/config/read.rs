@@ -7,12 +7,21 @@ use toml::de::DeValue;
 use super::units::{bytes, duration_ms};
 use super::{Config, ModelChoice, WorkerLimits};
 use crate::engine::{DeviceChoice, EngineKind};
-use crate::job::parameters::read_values;
+use crate::job::hints;
+use crate::job::parameters::{PARAMETERS, Parameter, read_values};
 use crate::job::spec::Limits;
 use crate::job::spec::fields::{self, Bounds};
 use crate::ladder::Prefer;
 use crate::problem::Problem;
 use crate::table::{self, Check, Mistake, Table, check};
+
+/// Keys that people look for at the top, with the sections that they stand in.
+const SECTIONS: [(&str, &[&str]); 4] = [
+    ("folders", &["jobs", "outputs", "state"]),
+    ("device", &["index", "memory_limit", "reserve", "idle_release"]),
+    ("oom", &["prefer"]),
+    ("worker", &["load_timeout", "step_timeout", "deaths_max", "attempts_max", "backoff"]),
+];
 
 /// A prompt travels to the worker in one line of at most 1 MiB, and JSON may escape it.
 const PROMPT_BYTES_MAX: usize = 64 << 10;
@@ -24,7 +33,7 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const BACKOFF_MS_MAX: u64 = 5 * 60 * 1000;
 
 pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
-    table::read(text, |top| {
+    table::read(text, key_hint, |top| {
         let engines = [("z-image", EngineKind::ZImage), ("fake", EngineKind::Fake)];
         let engine = top
             .read("engine", |value| check::choice(value, &engines))
@@ -60,6 +69,18 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
             limits,
         })
     })
+}
+
+/// What an unknown key of `daemon.toml` should be instead.
+fn key_hint(path: &str) -> Option<String> {
+    let is_default = |key: &&Parameter| key.has_default && key.name == path;
+    let misplaced = SECTIONS.iter().find(|(_, keys)| keys.contains(&path)).map(|(name, _)| *name);
+    let section = misplaced.or_else(|| PARAMETERS.iter().find(is_default).map(|_| "defaults"));
+    match section {
+        Some(section) => Some(format!("put it under [{section}]")),
+        None if path.starts_with("defaults.") => hints::key_hint(path),
+        None => None,
+    }
 }
 
 fn folders(table: &mut Table, folder: &Path) -> [PathBuf; 3] {

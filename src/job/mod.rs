@@ -1,12 +1,15 @@
 //! What a user submits, fully resolved: a job and its renders.
 
 pub mod event;
+pub mod hints;
 pub mod name;
 pub mod origin;
 pub mod parameters;
+mod slug;
 pub mod spec;
 pub mod state;
 pub mod times;
+pub mod warning;
 
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +64,16 @@ pub enum Format {
 }
 
 impl Format {
+    /// The format that files with this extension, in lower case and without the dot, have.
+    pub fn of_extension(extension: &str) -> Option<Format> {
+        match extension {
+            "png" => Some(Format::Png),
+            "jpg" | "jpeg" => Some(Format::Jpeg),
+            "webp" => Some(Format::Webp),
+            _ => None,
+        }
+    }
+
     /// The file name's extension, without the dot.
     pub fn extension(self) -> &'static str {
         match self {

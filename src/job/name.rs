@@ -2,19 +2,22 @@
 
 use jiff::civil::DateTime;
 
+use super::slug::{BYTES_MAX, is_of_word, slug};
+
 /// The template where neither job file nor `daemon.toml` says another: sorted by job, and telling
 /// what was asked.
 pub const DEFAULT_TEMPLATE: &str = "{job}-{name}-{index}-{seed}";
 
-/// A component of a name is at most this many bytes: with an extension and a number after it, all
-/// filesystems take it.
-const COMPONENT_BYTES_MAX: usize = 100;
+/// A component of a name is at most this many bytes: filesystems take 255, and an extension and a
+/// number come after it.
+const COMPONENT_BYTES_MAX: usize = 240;
 
 /// Folders and file of a name, together.
 const DEPTH_MAX: usize = 4;
 
-/// What `{prompt}` and `{name}` expand to is at most this many bytes.
-const SLUG_BYTES_MAX: usize = 40;
+/// Windows takes no file and no folder of these names, whatever their extension, and pictures are
+/// copied there. COM1 to COM9 and LPT1 to LPT9 are of the same kind.
+const RESERVED: [&str; 4] = ["con", "prn", "aux", "nul"];
 
 /// What the tokens of a template stand for.
 #[derive(Clone, Debug)]
@@ -48,7 +51,7 @@ const TOKENS: [Token; 10] = [
     ("width", |facts| facts.width.to_string()),
     ("height", |facts| facts.height.to_string()),
     ("steps", |facts| facts.steps.to_string()),
-    ("prompt", |facts| slug(&facts.prompt.to_ascii_lowercase(), "", "picture")),
+    ("prompt", |facts| slug(&facts.prompt.to_lowercase(), "", "picture")),
     ("name", |facts| slug(facts.name, "._", "job")),
 ];
 
@@ -76,6 +79,17 @@ pub fn expand(template: &str, facts: &NameFacts) -> String {
     }
 }
 
+/// Extensions of pictures. A name that ends in another one is left alone: it may be a word.
+const EXTENSIONS: [&str; 11] =
+    ["png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "avif", "heic", "jxl"];
+
+/// The template before an extension of pictures, and that extension in lower case.
+pub fn extension(template: &str) -> Option<(&str, String)> {
+    let (stem, extension) = template.rsplit_once('.')?;
+    let extension = extension.to_ascii_lowercase();
+    EXTENSIONS.contains(&extension.as_str()).then_some((stem, extension))
+}
+
 fn check_tokens(template: &str) -> Result<(), String> {
     for after in template.split('{').skip(1) {
         let (token, _) = after.split_once('}').ok_or("a '{' without its '}'")?;
@@ -100,6 +114,9 @@ fn check_component(component: &str) -> Result<(), String> {
     if component.starts_with(['.', '-']) || component.ends_with('.') {
         return Err(format!("{component:?} begins with '.' or '-', or ends with '.'"));
     }
+    if is_reserved(component) {
+        return Err(format!("{component:?} is a name that Windows keeps for itself"));
+    }
     if component.len() > COMPONENT_BYTES_MAX {
         return Err(format!(
             "may become {} bytes long; at most {COMPONENT_BYTES_MAX}",
@@ -111,12 +128,24 @@ fn check_component(component: &str) -> Result<(), String> {
 
 fn safe_component(component: &str) -> String {
     let safe: String = component.chars().map(|c| if is_allowed(c) { c } else { '_' }).collect();
-    let safe = safe.trim_start_matches(['.', '-']);
-    safe[..safe.len().min(COMPONENT_BYTES_MAX)].trim_end_matches('.').to_owned()
+    let mut safe = safe.trim_start_matches(['.', '-']).to_owned();
+    if is_reserved(&safe) {
+        safe.insert(0, '_');
+    }
+    safe[..safe.floor_char_boundary(COMPONENT_BYTES_MAX)].trim_end_matches('.').to_owned()
 }
 
 fn is_allowed(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+    is_of_word(c) || matches!(c, '.' | '_' | '-')
+}
+
+fn is_reserved(component: &str) -> bool {
+    let stem = component.split('.').next().unwrap_or_default().to_lowercase();
+    let is_port = ["com", "lpt"].into_iter().any(|port| {
+        let number = stem.strip_prefix(port).unwrap_or_default();
+        number.chars().count() == 1 && number.contains(char::is_numeric)
+    });
+    is_port || RESERVED.contains(&stem.as_str())
 }
 
 /// Values hold no braces, so that no token can come out of another one.
@@ -129,7 +158,8 @@ fn substitute(template: &str, facts: &NameFacts) -> String {
 
 /// The facts that make the longest names.
 fn longest_facts() -> NameFacts<'static> {
-    const LONG: &str = "forty-bytes-of-words-that-all-are-in-use";
+    const LONG: &str = "éééééééééééééééééééééééééééééééééééééééé";
+    const { assert!(LONG.len() == BYTES_MAX) };
     NameFacts {
         job: i64::MAX,
         index: u32::MAX,
@@ -141,25 +171,6 @@ fn longest_facts() -> NameFacts<'static> {
         prompt: LONG,
         name: LONG,
     }
-}
-
-/// The words of `text`, of ASCII letters, digits and the `kept` characters, joined by hyphens; as
-/// many as fit into [`SLUG_BYTES_MAX`]. `empty` when there are none.
-fn slug(text: &str, kept: &str, empty: &str) -> String {
-    let is_kept = |c: char| c.is_ascii_alphanumeric() || kept.contains(c);
-    let mut slug = String::new();
-    for word in text.split(|c| !is_kept(c)).filter(|word| !word.is_empty()) {
-        if slug.is_empty() {
-            slug.push_str(&word[..word.len().min(SLUG_BYTES_MAX)]);
-        } else if slug.len() + 1 + word.len() <= SLUG_BYTES_MAX {
-            slug.push('-');
-            slug.push_str(word);
-        } else {
-            break;
-        }
-    }
-    let slug = slug.trim_matches(['.', '-']);
-    if slug.is_empty() { empty.to_owned() } else { slug.to_owned() }
 }
 
 #[cfg(test)]
@@ -203,16 +214,22 @@ mod tests {
 
     #[test]
     fn words_that_a_name_cannot_hold_have_a_word_in_their_place() {
-        assert_eq!(expand("{prompt}-{name}", &facts("雪地里的狐狸", "狐狸")), "picture-job");
-        assert_eq!(expand("{prompt}-{name}", &facts("Füchse", "..a.b..")), "f-chse-a.b");
+        assert_eq!(expand("{prompt}-{name}", &facts("🦊", "..")), "picture-job");
+        assert_eq!(expand("{prompt}-{name}", &facts("ÜBER, x", "..a.b..")), "über-x-a.b");
         assert_eq!(expand("{name}", &facts("a", ".(A")), "A");
     }
 
+    /// newcomer 26
     #[test]
-    fn slugs_are_cut_between_words() {
-        let prompt = "a lighthouse on a cliff under storm clouds, long exposure";
-        assert_eq!(expand("{prompt}", &facts(prompt, "a")), "a-lighthouse-on-a-cliff-under-storm");
-        assert_eq!(expand("{prompt}", &facts(&"x".repeat(50), "a")).len(), SLUG_BYTES_MAX);
+    fn names_hold_letters_of_every_script_and_nothing_that_windows_refuses() {
+        let name = expand("{prompt}/{name}", &facts("雪地里的狐狸", "中文"));
+        assert_eq!(name, "雪地里的狐狸/中文");
+        assert_eq!(expand("夜/{index}", &facts("a", "b")), "夜/0003");
+        for (prompt, expected) in
+            [("con", "_con"), ("COM1", "_com1"), ("LPT²", "_lpt²"), ("console", "console")]
+        {
+            assert_eq!(expand("{prompt}", &facts(prompt, "a")), expected);
+        }
     }
 
     #[test]
@@ -230,7 +247,10 @@ mod tests {
             ("%2e%2e", "'%' is not allowed"),
             ("a\\b", "'\\\\' is not allowed"),
             ("a\0", "'\\0' is not allowed"),
-            ("füchse", "'ü' is not allowed"),
+            ("a\u{202e}b", "'\\u{202e}' is not allowed"),
+            ("a:b", "':' is not allowed"),
+            ("aux", "\"aux\" is a name that Windows keeps"),
+            ("a/NUL.x", "\"NUL.x\" is a name that Windows keeps"),
             ("a b", "' ' is not allowed"),
             ("a}", "'}' is not allowed"),
             ("{seed", "a '{' without its '}'"),
@@ -238,7 +258,7 @@ mod tests {
             ("{}", "{} is no token"),
             ("{{seed}}", "a '{' without its '}'"),
             ("a/b/c/d/e", "more than 3 folders"),
-            ("{prompt}{name}{seed}{seed}", "may become 118 bytes long; at most 100"),
+            ("{prompt}{name}{prompt}{seed}", "may become 259 bytes long; at most 240"),
         ] {
             let error = check(template).expect_err(template);
             assert!(error.starts_with(reason), "{template}: {error}");
@@ -273,7 +293,9 @@ mod tests {
         ) {
             prop_assume!(check(&template).is_ok());
             let facts = facts(&prompt, &name);
-            prop_assert_eq!(expand(&template, &facts), substitute(&template, &facts));
+            let substituted = substitute(&template, &facts);
+            prop_assume!(!substituted.split('/').any(is_reserved));
+            prop_assert_eq!(expand(&template, &facts), substituted);
         }
     }
 }

@@ -162,6 +162,7 @@ pub fn read_values(
         let value = table.read(parameter.name, |value| parameter.check(value, bounds));
         values.extend(value.map(|value| (parameter.name.to_owned(), value)));
     }
+    fields::settle_extension(table, &mut values);
     values
 }
 

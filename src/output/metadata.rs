@@ -118,8 +118,7 @@ impl Metadata {
             ("Sampler", "Euler".to_owned()),
             // The users' word for evenly spaced steps, shifted.
             ("Schedule type", "Simple".to_owned()),
-            // theirs: neg + scale * (pos - neg); ours: pos + guidance * (pos - neg)
-            ("CFG scale", (1.0 + self.recipe.guidance).to_string()),
+            ("CFG scale", cfg_scale(self.recipe.guidance)),
             ("Seed", self.recipe.seed.to_string()),
             ("Size", format!("{}x{}", self.rung.width, self.rung.height)),
         ];
@@ -145,6 +144,12 @@ impl Metadata {
         }
         short
     }
+}
+
+/// Theirs: neg + scale * (pos - neg); ours: pos + guidance * (pos - neg). Rounded, because a sum of
+/// decimal fractions need not be one: 1 + 0.14 is 1.1400000000000001.
+fn cfg_scale(guidance: f64) -> String {
+    (((1.0 + guidance) * 1e9).round() / 1e9).to_string()
 }
 
 /// A value with a comma, a colon or a line break is written as a JSON string.
@@ -265,6 +270,15 @@ pub(super) mod tests {
         metadata.model.name = "my, \"best\": 模型".to_owned();
         let (_, _, pairs) = read_like_a1111(&metadata.parameters());
         assert!(pairs.contains(&("Model".to_owned(), metadata.model.name)), "{pairs:?}");
+    }
+
+    /// case F
+    #[test]
+    fn a_cfg_scale_has_as_many_digits_as_the_guidance() {
+        for (guidance, scale) in [(0.0, "1"), (0.14, "1.14"), (3.5, "4.5"), (1e-9, "1.000000001")] {
+            assert_eq!(cfg_scale(guidance), scale);
+        }
+        assert!((0..=3000).all(|n| cfg_scale(f64::from(n) / 100.0).len() <= 5));
     }
 
     #[test]

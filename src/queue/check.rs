@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::QueueError;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::engine::{EngineKind, TOKENS_MAX, Tokenizer};
-use crate::job::{Job, Render, spec};
+use crate::engine::{EngineKind, ModelDescription, TOKENS_MAX, Tokenizer};
+use crate::job::spec::{self, ResolvedJob};
+use crate::job::warning::{self, ModelWants, Warning};
+use crate::job::{Recipe, Render};
 use crate::problem::{Problem, Report, printable};
 use crate::table::check::shortened;
 
@@ -23,52 +27,20 @@ pub struct CheckedJob {
     pub content: Vec<u8>,
     /// Seeds that the text leaves open are 0 here: they are drawn when the job is taken in.
     #[serde(rename = "renders", serialize_with = "renders")]
-    pub job: Job,
-    #[serde(serialize_with = "texts")]
+    pub resolved: ResolvedJob,
     pub warnings: Vec<Warning>,
 }
 
-fn renders<S: Serializer>(job: &Job, serializer: S) -> Result<S::Ok, S::Error> {
-    job.renders.serialize(serializer)
-}
-
-fn texts<S: Serializer>(warnings: &[Warning], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(warnings.iter().map(ToString::to_string))
-}
-
-/// What is no mistake, but hardly meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Warning {
-    /// A negative prompt without guidance, in so many pictures.
-    UnheardNegativePrompt { pictures: usize },
-    /// The largest seed has bits that change nothing.
-    LongSeed { seed: u64 },
-    /// A prompt, of which this is the beginning, is longer than what the model reads.
-    CutPrompt { beginning: String },
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Warning::UnheardNegativePrompt { pictures } => write!(
-                f,
-                "negative_prompt does nothing in {pictures} picture{}: it counts only with \
-                 guidance above 0",
-                if *pictures == 1 { "" } else { "s" }
-            ),
-            Warning::LongSeed { seed } => write!(
-                f,
-                "only the lower 32 bits of a seed count, as in torch: {seed} repeats the picture \
-                 of {}",
-                *seed as u32
-            ),
-            Warning::CutPrompt { beginning } => write!(
-                f,
-                "a prompt is longer than the {TOKENS_MAX} tokens that the model reads, its end is \
-                 not seen: {beginning}"
-            ),
+/// Seeds that the text leaves open are null.
+fn renders<S: Serializer>(resolved: &ResolvedJob, serializer: S) -> Result<S::Ok, S::Error> {
+    let renders = resolved.job.renders.iter().zip(&resolved.seed_is_drawn);
+    serializer.collect_seq(renders.map(|(render, seed_is_drawn)| {
+        let mut values = render.values();
+        if *seed_is_drawn {
+            values.insert("seed".to_owned(), Value::Null);
         }
-    }
+        values
+    }))
 }
 
 /// A job text with mistakes. For people, its text shows each of them with its line.
@@ -91,29 +63,33 @@ impl fmt::Display for JobMistakes {
 
 /// Reads the `content` of what people call `name` as the daemon of this configuration would.
 pub fn check(config: &Config, name: String, content: Vec<u8>) -> Result<CheckedJob, QueueError> {
-    let rules = config.job_rules()?;
+    let model = config.describe_model()?;
+    let rules = config.rules(&model, TimeZone::system())?;
     // The daemon draws the seeds; here only the form counts.
-    match spec::parse_bytes(&content, &rules, SystemClock.now_ms(), &mut || 0) {
-        Ok(job) => Ok(CheckedJob { warnings: warnings(config, &job.renders), name, content, job }),
+    match spec::resolve_bytes(&content, &rules, SystemClock.now_ms(), &mut || 0) {
+        Ok(resolved) => {
+            let warnings = warnings(config, &model, &rules.defaults.recipe, &resolved);
+            Ok(CheckedJob { name, content, resolved, warnings })
+        }
         Err(problems) => Err(QueueError::Mistakes(JobMistakes { name, content, problems })),
     }
 }
 
-fn warnings(config: &Config, renders: &[Render]) -> Vec<Warning> {
-    let unheard =
-        |render: &&Render| !render.recipe.is_guided() && !render.recipe.negative_prompt.is_empty();
-    let pictures = renders.iter().filter(unheard).count();
-    let mut warnings = Vec::new();
-    if pictures > 0 {
-        warnings.push(Warning::UnheardNegativePrompt { pictures });
-    }
-    let seed = renders.iter().map(|render| render.recipe.seed).max();
-    if let Some(seed) = seed.filter(|seed| *seed > u32::MAX.into()) {
-        warnings.push(Warning::LongSeed { seed });
-    }
-    for prompt in cut_prompts(config, renders) {
-        warnings.push(Warning::CutPrompt { beginning: beginning(prompt) });
-    }
+fn warnings(
+    config: &Config,
+    model: &ModelDescription,
+    defaults: &Recipe,
+    resolved: &ResolvedJob,
+) -> Vec<Warning> {
+    let wants = ModelWants { name: &model.name, guidance: model.guidance, steps: model.steps };
+    let mut warnings = warning::warnings(resolved, defaults, wants);
+    let cut = cut_prompts(config, &resolved.job.renders);
+    warnings.extend(
+        cut.into_iter().map(|prompt| Warning::CutPrompt {
+            beginning: beginning(prompt),
+            tokens_max: TOKENS_MAX,
+        }),
+    );
     warnings
 }
 

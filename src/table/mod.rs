@@ -3,6 +3,7 @@
 //! Not serde: it stops at the first error, and `deny_unknown_fields` does not hold under `flatten`.
 
 pub mod check;
+mod syntax;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -14,25 +15,25 @@ pub use check::{Check, Mistake};
 /// million.
 const MISTAKES_MAX: usize = 50;
 
+/// What an unknown key, with the tables that it stands in (`matrix.cfg`), should be instead.
+pub type KeyHint = fn(&str) -> Option<String>;
+
 /// Parses `text` and reads it with `keys`, which takes every key it knows and answers `None` only
-/// after a mistake. `Err` holds every mistake found, in the order of the text; it is never empty.
+/// after a mistake; `hint` is asked about the keys that nobody took. `Err` holds every mistake
+/// found, in the order of the text; it is never empty.
 pub fn read<T>(
     text: &str,
+    hint: KeyHint,
     keys: impl FnOnce(&mut Table<'_>) -> Option<T>,
 ) -> Result<T, Vec<Problem>> {
-    let document = DeTable::parse(text).map_err(|error| vec![syntax(text, &error)])?;
-    let mut top = Table::new(String::new(), Some(document.get_ref()));
+    let document = DeTable::parse(text).map_err(|error| vec![syntax::problem(text, &error)])?;
+    let mut top = Table::new(String::new(), hint, Some(document.get_ref()));
     let value = keys(&mut top);
     let found = top.close();
     match value {
         Some(value) if found.placed.is_empty() => Ok(value),
         _ => Err(found.into_problems(text)),
     }
-}
-
-fn syntax(text: &str, error: &toml::de::Error) -> Problem {
-    let offset = error.span().map_or(text.len(), |span| span.start);
-    Problem::at(text, offset, format!("not valid TOML: {}", error.message()), None)
 }
 
 /// Mistakes with the byte offset where they are.
@@ -79,6 +80,7 @@ impl Found {
 pub struct Table<'d> {
     /// In front of the key in messages: empty, or like `matrix.`.
     prefix: String,
+    hint: KeyHint,
     /// `None` for a section that the text leaves out.
     entries: Option<&'d DeTable<'d>>,
     known: Vec<&'static str>,
@@ -86,8 +88,8 @@ pub struct Table<'d> {
 }
 
 impl<'d> Table<'d> {
-    fn new(prefix: String, entries: Option<&'d DeTable<'d>>) -> Self {
-        Table { prefix, entries, known: Vec::new(), found: Found::default() }
+    fn new(prefix: String, hint: KeyHint, entries: Option<&'d DeTable<'d>>) -> Self {
+        Table { prefix, hint, entries, known: Vec::new(), found: Found::default() }
     }
 
     /// Whether the text has `key` here.
@@ -142,7 +144,7 @@ impl<'d> Table<'d> {
             }
             None => None,
         };
-        let mut section = Table::new(format!("{}{key}.", self.prefix), entries);
+        let mut section = Table::new(format!("{}{key}.", self.prefix), self.hint, entries);
         let value = keys(&mut section);
         self.found.append(section.close());
         value
@@ -212,13 +214,17 @@ impl<'d> Table<'d> {
             if self.found.is_full() {
                 self.found.left_out += 1;
             } else {
-                self.add(
-                    key.get_ref(),
-                    key.span().start,
-                    Mistake::unknown(key.get_ref(), "key", &self.known),
-                );
+                let mistake = self.unknown(key.get_ref());
+                self.add(key.get_ref(), key.span().start, mistake);
             }
         }
         self.found
+    }
+
+    fn unknown(&self, key: &str) -> Mistake {
+        match (self.hint)(&format!("{}{key}", self.prefix)) {
+            Some(hint) => Mistake::new("unknown key").help(hint),
+            None => Mistake::unknown(key, "key", &self.known),
+        }
     }
 }

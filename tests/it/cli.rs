@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use serde_json::{Value, json};
+
 use crate::support::House;
 
 fn said(output: &Output) -> String {
@@ -109,6 +111,16 @@ fn a_job_may_come_from_standard_input() {
     );
 }
 
+/// newcomer 24
+#[test]
+fn a_seed_that_is_left_open_is_null_in_a_check() {
+    let house = house("");
+    fs::write(house.path("fox.toml"), "prompt = 'a fox'\n[matrix]\nseed = [5, 'random']\n")
+        .expect("a writable folder");
+    let renders = &house.json(&["check", "fox.toml"])["renders"];
+    assert_eq!((&renders[0]["seed"], &renders[1]["seed"]), (&json!(5), &Value::Null));
+}
+
 #[test]
 fn a_check_warns_of_what_is_hardly_meant() {
     let house = house("");
@@ -116,10 +128,10 @@ fn a_check_warns_of_what_is_hardly_meant() {
         fs::write(house.path("fox.toml"), text).expect("a writable folder");
         house.json(&["check", "fox.toml"])["warnings"].to_string()
     };
-    assert_eq!(
-        check("prompt = 'a fox'\nnegative_prompt = 'snow'\nguidance = 4\n".to_owned()),
-        "[]"
-    );
+    // newcomer 25
+    let guided = check("prompt = 'a fox'\nnegative_prompt = 'snow'\nguidance = 4\n".to_owned());
+    assert!(guided.contains("wants guidance 0") && !guided.contains("does nothing"), "{guided}");
+    assert!(guided.contains(r#""kind":"unwanted_guidance""#), "{guided}");
     let unheard = check(
         "prompt = 'a fox'\nnegative_prompt = 'snow'\n[matrix]\nguidance = [0, 4]\n".to_owned(),
     );

@@ -56,7 +56,25 @@ impl ZImagePredictor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ladder::{Decode, Precision};
+    use crate::ladder::{Decode, Precision, Prefer, rungs};
+
+    /// newcomer 28
+    #[test]
+    fn the_memory_document_names_the_smallest_tiles() {
+        let document = include_str!("../../../docs/memory.md");
+        let mini = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+        let mini = ZImagePredictor::read(&mini, Backend::Cuda).expect("the miniature");
+        for (predictor, smallest) in [(ZImagePredictor::turbo(Backend::Cuda), 256), (mini, 512)] {
+            let rungs = rungs(&Render::default(), Prefer::Quality, &predictor.capabilities());
+            let tile = rungs.iter().filter_map(|rung| match rung.decode {
+                Decode::Tiles { side } => Some(side),
+                _ => None,
+            });
+            assert_eq!(tile.min(), Some(smallest));
+        }
+        assert!(document.contains("`tiles512`, and `tiles256` with Turbo"));
+        assert!(document.contains("(256 pixels with Turbo, 512 with the miniature)"));
+    }
 
     #[test]
     fn streaming_to_a_card_pins_the_hosts_memory() {

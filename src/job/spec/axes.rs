@@ -8,7 +8,7 @@ use super::fields::{self, Bounds};
 use crate::job::parameters::{PARAMETERS, Parameter, ParameterValues};
 use crate::table::{Check, Mistake, Table};
 
-/// Stands for width and height under `[matrix]`.
+/// Stands for width and height.
 const SIZE: &str = "size";
 
 /// The axes of a job, slowest first.
@@ -27,7 +27,9 @@ impl Axes {
     /// Reads both places, and notes what stands in both or, for the prompt, in neither. `None`
     /// without a prompt.
     pub(super) fn read(top: &mut Table, bounds: &Bounds) -> Option<Axes> {
-        let given: Vec<&str> = axes().map(|axis| axis.name).filter(|key| top.has(key)).collect();
+        let keys = axes().map(|axis| axis.name).chain([SIZE]);
+        let given: Vec<&str> = keys.filter(|key| top.has(key)).collect();
+        refuse_two_sizes(top, &[]);
         let mut axes = read_level(top, Level::Top, bounds);
         let (has_prompt, in_matrix) = top.section("matrix", |matrix| {
             refuse_conflicts(matrix, &given);
@@ -98,10 +100,8 @@ fn read_level(table: &mut Table, level: Level, bounds: &Bounds) -> Vec<Axis> {
         let points = level.read(table, axis.name, check);
         found.extend(points.map(|points| Axis { key: axis.name, points }));
     }
-    if let Level::Matrix = level {
-        let points = level.read(table, SIZE, |value| size(value, bounds));
-        found.extend(points.map(|points| Axis { key: SIZE, points }));
-    }
+    let points = level.read(table, SIZE, |value| size(value, bounds));
+    found.extend(points.map(|points| Axis { key: SIZE, points }));
     found
 }
 
@@ -120,9 +120,22 @@ fn refuse_conflicts(matrix: &mut Table, given: &[&str]) {
             );
         }
     }
+    refuse_two_sizes(matrix, given);
     for side in ["width", "height"] {
-        if matrix.has(SIZE) && (matrix.has(side) || given.contains(&side)) {
+        if given.contains(&SIZE) && matrix.has(side) {
             matrix.mistake(
+                side,
+                Mistake::new("size is given at the top of the file").help("keep one of the two"),
+            );
+        }
+    }
+}
+
+/// Notes a size beside a width or a height, in the same table or among those `given` elsewhere.
+fn refuse_two_sizes(table: &mut Table, given: &[&str]) {
+    for side in ["width", "height"] {
+        if table.has(SIZE) && (table.has(side) || given.contains(&side)) {
+            table.mistake(
                 SIZE,
                 Mistake::new(format!("{side} is given too")).help("keep one of the two"),
             );

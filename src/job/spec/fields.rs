@@ -1,5 +1,6 @@
 //! What each key of a job file may hold. The defaults of `daemon.toml` are held to the same.
 
+use serde_json::{Map, Value, json};
 use toml::de::DeValue;
 
 use crate::job::{Format, OnOom, name};
@@ -135,16 +136,43 @@ pub fn on_oom(value: &DeValue) -> Check<OnOom> {
     check::choice(value, &choices)
 }
 
-/// The file format.
+/// The file format. The extension `jpg` is as good a word as `jpeg`.
 pub fn format(value: &DeValue) -> Check<Format> {
-    check::choice(value, &[("png", Format::Png), ("jpeg", Format::Jpeg), ("webp", Format::Webp)])
+    let choices = [("png", Format::Png), ("jpeg", Format::Jpeg), ("webp", Format::Webp)];
+    match value.as_str().and_then(Format::of_extension) {
+        Some(format) => Ok(format),
+        None => check::choice(value, &choices),
+    }
 }
 
-/// A template for the picture's name.
+/// A template for the picture's name. An extension at its end stays: see [`settle_extension`].
 pub fn output(value: &DeValue) -> Check<String> {
     let template = check::text(value)?;
-    name::check(template).map_err(Mistake::new)?;
+    match name::extension(template) {
+        Some((stem, _)) => name::check(stem),
+        None => name::check(template),
+    }
+    .map_err(Mistake::new)?;
     Ok(template.to_owned())
+}
+
+/// An extension that `output` ends in says the format: it leaves the name, because the format gives
+/// it again, and is a mistake where `format` says another or no picture has it.
+pub fn settle_extension(table: &mut Table, values: &mut Map<String, Value>) {
+    let Some(output) = values.get("output").and_then(Value::as_str).map(str::to_owned) else {
+        return;
+    };
+    let Some((stem, extension)) = name::extension(&output) else { return };
+    let Some(format) = Format::of_extension(&extension) else {
+        let mistake = Mistake::new(format!("no picture is written as .{extension}"));
+        return table.mistake("output", mistake.help("end it in .png, .jpg or .webp, or in none"));
+    };
+    let said = values.insert("format".to_owned(), json!(format));
+    values.insert("output".to_owned(), json!(stem));
+    if let Some(said) = said.filter(|said| *said != json!(format)) {
+        let mistake = Mistake::new(format!("ends in .{extension}, but format is {said}"));
+        table.mistake("output", mistake.help("leave the extension out, or change format"));
+    }
 }
 
 /// The `tags` of a job.

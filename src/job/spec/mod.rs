@@ -14,7 +14,7 @@ use self::fields::Bounds;
 pub use self::fields::Limits;
 use super::parameters::read_values;
 use super::times::Times;
-use super::{Job, Render};
+use super::{Job, Render, hints};
 use crate::problem::{self, Problem};
 use crate::table::{self, Table, check};
 
@@ -43,14 +43,32 @@ const SEED_MASK: u64 = i64::MAX as u64;
 /// Far enough apart for any order, small enough to be read.
 const PRIORITY_MAX: i64 = 1_000_000;
 
-/// Parses and resolves a job file. A time of day is the next one after `now_ms` (UTC, since the
-/// epoch); `random_seed` is asked for each seed left open.
+/// A job, and what only its text tells.
+#[derive(Clone, Debug)]
+pub struct ResolvedJob {
+    pub job: Job,
+    /// Whether the seed was left open, for each of the job's renders.
+    pub seed_is_drawn: Vec<bool>,
+}
+
+/// The job of [`resolve_bytes`] alone.
 pub fn parse_bytes(
     content: &[u8],
     rules: &Rules,
     now_ms: i64,
     random_seed: &mut dyn FnMut() -> u64,
 ) -> Result<Job, Vec<Problem>> {
+    Ok(resolve_bytes(content, rules, now_ms, random_seed)?.job)
+}
+
+/// Parses and resolves a job file. A time of day is the next one after `now_ms` (UTC, since the
+/// epoch); `random_seed` is asked for each seed left open.
+pub fn resolve_bytes(
+    content: &[u8],
+    rules: &Rules,
+    now_ms: i64,
+    random_seed: &mut dyn FnMut() -> u64,
+) -> Result<ResolvedJob, Vec<Problem>> {
     let bytes_max = rules.limits.file_bytes_max;
     if content.len() as u64 > bytes_max {
         let message = format!("the file has {} bytes", content.len());
@@ -62,17 +80,8 @@ pub fn parse_bytes(
         )]);
     }
     let text = problem::utf8(content).map_err(|problem| vec![problem])?;
-    parse(text, rules, now_ms, random_seed)
-}
-
-/// As [`parse_bytes`], for a text.
-pub fn parse(
-    text: &str,
-    rules: &Rules,
-    now_ms: i64,
-    random_seed: &mut dyn FnMut() -> u64,
-) -> Result<Job, Vec<Problem>> {
-    let request = table::read(text, |top| Request::read(top, rules, now_ms))?;
+    let hint = hints::key_hint;
+    let request = table::read(text, hint, |top| Request::read(top, rules, now_ms))?;
     Ok(request.resolve(random_seed))
 }
 
@@ -110,10 +119,12 @@ impl Request {
         Some(Request { priority, times, tags, num_images, axes, shared })
     }
 
-    fn resolve(self, random_seed: &mut dyn FnMut() -> u64) -> Job {
+    fn resolve(self, random_seed: &mut dyn FnMut() -> u64) -> ResolvedJob {
         let mut renders = Vec::with_capacity(self.axes.count() * self.num_images as usize);
+        let mut seed_is_drawn = Vec::with_capacity(renders.capacity());
         for mut values in self.axes.combinations() {
             let seed = values.remove("seed").and_then(|seed| seed.as_u64());
+            seed_is_drawn.extend((0..self.num_images).map(|_| seed.is_none()));
             let seed = seed.unwrap_or_else(|| random_seed() & SEED_MASK);
             let render = with_floors(self.shared.with(values));
             renders.extend((0..self.num_images).map(|picture| {
@@ -124,7 +135,8 @@ impl Request {
         }
         let Times { not_before_ms, not_after_ms, window } = self.times;
         let Request { priority, tags, .. } = self;
-        Job { priority, not_before_ms, not_after_ms, window, tags, renders }
+        let job = Job { priority, not_before_ms, not_after_ms, window, tags, renders };
+        ResolvedJob { job, seed_is_drawn }
     }
 }
 

@@ -120,9 +120,28 @@ fn each_mistake_is_told_with_its_place() {
         ("window = 22:00:00", "2:10: window: expected a string, found the time 22:00:00"),
         // Names
         ("output = \"../x\"", "2:10: output: "),
+        // case F
+        ("output = 'fox.bmp'", "2:1: output: no picture is written as .bmp | end it in .png"),
+        (
+            "output = 'fox.JPG'\nformat = 'webp'",
+            "2:1: output: ends in .jpg, but format is \"webp\" | leave the extension out, or change",
+        ),
+        ("output = 'a/.png'", "2:10: output: an empty name"),
+        ("output = 'a..png'", "2:10: output: \"a.\" begins with"),
         // Structure
         ("WIDTH = 512", "2:1: WIDTH: unknown key | did you mean `width`?"),
-        ("lora = 'x'", "2:1: lora: unknown key | known keys: priority, "),
+        ("xyzzy = 'x'", "2:1: xyzzy: unknown key | known keys: priority, "),
+        // newcomer 35, case F
+        ("lora = 'x'", "2:1: lora: unknown key | there is none: no LoRA is loaded"),
+        ("cfg_scale = 7", "2:1: cfg_scale: unknown key | here it is called `guidance`, and is "),
+        ("batch_size = 4", "2:1: batch_size: unknown key | here it is called `num_images`"),
+        ("'CFG scale' = 7", "2:1: CFG scale: unknown key | here it is called `guidance`"),
+        ("[matrix]\ncfg = [1]", "3:1: matrix.cfg: unknown key | here it is called `guidance`"),
+        ("size = '1000x64'", "2:8: size: 1000 is not a multiple of 16 | use 992 or 1008"),
+        ("size = '64x64'\nheight = 64", "2:1: size: height is given too | keep one of the two"),
+        ("size = '64x64'\n[matrix]\nsize = ['64x64']", "4:1: matrix.size: also given at the top"),
+        ("size = '64x64'\n[matrix]\nwidth = [64]", "4:1: matrix.width: size is given at the top"),
+        ("prompt2 = “fox”", "2:11: not valid TOML: "),
         ("a.b.c = 1", "2:1: a: unknown key"),
         (
             "seed = [1, 2]",
@@ -155,7 +174,10 @@ fn each_mistake_is_told_with_its_place() {
             "3:1: matrix.size: width is given too | keep one of the two",
         ),
         ("height = 64\n[matrix]\nsize = ['64x64']", "4:1: matrix.size: height is given too"),
-        ("[matrix]\nnum_images = [2]", "3:1: matrix.num_images: unknown key"),
+        (
+            "[matrix]\nnum_images = [2]",
+            "3:1: matrix.num_images: unknown key | all pictures of a job share `num_images`: put it at the top",
+        ),
     ] {
         assert_mistakes(&format!("prompt = 'a'\n{line}"), &[expected]);
     }
@@ -181,8 +203,8 @@ fn a_prompt_over_the_limit_is_refused_with_its_length() {
 fn a_side_that_is_suggested_is_within_the_limit() {
     let mut rules = rules();
     rules.limits.side_max = 1000;
-    let problems =
-        parse("prompt='a'\nwidth=1000", &rules, NOW_MS, &mut || 0).expect_err("not a multiple");
+    let problems = parse_bytes("prompt='a'\nwidth=1000".as_bytes(), &rules, NOW_MS, &mut || 0)
+        .expect_err("not a multiple");
     assert_eq!(problems[0].help.as_deref(), Some("use 992"));
 }
 

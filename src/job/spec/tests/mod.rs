@@ -24,7 +24,7 @@ fn rules() -> Rules {
 /// Seeds drawn are 1000, 1001, ...
 fn parsed(text: &str) -> Result<Job, Vec<Problem>> {
     let mut drawn = 999;
-    parse(text, &rules(), NOW_MS, &mut || {
+    parse_bytes(text.as_bytes(), &rules(), NOW_MS, &mut || {
         drawn += 1;
         drawn
     })
@@ -155,6 +155,26 @@ fn seeds_count_up_over_the_images_and_wrap_into_the_range() {
     assert_eq!(seeds("prompt='a'\nseed=9223372036854775807\nnum_images=2"), [i64::MAX as u64, 0]);
 }
 
+/// newcomer 35
+#[test]
+fn a_size_at_the_top_is_a_width_and_a_height_and_jpg_is_jpeg() {
+    let render = &job("prompt='a'\nsize = '512x768'\nformat = 'jpg'").renders[0];
+    assert_eq!((render.width, render.height, render.format), (512, 768, Format::Jpeg));
+}
+
+/// case F
+#[test]
+fn an_extension_at_the_end_of_a_name_is_the_format() {
+    let named = |text: &str| {
+        let render = job(&format!("prompt='a'\n{text}")).renders.remove(0);
+        (render.output, render.format)
+    };
+    assert_eq!(named("output = 'fox.jpg'"), ("fox".to_owned(), Format::Jpeg));
+    assert_eq!(named("output = '{seed}.WebP'"), ("{seed}".to_owned(), Format::Webp));
+    assert_eq!(named("output = 'a.jpeg'\nformat = 'jpeg'"), ("a".to_owned(), Format::Jpeg));
+    assert_eq!(named("output = 'v1.2'"), ("v1.2".to_owned(), Format::Png));
+}
+
 #[test]
 fn an_open_seed_is_drawn_for_each_combination() {
     let seeds = |text: &str| -> Vec<_> {
@@ -162,7 +182,9 @@ fn an_open_seed_is_drawn_for_each_combination() {
     };
     assert_eq!(seeds("prompt=['a','b']\nnum_images=2"), [1000, 1001, 1001, 1002]);
     assert_eq!(seeds("prompt='a'\n[matrix]\nseed=['random', 3, 'random']"), [1000, 3, 1001]);
-    let job = parse("prompt='a'\nnum_images=2", &rules(), NOW_MS, &mut || u64::MAX).expect("a job");
+    let job =
+        parse_bytes("prompt='a'\nnum_images=2".as_bytes(), &rules(), NOW_MS, &mut || u64::MAX)
+            .expect("a job");
     assert_eq!(
         job.renders.iter().map(|render| render.recipe.seed).collect::<Vec<_>>(),
         [i64::MAX as u64, 0]
@@ -212,7 +234,7 @@ fn local_times_that_a_change_of_the_clocks_skips_or_repeats_have_one_meaning() {
     let rules = Rules { time_zone: vienna, ..rules() };
     let time = |written: &str| {
         let text = format!("prompt='a'\nnot_before={written}");
-        parse(&text, &rules, NOW_MS, &mut || 0).expect("a job").not_before_ms
+        parse_bytes(text.as_bytes(), &rules, NOW_MS, &mut || 0).expect("a job").not_before_ms
     };
     assert_eq!(time("2026-03-29T02:30:00"), time("2026-03-29T03:30:00+02:00"));
     assert_eq!(time("2026-10-25T02:30:00"), time("2026-10-25T02:30:00+02:00"));
@@ -245,7 +267,7 @@ fn each_example_is_a_good_job_to_both_models() {
         // Z-Image-Turbo's grid, and the miniature's.
         let [job, _] = [16, 32].map(|granularity| {
             let rules = Rules { granularity, ..rules() };
-            parse(&text, &rules, NOW_MS, &mut || 0)
+            parse_bytes(text.as_bytes(), &rules, NOW_MS, &mut || 0)
                 .unwrap_or_else(|problems| panic!("{}: {problems:?}", path.display()))
         });
         names.push((

@@ -1,0 +1,255 @@
+//! What is no mistake in a job, but hardly meant. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use jiff::ToSpan;
+use jiff::civil::date;
+use serde::{Serialize, Serializer};
+
+use super::hints::prompt::{ForeignSyntax, foreign_syntax};
+use super::name::{self, NameFacts};
+use super::spec::ResolvedJob;
+use super::{Recipe, Render};
+use crate::problem::printable;
+
+/// What is hardly meant. As JSON it has a `kind`, and the sentence for people as `message`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Warning {
+    /// A key that counts only with guidance, in so many pictures without.
+    WithoutGuidance { key: &'static str, pictures: usize },
+    /// Guidance with a model that wants none; `guidance` is the highest of these pictures'.
+    UnwantedGuidance { guidance: f64, pictures: usize, model: String, model_steps: u32 },
+    /// Far more steps than the model wants; `steps` are the most of these pictures'.
+    ManySteps { steps: u32, pictures: usize, model: String, model_steps: u32 },
+    /// The largest seed has bits that change nothing.
+    LongSeed { seed: u64 },
+    /// So many pictures repeat an earlier one of the job; `first` and `second` are two of them,
+    /// counted from 1.
+    EqualPictures { pictures: usize, first: usize, second: usize },
+    /// So many pictures ask for a name that an earlier one of the job has.
+    EqualNames { pictures: usize, output: String },
+    /// Syntax of another program in so many prompts, with an example.
+    ForeignSyntax { syntax: ForeignSyntax, example: String, prompts: usize },
+    /// A prompt, of which this is the beginning, is longer than what the model reads.
+    CutPrompt { beginning: String, tokens_max: usize },
+}
+
+/// What a model wants to be asked for, by its own word.
+#[derive(Clone, Copy, Debug)]
+pub struct ModelWants<'a> {
+    pub name: &'a str,
+    /// 0 of a model that is trained to do without.
+    pub guidance: f64,
+    pub steps: u32,
+}
+
+/// More steps than this times the model's own are hardly meant.
+const STEPS_FACTOR: u32 = 2;
+
+/// All that the job itself shows. `defaults` are what it would ask if it said nothing: what stands
+/// there is not the author's.
+pub fn warnings(job: &ResolvedJob, defaults: &Recipe, wants: ModelWants) -> Vec<Warning> {
+    let renders = &job.job.renders;
+    let mut found = without_guidance(renders, defaults);
+    found.extend(unwanted_guidance(renders, wants));
+    found.extend(many_steps(renders, wants));
+    let seed = renders.iter().map(|render| render.recipe.seed).max();
+    let long = seed.filter(|seed| *seed > u32::MAX.into());
+    found.extend(long.map(|seed| Warning::LongSeed { seed }));
+    found.extend(equal_pictures(job));
+    found.extend(equal_names(job));
+    found.extend(foreign(renders));
+    found
+}
+
+fn without_guidance(renders: &[Render], defaults: &Recipe) -> Vec<Warning> {
+    type IsGiven = fn(&Recipe, &Recipe) -> bool;
+    let keys: [(&str, IsGiven); 3] = [
+        ("negative_prompt", |recipe, _| !recipe.negative_prompt.is_empty()),
+        ("guidance_normalization", |recipe, defaults| {
+            recipe.guidance_normalization != defaults.guidance_normalization
+        }),
+        ("guidance_truncation", |recipe, defaults| {
+            recipe.guidance_truncation != defaults.guidance_truncation
+        }),
+    ];
+    let unguided: Vec<&Recipe> =
+        renders.iter().map(|render| &render.recipe).filter(|recipe| !recipe.is_guided()).collect();
+    let of_key = |(key, is_given): (&'static str, IsGiven)| {
+        let pictures = unguided.iter().filter(|recipe| is_given(recipe, defaults)).count();
+        (pictures > 0).then_some(Warning::WithoutGuidance { key, pictures })
+    };
+    keys.into_iter().filter_map(of_key).collect()
+}
+
+fn unwanted_guidance(renders: &[Render], wants: ModelWants) -> Option<Warning> {
+    let guided = renders.iter().filter(|render| render.recipe.is_guided());
+    let pictures = guided.clone().count();
+    let guidance = guided.map(|render| render.recipe.guidance).fold(0.0, f64::max);
+    let model = wants.name.to_owned();
+    let warning = Warning::UnwantedGuidance { guidance, pictures, model, model_steps: wants.steps };
+    (pictures > 0 && wants.guidance == 0.0).then_some(warning)
+}
+
+/// A model that is trained to do without guidance is trained for few steps, too.
+fn many_steps(renders: &[Render], wants: ModelWants) -> Option<Warning> {
+    let is_many = |steps: &u32| *steps > STEPS_FACTOR * wants.steps;
+    let many = renders.iter().map(|render| render.steps).filter(is_many);
+    let steps = many.clone().max().filter(|_| wants.guidance == 0.0)?;
+    let model = wants.name.to_owned();
+    Some(Warning::ManySteps { steps, pictures: many.count(), model, model_steps: wants.steps })
+}
+
+/// Seeds that are drawn are not equal to any other.
+fn equal_pictures(job: &ResolvedJob) -> Option<Warning> {
+    let mut first_of = BTreeMap::new();
+    let mut equal = Vec::new();
+    for (place, render) in job.job.renders.iter().enumerate() {
+        if !job.seed_is_drawn[place] {
+            let number = place + 1;
+            let first = *first_of.entry(picture_key(render)).or_insert(number);
+            equal.extend((first != number).then_some((first, number)));
+        }
+    }
+    let (first, second) = *equal.first()?;
+    Some(Warning::EqualPictures { pictures: equal.len(), first, second })
+}
+
+/// The same text for renders of the same picture.
+fn picture_key(render: &Render) -> String {
+    // Only so many bits of a seed count.
+    let seed = u64::from(render.recipe.seed as u32);
+    let recipe = Recipe { seed, ..render.recipe.clone() };
+    format!("{}x{} {} {recipe:?}", render.width, render.height, render.steps)
+}
+
+fn equal_names(job: &ResolvedJob) -> Option<Warning> {
+    let mut names = BTreeSet::new();
+    let mut pictures = 0;
+    for (place, render) in job.job.renders.iter().enumerate() {
+        let name = name_of(render, place, job.seed_is_drawn[place]);
+        pictures += usize::from(!names.insert(name));
+    }
+    let output = job.job.renders.first()?.output.clone();
+    (pictures > 0).then_some(Warning::EqualNames { pictures, output })
+}
+
+/// The name as far as it differs within a job: pictures are begun one after the other, and seeds
+/// that are drawn differ.
+fn name_of(render: &Render, place: usize, seed_is_drawn: bool) -> String {
+    let midnight = date(2026, 1, 1).at(0, 0, 0, 0);
+    let drawn = u64::from(u32::MAX) + 1 + place as u64;
+    let facts = NameFacts {
+        job: 1,
+        index: place as u32 + 1,
+        seed: if seed_is_drawn { drawn } else { render.recipe.seed },
+        begun: midnight.saturating_add((place as i64).seconds()),
+        width: render.width,
+        height: render.height,
+        steps: render.steps,
+        prompt: &render.recipe.prompt,
+        name: "job",
+    };
+    name::expand(&render.output, &facts)
+}
+
+/// Each kind of syntax once, however many prompts have it.
+fn foreign(renders: &[Render]) -> Vec<Warning> {
+    let of_render = |render: &Render| -> [String; 2] {
+        [render.recipe.prompt.clone(), render.recipe.negative_prompt.clone()]
+    };
+    let prompts: BTreeSet<String> = renders.iter().flat_map(of_render).collect();
+    let mut found: BTreeMap<ForeignSyntax, (String, usize)> = BTreeMap::new();
+    for prompt in &prompts {
+        for (syntax, example) in foreign_syntax(prompt) {
+            let example = || printable(&example.replace('\n', " "));
+            found.entry(syntax).or_insert_with(|| (example(), 0)).1 += 1;
+        }
+    }
+    let warning =
+        |(syntax, (example, prompts))| Warning::ForeignSyntax { syntax, example, prompts };
+    found.into_iter().map(warning).collect()
+}
+
+impl Warning {
+    /// The word for what kind of warning it is, for programs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Warning::WithoutGuidance { .. } => "without_guidance",
+            Warning::UnwantedGuidance { .. } => "unwanted_guidance",
+            Warning::ManySteps { .. } => "many_steps",
+            Warning::LongSeed { .. } => "long_seed",
+            Warning::EqualPictures { .. } => "equal_pictures",
+            Warning::EqualNames { .. } => "equal_names",
+            Warning::ForeignSyntax { .. } => "foreign_syntax",
+            Warning::CutPrompt { .. } => "cut_prompt",
+        }
+    }
+}
+
+impl Serialize for Warning {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map([("kind", self.kind()), ("message", &self.to_string())])
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::WithoutGuidance { key, pictures } => write!(
+                f,
+                "{key} does nothing in {}: it counts only with guidance above 0",
+                count(*pictures, "picture")
+            ),
+            Warning::UnwantedGuidance { guidance, pictures, model, model_steps } => write!(
+                f,
+                "guidance {guidance} in {}: {model} is trained to do without, and wants guidance 0 \
+                 and {model_steps} steps; more takes twice the time, and may burn the colours",
+                count(*pictures, "picture")
+            ),
+            Warning::ManySteps { steps, pictures, model, model_steps } => write!(
+                f,
+                "{steps} steps in {}: {model} is trained for {model_steps}; more take longer, and \
+                 gain little",
+                count(*pictures, "picture")
+            ),
+            Warning::LongSeed { seed } => write!(
+                f,
+                "only the lower 32 bits of a seed count, as in torch: {seed} repeats the picture \
+                 of {}",
+                *seed as u32
+            ),
+            Warning::EqualPictures { pictures, first, second } => write!(
+                f,
+                "{} made twice: picture {second} has the prompt, seed, size and steps of picture \
+                 {first}",
+                match pictures {
+                    1 => "1 picture is".to_owned(),
+                    more => format!("{more} pictures are"),
+                }
+            ),
+            Warning::EqualNames { pictures, output } => write!(
+                f,
+                "output = \"{output}\" names several pictures alike: {pictures} of them get a \
+                 number behind it; {{index}} or {{seed}} in it would tell them apart"
+            ),
+            Warning::ForeignSyntax { syntax, example, prompts } => {
+                write!(f, "{example} {} ({})", syntax.meaning(), count(*prompts, "prompt"))
+            }
+            Warning::CutPrompt { beginning, tokens_max } => write!(
+                f,
+                "a prompt is longer than the {tokens_max} tokens that the model reads, its end is \
+                 not seen: {beginning}"
+            ),
+        }
+    }
+}
+
+/// `1 picture`, `3 pictures`.
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+use jiff::tz::TimeZone;
+
+use super::*;
+use crate::job::spec::{Limits, Rules, resolve_bytes};
+
+const TURBO: ModelWants<'static> = ModelWants { name: "Turbo", guidance: 0.0, steps: 8 };
+
+fn rules() -> Rules {
+    Rules {
+        defaults: Render::default(),
+        limits: Limits::default(),
+        granularity: 16,
+        time_zone: TimeZone::UTC,
+    }
+}
+
+/// As `kind: sentence`, of a job whose prompt is "a".
+fn warned_by(text: &str, wants: ModelWants) -> Vec<String> {
+    let text =
+        if text.starts_with("prompt =") { text.to_owned() } else { format!("prompt='a'\n{text}") };
+    let job = resolve_bytes(text.as_bytes(), &rules(), 0, &mut || 7).expect("a good job");
+    let found = warnings(&job, &rules().defaults.recipe, wants);
+    found.iter().map(|warning| format!("{}: {warning}", warning.kind())).collect()
+}
+
+#[track_caller]
+fn assert_warned(text: &str, expected: &[&str]) {
+    assert_eq!(warned_by(text, TURBO), expected, "{text}");
+}
+
+/// newcomer 25
+#[test]
+fn guidance_and_many_steps_are_told_of_a_model_that_wants_neither() {
+    let guided = "unwanted_guidance: guidance 6.5 in 1 picture: Turbo is trained to do without, \
+         and wants guidance 0 and 8 steps; more takes twice the time, and may burn the colours";
+    let many = "many_steps: 17 steps in 1 picture: Turbo is trained for 8; more take longer, and \
+         gain little";
+    assert_warned("guidance = 6.5\nsteps = 17", &[guided, many]);
+    assert_warned("steps = 16", &[]);
+    let base = ModelWants { guidance: 4.0, ..TURBO };
+    assert_eq!(warned_by("guidance = 6.5\nsteps = 50", base), [""; 0]);
+}
+
+/// newcomer 25
+#[test]
+fn keys_that_count_only_with_guidance_are_told_without() {
+    let without = |key: &str| {
+        format!(
+            "without_guidance: {key} does nothing in 2 pictures: it counts only with guidance above 0"
+        )
+    };
+    for (line, key) in [
+        ("negative_prompt = 'x'", "negative_prompt"),
+        ("guidance_normalization = 1", "guidance_normalization"),
+        ("guidance_truncation = 0.5", "guidance_truncation"),
+    ] {
+        assert_warned(&format!("num_images = 2\n{line}"), &[&without(key)]);
+    }
+    assert_warned("guidance_normalization = 0\nguidance_truncation = 1", &[]);
+}
+
+/// newcomer 25
+#[test]
+fn pictures_that_are_made_twice_are_told_and_drawn_seeds_are_no_such_pictures() {
+    let twice = |pictures: &str, second: u32, first: u32| {
+        format!(
+            "equal_pictures: {pictures} made twice: picture {second} has the prompt, seed, size \
+             and steps of picture {first}"
+        )
+    };
+    assert_warned("num_images=2\n[matrix]\nseed=[1, 2]", &[&twice("1 picture is", 3, 2)]);
+    assert_warned("prompt = ['a', 'b', 'a', 'b']\nseed = 1", &[&twice("2 pictures are", 3, 1)]);
+    assert_warned("[matrix]\nseed=['random', 'random', 7]", &[]);
+    let long = "long_seed: only the lower 32 bits of a seed count, as in torch: 4294967297 repeats \
+         the picture of 1";
+    assert_warned("[matrix]\nseed=[1, 4294967297]", &[long, &twice("1 picture is", 2, 1)]);
+}
+
+/// newcomer 25
+#[test]
+fn a_name_for_several_pictures_is_told() {
+    let equal = |output: &str, pictures: u32| {
+        format!(
+            "equal_names: output = \"{output}\" names several pictures alike: {pictures} of them \
+             get a number behind it; {{index}} or {{seed}} in it would tell them apart"
+        )
+    };
+    assert_warned("num_images = 3\noutput = 'fox'", &[&equal("fox", 2)]);
+    assert_warned("num_images = 3\noutput = '{date}/{prompt}'", &[&equal("{date}/{prompt}", 2)]);
+    for output in ["{index}", "{seed}", "{time}"] {
+        assert_warned(&format!("num_images = 3\noutput = '{output}'"), &[]);
+    }
+    assert_warned("seed = 1\noutput = '{seed}'\n[matrix]\nsteps = [1, 2]", &[&equal("{seed}", 1)]);
+    assert_warned("output = 'fox'", &[]);
+}
+
+/// newcomer 25, case F
+#[test]
+fn syntax_of_other_programs_is_told_once_a_kind_with_an_example() {
+    assert_warned(
+        "prompt = ['a <lora:x:0.8>', 'b <lora:y:1>', 'a (red:1.4) fox']\nseed = 1",
+        &[
+            "foreign_syntax: <lora:x:0.8> loads nothing here: no LoRA or embedding is used (2 prompts)",
+            "foreign_syntax: (red:1.4) weighs nothing here: say in words what matters more (1 prompt)",
+        ],
+    );
+}
+
+#[test]
+fn a_warning_is_an_object_in_json() {
+    let json = serde_json::to_value(Warning::LongSeed { seed: 1 << 32 }).expect("no maps");
+    assert_eq!(json["kind"], "long_seed");
+    assert!(json["message"].as_str().is_some_and(|text| text.starts_with("only the lower 32")));
+}

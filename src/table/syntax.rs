@@ -1,0 +1,121 @@
+//! What people need where a text is not TOML: each kind of mistake they bring along, with its cure.
+
+use toml::de::Error;
+
+use crate::problem::Problem;
+
+/// The parser's error with its place and, where the mistake is a known one, what would be right.
+pub(super) fn problem(text: &str, error: &Error) -> Problem {
+    let offset = error.span().map_or(text.len(), |span| span.start);
+    let offset = text.floor_char_boundary(offset);
+    let line_start = text[..offset].rfind('\n').map_or(0, |newline| newline + 1);
+    let line = text[line_start..].lines().next().unwrap_or_default();
+    let help = help(text, line, line.get(offset - line_start..).unwrap_or_default());
+    let message = format!("not valid TOML: {}", error.message());
+    Problem::at(text, offset, message, help.map(str::to_owned))
+}
+
+/// Quotes that word processors and web pages put in place of the two of TOML.
+const TYPOGRAPHIC: [char; 10] = ['“', '”', '„', '‟', '‘', '’', '‚', '«', '»', '`'];
+
+/// What to do about a mistake in `line`, at the beginning of `rest`.
+fn help(text: &str, line: &str, rest: &str) -> Option<&'static str> {
+    if text.trim_start().starts_with('{') {
+        return Some("this is JSON; a job is written in TOML: prompt = \"a red fox\"");
+    }
+    let value = line.split_once('=').map(|(_, value)| value.trim());
+    if value.is_some_and(|value| value.starts_with(TYPOGRAPHIC)) {
+        return Some("these are typographic quotes: use the plain ones, \" or '");
+    }
+    if is_escape(line, rest) {
+        return Some(
+            "in double quotes a backslash begins an escape: put the text into single quotes, \
+             like 'fox \\(animal\\)'",
+        );
+    }
+    match value {
+        None if line.contains(':') => {
+            Some("between a key and its value stands '=': prompt = \"a red fox\"")
+        }
+        Some(value) if value.starts_with(char::is_alphabetic) => {
+            Some("put the text into quotes: prompt = \"a red fox\"")
+        }
+        Some(value) if is_apostrophe(value) => Some(
+            "the text ends at its first ': put it into double quotes, or between three single \
+             ones, '''like this'''",
+        ),
+        Some(value) if is_quoted_again(value) => Some(
+            "the text ends at its first \": put it into single quotes, or write \\\" inside it",
+        ),
+        Some(value) if is_open(value) => {
+            Some("a text over several lines stands between three quotes: \"\"\"like this\"\"\"")
+        }
+        _ => None,
+    }
+}
+
+/// Whether the parser stopped in an escape of a text in double quotes.
+fn is_escape(line: &str, rest: &str) -> bool {
+    let before = &line[..line.len() - rest.len()];
+    let in_double_quotes = before.contains('"') || rest.starts_with('"');
+    let is_near = before.rfind('\\').is_some_and(|backslash| before.len() - backslash <= 2);
+    in_double_quotes && (is_near || rest.starts_with('\\'))
+}
+
+/// `'it's'`
+fn is_apostrophe(value: &str) -> bool {
+    value.starts_with('\'') && !value.starts_with("'''") && value.matches('\'').count() > 2
+}
+
+/// `"a "red" fox"`
+fn is_quoted_again(value: &str) -> bool {
+    value.starts_with('"') && !value.starts_with("\"\"\"") && value.matches('"').count() > 2
+}
+
+/// A text whose quote is not closed in its line.
+fn is_open(value: &str) -> bool {
+    ['"', '\'']
+        .into_iter()
+        .any(|quote| value.starts_with(quote) && value.matches(quote).count() == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use toml::de::DeTable;
+
+    use super::*;
+
+    /// case F
+    #[test]
+    fn each_habit_gets_its_cure() {
+        for (text, cure) in [
+            ("prompt = “a red fox”", "typographic quotes"),
+            ("steps = 8\nprompt = ‘a’", "typographic quotes"),
+            ("prompt = «a»", "typographic quotes"),
+            (r#"prompt = "fox \(animal\)""#, "single quotes, like 'fox \\(animal\\)'"),
+            (r#"path = "D:\models""#, "single quotes"),
+            (r#"path = "C:\Users""#, "single quotes"),
+            ("prompt = a red fox", "put the text into quotes"),
+            ("prompt = it's", "put the text into quotes"),
+            ("prompt: a red fox", "between a key and its value stands '='"),
+            ("{\"prompt\": \"a\"}", "this is JSON"),
+            ("prompt = 'it's snowing'", "double quotes"),
+            ("prompt = \"a \"red\" fox\"", "single quotes, or write \\\""),
+            ("prompt = \"a fox\nin snow\"", "three quotes"),
+        ] {
+            let error = DeTable::parse(text).expect_err(text);
+            let problem = problem(text, &error);
+            let help = problem.help.unwrap_or_default();
+            assert!(help.contains(cure), "{text}: {}: {help}", problem.message);
+            assert!(problem.message.starts_with("not valid TOML: "));
+        }
+    }
+
+    #[test]
+    fn an_unknown_mistake_has_no_cure() {
+        for text in ["steps = ", "[matrix", "a = [1,"] {
+            let error = DeTable::parse(text).expect_err(text);
+            assert_eq!(problem(text, &error).help, None, "{text}");
+        }
+    }
+}

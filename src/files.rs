@@ -2,7 +2,7 @@
 //! that replace nothing, names that are free, hashes.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -88,6 +88,26 @@ pub fn first_free<T>(mut attempt: impl FnMut(Option<u32>) -> io::Result<T>) -> i
     Err(io::Error::new(io::ErrorKind::AlreadyExists, "all numbered names are taken"))
 }
 
+/// The beginning of what `reader` gives: one byte more than `bytes_max` tells that there is more.
+/// However much that is, no more is read.
+pub fn read_start(reader: impl Read, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    reader.take(bytes_max.saturating_add(1)).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// The whole file at `path`, if it has at most `bytes_max` bytes.
+pub fn read_whole(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let content = read_start(File::open(path)?, bytes_max)?;
+    match content.len() as u64 > bytes_max {
+        false => Ok(content),
+        true => {
+            let message = format!("the file has more than {bytes_max} bytes");
+            Err(io::Error::new(io::ErrorKind::FileTooLarge, message))
+        }
+    }
+}
+
 /// Puts a file with `bytes` at `path`, in place of the one that may be there. Whoever reads it
 /// finds the old one or the new one, whole, also after a power cut.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -157,6 +177,18 @@ mod tests {
         assert_eq!(failed.expect_err("it is ours").kind(), io::ErrorKind::StorageFull);
         assert_eq!(fs::read_to_string(&path).expect("the file"), "new and longer");
         assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1);
+    }
+
+    /// case E
+    #[test]
+    fn no_more_is_read_than_is_wanted_and_one_byte_tells_that_there_is_more() {
+        assert_eq!(read_start(io::repeat(7), 3).expect("endless"), [7; 4]);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a");
+        fs::write(&path, "1234").expect("a writable folder");
+        assert_eq!(read_whole(&path, 4).expect("it fits"), b"1234");
+        let error = read_whole(&path, 3).expect_err("too long");
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Stage;
+use crate::files;
 
 /// Between two writes of the file: steps can follow each other faster than anybody reads.
 const WRITE_INTERVAL: Duration = Duration::from_millis(200);
@@ -106,9 +107,12 @@ pub fn path(state: &Path) -> PathBuf {
     state.join("status.json")
 }
 
+/// More than any daemon writes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
 /// What the daemon wrote last; `None` when there is no readable file.
 pub fn read(state: &Path) -> Option<Status> {
-    serde_json::from_slice(&std::fs::read(path(state)).ok()?).ok()
+    serde_json::from_slice(&files::read_whole(&path(state), FILE_BYTES_MAX).ok()?).ok()
 }
 
 /// Writes every change to the file until `stop`, then removes it.

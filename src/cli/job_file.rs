@@ -1,13 +1,14 @@
 //! The job files that a command line names, and standard input among them.
 
-use std::fs;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use anyhow::Context;
 
 use super::short;
 use crate::config::Config;
+use crate::files;
 
 /// In the place of a file's name: standard input.
 const STDIN: &str = "-";
@@ -19,19 +20,17 @@ pub(super) struct JobFile {
     pub(super) content: Vec<u8>,
 }
 
-/// Reads the file, or standard input up to what the configuration allows.
+/// Reads the file, or standard input, up to what the configuration allows and a byte more: a model
+/// that was handed over by mistake must not fill the memory.
 pub(super) fn read(config: &Config, path: &Path) -> anyhow::Result<JobFile> {
+    let bytes_max = config.limits.file_bytes_max;
     let (name, content) = match path.as_os_str() == STDIN {
-        true => ("standard input".to_owned(), read_stdin(config.limits.file_bytes_max)),
-        false => (short(path), fs::read(path)),
+        true => ("standard input".to_owned(), files::read_start(io::stdin(), bytes_max)),
+        false => {
+            let file = File::open(path).and_then(|file| files::read_start(file, bytes_max));
+            (short(path), file)
+        }
     };
     let content = content.with_context(|| format!("cannot read {name}"))?;
     Ok(JobFile { name, content })
-}
-
-/// One byte more than is allowed tells that there are too many.
-fn read_stdin(bytes_max: u64) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    io::stdin().take(bytes_max + 1).read_to_end(&mut content)?;
-    Ok(content)
 }

@@ -15,6 +15,7 @@ use jiff::tz::TimeZone;
 pub use self::init::{InitAnswer, init};
 use crate::engine::mini::{self, ModelTexts};
 use crate::engine::{DeviceChoice, EngineKind, ModelDescription, fake};
+use crate::files;
 use crate::job::parameters::ParameterValues;
 use crate::job::spec::{Limits, Rules, fields};
 use crate::job::{Recipe, Render};
@@ -139,6 +140,9 @@ pub fn make_folder(path: &Path) -> Result<(), ConfigError> {
     fs::create_dir_all(path).map_err(|source| ConfigError::Folder { path: path.to_owned(), source })
 }
 
+/// No `daemon.toml` is larger; another file may be named by mistake.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
 /// The database's name in the state folder.
 const DATABASE: &str = "zimaged.sqlite";
 
@@ -187,7 +191,7 @@ impl Config {
 
     fn read_file(path: &Path) -> Result<Config, ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-        let content = fs::read(path).map_err(unreadable)?;
+        let content = files::read_whole(path, FILE_BYTES_MAX).map_err(unreadable)?;
         let path = std::path::absolute(path).map_err(unreadable)?;
         let folder = path.parent().unwrap_or(&path);
         problem::utf8(&content)
@@ -260,9 +264,10 @@ impl Config {
         time_zone: TimeZone,
     ) -> Result<Rules, ConfigError> {
         let defaults = natural(model).with(self.defaults.clone());
+        let side_max = self.limits.side_max.min(model.side_max);
         let rules = Rules {
             defaults,
-            limits: self.limits.clone(),
+            limits: Limits { side_max, ..self.limits.clone() },
             granularity: model.granularity,
             time_zone,
         };

@@ -26,6 +26,9 @@ const SECTIONS: [(&str, &[&str]); 4] = [
 /// A prompt travels to the worker in one line of at most 1 MiB, and JSON may escape it.
 const PROMPT_BYTES_MAX: usize = 64 << 10;
 
+/// No WebP has a longer side, in pixels.
+const SIDE_MAX: u32 = 16_383;
+
 /// No wait is longer than a day.
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -148,7 +151,7 @@ fn limits(table: &mut Table) -> Limits {
             .read("prompt_bytes_max", |value| check::whole(value, 1..=PROMPT_BYTES_MAX))
             .unwrap_or(default.prompt_bytes_max),
         side_max: table
-            .read("side_max", |value| check::whole(value, fields::SIDE_MIN..=16_384))
+            .read("side_max", |value| check::whole(value, fields::SIDE_MIN..=SIDE_MAX))
             .unwrap_or(default.side_max),
         steps_max: table
             .read("steps_max", |value| check::whole(value, 1..=1000))

@@ -21,6 +21,7 @@ fn model() -> ModelDescription {
         steps: 8,
         guidance: 0.0,
         granularity: 16,
+        side_max: 8192,
     }
 }
 
@@ -192,6 +193,7 @@ fn each_mistake_is_told_with_its_place() {
         ("defaults.width = 1", "1:18: defaults.width: 1 is out of range"),
         ("defaults.output = '/x'", "1:19: defaults.output: an empty name"),
         ("defaults.steps = 11\nlimits.steps_max = 10", "1:18: defaults.steps: 11 is out of range"),
+        ("limits.side_max = 16384", "1:19: limits.side_max: 16384 is out of range"),
         ("limits.renders_max = 0", "1:22: limits.renders_max: 0 is out of range"),
         (
             "worker.backoff = '6m'",
@@ -251,6 +253,28 @@ fn defaults_that_the_model_or_the_limits_refuse_are_told() {
         let error = config(text).rules(&model(), TimeZone::UTC).expect_err(text).to_string();
         assert_eq!(error, format!("the defaults do not fit the model Turbo: {expected}"));
     }
+}
+
+/// case E
+#[test]
+fn no_side_is_longer_than_the_model_has_positions_for() {
+    let side_max = |limit: &str| {
+        let config = config(&format!("limits.side_max = {limit}"));
+        config.rules(&model(), TimeZone::UTC).expect("they fit").limits.side_max
+    };
+    assert_eq!((side_max("4096"), side_max("16383")), (4096, 8192));
+    let small = ModelDescription { side_max: 512, ..model() };
+    let error = config("").rules(&small, TimeZone::UTC).expect_err("1024 is longer").to_string();
+    assert!(error.contains("1024 is out of range; use sides from 64 to 512"), "{error}");
+}
+
+/// case E
+#[test]
+fn a_file_that_is_no_configuration_is_not_read_whole() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    file.as_file().set_len(1 << 40).expect("a file with a hole");
+    let error = Config::load(Some(file.path())).expect_err("too large").to_string();
+    assert!(error.ends_with("the file has more than 1048576 bytes"), "{error}");
 }
 
 #[test]

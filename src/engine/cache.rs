@@ -4,7 +4,6 @@
 //! hash. Whatever is wrong with a file, the answer is to compute again.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -43,10 +42,7 @@ pub fn save(path: &Path, key: &str, values: &Values) -> io::Result<()> {
 
 /// The values kept at `path`, if the file is whole (its hash fits) and was made for `key`.
 pub fn load(path: &Path, key: &str) -> Option<Values> {
-    if fs::metadata(path).ok()?.len() > FILE_BYTES_MAX {
-        return None;
-    }
-    let file = fs::read(path).ok()?;
+    let file = files::read_whole(path, FILE_BYTES_MAX).ok()?;
     let (_, header) = SafeTensors::read_metadata(&file).ok()?;
     let metadata = header.metadata().as_ref()?;
     let tensors = SafeTensors::deserialize(&file).ok()?;
@@ -70,6 +66,7 @@ pub fn hex_hash(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::path::PathBuf;
 
     use super::*;

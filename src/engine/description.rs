@@ -12,4 +12,6 @@ pub struct ModelDescription {
     /// Sides of pictures are multiples of this, in pixels: the VAE's factor times the transformer's
     /// patch.
     pub granularity: u32,
+    /// No side is longer, in pixels: the model's positions of rows or columns end there.
+    pub side_max: u32,
 }

@@ -6,11 +6,15 @@ use serde::Serialize;
 use super::QueueError;
 use crate::config::{Config, ConfigError};
 use crate::engine::predictor::Predictor;
-use crate::engine::{self, Backend, CARD_CONTEXT_BYTES, DeviceChoice, ModelDescription, mini};
+use crate::engine::{
+    self, Backend, CARD_CONTEXT_BYTES, DeviceChoice, ModelDescription, TOKENS_MAX, mini,
+};
 use crate::job::Render;
+use crate::job::spec::{Rules, fields};
 use crate::ladder::{Residency, Rung};
 use crate::planner::{Allowance, Corrections, Plan, Prediction};
 use crate::store::{Seen, Store, WorkerRow};
+use crate::table::Check;
 
 /// The cards of [`fit_table`], by their memory in GiB.
 pub const TABLE_CARDS_GIB: [u64; 5] = [6, 8, 12, 16, 24];
@@ -18,10 +22,6 @@ pub const TABLE_CARDS_GIB: [u64; 5] = [6, 8, 12, 16, 24];
 /// The pictures of [`fit_table`], in pixels.
 const TABLE_SIZES: [(u32, u32); 6] =
     [(512, 512), (768, 768), (1024, 576), (576, 1024), (1024, 1024), (1536, 1536)];
-
-/// The longest prompt that the model reads has so many tokens: what is answered for a prompt of as
-/// many bytes, each a token, holds for every prompt.
-const PROMPT_BYTES: usize = 512;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub async fn fit_table(
     let worker = last_worker(store).await?;
     let fitting = Fitting::new(config, store, worker.as_ref(), question, true).await?;
     let mut answers = Vec::new();
-    for size in TABLE_SIZES.into_iter().filter(|size| fitting.is_on_grid(*size)) {
+    for size in TABLE_SIZES.into_iter().filter(|size| fitting.check_size(*size).is_ok()) {
         for card_gib in TABLE_CARDS_GIB {
             answers.push(fitting.answer(size, Some(card_gib << 30)).await?);
         }
@@ -115,6 +115,8 @@ struct Fitting<'a> {
     model: ModelDescription,
     predictor: Predictor,
     corrections: Corrections,
+    /// What a job could ask of this model.
+    rules: Rules,
     render: Render,
     is_card: bool,
     /// The configured one; without its limit where a card is made up.
@@ -134,8 +136,10 @@ impl<'a> Fitting<'a> {
         let (model, predictor) = model(config, question.turbo, backend)?;
         let corrections = corrections(store, worker, &model, is_card).await?;
         let rules = config.rules(&model, TimeZone::system())?;
-        let mut render = rules.defaults;
-        render.recipe.prompt = " ".repeat(PROMPT_BYTES);
+        let mut render = rules.defaults.clone();
+        // What is answered for the longest prompt that the model reads holds for every one. So many
+        // bytes have no more tokens.
+        render.recipe.prompt = " ".repeat(TOKENS_MAX);
         if question.guided {
             render.recipe.guidance = 1.0;
         }
@@ -143,7 +147,17 @@ impl<'a> Fitting<'a> {
         if made_up {
             allowance.limit_bytes = None;
         }
-        Ok(Fitting { config, store, model, predictor, corrections, render, is_card, allowance })
+        Ok(Fitting {
+            config,
+            store,
+            model,
+            predictor,
+            corrections,
+            rules,
+            render,
+            is_card,
+            allowance,
+        })
     }
 
     /// For a device of `device_bytes`; where nobody knows how large it is, the configured limit
@@ -189,10 +203,10 @@ impl<'a> Fitting<'a> {
             .capabilities()
             .ok_or_else(|| no_answer("the scripted engine needs no memory"))?;
         let (width, height) = size;
-        if !self.is_on_grid(size) {
-            let unit = capabilities.granularity;
-            return Err(no_answer(&format!("{width}x{height}: sides must be multiples of {unit}")));
-        }
+        self.check_size(size).map_err(|mistake| {
+            let help = mistake.help.unwrap_or_default();
+            no_answer(&format!("{width}x{height}: {}; {help}", mistake.message))
+        })?;
         let min_side = self.render.min_side.min(width).min(height);
         let render = Render { width, height, min_side, ..self.render.clone() };
         let planner = self.predictor.planner(
@@ -205,10 +219,11 @@ impl<'a> Fitting<'a> {
         planner.first().ok_or_else(|| no_answer("the engine can do nothing"))
     }
 
-    /// Whether the model renders pictures of this size.
-    fn is_on_grid(&self, (width, height): (u32, u32)) -> bool {
-        let unit = self.model.granularity;
-        width.is_multiple_of(unit) && height.is_multiple_of(unit)
+    /// Whether a job could ask for pictures of this size.
+    fn check_size(&self, (width, height): (u32, u32)) -> Check<()> {
+        fields::check_side(width, &self.rules.bounds())?;
+        fields::check_side(height, &self.rules.bounds())?;
+        Ok(())
     }
 }
 

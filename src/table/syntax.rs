@@ -10,7 +10,12 @@ pub(super) fn problem(text: &str, error: &Error) -> Problem {
     let offset = text.floor_char_boundary(offset);
     let line_start = text[..offset].rfind('\n').map_or(0, |newline| newline + 1);
     let line = text[line_start..].lines().next().unwrap_or_default();
-    let help = help(text, line, line.get(offset - line_start..).unwrap_or_default());
+    let rest = line.get(offset - line_start..).unwrap_or_default();
+    let is_continued = text[..line_start].lines().next_back().and_then(value).is_some_and(is_open);
+    let help = match is_continued {
+        true => Some(SEVERAL_LINES),
+        false => help(text, line, rest),
+    };
     let message = format!("not valid TOML: {}", error.message());
     Problem::at(text, offset, message, help.map(str::to_owned))
 }
@@ -18,12 +23,20 @@ pub(super) fn problem(text: &str, error: &Error) -> Problem {
 /// Quotes that word processors and web pages put in place of the two of TOML.
 const TYPOGRAPHIC: [char; 10] = ['“', '”', '„', '‟', '‘', '’', '‚', '«', '»', '`'];
 
+const SEVERAL_LINES: &str =
+    "a text over several lines stands between three quotes: \"\"\"like this\"\"\"";
+
+/// What stands behind the key.
+fn value(line: &str) -> Option<&str> {
+    line.split_once('=').map(|(_, value)| value.trim())
+}
+
 /// What to do about a mistake in `line`, at the beginning of `rest`.
 fn help(text: &str, line: &str, rest: &str) -> Option<&'static str> {
     if text.trim_start().starts_with('{') {
         return Some("this is JSON; a job is written in TOML: prompt = \"a red fox\"");
     }
-    let value = line.split_once('=').map(|(_, value)| value.trim());
+    let value = value(line);
     if value.is_some_and(|value| value.starts_with(TYPOGRAPHIC)) {
         return Some("these are typographic quotes: use the plain ones, \" or '");
     }
@@ -47,9 +60,7 @@ fn help(text: &str, line: &str, rest: &str) -> Option<&'static str> {
         Some(value) if is_quoted_again(value) => Some(
             "the text ends at its first \": put it into single quotes, or write \\\" inside it",
         ),
-        Some(value) if is_open(value) => {
-            Some("a text over several lines stands between three quotes: \"\"\"like this\"\"\"")
-        }
+        Some(value) if is_open(value) => Some(SEVERAL_LINES),
         _ => None,
     }
 }

@@ -111,6 +111,19 @@ fn a_job_may_come_from_standard_input() {
     );
 }
 
+/// case E
+#[test]
+fn a_file_of_a_terabyte_is_refused_at_once() {
+    let house = house("");
+    let file = fs::File::create(house.path("model.safetensors")).expect("a writable folder");
+    file.set_len(1 << 40).expect("a file with a hole");
+    for command in ["check", "submit"] {
+        let refused = house.zimaged(&[command, "model.safetensors"]);
+        assert_eq!(refused.status.code(), Some(3), "{command}");
+        assert!(said(&refused).contains("the file has more than 1048576 bytes"), "{command}");
+    }
+}
+
 /// newcomer 24
 #[test]
 fn a_seed_that_is_left_open_is_null_in_a_check() {

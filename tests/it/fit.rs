@@ -1,5 +1,6 @@
 //! `zimaged fit`: what a render would get, asked before and after there is any history.
 
+use std::fs;
 use std::path::Path;
 
 use crate::support::House;
@@ -77,7 +78,7 @@ fn the_time_comes_from_history_and_what_cannot_be_answered_says_why() {
     let said = String::from_utf8_lossy(&unknown.stderr);
     assert!(!unknown.status.success() && said.contains("--vram 6GiB"), "{said}");
     let odd = house.zimaged(&["fit", "250x256", "--vram", "6GiB"]);
-    assert!(String::from_utf8_lossy(&odd.stderr).contains("multiples of 32"));
+    assert!(String::from_utf8_lossy(&odd.stderr).contains("250 is not a multiple of 32"));
 
     house.start();
     house.drop_job(
@@ -88,6 +89,47 @@ fn the_time_comes_from_history_and_what_cannot_be_answered_says_why() {
     let answer = house.json(&["fit", "256x256"]);
     assert_eq!(answer["seen"]["pictures"], 1, "{answer}");
     assert!(answer["seen"]["mean_ms"].as_f64() > Some(0.0));
+}
+
+/// case E
+#[test]
+fn no_picture_is_promised_that_the_model_has_no_positions_for() {
+    let house = House::with_config(
+        "[device]\nkind = 'cpu'\n[limits]\nside_max = 16_383\n[model]\npath = 'model'\n",
+    );
+    let refused = |house: &House, args: &[&str], why: &str| {
+        let answer = house.zimaged(args);
+        let said = String::from_utf8_lossy(&answer.stderr).into_owned();
+        assert!(!answer.status.success() && said.contains(why), "{args:?}: {said}");
+    };
+    let long = ["fit", "8208x1024", "--turbo", "--vram", "80GiB"];
+    refused(&house, &long, "8208 is out of range; use sides from 64 to 8192");
+
+    let mini = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+    let model = house.path("model");
+    for part in ["transformer", "text_encoder", "vae", "scheduler", "tokenizer"] {
+        fs::create_dir_all(model.join(part)).expect("a writable folder");
+        for entry in fs::read_dir(mini.join(part)).expect("the miniature").flatten() {
+            fs::copy(entry.path(), model.join(part).join(entry.file_name())).expect("a copy");
+        }
+    }
+    for file in ["model_index.json", "zimaged.json"] {
+        fs::copy(mini.join(file), model.join(file)).expect("a copy");
+    }
+    let path = model.join("transformer/config.json");
+    let text = fs::read_to_string(&path).expect("the dimensions");
+    let mut config: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    config["axes_lens"] = serde_json::json!([1536, 8, 8]);
+    fs::write(&path, config.to_string()).expect("a writable folder");
+    refused(&house, &["fit", "320x256", "--vram", "6GiB"], "320 is out of range");
+    fs::write(house.path("wide.toml"), "prompt = 'a'\nwidth = 320\nheight = 256\n")
+        .expect("written");
+    for command in ["check", "submit"] {
+        let answer = house.zimaged(&[command, "wide.toml"]);
+        let said = [answer.stdout, answer.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains("width: 320 is out of range"), "{command}: {said}");
+    }
 }
 
 #[test]

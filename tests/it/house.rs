@@ -67,7 +67,7 @@ const ENGINE_ARROWS: [(&str, &[&str]); 19] = [
     ("vae", &["config", "device_memory", "geometry", "linear", "live", "ops", "weights"]),
     ("predict", &["config", "geometry", "prompt", "text_encoder", "transformer", "vae"]),
     ("predictor", &["config", "host", "predict"]),
-    ("model_dir", &["config"]),
+    ("model_dir", &["config", "prompt"]),
     ("quantise", &["model_dir", "ops", "quant", "weights"]),
     ("oom", &["cuda", "device_memory"]),
     (

@@ -44,7 +44,15 @@ const PROMPT_WORDS_MAX: usize = 512;
 /// What the scripted model says of itself: small and quick.
 pub fn description() -> ModelDescription {
     let name = "fake".to_owned();
-    ModelDescription { name, width: 64, height: 64, steps: 2, guidance: 0.0, granularity: 16 }
+    ModelDescription {
+        name,
+        width: 64,
+        height: 64,
+        steps: 2,
+        guidance: 0.0,
+        granularity: 16,
+        side_max: u32::MAX,
+    }
 }
 
 /// What the scripted engine claims to need on `rung`: a few bytes a pixel, so that a smaller

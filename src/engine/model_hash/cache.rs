@@ -1,7 +1,6 @@
 //! The hashes of files, kept by what the system says of the files.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -50,10 +49,7 @@ impl Cache {
 }
 
 fn read_entries(path: &Path) -> Option<Cache> {
-    if fs::metadata(path).ok()?.len() > FILE_BYTES_MAX {
-        return None;
-    }
-    let text = fs::read_to_string(path).ok()?;
+    let text = String::from_utf8(files::read_whole(path, FILE_BYTES_MAX).ok()?).ok()?;
     let (sum, entries) = text.split_once('\n')?;
     if sum != files::sha256(entries) {
         return None;

@@ -7,6 +7,8 @@ use std::path::Path;
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 
+use crate::files;
+
 /// `transformer/config.json`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct TransformerConfig {
@@ -31,6 +33,9 @@ pub struct TransformerConfig {
 /// The first bytes of a Git LFS pointer, the small file that stands in place of a large one that
 /// was not downloaded.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// The index of a large model's weights has some hundred KiB. What is larger is another file.
+const JSON_BYTES_MAX: u64 = 16 << 20;
 
 /// Conditioning vectors are no wider than this.
 const ADALN_EMBED_DIM: usize = 256;
@@ -210,9 +215,9 @@ impl ModelConfig {
 
 /// Reads one JSON file. Errors name the file and what is wrong with it.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+    let text = files::read_whole(path, JSON_BYTES_MAX)
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Fails where the file is only Git LFS's word for it: a clone without `git lfs` leaves those.

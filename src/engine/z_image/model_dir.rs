@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::config::{ModelConfig, read_json, turbo};
+use super::prompt::TOKENS_MAX;
 use crate::engine::ModelDescription;
 
 /// `zimaged.json`: what a model says of itself beyond the hub's files. A missing key has the value
@@ -55,6 +56,7 @@ impl ModelDescription {
         let path = model.join("zimaged.json");
         let defaults: Defaults =
             if path.exists() { read_json(&path)? } else { Defaults::default() };
+        check_positions(model, &config)?;
         let granularity = config.granularity() as u32;
         let natural = |side: u32| side > 0 && side.is_multiple_of(granularity);
         if !natural(defaults.width) || !natural(defaults.height) || defaults.steps == 0 {
@@ -64,18 +66,35 @@ impl ModelDescription {
             ));
         }
         let name = defaults.name.clone().unwrap_or_else(|| folder_name(model));
-        Ok(ModelDescription::new(name, &defaults, granularity))
+        Ok(ModelDescription::new(name, &defaults, &config))
     }
 
     /// Z-Image-Turbo, without its files.
     pub fn turbo() -> ModelDescription {
-        ModelDescription::new(TURBO.to_owned(), &Defaults::default(), turbo().granularity() as u32)
+        ModelDescription::new(TURBO.to_owned(), &Defaults::default(), &turbo())
     }
 
-    fn new(name: String, defaults: &Defaults, granularity: u32) -> ModelDescription {
+    fn new(name: String, defaults: &Defaults, config: &ModelConfig) -> ModelDescription {
         let &Defaults { name: _, width, height, steps, guidance } = defaults;
-        ModelDescription { name, width, height, steps, guidance, granularity }
+        let [_, rows, columns] = config.transformer.axes_lens;
+        let side_max = rows.min(columns).saturating_mul(config.granularity());
+        let side_max = u32::try_from(side_max).unwrap_or(u32::MAX);
+        let granularity = config.granularity() as u32;
+        ModelDescription { name, width, height, steps, guidance, granularity, side_max }
     }
+}
+
+/// A prompt's tokens have the positions from 1 on, and the picture the one after them.
+fn check_positions(model: &Path, config: &ModelConfig) -> Result<(), String> {
+    let needed = TOKENS_MAX + 2;
+    if config.transformer.axes_lens[0] >= needed {
+        return Ok(());
+    }
+    let path = model.join("transformer/config.json");
+    Err(format!(
+        "{}: axes_lens must begin with at least {needed}, to hold a prompt of {TOKENS_MAX} tokens",
+        path.display()
+    ))
 }
 
 fn check_pipeline(path: &Path) -> Result<(), String> {
@@ -172,6 +191,30 @@ mod tests {
             let error = read_changed(name, text).unwrap_err();
             assert!(error.contains(name) && error.contains(expected), "{error}");
         }
+    }
+
+    /// case E
+    #[test]
+    fn the_longest_side_is_where_the_positions_end() {
+        let with = |lens: &str| {
+            let text = TRANSFORMER.replace("[1536, 512, 512]", lens);
+            read_changed("transformer/config.json", &text)
+        };
+        assert_eq!(with("[1536, 8, 8]").unwrap().side_max, 8 * 32);
+        assert_eq!(with("[514, 16, 8]").unwrap().side_max, 8 * 32);
+        assert_eq!(ModelDescription::turbo().side_max, 8192);
+        let error = with("[513, 512, 512]").unwrap_err();
+        assert!(error.contains("transformer/config.json: axes_lens must begin with at least 514"));
+    }
+
+    /// case E
+    #[test]
+    fn a_file_of_gigabytes_is_no_configuration() {
+        let folder = folder(("zimaged.json", "{}"));
+        let file = fs::File::options().write(true).open(folder.path().join("zimaged.json"));
+        file.unwrap().set_len(1 << 40).unwrap();
+        let error = ModelDescription::read(folder.path()).unwrap_err();
+        assert!(error.contains("zimaged.json: the file has more than"), "{error}");
     }
 
     #[test]

@@ -3,9 +3,13 @@
 use std::path::Path;
 
 use super::config::refuse_pointer;
+use crate::files;
 
 /// The text encoder sees no more tokens than this, template included.
 pub const TOKENS_MAX: usize = 512;
+
+/// Turbo's file has 11 MiB.
+const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// A longer prompt is cut before the tokenizer sees it, because its work grows with the text. So
 /// many bytes always have more than [`TOKENS_MAX`] tokens.
@@ -27,7 +31,9 @@ impl Tokenizer {
     pub fn read(model: &Path) -> Result<Tokenizer, String> {
         let path = model.join("tokenizer/tokenizer.json");
         refuse_pointer(&path)?;
-        let tokenizer = tokenizers::Tokenizer::from_file(&path);
+        let file = files::read_whole(&path, FILE_BYTES_MAX)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        let tokenizer = tokenizers::Tokenizer::from_bytes(file);
         tokenizer.map(Tokenizer).map_err(|error| format!("{}: {error}", path.display()))
     }
 

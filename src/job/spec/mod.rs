@@ -71,13 +71,9 @@ pub fn resolve_bytes(
 ) -> Result<ResolvedJob, Vec<Problem>> {
     let bytes_max = rules.limits.file_bytes_max;
     if content.len() as u64 > bytes_max {
-        let message = format!("the file has {} bytes", content.len());
-        return Err(vec![Problem::at(
-            "",
-            0,
-            message,
-            Some(format!("at most {bytes_max} are read")),
-        )]);
+        let message = format!("the file has more than {bytes_max} bytes");
+        let help = "it is not read any further: is it a job file?".to_owned();
+        return Err(vec![Problem::at("", 0, message, Some(help))]);
     }
     let text = problem::utf8(content).map_err(|problem| vec![problem])?;
     let hint = hints::key_hint;

@@ -21,6 +21,10 @@ pub struct Candidate {
     pub job_id: i64,
     /// The job file's name without `.toml`.
     pub job_name: String,
+    /// The job file's name.
+    pub file_name: String,
+    /// The job's.
+    pub tags: Vec<String>,
     /// Position in the job, from 1.
     pub index: u32,
     pub render: Render,

@@ -3,7 +3,7 @@
 
 use super::{Outcome, print};
 use crate::config::Config;
-use crate::config::units::parse_bytes;
+use crate::config::units::{parse_bytes, size_hint};
 use crate::job::spec::fields::sides;
 use crate::ladder::Residency;
 use crate::queue::{self, FitAnswer, FitQuestion, Queue, TABLE_CARDS_GIB};
@@ -36,9 +36,10 @@ fn size(text: &str) -> Result<(u32, u32), String> {
 }
 
 fn vram(text: &str) -> Result<u64, String> {
-    parse_bytes(text)
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| format!("'{text}' is no size like 6GiB"))
+    parse_bytes(text).filter(|bytes| *bytes > 0).ok_or_else(|| match size_hint(text) {
+        Some(hint) => format!("'{text}' is no size: {hint}"),
+        None => format!("'{text}' is no size like 6GiB"),
+    })
 }
 
 pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome {

@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 
+use crate::clock;
 use crate::config::{Config, ConfigError, ModelChoice};
 use crate::instance::LockError;
 use crate::queue::QueueError;
@@ -220,6 +221,10 @@ fn command(args: Args) -> Outcome {
         config.model = ModelChoice::Named(std::path::absolute(model)?);
     }
     let json = args.json;
+    if let Some(problem) = clock::time_zone_problem() {
+        // Nobody may read it; the times that follow say UTC themselves.
+        let _ = writeln!(std::io::stderr(), "zimaged: warning: {problem}");
+    }
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         match args.command {
             Command::Run(run) => run::run(config, run, json).await,

@@ -1,5 +1,6 @@
 //! The text of `daemon.toml` to a [`Config`], key by key.
 
+use std::env;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
@@ -101,12 +102,30 @@ fn folders(table: &mut Table, folder: &Path) -> [PathBuf; 3] {
     paths
 }
 
+/// A path, relative to `folder`. Of what a shell would put in its place, only `~` is known.
 fn path(value: &DeValue, folder: &Path) -> Check<PathBuf> {
-    match check::text(value)? {
-        text if text.is_empty() || text.contains('\0') => {
-            Err(Mistake::new(format!("{} is no path", check::quoted(text))))
+    let text = check::text(value)?;
+    if text.is_empty() || text.contains('\0') {
+        return Err(Mistake::new(format!("{} is no path", check::quoted(text))));
+    }
+    let is_variable = |(start, _): (usize, &str)| {
+        text[start + 1..].starts_with(|c: char| c.is_ascii_alphabetic() || "_{(".contains(c))
+    };
+    if text.match_indices('$').any(is_variable) {
+        let mistake = Mistake::new("variables like $HOME have no meaning here");
+        return Err(mistake.help("write the folder itself, or ~/ for your home"));
+    }
+    match text.strip_prefix('~') {
+        None => Ok(folder.join(text)),
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+            let home = env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+            let missing = || Mistake::new("~ has no meaning: HOME is not set").help("write it out");
+            Ok(home.ok_or_else(missing)?.join(rest.trim_start_matches('/')))
         }
-        text => Ok(folder.join(text)),
+        Some(_) => {
+            let mistake = Mistake::new(format!("{} names another user", check::quoted(text)));
+            Err(mistake.help("write the folder itself, or ~/ for your home, or ./~ for its name"))
+        }
     }
 }
 

@@ -173,7 +173,34 @@ fn each_mistake_is_told_with_its_place() {
         ),
         (
             "device.memory_limit = '6 gigs'",
-            "1:23: device.memory_limit: \"6 gigs\" is no size, or out of range",
+            "1:23: device.memory_limit: \"6 gigs\" is no size | say \"6GiB\"",
+        ),
+        // newcomer 35
+        (
+            "device.memory_limit = '8G'",
+            "1:23: device.memory_limit: \"8G\" is no size | say \"8GiB\"",
+        ),
+        (
+            "device.reserve = '512 mb'",
+            "1:18: device.reserve: \"512 mb\" is no size | say \"512MB\"",
+        ),
+        (
+            "device.memory_limit = '8 apples'",
+            "1:23: device.memory_limit: \"8 apples\" is no size, or out of range | use a size from",
+        ),
+        ("jobs = '/in'", "1:1: jobs: unknown key | put it under [folders]"),
+        ("steps = 8", "1:1: steps: unknown key | put it under [defaults]"),
+        ("defaults.cfg = 8", "1:10: defaults.cfg: unknown key | here it is called `guidance`"),
+        // case F
+        (
+            "folders.outputs = '$HOME/pictures'",
+            "1:19: folders.outputs: variables like $HOME have no meaning here | write the folder",
+        ),
+        ("model.path = '${M}'", "1:14: model.path: variables like $HOME have no meaning here"),
+        ("folders.jobs = '~bob/x'", "1:16: folders.jobs: \"~bob/x\" names another user"),
+        (
+            "defaults = { output = 'a.png', format = 'webp' }",
+            "1:14: defaults.output: ends in .png, but format is \"webp\"",
         ),
         (
             "device.memory_limit = '9999999.5B'",
@@ -253,6 +280,15 @@ fn defaults_that_the_model_or_the_limits_refuse_are_told() {
         let error = config(text).rules(&model(), TimeZone::UTC).expect_err(text).to_string();
         assert_eq!(error, format!("the defaults do not fit the model Turbo: {expected}"));
     }
+}
+
+/// case F
+#[test]
+fn a_tilde_is_the_users_home() {
+    let home = PathBuf::from(env::var_os("HOME").expect("tests have a home"));
+    let config = config("folders = { jobs = '~/jobs', outputs = '~', state = 's~$/5$' }");
+    assert_eq!((config.jobs, config.outputs), (home.join("jobs"), home));
+    assert_eq!(config.state, Path::new("/srv/z/s~$/5$"));
 }
 
 /// case E

@@ -34,9 +34,30 @@ pub(super) fn bytes(value: &DeValue, range: RangeInclusive<u64>) -> Check<u64> {
         DeValue::String(text) => text,
         other => return Err(Mistake::expected("a size", other).help(right())),
     };
-    parse_bytes(text).filter(|size| range.contains(size)).ok_or_else(|| {
-        Mistake::new(format!("{} is no size, or out of range", check::quoted(text))).help(right())
+    parse_bytes(text).filter(|size| range.contains(size)).ok_or_else(|| match size_hint(text) {
+        Some(hint) => Mistake::new(format!("{} is no size", check::quoted(text))).help(hint),
+        None => Mistake::new(format!("{} is no size, or out of range", check::quoted(text)))
+            .help(right()),
     })
+}
+
+/// What is meant by a size with a unit that other programs know: `8G`, `8gb`, `512 mib`.
+pub fn size_hint(text: &str) -> Option<String> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
+    let number = number.trim_end();
+    let unit = match unit.to_lowercase().as_str() {
+        "b" | "bytes" => "B",
+        "k" | "ki" | "kib" => "KiB",
+        "m" | "mi" | "mib" => "MiB",
+        "g" | "gi" | "gib" | "gigs" => "GiB",
+        "kb" => "KB",
+        "mb" => "MB",
+        "gb" => "GB",
+        _ => return None,
+    };
+    let size = format!("{number}{unit}");
+    parse_bytes(&size).filter(|_| size != text).map(|_| format!("say \"{size}\""))
 }
 
 /// `"6GiB"` in bytes; `None` when it is no size, or not a whole number of bytes.

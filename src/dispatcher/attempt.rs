@@ -10,6 +10,7 @@ use tracing::{debug, warn};
 use super::watcher::{AttemptWatch, Reaction, Wake};
 use super::{Dispatcher, POLL, Settings};
 use crate::attempt::{Candidate, Failure, Made, StopCause};
+use crate::clock;
 use crate::engine::latents;
 use crate::job::Render;
 use crate::ladder::{Residency, Rung};
@@ -36,6 +37,7 @@ pub(super) fn request(
     candidate: &Candidate,
     attempt_id: i64,
     rung: Rung,
+    now_ms: i64,
 ) -> RenderRequest {
     let render = &candidate.render;
     RenderRequest {
@@ -45,7 +47,10 @@ pub(super) fn request(
         format: render.format,
         picture_path: temp_path(settings, attempt_id),
         latents_path: latents_path(settings, candidate.render_id),
-        queue: queue_facts(settings, candidate, attempt_id, &rung),
+        queue: QueueFacts {
+            created: Some(created(now_ms)),
+            ..queue_facts(settings, candidate, attempt_id, &rung)
+        },
     }
 }
 
@@ -63,7 +68,15 @@ fn queue_facts(
         owner: owner(settings, attempt_id),
         asked: SizeAndSteps { width, height, steps },
         degraded: rung.degrades(&candidate.render),
+        created: None,
+        file: Some(candidate.file_name.clone()),
+        tags: candidate.tags.clone(),
     }
+}
+
+/// Local time with its offset, as RFC 3339 has it.
+fn created(now_ms: i64) -> String {
+    clock::local(now_ms).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
 fn owner(settings: &Settings, attempt_id: i64) -> Owner {

@@ -239,7 +239,8 @@ impl Dispatcher {
     ) -> Result<Option<Plan>, StoreError> {
         let Some(planning) = self.slot.planning() else { return Ok(None) };
         let planned = planning.planned(&candidate.render, plan);
-        let path = publish::file_name(candidate, &plan.rung, self.journal.clock.now_ms());
+        let now_ms = self.journal.clock.now_ms();
+        let path = publish::file_name(candidate, &plan.rung, now_ms);
         let begun = self.journal.begin(candidate.render_id, &planned, &path).await?;
         let Some(attempt_id) = begun else {
             return Ok(None); // cancelled between the look and the claim
@@ -253,7 +254,7 @@ impl Dispatcher {
             missing_bytes = plan.missing_bytes,
             "planned"
         );
-        let request = attempt::request(&self.settings, candidate, attempt_id, plan.rung);
+        let request = attempt::request(&self.settings, candidate, attempt_id, plan.rung, now_ms);
         let AttemptResult { result, cause } =
             self.follow(candidate, request, predicted_bytes).await?;
         let failure = match result {

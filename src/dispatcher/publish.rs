@@ -2,15 +2,13 @@
 
 use std::io;
 
-use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 use rustix::io::Errno;
 use tracing::{debug, info, warn};
 
 use super::attempt::{latents_path, temp_path};
 use super::{Dispatcher, Settings};
 use crate::attempt::{Candidate, Failure, FailureKind, Finished, Made};
+use crate::clock;
 use crate::files;
 use crate::job::name::{self, NameFacts};
 use crate::ladder::{Rung, Stage};
@@ -29,14 +27,9 @@ pub(super) fn file_name(candidate: &Candidate, rung: &Rung, now_ms: i64) -> Stri
         steps: rung.steps,
         prompt: &render.recipe.prompt,
         name: &candidate.job_name,
-        begun: local_time(now_ms),
+        begun: clock::local(now_ms).datetime(),
     };
     format!("{}.{}", name::expand(&render.output, &facts), render.format.extension())
-}
-
-fn local_time(now_ms: i64) -> DateTime {
-    let now = Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::UNIX_EPOCH);
-    now.to_zoned_datetime(TimeZone::system()).datetime()
 }
 
 /// Removes what an attempt without a picture may have left in the output folder. What stays goes at

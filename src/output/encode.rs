@@ -1,7 +1,7 @@
 //! Pixels to PNG, JPEG or WebP in a file, with the texts of [`super::metadata`] inside.
 //!
 //! PNG holds them in text chunks before the pixels, keywords `parameters` and `zimaged`; JPEG and
-//! WebP in EXIF, see [`super::exif`].
+//! WebP in EXIF, see [`super::exif`], which says time, job file and tags in all of them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -80,21 +80,24 @@ fn try_write(
 }
 
 fn write_png<W: Write>(out: W, pixels: &Pixels, metadata: &Metadata) -> io::Result<()> {
-    let mut encoder = png::Encoder::new(out, pixels.width, pixels.height);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_compression(png::Compression::Fast);
-    write_png_chunks(encoder, pixels, metadata).map_err(|error| match error {
-        EncodingError::IoError(error) => error,
-        other => io::Error::other(other),
-    })
+    let mut info = png::Info::with_size(pixels.width, pixels.height);
+    info.exif_metadata = Some(exif::encode_facts(metadata)?.into());
+    png::Encoder::with_info(out, info)
+        .and_then(|encoder| write_png_chunks(encoder, pixels, metadata))
+        .map_err(|error| match error {
+            EncodingError::IoError(error) => error,
+            other => io::Error::other(other),
+        })
 }
 
 fn write_png_chunks(
-    encoder: png::Encoder<impl Write>,
+    mut encoder: png::Encoder<impl Write>,
     pixels: &Pixels,
     metadata: &Metadata,
 ) -> Result<(), EncodingError> {
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::Fast);
     let mut writer = encoder.write_header()?;
     let parameters = metadata.parameters();
     if parameters.chars().all(|c| u8::try_from(c).is_ok()) {

@@ -48,6 +48,16 @@ pub struct QueueFacts {
     pub asked: SizeAndSteps,
     /// Whether the picture is less than what was asked for.
     pub degraded: bool,
+    /// When it was begun, in local time: `2026-11-24T22:05:01+01:00`. Earlier pictures do not say
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// The job file's name; earlier pictures do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The job's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
 }
 
 /// Width and height in pixels.
@@ -173,6 +183,9 @@ pub(super) mod tests {
                 owner: Owner { database: "83a1fd06109f02bd".to_owned(), attempt_id: 7 },
                 asked: SizeAndSteps { width: 128, height: 96, steps: 9 },
                 degraded: true,
+                created: Some("2026-11-24T22:05:01+01:00".to_owned()),
+                file: Some("夜.toml".to_owned()),
+                tags: vec!["night".to_owned(), "füchse".to_owned()],
             },
             recipe: Recipe {
                 prompt: prompt.to_owned(),

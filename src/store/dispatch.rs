@@ -31,7 +31,7 @@ impl Store {
 
     async fn candidate(&self, beside: Option<i64>, now_ms: i64) -> Result<Option<Candidate>> {
         let sql = format!(
-            "SELECT r.id, r.job_id, r.position, j.file_name, {} \
+            "SELECT r.id, r.job_id, r.position, j.file_name, j.tags, {} \
              FROM renders r JOIN jobs j ON j.id = r.job_id \
              WHERE r.state = 'queued' AND r.run_after_ms <= ?1 AND r.id IS NOT ?2 \
              AND (r.run_until_ms IS NULL OR r.run_until_ms > ?1) \
@@ -51,6 +51,8 @@ impl Store {
             render_id,
             job_id: row.try_get("job_id")?,
             job_name: file_name.strip_suffix(".toml").unwrap_or(&file_name).to_owned(),
+            file_name,
+            tags: from_json(row.try_get("tags")?)?,
             index: row.try_get("position")?,
             render: render(&row)?,
             history: self.attempts_before(render_id).await?,

@@ -111,6 +111,19 @@ fn a_job_may_come_from_standard_input() {
     );
 }
 
+/// case F
+#[test]
+fn an_unknown_time_zone_is_told_once() {
+    let house = house("");
+    fs::write(house.path("fox.toml"), "prompt = 'a fox'\n").expect("a writable folder");
+    let warned = |zone: &str| {
+        let output = house.command(&["check", "fox.toml"]).env("TZ", zone).output();
+        said(&output.expect("the binary starts")).matches("times are in UTC").count()
+    };
+    let zones = ["Mars/Phobos", "Europe/Vienna", "CET-1CEST,M3.5.0,M10.5.0/3", ""];
+    assert_eq!(zones.map(warned), [1, 0, 0, 0]);
+}
+
 /// case E
 #[test]
 fn a_file_of_a_terabyte_is_refused_at_once() {

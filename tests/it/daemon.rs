@@ -6,6 +6,8 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use zimaged::internals::metadata_of;
+
 use crate::parity::reference::model_folder;
 use crate::support::{House, kill};
 
@@ -29,6 +31,22 @@ fn a_dropped_job_becomes_pictures_with_their_rows() {
     assert_eq!(rows[1], ["a fox", "8", "96", "96", "0", "1"]);
     assert_eq!(rows[2][..2], ["一只猫", "7"]);
     assert!(house.path("jobs/accepted/1-fox.toml").exists(), "an accepted file is moved aside");
+}
+
+/// newcomer 26, newcomer 38
+#[test]
+fn a_picture_keeps_chinese_words_in_its_name_and_says_its_file_and_tags() {
+    let house = House::started("");
+    let text = "prompt = '雪地里的狐狸'\noutput = '夜/{name}-{prompt}.webp'\ntags = ['night']\n";
+    house.drop_job("中文.toml", text);
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "1");
+    let path = house.path("outputs/夜/中文-雪地里的狐狸.webp");
+    let said = metadata_of(&path).expect("a picture of ours").queue;
+    assert_eq!((said.file.as_deref(), said.tags), (Some("中文.toml"), vec!["night".to_owned()]));
+    let created: jiff::Timestamp =
+        said.created.expect("a time").parse().expect("a moment with its offset");
+    let age_s = jiff::Timestamp::now().as_second() - created.as_second();
+    assert!((0..60).contains(&age_s), "{age_s}");
 }
 
 #[test]

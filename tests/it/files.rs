@@ -39,7 +39,16 @@ fn metadata(prompt: &str) -> Metadata {
     let made = SizeAndSteps { width: 37, height: 23, steps: 8 };
     Metadata {
         software: "zimaged 0.1.0".to_owned(),
-        queue: QueueFacts { job: 3, index: 2, owner: owner(), asked: made, degraded: false },
+        queue: QueueFacts {
+            job: 3,
+            index: 2,
+            owner: owner(),
+            asked: made,
+            degraded: false,
+            created: Some("2026-11-24T22:05:01+01:00".to_owned()),
+            file: Some("夜.toml".to_owned()),
+            tags: vec!["night".to_owned()],
+        },
         recipe: Recipe { negative_prompt: "blur, 模糊".to_owned(), ..plain },
         made,
         rung,
@@ -123,6 +132,22 @@ fn every_format_keeps_pixels_texts_size_and_hash() {
             assert_eq!((picture.owner, picture.timings.denoise_ms), (owner(), 12));
             assert_eq!((picture.bytes, picture.sha256), (written.bytes, written.sha256));
         }
+    }
+}
+
+/// newcomer 38
+#[test]
+fn every_format_says_when_the_picture_was_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for format in FORMATS {
+        let path = folder.path().join("picture");
+        write(&path, format, "a cat");
+        let mut reader = BufReader::new(fs::File::open(&path).expect("the picture"));
+        let exif = exif::Reader::new().read_from_container(&mut reader).expect("EXIF");
+        let said = |tag| exif.get_field(tag, exif::In::PRIMARY).map(|field| field.display_value());
+        let time = said(exif::Tag::DateTimeOriginal).expect("a time").to_string();
+        assert_eq!(time, "2026-11-24 22:05:01", "{format:?}");
+        assert!(said(exif::Tag::MakerNote).is_none(), "{format:?}");
     }
 }
 

@@ -76,6 +76,9 @@ impl Place {
                 owner: Owner { database: "0123456789abcdef".to_owned(), attempt_id: 1 },
                 asked: SizeAndSteps { width: 64, height: 48, steps: 3 },
                 degraded: false,
+                created: None,
+                file: None,
+                tags: Vec::new(),
             },
         }
     }

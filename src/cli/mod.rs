@@ -222,8 +222,7 @@ fn command(args: Args) -> Outcome {
     }
     let json = args.json;
     if let Some(problem) = clock::time_zone_problem() {
-        // Nobody may read it; the times that follow say UTC themselves.
-        let _ = writeln!(std::io::stderr(), "zimaged: warning: {problem}");
+        stderr::tell(&format!("zimaged: warning: {problem}"));
     }
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         match args.command {

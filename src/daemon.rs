@@ -17,7 +17,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::dispatcher::{DispatchError, Dispatcher, Mode, Settings, SlotSettings};
 use crate::engine::{DeviceChoice, HAS_CUDA};
 use crate::heartbeat::Heartbeat;
-use crate::instance::InstanceLock;
+use crate::instance::{FolderLock, InstanceLock};
 use crate::intake::Intake;
 use crate::job::Render;
 use crate::job::spec::Rules;
@@ -45,7 +45,7 @@ pub fn lock(config: &Config) -> anyhow::Result<InstanceLock> {
     for folder in [&config.jobs, &config.outputs, &config.state, &latents_folder(config)] {
         config::make_folder(folder)?;
     }
-    Ok(InstanceLock::take(&[&config.state, &config.jobs])?)
+    Ok(InstanceLock::take(&config.state, &config.jobs)?)
 }
 
 fn latents_folder(config: &Config) -> PathBuf {
@@ -64,16 +64,17 @@ pub type Onlooker =
 /// An onlooker at work, until the token tells it to end.
 pub type Watching = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Runs the daemon, which holds the `_lock` of its folders, until `stop`, or until it is idle.
+/// Runs the daemon, which holds the `lock` of its folders, until `stop`, or until it is idle.
 /// Answers the moment of the log at which it began. Errors are those of a start or of a part that
 /// cannot go on.
 pub async fn run(
     config: Config,
-    _lock: InstanceLock,
+    lock: InstanceLock,
     mode: Mode,
     onlooker: Onlooker,
     stop: CancellationToken,
 ) -> anyhow::Result<LogMark> {
+    let InstanceLock { state: _state, jobs } = lock;
     let latents = latents_folder(&config);
     if config.device == DeviceChoice::Auto && !HAS_CUDA && Path::new(NVIDIA_CARD).exists() {
         warn!(
@@ -97,7 +98,7 @@ pub async fn run(
     recovery::sweep_latents(&store, &latents).await?;
     let (status, _) = watch::channel(Status::starting(clock.now_ms()));
     let daemon = Daemon { config, mode, policy, latents, clock, store, status };
-    let outcome = daemon.live(onlooker, &stop).await;
+    let outcome = daemon.live(jobs, onlooker, &stop).await;
     daemon.close().await;
     outcome.map(|()| begun)
 }
@@ -126,7 +127,12 @@ type PartEnd = anyhow::Result<()>;
 
 impl Daemon {
     /// Starts the parts and waits for `stop`, for idleness, or for a part's end; then shuts down.
-    async fn live(&self, onlooker: Onlooker, stop: &CancellationToken) -> anyhow::Result<()> {
+    async fn live(
+        &self,
+        jobs: FolderLock,
+        onlooker: Onlooker,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
         let heartbeat = Heartbeat::start();
         // A token of our own: the shutdown is the same whoever begins it.
         let ending = stop.child_token();
@@ -144,7 +150,7 @@ impl Daemon {
         let status = self.status.subscribe();
         parts.spawn(forever(onlooker(self.store.clone(), status, ending.clone())));
         systemd::ready();
-        let started = self.start_work(&mut parts, heartbeat, &ending).await;
+        let started = self.start_work(&mut parts, jobs, heartbeat, &ending).await;
         let outcome = match started {
             Ok(Some(intake_waiting)) => self.wait(&mut parts, intake_waiting, &ending).await,
             Ok(None) => Ok(()),
@@ -162,20 +168,16 @@ impl Daemon {
     async fn start_work(
         &self,
         parts: &mut JoinSet<PartEnd>,
+        jobs: FolderLock,
         heartbeat: Heartbeat,
         ending: &CancellationToken,
     ) -> anyhow::Result<Option<watch::Receiver<usize>>> {
         let Some(rules) = self.rules(&heartbeat, ending).await? else { return Ok(None) };
         let accepted = Arc::new(Notify::new());
         let usual = rules.defaults.clone();
-        let intake = Intake::open(
-            self.config.jobs.clone(),
-            rules,
-            self.store.clone(),
-            self.clock.clone(),
-            accepted.clone(),
-        )
-        .with_context(|| format!("cannot watch {}", self.config.jobs.display()))?;
+        let intake =
+            Intake::open(jobs, rules, self.store.clone(), self.clock.clone(), accepted.clone())
+                .with_context(|| format!("cannot watch {}", self.config.jobs.display()))?;
         let waiting = intake.waiting();
         let dispatcher = Dispatcher::new(
             self.store.clone(),
@@ -186,6 +188,7 @@ impl Daemon {
             heartbeat,
             ending.clone(),
         );
+        parts.spawn(forever(status::tell_intake(intake.status(), self.status.clone())));
         parts.spawn(forever(intake.run(ending.clone())));
         parts.spawn(async move { dispatcher.run().await.map_err(explain) });
         Ok(Some(waiting))
@@ -205,7 +208,10 @@ impl Daemon {
                 Err(error) => error.to_string(),
             };
             warn!(%reason, "no job is taken in before the model can be read");
-            self.status.send_modify(|status| status.worker = WorkerStatus::Down { reason });
+            self.status.send_modify(|status| {
+                status.intake.trouble = Some(reason.clone());
+                status.worker = WorkerStatus::Down { reason };
+            });
             heartbeat.beat();
             tokio::select! {
                 () = tokio::time::sleep(MODEL_POLL) => (),

@@ -143,9 +143,13 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<File> {
 }
 
 /// Makes the folder's entries last. Never repeat a failed one on the same descriptor: a second
-/// could succeed with the data gone.
+/// could succeed with the data gone. A filesystem that cannot be asked for it for folders does what
+/// it does.
 pub fn sync(folder: &OwnedFd) -> io::Result<()> {
-    Ok(rustix::fs::fsync(folder)?)
+    match rustix::fs::fsync(folder) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
+        synced => Ok(synced?),
+    }
 }
 
 /// SHA-256 in lower-case hex.

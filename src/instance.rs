@@ -1,16 +1,25 @@
 //! The instance lock: one daemon for a state folder and its job folder. Locks die with their
 //! process.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-/// Held for the daemon's life.
+/// The locks of a daemon's folders, held for its life.
 #[derive(Debug)]
 pub struct InstanceLock {
-    _files: Vec<File>,
+    pub state: FolderLock,
+    pub jobs: FolderLock,
+}
+
+/// The lock of one folder: nobody else has it while this lives.
+#[derive(Debug)]
+pub struct FolderLock {
+    folder: PathBuf,
+    file: File,
 }
 
 /// Why there is no lock.
@@ -25,11 +34,13 @@ pub enum LockError {
 /// The lock file's name, in each locked folder.
 const LOCK_NAME: &str = ".zimaged.lock";
 
+/// So often a lock file is opened that somebody else removes each time.
+const TRIES_MAX: u32 = 10;
+
 impl InstanceLock {
-    /// Locks all `folders`, which must exist.
-    pub fn take(folders: &[&Path]) -> Result<InstanceLock, LockError> {
-        let files = folders.iter().map(|folder| lock(folder)).collect::<Result<_, _>>()?;
-        Ok(InstanceLock { _files: files })
+    /// Locks both folders, which must exist.
+    pub fn take(state: &Path, jobs: &Path) -> Result<InstanceLock, LockError> {
+        Ok(InstanceLock { state: FolderLock::take(state)?, jobs: FolderLock::take(jobs)? })
     }
 
     /// True while a daemon holds the lock of `folder`.
@@ -39,27 +50,64 @@ impl InstanceLock {
     }
 }
 
-fn lock(folder: &Path) -> Result<File, LockError> {
+impl FolderLock {
+    /// Locks the folder, which must exist.
+    pub fn take(folder: &Path) -> Result<FolderLock, LockError> {
+        for _ in 0..TRIES_MAX {
+            let lock = FolderLock { folder: folder.to_owned(), file: locked(folder)? };
+            // The lock of a file that was removed in between keeps nobody out.
+            if lock.is_in_place() {
+                return Ok(lock);
+            }
+        }
+        Err(told(folder, io::Error::other("somebody removes it over and over")))
+    }
+
+    /// The folder's path.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Makes sure that the folder which has this path now is the locked one: it may have been
+    /// removed and made again, or another one put in its place.
+    pub fn follow(&mut self) -> Result<(), LockError> {
+        if !self.is_in_place() {
+            *self = FolderLock::take(&self.folder)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the locked file is the one that others find.
+    fn is_in_place(&self) -> bool {
+        let place = fs::metadata(self.folder.join(LOCK_NAME));
+        let (Ok(place), Ok(ours)) = (place, self.file.metadata()) else { return false };
+        (place.dev(), place.ino()) == (ours.dev(), ours.ino())
+    }
+}
+
+/// The folder's lock file, locked, with our process id in it.
+fn locked(folder: &Path) -> Result<File, LockError> {
     let path = folder.join(LOCK_NAME);
-    let io_error = |source| LockError::Io { path: path.display().to_string(), source };
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(io_error)?;
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let mut file = opened.map_err(|error| told(folder, error))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut pid = String::new();
-        file.read_to_string(&mut pid).map_err(io_error)?;
-        return Err(LockError::Taken {
-            folder: folder.display().to_string(),
-            pid: pid.trim().to_owned(),
-        });
+        file.read_to_string(&mut pid).map_err(|error| told(folder, error))?;
+        let folder = folder.display().to_string();
+        return Err(LockError::Taken { folder, pid: pid.trim().to_owned() });
     }
-    file.set_len(0).and_then(|()| file.rewind()).map_err(io_error)?;
-    writeln!(file, "{}", std::process::id()).map_err(io_error)?;
+    write_pid(&mut file).map_err(|error| told(folder, error))?;
     Ok(file)
+}
+
+fn write_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}
+
+fn told(folder: &Path, source: io::Error) -> LockError {
+    LockError::Io { path: folder.join(LOCK_NAME).display().to_string(), source }
 }
 
 #[cfg(test)]
@@ -70,11 +118,36 @@ mod tests {
     fn a_second_daemon_is_refused_and_told_who_holds_the_folder() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         assert!(!InstanceLock::is_held(folder.path()));
-        let held = InstanceLock::take(&[folder.path()]).expect("the first one gets it");
+        let held = FolderLock::take(folder.path()).expect("the first one gets it");
         assert!(InstanceLock::is_held(folder.path()));
-        let error = InstanceLock::take(&[folder.path()]).expect_err("the second one does not");
+        let error = FolderLock::take(folder.path()).expect_err("the second one does not");
         assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
         drop(held);
-        assert!(InstanceLock::take(&[folder.path()]).is_ok(), "the lock died with its holder");
+        assert!(FolderLock::take(folder.path()).is_ok(), "the lock died with its holder");
+    }
+
+    /// chaos 10: two daemons could run on a folder that was removed and made again.
+    #[test]
+    fn the_lock_follows_a_folder_that_is_made_again() {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        let folder = parent.path().join("jobs");
+        fs::create_dir(&folder).expect("a writable folder");
+        let mut first = FolderLock::take(&folder).expect("nobody has it");
+        for is_new_folder in [true, false] {
+            match is_new_folder {
+                true => fs::remove_dir_all(&folder).expect("ours"),
+                false => fs::remove_file(folder.join(LOCK_NAME)).expect("ours"),
+            }
+            fs::create_dir_all(&folder).expect("a writable folder");
+            first.follow().expect("nobody was faster");
+            FolderLock::take(&folder).expect_err("the new one is locked as well");
+        }
+        fs::remove_dir_all(&folder).expect("ours");
+        fs::create_dir(&folder).expect("a writable folder");
+        let second = FolderLock::take(&folder).expect("the second daemon was faster");
+        let error = first.follow().expect_err("the folder is not ours any more").to_string();
+        assert!(error.contains("in use by another zimaged"), "{error}");
+        drop(second);
+        first.follow().expect("it is free again");
     }
 }

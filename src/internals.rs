@@ -25,8 +25,9 @@ pub use crate::engine::{
     Backend, Continue, DeviceChoice, Engine, EngineError, EngineKind, Latents, MemoryReading,
     Pixels, Progress, Result as EngineResult, Tokenizer, fake, meter, quantise_model,
 };
+pub use crate::instance::FolderLock;
 pub use crate::intake::Intake;
-pub use crate::job::origin::{FileId, Origin, SourceFile};
+pub use crate::job::origin::{DropId, FileId, Origin, SourceFile};
 pub use crate::job::spec::Rules;
 pub use crate::job::state::State;
 pub use crate::job::{Format, Job, OnOom, Recipe, Render};
@@ -39,7 +40,7 @@ pub use crate::output::{
 pub use crate::planner::{Allowance, Plan, Prediction};
 pub use crate::queue::{Activity, Obstacle, Queue, QueueError};
 pub use crate::store::{
-    Access, Cancelled, Guarded, NewJob, NewWorker, Retried, Selection, Store, StoreError,
+    Access, Cancelled, DropFate, Guarded, NewJob, NewWorker, Retried, Selection, Store, StoreError,
 };
 pub use crate::worker::exit::WorkerExit;
 pub use crate::worker::handle::Worker;

@@ -22,8 +22,8 @@ mod config; // `daemon.toml`
 mod output; // pictures as files
 mod worker; // the child process that holds the model
 mod store; // the database
-mod intake; // the watched folder
 mod instance; // one daemon at a time
+mod intake; // the watched folder
 mod status; // what the daemon is doing, for people
 mod systemd; // what systemd is told
 

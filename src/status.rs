@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::Stage;
 use crate::files;
+use crate::intake::IntakeStatus;
 
 /// Between two writes of the file: steps can follow each other faster than anybody reads.
 const WRITE_INTERVAL: Duration = Duration::from_millis(200);
@@ -29,6 +30,9 @@ pub struct Status {
     pub render: Option<RenderStatus>,
     /// Why nothing is started although jobs wait (a full disk).
     pub hold: Option<String>,
+    /// What waits in the jobs folder, and why.
+    #[serde(default)]
+    pub intake: IntakeStatus,
 }
 
 /// The worker at one moment.
@@ -80,6 +84,7 @@ impl Status {
             worker: WorkerStatus::Loading,
             render: None,
             hold: None,
+            intake: IntakeStatus::default(),
         }
     }
 
@@ -98,6 +103,17 @@ impl Status {
                 r.job_id, r.index, r.step, r.steps, r.rung
             ),
             (None, None) => worker,
+        }
+    }
+}
+
+/// Makes what the intake says a part of the daemon's status, until the intake ends.
+pub async fn tell_intake(mut intake: watch::Receiver<IntakeStatus>, status: watch::Sender<Status>) {
+    loop {
+        let told = intake.borrow_and_update().clone();
+        status.send_modify(|status| status.intake = told);
+        if intake.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -16,6 +16,7 @@ mod report;
 mod run;
 mod signals;
 mod stderr;
+mod status;
 mod submit;
 mod time;
 mod wait;
@@ -39,7 +40,8 @@ use crate::worker::serve;
 const EXIT_NOT_DONE: u8 = 3;
 /// All renders are done, but some picture is smaller or has fewer steps than asked (`wait`).
 const EXIT_DEGRADED: u8 = 4;
-/// Try again later: another daemon runs, the disk is full, the time-out of `wait` has passed.
+/// Try again later: another daemon runs, none does (`status`), the disk is full, the time-out of
+/// `wait` has passed.
 const EXIT_TEMPFAIL: u8 = 75;
 /// The configuration or the database cannot be used as it is.
 const EXIT_CONFIG: u8 = 78;
@@ -114,7 +116,8 @@ enum Command {
     },
     /// Go on after `pause`
     Resume,
-    /// Say what the daemon is doing
+    /// Say what the daemon is doing, what waits in the jobs folder, and why; ends 75 where no daemon
+    /// runs
     Status,
     /// Say on which rung a picture would be rendered, without a GPU
     Fit(fit::FitArgs),
@@ -237,7 +240,7 @@ fn command(args: Args) -> Outcome {
             Command::Pause { reason } => control::pause(&config, &reason, json).await,
             Command::Resume => control::resume(&config, json).await,
             Command::Model(command) => model::model(&config, &command, json),
-            Command::Status => query::status(&config, json).await,
+            Command::Status => status::status(&config, json).await,
             Command::Fit(fit) => fit::fit(&config, &fit, json).await,
             Command::Init(_)
             | Command::Completions { .. }

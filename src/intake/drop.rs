@@ -1,6 +1,6 @@
 //! One dropped file: opened without following, blocking or trusting anything, read once, checked.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -10,9 +10,8 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::look::Fingerprint;
-use super::name::{is_plain, shown};
 use crate::files;
-use crate::job::origin::{FileId, SourceFile};
+use crate::job::origin::{DropId, FileId, SourceFile};
 use crate::job::spec::{Rules, parse_bytes};
 use crate::problem::{Report, utf8};
 use crate::store::NewJob;
@@ -27,7 +26,6 @@ pub enum Dropped {
 
 /// A file that holds no job, and is to be set aside.
 pub struct Unfit {
-    pub name: OsString,
     pub file: SourceFile,
     /// For the user: every mistake, with its place.
     pub report: String,
@@ -61,38 +59,47 @@ fn nanoseconds(seconds: i64, part: impl TryInto<i64>) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(part.try_into().unwrap_or_default())
 }
 
-/// Reads the file that was `seen` under this name; `now_ms` is the time of day. An error is the
-/// daemon's own trouble (no descriptors, no memory), not the file's.
-pub fn read(
-    folder: &OwnedFd,
-    name: &OsStr,
-    seen: Fingerprint,
-    rules: &Rules,
-    now_ms: i64,
-) -> io::Result<Dropped> {
+/// What is to be read: the file that `name` is called in its folder, as the scan has `seen` it.
+pub struct Found<'a> {
+    pub folder: &'a OwnedFd,
+    pub name: &'a OsStr,
+    pub seen: Fingerprint,
+    /// What it is to be known as.
+    pub id: DropId,
+    /// What people call it.
+    pub shown: String,
+}
+
+/// Reads the file, and checks it by `rules`; `now_ms` is the time of day. An error is the daemon's
+/// own trouble (no descriptors, no memory), not the file's.
+pub fn read(found: Found, rules: &Rules, now_ms: i64) -> io::Result<Dropped> {
+    let Found { folder, name, seen, id, shown } = found;
     let Some(now) = stat(folder, name)? else { return Ok(Dropped::Changed) };
     if fingerprint(&now) != seen {
         return Ok(Dropped::Changed);
     }
-    if let Err(reason) = inspect(name, &now, rules) {
-        return Ok(Dropped::Unfit(unread(name, &now, &reason)));
+    let mut file = SourceFile { name: shown, id, sha256: String::new() };
+    if let Err(reason) = inspect(&now, rules) {
+        return Ok(Dropped::Unfit(unread(file, &reason)));
     }
     match content(folder, name, seen) {
-        Ok(Some(content)) => Ok(check(name, &now, &content, rules, now_ms)),
+        Ok(Some(content)) => {
+            file.sha256 = files::sha256(&content);
+            Ok(check(file, &content, rules, now_ms))
+        }
         Ok(None) => Ok(Dropped::Changed),
         Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => Err(Errno::MFILE.into()),
         Err(error) => {
             let reason = format!("cannot be read: {}", io::Error::from(error));
-            Ok(Dropped::Unfit(unread(name, &now, &reason)))
+            Ok(Dropped::Unfit(unread(file, &reason)))
         }
     }
 }
 
 /// What can be wrong with a file before it is opened.
-fn inspect(name: &OsStr, stat: &Stat, rules: &Rules) -> Result<(), String> {
+fn inspect(stat: &Stat, rules: &Rules) -> Result<(), String> {
     let bytes_max = rules.limits.file_bytes_max;
     match FileType::from_raw_mode(stat.st_mode) {
-        _ if !is_plain(name) => Err("its name has control characters or is not UTF-8".to_owned()),
         FileType::Symlink => Err("it is a link; copy the file itself here".to_owned()),
         FileType::RegularFile if stat.st_nlink > 1 => {
             Err("it has a second name elsewhere (a hard link); copy the file here".to_owned())
@@ -126,8 +133,7 @@ fn content(folder: &OwnedFd, name: &OsStr, seen: Fingerprint) -> Result<Option<V
     Ok(whole.then_some(content))
 }
 
-fn check(name: &OsStr, stat: &Stat, content: &[u8], rules: &Rules, now_ms: i64) -> Dropped {
-    let file = source_file(shown(name), stat, files::sha256(content));
+fn check(file: SourceFile, content: &[u8], rules: &Rules, now_ms: i64) -> Dropped {
     // A parser that panics must not stop the files after this one.
     let parsed =
         catch_unwind(AssertUnwindSafe(|| parse_bytes(content, rules, now_ms, &mut random_seed)));
@@ -138,14 +144,11 @@ fn check(name: &OsStr, stat: &Stat, content: &[u8], rules: &Rules, now_ms: i64) 
         }
         Ok(Err(problems)) => {
             let report = Report { name: &file.name, content, problems: &problems }.to_string();
-            Dropped::Unfit(unfit(name, file, report))
+            Dropped::Unfit(Unfit { file, report })
         }
         Err(_) => {
-            let report = format!(
-                "{}: reading it makes zimaged fail; please report this as a bug\n",
-                file.name
-            );
-            Dropped::Unfit(unfit(name, file, report))
+            let reason = "reading it makes zimaged fail; please report this as a bug";
+            Dropped::Unfit(unread(file, reason))
         }
     }
 }
@@ -156,19 +159,21 @@ pub fn random_seed() -> u64 {
     getrandom::u32().map(u64::from).expect("the kernel gives random numbers once it has started")
 }
 
-fn unfit(name: &OsStr, file: SourceFile, report: String) -> Unfit {
-    Unfit { name: name.to_owned(), file, report }
+/// The identity of a drop that has none yet.
+pub fn new_id() -> DropId {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the kernel gives random numbers once it has started");
+    DropId(u128::from_ne_bytes(bytes))
 }
 
 /// A file that is set aside for a `reason` that does not come from its content.
-fn unread(name: &OsStr, stat: &Stat, reason: &str) -> Unfit {
-    let report = format!("{}: {reason}\n", shown(name));
-    unfit(name, source_file(shown(name), stat, String::new()), report)
+fn unread(file: SourceFile, reason: &str) -> Unfit {
+    let report = format!("{}: {reason}\n", file.name);
+    Unfit { file, report }
 }
 
-/// What identifies the drop of a file that is called `name` and has this `stat`; `sha256` is that
-/// of its content, empty where it was not read.
-pub fn source_file(name: String, stat: &Stat, sha256: String) -> SourceFile {
+/// What an earlier version of the program knew a file by.
+pub fn file_id(stat: &Stat) -> FileId {
     let Fingerprint { inode, mtime_ns, .. } = fingerprint(stat);
-    SourceFile { name, id: FileId { device: stat.st_dev, inode, mtime_ns }, sha256 }
+    FileId { device: stat.st_dev, inode, mtime_ns }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use tracing::warn;
 
-use super::name::{ERROR_SUFFIX, prefixed, shown};
+use super::name::{ERROR_SUFFIX, prefixed};
 use super::watch::FolderId;
 use crate::files;
 
@@ -44,28 +44,53 @@ impl Folders {
         Ok(Mode::from_raw_mode(rustix::fs::fstat(&self.jobs)?.st_mode).contains(Mode::WOTH))
     }
 
-    /// Moves a job file that was taken in to `accepted/ID-NAME`.
-    pub fn accept(&self, name: &str, job_id: i64) -> io::Result<()> {
+    /// Gives the file a name that has its identity. The name is new, so that nothing is replaced;
+    /// it lasts through a power cut after [`Folders::sync_jobs`].
+    pub fn claim(&self, name: &OsStr, taken: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.jobs, name, &self.jobs, taken)?)
+    }
+
+    /// Moves a job file that was taken in to `accepted/ID-NAME`, with an id of six digits or more:
+    /// so names sort as their jobs do.
+    pub fn accept(&self, taken: &OsStr, name: &str, job_id: i64) -> io::Result<()> {
         files::first_free(|number| {
-            let new_name = prefixed(&format!("{job_id}-{}", in_front(number)), name);
-            files::rename_new(&self.jobs, name.as_ref(), &self.accepted, new_name.as_ref())
+            let new_name = prefixed(&format!("{job_id:06}-{}", in_front(number)), name);
+            self.move_to(taken, &self.accepted, &new_name)
         })
     }
 
     /// Moves a file to `rejected/NAME`, with the `report` beside it.
-    pub fn reject(&self, name: &OsStr, report: &str) -> io::Result<()> {
+    pub fn reject(&self, taken: &OsStr, name: &str, report: &str) -> io::Result<()> {
         files::first_free(|number| {
-            let new_name = prefixed(&in_front(number), &shown(name));
+            let new_name = prefixed(&in_front(number), name);
             let error_name = format!("{new_name}{ERROR_SUFFIX}");
             self.write_report(&error_name, report)?;
-            let moved =
-                files::rename_new(&self.jobs, name.as_ref(), &self.rejected, new_name.as_ref());
+            let moved = self.move_to(taken, &self.rejected, &new_name);
             if moved.is_err() {
                 // The error to tell is the move's.
                 let _ = rustix::fs::unlinkat(&self.rejected, &error_name, AtFlags::empty());
             }
             moved
         })
+    }
+
+    /// A move by two links, on filesystems that know no better, may have been cut short between
+    /// them: the file has its new name already, and only the old one is left.
+    fn move_to(&self, taken: &OsStr, folder: &OwnedFd, new_name: &str) -> io::Result<()> {
+        let moved = files::rename_new(&self.jobs, taken.as_ref(), folder, new_name.as_ref());
+        match moved {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let inode = |folder, name| {
+                    let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                    Ok::<_, io::Error>((stat.st_dev, stat.st_ino))
+                };
+                match inode(&self.jobs, taken)? == inode(folder, new_name.as_ref())? {
+                    true => Ok(rustix::fs::unlinkat(&self.jobs, taken, AtFlags::empty())?),
+                    false => Err(error),
+                }
+            }
+            moved => moved,
+        }
     }
 
     /// A report that cannot be written is only logged, because the database has it as well: a full
@@ -80,6 +105,11 @@ impl Folders {
             Ok(()) => {}
         }
         Ok(())
+    }
+
+    /// Makes all claims since the last call last through a power cut.
+    pub fn sync_jobs(&self) -> io::Result<()> {
+        files::sync(&self.jobs)
     }
 
     /// Makes all moves since the last call last through a power cut.

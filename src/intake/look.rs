@@ -40,14 +40,16 @@ pub enum Readiness {
     Try,
     /// Take it in if it is a job; else set it aside.
     Decide,
-    /// Nothing more can be done with it until it changes.
-    Leave,
+    /// Something about it failed: tried again by every scan, but not waited for.
+    Again,
 }
 
 /// What is known of a file since it last changed.
 #[derive(Clone, Debug)]
 pub struct Look {
     pub fingerprint: Fingerprint,
+    /// Whether an earlier version of the program may have taken it in.
+    pub may_be_known: bool,
     /// When it was first seen like this.
     since: Instant,
     arrival: Arrival,
@@ -55,13 +57,21 @@ pub struct Look {
 }
 
 /// What was done with a file since it last changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Read {
     Never,
-    /// It is no job as it stands.
-    Unfit,
-    /// It was taken in or set aside, but could not be moved out of `jobs/`.
-    Stuck,
+    /// It is no job as it stands, and the first reason.
+    Unfit(String),
+    /// It cannot be renamed or moved, and why.
+    Stuck(String),
+}
+
+impl Fingerprint {
+    /// Whether the file has the same content as the `other`, as far as can be known without
+    /// reading: a rename changes nothing of it.
+    pub fn has_content_of(self, other: Fingerprint) -> bool {
+        Fingerprint { ctime_ns: other.ctime_ns, ..self } == other
+    }
 }
 
 impl Look {
@@ -78,11 +88,17 @@ impl Look {
             }
             _ => Look {
                 fingerprint,
+                may_be_known: false,
                 since: now,
                 arrival: arrival.unwrap_or(Arrival::Unseen),
                 read: Read::Never,
             },
         }
+    }
+
+    /// What is known of the same file after we have renamed it.
+    pub fn renamed(self, fingerprint: Fingerprint) -> Look {
+        Look { fingerprint, ..self }
     }
 
     /// What to do with the file now.
@@ -91,21 +107,34 @@ impl Look {
         let whole = self.arrival != Arrival::Unseen || unchanged >= STABLE;
         let grace = if self.arrival == Arrival::Moved { STABLE } else { GRACE };
         match self.read {
-            Read::Stuck => Readiness::Leave,
+            Read::Stuck(_) => Readiness::Again,
             _ if unchanged >= grace => Readiness::Decide,
             Read::Never if whole => Readiness::Try,
             _ => Readiness::Wait,
         }
     }
 
-    /// It was read and is no job: not read again before it changes or its time is up.
-    pub fn unfit(&mut self) {
-        self.read = Read::Unfit;
+    /// It was read and is no job for this `reason`: not read again before it changes or its time is
+    /// up.
+    pub fn unfit(&mut self, reason: &str) {
+        self.read = Read::Unfit(reason.to_owned());
     }
 
-    /// It was taken in or set aside, but stays in `jobs/`.
-    pub fn stuck(&mut self) {
-        self.read = Read::Stuck;
+    /// It cannot be renamed or moved for this `reason`; whether that is new.
+    pub fn stuck(&mut self, reason: &str) -> bool {
+        let stuck = Read::Stuck(reason.to_owned());
+        let is_new = self.read != stuck;
+        self.read = stuck;
+        is_new
+    }
+
+    /// Why it is still in the folder.
+    pub fn why(&self) -> String {
+        match &self.read {
+            Read::Never => "it is not whole yet, or was put here a moment ago".to_owned(),
+            Read::Unfit(reason) => format!("it is refused unless it changes soon: {reason}"),
+            Read::Stuck(reason) => reason.clone(),
+        }
     }
 }
 
@@ -173,19 +202,21 @@ mod tests {
         {
             let start = Instant::now();
             let mut look = Look::next(None, FIRST, Some(arrival), start);
-            look.unfit();
+            look.unfit("no prompt");
             assert_eq!(look.readiness(after_ms(start, grace_ms - 1)), Readiness::Wait);
             assert_eq!(look.readiness(after_ms(start, grace_ms)), Readiness::Decide);
         }
     }
 
+    /// chaos 10: it was not tried again before the next start.
     #[test]
-    fn a_file_that_cannot_be_moved_away_is_left_until_it_changes() {
+    fn a_file_that_cannot_be_moved_is_tried_again_and_not_waited_for() {
         let start = Instant::now();
         let mut look = Look::next(None, FIRST, Some(Arrival::Closed), start);
-        look.stuck();
+        assert!(look.stuck("no room"));
+        assert!(!look.stuck("no room"), "it is told once");
         let look = Look::next(Some(look), FIRST, Some(Arrival::Closed), after_ms(start, 60_000));
-        assert_eq!(look.readiness(after_ms(start, 60_000)), Readiness::Leave);
+        assert_eq!(look.readiness(after_ms(start, 60_000)), Readiness::Again);
         let edited = Fingerprint { bytes: 11, ..FIRST };
         let look = Look::next(Some(look), edited, Some(Arrival::Closed), after_ms(start, 61_000));
         assert_eq!(look.readiness(after_ms(start, 61_000)), Readiness::Try);

@@ -1,23 +1,30 @@
 //! The watched folder: the scan is the truth, notify is a hint.
 //!
 //! A drop is taken in steps, each safe to repeat after a death in front of it: read from one
-//! descriptor and checked; committed to the database; moved to `accepted/ID-NAME`; both folders
-//! fsynced. From the commit on the file means nothing: dying between commit and move, the next scan
-//! finds the drop known and only moves it. The order of files that are ready together is that of
-//! their modification times, then of their names.
+//! descriptor and checked; renamed inside `jobs/` to `.taken-ID-NAME`, where ID is a random number
+//! that is its identity from now on; the folder fsynced; committed to the database with that
+//! number; moved to `accepted/ID-NAME`; all folders fsynced. A scan that finds a file with an
+//! identity asks the database first: what is known there is only moved. So no death and no power
+//! cut makes a drop run twice, and nothing but the same drop is taken for it: no copy, whatever its
+//! times and inode. The order of files that are ready together is that of their modification times,
+//! then of their names.
 
+mod alone;
+mod batch;
 mod drop;
 mod folders;
+mod kind;
 mod look;
 mod name;
+mod report;
 mod spool;
 mod watch;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,9 +32,14 @@ use tokio::sync::{Notify, watch as channel};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use self::drop::{random_seed, source_file};
-use self::spool::{Batch, Spool};
+use self::batch::Batch;
+pub use self::drop::{new_id, random_seed};
+pub use self::kind::Why;
+pub use self::name::{clean, taken};
+pub use self::report::{FILES_SHOWN_MAX, FolderContents, IntakeStatus, WaitingFile, contents};
+use self::spool::Spool;
 use crate::clock::Clock;
+use crate::instance::FolderLock;
 use crate::job::spec::Rules;
 use crate::store::{Accepted, Store};
 
@@ -49,13 +61,14 @@ pub struct Intake {
     accepted: Arc<Notify>,
     wake: Arc<Notify>,
     waiting: channel::Sender<usize>,
+    status: channel::Sender<IntakeStatus>,
 }
 
 impl Intake {
-    /// Makes `jobs/`, `jobs/accepted/` and `jobs/rejected/` where they are missing and starts
-    /// watching. `accepted` is notified after each transaction that took jobs in.
+    /// Makes `accepted/` and `rejected/` in the locked jobs folder where they are missing, and
+    /// starts watching it. `accepted` is notified after each transaction that took jobs in.
     pub fn open(
-        folder: PathBuf,
+        folder: FolderLock,
         rules: Rules,
         store: Arc<Store>,
         clock: Arc<dyn Clock>,
@@ -63,13 +76,19 @@ impl Intake {
     ) -> io::Result<Intake> {
         let wake = Arc::new(Notify::new());
         let spool = Arc::new(Mutex::new(Spool::open(folder, rules, wake.clone())?));
-        Ok(Intake { spool, store, clock, accepted, wake, waiting: channel::Sender::new(1) })
+        let (waiting, status) = (channel::Sender::new(1), channel::Sender::default());
+        Ok(Intake { spool, store, clock, accepted, wake, waiting, status })
     }
 
     /// The number of job files in the folder that are not dealt with yet, as of the latest scan
     /// that did not fail. It is not 0 before the first one.
     pub fn waiting(&self) -> channel::Receiver<usize> {
         self.waiting.subscribe()
+    }
+
+    /// What is told of the folder, as of the latest scan.
+    pub fn status(&self) -> channel::Receiver<IntakeStatus> {
+        self.status.subscribe()
     }
 
     /// One look at the folder: takes in or rejects what is ready; the number of job files that
@@ -82,7 +101,12 @@ impl Intake {
     }
 
     async fn scan_at(&self, now: Instant) -> io::Result<usize> {
-        self.on_spool(move |spool| spool.survey(now)).await??;
+        let drops = self.on_spool(move |spool| spool.survey(now)).await??;
+        let fates = match drops.is_empty() {
+            true => HashMap::new(),
+            false => self.store.fates(&drops).await.map_err(io::Error::other)?,
+        };
+        self.on_spool(move |spool| spool.settle(&fates, now)).await??;
         let now_ms = self.clock.now_ms();
         while let Some(batch) = self.on_spool(move |spool| spool.next_batch(now, now_ms)).await?? {
             self.take(batch).await?;
@@ -103,22 +127,15 @@ impl Intake {
             let name = &new.name;
             match fresh {
                 true => info!(job = job_id, renders = new.job.renders.len(), "accepted {name}"),
-                false => info!("{name} is job {job_id} already; touch the file to run it again"),
+                false => info!("{name} is job {job_id} already"),
             }
         }
-        for unfit in &batch.unfit {
-            warn!(
-                "{} is set aside, see {}.error.txt beside it in rejected/",
-                unfit.file.name, unfit.file.name
-            );
-        }
         if !batch.unfit.is_empty() {
-            let rows: Vec<_> = batch
-                .unfit
-                .iter()
-                .map(|unfit| (unfit.file.clone(), unfit.report.clone()))
-                .collect();
-            self.store.reject(&rows, now_ms).await.map_err(io::Error::other)?;
+            self.store.reject(&batch.unfit, now_ms).await.map_err(io::Error::other)?;
+        }
+        for (file, report) in &batch.unfit {
+            let reason = report.lines().next().unwrap_or_default();
+            warn!("set aside, see rejected/{}.error.txt: {reason}", file.name);
         }
         self.on_spool(move |spool| spool.put_away(batch, accepted)).await?
     }
@@ -142,6 +159,7 @@ impl Intake {
             let waiting = self.scan().await;
             let pause = if matches!(waiting, Ok(1..)) { WAITING } else { IDLE };
             tell(&mut trouble, waiting.err());
+            self.publish(trouble.clone()).await;
             // At least as much time passes between scans as a scan takes.
             let gap = started.elapsed().clamp(GAP, IDLE);
             let next = async {
@@ -151,6 +169,19 @@ impl Intake {
             };
             stop.run_until_cancelled(next).await;
         }
+    }
+}
+
+impl Intake {
+    async fn publish(&self, trouble: Option<String>) {
+        // The only failure is a panic in the spool, of which the next scan tells.
+        let waiting = self.on_spool(|spool| spool.waiting_files()).await.unwrap_or_default();
+        let now = IntakeStatus { trouble, waiting };
+        self.status.send_if_modified(|status| {
+            let is_new = *status != now;
+            *status = now;
+            is_new
+        });
     }
 }
 

@@ -1,11 +1,10 @@
 //! The blocking side of the intake: lists `jobs/`, reads what is whole, moves what is dealt with.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,104 +12,79 @@ use rustix::fs::{Dir, FileType};
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::drop::{self, Dropped, Unfit, fingerprint};
+use super::alone::Alone;
+use super::batch::Batch;
+use super::drop::{self, Dropped, Found, fingerprint};
 use super::folders::Folders;
+use super::kind::Kind;
 use super::look::{Arrival, Look, Readiness};
-use super::name::{is_foreign, is_job, shown};
+use super::name::{clean, parse_taken, taken};
+use super::report::{FILES_SHOWN_MAX, WaitingFile};
 use super::watch::Watch;
+use crate::instance::FolderLock;
+use crate::job::origin::{DropId, Origin};
 use crate::job::spec::Rules;
-use crate::store::{Accepted, NewJob};
-
-/// Files of one transaction: enough that its fsync is nothing for each, few enough that the first
-/// job of thousands starts at once.
-const BATCH_FILES_MAX: usize = 500;
-
-/// Text of one transaction, kept in memory.
-const BATCH_BYTES_MAX: usize = 8 << 20;
-
-/// Renders of one transaction, unless one job has more.
-const BATCH_RENDERS_MAX: usize = 10_000;
+use crate::store::{Accepted, DropFate, NewJob};
 
 /// What is known of the folder. Bounded by what lies in it.
 pub struct Spool {
-    path: PathBuf,
+    lock: FolderLock,
     rules: Rules,
     folders: Folders,
     watch: Watch,
+    /// By the names that the files have in the folder now.
     looks: HashMap<OsString, Look>,
     /// To be read in this scan, in order.
     ready: VecDeque<OsString>,
-    /// Folders in `jobs/` that the user was told about.
-    ignored: HashSet<OsString>,
-}
-
-/// What goes into the database together.
-#[derive(Default)]
-pub struct Batch {
-    pub jobs: Vec<NewJob>,
-    pub unfit: Vec<Unfit>,
-    bytes: usize,
-    renders: usize,
-}
-
-impl Batch {
-    fn is_full(&self) -> bool {
-        self.jobs.len() + self.unfit.len() >= BATCH_FILES_MAX
-            || self.bytes >= BATCH_BYTES_MAX
-            || self.renders >= BATCH_RENDERS_MAX
-    }
-
-    fn add_job(&mut self, job: NewJob) {
-        self.bytes += job.text.len();
-        self.renders += job.job.renders.len();
-        self.jobs.push(job);
-    }
-
-    fn add_unfit(&mut self, unfit: Unfit) {
-        self.bytes += unfit.report.len();
-        self.unfit.push(unfit);
-    }
+    alone: Alone,
+    /// Whether a file without an identity may have been met by an earlier version of the program:
+    /// it lay in the folder when this start began.
+    is_first: bool,
 }
 
 impl Spool {
-    /// Opens the folders and starts watching.
-    pub fn open(path: PathBuf, rules: Rules, wake: Arc<Notify>) -> io::Result<Spool> {
-        let folders = Folders::open(&path)?;
+    /// Opens the folders in the locked one and starts watching.
+    pub fn open(lock: FolderLock, rules: Rules, wake: Arc<Notify>) -> io::Result<Spool> {
+        let folders = Folders::open(lock.folder())?;
         if folders.is_open_to_all()? {
-            warn!("everybody on this machine may drop jobs into {}", path.display());
+            warn!("everybody on this machine may drop jobs into {}", lock.folder().display());
         }
         let mut watch = Watch::new(wake);
-        watch.follow(&path, folders.id()?, Instant::now());
+        watch.follow(lock.folder(), folders.id()?, Instant::now());
         Ok(Spool {
-            path,
+            lock,
             rules,
             folders,
             watch,
             looks: HashMap::new(),
             ready: VecDeque::new(),
-            ignored: HashSet::new(),
+            alone: Alone::default(),
+            is_first: true,
         })
     }
 
-    /// Lists the folder and finds what is ready to be read: oldest first, then by name.
-    pub fn survey(&mut self, now: Instant) -> io::Result<()> {
-        self.folders = Folders::open(&self.path)?;
-        self.watch.follow(&self.path, self.folders.id()?, now);
+    /// Lists the folder. Answers the drops that had an identity before: what has become of them is
+    /// to be told by [`Spool::settle`] next.
+    pub fn survey(&mut self, now: Instant) -> io::Result<Vec<DropId>> {
+        self.folders = Folders::open(self.lock.folder())?;
+        self.lock.follow().map_err(io::Error::other)?;
+        self.watch.follow(self.lock.folder(), self.folders.id()?, now);
         let mut arrivals = self.watch.arrivals();
         let mut before = mem::take(&mut self.looks);
-        let mut ignored_before = mem::take(&mut self.ignored);
+        let mut alone = Vec::new();
         for entry in Dir::read_from(&self.folders.jobs)? {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if is_job(name) {
-                self.look(name, before.remove(name), arrivals.remove(name), now)?;
-            }
-            if entry.file_type() == FileType::Directory {
-                self.ignore_folder(name, ignored_before.remove(name));
+            match Kind::of(name, entry.file_type() == FileType::Directory) {
+                Kind::Job => {
+                    self.look(name, before.remove(name), arrivals.remove(name), now)?;
+                }
+                Kind::Alone(why) => alone.push((name.to_owned(), why)),
+                Kind::Silent => {}
             }
         }
-        self.sort_ready(now);
-        Ok(())
+        self.alone.see(alone, now);
+        Ok(self.looks.keys().filter_map(|name| Some(parse_taken(name)?.0)).collect())
     }
 
     fn look(
@@ -123,36 +97,49 @@ impl Spool {
         if let Some(stat) = drop::stat(&self.folders.jobs, name)?
             && !drop::is_folder(&stat)
         {
-            self.looks
-                .insert(name.to_owned(), Look::next(before, fingerprint(&stat), arrival, now));
+            let mut look = Look::next(before, fingerprint(&stat), arrival, now);
+            look.may_be_known |= self.is_first;
+            self.looks.insert(name.to_owned(), look);
         }
         Ok(())
     }
 
-    fn ignore_folder(&mut self, name: &OsStr, told: bool) {
-        if is_foreign(name) || name == "accepted" || name == "rejected" {
-            return;
+    /// Moves the drops whose `fates` are known, because a move failed or a death came before it,
+    /// and finds what is ready to be read: oldest first, then by name.
+    pub fn settle(&mut self, fates: &HashMap<DropId, DropFate>, now: Instant) -> io::Result<()> {
+        self.is_first = false;
+        let known = |name: &OsString| {
+            let (id, shown) = parse_taken(name)?;
+            Some((name.clone(), shown, fates.get(&id)?.clone()))
+        };
+        let known: Vec<_> = self.looks.keys().filter_map(known).collect();
+        for (name, shown, fate) in &known {
+            self.put(name, shown, fate);
         }
-        if !told {
-            warn!(
-                "jobs/{} is a folder: jobs in it are not read, move the files into jobs/",
-                shown(name)
-            );
+        if !known.is_empty() {
+            self.folders.sync()?;
         }
-        self.ignored.insert(name.to_owned());
+        self.sort_ready(now);
+        Ok(())
     }
 
     fn sort_ready(&mut self, now: Instant) {
-        let due = |look: &Look| matches!(look.readiness(now), Readiness::Try | Readiness::Decide);
-        let ready = self.looks.iter().filter(|(_, look)| due(look));
-        let mut ready: Vec<(i64, OsString)> =
-            ready.map(|(name, look)| (look.fingerprint.mtime_ns, name.clone())).collect();
+        let due = |name: &OsStr, look: &Look| match look.readiness(now) {
+            Readiness::Try | Readiness::Decide => true,
+            // What has its identity is known to the database, and was just tried by `settle`.
+            Readiness::Again => parse_taken(name).is_none(),
+            Readiness::Wait => false,
+        };
+        let ready = self.looks.iter().filter(|(name, look)| due(name, look));
+        let mut ready: Vec<(i64, String, OsString)> = ready
+            .map(|(name, look)| (look.fingerprint.mtime_ns, shown(name), name.clone()))
+            .collect();
         ready.sort_unstable();
-        self.ready = ready.into_iter().map(|(_, name)| name).collect();
+        self.ready = ready.into_iter().map(|(_, _, name)| name).collect();
     }
 
     /// The next files of this scan, read and checked at the time of day `now_ms`; `None` when there
-    /// are no more.
+    /// are no more. Each has its identity, also after a power cut.
     pub fn next_batch(&mut self, now: Instant, now_ms: i64) -> io::Result<Option<Batch>> {
         let mut batch = Batch::default();
         while !batch.is_full()
@@ -160,7 +147,11 @@ impl Spool {
         {
             self.read(name, &mut batch, now, now_ms)?;
         }
-        Ok(Some(batch).filter(|batch| !batch.jobs.is_empty() || !batch.unfit.is_empty()))
+        if batch.is_empty() {
+            return Ok(None);
+        }
+        self.folders.sync_jobs()?;
+        Ok(Some(batch))
     }
 
     fn read(
@@ -171,44 +162,119 @@ impl Spool {
         now_ms: i64,
     ) -> io::Result<()> {
         let Some(look) = self.looks.get_mut(&name) else { return Ok(()) };
-        match drop::read(&self.folders.jobs, &name, look.fingerprint, &self.rules, now_ms)? {
-            Dropped::Job(job) => batch.add_job(job),
-            Dropped::Unfit(unfit) if look.readiness(now) == Readiness::Decide => {
-                batch.add_unfit(unfit)
+        let (id, shown) = parse_taken(&name).unwrap_or_else(|| (drop::new_id(), clean(&name)));
+        let (folder, seen) = (&self.folders.jobs, look.fingerprint);
+        let found = Found { folder, name: &name, seen, id, shown };
+        match drop::read(found, &self.rules, now_ms)? {
+            Dropped::Job(job) => self.claim_job(name, job, batch),
+            Dropped::Unfit(unfit)
+                if matches!(look.readiness(now), Readiness::Decide | Readiness::Again) =>
+            {
+                if let Some(place) = self.claim(&name, id, &unfit.file.name)? {
+                    batch.add_unfit(place, unfit.file, unfit.report);
+                }
+                Ok(())
             }
-            Dropped::Unfit(_) => look.unfit(),
-            Dropped::Changed => {}
+            Dropped::Unfit(unfit) => {
+                look.unfit(unfit.report.lines().next().unwrap_or_default());
+                Ok(())
+            }
+            Dropped::Changed => Ok(()),
+        }
+    }
+
+    fn claim_job(&mut self, name: OsString, mut job: NewJob, batch: &mut Batch) -> io::Result<()> {
+        let Origin::Drop { id, before } = &mut job.origin else { return Ok(()) };
+        if self.looks.get(&name).is_some_and(|look| look.may_be_known) {
+            *before = drop::stat(&self.folders.jobs, &name)?.map(|stat| drop::file_id(&stat));
+        }
+        if let Some(place) = self.claim(&name, *id, &job.name)? {
+            batch.add_job(place, job);
         }
         Ok(())
     }
 
-    /// Moves files that are in the database out of `jobs/`; `accepted` in the order of the batch's
-    /// jobs. One that cannot be moved stays, dealt with.
-    pub fn put_away(&mut self, batch: Batch, accepted: Vec<Accepted>) -> io::Result<()> {
-        for (job, Accepted { job_id, .. }) in batch.jobs.iter().zip(accepted) {
-            let moved = self.folders.accept(&job.name, job_id);
-            self.moved(job.name.as_ref(), moved);
+    /// Gives the file its identity, where it has none, and answers its name with it. `None` where
+    /// it is not there any more, cannot be renamed, or is another one by now, which the next scan
+    /// looks at.
+    fn claim(&mut self, name: &OsStr, id: DropId, shown: &str) -> io::Result<Option<OsString>> {
+        if parse_taken(name).is_some() {
+            return Ok(Some(name.to_owned()));
         }
-        for unfit in &batch.unfit {
-            let moved = self.folders.reject(&unfit.name, &unfit.report);
-            self.moved(&unfit.name, moved);
+        let place = OsString::from(taken(id, shown));
+        match self.folders.claim(name, &place) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.looks.remove(name);
+                return Ok(None);
+            }
+            Err(error) => {
+                self.stuck(name, format!("it cannot be renamed in jobs/: {error}"));
+                return Ok(None);
+            }
+        }
+        let Some(look) = self.looks.remove(name) else { return Ok(None) };
+        let Some(stat) = drop::stat(&self.folders.jobs, &place)? else { return Ok(None) };
+        // A rename changes the time of the last change of the file's state, and nothing else.
+        let renamed = fingerprint(&stat);
+        let is_same = look.fingerprint.has_content_of(renamed);
+        self.looks.insert(place.clone(), look.renamed(renamed));
+        Ok(is_same.then_some(place))
+    }
+
+    /// Moves files that are in the database out of `jobs/`; `accepted` in the order of the batch's
+    /// jobs. One that cannot be moved stays, dealt with, and is tried again by the next scan.
+    pub fn put_away(&mut self, batch: Batch, accepted: Vec<Accepted>) -> io::Result<()> {
+        let jobs = batch.job_places.iter().zip(&batch.jobs).zip(accepted);
+        for ((place, job), Accepted { job_id, .. }) in jobs {
+            self.put(place, &job.name, &DropFate::Job(job_id));
+        }
+        for (place, (file, report)) in batch.unfit_places.iter().zip(batch.unfit) {
+            self.put(place, &file.name, &DropFate::Refused(report));
         }
         self.folders.sync()
     }
 
-    fn moved(&mut self, name: &OsStr, moved: io::Result<()>) {
+    fn put(&mut self, place: &OsStr, name: &str, fate: &DropFate) {
+        let moved = match fate {
+            DropFate::Job(job_id) => self.folders.accept(place, name, *job_id),
+            DropFate::Refused(report) => self.folders.reject(place, name, report),
+        };
+        // Where it was taken back or moved away by the user in between, nothing is left to do.
+        let is_gone = || matches!(drop::stat(&self.folders.jobs, place), Ok(None));
         match moved {
-            // Taken back or moved away by the user in between: nothing is left to do.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                warn!("jobs/{} is dealt with but cannot be moved away: {error}", shown(name));
-                self.looks.entry(name.to_owned()).and_modify(Look::stuck);
+            Err(error) if !is_gone() => {
+                self.stuck(place, format!("it is dealt with but cannot be moved away: {error}"));
             }
-            _ => drop(self.looks.remove(name)),
+            _ => std::mem::drop(self.looks.remove(place)),
         }
     }
 
-    /// Job files that are not dealt with yet.
-    pub fn waiting(&self, now: Instant) -> usize {
-        self.looks.values().filter(|look| look.readiness(now) != Readiness::Leave).count()
+    /// Tells once that nothing more can be done with a file now.
+    fn stuck(&mut self, name: &OsStr, reason: String) {
+        let Some(look) = self.looks.get_mut(name) else { return };
+        if look.stuck(&reason) {
+            warn!("jobs/{}: {reason}; tried again every two seconds", shown(name));
+        }
     }
+
+    /// Job files that are not dealt with yet, and can be.
+    pub fn waiting(&self, now: Instant) -> usize {
+        self.looks.values().filter(|look| look.readiness(now) != Readiness::Again).count()
+    }
+
+    /// The first of the files that are still in the folder, with the reason for each.
+    pub fn waiting_files(&self) -> Vec<WaitingFile> {
+        let mut names: Vec<&OsString> = self.looks.keys().collect();
+        names.sort_unstable();
+        names.truncate(FILES_SHOWN_MAX);
+        let file =
+            |name: &OsString| WaitingFile { file: shown(name), reason: self.looks[name].why() };
+        names.into_iter().map(file).collect()
+    }
+}
+
+/// What people call the file.
+fn shown(name: &OsStr) -> String {
+    parse_taken(name).map_or_else(|| clean(name), |(_, shown)| shown)
 }

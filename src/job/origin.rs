@@ -1,11 +1,19 @@
 //! Where a job comes from.
 
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
+
 /// Where a job comes from. The database holds [`Origin::as_str`] and, as columns of their own, what
 /// belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A file in the jobs folder. The same drop is taken in once, however often it is found.
-    Drop(FileId),
+    Drop {
+        id: DropId,
+        /// What an older version of the program may know it by, where it may have met the file.
+        before: Option<FileId>,
+    },
     /// A request without a file. Each one is a job of its own, also when it repeats another.
     Request,
     /// Renders of the earlier job `of` that failed or were cancelled, once more.
@@ -16,15 +24,41 @@ impl Origin {
     /// The word in the database and on the screen.
     pub fn as_str(self) -> &'static str {
         match self {
-            Origin::Drop(_) => "drop",
+            Origin::Drop { .. } => "drop",
             Origin::Request => "request",
             Origin::Retry { .. } => "retry",
         }
     }
 }
 
-/// Tells one drop of a file from every other, together with the hash of its content: a file that
-/// was written or touched since is another drop.
+/// Tells one drop of a file from every other: a random number that we give to the file as a part of
+/// its name before anything about it is a row. What the filesystem says of a file (device, inode,
+/// times) does not tell drops apart: a copy may keep the time and get the inode of a file that is
+/// gone, and a disk that is mounted again may have another device number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DropId(pub u128);
+
+impl DropId {
+    /// The length of its text, of digits and letters of one byte each.
+    pub const TEXT_BYTES: usize = 32;
+}
+
+impl fmt::Display for DropId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl FromStr for DropId {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<DropId, ParseIntError> {
+        u128::from_str_radix(text, 16).map(DropId)
+    }
+}
+
+/// What versions of the program before drops had numbers of their own took for a drop's identity,
+/// together with the hash of its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
     pub device: u64,
@@ -36,9 +70,9 @@ pub struct FileId {
 /// A file as it was dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
-    /// Without folder.
+    /// Without folder, and without characters that nobody sees.
     pub name: String,
-    pub id: FileId,
+    pub id: DropId,
     /// Of the content, in lower-case hex; empty where the content was not read.
     pub sha256: String,
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub use self::check::{CheckedJob, JobMistakes, beginning, check};
 pub use self::fit::{FitAnswer, FitQuestion, TABLE_CARDS_GIB, fit, fit_table};
 pub use self::obstacle::{Obstacle, obstacle};
-pub use self::status::QueueStatus;
+pub use self::status::{JobsFolder, QueueStatus, queue_status};
 pub use self::submit::{Submitted, hand_over, submit};
 pub use self::wait::{Activity, JobProgress, Summary};
 use crate::clock::{Clock, SystemClock};
@@ -57,8 +57,8 @@ pub enum QueueError {
     #[error("cannot hand a job over to {jobs}: {source}")]
     Folder { jobs: String, source: io::Error },
     /// A daemon runs, but has not dealt with the file for half a minute.
-    #[error("{file} waits in {jobs}: the daemon has not taken it yet")]
-    NotTaken { file: String, jobs: String },
+    #[error("{file} waits in {jobs}: {why}")]
+    NotTaken { file: String, jobs: String, why: String },
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]

@@ -1,20 +1,25 @@
-//! What the daemon is doing, and what is to be done.
+//! What the daemon is doing, what is to be done, and what lies in the jobs folder.
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::Queue;
+use crate::config::Config;
 use crate::instance::InstanceLock;
+use crate::intake::{self, FILES_SHOWN_MAX, FolderContents, IntakeStatus, WaitingFile, Why};
 use crate::job::state::State;
 use crate::status::{self, Status};
-use crate::store::{JobRow, Outlook, Pause, Result, WorkerRow};
+use crate::store::{JobRow, Outlook, Pause, RejectionRow, Result, WorkerRow};
 
 /// Of so many jobs that were begun the status says how far they are.
 const BEGUN_MAX: u32 = 5;
 
+/// So many of the files that were set aside are told.
+const REJECTED_MAX: u32 = 5;
+
 /// The queue and its daemon at one moment.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct QueueStatus {
     /// The folder of the database: which queue this is.
     pub state_folder: PathBuf,
@@ -24,6 +29,9 @@ pub struct QueueStatus {
     pub running: bool,
     /// What it says of itself; nothing yet where it has just been started.
     pub daemon: Option<Status>,
+    /// Why nothing can be said of the queue: there is no database yet, or it is locked. What comes
+    /// from it is empty then.
+    pub database: Option<String>,
     /// The newest jobs of which something was begun.
     pub begun: Vec<JobRow>,
     /// Renders.
@@ -32,24 +40,115 @@ pub struct QueueStatus {
     pub paused: Option<Pause>,
     /// The model that was loaded last.
     pub model: Option<WorkerRow>,
+    pub jobs_folder: JobsFolder,
+    /// Files that were set aside and not put right since, newest first, each with the first line of
+    /// its report.
+    pub rejected: Vec<RejectionRow>,
+}
+
+/// What lies in the jobs folder. Of each sort the first are named, sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct JobsFolder {
+    /// The number of job files that are not taken in yet.
+    pub waiting: usize,
+    pub files: Vec<WaitingFile>,
+    /// The number of other things.
+    pub left_alone: usize,
+    pub others: Vec<OtherFile>,
+    /// Why no file is taken in at all, where a daemon runs; or why the folder cannot be listed.
+    pub trouble: Option<String>,
+}
+
+/// Something in the jobs folder that is no job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OtherFile {
+    pub file: String,
+    pub why: Why,
+    pub what_to_do: String,
+}
+
+/// How it stands now, also where there is no daemon and no database yet.
+pub async fn queue_status(config: &Config) -> Result<QueueStatus> {
+    let without = |why: String| QueueStatus { database: Some(why), ..QueueStatus::of(config) };
+    if !config.database_path().exists() {
+        return Ok(without("there is no database yet; `zimaged run` makes it".to_owned()));
+    }
+    let known = match Queue::open(config).await {
+        Ok(queue) => queue.known().await,
+        Err(error) => Err(error),
+    };
+    match known {
+        Err(error) if error.may_pass_for_a_read() => Ok(without(error.to_string())),
+        known => known,
+    }
+}
+
+impl QueueStatus {
+    /// What can be said without the database.
+    fn of(config: &Config) -> QueueStatus {
+        let running = InstanceLock::is_held(&config.state);
+        // A file without a lock is what a killed daemon left.
+        let daemon = status::read(&config.state).filter(|_| running);
+        let taking = daemon.as_ref().map(|daemon| &daemon.intake);
+        let jobs_folder = match intake::contents(&config.jobs) {
+            Ok(contents) => JobsFolder::of(contents, running, taking),
+            Err(error) => JobsFolder {
+                trouble: Some(format!("{}: {error}", config.jobs.display())),
+                ..JobsFolder::default()
+            },
+        };
+
+        QueueStatus {
+            state_folder: config.state.clone(),
+            config: config.file.clone(),
+            running,
+            daemon,
+            jobs_folder,
+            ..QueueStatus::default()
+        }
+    }
+}
+
+impl JobsFolder {
+    /// `taking` is what a daemon that runs says of it.
+    fn of(contents: FolderContents, running: bool, taking: Option<&IntakeStatus>) -> JobsFolder {
+        let FolderContents { jobs, left_alone } = contents;
+        let trouble = taking.and_then(|taking| taking.trouble.clone());
+        let reason = |file: &String| {
+            let told = taking.iter().flat_map(|taking| &taking.waiting);
+            let told = told.into_iter().find(|waiting| waiting.file == *file);
+            match (&trouble, told) {
+                _ if !running => "no daemon is running".to_owned(),
+                (Some(trouble), _) => trouble.clone(),
+                (None, Some(told)) => told.reason.clone(),
+                (None, None) => "it was put here a moment ago".to_owned(),
+            }
+        };
+        let files = jobs.iter().take(FILES_SHOWN_MAX);
+        let files = files.map(|file| WaitingFile { reason: reason(file), file: file.clone() });
+        let files = files.collect();
+        let others = left_alone.iter().take(FILES_SHOWN_MAX).map(|left| OtherFile {
+            file: left.file.clone(),
+            why: left.why,
+            what_to_do: left.why.to_string(),
+        });
+        let others = others.collect();
+        JobsFolder { waiting: jobs.len(), files, left_alone: left_alone.len(), others, trouble }
+    }
 }
 
 impl Queue<'_> {
-    /// How it stands now.
-    pub async fn status(&self) -> Result<QueueStatus> {
-        let running = InstanceLock::is_held(&self.config.state);
+    /// All of it, with what the database knows.
+    async fn known(&self) -> Result<QueueStatus> {
         let store = &self.store;
         Ok(QueueStatus {
-            state_folder: self.config.state.clone(),
-            config: self.config.file.clone(),
-            running,
-            // A file without a lock is what a killed daemon left.
-            daemon: status::read(&self.config.state).filter(|_| running),
             begun: store.jobs(Some(State::Running), None, BEGUN_MAX).await?,
             queued: store.queued().await?,
             outlook: store.outlook(self.clock.now_ms()).await?,
             paused: store.paused().await?,
             model: store.last_worker().await?,
+            rejected: store.open_rejections(REJECTED_MAX).await?,
+            ..QueueStatus::of(self.config)
         })
     }
 }

@@ -2,7 +2,7 @@
 //! as any other; or as requests, which go into the database at once.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::CWD;
@@ -13,17 +13,21 @@ use super::{CheckedJob, JobMistakes, Queue, QueueError};
 use crate::config::{self, Config};
 use crate::files;
 use crate::instance::InstanceLock;
-use crate::intake::{random_seed, source_file};
+use crate::intake::{clean, new_id, random_seed, taken};
 use crate::job::origin::SourceFile;
 use crate::job::spec;
 use crate::problem::printable;
-use crate::store::NewJob;
+use crate::status;
+use crate::store::{DropFate, NewJob};
 
 /// How long a running daemon is waited for until it has taken files in.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Between two looks for it.
 const ACCEPT_POLL: Duration = Duration::from_millis(20);
+
+/// So much of a file's name is kept that there is room for a number and an ending.
+const STEM_BYTES_MAX: usize = 200;
 
 /// What has become of files that were handed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -49,36 +53,76 @@ pub struct RefusedFile {
     pub report: String,
 }
 
-/// Moves a copy of each checked text into the jobs folder, under the name that belongs to it. The
-/// files are there whole or not at all, and survive a power cut.
+/// Moves a copy of each checked text into the jobs folder, each with the identity that it is
+/// answered with and the name that belongs to it; a file that lies there already, itself. The files
+/// are there whole or not at all, and survive a power cut.
 pub fn hand_over(
     config: &Config,
     jobs: &[(&Path, CheckedJob)],
 ) -> Result<Vec<SourceFile>, QueueError> {
-    config::make_folder(&config.jobs)?;
-    let failed = |source| QueueError::Folder { jobs: config.jobs.display().to_string(), source };
-    let dropped = jobs.iter().map(|(path, job)| drop_file(&config.jobs, path, &job.content));
-    let dropped = dropped.collect::<io::Result<_>>().map_err(failed)?;
-    files::open_folder(&config.jobs).and_then(|folder| files::sync(&folder)).map_err(failed)?;
-    Ok(dropped)
+    put_all(config, jobs, |path, job| {
+        let (name, id) = (job_name(path), new_id());
+        let place = config.jobs.join(taken(id, &name));
+        if lies_in(&config.jobs, path) {
+            std::fs::rename(path, place)?;
+        } else {
+            std::fs::rename(written(&config.jobs, &job.content)?, place)?;
+        }
+        Ok(SourceFile { name, id, sha256: files::sha256(&job.content) })
+    })
 }
 
-/// Writes the text under a name that the daemon ignores, then gives it one like that of `path`.
-fn drop_file(jobs: &Path, path: &Path, text: &[u8]) -> io::Result<SourceFile> {
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    let stem = match stem.trim_start_matches(['.', '-']) {
-        "" => "job",
-        stem => stem,
-    };
+/// As [`hand_over`], for a daemon that is still to be started: under names that people see in the
+/// folder.
+fn leave(config: &Config, jobs: &[(&Path, CheckedJob)]) -> Result<Vec<String>, QueueError> {
+    put_all(config, jobs, |path, job| {
+        let name = job_name(path);
+        if lies_in(&config.jobs, path) {
+            return Ok(name);
+        }
+        let temporary = written(&config.jobs, &job.content)?;
+        files::first_free(|number| {
+            let name = files::numbered(&name, number);
+            files::rename_new(CWD, &temporary, CWD, &config.jobs.join(&name))?;
+            Ok(name)
+        })
+    })
+}
+
+fn put_all<T>(
+    config: &Config,
+    jobs: &[(&Path, CheckedJob)],
+    put: impl Fn(&Path, &CheckedJob) -> io::Result<T>,
+) -> Result<Vec<T>, QueueError> {
+    config::make_folder(&config.jobs)?;
+    let failed = |source| QueueError::Folder { jobs: config.jobs.display().to_string(), source };
+    let put = jobs.iter().map(|(path, job)| put(path, job)).collect::<io::Result<_>>();
+    let put = put.map_err(failed)?;
+    files::open_folder(&config.jobs).and_then(|folder| files::sync(&folder)).map_err(failed)?;
+    Ok(put)
+}
+
+/// The text, written through to the disk under a name that the daemon ignores.
+fn written(jobs: &Path, text: &[u8]) -> io::Result<PathBuf> {
     let temporary = jobs.join(format!(".submit-{}.part", std::process::id()));
-    let file = files::write_synced(&temporary, text)?;
-    let name = files::first_free(|number| {
-        let name = files::numbered(&format!("{stem}.toml"), number);
-        files::rename_new(CWD, &temporary, CWD, &jobs.join(&name))?;
-        Ok(name)
-    })?;
-    let stat = rustix::fs::fstat(&file)?;
-    Ok(source_file(name, &stat, files::sha256(text)))
+    files::write_synced(&temporary, text)?;
+    Ok(temporary)
+}
+
+/// Whether the file is one of the jobs folder: then it is a drop already, and a copy would be a
+/// second one.
+fn lies_in(jobs: &Path, path: &Path) -> bool {
+    let (Ok(path), Ok(jobs)) = (path.canonicalize(), jobs.canonicalize()) else { return false };
+    path.parent() == Some(&jobs)
+}
+
+/// What the job of this file is called: as the file, whose name may be anything.
+fn job_name(path: &Path) -> String {
+    let name = clean(path.file_name().unwrap_or_default());
+    let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
+    let stem = stem.strip_suffix(".toml").unwrap_or(stem).trim_start_matches(['.', '-']);
+    let stem = &stem[..stem.floor_char_boundary(STEM_BYTES_MAX)];
+    format!("{}.toml", if stem.is_empty() { "job" } else { stem })
 }
 
 /// Hands checked files over and, where a daemon runs, waits until it has dealt with them.
@@ -86,11 +130,10 @@ pub async fn submit(
     config: &Config,
     jobs: &[(&Path, CheckedJob)],
 ) -> Result<Submitted, QueueError> {
-    let dropped = hand_over(config, jobs)?;
     if !InstanceLock::is_held(&config.state) {
-        let waiting = dropped.into_iter().map(|file| file.name).collect();
-        return Ok(Submitted { waiting, ..Submitted::default() });
+        return Ok(Submitted { waiting: leave(config, jobs)?, ..Submitted::default() });
     }
+    let dropped = hand_over(config, jobs)?;
     let queue = Queue::open(config).await?;
     let deadline = Instant::now() + ACCEPT_TIMEOUT;
     let mut submitted = Submitted::default();
@@ -125,19 +168,50 @@ impl Queue<'_> {
     ) -> Result<(), QueueError> {
         let file = dropped.name.clone();
         loop {
-            if let Some(job) = self.store.job_of_drop(dropped).await? {
-                submitted.jobs.push(TakenJob { file, job });
-                return Ok(());
+            match self.store.fates(&[dropped.id]).await?.remove(&dropped.id) {
+                Some(DropFate::Job(job)) => {
+                    submitted.jobs.push(TakenJob { file, job });
+                    return Ok(());
+                }
+                Some(DropFate::Refused(report)) => {
+                    submitted.refused.push(RefusedFile { file, report });
+                    return Ok(());
+                }
+                None if Instant::now() >= deadline => return Err(self.not_taken(file)),
+                None => sleep(ACCEPT_POLL).await,
             }
-            if let Some(report) = self.store.rejection_of_drop(dropped).await? {
-                submitted.refused.push(RefusedFile { file, report });
-                return Ok(());
-            }
-            if Instant::now() >= deadline {
-                let jobs = self.config.jobs.display().to_string();
-                return Err(QueueError::NotTaken { file, jobs });
-            }
-            sleep(ACCEPT_POLL).await;
         }
+    }
+
+    fn not_taken(&self, file: String) -> QueueError {
+        let daemon = status::read(&self.config.state);
+        let trouble = daemon.and_then(|daemon| daemon.intake.trouble);
+        let why = trouble.unwrap_or_else(|| "the daemon has not taken it yet".to_owned());
+        QueueError::NotTaken { file, jobs: self.config.jobs.display().to_string(), why }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// case B: any name is good enough for a job.
+    #[test]
+    fn a_job_is_called_as_its_file_whatever_that_is_called() {
+        for (path, name) in [
+            ("dir/fox.toml", "fox.toml"),
+            ("FOX.TOML", "FOX.toml"),
+            ("fox.toml.txt", "fox.toml"),
+            ("prompts.txt", "prompts.toml"),
+            ("\u{200e}fox.toml", "fox.toml"),
+            ("中文.toml", "中文.toml"),
+            ("..hidden.toml", "hidden.toml"),
+            ("-", "job.toml"),
+            ("fox", "fox.toml"),
+        ] {
+            assert_eq!(job_name(Path::new(path)), name, "{path:?}");
+        }
+        let long = job_name(Path::new(&"猫".repeat(85)));
+        assert!(long.len() <= STEM_BYTES_MAX + ".toml".len() && long.ends_with("猫.toml"));
     }
 }

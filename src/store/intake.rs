@@ -1,16 +1,27 @@
 //! Jobs come in, bad files are noted.
 
+use std::collections::HashMap;
+
 use sqlx::SqliteExecutor;
 
 use super::nights::local_zone;
 use super::rows::{bind_render, render_columns, to_json};
 use super::transition::{About, Writing, log};
-use super::{Accepted, NewJob, Result, Store};
+use super::{Accepted, NewJob, RejectionRow, Result, Store};
 use crate::job::Render;
 use crate::job::event::EventKind;
-use crate::job::origin::{FileId, Origin, SourceFile};
+use crate::job::origin::{DropId, FileId, Origin, SourceFile};
 use crate::job::parameters::PARAMETERS;
 use crate::job::times::Opening;
+
+/// What became of a drop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DropFate {
+    /// It is this job.
+    Job(i64),
+    /// It was refused, and what the user was told.
+    Refused(String),
+}
 
 impl Store {
     /// Takes all `jobs` in, in one transaction; the answers are in the same order.
@@ -24,27 +35,66 @@ impl Store {
         Ok(accepted)
     }
 
-    /// Notes files that were set aside, with the reason that the user was told.
+    /// Notes files that were set aside, with the reason that the user was told. A drop that was
+    /// noted before is not noted again.
     pub async fn reject(&self, files: &[(SourceFile, String)], now_ms: i64) -> Result<()> {
         let mut transaction = self.begin().await?;
         for (file, reason) in files {
-            sqlx::query("INSERT INTO rejections (at_ms, file_name, file_sha256, reason) VALUES (?, ?, ?, ?)")
-                .bind(now_ms)
-                .bind(&file.name)
-                .bind(&file.sha256)
-                .bind(reason)
-                .execute(&mut *transaction)
-                .await?;
-            log(&mut transaction, EventKind::Rejected, About::Queue, &file.name, now_ms).await?;
+            let noted = sqlx::query(
+                "INSERT INTO rejections (at_ms, file_name, drop_id, file_sha256, reason) \
+                 VALUES (?, ?, ?, ?, ?) ON CONFLICT (drop_id) DO NOTHING",
+            )
+            .bind(now_ms)
+            .bind(&file.name)
+            .bind(file.id.to_string())
+            .bind(&file.sha256)
+            .bind(reason)
+            .execute(&mut *transaction)
+            .await?;
+            if noted.rows_affected() > 0 {
+                log(&mut transaction, EventKind::Rejected, About::Queue, &file.name, now_ms)
+                    .await?;
+            }
         }
         Ok(transaction.commit().await?)
+    }
+
+    /// Files set aside of whose name no job was taken in since, newest first, each with the first
+    /// line of its report.
+    pub async fn open_rejections(&self, limit: u32) -> Result<Vec<RejectionRow>> {
+        let sql = "SELECT at_ms, file_name, \
+                   substr(reason, 1, instr(reason || char(10), char(10)) - 1) AS reason \
+                   FROM rejections r WHERE NOT EXISTS (SELECT 1 FROM jobs j \
+                   WHERE j.file_name = r.file_name AND j.accepted_at_ms >= r.at_ms) \
+                   ORDER BY id DESC LIMIT ?";
+        Ok(sqlx::query_as(sql).bind(limit).fetch_all(&self.readers).await?)
+    }
+
+    /// What became of those of the drops that have been dealt with.
+    pub async fn fates(&self, drops: &[DropId]) -> Result<HashMap<DropId, DropFate>> {
+        let ids = to_json(&drops.iter().map(DropId::to_string).collect::<Vec<_>>());
+        let jobs: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT drop_id, id FROM jobs WHERE drop_id IN (SELECT value FROM json_each(?))",
+        )
+        .bind(&ids)
+        .fetch_all(&self.readers)
+        .await?;
+        let refused: Vec<(String, String)> = sqlx::query_as(
+            "SELECT drop_id, reason FROM rejections \
+             WHERE drop_id IN (SELECT value FROM json_each(?))",
+        )
+        .bind(&ids)
+        .fetch_all(&self.readers)
+        .await?;
+        let jobs = jobs.into_iter().map(|(drop, job_id)| (drop, DropFate::Job(job_id)));
+        let refused = refused.into_iter().map(|(drop, reason)| (drop, DropFate::Refused(reason)));
+        let fates = jobs.chain(refused).filter_map(|(drop, fate)| Some((drop.parse().ok()?, fate)));
+        Ok(fates.collect())
     }
 }
 
 async fn accept(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> Result<Accepted> {
-    if let Origin::Drop(file) = new.origin
-        && let Some(job_id) = job_of_drop(&mut **transaction, file, &new.sha256).await?
-    {
+    if let Some(job_id) = known_job(transaction, new).await? {
         return Ok(Accepted { job_id, fresh: false });
     }
     let job_id = insert_job(transaction, new, now_ms).await?;
@@ -58,40 +108,60 @@ async fn accept(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> Result<
     Ok(Accepted { job_id, fresh: true })
 }
 
-/// The job that this very drop has become.
-pub(super) async fn job_of_drop(
-    executor: impl SqliteExecutor<'_>,
-    file: FileId,
-    sha256: &str,
+/// The job that this very drop has become already.
+async fn known_job(transaction: &mut Writing, new: &NewJob) -> sqlx::Result<Option<i64>> {
+    let Origin::Drop { id, before } = new.origin else { return Ok(None) };
+    match (job_of_drop(&mut **transaction, id).await?, before) {
+        (None, Some(before)) => job_of_earlier_version(transaction, new, id, before).await,
+        (known, _) => Ok(known),
+    }
+}
+
+async fn job_of_drop(executor: impl SqliteExecutor<'_>, drop: DropId) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar("SELECT id FROM jobs WHERE drop_id = ?")
+        .bind(drop.to_string())
+        .fetch_optional(executor)
+        .await
+}
+
+/// The job that an earlier version made of the file without moving it away. From now on it is known
+/// as the `drop` that it has become, so that no second file is ever taken for it.
+async fn job_of_earlier_version(
+    transaction: &mut Writing,
+    new: &NewJob,
+    drop: DropId,
+    before: FileId,
 ) -> sqlx::Result<Option<i64>> {
     sqlx::query_scalar(
-        "SELECT id FROM jobs WHERE file_device = ? AND file_inode = ? AND file_mtime_ns = ? AND file_sha256 = ?",
+        "UPDATE jobs SET drop_id = ? WHERE drop_id IS NULL AND file_inode = ? \
+         AND file_device = ? AND file_mtime_ns = ? AND file_sha256 = ? AND file_name = ? \
+         RETURNING id",
     )
-    .bind(file.device.cast_signed())
-    .bind(file.inode.cast_signed())
-    .bind(file.mtime_ns)
-    .bind(sha256)
-    .fetch_optional(executor)
+    .bind(drop.to_string())
+    .bind(before.inode.cast_signed())
+    .bind(before.device.cast_signed())
+    .bind(before.mtime_ns)
+    .bind(&new.sha256)
+    .bind(&new.name)
+    .fetch_optional(&mut **transaction)
     .await
 }
 
 async fn insert_job(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> sqlx::Result<i64> {
-    let (file, retry_of) = match new.origin {
-        Origin::Drop(file) => (Some(file), None),
+    let (drop, retry_of) = match new.origin {
+        Origin::Drop { id, .. } => (Some(id), None),
         Origin::Request => (None, None),
         Origin::Retry { of } => (None, Some(of)),
     };
     sqlx::query_scalar(
-        "INSERT INTO jobs (origin, file_name, text, file_device, file_inode, file_mtime_ns, \
-         file_sha256, priority, not_before_ms, not_after_ms, open_hours, tags, retry_of, accepted_at_ms) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        "INSERT INTO jobs (origin, file_name, text, drop_id, file_sha256, priority, \
+         not_before_ms, not_after_ms, open_hours, tags, retry_of, accepted_at_ms) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
     )
     .bind(new.origin.as_str())
     .bind(&new.name)
     .bind(&new.text)
-    .bind(file.map(|file| file.device.cast_signed()))
-    .bind(file.map(|file| file.inode.cast_signed()))
-    .bind(file.map(|file| file.mtime_ns))
+    .bind(drop.map(|drop| drop.to_string()))
     .bind(&new.sha256)
     .bind(new.job.priority)
     .bind(new.job.not_before_ms)

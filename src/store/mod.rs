@@ -28,6 +28,7 @@ use sqlx::sqlite::SqlitePool;
 pub use self::control::{Cancelled, Pause, Retried};
 pub use self::error::{Result, StoreError};
 pub use self::evidence::Seen;
+pub use self::intake::DropFate;
 pub use self::outlook::{JobLeft, Outlook};
 pub use self::queries::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
 pub use self::since::LogMark;
@@ -70,7 +71,7 @@ impl NewJob {
     /// The job in a dropped file.
     pub fn of_drop(job: Job, file: SourceFile, text: String) -> NewJob {
         let SourceFile { name, id, sha256 } = file;
-        NewJob { job, origin: Origin::Drop(id), name, text, sha256 }
+        NewJob { job, origin: Origin::Drop { id, before: None }, name, text, sha256 }
     }
 
     /// The job that a request asks for by `text`, under the `name` that it gives itself.

@@ -3,10 +3,8 @@
 use serde::Serialize;
 use sqlx::{FromRow, QueryBuilder};
 
-use super::intake::job_of_drop;
 use super::{Result, Selection, Store, StoreError};
 use crate::attempt::{ErrorCode, Outcome};
-use crate::job::origin::SourceFile;
 use crate::job::state::State;
 
 /// A row of the view `jobs_state`, and what its queued renders wait for.
@@ -189,23 +187,6 @@ impl Store {
              WHERE r.job_id = ? AND r.position = coalesce(?, r.position) ORDER BY r.position, a.number",
         );
         Ok(rows.bind(job_id).bind(picture).fetch_all(&self.readers).await?)
-    }
-
-    /// The job that the drop `file` has become.
-    pub async fn job_of_drop(&self, file: &SourceFile) -> Result<Option<i64>> {
-        Ok(job_of_drop(&self.readers, file.id, &file.sha256).await?)
-    }
-
-    /// Why the drop `file` was set aside, if it was. A file is set aside after it was written:
-    /// earlier ones of the same content are not it.
-    pub async fn rejection_of_drop(&self, file: &SourceFile) -> Result<Option<String>> {
-        let sql = "SELECT reason FROM rejections \
-                   WHERE file_sha256 = ? AND file_name = ? AND at_ms >= ? ORDER BY id DESC LIMIT 1";
-        let reason = sqlx::query_scalar(sql)
-            .bind(&file.sha256)
-            .bind(&file.name)
-            .bind(file.id.mtime_ns / 1_000_000);
-        Ok(reason.fetch_optional(&self.readers).await?)
     }
 
     /// The worker that was loaded last.

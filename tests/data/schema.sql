@@ -8,6 +8,8 @@ CREATE INDEX events_by_job ON events (job_id);
 
 CREATE INDEX jobs_by_file_name ON jobs (file_name);
 
+CREATE INDEX jobs_of_earlier_versions ON jobs (file_inode) WHERE drop_id IS NULL AND file_inode IS NOT NULL;
+
 CREATE INDEX renders_by_end ON renders (run_until_ms) WHERE state = 'queued' AND run_until_ms IS NOT NULL;
 
 CREATE INDEX renders_by_job ON renders (job_id, state, degraded);
@@ -74,13 +76,17 @@ CREATE TABLE identity (
 ) STRICT;
 
 CREATE TABLE "jobs" (
-    id             INTEGER PRIMARY KEY,
+    -- AUTOINCREMENT: the id of a job that was deleted is never given to another one.
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,
     origin         TEXT NOT NULL CHECK (origin IN ('drop', 'request', 'retry')),
     -- The dropped file's name, without folder; a request's own name; a retry has that of the job it repeats.
     file_name      TEXT NOT NULL,
     -- What was in it; later edits of the file mean nothing.
     text           TEXT NOT NULL,
-    -- What makes one drop of one file: a crash between commit and move must not take it in twice.
+    -- Which drop of a file it is: a random number in hexadecimal digits, which the file bears in its name from before
+    -- this row until it has left jobs/. A crash in between must not take it in twice.
+    drop_id        TEXT UNIQUE CHECK (length(drop_id) = 32),
+    -- What earlier versions knew a drop by.
     file_device    INTEGER,
     file_inode     INTEGER,
     file_mtime_ns  INTEGER,
@@ -88,13 +94,12 @@ CREATE TABLE "jobs" (
     priority       INTEGER NOT NULL,
     not_before_ms  INTEGER,
     tags           TEXT NOT NULL CHECK (json_valid(tags) AND json_type(tags) = 'array'),
-    -- The job whose failed renders this one renders again.
-    retry_of       INTEGER REFERENCES jobs (id),
+    -- The job whose failed renders this one renders again. Its row may have been removed.
+    retry_of       INTEGER,
     accepted_at_ms INTEGER NOT NULL, not_after_ms INTEGER, open_hours TEXT,
-    CHECK ((origin = 'drop') = (file_device IS NOT NULL)),
+    CHECK ((origin = 'drop') = (drop_id IS NOT NULL OR file_device IS NOT NULL)),
     CHECK ((origin = 'retry') = (retry_of IS NOT NULL)),
-    CHECK ((file_device IS NULL) = (file_inode IS NULL) AND (file_device IS NULL) = (file_mtime_ns IS NULL)),
-    UNIQUE (file_device, file_inode, file_mtime_ns, file_sha256)
+    CHECK ((file_device IS NULL) = (file_inode IS NULL) AND (file_device IS NULL) = (file_mtime_ns IS NULL))
 ) STRICT;
 
 CREATE TABLE pause (
@@ -103,10 +108,12 @@ CREATE TABLE pause (
     reason   TEXT NOT NULL
 ) STRICT;
 
-CREATE TABLE rejections (
+CREATE TABLE "rejections" (
     id             INTEGER PRIMARY KEY,
     at_ms          INTEGER NOT NULL,
     file_name      TEXT NOT NULL,
+    -- NULL in rows of earlier versions.
+    drop_id        TEXT UNIQUE CHECK (length(drop_id) = 32),
     file_sha256    TEXT NOT NULL,
     reason         TEXT NOT NULL
 ) STRICT;
@@ -147,6 +154,8 @@ CREATE TABLE renders (
     CHECK (degraded = 0 OR state = 'done')
 ) STRICT;
 
+CREATE TABLE sqlite_sequence(name,seq);
+
 CREATE TABLE workers (
     id           INTEGER PRIMARY KEY,
     loaded_at_ms INTEGER NOT NULL,
@@ -159,6 +168,10 @@ CREATE TABLE workers (
     idle_bytes   INTEGER NOT NULL,
     total_bytes  INTEGER NOT NULL
 ) STRICT;
+
+CREATE TRIGGER jobs_deleted AFTER DELETE ON jobs BEGIN
+    DELETE FROM renders WHERE job_id = OLD.id AND state IN ('done', 'failed', 'cancelled');
+END;
 
 CREATE VIEW history AS
 SELECT

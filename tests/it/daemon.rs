@@ -30,7 +30,10 @@ fn a_dropped_job_becomes_pictures_with_their_rows() {
     );
     assert_eq!(rows[1], ["a fox", "8", "96", "96", "0", "1"]);
     assert_eq!(rows[2][..2], ["一只猫", "7"]);
-    assert!(house.path("jobs/accepted/1-fox.toml").exists(), "an accepted file is moved aside");
+    assert!(
+        house.path("jobs/accepted/000001-fox.toml").exists(),
+        "an accepted file is moved aside"
+    );
 }
 
 /// newcomer 26, newcomer 38

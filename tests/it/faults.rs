@@ -188,7 +188,7 @@ fn a_file_name_with_a_backslash_is_a_name() {
     house.drop_job("night\\fox.toml", "prompt = 'a fox'\n");
     house.until_sql(STATES, "done 1");
     house.until("the file is moved", || {
-        house.path("jobs/accepted/1-night\\fox.toml").exists().then_some(())
+        house.path("jobs/accepted/000001-night\\fox.toml").exists().then_some(())
     });
     assert!(!house.path("jobs/night\\fox.toml").exists());
 }

@@ -1,15 +1,18 @@
 //! The intake with a real folder and a real database.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use zimaged::internals::{Access, Config, Intake, ManualClock, Rules, Store, fake};
+use zimaged::internals::{Access, Config, FolderLock, Intake, ManualClock, Rules, Store, fake};
 
 const JOB: &str = "prompt = 'a cat'\n";
 
@@ -43,8 +46,9 @@ impl Bench {
 
     fn intake(&self) -> Intake {
         let clock = Arc::new(ManualClock::new(1_000));
-        Intake::open(self.path(""), rules(), self.store.clone(), clock, self.accepted.clone())
-            .unwrap()
+        fs::create_dir_all(self.path("")).unwrap();
+        let lock = FolderLock::take(&self.path("")).unwrap();
+        Intake::open(lock, rules(), self.store.clone(), clock, self.accepted.clone()).unwrap()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -97,7 +101,14 @@ async fn a_dropped_job_is_queued_and_its_file_moved_with_its_id() {
     bench.scan_until_done(&mut intake).await;
     timeout(PATIENCE, bench.accepted.notified()).await.expect("the dispatcher is told");
     assert_eq!(bench.queued().await, 2);
-    assert!(bench.path("accepted/1-cat.toml").is_file());
+    assert!(bench.path("accepted/000001-cat.toml").is_file());
+}
+
+/// The identity of the drop that the only job came from.
+async fn drop_id(bench: &Bench) -> String {
+    let path = bench.folder.path().join("zimaged.sqlite");
+    let mut connection = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+    sqlx::query_scalar("SELECT drop_id FROM jobs").fetch_one(&mut connection).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,13 +117,35 @@ async fn a_death_between_commit_and_move_doubles_nothing() {
     let mut intake = bench.intake();
     fs::write(bench.path("cat.toml"), JOB).unwrap();
     bench.scan_until_done(&mut intake).await;
-    // As the death would have left it: the row is there, the move is not.
-    fs::rename(bench.path("accepted/1-cat.toml"), bench.path("cat.toml")).unwrap();
+    drop(intake);
+    // As the death would have left it: the row is there, the move is not. And the folder came back
+    // from elsewhere: the file is a copy.
+    let taken = bench.path(&format!(".taken-{}-cat.toml", drop_id(&bench).await));
+    fs::copy(bench.path("accepted/000001-cat.toml"), &taken).unwrap();
+    fs::remove_file(bench.path("accepted/000001-cat.toml")).unwrap();
     let mut intake = bench.intake();
     bench.scan_until_done(&mut intake).await;
     assert_eq!(bench.queued().await, 1);
-    assert!(bench.path("accepted/1-cat.toml").is_file());
-    assert!(!bench.path("cat.toml").exists());
+    assert!(bench.path("accepted/000001-cat.toml").is_file());
+    assert!(!taken.exists());
+}
+
+/// case B: three nights, three jobs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_keeps_its_time_is_a_job_each_time() {
+    let bench = Bench::new().await;
+    let mut intake = bench.intake();
+    for _ in 0..3 {
+        let file = fs::File::create(bench.path("nightly.toml")).unwrap();
+        (&file).write_all(JOB.as_bytes()).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_767_225_600)).unwrap();
+        drop(file);
+        bench.scan_until_done(&mut intake).await;
+        for entry in fs::read_dir(bench.path("accepted")).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+    }
+    assert_eq!(bench.queued().await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,7 +158,8 @@ async fn the_same_text_dropped_again_is_a_new_job() {
     }
     assert_eq!(bench.queued().await, 2);
     assert!(
-        bench.path("accepted/1-cat.toml").is_file() && bench.path("accepted/2-cat.toml").is_file()
+        bench.path("accepted/000001-cat.toml").is_file()
+            && bench.path("accepted/000002-cat.toml").is_file()
     );
 }
 
@@ -194,7 +228,8 @@ async fn ten_thousand_files_at_once_are_all_taken() {
     }
     println!("{FILES} files accepted in {:?}", begun.elapsed());
     assert_eq!(bench.queued().await, FILES as i64);
-    assert_eq!((count(&bench.path("")), count(&bench.path("rejected"))), (2, 0));
+    // Two folders and the lock.
+    assert_eq!((count(&bench.path("")), count(&bench.path("rejected"))), (3, 0));
     stop.cancel();
     timeout(PATIENCE, task).await.expect("it stops").unwrap();
 }

@@ -15,6 +15,7 @@ mod fit;
 mod house;
 mod install;
 mod intake;
+mod jobs_folder;
 mod mini;
 mod mini_judge;
 mod packaging;

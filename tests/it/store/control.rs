@@ -101,7 +101,7 @@ async fn a_retry_renders_again_what_failed_or_was_cancelled() {
     assert_eq!(made, Retried { job: 2, renders: 2 });
     assert_eq!(fixture.rows(rows).await, ["2 failed queued", "3 cancelled queued"]);
     let lineage =
-        "SELECT concat_ws(' ', origin, retry_of, file_name, file_device) FROM jobs WHERE id = 2";
+        "SELECT concat_ws(' ', origin, retry_of, file_name, drop_id) FROM jobs WHERE id = 2";
     assert_eq!(fixture.rows(lineage).await, ["retry 1 done-failed-cancelled-queued.toml"]);
 }
 

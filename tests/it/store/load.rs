@@ -6,10 +6,9 @@ use zimaged::internals::{State, StoreError};
 
 use super::*;
 
-/// A job that was dropped as the file `inode`.
-fn drop_of(prompt: &str, inode: u64) -> NewJob {
-    let id = FileId { inode, ..file(&[prompt]).id };
-    NewJob { origin: Origin::Drop(id), ..job(&[prompt]) }
+/// A job that is this drop.
+fn drop_of(prompt: &str, id: u64) -> NewJob {
+    NewJob { origin: Origin::Drop { id: DropId(id.into()), before: None }, ..job(&[prompt]) }
 }
 
 /// Writes by each of two processes' stores.

@@ -16,7 +16,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
 use tempfile::TempDir;
 use zimaged::internals::{
-    Access, Candidate, Decode, ErrorCode, Failure, FailureKind, FileId, Finished, Guarded, History,
+    Access, Candidate, Decode, DropId, ErrorCode, Failure, FailureKind, Finished, Guarded, History,
     Job, Made, Measured, NewJob, Next, Origin, Peaks, Plan, Planned, Precision, Predicted,
     Prediction, Recipe, Render, Residency, Rung, SourceFile, Stage, Store, Timings,
 };
@@ -45,6 +45,12 @@ impl Fixture {
         self.store.close().await;
         let store = Store::open(&path, Access::Daemon).await.expect("our own database");
         Fixture { folder: self.folder, store }
+    }
+
+    /// Takes the job in; its id, and whether it was new.
+    async fn accept_any(&self, job: NewJob) -> (i64, bool) {
+        let accepted = self.store.accept(&[job], NOW).await.expect("a writable queue");
+        (accepted[0].job_id, accepted[0].fresh)
     }
 
     fn path(&self) -> PathBuf {
@@ -125,7 +131,7 @@ fn fail() -> Next {
 }
 
 /// A job of one render for each prompt, dropped as a file of its own: other prompts make another
-/// inode.
+/// drop.
 fn job(prompts: &[&str]) -> NewJob {
     let renders = prompts.iter().map(|prompt| render(prompt)).collect();
     let job = Job {
@@ -144,9 +150,7 @@ fn file(prompts: &[&str]) -> SourceFile {
     let name = format!("{}.toml", prompts.join("-"));
     let mut hasher = std::hash::DefaultHasher::new();
     name.hash(&mut hasher);
-    // A device beyond `i64` must come back as it was.
-    let id = FileId { device: u64::MAX, inode: hasher.finish(), mtime_ns: 1 };
-    SourceFile { name, id, sha256: "ab".repeat(32) }
+    SourceFile { name, id: DropId(hasher.finish().into()), sha256: "ab".repeat(32) }
 }
 
 fn render(prompt: &str) -> Render {

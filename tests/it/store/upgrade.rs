@@ -3,6 +3,7 @@
 use sqlx::Connection;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteJournalMode;
+use zimaged::internals::FileId;
 
 use super::*;
 
@@ -10,6 +11,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// The schema before a job had an origin.
 const BEFORE_ORIGINS: i64 = 4;
+
+/// The migrations that build tables anew, outside of sqlx's own transaction.
+const BUILT_ANEW: [i64; 2] = [6, 9];
 
 /// A dropped job with a done render, and a job that repeats it.
 const ROWS: &str = "
@@ -62,16 +66,35 @@ async fn assert_whole(fixture: &Fixture) {
     let index =
         "SELECT name FROM sqlite_schema WHERE tbl_name = 'jobs' AND name = 'jobs_by_file_name'";
     assert_eq!(fixture.rows(index).await.len(), 1);
-    for delete in ["DELETE FROM jobs WHERE id = 3", "DELETE FROM jobs WHERE id = 9"] {
-        let deleted = sqlx::query(delete).execute(&mut fixture.other().await).await;
-        assert!(deleted.is_err(), "{delete}: renders refer to it");
-    }
-    let file = SourceFile {
+    let adrift = "UPDATE renders SET job_id = 77";
+    let refused = sqlx::query(adrift).execute(&mut fixture.other().await).await;
+    assert!(refused.is_err(), "renders refer to jobs");
+}
+
+/// A file that an earlier version took in and could not move away is known once, by what that
+/// version knew it by; from then on by its own identity.
+#[tokio::test]
+async fn a_drop_of_an_older_version_is_known_once() {
+    let fixture = upgraded(database(BEFORE_ORIGINS, ROWS).await).await;
+    let before = Some(FileId { device: u64::MAX, inode: 5, mtime_ns: 7 });
+    let drop_of = |id: u128, before| NewJob {
+        origin: Origin::Drop { id: DropId(id), before },
         name: "fox.toml".to_owned(),
-        id: FileId { device: u64::MAX, inode: 5, mtime_ns: 7 },
         sha256: "ab".to_owned(),
+        ..job(&["a fox"])
     };
-    assert_eq!(fixture.store.job_of_drop(&file).await.expect("a readable queue"), Some(3));
+    assert_eq!(fixture.accept_any(drop_of(1, None)).await, (10, true), "dropped since the start");
+    assert_eq!(fixture.accept_any(drop_of(2, before)).await, (3, false));
+    assert_eq!(fixture.accept_any(drop_of(2, None)).await, (3, false), "after a death");
+    assert_eq!(fixture.accept_any(drop_of(3, before)).await, (11, true), "a copy of the same time");
+}
+
+/// Ids are not used again, not even those of rows that were deleted before the upgrade.
+#[tokio::test]
+async fn an_upgrade_keeps_ids_from_being_used_again() {
+    let fixture = upgraded(database(BEFORE_ORIGINS, ROWS).await).await;
+    let sql = "SELECT CAST(seq AS TEXT) FROM sqlite_sequence WHERE name = 'jobs'";
+    assert_eq!(fixture.rows(sql).await, ["9"]);
 }
 
 #[tokio::test]
@@ -87,13 +110,19 @@ async fn jobs_of_an_older_version_get_their_origin_and_lose_nothing() {
 /// The daemon may die after the table was built and before that is noted.
 #[tokio::test]
 async fn an_upgrade_that_was_not_noted_is_repeated() {
-    let fixture = upgraded(database(BEFORE_ORIGINS, ROWS).await).await;
-    sqlx::query("DELETE FROM _sqlx_migrations WHERE version = 6")
-        .execute(&mut fixture.other().await)
-        .await
-        .expect("our own database");
-    let fixture = fixture.restarted().await;
-    assert_whole(&fixture).await;
+    for version in BUILT_ANEW {
+        let folder = database(BEFORE_ORIGINS, ROWS).await;
+        let options = SqliteConnectOptions::new().filename(folder.path().join("queue.sqlite"));
+        let mut connection = options.connect().await.expect("our own database");
+        MIGRATIONS.run_to(version, &mut connection).await.expect("the migrations of that time");
+        sqlx::query("DELETE FROM _sqlx_migrations WHERE version = ?")
+            .bind(version)
+            .execute(&mut connection)
+            .await
+            .expect("our own database");
+        connection.close().await.expect("no other user");
+        assert_whole(&upgraded(folder).await).await;
+    }
 }
 
 /// What a hand has broken is not carried over: nothing of the upgrade stays.

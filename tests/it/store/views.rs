@@ -4,6 +4,8 @@ use std::fs;
 
 use zimaged::internals::{NewWorker, Outcome, Selection, State};
 
+use zimaged::internals::DropFate;
+
 use super::*;
 
 /// A worker; job 1 with a render done on its second rung and one failed; job 2 queued, with a tag.
@@ -220,28 +222,19 @@ async fn a_job_shows_all_of_its_attempts() {
 }
 
 #[tokio::test]
-async fn a_drop_is_known_by_its_file_and_not_by_its_name() {
+async fn a_drop_is_known_by_its_identity_and_not_by_its_name() {
     let fixture = scenario().await;
-    let job_of = async |file| fixture.store.job_of_drop(&file).await.expect("a readable queue");
-    let file = file(&["elk"]);
-    assert_eq!(job_of(file.clone()).await, Some(2));
-    let again = SourceFile { id: FileId { inode: 1, ..file.id }, ..file.clone() };
-    assert_eq!(job_of(again.clone()).await, None, "another file of the same name and content");
-    let rejected_ms = NOW + 5;
-    fixture
-        .store
-        .reject(&[(again.clone(), "no".to_owned())], rejected_ms)
-        .await
-        .expect("a writable queue");
-    let reason =
-        async |file| fixture.store.rejection_of_drop(&file).await.expect("a readable queue");
-    let written = |ms: i64| SourceFile {
-        id: FileId { mtime_ns: ms * 1_000_000, ..again.id },
-        ..again.clone()
+    let fate_of = async |id| {
+        let fates = fixture.store.fates(&[id, DropId(1)]).await.expect("a readable queue");
+        fates.get(&id).cloned()
     };
-    assert_eq!(reason(written(NOW)).await.as_deref(), Some("no"));
-    assert_eq!(reason(written(rejected_ms + 1)).await, None, "it was written later");
-    assert_eq!(reason(SourceFile { sha256: "ef".to_owned(), ..written(NOW) }).await, None);
+    let file = file(&["elk"]);
+    assert_eq!(fate_of(file.id).await, Some(DropFate::Job(2)));
+    let again = SourceFile { id: DropId(7), ..file };
+    assert_eq!(fate_of(again.id).await, None, "another drop of the same name and content");
+    let refused = [(again.clone(), "no".to_owned())];
+    fixture.store.reject(&refused, NOW).await.expect("a writable queue");
+    assert_eq!(fate_of(again.id).await, Some(DropFate::Refused("no".to_owned())));
 }
 
 #[tokio::test]

@@ -1,0 +1,102 @@
+//! `zimaged status`.
+
+use super::{EXIT_TEMPFAIL, Outcome, print, time, which_queue};
+use crate::config::Config;
+use crate::problem::printable;
+use crate::queue::{JobsFolder, QueueStatus, queue_status};
+use crate::store::{JobRow, Outlook};
+
+/// Of so many things in the jobs folder each gets a line.
+const LINES_MAX: usize = 5;
+
+/// The exit code says whether a daemon runs.
+pub(super) async fn status(config: &Config, json: bool) -> Outcome {
+    let status = queue_status(config).await?;
+    print::answer(&status, &lines(&status).join("\n"), json)?;
+    Ok(if status.running { 0 } else { EXIT_TEMPFAIL })
+}
+
+fn lines(status: &QueueStatus) -> Vec<String> {
+    let mut lines = vec![which_queue(&status.state_folder, status.config.as_deref())];
+    lines.push(match &status.daemon {
+        Some(daemon) => format!("running (process {}): {}", daemon.pid, daemon.line()),
+        None if status.running => "starting".to_owned(),
+        None => "not running; start it with: zimaged run".to_owned(),
+    });
+    lines.extend(status.database.clone());
+    lines.extend(status.begun.iter().map(progress));
+    let goes_on = status.running && status.paused.is_none();
+    if status.database.is_none() {
+        let expected = expected(&status.outlook, goes_on);
+        lines.push(format!("{} queued{expected}", print::count(status.queued, "render")));
+    }
+    if let Some(pause) = &status.paused {
+        lines.push(format!("paused: {}", pause.reason));
+    }
+    if let Some(worker) = &status.model {
+        lines.push(format!(
+            "model {} on {}, loaded in {} ms",
+            worker.model_name, worker.device, worker.load_ms
+        ));
+    }
+    lines.extend(jobs_folder(&status.jobs_folder));
+    lines.extend(status.rejected.iter().map(|rejected| {
+        let at = time::date_and_time(rejected.at_ms);
+        format!("set aside {at}: {}", printable(&rejected.reason))
+    }));
+    lines
+}
+
+/// What waits in the folder, and what is left alone there.
+fn jobs_folder(folder: &JobsFolder) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(trouble) = &folder.trouble {
+        lines.push(format!("job files are not taken in: {}", printable(trouble)));
+    }
+    if folder.waiting > 0 {
+        let verb = if folder.waiting == 1 { "waits" } else { "wait" };
+        lines.push(format!("{} {verb} in jobs/:", print::count(folder.waiting as u64, "file")));
+    }
+    for waiting in folder.files.iter().take(LINES_MAX) {
+        lines.push(format!("  {}: {}", waiting.file, printable(&waiting.reason)));
+    }
+    if folder.waiting > LINES_MAX {
+        lines.push(format!("  and {} more", folder.waiting - LINES_MAX));
+    }
+    if folder.left_alone > 0 {
+        let left_alone = print::count(folder.left_alone as u64, "other");
+        lines.push(format!("{left_alone} left alone in jobs/:"));
+    }
+    for other in folder.others.iter().take(LINES_MAX) {
+        lines.push(format!("  {}: {}", other.file, other.what_to_do));
+    }
+    if folder.left_alone > LINES_MAX {
+        lines.push(format!("  and {} more", folder.left_alone - LINES_MAX));
+    }
+    lines
+}
+
+fn progress(job: &JobRow) -> String {
+    let failed = if job.failed > 0 { format!(", {} failed", job.failed) } else { String::new() };
+    format!(
+        "job {} ({}): {} of {} done{failed}",
+        job.job,
+        printable(&job.file_name),
+        job.done,
+        job.renders
+    )
+}
+
+/// When the first render may start, where none may now; how long all take, and when that would be
+/// over.
+fn expected(outlook: &Outlook, goes_on: bool) -> String {
+    let start_ms = outlook.earliest_ms.unwrap_or_default();
+    let mut text = time::waits_until(start_ms).map_or(String::new(), |waits| format!(", {waits}"));
+    if let Some(work_ms) = outlook.work_ms {
+        text += &format!(", about {} of work", time::duration(work_ms));
+    }
+    if let Some(done_at_ms) = outlook.done_at_ms.filter(|_| goes_on && outlook.renders > 0) {
+        text += &format!(": done at about {}", time::soon(done_at_ms));
+    }
+    text
+}

@@ -115,6 +115,15 @@ const JOBS: &str = "SELECT *, (SELECT min(run_after_ms) FROM renders r \
                     WHERE r.job_id = job AND r.state = 'queued') AS run_after_ms \
                     FROM jobs_state WHERE ";
 
+/// The columns of a [`HistoryRow`], of the pictures for which the rest of the text holds.
+macro_rules! pictures_where {
+    () => {
+        "SELECT history.*, r.cancel_reason, r.run_after_ms, r.finished_at_ms FROM history \
+         JOIN renders r ON r.job_id = job AND r.position = picture WHERE "
+    };
+}
+pub(super) use pictures_where;
+
 impl Store {
     /// Jobs, newest first; those in `state` and with `tag` where given.
     pub async fn jobs(
@@ -165,9 +174,10 @@ impl Store {
     /// The pictures of a selection, in order.
     pub async fn history(&self, selection: Selection) -> Result<Vec<HistoryRow>> {
         let (job_id, picture) = selection.parts();
-        let sql = "SELECT history.*, r.cancel_reason, r.run_after_ms, r.finished_at_ms FROM history \
-                   JOIN renders r ON r.job_id = job AND r.position = picture \
-                   WHERE job = ? AND picture = coalesce(?, picture) ORDER BY picture";
+        let sql = concat!(
+            pictures_where!(),
+            "job = ? AND picture = coalesce(?, picture) ORDER BY picture"
+        );
         let rows: Vec<HistoryRow> =
             sqlx::query_as(sql).bind(job_id).bind(picture).fetch_all(&self.readers).await?;
         match rows.is_empty() {

@@ -2,6 +2,7 @@
 
 use sqlx::FromRow;
 
+use super::queries::pictures_where;
 use super::{HistoryRow, RejectionRow, Result, Store};
 
 /// A moment of the queue's log.
@@ -21,10 +22,11 @@ impl Store {
 
     /// The pictures of all jobs that were done, have failed or were cancelled since then, in order.
     pub async fn ended_since(&self, mark: LogMark) -> Result<Vec<HistoryRow>> {
-        let sql = "SELECT history.*, r.run_after_ms, r.finished_at_ms FROM renders r \
-                   JOIN history ON job = r.job_id AND picture = r.position \
-                   WHERE r.finished_at_ms IS NOT NULL \
-                   AND r.id IN (SELECT render_id FROM events WHERE id > ?) ORDER BY job, picture";
+        let sql = concat!(
+            pictures_where!(),
+            "r.finished_at_ms IS NOT NULL \
+             AND r.id IN (SELECT render_id FROM events WHERE id > ?) ORDER BY job, picture"
+        );
         Ok(sqlx::query_as(sql).bind(mark.event).fetch_all(&self.readers).await?)
     }
 

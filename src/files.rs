@@ -1,6 +1,7 @@
 //! Steps on files that several modules share: whole files or none, folders by descriptor, moves
 //! that replace nothing, names that are free, hashes.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -75,6 +76,22 @@ pub fn numbered(path: &str, number: Option<u32>) -> String {
         (Some(number), Some((stem, extension))) => format!("{stem}-{number}.{extension}"),
         (Some(number), None) => format!("{path}-{number}"),
     }
+}
+
+/// The least number from 2 that makes a free name of `name` in `folder`. One look at the folder,
+/// however many are taken; somebody else may be quicker.
+pub fn free_number(folder: &Path, name: &str) -> io::Result<u32> {
+    let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
+    let mut taken = HashSet::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?.file_name();
+        let number = entry.to_str().and_then(|entry| {
+            let rest = entry.strip_prefix(stem)?.strip_prefix('-')?;
+            rest.strip_suffix(extension)?.trim_end_matches('.').parse::<u32>().ok()
+        });
+        taken.extend(number);
+    }
+    Ok((2..u32::MAX).find(|number| !taken.contains(number)).unwrap_or(u32::MAX))
 }
 
 /// Calls `attempt` with each of [`numbers`] while it answers `AlreadyExists`.
@@ -213,6 +230,17 @@ mod tests {
         assert_eq!(full.expect_err("no room").kind(), io::ErrorKind::StorageFull);
         let all = first_free::<()>(|_| Err(io::ErrorKind::AlreadyExists.into()));
         assert_eq!(all.expect_err("bounded").kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn the_least_free_number_is_found_in_one_look() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let free = || free_number(folder.path(), "fox.png").expect("a folder");
+        assert_eq!(free(), 2);
+        for name in ["fox.png", "fox-2.png", "fox-3.png", "fox-5.png", "fox-4.jpg", "fox-x.png"] {
+            fs::write(folder.path().join(name), "").expect("a writable folder");
+        }
+        assert_eq!(free(), 4);
     }
 
     /// From here on this thread's filesystems know no exclusive rename, as NFS and 9p do not.

@@ -1,7 +1,7 @@
 //! What systemd is told: READY, STATUS, STOPPING, and WATCHDOG after proof of progress. Silent
 //! where there is no systemd.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 use tokio::sync::watch;
@@ -30,10 +30,13 @@ pub async fn watch(
 ) {
     let watchdog = sd_notify::watchdog_enabled();
     let period = watchdog.map_or(Duration::from_secs(5), |limit| limit / 3);
+    let mut looked_at = Instant::now();
     loop {
         let line = status.borrow_and_update().line();
         notify(&[NotifyState::Status(&line)]);
-        if watchdog.is_some_and(|limit| heartbeat.age() < limit / 2) {
+        let gap = looked_at.elapsed();
+        looked_at = Instant::now();
+        if watchdog.is_some_and(|limit| is_alive(heartbeat.age(), limit, gap)) {
             notify(&[NotifyState::Watchdog]);
         }
         tokio::select! {
@@ -43,8 +46,30 @@ pub async fn watch(
     }
 }
 
+/// Whether the watchdog is fed, by the age of the last heartbeat and the time since the last look.
+/// After a look that came late the whole process had stood still: then an old heartbeat says nothing,
+/// and the next one would come too late for a watchdog of `limit`.
+fn is_alive(beat_age: Duration, limit: Duration, gap: Duration) -> bool {
+    beat_age < limit / 2 || gap > limit / 2
+}
+
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "systemd cannot be told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // chaos 8
+    #[test]
+    fn a_frozen_process_is_not_taken_for_a_dispatcher_that_hangs() {
+        let seconds = Duration::from_secs;
+        let limit = seconds(60);
+        assert!(is_alive(seconds(29), limit, seconds(20)));
+        assert!(!is_alive(seconds(31), limit, seconds(20)), "it hangs");
+        assert!(is_alive(seconds(50), limit, seconds(50)), "nobody ran");
     }
 }

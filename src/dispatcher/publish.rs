@@ -9,7 +9,6 @@ use super::attempt::{latents_path, temp_path};
 use super::{Dispatcher, Settings};
 use crate::attempt::{Candidate, Failure, FailureKind, Finished, Made};
 use crate::clock;
-use crate::files;
 use crate::job::name::{self, NameFacts};
 use crate::ladder::{Rung, Stage};
 use crate::output;
@@ -43,10 +42,8 @@ pub(super) fn forget_latents(settings: &Settings, render_id: i64) {
     let _ = std::fs::remove_file(latents_path(settings, render_id));
 }
 
-/// The names that a picture may get, in order: its own, then numbered ones.
-fn names(path: &str) -> impl Iterator<Item = String> {
-    files::numbers().map(move |number| files::numbered(path, number))
-}
+/// How often a name that was free a moment ago may be taken by somebody else.
+const NAMES_TRIED_MAX: u32 = 100;
 
 /// What became of a picture that was made.
 pub(super) enum Published {
@@ -66,6 +63,15 @@ fn refused(made: Made, error: &io::Error) -> Published {
     })
 }
 
+/// Does `work` on files beside the dispatcher, whose heart must beat.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    // The runtime panics where the system gives it no thread.
+    done.unwrap_or_else(|_| Err(Errno::AGAIN.into()))
+}
+
 impl Dispatcher {
     /// Names the picture and commits its row. A name that is taken gets a number, which is recorded
     /// before the rename, so that a start after a crash in between finds the picture.
@@ -77,7 +83,8 @@ impl Dispatcher {
         path: &str,
         made: Made,
     ) -> Result<Published, StoreError> {
-        for name in names(path) {
+        let mut name = path.to_owned();
+        for _ in 0..NAMES_TRIED_MAX {
             if name != path && self.journal.rename(attempt_id, &name).await? == Guarded::Stale {
                 break;
             }
@@ -91,8 +98,12 @@ impl Dispatcher {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
                 Err(error) => return Ok(refused(made, &error)),
             }
+            name = match self.free_name(path).await {
+                Ok(free) => free,
+                Err(error) => return Ok(refused(made, &error)),
+            };
         }
-        let taken = format!("{path} and its numbered names are taken");
+        let taken = format!("{path} and its numbered names are taken, again and again");
         Ok(refused(made, &io::Error::new(io::ErrorKind::AlreadyExists, taken)))
     }
 
@@ -101,10 +112,13 @@ impl Dispatcher {
         let final_path = self.settings.outputs.join(name);
         let Made { bytes, sha256, .. } = made.clone();
         let publish = move || output::publish(&temporary, bytes, &sha256, &final_path);
-        tokio::task::spawn_blocking(publish)
-            .await
-            // The runtime panics where the system gives it no thread.
-            .unwrap_or_else(|_| Err(Errno::AGAIN.into()))
+        aside(publish).await
+    }
+
+    async fn free_name(&self, path: &str) -> io::Result<String> {
+        let outputs = self.settings.outputs.clone();
+        let path = path.to_owned();
+        aside(move || output::free_name(&outputs, &path)).await
     }
 
     async fn commit(

@@ -83,6 +83,15 @@ pub fn publish(temp: &Path, bytes: u64, sha256: &str, final_path: &Path) -> io::
     synced
 }
 
+/// Another name for a picture whose own, `name`, is taken in the folder `outputs`: with the least
+/// number that is free.
+pub fn free_name(outputs: &Path, name: &str) -> io::Result<String> {
+    let path = outputs.join(name);
+    let (folder, file_name) = folder_and_name(&path)?;
+    let number = files::free_number(folder, &file_name.to_string_lossy())?;
+    Ok(files::numbered(name, Some(number)))
+}
+
 /// What is wrong with a folder below the outputs loses its code: only the pictures that are to go
 /// there fail. All else, a full disk or a limit of the system, is everybody's.
 fn of_subfolder(below: &Path, error: io::Error) -> io::Error {

@@ -289,3 +289,20 @@ fn a_process_without_descriptors_holds_the_queue_and_fails_no_render() {
     assert_eq!(house.value(failed), "0");
     house.assert_invariants();
 }
+
+// chaos 10
+#[test]
+fn a_name_that_ten_thousand_pictures_bear_is_numbered_on() {
+    let mut house = House::new("");
+    fs::create_dir(house.path("outputs")).expect("a writable folder");
+    fs::write(house.path("outputs/fox.png"), "mine").expect("a writable folder");
+    for number in (2..=10_005).filter(|number| *number != 9_000) {
+        let name = house.path(&format!("outputs/fox-{number}.png"));
+        fs::write(name, "mine").expect("a writable folder");
+    }
+    house.drop_job("fox.toml", "prompt = 'a fox'\noutput = 'fox'\nnum_images = 2\n");
+    house.start();
+    house.until_sql(STATES, "done 2");
+    let names = house.rows("SELECT path FROM history ORDER BY picture");
+    assert_eq!(names, [["fox-9000.png"], ["fox-10006.png"]]);
+}

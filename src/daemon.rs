@@ -24,7 +24,7 @@ use crate::job::spec::Rules;
 use crate::status::{self, Status, WorkerStatus};
 use crate::store::{Access, LogMark, Store, StoreError};
 use crate::worker::protocol::Load;
-use crate::{output, queue, recovery, systemd};
+use crate::{caretaker, output, queue, recovery, systemd};
 
 /// The pause between two tries to read the model's folder.
 const MODEL_POLL: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ const MODEL_POLL: Duration = Duration::from_secs(5);
 /// How often a daemon that ends when idle looks whether it is.
 const IDLE_POLL: Duration = Duration::from_millis(50);
 
-/// The pause between two queries for what keeps all renders waiting, which read all of them.
+/// The pause between two queries for what keeps all renders waiting.
 const OBSTACLE_POLL: Duration = Duration::from_secs(1);
 
 /// The device file that the driver makes for the first card that it finds.
@@ -83,6 +83,7 @@ pub async fn run(
         );
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    queue::check_present(&config)?;
     let store = Arc::new(Store::open(&config.database_path(), Access::Daemon).await?);
     if let Err(error) = output::remove_temporaries(&config.outputs, store.id()) {
         let outputs = config.outputs.display();
@@ -95,6 +96,8 @@ pub async fn run(
     let begun = store.mark().await?;
     let left = recovery::Left { outputs: &config.outputs, last_word: &last_word_path(&config) };
     recovery::run(&store, &left, &policy, clock.now_ms()).await?;
+    recovery::remove_strays(&store, clock.now_ms()).await?;
+    recovery::guard_ids(&store, &config.jobs, &latents).await?;
     recovery::sweep_latents(&store, &latents).await?;
     let (status, _) = watch::channel(Status::starting(clock.now_ms()));
     let daemon = Daemon { config, mode, policy, latents, clock, store, status };
@@ -149,6 +152,8 @@ impl Daemon {
         )));
         let status = self.status.subscribe();
         parts.spawn(forever(onlooker(self.store.clone(), status, ending.clone())));
+        let caretaker = caretaker::run(self.store.clone(), self.clock.clone(), ending.clone());
+        parts.spawn(async { Ok(caretaker.await?) });
         systemd::ready();
         let started = self.start_work(&mut parts, jobs, heartbeat, &ending).await;
         let outcome = match started {
@@ -309,7 +314,7 @@ impl Daemon {
     /// 2. The database is checkpointed and closed. 3. The locks go with the process.
     async fn close(self) {
         match Arc::try_unwrap(self.store) {
-            Ok(store) => store.close().await,
+            Ok(store) => caretaker::close(store, &self.config.state).await,
             Err(_) => warn!("the database is still in use at the end"),
         }
         info!("stopped");

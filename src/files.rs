@@ -159,6 +159,15 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
+/// Whether the very same step may succeed later, because the place was at fault and not the step: a
+/// disk that is full or fails, too few descriptors, threads or memory.
+pub fn may_pass(error: &io::Error) -> bool {
+    use io::ErrorKind::{OutOfMemory, QuotaExceeded, StorageFull, WouldBlock};
+    const CODES: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::IO, Errno::FBIG];
+    matches!(error.kind(), OutOfMemory | QuotaExceeded | StorageFull | WouldBlock)
+        || Errno::from_io_error(error).is_some_and(|code| CODES.contains(&code))
+}
+
 /// Makes the folder's entries last. Never repeat a failed one on the same descriptor: a second
 /// could succeed with the data gone. A filesystem that cannot be asked for it for folders does what
 /// it does.

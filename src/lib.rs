@@ -33,6 +33,7 @@ mod queue; // submit, check, status, wait, cancel, retry, pause, fit
 // Orchestration.
 mod dispatcher; // the one policy loop
 mod recovery; // after a crash
+mod caretaker; // the database's file, while the daemon runs
 mod daemon; // wiring, start and shutdown
 
 // Faces: translate, decide nothing.

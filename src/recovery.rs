@@ -11,9 +11,9 @@ use crate::attempt::{
     Failure, FailureKind, Finished, Made, Measured, Orphan, Peaks, Reached, RetryPolicy, decide,
 };
 use crate::engine::latents;
-use crate::output;
-use crate::store::{Guarded, Store, StoreError};
+use crate::store::{Guarded, Store, StoreError, Stray};
 use crate::worker::last_word::{self, LastWord};
+use crate::{output, queue};
 
 /// Where a daemon that has died has left its traces.
 pub struct Left<'a> {
@@ -42,6 +42,33 @@ pub async fn run(
         };
     }
     Ok(())
+}
+
+/// Removes renders that wait without a job, because somebody has removed its row, and tells of
+/// them.
+pub async fn remove_strays(store: &Store, now_ms: i64) -> Result<(), StoreError> {
+    for Stray { job_id, renders } in store.remove_strays(now_ms).await? {
+        warn!(
+            job = job_id,
+            renders,
+            "the job's row was removed from the database by hand: what waited of it is not rendered"
+        );
+    }
+    Ok(())
+}
+
+/// Has no id given again that a file is known by, also where the database was made anew or is an
+/// older one that was put back.
+pub async fn guard_ids(store: &Store, jobs: &Path, latents: &Path) -> Result<(), StoreError> {
+    let unseen = |folder: &Path, error: io::Error| {
+        warn!(folder = %folder.display(), %error, "ids in names there may be given once more");
+        Vec::new()
+    };
+    let accepted = queue::accepted_ids(jobs).unwrap_or_else(|error| unseen(jobs, error));
+    let kept = kept_latents(latents).unwrap_or_default();
+    let job_id = accepted.into_iter().max().unwrap_or(0);
+    let render_id = kept.into_iter().map(|(render_id, _)| render_id).max().unwrap_or(0);
+    store.raise_ids(job_id, render_id).await
 }
 
 /// Removes the kept latents of renders that have ended while nobody was there to do it: cancelled

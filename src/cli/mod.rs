@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod control;
 mod fit;
+mod history;
 mod init;
 mod job_file;
 mod logging;
@@ -30,6 +31,7 @@ use clap_complete::engine::ArgValueCompleter;
 
 use crate::clock;
 use crate::config::{Config, ConfigError, ModelChoice};
+use crate::files;
 use crate::instance::LockError;
 use crate::queue::QueueError;
 use crate::store::{Selection, StoreError};
@@ -124,6 +126,19 @@ enum Command {
     /// Prepare the model's files
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Clear the history of what is old, or begin a new one
+    #[command(subcommand)]
+    History(history::HistoryCommand),
+    /// Copy the queue and its history into a new file, while the daemon runs
+    Backup {
+        /// The new file; nothing is replaced
+        file: PathBuf,
+    },
+    /// Put a backup in the place of the queue and its history, while no daemon runs
+    Restore {
+        /// What `backup` made, or another copy of state/zimaged.sqlite
+        file: PathBuf,
+    },
     /// Print a script that has a shell complete commands, options and job ids
     Completions { shell: clap_complete::Shell },
     /// Write manual pages
@@ -160,8 +175,14 @@ fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {
             QueueError::NotTaken { .. } => Some(EXIT_TEMPFAIL),
             QueueError::Config(error) => code_of(error),
             QueueError::Store(error) => code_of(error),
-            QueueError::NoAnswer(_) | QueueError::Folder { .. } => None,
+            QueueError::Folder { source, .. } | QueueError::File { source, .. } => code_of(source),
+            QueueError::NoBackup { source, .. } => code_of(source),
+            QueueError::Lock(error) => code_of(error),
+            QueueError::NoAnswer(_) => None,
         };
+    }
+    if let Some(error) = cause.downcast_ref::<std::io::Error>() {
+        return files::may_pass(error).then_some(EXIT_TEMPFAIL);
     }
     if let Some(error) = cause.downcast_ref::<ConfigError>() {
         return Some(if error.may_pass() { EXIT_TEMPFAIL } else { EXIT_CONFIG });
@@ -175,7 +196,7 @@ fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {
     }
     match cause.downcast_ref::<LockError>()? {
         LockError::Taken { .. } => Some(EXIT_TEMPFAIL),
-        LockError::Io { .. } => Some(EXIT_CONFIG),
+        LockError::Io { source, .. } => Some(code_of(source).unwrap_or(EXIT_CONFIG)),
     }
 }
 
@@ -240,6 +261,9 @@ fn command(args: Args) -> Outcome {
             Command::Pause { reason } => control::pause(&config, &reason, json).await,
             Command::Resume => control::resume(&config, json).await,
             Command::Model(command) => model::model(&config, &command, json),
+            Command::History(command) => history::history(&config, &command, json).await,
+            Command::Backup { file } => history::backup(&config, &file, json).await,
+            Command::Restore { file } => history::restore(&config, &file, json).await,
             Command::Status => status::status(&config, json).await,
             Command::Fit(fit) => fit::fit(&config, &fit, json).await,
             Command::Init(_)

@@ -125,10 +125,9 @@ pub enum ConfigError {
 impl ConfigError {
     /// Whether the very same call may succeed later: a full disk may have room again.
     pub fn may_pass(&self) -> bool {
-        use io::ErrorKind::{QuotaExceeded, StorageFull};
         match self {
-            ConfigError::Folder { source, .. } => {
-                matches!(source.kind(), StorageFull | QuotaExceeded)
+            ConfigError::Folder { source, .. } | ConfigError::Unreadable { source, .. } => {
+                files::may_pass(source)
             }
             _ => false,
         }

@@ -170,7 +170,10 @@ impl Journal {
             if self.stop.is_cancelled() {
                 stopping_since.get_or_insert_with(Instant::now);
             }
-            let answer = call().await;
+            let answer = match call().await {
+                Err(error) => Err(self.store.judged(error).await),
+                answer => answer,
+            };
             let patient = match stopping_since {
                 Some(since) => since.elapsed() < patience_at_stop,
                 None => !self.stop.is_cancelled() || !patience_at_stop.is_zero(),

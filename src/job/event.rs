@@ -24,6 +24,8 @@ pub enum EventKind {
     CancelWanted,
     /// A render was found running at start.
     Orphaned,
+    /// A job's row was removed by a hand while renders of it waited.
+    Removed,
     // The other kinds are the outcomes of attempts.
     Done,
     OutOfMemory,

@@ -4,25 +4,35 @@
 //! decides anything beyond them. Answers are serialised as they are, and hold nothing of a
 //! terminal.
 
+mod accepted;
+mod begin;
 mod check;
 mod control;
+mod copies;
 mod fit;
 mod obstacle;
+mod prune;
 mod status;
 mod submit;
 mod wait;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use self::accepted::accepted_ids;
+pub use self::begin::{begin_history, check_present};
 pub use self::check::{CheckedJob, JobMistakes, beginning, check};
+pub use self::copies::{Restored, restore};
 pub use self::fit::{FitAnswer, FitQuestion, TABLE_CARDS_GIB, fit, fit_table};
 pub use self::obstacle::{Obstacle, obstacle};
+pub use self::prune::{PruneRequest, Pruned};
 pub use self::status::{JobsFolder, QueueStatus, queue_status};
 pub use self::submit::{Submitted, hand_over, submit};
 pub use self::wait::{Activity, JobProgress, Summary};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
+use crate::instance::LockError;
 use crate::store::{self, Access, Store, StoreError};
 
 /// The queue of one configuration, for one of its users.
@@ -59,6 +69,13 @@ pub enum QueueError {
     /// A daemon runs, but has not dealt with the file for half a minute.
     #[error("{file} waits in {jobs}: {why}")]
     NotTaken { file: String, jobs: String, why: String },
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    /// A backup that cannot be put back; nothing was changed.
+    #[error("{file} is not put back: {source}")]
+    NoBackup { file: String, source: StoreError },
+    #[error(transparent)]
+    Lock(#[from] LockError),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]

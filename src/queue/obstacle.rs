@@ -44,7 +44,7 @@ pub async fn obstacle(store: &Store, now_ms: i64) -> Result<Option<Obstacle>> {
     if let Some(pause) = store.paused().await? {
         return Ok(Some(Obstacle::Paused(pause)));
     }
-    let earliest_ms = store.outlook(now_ms).await?.earliest_ms;
+    let earliest_ms = store.earliest_ms(now_ms).await?;
     Ok(earliest_ms.filter(|at_ms| *at_ms > now_ms).map(|at_ms| Obstacle::NotBefore { at_ms }))
 }
 

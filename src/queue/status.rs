@@ -8,7 +8,6 @@ use super::Queue;
 use crate::config::Config;
 use crate::instance::InstanceLock;
 use crate::intake::{self, FILES_SHOWN_MAX, FolderContents, IntakeStatus, WaitingFile, Why};
-use crate::job::state::State;
 use crate::status::{self, Status};
 use crate::store::{JobRow, Outlook, Pause, RejectionRow, Result, WorkerRow};
 
@@ -142,7 +141,7 @@ impl Queue<'_> {
     async fn known(&self) -> Result<QueueStatus> {
         let store = &self.store;
         Ok(QueueStatus {
-            begun: store.jobs(Some(State::Running), None, BEGUN_MAX).await?,
+            begun: store.begun(BEGUN_MAX).await?,
             queued: store.queued().await?,
             outlook: store.outlook(self.clock.now_ms()).await?,
             paused: store.paused().await?,

@@ -20,6 +20,7 @@ struct OutOfMemory {
 
 impl Store {
     /// The render to run next: priority, then order of arrival; none while the queue is paused.
+    /// One whose job's row is missing is passed over.
     pub async fn next_candidate(&self, now_ms: i64) -> Result<Option<Candidate>> {
         self.candidate(None, now_ms).await
     }
@@ -30,10 +31,11 @@ impl Store {
     }
 
     async fn candidate(&self, beside: Option<i64>, now_ms: i64) -> Result<Option<Candidate>> {
+        self.release_due(now_ms).await?;
         let sql = format!(
             "SELECT r.id, r.job_id, r.position, j.file_name, j.tags, {} \
-             FROM renders r JOIN jobs j ON j.id = r.job_id \
-             WHERE r.state = 'queued' AND r.run_after_ms <= ?1 AND r.id IS NOT ?2 \
+             FROM renders r INDEXED BY renders_to_claim JOIN jobs j ON j.id = r.job_id \
+             WHERE r.state = 'queued' AND r.timed = 0 AND r.id IS NOT ?2 \
              AND (r.run_until_ms IS NULL OR r.run_until_ms > ?1) \
              AND NOT EXISTS (SELECT 1 FROM pause) \
              ORDER BY r.priority DESC, r.id LIMIT 1",
@@ -146,10 +148,11 @@ impl Store {
         Ok(if changed == 1 { Guarded::Changed } else { Guarded::Stale })
     }
 
-    /// Whether the user wants this render cancelled.
+    /// Whether the user wants this render cancelled. Whoever removes its row does.
     pub async fn cancel_wanted(&self, render_id: i64) -> Result<bool> {
         let sql = "SELECT cancel_wanted FROM renders WHERE id = ?";
-        Ok(sqlx::query_scalar(sql).bind(render_id).fetch_one(&self.readers).await?)
+        let wanted = sqlx::query_scalar(sql).bind(render_id).fetch_optional(&self.readers);
+        Ok(wanted.await?.unwrap_or(true))
     }
 
     /// Notes a started worker with its model; the attempts that follow are its own.
@@ -185,18 +188,20 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    /// True when no render is queued or running.
+    /// True when no render is queued or running. One whose job's row is missing is passed over.
     pub async fn is_idle(&self) -> Result<bool> {
-        let sql = "SELECT NOT EXISTS (SELECT 1 FROM renders WHERE state = 'queued') \
+        let sql = "SELECT NOT EXISTS (SELECT 1 FROM renders r WHERE state = 'queued' \
+                   AND EXISTS (SELECT 1 FROM jobs WHERE id = r.job_id)) \
                    AND NOT EXISTS (SELECT 1 FROM renders WHERE state = 'running')";
         Ok(sqlx::query_scalar(sql).fetch_one(&self.readers).await?)
     }
 }
 
-/// The render, when it is queued or stands between two attempts.
+/// The render, when it is queued or stands between two attempts, and its job is there.
 async fn attemptable(transaction: &mut Writing, render_id: i64) -> sqlx::Result<Option<Current>> {
     let row = sqlx::query(
-        "SELECT job_id, state FROM renders WHERE id = ? AND state IN ('queued', 'running') AND NOT EXISTS \
+        "SELECT job_id, state FROM renders WHERE id = ? AND state IN ('queued', 'running') \
+         AND EXISTS (SELECT 1 FROM jobs WHERE id = renders.job_id) AND NOT EXISTS \
          (SELECT 1 FROM attempts a WHERE a.render_id = renders.id AND a.outcome = 'running')",
     )
     .bind(render_id)

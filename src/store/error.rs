@@ -21,6 +21,16 @@ pub enum StoreError {
     /// The disk would not be read or written. Whether a write was carried out is not known.
     #[error("the database's disk fails: {0}")]
     Disk(String),
+    /// Too few file descriptors, threads or memory: nothing was written.
+    #[error("the database cannot be opened or used for now: {0}; try again")]
+    Starved(String),
+    /// SQLite takes the database for damaged. It says the same of a disk that failed to read once,
+    /// so nobody is told before it was read again: see [`super::Store::judged`].
+    #[error(
+        "the database could not be read as one: {0}; try again, and if that does not help put a \
+         backup back: zimaged restore FILE"
+    )]
+    Suspect(String),
     /// Nothing matches what the user named.
     #[error("{0}")]
     NotFound(String),
@@ -36,13 +46,13 @@ impl StoreError {
     /// Whether the very same call may succeed later: nothing was written, and it is not the
     /// caller's fault.
     pub fn may_pass(&self) -> bool {
-        matches!(self, StoreError::Full | StoreError::Busy)
+        matches!(self, StoreError::Full | StoreError::Busy | StoreError::Starved(_))
     }
 
     /// As [`StoreError::may_pass`], for a call that only reads: there is no harm in repeating it
     /// after a failure of the disk either.
     pub fn may_pass_for_a_read(&self) -> bool {
-        self.may_pass() || matches!(self, StoreError::Disk(_))
+        self.may_pass() || matches!(self, StoreError::Disk(_) | StoreError::Suspect(_))
     }
 }
 
@@ -52,6 +62,9 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// SQLite's primary result codes that make a difference.
 pub(super) mod code {
     pub const BUSY: i32 = 5;
+    /// Another connection of this process holds a lock, or the write-ahead log's index is locked.
+    pub const LOCKED: i32 = 6;
+    pub const NO_MEMORY: i32 = 7;
     pub const READ_ONLY: i32 = 8;
     pub const IO_ERROR: i32 = 10;
     pub const CORRUPT: i32 = 11;
@@ -82,13 +95,17 @@ impl From<sqlx::Error> for StoreError {
             _ if extended_code(&error) == Some(WRITE_REFUSED) => StoreError::Full,
             // In the pool of one writer, waiting for a connection is waiting for whoever waits for
             // the lock.
-            (Some(code::BUSY | code::PROTOCOL), _) | (_, sqlx::Error::PoolTimedOut) => {
-                StoreError::Busy
-            }
+            (Some(code::BUSY | code::LOCKED | code::PROTOCOL), _)
+            | (_, sqlx::Error::PoolTimedOut) => StoreError::Busy,
             (Some(code::IO_ERROR), _) => StoreError::Disk(error.to_string()),
-            (Some(code::CORRUPT | code::NOT_A_DATABASE), _) => StoreError::Unusable(format!(
-                "the database is damaged; restore a backup, or move it away ({error})"
-            )),
+            // A thread for a connection could not be started, or it could not be opened anew.
+            (Some(code::CANNOT_OPEN | code::NO_MEMORY), _)
+            | (_, sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed) => {
+                StoreError::Starved(error.to_string())
+            }
+            (Some(code::CORRUPT | code::NOT_A_DATABASE), _) => {
+                StoreError::Suspect(error.to_string())
+            }
             _ => StoreError::Sql(error),
         }
     }

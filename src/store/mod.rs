@@ -8,20 +8,30 @@
 //! Never drop the future of a call that writes (in a `select!`, by a time-out): the statement may
 //! be carried out all the same.
 
+mod care;
+mod connection;
 mod control;
+mod copy;
 mod dispatch;
+mod due;
 mod error;
 mod evidence;
 mod intake;
+mod log_file;
 mod nights;
 mod open;
 mod outcome;
 mod outlook;
+mod prune;
 mod queries;
 mod recovery;
+mod refusal;
 mod rows;
 mod since;
+mod strays;
 mod transition;
+
+use std::path::PathBuf;
 
 use sqlx::sqlite::SqlitePool;
 
@@ -30,8 +40,10 @@ pub use self::error::{Result, StoreError};
 pub use self::evidence::Seen;
 pub use self::intake::DropFate;
 pub use self::outlook::{JobLeft, Outlook};
+pub use self::prune::RecordedPicture;
 pub use self::queries::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
 pub use self::since::LogMark;
+pub use self::strays::Stray;
 use crate::files;
 use crate::job::Job;
 use crate::job::origin::{Origin, SourceFile};
@@ -146,6 +158,9 @@ pub struct Store {
     writer: SqlitePool,
     /// Read-only connections.
     readers: SqlitePool,
+    path: PathBuf,
+    /// Device and inode of the file that is open.
+    file: (u64, u64),
     /// See [`Store::id`].
     id: String,
 }

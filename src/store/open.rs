@@ -1,26 +1,25 @@
-//! Opening the database: everything that is asked of SQLite is said here.
+//! Opening the database: what may lie there, and what it must be before it is used.
 
 use std::cmp::Ordering;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::Connection;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::SqlitePool;
 
-use super::error::{code, primary_code};
-use super::{Access, Result, Store, StoreError};
+use super::care::{file_id, verdict};
+use super::connection::{APPLICATION_ID, options, pool};
+use super::refusal::explain;
+use super::{Access, Result, Store, StoreError, log_file};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// The oldest SQLite without the WAL-reset bug, as `sqlite_version()` parts.
 const SQLITE_OLDEST: [u32; 3] = [3, 51, 3];
 
-/// "zimg": marks the file as ours for `file` and for us.
-const APPLICATION_ID: i64 = 0x7a69_6d67;
-
-/// How long a statement waits for another process's write.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a database is opened that cannot be read, and the pause in between.
+const OPEN_TRIES: u32 = 3;
+const OPEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// Readers at once: the daemon's own and a face or two.
 const READERS_MAX: u32 = 3;
@@ -32,13 +31,20 @@ impl Store {
     /// Opens (and for the daemon creates and migrates) the database at `path`. A file that is not
     /// ours is not touched.
     pub async fn open(path: &Path, access: Access) -> Result<Store> {
-        let unusable = |why: String| StoreError::Unusable(format!("{}: {why}", path.display()));
-        let opened = open(path, access).await.map_err(|error| match StoreError::from(error) {
-            StoreError::Sql(error) => unusable(explain(&error)),
-            StoreError::Unusable(why) => unusable(why),
-            other => other,
-        })?;
-        opened.map_err(unusable)
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match open(path, access).await {
+                // A disk that failed to read once says what a damaged file says.
+                Err(StoreError::Suspect(_) | StoreError::Disk(_)) if tries < OPEN_TRIES => {
+                    tokio::time::sleep(OPEN_PAUSE).await;
+                }
+                Err(StoreError::Suspect(error)) => {
+                    return Err(explain(path, verdict(path, &error).await));
+                }
+                opened => return opened.map_err(|error| explain(path, error)),
+            }
+        }
     }
 
     /// Tells this database from every other one: 16 hexadecimal digits, for names and for pictures'
@@ -56,32 +62,49 @@ impl Store {
     }
 }
 
-async fn open(path: &Path, access: Access) -> Checked<Store> {
+async fn open(path: &Path, access: Access) -> Result<Store> {
+    let unusable = |why: &str| Err(StoreError::Unusable(why.to_owned()));
     if path.is_dir() {
-        return Ok(Err("it is a folder, not a database".to_owned()));
+        return unusable("it is a folder, not a database");
+    }
+    if log_file::is_foreign(path) {
+        return unusable(FOREIGN_LOG);
     }
     if access == Access::Client && !path.exists() {
-        return Ok(Err(NO_DATABASE.to_owned()));
+        return unusable(NO_DATABASE);
     }
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(access == Access::Daemon)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY_TIMEOUT)
-        .foreign_keys(true);
+    if access == Access::Daemon {
+        log_file::note_present(path);
+    }
+    let options = options(path).create_if_missing(access == Access::Daemon);
     let writer = pool(1, options.clone()).await?;
     if let Err(why) = prepare(&writer, access).await? {
-        return Ok(Err(why));
+        return unusable(&why);
+    }
+    if access == Access::Daemon {
+        sqlx::query(IDENTITY).execute(&writer).await?;
+        log_file::number_start(path, &writer).await?;
     }
     let readers = pool(READERS_MAX, options.create_if_missing(false).read_only(true)).await?;
-    let id = sqlx::query_scalar("SELECT id FROM identity").fetch_one(&readers).await?;
-    Ok(Ok(Store { writer, readers, id }))
+    let id = sqlx::query_scalar("SELECT id FROM identity").fetch_optional(&readers).await?;
+    let Some(id) = id else { return unusable("its identity was removed; start the daemon once") };
+    let file = file_id(path).map_err(|error| StoreError::Starved(error.to_string()))?;
+    Ok(Store { writer, readers, path: path.to_owned(), file, id })
 }
+
+/// One that a hand removed is replaced: pictures of before are not taken for ours any more.
+const IDENTITY: &str = "INSERT INTO identity (id) SELECT lower(hex(randomblob(8))) \
+    WHERE NOT EXISTS (SELECT 1 FROM identity)";
 
 const NO_DATABASE: &str = "there is no database yet; `zimaged run` makes it";
 
+const FOREIGN_LOG: &str = "the log beside it (its name with -wal behind) belongs to another database, \
+    so a backup was probably put in its place. To use the backup, remove the files with -wal and -shm \
+    behind its name, and put backups back with `zimaged restore FILE`, which sees to that; to keep \
+    what the log holds, put the former file back";
+
 /// From a file that may be anything to one with exactly our schema.
-async fn prepare(writer: &SqlitePool, access: Access) -> Checked<()> {
+pub(super) async fn prepare(writer: &SqlitePool, access: Access) -> Checked<()> {
     let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(writer).await?;
     if !is_safe(&version) {
         return Ok(Err(format!("SQLite {version} can lose commits; 3.51.3 or newer is needed")));
@@ -93,20 +116,19 @@ async fn prepare(writer: &SqlitePool, access: Access) -> Checked<()> {
         (0, Access::Daemon) => create(writer).await?,
         _ => (),
     }
-    let application: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(writer).await?;
-    if application != APPLICATION_ID {
-        return Ok(Err("this database belongs to another program".to_owned()));
-    }
-    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(writer).await?;
-    if journal != "wal" {
-        return Ok(Err(format!(
-            "its journal mode is {journal}, not wal: is it on a network filesystem?"
-        )));
+    if let Some(why) = application_misfit(writer).await? {
+        return Ok(Err(why));
     }
     if tables > 0
-        && let Some(why) = misfit(&applied(writer).await?, access)
+        && let Some(why) = unfit(writer, access).await?
     {
         return Ok(Err(why));
+    }
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode = wal").fetch_one(writer).await?;
+    if journal != "wal" {
+        return Ok(Err(format!(
+            "its journal mode is {journal}, and wal cannot be had: is it on a network filesystem?"
+        )));
     }
     match access {
         Access::Daemon => migrate(writer).await,
@@ -114,8 +136,14 @@ async fn prepare(writer: &SqlitePool, access: Access) -> Checked<()> {
     }
 }
 
-/// The journal mode is a lasting property of the file, and changing it later needs a lock that
-/// cannot be waited for.
+/// Why the file is none of ours, if so.
+pub(super) async fn application_misfit(connection: &SqlitePool) -> sqlx::Result<Option<String>> {
+    let application: i64 =
+        sqlx::query_scalar("PRAGMA application_id").fetch_one(connection).await?;
+    Ok((application != APPLICATION_ID)
+        .then(|| "this database belongs to another program".to_owned()))
+}
+
 async fn create(writer: &SqlitePool) -> sqlx::Result<()> {
     sqlx::query("PRAGMA journal_mode = wal").execute(writer).await?;
     let mark = sqlx::AssertSqlSafe(format!("PRAGMA application_id = {APPLICATION_ID}"));
@@ -134,12 +162,25 @@ async fn migrate(writer: &SqlitePool) -> Checked<()> {
     }
 }
 
+const NO_NOTES: &str = "the notes on its schema (_sqlx_migrations) were removed; put a backup back: \
+    zimaged restore FILE";
+
 /// A migration that the database has seen.
 #[derive(Clone, Debug, sqlx::FromRow)]
 struct Applied {
     version: i64,
     success: bool,
     checksum: Vec<u8>,
+}
+
+/// Why this database, which has tables, cannot be used, if so.
+pub(super) async fn unfit(writer: &SqlitePool, access: Access) -> sqlx::Result<Option<String>> {
+    let applied = applied(writer).await?;
+    let jobs = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'jobs')";
+    if applied.is_empty() && sqlx::query_scalar(jobs).fetch_one(writer).await? {
+        return Ok(Some(NO_NOTES.to_owned()));
+    }
+    Ok(misfit(&applied, access))
 }
 
 async fn applied(writer: &SqlitePool) -> sqlx::Result<Vec<Applied>> {
@@ -154,7 +195,9 @@ fn misfit(applied: &[Applied], access: Access) -> Option<String> {
     for seen in applied {
         let version = seen.version;
         if !seen.success {
-            return Some(format!("an upgrade to schema {version} was cut short; restore a backup"));
+            return Some(format!(
+                "an upgrade to schema {version} was cut short; put a backup back: zimaged restore FILE"
+            ));
         }
         match MIGRATIONS.iter().find(|known| known.version == version) {
             None => {
@@ -182,33 +225,6 @@ fn misfit(applied: &[Applied], access: Access) -> Option<String> {
 fn is_safe(version: &str) -> bool {
     let parts: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
     parts.as_slice() >= SQLITE_OLDEST.as_slice()
-}
-
-async fn pool(connections: u32, options: SqliteConnectOptions) -> sqlx::Result<SqlitePool> {
-    SqlitePoolOptions::new()
-        .max_connections(connections)
-        .min_connections(1)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        // After a full disk or a failed write SQLite has rolled back by itself. sqlx does not
-        // notice and would never begin a transaction on that connection again: it is replaced.
-        .before_acquire(|connection, _| {
-            Box::pin(async move { Ok(!connection.is_in_transaction()) })
-        })
-        .connect_with(options)
-        .await
-}
-
-fn explain(error: &sqlx::Error) -> String {
-    match primary_code(error) {
-        Some(code::CANNOT_OPEN) => {
-            format!("the file cannot be opened; is its folder there, and ours? ({error})")
-        }
-        Some(code::READ_ONLY) => {
-            format!("it cannot be written; is its folder read-only? ({error})")
-        }
-        _ => error.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,10 @@ use super::{Result, Store};
 /// follow a change.
 const PICTURES_MAX: u32 = 20;
 
+/// Renders that may start within the same minute are taken together: half a million of them, each
+/// with a time of its own, are not worth half a million rows.
+const GROUP_MS: i64 = 60_000;
+
 /// The renders that have not ended. Times are UTC, in milliseconds since the epoch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Outlook {
@@ -45,7 +49,7 @@ macro_rules! pace {
     };
 }
 
-/// Those that may start at the same time.
+/// Those that may start within the same minute.
 #[derive(FromRow)]
 struct Group {
     from_ms: i64,
@@ -58,12 +62,14 @@ impl Store {
     pub async fn outlook(&self, now_ms: i64) -> Result<Outlook> {
         let groups: Vec<Group> = sqlx::query_as(concat!(
             pace!(),
-            "SELECT max(run_after_ms, ?) AS from_ms, count(*) AS renders, CAST(round(\
+            "SELECT max(min(run_after_ms), ?2) AS from_ms, count(*) AS renders, CAST(round(\
              (SELECT ms FROM pace) * sum(width * height * steps * (1 + (guidance > 0)))) AS INTEGER) AS work_ms \
-             FROM renders WHERE state IN ('queued', 'running') GROUP BY from_ms ORDER BY from_ms",
+             FROM renders INDEXED BY renders_to_do WHERE state IN ('queued', 'running') \
+             GROUP BY max(run_after_ms, ?2) / ?3 ORDER BY from_ms",
         ))
         .bind(PICTURES_MAX)
         .bind(now_ms)
+        .bind(GROUP_MS)
         .fetch_all(&self.readers)
         .await?;
         Ok(Outlook {

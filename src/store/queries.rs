@@ -110,6 +110,9 @@ pub struct RejectionRow {
     pub reason: String,
 }
 
+/// So many attempts are looked at for jobs that were begun: more than jobs are under way at once.
+const BEGUN_ATTEMPTS_MAX: u32 = 200;
+
 /// The columns of a [`JobRow`].
 const JOBS: &str = "SELECT *, (SELECT min(run_after_ms) FROM renders r \
                     WHERE r.job_id = job AND r.state = 'queued') AS run_after_ms \
@@ -159,6 +162,18 @@ impl Store {
                 .push(")");
         }
         sql.push(" ORDER BY job DESC LIMIT ").push_bind(limit);
+        Ok(sql.build_query_as().fetch_all(&self.readers).await?)
+    }
+
+    /// The newest jobs of which something was begun and something is left to do, as far as the
+    /// newest attempts tell: neither the history nor what waits is walked through.
+    pub async fn begun(&self, limit: u32) -> Result<Vec<JobRow>> {
+        let mut sql = QueryBuilder::new(JOBS);
+        sql.push("job IN (SELECT r.job_id FROM renders r WHERE r.id IN ")
+            .push("(SELECT render_id FROM attempts ORDER BY id DESC LIMIT ")
+            .push_bind(BEGUN_ATTEMPTS_MAX)
+            .push(")) AND state = 'running' ORDER BY job DESC LIMIT ")
+            .push_bind(limit);
         Ok(sql.build_query_as().fetch_all(&self.readers).await?)
     }
 

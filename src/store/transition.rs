@@ -2,6 +2,7 @@
 
 use sqlx::{Sqlite, Transaction};
 
+use super::refusal::no_access;
 use super::{Result, Store, StoreError};
 use crate::attempt::ErrorCode;
 use crate::job::event::EventKind;
@@ -13,8 +14,12 @@ pub(super) type Writing = Transaction<'static, Sqlite>;
 
 impl Store {
     /// Takes the write lock at once, so that nothing that is read inside can be out of date. Gives
-    /// up with `Busy` after the busy time-out.
+    /// up with `Busy` after the busy time-out. SQLite itself says only that the database is
+    /// read-only, not which and why.
     pub(super) async fn begin(&self) -> Result<Writing> {
+        if let Some(why) = no_access(&self.path) {
+            return Err(StoreError::Unusable(why));
+        }
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
 }

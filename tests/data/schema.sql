@@ -16,10 +16,15 @@ CREATE INDEX renders_by_job ON renders (job_id, state, degraded);
 
 CREATE INDEX renders_by_state ON renders (state, finished_at_ms);
 
-CREATE INDEX renders_to_claim ON renders (priority DESC, id, run_after_ms) WHERE state = 'queued';
+CREATE INDEX renders_by_time ON renders (run_after_ms) WHERE state = 'queued' AND timed = 1;
 
-CREATE TABLE attempts (
-    id                  INTEGER PRIMARY KEY,
+CREATE INDEX renders_to_claim ON renders (priority DESC, id) WHERE state = 'queued' AND timed = 0;
+
+CREATE INDEX renders_to_do ON renders (run_after_ms, width, height, steps, guidance, state)
+    WHERE state IN ('queued', 'running');
+
+CREATE TABLE "attempts" (
+    id                  INTEGER PRIMARY KEY AUTOINCREMENT,
     render_id           INTEGER NOT NULL REFERENCES renders (id),
     -- From 1, in the order of the tries.
     number              INTEGER NOT NULL CHECK (number > 0),
@@ -55,14 +60,19 @@ CREATE TABLE attempts (
     -- The picture.
     bytes               INTEGER,
     sha256              TEXT,
-    prompt_cut          INTEGER NOT NULL DEFAULT 0 CHECK (prompt_cut IN (0, 1)), predicted_bytes INTEGER CHECK (predicted_bytes > 0), predicted TEXT CHECK (json_valid(predicted)), corrected TEXT CHECK (json_valid(corrected)), worker_died INTEGER NOT NULL DEFAULT 0 CHECK (worker_died IN (0, 1)), lost_step INTEGER CHECK (lost_step >= 0),
+    prompt_cut          INTEGER NOT NULL DEFAULT 0 CHECK (prompt_cut IN (0, 1)),
+    -- What it was planned with: its predicted peak, for people; and for the next plan, as JSON by stage, the prediction
+    -- before and after correction.
+    predicted_bytes     INTEGER CHECK (predicted_bytes > 0),
+    predicted           TEXT CHECK (json_valid(predicted)),
+    corrected           TEXT CHECK (json_valid(corrected)), worker_died INTEGER NOT NULL DEFAULT 0 CHECK (worker_died IN (0, 1)), lost_step INTEGER CHECK (lost_step >= 0),
     UNIQUE (render_id, number),
     CHECK ((ended_at_ms IS NOT NULL) = (outcome <> 'running')),
     CHECK ((sha256 IS NOT NULL) = (outcome = 'done'))
 ) STRICT;
 
-CREATE TABLE events (
-    id         INTEGER PRIMARY KEY,
+CREATE TABLE "events" (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
     at_ms      INTEGER NOT NULL,
     kind       TEXT NOT NULL,
     job_id     INTEGER,
@@ -118,8 +128,8 @@ CREATE TABLE "rejections" (
     reason         TEXT NOT NULL
 ) STRICT;
 
-CREATE TABLE renders (
-    id              INTEGER PRIMARY KEY,
+CREATE TABLE "renders" (
+    id              INTEGER PRIMARY KEY AUTOINCREMENT,
     job_id          INTEGER NOT NULL REFERENCES jobs (id),
     -- Position in the job, from 1.
     position        INTEGER NOT NULL CHECK (position > 0),
@@ -146,8 +156,12 @@ CREATE TABLE renders (
     finished_at_ms  INTEGER,
     error_code      TEXT,
     error           TEXT,
-    degraded        INTEGER NOT NULL DEFAULT 0 CHECK (degraded IN (0, 1)), guidance_normalization REAL NOT NULL DEFAULT 0.0 CHECK (guidance_normalization >= 0), guidance_truncation REAL NOT NULL DEFAULT 1.0
-    CHECK (guidance_truncation BETWEEN 0 AND 1), run_until_ms INTEGER, cancel_reason TEXT CHECK (cancel_reason IS NULL OR state = 'cancelled'),
+    degraded        INTEGER NOT NULL DEFAULT 0 CHECK (degraded IN (0, 1)),
+    -- How guidance is held back. Renders from before have the values that turn both off.
+    guidance_normalization REAL NOT NULL DEFAULT 0.0 CHECK (guidance_normalization >= 0),
+    guidance_truncation    REAL NOT NULL DEFAULT 1.0 CHECK (guidance_truncation BETWEEN 0 AND 1),
+    -- Whether it was still before run_after_ms when the claim last looked. Triggers set it, the claim clears it.
+    timed           INTEGER NOT NULL DEFAULT 0 CHECK (timed IN (0, 1)), run_until_ms INTEGER, cancel_reason TEXT CHECK (cancel_reason IS NULL OR state = 'cancelled'),
     UNIQUE (job_id, position),
     CHECK ((finished_at_ms IS NOT NULL) = (state IN ('done', 'failed', 'cancelled'))),
     CHECK ((error_code IS NOT NULL) = (state = 'failed') AND (error IS NOT NULL) = (state = 'failed')),
@@ -156,8 +170,8 @@ CREATE TABLE renders (
 
 CREATE TABLE sqlite_sequence(name,seq);
 
-CREATE TABLE workers (
-    id           INTEGER PRIMARY KEY,
+CREATE TABLE "workers" (
+    id           INTEGER PRIMARY KEY AUTOINCREMENT,
     loaded_at_ms INTEGER NOT NULL,
     version      TEXT NOT NULL,
     device       TEXT NOT NULL,
@@ -169,8 +183,25 @@ CREATE TABLE workers (
     total_bytes  INTEGER NOT NULL
 ) STRICT;
 
+CREATE TRIGGER attempts_running_kept BEFORE DELETE ON attempts
+WHEN OLD.outcome = 'running' AND EXISTS (SELECT 1 FROM renders WHERE id = OLD.render_id) BEGIN
+    SELECT RAISE(ABORT, 'this attempt is running; stop it with: zimaged cancel');
+END;
+
 CREATE TRIGGER jobs_deleted AFTER DELETE ON jobs BEGIN
     DELETE FROM renders WHERE job_id = OLD.id AND state IN ('done', 'failed', 'cancelled');
+END;
+
+CREATE TRIGGER renders_accepted AFTER INSERT ON renders WHEN NEW.run_after_ms > 0 BEGIN
+    UPDATE renders SET timed = 1 WHERE id = NEW.id;
+END;
+
+CREATE TRIGGER renders_deleted AFTER DELETE ON renders BEGIN
+    DELETE FROM attempts WHERE render_id = OLD.id;
+END;
+
+CREATE TRIGGER renders_timed AFTER UPDATE OF run_after_ms ON renders BEGIN
+    UPDATE renders SET timed = NEW.run_after_ms > 0 WHERE id = NEW.id;
 END;
 
 CREATE VIEW history AS

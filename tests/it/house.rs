@@ -33,6 +33,7 @@ const ORDER: &[&str] = &[
     "queue",
     "dispatcher",
     "recovery",
+    "caretaker",
     "daemon",
     "cli",
     "internals",

@@ -12,6 +12,7 @@ mod deaths;
 mod faults;
 mod files;
 mod fit;
+mod history;
 mod house;
 mod install;
 mod intake;

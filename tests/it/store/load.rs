@@ -130,3 +130,58 @@ async fn fill(fixture: &Fixture, jobs: i64) {
         sqlx::query(insert).bind(jobs).execute(&mut other).await.expect("room for old jobs");
     }
 }
+
+/// Renders that wait for a time to come (chaos 9).
+const WAITING: i64 = 500_000;
+
+#[tokio::test]
+async fn half_a_million_renders_that_wait_for_a_time_slow_neither_claims_nor_status() {
+    let fixture = Fixture::new().await;
+    let mut later = job(&["later"]);
+    later.job.not_before_ms = Some(NOW + 1_000_000);
+    fixture.accept(later).await;
+    wait(&fixture, WAITING).await;
+    let timed = |what: &str, begun: Instant, limit_ms: u64| {
+        let elapsed = begun.elapsed();
+        println!("{what}, {WAITING} waiting: {:.2} ms", elapsed.as_secs_f64() * 1000.0);
+        assert!(elapsed < Duration::from_millis(limit_ms), "{what}: {elapsed:?}");
+    };
+    let begun = Instant::now();
+    assert!(fixture.next().await.is_none());
+    timed("claim of nothing", begun, 50);
+    let begun = Instant::now();
+    let earliest_ms = fixture.store.earliest_ms(NOW).await.expect("a readable queue");
+    assert_eq!(earliest_ms, Some(NOW + 1_000_000));
+    timed("the earliest", begun, 50);
+    fixture.accept(job(&["now"])).await;
+    let begun = Instant::now();
+    assert_eq!(fixture.next_prompt().await.as_deref(), Some("now"));
+    timed("claim of one that is due", begun, 50);
+    let begun = Instant::now();
+    let outlook = fixture.store.outlook(NOW).await.expect("a readable queue");
+    assert_eq!(outlook.renders, WAITING + 2);
+    timed("outlook", begun, 500);
+    let begun = Instant::now();
+    assert!(fixture.store.begun(5).await.expect("a readable queue").is_empty());
+    timed("jobs begun", begun, 100);
+    let begun = Instant::now();
+    assert_eq!(fixture.store.queued().await.expect("a readable queue"), 500_002);
+    timed("queued", begun, 200);
+}
+
+/// Copies the first render into `jobs` jobs of their own, each a second later than the one before.
+async fn wait(fixture: &Fixture, jobs: i64) {
+    let mut other = fixture.other().await;
+    for insert in [
+        "INSERT INTO jobs (origin, file_name, text, file_device, file_inode, file_mtime_ns, file_sha256, priority,
+                           not_before_ms, tags, accepted_at_ms)
+         WITH RECURSIVE later (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM later WHERE id < ?)
+         SELECT 'drop', 'later.toml', '', 1, id, 1, '', 0, 1, '[]', 1 FROM later",
+        "INSERT INTO renders (job_id, position, state, priority, run_after_ms, prompt, negative_prompt, width, height,
+                              steps, guidance, seed, on_oom, min_side, min_steps, output, format)
+         SELECT j.id, 1, 'queued', 0, r.run_after_ms + 1000 * j.id, r.prompt, '', 64, 64, 1, 0, 1, 'fail', 1, 1, '', 'png'
+         FROM renders r JOIN jobs j ON j.id > 1 WHERE r.id = 1 AND j.id <= ? + 1",
+    ] {
+        sqlx::query(insert).bind(jobs).execute(&mut other).await.expect("room for jobs");
+    }
+}

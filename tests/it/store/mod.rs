@@ -5,7 +5,9 @@ mod control;
 mod load;
 mod nights;
 mod open;
+mod place;
 mod queue;
+mod shared;
 mod upgrade;
 mod views;
 

@@ -72,9 +72,18 @@ async fn other_schemas_are_refused_with_their_version() {
     check(&database(half).await, "an upgrade to schema 1 was cut short").await;
 }
 
+/// A backup by `VACUUM INTO`, put back (case A).
 #[tokio::test]
-async fn a_database_out_of_wal_mode_is_refused() {
-    check(&database("PRAGMA journal_mode = delete").await, "its journal mode is delete").await;
+async fn a_database_out_of_wal_mode_is_put_back_into_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("queue.sqlite");
+    for access in [Access::Daemon, Access::Client] {
+        let content = database("PRAGMA journal_mode = delete").await;
+        fs::write(&path, content).expect("a writable folder");
+        Store::open(&path, access).await.expect("a healthy database of ours").close().await;
+        let modes = fs::read(&path).expect("a readable file")[18..20].to_owned();
+        assert_eq!(modes, [2, 2], "WAL");
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!();
 const BEFORE_ORIGINS: i64 = 4;
 
 /// The migrations that build tables anew, outside of sqlx's own transaction.
-const BUILT_ANEW: [i64; 2] = [6, 9];
+const BUILT_ANEW: [i64; 3] = [6, 8, 9];
 
 /// A dropped job with a done render, and a job that repeats it.
 const ROWS: &str = "
@@ -107,7 +107,7 @@ async fn jobs_of_an_older_version_get_their_origin_and_lose_nothing() {
     assert_eq!(again.expect("it was cancelled").job, 11);
 }
 
-/// The daemon may die after the table was built and before that is noted.
+/// The daemon may die after tables were built anew and before that is noted.
 #[tokio::test]
 async fn an_upgrade_that_was_not_noted_is_repeated() {
     for version in BUILT_ANEW {
@@ -123,6 +123,23 @@ async fn an_upgrade_that_was_not_noted_is_repeated() {
         connection.close().await.expect("no other user");
         assert_whole(&upgraded(folder).await).await;
     }
+}
+
+/// What a hand deleted before ids were kept from being given again (case A).
+#[tokio::test]
+async fn ids_go_on_behind_every_id_that_some_row_still_names() {
+    let deleted = "DELETE FROM jobs; DELETE FROM attempts;
+                   INSERT INTO events (at_ms, kind, job_id, attempt_id) VALUES (1, 'done', 9, 40)";
+    let folder = database(BEFORE_ORIGINS, ROWS).await;
+    let options = SqliteConnectOptions::new().filename(folder.path().join("queue.sqlite"));
+    let mut shell = options.foreign_keys(false).connect().await.expect("our own database");
+    MIGRATIONS.run_to(7, &mut shell).await.expect("the migrations of that time");
+    sqlx::query("PRAGMA foreign_keys = OFF").execute(&mut shell).await.expect("a setting");
+    sqlx::raw_sql(deleted).execute(&mut shell).await.expect(deleted);
+    shell.close().await.expect("no other user");
+    let fixture = upgraded(folder).await;
+    assert_eq!(fixture.accept(job(&["new"])).await, 10);
+    assert_eq!(fixture.begin().await, (3, 41));
 }
 
 /// What a hand has broken is not carried over: nothing of the upgrade stays.

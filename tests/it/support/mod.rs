@@ -1,6 +1,7 @@
 //! A daemon in a folder of its own: the real binary, the fake engine, real files and a real
 //! database.
 
+pub mod fault;
 pub mod silent;
 pub mod terminal;
 

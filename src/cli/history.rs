@@ -1,0 +1,131 @@
+//! `zimaged history`, `backup`, `restore`.
+
+use std::path::Path;
+
+use jiff::{Span, SpanRelativeTo, Timestamp};
+use serde_json::json;
+
+use super::{Outcome, print, short};
+use crate::config::Config;
+use crate::queue::{self, PruneRequest, Pruned, Queue, Restored};
+
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum HistoryCommand {
+    /// Forget jobs that ended long ago, with their pictures; what is queued is not touched
+    Prune(PruneArgs),
+    /// Begin with an empty queue and history, where the database is missing
+    Begin,
+}
+
+#[derive(clap::Args, Debug)]
+pub(super) struct PruneArgs {
+    /// How long ago a job has ended: 90d, 12h, 2w
+    #[arg(long, value_name = "AGE", value_parser = age_ms)]
+    older_than: i64,
+    /// Leave the pictures
+    #[arg(long)]
+    keep_pictures: bool,
+    /// Only say what would be forgotten
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) async fn history(config: &Config, command: &HistoryCommand, json: bool) -> Outcome {
+    match command {
+        HistoryCommand::Prune(args) => prune(config, args, json).await,
+        HistoryCommand::Begin => {
+            queue::begin_history(config).await?;
+            let text = "an empty queue and history: start the daemon with zimaged run";
+            print::answer(&json!({ "begun": true }), text, json)?;
+            Ok(0)
+        }
+    }
+}
+
+async fn prune(config: &Config, args: &PruneArgs, json: bool) -> Outcome {
+    let request = PruneRequest {
+        before_ms: Timestamp::now().as_millisecond() - args.older_than,
+        keep_pictures: args.keep_pictures,
+        dry_run: args.dry_run,
+    };
+    let pruned = Queue::open(config).await?.prune(request).await?;
+    print::answer(&pruned, &told(&pruned), json)?;
+    Ok(0)
+}
+
+fn told(pruned: &Pruned) -> String {
+    let Pruned { jobs, renders, pictures, bytes, left, dry_run } = *pruned;
+    let [jobs, renders, pictures] = [(jobs, "job"), (renders, "render"), (pictures, "picture")]
+        .map(|(n, what)| print::count(n, what));
+    let verb = if dry_run { "would be forgotten" } else { "forgotten" };
+    let mut text =
+        format!("{jobs} with {renders} {verb}, {pictures} of {} MiB removed", bytes >> 20);
+    if dry_run {
+        text = text.replace(" removed", "");
+    }
+    if left > 0 {
+        text +=
+            &format!("; {} left, because they are not those pictures", print::count(left, "file"));
+    }
+    text
+}
+
+pub(super) async fn backup(config: &Config, file: &Path, json: bool) -> Outcome {
+    let made = Queue::open(config).await?.backup(file).await?;
+    let text = format!(
+        "{}: {}, {} KiB, read through and whole",
+        short(&made.file),
+        print::count(made.jobs.unsigned_abs(), "job"),
+        made.bytes >> 10
+    );
+    print::answer(&made, &text, json)?;
+    Ok(0)
+}
+
+pub(super) async fn restore(config: &Config, file: &Path, json: bool) -> Outcome {
+    let restored = queue::restore(config, file).await?;
+    let Restored { jobs, waiting, kept, newer } = &restored;
+    let mut text = format!(
+        "{} is put back: {}, {} waiting",
+        file.display(),
+        print::count(jobs.unsigned_abs(), "job"),
+        print::count(waiting.unsigned_abs(), "render")
+    );
+    if let Some(kept) = kept {
+        text += &format!("\nthe database of before is kept as {}", short(kept));
+    }
+    if *newer > 0 {
+        let files = print::count(*newer as u64, "job file");
+        text += &format!(
+            "\n{files} in {} came after the backup: to run one again, move it into {}",
+            short(&config.jobs.join("accepted")),
+            short(&config.jobs)
+        );
+    }
+    print::answer(&restored, &text, json)?;
+    Ok(0)
+}
+
+/// Milliseconds; a day has 24 hours.
+fn age_ms(text: &str) -> Result<i64, String> {
+    let wrong = || format!("'{text}' is no age; use one like 90d, 12h or 2w");
+    let span: Span = text.parse().map_err(|_| wrong())?;
+    let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
+    i64::try_from(age.as_millis()).ok().filter(|ms| *ms >= 0).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_days_weeks_and_hours() {
+        let day = 24 * 3_600_000;
+        for (text, ms) in [("90d", 90 * day), ("12h", day / 2), ("2w", 14 * day), ("0s", 0)] {
+            assert_eq!(age_ms(text), Ok(ms), "{text}");
+        }
+        for text in ["", "90", "d", "-3d", "2mo", "soon"] {
+            assert!(age_ms(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! A database that is missing where there was one.
+
+use super::{QueueError, accepted_ids};
+use crate::config::{self, Config};
+use crate::instance::InstanceLock;
+use crate::store::{Access, Store, StoreError};
+
+/// Refuses to make a database where one is missing: the queue would be forgotten without a word.
+pub fn check_present(config: &Config) -> Result<(), StoreError> {
+    let path = config.database_path();
+    if !Store::is_missing(&path) {
+        return Ok(());
+    }
+    let accepted = accepted_ids(&config.jobs).unwrap_or_default().len();
+    if accepted == 0 && !Store::was_there(&path) {
+        return Ok(());
+    }
+    Err(StoreError::Unusable(format!(
+        "{} is missing or empty, but there was one ({accepted} job files lie in {}). Put a backup \
+         back: zimaged restore FILE. Or begin with an empty queue and history: zimaged history \
+         begin. Files in accepted/ are not run again unless they are moved back into jobs/",
+        path.display(),
+        config.jobs.join("accepted").display(),
+    )))
+}
+
+/// Makes an empty database where there is none.
+pub async fn begin_history(config: &Config) -> Result<(), QueueError> {
+    config::make_folder(&config.state)?;
+    config::make_folder(&config.jobs)?;
+    let _lock = InstanceLock::take(&config.state, &config.jobs)?;
+    let path = config.database_path();
+    if !Store::is_missing(&path) {
+        let there = format!("{} is there: nothing was done", path.display());
+        return Err(QueueError::NoAnswer(there));
+    }
+    Store::forget_log(&path).map_err(|source| QueueError::File { path: path.clone(), source })?;
+    Store::open(&path, Access::Daemon).await?.close().await;
+    Ok(())
+}

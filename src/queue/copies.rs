@@ -1,0 +1,160 @@
+//! The database copied while it is used, and a copy put back.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::CWD;
+use serde::Serialize;
+
+use super::{Queue, QueueError, accepted_ids};
+use crate::config::{self, Config};
+use crate::files;
+use crate::instance::InstanceLock;
+use crate::store::Store;
+
+/// A backup that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BackedUp {
+    pub file: PathBuf,
+    pub bytes: u64,
+    pub jobs: i64,
+}
+
+/// A backup that was put back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Restored {
+    pub jobs: i64,
+    /// Renders that are queued.
+    pub waiting: i64,
+    /// The database that was there before; `None` where there was none.
+    pub kept: Option<PathBuf>,
+    /// Files in `accepted/` of jobs that are newer than the backup, and not in it.
+    pub newer: usize,
+}
+
+impl Queue<'_> {
+    /// Copies the database, as it is at one moment, into the new `file`: whole and checked, or not
+    /// at all. The daemon goes on.
+    pub async fn backup(&self, file: &Path) -> Result<BackedUp, QueueError> {
+        let failed = |source| QueueError::File { path: file.to_owned(), source };
+        let (folder, part) = temporary(file).map_err(failed)?;
+        if file.symlink_metadata().is_ok() {
+            return Err(taken(file));
+        }
+        let made = self.copy(file, &folder, &part).await;
+        if made.is_err() {
+            // What cannot be removed has a name that says what it is.
+            let _ = fs::remove_file(&part);
+        }
+        made
+    }
+
+    async fn copy(&self, file: &Path, folder: &Path, part: &Path) -> Result<BackedUp, QueueError> {
+        self.store.copy_to(part).await?;
+        let facts = Store::check_copy(part).await?;
+        let named = || -> io::Result<u64> {
+            let bytes = fs::metadata(part)?.len();
+            files::rename_new(CWD, part, CWD, file)?;
+            files::sync(&files::open_folder(folder)?)?;
+            Ok(bytes)
+        };
+        match named() {
+            Ok(bytes) => Ok(BackedUp { file: file.to_owned(), bytes, jobs: facts.jobs }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(taken(file)),
+            Err(source) => Err(QueueError::File { path: file.to_owned(), source }),
+        }
+    }
+}
+
+fn taken(file: &Path) -> QueueError {
+    QueueError::NoAnswer(format!("{} exists: a backup replaces nothing", file.display()))
+}
+
+/// The folder of `file`, and a temporary name in it.
+fn temporary(file: &Path) -> io::Result<(PathBuf, PathBuf)> {
+    let file = std::path::absolute(file)?;
+    let (Some(folder), Some(name)) = (file.parent(), file.file_name()) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it names no file"));
+    };
+    let name = name.to_string_lossy();
+    let part = folder.join(format!(".{name}.{}.part", std::process::id()));
+    match fs::metadata(folder) {
+        Ok(facts) if facts.is_dir() => Ok((folder.to_owned(), part)),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::NotADirectory, "its folder is a file")),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts a copy of the backup `file` in the database's place, while no daemon runs. It is checked
+/// first; the database that was there keeps another name. Each step leaves one of the two whole
+/// under the database's name.
+pub async fn restore(config: &Config, file: &Path) -> Result<Restored, QueueError> {
+    config::make_folder(&config.state)?;
+    config::make_folder(&config.jobs)?;
+    let _lock = InstanceLock::take(&config.state, &config.jobs)?;
+    let database = config.database_path();
+    let part = config.state.join("zimaged-restored.part");
+    let failed = |path: &Path, source| QueueError::File { path: path.to_owned(), source };
+    fetch(file, &part, &database).map_err(|source| failed(file, source))?;
+    let facts = Store::make_ready(&part, &database).await;
+    let facts = match facts {
+        Ok(facts) => facts,
+        Err(error) => {
+            let _ = fs::remove_file(&part);
+            return Err(QueueError::NoBackup { file: file.display().to_string(), source: error });
+        }
+    };
+    let kept = keep(config, &database).await.map_err(|source| failed(&database, source))?;
+    put(&part, &database).map_err(|source| failed(&database, source))?;
+    let accepted = accepted_ids(&config.jobs).unwrap_or_default();
+    Ok(Restored {
+        jobs: facts.jobs,
+        waiting: facts.waiting,
+        kept,
+        newer: accepted.into_iter().filter(|id| *id > facts.last_job).count(),
+    })
+}
+
+/// Copies the backup, with the log that may lie beside it, to `part`.
+fn fetch(file: &Path, part: &Path, database: &Path) -> io::Result<()> {
+    let facts = fs::metadata(file)?;
+    let refuse = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    if !facts.is_file() {
+        return refuse("it is not a file");
+    }
+    let same = |there: fs::Metadata| (there.dev(), there.ino()) == (facts.dev(), facts.ino());
+    if fs::metadata(database).is_ok_and(same) {
+        return refuse("it is the database itself");
+    }
+    Store::forget_log(part)?;
+    fs::copy(file, part)?;
+    Store::fetch_log(file, part)
+}
+
+/// Keeps the present database under the first free of the numbered names.
+async fn keep(config: &Config, database: &Path) -> io::Result<Option<PathBuf>> {
+    if Store::is_missing(database) {
+        return Ok(None);
+    }
+    for number in files::numbers() {
+        let name = config.state.join(files::numbered("zimaged-before.sqlite", number));
+        match Store::keep_aside(database, &name).await {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
+            kept => return kept.map(|()| Some(name)),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, "all numbered names are taken"))
+}
+
+/// Gives the restored file the database's name, and removes the log of the one before, which is
+/// kept beside that. A death in between leaves a log that the next start refuses to take.
+fn put(part: &Path, database: &Path) -> io::Result<()> {
+    File::open(part)?.sync_all()?;
+    fs::rename(part, database)?;
+    let folder = files::open_folder(database.parent().unwrap_or(database))?;
+    files::sync(&folder)?;
+    Store::forget_log(database)?;
+    files::sync(&folder)
+}

@@ -1,0 +1,115 @@
+//! The history is cleared of what is old. The daemon may run meanwhile.
+
+use std::fs;
+use std::io;
+use std::path::{Component, Path};
+
+use serde::Serialize;
+
+use super::{Queue, QueueError};
+use crate::output::{self, Owner};
+use crate::store::RecordedPicture;
+
+/// So many jobs are asked for at once.
+const JOBS_MAX: u32 = 500;
+
+/// What is to be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PruneRequest {
+    /// Jobs that ended before this time (UTC, milliseconds since the epoch).
+    pub before_ms: i64,
+    pub keep_pictures: bool,
+    /// Only to be counted.
+    pub dry_run: bool,
+}
+
+/// What was forgotten, or would be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Pruned {
+    pub jobs: u64,
+    pub renders: u64,
+    /// Pictures that were removed, and their bytes.
+    pub pictures: u64,
+    pub bytes: u64,
+    /// Files under a picture's name that are left, because they do not say that they are it.
+    pub left: u64,
+    pub dry_run: bool,
+}
+
+impl Queue<'_> {
+    /// Forgets the jobs that ended before a time, with their pictures unless those are kept. What
+    /// is queued or runs is not touched. Pictures go first: a death in between leaves rows, of
+    /// which the next call removes the rest.
+    pub async fn prune(&self, request: PruneRequest) -> Result<Pruned, QueueError> {
+        let mut pruned = Pruned { dry_run: request.dry_run, ..Pruned::default() };
+        let mut last = 0;
+        loop {
+            let jobs = self.store.old_jobs(request.before_ms, last, JOBS_MAX).await?;
+            let Some(newest) = jobs.last() else { break };
+            last = *newest;
+            for job_id in jobs {
+                self.prune_job(job_id, request, &mut pruned).await?;
+            }
+        }
+        if !request.dry_run {
+            self.store.forget_notes(request.before_ms).await?;
+        }
+        Ok(pruned)
+    }
+
+    async fn prune_job(
+        &self,
+        job_id: i64,
+        request: PruneRequest,
+        pruned: &mut Pruned,
+    ) -> Result<(), QueueError> {
+        pruned.jobs += 1;
+        pruned.renders += self.store.renders_of(job_id).await?;
+        if !request.keep_pictures {
+            for picture in self.store.pictures_of(job_id).await? {
+                self.remove(&picture, request.dry_run, pruned)?;
+            }
+        }
+        match request.dry_run {
+            true => Ok(()),
+            false => Ok(self.store.forget_job(job_id, request.before_ms).await?),
+        }
+    }
+
+    /// Removes a picture where the file under its name says that it is this one: the name may have
+    /// been used again since, by a person or by another database.
+    fn remove(
+        &self,
+        picture: &RecordedPicture,
+        dry_run: bool,
+        pruned: &mut Pruned,
+    ) -> Result<(), QueueError> {
+        let path = self.config.outputs.join(&picture.path);
+        let Ok(facts) = path.symlink_metadata() else { return Ok(()) };
+        if !is_inside(Path::new(&picture.path)) || !self.is_own(&path, picture.attempt_id) {
+            pruned.left += 1;
+            return Ok(());
+        }
+        pruned.pictures += 1;
+        pruned.bytes += facts.len();
+        if dry_run {
+            return Ok(());
+        }
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(QueueError::File { path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_own(&self, path: &Path, attempt_id: i64) -> bool {
+        let owner = Owner { database: self.store.id().to_owned(), attempt_id };
+        output::metadata_of(path).is_some_and(|metadata| metadata.queue.owner == owner)
+    }
+}
+
+/// Rows can be edited: no path leads out of the output folder.
+fn is_inside(path: &Path) -> bool {
+    path.components().all(|part| matches!(part, Component::Normal(_)))
+}

@@ -1,0 +1,171 @@
+//! Copies of the database: made while it is used, checked, and put in its place.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use sqlx::sqlite::SqlitePool;
+use sqlx::{ConnectOptions, Connection};
+
+use super::care::findings;
+use super::connection::{options, pool};
+use super::log_file::{self, beside};
+use super::open::{application_misfit, prepare, unfit};
+use super::refusal::explain;
+use super::{Access, Result, Store, StoreError};
+use crate::files;
+
+/// What is in a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyFacts {
+    pub jobs: i64,
+    /// Renders that wait, or ran when the copy was made.
+    pub waiting: i64,
+    /// The last job's id.
+    pub last_job: i64,
+}
+
+impl Store {
+    /// Writes all of the database, as it is at one moment, into a new file, while others go on. It
+    /// is written through to the disk; its name lasts once its folder is fsynced.
+    pub async fn copy_to(&self, path: &Path) -> Result<()> {
+        let name = path.to_str().ok_or_else(|| {
+            StoreError::Unusable(format!("{}: the name is not UTF-8", path.display()))
+        })?;
+        sqlx::query("VACUUM INTO ?").bind(name).execute(&self.readers).await?;
+        let synced = File::open(path).and_then(|file| file.sync_all());
+        synced.map_err(|error| StoreError::Disk(format!("{}: {error}", path.display())))
+    }
+
+    /// What is in the copy at `path`, which is read through and must be whole and of our schema.
+    pub async fn check_copy(path: &Path) -> Result<CopyFacts> {
+        let checked = async {
+            let reader = pool(1, options(path).read_only(true)).await?;
+            let facts = check(&reader, Access::Client).await;
+            reader.close().await;
+            facts
+        };
+        checked.await.map_err(|error| explain(path, error))
+    }
+
+    /// Makes the copy at `path`, which may be of an older version and have a log beside it, one
+    /// file that can be put in a database's place; ids that are given there come after those of
+    /// `before`, the database that it is to replace.
+    pub async fn make_ready(path: &Path, before: &Path) -> Result<CopyFacts> {
+        let ready = async {
+            let writer = pool(1, options(path)).await?;
+            if let Some(why) = application_misfit(&writer).await? {
+                return Err(StoreError::Unusable(why));
+            }
+            let facts = check(&writer, Access::Daemon).await?;
+            prepare(&writer, Access::Daemon).await?.map_err(StoreError::Unusable)?;
+            for (table, last) in last_ids(before).await {
+                raise(&writer, &table, last).await?;
+            }
+            sqlx::query("PRAGMA journal_mode = delete").execute(&writer).await?;
+            writer.close().await;
+            Ok(facts)
+        };
+        ready.await.map_err(|error| explain(path, error))
+    }
+
+    /// True where there is no file at `path`, or an empty one.
+    pub fn is_missing(path: &Path) -> bool {
+        match fs::metadata(path) {
+            Ok(facts) => facts.is_file() && facts.len() == 0,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+
+    /// Whether a database lay there once.
+    pub fn was_there(path: &Path) -> bool {
+        log_file::is_noted(path)
+    }
+
+    /// Gives the database at `path`, which nobody has open, and its log a second name behind
+    /// `aside`; its log is carried over first where it is its own. A damaged one is kept as it is.
+    pub async fn keep_aside(path: &Path, aside: &Path) -> io::Result<()> {
+        if !log_file::is_foreign(path)
+            && let Ok(mut connection) = options(path).connect().await
+        {
+            let fold = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection);
+            let _ = fold.await; // what cannot be carried over is kept beside it
+            let _ = connection.close().await;
+        }
+        second_name(path, aside)?;
+        match second_name(&beside(path, "-wal"), &beside(aside, "-wal")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Copies the log that belongs to the database `from` beside `to`, its copy.
+    pub fn fetch_log(from: &Path, to: &Path) -> io::Result<()> {
+        let log = beside(from, "-wal");
+        if log_file::is_foreign(from) || !log.exists() {
+            return Ok(());
+        }
+        fs::copy(log, beside(to, "-wal")).map(drop)
+    }
+
+    /// Removes the log of a database that is not there any more.
+    pub fn forget_log(path: &Path) -> io::Result<()> {
+        for suffix in ["-wal", "-shm"] {
+            match fs::remove_file(beside(path, suffix)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => (),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A link, or a copy where the filesystem has none.
+fn second_name(path: &Path, name: &Path) -> io::Result<()> {
+    match fs::hard_link(path, name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        Err(_) => fs::copy(path, name).and_then(|_| File::open(name)?.sync_all()),
+        Ok(()) => files::sync(&files::open_folder(name.parent().unwrap_or(name))?),
+    }
+}
+
+/// Whether the copy is whole and of our schema, and what is in it.
+async fn check(connection: &SqlitePool, access: Access) -> Result<CopyFacts> {
+    if let Some(why) = application_misfit(connection).await? {
+        return Err(StoreError::Unusable(why));
+    }
+    if let Some(why) = unfit(connection, access).await? {
+        return Err(StoreError::Unusable(why));
+    }
+    if let Some(found) = findings(&mut *connection.acquire().await?).await? {
+        return Err(StoreError::Unusable(format!("it is damaged ({found})")));
+    }
+    let (jobs, waiting, last_job) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM jobs), \
+         (SELECT count(*) FROM renders WHERE state IN ('queued', 'running')), \
+         (SELECT coalesce(max(id), 0) FROM jobs)",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(CopyFacts { jobs, waiting, last_job })
+}
+
+/// The last ids that a database has given, by table; none where it cannot be read.
+async fn last_ids(path: &Path) -> Vec<(String, i64)> {
+    if Store::is_missing(path) || log_file::is_foreign(path) {
+        return Vec::new();
+    }
+    let Ok(mut connection) = options(path).connect().await else { return Vec::new() };
+    let ids = sqlx::query_as("SELECT name, seq FROM sqlite_sequence");
+    let ids = ids.fetch_all(&mut connection).await.unwrap_or_default();
+    let _ = connection.close().await;
+    ids
+}
+
+async fn raise(writer: &SqlitePool, table: &str, last: i64) -> sqlx::Result<()> {
+    for sql in super::strays::RAISE {
+        sqlx::query(sql).bind(table).bind(last).execute(writer).await?;
+    }
+    Ok(())
+}

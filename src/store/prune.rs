@@ -1,0 +1,94 @@
+//! What of the history is old enough to be forgotten.
+
+use sqlx::FromRow;
+
+use super::{Result, Store};
+
+/// So many renders are forgotten in one transaction, for which everybody else who writes waits.
+const FORGOTTEN_MAX: u32 = 2_000;
+
+/// A job is old when all of it ended before a time. What is queued or runs never is.
+const OLD: &str = "accepted_at_ms < ?1 AND NOT EXISTS (SELECT 1 FROM renders r WHERE r.job_id = jobs.id \
+                   AND (r.finished_at_ms IS NULL OR r.finished_at_ms >= ?1))";
+
+/// A picture that an attempt made.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct RecordedPicture {
+    pub attempt_id: i64,
+    /// Relative to the output folder.
+    pub path: String,
+}
+
+impl Store {
+    /// The ids of at most `limit` jobs that ended before `before_ms` (UTC, milliseconds since the
+    /// epoch), those after the job `after` in the order of ids.
+    pub async fn old_jobs(&self, before_ms: i64, after: i64, limit: u32) -> Result<Vec<i64>> {
+        let sql = format!("SELECT id FROM jobs WHERE {OLD} AND id > ?2 ORDER BY id LIMIT ?3");
+        let jobs = sqlx::query_scalar(sqlx::AssertSqlSafe(sql));
+        Ok(jobs.bind(before_ms).bind(after).bind(limit).fetch_all(&self.readers).await?)
+    }
+
+    /// The pictures of a job.
+    pub async fn pictures_of(&self, job_id: i64) -> Result<Vec<RecordedPicture>> {
+        let sql = "SELECT a.id AS attempt_id, a.path FROM attempts a \
+                   JOIN renders r ON r.id = a.render_id \
+                   WHERE r.job_id = ? AND a.outcome = 'done' ORDER BY a.id";
+        Ok(sqlx::query_as(sql).bind(job_id).fetch_all(&self.readers).await?)
+    }
+
+    /// How many renders a job has.
+    pub async fn renders_of(&self, job_id: i64) -> Result<u64> {
+        let sql = "SELECT count(*) FROM renders WHERE job_id = ?";
+        let renders: i64 = sqlx::query_scalar(sql).bind(job_id).fetch_one(&self.readers).await?;
+        Ok(renders.unsigned_abs())
+    }
+
+    /// Forgets a job, unless it is not old any more: its renders, a part at a time, their attempts,
+    /// its entries in the log, at last itself. After a death in between it is old still.
+    pub async fn forget_job(&self, job_id: i64, before_ms: i64) -> Result<()> {
+        let old = format!("(SELECT id FROM jobs WHERE id = ?2 AND {OLD})");
+        let renders = format!(
+            "DELETE FROM renders WHERE id IN \
+             (SELECT id FROM renders WHERE job_id IN {old} LIMIT {FORGOTTEN_MAX})"
+        );
+        let job = format!("DELETE FROM jobs WHERE id IN {old}");
+        loop {
+            let mut transaction = self.begin().await?;
+            let forgotten = sqlx::query(sqlx::AssertSqlSafe(renders.clone()))
+                .bind(before_ms)
+                .bind(job_id)
+                .execute(&mut *transaction)
+                .await?
+                .rows_affected();
+            if forgotten == 0 {
+                let gone = sqlx::query(sqlx::AssertSqlSafe(job))
+                    .bind(before_ms)
+                    .bind(job_id)
+                    .execute(&mut *transaction)
+                    .await?
+                    .rows_affected();
+                if gone > 0 {
+                    let events = sqlx::query("DELETE FROM events WHERE job_id = ?").bind(job_id);
+                    events.execute(&mut *transaction).await?;
+                }
+                return Ok(transaction.commit().await?);
+            }
+            transaction.commit().await?;
+        }
+    }
+
+    /// Forgets what else the database has noted before a time and what belongs to no job: files
+    /// that were set aside, entries of the log, workers that made nothing which is still known.
+    pub async fn forget_notes(&self, before_ms: i64) -> Result<()> {
+        let mut transaction = self.begin().await?;
+        for sql in [
+            "DELETE FROM rejections WHERE at_ms < ? AND id < (SELECT max(id) FROM rejections)",
+            "DELETE FROM events WHERE at_ms < ? AND job_id IS NULL",
+            "DELETE FROM workers WHERE loaded_at_ms < ? AND id < (SELECT max(id) FROM workers) \
+             AND id NOT IN (SELECT worker_id FROM attempts WHERE worker_id IS NOT NULL)",
+        ] {
+            sqlx::query(sql).bind(before_ms).execute(&mut *transaction).await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+}

@@ -1,0 +1,199 @@
+//! The database is not the daemon's alone: cleared, backed up, put back, taken away, on disks that
+//! fail.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::support::{House, fault};
+
+const FOX: &str = "prompt = 'a fox'\n";
+
+/// As the `sqlite3` shell does it.
+fn by_hand(house: &House, sql: &str) {
+    house.falsify(&format!("PRAGMA foreign_keys = OFF; {sql}"));
+}
+
+/// Runs what waits; the exit code and what was said.
+fn until_idle(house: &House) -> (Option<i32>, String) {
+    let ended = house.zimaged(&["run", "--until-idle"]);
+    (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+}
+
+fn submit(house: &House, name: &str) -> String {
+    fs::write(house.path(name), FOX).expect("a writable folder");
+    house.json(&["submit", name])["jobs"][0].to_string()
+}
+
+/// Case A, jellyfin and others: every file was refused from then on.
+#[test]
+fn files_are_taken_in_after_the_history_was_cleared_by_hand() {
+    let mut house = House::started("");
+    assert_eq!(submit(&house, "a.toml"), "1");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
+    assert_eq!(house.stop("TERM"), Some(0));
+    by_hand(&house, "DELETE FROM jobs");
+    house.start();
+    assert_eq!(submit(&house, "b.toml"), "2");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
+}
+
+/// Case A, ai-toolkit: `run --until-idle` never ended.
+#[test]
+fn a_render_whose_job_was_deleted_is_passed_over_and_told() {
+    let mut house = House::started("");
+    house.drop_job("later.toml", "prompt = 'a fox'\nnot_before = '2099-01-01T00:00:00Z'\n");
+    house.until_sql("SELECT count(*) FROM renders", "1");
+    assert_eq!(house.stop("TERM"), Some(0));
+    by_hand(&house, "DELETE FROM jobs");
+    let begun = Instant::now();
+    let (code, said) = until_idle(&house);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert!(said.contains("removed from the database by hand"), "{said}");
+}
+
+/// Case A: an id in accepted/ is not given to another job, though the database is another one.
+#[test]
+fn a_missing_database_is_told_and_begun_anew_only_when_that_is_asked_for() {
+    let mut house = House::started("");
+    submit(&house, "a.toml");
+    submit(&house, "b.toml");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "2");
+    assert_eq!(house.stop("TERM"), Some(0));
+    for emptied in [false, true] {
+        fs::remove_file(house.path("state/zimaged.sqlite")).expect("a database");
+        if emptied {
+            fs::write(house.path("state/zimaged.sqlite"), "").expect("a writable folder");
+        }
+        let (code, said) = until_idle(&house);
+        assert_eq!(code, Some(78), "chaos 5: {said}");
+        for part in ["missing or empty", "zimaged restore", "zimaged history begin", "2 job files"]
+        {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert!(house.zimaged(&["history", "begin"]).status.success());
+        let again = house.zimaged(&["history", "begin"]);
+        assert_eq!(again.status.code(), Some(1), "it is there");
+    }
+    house.start();
+    assert_eq!(submit(&house, "c.toml"), "3", "accepted/ has 1 and 2");
+}
+
+/// Chaos 5: what is written into a file without a name would be lost.
+#[test]
+fn a_database_that_is_taken_away_is_noticed_saved_and_can_be_put_back() {
+    let mut house = House::started("");
+    submit(&house, "a.toml");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
+    fs::remove_file(house.path("state/zimaged.sqlite")).expect("a database");
+    house.until("the daemon ends", || house.log().contains("kept as").then_some(()));
+    assert_eq!(house.stop("TERM"), Some(78), "{}", house.log());
+    let saved = house.path("state/zimaged-saved.sqlite");
+    let restored = house.json(&["restore", saved.to_str().expect("plain")]);
+    assert_eq!((&restored["jobs"], &restored["kept"]), (&1.into(), &serde_json::Value::Null));
+    assert_eq!(until_idle(&house).0, Some(0));
+    assert_eq!(house.value("SELECT count(*) FROM history WHERE state = 'done'"), "1");
+}
+
+/// Chaos 3, 4 and the disks of 10: what may pass is 75, and nothing is called damaged for it.
+#[test]
+fn trouble_with_the_disk_that_may_pass_is_no_damage_and_asks_to_try_again() {
+    let house = House::new("");
+    assert_eq!(until_idle(&house).0, Some(0), "makes the database");
+    let run = |call: &str, path: &str, errno, before, failing| {
+        let mut command = house.command(&["run", "--until-idle"]);
+        fault::inject(&mut command, call, path, errno, before, failing);
+        let ended = command.output().expect("the binary starts");
+        (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+    };
+    const DATABASE: &str = "zimaged.sqlite";
+    const ALWAYS: u32 = 1_000_000;
+    for before in 0..7 {
+        let (code, said) = run("pread", DATABASE, libc::EIO, before, 1);
+        assert_eq!(code, Some(0), "read again after {before}: {said}");
+    }
+    for (call, path, errno) in [
+        ("pread", DATABASE, libc::EIO),
+        ("open", DATABASE, libc::EMFILE),
+        ("open", DATABASE, libc::ENOMEM),
+        ("open", "-wal", libc::ENOSPC),
+        ("open", "-shm", libc::ENOSPC),
+        ("fsync", "-wal", libc::EIO),
+        ("lock", "-shm", libc::EAGAIN),
+        ("open", ".zimaged.lock", libc::ENFILE),
+    ] {
+        let (code, said) = run(call, path, errno, 0, ALWAYS);
+        assert_eq!(code, Some(75), "{call} {path} {errno}: {said}");
+        assert!(!said.contains("damaged"), "{said}");
+    }
+}
+
+#[test]
+fn old_jobs_are_forgotten_with_their_pictures_and_what_waits_is_not_touched() {
+    let house = House::started("");
+    for name in ["a.toml", "b.toml", "c.toml"] {
+        submit(&house, name);
+    }
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "3");
+    house.drop_job("later.toml", "prompt = 'a fox'\nnot_before = '2099-01-01T00:00:00Z'\n");
+    house.until_sql("SELECT count(*) FROM renders", "4");
+    let pictures = house.pictures();
+    fs::write(&pictures[1], "somebody else's").expect("a writable folder");
+    house.falsify("UPDATE renders SET finished_at_ms = finished_at_ms + 86400000 WHERE job_id = 3");
+    let old = ["history", "prune", "--older-than", "0s"];
+    let counts = |pruned: &serde_json::Value| {
+        ["jobs", "renders", "pictures", "left"]
+            .map(|count| pruned[count].as_u64().expect("a count"))
+    };
+    let asked = house.json(&[&old[..], &["--dry-run"]].concat());
+    assert_eq!(counts(&asked), [2, 2, 1, 1]);
+    assert_eq!(house.pictures(), pictures, "only asked");
+    assert_eq!(counts(&house.json(&old)), [2, 2, 1, 1], "while the daemon runs");
+    assert_eq!(house.pictures(), pictures[1..]);
+    let rest = "SELECT group_concat(job || ' ' || state) FROM jobs_state";
+    assert_eq!(house.value(rest), "3 done,4 queued");
+    assert_eq!(house.value("SELECT count(*) FROM attempts"), "1");
+    assert_eq!(house.value("SELECT count(*) FROM events WHERE job_id < 3"), "0");
+    house.falsify("UPDATE renders SET finished_at_ms = 1 WHERE job_id = 3");
+    let kept = house.json(&[&old[..], &["--keep-pictures"]].concat());
+    assert_eq!(counts(&kept), [1, 1, 0, 0]);
+    assert_eq!(house.pictures(), pictures[1..]);
+    assert_eq!(submit(&house, "d.toml"), "5");
+}
+
+#[test]
+fn a_backup_is_whole_or_not_there_and_comes_back_with_what_happened_since_told() {
+    let mut house = House::started("");
+    submit(&house, "a.toml");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
+    assert_eq!(house.json(&["backup", "kept.sqlite"])["jobs"], 1);
+    let again = house.zimaged(&["backup", "kept.sqlite"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("replaces nothing"));
+    assert_eq!(house.zimaged(&["backup", "nowhere/kept.sqlite"]).status.code(), Some(1));
+    submit(&house, "b.toml");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "2");
+    assert_eq!(house.zimaged(&["restore", "kept.sqlite"]).status.code(), Some(75), "in use");
+    // Killed, so that a log lies there.
+    house.stop("KILL");
+    fs::remove_file(house.path("state/status.json")).expect("left by the killed daemon");
+    fs::write(house.path("bad.sqlite"), [0x5a; 9000]).expect("a writable folder");
+    for wrong in ["bad.sqlite", "state/zimaged.sqlite"] {
+        assert!(!house.zimaged(&["restore", wrong]).status.success(), "{wrong}");
+    }
+    assert_eq!(house.value("SELECT count(*) FROM jobs"), "2", "nothing was changed");
+    let restored = house.json(&["restore", "kept.sqlite"]);
+    assert_eq!((&restored["jobs"], &restored["newer"]), (&1.into(), &1.into()));
+    assert_eq!(house.value("SELECT count(*) FROM jobs"), "1");
+    house.start();
+    assert_eq!(submit(&house, "c.toml"), "3", "2 is known by its file");
+    house.until_sql("SELECT max(id) FROM attempts", "3");
+    assert_eq!(house.stop("TERM"), Some(0));
+    let before = house.path("state/zimaged-before.sqlite");
+    let back = house.json(&["restore", before.to_str().expect("plain")]);
+    assert_eq!((&back["jobs"], &back["newer"]), (&2.into(), &1.into()));
+    assert!(house.path("state/zimaged-before-2.sqlite").exists());
+    let leftovers = fs::read_dir(house.path("")).expect("the house").flatten();
+    let parts = leftovers.filter(|entry| entry.file_name().to_string_lossy().ends_with(".part"));
+    assert_eq!(parts.count(), 0);
+}

@@ -1,0 +1,69 @@
+// Preloaded, lets one system call on one file fail for a while. FAULT says which:
+// the call, the end of the path, the error, how many calls succeed before, how many fail.
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int is_due(const char *call, const char *path) {
+    static atomic_int seen;
+    char name[16], end[64];
+    int error, before, failing;
+    const char *fault = getenv("FAULT");
+    if (!fault || sscanf(fault, "%15s %63s %d %d %d", name, end, &error, &before, &failing) != 5) return 0;
+    size_t length = strlen(path), ending = strlen(end);
+    if (strcmp(call, name) || length < ending || strcmp(path + length - ending, end)) return 0;
+    int number = seen++;
+    if (number < before || number - before >= failing) return 0;
+    errno = error;
+    return 1;
+}
+
+static int is_due_at(const char *call, int file) {
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length < 0) return 0;
+    path[length] = 0;
+    return is_due(call, path);
+}
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+ssize_t pread(int file, void *to, size_t bytes, off_t at) {
+    return is_due_at("pread", file) ? -1 : REAL(pread)(file, to, bytes, at);
+}
+ssize_t pread64(int file, void *to, size_t bytes, off64_t at) {
+    return is_due_at("pread", file) ? -1 : REAL(pread64)(file, to, bytes, at);
+}
+int fsync(int file) { return is_due_at("fsync", file) ? -1 : REAL(fsync)(file); }
+int fdatasync(int file) { return is_due_at("fsync", file) ? -1 : REAL(fdatasync)(file); }
+
+#define OPEN(name)                                                        \
+    int name(const char *path, int flags, ...) {                          \
+        va_list more;                                                     \
+        va_start(more, flags);                                            \
+        mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(more, mode_t) : 0; \
+        va_end(more);                                                     \
+        return is_due("open", path) ? -1 : REAL(name)(path, flags, mode); \
+    }
+OPEN(open)
+OPEN(open64)
+
+#define FCNTL(name)                                                                 \
+    int name(int file, int command, ...) {                                          \
+        va_list more;                                                               \
+        va_start(more, command);                                                    \
+        void *argument = va_arg(more, void *);                                      \
+        va_end(more);                                                               \
+        if (command == F_SETLK && is_due_at("lock", file)) return -1;               \
+        return REAL(name)(file, command, argument);                                 \
+    }
+FCNTL(fcntl)
+FCNTL(fcntl64)

@@ -1,0 +1,32 @@
+//! System calls that fail, by a library that is loaded in front of the system's own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/fault.c");
+    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fault.so");
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-w", "-o"])
+        .arg(&library)
+        .arg(source)
+        .arg("-ldl")
+        .status();
+    assert!(built.expect("the C compiler that SQLite needs").success());
+    library
+});
+
+/// Lets `call` (`open`, `pread`, `fsync`, `lock`) on files whose paths end in `path` fail with
+/// `errno`, `failing` times after `before` that succeed.
+pub fn inject(
+    command: &mut Command,
+    call: &str,
+    path: &str,
+    errno: i32,
+    before: u32,
+    failing: u32,
+) {
+    command.env("LD_PRELOAD", &*LIBRARY);
+    command.env("FAULT", format!("{call} {path} {errno} {before} {failing}"));
+}

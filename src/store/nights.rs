@@ -23,8 +23,8 @@ impl Store {
     /// Queued renders that may not be started any more at `now_ms` are given their job's next
     /// window, or are cancelled. Costs one look at an index where there are none.
     pub async fn keep_to_times(&self, now_ms: i64) -> Result<()> {
-        let sql =
-            "SELECT EXISTS (SELECT 1 FROM renders WHERE state = 'queued' AND run_until_ms <= ?)";
+        let sql = "SELECT EXISTS (SELECT 1 FROM renders INDEXED BY renders_by_end \
+                   WHERE state = 'queued' AND run_until_ms <= ?)";
         if !sqlx::query_scalar(sql).bind(now_ms).fetch_one(&self.readers).await? {
             return Ok(());
         }
@@ -43,7 +43,8 @@ impl Store {
 async fn late_jobs(transaction: &mut Writing, now_ms: i64) -> sqlx::Result<Vec<(i64, Times)>> {
     let rows = sqlx::query(
         "SELECT id, not_before_ms, not_after_ms, open_hours FROM jobs WHERE id IN \
-         (SELECT job_id FROM renders WHERE state = 'queued' AND run_until_ms <= ?)",
+         (SELECT job_id FROM renders INDEXED BY renders_by_end \
+         WHERE state = 'queued' AND run_until_ms <= ?)",
     )
     .bind(now_ms)
     .fetch_all(&mut **transaction)

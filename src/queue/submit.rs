@@ -16,6 +16,7 @@ use crate::instance::InstanceLock;
 use crate::intake::{clean, new_id, random_seed, taken};
 use crate::job::origin::SourceFile;
 use crate::job::spec;
+use crate::job::warning::Warning;
 use crate::problem::printable;
 use crate::status;
 use crate::store::{DropFate, NewJob};
@@ -30,12 +31,31 @@ const ACCEPT_POLL: Duration = Duration::from_millis(20);
 const STEM_BYTES_MAX: usize = 200;
 
 /// What has become of files that were handed over.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Submitted {
     pub jobs: Vec<TakenJob>,
     pub refused: Vec<RefusedFile>,
     /// Names of files that lie in the jobs folder: no daemon runs.
     pub waiting: Vec<String>,
+    /// What is hardly meant in jobs that were handed over all the same.
+    pub warnings: Vec<JobWarnings>,
+}
+
+/// What is hardly meant in one file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct JobWarnings {
+    /// As whoever submits calls it.
+    pub file: String,
+    /// At least one.
+    pub warnings: Vec<Warning>,
+}
+
+fn warnings(jobs: &[(&Path, CheckedJob)]) -> Vec<JobWarnings> {
+    let told = |(_, job): &(&Path, CheckedJob)| JobWarnings {
+        file: job.name.clone(),
+        warnings: job.warnings.clone(),
+    };
+    jobs.iter().map(told).filter(|told| !told.warnings.is_empty()).collect()
 }
 
 /// A file that is a job.
@@ -131,12 +151,13 @@ pub async fn submit(
     jobs: &[(&Path, CheckedJob)],
 ) -> Result<Submitted, QueueError> {
     if !InstanceLock::is_held(&config.state) {
-        return Ok(Submitted { waiting: leave(config, jobs)?, ..Submitted::default() });
+        let waiting = leave(config, jobs)?;
+        return Ok(Submitted { waiting, warnings: warnings(jobs), ..Submitted::default() });
     }
     let dropped = hand_over(config, jobs)?;
     let queue = Queue::open(config).await?;
     let deadline = Instant::now() + ACCEPT_TIMEOUT;
-    let mut submitted = Submitted::default();
+    let mut submitted = Submitted { warnings: warnings(jobs), ..Submitted::default() };
     for file in &dropped {
         queue.taken_in(file, deadline, &mut submitted).await?;
     }

@@ -137,6 +137,16 @@ fn a_file_of_a_terabyte_is_refused_at_once() {
     }
 }
 
+/// newcomer 25
+#[test]
+fn a_submit_answers_with_what_is_hardly_meant() {
+    let house = house("");
+    fs::write(house.path("fox.toml"), "prompt = 'a (red:1.4) fox'\n").expect("a writable folder");
+    let warnings = &house.json(&["submit", "fox.toml"])["warnings"];
+    assert_eq!((&warnings[0]["file"], &warnings[1]), (&json!("fox.toml"), &Value::Null));
+    assert_eq!(warnings[0]["warnings"][0]["kind"], "foreign_syntax");
+}
+
 /// newcomer 24
 #[test]
 fn a_seed_that_is_left_open_is_null_in_a_check() {

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use super::short;
 use crate::config::Config;
 use crate::files;
+use crate::job::spec::prompts::LIST_BYTES_MAX;
 
 /// In the place of a file's name: standard input.
 const STDIN: &str = "-";
@@ -32,5 +33,21 @@ pub(super) fn read(config: &Config, path: &Path) -> anyhow::Result<JobFile> {
         }
     };
     let content = content.with_context(|| format!("cannot read {name}"))?;
+    Ok(JobFile { name, content })
+}
+
+/// Reads a list of prompts, or standard input.
+pub(super) fn read_prompts(path: &Path) -> anyhow::Result<JobFile> {
+    let (name, content) = match path.as_os_str() == STDIN {
+        true => ("standard input".to_owned(), files::read_start(io::stdin(), LIST_BYTES_MAX)),
+        false => {
+            let read = |file| files::read_start(file, LIST_BYTES_MAX);
+            (short(path), File::open(path).and_then(read))
+        }
+    };
+    let content = content.with_context(|| format!("cannot read {name}"))?;
+    if content.len() as u64 > LIST_BYTES_MAX {
+        bail!("{name} is longer than the {LIST_BYTES_MAX} bytes that a list of prompts may have");
+    }
     Ok(JobFile { name, content })
 }

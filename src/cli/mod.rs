@@ -8,6 +8,7 @@ mod fit;
 mod history;
 mod init;
 mod job_file;
+mod job_options;
 mod logging;
 mod model;
 mod print;
@@ -37,6 +38,8 @@ use crate::queue::QueueError;
 use crate::store::{Selection, StoreError};
 use crate::worker::serve;
 
+/// The arguments say nothing that can be done; clap's own code, too.
+const EXIT_USAGE: u8 = 2;
 /// Some render of the job failed or was cancelled (`wait`), or a job file has mistakes (`check`,
 /// `submit`).
 const EXIT_NOT_DONE: u8 = 3;
@@ -83,7 +86,7 @@ enum Command {
     Init(init::InitArgs),
     /// Run the daemon
     Run(run::RunArgs),
-    /// Hand job files to the daemon
+    /// Hand jobs to the daemon: files, a list of prompts, or single options
     Submit(submit::SubmitArgs),
     /// Check job files without running them
     Check(check::CheckArgs),
@@ -171,7 +174,7 @@ fn exit_code_of(error: &anyhow::Error) -> u8 {
 fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<QueueError>() {
         return match error {
-            QueueError::Mistakes(_) => Some(EXIT_NOT_DONE),
+            QueueError::Mistakes(_) | QueueError::WrongWish(_) => Some(EXIT_NOT_DONE),
             QueueError::NotTaken { .. } => Some(EXIT_TEMPFAIL),
             QueueError::Config(error) => code_of(error),
             QueueError::Store(error) => code_of(error),

@@ -5,39 +5,83 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 
 use super::job_file::{self, JobFile};
-use super::{EXIT_NOT_DONE, Failure, Outcome, print, stderr, wait};
+use super::job_options::JobOptions;
+use super::{EXIT_NOT_DONE, EXIT_TEMPFAIL, EXIT_USAGE, Failure, Outcome, print, stderr, wait};
 use crate::config::Config;
-use crate::queue::{self, CheckedJob};
+use crate::queue::{self, CheckedJob, Submitted};
 
 #[derive(clap::Args, Debug)]
 pub(super) struct SubmitArgs {
     /// Job files; - for standard input
-    #[arg(required = true)]
     files: Vec<PathBuf>,
     /// Wait until the jobs have ended
     #[arg(long)]
     wait: bool,
+    #[command(flatten)]
+    job: JobOptions,
 }
 
 pub(super) async fn submit(config: &Config, args: &SubmitArgs, json: bool) -> Outcome {
-    let jobs = checked(config, &args.files)?;
-    let submitted = queue::submit(config, &jobs).await?;
+    let submitted = hand_over(config, args).await?;
     tell_queue_elsewhere(config);
-    warn(&jobs);
     let reports: Vec<&str> =
         submitted.refused.iter().map(|refused| refused.report.as_str()).collect();
-    if args.wait && reports.is_empty() && submitted.waiting.is_empty() {
+    let has_daemon = queue::has_daemon(config);
+    if args.wait && has_daemon && reports.is_empty() && submitted.waiting.is_empty() {
         let jobs: Vec<i64> = submitted.jobs.iter().map(|taken| taken.job).collect();
         return wait::wait_for(config, &jobs, None, json).await;
     }
     print::submitted(&submitted, json)?;
+    if !has_daemon && !args.wait && submitted.waiting.is_empty() {
+        stderr::tell("no daemon is running; start it with: zimaged run");
+    }
     match reports.is_empty() {
+        // newcomer 3
+        true if args.wait && !has_daemon => Err(not_waited_for(&submitted)),
         true => Ok(0),
         false => Err(Failure {
             code: EXIT_NOT_DONE,
             error: anyhow!("refused by the daemon:\n{}", reports.concat()),
         }),
     }
+}
+
+/// Checks what the arguments ask for, hands it over, and says what is hardly meant in it.
+async fn hand_over(config: &Config, args: &SubmitArgs) -> Result<Submitted, Failure> {
+    match (args.files.as_slice(), args.job.is_given()) {
+        ([], true) => {
+            let job = args.job.wish(config)?.check(config)?;
+            let submitted = queue::submit_wish(config, &job).await?;
+            warn_of(&job);
+            Ok(submitted)
+        }
+        (files @ [_, ..], false) => {
+            let jobs = checked(config, files)?;
+            let submitted = queue::submit(config, &jobs).await?;
+            warn(&jobs);
+            Ok(submitted)
+        }
+        ([], false) => Err(usage("name job files, or say --prompt TEXT, or --prompts FILE")),
+        ([_, ..], true) => Err(usage(
+            "a job file says everything itself: --template FILE takes it as a base for the options, \
+             --prompts FILE reads a list of prompts",
+        )),
+    }
+}
+
+fn usage(message: &'static str) -> Failure {
+    Failure { code: EXIT_USAGE, error: anyhow!(message) }
+}
+
+/// What was handed over is safe, but nobody works on it.
+fn not_waited_for(submitted: &Submitted) -> Failure {
+    let ids: Vec<String> = submitted.jobs.iter().map(|taken| taken.job.to_string()).collect();
+    let then = match ids.is_empty() {
+        true => String::new(),
+        false => format!(", then wait with: zimaged wait {}", ids.join(" ")),
+    };
+    let error = anyhow!("not waited for: no daemon is running; start it with: zimaged run{then}");
+    Failure { code: EXIT_TEMPFAIL, error }
 }
 
 /// All `files` without mistakes; else the first one's mistakes.
@@ -63,8 +107,12 @@ fn tell_queue_elsewhere(config: &Config) {
 /// Says what is hardly meant in jobs that were handed over all the same.
 pub(super) fn warn(jobs: &[(&Path, CheckedJob)]) {
     for (_, job) in jobs {
-        for warning in &job.warnings {
-            stderr::tell(&format!("{}: {warning}", job.name));
-        }
+        warn_of(job);
+    }
+}
+
+fn warn_of(job: &CheckedJob) {
+    for warning in &job.warnings {
+        stderr::tell(&format!("{}: {warning}", job.name));
     }
 }

@@ -71,7 +71,19 @@ pub fn check(config: &Config, name: String, content: Vec<u8>) -> Result<CheckedJ
             let warnings = warnings(config, &model, &rules.defaults.recipe, &resolved);
             Ok(CheckedJob { name, content, resolved, warnings })
         }
-        Err(problems) => Err(QueueError::Mistakes(JobMistakes { name, content, problems })),
+        Err(mut problems) => {
+            hint_at_lists(&name, &mut problems);
+            Err(QueueError::Mistakes(JobMistakes { name, content, problems }))
+        }
+    }
+}
+
+/// A file that is no TOML at all, by its name either, may be a list of prompts.
+fn hint_at_lists(name: &str, problems: &mut [Problem]) {
+    let [only] = problems else { return };
+    if !name.ends_with(".toml") && only.message.starts_with("not valid TOML") {
+        let help = format!("of a list of prompts, one a line: zimaged submit --prompts {name}");
+        only.help = Some(help);
     }
 }
 

@@ -15,6 +15,7 @@ mod prune;
 mod status;
 mod submit;
 mod wait;
+mod wish;
 
 use std::io;
 use std::path::PathBuf;
@@ -28,8 +29,9 @@ pub use self::fit::{FitAnswer, FitQuestion, TABLE_CARDS_GIB, fit, fit_table};
 pub use self::obstacle::{Obstacle, obstacle};
 pub use self::prune::{PruneRequest, Pruned};
 pub use self::status::{JobsFolder, QueueStatus, queue_status};
-pub use self::submit::{Submitted, hand_over, submit};
+pub use self::submit::{Submitted, hand_over, has_daemon, submit, submit_wish};
 pub use self::wait::{Activity, JobProgress, Summary};
+pub use self::wish::{Given, Wish};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::instance::LockError;
@@ -61,6 +63,9 @@ pub enum QueueError {
     /// For whoever asks to mend: the job's text.
     #[error("{0}")]
     Mistakes(JobMistakes),
+    /// For whoever asks to mend: options and lists of prompts, each named.
+    #[error("{0}")]
+    WrongWish(String),
     /// The question has no answer, and why.
     #[error("{0}")]
     NoAnswer(String),

@@ -9,6 +9,7 @@ use rustix::fs::CWD;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
+use super::wish::TEXT_BYTES_MAX;
 use super::{CheckedJob, JobMistakes, Queue, QueueError};
 use crate::config::{self, Config};
 use crate::files;
@@ -164,11 +165,36 @@ pub async fn submit(
     Ok(submitted)
 }
 
+/// Whether a daemon runs on this queue.
+pub fn has_daemon(config: &Config) -> bool {
+    InstanceLock::is_held(&config.state)
+}
+
+/// Takes a job without a file in: into the database, whether a daemon runs or not. Where none has
+/// ever run there is no database, and the job waits for the first one as a file.
+pub async fn submit_wish(config: &Config, job: &CheckedJob) -> Result<Submitted, QueueError> {
+    let text = String::from_utf8_lossy(&job.content);
+    if config.database_path().exists() {
+        let id = Queue::open(config).await?.request(&job.name, &text).await?;
+        let taken = TakenJob { file: job.name.clone(), job: id };
+        return Ok(Submitted { jobs: vec![taken], ..Submitted::default() });
+    }
+    let (bytes, bytes_max) = (text.len() as u64, config.limits.file_bytes_max);
+    if bytes > bytes_max {
+        return Err(QueueError::NoAnswer(format!(
+            "the job has {bytes} bytes, and a file may have {bytes_max}: start a daemon first, \
+             which takes it in without a file: zimaged run"
+        )));
+    }
+    submit(config, &[(Path::new(&job.name), job.clone())]).await
+}
+
 impl Queue<'_> {
     /// Takes the job that a request asks for by `text` in, under the `name` that it gives itself;
     /// answers the job's id. It is accepted when this returns, whether a daemon runs or not.
     pub async fn request(&self, name: &str, text: &str) -> Result<i64, QueueError> {
-        let rules = self.config.job_rules()?;
+        let mut rules = self.config.job_rules()?;
+        rules.limits.file_bytes_max = TEXT_BYTES_MAX;
         let name = printable(name);
         let now_ms = self.clock.now_ms();
         let job = spec::parse_bytes(text.as_bytes(), &rules, now_ms, &mut random_seed);

@@ -25,6 +25,7 @@ mod quality;
 mod quantised;
 mod queue;
 mod store;
+mod submit;
 mod run;
 mod support;
 mod worker;

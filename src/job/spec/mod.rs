@@ -3,6 +3,8 @@
 
 mod axes;
 pub mod fields;
+pub mod prompts;
+pub mod template;
 mod times;
 #[cfg(test)]
 mod tests;

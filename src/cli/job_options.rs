@@ -1,0 +1,230 @@
+//! A job on the command line: every key of a job file as an option, prompts of a list, a template.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use super::job_file::{self, JobFile};
+use super::{EXIT_NOT_DONE, Failure};
+use crate::config::Config;
+use crate::job::parameters::{Column, PARAMETERS};
+use crate::queue::{Given, Wish};
+
+/// What an option says of itself in the help: key, value, text. A test holds that no key is missing.
+const ABOUT: [(&str, &str, &str); 19] = [
+    ("negative_prompt", "TEXT", "What not to paint; counts only with guidance"),
+    (SIZE, "WxH", "Pixels, like 1024x768"),
+    ("width", "PIXELS", "Pixels"),
+    ("height", "PIXELS", "Pixels"),
+    ("steps", "NUMBER", "Denoising steps"),
+    ("guidance", "NUMBER", "Classifier-free guidance; 0 is off"),
+    ("guidance_normalization", "NUMBER", "Longest guided prediction by the prompt's own; 0 is off"),
+    ("guidance_truncation", "NUMBER", "No guidance in the steps after this time"),
+    ("seed", "NUMBER", "The first picture's seed, or random"),
+    ("num_images", "NUMBER", "Pictures of each prompt"),
+    ("on_oom", "WORD", "What may be given up: fail, offload or downgrade"),
+    ("min_side", "PIXELS", "The shorter side never becomes smaller"),
+    ("min_steps", "NUMBER", "There are never fewer steps"),
+    ("output", "NAME", "The pictures' names, like {job}-{index}"),
+    ("format", "WORD", "png, jpeg or webp"),
+    ("priority", "NUMBER", "Higher runs first"),
+    ("not_before", "TIME", "Not started before: 22:00, or a date and a time"),
+    ("not_after", "TIME", "Not started after: 07:00, or a date and a time"),
+    ("window", "HOURS", "Started in this part of each day only, like 22:00-07:00"),
+];
+
+/// Stands for width and height.
+const SIZE: &str = "size";
+
+/// Under which heading the help lists these options.
+const HEADING: &str = "A job without a file";
+
+/// The options that make a job, as they were given.
+#[derive(Clone, Debug, Default)]
+pub(super) struct JobOptions {
+    prompt: Vec<String>,
+    /// A list, one prompt a line; - for standard input.
+    prompts: Option<PathBuf>,
+    template: Option<PathBuf>,
+    tags: Vec<String>,
+    /// By key, in the order of the list.
+    values: Vec<(&'static str, String)>,
+}
+
+impl clap::FromArgMatches for JobOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<JobOptions, clap::Error> {
+        let texts = |id: &str| matches.get_many::<String>(id).into_iter().flatten().cloned();
+        let path = |id: &str| matches.get_one::<PathBuf>(id).cloned();
+        let given = |key: &'static str| Some((key, matches.get_one::<String>(key)?.clone()));
+        Ok(JobOptions {
+            prompt: texts("prompt").collect(),
+            prompts: path("prompts"),
+            template: path("template"),
+            tags: texts("tag").collect(),
+            values: ABOUT.iter().filter_map(|(key, _, _)| given(key)).collect(),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = JobOptions::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for JobOptions {
+    fn augment_args(command: Command) -> Command {
+        // The command line is made once, and its names last as long as the program.
+        let long = |id: &str| -> &'static str { option_of(id).leak() };
+        let text = |id: &'static str| Arg::new(id).long(long(id)).help_heading(HEADING);
+        let path =
+            |id: &'static str| text(id).value_parser(value_parser!(PathBuf)).value_name("FILE");
+        let list = |id: &'static str| text(id).action(ArgAction::Append);
+        let mut command = command
+            .arg(list("prompt").value_name("TEXT").help("What to paint; again for another prompt"))
+            .arg(path("prompts").help("A list with a prompt a line; - for standard input"))
+            .arg(path("template").help("A job file that says everything else"))
+            .arg(
+                list("tag").value_name("WORD").help("A word to find the job by; again for another"),
+            );
+        for (key, value_name, help) in ABOUT {
+            let option = text(key).value_name(value_name).help(help).allow_hyphen_values(true);
+            let option = if key == "num_images" { option.short('n') } else { option };
+            command = command.arg(option);
+        }
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        JobOptions::augment_args(command)
+    }
+}
+
+/// `--min-side` for `min_side`.
+fn option_of(key: &str) -> String {
+    key.replace('_', "-")
+}
+
+impl JobOptions {
+    /// Whether any of them was given.
+    pub(super) fn is_given(&self) -> bool {
+        let JobOptions { prompt, prompts, template, tags, values } = self;
+        prompts.is_some()
+            || template.is_some()
+            || !(prompt.is_empty() && tags.is_empty() && values.is_empty())
+    }
+
+    /// The job that they ask for, not checked yet.
+    pub(super) fn wish(&self, config: &Config) -> Result<Wish, Failure> {
+        let read = |path: &PathBuf| job_file::read(config, path);
+        let list = self.prompts.as_deref().map(job_file::read_prompts).transpose()?;
+        let template = self.template.as_ref().map(read).transpose()?;
+        let mut given = Vec::new();
+        for (key, value) in &self.values {
+            match *key {
+                SIZE => given.extend(of_size(value)?),
+                key => given.push(of_option(key, value)),
+            }
+        }
+        if !self.tags.is_empty() {
+            given.push(Given::list("tags", "--tag", &self.tags));
+        }
+        Ok(Wish {
+            name: self.name(),
+            prompts: self.prompt.clone(),
+            list: list.map(|JobFile { name, content }| (name, content)),
+            template: template.map(|JobFile { name, content }| (name, content)),
+            given,
+        })
+    }
+
+    /// As its template, else as its list is called.
+    fn name(&self) -> String {
+        let file = self.template.as_deref().or(self.prompts.as_deref());
+        let file = file.filter(|file| *file != Path::new("-"));
+        let stem = file.and_then(Path::file_stem).map(OsString::from).unwrap_or_default();
+        let stem = stem.to_string_lossy();
+        format!("{}.toml", if stem.is_empty() { "request" } else { &stem })
+    }
+}
+
+/// Width and height.
+fn of_size(value: &str) -> Result<[Given; 2], Failure> {
+    let sides =
+        value.split_once('x').filter(|(width, height)| is_number(width) && is_number(height));
+    let (width, height) = sides.ok_or_else(|| Failure {
+        code: EXIT_NOT_DONE,
+        error: anyhow!("--size: '{value}' is no size; use the form 1024x768"),
+    })?;
+    Ok([("width", width), ("height", height)].map(|(key, side)| Given::number(key, "--size", side)))
+}
+
+/// A number stands in the job's text as it was written, everything else as a string.
+fn of_option(key: &'static str, value: &str) -> Given {
+    let parameter = PARAMETERS.iter().find(|parameter| parameter.name == key);
+    let is_text = match parameter {
+        Some(parameter) => parameter.column == Column::Text,
+        None => !matches!(key, "num_images" | "priority"),
+    };
+    let option = format!("--{}", option_of(key));
+    match !is_text && is_number(value) {
+        true => Given::number(key, &option, value),
+        false => Given::text(key, &option, value),
+    }
+}
+
+fn is_number(value: &str) -> bool {
+    let is_plain = value.chars().all(|c| c.is_ascii_digit() || "+-.eE".contains(c));
+    is_plain && (value.parse::<i64>().is_ok() || value.parse::<f64>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+
+    /// Every key of a job file, from what the reader says where it knows a key not.
+    fn keys() -> Vec<String> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = Config::parse("engine = \"fake\"", folder.path()).expect("a configuration");
+        let text = b"prompt = 'a'\nxyzzy = 1\n".to_vec();
+        let Err(refused) = crate::queue::check(&config, "a.toml".to_owned(), text) else {
+            panic!("xyzzy is a key")
+        };
+        let refused = refused.to_string();
+        let (_, known) = refused.split_once("known keys: ").expect("a list of the keys");
+        known.split_whitespace().map(|key| key.trim_end_matches(',').to_owned()).collect()
+    }
+
+    #[test]
+    fn every_key_of_a_job_file_is_an_option_or_has_one_of_its_own_kind() {
+        let command = JobOptions::augment_args(Command::new("submit"));
+        for key in keys() {
+            let option = match key.as_str() {
+                "tags" => "tag".to_owned(),
+                "prompt_file" => "prompts".to_owned(),
+                // Lists belong into a template.
+                "matrix" => "template".to_owned(),
+                key => option_of(key),
+            };
+            let has_it = command.get_arguments().any(|arg| arg.get_long() == Some(&*option));
+            assert!(has_it, "no option for {key}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_numbers_in_the_text_of_the_job_and_words_are_strings() {
+        let words = ["zimaged", "--priority=-5", "--seed", "random", "-n", "4", "--output", "12"];
+        let command = JobOptions::augment_args(Command::new("zimaged"));
+        let options = JobOptions::from_arg_matches(&command.get_matches_from(words));
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = Config::parse("", folder.path()).expect("a configuration");
+        let wish = options.expect("all are known").wish(&config).expect("nothing is read");
+        let shown = format!("{:?}", wish.given);
+        for value in ["\"\\\"random\\\"\"", "\"-5\"", "\"4\"", "\"\\\"12\\\"\""] {
+            assert!(shown.contains(&format!("value: {value}")), "{value} in {shown}");
+        }
+    }
+}

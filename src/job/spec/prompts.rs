@@ -1,0 +1,48 @@
+//! A list of prompts, one a line.
+
+use crate::problem;
+use crate::table::{Check, Mistake};
+
+/// A file of this many bytes holds a hundred thousand prompts of more than the usual length.
+pub const LIST_BYTES_MAX: u64 = 32 << 20;
+
+/// A prompt and its line, from 1.
+pub type Line<'t> = (usize, &'t str);
+
+/// The prompts of a list: its lines without those that are blank or begin with `#`. What stands
+/// around a prompt is no part of it, nor are a byte order mark and Windows' line ends.
+pub fn lines(content: &[u8]) -> Check<Vec<Line<'_>>> {
+    let text = problem::utf8(content).map_err(|problem| {
+        let message = format!("line {}: {}", problem.line, problem.message);
+        Mistake { message, help: problem.help }
+    })?;
+    let lines = (1..).zip(text.lines().map(str::trim));
+    let prompts: Vec<_> =
+        lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).collect();
+    match prompts.is_empty() {
+        true => Err(Mistake::new("there is no prompt in it")
+            .help("write one a line; lines that begin with # do not count")),
+        false => Ok(prompts),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // newcomer 5
+    #[test]
+    fn a_list_has_a_prompt_a_line_and_comments_marks_and_line_ends_are_none() {
+        let content =
+            "\u{feff}# the zoo\r\na red fox\r\n\r\n  \u{72d0}  \n #owl\n\tan owl # at night";
+        let expected = [(2, "a red fox"), (4, "\u{72d0}"), (6, "an owl # at night")];
+        assert_eq!(lines(content.as_bytes()).expect("three prompts"), expected);
+    }
+
+    #[test]
+    fn a_list_without_a_prompt_or_in_another_encoding_is_told() {
+        let message = |content: &[u8]| lines(content).expect_err("no list").message;
+        assert_eq!(message(b"# nothing\n\n"), "there is no prompt in it");
+        assert_eq!(message(b"a\nf\xfcr dich"), "line 2: not UTF-8 text: byte 0xfc at offset 3");
+    }
+}

@@ -1,0 +1,152 @@
+//! A job that is put together: prompts of a list, a template, and single keys beside it.
+
+use super::{CheckedJob, JobMistakes, QueueError, check};
+use crate::config::Config;
+use crate::job::spec::{prompts, template};
+use crate::problem::{self, Problem, printable};
+
+/// The text of a job may be so long where it is no file: a list of prompts, each of them quoted.
+pub(super) const TEXT_BYTES_MAX: u64 = 2 * prompts::LIST_BYTES_MAX;
+
+/// What a user asks for without writing a job file.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// What the job is called in lists, and by `{name}` in the names of pictures.
+    pub name: String,
+    /// In place of what the template says, in front of those of the list.
+    pub prompts: Vec<String>,
+    /// Name and content of a list of prompts.
+    pub list: Option<(String, Vec<u8>)>,
+    /// Name and content of a job file, for all that is not said otherwise.
+    pub template: Option<(String, Vec<u8>)>,
+    pub given: Vec<Given>,
+}
+
+/// One key of a job, with its value as TOML in one line.
+#[derive(Clone, Debug)]
+pub struct Given {
+    key: &'static str,
+    /// How the user has given it, for messages.
+    source: String,
+    value: String,
+}
+
+impl Given {
+    pub fn text(key: &'static str, source: &str, value: &str) -> Given {
+        Given { key, source: source.to_owned(), value: template::quoted(value) }
+    }
+
+    /// `value` is a number as it is written in TOML.
+    pub fn number(key: &'static str, source: &str, value: &str) -> Given {
+        Given { key, source: source.to_owned(), value: value.to_owned() }
+    }
+
+    pub fn list(key: &'static str, source: &str, values: &[String]) -> Given {
+        let values: Vec<String> = values.iter().map(|value| template::quoted(value)).collect();
+        Given { key, source: source.to_owned(), value: format!("[{}]", values.join(", ")) }
+    }
+}
+
+/// The text of a job, and where its first lines come from.
+struct Composed {
+    text: String,
+    /// Of each line in front of the template's first.
+    sources: Vec<String>,
+}
+
+impl Wish {
+    /// The job as the daemon of this configuration would take it in, or what is wrong, by option, by
+    /// line of the list, or by line of the template.
+    pub fn check(&self, config: &Config) -> Result<CheckedJob, QueueError> {
+        let Composed { text, sources } = self.compose()?;
+        let mut config = config.clone();
+        config.limits.file_bytes_max = TEXT_BYTES_MAX;
+        match check(&config, self.name.clone(), text.into_bytes()) {
+            Err(QueueError::Mistakes(mistakes)) => Err(self.blame(mistakes, &sources)),
+            checked => checked,
+        }
+    }
+
+    /// First the prompts, one a line, and the single keys; then what is left of the template.
+    fn compose(&self) -> Result<Composed, QueueError> {
+        let template = match &self.template {
+            Some((name, content)) => problem::utf8(content).map_err(|problem| {
+                let (name, content) = (name.clone(), content.clone());
+                QueueError::Mistakes(JobMistakes { name, content, problems: vec![problem] })
+            })?,
+            None => "",
+        };
+        let mut lines = self.prompt_lines()?;
+        let mut replaced: Vec<&str> = self.given.iter().map(|given| given.key).collect();
+        if !lines.is_empty() {
+            replaced.push("prompt");
+        }
+        if replaced.contains(&"width") && replaced.contains(&"height") {
+            replaced.push("size");
+        }
+        let key =
+            |given: &Given| (format!("{} = {}", given.key, given.value), given.source.clone());
+        lines.extend(self.given.iter().map(key));
+        let (mut text, mut sources) = (String::new(), Vec::with_capacity(lines.len()));
+        for (line, source) in lines {
+            text += &line;
+            text.push('\n');
+            sources.push(source);
+        }
+        text += &template::without_keys(template, &replaced);
+        Ok(Composed { text, sources })
+    }
+
+    /// Lines of the job's text, with their sources: none where no prompt is given.
+    fn prompt_lines(&self) -> Result<Vec<(String, String)>, QueueError> {
+        let item = |prompt: &str| format!("  {},", template::quoted(prompt));
+        let mut lines: Vec<(String, String)> =
+            self.prompts.iter().map(|prompt| (item(prompt), "--prompt".to_owned())).collect();
+        if let Some((name, content)) = &self.list {
+            let name = printable(name);
+            let found = prompts::lines(content).map_err(|mistake| {
+                let help = mistake.help.unwrap_or_default();
+                QueueError::WrongWish(format!("{name}: {}; {help}", mistake.message))
+            })?;
+            let source = |number: usize| format!("{name}:{number}");
+            lines.extend(found.into_iter().map(|(number, line)| (item(line), source(number))));
+        }
+        if !lines.is_empty() {
+            lines.insert(0, ("prompt = [".to_owned(), "--prompt".to_owned()));
+            lines.push(("]".to_owned(), "--prompt".to_owned()));
+        }
+        Ok(lines)
+    }
+
+    /// Mistakes in the composed text, as those of where its lines come from.
+    fn blame(&self, mistakes: JobMistakes, sources: &[String]) -> QueueError {
+        let told: Vec<String> =
+            mistakes.problems.iter().filter_map(|problem| told(problem, sources)).collect();
+        match (&self.template, told.is_empty()) {
+            (Some((name, content)), true) => {
+                let problems = mistakes.problems.into_iter().map(|problem| Problem {
+                    line: problem.line.saturating_sub(sources.len()).max(1),
+                    ..problem
+                });
+                let (name, content) = (name.clone(), content.clone());
+                let problems = problems.collect();
+                QueueError::Mistakes(JobMistakes { name, content, problems })
+            }
+            (None, true) => {
+                let messages = mistakes.problems.into_iter().map(|problem| problem.message);
+                QueueError::WrongWish(messages.collect::<Vec<_>>().join("\n"))
+            }
+            _ => QueueError::WrongWish(told.join("\n")),
+        }
+    }
+}
+
+/// The problem with its source in place of its key; `None` where it is the template's.
+fn told(problem: &Problem, sources: &[String]) -> Option<String> {
+    let source = sources.get(problem.line.checked_sub(1)?)?;
+    let (_, message) = problem.message.split_once(": ")?;
+    // A key that is absent is a mistake at the beginning of the text.
+    let source = if message == "missing" { "--prompt" } else { source };
+    let help = problem.help.as_ref().map_or(String::new(), |help| format!("; {help}"));
+    Some(printable(&format!("{source}: {message}{help}")))
+}

@@ -15,7 +15,7 @@ use crate::attempt::RetryPolicy;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, ConfigError};
 use crate::dispatcher::{DispatchError, Dispatcher, Mode, Settings, SlotSettings};
-use crate::engine::{DeviceChoice, HAS_CUDA};
+use crate::engine::{CardSigns, DeviceChoice, HAS_CUDA};
 use crate::heartbeat::Heartbeat;
 use crate::instance::{FolderLock, InstanceLock};
 use crate::intake::Intake;
@@ -35,8 +35,8 @@ const IDLE_POLL: Duration = Duration::from_millis(50);
 /// The pause between two queries for what keeps all renders waiting.
 const OBSTACLE_POLL: Duration = Duration::from_secs(1);
 
-/// The device file that the driver makes for the first card that it finds.
-const NVIDIA_CARD: &str = "/dev/nvidia0";
+/// What makes a program that renders on a card.
+const BUILD_FOR_A_CARD: &str = "cargo install --locked --path . --features cuda";
 
 /// Makes the folders where they are missing and locks them: nobody else runs a daemon there while
 /// the lock lives. A device that this build cannot use is refused before.
@@ -76,11 +76,8 @@ pub async fn run(
 ) -> anyhow::Result<LogMark> {
     let InstanceLock { state: _state, jobs } = lock;
     let latents = latents_folder(&config);
-    if config.device == DeviceChoice::Auto && !HAS_CUDA && Path::new(NVIDIA_CARD).exists() {
-        warn!(
-            "rendering on the CPU, although there is an NVIDIA card: build zimaged with \
-             --features cuda to use it"
-        );
+    if config.device == DeviceChoice::Auto && !HAS_CUDA {
+        tell_of_no_cuda(&CardSigns::look(Path::new("/")));
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     queue::check_present(&config)?;
@@ -104,6 +101,15 @@ pub async fn run(
     let outcome = daemon.live(jobs, onlooker, &stop).await;
     daemon.close().await;
     outcome.map(|()| begun)
+}
+
+/// Says why the processor renders, and what would have a card render.
+fn tell_of_no_cuda(signs: &CardSigns) {
+    let build = format!("this zimaged was built without CUDA; for a card: {BUILD_FOR_A_CARD}");
+    match signs.are_there() {
+        true => warn!("rendering on the processor, although there is a card ({signs}): {build}"),
+        false => info!("rendering on the processor: {build}; signs of a card: {signs}"),
+    }
 }
 
 /// A device that this build never has is told at once; one that may come back is waited for.
@@ -199,17 +205,21 @@ impl Daemon {
         Ok(Some(waiting))
     }
 
-    /// What job files are checked against. Without the model's word nothing is taken in: the files
-    /// wait in `jobs/`.
+    /// What job files are checked against. A model that is wrong is an error: waiting mends none.
+    /// While the disk does not give it nothing is taken in: the files wait in `jobs/`.
     async fn rules(
         &self,
         heartbeat: &Heartbeat,
         ending: &CancellationToken,
     ) -> anyhow::Result<Option<Rules>> {
         loop {
-            let reason = match self.config.job_rules() {
+            let rules = self.config.job_rules();
+            let checked = rules.and_then(|rules| self.config.check_weights().map(|()| rules));
+            let reason = match checked {
                 Ok(rules) => return Ok(Some(rules)),
-                Err(error) if self.mode == Mode::UntilIdle => return Err(error.into()),
+                Err(error) if self.mode == Mode::UntilIdle || !error.may_pass() => {
+                    return Err(error.into());
+                }
                 Err(error) => error.to_string(),
             };
             warn!(%reason, "no job is taken in before the model can be read");

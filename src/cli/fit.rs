@@ -1,7 +1,7 @@
 //! `zimaged fit`: on which rung a picture would be rendered, and what it would need, asked without
 //! a GPU.
 
-use super::{Outcome, print};
+use super::{EXIT_DEGRADED, EXIT_NOT_DONE, Outcome, print};
 use crate::config::Config;
 use crate::config::units::{parse_bytes, size_hint};
 use crate::job::spec::fields::sides;
@@ -51,11 +51,15 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
     if table {
         let answers = queue::fit_table(config, store, &question).await?;
         print::answer(&answers, &table_text(&answers), json)?;
-    } else {
-        let answer = queue::fit(config, store, &question).await?;
-        print::answer(&answer, &text(&answer), json)?;
+        return Ok(0);
     }
-    Ok(0)
+    let answer = queue::fit(config, store, &question).await?;
+    print::answer(&answer, &text(&answer), json)?;
+    Ok(match answer.fits() {
+        true if answer.is_degraded() => EXIT_DEGRADED,
+        true => 0,
+        false => EXIT_NOT_DONE,
+    })
 }
 
 fn text(answer: &FitAnswer) -> String {
@@ -77,9 +81,10 @@ fn text(answer: &FitAnswer) -> String {
     };
     let mut lines = vec![
         format!(
-            "{width}x{height} on {} ({} usable): {fits}",
+            "{width}x{height} on {} ({} usable{}): {fits}",
             gib(answer.device_bytes),
-            gib(answer.usable_bytes)
+            gib(answer.usable_bytes),
+            if answer.limit_bytes.is_some() { " by memory_limit" } else { "" }
         ),
         format!("model   {}", of_model(answer)),
         format!("rung    {rung}"),
@@ -148,7 +153,12 @@ fn table_text(answers: &[FitAnswer]) -> String {
     let mut heads = vec!["picture"];
     heads.extend(cards.iter().map(String::as_str));
     let table = print::table(&heads, rows);
-    answers.first().map_or(String::new(), |first| format!("model   {}\n\n{table}", of_model(first)))
+    let Some(first) = answers.first() else { return String::new() };
+    let limit =
+        answers.iter().find_map(|answer| answer.limit_bytes).map_or(String::new(), |limit| {
+            format!("limit   {}, by memory_limit in daemon.toml\n", gib(limit))
+        });
+    format!("model   {}\n{limit}\n{table}", of_model(first))
 }
 
 /// How it is run; the size only where it is not the one asked for.

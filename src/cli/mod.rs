@@ -40,10 +40,11 @@ use crate::worker::serve;
 
 /// The arguments say nothing that can be done; clap's own code, too.
 const EXIT_USAGE: u8 = 2;
-/// Some render of the job failed or was cancelled (`wait`), or a job file has mistakes (`check`,
-/// `submit`).
+/// Some render of the job failed or was cancelled (`wait`), a job file has mistakes (`check`,
+/// `submit`), or a picture does not fit (`fit`).
 const EXIT_NOT_DONE: u8 = 3;
-/// All renders are done, but some picture is smaller or has fewer steps than asked (`wait`).
+/// All renders are done, but some picture is smaller or has fewer steps than asked (`wait`), or
+/// would be (`fit`).
 const EXIT_DEGRADED: u8 = 4;
 /// Try again later: another daemon runs, none does (`status`), the disk is full, the time-out of
 /// `wait` has passed.
@@ -62,7 +63,7 @@ const EVERYWHERE: &str = "Everywhere";
 #[command(
     version,
     after_help = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 mistakes in a job file or a \
-render that failed, 4 done but degraded, 75 try again later, 78 configuration."
+render that failed, 4 done but degraded (fit: 3 does not fit, 4 fits only degraded), 75 try again later, 78 configuration."
 )]
 struct Args {
     /// The configuration; else ./daemon.toml, then the user's, then /etc/zimaged/daemon.toml
@@ -125,6 +126,8 @@ enum Command {
     /// runs
     Status,
     /// Say on which rung a picture would be rendered, without a GPU
+    ///
+    /// Exit codes: 0 it fits as asked, 4 it fits smaller or with fewer steps, 3 it does not fit.
     Fit(fit::FitArgs),
     /// Prepare the model's files
     #[command(subcommand)]
@@ -223,7 +226,7 @@ pub fn main() -> ExitCode {
     match command(args) {
         Ok(code) => ExitCode::from(code),
         Err(Failure { code, error }) => {
-            stderr::tell(&format!("zimaged: {error:#}"));
+            stderr::tell(&format!("zimaged: {}", told(&error)));
             ExitCode::from(code)
         }
     }
@@ -292,6 +295,16 @@ fn which_queue(state: &Path, config: Option<&Path>) -> String {
     format!("queue {}{config}", state.display())
 }
 
+/// The error and its causes in one line. A cause that the words before it end with, or hold,
+/// is not told twice.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        _ if told.contains(&cause) => told,
+        _ => format!("{told}: {cause}"),
+    })
+}
+
 /// `12` or `12.3`.
 fn selection(text: &str) -> Result<Selection, String> {
     let wrong = || format!("'{text}' is neither a job (12) nor a render (12.3)");
@@ -329,6 +342,19 @@ mod tests {
             command.find_subcommand_mut("fit").expect("a command").render_long_help().to_string();
         let [own, all] = ["--table", "--config"].map(|option| help.find(option).expect(option));
         assert!(own < all, "{help}");
+    }
+
+    // newcomer 33
+    #[test]
+    fn a_cause_is_told_once() {
+        let source = || std::io::Error::from_raw_os_error(2);
+        let twice = ConfigError::Unreadable { path: "d.toml".into(), source: source() };
+        assert_eq!(
+            told(&twice.into()),
+            "cannot read the configuration d.toml: No such file or directory (os error 2)"
+        );
+        let other = anyhow::Error::from(source()).context("cannot watch jobs");
+        assert_eq!(told(&other), "cannot watch jobs: No such file or directory (os error 2)");
     }
 
     #[test]

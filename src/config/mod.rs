@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 
 pub use self::init::{InitAnswer, init};
 use crate::engine::mini::{self, ModelTexts};
-use crate::engine::{DeviceChoice, EngineKind, ModelDescription, fake};
+use crate::engine::{self, DeviceChoice, EngineKind, ModelDescription, ModelError, fake};
 use crate::files;
 use crate::job::parameters::ParameterValues;
 use crate::job::spec::{Limits, Rules, fields};
@@ -109,15 +109,16 @@ pub enum ConfigError {
     #[error("{0}")]
     Invalid(String),
     /// The model's folder is missing or wrong, or the defaults do not fit it.
-    #[error("{0}")]
-    Model(String),
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// A folder that `[folders]` names cannot be made; where its disk is full, see
     /// [`ConfigError::may_pass`].
     #[error("cannot make the folder {}: {source}; [folders] in daemon.toml says where it lies", path.display())]
     Folder { path: PathBuf, source: io::Error },
     /// The device cannot be had with this build.
     #[error(
-        "device.kind is \"cuda\", but this zimaged was built without it: build with --features cuda, or use \"cpu\""
+        "device.kind is \"cuda\", but this zimaged was built without it: build with --features cuda \
+         (cargo install --locked --path . --features cuda), or use \"cpu\""
     )]
     NoCuda,
 }
@@ -129,6 +130,7 @@ impl ConfigError {
             ConfigError::Folder { source, .. } | ConfigError::Unreadable { source, .. } => {
                 files::may_pass(source)
             }
+            ConfigError::Model(error) => error.may_pass(),
             _ => false,
         }
     }
@@ -208,10 +210,17 @@ impl Config {
     /// What the configured model says of itself.
     pub fn describe_model(&self) -> Result<ModelDescription, ConfigError> {
         match self.engine {
-            EngineKind::ZImage => {
-                ModelDescription::read(self.model_texts()?.path()).map_err(ConfigError::Model)
-            }
+            EngineKind::ZImage => Ok(ModelDescription::read(self.model_texts()?.path())?),
             EngineKind::Fake => Ok(fake::description()),
+        }
+    }
+
+    /// Fails where a file of the configured model's weights is missing, cut short or something
+    /// else. Only headers are read.
+    pub fn check_weights(&self) -> Result<(), ConfigError> {
+        match self.engine {
+            EngineKind::ZImage => Ok(engine::check_weights(&self.model_folder()?)?),
+            EngineKind::Fake => Ok(()),
         }
     }
 
@@ -230,7 +239,7 @@ impl Config {
             {
                 mini::texts(&self.state).map_err(|error| {
                     let message = format!("cannot read the miniature model: {error}");
-                    ConfigError::Model(format!("{message}; or name a model: [model] path"))
+                    ModelError::Wrong(format!("{message}; or name a model: [model] path")).into()
                 })
             }
             _ => Ok(ModelTexts::At(self.model_folder()?)),
@@ -250,7 +259,7 @@ impl Config {
             ModelChoice::Miniature { .. } => mini::unpacked(&self.state).map_err(|error| {
                 let state = self.state.display();
                 let message = format!("cannot unpack the miniature model into {state}: {error}");
-                ConfigError::Model(format!("{message}; or name a model: [model] path"))
+                ModelError::Wrong(format!("{message}; or name a model: [model] path")).into()
             }),
         }
     }
@@ -271,7 +280,8 @@ impl Config {
             time_zone,
         };
         let unfit = |wrong| {
-            ConfigError::Model(format!("the defaults do not fit the model {}: {wrong}", model.name))
+            let told = format!("the defaults do not fit the model {}: {wrong}", model.name);
+            ConfigError::from(ModelError::Wrong(told))
         };
         check_defaults(&rules).map_err(unfit)?;
         Ok(rules)

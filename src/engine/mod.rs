@@ -5,12 +5,14 @@
 
 mod backend;
 pub mod cache;
+mod card_signs;
 mod description;
 pub mod embeddings;
 pub mod fake;
 pub mod latents;
 pub mod meter;
 pub mod mini;
+mod model_error;
 pub mod model_hash;
 pub mod predictor;
 pub mod weight_files;
@@ -19,10 +21,12 @@ pub mod z_image;
 use serde::{Deserialize, Serialize};
 
 pub use self::backend::Backend;
+pub use self::card_signs::CardSigns;
 pub use self::description::ModelDescription;
+pub use self::model_error::ModelError;
 use self::weight_files::WeightFiles;
 pub use self::z_image::prompt::{TOKENS_MAX, Tokenizer};
-pub use self::z_image::quantise_model;
+pub use self::z_image::{check_weights, quantise_model};
 pub use crate::job::Recipe;
 pub use crate::ladder::Stage;
 use crate::ladder::{Capabilities, Rung};
@@ -119,6 +123,12 @@ pub enum EngineError {
     /// Anything else: the device's state is unknown, the worker must exit.
     #[error("{0}")]
     Fatal(String),
+}
+
+impl From<ModelError> for EngineError {
+    fn from(error: ModelError) -> EngineError {
+        EngineError::Fatal(error.to_string())
+    }
 }
 
 /// Result of an engine.

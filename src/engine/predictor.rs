@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::z_image::predictor::ZImagePredictor;
-use super::{Backend, EngineKind, fake};
+use super::{Backend, EngineKind, ModelError, fake};
 use crate::job::Render;
 use crate::ladder::{Capabilities, Prefer, Rung, rungs};
 use crate::planner::{Corrections, Planner, Prediction};
@@ -17,7 +17,11 @@ pub enum Predictor {
 
 impl Predictor {
     /// For the model in folder `model`. Errors name the file and what is wrong with it.
-    pub fn new(engine: EngineKind, model: &Path, backend: Backend) -> Result<Predictor, String> {
+    pub fn new(
+        engine: EngineKind,
+        model: &Path,
+        backend: Backend,
+    ) -> Result<Predictor, ModelError> {
         match engine {
             EngineKind::ZImage => {
                 Ok(Predictor::ZImage(Box::new(ZImagePredictor::read(model, backend)?)))

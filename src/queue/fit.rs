@@ -48,6 +48,8 @@ pub struct FitAnswer {
     pub steps: u32,
     pub device_bytes: u64,
     pub usable_bytes: u64,
+    /// The configured `memory_limit`, where it says what is usable.
+    pub limit_bytes: Option<u64>,
     pub rung: Rung,
     pub prediction: Prediction,
     /// 0 where it fits.
@@ -62,6 +64,12 @@ impl FitAnswer {
     /// Whether the device renders it. The host would take hours.
     pub fn fits(&self) -> bool {
         self.missing_bytes == 0 && self.rung.residency != Residency::Host
+    }
+
+    /// Whether the picture is made smaller, or in fewer steps, than asked.
+    pub fn is_degraded(&self) -> bool {
+        let Rung { width, height, steps, .. } = self.rung;
+        (width, height, steps) != (self.width, self.height, self.steps)
     }
 }
 
@@ -119,7 +127,6 @@ struct Fitting<'a> {
     rules: Rules,
     render: Render,
     is_card: bool,
-    /// The configured one; without its limit where a card is made up.
     allowance: Allowance,
 }
 
@@ -143,10 +150,7 @@ impl<'a> Fitting<'a> {
         if question.guided {
             render.recipe.guidance = 1.0;
         }
-        let mut allowance = config.allowance();
-        if made_up {
-            allowance.limit_bytes = None;
-        }
+        let allowance = config.allowance();
         Ok(Fitting {
             config,
             store,
@@ -181,6 +185,7 @@ impl<'a> Fitting<'a> {
             steps: self.render.steps,
             device_bytes: device_bytes.unwrap_or(usable_bytes),
             usable_bytes,
+            limit_bytes: self.allowance.limit_bytes.filter(|limit| *limit == usable_bytes),
             rung,
             prediction,
             missing_bytes,
@@ -245,7 +250,7 @@ fn model(
     }
     let model = config.describe_model()?;
     let predictor = Predictor::new(config.engine, config.model_texts()?.path(), backend)
-        .map_err(ConfigError::Model)?;
+        .map_err(ConfigError::from)?;
     Ok((model, predictor))
 }
 

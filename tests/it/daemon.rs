@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use zimaged::internals::metadata_of;
@@ -445,22 +446,64 @@ fn a_second_daemon_is_told_that_one_runs() {
     assert!(said.contains(&house.daemon_pid().to_string()), "{said}");
 }
 
-#[test]
-fn a_missing_model_keeps_the_daemon_up_and_the_files_where_they_are() {
-    let house = House::new("");
-    let config = fs::read_to_string(house.path("daemon.toml")).expect("its configuration");
-    fs::write(house.path("daemon.toml"), config.replace("\"fake\"", "\"z-image\""))
-        .expect("a writable folder");
-    let mut house = house;
+/// A folder whose model is not a model.
+fn house_of_no_model(files: &[(&str, &str)]) -> House {
+    let house = House::with_config("[model]\npath = 'model'\n[device]\nkind = 'cpu'\n");
+    for (name, content) in files {
+        let path = house.path("model").join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a writable folder");
+        fs::write(path, content).expect("a writable folder");
+    }
     house.drop_job("fox.toml", "prompt = 'a fox'\n");
-    house.start();
-    let status = house.until("the reason is told", || {
-        let status = house.json(&["status"]);
-        status["daemon"]["worker"]["reason"].as_str().map(str::to_owned)
-    });
-    assert!(status.contains("model"), "{status}");
-    assert!(house.path("jobs/fox.toml").exists());
-    assert_eq!(house.stop("TERM"), Some(0));
+    house
+}
+
+// newcomer 9
+#[test]
+#[cfg(not(feature = "cuda"))]
+fn a_build_without_cuda_says_so_what_it_looked_for_and_which_command_builds_one() {
+    let house = House::new("");
+    let output = house.zimaged(&["run", "--until-idle"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("rendering on the processor"), "{said}");
+    assert!(said.contains("built without CUDA") && said.contains("--features cuda"), "{said}");
+    assert!(said.contains("signs of a card") || said.contains("there is a card ("), "{said}");
+}
+
+// newcomer 7, newcomer 8
+#[test]
+fn a_model_that_is_none_ends_the_daemon_with_78_and_leaves_the_files_where_they_are() {
+    let cases: [(&[(&str, &str)], &str); 3] = [
+        (&[], "is empty; a model is a folder"),
+        (&[("checkpoints/a", ""), ("loras/b", "")], "ComfyUI"),
+        (&[("model_index.json", r#"{"_class_name": "FluxPipeline"}"#)], "a model of Flux"),
+    ];
+    for (files, expected) in cases {
+        let house = house_of_no_model(files);
+        let output = house.zimaged(&["run"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(said.contains(expected), "{said}");
+        assert!(house.path("jobs/fox.toml").exists());
+    }
+}
+
+// newcomer 7, newcomer 8
+#[test]
+fn weights_that_were_cut_short_end_the_daemon_with_78_before_a_worker_is_tried() {
+    let house = house_of_no_model(&[]);
+    let miniature = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+    let copied = Command::new("cp")
+        .args(["-rT", &miniature.to_string_lossy(), &house.path("model").to_string_lossy()])
+        .status();
+    assert!(copied.expect("cp").success());
+    let weights = house.path("model/vae/diffusion_pytorch_model.safetensors");
+    let whole = fs::read(&weights).expect("weights");
+    fs::write(&weights, &whole[..whole.len() / 2]).expect("a writable folder");
+    let output = house.zimaged(&["run"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("the model's download is incomplete"), "{said}");
 }
 
 #[test]

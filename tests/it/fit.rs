@@ -57,6 +57,13 @@ fn a_picture_that_gets_smaller_is_said_to_and_one_that_does_not_fit_has_no_peak_
         let output = house.zimaged(&["fit", size, "--vram", vram, "--turbo"]);
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
+    let code = |size: &str, vram: &str| {
+        house.zimaged(&["fit", size, "--vram", vram, "--turbo"]).status.code()
+    };
+    // newcomer 34
+    assert_eq!(code("1024x1024", "8GiB"), Some(0));
+    assert_eq!(code("4096x4096", "8GiB"), Some(4));
+    assert_eq!(code("1024x1024", "1GiB"), Some(3));
     let large = said("4096x4096", "8GiB");
     assert!(large.contains("fits, but only smaller, as "), "{large}");
     let none = said("1024x1024", "1GiB");
@@ -167,4 +174,15 @@ fn a_limit_counts_beside_the_reserve_of_the_device() {
         30 << 20,
         "of a made up one"
     );
+    // newcomer 34
+    let answer = house.json(&["fit", "256x256", "--vram", "6GiB"]);
+    assert_eq!(
+        (&answer["usable_bytes"], &answer["limit_bytes"]),
+        (&(64 << 20).into(), &(64 << 20).into())
+    );
+    let output = house.zimaged(&["fit", "256x256", "--vram", "6GiB"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("6.00 GiB (64 MiB usable by memory_limit)"), "{said}");
+    let table = house.json(&["fit", "--table"]);
+    assert!(table.as_array().unwrap().iter().all(|answer| answer["usable_bytes"] == 64 << 20));
 }

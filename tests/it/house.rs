@@ -53,11 +53,13 @@ const OWNED: [(&str, &str); 7] = [
 
 /// Which other modules of `engine/z_image` each of its modules may name. A module that is not in the
 /// list names none. Each names only modules that stand before it or are not in the list.
-const ENGINE_ARROWS: [(&str, &[&str]); 19] = [
-    ("prompt", &["config"]),
+const ENGINE_ARROWS: [(&str, &[&str]); 21] = [
+    ("wrong_folder", &["wrong_file"]),
+    ("config", &["wrong_file"]),
+    ("prompt", &["wrong_file"]),
     ("schedule", &["config"]),
     ("linear", &["ops"]),
-    ("weights", &["config", "linear", "ops", "quant"]),
+    ("weights", &["config", "linear", "ops", "quant", "wrong_file"]),
     ("cuda", &["geometry", "host", "weights"]),
     ("device", &["cuda"]),
     ("device_memory", &["cuda", "host"]),
@@ -68,7 +70,7 @@ const ENGINE_ARROWS: [(&str, &[&str]); 19] = [
     ("vae", &["config", "device_memory", "geometry", "linear", "live", "ops", "weights"]),
     ("predict", &["config", "geometry", "prompt", "text_encoder", "transformer", "vae"]),
     ("predictor", &["config", "host", "predict"]),
-    ("model_dir", &["config", "prompt"]),
+    ("model_dir", &["config", "prompt", "wrong_file", "wrong_folder"]),
     ("quantise", &["model_dir", "ops", "quant", "weights"]),
     ("oom", &["cuda", "device_memory"]),
     (

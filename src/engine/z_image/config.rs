@@ -1,12 +1,13 @@
 //! The dimensions, as the model's JSON files give them. Names are the files' own.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
+use std::{fs, io};
 
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 
+use super::wrong_file::{self, unfinished};
+use crate::engine::ModelError;
 use crate::files;
 
 /// `transformer/config.json`.
@@ -29,10 +30,6 @@ pub struct TransformerConfig {
     /// How many positions each axis has.
     pub axes_lens: [usize; 3],
 }
-
-/// The first bytes of a Git LFS pointer, the small file that stands in place of a large one that
-/// was not downloaded.
-const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// The index of a large model's weights has some hundred KiB. What is larger is another file.
 const JSON_BYTES_MAX: u64 = 16 << 20;
@@ -194,7 +191,7 @@ impl ModelConfig {
     }
 
     /// Reads and checks them. Errors name the file and what is wrong with it.
-    pub fn read(model: &Path) -> Result<ModelConfig, String> {
+    pub fn read(model: &Path) -> Result<ModelConfig, ModelError> {
         Ok(ModelConfig {
             transformer: read_checked(
                 &model.join("transformer/config.json"),
@@ -213,36 +210,24 @@ impl ModelConfig {
     }
 }
 
-/// Reads one JSON file. Errors name the file and what is wrong with it.
-pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
-    let text = files::read_whole(path, JSON_BYTES_MAX)
-        .map_err(|error| format!("{}: {error}", path.display()))?;
-    serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-/// Fails where the file is only Git LFS's word for it: a clone without `git lfs` leaves those.
-/// Errors name the file.
-pub fn refuse_pointer(path: &Path) -> Result<(), String> {
-    let mut start = Vec::new();
-    let read = File::open(path)
-        .and_then(|file| file.take(LFS_POINTER.len() as u64).read_to_end(&mut start));
-    match read {
-        Ok(_) if start == LFS_POINTER => Err(format!(
-            "{}: is Git LFS's pointer to the file and not the file: run git lfs pull",
-            path.display()
-        )),
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!("{}: {error}", path.display())),
+/// Reads one JSON file of a model. Errors name the file and what is wrong with it.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
+    if fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Err(ModelError::wrong(path, unfinished("is missing")));
     }
+    wrong_file::refuse(path)?;
+    let text =
+        files::read_whole(path, JSON_BYTES_MAX).map_err(|error| ModelError::of_io(path, &error))?;
+    serde_json::from_slice(&text).map_err(|error| ModelError::wrong(path, error))
 }
 
 fn read_checked<T: DeserializeOwned>(
     path: &Path,
     problem: impl Fn(&T) -> Option<String>,
-) -> Result<T, String> {
+) -> Result<T, ModelError> {
     let config = read_json(path)?;
     match problem(&config) {
-        Some(problem) => Err(format!("{}: {problem}", path.display())),
+        Some(problem) => Err(ModelError::wrong(path, problem)),
         None => Ok(config),
     }
 }

@@ -1,9 +1,11 @@
 //! Which device computes, and in which type.
 
+use std::path::Path;
+
 use candle_core::{DType, Device};
 
 use super::cuda;
-use crate::engine::{DeviceChoice, HAS_CUDA};
+use crate::engine::{CardSigns, DeviceChoice, HAS_CUDA};
 
 /// Opens the chosen device. Errors say why it cannot be used and what would be right.
 pub fn open(choice: DeviceChoice) -> Result<Device, String> {
@@ -20,7 +22,8 @@ pub fn open(choice: DeviceChoice) -> Result<Device, String> {
         }),
         DeviceChoice::Auto => {
             if HAS_CUDA {
-                tracing::warn!("there is no CUDA card: rendering on the processor");
+                let signs = CardSigns::look(Path::new("/"));
+                tracing::warn!("the driver finds no card: rendering on the processor ({signs})");
             }
             Ok(Device::Cpu)
         }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Result as CandleResult, Tensor};
+use candle_core::{Device, Result as CandleResult, Tensor};
 
 use super::config::ModelConfig;
 use super::device_memory::DeviceMemory;
@@ -22,7 +22,7 @@ use crate::engine::{
     Backend, Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, ModelDescription,
     Pixels, Progress, Recipe, Result, Stage,
 };
-use crate::ladder::{Capabilities, Decode, Precision, Residency, Rung};
+use crate::ladder::{Capabilities, Precision, Residency, Rung};
 
 /// How far above its baseline the memory in use may stay after an out-of-memory error, because
 /// libraries keep some for themselves.
@@ -55,12 +55,12 @@ impl ZImageEngine {
         device: DeviceChoice,
         memory_limit_bytes: Option<u64>,
     ) -> Result<ZImageEngine> {
-        let config = ModelConfig::read(model).map_err(EngineError::Fatal)?;
-        let description = ModelDescription::read(model).map_err(EngineError::Fatal)?;
-        let tokenizer = Tokenizer::read(model).map_err(EngineError::Fatal)?;
+        let config = ModelConfig::read(model)?;
+        let description = ModelDescription::read(model)?;
+        let tokenizer = Tokenizer::read(model)?;
         let device = device::open(device).map_err(EngineError::Fatal)?;
         let memory = DeviceMemory::new(&device, memory_limit_bytes);
-        let weight_files = parts::weight_files(model).map_err(EngineError::Fatal)?;
+        let weight_files = parts::weight_files(model)?;
         let fingerprint = fingerprint_of(&weight_files)?;
         let encoder = fingerprint_of(&parts::text_encoder_files(&weight_files))?;
         let parts = Parts::open(model, &config, &device, Precision::Full, &memory)?;
@@ -164,7 +164,7 @@ impl ZImageEngine {
         let dtype = format!("{:?}", device::dtype(&parts.device));
         self.embeddings.get(prompt, &dtype, || {
             let tokens = self.tokenizer.encode(prompt).map_err(EngineError::Fatal)?;
-            encode(parts, &tokens.ids).map_err(at(Stage::TextEncode))
+            parts.encode(&tokens.ids).map_err(at(Stage::TextEncode))
         })
     }
 
@@ -287,7 +287,7 @@ impl Engine for ZImageEngine {
         self.begin(Stage::VaeDecode, progress)?;
         let factor = self.config.vae.factor();
         let decoded =
-            decode(self.parts()?, latents, rung.decode, factor).map_err(at(Stage::VaeDecode))?;
+            self.parts()?.decode(latents, rung.decode, factor).map_err(at(Stage::VaeDecode))?;
         usable(picture::not_finite(&decoded), Stage::VaeDecode)?;
         let pixels = picture::pixels(&decoded).map_err(at(Stage::VaeDecode))?;
         match picture::flat(&pixels) {
@@ -326,24 +326,6 @@ fn fingerprint_of(files: &WeightFiles) -> Result<String> {
 
 fn no_weights() -> EngineError {
     EngineError::Fatal("the weights were not placed on any device".into())
-}
-
-fn encode(parts: &Parts, ids: &[u32]) -> CandleResult<Values> {
-    let embedding = parts.text_encoder.encode(ids)?.to_dtype(DType::F32)?;
-    Ok(Values { shape: embedding.dims().to_vec(), values: embedding.flatten_all()?.to_vec1()? })
-}
-
-fn decode(parts: &Parts, latents: &Latents, decode: Decode, factor: usize) -> CandleResult<Tensor> {
-    let [channels, height, width] = latents.shape;
-    let latents = Tensor::from_slice(&latents.values, (1, channels, height, width), &parts.device)?;
-    let in_latents = |pixels: u32| (pixels as usize / factor).max(1);
-    let decoded = match decode {
-        Decode::Whole => parts.decoder.decode(&latents)?,
-        Decode::Stripes { height } => parts.decoder.decode_striped(&latents, in_latents(height))?,
-        Decode::Tiles { side } => parts.decoder.decode_tiled(&latents, in_latents(side))?,
-    };
-    parts.device.synchronize()?;
-    decoded.squeeze(0)
 }
 
 fn usable(problem: CandleResult<Option<String>>, stage: Stage) -> Result<()> {

@@ -40,12 +40,14 @@ mod stack;
 pub mod quant;
 mod quantise;
 pub mod weights;
+mod wrong_file;
+mod wrong_folder;
 
 use std::path::Path;
 
 pub use self::engine::ZImageEngine;
 pub use self::quantise::quantise_model;
-use super::{DeviceChoice, Engine, Result};
+use super::{DeviceChoice, Engine, ModelError, Result};
 
 /// Opens the model in folder `model` on `device`; it renders as if that had no more than
 /// `memory_limit_bytes`, and keeps the embeddings of prompts in the folder `embeddings`.
@@ -58,4 +60,10 @@ pub fn load(
     let mut engine = ZImageEngine::load(model, device, memory_limit_bytes)?;
     engine.keep_embeddings_in(embeddings);
     Ok(Box::new(engine))
+}
+
+/// Whether the files of weights of the model in folder `model` are all there and whole. Only their
+/// headers are read.
+pub fn check_weights(model: &Path) -> std::result::Result<(), ModelError> {
+    parts::weight_files(model).map(drop)
 }

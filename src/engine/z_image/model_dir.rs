@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::{fs, io};
 
 use serde::Deserialize;
 
 use super::config::{ModelConfig, read_json, turbo};
 use super::prompt::TOKENS_MAX;
-use crate::engine::ModelDescription;
+use super::wrong_file::hub_layout;
+use super::wrong_folder;
+use crate::engine::{ModelDescription, ModelError};
 
 /// `zimaged.json`: what a model says of itself beyond the hub's files. A missing key has the value
 /// of Z-Image-Turbo.
@@ -33,23 +36,33 @@ pub const TRANSFORMER_STEM: &str = "diffusion_pytorch_model";
 /// The name of Z-Image-Turbo's folder on the hub.
 const TURBO: &str = "Z-Image-Turbo";
 
-/// The command that downloads Z-Image-Turbo.
-const DOWNLOAD: &str = "hf download Tongyi-MAI/Z-Image-Turbo --local-dir models/Z-Image-Turbo";
-
 /// The class in `model_index.json` that this program renders.
 const PIPELINE: &str = "ZImagePipeline";
+
+/// How the classes of other well-known models begin, and what people call these.
+const OTHER_MODELS: [(&str, &str); 7] = [
+    ("StableDiffusionXL", "Stable Diffusion XL"),
+    ("StableDiffusion3", "Stable Diffusion 3"),
+    ("StableDiffusion", "Stable Diffusion"),
+    ("Flux2", "Flux.2"),
+    ("Flux", "Flux"),
+    ("QwenImage", "Qwen-Image"),
+    ("Wan", "Wan"),
+];
 
 impl ModelDescription {
     /// Reads `model_index.json`, the parts' `config.json` and, where there is one, `zimaged.json`
     /// (`name`, `width`, `height`, `steps`, `guidance`). Errors name the file and what is wrong
     /// with it.
-    pub fn read(model: &Path) -> Result<ModelDescription, String> {
-        if !model.is_dir() {
-            let wanted = "a model is a folder in the layout of the Hugging Face hub";
-            return Err(format!(
-                "{}: there is no such folder; {wanted} (to get one: {DOWNLOAD})",
-                model.display()
-            ));
+    pub fn read(model: &Path) -> Result<ModelDescription, ModelError> {
+        let unreadable = |error: &io::Error| ModelError::of_io(model, error);
+        if let Some(error) = fs::metadata(model).as_ref().err().map(unreadable)
+            && error.may_pass()
+        {
+            return Err(error);
+        }
+        if let Some(problem) = wrong_folder::problem(model) {
+            return Err(ModelError::wrong(model, problem));
         }
         check_pipeline(&model.join("model_index.json"))?;
         let config = ModelConfig::read(model)?;
@@ -60,10 +73,9 @@ impl ModelDescription {
         let granularity = config.granularity() as u32;
         let natural = |side: u32| side > 0 && side.is_multiple_of(granularity);
         if !natural(defaults.width) || !natural(defaults.height) || defaults.steps == 0 {
-            return Err(format!(
-                "{}: width and height must be multiples of {granularity}, steps at least 1",
-                path.display()
-            ));
+            let wanted =
+                format!("width and height must be multiples of {granularity}, steps at least 1");
+            return Err(ModelError::wrong(&path, wanted));
         }
         let name = defaults.name.clone().unwrap_or_else(|| folder_name(model));
         Ok(ModelDescription::new(name, &defaults, &config))
@@ -85,28 +97,36 @@ impl ModelDescription {
 }
 
 /// A prompt's tokens have the positions from 1 on, and the picture the one after them.
-fn check_positions(model: &Path, config: &ModelConfig) -> Result<(), String> {
+fn check_positions(model: &Path, config: &ModelConfig) -> Result<(), ModelError> {
     let needed = TOKENS_MAX + 2;
     if config.transformer.axes_lens[0] >= needed {
         return Ok(());
     }
-    let path = model.join("transformer/config.json");
-    Err(format!(
-        "{}: axes_lens must begin with at least {needed}, to hold a prompt of {TOKENS_MAX} tokens",
-        path.display()
-    ))
+    let wanted = format!(
+        "axes_lens must begin with at least {needed}, to hold a prompt of {TOKENS_MAX} tokens"
+    );
+    Err(ModelError::wrong(&model.join("transformer/config.json"), wanted))
 }
 
-fn check_pipeline(path: &Path) -> Result<(), String> {
+fn check_pipeline(path: &Path) -> Result<(), ModelError> {
     let index: HashMap<String, serde_json::Value> = read_json(path)?;
-    match index.get("_class_name").and_then(serde_json::Value::as_str) {
-        Some(PIPELINE) => Ok(()),
-        other => Err(format!(
-            "{}: _class_name must be {PIPELINE}, not {}",
-            path.display(),
-            other.unwrap_or("missing")
-        )),
+    let class = index.get("_class_name").and_then(serde_json::Value::as_str);
+    if class == Some(PIPELINE) {
+        return Ok(());
     }
+    let class = class.unwrap_or("missing");
+    let wanted = format!("_class_name must be {PIPELINE}, not {class}");
+    let other = OTHER_MODELS.iter().find(|(start, _)| class.starts_with(start));
+    Err(ModelError::wrong(
+        path,
+        match other {
+            Some((_, name)) => format!(
+                "this is a model of {name} ({wanted}), and zimaged renders Z-Image alone; {}",
+                hub_layout()
+            ),
+            None => wanted,
+        },
+    ))
 }
 
 fn folder_name(model: &Path) -> String {
@@ -118,8 +138,6 @@ fn folder_name(model: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     const TRANSFORMER: &str = r#"{"all_patch_size": [2], "all_f_patch_size": [1], "in_channels": 16, "dim": 96,
@@ -150,7 +168,7 @@ mod tests {
         folder
     }
 
-    fn read_changed(name: &str, text: &str) -> Result<ModelDescription, String> {
+    fn read_changed(name: &str, text: &str) -> Result<ModelDescription, ModelError> {
         ModelDescription::read(folder((name, text)).path())
     }
 
@@ -175,8 +193,17 @@ mod tests {
             (
                 "model_index.json",
                 r#"{"_class_name": "FluxPipeline"}"#,
-                "must be ZImagePipeline, not FluxPipeline",
+                "this is a model of Flux (_class_name must be ZImagePipeline, not FluxPipeline)",
             ),
+            // newcomer 8
+            (
+                "model_index.json",
+                r#"{"_class_name": "StableDiffusionXLPipeline"}"#,
+                "this is a model of Stable Diffusion XL",
+            ),
+            ("model_index.json", r#"{"_class_name": "New"}"#, "must be ZImagePipeline, not New"),
+            ("model_index.json", "<!DOCTYPE html>", "is a web page"),
+            ("vae/config.json", "", "the model's download is incomplete"),
             ("vae/config.json", "{", "EOF while parsing"),
             ("vae/config.json", r#"{"latent_channels": 16}"#, "missing field"),
             ("zimaged.json", r#"{"width": 100}"#, "multiples of 32"),
@@ -188,7 +215,7 @@ mod tests {
             ),
         ];
         for (name, text, expected) in cases {
-            let error = read_changed(name, text).unwrap_err();
+            let error = read_changed(name, text).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains(expected), "{error}");
         }
     }
@@ -219,7 +246,8 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_says_how_to_get_a_model() {
-        let error = ModelDescription::read(Path::new("Tongyi-MAI/Z-Image-Turbo")).unwrap_err();
+        let error = ModelDescription::read(Path::new("Tongyi-MAI/Z-Image-Turbo"));
+        let error = error.unwrap_err().to_string();
         assert!(error.starts_with("Tongyi-MAI/Z-Image-Turbo: there is no such folder"), "{error}");
         assert!(error.contains("hf download Tongyi-MAI/Z-Image-Turbo --local-dir"), "{error}");
     }
@@ -240,7 +268,7 @@ mod tests {
             .replace("\"rope_theta\": 1000000", "\"rope_parameters\": {\"rope_theta\": 1e6}");
         assert!(read_changed("text_encoder/config.json", &nested).is_ok());
         let missing = TEXT_ENCODER.replace("rope_theta", "something_else");
-        let error = read_changed("text_encoder/config.json", &missing).unwrap_err();
+        let error = read_changed("text_encoder/config.json", &missing).unwrap_err().to_string();
         assert!(error.contains("rope_theta is missing"), "{error}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use candle_core::Device;
+use candle_core::{DType, Device, Result as CandleResult, Tensor};
 
 use super::config::ModelConfig;
 use super::device;
@@ -13,9 +13,10 @@ use super::text_encoder::TextEncoder;
 use super::transformer::Transformer;
 use super::vae::Decoder;
 use super::weights::{self, Weights};
+use crate::engine::cache::Values;
 use crate::engine::weight_files::WeightFiles;
-use crate::engine::{EngineError, Result, Stage};
-use crate::ladder::{Precision, Residency};
+use crate::engine::{EngineError, Latents, ModelError, Result, Stage};
+use crate::ladder::{Decode, Precision, Residency};
 
 /// Text encoder, transformer and decoder on one device.
 pub struct Parts {
@@ -32,7 +33,7 @@ const TRANSFORMER: (&str, &str) = ("transformer", TRANSFORMER_STEM);
 const VAE: (&str, &str) = ("vae", "diffusion_pytorch_model");
 
 /// The files of all parts of the model in folder `model`. Errors name what is missing.
-pub fn weight_files(model: &Path) -> std::result::Result<WeightFiles, String> {
+pub fn weight_files(model: &Path) -> std::result::Result<WeightFiles, ModelError> {
     let mut files = Vec::new();
     for (folder, stem) in [TEXT_ENCODER, TRANSFORMER, VAE] {
         files.extend(weights::paths(&model.join(folder), stem)?);
@@ -87,6 +88,29 @@ impl Parts {
             .and_then(|()| self.transformer.place_weights(resident_layers))
             .and_then(|()| self.device.synchronize())
             .map_err(at(Stage::Load))
+    }
+
+    /// Embeddings of the tokens `ids`, on the host: (tokens, hidden).
+    pub fn encode(&self, ids: &[u32]) -> CandleResult<Values> {
+        let embedding = self.text_encoder.encode(ids)?.to_dtype(DType::F32)?;
+        let shape = embedding.dims().to_vec();
+        Ok(Values { shape, values: embedding.flatten_all()?.to_vec1()? })
+    }
+
+    /// The picture of `latents`, of which a pixel becomes `factor` each way: (3, height, width).
+    pub fn decode(&self, latents: &Latents, decode: Decode, factor: usize) -> CandleResult<Tensor> {
+        let [channels, height, width] = latents.shape;
+        let latents =
+            Tensor::from_slice(&latents.values, (1, channels, height, width), &self.device)?;
+        let in_latents = |pixels: u32| (pixels as usize / factor).max(1);
+        let decoder = &self.decoder;
+        let decoded = match decode {
+            Decode::Whole => decoder.decode(&latents)?,
+            Decode::Stripes { height } => decoder.decode_striped(&latents, in_latents(height))?,
+            Decode::Tiles { side } => decoder.decode_tiled(&latents, in_latents(side))?,
+        };
+        self.device.synchronize()?;
+        decoded.squeeze(0)
     }
 }
 

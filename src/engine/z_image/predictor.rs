@@ -5,7 +5,7 @@ use std::path::Path;
 use super::config::{ModelConfig, turbo};
 use super::host;
 use super::predict::{Work, block_weights_bytes, capabilities, predict};
-use crate::engine::Backend;
+use crate::engine::{Backend, ModelError};
 use crate::job::Render;
 use crate::ladder::{Capabilities, Residency, Rung};
 use crate::planner::Prediction;
@@ -19,7 +19,7 @@ pub struct ZImagePredictor {
 
 impl ZImagePredictor {
     /// For the model in folder `model`. Errors name the file and what is wrong with it.
-    pub fn read(model: &Path, backend: Backend) -> Result<ZImagePredictor, String> {
+    pub fn read(model: &Path, backend: Backend) -> Result<ZImagePredictor, ModelError> {
         Ok(ZImagePredictor { model: ModelConfig::read(model)?, backend })
     }
 

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::config::refuse_pointer;
+use super::wrong_file::refuse;
+use crate::engine::ModelError;
 use crate::files;
 
 /// The text encoder sees no more tokens than this, template included.
@@ -28,13 +29,13 @@ pub struct Tokenizer(tokenizers::Tokenizer);
 
 impl Tokenizer {
     /// Reads `tokenizer/tokenizer.json`. Errors name the file.
-    pub fn read(model: &Path) -> Result<Tokenizer, String> {
+    pub fn read(model: &Path) -> Result<Tokenizer, ModelError> {
         let path = model.join("tokenizer/tokenizer.json");
-        refuse_pointer(&path)?;
+        refuse(&path)?;
         let file = files::read_whole(&path, FILE_BYTES_MAX)
-            .map_err(|error| format!("{}: {error}", path.display()))?;
+            .map_err(|error| ModelError::of_io(&path, &error))?;
         let tokenizer = tokenizers::Tokenizer::from_bytes(file);
-        tokenizer.map(Tokenizer).map_err(|error| format!("{}: {error}", path.display()))
+        tokenizer.map(Tokenizer).map_err(|error| ModelError::wrong(&path, error))
     }
 
     /// Template and tokens, cut on the right at [`TOKENS_MAX`].
@@ -68,7 +69,7 @@ mod tests {
         let write = |text: &str| {
             std::fs::write(model.path().join("tokenizer/tokenizer.json"), text).unwrap()
         };
-        let error = || Tokenizer::read(model.path()).err().expect("no tokenizer");
+        let error = || Tokenizer::read(model.path()).err().expect("no tokenizer").to_string();
         assert!(error().contains("tokenizer/tokenizer.json: No such file"), "{}", error());
         write("version https://git-lfs.github.com/spec/v1\noid sha256:aeb1\nsize 11422654\n");
         assert!(error().contains("git lfs pull"), "{}", error());

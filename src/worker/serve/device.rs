@@ -82,8 +82,7 @@ impl Device {
     /// first render places them by itself, down the ladder. Every other error is one of loading.
     fn make_ready(&self, engine: &mut dyn Engine) -> Result<(), EngineError> {
         let Load { engine: kind, model, usual, prefer, .. } = &self.load;
-        let predictor =
-            Predictor::new(*kind, model, engine.backend()).map_err(EngineError::Fatal)?;
+        let predictor = Predictor::new(*kind, model, engine.backend())?;
         let budget_bytes = self.load.budget_bytes(&engine.memory());
         let corrections = Corrections::default();
         let planner =

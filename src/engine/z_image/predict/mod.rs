@@ -8,8 +8,6 @@ mod text;
 mod transformer;
 mod weights;
 
-use gemm_common::cache::CACHE_INFO;
-
 pub use self::weights::block_bytes as block_weights_bytes;
 use super::config::ModelConfig;
 use super::geometry::TILE_SIDE_MIN;
@@ -67,6 +65,10 @@ pub fn capabilities(model: &ModelConfig, backend: Backend) -> Capabilities {
 /// What the formulas leave out: the smallest tensors, and on the host what the tokenizer remembers.
 const OVERHEAD_BYTES: usize = 1 << 20;
 
+/// The matrix product keeps a buffer as large as a core's second cache for each thread. Processors
+/// have up to so much of it; where there is less, predictions are a little above what is needed.
+const MATRIX_BUFFER_BYTES: usize = 2 << 20;
+
 /// The allocator rounds sizes up by at most this part of the activations.
 const OVERHEAD_DIVISOR: usize = 64;
 
@@ -75,9 +77,8 @@ fn overhead_bytes(backend: Backend, activations: usize) -> usize {
         Backend::Cpu { threads } => threads + 1,
         Backend::Cuda => 0,
     };
-    // The matrix product keeps a buffer as large as the second cache for each thread, and for the
-    // thread that calls it.
-    OVERHEAD_BYTES + threads * CACHE_INFO[1].cache_bytes + activations / OVERHEAD_DIVISOR
+    // The thread that calls the matrix product has a buffer, too.
+    OVERHEAD_BYTES + threads * MATRIX_BUFFER_BYTES + activations / OVERHEAD_DIVISOR
 }
 
 /// The most device memory in use while `work` is done on `rung`, by stage, the weights included.

@@ -7,41 +7,35 @@ use candle_core::Shape;
 use candle_core::safetensors::MmapedSafetensors;
 use serde::Deserialize;
 
-use crate::engine::z_image::config::{read_json, refuse_pointer};
+use crate::engine::ModelError;
+use crate::engine::z_image::config::read_json;
+use crate::engine::z_image::wrong_file::{refuse_weights, unfinished};
 
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// What an error says of missing files.
-const INCOMPLETE: &str = "the model's download is incomplete";
-
 /// The files of the part whose files are called `stem`, in `folder`. The error names those that are
-/// missing, or only pointers to what was not downloaded.
-pub fn paths(folder: &Path, stem: &str) -> std::result::Result<Vec<PathBuf>, String> {
+/// missing, or the first that is not whole or is something else.
+pub fn paths(folder: &Path, stem: &str) -> std::result::Result<Vec<PathBuf>, ModelError> {
     let [single, index] = ["", ".index.json"].map(|end| format!("{stem}.safetensors{end}"));
     let names = if folder.join(&single).exists() {
         BTreeSet::from([single])
     } else if folder.join(&index).exists() {
         read_json::<Index>(&folder.join(index))?.weight_map.into_values().collect()
     } else {
-        return Err(format!(
-            "{}: neither {single} nor {index} is there: {INCOMPLETE}",
-            folder.display()
-        ));
+        let missing = format!("neither {single} nor {index} is there");
+        return Err(ModelError::wrong(folder, unfinished(&missing)));
     };
     let missing: Vec<&str> =
         names.iter().map(String::as_str).filter(|name| !folder.join(name).exists()).collect();
     if !missing.is_empty() {
-        return Err(format!(
-            "{}: {} is missing: {INCOMPLETE}",
-            folder.display(),
-            missing.join(", ")
-        ));
+        let missing = format!("{} is missing", missing.join(", "));
+        return Err(ModelError::wrong(folder, unfinished(&missing)));
     }
     let paths: Vec<PathBuf> = names.into_iter().map(|name| folder.join(name)).collect();
-    paths.iter().try_for_each(|path| refuse_pointer(path))?;
+    paths.iter().try_for_each(|path| refuse_weights(path))?;
     Ok(paths)
 }
 
@@ -65,7 +59,7 @@ mod tests {
         for (name, text) in files {
             fs::write(folder.path().join(name), text).unwrap();
         }
-        paths(folder.path(), "model").unwrap_err()
+        paths(folder.path(), "model").unwrap_err().to_string()
     }
 
     #[test]
@@ -75,7 +69,7 @@ mod tests {
             error.contains("neither model.safetensors nor model.safetensors.index.json is there"),
             "{error}"
         );
-        assert!(error.ends_with("the model's download is incomplete"), "{error}");
+        assert!(error.contains("the model's download is incomplete; hf download "), "{error}");
         let index =
             r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors", "c": "3.safetensors"}}"#;
         let error = error_with(&[("model.safetensors.index.json", index), ("2.safetensors", "")]);

@@ -48,8 +48,8 @@ impl Weights {
         // SAFETY: the files must not be changed while they are mapped. A model in use is not
         // written to. Where it is cut short nevertheless, the process dies of SIGBUS, and only the
         // worker maps models.
-        let files =
-            unsafe { MmapedSafetensors::multi(&paths) }.map_err(|error| error.to_string())?;
+        let files = unsafe { MmapedSafetensors::multi(&paths) }
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
         let folder = folder.to_owned();
         let problems = Problems::default();
         Ok(Weights::new(Source::Files { files, folder, problems }, dtype, device))

@@ -15,7 +15,7 @@ use crate::attempt::RetryPolicy;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, ConfigError};
 use crate::dispatcher::{DispatchError, Dispatcher, Mode, Settings, SlotSettings};
-use crate::engine::{CardSigns, DeviceChoice, HAS_CUDA};
+use crate::engine::{CardSigns, DeviceChoice, HAS_CUDA, device_speed};
 use crate::heartbeat::Heartbeat;
 use crate::instance::{FolderLock, InstanceLock};
 use crate::intake::Intake;
@@ -251,6 +251,7 @@ impl Daemon {
                     embeddings_path: self.config.state.join("embeddings"),
                     hashes_path: self.config.state.join("model-hashes"),
                     last_word_path: last_word_path(&self.config),
+                    speeds_path: device_speed::path(&self.config.state),
                 },
                 load_timeout: Duration::from_millis(worker.load_timeout_ms),
                 backoff: Duration::from_millis(worker.backoff_ms),

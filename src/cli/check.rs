@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::job_file::{self, JobFile};
 use super::{EXIT_NOT_DONE, Outcome, print};
 use crate::config::Config;
-use crate::queue::{self, QueueError};
+use crate::queue::{self, Queue, QueueError};
 
 #[derive(clap::Args, Debug)]
 pub(super) struct CheckArgs {
@@ -15,12 +15,19 @@ pub(super) struct CheckArgs {
     files: Vec<PathBuf>,
 }
 
-pub(super) fn check(config: &Config, args: &CheckArgs, json: bool) -> Outcome {
+pub(super) async fn check(config: &Config, args: &CheckArgs, json: bool) -> Outcome {
+    // Before the first start there is no history, and nothing is said of the time.
+    let queue = Queue::open(config).await.ok();
     let mut code = 0;
     for path in &args.files {
         let JobFile { name, content } = job_file::read(config, path)?;
         match queue::check(config, name, content) {
-            Ok(good) => print::checked(&good, json)?,
+            Ok(mut good) => {
+                let store = queue.as_ref().map(Queue::store);
+                good.expected =
+                    queue::expected_work(config, store, &good.resolved.job.renders).await;
+                print::checked(&good, json)?;
+            }
             Err(QueueError::Mistakes(mistakes)) => {
                 print::mistakes(&mistakes, json)?;
                 code = EXIT_NOT_DONE;

@@ -1,12 +1,12 @@
 //! `zimaged fit`: on which rung a picture would be rendered, and what it would need, asked without
 //! a GPU.
 
-use super::{EXIT_DEGRADED, EXIT_NOT_DONE, Outcome, print};
+use super::{EXIT_DEGRADED, EXIT_NOT_DONE, Outcome, print, time};
 use crate::config::Config;
 use crate::config::units::{parse_bytes, size_hint};
 use crate::job::spec::fields::sides;
 use crate::ladder::Residency;
-use crate::queue::{self, FitAnswer, FitQuestion, Queue, TABLE_CARDS_GIB};
+use crate::queue::{self, FitAnswer, FitEstimate, FitQuestion, Queue, TABLE_CARDS_GIB};
 use crate::store::Seen;
 
 #[derive(clap::Args, Debug)]
@@ -77,7 +77,7 @@ fn text(answer: &FitAnswer) -> String {
                 mean_ms / 1000.0
             )
         }
-        None => "nothing was rendered on this rung yet".to_owned(),
+        None => estimated(answer),
     };
     let mut lines = vec![
         format!(
@@ -108,6 +108,17 @@ fn text(answer: &FitAnswer) -> String {
     }
     lines.push(format!("time    {time}"));
     lines.join("\n")
+}
+
+/// The time where no picture tells it.
+fn estimated(answer: &FitAnswer) -> String {
+    match &answer.estimate {
+        Some(FitEstimate { device, time }) => format!(
+            "about {} a picture, estimated for {device}: nothing was rendered on this rung yet",
+            time::estimated(time.total_ms)
+        ),
+        None => "nothing was rendered on this rung yet, and no such device was measured".to_owned(),
+    }
 }
 
 /// The model's name; of the miniature, that it is not the model that people mean.

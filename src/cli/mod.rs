@@ -63,7 +63,8 @@ const EVERYWHERE: &str = "Everywhere";
 #[command(
     version,
     after_help = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 mistakes in a job file or a \
-render that failed, 4 done but degraded (fit: 3 does not fit, 4 fits only degraded), 75 try again later, 78 configuration."
+render that failed, 4 done but degraded (fit: 3 does not fit, 4 fits only \
+degraded), 75 try again later, 78 configuration."
 )]
 struct Args {
     /// The configuration; else ./daemon.toml, then the user's, then /etc/zimaged/daemon.toml
@@ -226,7 +227,7 @@ pub fn main() -> ExitCode {
     match command(args) {
         Ok(code) => ExitCode::from(code),
         Err(Failure { code, error }) => {
-            stderr::tell(&format!("zimaged: {}", told(&error)));
+            stderr::tell(&format!("zimaged: {}", stderr::told(&error)));
             ExitCode::from(code)
         }
     }
@@ -258,7 +259,7 @@ fn command(args: Args) -> Outcome {
         match args.command {
             Command::Run(run) => run::run(config, run, json).await,
             Command::Submit(submit) => submit::submit(&config, &submit, json).await,
-            Command::Check(check) => check::check(&config, &check, json),
+            Command::Check(check) => check::check(&config, &check, json).await,
             Command::List(list) => query::list(&config, &list, json).await,
             Command::Show { what } => query::show(&config, what, json).await,
             Command::Wait(wait) => wait::wait(&config, &wait, json).await,
@@ -293,16 +294,6 @@ fn needs_queue(command: &Command, names_model: bool) -> bool {
 fn which_queue(state: &Path, config: Option<&Path>) -> String {
     let config = config.map(|path| format!(" ({})", path.display())).unwrap_or_default();
     format!("queue {}{config}", state.display())
-}
-
-/// The error and its causes in one line. A cause that the words before it end with, or hold,
-/// is not told twice.
-fn told(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
-        "" => cause,
-        _ if told.contains(&cause) => told,
-        _ => format!("{told}: {cause}"),
-    })
 }
 
 /// `12` or `12.3`.
@@ -342,19 +333,6 @@ mod tests {
             command.find_subcommand_mut("fit").expect("a command").render_long_help().to_string();
         let [own, all] = ["--table", "--config"].map(|option| help.find(option).expect(option));
         assert!(own < all, "{help}");
-    }
-
-    // newcomer 33
-    #[test]
-    fn a_cause_is_told_once() {
-        let source = || std::io::Error::from_raw_os_error(2);
-        let twice = ConfigError::Unreadable { path: "d.toml".into(), source: source() };
-        assert_eq!(
-            told(&twice.into()),
-            "cannot read the configuration d.toml: No such file or directory (os error 2)"
-        );
-        let other = anyhow::Error::from(source()).context("cannot watch jobs");
-        assert_eq!(told(&other), "cannot watch jobs: No such file or directory (os error 2)");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::time;
 use crate::job::state::State;
 use crate::problem::printable;
-use crate::queue::{CheckedJob, JobMistakes, Submitted, Summary, beginning};
+use crate::queue::{CheckedJob, ExpectedWork, JobMistakes, Submitted, Summary, beginning};
 use crate::store::{AttemptRow, HistoryRow, JobRow, RejectionRow};
 
 /// One answer: `text` for people, `value` for programs. A closed pipe ends the program's output,
@@ -143,24 +143,35 @@ pub(super) fn show(pictures: &[HistoryRow], attempts: &[AttemptRow], json: bool)
 
 pub(super) fn submitted(submitted: &Submitted, json: bool) -> io::Result<()> {
     let Submitted { jobs, waiting, .. } = submitted;
+    let expected = expected(submitted.expected);
     if !waiting.is_empty() {
         let names = waiting.join(", ");
-        let text = format!("{names} waits in the jobs folder for the daemon: zimaged run");
-        return answer(&json!({ "waiting": waiting }), &text, json);
+        let text =
+            format!("{names} waits in the jobs folder for the daemon: zimaged run{expected}");
+        let value = json!({ "waiting": waiting, "expected": submitted.expected });
+        return answer(&value, &text, json);
     }
     let lines: Vec<String> =
         jobs.iter().map(|taken| format!("{} is job {}", taken.file, taken.job)).collect();
     let ids: Vec<i64> = jobs.iter().map(|taken| taken.job).collect();
-    answer(&json!({ "jobs": ids }), &lines.join("\n"), json)
+    let value = json!({ "jobs": ids, "expected": submitted.expected });
+    answer(&value, &(lines.join("\n") + &expected), json)
 }
 
 pub(super) fn checked(good: &CheckedJob, json: bool) -> io::Result<()> {
     let pictures = count(good.resolved.job.renders.len() as u64, "picture");
-    let mut text = format!("{}: good, {pictures}", good.name);
+    let mut text = format!("{}: good, {pictures}{}", good.name, expected(good.expected));
     for warning in &good.warnings {
         text += &format!("\n  but: {warning}");
     }
     answer(good, &text, json)
+}
+
+/// How long a job takes, where that can be said.
+fn expected(work: Option<ExpectedWork>) -> String {
+    work.map_or(String::new(), |ExpectedWork { work_ms, is_estimate }| {
+        format!(", {}", time::expected(work_ms, is_estimate))
+    })
 }
 
 /// "1 picture", "2 pictures".

@@ -93,7 +93,7 @@ fn expected(outlook: &Outlook, goes_on: bool) -> String {
     let start_ms = outlook.earliest_ms.unwrap_or_default();
     let mut text = time::waits_until(start_ms).map_or(String::new(), |waits| format!(", {waits}"));
     if let Some(work_ms) = outlook.work_ms {
-        text += &format!(", about {} of work", time::duration(work_ms));
+        text += &format!(", {} of work", time::expected(work_ms, outlook.is_estimate));
     }
     if let Some(done_at_ms) = outlook.done_at_ms.filter(|_| goes_on && outlook.renders > 0) {
         text += &format!(": done at about {}", time::soon(done_at_ms));

@@ -185,3 +185,32 @@ fn bar() -> ProgressBar {
         Err(_) => bar,
     }
 }
+
+/// The error and its causes in one line. A cause that the words before it end with, or hold,
+/// is not told twice.
+pub(super) fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        _ if told.contains(&cause) => told,
+        _ => format!("{told}: {cause}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ConfigError;
+
+    // newcomer 33
+    #[test]
+    fn a_cause_is_told_once() {
+        let source = || std::io::Error::from_raw_os_error(2);
+        let twice = ConfigError::Unreadable { path: "d.toml".into(), source: source() };
+        assert_eq!(
+            told(&twice.into()),
+            "cannot read the configuration d.toml: No such file or directory (os error 2)"
+        );
+        let other = anyhow::Error::from(source()).context("cannot watch jobs");
+        assert_eq!(told(&other), "cannot watch jobs: No such file or directory (os error 2)");
+    }
+}

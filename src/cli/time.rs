@@ -33,6 +33,20 @@ pub(super) fn duration(ms: i64) -> String {
     }
 }
 
+/// As [`duration`], with a tenth below ten seconds: `0.2 s`.
+pub(super) fn estimated(ms: u64) -> String {
+    match ms {
+        ..10_000 => format!("{:.1} s", ms as f64 / 1000.0),
+        _ => duration(i64::try_from(ms).unwrap_or(i64::MAX)),
+    }
+}
+
+/// `about 3 min`, and that nobody measured it, where that is so.
+pub(super) fn expected(work_ms: i64, is_estimate: bool) -> String {
+    let mark = if is_estimate { " (estimated, before any was rendered)" } else { "" };
+    format!("about {}{mark}", estimated(work_ms.unsigned_abs()))
+}
+
 /// A moment that is out of range is no moment of ours, and is shown as the epoch.
 fn local(at_ms: i64) -> ZonedDateTime {
     let at = Timestamp::from_millisecond(at_ms).unwrap_or_default();

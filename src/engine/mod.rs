@@ -7,6 +7,7 @@ mod backend;
 pub mod cache;
 mod card_signs;
 mod description;
+pub mod device_speed;
 pub mod embeddings;
 pub mod fake;
 pub mod latents;
@@ -30,6 +31,7 @@ pub use self::z_image::{check_weights, quantise_model};
 pub use crate::job::Recipe;
 pub use crate::ladder::Stage;
 use crate::ladder::{Capabilities, Rung};
+use crate::planner::DeviceSpeed;
 
 /// Which engine a worker loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +154,12 @@ pub trait Engine {
 
     /// The device in words ("cpu, 2 threads", "NVIDIA GeForce RTX 3060").
     fn device(&self) -> String;
+
+    /// How fast the device is, in a measurement of less than two seconds; `None` where that says
+    /// nothing.
+    fn measure_speed(&self) -> Result<Option<DeviceSpeed>> {
+        Ok(None)
+    }
 
     /// What pictures say of their model ("Z-Image-Turbo").
     fn model_name(&self) -> &str;

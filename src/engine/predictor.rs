@@ -6,7 +6,7 @@ use super::z_image::predictor::ZImagePredictor;
 use super::{Backend, EngineKind, ModelError, fake};
 use crate::job::Render;
 use crate::ladder::{Capabilities, Prefer, Rung, rungs};
-use crate::planner::{Corrections, Planner, Prediction};
+use crate::planner::{Corrections, Planner, Prediction, RenderOperations};
 
 /// Predicts for one model on one backend.
 #[derive(Clone, Debug)]
@@ -63,6 +63,15 @@ impl Predictor {
         match self {
             Predictor::ZImage(predictor) => predictor.host_bytes(rung),
             Predictor::Fake => 0,
+        }
+    }
+
+    /// What `render` on `rung` asks of the device; `None` where that says nothing of the time it
+    /// takes: on the host beside a card, and of the scripted engine.
+    pub fn operations(&self, render: &Render, rung: &Rung) -> Option<RenderOperations> {
+        match self {
+            Predictor::ZImage(predictor) => predictor.operations(render, rung),
+            Predictor::Fake => None,
         }
     }
 

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::QueueError;
+use super::{ExpectedWork, QueueError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::engine::{EngineKind, ModelDescription, TOKENS_MAX, Tokenizer};
@@ -29,6 +29,8 @@ pub struct CheckedJob {
     #[serde(rename = "renders", serialize_with = "renders")]
     pub resolved: ResolvedJob,
     pub warnings: Vec<Warning>,
+    /// How long its pictures take; `None` where nobody can know, or did not ask.
+    pub expected: Option<ExpectedWork>,
 }
 
 /// Seeds that the text leaves open are null.
@@ -69,7 +71,7 @@ pub fn check(config: &Config, name: String, content: Vec<u8>) -> Result<CheckedJ
     match spec::resolve_bytes(&content, &rules, SystemClock.now_ms(), &mut || 0) {
         Ok(resolved) => {
             let warnings = warnings(config, &model, &rules.defaults.recipe, &resolved);
-            Ok(CheckedJob { name, content, resolved, warnings })
+            Ok(CheckedJob { name, content, resolved, warnings, expected: None })
         }
         Err(mut problems) => {
             hint_at_lists(&name, &mut problems);

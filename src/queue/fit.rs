@@ -7,12 +7,13 @@ use super::QueueError;
 use crate::config::{Config, ConfigError};
 use crate::engine::predictor::Predictor;
 use crate::engine::{
-    self, Backend, CARD_CONTEXT_BYTES, DeviceChoice, ModelDescription, TOKENS_MAX, mini,
+    self, Backend, CARD_CONTEXT_BYTES, DeviceChoice, ModelDescription, TOKENS_MAX, device_speed,
+    mini,
 };
 use crate::job::Render;
 use crate::job::spec::{Rules, fields};
 use crate::ladder::{Residency, Rung};
-use crate::planner::{Allowance, Corrections, Plan, Prediction};
+use crate::planner::{Allowance, Corrections, DeviceSpeed, Estimate, Plan, Prediction};
 use crate::store::{Seen, Store, WorkerRow};
 use crate::table::Check;
 
@@ -58,6 +59,16 @@ pub struct FitAnswer {
     pub host_bytes: u64,
     /// Pictures rendered on this rung.
     pub seen: Option<Seen>,
+    /// Where none was: how long one takes, by the speed of the device that was used last.
+    pub estimate: Option<FitEstimate>,
+}
+
+/// An [`Estimate`], and whose.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FitEstimate {
+    pub device: String,
+    #[serde(flatten)]
+    pub time: Estimate,
 }
 
 impl FitAnswer {
@@ -117,7 +128,7 @@ async fn last_worker(store: Option<&Store>) -> Result<Option<WorkerRow>, QueueEr
 }
 
 /// What a plan is made for, and from.
-struct Fitting<'a> {
+pub(super) struct Fitting<'a> {
     config: &'a Config,
     store: Option<&'a Store>,
     model: ModelDescription,
@@ -128,10 +139,12 @@ struct Fitting<'a> {
     render: Render,
     is_card: bool,
     allowance: Allowance,
+    /// The device that was used last, where it is of the kind that is asked about and was measured.
+    measured: Option<(String, DeviceSpeed)>,
 }
 
 impl<'a> Fitting<'a> {
-    async fn new(
+    pub(super) async fn new(
         config: &'a Config,
         store: Option<&'a Store>,
         worker: Option<&WorkerRow>,
@@ -151,6 +164,8 @@ impl<'a> Fitting<'a> {
             render.recipe.guidance = 1.0;
         }
         let allowance = config.allowance();
+        let measured =
+            measured(config, worker.filter(|last| engine::is_card(&last.device) == is_card));
         Ok(Fitting {
             config,
             store,
@@ -161,6 +176,7 @@ impl<'a> Fitting<'a> {
             render,
             is_card,
             allowance,
+            measured,
         })
     }
 
@@ -177,6 +193,11 @@ impl<'a> Fitting<'a> {
             Some(store) => store.seen_on(&rung, &self.model.name).await?,
             None => None,
         };
+        let asked = self.of_size((width, height));
+        let estimate = match &seen {
+            Some(_) => None,
+            None => self.estimate(&asked, &rung),
+        };
         Ok(FitAnswer {
             model: self.model.name.clone(),
             miniature: self.model.name == mini::NAME,
@@ -191,7 +212,30 @@ impl<'a> Fitting<'a> {
             missing_bytes,
             host_bytes: self.predictor.host_bytes(&rung),
             seen,
+            estimate,
         })
+    }
+
+    /// What a job asks for that says nothing.
+    pub(super) fn usual(&self) -> &Render {
+        &self.render
+    }
+
+    /// Whether times can be estimated.
+    pub(super) fn is_measured(&self) -> bool {
+        self.measured.is_some()
+    }
+
+    /// How long `render` takes on a device of `device_bytes` that is as fast as the measured one.
+    pub(super) fn estimate_on(&self, render: &Render, device_bytes: u64) -> Option<Estimate> {
+        let plan = self.plan_of(render, self.usable_bytes(Some(device_bytes))).ok()?;
+        Some(self.estimate(render, &plan.rung)?.time)
+    }
+
+    fn estimate(&self, render: &Render, rung: &Rung) -> Option<FitEstimate> {
+        let (device, speed) = self.measured.as_ref()?;
+        let time = speed.estimate(&self.predictor.operations(render, rung)?);
+        Some(FitEstimate { device: device.clone(), time })
     }
 
     /// What is left of a device for us.
@@ -203,19 +247,28 @@ impl<'a> Fitting<'a> {
 
     fn plan(&self, size: (u32, u32), usable_bytes: u64) -> Result<Plan, QueueError> {
         let no_answer = |why: &str| QueueError::NoAnswer(why.to_owned());
-        let capabilities = self
-            .predictor
-            .capabilities()
-            .ok_or_else(|| no_answer("the scripted engine needs no memory"))?;
         let (width, height) = size;
         self.check_size(size).map_err(|mistake| {
             let help = mistake.help.unwrap_or_default();
             no_answer(&format!("{width}x{height}: {}; {help}", mistake.message))
         })?;
+        self.plan_of(&self.of_size(size), usable_bytes)
+    }
+
+    /// The usual render in this size.
+    fn of_size(&self, (width, height): (u32, u32)) -> Render {
         let min_side = self.render.min_side.min(width).min(height);
-        let render = Render { width, height, min_side, ..self.render.clone() };
+        Render { width, height, min_side, ..self.render.clone() }
+    }
+
+    fn plan_of(&self, render: &Render, usable_bytes: u64) -> Result<Plan, QueueError> {
+        let no_answer = |why: &str| QueueError::NoAnswer(why.to_owned());
+        let capabilities = self
+            .predictor
+            .capabilities()
+            .ok_or_else(|| no_answer("the scripted engine needs no memory"))?;
         let planner = self.predictor.planner(
-            &render,
+            render,
             self.config.prefer,
             &capabilities,
             &self.corrections,
@@ -230,6 +283,13 @@ impl<'a> Fitting<'a> {
         fields::check_side(height, &self.rules.bounds())?;
         Ok(())
     }
+}
+
+/// The device that was used last with its speed, where that was measured.
+fn measured(config: &Config, last: Option<&WorkerRow>) -> Option<(String, DeviceSpeed)> {
+    let device = &last?.device;
+    let speed = device_speed::kept(&device_speed::path(&config.state), device)?;
+    Some((device.clone(), speed))
 }
 
 /// How the device computes: as the `last` worker's did, where that is asked about.

@@ -143,7 +143,7 @@ impl Queue<'_> {
         Ok(QueueStatus {
             begun: store.begun(BEGUN_MAX).await?,
             queued: store.queued().await?,
-            outlook: store.outlook(self.clock.now_ms()).await?,
+            outlook: self.outlook().await?,
             paused: store.paused().await?,
             model: store.last_worker().await?,
             rejected: store.open_rejections(REJECTED_MAX).await?,

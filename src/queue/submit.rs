@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::wish::TEXT_BYTES_MAX;
-use super::{CheckedJob, JobMistakes, Queue, QueueError};
+use super::{CheckedJob, ExpectedWork, JobMistakes, Queue, QueueError, expected_work};
 use crate::config::{self, Config};
 use crate::files;
 use crate::instance::InstanceLock;
@@ -40,6 +40,8 @@ pub struct Submitted {
     pub waiting: Vec<String>,
     /// What is hardly meant in jobs that were handed over all the same.
     pub warnings: Vec<JobWarnings>,
+    /// How long all pictures of these jobs take; `None` where nobody can know.
+    pub expected: Option<ExpectedWork>,
 }
 
 /// What is hardly meant in one file.
@@ -151,14 +153,20 @@ pub async fn submit(
     config: &Config,
     jobs: &[(&Path, CheckedJob)],
 ) -> Result<Submitted, QueueError> {
+    let expected = expected(config, jobs.iter().map(|(_, job)| job)).await;
     if !InstanceLock::is_held(&config.state) {
         let waiting = leave(config, jobs)?;
-        return Ok(Submitted { waiting, warnings: warnings(jobs), ..Submitted::default() });
+        return Ok(Submitted {
+            waiting,
+            expected,
+            warnings: warnings(jobs),
+            ..Submitted::default()
+        });
     }
     let dropped = hand_over(config, jobs)?;
     let queue = Queue::open(config).await?;
     let deadline = Instant::now() + ACCEPT_TIMEOUT;
-    let mut submitted = Submitted { warnings: warnings(jobs), ..Submitted::default() };
+    let mut submitted = Submitted { expected, warnings: warnings(jobs), ..Submitted::default() };
     for file in &dropped {
         queue.taken_in(file, deadline, &mut submitted).await?;
     }
@@ -177,7 +185,8 @@ pub async fn submit_wish(config: &Config, job: &CheckedJob) -> Result<Submitted,
     if config.database_path().exists() {
         let id = Queue::open(config).await?.request(&job.name, &text).await?;
         let taken = TakenJob { file: job.name.clone(), job: id };
-        return Ok(Submitted { jobs: vec![taken], ..Submitted::default() });
+        let expected = expected(config, [job]).await;
+        return Ok(Submitted { jobs: vec![taken], expected, ..Submitted::default() });
     }
     let (bytes, bytes_max) = (text.len() as u64, config.limits.file_bytes_max);
     if bytes > bytes_max {
@@ -187,6 +196,17 @@ pub async fn submit_wish(config: &Config, job: &CheckedJob) -> Result<Submitted,
         )));
     }
     submit(config, &[(Path::new(&job.name), job.clone())]).await
+}
+
+/// How long all `jobs` take.
+async fn expected(
+    config: &Config,
+    jobs: impl IntoIterator<Item = &CheckedJob>,
+) -> Option<ExpectedWork> {
+    let queue = Queue::open(config).await.ok()?;
+    let renders: Vec<_> =
+        jobs.into_iter().flat_map(|job| &job.resolved.job.renders).cloned().collect();
+    expected_work(config, Some(queue.store()), &renders).await
 }
 
 impl Queue<'_> {

@@ -30,6 +30,7 @@ mod rows;
 mod since;
 mod strays;
 mod transition;
+mod waiting;
 
 use std::path::PathBuf;
 
@@ -44,6 +45,7 @@ pub use self::prune::RecordedPicture;
 pub use self::queries::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
 pub use self::since::LogMark;
 pub use self::strays::Stray;
+pub use self::waiting::WaitingRenders;
 use crate::files;
 use crate::job::Job;
 use crate::job::origin::{Origin, SourceFile};

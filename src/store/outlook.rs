@@ -4,6 +4,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 
 use super::{Result, Store};
+use crate::job::Render;
 
 /// So many of the newest pictures say how fast it goes: enough to even them out, few enough to
 /// follow a change.
@@ -23,6 +24,8 @@ pub struct Outlook {
     /// How long all of them take, by the newest pictures of the model that was loaded last, on its
     /// device; `None` before there is any.
     pub work_ms: Option<i64>,
+    /// There is no picture yet to go by: the times come from counted operations.
+    pub is_estimate: bool,
     /// When the last of them has ended by that, each begun no earlier than it may.
     pub done_at_ms: Option<i64>,
 }
@@ -75,6 +78,7 @@ impl Store {
         Ok(Outlook {
             renders: groups.iter().map(|group| group.renders).sum(),
             earliest_ms: groups.first().map(|group| group.from_ms),
+            is_estimate: false,
             work_ms: groups
                 .iter()
                 .map(|group| group.work_ms)
@@ -96,5 +100,17 @@ impl Store {
              AS left_ms FROM renders WHERE job_id = ?",
         ));
         Ok(left.bind(PICTURES_MAX).bind(begun).bind(job_id).fetch_one(&self.readers).await?)
+    }
+
+    /// How long `renders` take by the newest pictures of the model that was loaded last, on its
+    /// device; `None` before there is any.
+    pub async fn work_ms(&self, renders: &[Render]) -> Result<Option<i64>> {
+        let work = |render: &Render| {
+            let forwards = if render.recipe.is_guided() { 2.0 } else { 1.0 };
+            f64::from(render.width) * f64::from(render.height) * f64::from(render.steps) * forwards
+        };
+        let pace = sqlx::query_scalar(concat!(pace!(), "SELECT ms FROM pace")).bind(PICTURES_MAX);
+        let ms: Option<f64> = pace.fetch_one(&self.readers).await?;
+        Ok(ms.map(|ms| (ms * renders.iter().map(work).sum::<f64>()).round() as i64))
     }
 }

@@ -51,6 +51,8 @@ pub struct Load {
     pub hashes_path: PathBuf,
     /// See [`super::last_word`].
     pub last_word_path: PathBuf,
+    /// The file that the speeds of devices are kept in.
+    pub speeds_path: PathBuf,
 }
 
 impl Load {

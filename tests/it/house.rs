@@ -53,7 +53,7 @@ const OWNED: [(&str, &str); 7] = [
 
 /// Which other modules of `engine/z_image` each of its modules may name. A module that is not in the
 /// list names none. Each names only modules that stand before it or are not in the list.
-const ENGINE_ARROWS: [(&str, &[&str]); 21] = [
+const ENGINE_ARROWS: [(&str, &[&str]); 22] = [
     ("wrong_folder", &["wrong_file"]),
     ("config", &["wrong_file"]),
     ("prompt", &["wrong_file"]),
@@ -68,7 +68,11 @@ const ENGINE_ARROWS: [(&str, &[&str]); 21] = [
     ("transformer", &["config", "device_memory", "geometry", "linear", "ops", "stack", "weights"]),
     ("sampler", &["schedule", "transformer"]),
     ("vae", &["config", "device_memory", "geometry", "linear", "live", "ops", "weights"]),
-    ("predict", &["config", "geometry", "prompt", "text_encoder", "transformer", "vae"]),
+    (
+        "predict",
+        &["config", "geometry", "prompt", "schedule", "text_encoder", "transformer", "vae"],
+    ),
+    ("measure", &["cuda", "device", "ops", "weights"]),
     ("predictor", &["config", "host", "predict"]),
     ("model_dir", &["config", "prompt", "wrong_file", "wrong_folder"]),
     ("quantise", &["model_dir", "ops", "quant", "weights"]),
@@ -93,6 +97,7 @@ const ENGINE_ARROWS: [(&str, &[&str]); 21] = [
             "config",
             "device",
             "device_memory",
+            "measure",
             "noise",
             "oom",
             "parts",

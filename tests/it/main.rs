@@ -9,6 +9,7 @@ mod card;
 mod cli;
 mod daemon;
 mod deaths;
+mod estimate;
 mod faults;
 mod files;
 mod fit;

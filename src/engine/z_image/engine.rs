@@ -14,7 +14,7 @@ use super::prompt::Tokenizer;
 use super::sampler::{Guidance, Sampler};
 use super::schedule::Schedule;
 use super::transformer::Conditioning;
-use super::{device, picture};
+use super::{device, measure, picture};
 use crate::engine::cache::Values;
 use crate::engine::embeddings::Embeddings;
 use crate::engine::weight_files::WeightFiles;
@@ -23,6 +23,7 @@ use crate::engine::{
     Pixels, Progress, Recipe, Result, Stage,
 };
 use crate::ladder::{Capabilities, Precision, Residency, Rung};
+use crate::planner::DeviceSpeed;
 
 /// How far above its baseline the memory in use may stay after an out-of-memory error, because
 /// libraries keep some for themselves.
@@ -217,6 +218,10 @@ impl Engine for ZImageEngine {
 
     fn device(&self) -> String {
         device::describe(&self.device)
+    }
+
+    fn measure_speed(&self) -> Result<Option<DeviceSpeed>> {
+        measure::speed(&self.device).map(Some).map_err(at(Stage::Load))
     }
 
     fn model_name(&self) -> &str {

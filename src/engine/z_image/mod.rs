@@ -30,6 +30,7 @@ pub mod geometry;
 pub mod host;
 pub mod linear;
 mod live;
+mod measure;
 mod model_dir;
 mod oom;
 pub mod ops;

@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(with("[1536, 8, 8]").unwrap().side_max, 8 * 32);
         assert_eq!(with("[514, 16, 8]").unwrap().side_max, 8 * 32);
         assert_eq!(ModelDescription::turbo().side_max, 8192);
-        let error = with("[513, 512, 512]").unwrap_err();
+        let error = with("[513, 512, 512]").unwrap_err().to_string();
         assert!(error.contains("transformer/config.json: axes_lens must begin with at least 514"));
     }
 
@@ -240,7 +240,7 @@ mod tests {
         let folder = folder(("zimaged.json", "{}"));
         let file = fs::File::options().write(true).open(folder.path().join("zimaged.json"));
         file.unwrap().set_len(1 << 40).unwrap();
-        let error = ModelDescription::read(folder.path()).unwrap_err();
+        let error = ModelDescription::read(folder.path()).unwrap_err().to_string();
         assert!(error.contains("zimaged.json: the file has more than"), "{error}");
     }
 

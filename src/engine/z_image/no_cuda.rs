@@ -38,6 +38,10 @@ pub fn reclaim(_device: &CudaDevice) -> Result<()> {
     Err(Error::NotCompiledWithCudaSupport)
 }
 
+pub fn streamed_bytes_per_s(_device: &CudaDevice) -> Result<f64> {
+    Err(Error::NotCompiledWithCudaSupport)
+}
+
 pub fn is_out_of_memory(_error: &(dyn StdError + 'static)) -> Option<bool> {
     None
 }

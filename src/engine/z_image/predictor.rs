@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::config::{ModelConfig, turbo};
 use super::host;
-use super::predict::{Work, block_weights_bytes, capabilities, predict};
+use super::predict::{Work, block_weights_bytes, capabilities, operations, predict};
 use crate::engine::{Backend, ModelError};
 use crate::job::Render;
 use crate::ladder::{Capabilities, Residency, Rung};
-use crate::planner::Prediction;
+use crate::planner::{Prediction, RenderOperations};
 
 /// Predicts for one model on one backend.
 #[derive(Clone, Debug)]
@@ -45,6 +45,11 @@ impl ZImagePredictor {
         let streamed = config.n_layers.saturating_sub(resident_blocks as usize);
         let block = block_weights_bytes(config, Backend::Cuda, rung.precision);
         (streamed * block) as u64 + host::RESERVE_BYTES
+    }
+
+    /// What `render` on `rung` asks of the device; `None` on the host beside a card.
+    pub fn operations(&self, render: &Render, rung: &Rung) -> Option<RenderOperations> {
+        operations(&self.model, self.backend, rung, &render.recipe)
     }
 
     /// Memory of the device that `render` needs on `rung`.

@@ -14,7 +14,7 @@ use super::{EXIT_FATAL, EXIT_NOT_LOADED, Stop, Task, exit};
 use crate::attempt::{Failure, FailureKind, Made};
 use crate::engine::fake::FakeEngine;
 use crate::engine::predictor::Predictor;
-use crate::engine::{Engine, EngineError, EngineKind, Stage, z_image};
+use crate::engine::{Engine, EngineError, EngineKind, Stage, device_speed, z_image};
 use crate::output::encode::Written;
 use crate::planner::Corrections;
 use crate::worker::last_word;
@@ -42,6 +42,7 @@ impl Device {
             Ok(engine) => engine,
             Err(error) => self.give_up_loading(&error),
         };
+        self.measure(&*engine);
         if let Err(error) = self.make_ready(&mut *engine) {
             self.give_up_loading(&error);
         }
@@ -75,6 +76,24 @@ impl Device {
                     self.events.raw().map_err(|error| EngineError::Fatal(error.to_string()))?;
                 FakeEngine::load(model, events)
             }
+        }
+    }
+
+    /// Measures a device that was never measured, while it is idle and still has room: later the
+    /// weights fill it. Without its speed no time is estimated, and everything else works.
+    fn measure(&self, engine: &dyn Engine) {
+        let (path, device) = (&self.load.speeds_path, engine.device());
+        if device_speed::kept(path, &device).is_some() {
+            return;
+        }
+        let kept = caught(|| engine.measure_speed()).map(|measured| match measured {
+            Some(speed) => device_speed::keep(path, &device, speed),
+            None => Ok(()),
+        });
+        match kept {
+            Ok(Ok(())) => (),
+            Ok(Err(error)) => tracing::warn!("{}: not written: {error}", path.display()),
+            Err(error) => tracing::warn!("the device's speed cannot be measured: {error}"),
         }
     }
 

@@ -2,6 +2,7 @@
 //! it, reading its memory, bringing layers to it, and telling its errors apart. In a build without
 //! CUDA the file `no_cuda.rs` stands in the place of this folder.
 
+mod bus;
 mod error;
 mod memory;
 mod ring;
@@ -12,6 +13,7 @@ use candle_core::cuda_backend::cudarc::driver::result::{device as driver_device,
 use candle_core::cuda_backend::cudarc::driver::sys::CUresult;
 use candle_core::{CudaDevice, Device};
 
+pub use self::bus::streamed_bytes_per_s;
 pub use self::error::is_out_of_memory;
 pub use self::memory::{reading, reclaim, reset_peak};
 pub use self::ring::Ring;

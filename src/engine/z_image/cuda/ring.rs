@@ -167,33 +167,39 @@ impl<L> LayerBuffer<L> {
 
     /// Begins a copy of `values` to the buffer in `copies`. The values must live until it is done.
     fn fill(&self, values: &[bf16], copies: &CopyStream) -> Result<()> {
-        let (storage, layout) = self.values.storage_and_layout();
-        let (Storage::Cuda(storage), 0) = (&*storage, layout.start_offset()) else {
-            bail!("a layer buffer is on the device")
-        };
-        let slice = storage.as_cuda_slice::<bf16>()?;
-        let stream = storage.device.cuda_stream();
-        let (pointer, _guard) = slice.device_ptr(&stream);
-        for (chunk, values) in values.chunks(CHUNK_VALUES).enumerate() {
-            let to = pointer + (chunk * CHUNK_VALUES * size_of::<bf16>()) as u64;
-            // SAFETY: the buffer has room for exactly these values, and both live until the ring
-            // has waited for its copies. Nobody else uses the buffer meanwhile: the copies' stream
-            // waits for the event after the kernels that read it.
-            unsafe { result::memcpy_htod_async(to, values, copies.0) }.w()?;
-        }
-        Ok(())
+        fill(&self.values, values, copies)
     }
 }
 
+/// Begins a copy of `values` to the tensor `to`, which has room for exactly these, in `copies`. Both
+/// must live, and nobody else use the tensor, until it is done.
+pub(super) fn fill(to: &Tensor, values: &[bf16], copies: &CopyStream) -> Result<()> {
+    let (storage, layout) = to.storage_and_layout();
+    let (Storage::Cuda(storage), 0) = (&*storage, layout.start_offset()) else {
+        bail!("a layer buffer is on the device")
+    };
+    let slice = storage.as_cuda_slice::<bf16>()?;
+    let stream = storage.device.cuda_stream();
+    let (pointer, _guard) = slice.device_ptr(&stream);
+    for (chunk, values) in values.chunks(CHUNK_VALUES).enumerate() {
+        let to = pointer + (chunk * CHUNK_VALUES * size_of::<bf16>()) as u64;
+        // SAFETY: the tensor has room for exactly these values, and both live until the caller has
+        // waited for its copies. Nobody else uses the tensor meanwhile: a ring's copies wait for
+        // the event after the kernels that read it.
+        unsafe { result::memcpy_htod_async(to, values, copies.0) }.w()?;
+    }
+    Ok(())
+}
+
 /// One layer's tensors one after the other, in page-locked host memory.
-struct PinnedLayer {
+pub(super) struct PinnedLayer {
     start: *mut bf16,
     count: usize,
 }
 
 impl PinnedLayer {
     /// `None` when the host has no room to spare: no other program can use locked pages.
-    fn new(count: usize) -> Option<PinnedLayer> {
+    pub(super) fn new(count: usize) -> Option<PinnedLayer> {
         let bytes = count * size_of::<bf16>();
         if (bytes as u64) + host::RESERVE_BYTES > HostMemory::read()?.available_bytes {
             return None;
@@ -203,12 +209,12 @@ impl PinnedLayer {
         Some(PinnedLayer { start: start.cast(), count })
     }
 
-    fn values(&self) -> &[bf16] {
+    pub(super) fn values(&self) -> &[bf16] {
         // SAFETY: the memory holds `count` values and any bits are a bf16.
         unsafe { std::slice::from_raw_parts(self.start, self.count) }
     }
 
-    fn values_mut(&mut self) -> &mut [bf16] {
+    pub(super) fn values_mut(&mut self) -> &mut [bf16] {
         // SAFETY: as above, and the borrow is unique.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.count) }
     }
@@ -238,14 +244,14 @@ fn read(weights: &Weights, layout: &FlatLayout, all: &mut [bf16]) -> Result<()> 
 }
 
 /// A stream beside the one that candle computes in.
-struct CopyStream(CUstream);
+pub(super) struct CopyStream(CUstream);
 
 impl CopyStream {
-    fn new() -> Result<CopyStream> {
+    pub(super) fn new() -> Result<CopyStream> {
         stream::create(stream::StreamKind::NonBlocking).w().map(CopyStream)
     }
 
-    fn synchronize(&self) -> Result<()> {
+    pub(super) fn synchronize(&self) -> Result<()> {
         // SAFETY: the stream is ours and open.
         unsafe { stream::synchronize(self.0) }.w()
     }

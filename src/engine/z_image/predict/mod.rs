@@ -4,10 +4,12 @@
 //! tensor. Here these figures are put together. `tests/memory` holds them against what is measured
 //! on a CPU: they are never below it, and at most 15 % above.
 
+mod operations;
 mod text;
 mod transformer;
 mod weights;
 
+pub use self::operations::operations;
 pub use self::weights::block_bytes as block_weights_bytes;
 use super::config::ModelConfig;
 use super::geometry::TILE_SIDE_MIN;

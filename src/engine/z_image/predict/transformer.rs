@@ -8,13 +8,13 @@ use crate::engine::z_image::transformer::{angles_bytes, block_scratch_bytes, con
 use crate::ladder::Rung;
 
 /// Rows of the picture and of the caption, padded.
-struct Rows {
-    picture: usize,
-    caption: usize,
+pub struct Rows {
+    pub picture: usize,
+    pub caption: usize,
 }
 
 impl Rows {
-    fn of(model: &ModelConfig, rung: &Rung, work: Work) -> Rows {
+    pub fn of(model: &ModelConfig, rung: &Rung, work: Work) -> Rows {
         let side = model.vae.factor() * model.transformer.patch();
         let patches = (rung.width as usize / side) * (rung.height as usize / side);
         Rows {
@@ -23,7 +23,7 @@ impl Rows {
         }
     }
 
-    fn all(&self) -> usize {
+    pub fn all(&self) -> usize {
         self.picture + self.caption
     }
 }

@@ -1,0 +1,272 @@
+//! Operations of a render, counted from the model's configuration, by stage: what
+//! [`crate::planner::DeviceSpeed`] turns into an estimate of its time.
+//!
+//! Only what grows with the picture is counted: products of matrices, attention, convolutions, and
+//! weights that are not where they are needed.
+
+use super::transformer::Rows;
+use super::weights::{STORED_BYTES, text_layer_values};
+use super::{TEMPLATE_TOKENS, Work, block_weights_bytes};
+use crate::engine::z_image::config::{ModelConfig, TransformerConfig, VaeConfig};
+use crate::engine::z_image::geometry::Tiling;
+use crate::engine::z_image::prompt::TOKENS_MAX;
+use crate::engine::z_image::schedule::Schedule;
+use crate::engine::{Backend, Recipe};
+use crate::ladder::{Decode, Precision, Residency, Rung};
+use crate::planner::{Operations, RenderOperations};
+
+/// A token is about so many bytes of a prompt.
+const TOKEN_BYTES: usize = 4;
+
+/// What `recipe` on `rung` asks of the device; `None` on the host, which takes hours.
+pub fn operations(
+    model: &ModelConfig,
+    backend: Backend,
+    rung: &Rung,
+    recipe: &Recipe,
+) -> Option<RenderOperations> {
+    if rung.residency == Residency::Host {
+        return None;
+    }
+    let tokens = (recipe.prompt.len() / TOKEN_BYTES + TEMPLATE_TOKENS).min(TOKENS_MAX);
+    let work = Work { tokens, guided: recipe.is_guided() };
+    let rows = Rows::of(model, rung, work);
+    let prompts = if work.guided { 2.0 } else { 1.0 };
+    let text = text(model, rung, tokens) + caption(&model.transformer, rows.caption);
+    let step = forward(&model.transformer, &rows) + weights_of_a_forward(model, backend, rung);
+    Some(RenderOperations {
+        text_encode: text * prompts,
+        denoise: step * f64::from(forwards(model, rung, recipe)),
+        vae_decode: decode(model, rung),
+    })
+}
+
+/// How often the transformer runs: once in each step, and once more where guidance counts.
+fn forwards(model: &ModelConfig, rung: &Rung, recipe: &Recipe) -> u32 {
+    let schedule = Schedule::new(&model.schedule, rung.steps);
+    let is_guided = |step: &usize| {
+        recipe.is_guided() && f64::from(schedule.time(*step)) <= recipe.guidance_truncation
+    };
+    rung.steps + (0..schedule.steps()).filter(is_guided).count() as u32
+}
+
+fn linear(products: usize) -> Operations {
+    Operations { linear: products as f64, ..Operations::default() }
+}
+
+/// Attention of so many rows to each other, in heads that are `width` wide together.
+fn attention(rows: usize, width: usize) -> Operations {
+    Operations { attention: 2.0 * (rows as f64).powi(2) * width as f64, ..Operations::default() }
+}
+
+/// A convolution that sees `window` pixels.
+fn conv(pixels: usize, inputs: usize, outputs: usize, window: usize) -> Operations {
+    let convolution = pixels as f64 * (inputs * outputs * window) as f64;
+    Operations { convolution, ..Operations::default() }
+}
+
+fn read(bytes: usize) -> Operations {
+    Operations { read_bytes: bytes as f64, ..Operations::default() }
+}
+
+/// The text encoder without its last layer, whose output nothing reads.
+fn text(model: &ModelConfig, rung: &Rung, tokens: usize) -> Operations {
+    let config = &model.text_encoder;
+    let values = text_layer_values(config);
+    let read = match rung.residency {
+        Residency::Device => Operations::default(),
+        _ => read(STORED_BYTES * values),
+    };
+    let inner = config.num_attention_heads * config.head_dim;
+    let layer = linear(tokens * values) + attention(tokens, inner) + read;
+    layer * (config.num_hidden_layers - 1) as f64
+}
+
+/// The caption's embedding and refinement.
+fn caption(config: &TransformerConfig, rows: usize) -> Operations {
+    block(config, rows) * config.n_refiner_layers as f64
+        + linear(rows * config.cap_feat_dim * config.dim)
+}
+
+/// One run of the transformer.
+fn forward(config: &TransformerConfig, rows: &Rows) -> Operations {
+    let patch_dim = config.patch() * config.patch() * config.in_channels;
+    block(config, rows.all()) * config.n_layers as f64
+        + block(config, rows.picture) * config.n_refiner_layers as f64
+        + linear(2 * rows.picture * patch_dim * config.dim)
+}
+
+fn block(config: &TransformerConfig, rows: usize) -> Operations {
+    linear(rows * block_values(config)) + attention(rows, config.dim)
+}
+
+/// Values of the seven matrices of a block.
+fn block_values(config: &TransformerConfig) -> usize {
+    config.dim * (4 * config.dim + 3 * config.hidden_dim())
+}
+
+/// The weights that have to come before, or beside, each run of the transformer.
+fn weights_of_a_forward(model: &ModelConfig, backend: Backend, rung: &Rung) -> Operations {
+    let config = &model.transformer;
+    let streamed = match rung.residency {
+        Residency::Streamed { resident_blocks } => {
+            config.n_layers.saturating_sub(resident_blocks as usize)
+        }
+        _ => 0,
+    };
+    match backend {
+        Backend::Cuda => {
+            let bytes = streamed * block_weights_bytes(config, backend, rung.precision);
+            Operations { streamed_bytes: bytes as f64, ..Operations::default() }
+        }
+        // There quantised matrices are made dense for each product, resident or not.
+        Backend::Cpu { .. } => {
+            let blocks = match rung.precision {
+                Precision::Full => streamed,
+                Precision::Q8 | Precision::Q4 => config.n_layers + config.n_refiner_layers,
+            };
+            read(blocks * STORED_BYTES * block_values(config))
+        }
+    }
+}
+
+/// The VAE's decode. In stripes and tiles, what is computed twice counts twice.
+fn decode(model: &ModelConfig, rung: &Rung) -> Operations {
+    let vae = &model.vae;
+    let side = |pixels: u32| pixels as usize / vae.factor();
+    let (width, height) = (side(rung.width), side(rung.height));
+    let (repeated, conv1_times, tiles) = match rung.decode {
+        Decode::Whole => (0, 1.0, 1.0),
+        Decode::Stripes { height: stripe } => {
+            let count = height.div_ceil(side(stripe).max(1));
+            // Rows of latents on both sides of a stripe, as a share of its own.
+            (if count > 1 { count } else { 0 }, 2.0, 1.0)
+        }
+        Decode::Tiles { side: tile } => {
+            let share = |length: usize| {
+                let Tiling { count, tile } = Tiling::new(length, side(tile));
+                (count * tile) as f64 / length as f64
+            };
+            (0, 1.0, share(width) * share(height))
+        }
+    };
+    let up = (0..vae.block_out_channels.len()).map(|level| {
+        let halo = repeated as f64 * 2.0 / (height << level) as f64;
+        up_block(vae, level, (width << level) * (height << level), conv1_times) * (1.0 + halo)
+    });
+    let last = vae.decoder_channels().last().copied().unwrap_or(0);
+    let picture = rung.width as usize * rung.height as usize;
+    let outwards = up.sum::<Operations>() + conv(picture, last, vae.out_channels, 9);
+    middle(vae, width * height) + outwards * tiles
+}
+
+/// What is computed at the latents' size.
+fn middle(vae: &VaeConfig, pixels: usize) -> Operations {
+    let deepest = vae.decoder_channels()[0];
+    conv(pixels, vae.latent_channels, deepest, 9)
+        + resnet(pixels, deepest, deepest, 1.0) * 2.0
+        + linear(4 * pixels * deepest * deepest)
+        + attention(pixels, deepest)
+}
+
+/// An upward block at `level`, deepest first, of so many pixels before they are doubled each way.
+fn up_block(vae: &VaeConfig, level: usize, pixels: usize, conv1_times: f64) -> Operations {
+    let channels = vae.decoder_channels();
+    let (inputs, outputs) = (channels[level.saturating_sub(1)], channels[level]);
+    let upsampler = match level + 1 < channels.len() {
+        true => conv(4 * pixels, outputs, outputs, 9),
+        false => Operations::default(),
+    };
+    resnet(pixels, inputs, outputs, conv1_times)
+        + resnet(pixels, outputs, outputs, conv1_times) * vae.layers_per_block as f64
+        + upsampler
+}
+
+/// A residual block whose first convolution runs so many times.
+fn resnet(pixels: usize, inputs: usize, outputs: usize, conv1_times: f64) -> Operations {
+    let shortcut = match inputs == outputs {
+        true => Operations::default(),
+        false => conv(pixels, inputs, outputs, 1),
+    };
+    conv(pixels, inputs, outputs, 9) * conv1_times + conv(pixels, outputs, outputs, 9) + shortcut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::z_image::config::turbo;
+
+    const STREAMED: Residency = Residency::Streamed { resident_blocks: 6 };
+
+    fn of(residency: Residency, decode: Decode, recipe: &Recipe) -> RenderOperations {
+        let (width, height, steps) = (1024, 1024, 8);
+        let rung = Rung { residency, precision: Precision::Full, decode, width, height, steps };
+        operations(&turbo(), Backend::Cuda, &rung, recipe).unwrap()
+    }
+
+    /// A prompt of 64 tokens, with guidance until this time.
+    fn recipe(guidance: f64, guidance_truncation: f64) -> Recipe {
+        let prompt = "fox ".repeat(56);
+        Recipe { prompt, guidance, guidance_truncation, ..Recipe::default() }
+    }
+
+    fn resident() -> RenderOperations {
+        of(Residency::Device, Decode::Whole, &recipe(0.0, 1.0))
+    }
+
+    fn near(found: f64, expected: f64) {
+        assert!((found / expected - 1.0).abs() < 0.03, "{found:e} {expected:e}");
+    }
+
+    // newcomer 6. A multiply-add is two FLOP: 47.1 and 8.49 TFLOP in a step, 9.9 in a decode with
+    // 0.55 of attention, counted by hand for Z-Image-Turbo at 1024x1024.
+    #[test]
+    fn turbos_operations_are_those_counted_by_hand() {
+        let RenderOperations { denoise, vae_decode, .. } = resident();
+        near(2.0 * denoise.linear / 8.0, 47.1e12);
+        near(2.0 * denoise.attention / 8.0, 8.49e12);
+        near(2.0 * vae_decode.convolution, 9.9e12);
+        near(2.0 * vae_decode.attention, 0.55e12);
+    }
+
+    #[test]
+    fn guidance_runs_the_transformer_twice_until_it_is_cut_off() {
+        let of = |recipe| of(Residency::Device, Decode::Whole, &recipe);
+        let plain = of(recipe(0.0, 1.0));
+        let guided = of(recipe(3.0, 1.0));
+        near(guided.denoise.linear, 2.0 * plain.denoise.linear);
+        near(guided.text_encode.linear, 2.0 * plain.text_encode.linear);
+        let cut_off = of(recipe(3.0, 0.3)).denoise.linear / plain.denoise.linear;
+        assert!(cut_off > 1.1 && cut_off < 1.9, "{cut_off}");
+    }
+
+    #[test]
+    fn weights_that_are_elsewhere_come_in_each_step_and_bands_compute_more() {
+        let streamed = of(STREAMED, Decode::Stripes { height: 128 }, &recipe(0.0, 1.0));
+        // 24 blocks of 354 MB, eight times; 35 layers of the text encoder.
+        near(streamed.denoise.streamed_bytes, 8.0 * 24.0 * 362e6);
+        near(streamed.text_encode.read_bytes, 7.06e9);
+        assert_eq!(resident().denoise.streamed_bytes + resident().text_encode.read_bytes, 0.0);
+        let share = |decode| {
+            let striped = of(STREAMED, decode, &recipe(0.0, 1.0));
+            striped.vae_decode.convolution / resident().vae_decode.convolution
+        };
+        let stripes = share(Decode::Stripes { height: 128 });
+        assert!(stripes > 1.3 && stripes < 1.9, "{stripes}");
+        let tiles = share(Decode::Tiles { side: 512 });
+        assert!(tiles > 1.2 && tiles < 2.0, "{tiles}");
+        assert!(operations_on_the_host().is_none());
+    }
+
+    fn operations_on_the_host() -> Option<RenderOperations> {
+        let rung = Rung {
+            residency: Residency::Host,
+            precision: Precision::Full,
+            decode: Decode::Whole,
+            width: 512,
+            height: 512,
+            steps: 8,
+        };
+        operations(&turbo(), Backend::Cuda, &rung, &recipe(0.0, 1.0))
+    }
+}

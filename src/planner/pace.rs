@@ -1,0 +1,159 @@
+//! How long a render takes, before any was made: its operations, counted, on a device whose speed
+//! was measured. Pure.
+
+use std::iter::Sum;
+use std::ops::{Add, Mul};
+
+use serde::{Deserialize, Serialize};
+
+/// What a computation asks of a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Operations {
+    /// Multiply-adds of the products with weights.
+    pub linear: f64,
+    /// Multiply-adds of attention: queries with keys, scores with values.
+    pub attention: f64,
+    /// Multiply-adds of convolutions.
+    pub convolution: f64,
+    /// Bytes of weights, as the files have them, that are read before the device computes.
+    pub read_bytes: f64,
+    /// Bytes of weights that come to a card while it computes.
+    pub streamed_bytes: f64,
+}
+
+impl Add for Operations {
+    type Output = Operations;
+
+    fn add(self, other: Operations) -> Operations {
+        Operations {
+            linear: self.linear + other.linear,
+            attention: self.attention + other.attention,
+            convolution: self.convolution + other.convolution,
+            read_bytes: self.read_bytes + other.read_bytes,
+            streamed_bytes: self.streamed_bytes + other.streamed_bytes,
+        }
+    }
+}
+
+impl Mul<f64> for Operations {
+    type Output = Operations;
+
+    fn mul(self, times: f64) -> Operations {
+        Operations {
+            linear: self.linear * times,
+            attention: self.attention * times,
+            convolution: self.convolution * times,
+            read_bytes: self.read_bytes * times,
+            streamed_bytes: self.streamed_bytes * times,
+        }
+    }
+}
+
+impl Sum for Operations {
+    fn sum<I: Iterator<Item = Operations>>(operations: I) -> Operations {
+        operations.fold(Operations::default(), Add::add)
+    }
+}
+
+/// The operations of one render, by stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RenderOperations {
+    pub text_encode: Operations,
+    pub denoise: Operations,
+    pub vae_decode: Operations,
+}
+
+/// What a device did in a second of each kind of [`Operations`], in a short measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceSpeed {
+    pub linear_per_s: f64,
+    pub attention_per_s: f64,
+    pub convolution_per_s: f64,
+    pub read_bytes_per_s: f64,
+    pub streamed_bytes_per_s: f64,
+}
+
+/// Time that nobody has measured yet.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Of a prompt that was never seen before.
+    pub text_encode_ms: u64,
+    pub denoise_ms: u64,
+    pub vae_decode_ms: u64,
+    /// All three together.
+    pub total_ms: u64,
+}
+
+impl DeviceSpeed {
+    /// How long the device takes for a render of these operations.
+    pub fn estimate(&self, render: &RenderOperations) -> Estimate {
+        let [text_encode_ms, denoise_ms, vae_decode_ms] =
+            [&render.text_encode, &render.denoise, &render.vae_decode]
+                .map(|operations| (self.seconds(operations) * 1000.0).round() as u64);
+        let total_ms = text_encode_ms + denoise_ms + vae_decode_ms;
+        Estimate { text_encode_ms, denoise_ms, vae_decode_ms, total_ms }
+    }
+
+    fn seconds(&self, operations: &Operations) -> f64 {
+        let computing = operations.linear / self.linear_per_s
+            + operations.attention / self.attention_per_s
+            + operations.convolution / self.convolution_per_s;
+        let streaming = operations.streamed_bytes / self.streamed_bytes_per_s;
+        operations.read_bytes / self.read_bytes_per_s + computing.max(streaming)
+    }
+
+    /// Whether all of it can be divided by: a file may say anything.
+    pub fn is_usable(&self) -> bool {
+        let DeviceSpeed {
+            linear_per_s,
+            attention_per_s,
+            convolution_per_s,
+            read_bytes_per_s,
+            streamed_bytes_per_s,
+        } = *self;
+        [linear_per_s, attention_per_s, convolution_per_s, read_bytes_per_s, streamed_bytes_per_s]
+            .iter()
+            .all(|rate| rate.is_finite() && *rate >= 1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPEED: DeviceSpeed = DeviceSpeed {
+        linear_per_s: 1000.0,
+        attention_per_s: 100.0,
+        convolution_per_s: 500.0,
+        read_bytes_per_s: 10.0,
+        streamed_bytes_per_s: 20.0,
+    };
+
+    // newcomer 6
+    #[test]
+    fn kinds_add_up_and_streaming_hides_behind_computing() {
+        let linear = Operations { linear: 500.0, ..Operations::default() };
+        let render = RenderOperations {
+            text_encode: linear + Operations { read_bytes: 10.0, ..Operations::default() },
+            denoise: [Operations { attention: 20.0, streamed_bytes: 10.0, ..linear }; 4]
+                .into_iter()
+                .sum(),
+            vae_decode: Operations { convolution: 50.0, ..Operations::default() },
+        };
+        let estimate = SPEED.estimate(&render);
+        assert_eq!((estimate.text_encode_ms, estimate.denoise_ms), (1500, 2800));
+        assert_eq!((estimate.vae_decode_ms, estimate.total_ms), (100, 4400));
+        let bus = Operations { streamed_bytes: 60.0, ..linear };
+        let slow =
+            SPEED.estimate(&RenderOperations { denoise: bus, ..RenderOperations::default() });
+        assert_eq!(slow.denoise_ms, 3000, "where the bus is the bound");
+    }
+
+    #[test]
+    fn what_cannot_be_divided_by_is_not_used() {
+        assert!(SPEED.is_usable());
+        for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(!DeviceSpeed { linear_per_s: rate, ..SPEED }.is_usable(), "{rate}");
+        }
+    }
+}

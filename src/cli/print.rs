@@ -142,19 +142,21 @@ pub(super) fn show(pictures: &[HistoryRow], attempts: &[AttemptRow], json: bool)
 }
 
 pub(super) fn submitted(submitted: &Submitted, json: bool) -> io::Result<()> {
-    let Submitted { jobs, waiting, .. } = submitted;
+    let Submitted { jobs, waiting, warnings, .. } = submitted;
     let expected = expected(submitted.expected);
     if !waiting.is_empty() {
         let names = waiting.join(", ");
         let text =
             format!("{names} waits in the jobs folder for the daemon: zimaged run{expected}");
-        let value = json!({ "waiting": waiting, "expected": submitted.expected });
+        let value = json!({
+            "waiting": waiting, "expected": submitted.expected, "warnings": warnings,
+        });
         return answer(&value, &text, json);
     }
     let lines: Vec<String> =
         jobs.iter().map(|taken| format!("{} is job {}", taken.file, taken.job)).collect();
     let ids: Vec<i64> = jobs.iter().map(|taken| taken.job).collect();
-    let value = json!({ "jobs": ids, "expected": submitted.expected });
+    let value = json!({ "jobs": ids, "expected": submitted.expected, "warnings": warnings });
     answer(&value, &(lines.join("\n") + &expected), json)
 }
 

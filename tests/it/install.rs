@@ -119,7 +119,7 @@ fn an_answer_says_which_queue_it_is_of() {
     let config = folder.path().join("house/daemon.toml").display().to_string();
     ends_with(folder.path(), &["--config", &config, "run", "--until-idle"], 0);
     let state = folder.path().join("house/state").display().to_string();
-    let status = ends_with(folder.path(), &["--config", &config, "status"], 0);
+    let status = ends_with(folder.path(), &["--config", &config, "status"], 75);
     assert_eq!(status.lines().next(), Some(format!("queue {state} ({config})").as_str()));
     let submitted = ends_with(folder.path(), &["--config", &config, "submit", "circle.toml"], 0);
     assert!(submitted.contains(&format!("queue {state}")), "{submitted}");

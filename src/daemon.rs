@@ -35,9 +35,6 @@ const IDLE_POLL: Duration = Duration::from_millis(50);
 /// The pause between two queries for what keeps all renders waiting.
 const OBSTACLE_POLL: Duration = Duration::from_secs(1);
 
-/// What makes a program that renders on a card.
-const BUILD_FOR_A_CARD: &str = "cargo install --locked --path . --features cuda";
-
 /// Makes the folders where they are missing and locks them: nobody else runs a daemon there while
 /// the lock lives. A device that this build cannot use is refused before.
 pub fn lock(config: &Config) -> anyhow::Result<InstanceLock> {
@@ -103,12 +100,17 @@ pub async fn run(
     outcome.map(|()| begun)
 }
 
-/// Says why the processor renders, and what would have a card render.
+/// Says why the processor renders, and what would have a card render. Lines are short enough for a
+/// terminal.
 fn tell_of_no_cuda(signs: &CardSigns) {
-    let build = format!("this zimaged was built without CUDA; for a card: {BUILD_FOR_A_CARD}");
-    match signs.are_there() {
-        true => warn!("rendering on the processor, although there is a card ({signs}): {build}"),
-        false => info!("rendering on the processor: {build}; signs of a card: {signs}"),
+    let mut lines = vec!["no CUDA in this build: the processor renders".to_owned()];
+    lines.extend(signs.lines());
+    lines.push("card: cargo install --path . --features cuda".to_owned());
+    for line in lines {
+        match signs.are_there() {
+            true => warn!("{line}"),
+            false => info!("{line}"),
+        }
     }
 }
 

@@ -50,6 +50,17 @@ impl CardSigns {
     pub fn are_there(&self) -> bool {
         !self.0.is_empty()
     }
+
+    /// The same as the text, in lines that fit a terminal with a time before each.
+    pub fn lines(&self) -> Vec<String> {
+        match self.0.as_slice() {
+            [] => vec![
+                "no sign of a card: no /dev/nvidia*, no /dev/dxg,".to_owned(),
+                "no /proc/driver/nvidia, no libcuda.so.1, no PCI".to_owned(),
+            ],
+            found => found.iter().map(|sign| format!("sign of a card: {sign}")).collect(),
+        }
+    }
 }
 
 impl fmt::Display for CardSigns {
@@ -117,7 +128,9 @@ mod tests {
         assert!(!none.are_there(), "{none}");
         let told = none.to_string();
         let places = ["/dev/nvidia*", "/dev/dxg", "/proc/driver/nvidia", "libcuda.so.1", "PCI"];
-        assert!(places.iter().all(|place| told.contains(place)), "{told}");
+        for told in [told, none.lines().concat()] {
+            assert!(places.iter().all(|place| told.contains(place)), "{told}");
+        }
         for (file, expected) in [
             ("dev/nvidia1", "/dev/nvidia*"),
             ("dev/dxg", "/dev/dxg"),

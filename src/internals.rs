@@ -27,7 +27,7 @@ pub use crate::engine::{
 };
 pub use crate::instance::FolderLock;
 pub use crate::intake::Intake;
-pub use crate::job::origin::{DropId, FileId, Origin, SourceFile};
+pub use crate::job::origin::{DropId, FileId, Origin, OriginKind, SourceFile};
 pub use crate::job::spec::Rules;
 pub use crate::job::state::State;
 pub use crate::job::{Format, Job, OnOom, Recipe, Render};
@@ -38,9 +38,10 @@ pub use crate::output::{
     Owner, inspect, make_ready, metadata_of, publish, remove_temporaries, temp_path,
 };
 pub use crate::planner::{Allowance, Plan, Prediction};
-pub use crate::queue::{Activity, Obstacle, Queue, QueueError};
+pub use crate::queue::{Activity, Obstacle, Queue, QueueError, Which};
 pub use crate::store::{
-    Access, Cancelled, DropFate, Guarded, NewJob, NewWorker, Retried, Selection, Store, StoreError,
+    Access, Cancelled, DropFate, Guarded, JobFilter, NewJob, NewWorker, RenderFilter, Retried,
+    Selection, Store, StoreError,
 };
 pub use crate::worker::exit::WorkerExit;
 pub use crate::worker::handle::Worker;

@@ -7,10 +7,13 @@ use unicode_width::UnicodeWidthStr;
 
 /// One mistake, with its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Problem {
-    /// From 1.
+    /// The key that it is about, with the tables around it; null where there is none.
+    pub key: Option<String>,
+    /// Its line, from 1.
     pub line: usize,
-    /// In characters, from 1.
+    /// Its column in characters, from 1.
     pub column: usize,
     /// Begins with the key, where there is one. May hold any character: escape it before printing,
     /// as [`Report`] does.
@@ -27,7 +30,7 @@ impl Problem {
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let line = 1 + before.matches('\n').count();
         let column = 1 + before[line_start..].chars().count();
-        Problem { line, column, message, help }
+        Problem { key: None, line, column, message, help }
     }
 }
 
@@ -59,7 +62,7 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = printable(self.name);
         for problem in self.problems {
-            let Problem { line, column, message, help } = problem;
+            let Problem { line, column, message, help, .. } = problem;
             writeln!(f, "{name}:{line}:{column}: {}", printable(message))?;
             self.source_line(problem, f)?;
             if let Some(help) = help {
@@ -192,6 +195,6 @@ mod tests {
     fn a_problem_is_an_object_in_json() {
         let problem = Problem::at("ab", 1, "m".to_owned(), None);
         let json = serde_json::to_string(&problem).expect("it has no maps");
-        assert_eq!(json, r#"{"line":1,"column":2,"message":"m","help":null}"#);
+        assert_eq!(json, r#"{"key":null,"line":1,"column":2,"message":"m","help":null}"#);
     }
 }

@@ -22,11 +22,17 @@ const WRITE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The daemon at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
+    /// The process id of the daemon.
     pub pid: u32,
+    /// The program's version.
     pub version: String,
+    /// When it was started (UTC, since the epoch).
     pub started_at_ms: i64,
+    /// How its worker is.
     pub worker: WorkerStatus,
+    /// What it renders, if anything.
     pub render: Option<RenderStatus>,
     /// Why nothing is started although jobs wait (a full disk).
     pub hold: Option<String>,
@@ -37,6 +43,7 @@ pub struct Status {
 
 /// The worker at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum WorkerStatus {
     Loading,
@@ -55,12 +62,19 @@ pub enum WorkerStatus {
 
 /// The running render.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RenderStatus {
+    /// The job's id.
     pub job_id: i64,
+    /// The position in the job, from 1.
     pub index: u32,
+    /// How it is rendered.
     pub rung: String,
+    /// What is being done, once something is.
     pub stage: Option<Stage>,
+    /// The steps that are done.
     pub step: u32,
+    /// All steps.
     pub steps: u32,
     /// What the rung is expected to need of the device's memory.
     #[serde(default)]

@@ -16,6 +16,8 @@ import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "THIRD-PARTY.md"
+# The glyphs that the crate `unifont` holds are not the crate's own: GNU Unifont, which may be taken under the OFL.
+FONT = ROOT / "tools" / "unifont.txt"
 PLATFORM = "x86_64-unknown-linux-gnu"
 PREFERRED = "Apache-2.0"
 TEXT_NAMES = ("LICEN", "COPYING", "NOTICE", "UNLICENSE", "COPYRIGHT")
@@ -24,7 +26,8 @@ HEAD = """# Third-party crates
 
 What is compiled into zimaged on Linux with all features, written by `tools/licences.py`. Crates under Apache-2.0 have
 its text in [LICENSE](LICENSE); the texts of the others are below. SQLite, which `libsqlite3-sys` compiles, is in the
-public domain. With the `cuda` feature NVIDIA's libraries are linked at start and not shipped.
+public domain. The glyphs in `unifont` are those of GNU Unifont, under the SIL Open Font License 1.1. With the `cuda`
+feature NVIDIA's libraries are linked at start and not shipped.
 """
 
 
@@ -79,6 +82,7 @@ def document(linked):
     for crate in linked:
         if licence(crate) != PREFERRED:
             lines += ["", f"## {crate['name']}", "", "```text", text(crate) or crate["license"], "```"]
+    lines += ["", "## GNU Unifont 15.1.05, the glyphs in the crate unifont", "", "```text", FONT.read_text().strip(), "```"]
     return "\n".join(line.rstrip() for line in "\n".join(lines).splitlines()) + "\n"
 
 

@@ -41,6 +41,7 @@ pub enum StopCause {
 
 /// How an attempt ended; `Running` until it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Running,
@@ -192,8 +193,9 @@ fn may_go_on(history: &History, policy: &RetryPolicy) -> bool {
 fn out_of_rungs(failure: &Failure, history: &History) -> Next {
     let attempts = history.attempts();
     let last = history.out_of_memory.last().map(|(rung, _)| format!(", the last on {rung}"));
+    let tries = if attempts == 1 { "try" } else { "tries" };
     let message = format!(
-        "out of memory on {attempts} tries{}: {}. Ask for a smaller picture, lower min_side, or \
+        "out of memory on {attempts} {tries}{}: {}. Ask for a smaller picture, lower min_side, or \
          allow more with on_oom",
         last.unwrap_or_default(),
         failure.message

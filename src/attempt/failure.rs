@@ -72,6 +72,7 @@ impl fmt::Display for Reached {
 
 /// Why a render has failed for good, as its row and programs say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     OutOfMemory,

@@ -94,7 +94,7 @@ fn out_of_memory_takes_the_lower_rung_until_there_is_none() {
     assert_eq!(code(&next), Some(ErrorCode::OutOfMemory));
     assert_eq!(next.outcome(), Outcome::OutOfMemory);
     let Next::Fail { message, .. } = next else { unreachable!("it has a code") };
-    assert!(message.starts_with(&format!("out of memory on 1 tries, the last on {RUNG}: so")));
+    assert!(message.starts_with(&format!("out of memory on 1 try, the last on {RUNG}: so")));
 }
 
 #[test]

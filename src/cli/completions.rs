@@ -12,7 +12,7 @@ use super::{Args, Outcome, print, short};
 use crate::config::Config;
 use crate::problem::printable;
 use crate::queue::Queue;
-use crate::store::JobRow;
+use crate::store::{JobFilter, JobRow};
 
 /// The variable by which the script of a shell asks the program for completions.
 const VARIABLE: &str = "ZIMAGED_COMPLETE";
@@ -67,6 +67,6 @@ fn newest_jobs() -> anyhow::Result<Vec<JobRow>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let queue = Queue::open(&config).await?;
-        Ok(queue.store().jobs(None, None, JOBS_MAX).await?)
+        Ok(queue.store().jobs(&JobFilter::default(), JOBS_MAX).await?)
     })
 }

@@ -1,6 +1,7 @@
 //! `zimaged fit`: on which rung a picture would be rendered, and what it would need, asked without
 //! a GPU.
 
+use super::table::{self, Give, TableColumn};
 use super::{EXIT_DEGRADED, EXIT_NOT_DONE, Outcome, print, time};
 use crate::config::Config;
 use crate::config::units::{parse_bytes, size_hint};
@@ -160,10 +161,10 @@ fn table_text(answers: &[FitAnswer]) -> String {
         let size = format!("{}x{}", row[0].width, row[0].height);
         std::iter::once(size).chain(row.iter().map(cell)).collect()
     });
-    let cards: Vec<String> = TABLE_CARDS_GIB.iter().map(|gib| format!("{gib} GiB")).collect();
-    let mut heads = vec!["picture"];
-    heads.extend(cards.iter().map(String::as_str));
-    let table = print::table(&heads, rows);
+    let cards = TABLE_CARDS_GIB.map(|gib| format!("{gib} GiB"));
+    let heads = std::iter::once("picture").chain(cards.iter().map(String::as_str));
+    let columns: Vec<TableColumn> = heads.map(|head| (head, Give::Nothing)).collect();
+    let table = table::table(&columns, &rows.collect::<Vec<_>>(), None);
     let Some(first) = answers.first() else { return String::new() };
     let limit =
         answers.iter().find_map(|answer| answer.limit_bytes).map_or(String::new(), |limit| {

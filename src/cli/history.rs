@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use jiff::{Span, SpanRelativeTo, Timestamp};
-use serde_json::json;
+use serde::Serialize;
 
 use super::{Outcome, print, short};
 use crate::config::Config;
@@ -30,13 +30,21 @@ pub(super) struct PruneArgs {
     dry_run: bool,
 }
 
+/// An empty queue and history.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Begun {
+    /// Always true.
+    begun: bool,
+}
+
 pub(super) async fn history(config: &Config, command: &HistoryCommand, json: bool) -> Outcome {
     match command {
         HistoryCommand::Prune(args) => prune(config, args, json).await,
         HistoryCommand::Begin => {
             queue::begin_history(config).await?;
             let text = "an empty queue and history: start the daemon with zimaged run";
-            print::answer(&json!({ "begun": true }), text, json)?;
+            print::answer(&Begun { begun: true }, text, json)?;
             Ok(0)
         }
     }

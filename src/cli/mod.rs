@@ -4,22 +4,29 @@
 mod check;
 mod completions;
 mod control;
+mod failure;
 mod fit;
 mod history;
 mod init;
 mod job_file;
 mod job_options;
+#[cfg(test)]
+mod json;
 mod logging;
 mod model;
+mod pictures;
 mod print;
 mod progress;
 mod query;
 mod report;
 mod run;
+mod sheet;
+mod show;
 mod signals;
 mod stderr;
 mod status;
 mod submit;
+mod table;
 mod time;
 mod wait;
 
@@ -28,7 +35,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use clap_complete::engine::ArgValueCompleter;
 
 use crate::clock;
 use crate::config::{Config, ConfigError, ModelChoice};
@@ -41,7 +47,7 @@ use crate::worker::serve;
 /// The arguments say nothing that can be done; clap's own code, too.
 const EXIT_USAGE: u8 = 2;
 /// Some render of the job failed or was cancelled (`wait`), a job file has mistakes (`check`,
-/// `submit`), or a picture does not fit (`fit`).
+/// `submit`), a picture does not fit (`fit`), or what was named has ended (`cancel`, `retry`).
 const EXIT_NOT_DONE: u8 = 3;
 /// All renders are done, but some picture is smaller or has fewer steps than asked (`wait`), or
 /// would be (`fit`).
@@ -62,9 +68,9 @@ const EVERYWHERE: &str = "Everywhere";
 #[derive(Parser, Debug)]
 #[command(
     version,
-    after_help = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 mistakes in a job file or a \
-render that failed, 4 done but degraded (fit: 3 does not fit, 4 fits only \
-degraded), 75 try again later, 78 configuration."
+    after_help = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 mistakes in a job file, a \
+render that failed or was cancelled, or nothing left to cancel or retry, 4 done but degraded \
+(fit: 3 does not fit, 4 fits only degraded), 75 try again later, 78 configuration."
 )]
 struct Args {
     /// The configuration; else ./daemon.toml, then the user's, then /etc/zimaged/daemon.toml
@@ -95,26 +101,16 @@ enum Command {
     /// List jobs, newest first
     List(query::ListArgs),
     /// Show a job with its renders and attempts
-    Show {
-        /// A job (12) or one of its renders (12.3)
-        #[arg(value_parser = selection, add = ArgValueCompleter::new(completions::job_ids))]
-        what: Selection,
-    },
+    Show(show::ShowArgs),
+    /// Put a job's pictures on a contact sheet
+    Sheet(sheet::SheetArgs),
     /// Wait until a job has ended
     Wait(wait::WaitArgs),
-    /// Cancel a job or one of its renders
-    Cancel {
-        /// Jobs (12) or renders (12.3)
-        #[arg(required = true, value_parser = selection, add = ArgValueCompleter::new(completions::job_ids))]
-        what: Vec<Selection>,
-    },
+    /// Cancel jobs or renders, by name or by what they have in common
+    Cancel(control::CancelArgs),
     /// Render again, as a new job, what failed or was cancelled in a job and is not being rendered
     /// again already
-    Retry {
-        /// A job (12) or one of its renders (12.3)
-        #[arg(value_parser = selection, add = ArgValueCompleter::new(completions::job_ids))]
-        what: Selection,
-    },
+    Retry(control::RetryArgs),
     /// Start no further render, also after a restart, until `resume`
     Pause {
         /// Shown by `status`
@@ -197,6 +193,7 @@ fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<StoreError>() {
         return match error {
             StoreError::Unusable(_) => Some(EXIT_CONFIG),
+            StoreError::NothingToDo(_) => Some(EXIT_NOT_DONE),
             error if error.may_pass_for_a_read() => Some(EXIT_TEMPFAIL),
             _ => None,
         };
@@ -213,7 +210,7 @@ type Outcome = Result<u8, Failure>;
 /// The whole program.
 pub fn main() -> ExitCode {
     completions::answer_shell();
-    let args = Args::parse();
+    let args = Args::try_parse().unwrap_or_else(|error| failure::usage(&error));
     args.verbosity.hand_on();
     if let Command::Worker | Command::Run(_) = args.command {
         signals::ignore_meaningless();
@@ -224,11 +221,12 @@ pub fn main() -> ExitCode {
     if let Command::Worker = args.command {
         return serve::serve();
     }
+    let json = args.json;
     match command(args) {
         Ok(code) => ExitCode::from(code),
-        Err(Failure { code, error }) => {
-            stderr::tell(&format!("zimaged: {}", stderr::told(&error)));
-            ExitCode::from(code)
+        Err(failure) => {
+            failure::tell(&failure, json);
+            ExitCode::from(failure.code)
         }
     }
 }
@@ -261,10 +259,11 @@ fn command(args: Args) -> Outcome {
             Command::Submit(submit) => submit::submit(&config, &submit, json).await,
             Command::Check(check) => check::check(&config, &check, json).await,
             Command::List(list) => query::list(&config, &list, json).await,
-            Command::Show { what } => query::show(&config, what, json).await,
+            Command::Show(show) => show::show(&config, &show, json).await,
+            Command::Sheet(args) => sheet::sheet(&config, &args, json).await,
             Command::Wait(wait) => wait::wait(&config, &wait, json).await,
-            Command::Cancel { what } => control::cancel(&config, &what, json).await,
-            Command::Retry { what } => control::retry(&config, what, json).await,
+            Command::Cancel(cancel) => control::cancel(&config, &cancel, json).await,
+            Command::Retry(retry) => control::retry(&config, &retry, json).await,
             Command::Pause { reason } => control::pause(&config, &reason, json).await,
             Command::Resume => control::resume(&config, json).await,
             Command::Model(command) => model::model(&config, &command, json),

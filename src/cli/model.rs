@@ -1,7 +1,6 @@
 //! `zimaged model`: work on the model's files.
 
 use clap::{Subcommand, ValueEnum};
-use serde_json::json;
 
 use super::{Outcome, print, short};
 use crate::config::Config;
@@ -52,13 +51,6 @@ fn quantize(config: &Config, args: &QuantizeArgs, json: bool) -> Outcome {
     let model = config.model_folder()?;
     let written =
         quantise_model(&model, args.precision.into(), args.force).map_err(anyhow::Error::msg)?;
-    let value = json!({
-        "path": written.path,
-        "matrices": written.matrices,
-        "before_bytes": written.before_bytes,
-        "after_bytes": written.after_bytes,
-        "fresh": written.fresh,
-    });
     let [before, after] = [written.before_bytes, written.after_bytes].map(mebibytes);
     let there = if written.fresh { "" } else { "; it was there already (--force makes it again)" };
     let text = format!(
@@ -66,7 +58,7 @@ fn quantize(config: &Config, args: &QuantizeArgs, json: bool) -> Outcome {
         short(&written.path),
         written.matrices
     );
-    print::answer(&value, &text, json)?;
+    print::answer(&written, &text, json)?;
     Ok(0)
 }
 

@@ -1,15 +1,19 @@
 //! Answers as text for people or JSON for programs.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use serde::Serialize;
-use serde_json::json;
 
-use super::time;
+use super::table::{Give, TableColumn, table, terminal_width};
+use super::{pictures, time};
 use crate::job::state::State;
 use crate::problem::printable;
-use crate::queue::{CheckedJob, ExpectedWork, JobMistakes, Submitted, Summary, beginning};
-use crate::store::{AttemptRow, HistoryRow, JobRow, RejectionRow};
+use crate::queue::{CheckedJob, ExpectedWork, JobMistakes, Submitted, Summary, Waited};
+use crate::store::{HistoryRow, JobRow, RejectionRow};
+
+/// So many failed pictures are told after a wait.
+const FAILED_MAX: usize = 20;
 
 /// One answer: `text` for people, `value` for programs. A closed pipe ends the program's output,
 /// not the program.
@@ -25,21 +29,40 @@ pub(super) fn line(line: &str) -> io::Result<()> {
     }
 }
 
+const JOBS: [TableColumn<'static>; 10] = [
+    ("job", Give::Nothing),
+    ("state", Give::Nothing),
+    ("done", Give::Nothing),
+    ("degraded", Give::All),
+    ("failed", Give::All),
+    ("priority", Give::All),
+    ("accepted", Give::Nothing),
+    ("ended", Give::All),
+    ("tags", Give::All),
+    ("file", Give::Ends),
+];
+
 pub(super) fn jobs(jobs: &[JobRow], json: bool) -> io::Result<()> {
-    let rows = jobs.iter().map(|job| {
-        let pictures = format!("{}/{}", job.done, job.renders);
-        let state =
-            job.run_after_ms.filter(|_| job.state == State::Queued).and_then(time::waits_until);
-        vec![
-            job.job.to_string(),
-            state.unwrap_or_else(|| job.state.to_string()),
-            pictures,
-            job.degraded.to_string(),
-            time::date_and_time(job.accepted_at_ms),
-            printable(&job.file_name),
-        ]
-    });
-    answer(&jobs, &table(&["job", "state", "done", "degraded", "accepted", "file"], rows), json)
+    let rows: Vec<Vec<String>> = jobs.iter().map(job).collect();
+    answer(&jobs, &table(&JOBS, &rows, terminal_width()), json)
+}
+
+fn job(job: &JobRow) -> Vec<String> {
+    let waits = job.run_after_ms.filter(|_| job.state == State::Queued).and_then(time::waits_until);
+    let unless_zero = |number: i64| if number == 0 { String::new() } else { number.to_string() };
+    let of = job.retry_of.map_or(String::new(), |of| format!(" (retry of {of})"));
+    vec![
+        job.job.to_string(),
+        waits.unwrap_or_else(|| job.state.to_string()),
+        format!("{}/{}", job.done, job.renders),
+        unless_zero(job.degraded),
+        unless_zero(job.failed),
+        unless_zero(job.priority),
+        time::date_and_time(job.accepted_at_ms),
+        job.ended_at_ms.map_or(String::new(), time::date_and_time),
+        job.tags.0.join(" "),
+        printable(&job.file_name) + &of,
+    ]
 }
 
 pub(super) fn rejections(rejections: &[RejectionRow], json: bool) -> io::Result<()> {
@@ -48,16 +71,6 @@ pub(super) fn rejections(rejections: &[RejectionRow], json: bool) -> io::Result<
         .map(|row| format!("{}\n{}", printable(&row.file_name), row.reason))
         .collect();
     answer(&rejections, &text.join("\n"), json)
-}
-
-/// How many ended how, and a row for each that is not done; all rows for programs.
-pub(super) fn summary(summary: &Summary, pictures: &[HistoryRow], json: bool) -> io::Result<()> {
-    let mut text = sum(summary);
-    if !summary.is_done() {
-        let rest = pictures.iter().filter(|picture| picture.state != State::Done);
-        text += &format!("\n\n{}", history_table(rest));
-    }
-    answer(&pictures, &text, json)
 }
 
 /// "2 of 3 pictures done, 1 failed".
@@ -72,92 +85,36 @@ pub(super) fn sum(summary: &Summary) -> String {
     text
 }
 
-pub(super) fn history_table<'p>(pictures: impl Iterator<Item = &'p HistoryRow>) -> String {
-    let rows = pictures.map(|picture| {
-        vec![
-            format!("{}.{}", picture.job, picture.picture),
-            state(picture),
-            size(picture),
-            picture.attempts.to_string(),
-            picture.total_s.map_or(String::new(), |seconds| format!("{seconds:.2}")),
-            picture.peak_bytes.map_or(String::new(), |bytes| (bytes >> 20).to_string()),
-            picture.finished_at_ms.map_or(String::new(), time::date_and_time),
-            what_became(picture).unwrap_or_default(),
-            prompt(picture),
-        ]
-    });
-    table(
-        &["render", "state", "size", "tries", "s", "peak MiB", "ended", "picture", "prompt"],
-        rows,
-    )
-}
-
-/// The picture's path, or why there is none.
-fn what_became(picture: &HistoryRow) -> Option<String> {
-    let HistoryRow { path, error, cancel_reason, .. } = picture;
-    path.clone().or_else(|| error.clone()).or_else(|| cancel_reason.clone())
-}
-
-fn state(picture: &HistoryRow) -> String {
-    let waits = time::waits_until(picture.run_after_ms);
-    match waits.filter(|_| picture.state == State::Queued) {
-        Some(waits) => waits,
-        None if picture.degraded => format!("{} (degraded)", picture.state),
-        None => picture.state.to_string(),
+/// How many ended how, and a row for each that has failed; all rows for programs.
+pub(super) fn waited(waited: &Waited, json: bool) -> io::Result<()> {
+    let mut text = sum(&waited.summary);
+    let reasons = waited.pictures.iter().filter_map(|picture| picture.cancel_reason.as_deref());
+    for reason in reasons.collect::<BTreeSet<_>>() {
+        text += &format!("\ncancelled: {reason}");
     }
-}
-
-fn prompt(picture: &HistoryRow) -> String {
-    let cut =
-        if picture.prompt_cut == Some(true) { " (too long: its end was not seen)" } else { "" };
-    beginning(&picture.prompt) + cut
-}
-
-/// What was made, or what was asked while nothing is made.
-fn size(picture: &HistoryRow) -> String {
-    let made = (picture.width, picture.height, picture.steps);
-    match made {
-        (Some(width), Some(height), Some(steps)) => format!("{width}x{height}/{steps}"),
-        _ => format!("{}x{}/{}", picture.asked_width, picture.asked_height, picture.asked_steps),
+    let has_failed = |picture: &&HistoryRow| picture.state == State::Failed;
+    let rows: Vec<&HistoryRow> =
+        waited.pictures.iter().filter(has_failed).take(FAILED_MAX).collect();
+    if !rows.is_empty() {
+        text += &format!("\n\n{}", pictures::list(&rows));
     }
-}
-
-pub(super) fn show(pictures: &[HistoryRow], attempts: &[AttemptRow], json: bool) -> io::Result<()> {
-    let rows = attempts.iter().map(|attempt| {
-        vec![
-            attempt.picture.to_string(),
-            attempt.number.to_string(),
-            attempt.outcome.to_string(),
-            attempt.rung.clone(),
-            attempt.stage.clone().unwrap_or_default(),
-            format!("{:.2}", attempt.total_ms as f64 / 1000.0),
-            (attempt.peak_bytes >> 20).to_string(),
-            printable(attempt.message.as_deref().unwrap_or_default()),
-        ]
-    });
-    let attempts_table =
-        table(&["picture", "try", "outcome", "rung", "stage", "s", "peak MiB", "why"], rows);
-    let text = format!("{}\n\n{attempts_table}", history_table(pictures.iter()));
-    answer(&json!({ "pictures": pictures, "attempts": attempts }), &text, json)
+    let failed = waited.summary.failed;
+    if failed > rows.len() {
+        text += &format!("\n\nand {} more that failed", failed - rows.len());
+    }
+    answer(waited, &text, json)
 }
 
 pub(super) fn submitted(submitted: &Submitted, json: bool) -> io::Result<()> {
-    let Submitted { jobs, waiting, warnings, .. } = submitted;
+    let Submitted { jobs, waiting, .. } = submitted;
     let expected = expected(submitted.expected);
+    let mut lines: Vec<String> =
+        jobs.iter().map(|taken| format!("{} is job {}", taken.file, taken.job)).collect();
     if !waiting.is_empty() {
         let names = waiting.join(", ");
-        let text =
-            format!("{names} waits in the jobs folder for the daemon: zimaged run{expected}");
-        let value = json!({
-            "waiting": waiting, "expected": submitted.expected, "warnings": warnings,
-        });
-        return answer(&value, &text, json);
+        lines.push(format!("{names} waits in the jobs folder for the daemon: zimaged run"));
     }
-    let lines: Vec<String> =
-        jobs.iter().map(|taken| format!("{} is job {}", taken.file, taken.job)).collect();
-    let ids: Vec<i64> = jobs.iter().map(|taken| taken.job).collect();
-    let value = json!({ "jobs": ids, "expected": submitted.expected, "warnings": warnings });
-    answer(&value, &(lines.join("\n") + &expected), json)
+    answer(submitted, &(lines.join("\n") + &expected), json)
 }
 
 pub(super) fn checked(good: &CheckedJob, json: bool) -> io::Result<()> {
@@ -183,21 +140,4 @@ pub(super) fn count(number: u64, noun: &str) -> String {
 
 pub(super) fn mistakes(mistakes: &JobMistakes, json: bool) -> io::Result<()> {
     answer(mistakes, mistakes.to_string().trim_end(), json)
-}
-
-/// Columns as wide as their widest cell; the last one as it is.
-pub(super) fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    use unicode_width::UnicodeWidthStr;
-    let rows: Vec<Vec<String>> =
-        std::iter::once(heads.iter().map(ToString::to_string).collect()).chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let padded = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell}{:1$}", "", width - cell.width()));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -1,10 +1,10 @@
-//! `zimaged list`, `show`.
+//! `zimaged list`.
 
-use super::{Outcome, print};
+use super::{Outcome, print, time};
 use crate::config::Config;
 use crate::job::state::State;
 use crate::queue::Queue;
-use crate::store::Selection;
+use crate::store::JobFilter;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct ListArgs {
@@ -14,6 +14,9 @@ pub(super) struct ListArgs {
     /// Only jobs with this tag
     #[arg(long)]
     tag: Option<String>,
+    /// Only jobs that were taken in since then: 2h, 3d, 2026-11-24, 2026-11-24T22:00
+    #[arg(long, value_name = "WHEN", value_parser = time::since)]
+    since: Option<i64>,
     /// At most so many
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
@@ -28,15 +31,9 @@ pub(super) async fn list(config: &Config, args: &ListArgs, json: bool) -> Outcom
     if args.rejected {
         print::rejections(&store.rejections(args.limit).await?, json)?;
     } else {
-        print::jobs(&store.jobs(args.state, args.tag.as_deref(), args.limit).await?, json)?;
+        let ListArgs { state, since: since_ms, .. } = *args;
+        let filter = JobFilter { state, tag: args.tag.clone(), since_ms };
+        print::jobs(&store.jobs(&filter, args.limit).await?, json)?;
     }
-    Ok(0)
-}
-
-pub(super) async fn show(config: &Config, what: Selection, json: bool) -> Outcome {
-    let queue = Queue::open(config).await?;
-    let pictures = queue.store().history(what).await?;
-    let attempts = queue.store().attempts(what).await?;
-    print::show(&pictures, &attempts, json)?;
     Ok(0)
 }

@@ -2,9 +2,9 @@
 
 use std::io;
 
-use serde_json::json;
+use serde::Serialize;
 
-use super::{EXIT_NOT_DONE, EXIT_TEMPFAIL, Outcome, print, short, wait};
+use super::{EXIT_NOT_DONE, EXIT_TEMPFAIL, Outcome, pictures, print, short, wait};
 use crate::config::Config;
 use crate::job::state::State;
 use crate::problem::printable;
@@ -15,9 +15,14 @@ use crate::store::{HistoryRow, LogMark, RejectionRow};
 const ROWS_MAX: usize = 20;
 
 /// What has ended since the run began.
-struct Report {
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct RunReport {
+    /// How the pictures ended.
     summary: Summary,
+    /// The pictures that ended, job by job.
     pictures: Vec<HistoryRow>,
+    /// Files that were set aside.
     rejected: Vec<RejectionRow>,
     /// Renders that are still to be made: the run was stopped.
     left: u64,
@@ -28,7 +33,7 @@ pub(super) async fn report(config: &Config, begun: LogMark, json: bool) -> Outco
     let queue = Queue::open(config).await?;
     let store = queue.store();
     let pictures = store.ended_since(begun).await?;
-    let report = Report {
+    let report = RunReport {
         summary: Summary::of(&pictures),
         pictures,
         rejected: store.rejected_since(begun).await?,
@@ -38,7 +43,7 @@ pub(super) async fn report(config: &Config, begun: LogMark, json: bool) -> Outco
     Ok(report.exit_code())
 }
 
-impl Report {
+impl RunReport {
     fn exit_code(&self) -> u8 {
         match wait::exit_code(&self.summary) {
             0 | super::EXIT_DEGRADED if !self.rejected.is_empty() => EXIT_NOT_DONE,
@@ -48,13 +53,7 @@ impl Report {
     }
 
     fn print(&self, config: &Config, json: bool) -> io::Result<()> {
-        let value = json!({
-            "summary": self.summary,
-            "pictures": self.pictures,
-            "rejected": self.rejected,
-            "left": self.left,
-        });
-        print::answer(&value, &self.text(config), json)
+        print::answer(self, &self.text(config), json)
     }
 
     fn text(&self, config: &Config) -> String {
@@ -77,7 +76,7 @@ impl Report {
         let all = self.pictures.len() <= ROWS_MAX;
         let is_shown = |picture: &&HistoryRow| all || picture.state != State::Done;
         let rows: Vec<&HistoryRow> = self.pictures.iter().filter(is_shown).take(ROWS_MAX).collect();
-        (!rows.is_empty()).then(|| print::history_table(rows.into_iter()))
+        (!rows.is_empty()).then(|| pictures::list(&rows))
     }
 
     /// One line.

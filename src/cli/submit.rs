@@ -39,6 +39,8 @@ pub(super) async fn submit(config: &Config, args: &SubmitArgs, json: bool) -> Ou
         // newcomer 3
         true if args.wait && !has_daemon => Err(not_waited_for(&submitted)),
         true => Ok(0),
+        // Programs have them in the answer.
+        false if json => Ok(EXIT_NOT_DONE),
         false => Err(Failure {
             code: EXIT_NOT_DONE,
             error: anyhow!("refused by the daemon:\n{}", reports.concat()),

@@ -1,7 +1,8 @@
 //! Moments and durations for people, in the machine's time zone.
 
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ZonedDateTime};
+use jiff::{Span, Timestamp, ZonedDateTime};
 
 use crate::clock::{Clock, SystemClock};
 
@@ -47,6 +48,23 @@ pub(super) fn expected(work_ms: i64, is_estimate: bool) -> String {
     format!("about {}{mark}", estimated(work_ms.unsigned_abs()))
 }
 
+/// The moment that a user names, in milliseconds since the epoch: `2h`, `3d` ago, or a date, with
+/// or without a time of day, in the machine's time zone.
+pub(super) fn since(text: &str) -> Result<i64, String> {
+    since_by(text, SystemClock.now_ms(), &TimeZone::system())
+        .ok_or_else(|| format!("'{text}' is neither like 2h, 3d nor like 2026-11-24T22:00"))
+}
+
+fn since_by(text: &str, now_ms: i64, zone: &TimeZone) -> Option<i64> {
+    if let Ok(span) = text.parse::<Span>() {
+        let now = zone.to_datetime(Timestamp::from_millisecond(now_ms).ok()?);
+        let then = now.checked_sub(span.abs()).ok()?;
+        return Some(zone.to_timestamp(then).ok()?.as_millisecond());
+    }
+    let date_and_time: DateTime = text.parse().ok()?;
+    Some(zone.to_timestamp(date_and_time).ok()?.as_millisecond())
+}
+
 /// A moment that is out of range is no moment of ours, and is shown as the epoch.
 fn local(at_ms: i64) -> ZonedDateTime {
     let at = Timestamp::from_millisecond(at_ms).unwrap_or_default();
@@ -64,6 +82,20 @@ mod tests {
             ["0 s", "119 s", "2 min", "119 min"]
         );
         assert_eq!(duration(7_860_000), "2 h 11 min");
+    }
+
+    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+    // newcomer 36
+    #[test]
+    fn a_moment_is_named_by_its_distance_or_by_its_date() {
+        let zone = TimeZone::fixed(jiff::tz::offset(1));
+        let since = |text| since_by(text, 10 * DAY_MS, &zone);
+        assert_eq!(since("2h"), Some(10 * DAY_MS - 7_200_000));
+        assert_eq!(since("3d"), Some(7 * DAY_MS));
+        assert_eq!(since("1970-01-02"), Some(DAY_MS - 3_600_000));
+        assert_eq!(since("1970-01-02T01:00"), Some(DAY_MS));
+        assert_eq!(since("yesterday evening"), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::completions::job_ids;
 use super::progress::JobBar;
 use super::{EXIT_DEGRADED, EXIT_NOT_DONE, EXIT_TEMPFAIL, Failure, Outcome, print};
 use crate::config::Config;
-use crate::queue::{JobProgress, Queue, Summary};
+use crate::queue::{JobProgress, Queue, Summary, Waited};
 use crate::store::Selection;
 
 /// Between two looks at the database.
@@ -44,9 +44,9 @@ pub(super) async fn wait_for(
         follow(&queue, *job_id, deadline).await?;
         pictures.extend(queue.store().history(Selection::Job(*job_id)).await?);
     }
-    let summary = Summary::of(&pictures);
-    print::summary(&summary, &pictures, json)?;
-    Ok(exit_code(&summary))
+    let waited = Waited::of(pictures);
+    print::waited(&waited, json)?;
+    Ok(exit_code(&waited.summary))
 }
 
 /// What `wait` and `run --until-idle` say of how pictures ended.

@@ -106,8 +106,8 @@ pub enum ConfigError {
     )]
     NoQueue { folder: PathBuf },
     /// What is wrong with the file, line by line.
-    #[error("{0}")]
-    Invalid(String),
+    #[error("{report}")]
+    Invalid { file: String, problems: Vec<Problem>, report: String },
     /// The model's folder is missing or wrong, or the defaults do not fit it.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -332,5 +332,6 @@ fn candidates(xdg_config_home: Option<OsString>, home: Option<OsString>) -> Vec<
 }
 
 fn invalid(name: &str, content: &[u8], problems: &[Problem]) -> ConfigError {
-    ConfigError::Invalid(Report { name, content, problems }.to_string())
+    let report = Report { name, content, problems }.to_string();
+    ConfigError::Invalid { file: name.to_owned(), problems: problems.to_vec(), report }
 }

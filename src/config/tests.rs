@@ -233,7 +233,7 @@ fn each_mistake_is_told_with_its_place() {
         ),
     ] {
         let problems = parsed(text).expect_err(text);
-        let Problem { line, column, message, help } = &problems[0];
+        let Problem { line, column, message, help, .. } = &problems[0];
         let found = format!("{line}:{column}: {message} | {}", help.as_deref().unwrap_or_default());
         assert!(
             problems.len() == 1 && found.starts_with(expected),

@@ -21,6 +21,7 @@ pub enum Kind {
 
 /// Why something is left alone. For people, its text says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
     Folder,

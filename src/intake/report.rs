@@ -17,6 +17,7 @@ pub const FILES_SHOWN_MAX: usize = 20;
 
 /// What the daemon says of its jobs folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct IntakeStatus {
     /// Why no file is taken in at all (a folder that cannot be read, a locked database).
     pub trouble: Option<String>,
@@ -26,7 +27,9 @@ pub struct IntakeStatus {
 
 /// A job file that lies in the jobs folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WaitingFile {
+    /// Its name.
     pub file: String,
     /// Why it is not taken in.
     pub reason: String,

@@ -44,6 +44,7 @@ impl Job {
 
 /// How far the ladder may go for a render.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum OnOom {
     /// Only rungs that give the same picture: weights streamed, the decode in stripes.
@@ -56,6 +57,7 @@ pub enum OnOom {
 
 /// The file format of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     Png,

@@ -4,7 +4,11 @@ use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
 
-/// Where a job comes from. The database holds [`Origin::as_str`] and, as columns of their own, what
+use serde::{Deserialize, Serialize};
+
+use crate::spelling::spelled_by_serde;
+
+/// Where a job comes from. The database holds its [`OriginKind`] and, as columns of their own, what
 /// belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -20,13 +24,27 @@ pub enum Origin {
     Retry { of: i64 },
 }
 
+/// The kind of an [`Origin`], as rows and answers name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum OriginKind {
+    /// A file in the jobs folder.
+    Drop,
+    /// A request without a file.
+    Request,
+    /// Renders of an earlier job, once more.
+    Retry,
+}
+
+spelled_by_serde!(OriginKind);
+
 impl Origin {
-    /// The word in the database and on the screen.
-    pub fn as_str(self) -> &'static str {
+    pub fn kind(self) -> OriginKind {
         match self {
-            Origin::Drop { .. } => "drop",
-            Origin::Request => "request",
-            Origin::Retry { .. } => "retry",
+            Origin::Drop { .. } => OriginKind::Drop,
+            Origin::Request => OriginKind::Request,
+            Origin::Retry { .. } => OriginKind::Retry,
         }
     }
 }

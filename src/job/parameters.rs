@@ -14,9 +14,11 @@ use crate::table::{Check, Table, check};
 /// What an engine is asked for; size and steps come with the rung. Whatever was made for one
 /// recipe is never used for another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 // A picture made before a parameter was added says nothing of it: it was made with the default.
 #[serde(default)]
 pub struct Recipe {
+    /// What is painted.
     pub prompt: String,
     /// Empty when none was given.
     pub negative_prompt: String,
@@ -52,6 +54,7 @@ impl Recipe {
 
 /// One picture asked for, with nothing left to decide. The unit that is claimed and run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Render {
     #[serde(flatten)]
     pub recipe: Recipe,
@@ -59,7 +62,9 @@ pub struct Render {
     pub width: u32,
     /// Pixels, a multiple of the model's granularity.
     pub height: u32,
+    /// How often the picture is denoised.
     pub steps: u32,
+    /// How far the ladder may go.
     pub on_oom: OnOom,
     /// The ladder never makes the shorter side smaller than this.
     pub min_side: u32,
@@ -67,6 +72,7 @@ pub struct Render {
     pub min_steps: u32,
     /// Name template under the output folder, without extension; see [`crate::output`].
     pub output: String,
+    /// The format of its file.
     pub format: Format,
 }
 

@@ -18,6 +18,7 @@ use crate::spelling::spelled_by_serde;
 
 /// Where a render stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     Queued,

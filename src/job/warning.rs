@@ -188,6 +188,17 @@ impl Warning {
     }
 }
 
+/// The form that a warning has in JSON, for the page that describes it.
+#[cfg(test)]
+#[derive(schemars::JsonSchema)]
+#[expect(dead_code, reason = "only its form is asked for")]
+pub struct WarningText {
+    /// What it is about, for programs.
+    pub kind: String,
+    /// What it is about, for people.
+    pub message: String,
+}
+
 impl Serialize for Warning {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map([("kind", self.kind()), ("message", &self.to_string())])

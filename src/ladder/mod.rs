@@ -16,6 +16,7 @@ use crate::job::Render;
 
 /// Where the weights live while a picture is rendered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Residency {
     /// Everything on the device.
@@ -30,6 +31,7 @@ pub enum Residency {
 
 /// How the weights of the transformer are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// As loaded: bf16 on CUDA, f32 on a CPU.
@@ -40,6 +42,7 @@ pub enum Precision {
 
 /// How the VAE decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Decode {
     /// The picture in one piece.
@@ -52,6 +55,7 @@ pub enum Decode {
 
 /// A part of the work, in order; errors and timings name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     Load,
@@ -63,12 +67,19 @@ pub enum Stage {
 
 /// One step of the ladder: how a render is run, and what is rendered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Rung {
+    /// Where the weights are.
     pub residency: Residency,
+    /// How the weights are kept.
     pub precision: Precision,
+    /// How the picture is decoded.
     pub decode: Decode,
+    /// In pixels.
     pub width: u32,
+    /// In pixels.
     pub height: u32,
+    /// How often the picture is denoised.
     pub steps: u32,
 }
 

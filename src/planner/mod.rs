@@ -15,11 +15,15 @@ use crate::ladder::{Residency, Rung, Stage};
 
 /// Device memory in use at the most while a render runs, by stage, the weights included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Prediction {
     /// Weights that are there all the time.
     pub weights_bytes: u64,
+    /// While the text is encoded.
     pub text_encode_bytes: u64,
+    /// While the picture is denoised.
     pub denoise_bytes: u64,
+    /// While the picture is decoded.
     pub vae_decode_bytes: u64,
 }
 

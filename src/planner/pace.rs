@@ -75,10 +75,13 @@ pub struct DeviceSpeed {
 
 /// Time that nobody has measured yet.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Estimate {
     /// Of a prompt that was never seen before.
     pub text_encode_ms: u64,
+    /// Of all steps.
     pub denoise_ms: u64,
+    /// Of the decode.
     pub vae_decode_ms: u64,
     /// All three together.
     pub total_ms: u64,

@@ -19,15 +19,19 @@ use crate::table::check::shortened;
 
 /// A job text without mistakes.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CheckedJob {
     /// What people call the file.
     #[serde(rename = "file")]
     pub name: String,
     #[serde(skip)]
     pub content: Vec<u8>,
-    /// Seeds that the text leaves open are 0 here: they are drawn when the job is taken in.
+    /// What would be rendered; seeds that the text leaves open are null.
     #[serde(rename = "renders", serialize_with = "renders")]
+    #[cfg_attr(test, schemars(with = "Vec<Render>"))]
     pub resolved: ResolvedJob,
+    /// What is hardly meant.
+    #[cfg_attr(test, schemars(with = "Vec<warning::WarningText>"))]
     pub warnings: Vec<Warning>,
     /// How long its pictures take; `None` where nobody can know, or did not ask.
     pub expected: Option<ExpectedWork>,
@@ -47,7 +51,9 @@ fn renders<S: Serializer>(resolved: &ResolvedJob, serializer: S) -> Result<S::Ok
 
 /// A job text with mistakes. For people, its text shows each of them with its line.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct JobMistakes {
+    /// What people call the file.
     #[serde(rename = "file")]
     pub name: String,
     #[serde(skip)]

@@ -1,28 +1,133 @@
 //! What users change: cancel, retry, pause, resume. Marks in the database that the dispatcher acts
 //! on.
 
+use serde::Serialize;
+
 use super::Queue;
-use crate::store::{Cancelled, Result, Retried, Selection};
+use crate::store::{Cancelled, RenderFilter, Result, Retried, Selection, StoreError};
+
+/// So many names are told in one message.
+const NAMES_MAX: usize = 5;
+
+/// What a change is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// What the user names.
+    Named(Vec<Selection>),
+    /// Whatever has something in common.
+    Matching(RenderFilter),
+}
+
+/// What a retry made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Retries {
+    /// The new jobs.
+    pub jobs: Vec<Retried>,
+    /// How many renders they have together.
+    pub renders: usize,
+    /// What was named, but has nothing to be rendered again, and why.
+    pub refused: Vec<String>,
+}
+
+/// Whether the queue is paused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PauseAnswer {
+    /// Why; null where it is not paused.
+    pub paused: Option<String>,
+}
 
 impl Queue<'_> {
-    /// Cancels what of the selection has not ended; what runs stops at its next step.
-    pub async fn cancel(&self, what: Selection) -> Result<Cancelled> {
-        self.store.cancel(what, self.clock.now_ms()).await
+    /// Cancels what has not ended of it; what runs stops at its next step. An error where all that
+    /// was named has ended.
+    pub async fn cancel(&self, which: &Which) -> Result<Cancelled> {
+        let now_ms = self.clock.now_ms();
+        match which {
+            Which::Matching(filter) => self.store.cancel_matching(filter, now_ms).await,
+            Which::Named(selections) => {
+                let done = self.store.cancel(selections, now_ms).await?;
+                match done.cancelled + done.stopping {
+                    0 => Err(StoreError::NothingToDo(format!(
+                        "nothing was cancelled: {} ended before",
+                        names(selections)
+                    ))),
+                    _ => Ok(done),
+                }
+            }
+        }
     }
 
-    /// Makes a new job of what of the selection failed or was cancelled and is not being rendered
-    /// again already.
-    pub async fn retry(&self, what: Selection) -> Result<Retried> {
-        self.store.retry(what, self.clock.now_ms()).await
+    /// Makes new jobs of what of it failed or was cancelled and is not being rendered again
+    /// already. An error where nothing of what was named is.
+    pub async fn retry(&self, which: &Which) -> Result<Retries> {
+        match which {
+            Which::Named(selections) => self.retry_named(selections).await,
+            Which::Matching(filter) => {
+                let jobs = self.store.retryable(filter).await?;
+                let mut made = Retries::default();
+                for job_id in jobs {
+                    let retried = self.retry_one(Selection::Job(job_id), filter).await;
+                    made.add(retried)?;
+                }
+                // Nobody has named what was left out.
+                made.refused.clear();
+                Ok(made)
+            }
+        }
+    }
+
+    async fn retry_named(&self, selections: &[Selection]) -> Result<Retries> {
+        for selection in selections {
+            self.store.history(*selection).await?;
+        }
+        let mut made = Retries::default();
+        for selection in selections {
+            let retried = self.retry_one(*selection, &RenderFilter::default()).await;
+            made.add(retried)?;
+        }
+        match made.jobs.is_empty() {
+            true => Err(StoreError::NothingToDo(made.refused.join("; "))),
+            false => Ok(made),
+        }
+    }
+
+    async fn retry_one(&self, selection: Selection, filter: &RenderFilter) -> Result<Retried> {
+        self.store.retry(selection, filter.state, self.clock.now_ms()).await
     }
 
     /// Starts no further render until [`Queue::resume`], also after a restart of the daemon.
-    pub async fn pause(&self, reason: &str) -> Result<()> {
-        self.store.pause(reason, self.clock.now_ms()).await
+    pub async fn pause(&self, reason: &str) -> Result<PauseAnswer> {
+        self.store.pause(reason, self.clock.now_ms()).await?;
+        Ok(PauseAnswer { paused: Some(reason.to_owned()) })
     }
 
     /// Ends a pause, if there is one.
-    pub async fn resume(&self) -> Result<()> {
-        self.store.resume(self.clock.now_ms()).await
+    pub async fn resume(&self) -> Result<PauseAnswer> {
+        self.store.resume(self.clock.now_ms()).await?;
+        Ok(PauseAnswer { paused: None })
+    }
+}
+
+impl Retries {
+    fn add(&mut self, retried: Result<Retried>) -> Result<()> {
+        match retried {
+            Ok(retried) => {
+                self.renders += retried.renders;
+                self.jobs.push(retried);
+            }
+            Err(StoreError::NothingToDo(why)) => self.refused.push(why),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// The first few names, and how many more there are.
+fn names(selections: &[Selection]) -> String {
+    let first: Vec<String> = selections.iter().take(NAMES_MAX).map(ToString::to_string).collect();
+    match selections.len().saturating_sub(NAMES_MAX) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
     }
 }

@@ -16,15 +16,21 @@ use crate::store::Store;
 
 /// A backup that was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BackedUp {
+    /// The copy.
     pub file: PathBuf,
+    /// Its size.
     pub bytes: u64,
+    /// Jobs in it.
     pub jobs: i64,
 }
 
 /// A backup that was put back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Restored {
+    /// Jobs in it.
     pub jobs: i64,
     /// Renders that are queued.
     pub waiting: i64,

@@ -39,19 +39,27 @@ pub struct FitQuestion {
 
 /// What is answered for one size of picture on one device.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FitAnswer {
+    /// The model's name.
     pub model: String,
     /// The model is the miniature in the program, which is seldom the one that is meant.
     pub miniature: bool,
     /// As asked; the rung has what is made.
     pub width: u32,
+    /// As asked, in pixels.
     pub height: u32,
+    /// As asked.
     pub steps: u32,
+    /// All memory of the device.
     pub device_bytes: u64,
+    /// What is left of it for a render.
     pub usable_bytes: u64,
     /// The configured `memory_limit`, where it says what is usable.
     pub limit_bytes: Option<u64>,
+    /// How it would be rendered.
     pub rung: Rung,
+    /// What that would need.
     pub prediction: Prediction,
     /// 0 where it fits.
     pub missing_bytes: u64,
@@ -65,7 +73,9 @@ pub struct FitAnswer {
 
 /// An [`Estimate`], and whose.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FitEstimate {
+    /// The device that was measured.
     pub device: String,
     #[serde(flatten)]
     pub time: Estimate,

@@ -5,14 +5,18 @@
 //! terminal.
 
 mod accepted;
+mod answers;
+mod axes;
 mod begin;
 mod check;
-mod control;
-mod copies;
+pub mod control;
+pub mod copies;
 mod fit;
 mod obstacle;
 mod outlook;
 mod prune;
+pub mod sheet;
+mod show;
 mod status;
 mod submit;
 mod wait;
@@ -23,13 +27,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use self::accepted::accepted_ids;
+pub use self::answers::{ErrorAnswer, ErrorFacts, ErrorWord, FileProblem};
 pub use self::begin::{begin_history, check_present};
 pub use self::check::{CheckedJob, JobMistakes, beginning, check};
+pub use self::control::{Retries, Which};
 pub use self::copies::{Restored, restore};
 pub use self::fit::{FitAnswer, FitEstimate, FitQuestion, TABLE_CARDS_GIB, fit, fit_table};
 pub use self::obstacle::{Obstacle, obstacle};
 pub use self::outlook::{ExpectedWork, expected_work};
 pub use self::prune::{PruneRequest, Pruned};
+pub use self::show::{PictureFilter, Shown, Waited};
 pub use self::status::{JobsFolder, QueueStatus, queue_status};
 pub use self::submit::{Submitted, hand_over, has_daemon, submit, submit_wish};
 pub use self::wait::{Activity, JobProgress, Summary};

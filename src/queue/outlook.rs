@@ -15,7 +15,9 @@ const USUAL_PROMPT_BYTES: usize = 128;
 
 /// How long the renders of a job take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ExpectedWork {
+    /// All of them together.
     pub work_ms: i64,
     /// Nothing comparable was rendered yet: the time comes from counted operations.
     pub is_estimate: bool,

@@ -25,14 +25,19 @@ pub struct PruneRequest {
 
 /// What was forgotten, or would be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Pruned {
+    /// Jobs.
     pub jobs: u64,
+    /// Their renders.
     pub renders: u64,
     /// Pictures that were removed, and their bytes.
     pub pictures: u64,
+    /// The bytes of these pictures.
     pub bytes: u64,
     /// Files under a picture's name that are left, because they do not say that they are it.
     pub left: u64,
+    /// Nothing was removed: this is what would be.
     pub dry_run: bool,
 }
 

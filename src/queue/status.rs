@@ -19,6 +19,7 @@ const REJECTED_MAX: u32 = 5;
 
 /// The queue and its daemon at one moment.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct QueueStatus {
     /// The folder of the database: which queue this is.
     pub state_folder: PathBuf,
@@ -35,10 +36,13 @@ pub struct QueueStatus {
     pub begun: Vec<JobRow>,
     /// Renders.
     pub queued: u64,
+    /// What is still to be done, and how long it takes.
     pub outlook: Outlook,
+    /// The pause, while there is one.
     pub paused: Option<Pause>,
     /// The model that was loaded last.
     pub model: Option<WorkerRow>,
+    /// What lies in the jobs folder.
     pub jobs_folder: JobsFolder,
     /// Files that were set aside and not put right since, newest first, each with the first line of
     /// its report.
@@ -47,12 +51,15 @@ pub struct QueueStatus {
 
 /// What lies in the jobs folder. Of each sort the first are named, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct JobsFolder {
     /// The number of job files that are not taken in yet.
     pub waiting: usize,
+    /// Job files that are not taken in yet.
     pub files: Vec<WaitingFile>,
     /// The number of other things.
     pub left_alone: usize,
+    /// Other things.
     pub others: Vec<OtherFile>,
     /// Why no file is taken in at all, where a daemon runs; or why the folder cannot be listed.
     pub trouble: Option<String>,
@@ -60,9 +67,13 @@ pub struct JobsFolder {
 
 /// Something in the jobs folder that is no job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OtherFile {
+    /// Its name.
     pub file: String,
+    /// Why it is no job.
     pub why: Why,
+    /// What would make it one, for people.
     pub what_to_do: String,
 }
 

@@ -33,8 +33,11 @@ const STEM_BYTES_MAX: usize = 200;
 
 /// What has become of files that were handed over.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Submitted {
+    /// Files that are jobs.
     pub jobs: Vec<TakenJob>,
+    /// Files that the daemon found no job in.
     pub refused: Vec<RefusedFile>,
     /// Names of files that lie in the jobs folder: no daemon runs.
     pub waiting: Vec<String>,
@@ -46,10 +49,12 @@ pub struct Submitted {
 
 /// What is hardly meant in one file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct JobWarnings {
     /// As whoever submits calls it.
     pub file: String,
     /// At least one.
+    #[cfg_attr(test, schemars(with = "Vec<crate::job::warning::WarningText>"))]
     pub warnings: Vec<Warning>,
 }
 
@@ -63,14 +68,19 @@ fn warnings(jobs: &[(&Path, CheckedJob)]) -> Vec<JobWarnings> {
 
 /// A file that is a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TakenJob {
+    /// The file's name in the jobs folder.
     pub file: String,
+    /// The job's id.
     pub job: i64,
 }
 
 /// A file that the daemon found no job in. Its rules may be others than those of whoever submits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RefusedFile {
+    /// The file's name in the jobs folder.
     pub file: String,
     /// What the daemon says against it.
     pub report: String,

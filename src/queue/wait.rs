@@ -81,12 +81,17 @@ impl Queue<'_> {
 
 /// How many pictures ended how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Summary {
+    /// All pictures.
     pub pictures: usize,
+    /// Those that are done.
     pub done: usize,
     /// Of those that are done: smaller, or with fewer steps, than asked.
     pub degraded: usize,
+    /// Those that have failed.
     pub failed: usize,
+    /// Those that were cancelled.
     pub cancelled: usize,
 }
 

@@ -1,20 +1,31 @@
-//! What users do to the queue: cancel, retry, pause, resume.
+//! What users do to the queue: cancel, pause, resume.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
+use sqlx::QueryBuilder;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
-use super::rows::render_columns;
 use super::transition::{About, Current, Facts, Writing, log, transition};
 use super::{Result, Selection, Store, StoreError};
 use crate::job::event::EventKind;
-use crate::job::origin::Origin;
 use crate::job::state::{RenderEvent, State};
 
-/// What a cancel did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// So many renders are cancelled in one transaction: the daemon writes between two of them.
+const BATCH_RENDERS: usize = 1000;
+
+/// Which renders a change is for, of all that it can be made to: all unless something is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RenderFilter {
+    pub state: Option<State>,
+    /// Of jobs with this tag.
+    pub tag: Option<String>,
+}
+
+/// What a cancel did, in renders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cancelled {
     /// Were queued and are cancelled.
     pub cancelled: u64,
@@ -24,19 +35,13 @@ pub struct Cancelled {
     pub ended: u64,
 }
 
-/// What a retry made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Retried {
-    /// The new job's id.
-    pub job: i64,
-    /// How many renders it has.
-    pub renders: usize,
-}
-
 /// Why and since when nothing is claimed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Pause {
+    /// Since when, UTC, in milliseconds since the epoch.
     pub since_ms: i64,
+    /// Why, in the words of whoever paused it.
     pub reason: String,
 }
 
@@ -48,72 +53,47 @@ impl fmt::Display for Pause {
 }
 
 impl Store {
-    /// Queued renders are cancelled at once; a running one gets a mark that the dispatcher acts on.
-    pub async fn cancel(&self, selection: Selection, now_ms: i64) -> Result<Cancelled> {
-        let mut transaction = self.begin().await?;
-        let mut done = Cancelled { cancelled: 0, stopping: 0, ended: 0 };
-        for render in selected(&mut transaction, selection).await? {
-            match render.state {
-                State::Queued => {
-                    transition(
-                        &mut transaction,
-                        render,
-                        RenderEvent::Cancelled,
-                        Facts::Nothing,
-                        now_ms,
-                    )
-                    .await?;
-                    log(
-                        &mut transaction,
-                        EventKind::Cancelled,
-                        About::Render(render),
-                        "while queued",
-                        now_ms,
-                    )
-                    .await?;
-                    done.cancelled += 1;
-                }
-                State::Running => {
-                    mark(&mut transaction, render, now_ms).await?;
-                    done.stopping += 1;
-                }
-                State::Done | State::Failed | State::Cancelled => done.ended += 1,
-            }
+    /// Queued renders of the selections are cancelled at once; a running one gets a mark that the
+    /// dispatcher acts on. Where one of the selections is not there, nothing is done.
+    pub async fn cancel(&self, selections: &[Selection], now_ms: i64) -> Result<Cancelled> {
+        let mut ids = BTreeSet::new();
+        for selection in selections {
+            ids.extend(self.render_ids(*selection).await?);
         }
-        transaction.commit().await?;
-        Ok(done)
+        self.cancel_renders(ids, now_ms).await
     }
 
-    /// A new job of the selected renders that failed or were cancelled, each at its old position.
-    /// Those that an earlier retry has made or will make are left out: they would give the same
-    /// picture once more.
-    pub async fn retry(&self, selection: Selection, now_ms: i64) -> Result<Retried> {
-        let mut transaction = self.begin().await?;
-        let mut again = selected(&mut transaction, selection).await?;
-        again.retain(|render| matches!(render.state, State::Failed | State::Cancelled));
-        if again.is_empty() {
-            transaction.rollback().await?;
-            return Err(StoreError::NotFound(format!(
-                "nothing of {selection} has failed or was cancelled"
-            )));
+    /// As [`Store::cancel`], for what the filter lets through of all that has not ended.
+    pub async fn cancel_matching(&self, filter: &RenderFilter, now_ms: i64) -> Result<Cancelled> {
+        let mut sql = QueryBuilder::new("SELECT r.id FROM renders r ");
+        sql.push("WHERE r.state IN ('queued', 'running')");
+        filter.narrow(&mut sql);
+        let ids: Vec<i64> = sql.build_query_scalar().fetch_all(&self.readers).await?;
+        self.cancel_renders(ids.into_iter().collect(), now_ms).await
+    }
+
+    async fn render_ids(&self, selection: Selection) -> Result<Vec<i64>> {
+        let (job_id, position) = selection.parts();
+        let sql = "SELECT id FROM renders WHERE job_id = ? AND position = coalesce(?, position)";
+        let ids: Vec<i64> =
+            sqlx::query_scalar(sql).bind(job_id).bind(position).fetch_all(&self.readers).await?;
+        match ids.is_empty() {
+            true => Err(StoreError::NotFound(format!("there is no {selection}"))),
+            false => Ok(ids),
         }
-        let retries = retries(&mut transaction, selection).await?;
-        again.retain(|render| !retries.iter().any(|(retried, _)| *retried == render.render_id));
-        if let (true, Some((_, job_id))) = (again.is_empty(), retries.last()) {
-            transaction.rollback().await?;
-            return Err(StoreError::NotFound(format!(
-                "{selection} is rendered again already, last as job {job_id}"
-            )));
+    }
+
+    async fn cancel_renders(&self, ids: BTreeSet<i64>, now_ms: i64) -> Result<Cancelled> {
+        let mut done = Cancelled::default();
+        let ids: Vec<i64> = ids.into_iter().collect();
+        for batch in ids.chunks(BATCH_RENDERS) {
+            let mut transaction = self.begin().await?;
+            for render_id in batch {
+                cancel_one(&mut transaction, *render_id, &mut done, now_ms).await?;
+            }
+            transaction.commit().await?;
         }
-        let (of, _) = selection.parts();
-        let job_id = copy_job(&mut transaction, of, now_ms).await?;
-        for render in &again {
-            copy_render(&mut transaction, job_id, render.render_id).await?;
-        }
-        let detail = format!("of job {of}");
-        log(&mut transaction, EventKind::Retried, About::Job(job_id), &detail, now_ms).await?;
-        transaction.commit().await?;
-        Ok(Retried { job: job_id, renders: again.len() })
+        Ok(done)
     }
 
     /// Nothing is claimed from now on, also after a restart. A second pause replaces the reason.
@@ -148,40 +128,48 @@ impl Store {
     }
 }
 
-/// The selection's renders in order; an error when there are none.
-async fn selected(transaction: &mut Writing, selection: Selection) -> Result<Vec<Current>> {
-    let (job_id, position) = selection.parts();
-    let rows = sqlx::query(
-        "SELECT id, state FROM renders WHERE job_id = ? AND position = coalesce(?, position) ORDER BY position",
-    )
-    .bind(job_id)
-    .bind(position)
-    .fetch_all(&mut **transaction)
-    .await?;
-    if rows.is_empty() {
-        return Err(StoreError::NotFound(format!("there is no {selection}")));
+impl RenderFilter {
+    /// Adds the filter to a statement whose renders are called `r`.
+    pub(super) fn narrow(&self, sql: &mut QueryBuilder<sqlx::Sqlite>) {
+        if let Some(state) = self.state {
+            sql.push(" AND r.state = ").push_bind(state);
+        }
+        if let Some(tag) = &self.tag {
+            sql.push(
+                " AND EXISTS (SELECT 1 FROM jobs j, json_each(j.tags) \
+                 WHERE j.id = r.job_id AND value = ",
+            );
+            sql.push_bind(tag.clone()).push(")");
+        }
     }
-    let render = |row: &SqliteRow| -> sqlx::Result<Current> {
-        Ok(Current { render_id: row.try_get("id")?, job_id, state: row.try_get("state")? })
-    };
-    Ok(rows.iter().map(render).collect::<sqlx::Result<_>>()?)
 }
 
-/// The selection's renders of which a retry, or a retry of a retry, is queued, running or done,
-/// with that job's id, in the order of those jobs. A retry keeps positions.
-async fn retries(transaction: &mut Writing, selection: Selection) -> sqlx::Result<Vec<(i64, i64)>> {
-    let (job_id, position) = selection.parts();
-    sqlx::query_as(
-        "WITH RECURSIVE again (id) AS (SELECT id FROM jobs WHERE retry_of = ?1 \
-         UNION SELECT j.id FROM jobs j JOIN again ON j.retry_of = again.id) \
-         SELECT r.id, again.id FROM again JOIN renders n ON n.job_id = again.id \
-         JOIN renders r ON r.job_id = ?1 AND r.position = n.position \
-         WHERE n.state IN ('queued', 'running', 'done') AND r.position = coalesce(?2, r.position) ORDER BY again.id",
-    )
-    .bind(job_id)
-    .bind(position)
-    .fetch_all(&mut **transaction)
-    .await
+async fn cancel_one(
+    transaction: &mut Writing,
+    render_id: i64,
+    done: &mut Cancelled,
+    now_ms: i64,
+) -> Result<()> {
+    let row = sqlx::query("SELECT job_id, state FROM renders WHERE id = ?").bind(render_id);
+    // A row may be gone by now: a history can be cleared meanwhile.
+    let Some(row) = row.fetch_optional(&mut **transaction).await? else { return Ok(()) };
+    let (job_id, state) = (row.try_get("job_id")?, row.try_get("state")?);
+    let render = Current { render_id, job_id, state };
+    match state {
+        State::Queued => {
+            let event = RenderEvent::Cancelled;
+            transition(transaction, render, event, Facts::Nothing, now_ms).await?;
+            let about = About::Render(render);
+            log(transaction, EventKind::Cancelled, about, "while queued", now_ms).await?;
+            done.cancelled += 1;
+        }
+        State::Running => {
+            mark(transaction, render, now_ms).await?;
+            done.stopping += 1;
+        }
+        State::Done | State::Failed | State::Cancelled => done.ended += 1,
+    }
+    Ok(())
 }
 
 async fn mark(transaction: &mut Writing, render: Current, now_ms: i64) -> sqlx::Result<()> {
@@ -190,37 +178,4 @@ async fn mark(transaction: &mut Writing, render: Current, now_ms: i64) -> sqlx::
         .execute(&mut **transaction)
         .await?;
     log(transaction, EventKind::CancelWanted, About::Render(render), "", now_ms).await
-}
-
-/// A job without renders that repeats the job `of` under its name, with its text, its priority and
-/// its window; from when until when the job was asked for means nothing any more.
-async fn copy_job(transaction: &mut Writing, of: i64, now_ms: i64) -> sqlx::Result<i64> {
-    sqlx::query_scalar(
-        "INSERT INTO jobs (origin, file_name, text, file_sha256, priority, open_hours, tags, \
-         retry_of, accepted_at_ms) \
-         SELECT ?, file_name, text, file_sha256, priority, open_hours, tags, id, ? \
-         FROM jobs WHERE id = ? RETURNING id",
-    )
-    .bind(Origin::Retry { of }.as_str())
-    .bind(now_ms)
-    .bind(of)
-    .fetch_one(&mut **transaction)
-    .await
-}
-
-/// With a window its time is over at once: the next look at the times says when the window opens.
-async fn copy_render(transaction: &mut Writing, job_id: i64, render_id: i64) -> sqlx::Result<()> {
-    let columns = render_columns("");
-    let sql = format!(
-        "INSERT INTO renders \
-         (job_id, position, state, priority, run_after_ms, run_until_ms, {columns}) \
-         SELECT j.id, position, 'queued', r.priority, 0, iif(j.open_hours IS NULL, NULL, 0), {columns} \
-         FROM renders r JOIN jobs j ON j.id = ? WHERE r.id = ?"
-    );
-    sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(job_id)
-        .bind(render_id)
-        .execute(&mut **transaction)
-        .await?;
-    Ok(())
 }

@@ -34,6 +34,9 @@ pub enum StoreError {
     /// Nothing matches what the user named.
     #[error("{0}")]
     NotFound(String),
+    /// What the user named is there, but has ended, or is being done already.
+    #[error("{0}")]
+    NothingToDo(String),
     /// A row says what cannot be: a mistake of ours, or of a hand that edited it.
     #[error("render {render_id}: {illegal}")]
     Illegal { render_id: i64, illegal: Illegal },
@@ -129,7 +132,8 @@ mod tests {
             .execute(&store.writer)
             .await
             .expect("our own connection");
-        let reason = "x".repeat(10_000);
+        // More than the pages that the migrations have left free.
+        let reason = "x".repeat(1_000_000);
         assert!(matches!(store.pause(&reason, 1).await, Err(StoreError::Full)));
         assert_eq!(store.paused().await.expect("still readable"), None);
         store.pause(&reason, 1).await.expect("there is room again");

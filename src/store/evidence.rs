@@ -54,10 +54,15 @@ impl Store {
 
 /// Pictures that were rendered on a rung.
 #[derive(Clone, Debug, PartialEq, Serialize, FromRow)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Seen {
+    /// Where they were rendered.
     pub device: String,
+    /// The model's name.
     pub model: String,
+    /// How long one took, in the mean.
     pub mean_ms: f64,
+    /// How many there are.
     pub pictures: i64,
 }
 

@@ -158,7 +158,7 @@ async fn insert_job(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> sql
          not_before_ms, not_after_ms, open_hours, tags, retry_of, accepted_at_ms) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
     )
-    .bind(new.origin.as_str())
+    .bind(new.origin.kind())
     .bind(&new.name)
     .bind(&new.text)
     .bind(drop.map(|drop| drop.to_string()))

@@ -8,6 +8,7 @@
 //! Never drop the future of a call that writes (in a `select!`, by a time-out): the statement may
 //! be carried out all the same.
 
+mod answers;
 mod care;
 mod connection;
 mod control;
@@ -26,6 +27,7 @@ mod prune;
 mod queries;
 mod recovery;
 mod refusal;
+mod retry;
 mod rows;
 mod since;
 mod strays;
@@ -36,13 +38,15 @@ use std::path::PathBuf;
 
 use sqlx::sqlite::SqlitePool;
 
-pub use self::control::{Cancelled, Pause, Retried};
+pub use self::answers::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
+pub use self::control::{Cancelled, Pause, RenderFilter};
 pub use self::error::{Result, StoreError};
 pub use self::evidence::Seen;
 pub use self::intake::DropFate;
 pub use self::outlook::{JobLeft, Outlook};
 pub use self::prune::RecordedPicture;
-pub use self::queries::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
+pub use self::queries::JobFilter;
+pub use self::retry::Retried;
 pub use self::since::LogMark;
 pub use self::strays::Stray;
 pub use self::waiting::WaitingRenders;
@@ -135,6 +139,11 @@ pub enum Selection {
 }
 
 impl Selection {
+    /// The job's id, also where one render is meant.
+    pub fn job_id(self) -> i64 {
+        self.parts().0
+    }
+
     /// The job's id, and the position where one render is meant.
     fn parts(self) -> (i64, Option<u32>) {
         match self {

@@ -16,6 +16,7 @@ const GROUP_MS: i64 = 60_000;
 
 /// The renders that have not ended. Times are UTC, in milliseconds since the epoch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Outlook {
     /// Queued or running.
     pub renders: i64,

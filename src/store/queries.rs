@@ -1,113 +1,18 @@
 //! What faces show: read only, bounded.
 
-use serde::Serialize;
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::{QueryBuilder, Sqlite};
 
+use super::answers::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
 use super::{Result, Selection, Store, StoreError};
-use crate::attempt::{ErrorCode, Outcome};
 use crate::job::state::State;
 
-/// A row of the view `jobs_state`, and what its queued renders wait for.
-#[derive(Clone, Debug, Serialize, FromRow)]
-pub struct JobRow {
-    pub job: i64,
-    /// See [`Origin::as_str`](crate::job::origin::Origin::as_str).
-    pub origin: String,
-    pub file_name: String,
-    /// JSON list.
-    pub tags: String,
-    /// What its renders say all together.
-    pub state: State,
-    pub priority: i64,
-    pub retry_of: Option<i64>,
-    pub accepted_at_ms: i64,
-    /// No queued render of it is started before (UTC, since the epoch); `None` where none is
-    /// queued.
-    pub run_after_ms: Option<i64>,
-    pub renders: i64,
-    pub queued: i64,
-    pub running: i64,
-    pub done: i64,
-    pub failed: i64,
-    pub cancelled: i64,
-    pub degraded: i64,
-}
-
-/// A row of the view `history`, with times in milliseconds (UTC, since the epoch).
-#[derive(Clone, Debug, Serialize, FromRow)]
-pub struct HistoryRow {
-    pub job: i64,
-    pub picture: i64,
-    pub state: State,
-    pub degraded: bool,
-    pub prompt: String,
-    pub negative_prompt: String,
-    pub seed: i64,
-    pub guidance: f64,
-    pub guidance_normalization: f64,
-    pub guidance_truncation: f64,
-    pub asked_width: i64,
-    pub asked_height: i64,
-    pub asked_steps: i64,
-    pub width: Option<i64>,
-    pub height: Option<i64>,
-    pub steps: Option<i64>,
-    pub rung: Option<String>,
-    pub attempts: i64,
-    pub queued_s: Option<f64>,
-    pub text_encode_s: Option<f64>,
-    pub denoise_s: Option<f64>,
-    pub vae_decode_s: Option<f64>,
-    pub picture_encode_s: Option<f64>,
-    pub total_s: Option<f64>,
-    pub peak_bytes: Option<i64>,
-    pub path: Option<String>,
-    pub error_code: Option<ErrorCode>,
-    pub error: Option<String>,
-    /// Why it was cancelled, where that was not the user's word.
-    pub cancel_reason: Option<String>,
-    pub device: Option<String>,
-    pub model: Option<String>,
-    pub finished_at: Option<String>,
-    /// The prompt was longer than the model reads; `None` before it was tried.
-    pub prompt_cut: Option<bool>,
-    /// Not started before.
-    pub run_after_ms: i64,
-    pub finished_at_ms: Option<i64>,
-}
-
-/// One try.
-#[derive(Clone, Debug, Serialize, FromRow)]
-pub struct AttemptRow {
-    pub picture: i64,
-    pub number: i64,
-    pub outcome: Outcome,
-    pub rung: String,
-    pub stage: Option<String>,
-    pub total_ms: i64,
-    pub peak_bytes: i64,
-    pub requested_bytes: Option<i64>,
-    pub message: Option<String>,
-}
-
-/// The model that was loaded last.
-#[derive(Clone, Debug, Serialize, FromRow)]
-pub struct WorkerRow {
-    pub loaded_at_ms: i64,
-    pub device: String,
-    pub model_name: String,
-    pub model_hash: String,
-    pub load_ms: i64,
-    pub idle_bytes: i64,
-    pub total_bytes: i64,
-}
-
-/// A file that was set aside.
-#[derive(Clone, Debug, Serialize, FromRow)]
-pub struct RejectionRow {
-    pub at_ms: i64,
-    pub file_name: String,
-    pub reason: String,
+/// Which jobs are listed: all unless something is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobFilter {
+    pub state: Option<State>,
+    pub tag: Option<String>,
+    /// Those that were taken in at this time (UTC, milliseconds since the epoch) or later.
+    pub since_ms: Option<i64>,
 }
 
 /// So many attempts are looked at for jobs that were begun: more than jobs are under way at once.
@@ -115,51 +20,32 @@ const BEGUN_ATTEMPTS_MAX: u32 = 200;
 
 /// The columns of a [`JobRow`].
 const JOBS: &str = "SELECT *, (SELECT min(run_after_ms) FROM renders r \
-                    WHERE r.job_id = job AND r.state = 'queued') AS run_after_ms \
+                    WHERE r.job_id = job AND r.state = 'queued') AS run_after_ms, \
+                    CASE WHEN queued + running = 0 THEN (SELECT max(finished_at_ms) \
+                    FROM renders r WHERE r.job_id = job) END AS ended_at_ms \
                     FROM jobs_state WHERE ";
 
-/// The columns of a [`HistoryRow`], of the pictures for which the rest of the text holds.
-macro_rules! pictures_where {
-    () => {
-        "SELECT history.*, r.cancel_reason, r.run_after_ms, r.finished_at_ms FROM history \
-         JOIN renders r ON r.job_id = job AND r.position = picture WHERE "
-    };
-}
-pub(super) use pictures_where;
+/// The columns of a [`HistoryRow`].
+pub(super) const PICTURES: &str = "SELECT history.*, r.cancel_reason, r.run_after_ms, \
+                        r.finished_at_ms, j.accepted_at_ms \
+                        FROM history JOIN renders r ON r.job_id = job AND r.position = picture \
+                        JOIN jobs j ON j.id = job WHERE ";
 
 impl Store {
-    /// Jobs, newest first; those in `state` and with `tag` where given.
-    pub async fn jobs(
-        &self,
-        state: Option<State>,
-        tag: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<JobRow>> {
+    /// Jobs that the filter lets through, newest first.
+    pub async fn jobs(&self, filter: &JobFilter, limit: u32) -> Result<Vec<JobRow>> {
         let mut sql = QueryBuilder::new(JOBS);
         sql.push("true");
-        if let Some(state) = state {
-            sql.push(" AND state = ").push_bind(state);
-            // Few renders are in these states, and an index finds them: the history is not walked
-            // through for them.
-            match state {
-                State::Queued | State::Failed | State::Cancelled => {
-                    sql.push(" AND job IN (SELECT job_id FROM renders WHERE state = ")
-                        .push_bind(state)
-                        .push(")");
-                }
-                State::Running => {
-                    sql.push(
-                        " AND job IN (SELECT job_id FROM renders \
-                         WHERE state IN ('running', 'queued'))",
-                    );
-                }
-                State::Done => (),
-            }
+        if let Some(state) = filter.state {
+            in_state(&mut sql, state);
         }
-        if let Some(tag) = tag {
+        if let Some(tag) = &filter.tag {
             sql.push(" AND EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ")
                 .push_bind(tag)
                 .push(")");
+        }
+        if let Some(since_ms) = filter.since_ms {
+            sql.push(" AND accepted_at_ms >= ").push_bind(since_ms);
         }
         sql.push(" ORDER BY job DESC LIMIT ").push_bind(limit);
         Ok(sql.build_query_as().fetch_all(&self.readers).await?)
@@ -189,12 +75,13 @@ impl Store {
     /// The pictures of a selection, in order.
     pub async fn history(&self, selection: Selection) -> Result<Vec<HistoryRow>> {
         let (job_id, picture) = selection.parts();
-        let sql = concat!(
-            pictures_where!(),
-            "job = ? AND picture = coalesce(?, picture) ORDER BY picture"
-        );
-        let rows: Vec<HistoryRow> =
-            sqlx::query_as(sql).bind(job_id).bind(picture).fetch_all(&self.readers).await?;
+        let mut sql = QueryBuilder::new(PICTURES);
+        sql.push("job = ").push_bind(job_id);
+        if let Some(picture) = picture {
+            sql.push(" AND picture = ").push_bind(picture);
+        }
+        sql.push(" ORDER BY picture");
+        let rows: Vec<HistoryRow> = sql.build_query_as().fetch_all(&self.readers).await?;
         match rows.is_empty() {
             true => Err(StoreError::NotFound(format!("there is no {selection}"))),
             false => Ok(rows),
@@ -231,5 +118,23 @@ impl Store {
     pub async fn rejections(&self, limit: u32) -> Result<Vec<RejectionRow>> {
         let sql = "SELECT at_ms, file_name, reason FROM rejections ORDER BY id DESC LIMIT ?";
         Ok(sqlx::query_as(sql).bind(limit).fetch_all(&self.readers).await?)
+    }
+}
+
+/// Few renders are in most of the states, and an index finds them: the history is not walked
+/// through for them.
+fn in_state(sql: &mut QueryBuilder<Sqlite>, state: State) {
+    sql.push(" AND state = ").push_bind(state);
+    match state {
+        State::Queued | State::Failed | State::Cancelled => {
+            sql.push(" AND job IN (SELECT job_id FROM renders WHERE state = ")
+                .push_bind(state)
+                .push(")");
+        }
+        State::Running => {
+            let begun = "SELECT job_id FROM renders WHERE state IN ('running', 'queued')";
+            sql.push(format!(" AND job IN ({begun})"));
+        }
+        State::Done => (),
     }
 }

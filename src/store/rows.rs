@@ -14,6 +14,7 @@ use sqlx::{Row, Sqlite};
 use crate::attempt::{ErrorCode, Outcome, Predicted};
 use crate::job::Render;
 use crate::job::event::EventKind;
+use crate::job::origin::OriginKind;
 use crate::job::parameters::{Column, PARAMETERS, Parameter, ParameterValues};
 use crate::job::state::State;
 use crate::ladder::Stage;
@@ -97,7 +98,21 @@ macro_rules! stored_as_word {
     )+};
 }
 
-stored_as_word!(State, EventKind, Outcome, ErrorCode, Stage);
+stored_as_word!(State, EventKind, Outcome, ErrorCode, OriginKind, Stage);
+
+/// The words to find a job by, which its row holds as a JSON list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
+#[serde(transparent)]
+pub struct Tags(pub Vec<String>);
+
+impl TryFrom<String> for Tags {
+    type Error = serde_json::Error;
+
+    fn try_from(json: String) -> Result<Tags, serde_json::Error> {
+        serde_json::from_str(&json).map(Tags)
+    }
+}
 
 /// A unit enum's name in serde's spelling.
 fn to_word<T: Serialize>(value: &T) -> String {

@@ -1,8 +1,8 @@
 //! What has happened since a moment of the log: the clock may jump, ids never do.
 
-use sqlx::FromRow;
+use sqlx::{FromRow, QueryBuilder};
 
-use super::queries::pictures_where;
+use super::queries::PICTURES;
 use super::{HistoryRow, RejectionRow, Result, Store};
 
 /// A moment of the queue's log.
@@ -22,12 +22,12 @@ impl Store {
 
     /// The pictures of all jobs that were done, have failed or were cancelled since then, in order.
     pub async fn ended_since(&self, mark: LogMark) -> Result<Vec<HistoryRow>> {
-        let sql = concat!(
-            pictures_where!(),
-            "r.finished_at_ms IS NOT NULL \
-             AND r.id IN (SELECT render_id FROM events WHERE id > ?) ORDER BY job, picture"
-        );
-        Ok(sqlx::query_as(sql).bind(mark.event).fetch_all(&self.readers).await?)
+        let mut sql = QueryBuilder::new(PICTURES);
+        sql.push("r.finished_at_ms IS NOT NULL ")
+            .push("AND r.id IN (SELECT render_id FROM events WHERE id > ")
+            .push_bind(mark.event)
+            .push(") ORDER BY job, picture");
+        Ok(sql.build_query_as().fetch_all(&self.readers).await?)
     }
 
     /// The files that were set aside since then, in order.

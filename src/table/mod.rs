@@ -36,10 +36,26 @@ pub fn read<T>(
     }
 }
 
-/// Mistakes with the byte offset where they are.
+/// A mistake with its place.
+struct Placed {
+    /// In bytes.
+    offset: usize,
+    /// With the tables around it.
+    key: Option<String>,
+    mistake: Mistake,
+}
+
+impl Placed {
+    fn in_text(self, text: &str) -> Problem {
+        let Mistake { message, help } = self.mistake;
+        Problem { key: self.key, ..Problem::at(text, self.offset, message, help) }
+    }
+}
+
+/// Mistakes with their places.
 #[derive(Default)]
 struct Found {
-    placed: Vec<(usize, Mistake)>,
+    placed: Vec<Placed>,
     left_out: usize,
 }
 
@@ -48,31 +64,28 @@ impl Found {
         self.placed.len() >= MISTAKES_MAX
     }
 
-    fn add(&mut self, offset: usize, mistake: Mistake) {
+    fn add(&mut self, placed: Placed) {
         if self.is_full() {
             self.left_out += 1;
         } else {
-            self.placed.push((offset, mistake));
+            self.placed.push(placed);
         }
     }
 
     fn append(&mut self, other: Found) {
         self.left_out += other.left_out;
-        for (offset, mistake) in other.placed {
-            self.add(offset, mistake);
+        for placed in other.placed {
+            self.add(placed);
         }
     }
 
     fn into_problems(mut self, text: &str) -> Vec<Problem> {
-        self.placed.sort_by_key(|(offset, _)| *offset);
+        self.placed.sort_by_key(|placed| placed.offset);
         if self.left_out > 0 {
-            let more = format!("and {} more mistakes", self.left_out);
-            self.placed.push((text.len(), Mistake::new(more)));
+            let mistake = Mistake::new(format!("and {} more mistakes", self.left_out));
+            self.placed.push(Placed { offset: text.len(), key: None, mistake });
         }
-        self.placed
-            .into_iter()
-            .map(|(offset, Mistake { message, help })| Problem::at(text, offset, message, help))
-            .collect()
+        self.placed.into_iter().map(|placed| placed.in_text(text)).collect()
     }
 }
 
@@ -198,8 +211,10 @@ impl<'d> Table<'d> {
     }
 
     fn add(&mut self, key: &str, offset: usize, mistake: Mistake) {
-        let message = format!("{}{}: {}", self.prefix, check::shortened(key), mistake.message);
-        self.found.add(offset, Mistake { message, ..mistake });
+        let key = format!("{}{}", self.prefix, check::shortened(key));
+        let message = format!("{key}: {}", mistake.message);
+        let mistake = Mistake { message, ..mistake };
+        self.found.add(Placed { offset, key: Some(key), mistake });
     }
 
     fn close(mut self) -> Found {

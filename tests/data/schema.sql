@@ -241,8 +241,8 @@ SELECT
     w.model_name AS model,
     -- Of the weights' content; NULL until it is known.
     CASE WHEN w.model_hash NOT LIKE 'unhashed:%' THEN w.model_hash END AS model_hash,
-    datetime(j.accepted_at_ms / 1000.0, 'unixepoch') AS accepted_at,
-    datetime(r.finished_at_ms / 1000.0, 'unixepoch') AS finished_at
+    datetime(j.accepted_at_ms / 1000.0, 'unixepoch', 'localtime') AS accepted_at,
+    datetime(r.finished_at_ms / 1000.0, 'unixepoch', 'localtime') AS finished_at
 FROM renders r
 JOIN jobs j ON j.id = r.job_id
 LEFT JOIN attempts a ON a.render_id = r.id
@@ -268,7 +268,8 @@ SELECT
         WHEN EXISTS (SELECT 1 FROM renders r WHERE r.job_id = j.id AND r.state = 'cancelled') THEN 'cancelled'
         ELSE 'done'
     END AS state,
-    j.origin
+    j.origin,
+    datetime(j.accepted_at_ms / 1000.0, 'unixepoch', 'localtime') AS accepted_at
 FROM jobs j;
 
 CREATE VIEW memory AS
@@ -286,7 +287,7 @@ SELECT
     a.vae_decode_bytes,
     w.device,
     w.model_name AS model,
-    datetime(a.started_at_ms / 1000.0, 'unixepoch') AS at
+    datetime(a.started_at_ms / 1000.0, 'unixepoch', 'localtime') AS at
 FROM attempts a
 JOIN renders r ON r.id = a.render_id
 LEFT JOIN workers w ON w.id = a.worker_id
@@ -307,24 +308,37 @@ SELECT
     n.outcome AS next_outcome,
     r.state,
     a.message,
-    datetime(a.started_at_ms / 1000.0, 'unixepoch') AS at
+    datetime(a.started_at_ms / 1000.0, 'unixepoch', 'localtime') AS at
 FROM attempts a
 JOIN renders r ON r.id = a.render_id
 LEFT JOIN attempts n ON n.render_id = a.render_id AND n.number = a.number + 1
 WHERE a.outcome = 'out_of_memory';
 
+CREATE VIEW pictures AS
+SELECT
+    job || '.' || picture AS render,
+    CASE WHEN degraded THEN 'degraded' ELSE state END AS state,
+    coalesce(width, asked_width) || 'x' || coalesce(height, asked_height) || '/' || coalesce(steps, asked_steps) AS size,
+    seed,
+    round(total_s, 1) AS s,
+    peak_bytes >> 20 AS peak_mib,
+    finished_at AS ended,
+    coalesce(path, error_code) AS picture,
+    substr(replace(prompt, char(10), ' '), 1, 30) AS prompt
+FROM history;
+
 CREATE VIEW throughput AS
 SELECT
-    date(a.ended_at_ms / 1000.0, 'unixepoch') AS day,
+    date(a.ended_at_ms / 1000.0, 'unixepoch', 'localtime') AS day,
     w.model_name AS model,
     w.device,
     a.width || 'x' || a.height AS size,
     a.steps,
     count(*) AS pictures,
     sum(r.degraded) AS degraded,
-    sum(a.total_ms) / 1000.0 AS busy_s,
-    avg(a.total_ms) / 1000.0 AS mean_s,
-    3600000.0 * count(*) / sum(max(a.total_ms, 1)) AS pictures_per_busy_hour
+    round(sum(a.total_ms) / 1000.0, 1) AS busy_s,
+    round(avg(a.total_ms) / 1000.0, 2) AS mean_s,
+    round(3600000.0 * count(*) / sum(max(a.total_ms, 1)), 1) AS pictures_per_busy_hour
 FROM attempts a
 JOIN renders r ON r.id = a.render_id
 LEFT JOIN workers w ON w.id = a.worker_id

@@ -381,7 +381,7 @@ fn a_render_cancelled_while_running_leaves_no_picture() {
     house.assert_invariants();
     assert!(house.pictures().is_empty());
     let again = house.json(&["retry", "1"]);
-    assert_eq!(again["job"].as_i64(), Some(2));
+    assert_eq!(again["jobs"][0]["job"].as_i64(), Some(2));
     house.until_sql("SELECT count(*) FROM renders WHERE job_id = 2 AND state = 'running'", "1");
 }
 

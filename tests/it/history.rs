@@ -21,7 +21,7 @@ fn until_idle(house: &House) -> (Option<i32>, String) {
 
 fn submit(house: &House, name: &str) -> String {
     fs::write(house.path(name), FOX).expect("a writable folder");
-    house.json(&["submit", name])["jobs"][0].to_string()
+    house.json(&["submit", name])["jobs"][0]["job"].to_string()
 }
 
 /// Case A, jellyfin and others: every file was refused from then on.

@@ -24,6 +24,7 @@ const ORDER: &[&str] = &[
     "engine",
     "config",
     "output",
+    "sheet",
     "worker",
     "store",
     "instance",

@@ -12,7 +12,9 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use zimaged::internals::{Access, Config, FolderLock, Intake, ManualClock, Rules, Store, fake};
+use zimaged::internals::{
+    Access, Config, FolderLock, Intake, JobFilter, ManualClock, Rules, Store, fake,
+};
 
 const JOB: &str = "prompt = 'a cat'\n";
 
@@ -57,7 +59,7 @@ impl Bench {
 
     /// Queued renders of all jobs.
     async fn queued(&self) -> i64 {
-        let jobs = self.store.jobs(None, None, u32::MAX).await.unwrap();
+        let jobs = self.store.jobs(&JobFilter::default(), u32::MAX).await.unwrap();
         jobs.iter().map(|job| job.queued).sum()
     }
 

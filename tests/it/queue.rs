@@ -1,7 +1,10 @@
 //! What faces ask of the queue, in types.
 
 use serde_json::json;
-use zimaged::internals::{Access, Activity, Config, Obstacle, Queue, QueueError, Selection, Store};
+use zimaged::internals::{
+    Access, Activity, Config, JobFilter, Obstacle, OriginKind, Queue, QueueError, Selection, Store,
+    Which,
+};
 
 use crate::support::House;
 
@@ -25,15 +28,19 @@ async fn a_request_is_a_job_at_once_and_needs_neither_file_nor_daemon() {
     let queue = Queue::open(&config).await.expect("the daemon has run");
     let text = "prompt = ['a fox', 'an owl']\ntags = ['zoo']\n";
     assert_eq!(queue.request("night\x1b.toml", text).await.expect("a good job"), 1);
-    let jobs = queue.store().jobs(None, None, 10).await.expect("a readable queue");
-    let rows = jobs.iter().map(|job| (job.origin.as_str(), job.file_name.as_str(), &*job.tags));
-    assert_eq!(rows.collect::<Vec<_>>(), [("request", "night\\u{1b}.toml", "[\"zoo\"]")]);
+    let jobs = queue.store().jobs(&JobFilter::default(), 10).await.expect("a readable queue");
+    let rows = jobs.iter().map(|job| (job.origin, job.file_name.as_str(), job.tags.0.join(" ")));
+    let expected = (OriginKind::Request, "night\\u{1b}.toml", "zoo".to_owned());
+    assert_eq!(rows.collect::<Vec<_>>(), [expected]);
     let pictures = queue.store().history(Selection::Job(1)).await.expect("two");
     assert!(pictures.len() == 2 && pictures[0].seed != pictures[1].seed, "seeds are drawn");
     let wrong = queue.request("wrong.toml", "prompt = 3").await.expect_err("a mistake");
     let QueueError::Mistakes(mistakes) = wrong else { panic!("{wrong}") };
     assert!(mistakes.to_string().starts_with("wrong.toml:1:10: prompt"), "{mistakes}");
-    assert_eq!(queue.store().jobs(None, None, 10).await.expect("a readable queue").len(), 1);
+    assert_eq!(
+        queue.store().jobs(&JobFilter::default(), 10).await.expect("a readable queue").len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -54,7 +61,7 @@ async fn progress_and_obstacle_say_why_nothing_happens() {
     assert!(paused.to_string().contains("paused (too hot)"), "{paused}");
     queue.resume().await.expect("a writable queue");
     assert!(!progress().await.is_over());
-    queue.cancel(Selection::Job(job)).await.expect("a writable queue");
+    queue.cancel(&Which::Named(vec![Selection::Job(job)])).await.expect("a writable queue");
     assert!(progress().await.is_over());
     assert_eq!(progress().await.obstacle, None);
 }

@@ -15,10 +15,14 @@ pub struct DeviceMemory {
     origin_bytes: u64,
 }
 
+/// The unit in which people are told of memory.
+const MIB: u64 = 1 << 20;
+
 /// The limit does not allow what is needed: the engine's own out-of-memory error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{needed_bytes} bytes more are needed, {used_bytes} of the {limit_bytes} allowed are in use"
+    "{} MiB more are needed, {} of the {} MiB allowed are in use",
+    needed_bytes.div_ceil(MIB), used_bytes.div_ceil(MIB), limit_bytes / MIB
 )]
 pub struct OverLimit {
     pub needed_bytes: u64,

@@ -308,8 +308,9 @@ impl Engine for ZImageEngine {
             return Ok(());
         }
         Err(EngineError::Fatal(format!(
-            "memory did not come back: {used_bytes} bytes in use, {} with the weights alone",
-            self.baseline_bytes
+            "memory did not come back: {} MiB in use, {} with the weights alone",
+            used_bytes >> 20,
+            self.baseline_bytes >> 20
         )))
     }
 

@@ -39,7 +39,7 @@ pub mod predict;
 pub mod predictor;
 mod stack;
 pub mod quant;
-mod quantise;
+pub mod quantise;
 pub mod weights;
 mod wrong_file;
 mod wrong_folder;

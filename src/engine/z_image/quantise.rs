@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::quantized::QTensor;
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::{DType, Device};
+use serde::Serialize;
 
 use super::model_dir::TRANSFORMER_STEM;
 use super::ops;
@@ -17,9 +18,12 @@ use crate::files;
 use crate::ladder::Precision;
 
 /// What [`quantise_model`] wrote, or found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Quantised {
+    /// The file.
     pub path: PathBuf,
+    /// How many matrices are in it.
     pub matrices: usize,
     /// What these matrices take in the model's own files.
     pub before_bytes: u64,

@@ -1,11 +1,11 @@
 //! What users do to the queue.
 
-use zimaged::internals::{Cancelled, Retried, Selection, StoreError};
+use zimaged::internals::{Cancelled, RenderFilter, Retried, Selection, State, StoreError};
 
 use super::*;
 
 async fn cancel(fixture: &Fixture, selection: Selection) -> Cancelled {
-    fixture.store.cancel(selection, NOW).await.expect("a writable queue")
+    fixture.store.cancel(&[selection], NOW).await.expect("a writable queue")
 }
 
 async fn states(fixture: &Fixture) -> String {
@@ -94,11 +94,11 @@ async fn a_retry_renders_again_what_failed_or_was_cancelled() {
     let _ = fixture.end(attempt, fail()).await;
     cancel(&fixture, Selection::Render { job_id: origin, index: 3 }).await;
 
-    let retry = async |what| fixture.store.retry(what, NOW).await;
+    let retry = async |what| fixture.store.retry(what, None, NOW).await;
     let made = retry(Selection::Job(origin)).await.expect("something to retry");
     let rows =
         "SELECT concat_ws(' ', position, prompt, state) FROM renders WHERE job_id = 2 ORDER BY id";
-    assert_eq!(made, Retried { job: 2, renders: 2 });
+    assert_eq!(made, Retried { of: 1, job: 2, renders: 2 });
     assert_eq!(fixture.rows(rows).await, ["2 failed queued", "3 cancelled queued"]);
     let lineage =
         "SELECT concat_ws(' ', origin, retry_of, file_name, drop_id) FROM jobs WHERE id = 2";
@@ -110,9 +110,9 @@ async fn a_retry_makes_no_picture_a_second_time() {
     let fixture = Fixture::new().await;
     let origin = fixture.accept(job(&["a", "b"])).await;
     cancel(&fixture, Selection::Job(origin)).await;
-    let retry = async |what| match fixture.store.retry(what, NOW).await {
-        Ok(Retried { job, renders }) => format!("{renders} as {job}"),
-        Err(StoreError::NotFound(why)) => why,
+    let retry = async |what| match fixture.store.retry(what, None, NOW).await {
+        Ok(Retried { job, renders, .. }) => format!("{renders} as {job}"),
+        Err(StoreError::NothingToDo(why)) => why,
         Err(other) => panic!("{other}"),
     };
     let (whole, first) = (Selection::Job(origin), Selection::Render { job_id: origin, index: 1 });
@@ -138,19 +138,60 @@ async fn a_retry_makes_no_picture_a_second_time() {
     assert_eq!(retry(whole).await, "1 as 5");
 }
 
+// newcomer 20
+#[tokio::test]
+async fn a_bulk_cancel_takes_what_has_the_tag_or_the_state_and_nothing_else() {
+    let fixture = Fixture::new().await;
+    fixture.accept(job(&["a", "b"])).await;
+    let mut tagged = job(&["c", "d"]);
+    tagged.job.tags = vec!["night".to_owned()];
+    fixture.accept(tagged).await;
+    fixture.begin().await;
+    let cancel = async |state, tag: Option<&str>| {
+        let filter = RenderFilter { state, tag: tag.map(str::to_owned) };
+        fixture.store.cancel_matching(&filter, NOW).await.expect("a writable queue")
+    };
+    let expected = Cancelled { cancelled: 2, stopping: 0, ended: 0 };
+    assert_eq!(cancel(None, Some("night")).await, expected);
+    assert_eq!(states(&fixture).await, "running queued cancelled cancelled");
+    let expected = Cancelled { cancelled: 1, stopping: 0, ended: 0 };
+    assert_eq!(cancel(Some(State::Queued), None).await, expected);
+    let expected = Cancelled { cancelled: 0, stopping: 1, ended: 0 };
+    assert_eq!(cancel(None, None).await, expected);
+    assert_eq!(states(&fixture).await, "running cancelled cancelled cancelled");
+}
+
+// newcomer 20
+#[tokio::test]
+async fn what_is_to_be_retried_comes_newest_first_so_that_a_retry_is_not_doubled() {
+    let fixture = Fixture::new().await;
+    let origin = fixture.accept(job(&["a"])).await;
+    cancel(&fixture, Selection::Job(origin)).await;
+    let retry = async |job| fixture.store.retry(Selection::Job(job), None, NOW).await;
+    assert_eq!(retry(origin).await.expect("it was cancelled").job, 2);
+    cancel(&fixture, Selection::Job(2)).await;
+    let all = RenderFilter::default();
+    assert_eq!(fixture.store.retryable(&all).await.expect("a readable queue"), [2, 1]);
+    let failed = RenderFilter { state: Some(State::Failed), ..RenderFilter::default() };
+    assert!(fixture.store.retryable(&failed).await.expect("a readable queue").is_empty());
+    assert_eq!(retry(2).await.expect("it was cancelled").job, 3);
+    assert!(matches!(retry(1).await, Err(StoreError::NothingToDo(_))), "job 3 is its retry, too");
+}
+
 #[tokio::test]
 async fn what_is_not_there_or_has_not_failed_is_refused_by_name() {
     let fixture = Fixture::new().await;
     let job_id = fixture.accept(job(&["a"])).await;
     let render = Selection::Render { job_id, index: 2 };
     let refusal = |error| match error {
-        StoreError::NotFound(why) => why,
+        StoreError::NotFound(why) | StoreError::NothingToDo(why) => why,
         other => panic!("{other}"),
     };
-    let nothing = fixture.store.retry(Selection::Job(job_id), NOW).await.expect_err("it is queued");
+    let nothing =
+        fixture.store.retry(Selection::Job(job_id), None, NOW).await.expect_err("it is queued");
     assert_eq!(refusal(nothing), "nothing of job 1 has failed or was cancelled");
     assert_eq!(
-        refusal(fixture.store.cancel(render, NOW).await.expect_err("one render")),
+        refusal(fixture.store.cancel(&[render], NOW).await.expect_err("one render")),
         "there is no render 1.2"
     );
     assert_eq!(refusal(fixture.store.job(7).await.expect_err("one job")), "there is no job 7");

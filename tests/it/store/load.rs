@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use zimaged::internals::{State, StoreError};
+use zimaged::internals::{JobFilter, State, StoreError};
 
 use super::*;
 
@@ -95,7 +95,11 @@ async fn a_long_history_slows_neither_claims_nor_lists() {
         Some(State::Cancelled),
     ] {
         let begun = Instant::now();
-        let jobs = fixture.store.jobs(state, None, 20).await.expect("a readable queue");
+        let jobs = fixture
+            .store
+            .jobs(&JobFilter { state, ..JobFilter::default() }, 20)
+            .await
+            .expect("a readable queue");
         assert_eq!(
             jobs.len(),
             match state {

@@ -89,10 +89,14 @@ async fn the_attempt_that_runs_is_not_deleted_alone() {
 async fn a_job_whose_origin_was_deleted_can_be_shown_and_retried() {
     let fixture = Fixture::new().await;
     let origin = fixture.accept(job(&["a"])).await;
-    fixture.store.cancel(Selection::Job(origin), NOW).await.expect("a writable queue");
-    let retried = fixture.store.retry(Selection::Job(origin), NOW).await.expect("cancelled").job;
+    fixture.store.cancel(&[Selection::Job(origin)], NOW).await.expect("a writable queue");
+    let retried =
+        fixture.store.retry(Selection::Job(origin), None, NOW).await.expect("cancelled").job;
     fixture.by_hand("DELETE FROM jobs WHERE id = 1").await;
-    fixture.store.cancel(Selection::Job(retried), NOW).await.expect("a writable queue");
+    fixture.store.cancel(&[Selection::Job(retried)], NOW).await.expect("a writable queue");
     assert_eq!(fixture.store.job(retried).await.expect("a job").retry_of, Some(origin));
-    assert_eq!(fixture.store.retry(Selection::Job(retried), NOW).await.expect("a job").job, 3);
+    assert_eq!(
+        fixture.store.retry(Selection::Job(retried), None, NOW).await.expect("a job").job,
+        3
+    );
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use zimaged::internals::{NewWorker, Outcome, Selection, State};
+use zimaged::internals::{JobFilter, NewWorker, Outcome, Selection, State};
 
 use zimaged::internals::DropFate;
 
@@ -44,11 +44,11 @@ pub fn worker() -> NewWorker {
 async fn the_history_sets_what_was_made_beside_what_was_asked() {
     let fixture = scenario().await;
     let columns = "SELECT concat_ws(' ', job, picture, state, degraded, asked_width, asked_steps, width, steps, attempts, \
-                   queued_s, denoise_s, total_s, peak_bytes, path, bytes, error_code, device, model, finished_at) \
+                   queued_s, denoise_s, total_s, peak_bytes, path, bytes, error_code, device, model) \
                    FROM history ORDER BY job, picture";
     let expected = [
-        "1 1 done 1 1024 8 768 6 2 0.0 1.5 2.0 30 fox.png 1234 cpu tiny 2026-01-01 00:00:02",
-        "1 2 failed 0 1024 8 1024 8 1 0.0 1.5 2.0 30 bad_picture cpu tiny 2026-01-01 00:00:01",
+        "1 1 done 1 1024 8 768 6 2 0.0 1.5 2.0 30 fox.png 1234 cpu tiny",
+        "1 2 failed 0 1024 8 1024 8 1 0.0 1.5 2.0 30 bad_picture cpu tiny",
         "2 1 queued 0 1024 8 0",
     ];
     assert_eq!(fixture.rows(columns).await, expected);
@@ -77,8 +77,9 @@ async fn the_throughput_counts_pictures_and_seconds() {
 #[tokio::test]
 async fn jobs_are_listed_newest_first_by_state_and_tag() {
     let fixture = scenario().await;
-    let listed = async |state, tag, limit| {
-        let jobs = fixture.store.jobs(state, tag, limit).await.expect("a readable queue");
+    let listed = async |state, tag: Option<&str>, limit| {
+        let filter = JobFilter { state, tag: tag.map(str::to_owned), since_ms: None };
+        let jobs = fixture.store.jobs(&filter, limit).await.expect("a readable queue");
         jobs.iter().map(|job| job.job).collect::<Vec<_>>()
     };
     assert_eq!(listed(None, None, 10).await, [2, 1]);
@@ -89,13 +90,85 @@ async fn jobs_are_listed_newest_first_by_state_and_tag() {
     assert!(listed(Some(State::Failed), Some("zoo"), 10).await.is_empty());
 }
 
+fn in_state(state: State) -> JobFilter {
+    JobFilter { state: Some(state), ..JobFilter::default() }
+}
+
+// newcomer 36
+#[tokio::test]
+async fn jobs_are_listed_since_a_time_and_say_when_they_ended() {
+    let fixture = scenario().await;
+    let since = async |since_ms| {
+        let filter = JobFilter { since_ms: Some(since_ms), ..JobFilter::default() };
+        fixture.store.jobs(&filter, 10).await.expect("a readable queue").len()
+    };
+    assert_eq!((since(NOW).await, since(NOW + 1).await), (2, 0));
+    let ended = async |job| fixture.store.job(job).await.expect("a readable queue").ended_at_ms;
+    assert_eq!((ended(1).await, ended(2).await), (Some(NOW + 2500), None));
+}
+
+/// The time zone of the process, in which the tests run once more for one in Tokyo.
+const TOKYO: (&str, &str) = ("TZ", "Asia/Tokyo");
+
+// newcomer 15
+#[tokio::test]
+async fn views_are_in_the_time_zone_of_whoever_asks() {
+    if std::env::var(TOKYO.0).as_deref() != Ok(TOKYO.1) {
+        let itself = std::env::current_exe().expect("a test binary");
+        let name = "store::views::views_are_in_the_time_zone_of_whoever_asks";
+        let mut there = std::process::Command::new(itself);
+        let output = there.args(["--exact", name]).env(TOKYO.0, TOKYO.1).output();
+        let output = output.expect("the test binary starts");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let fixture = scenario().await;
+    for (sql, expected) in [
+        ("SELECT finished_at FROM history WHERE picture = 1 AND job = 1", "2026-01-01 09:00:02"),
+        ("SELECT accepted_at FROM history WHERE job = 2", "2026-01-01 09:00:00"),
+        ("SELECT accepted_at FROM jobs_state WHERE job = 2", "2026-01-01 09:00:00"),
+        ("SELECT ended FROM pictures WHERE render = '1.1'", "2026-01-01 09:00:02"),
+        ("SELECT at FROM oom", "2026-01-01 09:00:00"),
+        ("SELECT at FROM memory LIMIT 1", "2026-01-01 09:00:00"),
+        ("SELECT day FROM throughput", "2026-01-01"),
+    ] {
+        assert_eq!(fixture.rows(sql).await, [expected], "{sql}");
+    }
+}
+
+// newcomer 16
+#[tokio::test]
+async fn the_narrow_view_fits_a_terminal_and_throughput_is_rounded() {
+    let fixture = scenario().await;
+    let long = format!("UPDATE renders SET prompt = '{}' WHERE id = 1", "fox\n".repeat(100));
+    sqlx::raw_sql(sqlx::AssertSqlSafe(long))
+        .execute(&mut fixture.other().await)
+        .await
+        .expect("ours");
+    let widths = "SELECT CAST(length(concat_ws(' | ', render, state, size, seed, s, peak_mib, ended, picture, prompt)) \
+                  AS TEXT) FROM pictures";
+    let widths: Vec<usize> =
+        fixture.rows(widths).await.iter().map(|width| width.parse().expect("a number")).collect();
+    // With a seed of 19 digits; those that are drawn have 10 at most.
+    assert!(widths.len() == 3 && widths.iter().all(|width| *width < 125), "{widths:?}");
+    let states = "SELECT concat_ws(' ', render, state, picture) FROM pictures ORDER BY render";
+    let expected = ["1.1 degraded fox.png", "1.2 failed bad_picture", "2.1 queued"];
+    assert_eq!(fixture.rows(states).await, expected);
+    let uneven = "UPDATE attempts SET total_ms = 467 WHERE outcome = 'done'";
+    sqlx::query(uneven).execute(&mut fixture.other().await).await.expect("ours");
+    let throughput =
+        "SELECT concat_ws(' ', busy_s, mean_s, pictures_per_busy_hour) FROM throughput";
+    assert_eq!(fixture.rows(throughput).await, ["0.5 0.47 7708.8"]);
+}
+
 #[tokio::test]
 async fn a_job_s_state_is_what_its_renders_say() {
     let fixture = Fixture::new().await;
     let job_id = fixture.accept(job(&["a", "b", "c"])).await;
     let state = async || {
         let state = fixture.store.job(job_id).await.expect("a readable queue").state;
-        let listed = fixture.store.jobs(Some(state), None, 1).await.expect("a readable queue");
+        let listed = fixture.store.jobs(&in_state(state), 1).await.expect("a readable queue");
         assert_eq!(listed.len(), 1, "{state} is also found in the list");
         state
     };
@@ -106,14 +179,14 @@ async fn a_job_s_state_is_what_its_renders_say() {
     assert_eq!(state().await, State::Running, "begun, and not at its end");
     let (_, attempt) = fixture.begin().await;
     let _ = fixture.end(attempt, fail()).await;
-    fixture.store.cancel(Selection::Job(job_id), NOW).await.expect("a writable queue");
+    fixture.store.cancel(&[Selection::Job(job_id)], NOW).await.expect("a writable queue");
     assert_eq!(state().await, State::Failed);
     let retried = fixture
         .store
-        .retry(Selection::Render { job_id, index: 3 }, NOW)
+        .retry(Selection::Render { job_id, index: 3 }, None, NOW)
         .await
         .expect("it was cancelled");
-    fixture.store.cancel(Selection::Job(retried.job), NOW).await.expect("a writable queue");
+    fixture.store.cancel(&[Selection::Job(retried.job)], NOW).await.expect("a writable queue");
     assert_eq!(
         fixture.store.job(retried.job).await.expect("a readable queue").state,
         State::Cancelled
@@ -126,12 +199,12 @@ async fn a_job_of_which_only_some_was_cancelled_is_still_queued() {
     let job_id = fixture.accept(job(&["a", "b"])).await;
     fixture
         .store
-        .cancel(Selection::Render { job_id, index: 1 }, NOW)
+        .cancel(&[Selection::Render { job_id, index: 1 }], NOW)
         .await
         .expect("a writable queue");
     let job = fixture.store.job(job_id).await.expect("a readable queue");
     assert_eq!((job.state, job.cancelled, job.queued), (State::Queued, 1, 1));
-    let listed = fixture.store.jobs(Some(State::Queued), None, 1).await.expect("a readable queue");
+    let listed = fixture.store.jobs(&in_state(State::Queued), 1).await.expect("a readable queue");
     assert_eq!(listed.len(), 1);
 }
 

@@ -1,0 +1,71 @@
+//! What is told when a command has no answer: a line for people, an object for programs.
+
+use std::error::Error;
+
+use super::{EXIT_CONFIG, EXIT_NOT_DONE, EXIT_TEMPFAIL, EXIT_USAGE, Failure, print, stderr};
+use crate::config::ConfigError;
+use crate::queue::{ErrorAnswer, ErrorFacts, ErrorWord, FileProblem, QueueError};
+use crate::store::StoreError;
+
+/// Tells people on standard error, and programs on standard output, where they expect the answer.
+/// Where nobody reads any more, the exit code is the answer.
+pub(super) fn tell(failure: &Failure, json: bool) {
+    if json {
+        let _ = print::answer(&answer(failure), "", json);
+    } else {
+        stderr::tell(&format!("zimaged: {}", stderr::told(&failure.error)));
+    }
+}
+
+/// Ends the program for a command line that is wrong, or asks for help.
+pub(super) fn usage(error: &clap::Error) -> ! {
+    if !error.use_stderr() || !std::env::args_os().any(|argument| argument == "--json") {
+        error.exit();
+    }
+    let message = error.render().to_string().trim_end().to_owned();
+    let code = ErrorWord::Usage;
+    let facts = ErrorFacts { code, exit_code: EXIT_USAGE, message, problems: Vec::new() };
+    let _ = print::answer(&ErrorAnswer { error: facts }, "", true);
+    std::process::exit(EXIT_USAGE.into());
+}
+
+fn answer(failure: &Failure) -> ErrorAnswer {
+    let Failure { code: exit_code, error } = failure;
+    let problems = error.chain().find_map(problems_of).unwrap_or_default();
+    let code = error.chain().find_map(word_of).unwrap_or(match *exit_code {
+        EXIT_USAGE => ErrorWord::Usage,
+        EXIT_NOT_DONE => ErrorWord::Mistakes,
+        EXIT_TEMPFAIL => ErrorWord::TryAgain,
+        EXIT_CONFIG => ErrorWord::Configuration,
+        _ => ErrorWord::Failed,
+    });
+    let message = stderr::told(error).trim_end().to_owned();
+    ErrorAnswer { error: ErrorFacts { code, exit_code: *exit_code, message, problems } }
+}
+
+/// The word of an error whose exit code does not say it.
+fn word_of(cause: &(dyn Error + 'static)) -> Option<ErrorWord> {
+    let of_queue = cause.downcast_ref().and_then(|error| match error {
+        QueueError::Store(error) => Some(error),
+        _ => None,
+    });
+    match of_queue.or_else(|| cause.downcast_ref::<StoreError>())? {
+        StoreError::NotFound(_) => Some(ErrorWord::NotFound),
+        StoreError::NothingToDo(_) => Some(ErrorWord::NothingToDo),
+        _ => None,
+    }
+}
+
+fn problems_of(cause: &(dyn Error + 'static)) -> Option<Vec<FileProblem>> {
+    if let Some(QueueError::Mistakes(mistakes)) = cause.downcast_ref() {
+        return Some(FileProblem::of(&mistakes.name, &mistakes.problems));
+    }
+    let of_queue = cause.downcast_ref().and_then(|error| match error {
+        QueueError::Config(error) => Some(error),
+        _ => None,
+    });
+    match of_queue.or_else(|| cause.downcast_ref::<ConfigError>())? {
+        ConfigError::Invalid { file, problems, .. } => Some(FileProblem::of(file, problems)),
+        _ => None,
+    }
+}

@@ -1,0 +1,142 @@
+//! Pictures and tries as text for people.
+
+use std::collections::BTreeMap;
+
+use super::table::{Give, TableColumn, table, terminal_width};
+use super::time;
+use crate::job::state::State;
+use crate::problem::printable;
+use crate::queue::beginning;
+use crate::store::{AttemptRow, HistoryRow};
+
+/// So many different failures are told in full.
+const FAILURES_MAX: usize = 10;
+
+/// So many pictures are named with a failure.
+const NAMED_MAX: usize = 5;
+
+const PICTURES: [TableColumn<'static>; 9] = [
+    ("render", Give::Nothing),
+    ("state", Give::Nothing),
+    ("size", Give::Nothing),
+    ("tries", Give::All),
+    ("s", Give::All),
+    ("peak MiB", Give::All),
+    ("ended", Give::All),
+    ("picture", Give::Ends),
+    ("prompt", Give::Ends),
+];
+
+/// A row for each picture, and under it why some have failed.
+pub(super) fn list(pictures: &[&HistoryRow]) -> String {
+    let rows: Vec<Vec<String>> = pictures.iter().map(|picture| row(picture)).collect();
+    let mut text = table(&PICTURES, &rows, terminal_width());
+    if let Some(failures) = failures(pictures) {
+        text += &format!("\n\n{failures}");
+    }
+    text
+}
+
+fn row(picture: &HistoryRow) -> Vec<String> {
+    vec![
+        name(picture),
+        state(picture),
+        size(picture),
+        picture.attempts.to_string(),
+        picture.total_s.map_or(String::new(), |seconds| format!("{seconds:.2}")),
+        picture.peak_bytes.map_or(String::new(), |bytes| (bytes >> 20).to_string()),
+        picture.finished_at_ms.map_or(String::new(), time::date_and_time),
+        what_became(picture),
+        prompt(picture),
+    ]
+}
+
+/// The picture's path, or in a word why there is none.
+fn what_became(picture: &HistoryRow) -> String {
+    let word = picture.error_code.map(|code| code.to_string());
+    let HistoryRow { path, cancel_reason, .. } = picture;
+    path.clone().or(word).or_else(|| cancel_reason.clone()).unwrap_or_default()
+}
+
+fn name(picture: &HistoryRow) -> String {
+    format!("{}.{}", picture.job, picture.picture)
+}
+
+pub(super) fn state(picture: &HistoryRow) -> String {
+    let waits = time::waits_until(picture.run_after_ms);
+    match waits.filter(|_| picture.state == State::Queued) {
+        Some(waits) => waits,
+        None if picture.degraded => format!("{} (degraded)", picture.state),
+        None => picture.state.to_string(),
+    }
+}
+
+fn prompt(picture: &HistoryRow) -> String {
+    let cut =
+        if picture.prompt_cut == Some(true) { " (too long: its end was not seen)" } else { "" };
+    beginning(&picture.prompt) + cut
+}
+
+/// What was made, or what was asked while nothing is made.
+fn size(picture: &HistoryRow) -> String {
+    let made = (picture.width, picture.height, picture.steps);
+    match made {
+        (Some(width), Some(height), Some(steps)) => format!("{width}x{height}/{steps}"),
+        _ => format!("{}x{}/{}", picture.asked_width, picture.asked_height, picture.asked_steps),
+    }
+}
+
+/// Each reason once, with the pictures that it is the reason for.
+fn failures(pictures: &[&HistoryRow]) -> Option<String> {
+    let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for picture in pictures {
+        if let Some(reason) = &picture.error {
+            by_reason.entry(reason).or_default().push(name(picture));
+        }
+    }
+    let told = by_reason.iter().take(FAILURES_MAX);
+    let mut lines: Vec<String> =
+        told.map(|(reason, names)| format!("{}: {}", named(names), printable(reason))).collect();
+    match by_reason.len().saturating_sub(FAILURES_MAX) {
+        0 => (),
+        more => lines.push(format!("and {more} other reasons")),
+    }
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+fn named(names: &[String]) -> String {
+    let first = names.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED_MAX) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+const ATTEMPTS: [TableColumn<'static>; 8] = [
+    ("picture", Give::Nothing),
+    ("try", Give::Nothing),
+    ("outcome", Give::Nothing),
+    ("rung", Give::Ends),
+    ("stage", Give::All),
+    ("s", Give::Nothing),
+    ("peak MiB", Give::All),
+    ("why", Give::Ends),
+];
+
+pub(super) fn attempts<'a>(attempts: impl Iterator<Item = &'a AttemptRow>) -> String {
+    let rows: Vec<Vec<String>> = attempts
+        .map(|attempt| {
+            vec![
+                attempt.picture.to_string(),
+                attempt.number.to_string(),
+                attempt.outcome.to_string(),
+                attempt.rung.clone(),
+                attempt.stage.map_or(String::new(), |stage| stage.to_string()),
+                format!("{:.2}", attempt.total_ms as f64 / 1000.0),
+                (attempt.peak_bytes >> 20).to_string(),
+                printable(attempt.message.as_deref().unwrap_or_default()),
+            ]
+        })
+        .collect();
+    table(&ATTEMPTS, &rows, terminal_width())
+}

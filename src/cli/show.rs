@@ -1,0 +1,177 @@
+//! `zimaged show`: a job with its pictures and their tries, or all that is known of one picture.
+
+use std::collections::BTreeSet;
+
+use clap_complete::engine::ArgValueCompleter;
+
+use super::completions::job_ids;
+use super::{Outcome, pictures, print, selection, time};
+use crate::attempt::Outcome as Ended;
+use crate::config::Config;
+use crate::job::state::State;
+use crate::problem::printable;
+use crate::queue::{PictureFilter, Queue, Shown};
+use crate::store::{AttemptRow, HistoryRow, JobRow, Selection};
+
+/// So many pictures are shown to people unless they ask for more.
+const PICTURES_SHOWN: usize = 50;
+
+#[derive(clap::Args, Debug)]
+pub(super) struct ShowArgs {
+    /// A job (12) or one of its renders (12.3)
+    #[arg(value_parser = selection, add = ArgValueCompleter::new(job_ids))]
+    what: Selection,
+    /// Only pictures in this state: queued, running, done, failed, cancelled
+    #[arg(long)]
+    state: Option<State>,
+    /// At most so many pictures; 50 unless given, all with --json
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+}
+
+pub(super) async fn show(config: &Config, args: &ShowArgs, json: bool) -> Outcome {
+    let given = args.limit.map(|limit| limit as usize);
+    let limit = given.or((!json).then_some(PICTURES_SHOWN));
+    let filter = PictureFilter { state: args.state, limit };
+    let shown = Queue::open(config).await?.show(args.what, &filter).await?;
+    let text = match (args.what, shown.pictures.as_slice()) {
+        (Selection::Render { .. }, [picture]) => render(&shown, picture),
+        _ => job(&shown),
+    };
+    print::answer(&shown, &text, json)?;
+    Ok(0)
+}
+
+fn job(shown: &Shown) -> String {
+    let mut text = summary(&shown.job);
+    if !shown.pictures.is_empty() {
+        text += &format!("\n\n{}", pictures::list(&shown.pictures.iter().collect::<Vec<_>>()));
+    }
+    if shown.left_out > 0 {
+        let all = shown.left_out + shown.pictures.len();
+        text += &format!("\n\nand {} more: --limit {all} or --state", shown.left_out);
+    }
+    let uneven = uneven(shown);
+    if !uneven.is_empty() {
+        text += &format!("\n\n{}", pictures::attempts(uneven.into_iter()));
+    }
+    text
+}
+
+/// The tries at pictures that were not simply made.
+fn uneven(shown: &Shown) -> Vec<&AttemptRow> {
+    let is_uneven = |attempt: &&AttemptRow| attempt.number > 1 || attempt.outcome != Ended::Done;
+    let attempts = || shown.attempts.iter();
+    let pictures: BTreeSet<i64> = attempts().filter(is_uneven).map(|it| it.picture).collect();
+    attempts().filter(|attempt| pictures.contains(&attempt.picture)).collect()
+}
+
+/// What the job is and how far it is, before its pictures.
+fn summary(job: &JobRow) -> String {
+    let mut counts = vec![format!("{} of {} done", job.done, job.renders)];
+    for (number, word) in [
+        (job.degraded, "degraded"),
+        (job.failed, "failed"),
+        (job.cancelled, "cancelled"),
+        (job.running, "running"),
+        (job.queued, "queued"),
+    ] {
+        if number > 0 {
+            counts.push(format!("{number} {word}"));
+        }
+    }
+    let first = format!("job {} ({}): {}", job.job, printable(&job.file_name), counts.join(", "));
+    format!("{first}\n{}", facts(job).join(", "))
+}
+
+fn facts(job: &JobRow) -> Vec<String> {
+    let mut facts = vec![format!("taken in {}", time::date_and_time(job.accepted_at_ms))];
+    facts.extend(job.ended_at_ms.map(|at_ms| format!("ended {}", time::date_and_time(at_ms))));
+    facts.extend(job.run_after_ms.and_then(time::waits_until));
+    facts.push(format!("priority {}", job.priority));
+    if !job.tags.0.is_empty() {
+        facts.push(format!("tags {}", job.tags.0.join(" ")));
+    }
+    facts.extend(job.retry_of.map(|of| format!("retry of job {of}")));
+    facts
+}
+
+/// Everything about one picture, a line each.
+fn render(shown: &Shown, picture: &HistoryRow) -> String {
+    let mut lines = asked(shown, picture);
+    lines.extend(made(shown, picture));
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let lines: Vec<String> =
+        lines.iter().map(|(name, value)| format!("{name:width$}  {value}")).collect();
+    let mut text = lines.join("\n");
+    if !shown.attempts.is_empty() {
+        text += &format!("\n\n{}", pictures::attempts(shown.attempts.iter()));
+    }
+    text
+}
+
+type Line = (&'static str, String);
+
+fn asked(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
+    let one_line = |text: &str| printable(&text.replace('\n', " "));
+    let job = &shown.job;
+    let mut lines = vec![
+        ("render", format!("{}.{} of {}", picture.job, picture.picture, printable(&job.file_name))),
+        ("state", pictures::state(picture)),
+        ("prompt", one_line(&picture.prompt)),
+    ];
+    if !picture.negative_prompt.is_empty() {
+        lines.push(("negative prompt", one_line(&picture.negative_prompt)));
+    }
+    lines.push(("seed", picture.seed.to_string()));
+    lines.push(("guidance", guidance(picture)));
+    let HistoryRow { asked_width, asked_height, asked_steps, .. } = picture;
+    lines.push(("asked", format!("{asked_width}x{asked_height}, {asked_steps} steps")));
+    lines.push(("job", facts(job).join(", ")));
+    lines
+}
+
+fn guidance(picture: &HistoryRow) -> String {
+    let mut text = picture.guidance.to_string();
+    if picture.guidance_normalization > 0.0 {
+        text += &format!(", normalization {}", picture.guidance_normalization);
+    }
+    if picture.guidance_truncation < 1.0 {
+        text += &format!(", truncation {}", picture.guidance_truncation);
+    }
+    text
+}
+
+fn made(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
+    let mut lines = Vec::new();
+    if let (Some(width), Some(height), Some(steps)) = (picture.width, picture.height, picture.steps)
+    {
+        let word = if picture.state == State::Done { "made" } else { "last tried" };
+        lines.push((word, format!("{width}x{height}, {steps} steps")));
+    }
+    let mut add = |name, value: Option<String>| lines.extend(value.map(|value| (name, value)));
+    add("rung", picture.rung.clone());
+    add("model", picture.model.clone());
+    add("device", picture.device.clone());
+    add("seconds", picture.total_s.map(|total_s| seconds(total_s, picture)));
+    add("peak", picture.peak_bytes.map(|bytes| format!("{} MiB", bytes >> 20)));
+    add("ended", picture.finished_at_ms.map(time::date_and_time));
+    add("picture", picture.path.as_ref().map(|path| format!("{}/{path}", shown.outputs)));
+    add("cancelled", picture.cancel_reason.clone());
+    add("failure", picture.error.as_ref().map(|error| printable(error)));
+    lines
+}
+
+fn seconds(total_s: f64, picture: &HistoryRow) -> String {
+    let parts = [
+        ("text", picture.text_encode_s),
+        ("denoising", picture.denoise_s),
+        ("decoding", picture.vae_decode_s),
+        ("file", picture.picture_encode_s),
+    ];
+    let parts: Vec<String> = parts
+        .iter()
+        .filter_map(|(name, seconds)| Some(format!("{name} {:.2}", (*seconds)?)))
+        .collect();
+    format!("{total_s:.2} ({})", parts.join(", "))
+}

@@ -1,0 +1,274 @@
+//! What varies among the pictures of a job, and so what the axes of its contact sheet are.
+
+use std::collections::BTreeMap;
+
+use crate::problem::printable;
+use crate::store::HistoryRow;
+
+/// More columns are hardly looked at; such an axis goes down the sheet.
+const COLUMNS_MAX: usize = 16;
+
+/// What a parameter says of a picture, as a label.
+type LabelOf = fn(&HistoryRow) -> String;
+
+/// In the order in which a job's matrix is gone through, the last one fastest.
+const PARAMETERS: [LabelOf; 7] = [
+    |row| printable(&row.prompt.replace('\n', " ")),
+    |row| match row.negative_prompt.as_str() {
+        "" => "no negative prompt".to_owned(),
+        text => format!("not: {}", printable(&text.replace('\n', " "))),
+    },
+    |row| format!("{}x{}", row.asked_width, row.asked_height),
+    |row| format!("{} steps", row.asked_steps),
+    |row| format!("guidance {}", row.guidance),
+    |row| format!("normalization {}", row.guidance_normalization),
+    |row| format!("truncation {}", row.guidance_truncation),
+];
+
+fn seed(row: &HistoryRow) -> String {
+    format!("seed {}", row.seed)
+}
+
+/// How pictures are put on a sheet. Its `cells` name pictures by their place in the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Arrangement {
+    /// What all of the pictures have in common.
+    pub common: Vec<String>,
+    /// Above the columns; empty where the pictures just follow each other.
+    pub heads: Vec<String>,
+    /// Before the rows; empty as `heads`.
+    pub labels: Vec<String>,
+    /// How many columns there are.
+    pub columns: usize,
+    /// Row by row; `None` where the job has no picture.
+    pub cells: Vec<Option<usize>>,
+    /// Under each picture.
+    pub captions: Vec<String>,
+}
+
+/// Values of one parameter.
+struct Axis {
+    /// Each value once, in the order in which it comes.
+    values: Vec<String>,
+    /// For each picture the place of its value.
+    places: Vec<usize>,
+}
+
+impl Axis {
+    fn of(pictures: &[HistoryRow], label: LabelOf) -> Axis {
+        let mut known = BTreeMap::new();
+        let mut axis = Axis { values: Vec::new(), places: Vec::new() };
+        for text in pictures.iter().map(label) {
+            let place = *known.entry(text.clone()).or_insert(axis.values.len());
+            if place == axis.values.len() {
+                axis.values.push(text);
+            }
+            axis.places.push(place);
+        }
+        axis
+    }
+
+    fn varies(&self) -> bool {
+        self.values.len() > 1
+    }
+}
+
+/// A grid where every combination of what varies is there once, else one picture after the other,
+/// each with what sets it apart under it.
+pub(super) fn arrange(pictures: &[HistoryRow]) -> Arrangement {
+    let mut axes: Vec<Axis> =
+        PARAMETERS.into_iter().map(|label| Axis::of(pictures, label)).collect();
+    axes.push(Axis::of(pictures, seed));
+    let (varying, fixed): (Vec<Axis>, Vec<Axis>) = axes.into_iter().partition(Axis::varies);
+    let common = fixed.iter().filter_map(|axis| axis.values.first().cloned()).collect();
+    let arranged = grid(pictures, &varying).unwrap_or_else(|| row_by_row(pictures, &varying));
+    Arrangement { common, ..arranged }
+}
+
+/// `None` where the pictures are no full grid.
+fn grid(pictures: &[HistoryRow], varying: &[Axis]) -> Option<Arrangement> {
+    let combinations =
+        |axes: &[Axis]| -> usize { axes.iter().map(|axis| axis.values.len()).product() };
+    let (last, others) = varying.split_last()?;
+    if others.is_empty() {
+        return None;
+    }
+    if combinations(varying) == pictures.len() {
+        return match last.values.len() {
+            ..=COLUMNS_MAX => crossed(pictures.len(), last, others),
+            _ => {
+                let (first, others) = varying.split_first()?;
+                (first.values.len() <= COLUMNS_MAX)
+                    .then(|| crossed(pictures.len(), first, others))?
+            }
+        };
+    }
+    // Seeds that were drawn: each picture has its own, and so many belong to each combination.
+    let drawn = last.values.len() == pictures.len();
+    let repeats = pictures.len() / combinations(others);
+    let is_even = drawn && pictures.len() == combinations(others) * repeats;
+    let columns = Axis {
+        values: (1..=repeats).map(|number| format!("picture {number}")).collect(),
+        places: repeat_of_each(pictures.len(), others),
+    };
+    let mut arranged = crossed(pictures.len(), &columns, others)
+        .filter(|_| is_even && (1..=COLUMNS_MAX).contains(&repeats))?;
+    arranged.captions = pictures.iter().map(seed).collect();
+    Some(arranged)
+}
+
+/// For each picture how many before it are equal to it but for the seed.
+fn repeat_of_each(pictures: usize, others: &[Axis]) -> Vec<usize> {
+    let mut seen: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
+    let mut number = |picture| {
+        let repeats = seen.entry(key(others, picture)).or_default();
+        *repeats += 1;
+        *repeats - 1
+    };
+    (0..pictures).map(&mut number).collect()
+}
+
+fn key(axes: &[Axis], picture: usize) -> Vec<usize> {
+    axes.iter().map(|axis| axis.places[picture]).collect()
+}
+
+/// `columns` across, all combinations of the others down; `None` where two pictures would lie at
+/// the same place.
+fn crossed(pictures: usize, columns: &Axis, others: &[Axis]) -> Option<Arrangement> {
+    let width = columns.values.len();
+    let mut rows: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
+    let mut arranged = Arrangement {
+        heads: columns.values.clone(),
+        columns: width,
+        captions: vec![String::new(); pictures],
+        ..Arrangement::default()
+    };
+    for picture in 0..pictures {
+        let next = rows.len();
+        let row = *rows.entry(key(others, picture)).or_insert(next);
+        if row == arranged.labels.len() {
+            arranged.labels.push(values(others, picture));
+            arranged.cells.extend(std::iter::repeat_n(None, width));
+        }
+        let cell = arranged.cells.get_mut(row * width + columns.places[picture])?;
+        if cell.replace(picture).is_some() {
+            return None;
+        }
+    }
+    Some(arranged)
+}
+
+fn values(axes: &[Axis], picture: usize) -> String {
+    let values = axes.iter().map(|axis| axis.values[axis.places[picture]].as_str());
+    values.collect::<Vec<_>>().join(", ")
+}
+
+fn row_by_row(pictures: &[HistoryRow], varying: &[Axis]) -> Arrangement {
+    let columns = (1..).find(|side| side * side >= pictures.len()).unwrap_or(1);
+    Arrangement {
+        columns,
+        cells: (0..pictures.len()).map(Some).collect(),
+        captions: (0..pictures.len()).map(|picture| values(varying, picture)).collect(),
+        ..Arrangement::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::state::State;
+
+    fn row(prompt: &str, guidance: f64, seed: i64) -> HistoryRow {
+        HistoryRow {
+            job: 1,
+            picture: 1,
+            state: State::Done,
+            degraded: false,
+            prompt: prompt.to_owned(),
+            negative_prompt: String::new(),
+            seed,
+            guidance,
+            guidance_normalization: 0.0,
+            guidance_truncation: 1.0,
+            asked_width: 512,
+            asked_height: 512,
+            asked_steps: 8,
+            width: None,
+            height: None,
+            steps: None,
+            rung: None,
+            attempts: 1,
+            queued_s: None,
+            text_encode_s: None,
+            denoise_s: None,
+            vae_decode_s: None,
+            picture_encode_s: None,
+            total_s: None,
+            peak_bytes: None,
+            path: None,
+            bytes: None,
+            sha256: None,
+            error_code: None,
+            error: None,
+            cancel_reason: None,
+            device: None,
+            model: None,
+            model_hash: None,
+            prompt_cut: None,
+            accepted_at_ms: 0,
+            run_after_ms: 0,
+            finished_at_ms: None,
+        }
+    }
+
+    #[test]
+    fn a_matrix_has_its_fastest_axis_across_and_the_others_down() {
+        let mut rows = Vec::new();
+        for prompt in ["fox", "owl"] {
+            for guidance in [0.0, 3.5] {
+                rows.extend([7, 8, 9].map(|seed| row(prompt, guidance, seed)));
+            }
+        }
+        let arranged = arrange(&rows);
+        assert_eq!(arranged.heads, ["seed 7", "seed 8", "seed 9"]);
+        let labels =
+            ["fox, guidance 0", "fox, guidance 3.5", "owl, guidance 0", "owl, guidance 3.5"];
+        assert_eq!(arranged.labels, labels);
+        assert_eq!(arranged.cells, (0..12).map(Some).collect::<Vec<_>>());
+        assert!(arranged.common.contains(&"512x512".to_owned()));
+        assert!(arranged.captions.iter().all(String::is_empty), "the axes say it all");
+    }
+
+    #[test]
+    fn drawn_seeds_are_no_axis_and_stand_under_the_pictures() {
+        let rows = [("fox", 3), ("fox", 9), ("owl", 4), ("owl", 1)];
+        let arranged = arrange(&rows.map(|(prompt, seed)| row(prompt, 0.0, seed)));
+        assert_eq!(arranged.heads, ["picture 1", "picture 2"]);
+        assert_eq!(arranged.labels, ["fox", "owl"]);
+        assert_eq!(arranged.captions, ["seed 3", "seed 9", "seed 4", "seed 1"]);
+    }
+
+    #[test]
+    fn one_axis_is_a_square_of_pictures_with_captions() {
+        let rows: Vec<_> = (1..=7).map(|seed| row("fox", 0.0, seed)).collect();
+        let arranged = arrange(&rows);
+        assert!(arranged.heads.is_empty() && arranged.labels.is_empty());
+        assert_eq!((arranged.columns, arranged.cells.len()), (3, 7));
+        assert_eq!(arranged.captions[6], "seed 7");
+    }
+
+    #[test]
+    fn a_long_axis_goes_down_and_what_is_no_grid_is_a_list() {
+        let mut rows = Vec::new();
+        for prompt in ["fox", "owl"] {
+            rows.extend((0..20).map(|seed| row(prompt, 0.0, seed)));
+        }
+        let arranged = arrange(&rows);
+        assert_eq!((arranged.heads.len(), arranged.labels.len()), (2, 20));
+        assert_eq!(arranged.cells[1], Some(20), "the owl beside the fox of the same seed");
+        rows.pop();
+        let arranged = arrange(&rows);
+        assert!(arranged.heads.is_empty());
+        assert_eq!(arranged.captions[0], "fox, seed 0");
+    }
+}

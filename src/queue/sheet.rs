@@ -1,0 +1,77 @@
+//! A job's pictures on one contact sheet.
+
+use std::path::{Component, Path, PathBuf};
+
+use serde::Serialize;
+
+use super::axes::{Arrangement, arrange};
+use super::{Queue, QueueError};
+use crate::problem::printable;
+use crate::sheet::{Cell, Sheet};
+use crate::store::{HistoryRow, Selection};
+
+/// A sheet that was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SheetAnswer {
+    /// The sheet's file.
+    pub path: PathBuf,
+    /// Its width in pixels.
+    pub width: u32,
+    /// Its height in pixels.
+    pub height: u32,
+    /// How many pictures are on it.
+    pub pictures: usize,
+    /// How many of the job's pictures are not there: not done, or not readable.
+    pub missing: usize,
+}
+
+impl Queue<'_> {
+    /// Puts the pictures of a job on a sheet at `path`, in place of the file that may be there.
+    pub async fn sheet(&self, job_id: i64, path: &Path) -> Result<SheetAnswer, QueueError> {
+        let rows = self.store.history(Selection::Job(job_id)).await?;
+        let job = self.store.job(job_id).await?;
+        let outputs = &self.config.outputs;
+        let Arrangement { common, heads, labels, columns, cells, captions } = arrange(&rows);
+        let title = format!("job {job_id} ({}): {}", printable(&job.file_name), common.join(", "));
+        let cell = |place: Option<usize>| match place {
+            Some(place) => cell(outputs, &rows[place], &captions[place]),
+            None => Cell::default(),
+        };
+        let cells = cells.into_iter().map(cell).collect();
+        let sheet = Sheet { title, heads, labels, columns, cells, aspect: aspect(&rows) };
+        let too_many = || {
+            let why = format!("job {job_id} has too many pictures for one sheet: {}", rows.len());
+            QueueError::NoAnswer(why)
+        };
+        let drawn = sheet.draw().ok_or_else(too_many)?;
+        let failed = |error| QueueError::NoAnswer(format!("cannot write the sheet: {error}"));
+        drawn.write(path).map_err(failed)?;
+        let (width, height) = drawn.size();
+        let there = sheet.cells.iter().filter(|cell| cell.picture.is_some()).count();
+        let pictures = there - drawn.unreadable;
+        let missing = rows.len() - pictures;
+        Ok(SheetAnswer { path: path.to_owned(), width, height, pictures, missing })
+    }
+}
+
+fn cell(outputs: &Path, row: &HistoryRow, caption: &str) -> Cell {
+    let below = row.path.as_deref().map(Path::new).filter(|path| is_below(path));
+    let word = row.error_code.map_or_else(|| row.state.to_string(), |code| code.to_string());
+    Cell { picture: below.map(|path| outputs.join(path)), note: word, caption: caption.to_owned() }
+}
+
+/// Rows can be edited by hand, and must not lead out of the output folder.
+fn is_below(path: &Path) -> bool {
+    path.components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// The tallest picture's height as a multiple of its width.
+fn aspect(rows: &[HistoryRow]) -> f64 {
+    let of = |row: &HistoryRow| {
+        let (width, height) =
+            (row.width.unwrap_or(row.asked_width), row.height.unwrap_or(row.asked_height));
+        height as f64 / (width as f64).max(1.0)
+    };
+    rows.iter().map(of).fold(0.0, f64::max)
+}

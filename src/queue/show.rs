@@ -1,0 +1,74 @@
+//! What is recorded of a job, or of one of its renders.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::{Queue, Summary};
+use crate::job::state::State;
+use crate::store::{AttemptRow, HistoryRow, JobRow, Result, Selection};
+
+/// Which of a job's pictures are wanted: all unless something is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PictureFilter {
+    pub state: Option<State>,
+    /// At most so many.
+    pub limit: Option<usize>,
+}
+
+/// A job with its pictures.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Shown {
+    /// The job.
+    pub job: JobRow,
+    /// How the pictures that were asked about have ended, those included that are left out.
+    pub summary: Summary,
+    /// The folder in which the pictures lie.
+    pub outputs: String,
+    /// How many pictures the limit leaves out.
+    pub left_out: usize,
+    /// The pictures, in order.
+    pub pictures: Vec<HistoryRow>,
+    /// All tries at these pictures, in order.
+    pub attempts: Vec<AttemptRow>,
+}
+
+/// Jobs that have ended, with their pictures.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Waited {
+    /// How all of the pictures ended.
+    pub summary: Summary,
+    /// The pictures, job by job.
+    pub pictures: Vec<HistoryRow>,
+}
+
+impl Waited {
+    pub fn of(pictures: Vec<HistoryRow>) -> Waited {
+        Waited { summary: Summary::of(&pictures), pictures }
+    }
+}
+
+impl Queue<'_> {
+    /// The selection as far as the filter lets it through.
+    pub async fn show(&self, what: Selection, filter: &PictureFilter) -> Result<Shown> {
+        let mut pictures = self.store.history(what).await?;
+        let job = self.store.job(what.job_id()).await?;
+        let summary = Summary::of(&pictures);
+        pictures.retain(|picture| filter.state.is_none_or(|state| picture.state == state));
+        let found = pictures.len();
+        pictures.truncate(filter.limit.unwrap_or(usize::MAX));
+        let shown: BTreeSet<i64> = pictures.iter().map(|picture| picture.picture).collect();
+        let mut attempts = self.store.attempts(what).await?;
+        attempts.retain(|attempt| shown.contains(&attempt.picture));
+        Ok(Shown {
+            job,
+            summary,
+            outputs: self.config.outputs.display().to_string(),
+            left_out: found - pictures.len(),
+            pictures,
+            attempts,
+        })
+    }
+}

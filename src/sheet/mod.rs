@@ -1,0 +1,224 @@
+//! Contact sheets: pictures in a grid, with labels, as one picture.
+
+mod layout;
+mod text;
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use image::codecs::jpeg::JpegEncoder;
+use image::{DynamicImage, ImageFormat, ImageReader, Limits, Rgb, RgbImage, imageops};
+use rustix::fs::OFlags;
+
+use self::layout::Layout;
+use self::text::{LINE_PX, draw, wrap};
+use crate::files;
+
+/// Pictures are at most so wide and high; a larger one is not ours.
+const SIDE_PX_MAX: u32 = 8192;
+
+/// Memory for the one picture that is read at a time: 8192 by 8192 pixels of three bytes.
+const PICTURE_BYTES_MAX: u64 = 256 << 20;
+
+/// High enough for text to stay clean.
+const JPEG_QUALITY: u8 = 92;
+
+const PAPER: Rgb<u8> = Rgb([255; 3]);
+const EMPTY: Rgb<u8> = Rgb([224; 3]);
+const INK: Rgb<u8> = Rgb([24; 3]);
+
+/// What is put on a sheet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sheet {
+    pub title: String,
+    /// Above each column; empty where the columns mean nothing.
+    pub heads: Vec<String>,
+    /// Before each row; empty where the rows mean nothing.
+    pub labels: Vec<String>,
+    /// How many columns there are, where they have no heads; at least 1.
+    pub columns: usize,
+    /// Row by row.
+    pub cells: Vec<Cell>,
+    /// The height of a cell, as a multiple of its width.
+    pub aspect: f64,
+}
+
+/// One place on a sheet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cell {
+    pub picture: Option<PathBuf>,
+    /// Stands in the picture's place where there is none.
+    pub note: String,
+    /// Under the picture.
+    pub caption: String,
+}
+
+/// A sheet as it was drawn.
+pub struct Drawn {
+    image: RgbImage,
+    /// Pictures that could not be read.
+    pub unreadable: usize,
+}
+
+impl Sheet {
+    fn columns(&self) -> usize {
+        self.heads.len().max(self.columns).max(1)
+    }
+
+    /// Draws it, with one picture in memory at a time. `None` where there are too many pictures for
+    /// a sheet of a reasonable size.
+    pub fn draw(&self) -> Option<Drawn> {
+        let layout = Layout::of(self)?;
+        let image = RgbImage::from_pixel(layout.width, layout.height, PAPER);
+        let mut drawn = Drawn { image, unreadable: 0 };
+        lines(&mut drawn.image, layout.left(), layout.top(), &layout.title);
+        for (column, head) in layout.heads.iter().enumerate() {
+            lines(&mut drawn.image, layout.column_left(column), layout.heads_top, head);
+        }
+        for (row, label) in self.labels.iter().enumerate() {
+            let lines_max = (layout.thumbnail.1 / LINE_PX).max(1) as usize;
+            let label = wrap(label, layout.label_px, lines_max);
+            lines(&mut drawn.image, layout.left(), layout.row_top(row), &label);
+        }
+        for (index, cell) in self.cells.iter().enumerate() {
+            let (row, column) = (index / self.columns(), index % self.columns());
+            let place = (layout.column_left(column), layout.row_top(row));
+            drawn.cell(cell, place, &layout);
+        }
+        Some(drawn)
+    }
+}
+
+impl Drawn {
+    fn cell(&mut self, cell: &Cell, (left, top): (u32, u32), layout: &Layout) {
+        let (width, height) = layout.thumbnail;
+        let read = cell.picture.as_deref().map(|path| thumbnail(path, layout.thumbnail));
+        let mut note = cell.note.as_str();
+        match read {
+            Some(Some(picture)) => {
+                let x = left + (width - picture.width()) / 2;
+                let y = top + (height - picture.height()) / 2;
+                imageops::replace(&mut self.image, &picture, x.into(), y.into());
+                note = "";
+            }
+            Some(None) => {
+                self.unreadable += 1;
+                note = "not readable";
+            }
+            None => (),
+        }
+        if !note.is_empty() {
+            let empty = RgbImage::from_pixel(width, height, EMPTY);
+            imageops::replace(&mut self.image, &empty, left.into(), top.into());
+            let lines_max = (height / LINE_PX).max(1) as usize;
+            lines(&mut self.image, left, top, &wrap(note, width, lines_max));
+        }
+        let caption = wrap(&cell.caption, width, layout.caption_lines);
+        lines(&mut self.image, left, top + height, &caption);
+    }
+
+    pub fn size(&self) -> (u32, u32) {
+        self.image.dimensions()
+    }
+
+    /// Puts it at `path`, whole or not at all, in the format of the name's extension: PNG, JPEG or
+    /// WebP.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let format = ImageFormat::from_path(path).ok();
+        let known = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP];
+        let format = format.filter(|format| known.contains(format)).ok_or_else(|| {
+            let why = format!("{}: its name must end in .png, .jpg or .webp", path.display());
+            io::Error::new(io::ErrorKind::InvalidInput, why)
+        })?;
+        files::replace(path, |temporary| {
+            let mut out = BufWriter::new(File::create(temporary)?);
+            let written = match format {
+                ImageFormat::Jpeg => {
+                    let encoder = JpegEncoder::new_with_quality(&mut out, JPEG_QUALITY);
+                    self.image.write_with_encoder(encoder)
+                }
+                format => self.image.write_to(&mut out, format),
+            };
+            written.map_err(io::Error::other)?;
+            out.into_inner()?.sync_all()
+        })
+    }
+}
+
+fn lines(canvas: &mut RgbImage, left: u32, top: u32, lines: &[String]) {
+    for (line, at) in lines.iter().zip(0..) {
+        draw(canvas, left, top + at * LINE_PX, line, INK);
+    }
+}
+
+/// The picture at `path`, no larger than `size`; `None` where it cannot be read.
+fn thumbnail(path: &Path, (width, height): (u32, u32)) -> Option<RgbImage> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path).ok()?;
+    let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format().ok()?;
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(SIDE_PX_MAX);
+    limits.max_image_height = Some(SIDE_PX_MAX);
+    limits.max_alloc = Some(PICTURE_BYTES_MAX);
+    reader.limits(limits);
+    let picture: DynamicImage = reader.decode().ok()?;
+    Some(picture.thumbnail(width, height).into_rgb8())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sheet(cells: usize) -> Sheet {
+        Sheet {
+            title: "job 1 (狐.toml): 512x512, 8 steps".to_owned(),
+            heads: Vec::new(),
+            labels: Vec::new(),
+            columns: (1..).find(|side| side * side >= cells).expect("a square"),
+            cells: vec![Cell { note: "failed".to_owned(), ..Cell::default() }; cells],
+            aspect: 1.0,
+        }
+    }
+
+    #[test]
+    fn thumbnails_get_smaller_where_there_are_many_and_too_many_are_refused() {
+        let pixels = |cells| {
+            let (width, height) = sheet(cells).draw()?.size();
+            Some(width as usize * height as usize)
+        };
+        assert!(pixels(4).is_some_and(|pixels| pixels > 4 * 256 * 256));
+        let many = pixels(2000).expect("smaller ones");
+        assert!((2000 * 48 * 48..=24_000_000).contains(&many), "{many}");
+        assert_eq!(pixels(20_000), None);
+    }
+
+    #[test]
+    fn what_is_no_picture_is_named_and_the_others_are_drawn() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (good, bad) = (folder.path().join("a.png"), folder.path().join("b.png"));
+        let red = RgbImage::from_pixel(64, 64, Rgb([200, 0, 0]));
+        red.save(&good).expect("a writable folder");
+        std::fs::write(&bad, "no picture").expect("a writable folder");
+        let mut sheet = sheet(3);
+        let pictures = [Some(good), Some(bad), Some(folder.path().join("missing.png"))];
+        for (cell, picture) in sheet.cells.iter_mut().zip(pictures) {
+            cell.picture = picture;
+        }
+        let drawn = sheet.draw().expect("three are few");
+        assert_eq!(drawn.unreadable, 2);
+        let red = drawn.image.pixels().filter(|pixel| pixel.0 == [200, 0, 0]).count();
+        assert_eq!(red, 256 * 256, "as large as its place");
+        for name in ["sheet.png", "sheet.jpg", "sheet.webp"] {
+            let path = folder.path().join(name);
+            drawn.write(&path).expect("a writable folder");
+            let read = image::open(&path).expect("a picture");
+            assert_eq!((read.width(), read.height()), drawn.size(), "{name}");
+        }
+        let refused = drawn.write(&folder.path().join("sheet.gif")).expect_err("no GIF");
+        assert!(refused.to_string().contains("must end in .png"), "{refused}");
+        let left = std::fs::read_dir(folder.path()).expect("the folder").count();
+        assert_eq!(left, 5, "no temporary file stays");
+    }
+}

@@ -1,0 +1,189 @@
+//! The rows that faces show. Times are UTC, in milliseconds since the epoch.
+
+use serde::Serialize;
+use sqlx::FromRow;
+
+use super::rows::Tags;
+use crate::attempt::{ErrorCode, Outcome};
+use crate::job::origin::OriginKind;
+use crate::job::state::State;
+use crate::ladder::Stage;
+
+/// A job: a row of the view `jobs_state`, and what its renders wait for or when they ended.
+#[derive(Clone, Debug, Serialize, FromRow)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct JobRow {
+    /// The job's id.
+    pub job: i64,
+    /// Where it comes from.
+    pub origin: OriginKind,
+    /// The dropped file's name without folder, or a request's own name.
+    pub file_name: String,
+    /// The words to find it by.
+    #[sqlx(try_from = "String")]
+    pub tags: Tags,
+    /// What its renders say all together.
+    pub state: State,
+    /// Higher runs first.
+    pub priority: i64,
+    /// The job whose renders this one renders again.
+    pub retry_of: Option<i64>,
+    /// When it was taken in.
+    pub accepted_at_ms: i64,
+    /// No queued render of it is started before; null where none is queued.
+    pub run_after_ms: Option<i64>,
+    /// When the last of its renders ended; null while one has not.
+    pub ended_at_ms: Option<i64>,
+    /// How many renders it has.
+    pub renders: i64,
+    /// How many of them are queued.
+    pub queued: i64,
+    /// How many of them are running.
+    pub running: i64,
+    /// How many of them are done.
+    pub done: i64,
+    /// How many of them have failed.
+    pub failed: i64,
+    /// How many of them were cancelled.
+    pub cancelled: i64,
+    /// How many of those that are done are smaller, or have fewer steps, than asked.
+    pub degraded: i64,
+}
+
+/// A picture that was asked for, with its last attempt: a row of the view `history`.
+#[derive(Clone, Debug, Serialize, FromRow)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct HistoryRow {
+    /// The job's id.
+    pub job: i64,
+    /// The position in the job, from 1.
+    pub picture: i64,
+    /// Where it stands.
+    pub state: State,
+    /// It is smaller, or has fewer steps, than asked.
+    pub degraded: bool,
+    /// What is painted.
+    pub prompt: String,
+    /// What is to be avoided; empty where nothing was said.
+    pub negative_prompt: String,
+    /// The seed of its noise.
+    pub seed: i64,
+    /// Classifier-free guidance; 0 is off.
+    pub guidance: f64,
+    /// How long the guided prediction may be, as a multiple; 0 is off.
+    pub guidance_normalization: f64,
+    /// The time after which there is no guidance; 1 is off.
+    pub guidance_truncation: f64,
+    /// The width that was asked for, in pixels.
+    pub asked_width: i64,
+    /// The height that was asked for, in pixels.
+    pub asked_height: i64,
+    /// The steps that were asked for.
+    pub asked_steps: i64,
+    /// The width that the last attempt makes, in pixels; null before the first one.
+    pub width: Option<i64>,
+    /// The height that the last attempt makes, in pixels; null before the first one.
+    pub height: Option<i64>,
+    /// The steps of the last attempt; null before the first one.
+    pub steps: Option<i64>,
+    /// The rung of the last attempt; null before the first one.
+    pub rung: Option<String>,
+    /// How often it was tried; interruptions by a stop do not count.
+    pub attempts: i64,
+    /// Seconds in the queue before the first attempt.
+    pub queued_s: Option<f64>,
+    /// Seconds for the text.
+    pub text_encode_s: Option<f64>,
+    /// Seconds for the denoising.
+    pub denoise_s: Option<f64>,
+    /// Seconds for the decoding.
+    pub vae_decode_s: Option<f64>,
+    /// Seconds for the picture's file.
+    pub picture_encode_s: Option<f64>,
+    /// Seconds of the last attempt in all.
+    pub total_s: Option<f64>,
+    /// The most device memory of the last attempt.
+    pub peak_bytes: Option<i64>,
+    /// The picture, relative to the output folder; null where there is none.
+    pub path: Option<String>,
+    /// The size of the picture's file.
+    pub bytes: Option<i64>,
+    /// The SHA-256 of the picture's file, in lower-case hex.
+    pub sha256: Option<String>,
+    /// Why it has failed, for programs.
+    pub error_code: Option<ErrorCode>,
+    /// Why it has failed, for people.
+    pub error: Option<String>,
+    /// Why it was cancelled, where that was not the user's word.
+    pub cancel_reason: Option<String>,
+    /// The device of the last attempt.
+    pub device: Option<String>,
+    /// The model's name.
+    pub model: Option<String>,
+    /// The hash of the model's weights; null until it is known.
+    pub model_hash: Option<String>,
+    /// The prompt was longer than the model reads; null before the first attempt.
+    pub prompt_cut: Option<bool>,
+    /// When its job was taken in.
+    pub accepted_at_ms: i64,
+    /// It is not started before.
+    pub run_after_ms: i64,
+    /// When it ended; null while it has not.
+    pub finished_at_ms: Option<i64>,
+}
+
+/// One try at a picture.
+#[derive(Clone, Debug, Serialize, FromRow)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct AttemptRow {
+    /// The position of its picture in the job.
+    pub picture: i64,
+    /// The number of the try, from 1.
+    pub number: i64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How it was tried.
+    pub rung: String,
+    /// Where it ended, where it made no picture and that is known.
+    pub stage: Option<Stage>,
+    /// How long it took.
+    pub total_ms: i64,
+    /// The most device memory.
+    pub peak_bytes: i64,
+    /// What the failed allocation asked for, where memory ran out and that is known.
+    pub requested_bytes: Option<i64>,
+    /// Why it made no picture, for people.
+    pub message: Option<String>,
+}
+
+/// A model that was loaded.
+#[derive(Clone, Debug, Serialize, FromRow)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct WorkerRow {
+    /// When it was loaded.
+    pub loaded_at_ms: i64,
+    /// Where it was loaded to.
+    pub device: String,
+    /// The model's name.
+    pub model_name: String,
+    /// The hash of its weights; begins with `unhashed:` until it is known.
+    pub model_hash: String,
+    /// How long the loading took.
+    pub load_ms: i64,
+    /// Device memory with the model loaded and nothing running.
+    pub idle_bytes: i64,
+    /// All memory of the device; 0 where nobody knows.
+    pub total_bytes: i64,
+}
+
+/// A file that was set aside.
+#[derive(Clone, Debug, Serialize, FromRow)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RejectionRow {
+    /// When it was set aside.
+    pub at_ms: i64,
+    /// Its name, without folder.
+    pub file_name: String,
+    /// Why, for people.
+    pub reason: String,
+}

@@ -1,0 +1,157 @@
+//! Renders that failed or were cancelled, once more as a new job.
+
+use serde::Serialize;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row};
+
+use super::control::RenderFilter;
+use super::rows::render_columns;
+use super::transition::{About, Current, Writing, log};
+use super::{Result, Selection, Store, StoreError};
+use crate::job::event::EventKind;
+use crate::job::origin::OriginKind;
+use crate::job::state::State;
+
+/// What a retry of a job made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Retried {
+    /// The job whose renders are rendered again.
+    pub of: i64,
+    /// The new job's id.
+    pub job: i64,
+    /// How many renders it has.
+    pub renders: usize,
+}
+
+impl Store {
+    /// A new job of the selected renders that failed or were cancelled, each at its old position.
+    /// Those that an earlier retry has made or will make are left out: they would give the same
+    /// picture once more. Where a `state` is given, only those in it.
+    pub async fn retry(
+        &self,
+        selection: Selection,
+        state: Option<State>,
+        now_ms: i64,
+    ) -> Result<Retried> {
+        let mut transaction = self.begin().await?;
+        let again = to_repeat(&mut transaction, selection, state).await;
+        let again = match again {
+            Ok(again) => again,
+            Err(error) => {
+                transaction.rollback().await?;
+                return Err(error);
+            }
+        };
+        let (of, _) = selection.parts();
+        let job = copy_job(&mut transaction, of, now_ms).await?;
+        for render in &again {
+            copy_render(&mut transaction, job, render.render_id).await?;
+        }
+        let detail = format!("of job {of}");
+        log(&mut transaction, EventKind::Retried, About::Job(job), &detail, now_ms).await?;
+        transaction.commit().await?;
+        Ok(Retried { of, job, renders: again.len() })
+    }
+
+    /// The jobs of which the filter lets something through that failed or was cancelled, newest
+    /// first: a retry is asked about before what it repeats, which then is not made twice.
+    pub async fn retryable(&self, filter: &RenderFilter) -> Result<Vec<i64>> {
+        let mut sql = QueryBuilder::new("SELECT DISTINCT r.job_id FROM renders r ");
+        sql.push("WHERE r.state IN ('failed', 'cancelled')");
+        filter.narrow(&mut sql);
+        sql.push(" ORDER BY r.job_id DESC");
+        Ok(sql.build_query_scalar().fetch_all(&self.readers).await?)
+    }
+}
+
+/// The renders of a retry; an error where there are none.
+async fn to_repeat(
+    transaction: &mut Writing,
+    selection: Selection,
+    state: Option<State>,
+) -> Result<Vec<Current>> {
+    let mut again = selected(transaction, selection).await?;
+    again.retain(|render| matches!(render.state, State::Failed | State::Cancelled));
+    again.retain(|render| state.is_none_or(|state| render.state == state));
+    if again.is_empty() {
+        let why = format!("nothing of {selection} has failed or was cancelled");
+        return Err(StoreError::NothingToDo(why));
+    }
+    let retries = retries(transaction, selection).await?;
+    again.retain(|render| !retries.iter().any(|(retried, _)| *retried == render.render_id));
+    if let (true, Some((_, job_id))) = (again.is_empty(), retries.last()) {
+        let why = format!("{selection} is rendered again already, last as job {job_id}");
+        return Err(StoreError::NothingToDo(why));
+    }
+    Ok(again)
+}
+
+/// The selection's renders in order; an error when there are none.
+async fn selected(transaction: &mut Writing, selection: Selection) -> Result<Vec<Current>> {
+    let (job_id, position) = selection.parts();
+    let rows = sqlx::query(
+        "SELECT id, state FROM renders WHERE job_id = ? AND position = coalesce(?, position) ORDER BY position",
+    )
+    .bind(job_id)
+    .bind(position)
+    .fetch_all(&mut **transaction)
+    .await?;
+    if rows.is_empty() {
+        return Err(StoreError::NotFound(format!("there is no {selection}")));
+    }
+    let render = |row: &SqliteRow| -> sqlx::Result<Current> {
+        Ok(Current { render_id: row.try_get("id")?, job_id, state: row.try_get("state")? })
+    };
+    Ok(rows.iter().map(render).collect::<sqlx::Result<_>>()?)
+}
+
+/// The selection's renders of which a retry, or a retry of a retry, is queued, running or done,
+/// with that job's id, in the order of those jobs. A retry keeps positions.
+async fn retries(transaction: &mut Writing, selection: Selection) -> sqlx::Result<Vec<(i64, i64)>> {
+    let (job_id, position) = selection.parts();
+    sqlx::query_as(
+        "WITH RECURSIVE again (id) AS (SELECT id FROM jobs WHERE retry_of = ?1 \
+         UNION SELECT j.id FROM jobs j JOIN again ON j.retry_of = again.id) \
+         SELECT r.id, again.id FROM again JOIN renders n ON n.job_id = again.id \
+         JOIN renders r ON r.job_id = ?1 AND r.position = n.position \
+         WHERE n.state IN ('queued', 'running', 'done') AND r.position = coalesce(?2, r.position) ORDER BY again.id",
+    )
+    .bind(job_id)
+    .bind(position)
+    .fetch_all(&mut **transaction)
+    .await
+}
+
+/// A job without renders that repeats the job `of` under its name, with its text, its priority and
+/// its window; from when until when the job was asked for means nothing any more.
+async fn copy_job(transaction: &mut Writing, of: i64, now_ms: i64) -> sqlx::Result<i64> {
+    sqlx::query_scalar(
+        "INSERT INTO jobs (origin, file_name, text, file_sha256, priority, open_hours, tags, \
+         retry_of, accepted_at_ms) \
+         SELECT ?, file_name, text, file_sha256, priority, open_hours, tags, id, ? \
+         FROM jobs WHERE id = ? RETURNING id",
+    )
+    .bind(OriginKind::Retry)
+    .bind(now_ms)
+    .bind(of)
+    .fetch_one(&mut **transaction)
+    .await
+}
+
+/// With a window its time is over at once: the next look at the times says when the window opens.
+async fn copy_render(transaction: &mut Writing, job_id: i64, render_id: i64) -> sqlx::Result<()> {
+    let columns = render_columns("");
+    let sql = format!(
+        "INSERT INTO renders \
+         (job_id, position, state, priority, run_after_ms, run_until_ms, {columns}) \
+         SELECT j.id, position, 'queued', r.priority, 0, iif(j.open_hours IS NULL, NULL, 0), {columns} \
+         FROM renders r JOIN jobs j ON j.id = ? WHERE r.id = ?"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(job_id)
+        .bind(render_id)
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}

@@ -58,12 +58,11 @@ pub struct JobWarnings {
     pub warnings: Vec<Warning>,
 }
 
-fn warnings(jobs: &[(&Path, CheckedJob)]) -> Vec<JobWarnings> {
-    let told = |(_, job): &(&Path, CheckedJob)| JobWarnings {
-        file: job.name.clone(),
-        warnings: job.warnings.clone(),
-    };
-    jobs.iter().map(told).filter(|told| !told.warnings.is_empty()).collect()
+fn warnings<'j>(jobs: impl IntoIterator<Item = &'j CheckedJob>) -> Vec<JobWarnings> {
+    let warned = jobs.into_iter().filter(|job| !job.warnings.is_empty());
+    let told =
+        |job: &CheckedJob| JobWarnings { file: job.name.clone(), warnings: job.warnings.clone() };
+    warned.map(told).collect()
 }
 
 /// A file that is a job.
@@ -164,19 +163,15 @@ pub async fn submit(
     jobs: &[(&Path, CheckedJob)],
 ) -> Result<Submitted, QueueError> {
     let expected = expected(config, jobs.iter().map(|(_, job)| job)).await;
+    let warnings = warnings(jobs.iter().map(|(_, job)| job));
     if !InstanceLock::is_held(&config.state) {
         let waiting = leave(config, jobs)?;
-        return Ok(Submitted {
-            waiting,
-            expected,
-            warnings: warnings(jobs),
-            ..Submitted::default()
-        });
+        return Ok(Submitted { waiting, expected, warnings, ..Submitted::default() });
     }
     let dropped = hand_over(config, jobs)?;
     let queue = Queue::open(config).await?;
     let deadline = Instant::now() + ACCEPT_TIMEOUT;
-    let mut submitted = Submitted { expected, warnings: warnings(jobs), ..Submitted::default() };
+    let mut submitted = Submitted { expected, warnings, ..Submitted::default() };
     for file in &dropped {
         queue.taken_in(file, deadline, &mut submitted).await?;
     }
@@ -196,7 +191,8 @@ pub async fn submit_wish(config: &Config, job: &CheckedJob) -> Result<Submitted,
         let id = Queue::open(config).await?.request(&job.name, &text).await?;
         let taken = TakenJob { file: job.name.clone(), job: id };
         let expected = expected(config, [job]).await;
-        return Ok(Submitted { jobs: vec![taken], expected, ..Submitted::default() });
+        let warnings = warnings([job]);
+        return Ok(Submitted { jobs: vec![taken], expected, warnings, ..Submitted::default() });
     }
     let (bytes, bytes_max) = (text.len() as u64, config.limits.file_bytes_max);
     if bytes > bytes_max {

@@ -145,6 +145,9 @@ fn a_submit_answers_with_what_is_hardly_meant() {
     let warnings = &house.json(&["submit", "fox.toml"])["warnings"];
     assert_eq!((&warnings[0]["file"], &warnings[1]), (&json!("fox.toml"), &Value::Null));
     assert_eq!(warnings[0]["warnings"][0]["kind"], "foreign_syntax");
+    let house = House::started("");
+    let wish = house.json(&["submit", "--prompt", "a (red:1.4) fox", "-n", "2"]);
+    assert_eq!(wish["warnings"][0]["warnings"][0]["kind"], "foreign_syntax", "{wish}");
 }
 
 /// newcomer 24

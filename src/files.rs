@@ -11,7 +11,8 @@ use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-/// So many files that would have the same name are kept apart by numbers.
+/// So many files that would have the same name are kept apart by numbers tried one after the other;
+/// pictures go on by [`free_number`].
 const SAME_NAME_MAX: u32 = 10_000;
 
 /// How our folders are opened.

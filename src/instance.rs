@@ -43,7 +43,8 @@ impl InstanceLock {
         Ok(InstanceLock { state: FolderLock::take(state)?, jobs: FolderLock::take(jobs)? })
     }
 
-    /// True while a daemon holds the lock of `folder`.
+    /// True while somebody holds the lock of `folder`: a daemon, or a command that keeps daemons
+    /// away.
     pub fn is_held(folder: &Path) -> bool {
         let Ok(file) = File::open(folder.join(LOCK_NAME)) else { return false };
         flock(&file, FlockOperation::NonBlockingLockShared).is_err()

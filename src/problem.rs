@@ -92,6 +92,11 @@ impl Report<'_> {
     }
 }
 
+/// As [`printable`], with a space for each line break: a prompt where there is one line for it.
+pub fn one_line(text: &str) -> String {
+    printable(&text.replace('\n', " "))
+}
+
 /// The text with everything escaped that moves the cursor, hides or reorders text.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());

@@ -22,3 +22,8 @@ macro_rules! spelled_by_serde {
 }
 
 pub(crate) use spelled_by_serde;
+
+/// "1 picture", "2 pictures".
+pub fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}

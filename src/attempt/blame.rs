@@ -15,18 +15,17 @@ pub(super) enum Blame {
 
 /// What an error code says of that. Without a code the error is one of ours about this picture.
 pub(super) fn blame(os_error: Option<i32>) -> Blame {
-    const OF_THE_NAME: [Errno; 4] = [Errno::NAMETOOLONG, Errno::ILSEQ, Errno::EXIST, Errno::ISDIR];
-    const NO_ROOM: [Errno; 6] =
-        [Errno::NOSPC, Errno::DQUOT, Errno::FBIG, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
-    const FORBIDDEN: [Errno; 3] = [Errno::ROFS, Errno::ACCESS, Errno::PERM];
-    const NOT_THERE: [Errno; 6] =
-        [Errno::NOENT, Errno::NOTDIR, Errno::IO, Errno::NOTCONN, Errno::STALE, Errno::AGAIN];
-    match os_error.map(Errno::from_raw_os_error) {
-        None => Blame::Picture,
-        Some(errno) if OF_THE_NAME.contains(&errno) => Blame::Picture,
-        Some(errno) if [&NO_ROOM[..], &FORBIDDEN, &NOT_THERE].concat().contains(&errno) => {
-            Blame::Place
-        }
-        Some(_) => Blame::Unknown,
+    let Some(os_error) = os_error else { return Blame::Picture };
+    match Errno::from_raw_os_error(os_error) {
+        Errno::NAMETOOLONG | Errno::ILSEQ | Errno::EXIST | Errno::ISDIR => Blame::Picture,
+        // No room.
+        Errno::NOSPC | Errno::DQUOT | Errno::FBIG => Blame::Place,
+        // Not enough of what the system gives to a process.
+        Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::AGAIN => Blame::Place,
+        // Forbidden.
+        Errno::ROFS | Errno::ACCESS | Errno::PERM => Blame::Place,
+        // Not there.
+        Errno::NOENT | Errno::NOTDIR | Errno::IO | Errno::NOTCONN | Errno::STALE => Blame::Place,
+        _ => Blame::Unknown,
     }
 }

@@ -132,15 +132,12 @@ pub fn decide(
         (FailureKind::WorkerDied, Some(StopCause::ShuttingDown)) => Next::Requeue,
         (FailureKind::WorkerDied, None) => after_death(failure, history, policy),
         (FailureKind::Lost { .. }, _) => after_loss(failure, history, policy),
-        (FailureKind::MemoryDeath, _) => match lower_rung.filter(|_| may_go_on(history, policy)) {
-            None => out_of_rungs(failure, history),
-            Some(_) => Next::LowerRungLater,
-        },
-        (FailureKind::OutOfMemory { .. }, _) => {
+        (FailureKind::OutOfMemory { .. } | FailureKind::MemoryDeath, _) => {
+            let has_worker = cause.is_none() && !failure.kind.took_the_worker();
             match lower_rung.filter(|_| may_go_on(history, policy)) {
                 None => out_of_rungs(failure, history),
-                Some(_) if cause.is_some() => Next::LowerRungLater,
-                Some(plan) => Next::LowerRung(plan),
+                Some(plan) if has_worker => Next::LowerRung(plan),
+                Some(_) => Next::LowerRungLater,
             }
         }
         (FailureKind::Output { os_error }, _) => match blame(os_error) {

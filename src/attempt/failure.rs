@@ -103,6 +103,15 @@ impl Failure {
         }
     }
 
+    /// The stage in which memory ran out, if that was it.
+    pub fn ran_out_in(&self) -> Option<Stage> {
+        match self.kind {
+            FailureKind::OutOfMemory { .. } => self.stage,
+            FailureKind::MemoryDeath => Some(self.stage.unwrap_or(Stage::Load)),
+            _ => None,
+        }
+    }
+
     /// What the failed allocation asked for, where memory ran out and that is known.
     pub fn requested_bytes(&self) -> Option<u64> {
         match self.kind {

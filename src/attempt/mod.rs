@@ -49,17 +49,13 @@ impl History {
     /// This history with one attempt more, which failed on `rung`.
     pub fn with(&self, rung: Rung, failure: &Failure) -> History {
         let mut history = self.clone();
-        match (failure.kind, failure.stage) {
-            (FailureKind::OutOfMemory { .. }, Some(stage)) => {
-                history.note_out_of_memory(rung, stage, false);
-            }
-            (FailureKind::MemoryDeath, stage) => {
-                history.note_out_of_memory(rung, stage.unwrap_or(Stage::Load), true);
-            }
-            (FailureKind::WorkerDied, _) => history.deaths += 1,
-            (FailureKind::Lost { .. }, _) => history.lost.extend(failure.lost_at()),
-            _ => (),
+        if let Some(stage) = failure.ran_out_in() {
+            history.note_out_of_memory(rung, stage, failure.kind.took_the_worker());
         }
+        if failure.kind == FailureKind::WorkerDied {
+            history.deaths += 1;
+        }
+        history.lost.extend(failure.lost_at());
         history
     }
 

@@ -23,9 +23,10 @@ pub(super) async fn check(config: &Config, args: &CheckArgs, json: bool) -> Outc
         let JobFile { name, content } = job_file::read(config, path)?;
         match queue::check(config, name, content) {
             Ok(mut good) => {
-                let store = queue.as_ref().map(Queue::store);
-                good.expected =
-                    queue::expected_work(config, store, &good.resolved.job.renders).await;
+                if let Some(queue) = &queue {
+                    let renders: Vec<_> = good.resolved.job.renders.iter().collect();
+                    good.expected = queue::expected_work(config, queue.store(), &renders).await;
+                }
                 print::checked(&good, json)?;
             }
             Err(QueueError::Mistakes(mistakes)) => {

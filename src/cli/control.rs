@@ -9,8 +9,9 @@ use crate::job::state::State;
 use crate::queue::{Queue, Retries, Which};
 use crate::store::{RenderFilter, Selection};
 
+/// What is to be cancelled or repeated. Each command has a `--state` of its own beside it.
 #[derive(clap::Args, Debug)]
-pub(super) struct CancelArgs {
+struct Chosen {
     /// Jobs (12) or renders (12.3)
     #[arg(
         value_parser = selection,
@@ -21,32 +22,27 @@ pub(super) struct CancelArgs {
     /// All jobs with this tag
     #[arg(long, conflicts_with = "what")]
     tag: Option<String>,
-    /// All renders in this state: queued or running
-    #[arg(long, conflicts_with = "what", value_parser = cancellable)]
-    state: Option<State>,
-    /// Everything that has not ended
+    /// Everything that can be
     #[arg(long, conflicts_with_all = ["what", "tag", "state"])]
     all: bool,
 }
 
 #[derive(clap::Args, Debug)]
+pub(super) struct CancelArgs {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// All renders in this state: queued or running
+    #[arg(long, conflicts_with = "what", value_parser = cancellable)]
+    state: Option<State>,
+}
+
+#[derive(clap::Args, Debug)]
 pub(super) struct RetryArgs {
-    /// Jobs (12) or renders (12.3)
-    #[arg(
-        value_parser = selection,
-        required_unless_present_any = ["tag", "state", "all"],
-        add = ArgValueCompleter::new(job_ids)
-    )]
-    what: Vec<Selection>,
-    /// All jobs with this tag
-    #[arg(long, conflicts_with = "what")]
-    tag: Option<String>,
+    #[command(flatten)]
+    chosen: Chosen,
     /// All renders in this state: failed or cancelled
     #[arg(long, conflicts_with = "what", value_parser = repeatable)]
     state: Option<State>,
-    /// Everything that has failed or was cancelled
-    #[arg(long, conflicts_with_all = ["what", "tag", "state"])]
-    all: bool,
 }
 
 fn cancellable(word: &str) -> Result<State, String> {
@@ -62,28 +58,24 @@ fn one_of(word: &str, states: [State; 2]) -> Result<State, String> {
     known.ok_or_else(|| format!("use {} or {}", states[0], states[1]))
 }
 
-fn which(what: &[Selection], tag: Option<&String>, state: Option<State>) -> Which {
-    match what {
-        [] => Which::Matching(RenderFilter { state, tag: tag.cloned() }),
+fn which(chosen: &Chosen, state: Option<State>) -> Which {
+    match chosen.what.as_slice() {
+        [] => Which::Matching(RenderFilter { state, tag: chosen.tag.clone() }),
         named => Which::Named(named.to_vec()),
     }
 }
 
 pub(super) async fn cancel(config: &Config, args: &CancelArgs, json: bool) -> Outcome {
-    let which = which(&args.what, args.tag.as_ref(), args.state);
+    let which = which(&args.chosen, args.state);
     let done = Queue::open(config).await?.cancel(&which).await?;
-    let mut text = format!("{} cancelled", print::count(done.cancelled, "render"));
-    for (number, word) in [(done.stopping, "stopping"), (done.ended, "had ended")] {
-        if number > 0 {
-            text += &format!(", {number} {word}");
-        }
-    }
+    let text = format!("{} cancelled", print::count(done.cancelled, "render"));
+    let text = print::with_counts(text, [(done.stopping, "stopping"), (done.ended, "had ended")]);
     print::answer(&done, &text, json)?;
     Ok(0)
 }
 
 pub(super) async fn retry(config: &Config, args: &RetryArgs, json: bool) -> Outcome {
-    let which = which(&args.what, args.tag.as_ref(), args.state);
+    let which = which(&args.chosen, args.state);
     let retries = Queue::open(config).await?.retry(&which).await?;
     print::answer(&retries, &retried(&retries), json)?;
     Ok(0)

@@ -21,33 +21,31 @@ pub(super) struct JobFile {
     pub(super) content: Vec<u8>,
 }
 
-/// Reads the file, or standard input, up to what the configuration allows and a byte more: a model
-/// that was handed over by mistake must not fill the memory.
+/// Reads the file, or standard input, up to what the configuration allows.
 pub(super) fn read(config: &Config, path: &Path) -> anyhow::Result<JobFile> {
-    let bytes_max = config.limits.file_bytes_max;
-    let (name, content) = match path.as_os_str() == STDIN {
-        true => ("standard input".to_owned(), files::read_start(io::stdin(), bytes_max)),
-        false => {
-            let file = File::open(path).and_then(|file| files::read_start(file, bytes_max));
-            (short(path), file)
-        }
-    };
-    let content = content.with_context(|| format!("cannot read {name}"))?;
-    Ok(JobFile { name, content })
+    read_start(path, config.limits.file_bytes_max)
 }
 
 /// Reads a list of prompts, or standard input.
 pub(super) fn read_prompts(path: &Path) -> anyhow::Result<JobFile> {
+    let list = read_start(path, LIST_BYTES_MAX)?;
+    if list.content.len() as u64 > LIST_BYTES_MAX {
+        let name = list.name;
+        bail!("{name} is longer than the {LIST_BYTES_MAX} bytes that a list of prompts may have");
+    }
+    Ok(list)
+}
+
+/// Reads no more than a byte more than is allowed: a model that was handed over by mistake must not
+/// fill the memory.
+fn read_start(path: &Path, bytes_max: u64) -> anyhow::Result<JobFile> {
     let (name, content) = match path.as_os_str() == STDIN {
-        true => ("standard input".to_owned(), files::read_start(io::stdin(), LIST_BYTES_MAX)),
+        true => ("standard input".to_owned(), files::read_start(io::stdin(), bytes_max)),
         false => {
-            let read = |file| files::read_start(file, LIST_BYTES_MAX);
+            let read = |file| files::read_start(file, bytes_max);
             (short(path), File::open(path).and_then(read))
         }
     };
     let content = content.with_context(|| format!("cannot read {name}"))?;
-    if content.len() as u64 > LIST_BYTES_MAX {
-        bail!("{name} is longer than the {LIST_BYTES_MAX} bytes that a list of prompts may have");
-    }
     Ok(JobFile { name, content })
 }

@@ -204,7 +204,6 @@ mod tests {
         for key in keys() {
             let option = match key.as_str() {
                 "tags" => "tag".to_owned(),
-                "prompt_file" => "prompts".to_owned(),
                 // Lists belong into a template.
                 "matrix" => "template".to_owned(),
                 key => option_of(key),

@@ -46,13 +46,14 @@ use crate::worker::serve;
 
 /// The arguments say nothing that can be done; clap's own code, too.
 const EXIT_USAGE: u8 = 2;
-/// Some render of the job failed or was cancelled (`wait`), a job file has mistakes (`check`,
-/// `submit`), a picture does not fit (`fit`), or what was named has ended (`cancel`, `retry`).
+/// Some render failed or was cancelled (`wait`, `run --until-idle`), a job file has mistakes (`check`,
+/// `submit`, and files that `run` set aside), a picture does not fit (`fit`), or what was named has ended (`cancel`, `retry`).
 const EXIT_NOT_DONE: u8 = 3;
 /// All renders are done, but some picture is smaller or has fewer steps than asked (`wait`), or
 /// would be (`fit`).
 const EXIT_DEGRADED: u8 = 4;
-/// Try again later: another daemon runs, none does (`status`), the disk is full, the time-out of
+/// Try again later: another daemon runs, none does (`status`, `submit --wait`), `run --until-idle` was
+/// stopped, the disk is full, the time-out of
 /// `wait` has passed.
 const EXIT_TEMPFAIL: u8 = 75;
 /// The configuration or the database cannot be used as it is.

@@ -1,6 +1,7 @@
 //! Answers as text for people or JSON for programs.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -10,6 +11,7 @@ use super::{pictures, time};
 use crate::job::state::State;
 use crate::problem::printable;
 use crate::queue::{CheckedJob, ExpectedWork, JobMistakes, Submitted, Summary, Waited};
+pub(super) use crate::spelling::count;
 use crate::store::{HistoryRow, JobRow, RejectionRow};
 
 /// So many failed pictures are told after a wait.
@@ -21,7 +23,7 @@ pub(super) fn answer(value: &impl Serialize, text: &str, json: bool) -> io::Resu
     if json { line(&serde_json::to_string_pretty(value)?) } else { line(text) }
 }
 
-/// One line of text for people, see [`answer`].
+/// A text and the end of its line, see [`answer`].
 pub(super) fn line(line: &str) -> io::Result<()> {
     match writeln!(io::stdout(), "{line}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -73,16 +75,24 @@ pub(super) fn rejections(rejections: &[RejectionRow], json: bool) -> io::Result<
     answer(&rejections, &text.join("\n"), json)
 }
 
-/// "2 of 3 pictures done, 1 failed".
-pub(super) fn sum(summary: &Summary) -> String {
-    let Summary { done, degraded, failed, cancelled, .. } = *summary;
-    let mut text = format!("{done} of {} done", count(summary.pictures as u64, "picture"));
-    for (number, word) in [(degraded, "degraded"), (failed, "failed"), (cancelled, "cancelled")] {
-        if number > 0 {
+/// The text, and how many there are of each that there are any of: ", 1 failed".
+pub(super) fn with_counts<N: Display + Default + PartialOrd>(
+    mut text: String,
+    counts: impl IntoIterator<Item = (N, &'static str)>,
+) -> String {
+    for (number, word) in counts {
+        if number > N::default() {
             text += &format!(", {number} {word}");
         }
     }
     text
+}
+
+/// "2 of 3 pictures done, 1 failed".
+pub(super) fn sum(summary: &Summary) -> String {
+    let Summary { done, degraded, failed, cancelled, .. } = *summary;
+    let text = format!("{done} of {} done", count(summary.pictures as u64, "picture"));
+    with_counts(text, [(degraded, "degraded"), (failed, "failed"), (cancelled, "cancelled")])
 }
 
 /// How many ended how, and a row for each that has failed; all rows for programs.
@@ -131,11 +141,6 @@ fn expected(work: Option<ExpectedWork>) -> String {
     work.map_or(String::new(), |ExpectedWork { work_ms, is_estimate }| {
         format!(", {}", time::expected(work_ms, is_estimate))
     })
-}
-
-/// "1 picture", "2 pictures".
-pub(super) fn count(number: u64, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 pub(super) fn mistakes(mistakes: &JobMistakes, json: bool) -> io::Result<()> {

@@ -43,11 +43,11 @@ pub(super) fn onlooker() -> Onlooker {
 
 /// Never returns by itself.
 async fn follow(store: Arc<Store>, mut status: watch::Receiver<Status>, is_live: bool) {
-    let mut picture = None;
+    let mut look = None;
     let mut told_at = Instant::now();
     loop {
         let now = status.borrow_and_update().clone();
-        let line = line(&store, &now, &mut picture).await;
+        let line = line(&store, &now, &mut look).await;
         if is_live {
             stderr::show(Some(line));
         } else if now.render.is_none() {

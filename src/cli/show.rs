@@ -9,7 +9,7 @@ use super::{Outcome, pictures, print, selection, time};
 use crate::attempt::Outcome as Ended;
 use crate::config::Config;
 use crate::job::state::State;
-use crate::problem::printable;
+use crate::problem::{one_line, printable};
 use crate::queue::{PictureFilter, Queue, Shown};
 use crate::store::{AttemptRow, HistoryRow, JobRow, Selection};
 
@@ -68,20 +68,16 @@ fn uneven(shown: &Shown) -> Vec<&AttemptRow> {
 
 /// What the job is and how far it is, before its pictures.
 fn summary(job: &JobRow) -> String {
-    let mut counts = vec![format!("{} of {} done", job.done, job.renders)];
-    for (number, word) in [
+    let name = printable(&job.file_name);
+    let first = format!("job {} ({name}): {} of {} done", job.job, job.done, job.renders);
+    let counts = [
         (job.degraded, "degraded"),
         (job.failed, "failed"),
         (job.cancelled, "cancelled"),
         (job.running, "running"),
         (job.queued, "queued"),
-    ] {
-        if number > 0 {
-            counts.push(format!("{number} {word}"));
-        }
-    }
-    let first = format!("job {} ({}): {}", job.job, printable(&job.file_name), counts.join(", "));
-    format!("{first}\n{}", facts(job).join(", "))
+    ];
+    format!("{}\n{}", print::with_counts(first, counts), facts(job).join(", "))
 }
 
 fn facts(job: &JobRow) -> Vec<String> {
@@ -113,7 +109,6 @@ fn render(shown: &Shown, picture: &HistoryRow) -> String {
 type Line = (&'static str, String);
 
 fn asked(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
-    let one_line = |text: &str| printable(&text.replace('\n', " "));
     let job = &shown.job;
     let mut lines = vec![
         ("render", format!("{}.{} of {}", picture.job, picture.picture, printable(&job.file_name))),

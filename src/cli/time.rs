@@ -2,9 +2,9 @@
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp, ZonedDateTime};
+use jiff::{Span, Timestamp};
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, local};
 
 /// `2026-11-24 22:05`, of a moment in milliseconds since the epoch.
 pub(super) fn date_and_time(at_ms: i64) -> String {
@@ -65,12 +65,6 @@ fn since_by(text: &str, now_ms: i64, zone: &TimeZone) -> Option<i64> {
     Some(zone.to_timestamp(date_and_time).ok()?.as_millisecond())
 }
 
-/// A moment that is out of range is no moment of ours, and is shown as the epoch.
-fn local(at_ms: i64) -> ZonedDateTime {
-    let at = Timestamp::from_millisecond(at_ms).unwrap_or_default();
-    ZonedDateTime::new(at, TimeZone::system())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,11 +96,10 @@ mod tests {
     // newcomer 2: a time of day alone was read as today's.
     fn only_a_moment_of_today_needs_no_date_and_one_that_has_passed_is_not_waited_for() {
         let now_ms = SystemClock.now_ms();
-        let day_ms = 24 * 60 * 60 * 1000;
         let zone = local(now_ms).strftime("%Z").to_string();
         let today = soon(now_ms);
         assert!(today.len() == format!("22:05 {zone}").len() && today.ends_with(&zone), "{today}");
-        for another_day in [now_ms - day_ms, now_ms + day_ms] {
+        for another_day in [now_ms - DAY_MS, now_ms + DAY_MS] {
             assert!(soon(another_day).starts_with("20"), "{}", soon(another_day));
         }
         assert_eq!(waits_until(now_ms - 1), None);

@@ -233,34 +233,34 @@ impl Config {
     /// The model's folder for whoever reads everything of it but its weights. Writes nothing that
     /// stays.
     pub fn model_texts(&self) -> Result<ModelTexts, ConfigError> {
-        match &self.model {
-            ModelChoice::Miniature { beside }
-                if self.engine != EngineKind::Fake && !beside.is_dir() =>
-            {
-                mini::texts(&self.state).map_err(|error| {
-                    let message = format!("cannot read the miniature model: {error}");
-                    ModelError::Wrong(format!("{message}; or name a model: [model] path")).into()
-                })
-            }
-            _ => Ok(ModelTexts::At(self.model_folder()?)),
+        match self.model_at_hand() {
+            Some(folder) => Ok(ModelTexts::At(folder.to_owned())),
+            None => mini::texts(&self.state).map_err(|error| {
+                no_miniature(&format!("cannot read the miniature model: {error}"))
+            }),
         }
     }
 
-    /// The model's folder, for the daemon. Unpacks the miniature where no other model is named and it does not
-    /// stand beside the configuration; the fake engine, which has no model, keeps its counts there.
+    /// The model's folder, for the daemon. Unpacks the miniature where no other model is named and it
+    /// does not stand beside the configuration.
     pub fn model_folder(&self) -> Result<PathBuf, ConfigError> {
-        match &self.model {
-            ModelChoice::Named(folder) => Ok(folder.clone()),
-            ModelChoice::Miniature { beside }
-                if self.engine == EngineKind::Fake || beside.is_dir() =>
-            {
-                Ok(beside.clone())
-            }
-            ModelChoice::Miniature { .. } => mini::unpacked(&self.state).map_err(|error| {
+        match self.model_at_hand() {
+            Some(folder) => Ok(folder.to_owned()),
+            None => mini::unpacked(&self.state).map_err(|error| {
                 let state = self.state.display();
-                let message = format!("cannot unpack the miniature model into {state}: {error}");
-                ModelError::Wrong(format!("{message}; or name a model: [model] path")).into()
+                no_miniature(&format!("cannot unpack the miniature model into {state}: {error}"))
             }),
+        }
+    }
+
+    /// The folder of a model that need not be unpacked. The fake engine, which has no model, keeps
+    /// its counts there.
+    fn model_at_hand(&self) -> Option<&Path> {
+        match &self.model {
+            ModelChoice::Named(folder) => Some(folder),
+            ModelChoice::Miniature { beside } => {
+                (self.engine == EngineKind::Fake || beside.is_dir()).then_some(beside)
+            }
         }
     }
 
@@ -334,4 +334,8 @@ fn candidates(xdg_config_home: Option<OsString>, home: Option<OsString>) -> Vec<
 fn invalid(name: &str, content: &[u8], problems: &[Problem]) -> ConfigError {
     let report = Report { name, content, problems }.to_string();
     ConfigError::Invalid { file: name.to_owned(), problems: problems.to_vec(), report }
+}
+
+fn no_miniature(why: &str) -> ConfigError {
+    ModelError::Wrong(format!("{why}; or name a model: [model] path")).into()
 }

@@ -47,10 +47,7 @@ pub(super) fn request(
         format: render.format,
         picture_path: temp_path(settings, attempt_id),
         latents_path: latents_path(settings, candidate.render_id),
-        queue: QueueFacts {
-            created: Some(created(now_ms)),
-            ..queue_facts(settings, candidate, attempt_id, &rung)
-        },
+        queue: queue_facts(settings, candidate, attempt_id, &rung, now_ms),
     }
 }
 
@@ -60,6 +57,7 @@ fn queue_facts(
     candidate: &Candidate,
     attempt_id: i64,
     rung: &Rung,
+    now_ms: i64,
 ) -> QueueFacts {
     let &Render { width, height, steps, .. } = &candidate.render;
     QueueFacts {
@@ -68,7 +66,7 @@ fn queue_facts(
         owner: owner(settings, attempt_id),
         asked: SizeAndSteps { width, height, steps },
         degraded: rung.degrades(&candidate.render),
-        created: None,
+        created: Some(created(now_ms)),
         file: Some(candidate.file_name.clone()),
         tags: candidate.tags.clone(),
     }

@@ -2,7 +2,7 @@
 //!
 //! `plan` chooses a rung, `slot` keeps a worker loaded, `attempt` follows one try by the rules of
 //! `watcher`, `publish` makes its picture final, `journal` reads and writes the queue, `hold` waits
-//! for the disk; this file puts them together.
+//! for the disk, `suspicion` tells a bad picture from a bad place; this file puts them together.
 
 mod attempt;
 mod hold;
@@ -29,12 +29,9 @@ use self::publish::Published;
 use self::slot::Slot;
 pub use self::slot::SlotSettings;
 use self::suspicion::Suspicion;
-use crate::attempt::{
-    Candidate, Failure, FailureKind, Next, Planned, RetryPolicy, StopCause, decide,
-};
+use crate::attempt::{Candidate, Failure, Next, Planned, RetryPolicy, StopCause, decide};
 use crate::clock::Clock;
 use crate::heartbeat::Heartbeat;
-use crate::ladder::Stage;
 use crate::output;
 use crate::planner::{Corrections, Evidence, Plan};
 use crate::status::Status;
@@ -134,11 +131,11 @@ impl Dispatcher {
             match self.turn().await {
                 Ok(true) => continue,
                 Ok(false) => (),
-                // The next start finds the attempt running and knows what to do with it.
+                // An attempt that was running is found by the next start, which knows what to do.
                 Err(DispatchError::Store(error))
                     if stop.is_cancelled() && error.may_pass_for_a_read() =>
                 {
-                    warn!(%error, "the end of the running attempt could not be recorded");
+                    warn!(%error, "the database cannot be used at the end; the next start goes on from what it has");
                     break;
                 }
                 Err(error) => return Err(error),
@@ -304,11 +301,11 @@ impl Dispatcher {
             Next::RequeueAndHold | Next::RequeueAndTryAnother => {
                 let outputs = self.settings.outputs.display();
                 self.journal.hold.pause(format!("{outputs}: {}", failure.message));
+                if next == Next::RequeueAndTryAnother {
+                    self.suspicion.refused(candidate.render_id);
+                }
             }
             _ => (),
-        }
-        if next == Next::RequeueAndTryAnother {
-            self.suspicion.refused(candidate.render_id);
         }
         Ok(None)
     }
@@ -321,13 +318,8 @@ impl Dispatcher {
         planned: &Planned,
         failure: &Failure,
     ) -> Result<Option<Plan>, StoreError> {
-        let ran_out = match (failure.kind, failure.stage) {
-            (FailureKind::OutOfMemory { requested_bytes }, Some(stage)) => {
-                (stage, requested_bytes.unwrap_or(0))
-            }
-            (FailureKind::MemoryDeath, stage) => (stage.unwrap_or(Stage::Load), 0),
-            _ => return Ok(None),
-        };
+        let Some(stage) = failure.ran_out_in() else { return Ok(None) };
+        let ran_out = (stage, failure.requested_bytes().unwrap_or(0));
         self.refresh_plans(planned.evidence(&failure.measured.peaks, Some(ran_out))).await?;
         Ok(self.slot.planning().and_then(|planning| planning.next(candidate)))
     }

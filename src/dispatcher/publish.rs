@@ -1,6 +1,7 @@
 //! From the worker's temporary file to the picture under its final name, and its row.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::io::Errno;
 use tracing::{debug, info, warn};
@@ -67,9 +68,10 @@ fn refused(made: Made, error: &io::Error) -> Published {
 async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    // The runtime panics where the system gives it no thread.
-    done.unwrap_or_else(|_| Err(Errno::AGAIN.into()))
+    // The runtime panics at once where the system gives it no thread.
+    let begun = catch_unwind(AssertUnwindSafe(|| tokio::task::spawn_blocking(work)));
+    let Ok(begun) = begun else { return Err(Errno::AGAIN.into()) };
+    begun.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
 }
 
 impl Dispatcher {

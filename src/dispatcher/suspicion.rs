@@ -26,8 +26,9 @@ impl Suspicion {
     /// The picture of `render_id` was made.
     pub(super) fn made(&mut self, render_id: i64) {
         *self = match self {
-            Suspicion::Render(suspect) if *suspect != render_id => Suspicion::Proven(*suspect),
-            Suspicion::Proven(suspect) if *suspect != render_id => Suspicion::Proven(*suspect),
+            Suspicion::Render(suspect) | Suspicion::Proven(suspect) if *suspect != render_id => {
+                Suspicion::Proven(*suspect)
+            }
             _ => Suspicion::NoRender,
         };
     }

@@ -88,10 +88,9 @@ impl AttemptWatch {
     /// The end of a worker that died by itself. It counts as a death at this render only where the
     /// worker had begun with it, and nobody was ending both.
     fn death(&self, exit: &WorkerExit) -> Failure {
-        let begun = self.place.is_some() && self.cause != Some(StopCause::ShuttingDown);
         let kind = match self.place {
             Some(_) if exit.of_memory => FailureKind::MemoryDeath,
-            _ if begun => FailureKind::WorkerDied,
+            Some(_) if self.cause != Some(StopCause::ShuttingDown) => FailureKind::WorkerDied,
             place => FailureKind::Lost { step: place.unwrap_or_default().step },
         };
         self.failure(kind, exit.words.clone())

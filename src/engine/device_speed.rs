@@ -35,11 +35,8 @@ pub fn keep(path: &Path, device: &str, speed: DeviceSpeed) -> io::Result<()> {
 
 /// All speeds; none where there is no such file, or something is wrong with it.
 fn read(path: &Path) -> BTreeMap<String, DeviceSpeed> {
-    let text = match fs::metadata(path) {
-        Ok(file) if file.len() <= FILE_BYTES_MAX => fs::read_to_string(path).unwrap_or_default(),
-        _ => String::new(),
-    };
-    serde_json::from_str(&text).unwrap_or_default()
+    let content = files::read_whole(path, FILE_BYTES_MAX).ok();
+    content.and_then(|content| serde_json::from_slice(&content).ok()).unwrap_or_default()
 }
 
 /// What tells a device from others. A processor's words do not name it, and operators may be

@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -82,7 +83,7 @@ impl ModelTexts {
     }
 }
 
-/// The miniature's files without its weights, which are some kilobytes: in the state folder where
+/// The miniature's files but its weights, some kilobytes: in the state folder where
 /// it is unpacked, else among the system's temporary files.
 pub fn texts(state: &Path) -> io::Result<ModelTexts> {
     let unpacked = folder(state);
@@ -100,17 +101,18 @@ pub fn texts(state: &Path) -> io::Result<ModelTexts> {
 
 /// Where it is unpacked.
 fn folder(state: &Path) -> PathBuf {
-    state.join("models").join(format!("mini-{}", &hash()[..HASH_DIGITS]))
+    state.join("models").join(format!("mini-{}", &HASH[..HASH_DIGITS]))
 }
 
-fn hash() -> String {
+/// The hash of all files, made once in a process: they are 15 MB.
+static HASH: LazyLock<String> = LazyLock::new(|| {
     let mut hash = Sha256::new();
     for (name, content) in FILES {
         hash.update(format!("{name} {}\n", content.len()));
         hash.update(content);
     }
     files::hex(hash)
-}
+});
 
 /// Every file is there in its size. The folder appears by a rename after an fsync, so nothing else
 /// is to be expected but somebody's hand.

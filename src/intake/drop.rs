@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -126,9 +126,8 @@ fn content(folder: &OwnedFd, name: &OsStr, seen: Fingerprint) -> Result<Option<V
         return Ok(None);
     }
     let mut file = File::from(fd);
-    let mut content = Vec::new();
-    let read = (&mut file).take(seen.bytes + 1).read_to_end(&mut content);
-    read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    let content = files::read_start(&mut file, seen.bytes)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     let whole = content.len() as u64 == seen.bytes && unchanged(&file.into())?;
     Ok(whole.then_some(content))
 }

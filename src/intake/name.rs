@@ -79,6 +79,11 @@ pub fn prefixed(prefix: &str, name: &str) -> String {
     format!("{prefix}{}", &name[start..])
 }
 
+/// What people call the file, also while it bears the name that has its identity.
+pub fn shown(name: &OsStr) -> String {
+    parse_taken(name).map_or_else(|| clean(name), |(_, shown)| shown)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStrExt;

@@ -9,7 +9,7 @@ use rustix::fs::{Dir, FileType};
 use serde::{Deserialize, Serialize};
 
 use super::kind::{Kind, Why};
-use super::name::{clean, parse_taken};
+use super::name::shown;
 use crate::files;
 
 /// Of so many files of each sort the names are told; of all, their number.
@@ -36,7 +36,7 @@ pub struct WaitingFile {
 }
 
 /// Something in the jobs folder that is no job file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeftAlone {
     pub file: String,
     pub why: Why,
@@ -61,7 +61,7 @@ pub fn contents(folder: &Path) -> io::Result<FolderContents> {
     for entry in Dir::read_from(&folder)? {
         let entry = entry?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        let file = parse_taken(name).map_or_else(|| clean(name), |(_, shown)| shown);
+        let file = shown(name);
         match Kind::of(name, entry.file_type() == FileType::Directory) {
             Kind::Job => contents.jobs.push(file),
             Kind::Alone(why) => contents.left_alone.push(LeftAlone { file, why }),

@@ -18,7 +18,7 @@ use super::drop::{self, Dropped, Found, fingerprint};
 use super::folders::Folders;
 use super::kind::Kind;
 use super::look::{Arrival, Look, Readiness};
-use super::name::{clean, parse_taken, taken};
+use super::name::{clean, parse_taken, shown, taken};
 use super::report::{FILES_SHOWN_MAX, WaitingFile};
 use super::watch::Watch;
 use crate::instance::FolderLock;
@@ -272,9 +272,4 @@ impl Spool {
             |name: &OsString| WaitingFile { file: shown(name), reason: self.looks[name].why() };
         names.into_iter().map(file).collect()
     }
-}
-
-/// What people call the file.
-fn shown(name: &OsStr) -> String {
-    parse_taken(name).map_or_else(|| clean(name), |(_, shown)| shown)
 }

@@ -11,7 +11,8 @@ use super::hints::prompt::{ForeignSyntax, foreign_syntax};
 use super::name::{self, NameFacts};
 use super::spec::ResolvedJob;
 use super::{Recipe, Render};
-use crate::problem::printable;
+use crate::problem::one_line;
+use crate::spelling::count;
 
 /// What is hardly meant. As JSON it has a `kind`, and the sentence for people as `message`.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,14 +157,13 @@ fn name_of(render: &Render, place: usize, seed_is_drawn: bool) -> String {
 
 /// Each kind of syntax once, however many prompts have it.
 fn foreign(renders: &[Render]) -> Vec<Warning> {
-    let of_render = |render: &Render| -> [String; 2] {
-        [render.recipe.prompt.clone(), render.recipe.negative_prompt.clone()]
-    };
-    let prompts: BTreeSet<String> = renders.iter().flat_map(of_render).collect();
+    let recipes = renders.iter().map(|render| &render.recipe);
+    let prompts: BTreeSet<&str> =
+        recipes.flat_map(|recipe| [&*recipe.prompt, &*recipe.negative_prompt]).collect();
     let mut found: BTreeMap<ForeignSyntax, (String, usize)> = BTreeMap::new();
-    for prompt in &prompts {
+    for prompt in prompts {
         for (syntax, example) in foreign_syntax(prompt) {
-            let example = || printable(&example.replace('\n', " "));
+            let example = || one_line(example);
             found.entry(syntax).or_insert_with(|| (example(), 0)).1 += 1;
         }
     }
@@ -211,19 +211,19 @@ impl fmt::Display for Warning {
             Warning::WithoutGuidance { key, pictures } => write!(
                 f,
                 "{key} does nothing in {}: it counts only with guidance above 0",
-                count(*pictures, "picture")
+                count(*pictures as u64, "picture")
             ),
             Warning::UnwantedGuidance { guidance, pictures, model, model_steps } => write!(
                 f,
                 "guidance {guidance} in {}: {model} is trained to do without, and wants guidance 0 \
                  and {model_steps} steps; more takes twice the time, and may burn the colours",
-                count(*pictures, "picture")
+                count(*pictures as u64, "picture")
             ),
             Warning::ManySteps { steps, pictures, model, model_steps } => write!(
                 f,
                 "{steps} steps in {}: {model} is trained for {model_steps}; more take longer, and \
                  gain little",
-                count(*pictures, "picture")
+                count(*pictures as u64, "picture")
             ),
             Warning::LongSeed { seed } => write!(
                 f,
@@ -246,7 +246,7 @@ impl fmt::Display for Warning {
                  number behind it; {{index}} or {{seed}} in it would tell them apart"
             ),
             Warning::ForeignSyntax { syntax, example, prompts } => {
-                write!(f, "{example} {} ({})", syntax.meaning(), count(*prompts, "prompt"))
+                write!(f, "{example} {} ({})", syntax.meaning(), count(*prompts as u64, "prompt"))
             }
             Warning::CutPrompt { beginning, tokens_max } => write!(
                 f,
@@ -255,11 +255,6 @@ impl fmt::Display for Warning {
             ),
         }
     }
-}
-
-/// `1 picture`, `3 pictures`.
-fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ const JPEG_QUALITY: u8 = 95;
 const JPEG_EXIF_BYTES_MAX: usize = 0xffff - 2 - 6;
 
 /// Where both texts do not fit a JPEG segment, prompts are cut to this: at most 4 bytes for each in
-/// UserComment, 6 in MakerNote, twice, and ample room for the rest.
+/// UserComment, 6 in our JSON, twice, and ample room for the rest.
 const JPEG_PROMPT_BYTES_MAX: usize = 2048;
 
 /// What was written.

@@ -35,6 +35,12 @@ pub fn temp_path(outputs: &Path, owner: &Owner) -> PathBuf {
     outputs.join(format!("{}{}.part", temp_prefix(&owner.database), owner.attempt_id))
 }
 
+/// Whether `path`, of a row, leads to nothing outside of the output folder: rows can be edited by
+/// hand.
+pub fn is_below(path: &Path) -> bool {
+    path.components().all(|part| matches!(part, Component::Normal(_)))
+}
+
 /// How all temporary files of a database begin.
 fn temp_prefix(database: &str) -> String {
     format!(".zimaged-{database}-")

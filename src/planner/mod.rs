@@ -5,12 +5,12 @@
 //! there is, and corrected by what was measured.
 
 mod correct;
-mod pace;
+mod estimate;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::correct::{Corrections, Evidence};
-pub use self::pace::{DeviceSpeed, Estimate, Operations, RenderOperations};
+pub use self::estimate::{DeviceSpeed, Estimate, Operations, RenderOperations};
 use crate::ladder::{Residency, Rung, Stage};
 
 /// Device memory in use at the most while a render runs, by stage, the weights included.

@@ -20,7 +20,7 @@ pub fn accepted_ids(jobs: &Path) -> io::Result<Vec<i64>> {
     Ok(ids)
 }
 
-/// The id in a name such as `12-fox.toml`.
+/// The id in a name such as `000012-fox.toml`; older ones have no zeros.
 fn id_of(name: &OsStr) -> Option<i64> {
     let (id, _) = name.to_str()?.split_once('-')?;
     let id = id.bytes().all(|byte| byte.is_ascii_digit()).then(|| id.parse().ok())??;

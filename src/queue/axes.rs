@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::problem::printable;
+use crate::problem::one_line;
 use crate::store::HistoryRow;
 
 /// More columns are hardly looked at; such an axis goes down the sheet.
@@ -13,10 +13,10 @@ type LabelOf = fn(&HistoryRow) -> String;
 
 /// In the order in which a job's matrix is gone through, the last one fastest.
 const PARAMETERS: [LabelOf; 7] = [
-    |row| printable(&row.prompt.replace('\n', " ")),
+    |row| one_line(&row.prompt),
     |row| match row.negative_prompt.as_str() {
         "" => "no negative prompt".to_owned(),
-        text => format!("not: {}", printable(&text.replace('\n', " "))),
+        text => format!("not: {}", one_line(text)),
     },
     |row| format!("{}x{}", row.asked_width, row.asked_height),
     |row| format!("{} steps", row.asked_steps),
@@ -107,12 +107,14 @@ fn grid(pictures: &[HistoryRow], varying: &[Axis]) -> Option<Arrangement> {
     let drawn = last.values.len() == pictures.len();
     let repeats = pictures.len() / combinations(others);
     let is_even = drawn && pictures.len() == combinations(others) * repeats;
+    if !is_even || !(1..=COLUMNS_MAX).contains(&repeats) {
+        return None;
+    }
     let columns = Axis {
         values: (1..=repeats).map(|number| format!("picture {number}")).collect(),
         places: repeat_of_each(pictures.len(), others),
     };
-    let mut arranged = crossed(pictures.len(), &columns, others)
-        .filter(|_| is_even && (1..=COLUMNS_MAX).contains(&repeats))?;
+    let mut arranged = crossed(pictures.len(), &columns, others)?;
     arranged.captions = pictures.iter().map(seed).collect();
     Some(arranged)
 }

@@ -24,11 +24,16 @@ pub fn check_present(config: &Config) -> Result<(), StoreError> {
     )))
 }
 
-/// Makes an empty database where there is none.
-pub async fn begin_history(config: &Config) -> Result<(), QueueError> {
+/// Keeps daemons away until it is dropped; fails while one runs.
+pub(super) fn lock_queue(config: &Config) -> Result<InstanceLock, QueueError> {
     config::make_folder(&config.state)?;
     config::make_folder(&config.jobs)?;
-    let _lock = InstanceLock::take(&config.state, &config.jobs)?;
+    Ok(InstanceLock::take(&config.state, &config.jobs)?)
+}
+
+/// Makes an empty database where there is none.
+pub async fn begin_history(config: &Config) -> Result<(), QueueError> {
+    let _lock = lock_queue(config)?;
     let path = config.database_path();
     if !Store::is_missing(&path) {
         let there = format!("{} is there: nothing was done", path.display());

@@ -14,7 +14,7 @@ use crate::engine::{EngineKind, ModelDescription, TOKENS_MAX, Tokenizer};
 use crate::job::spec::{self, ResolvedJob};
 use crate::job::warning::{self, ModelWants, Warning};
 use crate::job::{Recipe, Render};
-use crate::problem::{Problem, Report, printable};
+use crate::problem::{Problem, Report, one_line};
 use crate::table::check::shortened;
 
 /// A job text without mistakes.
@@ -131,5 +131,5 @@ fn cut_prompts<'r>(config: &Config, renders: &'r [Render]) -> Vec<&'r str> {
 
 /// The beginning of a prompt in one line.
 pub fn beginning(prompt: &str) -> String {
-    shortened(&printable(&prompt.replace('\n', " ")))
+    shortened(&one_line(prompt))
 }

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::CWD;
 use serde::Serialize;
 
+use super::begin::lock_queue;
 use super::{Queue, QueueError, accepted_ids};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::files;
-use crate::instance::InstanceLock;
 use crate::store::Store;
 
 /// A backup that was made.
@@ -97,9 +97,7 @@ fn temporary(file: &Path) -> io::Result<(PathBuf, PathBuf)> {
 /// first; the database that was there keeps another name. Each step leaves one of the two whole
 /// under the database's name.
 pub async fn restore(config: &Config, file: &Path) -> Result<Restored, QueueError> {
-    config::make_folder(&config.state)?;
-    config::make_folder(&config.jobs)?;
-    let _lock = InstanceLock::take(&config.state, &config.jobs)?;
+    let _lock = lock_queue(config)?;
     let database = config.database_path();
     let part = config.state.join("zimaged-restored.part");
     let failed = |path: &Path, source| QueueError::File { path: path.to_owned(), source };

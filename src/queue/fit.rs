@@ -13,7 +13,7 @@ use crate::engine::{
 use crate::job::Render;
 use crate::job::spec::{Rules, fields};
 use crate::ladder::{Residency, Rung};
-use crate::planner::{Allowance, Corrections, DeviceSpeed, Estimate, Plan, Prediction};
+use crate::planner::{Corrections, DeviceSpeed, Estimate, Plan, Prediction};
 use crate::store::{Seen, Store, WorkerRow};
 use crate::table::Check;
 
@@ -109,8 +109,13 @@ pub async fn fit(
     }
     let made_up = question.device_bytes.is_some();
     let fitting = Fitting::new(config, store, worker.as_ref(), question, made_up).await?;
-    let default = (fitting.render.width, fitting.render.height);
-    fitting.answer(question.size.unwrap_or(default), device_bytes).await
+    let size = question.size.unwrap_or((fitting.render.width, fitting.render.height));
+    fitting.check_size(size).map_err(|mistake| {
+        let (width, height) = size;
+        let help = mistake.help.unwrap_or_default();
+        QueueError::NoAnswer(format!("{width}x{height}: {}; {help}", mistake.message))
+    })?;
+    fitting.answer(size, device_bytes).await
 }
 
 /// Answers for all usual sizes of pictures, and for each on all of [`TABLE_CARDS_GIB`].
@@ -148,7 +153,6 @@ pub(super) struct Fitting<'a> {
     rules: Rules,
     render: Render,
     is_card: bool,
-    allowance: Allowance,
     /// The device that was used last, where it is of the kind that is asked about and was measured.
     measured: Option<(String, DeviceSpeed)>,
 }
@@ -173,7 +177,6 @@ impl<'a> Fitting<'a> {
         if question.guided {
             render.recipe.guidance = 1.0;
         }
-        let allowance = config.allowance();
         let measured =
             measured(config, worker.filter(|last| engine::is_card(&last.device) == is_card));
         Ok(Fitting {
@@ -185,25 +188,24 @@ impl<'a> Fitting<'a> {
             rules,
             render,
             is_card,
-            allowance,
             measured,
         })
     }
 
-    /// For a device of `device_bytes`; where nobody knows how large it is, the configured limit
-    /// counts alone.
+    /// For a `size` that [`Fitting::check_size`] lets through, on a device of `device_bytes`; where
+    /// nobody knows how large it is, the configured limit counts alone.
     async fn answer(
         &self,
-        (width, height): (u32, u32),
+        size: (u32, u32),
         device_bytes: Option<u64>,
     ) -> Result<FitAnswer, QueueError> {
         let usable_bytes = self.usable_bytes(device_bytes);
-        let Plan { rung, prediction, missing_bytes } = self.plan((width, height), usable_bytes)?;
+        let asked = self.of_size(size);
+        let Plan { rung, prediction, missing_bytes } = self.plan(&asked, usable_bytes)?;
         let seen = match self.store {
             Some(store) => store.seen_on(&rung, &self.model.name).await?,
             None => None,
         };
-        let asked = self.of_size((width, height));
         let estimate = match &seen {
             Some(_) => None,
             None => self.estimate(&asked, &rung),
@@ -211,12 +213,12 @@ impl<'a> Fitting<'a> {
         Ok(FitAnswer {
             model: self.model.name.clone(),
             miniature: self.model.name == mini::NAME,
-            width,
-            height,
-            steps: self.render.steps,
+            width: asked.width,
+            height: asked.height,
+            steps: asked.steps,
             device_bytes: device_bytes.unwrap_or(usable_bytes),
             usable_bytes,
-            limit_bytes: self.allowance.limit_bytes.filter(|limit| *limit == usable_bytes),
+            limit_bytes: self.config.allowance().limit_bytes.filter(|limit| *limit == usable_bytes),
             rung,
             prediction,
             missing_bytes,
@@ -226,11 +228,6 @@ impl<'a> Fitting<'a> {
         })
     }
 
-    /// What a job asks for that says nothing.
-    pub(super) fn usual(&self) -> &Render {
-        &self.render
-    }
-
     /// Whether times can be estimated.
     pub(super) fn is_measured(&self) -> bool {
         self.measured.is_some()
@@ -238,7 +235,7 @@ impl<'a> Fitting<'a> {
 
     /// How long `render` takes on a device of `device_bytes` that is as fast as the measured one.
     pub(super) fn estimate_on(&self, render: &Render, device_bytes: u64) -> Option<Estimate> {
-        let plan = self.plan_of(render, self.usable_bytes(Some(device_bytes))).ok()?;
+        let plan = self.plan(render, self.usable_bytes(Some(device_bytes))).ok()?;
         Some(self.estimate(render, &plan.rung)?.time)
     }
 
@@ -252,26 +249,19 @@ impl<'a> Fitting<'a> {
     fn usable_bytes(&self, device_bytes: Option<u64>) -> u64 {
         let context_bytes = if self.is_card { CARD_CONTEXT_BYTES } else { 0 };
         let available_bytes = device_bytes.map(|bytes| bytes.saturating_sub(context_bytes));
-        self.allowance.budget_bytes(available_bytes, device_bytes.unwrap_or(0)).unwrap_or(0)
-    }
-
-    fn plan(&self, size: (u32, u32), usable_bytes: u64) -> Result<Plan, QueueError> {
-        let no_answer = |why: &str| QueueError::NoAnswer(why.to_owned());
-        let (width, height) = size;
-        self.check_size(size).map_err(|mistake| {
-            let help = mistake.help.unwrap_or_default();
-            no_answer(&format!("{width}x{height}: {}; {help}", mistake.message))
-        })?;
-        self.plan_of(&self.of_size(size), usable_bytes)
+        self.config
+            .allowance()
+            .budget_bytes(available_bytes, device_bytes.unwrap_or(0))
+            .unwrap_or(0)
     }
 
     /// The usual render in this size.
-    fn of_size(&self, (width, height): (u32, u32)) -> Render {
+    pub(super) fn of_size(&self, (width, height): (u32, u32)) -> Render {
         let min_side = self.render.min_side.min(width).min(height);
         Render { width, height, min_side, ..self.render.clone() }
     }
 
-    fn plan_of(&self, render: &Render, usable_bytes: u64) -> Result<Plan, QueueError> {
+    fn plan(&self, render: &Render, usable_bytes: u64) -> Result<Plan, QueueError> {
         let no_answer = |why: &str| QueueError::NoAnswer(why.to_owned());
         let capabilities = self
             .predictor

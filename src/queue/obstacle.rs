@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ZonedDateTime};
 use serde::Serialize;
 
 use super::Queue;
+use crate::clock;
 use crate::instance::InstanceLock;
 use crate::store::{Pause, Result, Store};
 
@@ -29,9 +28,7 @@ impl fmt::Display for Obstacle {
             Obstacle::NoDaemon => write!(f, "no daemon is running; start it with: zimaged run"),
             Obstacle::Paused(pause) => write!(f, "nothing is started: {pause}"),
             Obstacle::NotBefore { at_ms } => {
-                let at = Timestamp::from_millisecond(*at_ms).unwrap_or_default();
-                let at = ZonedDateTime::new(at, TimeZone::system());
-                let at = at.strftime("%Y-%m-%d %H:%M:%S %Z");
+                let at = clock::local(*at_ms).strftime("%Y-%m-%d %H:%M:%S %Z");
                 write!(f, "nothing is started before {at}: every render that waits has its time ")?;
                 write!(f, "(not_before or window)")
             }

@@ -27,16 +27,15 @@ pub struct ExpectedWork {
 /// no device was measured.
 pub async fn expected_work(
     config: &Config,
-    store: Option<&Store>,
-    renders: &[Render],
+    store: &Store,
+    renders: &[&Render],
 ) -> Option<ExpectedWork> {
-    let store = store?;
     if let Some(work_ms) = store.work_ms(renders).await.ok()? {
         return Some(ExpectedWork { work_ms, is_estimate: false });
     }
     let estimator = Estimator::new(config, store).await?;
     let mut work_ms = 0;
-    // Jobs of thousands of pictures have few sizes: those that are alike are planned once.
+    // Jobs of thousands of pictures have few kinds: neighbours that are alike are planned once.
     let mut known: Option<(&Render, i64)> = None;
     for render in renders {
         let alike = known.filter(|(other, _)| is_alike(other, render)).map(|(_, ms)| ms);
@@ -117,16 +116,14 @@ impl<'a> Estimator<'a> {
 
     /// One of `group`, as far as its time depends on it.
     fn render(&self, group: &WaitingRenders) -> Render {
-        let usual = self.fitting.usual();
-        let side = |side: i64| u32::try_from(side).unwrap_or(u32::MAX);
-        let (width, height, steps) = (side(group.width), side(group.height), side(group.steps));
+        let number = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
+        let usual = self.fitting.of_size((number(group.width), number(group.height)));
         let recipe = Recipe {
             prompt: " ".repeat(USUAL_PROMPT_BYTES),
             guidance: group.guidance,
             guidance_truncation: group.guidance_truncation,
-            ..usual.recipe.clone()
+            ..usual.recipe
         };
-        let min_side = usual.min_side.min(width).min(height);
-        Render { recipe, width, height, steps, min_side, ..usual.clone() }
+        Render { recipe, steps: number(group.steps), ..usual }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Component, Path};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -91,7 +91,7 @@ impl Queue<'_> {
     ) -> Result<(), QueueError> {
         let path = self.config.outputs.join(&picture.path);
         let Ok(facts) = path.symlink_metadata() else { return Ok(()) };
-        if !is_inside(Path::new(&picture.path)) || !self.is_own(&path, picture.attempt_id) {
+        if !output::is_below(Path::new(&picture.path)) || !self.is_own(&path, picture.attempt_id) {
             pruned.left += 1;
             return Ok(());
         }
@@ -112,9 +112,4 @@ impl Queue<'_> {
         let owner = Owner { database: self.store.id().to_owned(), attempt_id };
         output::metadata_of(path).is_some_and(|metadata| metadata.queue.owner == owner)
     }
-}
-
-/// Rows can be edited: no path leads out of the output folder.
-fn is_inside(path: &Path) -> bool {
-    path.components().all(|part| matches!(part, Component::Normal(_)))
 }

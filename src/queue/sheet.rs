@@ -1,11 +1,12 @@
 //! A job's pictures on one contact sheet.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::axes::{Arrangement, arrange};
 use super::{Queue, QueueError};
+use crate::output;
 use crate::problem::printable;
 use crate::sheet::{Cell, Sheet};
 use crate::store::{HistoryRow, Selection};
@@ -56,14 +57,9 @@ impl Queue<'_> {
 }
 
 fn cell(outputs: &Path, row: &HistoryRow, caption: &str) -> Cell {
-    let below = row.path.as_deref().map(Path::new).filter(|path| is_below(path));
+    let below = row.path.as_deref().map(Path::new).filter(|path| output::is_below(path));
     let word = row.error_code.map_or_else(|| row.state.to_string(), |code| code.to_string());
     Cell { picture: below.map(|path| outputs.join(path)), note: word, caption: caption.to_owned() }
-}
-
-/// Rows can be edited by hand, and must not lead out of the output folder.
-fn is_below(path: &Path) -> bool {
-    path.components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// The tallest picture's height as a multiple of its width.

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::instance::InstanceLock;
 use crate::intake::{self, FILES_SHOWN_MAX, FolderContents, IntakeStatus, WaitingFile, Why};
 use crate::status::{self, Status};
-use crate::store::{JobRow, Outlook, Pause, RejectionRow, Result, WorkerRow};
+use crate::store::{JobRow, NO_DATABASE, Outlook, Pause, RejectionRow, Result, WorkerRow};
 
 /// Of so many jobs that were begun the status says how far they are.
 const BEGUN_MAX: u32 = 5;
@@ -81,7 +81,7 @@ pub struct OtherFile {
 pub async fn queue_status(config: &Config) -> Result<QueueStatus> {
     let without = |why: String| QueueStatus { database: Some(why), ..QueueStatus::of(config) };
     if !config.database_path().exists() {
-        return Ok(without("there is no database yet; `zimaged run` makes it".to_owned()));
+        return Ok(without(NO_DATABASE.to_owned()));
     }
     let known = match Queue::open(config).await {
         Ok(queue) => queue.known().await,

@@ -15,6 +15,7 @@ use crate::config::{self, Config};
 use crate::files;
 use crate::instance::InstanceLock;
 use crate::intake::{clean, new_id, random_seed, taken};
+use crate::job::Render;
 use crate::job::origin::SourceFile;
 use crate::job::spec;
 use crate::job::warning::Warning;
@@ -162,14 +163,22 @@ pub async fn submit(
     config: &Config,
     jobs: &[(&Path, CheckedJob)],
 ) -> Result<Submitted, QueueError> {
-    let expected = expected(config, jobs.iter().map(|(_, job)| job)).await;
+    let queue = Queue::open(config).await;
+    let expected = match &queue {
+        Ok(queue) => queue.expected(jobs.iter().map(|(_, job)| job)).await,
+        Err(_) => None,
+    };
     let warnings = warnings(jobs.iter().map(|(_, job)| job));
     if !InstanceLock::is_held(&config.state) {
         let waiting = leave(config, jobs)?;
         return Ok(Submitted { waiting, expected, warnings, ..Submitted::default() });
     }
     let dropped = hand_over(config, jobs)?;
-    let queue = Queue::open(config).await?;
+    let queue = match queue {
+        Ok(queue) => queue,
+        // Its daemon may have made it meanwhile.
+        Err(_) => Queue::open(config).await?,
+    };
     let deadline = Instant::now() + ACCEPT_TIMEOUT;
     let mut submitted = Submitted { expected, warnings, ..Submitted::default() };
     for file in &dropped {
@@ -188,9 +197,10 @@ pub fn has_daemon(config: &Config) -> bool {
 pub async fn submit_wish(config: &Config, job: &CheckedJob) -> Result<Submitted, QueueError> {
     let text = String::from_utf8_lossy(&job.content);
     if config.database_path().exists() {
-        let id = Queue::open(config).await?.request(&job.name, &text).await?;
+        let queue = Queue::open(config).await?;
+        let id = queue.request(&job.name, &text).await?;
         let taken = TakenJob { file: job.name.clone(), job: id };
-        let expected = expected(config, [job]).await;
+        let expected = queue.expected([job]).await;
         let warnings = warnings([job]);
         return Ok(Submitted { jobs: vec![taken], expected, warnings, ..Submitted::default() });
     }
@@ -204,18 +214,14 @@ pub async fn submit_wish(config: &Config, job: &CheckedJob) -> Result<Submitted,
     submit(config, &[(Path::new(&job.name), job.clone())]).await
 }
 
-/// How long all `jobs` take.
-async fn expected(
-    config: &Config,
-    jobs: impl IntoIterator<Item = &CheckedJob>,
-) -> Option<ExpectedWork> {
-    let queue = Queue::open(config).await.ok()?;
-    let renders: Vec<_> =
-        jobs.into_iter().flat_map(|job| &job.resolved.job.renders).cloned().collect();
-    expected_work(config, Some(queue.store()), &renders).await
-}
-
 impl Queue<'_> {
+    /// How long all `jobs` take.
+    async fn expected(&self, jobs: impl IntoIterator<Item = &CheckedJob>) -> Option<ExpectedWork> {
+        let renders: Vec<&Render> =
+            jobs.into_iter().flat_map(|job| &job.resolved.job.renders).collect();
+        expected_work(self.config, &self.store, &renders).await
+    }
+
     /// Takes the job that a request asks for by `text` in, under the `name` that it gives itself;
     /// answers the job's id. It is accepted when this returns, whether a daemon runs or not.
     pub async fn request(&self, name: &str, text: &str) -> Result<i64, QueueError> {

@@ -8,7 +8,7 @@ use sqlx::QueryBuilder;
 use sqlx::Row;
 
 use super::transition::{About, Current, Facts, Writing, log, transition};
-use super::{Result, Selection, Store, StoreError};
+use super::{Result, Selection, Store};
 use crate::job::event::EventKind;
 use crate::job::state::{RenderEvent, State};
 
@@ -78,7 +78,7 @@ impl Store {
         let ids: Vec<i64> =
             sqlx::query_scalar(sql).bind(job_id).bind(position).fetch_all(&self.readers).await?;
         match ids.is_empty() {
-            true => Err(StoreError::NotFound(format!("there is no {selection}"))),
+            true => Err(selection.absent()),
             false => Ok(ids),
         }
     }

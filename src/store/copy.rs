@@ -54,9 +54,6 @@ impl Store {
     pub async fn make_ready(path: &Path, before: &Path) -> Result<CopyFacts> {
         let ready = async {
             let writer = pool(1, options(path)).await?;
-            if let Some(why) = application_misfit(&writer).await? {
-                return Err(StoreError::Unusable(why));
-            }
             let facts = check(&writer, Access::Daemon).await?;
             prepare(&writer, Access::Daemon).await?.map_err(StoreError::Unusable)?;
             for (table, last) in last_ids(before).await {

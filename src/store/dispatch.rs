@@ -6,17 +6,10 @@ use sqlx::sqlite::SqliteRow;
 use super::rows::{Corrected, from_json, render, render_columns, signed, to_json};
 use super::transition::{About, Current, Facts, Writing, log, transition};
 use super::{Guarded, NewWorker, Result, Store};
-use crate::attempt::{Candidate, History, Planned, Reached};
+use crate::attempt::{Candidate, History, Outcome, Planned, Reached};
 use crate::job::event::EventKind;
 use crate::job::state::{RenderEvent, State};
 use crate::ladder::{Rung, Stage};
-
-/// An earlier attempt that ran out of memory.
-struct OutOfMemory {
-    rung: Rung,
-    stage: Stage,
-    worker_died: bool,
-}
 
 impl Store {
     /// The render to run next: priority, then order of arrival; none while the queue is paused.
@@ -63,48 +56,14 @@ impl Store {
 
     /// The attempts at a render that have ended.
     pub(super) async fn attempts_before(&self, render_id: i64) -> Result<History> {
-        let mut history = History {
-            deaths: self.deaths(render_id).await?,
-            lost: self.losses(render_id).await?,
-            ..History::default()
-        };
-        for OutOfMemory { rung, stage, worker_died } in self.out_of_memory(render_id).await? {
-            history.note_out_of_memory(rung, stage, worker_died);
+        let sql = "SELECT outcome, stage, rung, worker_died, lost_step FROM attempts \
+                   WHERE render_id = ? ORDER BY number";
+        let attempts = sqlx::query(sql).bind(render_id).fetch_all(&self.readers).await?;
+        let mut history = History::default();
+        for attempt in &attempts {
+            note(&mut history, attempt)?;
         }
         Ok(history)
-    }
-
-    async fn losses(&self, render_id: i64) -> Result<Vec<Reached>> {
-        let sql = "SELECT stage, lost_step FROM attempts \
-                   WHERE render_id = ? AND lost_step IS NOT NULL ORDER BY number";
-        let rows = sqlx::query(sql).bind(render_id).fetch_all(&self.readers).await?;
-        let place = |row: &SqliteRow| -> sqlx::Result<Reached> {
-            Ok(Reached { stage: row.try_get("stage")?, step: row.try_get("lost_step")? })
-        };
-        Ok(rows.iter().map(place).collect::<sqlx::Result<_>>()?)
-    }
-
-    async fn out_of_memory(&self, render_id: i64) -> Result<Vec<OutOfMemory>> {
-        let rows = sqlx::query(
-            "SELECT rung, stage, worker_died FROM attempts WHERE render_id = ? AND outcome = 'out_of_memory' AND stage IS NOT NULL \
-             ORDER BY number",
-        )
-        .bind(render_id)
-        .fetch_all(&self.readers)
-        .await?;
-        let tried = |row: &SqliteRow| -> sqlx::Result<OutOfMemory> {
-            Ok(OutOfMemory {
-                rung: from_json(row.try_get("rung")?)?,
-                stage: row.try_get("stage")?,
-                worker_died: row.try_get("worker_died")?,
-            })
-        };
-        Ok(rows.iter().map(tried).collect::<sqlx::Result<_>>()?)
-    }
-
-    async fn deaths(&self, render_id: i64) -> Result<u32> {
-        let sql = "SELECT count(*) FROM attempts WHERE render_id = ? AND outcome = 'crashed'";
-        Ok(sqlx::query_scalar(sql).bind(render_id).fetch_one(&self.readers).await?)
     }
 
     /// Writes the attempt row, with its rung and the picture's final name, and sets the render
@@ -242,4 +201,20 @@ async fn insert_attempt(
     .bind(render_id)
     .fetch_one(&mut **transaction)
     .await
+}
+
+/// Adds what an earlier attempt says. One that has not ended says nothing.
+fn note(history: &mut History, attempt: &SqliteRow) -> sqlx::Result<()> {
+    let outcome: Option<Outcome> = attempt.try_get("outcome")?;
+    let stage: Option<Stage> = attempt.try_get("stage")?;
+    let lost_step: Option<u32> = attempt.try_get("lost_step")?;
+    if outcome == Some(Outcome::Crashed) {
+        history.deaths += 1;
+    }
+    history.lost.extend(lost_step.map(|step| Reached { stage, step }));
+    if let (Some(Outcome::OutOfMemory), Some(stage)) = (outcome, stage) {
+        let rung: Rung = from_json(attempt.try_get("rung")?)?;
+        history.note_out_of_memory(rung, stage, attempt.try_get("worker_died")?);
+    }
+    Ok(())
 }

@@ -43,6 +43,7 @@ pub use self::control::{Cancelled, Pause, RenderFilter};
 pub use self::error::{Result, StoreError};
 pub use self::evidence::Seen;
 pub use self::intake::DropFate;
+pub use self::open::NO_DATABASE;
 pub use self::outlook::{JobLeft, Outlook};
 pub use self::prune::RecordedPicture;
 pub use self::queries::JobFilter;
@@ -142,6 +143,11 @@ impl Selection {
     /// The job's id, also where one render is meant.
     pub fn job_id(self) -> i64 {
         self.parts().0
+    }
+
+    /// That it is not in the database.
+    fn absent(self) -> StoreError {
+        StoreError::NotFound(format!("there is no {self}"))
     }
 
     /// The job's id, and the position where one render is meant.

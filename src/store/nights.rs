@@ -87,12 +87,8 @@ async fn cancel_late(transaction: &mut Writing, job_id: i64, now_ms: i64) -> Res
     .await?;
     for render_id in late {
         let render = Current { render_id, job_id, state: State::Queued };
-        transition(transaction, render, RenderEvent::Cancelled, Facts::Nothing, now_ms).await?;
-        sqlx::query("UPDATE renders SET cancel_reason = ? WHERE id = ?")
-            .bind(TOO_LATE)
-            .bind(render_id)
-            .execute(&mut **transaction)
-            .await?;
+        let facts = Facts::Cancelled { reason: TOO_LATE };
+        transition(transaction, render, RenderEvent::Cancelled, facts, now_ms).await?;
         log(transaction, EventKind::Cancelled, About::Render(render), TOO_LATE, now_ms).await?;
     }
     Ok(())

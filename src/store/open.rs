@@ -96,7 +96,8 @@ async fn open(path: &Path, access: Access) -> Result<Store> {
 const IDENTITY: &str = "INSERT INTO identity (id) SELECT lower(hex(randomblob(8))) \
     WHERE NOT EXISTS (SELECT 1 FROM identity)";
 
-const NO_DATABASE: &str = "there is no database yet; `zimaged run` makes it";
+/// What is told where no daemon has run yet.
+pub const NO_DATABASE: &str = "there is no database yet; `zimaged run` makes it";
 
 const FOREIGN_LOG: &str = "the log beside it (its name with -wal behind) belongs to another database, \
     so a backup was probably put in its place. To use the backup, remove the files with -wal and -shm \

@@ -40,16 +40,35 @@ pub struct JobLeft {
     pub left_ms: Option<i64>,
 }
 
+/// The work of a render, in pixels times steps, twice with guidance. Before the columns of its size
+/// and before those of its recipe stand the names of their tables.
+macro_rules! work {
+    ($size:literal, $recipe:literal) => {
+        concat!(
+            $size,
+            "width * ",
+            $size,
+            "height * ",
+            $size,
+            "steps * (1 + (",
+            $recipe,
+            "guidance > 0))"
+        )
+    };
+}
+
 /// The milliseconds that a unit of work takes, by the newest pictures of the model that was loaded
-/// last, on its device. Work is measured in pixels times steps, twice with guidance: times of other
-/// sizes are carried over by it. Its one parameter is [`PICTURES_MAX`].
+/// last, on its device: by [`work`] times of other sizes are carried over. Its one parameter is [`PICTURES_MAX`].
 macro_rules! pace {
     () => {
-        "WITH pace AS (SELECT 1.0 * sum(total_ms) / sum(work) AS ms FROM \
-         (SELECT a.total_ms, a.width * a.height * a.steps * (1 + (r.guidance > 0)) AS work \
-         FROM attempts a JOIN renders r ON r.id = a.render_id JOIN workers w ON w.id = a.worker_id \
-         JOIN (SELECT model_hash, device FROM workers ORDER BY id DESC LIMIT 1) last USING (model_hash, device) \
-         WHERE a.outcome = 'done' AND a.denoise_ms > 0 ORDER BY a.id DESC LIMIT ?)) "
+        concat!(
+            "WITH pace AS (SELECT 1.0 * sum(total_ms) / sum(work) AS ms FROM (SELECT a.total_ms, ",
+            work!("a.", "r."),
+            " AS work FROM attempts a JOIN renders r ON r.id = a.render_id \
+             JOIN workers w ON w.id = a.worker_id \
+             JOIN (SELECT model_hash, device FROM workers ORDER BY id DESC LIMIT 1) last USING (model_hash, device) \
+             WHERE a.outcome = 'done' AND a.denoise_ms > 0 ORDER BY a.id DESC LIMIT ?)) "
+        )
     };
 }
 
@@ -67,8 +86,9 @@ impl Store {
         let groups: Vec<Group> = sqlx::query_as(concat!(
             pace!(),
             "SELECT max(min(run_after_ms), ?2) AS from_ms, count(*) AS renders, CAST(round(\
-             (SELECT ms FROM pace) * sum(width * height * steps * (1 + (guidance > 0)))) AS INTEGER) AS work_ms \
-             FROM renders INDEXED BY renders_to_do WHERE state IN ('queued', 'running') \
+             (SELECT ms FROM pace) * sum(",
+            work!("", ""),
+            ")) AS INTEGER) AS work_ms FROM renders INDEXED BY renders_to_do WHERE state IN ('queued', 'running') \
              GROUP BY max(run_after_ms, ?2) / ?3 ORDER BY from_ms",
         ))
         .bind(PICTURES_MAX)
@@ -96,8 +116,9 @@ impl Store {
         let left = sqlx::query_as(concat!(
             pace!(),
             "SELECT count(*) AS pictures, CAST(round((SELECT ms FROM pace) * \
-             sum(width * height * steps * (1 + (guidance > 0)) * \
-             CASE state WHEN 'queued' THEN 1 WHEN 'running' THEN 1 - ? ELSE 0 END)) AS INTEGER) \
+             sum(",
+            work!("", ""),
+            " * CASE state WHEN 'queued' THEN 1 WHEN 'running' THEN 1 - ? ELSE 0 END)) AS INTEGER) \
              AS left_ms FROM renders WHERE job_id = ?",
         ));
         Ok(left.bind(PICTURES_MAX).bind(begun).bind(job_id).fetch_one(&self.readers).await?)
@@ -105,13 +126,14 @@ impl Store {
 
     /// How long `renders` take by the newest pictures of the model that was loaded last, on its
     /// device; `None` before there is any.
-    pub async fn work_ms(&self, renders: &[Render]) -> Result<Option<i64>> {
+    pub async fn work_ms(&self, renders: &[&Render]) -> Result<Option<i64>> {
+        // As the statements measure it.
         let work = |render: &Render| {
             let forwards = if render.recipe.is_guided() { 2.0 } else { 1.0 };
             f64::from(render.width) * f64::from(render.height) * f64::from(render.steps) * forwards
         };
         let pace = sqlx::query_scalar(concat!(pace!(), "SELECT ms FROM pace")).bind(PICTURES_MAX);
         let ms: Option<f64> = pace.fetch_one(&self.readers).await?;
-        Ok(ms.map(|ms| (ms * renders.iter().map(work).sum::<f64>()).round() as i64))
+        Ok(ms.map(|ms| (ms * renders.iter().copied().map(work).sum::<f64>()).round() as i64))
     }
 }

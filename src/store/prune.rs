@@ -78,7 +78,9 @@ impl Store {
     }
 
     /// Forgets what else the database has noted before a time and what belongs to no job: files
-    /// that were set aside, entries of the log, workers that made nothing which is still known.
+    /// that were set aside, entries of the log, workers that made nothing which is still known. The
+    /// newest file and the newest worker stay: the ids of such files only grow by that, and the next
+    /// attempt is this worker's.
     pub async fn forget_notes(&self, before_ms: i64) -> Result<()> {
         let mut transaction = self.begin().await?;
         for sql in [

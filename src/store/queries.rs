@@ -3,7 +3,7 @@
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::answers::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
-use super::{Result, Selection, Store, StoreError};
+use super::{Result, Selection, Store};
 use crate::job::state::State;
 
 /// Which jobs are listed: all unless something is said.
@@ -68,8 +68,7 @@ impl Store {
         let mut sql = QueryBuilder::new(JOBS);
         let row =
             sql.push("job = ").push_bind(job_id).build_query_as().fetch_optional(&self.readers);
-        row.await?
-            .ok_or_else(|| StoreError::NotFound(format!("there is no {}", Selection::Job(job_id))))
+        row.await?.ok_or_else(|| Selection::Job(job_id).absent())
     }
 
     /// The pictures of a selection, in order.
@@ -83,7 +82,7 @@ impl Store {
         sql.push(" ORDER BY picture");
         let rows: Vec<HistoryRow> = sql.build_query_as().fetch_all(&self.readers).await?;
         match rows.is_empty() {
-            true => Err(StoreError::NotFound(format!("there is no {selection}"))),
+            true => Err(selection.absent()),
             false => Ok(rows),
         }
     }

@@ -98,7 +98,7 @@ async fn selected(transaction: &mut Writing, selection: Selection) -> Result<Vec
     .fetch_all(&mut **transaction)
     .await?;
     if rows.is_empty() {
-        return Err(StoreError::NotFound(format!("there is no {selection}")));
+        return Err(selection.absent());
     }
     let render = |row: &SqliteRow| -> sqlx::Result<Current> {
         Ok(Current { render_id: row.try_get("id")?, job_id, state: row.try_get("state")? })

@@ -45,6 +45,10 @@ pub(super) enum Facts<'a> {
     Picture {
         degraded: bool,
     },
+    /// Cancelled by nobody, and why.
+    Cancelled {
+        reason: &'a str,
+    },
 }
 
 /// Moves a render to the state after `event`, or answers [`StoreError::Illegal`].
@@ -57,21 +61,24 @@ pub(super) async fn transition(
 ) -> Result<()> {
     let Current { render_id, state, .. } = render;
     let next = state.after(event).map_err(|illegal| StoreError::Illegal { render_id, illegal })?;
-    let (mut error, mut degraded) = (None, false);
-    match facts {
-        Facts::Nothing => (),
-        Facts::Error { code, message } => error = Some((code, message)),
-        Facts::Picture { degraded: made_smaller } => degraded = made_smaller,
-    }
+    let error = match facts {
+        Facts::Error { code, message } => Some((code, message)),
+        _ => None,
+    };
+    let cancel_reason = match facts {
+        Facts::Cancelled { reason } => Some(reason),
+        _ => None,
+    };
     let changed = sqlx::query(
-        "UPDATE renders SET state = ?, finished_at_ms = ?, error_code = ?, error = ?, degraded = ? \
-         WHERE id = ? AND state = ?",
+        "UPDATE renders SET state = ?, finished_at_ms = ?, error_code = ?, error = ?, degraded = ?, \
+         cancel_reason = ? WHERE id = ? AND state = ?",
     )
     .bind(next)
     .bind(next.is_terminal().then_some(now_ms))
     .bind(error.map(|(code, _)| code))
     .bind(error.map(|(_, message)| message))
-    .bind(degraded)
+    .bind(matches!(facts, Facts::Picture { degraded: true }))
+    .bind(cancel_reason)
     .bind(render_id)
     .bind(state)
     .execute(&mut **transaction)

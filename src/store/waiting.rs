@@ -19,11 +19,13 @@ pub struct WaitingRenders {
     pub guidance_truncation: f64,
 }
 
-/// So many kinds are told apart: more would take longer to plan than anybody waits for an answer.
+/// So many kinds are told apart, the first to start; the rest is left out, for to plan more takes
+/// longer than anybody waits for an answer.
 const KINDS_MAX: u32 = 1000;
 
 impl Store {
-    /// The renders that have not ended, in the order of when they may start.
+    /// The renders that have not ended, in the order of when they may start, as far as
+    /// [`KINDS_MAX`] goes.
     pub async fn waiting(&self, now_ms: i64) -> Result<Vec<WaitingRenders>> {
         let sql = "SELECT max(run_after_ms, ?) AS from_ms, count(*) AS renders, width, height, \
                    steps, guidance, guidance_truncation FROM renders \

@@ -89,6 +89,7 @@ fn a_stop_waits_a_while_for_a_database_that_is_locked() {
         kill("TERM", house.daemon_pid());
         house.until("the hold is told", || house.log().contains("is locked").then_some(()));
     });
+    // Told to stop already: this waits for the end.
     assert_eq!(house.stop("CONT"), Some(0));
     assert_eq!(house.value(OUTCOMES), "interrupted", "recorded before the end");
     assert_not_counted(house);

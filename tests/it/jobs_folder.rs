@@ -1,21 +1,16 @@
 //! The jobs folder as users meet it: what is taken, what is told of the rest, and by whom.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::House;
+use crate::support::{House, said};
 
 const JOB: &str = "prompt = 'a fox'\n";
 
 /// A name as it is copied out of a dialogue: the first character is not seen.
 const ODD: &str = "\u{200e}fox.toml";
-
-fn said(output: &Output) -> String {
-    let out = String::from_utf8_lossy(&output.stdout);
-    format!("{out}{}", String::from_utf8_lossy(&output.stderr))
-}
 
 fn jobs(house: &House) -> String {
     house.value("SELECT group_concat(file_name) FROM jobs")

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write, pipe};
 use std::os::fd::OwnedFd;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,18 +12,10 @@ use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 use serde_json::Value;
 
 use crate::support::terminal::run_on_terminal;
-use crate::support::{House, kill};
+use crate::support::{House, kill, said};
 
 const STATES: &str = "SELECT group_concat(state || ' ' || n) FROM \
                       (SELECT state, count(*) AS n FROM renders GROUP BY state ORDER BY state)";
-
-fn said(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
 
 /// A pipe that takes nothing more, as of a program that was stopped.
 fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {

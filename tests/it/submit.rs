@@ -2,14 +2,9 @@
 
 use std::fs;
 use std::io::Write;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
-use crate::support::House;
-
-fn said(output: &Output) -> String {
-    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-    format!("{out}{err}")
-}
+use crate::support::{House, said};
 
 fn write(house: &House, name: &str, text: &str) {
     fs::write(house.path(name), text).expect("a writable folder");

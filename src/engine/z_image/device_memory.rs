@@ -44,12 +44,21 @@ impl DeviceMemory {
     pub fn require(&self, needed_bytes: usize) -> Result<()> {
         let Some(limit_bytes) = self.limit_bytes else { return Ok(()) };
         let needed_bytes = needed_bytes as u64;
-        let used_bytes = self.reading()?.used_bytes;
+        let used_bytes = self.used_bytes()?;
         if used_bytes + needed_bytes <= limit_bytes {
             return Ok(());
         }
         Err(OverLimit { needed_bytes, used_bytes, limit_bytes })
             .context("the memory limit is reached")
+    }
+
+    /// As [`DeviceMemory::reading`] has it, without a look at the machine's memory: a step asks for
+    /// each of its blocks.
+    fn used_bytes(&self) -> Result<u64> {
+        match &self.device {
+            Device::Cuda(device) => Ok(cuda::reading(device)?.used_bytes),
+            _ => Ok(meter::used_bytes().saturating_sub(self.origin_bytes)),
+        }
     }
 
     /// The device's memory now, whatever the limit. On a card `used_bytes` is what its pool has

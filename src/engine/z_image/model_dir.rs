@@ -1,8 +1,8 @@
 //! A model's folder: what it says of the model without the weights being loaded.
 
 use std::collections::HashMap;
+use std::fs;
 use std::path::Path;
-use std::{fs, io};
 
 use serde::Deserialize;
 
@@ -55,11 +55,11 @@ impl ModelDescription {
     /// (`name`, `width`, `height`, `steps`, `guidance`). Errors name the file and what is wrong
     /// with it.
     pub fn read(model: &Path) -> Result<ModelDescription, ModelError> {
-        let unreadable = |error: &io::Error| ModelError::of_io(model, error);
-        if let Some(error) = fs::metadata(model).as_ref().err().map(unreadable)
-            && error.may_pass()
-        {
-            return Err(error);
+        if let Err(error) = fs::metadata(model) {
+            let error = ModelError::of_io(model, &error);
+            if error.may_pass() {
+                return Err(error);
+            }
         }
         if let Some(problem) = wrong_folder::problem(model) {
             return Err(ModelError::wrong(model, problem));

@@ -64,7 +64,7 @@ impl Sampler<'_> {
         let time = self.schedule.time(step);
         let positive = self.transformer.forward(latents, time, &self.positive)?;
         match &self.negative {
-            Some((negative, guidance)) if f64::from(time) <= guidance.truncation => {
+            Some((negative, guidance)) if self.schedule.is_guided(step, guidance.truncation) => {
                 guidance.apply(&positive, &self.transformer.forward(latents, time, negative)?)
             }
             _ => Ok(positive),

@@ -34,6 +34,11 @@ impl Schedule {
         (self.train_timesteps - self.timesteps[step]) / self.train_timesteps
     }
 
+    /// Whether guidance counts in step `step` (from 0): until the time has passed `truncation`.
+    pub fn is_guided(&self, step: usize, truncation: f64) -> bool {
+        f64::from(self.time(step)) <= truncation
+    }
+
     /// How far sigma goes in step `step` (from 0): negative.
     pub fn sigma_step(&self, step: usize) -> f32 {
         self.sigmas[step + 1] - self.sigmas[step]

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::engine::ModelError;
+use crate::files;
 
 /// The command that downloads Z-Image-Turbo, or goes on with it.
 pub const DOWNLOAD: &str = "hf download Tongyi-MAI/Z-Image-Turbo --local-dir models/Z-Image-Turbo";
@@ -90,9 +91,7 @@ fn whole_length(mut file: File, length: u64) -> io::Result<Option<u64>> {
 
 /// The first bytes of a file.
 pub fn start_of(path: &Path) -> io::Result<Vec<u8>> {
-    let mut start = Vec::new();
-    File::open(path)?.take(START_BYTES).read_to_end(&mut start)?;
-    Ok(start)
+    files::read_start(File::open(path)?, START_BYTES)
 }
 
 /// What a file is that begins like this, if that is nothing a model has, and what to do.

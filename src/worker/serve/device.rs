@@ -129,11 +129,12 @@ impl Device {
             }
             Err(error) => {
                 let error = recovered(engine, &mut tracker, error);
-                if error.kind() != FailureKind::WorkerDied {
+                let died = error.kind() == FailureKind::WorkerDied;
+                if !died {
                     last_word::well();
                 }
                 self.events.send(&failed(request, tracker, &error));
-                if error.kind() == FailureKind::WorkerDied {
+                if died {
                     // Not even dropping the engine is safe now.
                     exit(EXIT_FATAL);
                 }

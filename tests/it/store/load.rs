@@ -20,8 +20,8 @@ async fn a_daemon_and_a_client_write_at_once_and_neither_is_told_to_wait() {
     let client = Store::open(&fixture.path(), Access::Client).await.expect("made by the daemon");
     let begun = Instant::now();
     let daemon = async {
-        for inode in 0..WRITES {
-            fixture.store.accept(&[drop_of("a", inode)], NOW).await.expect("neither 5 nor 517");
+        for id in 0..WRITES {
+            fixture.store.accept(&[drop_of("a", id)], NOW).await.expect("neither 5 nor 517");
         }
     };
     let command_line = async {

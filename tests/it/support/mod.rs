@@ -330,3 +330,9 @@ mod database {
         }
     }
 }
+
+/// What a program has said, on both streams.
+pub fn said(output: &Output) -> String {
+    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    format!("{out}{err}")
+}

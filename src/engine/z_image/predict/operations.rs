@@ -5,7 +5,7 @@
 //! weights that are not where they are needed.
 
 use super::transformer::Rows;
-use super::weights::{STORED_BYTES, text_layer_values};
+use super::weights::{STORED_BYTES, matrices_values, text_layer_values, text_layers};
 use super::{TEMPLATE_TOKENS, Work, block_weights_bytes};
 use crate::engine::z_image::config::{ModelConfig, TransformerConfig, VaeConfig};
 use crate::engine::z_image::geometry::Tiling;
@@ -44,9 +44,8 @@ pub fn operations(
 /// How often the transformer runs: once in each step, and once more where guidance counts.
 fn forwards(model: &ModelConfig, rung: &Rung, recipe: &Recipe) -> u32 {
     let schedule = Schedule::new(&model.schedule, rung.steps);
-    let is_guided = |step: &usize| {
-        recipe.is_guided() && f64::from(schedule.time(*step)) <= recipe.guidance_truncation
-    };
+    let is_guided =
+        |step: &usize| recipe.is_guided() && schedule.is_guided(*step, recipe.guidance_truncation);
     rung.steps + (0..schedule.steps()).filter(is_guided).count() as u32
 }
 
@@ -69,7 +68,7 @@ fn read(bytes: usize) -> Operations {
     Operations { read_bytes: bytes as f64, ..Operations::default() }
 }
 
-/// The text encoder without its last layer, whose output nothing reads.
+/// The text encoder, as far as it runs.
 fn text(model: &ModelConfig, rung: &Rung, tokens: usize) -> Operations {
     let config = &model.text_encoder;
     let values = text_layer_values(config);
@@ -79,7 +78,7 @@ fn text(model: &ModelConfig, rung: &Rung, tokens: usize) -> Operations {
     };
     let inner = config.num_attention_heads * config.head_dim;
     let layer = linear(tokens * values) + attention(tokens, inner) + read;
-    layer * (config.num_hidden_layers - 1) as f64
+    layer * text_layers(config) as f64
 }
 
 /// The caption's embedding and refinement.
@@ -100,9 +99,8 @@ fn block(config: &TransformerConfig, rows: usize) -> Operations {
     linear(rows * block_values(config)) + attention(rows, config.dim)
 }
 
-/// Values of the seven matrices of a block.
 fn block_values(config: &TransformerConfig) -> usize {
-    config.dim * (4 * config.dim + 3 * config.hidden_dim())
+    matrices_values(config).iter().sum()
 }
 
 /// The weights that have to come before, or beside, each run of the transformer.
@@ -135,11 +133,10 @@ fn decode(model: &ModelConfig, rung: &Rung) -> Operations {
     let vae = &model.vae;
     let side = |pixels: u32| pixels as usize / vae.factor();
     let (width, height) = (side(rung.width), side(rung.height));
-    let (repeated, conv1_times, tiles) = match rung.decode {
+    let (cut_stripes, conv1_times, tiles) = match rung.decode {
         Decode::Whole => (0, 1.0, 1.0),
         Decode::Stripes { height: stripe } => {
             let count = height.div_ceil(side(stripe).max(1));
-            // Rows of latents on both sides of a stripe, as a share of its own.
             (if count > 1 { count } else { 0 }, 2.0, 1.0)
         }
         Decode::Tiles { side: tile } => {
@@ -151,7 +148,8 @@ fn decode(model: &ModelConfig, rung: &Rung) -> Operations {
         }
     };
     let up = (0..vae.block_out_channels.len()).map(|level| {
-        let halo = repeated as f64 * 2.0 / (height << level) as f64;
+        // A row on both sides of each stripe, as a share of all rows.
+        let halo = cut_stripes as f64 * 2.0 / (height << level) as f64;
         up_block(vae, level, (width << level) * (height << level), conv1_times) * (1.0 + halo)
     });
     let last = vae.decoder_channels().last().copied().unwrap_or(0);

@@ -66,7 +66,7 @@ pub fn text_layer_values(config: &TextEncoderConfig) -> usize {
 }
 
 /// How many layers are used: nothing reads the output of the last one.
-fn text_layers(config: &TextEncoderConfig) -> usize {
+pub(super) fn text_layers(config: &TextEncoderConfig) -> usize {
     config.num_hidden_layers - 1
 }
 
@@ -83,10 +83,16 @@ fn plain_block_bytes(config: &TransformerConfig, backend: Backend, precision: Pr
 
 /// Bytes of the seven matrices of a block, which a lower precision quantises.
 fn matrices_bytes(config: &TransformerConfig, backend: Backend, precision: Precision) -> usize {
-    let by_dim = (4 * config.dim + 2 * config.hidden_dim()) * config.dim;
-    let by_hidden = config.dim * config.hidden_dim();
+    let [by_dim, by_hidden] = matrices_values(config);
     quantised_bytes(by_dim, config.dim, backend, precision)
         + quantised_bytes(by_hidden, config.hidden_dim(), backend, precision)
+}
+
+/// Values of the seven matrices of a block: of those with rows of `dim`, and of the one with rows of
+/// `hidden_dim`.
+pub(super) fn matrices_values(config: &TransformerConfig) -> [usize; 2] {
+    let by_dim = (4 * config.dim + 2 * config.hidden_dim()) * config.dim;
+    [by_dim, config.dim * config.hidden_dim()]
 }
 
 /// Bytes of `values` in rows of `row` values.

@@ -245,7 +245,7 @@ impl Daemon {
                 exe: std::env::current_exe().context("cannot find this program's file")?,
                 load: Load {
                     engine: self.config.engine,
-                    model: self.config.model_folder()?,
+                    model: self.config.model_place()?,
                     device: self.config.device,
                     allowance: self.config.allowance(),
                     usual: usual.clone(),

@@ -11,6 +11,7 @@ pub use crate::engine::meter::CountingAllocator;
 pub use crate::engine::z_image::config::{ModelConfig, TransformerConfig};
 pub use crate::engine::z_image::device_memory::DeviceMemory;
 pub use crate::engine::z_image::geometry::TILE_SIDE_MIN;
+pub use crate::engine::z_image::model_files::{ModelFiles, PartFiles};
 pub use crate::engine::z_image::noise::Generator;
 pub use crate::engine::z_image::predict::{Work, predict};
 pub use crate::engine::z_image::quant::QuantisedMatrix;
@@ -23,7 +24,7 @@ pub use crate::engine::z_image::weights::Weights;
 pub use crate::engine::z_image::{ZImageEngine, picture};
 pub use crate::engine::{
     Backend, Continue, DeviceChoice, Engine, EngineError, EngineKind, Latents, MemoryReading,
-    Pixels, Progress, Result as EngineResult, Tokenizer, fake, meter, quantise_model,
+    ModelPlace, Pixels, Progress, Result as EngineResult, Tokenizer, fake, meter, quantise_model,
 };
 pub use crate::instance::FolderLock;
 pub use crate::intake::Intake;

@@ -38,6 +38,7 @@ use clap::{Parser, Subcommand};
 
 use crate::clock;
 use crate::config::{Config, ConfigError, ModelChoice};
+use crate::engine::ModelPlace;
 use crate::files;
 use crate::instance::LockError;
 use crate::queue::QueueError;
@@ -248,7 +249,7 @@ fn command(args: Args) -> Outcome {
         false => Config::load_or_default(named)?,
     };
     if let Some(model) = args.model {
-        config.model = ModelChoice::Named(std::path::absolute(model)?);
+        config.model = ModelChoice::Named(ModelPlace::at(&std::path::absolute(model)?));
     }
     let json = args.json;
     if let Some(problem) = clock::time_zone_problem() {

@@ -48,7 +48,7 @@ pub(super) fn model(config: &Config, command: &ModelCommand, json: bool) -> Outc
 }
 
 fn quantize(config: &Config, args: &QuantizeArgs, json: bool) -> Outcome {
-    let model = config.model_folder()?;
+    let model = config.model_place()?;
     let written =
         quantise_model(&model, args.precision.into(), args.force).map_err(anyhow::Error::msg)?;
     let [before, after] = [written.before_bytes, written.after_bytes].map(mebibytes);

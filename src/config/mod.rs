@@ -14,7 +14,9 @@ use jiff::tz::TimeZone;
 
 pub use self::init::{InitAnswer, init};
 use crate::engine::mini::{self, ModelTexts};
-use crate::engine::{self, DeviceChoice, EngineKind, ModelDescription, ModelError, fake};
+use crate::engine::{
+    self, DeviceChoice, EngineKind, ModelDescription, ModelError, ModelPlace, fake,
+};
 use crate::files;
 use crate::job::parameters::ParameterValues;
 use crate::job::spec::{Limits, Rules, fields};
@@ -53,8 +55,8 @@ pub struct Config {
 /// Where the model is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ModelChoice {
-    /// The folder that the configuration or the command line names.
-    Named(PathBuf),
+    /// The folder or the files that the configuration or the command line names.
+    Named(ModelPlace),
     /// None is named: the miniature, from this folder beside the configuration where it stands,
     /// else from the program.
     Miniature { beside: PathBuf },
@@ -210,7 +212,7 @@ impl Config {
     /// What the configured model says of itself.
     pub fn describe_model(&self) -> Result<ModelDescription, ConfigError> {
         match self.engine {
-            EngineKind::ZImage => Ok(ModelDescription::read(self.model_texts()?.path())?),
+            EngineKind::ZImage => Ok(ModelDescription::read(&self.model_texts()?.place())?),
             EngineKind::Fake => Ok(fake::description()),
         }
     }
@@ -219,7 +221,7 @@ impl Config {
     /// else. Only headers are read.
     pub fn check_weights(&self) -> Result<(), ConfigError> {
         match self.engine {
-            EngineKind::ZImage => Ok(engine::check_weights(&self.model_folder()?)?),
+            EngineKind::ZImage => Ok(engine::check_weights(&self.model_place()?)?),
             EngineKind::Fake => Ok(()),
         }
     }
@@ -230,36 +232,39 @@ impl Config {
         self.rules(&self.describe_model()?, TimeZone::system())
     }
 
-    /// The model's folder for whoever reads everything of it but its weights. Writes nothing that
-    /// stays.
+    /// The model for whoever reads everything of it but its weights. Writes nothing that stays.
     pub fn model_texts(&self) -> Result<ModelTexts, ConfigError> {
         match self.model_at_hand() {
-            Some(folder) => Ok(ModelTexts::At(folder.to_owned())),
+            Some(place) => Ok(ModelTexts::At(place)),
             None => mini::texts(&self.state).map_err(|error| {
                 no_miniature(&format!("cannot read the miniature model: {error}"))
             }),
         }
     }
 
-    /// The model's folder, for the daemon. Unpacks the miniature where no other model is named and it
+    /// Where the model is, for the daemon. Unpacks the miniature where no other model is named and it
     /// does not stand beside the configuration.
-    pub fn model_folder(&self) -> Result<PathBuf, ConfigError> {
+    pub fn model_place(&self) -> Result<ModelPlace, ConfigError> {
         match self.model_at_hand() {
-            Some(folder) => Ok(folder.to_owned()),
-            None => mini::unpacked(&self.state).map_err(|error| {
-                let state = self.state.display();
-                no_miniature(&format!("cannot unpack the miniature model into {state}: {error}"))
-            }),
+            Some(place) => Ok(place),
+            None => {
+                mini::unpacked(&self.state).map(|folder| ModelPlace::at(&folder)).map_err(|error| {
+                    let state = self.state.display();
+                    no_miniature(&format!(
+                        "cannot unpack the miniature model into {state}: {error}"
+                    ))
+                })
+            }
         }
     }
 
-    /// The folder of a model that need not be unpacked. The fake engine, which has no model, keeps
-    /// its counts there.
-    fn model_at_hand(&self) -> Option<&Path> {
+    /// A model that need not be unpacked. The fake engine, which has none, keeps its counts there.
+    fn model_at_hand(&self) -> Option<ModelPlace> {
         match &self.model {
-            ModelChoice::Named(folder) => Some(folder),
+            ModelChoice::Named(place) => Some(place.clone()),
             ModelChoice::Miniature { beside } => {
-                (self.engine == EngineKind::Fake || beside.is_dir()).then_some(beside)
+                let at_hand = self.engine == EngineKind::Fake || beside.is_dir();
+                at_hand.then(|| ModelPlace::at(beside))
             }
         }
     }

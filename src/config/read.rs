@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use super::units::{bytes, duration_ms};
 use super::{Config, ModelChoice, WorkerLimits};
-use crate::engine::{DeviceChoice, EngineKind};
+use crate::engine::{DeviceChoice, EngineKind, ModelKind, ModelPlace};
 use crate::job::hints;
 use crate::job::parameters::{PARAMETERS, Parameter, read_values};
 use crate::job::spec::Limits;
@@ -36,6 +36,26 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Longer waits between two starts of a worker only hide a broken machine.
 const BACKOFF_MS_MAX: u64 = 5 * 60 * 1000;
 
+/// `None` where no model is named.
+fn model(table: &mut Table, folder: &Path) -> Option<ModelPlace> {
+    let mut read = |key| table.read(key, |value| path(value, folder));
+    let [named, text_encoder, vae] = ["path", "text_encoder", "vae"].map(&mut read);
+    let kinds = [("turbo", ModelKind::Turbo), ("base", ModelKind::Base)];
+    let kind = table.read("kind", |value| check::choice(value, &kinds));
+    match named {
+        Some(path) => Some(ModelPlace { path, text_encoder, vae, kind }),
+        None => {
+            let keys = ["text_encoder", "vae", "kind"].into_iter();
+            for key in keys.filter(|key| table.has(key)).collect::<Vec<_>>() {
+                let mistake = Mistake::new("belongs to a model, and none is named");
+                table
+                    .mistake(key, mistake.help("name the file or folder of the transformer: path"));
+            }
+            None
+        }
+    }
+}
+
 pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
     table::read(text, key_hint, |top| {
         let engines = [("z-image", EngineKind::ZImage), ("fake", EngineKind::Fake)];
@@ -43,7 +63,7 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
             .read("engine", |value| check::choice(value, &engines))
             .unwrap_or(EngineKind::ZImage);
         let [jobs, outputs, state] = top.section("folders", |table| folders(table, folder));
-        let model = top.section("model", |table| table.read("path", |value| path(value, folder)));
+        let model = top.section("model", |table| model(table, folder));
         let device = top.section("device", device);
         let prefers = [("quality", Prefer::Quality), ("speed", Prefer::Speed)];
         let prefer = top

@@ -54,7 +54,7 @@ fn the_shipped_file_says_what_the_defaults_are() {
     assert_eq!(rules(&shipped).expect("they fit"), rules(&built_in).expect("they fit"));
     // The miniature that stands beside the file is named; without a name it would be found all the
     // same.
-    assert_eq!(shipped.model, ModelChoice::Named("/srv/z/models/mini".into()));
+    assert_eq!(shipped.model, ModelChoice::Named(ModelPlace::at(Path::new("/srv/z/models/mini"))));
     let model = built_in.model.clone();
     assert_eq!(Config { defaults: ParameterValues::new(), model, ..shipped }, built_in);
 }
@@ -117,7 +117,7 @@ fn every_key_reaches_the_configuration() {
         outputs: "/srv/z/../out".into(),
         state: "/srv/z/s".into(),
         engine: EngineKind::Fake,
-        model: ModelChoice::Named("/models/turbo".into()),
+        model: ModelChoice::Named(ModelPlace::at(Path::new("/models/turbo"))),
         device: DeviceChoice::Cuda { index: 1 },
         memory_limit_bytes: Some(3 << 29),
         reserve_bytes: Some(1 << 30),

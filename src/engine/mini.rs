@@ -1,7 +1,7 @@
 //! The miniature model, carried in the program: what `cargo install` leaves renders with nothing
 //! beside it.
 //!
-//! Weights are memory-mapped, so it is unpacked once, into a folder named by the hash of its
+//! The engine reads files, so it is unpacked once, into a folder named by the hash of its
 //! content: another version's miniature is another folder, and stays, because a daemon of that
 //! version may still load from it.
 
@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use super::ModelPlace;
 use crate::files;
 
 /// Pairs of a name in the model's folder and the content.
@@ -67,18 +68,18 @@ pub fn unpacked(state: &Path) -> io::Result<PathBuf> {
     Ok(folder)
 }
 
-/// A model's folder of which everything but the weights can be read.
+/// A model of which everything but the weights can be read.
 pub enum ModelTexts {
-    At(PathBuf),
+    At(ModelPlace),
     /// Removed when it is dropped.
     Temporary(TempDir),
 }
 
 impl ModelTexts {
-    pub fn path(&self) -> &Path {
+    pub fn place(&self) -> ModelPlace {
         match self {
-            ModelTexts::At(folder) => folder,
-            ModelTexts::Temporary(folder) => folder.path(),
+            ModelTexts::At(place) => place.clone(),
+            ModelTexts::Temporary(folder) => ModelPlace::at(folder.path()),
         }
     }
 }
@@ -88,7 +89,7 @@ impl ModelTexts {
 pub fn texts(state: &Path) -> io::Result<ModelTexts> {
     let unpacked = folder(state);
     if is_whole(&unpacked) {
-        return Ok(ModelTexts::At(unpacked));
+        return Ok(ModelTexts::At(ModelPlace::at(&unpacked)));
     }
     let folder = tempfile::Builder::new().prefix("zimaged-mini-").tempdir()?;
     for (name, content) in FILES.iter().filter(|(name, _)| !name.ends_with(WEIGHTS)) {
@@ -237,7 +238,7 @@ mod tests {
         for (name, content) in FILES {
             assert!(fs::read(folder.join(name)).unwrap() == content, "{name}");
         }
-        assert_eq!(ModelDescription::read(&folder).unwrap().name, NAME);
+        assert_eq!(ModelDescription::read(&ModelPlace::at(&folder)).unwrap().name, NAME);
         let written = || fs::metadata(folder.join("zimaged.json")).unwrap().modified().unwrap();
         let before = written();
         assert_eq!(unpacked(state.path()).unwrap(), folder);

@@ -1,9 +1,7 @@
 //! What renders need of a device's memory, asked without an engine.
 
-use std::path::Path;
-
 use super::z_image::predictor::ZImagePredictor;
-use super::{Backend, EngineKind, ModelError, fake};
+use super::{Backend, EngineKind, ModelError, ModelPlace, fake};
 use crate::job::Render;
 use crate::ladder::{Capabilities, Prefer, Rung, rungs};
 use crate::planner::{Corrections, Planner, Prediction, RenderOperations};
@@ -16,10 +14,10 @@ pub enum Predictor {
 }
 
 impl Predictor {
-    /// For the model in folder `model`. Errors name the file and what is wrong with it.
+    /// For the model at `model`. Errors name the file and what is wrong with it.
     pub fn new(
         engine: EngineKind,
-        model: &Path,
+        model: &ModelPlace,
         backend: Backend,
     ) -> Result<Predictor, ModelError> {
         match engine {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{ExpectedWork, QueueError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::engine::{EngineKind, ModelDescription, TOKENS_MAX, Tokenizer};
+use crate::engine::{self, EngineKind, ModelDescription, TOKENS_MAX};
 use crate::job::spec::{self, ResolvedJob};
 use crate::job::warning::{self, ModelWants, Warning};
 use crate::job::{Recipe, Render};
@@ -124,7 +124,7 @@ fn cut_prompts<'r>(config: &Config, renders: &'r [Render]) -> Vec<&'r str> {
         return Vec::new();
     }
     let Ok(model) = config.model_texts() else { return Vec::new() };
-    let Ok(tokenizer) = Tokenizer::read(model.path()) else { return Vec::new() };
+    let Ok(tokenizer) = engine::tokenizer(&model.place()) else { return Vec::new() };
     let is_cut = |prompt: &&str| tokenizer.encode(prompt).is_ok_and(|tokens| tokens.cut);
     long.into_iter().filter(is_cut).collect()
 }

@@ -309,7 +309,7 @@ fn model(
         return Ok((ModelDescription::turbo(), Predictor::turbo(backend)));
     }
     let model = config.describe_model()?;
-    let predictor = Predictor::new(config.engine, config.model_texts()?.path(), backend)
+    let predictor = Predictor::new(config.engine, &config.model_texts()?.place(), backend)
         .map_err(ConfigError::from)?;
     Ok((model, predictor))
 }

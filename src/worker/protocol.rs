@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Failure, Made};
-use crate::engine::{Backend, DeviceChoice, EngineKind, MemoryReading, Recipe, Stage};
+use crate::engine::{Backend, DeviceChoice, EngineKind, MemoryReading, ModelPlace, Recipe, Stage};
 use crate::job::{Format, Render};
 use crate::ladder::{Capabilities, Prefer, Rung};
 use crate::output::metadata::QueueFacts;
@@ -38,8 +38,8 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Load {
     pub engine: EngineKind,
-    /// The model's folder; for the fake engine, the folder of its script and its counts.
-    pub model: PathBuf,
+    /// Where the model is; for the fake engine, the folder of its script and its counts.
+    pub model: ModelPlace,
     pub device: DeviceChoice,
     pub allowance: Allowance,
     /// The render that the weights are made ready for.

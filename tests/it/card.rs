@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use zimaged::internals::{
-    Decode, DeviceChoice, Engine, Pixels, Precision, Recipe, Residency, Rung, ZImageEngine,
+    Decode, DeviceChoice, Engine, ModelPlace, Pixels, Precision, Recipe, Residency, Rung,
+    ZImageEngine,
 };
 
 use crate::parity::reference::{Case, model_folder};
@@ -40,7 +41,7 @@ fn mini() -> PathBuf {
 
 /// On the first card.
 fn engine(model: &Path) -> ZImageEngine {
-    ZImageEngine::load(model, DeviceChoice::Cuda { index: 0 }, None).unwrap()
+    ZImageEngine::load(&ModelPlace::at(model), DeviceChoice::Cuda { index: 0 }, None).unwrap()
 }
 
 fn render(engine: &mut ZImageEngine, recipe: &Recipe, rung: &Rung) -> Pixels {
@@ -94,7 +95,7 @@ fn a_card_makes_the_same_picture_wherever_its_weights_lie() {
 #[ignore = "needs a card: see tools/gpu/simulator"]
 fn a_card_makes_what_a_cpu_makes_on_every_kind_of_rung() {
     let mut card = engine(&mini());
-    let mut cpu = ZImageEngine::load(&mini(), DeviceChoice::Cpu, None).unwrap();
+    let mut cpu = ZImageEngine::load(&ModelPlace::at(&mini()), DeviceChoice::Cpu, None).unwrap();
     for rung in [
         GENTLEST,
         Rung { decode: Decode::Stripes { height: 64 }, ..GENTLEST },

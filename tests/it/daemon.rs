@@ -474,8 +474,8 @@ fn a_build_without_cuda_says_so_what_it_looked_for_and_which_command_builds_one(
 #[test]
 fn a_model_that_is_none_ends_the_daemon_with_78_and_leaves_the_files_where_they_are() {
     let cases: [(&[(&str, &str)], &str); 3] = [
-        (&[], "is empty; a model is a folder"),
-        (&[("checkpoints/a", ""), ("loras/b", "")], "ComfyUI"),
+        (&[], "is empty; a model is a folder of the hub"),
+        (&[("checkpoints/a", ""), ("loras/b", "")], "holds no transformer of Z-Image"),
         (&[("model_index.json", r#"{"_class_name": "FluxPipeline"}"#)], "a model of Flux"),
     ];
     for (files, expected) in cases {

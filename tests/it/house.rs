@@ -54,13 +54,17 @@ const OWNED: [(&str, &str); 7] = [
 
 /// Which other modules of `engine/z_image` each of its modules may name. A module that is not in the
 /// list names none. Each names only modules that stand before it or are not in the list.
-const ENGINE_ARROWS: [(&str, &[&str]); 22] = [
+const ENGINE_ARROWS: [(&str, &[&str]); 26] = [
     ("wrong_folder", &["wrong_file"]),
     ("config", &["wrong_file"]),
+    ("checkpoint", &["wrong_file"]),
+    ("names", &["checkpoint"]),
+    ("shapes", &["checkpoint", "config"]),
+    ("model_files", &["checkpoint", "config", "names", "shapes", "wrong_file", "wrong_folder"]),
     ("prompt", &["wrong_file"]),
     ("schedule", &["config"]),
     ("linear", &["ops"]),
-    ("weights", &["config", "linear", "ops", "quant", "wrong_file"]),
+    ("weights", &["checkpoint", "linear", "model_files", "ops", "quant"]),
     ("cuda", &["geometry", "host", "weights"]),
     ("device", &["cuda"]),
     ("device_memory", &["cuda", "host"]),
@@ -74,9 +78,9 @@ const ENGINE_ARROWS: [(&str, &[&str]); 22] = [
         &["config", "geometry", "prompt", "schedule", "text_encoder", "transformer", "vae"],
     ),
     ("measure", &["cuda", "device", "ops", "weights"]),
-    ("predictor", &["config", "host", "predict"]),
-    ("model_dir", &["config", "prompt", "wrong_file", "wrong_folder"]),
-    ("quantise", &["model_dir", "ops", "quant", "weights"]),
+    ("predictor", &["config", "host", "model_files", "predict"]),
+    ("model_dir", &["config", "model_files", "prompt", "wrong_file"]),
+    ("quantise", &["model_files", "ops", "quant", "weights"]),
     ("oom", &["cuda", "device_memory"]),
     (
         "parts",
@@ -84,7 +88,7 @@ const ENGINE_ARROWS: [(&str, &[&str]); 22] = [
             "config",
             "device",
             "device_memory",
-            "model_dir",
+            "model_files",
             "oom",
             "text_encoder",
             "transformer",
@@ -99,6 +103,7 @@ const ENGINE_ARROWS: [(&str, &[&str]); 22] = [
             "device",
             "device_memory",
             "measure",
+            "model_files",
             "noise",
             "oom",
             "parts",

@@ -156,7 +156,7 @@ fn a_model_that_is_named_and_missing_is_not_replaced_by_the_miniature() {
     let folder = folder();
     fs::write(folder.path().join("daemon.toml"), "model.path = 'turbo'\n").unwrap();
     let output = zimaged(folder.path(), &["check", "circle.toml"]).wait_with_output().unwrap();
-    assert!(said(&output).contains("turbo: there is no such folder"), "{}", said(&output));
+    assert!(said(&output).contains("turbo: there is no such file or folder"), "{}", said(&output));
     assert!(!folder.path().join("state").exists());
 }
 

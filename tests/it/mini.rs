@@ -8,7 +8,8 @@ use std::thread;
 use candle_core::{Device, safetensors};
 use serde_json::Value;
 use zimaged::internals::{
-    Decode, DeviceChoice, Engine, Latents, Pixels, Precision, Recipe, Residency, Rung, ZImageEngine,
+    Decode, DeviceChoice, Engine, Latents, ModelPlace, Pixels, Precision, Recipe, Residency, Rung,
+    ZImageEngine,
 };
 
 use crate::mini_judge::{Case, Evaluation, Judgement, differ, judge};
@@ -36,7 +37,8 @@ fn repository(name: &str) -> PathBuf {
 }
 
 fn engine() -> ZImageEngine {
-    ZImageEngine::load(&repository("models/mini"), DeviceChoice::Cpu, None).unwrap()
+    ZImageEngine::load(&ModelPlace::at(&repository("models/mini")), DeviceChoice::Cpu, None)
+        .unwrap()
 }
 
 fn rung(width: u32, height: u32, steps: u32) -> Rung {

@@ -7,8 +7,9 @@ mod tiles;
 
 use candle_core::{DType, Device, Tensor};
 use zimaged::internals::{
-    Continue, Decode, DeviceChoice, Engine, Generator, MemoryReading, Precision, Progress,
-    Residency, Rung, Sampler, Schedule, Stage, TransformerConfig, Weights, ZImageEngine, picture,
+    Continue, Decode, DeviceChoice, Engine, Generator, MemoryReading, ModelFiles, ModelPlace,
+    Precision, Progress, Residency, Rung, Sampler, Schedule, Stage, TransformerConfig, Weights,
+    ZImageEngine, picture,
 };
 
 use self::reference::{CASES, Case, Model, model};
@@ -265,7 +266,7 @@ fn rung(case: &Case) -> Rung {
 }
 
 fn load_engine(model: &Model) -> ZImageEngine {
-    ZImageEngine::load(&model.folder, DeviceChoice::Cpu, None).unwrap()
+    ZImageEngine::load(&ModelPlace::at(&model.folder), DeviceChoice::Cpu, None).unwrap()
 }
 
 #[test]
@@ -331,8 +332,8 @@ fn a_fingerprint_is_the_same_for_the_same_weights() {
 fn weights_that_do_not_fit_are_named_with_their_folder() {
     let model = model();
     let folder = model.folder.join("vae");
-    let weights =
-        Weights::open(&folder, "diffusion_pytorch_model", DType::F32, &Device::Cpu).unwrap();
+    let files = ModelFiles::find(&ModelPlace::at(&model.folder)).unwrap();
+    let weights = Weights::open(&files.vae, DType::F32, &Device::Cpu).unwrap();
     for i in 0..7 {
         weights.prefixed("decoder").get(&format!("nothing{i}"), 3).unwrap();
     }

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use zimaged::internals::{
-    Conditioning, Generator, Pixels, Precision, QuantisedMatrix, Sampler, Schedule, Transformer,
-    Weights, picture,
+    Conditioning, Generator, ModelFiles, ModelPlace, Pixels, Precision, QuantisedMatrix, Sampler,
+    Schedule, Transformer, Weights, picture,
 };
 
 use crate::parity::reference::{Model, model_folder, unlimited};
@@ -51,8 +51,8 @@ fn lower(model: &Model, precision: Precision) -> Transformer {
 }
 
 fn weights(model: &Model) -> Weights {
-    let folder = model.folder.join("transformer");
-    Weights::open(&folder, "diffusion_pytorch_model", DType::F32, &Device::Cpu).unwrap()
+    let files = ModelFiles::find(&ModelPlace::at(&model.folder)).unwrap();
+    Weights::open(&files.transformer, DType::F32, &Device::Cpu).unwrap()
 }
 
 /// One picture on its way.

@@ -9,8 +9,8 @@ use std::process::{Command, Output};
 
 use candle_core::{DType, Device};
 use zimaged::internals::{
-    Continue, Decode, DeviceChoice, Engine, EngineError, MemoryReading, Precision, Progress,
-    Recipe, Residency, Rung, Stage, Weights, ZImageEngine, quantise_model,
+    Continue, Decode, DeviceChoice, Engine, EngineError, MemoryReading, ModelFiles, ModelPlace,
+    Precision, Progress, Recipe, Residency, Rung, Stage, Weights, ZImageEngine, quantise_model,
 };
 
 const LOWER: [(Precision, &str); 2] =
@@ -56,12 +56,12 @@ impl Model {
     }
 
     fn engine(&self) -> ZImageEngine {
-        ZImageEngine::load(self.path(), DeviceChoice::Cpu, None).unwrap()
+        ZImageEngine::load(&ModelPlace::at(self.path()), DeviceChoice::Cpu, None).unwrap()
     }
 
     fn weights(&self) -> Weights {
-        Weights::open(&self.transformer(), "diffusion_pytorch_model", DType::F32, &Device::Cpu)
-            .unwrap()
+        let files = ModelFiles::find(&ModelPlace::at(self.path())).unwrap();
+        Weights::open(&files.transformer, DType::F32, &Device::Cpu).unwrap()
     }
 
     fn refusal(&self, precision: Precision) -> String {
@@ -103,7 +103,7 @@ fn weights_quantised_at_load_and_those_from_the_file_give_the_same_picture_to_th
     let model = Model::new();
     for (precision, name) in LOWER {
         let at_load = denoise(&mut model.engine(), precision).unwrap();
-        let written = quantise_model(model.path(), precision, false).unwrap();
+        let written = quantise_model(&ModelPlace::at(model.path()), precision, false).unwrap();
         assert_eq!(written.path, model.file(name));
         assert!(denoise(&mut model.engine(), precision).unwrap() == at_load, "{name}");
     }
@@ -113,7 +113,7 @@ fn weights_quantised_at_load_and_those_from_the_file_give_the_same_picture_to_th
 fn the_file_is_what_is_read_where_there_is_one() {
     let model = Model::new();
     let at_load = denoise(&mut model.engine(), Precision::Q8).unwrap();
-    let path = quantise_model(model.path(), Precision::Q8, false).unwrap().path;
+    let path = quantise_model(&ModelPlace::at(model.path()), Precision::Q8, false).unwrap().path;
     let mut bytes = fs::read(&path).unwrap();
     let end = bytes.len();
     bytes[end - 4096..].fill(0);
@@ -151,7 +151,7 @@ fn replace(bytes: &mut [u8], from: &str, to: &str) {
 /// that the error names.
 fn assert_refused(what: &str, spoil: impl FnOnce(&mut Vec<u8>)) {
     let model = Model::new();
-    let path = quantise_model(model.path(), Precision::Q4, false).unwrap().path;
+    let path = quantise_model(&ModelPlace::at(model.path()), Precision::Q4, false).unwrap().path;
     change(&path, spoil);
     let error = model.refusal(Precision::Q4);
     assert!(error.starts_with(&format!("{}: ", path.display())), "{error}");
@@ -162,13 +162,13 @@ fn assert_refused(what: &str, spoil: impl FnOnce(&mut Vec<u8>)) {
         model.weights().with_precision(Precision::Q8).is_ok(),
         "each precision has its own file"
     );
-    quantise_model(model.path(), Precision::Q4, false).unwrap();
+    quantise_model(&ModelPlace::at(model.path()), Precision::Q4, false).unwrap();
     assert!(model.weights().with_precision(Precision::Q4).is_ok());
 }
 
 #[test]
 fn a_file_that_does_not_fit_is_refused_with_what_is_wrong_and_what_mends_it() {
-    let hash = Model::new().weights().fingerprint();
+    let hash = Model::new().weights().fingerprint().unwrap();
     let other = hash.chars().rev().collect::<String>();
     assert_refused("made from another model", |bytes| replace(bytes, &hash, &other));
     assert_refused("general.architecture is not lumina2", |bytes| {
@@ -194,7 +194,7 @@ fn a_file_that_does_not_fit_is_refused_with_what_is_wrong_and_what_mends_it() {
 #[test]
 fn matrices_that_the_model_lacks_are_named_at_every_precision() {
     let model = Model::new();
-    quantise_model(model.path(), Precision::Q4, false).unwrap();
+    quantise_model(&ModelPlace::at(model.path()), Precision::Q4, false).unwrap();
     for (precision, _) in LOWER {
         let weights = model.weights().with_precision(precision).unwrap();
         weights

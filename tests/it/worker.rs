@@ -12,9 +12,9 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::time::timeout;
 use zimaged::internals::{
-    Allowance, Decode, DeviceChoice, Done, EngineKind, Failure, FailureKind, Format, Load, Owner,
-    Precision, Prefer, QueueFacts, Recipe, Render, RenderRequest, Request, Residency, Rung,
-    SizeAndSteps, Stage, Worker, WorkerEvent, WorkerExit,
+    Allowance, Decode, DeviceChoice, Done, EngineKind, Failure, FailureKind, Format, Load,
+    ModelPlace, Owner, Precision, Prefer, QueueFacts, Recipe, Render, RenderRequest, Request,
+    Residency, Rung, SizeAndSteps, Stage, Worker, WorkerEvent, WorkerExit,
 };
 
 const ZIMAGED: &str = env!("CARGO_BIN_EXE_zimaged");
@@ -42,7 +42,7 @@ impl Place {
         let (engine, device) = (EngineKind::Fake, DeviceChoice::Cpu);
         Load {
             engine,
-            model: self.path("model"),
+            model: ModelPlace::at(&self.path("model")),
             device,
             allowance: Allowance::default(),
             usual: usual(),
@@ -338,7 +338,7 @@ async fn an_idle_worker_tells_what_memory_there_is_now() {
 async fn a_model_is_hashed_beside_the_renders_once() {
     let place = Place::new();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
-    let load = Load { engine: EngineKind::ZImage, model, ..place.load() };
+    let load = Load { engine: EngineKind::ZImage, model: ModelPlace::at(&model), ..place.load() };
     let start = async || {
         let mut worker = Worker::spawn(Path::new(ZIMAGED), &load).await.unwrap();
         let Ok(WorkerEvent::Loaded(loaded)) = next(&mut worker).await else { panic!("not loaded") };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use zimaged::internals::{
     Continue, Decode, DeviceChoice, Engine, EngineError, EngineResult, Latents, MemoryReading,
-    Precision, Progress, Recipe, Residency, Rung, Stage, ZImageEngine,
+    ModelPlace, Precision, Progress, Recipe, Residency, Rung, Stage, ZImageEngine,
 };
 
 use super::{Peaks, REFERENCE, turn};
@@ -35,13 +35,17 @@ fn rung(side: u32, decode: Decode) -> Rung {
 /// threads.
 fn engine(model: &Path, headroom_bytes: u64) -> (ZImageEngine, u64) {
     let idle_bytes = || {
-        let mut unlimited = ZImageEngine::load(model, DeviceChoice::Cpu, None).unwrap();
+        let mut unlimited =
+            ZImageEngine::load(&ModelPlace::at(model), DeviceChoice::Cpu, None).unwrap();
         assert_renders(&mut unlimited);
         unlimited.memory().used_bytes
     };
     idle_bytes();
     let limit_bytes = idle_bytes() + headroom_bytes;
-    (ZImageEngine::load(model, DeviceChoice::Cpu, Some(limit_bytes)).unwrap(), limit_bytes)
+    (
+        ZImageEngine::load(&ModelPlace::at(model), DeviceChoice::Cpu, Some(limit_bytes)).unwrap(),
+        limit_bytes,
+    )
 }
 
 fn denoise(engine: &mut ZImageEngine, prompt: &str, side: u32) -> EngineResult<Latents> {
@@ -68,7 +72,10 @@ fn assert_out_of_memory<T>(result: EngineResult<T>, expected: Stage) {
 fn a_limit_makes_each_stage_run_out_of_memory_and_the_next_render_succeeds() {
     let _turn = turn();
     let model = Path::new(REFERENCE);
-    assert_out_of_memory(ZImageEngine::load(model, DeviceChoice::Cpu, Some(MIB)), Stage::Load);
+    assert_out_of_memory(
+        ZImageEngine::load(&ModelPlace::at(model), DeviceChoice::Cpu, Some(MIB)),
+        Stage::Load,
+    );
 
     let (mut tiny, _) = engine(model, MIB / 2);
     assert_out_of_memory(denoise(&mut tiny, &"snow ".repeat(500), 64), Stage::TextEncode);

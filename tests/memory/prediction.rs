@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use zimaged::internals::{
-    Backend, Decode, DeviceChoice, Engine, ModelConfig, Precision, Recipe, Residency, Rung, Stage,
-    Work, ZImageEngine, predict,
+    Backend, Decode, DeviceChoice, Engine, ModelConfig, ModelFiles, ModelPlace, Precision, Recipe,
+    Residency, Rung, Stage, Work, ZImageEngine, predict,
 };
 
 use super::{MINI, Peaks, REFERENCE, THREADS, left_bytes, turn};
@@ -85,7 +85,7 @@ mod card {
 fn assert_predicted(model: &str, device: DeviceChoice) {
     let _turn = turn();
     let model = Path::new(model);
-    let config = ModelConfig::read(model).unwrap();
+    let config = ModelFiles::find(&ModelPlace::at(model)).unwrap().config().unwrap();
     let wrong: Vec<String> =
         cases().iter().filter_map(|case| compare(model, &config, device, case)).collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
@@ -104,7 +104,7 @@ fn compare(
     let backend = if is_cpu { Backend::Cpu { threads: THREADS } } else { Backend::Cuda };
     let left_bytes = if is_cpu { left_bytes() } else { 0 };
     // A new one, so that no embedding is known.
-    let mut engine = ZImageEngine::load(model, device, None).unwrap();
+    let mut engine = ZImageEngine::load(&ModelPlace::at(model), device, None).unwrap();
     let Case { residency, precision, decode, width, height, guidance } = *case;
     let rung = Rung { residency, precision, decode, width, height, steps: 1 };
     let recipe = Recipe { prompt: PROMPT.into(), guidance, seed: 1, ..Recipe::default() };

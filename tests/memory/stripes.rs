@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use zimaged::internals::{
-    Decode, DeviceChoice, Engine, EngineError, EngineResult, Generator, Latents, Pixels, Precision,
-    Residency, Rung, Stage, ZImageEngine,
+    Decode, DeviceChoice, Engine, EngineError, EngineResult, Generator, Latents, ModelPlace,
+    Pixels, Precision, Residency, Rung, Stage, ZImageEngine,
 };
 
 use super::{MINI, Peaks, turn};
@@ -18,7 +18,7 @@ const LATENT_SHAPE: [usize; 3] = [16, 64, 64];
 const SLACK_BYTES: u64 = 1 << 19;
 
 fn engine(limit_bytes: Option<u64>) -> ZImageEngine {
-    ZImageEngine::load(Path::new(MINI), DeviceChoice::Cpu, limit_bytes).unwrap()
+    ZImageEngine::load(&ModelPlace::at(Path::new(MINI)), DeviceChoice::Cpu, limit_bytes).unwrap()
 }
 
 fn decode(engine: &mut ZImageEngine, decode: Decode) -> EngineResult<Pixels> {

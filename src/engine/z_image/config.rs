@@ -7,7 +7,7 @@ use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 
 use super::wrong_file::{self, unfinished};
-use crate::engine::ModelError;
+use crate::engine::{ModelError, ModelKind};
 use crate::files;
 
 /// `transformer/config.json`.
@@ -65,7 +65,7 @@ impl TransformerConfig {
 
     /// The first thing in the file that this port cannot compute or that contradicts another, in
     /// words.
-    fn problem(&self) -> Option<String> {
+    pub fn problem(&self) -> Option<String> {
         if self.all_f_patch_size.first().is_some_and(|&frames| frames != 1) {
             return Some(
                 "all_f_patch_size must begin with 1: this is not a model of single pictures".into(),
@@ -116,7 +116,8 @@ fn rope_theta<'de, D: Deserializer<'de>>(file: D) -> Result<f64, D::Error> {
 }
 
 impl TextEncoderConfig {
-    fn problem(&self) -> Option<String> {
+    /// What this port cannot compute, in words.
+    pub fn problem(&self) -> Option<String> {
         (self.num_hidden_layers < 2).then(|| "num_hidden_layers must be at least 2".into())
     }
 }
@@ -132,7 +133,7 @@ pub struct VaeConfig {
     pub scaling_factor: f64,
     pub shift_factor: Option<f64>,
     #[serde(default)]
-    use_post_quant_conv: bool,
+    pub use_post_quant_conv: bool,
 }
 
 impl VaeConfig {
@@ -146,7 +147,8 @@ impl VaeConfig {
         self.block_out_channels.iter().rev().copied().collect()
     }
 
-    fn problem(&self) -> Option<String> {
+    /// What this port cannot compute, in words.
+    pub fn problem(&self) -> Option<String> {
         if self.block_out_channels.is_empty() {
             return Some("block_out_channels must not be empty".into());
         }
@@ -169,13 +171,23 @@ pub struct ScheduleConfig {
 }
 
 impl ScheduleConfig {
-    fn problem(&self) -> Option<String> {
+    /// The published schedules: they differ in their shift alone.
+    pub fn of(kind: ModelKind) -> ScheduleConfig {
+        let shift = match kind {
+            ModelKind::Turbo => 3.0,
+            ModelKind::Base => 6.0,
+        };
+        ScheduleConfig { shift, num_train_timesteps: 1000, use_dynamic_shifting: false }
+    }
+
+    /// What this port cannot compute, in words.
+    pub fn problem(&self) -> Option<String> {
         self.use_dynamic_shifting
             .then(|| "use_dynamic_shifting must be false: Z-Image has a fixed shift".into())
     }
 }
 
-/// The four files of a model folder.
+/// The dimensions of all parts.
 #[derive(Clone, Debug)]
 pub struct ModelConfig {
     pub transformer: TransformerConfig,
@@ -188,25 +200,6 @@ impl ModelConfig {
     /// Sides are multiples of this, pixels: the VAE's factor times the transformer's patch.
     pub fn granularity(&self) -> usize {
         self.vae.factor() * self.transformer.patch()
-    }
-
-    /// Reads and checks them. Errors name the file and what is wrong with it.
-    pub fn read(model: &Path) -> Result<ModelConfig, ModelError> {
-        Ok(ModelConfig {
-            transformer: read_checked(
-                &model.join("transformer/config.json"),
-                TransformerConfig::problem,
-            )?,
-            text_encoder: read_checked(
-                &model.join("text_encoder/config.json"),
-                TextEncoderConfig::problem,
-            )?,
-            vae: read_checked(&model.join("vae/config.json"), VaeConfig::problem)?,
-            schedule: read_checked(
-                &model.join("scheduler/scheduler_config.json"),
-                ScheduleConfig::problem,
-            )?,
-        })
     }
 }
 
@@ -221,7 +214,8 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
     serde_json::from_slice(&text).map_err(|error| ModelError::wrong(path, error))
 }
 
-fn read_checked<T: DeserializeOwned>(
+/// As [`read_json`], and an error where `problem` finds something wrong in it.
+pub fn read_checked<T: DeserializeOwned>(
     path: &Path,
     problem: impl Fn(&T) -> Option<String>,
 ) -> Result<T, ModelError> {
@@ -271,10 +265,6 @@ pub fn turbo() -> ModelConfig {
             shift_factor: Some(0.1159),
             use_post_quant_conv: false,
         },
-        schedule: ScheduleConfig {
-            shift: 3.0,
-            num_train_timesteps: 1000,
-            use_dynamic_shifting: false,
-        },
+        schedule: ScheduleConfig::of(ModelKind::Turbo),
     }
 }

@@ -1,11 +1,12 @@
 //! The engine: the parts of a model put together, so that they render a recipe on a rung.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{Device, Result as CandleResult, Tensor};
 
 use super::config::ModelConfig;
 use super::device_memory::DeviceMemory;
+use super::model_files::ModelFiles;
 use super::noise::Generator;
 use super::oom::at;
 use super::parts::{self, Parts};
@@ -20,7 +21,7 @@ use crate::engine::embeddings::Embeddings;
 use crate::engine::weight_files::WeightFiles;
 use crate::engine::{
     Backend, Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, ModelDescription,
-    Pixels, Progress, Recipe, Result, Stage,
+    ModelPlace, Pixels, Progress, Recipe, Result, Stage,
 };
 use crate::ladder::{Capabilities, Precision, Residency, Rung};
 use crate::planner::DeviceSpeed;
@@ -31,7 +32,7 @@ const RECOVERY_SLACK_BYTES: u64 = 64 << 20;
 
 /// Z-Image on one device.
 pub struct ZImageEngine {
-    model: PathBuf,
+    files: ModelFiles,
     config: ModelConfig,
     description: ModelDescription,
     weight_files: WeightFiles,
@@ -49,24 +50,25 @@ pub struct ZImageEngine {
 }
 
 impl ZImageEngine {
-    /// Opens a model folder on a device; [`Engine::place_weights`] brings the weights there. Errors
-    /// are `OutOfMemory` or `Fatal`, with the file and what is wrong.
+    /// Opens a model on a device; [`Engine::place_weights`] brings the weights there. Errors are
+    /// `OutOfMemory` or `Fatal`, with the file and what is wrong.
     pub fn load(
-        model: &Path,
+        model: &ModelPlace,
         device: DeviceChoice,
         memory_limit_bytes: Option<u64>,
     ) -> Result<ZImageEngine> {
-        let config = ModelConfig::read(model)?;
-        let description = ModelDescription::read(model)?;
-        let tokenizer = Tokenizer::read(model)?;
+        let files = ModelFiles::find(model)?;
+        let config = files.config()?;
+        let description = ModelDescription::of(&files)?;
+        let tokenizer = Tokenizer::read(files.hub.as_deref())?;
         let device = device::open(device).map_err(EngineError::Fatal)?;
         let memory = DeviceMemory::new(&device, memory_limit_bytes);
-        let weight_files = parts::weight_files(model)?;
+        let weight_files = parts::weight_files(&files)?;
         let fingerprint = fingerprint_of(&weight_files)?;
-        let encoder = fingerprint_of(&parts::text_encoder_files(&weight_files))?;
-        let parts = Parts::open(model, &config, &device, Precision::Full, &memory)?;
+        let encoder = fingerprint_of(&parts::text_encoder_files(&files)?)?;
+        let parts = Parts::open(&files, &config, &device, Precision::Full, &memory)?;
         Ok(ZImageEngine {
-            model: model.to_owned(),
+            files,
             config,
             description,
             weight_files,
@@ -103,7 +105,7 @@ impl ZImageEngine {
         self.baseline_bytes = 0;
         match self.parts.take().filter(same) {
             Some(parts) => Ok(parts),
-            None => Parts::open(&self.model, &self.config, &device, rung.precision, &memory),
+            None => Parts::open(&self.files, &self.config, &device, rung.precision, &memory),
         }
     }
 

@@ -17,6 +17,7 @@ pub mod vae;
 
 pub mod picture;
 
+mod checkpoint;
 pub mod config;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -32,11 +33,14 @@ pub mod linear;
 mod live;
 mod measure;
 mod model_dir;
+pub mod model_files;
+mod names;
 mod oom;
 pub mod ops;
 mod parts;
 pub mod predict;
 pub mod predictor;
+mod shapes;
 mod stack;
 pub mod quant;
 pub mod quantise;
@@ -47,13 +51,15 @@ mod wrong_folder;
 use std::path::Path;
 
 pub use self::engine::ZImageEngine;
+use self::model_files::ModelFiles;
+use self::prompt::Tokenizer;
 pub use self::quantise::quantise_model;
-use super::{DeviceChoice, Engine, ModelError, Result};
+use super::{DeviceChoice, Engine, ModelError, ModelPlace, Result};
 
-/// Opens the model in folder `model` on `device`; it renders as if that had no more than
+/// Opens the model at `model` on `device`; it renders as if that had no more than
 /// `memory_limit_bytes`, and keeps the embeddings of prompts in the folder `embeddings`.
 pub fn load(
-    model: &Path,
+    model: &ModelPlace,
     device: DeviceChoice,
     memory_limit_bytes: Option<u64>,
     embeddings: &Path,
@@ -63,8 +69,13 @@ pub fn load(
     Ok(Box::new(engine))
 }
 
-/// Whether the files of weights of the model in folder `model` are all there and whole. Only their
+/// The tokenizer of the model at `model`. Errors name its file.
+pub fn tokenizer(model: &ModelPlace) -> std::result::Result<Tokenizer, ModelError> {
+    Tokenizer::read(ModelFiles::find(model)?.hub.as_deref())
+}
+
+/// Whether the files of weights of the model at `model` are all there and whole. Only their
 /// headers are read.
-pub fn check_weights(model: &Path) -> std::result::Result<(), ModelError> {
-    parts::weight_files(model).map(drop)
+pub fn check_weights(model: &ModelPlace) -> std::result::Result<(), ModelError> {
+    parts::weight_files(&ModelFiles::find(model)?).map(drop)
 }

@@ -7,31 +7,34 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::config::{ModelConfig, read_json, turbo};
+use super::model_files::ModelFiles;
 use super::prompt::TOKENS_MAX;
 use super::wrong_file::hub_layout;
-use super::wrong_folder;
-use crate::engine::{ModelDescription, ModelError};
+use crate::engine::{ModelDescription, ModelError, ModelKind, ModelPlace};
 
 /// `zimaged.json`: what a model says of itself beyond the hub's files. A missing key has the value
-/// of Z-Image-Turbo.
-#[derive(Deserialize)]
+/// of its kind.
+#[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Defaults {
+struct OwnWords {
     name: Option<String>,
-    width: u32,
-    height: u32,
-    steps: u32,
-    guidance: f64,
+    width: Option<u32>,
+    height: Option<u32>,
+    steps: Option<u32>,
+    guidance: Option<f64>,
 }
 
-impl Default for Defaults {
-    fn default() -> Defaults {
-        Defaults { name: None, width: 1024, height: 1024, steps: 8, guidance: 0.0 }
+/// The natural side of a picture, in pixels.
+const SIDE: u32 = 1024;
+
+/// Steps and guidance that the publishers advise: of the base model 28 to 50 steps and a guidance of
+/// 3 to 5.
+fn advised(kind: ModelKind) -> (u32, f64) {
+    match kind {
+        ModelKind::Turbo => (8, 0.0),
+        ModelKind::Base => (30, 4.0),
     }
 }
-
-/// How the transformer's files are called, before `.safetensors`.
-pub const TRANSFORMER_STEM: &str = "diffusion_pytorch_model";
 
 /// The name of Z-Image-Turbo's folder on the hub.
 const TURBO: &str = "Z-Image-Turbo";
@@ -52,52 +55,69 @@ const OTHER_MODELS: [(&str, &str); 7] = [
 
 impl ModelDescription {
     /// Reads `model_index.json`, the parts' `config.json` and, where there is one, `zimaged.json`
-    /// (`name`, `width`, `height`, `steps`, `guidance`). Errors name the file and what is wrong
-    /// with it.
-    pub fn read(model: &Path) -> Result<ModelDescription, ModelError> {
-        if let Err(error) = fs::metadata(model) {
-            let error = ModelError::of_io(model, &error);
+    /// (`name`, `width`, `height`, `steps`, `guidance`); of single files the headers. Errors name
+    /// the file and what is wrong with it.
+    pub fn read(place: &ModelPlace) -> Result<ModelDescription, ModelError> {
+        if let Err(error) = fs::metadata(&place.path) {
+            let error = ModelError::of_io(&place.path, &error);
             if error.may_pass() {
                 return Err(error);
             }
         }
-        if let Some(problem) = wrong_folder::problem(model) {
-            return Err(ModelError::wrong(model, problem));
+        ModelDescription::of(&ModelFiles::find(place)?)
+    }
+
+    /// That of the model in `files`.
+    pub fn of(files: &ModelFiles) -> Result<ModelDescription, ModelError> {
+        if let Some(hub) = &files.hub {
+            check_pipeline(&hub.join("model_index.json"))?;
         }
-        check_pipeline(&model.join("model_index.json"))?;
-        let config = ModelConfig::read(model)?;
-        let path = model.join("zimaged.json");
-        let defaults: Defaults =
-            if path.exists() { read_json(&path)? } else { Defaults::default() };
-        check_positions(model, &config)?;
-        let granularity = config.granularity() as u32;
+        let config = files.config()?;
+        check_positions(files.transformer.place(), &config)?;
+        let path = files.hub.as_ref().map(|hub| hub.join("zimaged.json"));
+        let path = path.filter(|path| path.exists());
+        let words = path.as_ref().map(|path| read_json(path)).transpose()?.unwrap_or_default();
+        let kind = files.kind_with(&config.schedule);
+        let described = ModelDescription::new(files.name(), kind, &words, &config);
+        let granularity = described.granularity;
         let natural = |side: u32| side > 0 && side.is_multiple_of(granularity);
-        if !natural(defaults.width) || !natural(defaults.height) || defaults.steps == 0 {
-            let wanted =
-                format!("width and height must be multiples of {granularity}, steps at least 1");
-            return Err(ModelError::wrong(&path, wanted));
+        if natural(described.width) && natural(described.height) && described.steps > 0 {
+            return Ok(described);
         }
-        let name = defaults.name.clone().unwrap_or_else(|| folder_name(model));
-        Ok(ModelDescription::new(name, &defaults, &config))
+        let wanted =
+            format!("width and height must be multiples of {granularity}, steps at least 1");
+        Err(ModelError::wrong(path.as_deref().unwrap_or(&files.path), wanted))
     }
 
     /// Z-Image-Turbo, without its files.
     pub fn turbo() -> ModelDescription {
-        ModelDescription::new(TURBO.to_owned(), &Defaults::default(), &turbo())
+        let words = OwnWords::default();
+        ModelDescription::new(TURBO.to_owned(), ModelKind::Turbo, &words, &turbo())
     }
 
-    fn new(name: String, defaults: &Defaults, config: &ModelConfig) -> ModelDescription {
-        let &Defaults { name: _, width, height, steps, guidance } = defaults;
+    fn new(
+        name: String,
+        kind: ModelKind,
+        words: &OwnWords,
+        config: &ModelConfig,
+    ) -> ModelDescription {
         let [_, rows, columns] = config.transformer.axes_lens;
         let side_max = rows.min(columns).saturating_mul(config.granularity());
-        let side_max = u32::try_from(side_max).unwrap_or(u32::MAX);
-        let granularity = config.granularity() as u32;
-        ModelDescription { name, width, height, steps, guidance, granularity, side_max }
+        let (steps, guidance) = advised(kind);
+        ModelDescription {
+            name: words.name.clone().unwrap_or(name),
+            width: words.width.unwrap_or(SIDE),
+            height: words.height.unwrap_or(SIDE),
+            steps: words.steps.unwrap_or(steps),
+            guidance: words.guidance.unwrap_or(guidance),
+            granularity: config.granularity() as u32,
+            side_max: u32::try_from(side_max).unwrap_or(u32::MAX),
+        }
     }
 }
 
 /// A prompt's tokens have the positions from 1 on, and the picture the one after them.
-fn check_positions(model: &Path, config: &ModelConfig) -> Result<(), ModelError> {
+fn check_positions(transformer: &Path, config: &ModelConfig) -> Result<(), ModelError> {
     let needed = TOKENS_MAX + 2;
     if config.transformer.axes_lens[0] >= needed {
         return Ok(());
@@ -105,7 +125,7 @@ fn check_positions(model: &Path, config: &ModelConfig) -> Result<(), ModelError>
     let wanted = format!(
         "axes_lens must begin with at least {needed}, to hold a prompt of {TOKENS_MAX} tokens"
     );
-    Err(ModelError::wrong(&model.join("transformer/config.json"), wanted))
+    Err(ModelError::wrong(&transformer.join("config.json"), wanted))
 }
 
 fn check_pipeline(path: &Path) -> Result<(), ModelError> {
@@ -127,13 +147,6 @@ fn check_pipeline(path: &Path) -> Result<(), ModelError> {
             None => wanted,
         },
     ))
-}
-
-fn folder_name(model: &Path) -> String {
-    let absolute = std::path::absolute(model).unwrap_or_else(|_| model.to_owned());
-    absolute
-        .file_name()
-        .map_or_else(|| "Z-Image".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]
@@ -169,7 +182,7 @@ mod tests {
     }
 
     fn read_changed(name: &str, text: &str) -> Result<ModelDescription, ModelError> {
-        ModelDescription::read(folder((name, text)).path())
+        ModelDescription::read(&ModelPlace::at(folder((name, text)).path()))
     }
 
     #[test]
@@ -177,6 +190,13 @@ mod tests {
         let described = read_changed("vae/config.json", VAE).unwrap();
         assert_eq!((described.width, described.height, described.steps), (1024, 1024, 8));
         assert_eq!((described.guidance, described.granularity), (0.0, 32));
+    }
+
+    #[test]
+    fn the_shift_of_the_base_model_brings_its_steps_and_guidance() {
+        let text = r#"{"shift": 6.0, "num_train_timesteps": 1000}"#;
+        let described = read_changed("scheduler/scheduler_config.json", text).unwrap();
+        assert_eq!((described.steps, described.guidance), (30, 4.0));
     }
 
     #[test]
@@ -240,15 +260,15 @@ mod tests {
         let folder = folder(("zimaged.json", "{}"));
         let file = fs::File::options().write(true).open(folder.path().join("zimaged.json"));
         file.unwrap().set_len(1 << 40).unwrap();
-        let error = ModelDescription::read(folder.path()).unwrap_err().to_string();
+        let error = ModelDescription::read(&ModelPlace::at(folder.path())).unwrap_err().to_string();
         assert!(error.contains("zimaged.json: the file has more than"), "{error}");
     }
 
     #[test]
     fn a_folder_that_is_not_there_says_how_to_get_a_model() {
-        let error = ModelDescription::read(Path::new("Tongyi-MAI/Z-Image-Turbo"));
-        let error = error.unwrap_err().to_string();
-        assert!(error.starts_with("Tongyi-MAI/Z-Image-Turbo: there is no such folder"), "{error}");
+        let place = ModelPlace::at(Path::new("Tongyi-MAI/Z-Image-Turbo"));
+        let error = ModelDescription::read(&place).unwrap_err().to_string();
+        assert!(error.starts_with("Tongyi-MAI/Z-Image-Turbo: there is no such file"), "{error}");
         assert!(error.contains("hf download Tongyi-MAI/Z-Image-Turbo --local-dir"), "{error}");
     }
 

@@ -1,18 +1,16 @@
 //! The parts of a model on one device, and which of their weights are in its memory.
 
-use std::path::Path;
-
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
 
 use super::config::ModelConfig;
 use super::device;
 use super::device_memory::DeviceMemory;
-use super::model_dir::TRANSFORMER_STEM;
+use super::model_files::{ModelFiles, PartFiles};
 use super::oom::at;
 use super::text_encoder::TextEncoder;
 use super::transformer::Transformer;
 use super::vae::Decoder;
-use super::weights::{self, Weights};
+use super::weights::Weights;
 use crate::engine::cache::Values;
 use crate::engine::weight_files::WeightFiles;
 use crate::engine::{EngineError, Latents, ModelError, Result, Stage};
@@ -27,23 +25,15 @@ pub struct Parts {
     pub precision: Precision,
 }
 
-/// The folder of each part in the model's, and how its files are called before `.safetensors`.
-const TEXT_ENCODER: (&str, &str) = ("text_encoder", "model");
-const TRANSFORMER: (&str, &str) = ("transformer", TRANSFORMER_STEM);
-const VAE: (&str, &str) = ("vae", "diffusion_pytorch_model");
-
-/// The files of all parts of the model in folder `model`. Errors name what is missing.
-pub fn weight_files(model: &Path) -> std::result::Result<WeightFiles, ModelError> {
-    let mut files = Vec::new();
-    for (folder, stem) in [TEXT_ENCODER, TRANSFORMER, VAE] {
-        files.extend(weights::paths(&model.join(folder), stem)?);
-    }
-    Ok(WeightFiles::new(model, files))
+/// The files of all parts of the model in `files`. Errors name what is missing, or the first that
+/// is not whole.
+pub fn weight_files(files: &ModelFiles) -> std::result::Result<WeightFiles, ModelError> {
+    Ok(WeightFiles::new(&files.path, files.weight_paths()?))
 }
 
-/// Those of `files` that the text encoder's embeddings depend on.
-pub fn text_encoder_files(files: &WeightFiles) -> WeightFiles {
-    files.within(TEXT_ENCODER.0)
+/// Those that the text encoder's embeddings depend on.
+pub fn text_encoder_files(files: &ModelFiles) -> std::result::Result<WeightFiles, ModelError> {
+    Ok(WeightFiles::new(&files.path, files.text_encoder.paths()?))
 }
 
 impl Parts {
@@ -53,23 +43,23 @@ impl Parts {
     /// Errors are `OutOfMemory`, `Invalid` (a file of quantised weights that does not fit) or
     /// `Fatal`, with the file and what is wrong.
     pub fn open(
-        model: &Path,
+        files: &ModelFiles,
         config: &ModelConfig,
         device: &Device,
         precision: Precision,
         memory: &DeviceMemory,
     ) -> Result<Parts> {
-        let opener = Opener { model, device, memory };
-        let text_encoder = opener.open(TEXT_ENCODER, |weights| {
+        let opener = Opener { device, memory };
+        let text_encoder = opener.open(&files.text_encoder, |weights| {
             TextEncoder::new(&config.text_encoder, weights, memory).map_err(at(Stage::Load))
         })?;
-        let transformer = opener.open(TRANSFORMER, |weights| {
+        let transformer = opener.open(&files.transformer, |weights| {
             // A file of quantised weights that does not fit is no fault of the device: the worker
             // goes on without it.
             let weights = weights.with_precision(precision).map_err(EngineError::Invalid)?;
             Transformer::new(&config.transformer, &weights, memory).map_err(at(Stage::Load))
         })?;
-        let decoder = opener.open(VAE, |weights| {
+        let decoder = opener.open(&files.vae, |weights| {
             Decoder::new(&config.vae, weights, memory).map_err(at(Stage::Load))
         })?;
         Ok(Parts { device: device.clone(), text_encoder, transformer, decoder, precision })
@@ -116,21 +106,15 @@ impl Parts {
 
 /// What opening one part of the model needs.
 struct Opener<'a> {
-    model: &'a Path,
     device: &'a Device,
     memory: &'a DeviceMemory,
 }
 
 impl Opener<'_> {
     /// Opens the weights of a part and builds it.
-    fn open<T>(
-        &self,
-        (folder, stem): (&str, &str),
-        build: impl FnOnce(&Weights) -> Result<T>,
-    ) -> Result<T> {
+    fn open<T>(&self, files: &PartFiles, build: impl FnOnce(&Weights) -> Result<T>) -> Result<T> {
         let dtype = device::dtype(self.device);
-        let weights = Weights::open(&self.model.join(folder), stem, dtype, self.device)
-            .map_err(EngineError::Fatal)?;
+        let weights = Weights::open(files, dtype, self.device)?;
         let part = build(&weights)?;
         weights.finish().map_err(EngineError::Fatal)?;
         self.device.synchronize().and_then(|()| self.memory.require(0)).map_err(at(Stage::Load))?;

@@ -1,11 +1,10 @@
 //! Predicts the memory that renders need, without an engine.
 
-use std::path::Path;
-
 use super::config::{ModelConfig, turbo};
 use super::host;
+use super::model_files::ModelFiles;
 use super::predict::{Work, block_weights_bytes, capabilities, operations, predict};
-use crate::engine::{Backend, ModelError};
+use crate::engine::{Backend, ModelError, ModelPlace};
 use crate::job::Render;
 use crate::ladder::{Capabilities, Residency, Rung};
 use crate::planner::{Prediction, RenderOperations};
@@ -18,9 +17,9 @@ pub struct ZImagePredictor {
 }
 
 impl ZImagePredictor {
-    /// For the model in folder `model`. Errors name the file and what is wrong with it.
-    pub fn read(model: &Path, backend: Backend) -> Result<ZImagePredictor, ModelError> {
-        Ok(ZImagePredictor { model: ModelConfig::read(model)?, backend })
+    /// For the model at `model`. Errors name the file and what is wrong with it.
+    pub fn read(model: &ModelPlace, backend: Backend) -> Result<ZImagePredictor, ModelError> {
+        Ok(ZImagePredictor { model: ModelFiles::find(model)?.config()?, backend })
     }
 
     /// For Z-Image-Turbo, without its files.
@@ -60,6 +59,8 @@ impl ZImagePredictor {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::ladder::{Decode, Precision, Prefer, rungs};
 
@@ -68,7 +69,8 @@ mod tests {
     fn the_memory_document_names_the_smallest_tiles() {
         let document = include_str!("../../../docs/memory.md");
         let mini = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
-        let mini = ZImagePredictor::read(&mini, Backend::Cuda).expect("the miniature");
+        let mini =
+            ZImagePredictor::read(&ModelPlace::at(&mini), Backend::Cuda).expect("the miniature");
         for (predictor, smallest) in [(ZImagePredictor::turbo(Backend::Cuda), 256), (mini, 512)] {
             let rungs = rungs(&Render::default(), Prefer::Quality, &predictor.capabilities());
             let tile = rungs.iter().filter_map(|rung| match rung.decode {

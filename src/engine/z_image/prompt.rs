@@ -1,6 +1,9 @@
 //! From a prompt to token ids: the chat template, the tokenizer, the cut.
 
+use std::io::Read;
 use std::path::Path;
+
+use flate2::read::GzDecoder;
 
 use super::wrong_file::refuse;
 use crate::engine::ModelError;
@@ -24,18 +27,39 @@ pub struct PromptTokens {
     pub cut: bool,
 }
 
-/// The tokenizer of a model folder, with Z-Image's template.
+/// Qwen3's tokenizer, which all models of the family have: for those whose files bring none.
+const OF_QWEN3: &[u8] =
+    include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/qwen3/tokenizer.json.gz"));
+
+/// A tokenizer with Z-Image's template.
 pub struct Tokenizer(tokenizers::Tokenizer);
 
 impl Tokenizer {
-    /// Reads `tokenizer/tokenizer.json`. Errors name the file.
-    pub fn read(model: &Path) -> Result<Tokenizer, ModelError> {
-        let path = model.join("tokenizer/tokenizer.json");
-        refuse(&path)?;
-        let file = files::read_whole(&path, FILE_BYTES_MAX)
-            .map_err(|error| ModelError::of_io(&path, &error))?;
+    /// That in the folder `hub` of the hub's layout, or that of the program where there is no such
+    /// folder. Errors name the file.
+    pub fn read(hub: Option<&Path>) -> Result<Tokenizer, ModelError> {
+        match hub {
+            Some(hub) => Tokenizer::of_file(&hub.join("tokenizer/tokenizer.json")),
+            None => Tokenizer::of_program(),
+        }
+    }
+
+    fn of_program() -> Result<Tokenizer, ModelError> {
+        let mut json = Vec::new();
+        let wrong = |error: &dyn std::fmt::Display| {
+            ModelError::Wrong(format!("the tokenizer in the program: {error}"))
+        };
+        let unpacked = GzDecoder::new(OF_QWEN3).take(FILE_BYTES_MAX).read_to_end(&mut json);
+        unpacked.map_err(|error| wrong(&error))?;
+        tokenizers::Tokenizer::from_bytes(json).map(Tokenizer).map_err(|error| wrong(&error))
+    }
+
+    fn of_file(path: &Path) -> Result<Tokenizer, ModelError> {
+        refuse(path)?;
+        let file = files::read_whole(path, FILE_BYTES_MAX)
+            .map_err(|error| ModelError::of_io(path, &error))?;
         let tokenizer = tokenizers::Tokenizer::from_bytes(file);
-        tokenizer.map(Tokenizer).map_err(|error| ModelError::wrong(&path, error))
+        tokenizer.map(Tokenizer).map_err(|error| ModelError::wrong(path, error))
     }
 
     /// Template and tokens, cut on the right at [`TOKENS_MAX`].
@@ -63,13 +87,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_program_has_qwens_tokenizer() {
+        let tokenizer = Tokenizer::read(None).expect("the program's");
+        let tokens = tokenizer.encode("a red fox").expect("tokens").ids;
+        // <|im_start|> user \n a red fox <|im_end|> \n <|im_start|> assistant \n
+        assert_eq!(tokens, [151644, 872, 198, 64, 2518, 38835, 151645, 198, 151644, 77091, 198]);
+    }
+
+    #[test]
     fn a_tokenizer_that_was_not_downloaded_is_told_from_a_wrong_one() {
         let model = tempfile::tempdir().unwrap();
         std::fs::create_dir(model.path().join("tokenizer")).unwrap();
         let write = |text: &str| {
             std::fs::write(model.path().join("tokenizer/tokenizer.json"), text).unwrap()
         };
-        let error = || Tokenizer::read(model.path()).err().expect("no tokenizer").to_string();
+        let error = || Tokenizer::read(Some(model.path())).err().expect("no tokenizer").to_string();
         assert!(error().contains("tokenizer/tokenizer.json: No such file"), "{}", error());
         write("version https://git-lfs.github.com/spec/v1\noid sha256:aeb1\nsize 11422654\n");
         assert!(error().contains("git lfs pull"), "{}", error());

@@ -9,11 +9,11 @@ use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::{DType, Device};
 use serde::Serialize;
 
-use super::model_dir::TRANSFORMER_STEM;
+use super::model_files::ModelFiles;
 use super::ops;
 use super::quant::{ARCHITECTURE, QuantisedFile, QuantisedMatrix, SOURCE_HASH};
 use super::weights::Weights;
-use crate::engine::ModelDescription;
+use crate::engine::{ModelDescription, ModelPlace};
 use crate::files;
 use crate::ladder::Precision;
 
@@ -33,30 +33,31 @@ pub struct Quantised {
     pub fresh: bool,
 }
 
-/// Quantises the transformer of the model folder `model` into a file in it, which loading at
+/// Quantises the transformer of the model at `model` into a file beside it, which loading at
 /// `precision` then takes. Needs memory for the whole file. A file that is whole and of these
 /// weights is left alone unless `force`.
 ///
 /// Errors name the file and what is wrong.
 pub fn quantise_model(
-    model: &Path,
+    model: &ModelPlace,
     precision: Precision,
     force: bool,
 ) -> Result<Quantised, String> {
-    let name = ModelDescription::read(model)?.name;
-    let folder = model.join("transformer");
-    let weights = Weights::open(&folder, TRANSFORMER_STEM, DType::F32, &Device::Cpu)?;
-    let Some(path) = QuantisedFile::path(&folder, precision) else {
+    let files = ModelFiles::find(model)?;
+    let name = ModelDescription::of(&files)?.name;
+    let place = files.transformer.place();
+    let weights = Weights::open(&files.transformer, DType::F32, &Device::Cpu)?;
+    let Some(path) = QuantisedFile::path(place, precision) else {
         return Err("full precision is what the model's own files are".to_owned());
     };
-    let hash = weights.fingerprint();
+    let hash = weights.fingerprint()?;
     let matrices = weights.quantised_matrices(precision);
     if matrices.is_empty() {
-        return Err(format!("{}: holds no matrix that can be quantised", folder.display()));
+        return Err(format!("{}: holds no matrix that can be quantised", place.display()));
     }
     let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let fresh =
-        force || !matches!(QuantisedFile::open(&folder, precision, &hash, &matrices), Ok(Some(_)));
+        force || !matches!(QuantisedFile::open(place, precision, &hash, &matrices), Ok(Some(_)));
     if fresh {
         let metadata =
             [("general.architecture", ARCHITECTURE), ("general.name", &name), (SOURCE_HASH, &hash)];

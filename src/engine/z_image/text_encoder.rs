@@ -13,8 +13,8 @@ use crate::engine::Backend;
 /// The text encoder. Its last layer is left out, because nothing reads its output.
 pub struct TextEncoder {
     weights: Weights,
-    /// The type of the weights in the file.
-    stored: DType,
+    /// The type that the weights were trained in.
+    trained: DType,
     layers: Stack<Layer>,
     config: TextEncoderConfig,
     memory: DeviceMemory,
@@ -25,16 +25,15 @@ pub struct TextEncoder {
 const EMBEDDINGS: &str = "embed_tokens.weight";
 
 impl TextEncoder {
-    /// Takes the weights by their names in the hub's files, with the prefix `model.` or without. No
-    /// layer stays in memory before [`TextEncoder::place_weights`].
+    /// Takes the weights by their names in the hub's files, without the prefix `model.`. No layer
+    /// stays in memory before [`TextEncoder::place_weights`].
     pub fn new(
         config: &TextEncoderConfig,
         weights: &Weights,
         memory: &DeviceMemory,
     ) -> Result<TextEncoder> {
-        let bare = weights.contains(EMBEDDINGS);
-        let weights = if bare { weights.clone() } else { weights.prefixed("model") };
-        let stored = weights.expect(EMBEDDINGS, (config.vocab_size, config.hidden_size));
+        weights.expect(EMBEDDINGS, (config.vocab_size, config.hidden_size));
+        let trained = weights.trained_dtype(EMBEDDINGS);
         let of_layer = config.clone();
         let layers = Stack::new(
             config.num_hidden_layers - 1,
@@ -42,7 +41,13 @@ impl TextEncoder {
             memory,
             move |weights| Layer::new(&of_layer, weights),
         )?;
-        Ok(TextEncoder { weights, stored, layers, config: config.clone(), memory: memory.clone() })
+        Ok(TextEncoder {
+            weights: weights.clone(),
+            trained,
+            layers,
+            config: config.clone(),
+            memory: memory.clone(),
+        })
     }
 
     /// Has all layers in memory, or none: then each is read when a prompt is encoded.
@@ -53,7 +58,7 @@ impl TextEncoder {
     /// Token ids to embeddings (tokens, hidden). There is no padding: the causal mask lets no token
     /// see what follows it, so that padding would change nothing.
     pub fn encode(&self, ids: &[u32]) -> Result<Tensor> {
-        let rope = Rope::new(ids.len(), &self.config, self.stored, self.weights.device())?;
+        let rope = Rope::new(ids.len(), &self.config, self.trained, self.weights.device())?;
         let shape = (self.config.vocab_size, self.config.hidden_size);
         let x = self.weights.rows(EMBEDDINGS, ids, shape)?.unsqueeze(0)?;
         let x = self.layers.pass(x, |layer, x| {
@@ -175,18 +180,19 @@ struct Rope {
 }
 
 impl Rope {
-    /// Computes in f32, but from frequencies that are rounded to the type of the weights in the
-    /// file, as in the reference: there they are part of the module, which was cast as a whole.
+    /// Computes in f32, but from frequencies that are rounded to the type that the weights were
+    /// trained in, as in the reference: there they are part of the module, which was cast as a
+    /// whole.
     fn new(
         positions: usize,
         config: &TextEncoderConfig,
-        stored: DType,
+        trained: DType,
         device: &Device,
     ) -> Result<Rope> {
         let half = config.head_dim / 2;
         let frequency = |i: usize| (1.0 / config.rope_theta.powf(i as f64 / half as f64)) as f32;
         let frequencies = Tensor::from_iter((0..half).map(frequency), device)?
-            .to_dtype(stored)?
+            .to_dtype(trained)?
             .to_dtype(DType::F32)?;
         let positions = Tensor::from_iter((0..positions).map(|position| position as f32), device)?;
         let angles = positions.unsqueeze(1)?.broadcast_mul(&frequencies)?;

@@ -74,7 +74,7 @@ impl Device {
             EngineKind::Fake => {
                 let events =
                     self.events.raw().map_err(|error| EngineError::Fatal(error.to_string()))?;
-                FakeEngine::load(model, events)
+                FakeEngine::load(&model.path, events)
             }
         }
     }

@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 use zimaged::internals::{
-    Decoder, DeviceMemory, Guidance, ModelConfig, Recipe, TextEncoder, Tokenizer, Transformer,
-    Weights,
+    Decoder, DeviceMemory, Guidance, ModelConfig, ModelFiles, ModelPlace, PartFiles, Recipe,
+    TextEncoder, Tokenizer, Transformer, Weights,
 };
 
 pub const CASES: [&str; 6] = [
@@ -104,22 +104,23 @@ pub fn unlimited() -> DeviceMemory {
 
 impl Model {
     pub fn read(folder: PathBuf) -> Model {
-        let (config, memory) = (ModelConfig::read(&folder).unwrap(), unlimited());
-        let open = |part: &str, stem: &str| {
-            Weights::open(&folder.join(part), stem, DType::F32, &Device::Cpu).unwrap()
-        };
-        let text_encoder = open("text_encoder", "model");
-        let (transformer, vae) = (
-            open("transformer", "diffusion_pytorch_model"),
-            open("vae", "diffusion_pytorch_model"),
-        );
+        Model::of(&ModelPlace::at(&folder))
+    }
+
+    /// Of the same model in other files.
+    pub fn of(place: &ModelPlace) -> Model {
+        let files = ModelFiles::find(place).unwrap();
+        let (config, memory) = (files.config().unwrap(), unlimited());
+        let open = |part: &PartFiles| Weights::open(part, DType::F32, &Device::Cpu).unwrap();
+        let text_encoder = open(&files.text_encoder);
+        let (transformer, vae) = (open(&files.transformer), open(&files.vae));
         let model = Model {
-            tokenizer: Tokenizer::read(&folder).unwrap(),
+            tokenizer: Tokenizer::read(files.hub.as_deref()).unwrap(),
             text_encoder: TextEncoder::new(&config.text_encoder, &text_encoder, &memory).unwrap(),
             transformer: Transformer::new(&config.transformer, &transformer, &memory).unwrap(),
             decoder: Decoder::new(&config.vae, &vae, &memory).unwrap(),
             config,
-            folder,
+            folder: place.path.clone(),
         };
         [text_encoder, transformer, vae].iter().for_each(|weights| weights.finish().unwrap());
         model

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use zimaged::internals::{Decoder, ModelConfig, Weights};
+use zimaged::internals::{Decoder, ModelFiles, ModelPlace, Weights};
 
 use super::reference::{Case, model, unlimited};
 use super::{assert_close, relative_error};
@@ -16,9 +16,9 @@ const ERROR_MAX_WIDE: f64 = 1e-7;
 /// CPU.
 fn miniature(dtype: DType) -> Decoder {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
-    let config = ModelConfig::read(&folder).unwrap().vae;
-    let weights =
-        Weights::open(&folder.join("vae"), "diffusion_pytorch_model", dtype, &Device::Cpu).unwrap();
+    let files = ModelFiles::find(&ModelPlace::at(&folder)).unwrap();
+    let config = files.config().unwrap().vae;
+    let weights = Weights::open(&files.vae, dtype, &Device::Cpu).unwrap();
     Decoder::new(&config, &weights, &unlimited()).unwrap()
 }
 

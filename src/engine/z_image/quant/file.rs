@@ -1,7 +1,7 @@
 //! `zimaged-q8.gguf` and `zimaged-q4.gguf`: files beside the transformer's own ones, which have its
-//! quantised matrices.
+//! quantised matrices; `NAME.zimaged-q8.gguf` beside a single file.
 //!
-//! What is not quantised is in the safetensors files alone, which full precision needs anyway.
+//! What is not quantised is in the model's own files alone, which full precision needs anyway.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -28,22 +28,23 @@ pub struct QuantisedFile {
 }
 
 impl QuantisedFile {
-    /// The path of the file at `precision` for the transformer in `folder`; `None` at full
-    /// precision.
-    pub fn path(folder: &Path, precision: Precision) -> Option<PathBuf> {
-        word(precision).map(|word| folder.join(format!("zimaged-{word}.gguf")))
+    /// The path of the file at `precision` for the transformer at `place`, a folder or a single
+    /// file; `None` at full precision.
+    pub fn path(place: &Path, precision: Precision) -> Option<PathBuf> {
+        let name = format!("zimaged-{}.gguf", word(precision)?);
+        Some(if place.is_dir() { place.join(name) } else { place.with_extension(name) })
     }
 
     /// Opens the file where there is one, and checks that it was made from weights with this
     /// fingerprint and has all `matrices`. Errors name the file, what is wrong with it, and the
     /// command that makes it anew.
     pub fn open(
-        folder: &Path,
+        place: &Path,
         precision: Precision,
         fingerprint: &str,
         matrices: &[QuantisedMatrix],
     ) -> std::result::Result<Option<QuantisedFile>, String> {
-        let Some(path) = QuantisedFile::path(folder, precision).filter(|path| path.exists()) else {
+        let Some(path) = QuantisedFile::path(place, precision).filter(|path| path.exists()) else {
             return Ok(None);
         };
         match read(&path, fingerprint, matrices) {
@@ -53,7 +54,7 @@ impl QuantisedFile {
             Err(what) => Err(format!(
                 "{}: {what}; to mend it: {}",
                 path.display(),
-                command(folder, precision)
+                command(place, precision)
             )),
         }
     }
@@ -69,9 +70,9 @@ impl QuantisedFile {
     }
 }
 
-/// What makes the file of the transformer in `folder`.
-fn command(folder: &Path, precision: Precision) -> String {
-    let model = folder.parent().unwrap_or(folder);
+/// What makes the file of the transformer at `place`: a folder of a model's, or the model itself.
+fn command(place: &Path, precision: Precision) -> String {
+    let model = if place.is_dir() { place.parent().unwrap_or(place) } else { place };
     let word = word(precision).unwrap_or_default();
     format!("zimaged model quantize --precision {word} --model '{}'", model.display())
 }

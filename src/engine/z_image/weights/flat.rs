@@ -31,10 +31,6 @@ pub struct FlatTensor {
 const FLAT_ALIGNMENT: usize = 128;
 
 impl FlatLayout {
-    pub(super) fn contains(&self, name: &str) -> bool {
-        self.tensors.iter().any(|tensor| tensor.name == name)
-    }
-
     /// The tensor `name` in the flat tensor `values`.
     pub(super) fn view(&self, values: &Tensor, name: &str, shape: &Shape) -> Result<Tensor> {
         match self.tensors.iter().find(|tensor| tensor.name == name && tensor.shape == *shape) {
@@ -74,7 +70,7 @@ impl Weights {
     /// The tensor `name` in host memory, in the type that the part computes in.
     pub fn on_host(&self, name: &str, shape: &Shape) -> Result<Tensor> {
         let name = self.full_name(name);
-        self.source.load(&name, shape, self.dtype, &Device::Cpu)?.to_dtype(self.dtype)
+        self.source.load(&name, shape, self.dtype, &Device::Cpu)
     }
 }
 

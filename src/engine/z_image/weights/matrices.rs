@@ -24,10 +24,10 @@ impl Weights {
     /// Fails where there is a file that does not fit these weights. The error says what mends it.
     pub fn with_precision(&self, precision: Precision) -> std::result::Result<Weights, String> {
         let quantised = match &*self.source {
-            Source::Files { folder, .. } if precision != Precision::Full => QuantisedFile::open(
-                folder,
+            Source::Files { place, .. } if precision != Precision::Full => QuantisedFile::open(
+                place,
                 precision,
-                &self.fingerprint(),
+                &self.fingerprint()?,
                 &self.quantised_matrices(precision),
             )?,
             _ => None,
@@ -46,43 +46,47 @@ impl Weights {
     /// The matrix of this whole name, (outputs, inputs).
     fn matrix(&self, name: &str, [outputs, inputs]: [usize; 2]) -> Result<Matrix> {
         let shape = Shape::from((outputs, inputs));
-        let load = |device: &Device| self.source.load(name, &shape, self.dtype, device);
-        let format = quant::format(self.precision, name, inputs);
-        let Some(format) = format.filter(|_| self.source.fits(name, &shape)) else {
-            return Ok(Matrix::Dense(load(&self.device)?.to_dtype(self.dtype)?));
+        let Some(format) = quant::format(self.precision, name, inputs) else {
+            return self.dense(name, &shape);
         };
-        let quantised = match &self.quantised {
-            Some(file) => file.matrix(name, &self.device)?,
-            None => {
-                ops::quantise(&load(&Device::Cpu)?.to_dtype(DType::F32)?, format, &self.device)?
-            }
+        let quantised = match (&self.quantised, self.source.stored(name, &shape)) {
+            (_, None) => return self.dense(name, &shape),
+            (Some(file), Some(_)) => file.matrix(name, &self.device)?,
+            (None, Some(stored)) => match stored.load_blocks(format, &self.device)? {
+                Some(blocks) => blocks,
+                None => {
+                    let dense = stored.load(&shape, DType::F32, &Device::Cpu)?;
+                    ops::quantise(&dense, format, &self.device)?
+                }
+            },
         };
         Ok(Matrix::Quantised(Box::new(quantised)))
     }
 
+    fn dense(&self, name: &str, shape: &Shape) -> Result<Matrix> {
+        Ok(Matrix::Dense(self.source.load(name, shape, self.dtype, &self.device)?))
+    }
+
     /// What of these weights is quantised at `precision`, sorted by name.
     pub fn quantised_matrices(&self, precision: Precision) -> Vec<QuantisedMatrix> {
-        let tensors = self.source.tensors();
-        let quantised = tensors.into_iter().filter_map(|(name, view)| {
-            let &[_, columns] = view.shape() else { return None };
-            let format = quant::format(precision, &name, columns)?;
-            let shape = view.shape().into();
-            Some(QuantisedMatrix { name, shape, format, stored_bytes: view.data().len() })
+        let quantised = self.source.tensors().filter_map(|(name, tensor)| {
+            let &[_, columns] = tensor.shape() else { return None };
+            let format = quant::format(precision, name, columns)?;
+            let (name, shape) = (name.clone(), tensor.shape().into());
+            Some(QuantisedMatrix { name, shape, format, stored_bytes: tensor.bytes() })
         });
         quantised.collect()
     }
 
     /// A hash of the names, types, shapes and first values of all tensors, in hex. It tells one
     /// training from another without reading gigabytes, but not every change of a value.
-    pub fn fingerprint(&self) -> String {
+    pub fn fingerprint(&self) -> std::result::Result<String, String> {
         let mut hash = Sha256::new();
-        let mut lines: Vec<String> = Vec::new();
-        for (name, view) in self.source.tensors() {
-            let sample = &view.data()[..view.data().len().min(SAMPLE_BYTES)];
-            lines.push(format!("{name} {:?} {:?} {sample:02x?}\n", view.dtype(), view.shape()));
+        for (name, tensor) in self.source.tensors() {
+            let sample = tensor.raw_bytes(SAMPLE_BYTES).map_err(|error| error.to_string())?;
+            let (encoding, shape) = (tensor.encoding(), tensor.shape());
+            hash.update(format!("{name} {encoding} {shape:?} {sample:02x?}\n"));
         }
-        lines.sort_unstable();
-        lines.iter().for_each(|line| hash.update(line));
-        hex(hash)
+        Ok(hex(hash))
     }
 }

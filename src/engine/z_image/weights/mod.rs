@@ -1,22 +1,23 @@
 //! The weights of one part of the model, by name.
 
-mod files;
 mod flat;
 mod matrices;
 mod problems;
 mod source;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Result, Shape, Tensor};
 
-pub use self::files::paths;
 pub use self::flat::FlatLayout;
 use self::problems::Problems;
 use self::source::Source;
+use super::checkpoint::{Encoding, StoredTensor};
+use super::model_files::PartFiles;
 use super::quant::{self, QuantisedFile};
+use crate::engine::ModelError;
 use crate::ladder::Precision;
 
 /// Gives tensors by name, in the type and on the device that the part computes in.
@@ -36,31 +37,32 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Maps `folder/STEM.safetensors`, or the files that `folder/STEM.safetensors.index.json`
-    /// names.
+    /// Those of one part of the model. Only headers are read. Errors name the file and what is wrong
+    /// with it.
     pub fn open(
-        folder: &Path,
-        stem: &str,
+        files: &PartFiles,
         dtype: DType,
         device: &Device,
-    ) -> std::result::Result<Weights, String> {
-        let paths = paths(folder, stem)?;
-        // SAFETY: the files must not be changed while they are mapped. A model in use is not
-        // written to. Where it is cut short nevertheless, the process dies of SIGBUS, and only the
-        // worker maps models.
-        let files = unsafe { MmapedSafetensors::multi(&paths) }
-            .map_err(|error| format!("{}: {error}", folder.display()))?;
-        let folder = folder.to_owned();
-        let problems = Problems::default();
-        Ok(Weights::new(Source::Files { files, folder, problems }, dtype, device))
+    ) -> std::result::Result<Weights, ModelError> {
+        Ok(Weights::new(files.tensors()?, files.place(), dtype, device))
+    }
+
+    fn new(
+        tensors: BTreeMap<String, StoredTensor>,
+        place: &Path,
+        dtype: DType,
+        device: &Device,
+    ) -> Weights {
+        let (place, problems) = (place.to_owned(), Problems::default());
+        Weights::from(Source::Files { tensors, place, problems }, dtype, device)
     }
 
     /// Random numbers of any name and shape, to measure speed without a model.
     pub fn random(dtype: DType, device: &Device) -> Weights {
-        Weights::new(Source::Random, dtype, device)
+        Weights::from(Source::Random, dtype, device)
     }
 
-    fn new(source: Source, dtype: DType, device: &Device) -> Weights {
+    fn from(source: Source, dtype: DType, device: &Device) -> Weights {
         Weights {
             source: Arc::new(source),
             prefix: String::new(),
@@ -92,30 +94,33 @@ impl Weights {
         self.precision
     }
 
-    /// Whether there is a tensor of this name.
-    pub fn contains(&self, name: &str) -> bool {
-        self.source.contains(&self.full_name(name))
-    }
-
     /// The tensor `name`, in the type that the part computes in.
     pub fn get(&self, name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
         let name = self.full_name(name);
-        self.source.load(&name, &shape.into(), self.dtype, &self.device)?.to_dtype(self.dtype)
+        self.source.load(&name, &shape.into(), self.dtype, &self.device)
     }
 
     /// Rows `ids` of the matrix `name` (rows, width), in the type that the part computes in:
     /// (ids, width). The matrix itself stays on the host.
     pub fn rows(&self, name: &str, ids: &[u32], shape: (usize, usize)) -> Result<Tensor> {
         let name = self.full_name(name);
-        self.source.rows(&name, ids, shape, self.dtype, &self.device)?.to_dtype(self.dtype)
+        self.source.rows(&name, ids, shape, self.dtype, &self.device)
     }
 
-    /// Notes for [`Weights::finish`] where a tensor is missing or has another shape. Gives the type
-    /// that the file has it in.
-    pub fn expect(&self, name: &str, shape: impl Into<Shape>) -> DType {
-        let name = self.full_name(name);
-        self.source.expect(&name, &shape.into());
-        self.source.stored_dtype(&name).unwrap_or(self.dtype)
+    /// Notes for [`Weights::finish`] where a tensor is missing or has another shape.
+    pub fn expect(&self, name: &str, shape: impl Into<Shape>) {
+        self.source.expect(&self.full_name(name), &shape.into());
+    }
+
+    /// The type of floats that the weight `name` was before it was quantised: that of the file where
+    /// it holds floats of 16 bits or more, else bf16, in which these models are published.
+    pub fn trained_dtype(&self, name: &str) -> DType {
+        match self.source.encoding(&self.full_name(name)) {
+            Some(Encoding::F32) => DType::F32,
+            Some(Encoding::F16) => DType::F16,
+            Some(_) => DType::BF16,
+            None => self.dtype,
+        }
     }
 
     /// Notes for [`Weights::finish`] where layer `other` has not the tensors of layer `first` in
@@ -142,19 +147,18 @@ impl Weights {
 
     /// The tensors under this prefix, sorted by name; none of random weights.
     fn shapes(&self) -> Vec<(String, Shape)> {
-        let tensors = self.source.tensors();
-        let under_prefix = tensors.iter().filter_map(|(name, view)| {
+        let under_prefix = self.source.tensors().filter_map(|(name, tensor)| {
             let name = name.strip_prefix(&self.prefix)?;
-            Some((name.to_owned(), Shape::from(view.shape())))
+            Some((name.to_owned(), Shape::from(tensor.shape())))
         });
         under_prefix.collect()
     }
 
-    /// To be called after everything was asked for. The error names the folder and the first
-    /// tensors that did not fit.
+    /// To be called after everything was asked for. The error names the file or folder and the
+    /// first tensors that did not fit.
     pub fn finish(&self) -> std::result::Result<(), String> {
         match &*self.source {
-            Source::Files { folder, problems, .. } => problems.finish(folder),
+            Source::Files { place, problems, .. } => problems.finish(place),
             _ => Ok(()),
         }
     }
@@ -165,6 +169,7 @@ pub(super) mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::engine::z_image::checkpoint::Checkpoint;
 
     /// A folder with two layers of a matrix and a vector, of another number of values than the
     /// alignment.
@@ -181,8 +186,10 @@ pub(super) mod tests {
             })
             .map(|(name, tensor)| (name, tensor.to_dtype(DType::F32).unwrap()))
             .collect();
-        candle_core::safetensors::save(&tensors, folder.path().join("m.safetensors")).unwrap();
-        let weights = Weights::open(folder.path(), "m", DType::F32, &Device::Cpu).unwrap();
+        let path = folder.path().join("m.safetensors");
+        candle_core::safetensors::save(&tensors, &path).unwrap();
+        let tensors = Checkpoint::read(&path).unwrap().tensors;
+        let weights = Weights::new(tensors, folder.path(), DType::F32, &Device::Cpu);
         (folder, weights)
     }
 

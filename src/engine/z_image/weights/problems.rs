@@ -11,20 +11,20 @@ const NAMED_MAX: usize = 5;
 pub(super) struct Problems(Mutex<Vec<String>>);
 
 impl Problems {
-    pub(super) fn note(&self, problem: Option<String>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(problem);
+    pub(super) fn note(&self, problem: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(problem);
     }
 
-    /// An error that names `folder` and the first problems, where there is one.
-    pub(super) fn finish(&self, folder: &Path) -> Result<(), String> {
+    /// An error that names `place` and the first problems, where there is one.
+    pub(super) fn finish(&self, place: &Path) -> Result<(), String> {
         let problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if problems.is_empty() {
             return Ok(());
         }
         let named: Vec<&str> = problems.iter().take(NAMED_MAX).map(String::as_str).collect();
         Err(format!(
-            "{}: {} of the tensors do not fit its config.json: {}",
-            folder.display(),
+            "{}: {} of the tensors do not fit its configuration: {}",
+            place.display(),
             problems.len(),
             named.join("; ")
         ))

@@ -1,18 +1,17 @@
 //! Where tensors come from: files, one flat tensor, or a random generator.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Result, Shape, Tensor, bail};
-use safetensors::tensor::TensorView;
 
 use super::FlatLayout;
-use super::files::problem;
 use super::problems::Problems;
+use crate::engine::z_image::checkpoint::{Encoding, StoredTensor};
 
 pub(super) enum Source {
-    /// The safetensors files of a folder, memory-mapped.
-    Files { files: MmapedSafetensors, folder: PathBuf, problems: Problems },
+    /// Files of weights, of which `place` is the file or the folder that errors name.
+    Files { tensors: BTreeMap<String, StoredTensor>, place: PathBuf, problems: Problems },
     /// Views into one tensor.
     Flat { values: Tensor, layout: FlatLayout },
     /// Random numbers of any name and shape.
@@ -20,17 +19,8 @@ pub(super) enum Source {
 }
 
 impl Source {
-    pub(super) fn contains(&self, name: &str) -> bool {
-        match self {
-            Source::Files { files, .. } => files.get(name).is_ok(),
-            Source::Flat { layout, .. } => layout.contains(name),
-            Source::Random => true,
-        }
-    }
-
-    /// The tensor `name` on `device`: in the type that the file has, or in `dtype` where it is
-    /// made. A tensor that is missing or has another shape is noted, and zeros that take no memory
-    /// stand in for it.
+    /// The tensor `name` as `dtype` on `device`. A tensor that is missing or has another shape is
+    /// noted, and zeros that take no memory stand in for it.
     pub(super) fn load(
         &self,
         name: &str,
@@ -39,38 +29,41 @@ impl Source {
         device: &Device,
     ) -> Result<Tensor> {
         match self {
-            Source::Files { files, .. } if self.fits(name, shape) => files.load(name, device),
-            Source::Files { .. } => {
-                self.expect(name, shape);
-                Tensor::zeros(1, dtype, device)?.broadcast_as(shape)
-            }
+            Source::Files { .. } => match self.stored(name, shape) {
+                Some(tensor) => tensor.load(shape, dtype, device),
+                None => Tensor::zeros(1, dtype, device)?.broadcast_as(shape),
+            },
             Source::Flat { values, layout } => layout.view(values, name, shape),
             Source::Random => random(shape, dtype, device),
         }
     }
 
-    /// Whether the tensor `name` is there and has this shape.
-    pub(super) fn fits(&self, name: &str, shape: &Shape) -> bool {
-        match self {
-            Source::Files { files, .. } => problem(files, name, shape).is_none(),
-            Source::Flat { .. } | Source::Random => true,
-        }
+    /// The tensor `name` in its file, where it is there and has this shape. Else that is noted.
+    pub(super) fn stored(&self, name: &str, shape: &Shape) -> Option<&StoredTensor> {
+        let Source::Files { tensors, problems, .. } = self else { return None };
+        let problem = match tensors.get(name) {
+            Some(tensor) if tensor.fits(shape.dims()) => return Some(tensor),
+            Some(tensor) => {
+                format!("{name} has shape {:?}, not {:?}", tensor.shape(), shape.dims())
+            }
+            None => format!("{name} is missing"),
+        };
+        problems.note(problem);
+        None
+    }
+
+    /// How the file has the tensor `name`; `None` where it does not come from a file.
+    pub(super) fn encoding(&self, name: &str) -> Option<&Encoding> {
+        let Source::Files { tensors, .. } = self else { return None };
+        tensors.get(name).map(StoredTensor::encoding)
     }
 
     /// Notes where the tensor `name` is missing or has another shape.
     pub(super) fn expect(&self, name: &str, shape: &Shape) {
-        if let Source::Files { files, problems, .. } = self {
-            problems.note(problem(files, name, shape));
-        }
+        self.stored(name, shape);
     }
 
-    /// The type that the file has the tensor `name` in; `None` where it does not come from a file.
-    pub(super) fn stored_dtype(&self, name: &str) -> Option<DType> {
-        let Source::Files { files, .. } = self else { return None };
-        files.get(name).ok()?.dtype().try_into().ok()
-    }
-
-    /// Rows `ids` of the matrix `name` (rows, width), in the type that the file has: (ids, width).
+    /// Rows `ids` of the matrix `name` (rows, width) as `dtype`: (ids, width).
     pub(super) fn rows(
         &self,
         name: &str,
@@ -79,28 +72,22 @@ impl Source {
         dtype: DType,
         device: &Device,
     ) -> Result<Tensor> {
-        let Source::Files { files, .. } = self else {
+        if matches!(self, Source::Random) {
             return random(&(ids.len(), width).into(), dtype, device);
-        };
-        let view = files.get(name)?;
-        let row_bytes = view.data().len() / rows;
-        let mut bytes = Vec::with_capacity(ids.len() * row_bytes);
-        for &id in ids {
-            let start = id as usize * row_bytes;
-            match view.data().get(start..start + row_bytes) {
-                Some(row) => bytes.extend_from_slice(row),
-                None => bail!("{name} has no row {id}"),
-            }
         }
-        Tensor::from_raw_buffer(&bytes, view.dtype().try_into()?, &[ids.len(), width], device)
+        match self.stored(name, &(rows, width).into()) {
+            Some(tensor) => tensor.load_rows(ids, dtype, device),
+            None => bail!("there is no {name} of {rows} rows"),
+        }
     }
 
     /// All tensors of the files, sorted by name; none of other sources.
-    pub(super) fn tensors(&self) -> Vec<(String, TensorView<'_>)> {
-        let Source::Files { files, .. } = self else { return Vec::new() };
-        let mut tensors = files.tensors();
-        tensors.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        tensors
+    pub(super) fn tensors(&self) -> impl Iterator<Item = (&String, &StoredTensor)> {
+        let files = match self {
+            Source::Files { tensors, .. } => Some(tensors),
+            Source::Flat { .. } | Source::Random => None,
+        };
+        files.into_iter().flatten()
     }
 }
 

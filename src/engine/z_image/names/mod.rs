@@ -1,0 +1,251 @@
+//! What other programs call the model's tensors, brought to the names that this port asks for:
+//! those of the Hugging Face hub's folders.
+//!
+//! Each name is looked up whole, by anchored patterns: a name that is right already stays right,
+//! and one that nobody knows is told and not bent.
+
+mod companions;
+mod refuse;
+mod text_encoder;
+mod transformer;
+mod vae;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+pub use self::refuse::refuse;
+use super::checkpoint::{Checkpoint, StoredTensor};
+use crate::engine::ModelError;
+
+/// A part of the model that has weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    Transformer,
+    TextEncoder,
+    Vae,
+}
+
+impl Part {
+    pub const ALL: [Part; 3] = [Part::Transformer, Part::TextEncoder, Part::Vae];
+
+    /// The word for it in configurations and messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Part::Transformer => "transformer",
+            Part::TextEncoder => "text encoder",
+            Part::Vae => "VAE",
+        }
+    }
+}
+
+/// What one tensor of a file is in the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Meaning {
+    /// The tensor of this name.
+    Whole(String),
+    /// Several of the same size, one below the other.
+    Stacked([String; 3]),
+    /// Belongs to the part, which does without it.
+    Unused,
+}
+
+/// The tensors of the parts that a checkpoint holds, by the model's own names.
+#[derive(Debug, Default)]
+pub struct NamedTensors {
+    pub parts: BTreeMap<Part, BTreeMap<String, StoredTensor>>,
+    /// Names that nothing of the model is called, sorted.
+    pub unknown: Vec<String>,
+}
+
+/// Longer ones first where one begins like another.
+const PREFIXES: [&str; 13] = [
+    "model.diffusion_model.",
+    "diffusion_model.",
+    "text_encoders.qwen3_4b.transformer.model.",
+    "text_encoders.qwen3_4b.transformer.",
+    "text_encoders.qwen3_4b.model.",
+    "text_encoders.qwen3_4b.",
+    "text_encoder.model.",
+    "text_encoder.",
+    "first_stage_model.",
+    "transformer.",
+    "vae.",
+    "model.",
+    "",
+];
+
+/// Brings the tensors of `checkpoint`, which came from `place`, to the model's names. Errors name
+/// `place` and the tensor that is wrong, or what the file is in place of a model.
+pub fn named(checkpoint: &Checkpoint, place: &Path) -> Result<NamedTensors, ModelError> {
+    if let Some(what) = refuse(checkpoint) {
+        return Err(ModelError::wrong(place, what));
+    }
+    let mut named = NamedTensors::default();
+    let levels = vae::levels(checkpoint.tensors.keys().map(String::as_str));
+    let combined =
+        companions::combined(checkpoint).map_err(|what| ModelError::wrong(place, what))?;
+    for (name, tensor) in combined {
+        let Some((part, meaning)) = meaning(&name, levels) else {
+            named.unknown.push(name);
+            continue;
+        };
+        let tensors = named.parts.entry(part).or_default();
+        match meaning {
+            Meaning::Whole(name) => {
+                tensors.insert(name, tensor);
+            }
+            Meaning::Stacked(names) => {
+                for (nth, part_name) in names.into_iter().enumerate() {
+                    let rows = tensor.shape().first().copied().unwrap_or(0) / 3;
+                    let slice = tensor.slice_rows(nth * rows..(nth + 1) * rows);
+                    let Some(slice) = slice.filter(|_| tensor.shape()[0] == 3 * rows) else {
+                        let what = format!("{name} is no stack of three equal matrices");
+                        return Err(ModelError::wrong(place, what));
+                    };
+                    tensors.insert(part_name, slice);
+                }
+            }
+            Meaning::Unused => {}
+        }
+    }
+    Ok(named)
+}
+
+/// What the tensor `name` is, in a file whose VAE has so many levels.
+fn meaning(name: &str, levels: usize) -> Option<(Part, Meaning)> {
+    PREFIXES.iter().filter_map(|prefix| name.strip_prefix(prefix)).find_map(|name| {
+        transformer::meaning(name)
+            .map(|meaning| (Part::Transformer, meaning))
+            .or_else(|| text_encoder::meaning(name).map(|meaning| (Part::TextEncoder, meaning)))
+            .or_else(|| vae::meaning(name, levels).map(|meaning| (Part::Vae, meaning)))
+    })
+}
+
+/// A name's beginning up to the number of a block, that number, and the rest:
+/// `layers.12.attention` is (`layers`, 12, `attention`).
+fn numbered(name: &str) -> Option<(&str, usize, &str)> {
+    let (group, rest) = name.split_once('.')?;
+    let (number, rest) = rest.split_once('.')?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| Some((group, number.parse().ok()?, rest)))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(part: Part, name: &str) -> Option<(Part, Meaning)> {
+        Some((part, Meaning::Whole(name.to_owned())))
+    }
+
+    #[test]
+    fn every_spelling_of_a_tensor_comes_to_one_name() {
+        let cases = [
+            (
+                Part::Transformer,
+                "layers.29.attention.to_out.0.weight",
+                vec![
+                    "layers.29.attention.to_out.0.weight",
+                    "layers.29.attention.out.weight",
+                    "diffusion_model.layers.29.attention.out.weight",
+                    "model.diffusion_model.layers.29.attention.out.weight",
+                    "transformer.layers.29.attention.to_out.0.weight",
+                ],
+            ),
+            (
+                Part::Transformer,
+                "noise_refiner.1.attention.norm_k.weight",
+                vec![
+                    "noise_refiner.1.attention.k_norm.weight",
+                    "model.diffusion_model.noise_refiner.1.attention.norm_k.weight",
+                ],
+            ),
+            (
+                Part::Transformer,
+                "all_x_embedder.2-1.bias",
+                vec![
+                    "x_embedder.bias",
+                    "all_x_embedder.2-1.bias",
+                    "model.diffusion_model.x_embedder.bias",
+                ],
+            ),
+            (
+                Part::Transformer,
+                "all_final_layer.2-1.adaLN_modulation.1.weight",
+                vec!["final_layer.adaLN_modulation.1.weight"],
+            ),
+            (
+                Part::TextEncoder,
+                "layers.0.self_attn.q_proj.weight",
+                vec![
+                    "layers.0.self_attn.q_proj.weight",
+                    "model.layers.0.self_attn.q_proj.weight",
+                    "text_encoders.qwen3_4b.transformer.model.layers.0.self_attn.q_proj.weight",
+                    "text_encoders.qwen3_4b.model.layers.0.self_attn.q_proj.weight",
+                    "blk.0.attn_q.weight",
+                ],
+            ),
+            (
+                Part::TextEncoder,
+                "embed_tokens.weight",
+                vec!["model.embed_tokens.weight", "token_embd.weight"],
+            ),
+            (
+                Part::Vae,
+                "decoder.up_blocks.0.resnets.2.conv_shortcut.weight",
+                vec![
+                    "decoder.up.3.block.2.nin_shortcut.weight",
+                    "vae.decoder.up.3.block.2.nin_shortcut.weight",
+                    "first_stage_model.decoder.up_blocks.0.resnets.2.conv_shortcut.weight",
+                ],
+            ),
+            (
+                Part::Vae,
+                "decoder.mid_block.attentions.0.to_out.0.bias",
+                vec![
+                    "decoder.mid.attn_1.proj_out.bias",
+                    "decoder.mid_block.attentions.0.to_out.0.bias",
+                ],
+            ),
+            (
+                Part::Vae,
+                "encoder.down_blocks.1.downsamplers.0.conv.weight",
+                vec!["encoder.down.1.downsample.conv.weight"],
+            ),
+            (Part::Vae, "decoder.conv_norm_out.weight", vec!["vae.decoder.norm_out.weight"]),
+        ];
+        for (part, canonical, spellings) in cases {
+            for spelling in spellings {
+                assert_eq!(meaning(spelling, 4), whole(part, canonical), "{spelling}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_fused_matrix_is_three_and_what_is_not_needed_is_not_unknown() {
+        let fused = meaning("diffusion_model.context_refiner.0.attention.qkv.weight", 4);
+        let names = ["q", "k", "v"].map(|x| format!("context_refiner.0.attention.to_{x}.weight"));
+        assert_eq!(fused, Some((Part::Transformer, Meaning::Stacked(names))));
+        for unused in
+            ["norm_final.weight", "lm_head.weight", "model.norm.weight", "output_norm.weight"]
+        {
+            assert!(matches!(meaning(unused, 4), Some((_, Meaning::Unused))), "{unused}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_only_looks_right_is_unknown() {
+        for name in [
+            "layers.0.attention.to_q.lora_A.weight",
+            "layers.x.attention.to_q.weight",
+            "layers.0.attention.to_q.weight.more",
+            "all_x_embedder.2-1.2-1.weight",
+            "siglip_embedder.0.weight",
+            "decoder.up.4.block.0.conv1.weight",
+            "up.0.block.0.conv1.weight",
+            "double_blocks.0.img_attn.qkv.weight",
+        ] {
+            assert_eq!(meaning(name, 4), None, "{name}");
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! `zimaged cancel`, `retry`, `pause`, `resume`.
+//! `zimaged cancel`, `retry`, `pause`, `resume`; and which renders a change is for.
 
 use clap_complete::engine::ArgValueCompleter;
 
@@ -9,9 +9,9 @@ use crate::job::state::State;
 use crate::queue::{Queue, Retries, Which};
 use crate::store::{RenderFilter, Selection};
 
-/// What is to be cancelled or repeated. Each command has a `--state` of its own beside it.
+/// What is to be changed or repeated. Each command has a `--state` of its own beside it.
 #[derive(clap::Args, Debug)]
-struct Chosen {
+pub(super) struct Chosen {
     /// Jobs (12) or renders (12.3)
     #[arg(
         value_parser = selection,
@@ -32,7 +32,7 @@ pub(super) struct CancelArgs {
     #[command(flatten)]
     chosen: Chosen,
     /// All renders in this state: queued or running
-    #[arg(long, conflicts_with = "what", value_parser = cancellable)]
+    #[arg(long, conflicts_with = "what", value_parser = not_ended)]
     state: Option<State>,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct RetryArgs {
     state: Option<State>,
 }
 
-fn cancellable(word: &str) -> Result<State, String> {
+pub(super) fn not_ended(word: &str) -> Result<State, String> {
     one_of(word, [State::Queued, State::Running])
 }
 
@@ -58,7 +58,7 @@ fn one_of(word: &str, states: [State; 2]) -> Result<State, String> {
     known.ok_or_else(|| format!("use {} or {}", states[0], states[1]))
 }
 
-fn which(chosen: &Chosen, state: Option<State>) -> Which {
+pub(super) fn which(chosen: &Chosen, state: Option<State>) -> Which {
     match chosen.what.as_slice() {
         [] => Which::Matching(RenderFilter { state, tag: chosen.tag.clone() }),
         named => Which::Named(named.to_vec()),

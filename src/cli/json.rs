@@ -14,8 +14,8 @@ use crate::queue::control::PauseAnswer;
 use crate::queue::copies::BackedUp;
 use crate::queue::sheet::SheetAnswer;
 use crate::queue::{
-    CheckedJob, ErrorAnswer, FitAnswer, JobMistakes, Pruned, QueueStatus, Restored, Retries, Shown,
-    Submitted, Waited,
+    CheckedJob, Edited, ErrorAnswer, FitAnswer, JobMistakes, Pruned, QueueStatus, Restored,
+    Retries, Shown, Submitted, Waited,
 };
 use crate::store::{Cancelled, JobRow, RejectionRow};
 
@@ -37,11 +37,12 @@ This page is written from the program's types by a test, and another runs the co
 /// What a command answers: its name, and the type of its answer.
 type Command = (&'static str, fn(&mut SchemaGenerator) -> Value);
 
-const COMMANDS: [Command; 21] = [
+const COMMANDS: [Command; 22] = [
     ("backup", of::<BackedUp>),
     ("cancel", of::<Cancelled>),
     ("check", of::<CheckedJob>),
     ("check (mistakes)", of::<JobMistakes>),
+    ("edit", of::<Edited>),
     ("fit", of::<FitAnswer>),
     ("fit --table", of::<Vec<FitAnswer>>),
     ("history begin", of::<Begun>),

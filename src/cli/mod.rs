@@ -4,6 +4,7 @@
 mod check;
 mod completions;
 mod control;
+mod edit;
 mod failure;
 mod fit;
 mod history;
@@ -48,7 +49,7 @@ use crate::worker::serve;
 /// The arguments say nothing that can be done; clap's own code, too.
 const EXIT_USAGE: u8 = 2;
 /// Some render failed or was cancelled (`wait`, `run --until-idle`), a job file has mistakes (`check`,
-/// `submit`, and files that `run` set aside), a picture does not fit (`fit`), or what was named has ended (`cancel`, `retry`).
+/// `submit`, and files that `run` set aside), a picture does not fit (`fit`), or what was named has ended (`cancel`, `edit`, `retry`).
 const EXIT_NOT_DONE: u8 = 3;
 /// All renders are done, but some picture is smaller or has fewer steps than asked (`wait`), or
 /// would be (`fit`).
@@ -71,7 +72,7 @@ const EVERYWHERE: &str = "Everywhere";
 #[command(
     version,
     after_help = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 mistakes in a job file, a \
-render that failed or was cancelled, or nothing left to cancel or retry, 4 done but degraded \
+render that failed or was cancelled, or nothing left to cancel, edit or retry, 4 done but degraded \
 (fit: 3 does not fit, 4 fits only degraded), 75 try again later, 78 configuration."
 )]
 struct Args {
@@ -110,6 +111,8 @@ enum Command {
     Wait(wait::WaitArgs),
     /// Cancel jobs or renders, by name or by what they have in common
     Cancel(control::CancelArgs),
+    /// Change priority, times and tags of what is queued; what runs goes on
+    Edit(edit::EditArgs),
     /// Render again, as a new job, what failed or was cancelled in a job and is not being rendered
     /// again already
     Retry(control::RetryArgs),
@@ -265,6 +268,7 @@ fn command(args: Args) -> Outcome {
             Command::Sheet(args) => sheet::sheet(&config, &args, json).await,
             Command::Wait(wait) => wait::wait(&config, &wait, json).await,
             Command::Cancel(cancel) => control::cancel(&config, &cancel, json).await,
+            Command::Edit(edit) => edit::edit(&config, &edit, json).await,
             Command::Retry(retry) => control::retry(&config, &retry, json).await,
             Command::Pause { reason } => control::pause(&config, &reason, json).await,
             Command::Resume => control::resume(&config, json).await,

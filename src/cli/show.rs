@@ -84,6 +84,10 @@ fn facts(job: &JobRow) -> Vec<String> {
     let mut facts = vec![format!("taken in {}", time::date_and_time(job.accepted_at_ms))];
     facts.extend(job.ended_at_ms.map(|at_ms| format!("ended {}", time::date_and_time(at_ms))));
     facts.extend(job.run_after_ms.and_then(time::waits_until));
+    let is_left = job.queued + job.running > 0;
+    let end = job.not_after_ms.filter(|_| is_left);
+    facts.extend(end.map(|at_ms| format!("not after {}", time::soon(at_ms))));
+    facts.extend(job.window.as_ref().filter(|_| is_left).map(|window| format!("window {window}")));
     facts.push(format!("priority {}", job.priority));
     if !job.tags.0.is_empty() {
         facts.push(format!("tags {}", job.tags.0.join(" ")));
@@ -122,6 +126,9 @@ fn asked(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
     lines.push(("guidance", guidance(picture)));
     let HistoryRow { asked_width, asked_height, asked_steps, .. } = picture;
     lines.push(("asked", format!("{asked_width}x{asked_height}, {asked_steps} steps")));
+    if picture.priority != job.priority {
+        lines.push(("priority", format!("{}, of its own", picture.priority)));
+    }
     lines.push(("job", facts(job).join(", ")));
     lines
 }

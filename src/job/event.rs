@@ -16,6 +16,8 @@ pub enum EventKind {
     Retried,
     Paused,
     Resumed,
+    /// The user changed the priority, the times or the tags of what has not ended.
+    Edited,
     /// A worker has loaded its model.
     Loaded,
     /// An attempt begins.

@@ -37,6 +37,13 @@ impl Times {
         let is_to_come = until_ms.is_none_or(|until_ms| until_ms > now_ms.max(opening.from_ms));
         is_to_come.then_some(Opening { until_ms, ..opening })
     }
+
+    /// As [`Times::opening`]; where none comes any more, one that is over, so that the next look at
+    /// the times cancels what waits for it.
+    pub fn opening_or_over(&self, now_ms: i64, zone: &TimeZone) -> Opening {
+        let over = Opening { from_ms: 0, until_ms: Some(now_ms) };
+        self.opening(now_ms, zone).unwrap_or(over)
+    }
 }
 
 /// A part of each day, by the clock on the wall; over midnight where it closes before it opens.

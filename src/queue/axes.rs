@@ -185,6 +185,7 @@ mod tests {
             job: 1,
             picture: 1,
             state: State::Done,
+            priority: 0,
             degraded: false,
             prompt: prompt.to_owned(),
             negative_prompt: String::new(),

@@ -7,7 +7,7 @@ use super::Queue;
 use crate::store::{Cancelled, RenderFilter, Result, Retried, Selection, StoreError};
 
 /// So many names are told in one message.
-const NAMES_MAX: usize = 5;
+pub(super) const NAMES_MAX: usize = 5;
 
 /// What a change is for.
 #[derive(Clone, Debug, PartialEq, Eq)]

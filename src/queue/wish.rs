@@ -27,7 +27,7 @@ pub struct Wish {
 pub struct Given {
     key: &'static str,
     /// How the user has given it, for messages.
-    source: String,
+    pub(super) source: String,
     value: String,
 }
 
@@ -44,6 +44,11 @@ impl Given {
     pub fn list(key: &'static str, source: &str, values: &[String]) -> Given {
         let values: Vec<String> = values.iter().map(|value| template::quoted(value)).collect();
         Given { key, source: source.to_owned(), value: format!("[{}]", values.join(", ")) }
+    }
+
+    /// The line of TOML that it is.
+    pub(super) fn line(&self) -> String {
+        format!("{} = {}", self.key, self.value)
     }
 }
 
@@ -84,9 +89,7 @@ impl Wish {
         if replaced.contains(&"width") && replaced.contains(&"height") {
             replaced.push("size");
         }
-        let key =
-            |given: &Given| (format!("{} = {}", given.key, given.value), given.source.clone());
-        lines.extend(self.given.iter().map(key));
+        lines.extend(self.given.iter().map(|given| (given.line(), given.source.clone())));
         let (mut text, mut sources) = (String::new(), Vec::with_capacity(lines.len()));
         for (line, source) in lines {
             text += &line;
@@ -142,7 +145,7 @@ impl Wish {
 }
 
 /// The problem with its source in place of its key; `None` where it is the template's.
-fn told(problem: &Problem, sources: &[String]) -> Option<String> {
+pub(super) fn told(problem: &Problem, sources: &[String]) -> Option<String> {
     let source = sources.get(problem.line.checked_sub(1)?)?;
     let (_, message) = problem.message.split_once(": ")?;
     // A key that is absent is a mistake at the beginning of the text.

@@ -32,6 +32,11 @@ pub struct JobRow {
     pub accepted_at_ms: i64,
     /// No queued render of it is started before; null where none is queued.
     pub run_after_ms: Option<i64>,
+    /// Nothing of it is started at this time or later; null where that has no end.
+    pub not_after_ms: Option<i64>,
+    /// The part of each day in which its renders are started, local time, like `22:00-07:00`; null
+    /// where that is the whole day.
+    pub window: Option<String>,
     /// When the last of its renders ended; null while one has not.
     pub ended_at_ms: Option<i64>,
     /// How many renders it has.
@@ -60,6 +65,8 @@ pub struct HistoryRow {
     pub picture: i64,
     /// Where it stands.
     pub state: State,
+    /// Higher runs first; its job's, unless it was given one of its own.
+    pub priority: i64,
     /// It is smaller, or has fewer steps, than asked.
     pub degraded: bool,
     /// What is painted.

@@ -98,9 +98,7 @@ async fn accept(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> Result<
         return Ok(Accepted { job_id, fresh: false });
     }
     let job_id = insert_job(transaction, new, now_ms).await?;
-    // A job that comes too late by now is cancelled by the next look at the times.
-    let over = Opening { from_ms: 0, until_ms: Some(now_ms) };
-    let opening = new.job.times().opening(now_ms, &local_zone()).unwrap_or(over);
+    let opening = new.job.times().opening_or_over(now_ms, &local_zone());
     for (position, render) in (1..).zip(&new.job.renders) {
         insert_render(transaction, (job_id, position), new.job.priority, opening, render).await?;
     }

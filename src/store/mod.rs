@@ -15,6 +15,7 @@ mod control;
 mod copy;
 mod dispatch;
 mod due;
+mod edit;
 mod error;
 mod evidence;
 mod intake;
@@ -40,6 +41,7 @@ use sqlx::sqlite::SqlitePool;
 
 pub use self::answers::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
 pub use self::control::{Cancelled, Pause, RenderFilter};
+pub use self::edit::EditFate;
 pub use self::error::{Result, StoreError};
 pub use self::evidence::Seen;
 pub use self::intake::DropFate;

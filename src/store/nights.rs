@@ -53,7 +53,7 @@ async fn late_jobs(transaction: &mut Writing, now_ms: i64) -> sqlx::Result<Vec<(
 }
 
 /// The times that a row of `jobs` says.
-fn times(row: &SqliteRow) -> sqlx::Result<Times> {
+pub(super) fn times(row: &SqliteRow) -> sqlx::Result<Times> {
     let window: Option<&str> = row.try_get("open_hours")?;
     Ok(Times {
         not_before_ms: row.try_get("not_before_ms")?,

@@ -21,12 +21,14 @@ const BEGUN_ATTEMPTS_MAX: u32 = 200;
 /// The columns of a [`JobRow`].
 const JOBS: &str = "SELECT *, (SELECT min(run_after_ms) FROM renders r \
                     WHERE r.job_id = job AND r.state = 'queued') AS run_after_ms, \
+                    (SELECT not_after_ms FROM jobs WHERE id = job) AS not_after_ms, \
+                    (SELECT open_hours FROM jobs WHERE id = job) AS window, \
                     CASE WHEN queued + running = 0 THEN (SELECT max(finished_at_ms) \
                     FROM renders r WHERE r.job_id = job) END AS ended_at_ms \
                     FROM jobs_state WHERE ";
 
 /// The columns of a [`HistoryRow`].
-pub(super) const PICTURES: &str = "SELECT history.*, r.cancel_reason, r.run_after_ms, \
+pub(super) const PICTURES: &str = "SELECT history.*, r.cancel_reason, r.priority, r.run_after_ms, \
                         r.finished_at_ms, j.accepted_at_ms \
                         FROM history JOIN renders r ON r.job_id = job AND r.position = picture \
                         JOIN jobs j ON j.id = job WHERE ";

@@ -113,6 +113,7 @@ fn every_command_answers_what_the_page_says_and_nothing_else() {
     fs::write(house.path("later.toml"), "prompt = 'b'\nnot_before = '2999-01-01T00:00:00Z'\n")
         .expect("a writable folder");
     check(&house, "submit", &["submit", "later.toml"]);
+    check(&house, "edit", &["edit", "--all", "--priority", "2"]);
     check(&house, "cancel", &["cancel", "--all"]);
     check(&house, "backup", &["backup", "copy.sqlite"]);
     check(&house, "history prune", &["history", "prune", "--older-than", "90d", "--dry-run"]);

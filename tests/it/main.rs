@@ -9,6 +9,7 @@ mod card;
 mod cli;
 mod daemon;
 mod deaths;
+mod edit;
 mod estimate;
 mod faces;
 mod faults;

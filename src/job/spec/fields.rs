@@ -178,17 +178,20 @@ pub fn settle_extension(table: &mut Table, values: &mut Map<String, Value>) {
 /// The `tags` of a job.
 pub fn tags(top: &mut Table) -> Vec<String> {
     let tags = top.read_list("tags", tag).unwrap_or_default();
-    if tags.len() > TAGS_MAX {
-        top.mistake(
-            "tags",
-            Mistake::new(format!("{} of them", tags.len()))
-                .help(format!("at most {TAGS_MAX} tags")),
-        );
-    }
+    limit_tags(top, "tags", &tags);
     tags
 }
 
-fn tag(value: &DeValue) -> Check<String> {
+/// Notes beside `key` where a job would have too many tags.
+pub fn limit_tags(top: &mut Table, key: &str, tags: &[String]) {
+    if tags.len() > TAGS_MAX {
+        let mistake = Mistake::new(format!("{} of them", tags.len()));
+        top.mistake(key, mistake.help(format!("at most {TAGS_MAX} tags")));
+    }
+}
+
+/// A word to find a job by.
+pub fn tag(value: &DeValue) -> Check<String> {
     let tag = check::text(value)?;
     let is_word =
         !tag.is_empty() && tag.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));

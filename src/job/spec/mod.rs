@@ -2,6 +2,7 @@
 //! is the reference.
 
 mod axes;
+pub mod edits;
 pub mod fields;
 pub mod prompts;
 pub mod template;
@@ -98,8 +99,7 @@ struct Request {
 impl Request {
     fn read(top: &mut Table, rules: &Rules, now_ms: i64) -> Option<Request> {
         let limits = &rules.limits;
-        let priority =
-            top.read("priority", |value| check::whole(value, -PRIORITY_MAX..=PRIORITY_MAX));
+        let priority = read_priority(top);
         let times = times::read(top, &rules.time_zone, now_ms);
         let num_images = top
             .read("num_images", |value| check::whole(value, 1..=limits.renders_max))
@@ -136,6 +136,10 @@ impl Request {
         let job = Job { priority, not_before_ms, not_after_ms, window, tags, renders };
         ResolvedJob { job, seed_is_drawn }
     }
+}
+
+fn read_priority(top: &mut Table) -> Option<i64> {
+    top.read("priority", |value| check::whole(value, -PRIORITY_MAX..=PRIORITY_MAX))
 }
 
 /// A floor above what is asked means: no less than asked.

@@ -28,7 +28,7 @@ pub(super) fn read(top: &mut Table, zone: &TimeZone, now_ms: i64) -> Times {
     times
 }
 
-fn window(value: &DeValue) -> Check<OpenHours> {
+pub(super) fn window(value: &DeValue) -> Check<OpenHours> {
     let right = NoWindow.to_string();
     let text = check::text(value).map_err(|mistake| mistake.help(right.as_str()))?;
     let wrong = |_| Mistake::new(format!("{} is no window", check::quoted(text))).help(right);

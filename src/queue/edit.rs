@@ -1,0 +1,102 @@
+//! What is queued gets another priority, other times, other tags.
+
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::control::NAMES_MAX;
+use super::wish::told;
+use super::{Given, Queue, QueueError, Which};
+use crate::job::spec::edits::{Editable, edits};
+use crate::problem::Problem;
+use crate::store::{EditFate, Selection, StoreError};
+
+/// What an edit did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Edited {
+    /// Jobs, or single renders of them, that were changed.
+    pub changed: u64,
+    /// Renders that wait, and for which the change holds.
+    pub queued: u64,
+    /// Renders that run already, and go on.
+    pub running: u64,
+    /// What was named, but is as it was, and why.
+    pub refused: Vec<String>,
+}
+
+impl Queue<'_> {
+    /// Changes what has not ended of it, as `given` says; what runs goes on. An error where nothing
+    /// of what was named could be changed.
+    pub async fn edit(&self, which: &Which, given: &[Given]) -> Result<Edited, QueueError> {
+        let now_ms = self.clock.now_ms();
+        let zone = TimeZone::system();
+        let text: Vec<String> = given.iter().map(Given::line).collect();
+        let text = text.join("\n");
+        let sources: Vec<String> = given.iter().map(|given| given.source.clone()).collect();
+        let change = |before: &Editable| {
+            edits(&text, before, &zone, now_ms).map_err(|problems| blame(&problems, &sources))
+        };
+        // What is wrong for a job that says nothing itself is wrong for each.
+        let asked = change(&Editable::default()).map_err(QueueError::WrongWish)?;
+        let selections = match which {
+            Which::Named(selections) => selections.clone(),
+            Which::Matching(filter) => {
+                let jobs = self.store.editable(filter).await?;
+                jobs.into_iter().map(Selection::Job).collect()
+            }
+        };
+        if asked.times.is_some() || asked.tags.is_some() {
+            whole_jobs(&selections)?;
+        }
+        let what = text.replace('\n', ", ");
+        let fates = self.store.edit(&selections, &change, &what, now_ms).await?;
+        let edited = Edited::of(fates);
+        match (which, edited.changed) {
+            (Which::Named(_), 0) => Err(nothing_done(&edited.refused).into()),
+            _ => Ok(edited),
+        }
+    }
+}
+
+/// The renders of a job have their times and tags in common.
+fn whole_jobs(selections: &[Selection]) -> Result<(), QueueError> {
+    let single = selections.iter().find(|selection| matches!(selection, Selection::Render { .. }));
+    let Some(single) = single else { return Ok(()) };
+    Err(QueueError::WrongWish(format!(
+        "{single}: a single render has only a priority of its own, times and tags are its job's; \
+         name the job: {}",
+        single.job_id()
+    )))
+}
+
+fn blame(problems: &[Problem], sources: &[String]) -> String {
+    let told: Vec<String> = problems.iter().filter_map(|problem| told(problem, sources)).collect();
+    told.join("\n")
+}
+
+fn nothing_done(refused: &[String]) -> StoreError {
+    let told = refused.iter().take(NAMES_MAX).cloned().collect::<Vec<_>>().join("; ");
+    let more = match refused.len().saturating_sub(NAMES_MAX) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    StoreError::NothingToDo(format!("nothing was changed: {told}{more}"))
+}
+
+impl Edited {
+    fn of(fates: Vec<(Selection, EditFate)>) -> Edited {
+        let mut edited = Edited::default();
+        for (selection, fate) in fates {
+            match fate {
+                EditFate::Edited { queued, running } => {
+                    edited.changed += 1;
+                    edited.queued += queued;
+                    edited.running += running;
+                }
+                EditFate::Ended => edited.refused.push(format!("{selection} ended before")),
+                EditFate::Refused(why) => edited.refused.push(format!("{selection}: {why}")),
+            }
+        }
+        edited
+    }
+}

@@ -126,6 +126,22 @@ pub fn read_whole(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     }
 }
 
+/// The beginning of the file at `path`, as [`read_start`] gives it, whatever lies there: a pipe, a
+/// device or a folder is an error and nothing is waited for. So are files that the system makes up,
+/// as in `/proc`: they say that they are empty.
+pub fn read_plain(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+    }
+    let mut content = Vec::new();
+    let bytes = metadata.len().min(bytes_max.saturating_add(1));
+    file.take(bytes).read_to_end(&mut content)?;
+    Ok(content)
+}
+
 /// Puts a file with `bytes` at `path`, in place of the one that may be there. Whoever reads it
 /// finds the old one or the new one, whole, also after a power cut.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -220,6 +236,23 @@ mod tests {
         assert_eq!(read_whole(&path, 4).expect("it fits"), b"1234");
         let error = read_whole(&path, 3).expect_err("too long");
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_read_and_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a");
+        fs::write(&path, "1234").expect("a writable folder");
+        assert_eq!(read_plain(&path, 9).expect("a file"), b"1234");
+        assert_eq!(read_plain(&path, 2).expect("a file"), b"123", "a byte more tells of more");
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR, 0).expect("a pipe");
+        for path in [&pipe, Path::new("/dev/zero"), folder.path()] {
+            let error = read_plain(path, 9).expect_err("no file").to_string();
+            assert_eq!(error, "it is not a file", "{path:?}");
+        }
+        let made_up = read_plain(Path::new("/proc/self/environ"), 9).expect("it opens");
+        assert_eq!(made_up, b"");
     }
 
     #[test]

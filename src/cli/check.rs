@@ -20,8 +20,8 @@ pub(super) async fn check(config: &Config, args: &CheckArgs, json: bool) -> Outc
     let queue = Queue::open(config).await.ok();
     let mut code = 0;
     for path in &args.files {
-        let JobFile { name, content } = job_file::read(config, path)?;
-        match queue::check(config, name, content) {
+        let JobFile { name, content, folder } = job_file::read(config, path)?;
+        match queue::check(config, &folder, name, content) {
             Ok(mut good) => {
                 if let Some(queue) = &queue {
                     let renders: Vec<_> = good.resolved.job.renders.iter().collect();

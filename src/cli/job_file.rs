@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
@@ -19,6 +19,8 @@ pub(super) struct JobFile {
     /// For people.
     pub(super) name: String,
     pub(super) content: Vec<u8>,
+    /// Where it lies; of standard input the current folder.
+    pub(super) folder: PathBuf,
 }
 
 /// Reads the file, or standard input, up to what the configuration allows.
@@ -47,5 +49,6 @@ fn read_start(path: &Path, bytes_max: u64) -> anyhow::Result<JobFile> {
         }
     };
     let content = content.with_context(|| format!("cannot read {name}"))?;
-    Ok(JobFile { name, content })
+    let folder = std::path::absolute(path)?.parent().map(Path::to_owned).unwrap_or_default();
+    Ok(JobFile { name, content, folder })
 }

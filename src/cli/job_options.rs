@@ -133,8 +133,9 @@ impl JobOptions {
         Ok(Wish {
             name: self.name(),
             prompts: self.prompt.clone(),
-            list: list.map(|JobFile { name, content }| (name, content)),
-            template: template.map(|JobFile { name, content }| (name, content)),
+            list: list.map(|JobFile { name, content, .. }| (name, content)),
+            folder: template.as_ref().map(|file| file.folder.clone()).unwrap_or_default(),
+            template: template.map(|JobFile { name, content, .. }| (name, content)),
             given,
         })
     }
@@ -190,7 +191,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = Config::parse("engine = \"fake\"", folder.path()).expect("a configuration");
         let text = b"prompt = 'a'\nxyzzy = 1\n".to_vec();
-        let Err(refused) = crate::queue::check(&config, "a.toml".to_owned(), text) else {
+        let Err(refused) = crate::queue::check(&config, folder.path(), "a.toml".to_owned(), text)
+        else {
             panic!("xyzzy is a key")
         };
         let refused = refused.to_string();
@@ -204,6 +206,7 @@ mod tests {
         for key in keys() {
             let option = match key.as_str() {
                 "tags" => "tag".to_owned(),
+                "prompt_file" => "prompts".to_owned(),
                 // Lists belong into a template.
                 "matrix" => "template".to_owned(),
                 key => option_of(key),

@@ -92,8 +92,8 @@ pub(super) fn checked<'f>(
     files: &'f [PathBuf],
 ) -> Result<Vec<(&'f Path, CheckedJob)>, Failure> {
     let check = |path: &'f PathBuf| -> Result<_, Failure> {
-        let JobFile { name, content } = job_file::read(config, path)?;
-        Ok((path.as_path(), queue::check(config, name, content)?))
+        let JobFile { name, content, folder } = job_file::read(config, path)?;
+        Ok((path.as_path(), queue::check(config, &folder, name, content)?))
     };
     files.iter().map(check).collect()
 }

@@ -1,6 +1,7 @@
 //! `daemon.toml`, checked; the file at the root of the repository documents every key.
 
 mod init;
+mod lists;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use std::{env, fs, io};
 use jiff::tz::TimeZone;
 
 pub use self::init::{InitAnswer, init};
+pub use self::lists::Lists;
 use crate::engine::mini::{self, ModelTexts};
 use crate::engine::{
     self, DeviceChoice, EngineKind, ModelDescription, ModelError, ModelPlace, fake,

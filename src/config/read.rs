@@ -122,9 +122,13 @@ fn folders(table: &mut Table, folder: &Path) -> [PathBuf; 3] {
     paths
 }
 
-/// A path, relative to `folder`. Of what a shell would put in its place, only `~` is known.
+/// A path, relative to `folder`.
 fn path(value: &DeValue, folder: &Path) -> Check<PathBuf> {
-    let text = check::text(value)?;
+    path_of(check::text(value)?, folder)
+}
+
+/// As [`path`], of a text. Of what a shell would put in its place, only `~` is known.
+pub(super) fn path_of(text: &str, folder: &Path) -> Check<PathBuf> {
     if text.is_empty() || text.contains('\0') {
         return Err(Mistake::new(format!("{} is no path", check::quoted(text))));
     }

@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::look::Fingerprint;
+use crate::config::Lists;
 use crate::files;
 use crate::job::origin::{DropId, FileId, SourceFile};
 use crate::job::spec::{Rules, parse_bytes};
@@ -70,9 +71,9 @@ pub struct Found<'a> {
     pub shown: String,
 }
 
-/// Reads the file, and checks it by `rules`; `now_ms` is the time of day. An error is the daemon's
-/// own trouble (no descriptors, no memory), not the file's.
-pub fn read(found: Found, rules: &Rules, now_ms: i64) -> io::Result<Dropped> {
+/// Reads the file, and checks it by `rules`; `now_ms` is the time of day, `lists` are those that
+/// jobs may name. An error is the daemon's own trouble (no descriptors, no memory), not the file's.
+pub fn read(found: Found, rules: &Rules, lists: &Lists, now_ms: i64) -> io::Result<Dropped> {
     let Found { folder, name, seen, id, shown } = found;
     let Some(now) = stat(folder, name)? else { return Ok(Dropped::Changed) };
     if fingerprint(&now) != seen {
@@ -85,7 +86,7 @@ pub fn read(found: Found, rules: &Rules, now_ms: i64) -> io::Result<Dropped> {
     match content(folder, name, seen) {
         Ok(Some(content)) => {
             file.sha256 = files::sha256(&content);
-            Ok(check(file, &content, rules, now_ms))
+            Ok(check(file, &content, rules, lists.clone(), now_ms))
         }
         Ok(None) => Ok(Dropped::Changed),
         Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => Err(Errno::MFILE.into()),
@@ -132,10 +133,15 @@ fn content(folder: &OwnedFd, name: &OsStr, seen: Fingerprint) -> Result<Option<V
     Ok(whole.then_some(content))
 }
 
-fn check(file: SourceFile, content: &[u8], rules: &Rules, now_ms: i64) -> Dropped {
+fn check(
+    file: SourceFile,
+    content: &[u8],
+    rules: &Rules,
+    mut lists: Lists,
+    now_ms: i64,
+) -> Dropped {
     // A parser that panics must not stop the files after this one.
-    let parsed =
-        catch_unwind(AssertUnwindSafe(|| parse_bytes(content, rules, now_ms, &mut random_seed)));
+    let parsed = catch_unwind(AssertUnwindSafe(|| parse_bytes(content, rules, now_ms, &mut lists)));
     match parsed {
         Ok(Ok(job)) => {
             let text = utf8(content).map(str::to_owned).unwrap_or_default();

@@ -49,7 +49,9 @@ impl fmt::Display for Why {
             }
             Why::Backup => "an editor's copy: rename it to have it rendered, or delete it",
             Why::HiddenExtension => "rename it so that its name ends in .toml and nothing else",
-            Why::Prompts => "prompts, one in each line? zimaged submit --prompts FILE",
+            Why::Prompts => {
+                "prompts, one in each line? zimaged submit --prompts FILE, or prompt_file in a job"
+            }
             Why::Workflow => {
                 "not a job: workflows of other programs are not read, see docs/job-file.md"
             }

@@ -21,6 +21,7 @@ use super::look::{Arrival, Look, Readiness};
 use super::name::{clean, parse_taken, shown, taken};
 use super::report::{FILES_SHOWN_MAX, WaitingFile};
 use super::watch::Watch;
+use crate::config::Lists;
 use crate::instance::FolderLock;
 use crate::job::origin::{DropId, Origin};
 use crate::job::spec::Rules;
@@ -30,6 +31,7 @@ use crate::store::{Accepted, DropFate, NewJob};
 pub struct Spool {
     lock: FolderLock,
     rules: Rules,
+    lists: Lists,
     folders: Folders,
     watch: Watch,
     /// By the names that the files have in the folder now.
@@ -51,8 +53,10 @@ impl Spool {
         }
         let mut watch = Watch::new(wake);
         watch.follow(lock.folder(), folders.id()?, Instant::now());
+        let lists = Lists::beside(lock.folder(), drop::random_seed);
         Ok(Spool {
             lock,
+            lists,
             rules,
             folders,
             watch,
@@ -165,7 +169,7 @@ impl Spool {
         let (id, shown) = parse_taken(&name).unwrap_or_else(|| (drop::new_id(), clean(&name)));
         let (folder, seen) = (&self.folders.jobs, look.fingerprint);
         let found = Found { folder, name: &name, seen, id, shown };
-        match drop::read(found, &self.rules, now_ms)? {
+        match drop::read(found, &self.rules, &self.lists, now_ms)? {
             Dropped::Job(job) => self.claim_job(name, job, batch),
             Dropped::Unfit(unfit)
                 if matches!(look.readiness(now), Readiness::Decide | Readiness::Again) =>

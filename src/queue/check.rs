@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 
 use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
@@ -9,9 +10,9 @@ use serde_json::Value;
 
 use super::{ExpectedWork, QueueError};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Lists};
 use crate::engine::{self, EngineKind, ModelDescription, TOKENS_MAX};
-use crate::job::spec::{self, ResolvedJob};
+use crate::job::spec::{self, ResolvedJob, template};
 use crate::job::warning::{self, ModelWants, Warning};
 use crate::job::{Recipe, Render};
 use crate::problem::{Problem, Report, one_line};
@@ -24,6 +25,7 @@ pub struct CheckedJob {
     /// What people call the file.
     #[serde(rename = "file")]
     pub name: String,
+    /// The text, with the prompts themselves in place of a file that it names.
     #[serde(skip)]
     pub content: Vec<u8>,
     /// What would be rendered; seeds that the text leaves open are null.
@@ -69,13 +71,24 @@ impl fmt::Display for JobMistakes {
     }
 }
 
-/// Reads the `content` of what people call `name` as the daemon of this configuration would.
-pub fn check(config: &Config, name: String, content: Vec<u8>) -> Result<CheckedJob, QueueError> {
+/// Reads the `content` of what people call `name` as the daemon of this configuration would; files
+/// that it names are looked for from `folder`.
+pub fn check(
+    config: &Config,
+    folder: &Path,
+    name: String,
+    content: Vec<u8>,
+) -> Result<CheckedJob, QueueError> {
     let model = config.describe_model()?;
     let rules = config.rules(&model, TimeZone::system())?;
     // The daemon draws the seeds; here only the form counts.
-    match spec::resolve_bytes(&content, &rules, SystemClock.now_ms(), &mut || 0) {
-        Ok(resolved) => {
+    let mut lists = Lists::beside(folder, || 0);
+    match spec::resolve_bytes(&content, &rules, SystemClock.now_ms(), &mut lists) {
+        Ok(mut resolved) => {
+            let content = match resolved.listed.take() {
+                Some(prompts) => whole(&content, &prompts),
+                None => content,
+            };
             let warnings = warnings(config, &model, &rules.defaults.recipe, &resolved);
             Ok(CheckedJob { name, content, resolved, warnings, expected: None })
         }
@@ -84,6 +97,11 @@ pub fn check(config: &Config, name: String, content: Vec<u8>) -> Result<CheckedJ
             Err(QueueError::Mistakes(JobMistakes { name, content, problems }))
         }
     }
+}
+
+/// The text that says everything itself.
+fn whole(content: &[u8], prompts: &[String]) -> Vec<u8> {
+    template::with_prompts(&String::from_utf8_lossy(content), prompts).into_bytes()
 }
 
 /// A file that is no TOML at all, by its name either, may be a list of prompts.

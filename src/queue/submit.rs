@@ -21,7 +21,7 @@ use crate::job::spec;
 use crate::job::warning::Warning;
 use crate::problem::printable;
 use crate::status;
-use crate::store::{DropFate, NewJob};
+use crate::store::{DropFate, NewJob, StoreError};
 
 /// How long a running daemon is waited for until it has taken files in.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -93,6 +93,7 @@ pub fn hand_over(
     config: &Config,
     jobs: &[(&Path, CheckedJob)],
 ) -> Result<Vec<SourceFile>, QueueError> {
+    jobs.iter().try_for_each(|(_, job)| check_length(config, job))?;
     put_all(config, jobs, |path, job| {
         let (name, id) = (job_name(path), new_id());
         let place = config.jobs.join(taken(id, &name));
@@ -158,7 +159,8 @@ fn job_name(path: &Path) -> String {
     format!("{}.toml", if stem.is_empty() { "job" } else { stem })
 }
 
-/// Hands checked files over and, where a daemon runs, waits until it has dealt with them.
+/// Hands checked files over and, where a daemon runs, waits until it has dealt with them. What is
+/// too long for a file, with the prompts of its list, goes into the database at once.
 pub async fn submit(
     config: &Config,
     jobs: &[(&Path, CheckedJob)],
@@ -169,22 +171,57 @@ pub async fn submit(
         Err(_) => None,
     };
     let warnings = warnings(jobs.iter().map(|(_, job)| job));
-    if !InstanceLock::is_held(&config.state) {
-        let waiting = leave(config, jobs)?;
-        return Ok(Submitted { waiting, expected, warnings, ..Submitted::default() });
+    let mut submitted = Submitted { expected, warnings, ..Submitted::default() };
+    let mut files = Vec::with_capacity(jobs.len());
+    for (path, job) in jobs {
+        match (&queue, check_length(config, job)) {
+            (_, Ok(())) => files.push((*path, job.clone())),
+            (Ok(queue), Err(_)) => submitted.jobs.push(queue.take(&job_name(path), job).await?),
+            (Err(_), Err(too_long)) => return Err(too_long),
+        }
     }
-    let dropped = hand_over(config, jobs)?;
+    if !InstanceLock::is_held(&config.state) {
+        submitted.waiting = leave(config, &files)?;
+        return Ok(submitted);
+    }
+    let dropped = hand_over(config, &files)?;
+    if dropped.is_empty() {
+        return Ok(submitted);
+    }
+    let deadline = Instant::now() + ACCEPT_TIMEOUT;
     let queue = match queue {
         Ok(queue) => queue,
-        // Its daemon may have made it meanwhile.
-        Err(_) => Queue::open(config).await?,
+        Err(_) => of_daemon(config, deadline).await?,
     };
-    let deadline = Instant::now() + ACCEPT_TIMEOUT;
-    let mut submitted = Submitted { expected, warnings, ..Submitted::default() };
     for file in &dropped {
         queue.taken_in(file, deadline, &mut submitted).await?;
     }
     Ok(submitted)
+}
+
+/// Whether the job's text may be a file.
+fn check_length(config: &Config, job: &CheckedJob) -> Result<(), QueueError> {
+    let (bytes, bytes_max) = (job.content.len() as u64, config.limits.file_bytes_max);
+    match bytes <= bytes_max {
+        true => Ok(()),
+        false => Err(QueueError::NoAnswer(format!(
+            "{}: the job has {bytes} bytes, and a file may have {bytes_max}: start a daemon first, \
+             and submit it then: zimaged run",
+            job.name
+        ))),
+    }
+}
+
+/// The queue, whose daemon may be making or upgrading its database at this moment.
+async fn of_daemon(config: &Config, deadline: Instant) -> Result<Queue<'_>, QueueError> {
+    loop {
+        match Queue::open(config).await {
+            Err(StoreError::Unusable(_)) if has_daemon(config) && Instant::now() < deadline => {
+                sleep(ACCEPT_POLL).await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
 }
 
 /// Whether a daemon runs on this queue.
@@ -195,23 +232,14 @@ pub fn has_daemon(config: &Config) -> bool {
 /// Takes a job without a file in: into the database, whether a daemon runs or not. Where none has
 /// ever run there is no database, and the job waits for the first one as a file.
 pub async fn submit_wish(config: &Config, job: &CheckedJob) -> Result<Submitted, QueueError> {
-    let text = String::from_utf8_lossy(&job.content);
-    if config.database_path().exists() {
-        let queue = Queue::open(config).await?;
-        let id = queue.request(&job.name, &text).await?;
-        let taken = TakenJob { file: job.name.clone(), job: id };
-        let expected = queue.expected([job]).await;
-        let warnings = warnings([job]);
-        return Ok(Submitted { jobs: vec![taken], expected, warnings, ..Submitted::default() });
+    if !config.database_path().exists() {
+        return submit(config, &[(Path::new(&job.name), job.clone())]).await;
     }
-    let (bytes, bytes_max) = (text.len() as u64, config.limits.file_bytes_max);
-    if bytes > bytes_max {
-        return Err(QueueError::NoAnswer(format!(
-            "the job has {bytes} bytes, and a file may have {bytes_max}: start a daemon first, \
-             which takes it in without a file: zimaged run"
-        )));
-    }
-    submit(config, &[(Path::new(&job.name), job.clone())]).await
+    let queue = of_daemon(config, Instant::now() + ACCEPT_TIMEOUT).await?;
+    let taken = queue.take(&job.name, job).await?;
+    let expected = queue.expected([job]).await;
+    let warnings = warnings([job]);
+    Ok(Submitted { jobs: vec![taken], expected, warnings, ..Submitted::default() })
 }
 
 impl Queue<'_> {
@@ -220,6 +248,12 @@ impl Queue<'_> {
         let renders: Vec<&Render> =
             jobs.into_iter().flat_map(|job| &job.resolved.job.renders).collect();
         expected_work(self.config, &self.store, &renders).await
+    }
+
+    async fn take(&self, name: &str, job: &CheckedJob) -> Result<TakenJob, QueueError> {
+        let text = String::from_utf8_lossy(&job.content);
+        let id = self.request(name, &text).await?;
+        Ok(TakenJob { file: name.to_owned(), job: id })
     }
 
     /// Takes the job that a request asks for by `text` in, under the `name` that it gives itself;

@@ -1,5 +1,7 @@
 //! A job that is put together: prompts of a list, a template, and single keys beside it.
 
+use std::path::PathBuf;
+
 use super::{CheckedJob, JobMistakes, QueueError, check};
 use crate::config::Config;
 use crate::job::spec::{prompts, template};
@@ -19,6 +21,8 @@ pub struct Wish {
     pub list: Option<(String, Vec<u8>)>,
     /// Name and content of a job file, for all that is not said otherwise.
     pub template: Option<(String, Vec<u8>)>,
+    /// Where files are that the template names.
+    pub folder: PathBuf,
     pub given: Vec<Given>,
 }
 
@@ -66,7 +70,7 @@ impl Wish {
         let Composed { text, sources } = self.compose()?;
         let mut config = config.clone();
         config.limits.file_bytes_max = TEXT_BYTES_MAX;
-        match check(&config, self.name.clone(), text.into_bytes()) {
+        match check(&config, &self.folder, self.name.clone(), text.into_bytes()) {
             Err(QueueError::Mistakes(mistakes)) => Err(self.blame(mistakes, &sources)),
             checked => checked,
         }
@@ -84,7 +88,7 @@ impl Wish {
         let mut lines = self.prompt_lines()?;
         let mut replaced: Vec<&str> = self.given.iter().map(|given| given.key).collect();
         if !lines.is_empty() {
-            replaced.push("prompt");
+            replaced.extend(["prompt", "prompt_file"]);
         }
         if replaced.contains(&"width") && replaced.contains(&"height") {
             replaced.push("size");

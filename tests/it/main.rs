@@ -9,7 +9,6 @@ mod card;
 mod cli;
 mod daemon;
 mod deaths;
-mod edit;
 mod estimate;
 mod faces;
 mod faults;

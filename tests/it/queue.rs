@@ -1,5 +1,7 @@
 //! What faces ask of the queue, in types.
 
+mod edit;
+
 use serde_json::json;
 use zimaged::internals::{
     Access, Activity, Config, JobFilter, Obstacle, OriginKind, Queue, QueueError, Selection, Store,

@@ -1,5 +1,7 @@
 //! Jobs without a file: lists of prompts, templates and single options.
 
+mod prompt_file;
+
 use std::fs;
 use std::io::Write;
 use std::process::Stdio;

@@ -6,7 +6,7 @@ use crate::job::parameters::PARAMETERS;
 type Entry = (&'static [&'static str], &'static str);
 
 /// Words in the form that [`plain`] gives them. An answer with a key of ours says it in backticks.
-const FOREIGN_KEYS: [Entry; 33] = [
+const FOREIGN_KEYS: [Entry; 34] = [
     (
         &["cfg", "cfg_scale", "cfgscale", "true_cfg_scale", "scale"],
         "here it is called `guidance`, and is the CFG scale less 1: `cfg = 5` is `guidance = 4`; \
@@ -46,7 +46,15 @@ const FOREIGN_KEYS: [Entry; 33] = [
         &["positive", "positive_prompt", "text", "caption", "prompt_text"],
         "here it is called `prompt`",
     ),
-    (&["prompts"], "here it is called `prompt`: one string, or a list of strings"),
+    (
+        &["prompts"],
+        "here it is called `prompt`: one string, or a list of strings; `prompt_file` names a file \
+         with one in each line",
+    ),
+    (
+        &["prompts_file", "prompt_list", "prompts_list", "prompt_path", "from_file"],
+        "here it is called `prompt_file`",
+    ),
     (
         &[
             "batch_size",
@@ -220,7 +228,8 @@ const FOREIGN_KEYS: [Entry; 33] = [
 ];
 
 /// Keys at the top of a job file beside those of its parameters.
-const TOP_KEYS: [&str; 6] = ["num_images", "priority", "not_before", "not_after", "window", "tags"];
+const TOP_KEYS: [&str; 7] =
+    ["prompt_file", "num_images", "priority", "not_before", "not_after", "window", "tags"];
 
 /// What an unknown key of a job file is here. `path` is like `cfg` or `matrix.cfg`.
 pub fn key_hint(path: &str) -> Option<String> {

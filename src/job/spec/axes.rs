@@ -11,6 +11,10 @@ use crate::table::{Check, Mistake, Table};
 /// Stands for width and height.
 const SIZE: &str = "size";
 
+/// What is painted, and the file that says it in its place.
+const PROMPT: &str = "prompt";
+pub(super) const PROMPT_FILE: &str = "prompt_file";
+
 /// The axes of a job, slowest first.
 pub(super) struct Axes(Vec<Axis>);
 
@@ -24,26 +28,41 @@ struct Axis {
 type Point = Vec<(&'static str, Value)>;
 
 impl Axes {
-    /// Reads both places, and notes what stands in both or, for the prompt, in neither. `None`
-    /// without a prompt.
-    pub(super) fn read(top: &mut Table, bounds: &Bounds) -> Option<Axes> {
+    /// Reads both places, and notes what stands in both or, for the prompt, in neither; `listed` are
+    /// the prompts of a file. `None` without a prompt.
+    pub(super) fn read(
+        top: &mut Table,
+        bounds: &Bounds,
+        listed: Option<&[String]>,
+    ) -> Option<Axes> {
         let keys = axes().map(|axis| axis.name).chain([SIZE]);
         let given: Vec<&str> = keys.filter(|key| top.has(key)).collect();
         refuse_two_sizes(top, &[]);
         let mut axes = read_level(top, Level::Top, bounds);
         let (has_prompt, in_matrix) = top.section("matrix", |matrix| {
             refuse_conflicts(matrix, &given);
-            (matrix.has("prompt"), read_level(matrix, Level::Matrix, bounds))
+            (matrix.has(PROMPT), read_level(matrix, Level::Matrix, bounds))
         });
-        if !has_prompt && !top.has("prompt") {
+        let has_prompt = has_prompt || top.has(PROMPT);
+        if has_prompt && top.has(PROMPT_FILE) {
             top.mistake(
-                "prompt",
+                PROMPT_FILE,
+                Mistake::new("prompt is given too").help(
+                    "keep one of the two: `prompt` says the prompts themselves, `prompt_file` names \
+                     a file with one in each line",
+                ),
+            );
+        }
+        if !has_prompt && !top.has(PROMPT_FILE) {
+            top.mistake(
+                PROMPT,
                 Mistake::new("missing").help("say what to paint: prompt = \"a red fox\""),
             );
         }
         axes.extend(in_matrix);
+        axes.extend(listed.filter(|_| !has_prompt).map(Axis::of_prompts));
         axes.sort_by_key(|axis| rank(axis.key));
-        axes.iter().any(|axis| axis.key == "prompt").then_some(Axes(axes))
+        axes.iter().any(|axis| axis.key == PROMPT).then_some(Axes(axes))
     }
 
     /// How many combinations there are; `usize::MAX` stands for more than that.
@@ -80,6 +99,13 @@ impl Axes {
             rest /= points.len();
         }
         values
+    }
+}
+
+impl Axis {
+    fn of_prompts(prompts: &[String]) -> Axis {
+        let points = prompts.iter().map(|prompt| vec![(PROMPT, json!(prompt))]);
+        Axis { key: PROMPT, points: points.collect() }
     }
 }
 
@@ -160,7 +186,7 @@ impl Level {
         check: impl Fn(&DeValue<'d>) -> Check<Point>,
     ) -> Option<Vec<Point>> {
         let points = match self {
-            Level::Top if key == "prompt" => table.read_one_or_list(key, check),
+            Level::Top if key == PROMPT => table.read_one_or_list(key, check),
             Level::Top => {
                 table.read(key, |value| not_a_list(value).and_then(&check)).map(|point| vec![point])
             }

@@ -47,7 +47,12 @@ pub struct Bounds<'a> {
 
 /// Something to paint.
 pub fn prompt(value: &DeValue, bounds: &Bounds) -> Check<String> {
-    let prompt = negative_prompt(value, bounds)?;
+    prompt_text(check::text(value)?, bounds)
+}
+
+/// As [`prompt`], of a text.
+pub fn prompt_text(text: &str, bounds: &Bounds) -> Check<String> {
+    let prompt = any_text(text, bounds)?;
     if prompt.trim().is_empty() {
         return Err(Mistake::new("is empty").help("say what to paint"));
     }
@@ -57,7 +62,11 @@ pub fn prompt(value: &DeValue, bounds: &Bounds) -> Check<String> {
 /// Something not to paint; may be empty. Line ends become `\n`, so that the file's own do not
 /// change the picture.
 pub fn negative_prompt(value: &DeValue, bounds: &Bounds) -> Check<String> {
-    let text = check::text(value)?.replace("\r\n", "\n");
+    any_text(check::text(value)?, bounds)
+}
+
+fn any_text(text: &str, bounds: &Bounds) -> Check<String> {
+    let text = text.replace("\r\n", "\n");
     let bytes_max = bounds.limits.prompt_bytes_max;
     if text.len() > bytes_max {
         let message = format!("is {} bytes long", text.len());

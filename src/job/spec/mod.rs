@@ -4,6 +4,7 @@
 mod axes;
 pub mod edits;
 pub mod fields;
+mod outside;
 pub mod prompts;
 pub mod template;
 mod times;
@@ -15,6 +16,7 @@ use jiff::tz::TimeZone;
 use self::axes::Axes;
 use self::fields::Bounds;
 pub use self::fields::Limits;
+pub use self::outside::Outside;
 use super::parameters::read_values;
 use super::times::Times;
 use super::{Job, Render, hints};
@@ -52,6 +54,8 @@ pub struct ResolvedJob {
     pub job: Job,
     /// Whether the seed was left open, for each of the job's renders.
     pub seed_is_drawn: Vec<bool>,
+    /// The prompts of the list that the text names, where it names one.
+    pub listed: Option<Vec<String>>,
 }
 
 /// The job of [`resolve_bytes`] alone.
@@ -59,18 +63,18 @@ pub fn parse_bytes(
     content: &[u8],
     rules: &Rules,
     now_ms: i64,
-    random_seed: &mut dyn FnMut() -> u64,
+    outside: &mut dyn Outside,
 ) -> Result<Job, Vec<Problem>> {
-    Ok(resolve_bytes(content, rules, now_ms, random_seed)?.job)
+    Ok(resolve_bytes(content, rules, now_ms, outside)?.job)
 }
 
 /// Parses and resolves a job file. A time of day is the next one after `now_ms` (UTC, since the
-/// epoch); `random_seed` is asked for each seed left open.
+/// epoch); `outside` is asked for each seed left open, and for the list of prompts.
 pub fn resolve_bytes(
     content: &[u8],
     rules: &Rules,
     now_ms: i64,
-    random_seed: &mut dyn FnMut() -> u64,
+    outside: &mut dyn Outside,
 ) -> Result<ResolvedJob, Vec<Problem>> {
     let bytes_max = rules.limits.file_bytes_max;
     if content.len() as u64 > bytes_max {
@@ -80,8 +84,8 @@ pub fn resolve_bytes(
     }
     let text = problem::utf8(content).map_err(|problem| vec![problem])?;
     let hint = hints::key_hint;
-    let request = table::read(text, hint, |top| Request::read(top, rules, now_ms))?;
-    Ok(request.resolve(random_seed))
+    let request = table::read(text, hint, |top| Request::read(top, rules, now_ms, outside))?;
+    Ok(request.resolve(outside))
 }
 
 /// A job file's content, checked, its matrix not expanded yet.
@@ -92,12 +96,18 @@ struct Request {
     num_images: u32,
     /// What the renders differ in.
     axes: Axes,
+    listed: Option<Vec<String>>,
     /// What all renders share, and what they ask for where no axis says it.
     shared: Render,
 }
 
 impl Request {
-    fn read(top: &mut Table, rules: &Rules, now_ms: i64) -> Option<Request> {
+    fn read(
+        top: &mut Table,
+        rules: &Rules,
+        now_ms: i64,
+        outside: &mut dyn Outside,
+    ) -> Option<Request> {
         let limits = &rules.limits;
         let priority = read_priority(top);
         let times = times::read(top, &rules.time_zone, now_ms);
@@ -107,23 +117,26 @@ impl Request {
         let tags = fields::tags(top);
         let shared = read_values(top, &rules.bounds(), |parameter| !parameter.is_axis);
         let shared = rules.defaults.with(shared);
-        let axes = Axes::read(top, &rules.bounds())?;
+        let listed = prompts::read_file(top, &rules.bounds(), outside);
+        let axes = Axes::read(top, &rules.bounds(), listed.as_deref())?;
         if let Err(mistake) = axes.check_count(num_images, limits.renders_max) {
-            let key =
-                ["matrix", "num_images"].into_iter().find(|key| top.has(key)).unwrap_or("prompt");
+            let key = ["matrix", "num_images", "prompt_file"]
+                .into_iter()
+                .find(|key| top.has(key))
+                .unwrap_or("prompt");
             top.mistake(key, mistake);
         }
         let priority = priority.unwrap_or(0);
-        Some(Request { priority, times, tags, num_images, axes, shared })
+        Some(Request { priority, times, tags, num_images, axes, listed, shared })
     }
 
-    fn resolve(self, random_seed: &mut dyn FnMut() -> u64) -> ResolvedJob {
+    fn resolve(self, outside: &mut dyn Outside) -> ResolvedJob {
         let mut renders = Vec::with_capacity(self.axes.count() * self.num_images as usize);
         let mut seed_is_drawn = Vec::with_capacity(renders.capacity());
         for mut values in self.axes.combinations() {
             let seed = values.remove("seed").and_then(|seed| seed.as_u64());
             seed_is_drawn.extend((0..self.num_images).map(|_| seed.is_none()));
-            let seed = seed.unwrap_or_else(|| random_seed() & SEED_MASK);
+            let seed = seed.unwrap_or_else(|| outside.seed() & SEED_MASK);
             let render = with_floors(self.shared.with(values));
             renders.extend((0..self.num_images).map(|picture| {
                 let mut render = render.clone();
@@ -132,9 +145,9 @@ impl Request {
             }));
         }
         let Times { not_before_ms, not_after_ms, window } = self.times;
-        let Request { priority, tags, .. } = self;
+        let Request { priority, tags, listed, .. } = self;
         let job = Job { priority, not_before_ms, not_after_ms, window, tags, renders };
-        ResolvedJob { job, seed_is_drawn }
+        ResolvedJob { job, seed_is_drawn, listed }
     }
 }
 

@@ -1,7 +1,10 @@
 //! A list of prompts, one a line.
 
+use super::Outside;
+use super::axes::PROMPT_FILE;
+use super::fields::{Bounds, prompt_text};
 use crate::problem;
-use crate::table::{Check, Mistake};
+use crate::table::{Check, Mistake, Table, check};
 
 /// A file of this many bytes holds a hundred thousand prompts of more than the usual length.
 pub const LIST_BYTES_MAX: u64 = 32 << 20;
@@ -24,6 +27,37 @@ pub fn lines(content: &[u8]) -> Check<Vec<Line<'_>>> {
             .help("write one a line; lines that begin with # do not count")),
         false => Ok(prompts),
     }
+}
+
+/// The prompts of the list that `prompt_file` names. Notes what is wrong with it, line by line.
+pub(super) fn read_file(
+    top: &mut Table,
+    bounds: &Bounds,
+    outside: &mut dyn Outside,
+) -> Option<Vec<String>> {
+    let (name, content) = top.read(PROMPT_FILE, |value| {
+        let name = check::text(value)?.to_owned();
+        outside.list(&name).map(|content| (name, content))
+    })?;
+    let of_file = |mistake: Mistake, separator: &str| {
+        let message = format!("{}{separator}{}", check::shortened(&name), mistake.message);
+        Mistake { message, ..mistake }
+    };
+    let lines = match lines(&content) {
+        Ok(lines) => lines,
+        Err(mistake) => {
+            top.mistake(PROMPT_FILE, of_file(mistake, ": "));
+            return None;
+        }
+    };
+    let mut prompts = Vec::with_capacity(lines.len());
+    for (number, line) in &lines {
+        match prompt_text(line, bounds) {
+            Ok(prompt) => prompts.push(prompt),
+            Err(mistake) => top.mistake(PROMPT_FILE, of_file(mistake, &format!(":{number}: "))),
+        }
+    }
+    (prompts.len() == lines.len()).then_some(prompts)
 }
 
 #[cfg(test)]

@@ -29,6 +29,18 @@ pub fn without_keys(text: &str, keys: &[&str]) -> String {
     changed
 }
 
+/// The text with `prompts` in place of the file that it names at its top. They stand
+/// in one line.
+pub fn with_prompts(text: &str, prompts: &[String]) -> String {
+    let Ok(document) = DeTable::parse(text) else { return text.to_owned() };
+    let Some(place) = places_of(document.get_ref(), &["prompt_file"]).next() else {
+        return text.to_owned();
+    };
+    let quoted: Vec<String> = prompts.iter().map(|prompt| quoted(prompt)).collect();
+    let list = format!("prompt = [{}]", quoted.join(", "));
+    format!("{}{list}{}", &text[..place.start], &text[place.end..])
+}
+
 /// Keys with their values.
 fn places_of<'k>(
     table: &'k DeTable<'k>,
@@ -65,6 +77,16 @@ mod tests {
         let inline = "matrix = { seed = [1], prompt = ['c'] }";
         assert_eq!(without_keys(inline, &["prompt"]), inline);
         assert_eq!(without_keys("no toml", &["prompt"]), "no toml");
+    }
+
+    #[test]
+    fn prompts_stand_in_place_of_the_file_that_has_them() {
+        let text = "seed = 1\n'prompt_file' = \"\"\"\\\n  zoo.txt\"\"\" # the zoo\n[matrix]\nsteps = [1]\n";
+        let changed = with_prompts(text, &["a \"fox\"".to_owned(), "b".to_owned()]);
+        let expected =
+            "seed = 1\nprompt = [\"a \\\"fox\\\"\", \"b\"] # the zoo\n[matrix]\nsteps = [1]\n";
+        assert_eq!(changed, expected);
+        assert_eq!(with_prompts("prompt = 'a'", &[]), "prompt = 'a'");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod estimate;
 mod faces;
 mod faults;
 mod files;
+mod formats;
 mod fit;
 mod history;
 mod house;

@@ -1,0 +1,272 @@
+//! The reference's model in the files that people have: each gives the same picture, or is refused
+//! by its own name.
+//!
+//! The files are made here, from names and numbers that are written down here: what the program
+//! undoes is done by other code.
+
+mod numbers;
+mod refused;
+mod rename;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use candle_core::{Device, Tensor};
+use zimaged::internals::{
+    Continue, Decode, DeviceChoice, Engine, MemoryReading, ModelPlace, Pixels, Precision, Progress,
+    Recipe, Residency, Rung, Stage, ZImageEngine,
+};
+
+use self::numbers::{Numbers, write_gguf, write_safetensors};
+use self::rename::{
+    Named, comfy_transformer, flux_vae, llama_text_encoder, prefixed, with_final_norm,
+};
+use crate::parity::reference::model_folder;
+
+/// The reference's tensors of one part, by the hub's names.
+fn part(folder: &str) -> Named {
+    let mut tensors = HashMap::new();
+    for entry in fs::read_dir(model_folder().join(folder)).unwrap().map(Result::unwrap) {
+        if entry.path().extension().is_some_and(|end| end == "safetensors") {
+            tensors.extend(candle_core::safetensors::load(entry.path(), &Device::Cpu).unwrap());
+        }
+    }
+    tensors.into_iter().collect()
+}
+
+fn transformer() -> Named {
+    part("transformer")
+}
+
+/// In files of the language model, all names but that of its head begin with `model.`.
+fn text_encoder() -> Named {
+    prefixed("model.", part("text_encoder"))
+}
+
+fn vae() -> Named {
+    flux_vae(part("vae"))
+}
+
+/// A folder as ComfyUI's users have it.
+struct Comfy(tempfile::TempDir);
+
+impl Comfy {
+    fn new() -> Comfy {
+        Comfy(tempfile::tempdir().unwrap())
+    }
+
+    /// With the two parts that are the same in most rows.
+    fn with_text_encoder_and_vae() -> Comfy {
+        let comfy = Comfy::new();
+        write_safetensors(
+            &comfy.file("text_encoders/qwen_3_4b.safetensors"),
+            &text_encoder(),
+            Numbers::AsTheyAre,
+        );
+        write_safetensors(&comfy.file("vae/ae.safetensors"), &vae(), Numbers::AsTheyAre);
+        comfy
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    }
+
+    fn place(&self) -> ModelPlace {
+        ModelPlace::at(self.0.path())
+    }
+}
+
+struct Quiet;
+
+impl Progress for Quiet {
+    fn stage(&mut self, _: Stage, _: MemoryReading) -> Continue {
+        Continue::Yes
+    }
+
+    fn step(&mut self, _: u32, _: u32) -> Continue {
+        Continue::Yes
+    }
+}
+
+/// The picture that a model gives, and its latents.
+fn picture(place: &ModelPlace, precision: Precision) -> (Pixels, Vec<f32>) {
+    let mut engine = ZImageEngine::load(place, DeviceChoice::Cpu, None).unwrap();
+    let (residency, decode) = (Residency::TextReleased, Decode::Whole);
+    let rung = Rung { residency, precision, decode, width: 64, height: 64, steps: 2 };
+    let recipe = Recipe { prompt: "a red fox, 狐狸".into(), seed: 7, ..Recipe::default() };
+    let latents = engine.denoise(&recipe, &rung, &mut Quiet).unwrap();
+    let pixels = engine.decode(&latents, &rung, &mut Quiet).unwrap();
+    (pixels, latents.values)
+}
+
+/// That of the hub's folder.
+static OF_THE_HUB: LazyLock<(Pixels, Vec<f32>)> =
+    LazyLock::new(|| picture(&ModelPlace::at(&model_folder()), Precision::Full));
+
+fn assert_same_picture(what: &str, place: &ModelPlace) {
+    assert!(picture(place, Precision::Full) == *OF_THE_HUB, "{what}: another picture");
+}
+
+/// ||ours - the hub's|| / ||the hub's||, of the latents.
+fn error(place: &ModelPlace, precision: Precision) -> f64 {
+    let (_, latents) = picture(place, precision);
+    let (_, expected) = &*OF_THE_HUB;
+    let square = |values: &mut dyn Iterator<Item = f32>| -> f64 {
+        values.map(|value| f64::from(value).powi(2)).sum()
+    };
+    let mut differences = latents.iter().zip(expected).map(|(ours, theirs)| ours - theirs);
+    (square(&mut differences) / square(&mut expected.iter().copied())).sqrt()
+}
+
+#[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
+fn split_files_give_the_same_picture_under_every_prefix() {
+    for prefix in ["", "diffusion_model.", "model.diffusion_model."] {
+        let comfy = Comfy::with_text_encoder_and_vae();
+        let named = prefixed(prefix, with_final_norm(comfy_transformer(transformer())));
+        let path = comfy.file("diffusion_models/z_image_turbo.safetensors");
+        write_safetensors(&path, &named, Numbers::AsTheyAre);
+        assert_same_picture(prefix, &comfy.place());
+        // The file alone leads to the others.
+        assert_same_picture(prefix, &ModelPlace::at(&path));
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
+fn a_single_file_may_have_the_hubs_names_and_its_parts_be_named() {
+    let comfy = Comfy::new();
+    let path = comfy.file("somewhere/turbo.safetensors");
+    write_safetensors(&path, &transformer(), Numbers::AsTheyAre);
+    let vae = comfy.file("elsewhere/vae.safetensors");
+    write_safetensors(&vae, &prefixed("first_stage_model.", part("vae")), Numbers::AsTheyAre);
+    let place = ModelPlace {
+        text_encoder: Some(model_folder().join("text_encoder")),
+        vae: Some(vae),
+        ..ModelPlace::at(&path)
+    };
+    assert_same_picture("the hub's names", &place);
+}
+
+#[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
+fn one_file_may_hold_everything() {
+    for encoder in ["text_encoders.qwen3_4b.transformer.", "text_encoders.qwen3_4b."] {
+        for vae in [vae(), part("vae")] {
+            let comfy = Comfy::new();
+            let mut all = prefixed("model.diffusion_model.", comfy_transformer(transformer()));
+            all.extend(prefixed(encoder, text_encoder()));
+            all.extend(prefixed("vae.", vae));
+            let path = comfy.file("checkpoints/z-image-turbo-aio.safetensors");
+            write_safetensors(&path, &all, Numbers::AsTheyAre);
+            assert_same_picture(encoder, &ModelPlace::at(&path));
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
+fn a_gguf_of_floats_gives_the_same_picture() {
+    let comfy = Comfy::with_text_encoder_and_vae();
+    let path = comfy.file("unet/z_image_turbo-F32.gguf");
+    write_gguf(&path, &comfy_transformer(transformer()), "lumina2", None);
+    assert_same_picture("F32", &comfy.place());
+}
+
+#[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
+fn bf16_is_what_rounding_leaves_and_no_more() {
+    let comfy = Comfy::with_text_encoder_and_vae();
+    let named = comfy_transformer(transformer());
+    write_safetensors(
+        &comfy.file("diffusion_models/z_image_turbo_bf16.safetensors"),
+        &named,
+        Numbers::Bf16,
+    );
+    let rounded = Comfy::with_text_encoder_and_vae();
+    let path = rounded.file("diffusion_models/z_image_turbo.safetensors");
+    write_safetensors(&path, &named, Numbers::RoundedToBf16);
+    let full = |comfy: &Comfy| picture(&comfy.place(), Precision::Full);
+    assert!(full(&comfy) == full(&rounded));
+}
+
+/// Files of eight bits and fewer: the names of the numbers, and how far the latents may be from
+/// those of the full weights.
+#[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
+fn lower_bits_stay_within_their_bounds() {
+    let safetensors = [
+        ("fp8, plain", Numbers::F8 { scale: numbers::Fp8Scale::None }, 0.07),
+        ("fp8, scale_weight", Numbers::F8 { scale: numbers::Fp8Scale::Old }, 0.07),
+        ("fp8, weight_scale", Numbers::F8 { scale: numbers::Fp8Scale::New }, 0.07),
+        ("fp8, in the metadata", Numbers::F8 { scale: numbers::Fp8Scale::InMetadata }, 0.07),
+        ("fp8, squares", Numbers::F8 { scale: numbers::Fp8Scale::Squares }, 0.07),
+        ("fp8, e5m2", Numbers::F8E5M2, 0.14),
+        ("int8, rows", Numbers::Int8 { rotated: None }, 0.015),
+        ("int8, ConvRot", Numbers::Int8 { rotated: Some(16) }, 0.015),
+    ];
+    let mut told = Vec::new();
+    let mut check = |what: &str, comfy: &Comfy, precision, bound: f64| {
+        let error = error(&comfy.place(), precision);
+        told.push(format!("{what}: {error:.4} of {bound}"));
+        // What is exact is not written in so few bits.
+        assert!((1e-4..bound).contains(&error), "{told:#?}");
+    };
+    for (what, numbers, bound) in safetensors {
+        let comfy = Comfy::with_text_encoder_and_vae();
+        let path = comfy.file("diffusion_models/z_image_turbo_low.safetensors");
+        write_safetensors(&path, &comfy_transformer(transformer()), numbers);
+        check(what, &comfy, Precision::Full, bound);
+    }
+    for (format, bound) in numbers::GGUF_BOUNDS {
+        let comfy = Comfy::new();
+        write_safetensors(&comfy.file("vae/ae.safetensors"), &vae(), Numbers::AsTheyAre);
+        let path = comfy.file("unet/z_image_turbo_low.gguf");
+        write_gguf(&path, &comfy_transformer(transformer()), "lumina2", Some(format));
+        let encoder = comfy.file("text_encoders/Qwen3-4B.gguf");
+        write_gguf(&encoder, &llama_text_encoder(part("text_encoder")), "qwen3", Some(format));
+        check(&format!("{format:?}"), &comfy, Precision::Full, bound);
+    }
+    println!("{}", told.join("\n"));
+}
+
+/// At the precision that the file has, its blocks are taken as they are.
+#[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
+fn a_files_own_blocks_give_the_picture_of_its_values() {
+    let comfy = Comfy::with_text_encoder_and_vae();
+    let path = comfy.file("unet/z_image_turbo-Q8_0.gguf");
+    let format = candle_core::quantized::GgmlDType::Q8_0;
+    write_gguf(&path, &comfy_transformer(transformer()), "lumina2", Some(format));
+    let [full, q8] = [Precision::Full, Precision::Q8].map(|p| picture(&comfy.place(), p).1);
+    let difference = full.iter().zip(&q8).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(difference < 1e-4, "{difference}");
+}
+
+/// Names of `map` with something in place of a tensor.
+fn changed(mut named: Named, name: &str, tensor: Tensor) -> Named {
+    assert!(named.insert(name.to_owned(), tensor).is_some(), "{name}");
+    named
+}
+
+/// What the model at `place` is refused with.
+fn refusal(place: &ModelPlace) -> String {
+    match ZImageEngine::load(place, DeviceChoice::Cpu, None) {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("{place:?} was loaded"),
+    }
+}
+
+/// Tensors by name that stand for a part where nobody reads its values.
+fn small(names: &[&str]) -> BTreeMap<String, Tensor> {
+    let tensor = || Tensor::zeros((4, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
+    names.iter().map(|name| ((*name).to_owned(), tensor())).collect()
+}
+
+fn is_in(path: &Path, error: &str) -> bool {
+    error.contains(&path.file_name().unwrap().to_string_lossy().into_owned())
+}

@@ -247,6 +247,25 @@ fn a_files_own_blocks_give_the_picture_of_its_values() {
     assert!(difference < 1e-4, "{difference}");
 }
 
+/// Fine-tunes for long texts have another base of positions, which only a GGUF file says of itself.
+#[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
+fn the_base_of_positions_is_what_the_file_says() {
+    let comfy = Comfy::with_text_encoder_and_vae();
+    let path = comfy.file("unet/z_image_turbo.gguf");
+    write_gguf(&path, &comfy_transformer(transformer()), "lumina2", None);
+    let encoder = comfy.file("text_encoders/qwen.gguf");
+    write_gguf(&encoder, &llama_text_encoder(part("text_encoder")), "qwen3", None);
+    let place = ModelPlace { text_encoder: Some(encoder.clone()), ..comfy.place() };
+    let before = picture(&place, Precision::Full);
+    let mut content = fs::read(&encoder).unwrap();
+    let usual = 1e6_f32.to_le_bytes();
+    let at = content.windows(4).position(|window| window == usual).unwrap();
+    content[at..at + 4].copy_from_slice(&5e6_f32.to_le_bytes());
+    fs::write(&encoder, content).unwrap();
+    assert!(picture(&place, Precision::Full) != before);
+}
+
 /// Names of `map` with something in place of a tensor.
 fn changed(mut named: Named, name: &str, tensor: Tensor) -> Named {
     assert!(named.insert(name.to_owned(), tensor).is_some(), "{name}");

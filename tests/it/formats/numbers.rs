@@ -249,8 +249,12 @@ pub fn write_gguf(path: &Path, named: &Named, architecture: &str, format: Option
         tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
     let architecture = Value::String(architecture.to_owned());
     let version = Value::U32(2);
-    let metadata =
-        [("general.architecture", &architecture), ("general.quantization_version", &version)];
+    let theta = Value::F32(1e6);
+    let metadata = [
+        ("general.architecture", &architecture),
+        ("general.quantization_version", &version),
+        ("qwen3.rope.freq_base", &theta),
+    ];
     let mut file = BufWriter::new(File::create(path).unwrap());
     gguf_file::write(&mut file, &metadata, &tensors).unwrap();
 }

@@ -13,6 +13,9 @@ use crate::engine::{ModelError, ModelKind};
 /// model's.
 const BASE_SHIFT: f64 = 4.5;
 
+/// GGUF's key for the base of the text encoder's positions, which fine-tunes for long texts change.
+const ROPE_THETA: &str = "qwen3.rope.freq_base";
+
 impl ModelFiles {
     /// Reads and checks the dimensions. Errors name the file and what is wrong with it.
     pub fn config(&self) -> Result<ModelConfig, ModelError> {
@@ -29,14 +32,17 @@ impl ModelFiles {
                 TransformerConfig::of,
                 TransformerConfig::problem,
             )?,
-            text_encoder: of_part(
-                &self.text_encoder,
-                TextEncoderConfig::of,
-                TextEncoderConfig::problem,
-            )?,
+            text_encoder: self.text_encoder_config()?,
             vae: of_part(&self.vae, VaeConfig::of, VaeConfig::problem)?,
             schedule,
         })
+    }
+
+    fn text_encoder_config(&self) -> Result<TextEncoderConfig, ModelError> {
+        let part = &self.text_encoder;
+        let config = of_part(part, TextEncoderConfig::of, TextEncoderConfig::problem)?;
+        let theta = part.metadata(ROPE_THETA)?.and_then(|theta| theta.parse().ok());
+        Ok(TextEncoderConfig { rope_theta: theta.unwrap_or(config.rope_theta), ..config })
     }
 
     /// Which training it is, where the user, the schedule or a name says it.

@@ -93,6 +93,15 @@ impl PartFiles {
         }
     }
 
+    /// What its single file says of itself under `key`; `None` of a folder, which has JSON files for
+    /// that.
+    fn metadata(&self, key: &str) -> Result<Option<String>, ModelError> {
+        match &self.place {
+            PartPlace::Hub { .. } => Ok(None),
+            PartPlace::File(path) => Ok(Checkpoint::read(path)?.metadata.remove(key)),
+        }
+    }
+
     /// Its tensors by the model's names; only headers are read. Errors name the file.
     pub fn tensors(&self) -> Result<Tensors, ModelError> {
         let paths = self.paths()?;

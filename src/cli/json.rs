@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::history::Begun;
 use super::init::QueueFolders;
 use super::report::RunReport;
+use crate::engine::z_image::inspect::Inspected;
 use crate::engine::z_image::quantise::Quantised;
 use crate::queue::control::PauseAnswer;
 use crate::queue::copies::BackedUp;
@@ -37,7 +38,7 @@ This page is written from the program's types by a test, and another runs the co
 /// What a command answers: its name, and the type of its answer.
 type Command = (&'static str, fn(&mut SchemaGenerator) -> Value);
 
-const COMMANDS: [Command; 22] = [
+const COMMANDS: [Command; 23] = [
     ("backup", of::<BackedUp>),
     ("cancel", of::<Cancelled>),
     ("check", of::<CheckedJob>),
@@ -50,6 +51,7 @@ const COMMANDS: [Command; 22] = [
     ("init", of::<QueueFolders<'_>>),
     ("list", of::<Vec<JobRow>>),
     ("list --rejected", of::<Vec<RejectionRow>>),
+    ("model inspect", of::<Inspected>),
     ("model quantize", of::<Quantised>),
     ("pause, resume", of::<PauseAnswer>),
     ("restore", of::<Restored>),

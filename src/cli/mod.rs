@@ -290,7 +290,7 @@ fn command(args: Args) -> Outcome {
 fn needs_queue(command: &Command, names_model: bool) -> bool {
     match command {
         Command::Check(_) | Command::Fit(_) => false,
-        Command::Model(_) => !names_model,
+        Command::Model(command) => !names_model && !command.names_files(),
         _ => true,
     }
 }

@@ -1,19 +1,33 @@
 //! `zimaged model`: work on the model's files.
 
+use std::path::PathBuf;
+
 use clap::{Subcommand, ValueEnum};
 
+use super::print::count;
 use super::{Outcome, print, short};
-use crate::config::Config;
-use crate::engine::quantise_model;
+use crate::config::{Config, ConfigError};
+use crate::engine::z_image::inspect::{Inspected, InspectedModel, InspectedPart};
+use crate::engine::{ModelKind, ModelPlace, inspect_model, quantise_model};
 use crate::ladder::Precision;
 
 #[derive(Subcommand, Debug)]
 pub(super) enum ModelCommand {
+    /// Say what a file or folder holds, and whether it can be rendered with
+    ///
+    /// Only headers are read. Without PATH it is the configured model.
+    Inspect(InspectArgs),
     /// Quantise the transformer once, so that it need not be done at each load
     ///
     /// Writes MODEL/transformer/zimaged-q8.gguf (or -q4), which the daemon takes where it stands.
     /// The pictures are the same with it and without.
     Quantize(QuantizeArgs),
+}
+
+#[derive(clap::Args, Debug)]
+pub(super) struct InspectArgs {
+    /// A file of weights, or a folder
+    path: Option<PathBuf>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -41,10 +55,61 @@ impl From<LowerPrecision> for Precision {
     }
 }
 
+impl ModelCommand {
+    /// Whether the command itself says which files it is about, so that no configuration is needed.
+    pub(super) fn names_files(&self) -> bool {
+        matches!(self, ModelCommand::Inspect(InspectArgs { path: Some(_) }))
+    }
+}
+
 pub(super) fn model(config: &Config, command: &ModelCommand, json: bool) -> Outcome {
     match command {
+        ModelCommand::Inspect(args) => inspect(config, args, json),
         ModelCommand::Quantize(args) => quantize(config, args, json),
     }
+}
+
+fn inspect(config: &Config, args: &InspectArgs, json: bool) -> Outcome {
+    let place = match &args.path {
+        Some(path) => ModelPlace::at(&std::path::absolute(path)?),
+        None => config.model_place()?,
+    };
+    let inspected = inspect_model(&place).map_err(ConfigError::from)?;
+    print::answer(&inspected, &told(&inspected), json)?;
+    Ok(0)
+}
+
+/// What was found, part by part, and what it is together.
+fn told(inspected: &Inspected) -> String {
+    let Inspected { path, parts, unknown, unknown_names, model, problem } = inspected;
+    let mut lines = vec![short(path)];
+    lines.extend(parts.iter().map(part));
+    if *unknown > 0 {
+        let (names, more) = (unknown_names.join(", "), *unknown > unknown_names.len());
+        let more = if more { ", ..." } else { "" };
+        lines.push(format!("  of no part: {}: {names}{more}", count(*unknown as u64, "tensor")));
+    }
+    if let Some(model) = model {
+        let InspectedModel { name, kind, steps, guidance, places } = model;
+        let kind = match kind {
+            ModelKind::Turbo => "Turbo",
+            ModelKind::Base => "base",
+        };
+        lines.push(format!("usable as {name}: {kind}, {steps} steps, guidance {guidance}"));
+        let words = ["transformer", "text encoder", "VAE"];
+        let places = words.iter().zip(places);
+        lines.extend(places.map(|(word, place)| format!("  {word}: {}", short(place))));
+    }
+    lines.extend(problem.iter().map(|problem| format!("not usable: {problem}")));
+    lines.join("\n")
+}
+
+fn part(part: &InspectedPart) -> String {
+    let InspectedPart { part, dimensions, tensors, bytes, forms, .. } = part;
+    let forms: Vec<String> =
+        forms.iter().map(|form| format!("{} {}", form.name, mebibytes(form.bytes))).collect();
+    let tensors = count(*tensors as u64, "tensor");
+    format!("  {part}: {dimensions}; {tensors}, {} ({})", mebibytes(*bytes), forms.join(", "))
 }
 
 fn quantize(config: &Config, args: &QuantizeArgs, json: bool) -> Outcome {

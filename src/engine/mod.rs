@@ -29,7 +29,7 @@ pub use self::model_error::ModelError;
 pub use self::model_place::{ModelKind, ModelPlace};
 use self::weight_files::WeightFiles;
 pub use self::z_image::prompt::{TOKENS_MAX, Tokenizer};
-pub use self::z_image::{check_weights, quantise_model, tokenizer};
+pub use self::z_image::{check_weights, inspect_model, quantise_model, tokenizer};
 pub use crate::job::Recipe;
 pub use crate::ladder::Stage;
 use crate::ladder::{Capabilities, Rung};

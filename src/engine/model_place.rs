@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Which training of Z-Image it is. The weights do not tell it: they have the same shapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ModelKind {
     /// Distilled: few steps, without guidance.

@@ -11,6 +11,7 @@ mod rename;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::LazyLock;
 
 use candle_core::{Device, Tensor};
@@ -264,6 +265,49 @@ fn the_base_of_positions_is_what_the_file_says() {
     content[at..at + 4].copy_from_slice(&5e6_f32.to_le_bytes());
     fs::write(&encoder, content).unwrap();
     assert!(picture(&place, Precision::Full) != before);
+}
+
+#[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
+fn a_look_into_a_file_says_what_it_holds_and_whether_it_is_usable() {
+    let comfy = Comfy::new();
+    let path = comfy.file("diffusion_models/z_image_turbo_fp8.safetensors");
+    let mut named = comfy_transformer(transformer());
+    named.extend(small(&["something.else"]));
+    write_safetensors(&path, &named, Numbers::F8 { scale: numbers::Fp8Scale::New });
+    let told = || {
+        let inspect = Command::new(env!("CARGO_BIN_EXE_zimaged"))
+            .args(["model", "inspect", &path.to_string_lossy()])
+            .current_dir(comfy.0.path())
+            .output()
+            .unwrap();
+        assert!(inspect.status.success());
+        String::from_utf8(inspect.stdout).unwrap()
+    };
+    let alone = told();
+    for expected in [
+        "transformer: 3 layers of 96; 116 tensors",
+        "F8_E4M3",
+        "of no part: 1 tensor: something.else",
+        "not usable: ",
+        "no text encoder for it",
+    ] {
+        assert!(alone.contains(expected), "{expected}: {alone}");
+    }
+    write_safetensors(
+        &comfy.file("text_encoders/qwen_3_4b.safetensors"),
+        &text_encoder(),
+        Numbers::AsTheyAre,
+    );
+    write_safetensors(&comfy.file("vae/ae.safetensors"), &vae(), Numbers::AsTheyAre);
+    let whole = told();
+    for expected in [
+        "usable as z_image_turbo_fp8: Turbo, 8 steps, guidance 0",
+        "text encoder: text_encoders/qwen_3_4b.safetensors",
+        "VAE: vae/ae.safetensors",
+    ] {
+        assert!(whole.contains(expected), "{expected}: {whole}");
+    }
 }
 
 /// Names of `map` with something in place of a tensor.

@@ -54,7 +54,7 @@ const OWNED: [(&str, &str); 7] = [
 
 /// Which other modules of `engine/z_image` each of its modules may name. A module that is not in the
 /// list names none. Each names only modules that stand before it or are not in the list.
-const ENGINE_ARROWS: [(&str, &[&str]); 26] = [
+const ENGINE_ARROWS: [(&str, &[&str]); 27] = [
     ("wrong_folder", &["wrong_file"]),
     ("config", &["wrong_file"]),
     ("checkpoint", &["wrong_file"]),
@@ -80,6 +80,7 @@ const ENGINE_ARROWS: [(&str, &[&str]); 26] = [
     ("measure", &["cuda", "device", "ops", "weights"]),
     ("predictor", &["config", "host", "model_files", "predict"]),
     ("model_dir", &["config", "model_files", "prompt", "wrong_file"]),
+    ("inspect", &["checkpoint", "config", "model_files", "names", "shapes"]),
     ("quantise", &["model_files", "ops", "quant", "weights"]),
     ("oom", &["cuda", "device_memory"]),
     (

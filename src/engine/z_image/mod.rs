@@ -29,6 +29,7 @@ pub mod device_memory;
 mod engine;
 pub mod geometry;
 pub mod host;
+pub mod inspect;
 pub mod linear;
 mod live;
 mod measure;
@@ -51,6 +52,7 @@ mod wrong_folder;
 use std::path::Path;
 
 pub use self::engine::ZImageEngine;
+pub use self::inspect::inspect_model;
 use self::model_files::ModelFiles;
 use self::prompt::Tokenizer;
 pub use self::quantise::quantise_model;

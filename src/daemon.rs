@@ -24,7 +24,7 @@ use crate::job::spec::Rules;
 use crate::status::{self, Status, WorkerStatus};
 use crate::store::{Access, LogMark, Store, StoreError};
 use crate::worker::protocol::Load;
-use crate::{caretaker, output, queue, recovery, systemd};
+use crate::{awake, caretaker, output, queue, recovery, systemd};
 
 /// The pause between two tries to read the model's folder.
 const MODEL_POLL: Duration = Duration::from_secs(5);
@@ -148,20 +148,18 @@ impl Daemon {
         // A token of our own: the shutdown is the same whoever begins it.
         let ending = stop.child_token();
         let mut parts: JoinSet<PartEnd> = JoinSet::new();
-        parts.spawn(forever(status::publish(
-            self.config.state.clone(),
-            self.status.subscribe(),
-            ending.clone(),
-        )));
-        parts.spawn(forever(systemd::watch(
-            self.status.subscribe(),
-            heartbeat.clone(),
-            ending.clone(),
-        )));
+        let state = self.config.state.clone();
+        parts.spawn(forever(status::publish(state, self.status.subscribe(), ending.clone())));
+        let watch = systemd::watch(self.status.subscribe(), heartbeat.clone(), ending.clone());
+        parts.spawn(forever(watch));
         let status = self.status.subscribe();
         parts.spawn(forever(onlooker(self.store.clone(), status, ending.clone())));
         let caretaker = caretaker::run(self.store.clone(), self.clock.clone(), ending.clone());
         parts.spawn(async { Ok(caretaker.await?) });
+        if self.config.inhibit_sleep {
+            let awake = awake::run(self.store.clone(), self.clock.clone(), ending.clone());
+            parts.spawn(forever(awake));
+        }
         systemd::ready();
         let started = self.start_work(&mut parts, jobs, heartbeat, &ending).await;
         let outcome = match started {
@@ -339,6 +337,7 @@ fn explain(error: DispatchError) -> anyhow::Error {
         DispatchError::Store(error) => {
             anyhow::Error::from(error).context("the queue's database failed")
         }
+        DispatchError::Model(error) => ConfigError::from(error).into(),
         load @ DispatchError::Load(_) => load.into(),
     }
 }

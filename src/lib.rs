@@ -34,6 +34,7 @@ mod queue; // submit, check, status, wait, cancel, retry, pause, fit
 // Orchestration.
 mod dispatcher; // the one policy loop
 mod recovery; // after a crash
+mod awake; // keeps the machine from sleep while work is due
 mod caretaker; // the database's file, while the daemon runs
 mod daemon; // wiring, start and shutdown
 

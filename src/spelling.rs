@@ -27,3 +27,33 @@ pub(crate) use spelled_by_serde;
 pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
+
+/// "in 40 min", "in 23 hours", "in 5 days": how far a moment is away, as people say it.
+pub fn distance(ms: i64) -> String {
+    match (ms + 500) / 1000 {
+        seconds @ ..120 => format!("in {seconds} s"),
+        seconds @ ..7200 => format!("in {} min", (seconds + 30) / 60),
+        seconds @ ..345_600 => format!("in {} hours", (seconds + 1800) / 3600),
+        seconds => format!("in {} days", (seconds + 43_200) / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // newcomer 2
+    #[test]
+    fn a_distance_is_in_one_unit() {
+        let in_seconds = |seconds: i64| distance(1000 * seconds);
+        assert_eq!(
+            [0, 119, 120, 3599].map(in_seconds),
+            ["in 0 s", "in 119 s", "in 2 min", "in 60 min"]
+        );
+        let hours = |hours: i64| in_seconds(3600 * hours);
+        assert_eq!(
+            [2, 23, 72, 96, 130].map(hours),
+            ["in 2 hours", "in 23 hours", "in 72 hours", "in 4 days", "in 5 days"]
+        );
+    }
+}

@@ -24,8 +24,7 @@ pub(super) async fn check(config: &Config, args: &CheckArgs, json: bool) -> Outc
         match queue::check(config, &folder, name, content) {
             Ok(mut good) => {
                 if let Some(queue) = &queue {
-                    let renders: Vec<_> = good.resolved.job.renders.iter().collect();
-                    good.expected = queue::expected_work(config, queue.store(), &renders).await;
+                    good.expected = queue.expected([&good]).await;
                 }
                 print::checked(&good, json)?;
             }

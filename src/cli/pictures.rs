@@ -63,7 +63,7 @@ fn name(picture: &HistoryRow) -> String {
 }
 
 pub(super) fn state(picture: &HistoryRow) -> String {
-    let waits = time::waits_until(picture.run_after_ms);
+    let waits = time::from(picture.run_after_ms);
     match waits.filter(|_| picture.state == State::Queued) {
         Some(waits) => waits,
         None if picture.degraded => format!("{} (degraded)", picture.state),

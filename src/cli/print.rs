@@ -50,7 +50,7 @@ pub(super) fn jobs(jobs: &[JobRow], json: bool) -> io::Result<()> {
 }
 
 fn job(job: &JobRow) -> Vec<String> {
-    let waits = job.run_after_ms.filter(|_| job.state == State::Queued).and_then(time::waits_until);
+    let waits = job.run_after_ms.filter(|_| job.state == State::Queued).and_then(time::from);
     let unless_zero = |number: i64| if number == 0 { String::new() } else { number.to_string() };
     let of = job.retry_of.map_or(String::new(), |of| format!(" (retry of {of})"));
     vec![
@@ -116,31 +116,55 @@ pub(super) fn waited(waited: &Waited, json: bool) -> io::Result<()> {
 }
 
 pub(super) fn submitted(submitted: &Submitted, json: bool) -> io::Result<()> {
-    let Submitted { jobs, waiting, .. } = submitted;
-    let expected = expected(submitted.expected);
+    let Submitted { jobs, waiting, starts, .. } = submitted;
+    let work = count(submitted.pictures as u64, "picture") + &expected(submitted.expected);
     let mut lines: Vec<String> =
         jobs.iter().map(|taken| format!("{} is job {}", taken.file, taken.job)).collect();
     if !waiting.is_empty() {
         let names = waiting.join(", ");
         lines.push(format!("{names} waits in the jobs folder for the daemon: zimaged run"));
     }
-    answer(submitted, &(lines.join("\n") + &expected), json)
+    let mut text = lines.join("\n");
+    text += &match lines.len() + submitted.refused.len() {
+        1 => format!(", {work}"),
+        _ => format!("\ntogether {work}"),
+    };
+    for job in starts {
+        if let Some(starts) = time::starts(job.not_before_ms) {
+            text += &format!("\n{} {starts}", printable(&job.file));
+        }
+    }
+    answer(submitted, &text, json)
 }
 
 pub(super) fn checked(good: &CheckedJob, json: bool) -> io::Result<()> {
     let pictures = count(good.resolved.job.renders.len() as u64, "picture");
-    let mut text = format!("{}: good, {pictures}{}", good.name, expected(good.expected));
+    let starts = good.not_before_ms.and_then(time::starts);
+    let starts = starts.map_or(String::new(), |starts| format!(", {starts}"));
+    let mut text = format!("{}: good, {pictures}{}{starts}", good.name, expected(good.expected));
     for warning in &good.warnings {
         text += &format!("\n  but: {warning}");
     }
     answer(good, &text, json)
 }
 
-/// How long a job takes, where that can be said.
+/// How long jobs take and when they are done, where that can be said.
 fn expected(work: Option<ExpectedWork>) -> String {
-    work.map_or(String::new(), |ExpectedWork { work_ms, is_estimate }| {
-        format!(", {}", time::expected(work_ms, is_estimate))
-    })
+    let Some(ExpectedWork { work_ms, is_estimate, starts_at_ms, done_at_ms, too_late }) = work
+    else {
+        return String::new();
+    };
+    let mut text = format!(", {}", time::expected(work_ms, is_estimate));
+    if let Some(starts_at_ms) = starts_at_ms.filter(|at_ms| time::is_later(*at_ms)) {
+        text += &format!(", begun at about {}", time::soon(starts_at_ms));
+    }
+    if let Some(done_at_ms) = done_at_ms {
+        text += &format!(", done at about {}", time::soon(done_at_ms));
+    }
+    if too_late > 0 {
+        text += &format!(", {} too late for their time", count(too_late, "picture"));
+    }
+    text
 }
 
 pub(super) fn mistakes(mistakes: &JobMistakes, json: bool) -> io::Result<()> {

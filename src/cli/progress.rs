@@ -10,10 +10,11 @@ use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use super::{logging, stderr, time};
+use crate::config::Config;
 use crate::daemon::Onlooker;
-use crate::queue::{Activity, JobProgress};
+use crate::queue::{Activity, JobLeft, JobProgress, Queue, job_left};
 use crate::status::{RenderStatus, Status};
-use crate::store::{JobLeft, Store};
+use crate::store::Store;
 
 /// Between two drawings of the line: steps can follow each other faster than anybody reads.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
@@ -27,14 +28,15 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(30);
 /// Less memory than this is not worth a word.
 const MEBIBYTE: u64 = 1 << 20;
 
-/// Shows what the daemon does.
-pub(super) fn onlooker() -> Onlooker {
+/// Shows what the daemon of `config` does.
+pub(super) fn onlooker(config: Config) -> Onlooker {
     Box::new(move |store, status, stop| {
         Box::pin(async move {
             if stderr::is_quiet() {
                 return stop.cancelled().await;
             }
-            let watching = follow(store, status, stderr::is_live() && logging::is_for_people());
+            let is_live = stderr::is_live() && logging::is_for_people();
+            let watching = follow(&config, store, status, is_live);
             stop.run_until_cancelled(watching).await;
             stderr::show(None);
         })
@@ -42,12 +44,17 @@ pub(super) fn onlooker() -> Onlooker {
 }
 
 /// Never returns by itself.
-async fn follow(store: Arc<Store>, mut status: watch::Receiver<Status>, is_live: bool) {
+async fn follow(
+    config: &Config,
+    store: Arc<Store>,
+    mut status: watch::Receiver<Status>,
+    is_live: bool,
+) {
     let mut look = None;
     let mut told_at = Instant::now();
     loop {
         let now = status.borrow_and_update().clone();
-        let line = line(&store, &now, &mut look).await;
+        let line = line(config, &store, &now, &mut look).await;
         if is_live {
             stderr::show(Some(line));
         } else if now.render.is_none() {
@@ -67,14 +74,15 @@ struct Look {
     left: JobLeft,
 }
 
-async fn line(store: &Store, status: &Status, look: &mut Option<Look>) -> String {
+async fn line(config: &Config, store: &Store, status: &Status, look: &mut Option<Look>) -> String {
     let Some(render) = status.render.as_ref().filter(|_| status.hold.is_none()) else {
         return status.line();
     };
     let is_fresh = |look: &Look| look.job_id == render.job_id && look.at.elapsed() < LOOK_INTERVAL;
     if !look.as_ref().is_some_and(is_fresh) {
         // What is not known for a while is left out.
-        let left = store.job_left(render.job_id, render.begun()).await.unwrap_or_default();
+        let left = job_left(config, store, render.job_id, render.begun()).await;
+        let left = left.unwrap_or_default();
         *look = Some(Look { job_id: render.job_id, at: Instant::now(), left });
     }
     picture(render, &look.as_ref().map(|look| look.left.clone()).unwrap_or_default())
@@ -88,13 +96,17 @@ fn picture(render: &RenderStatus, left: &JobLeft) -> String {
         (Some(stage), 0) => format!(", {stage}"),
         (_, step) => format!(", step {step}/{}", render.steps),
     };
-    if let Some(left_ms) = left.left_ms {
-        line += &format!(", {} left", time::duration(left_ms));
-    }
+    line += &time_left(left);
     if render.predicted_bytes >= MEBIBYTE {
         line += &format!(", {}", memory(render.predicted_bytes));
     }
     line
+}
+
+/// `, 40 s left`, and whether nobody measured it; empty where nobody knows.
+fn time_left(left: &JobLeft) -> String {
+    let mark = if left.is_estimate { " (estimated)" } else { "" };
+    left.left_ms.map_or(String::new(), |ms| format!(", {} left{mark}", time::duration(ms)))
 }
 
 fn memory(bytes: u64) -> String {
@@ -125,13 +137,13 @@ impl JobBar {
         JobBar { bar, left: None, told_at: Instant::now(), told_ended: 0 }
     }
 
-    pub(super) async fn show(&mut self, store: &Store, progress: &JobProgress) {
+    pub(super) async fn show(&mut self, queue: &Queue<'_>, progress: &JobProgress) {
         if self.left.as_ref().is_none_or(|(at, _)| at.elapsed() >= LOOK_INTERVAL) {
             let begun = match progress.activity {
                 Activity::Renders { step, steps, .. } => f64::from(step) / f64::from(steps.max(1)),
                 _ => 0.0,
             };
-            let left = store.job_left(progress.job.job, begun).await.unwrap_or_default();
+            let left = queue.job_left(progress.job.job, begun).await.unwrap_or_default();
             self.left = Some((Instant::now(), left));
         }
         self.bar.set_length(progress.renders);
@@ -168,10 +180,9 @@ impl JobBar {
     /// What stands behind the bar.
     fn message(&self, activity: &Activity) -> String {
         match activity {
-            Activity::WaitsUntil { at_ms } => time::waits_until(*at_ms).unwrap_or_default(),
+            Activity::WaitsUntil { at_ms } => time::starts(*at_ms).unwrap_or_default(),
             Activity::Renders { index, step, steps } => {
-                let left_ms = self.left.as_ref().and_then(|(_, left)| left.left_ms);
-                let left = left_ms.map(|ms| format!(", {} left", time::duration(ms)));
+                let left = self.left.as_ref().map(|(_, left)| time_left(left));
                 format!("picture {index}, step {step}/{steps}{}", left.unwrap_or_default())
             }
             Activity::Held { reason } => reason.clone(),
@@ -200,9 +211,12 @@ mod tests {
     // newcomer 13
     #[test]
     fn the_line_has_job_picture_step_time_and_memory() {
-        let left = JobLeft { pictures: 12, left_ms: Some(40_000) };
+        let left = JobLeft { pictures: 12, left_ms: Some(40_000), is_estimate: false };
         let line = picture(&render(5), &left);
         assert_eq!(line, "job 3, picture 4 of 12, step 5/8, 40 s left, 76 MiB");
+        let estimated = JobLeft { is_estimate: true, ..left };
+        let line = picture(&render(5), &estimated);
+        assert_eq!(line, "job 3, picture 4 of 12, step 5/8, 40 s left (estimated), 76 MiB");
         let unknown = picture(&render(5), &JobLeft::default());
         assert_eq!(unknown, "job 3, picture 4, step 5/8, 76 MiB", "nothing is made up");
     }

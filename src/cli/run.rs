@@ -31,7 +31,7 @@ pub(super) async fn run(config: Config, args: RunArgs, json: bool) -> Outcome {
     let dropped = queue::hand_over(&config, &jobs)?;
     submit::warn(&jobs);
     let mode = if args.until_idle { Mode::UntilIdle } else { Mode::Forever };
-    let onlooker = progress::onlooker();
+    let onlooker = progress::onlooker(config.clone());
     let begun = daemon::run(config.clone(), lock, mode, onlooker, signals::stop()?)
         .await
         .map_err(|error| told_what_stays(error, &dropped))?;

@@ -83,7 +83,7 @@ fn summary(job: &JobRow) -> String {
 fn facts(job: &JobRow) -> Vec<String> {
     let mut facts = vec![format!("taken in {}", time::date_and_time(job.accepted_at_ms))];
     facts.extend(job.ended_at_ms.map(|at_ms| format!("ended {}", time::date_and_time(at_ms))));
-    facts.extend(job.run_after_ms.and_then(time::waits_until));
+    facts.extend(job.run_after_ms.and_then(time::starts));
     let is_left = job.queued + job.running > 0;
     let end = job.not_after_ms.filter(|_| is_left);
     facts.extend(end.map(|at_ms| format!("not after {}", time::soon(at_ms))));

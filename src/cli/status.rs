@@ -3,8 +3,8 @@
 use super::{EXIT_TEMPFAIL, Outcome, print, time, which_queue};
 use crate::config::Config;
 use crate::problem::printable;
-use crate::queue::{JobsFolder, QueueStatus, queue_status};
-use crate::store::{JobRow, Outlook};
+use crate::queue::{JobsFolder, Outlook, QueueStatus, queue_status};
+use crate::store::JobRow;
 
 /// Of so many things in the jobs folder each gets a line.
 const LINES_MAX: usize = 5;
@@ -91,12 +91,15 @@ fn progress(job: &JobRow) -> String {
 /// over.
 fn expected(outlook: &Outlook, goes_on: bool) -> String {
     let start_ms = outlook.earliest_ms.unwrap_or_default();
-    let mut text = time::waits_until(start_ms).map_or(String::new(), |waits| format!(", {waits}"));
+    let mut text = time::starts(start_ms).map_or(String::new(), |starts| format!(", {starts}"));
     if let Some(work_ms) = outlook.work_ms {
         text += &format!(", {} of work", time::expected(work_ms, outlook.is_estimate));
     }
     if let Some(done_at_ms) = outlook.done_at_ms.filter(|_| goes_on && outlook.renders > 0) {
         text += &format!(": done at about {}", time::soon(done_at_ms));
+        if outlook.too_late > 0 {
+            text += &format!(", {} too late for their time", outlook.too_late);
+        }
     }
     text
 }

@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 
 use crate::clock::{Clock, SystemClock, local};
+use crate::spelling::distance;
 
 /// `2026-11-24 22:05`, of a moment in milliseconds since the epoch.
 pub(super) fn date_and_time(at_ms: i64) -> String {
@@ -20,9 +21,30 @@ pub(super) fn soon(at_ms: i64) -> String {
 
 const DATED: &str = "%Y-%m-%d %H:%M %Z";
 
-/// `waits until 22:05 CET`, where that is still to come.
-pub(super) fn waits_until(at_ms: i64) -> Option<String> {
-    (at_ms > SystemClock.now_ms()).then(|| format!("waits until {}", soon(at_ms)))
+/// `starts on 2026-11-24 22:05 CET, in 23 hours`, where that is still to come.
+pub(super) fn starts(at_ms: i64) -> Option<String> {
+    let away = away(at_ms)?;
+    Some(format!("starts on {}, {away}", local(at_ms).strftime(DATED)))
+}
+
+/// As [`starts`], for a column: `from 2026-11-24 22:05, in 23 hours`.
+pub(super) fn from(at_ms: i64) -> Option<String> {
+    let away = away(at_ms)?;
+    Some(format!("from {}, {away}", date_and_time(at_ms)))
+}
+
+/// Whether a moment is so far away that people care.
+pub(super) fn is_later(at_ms: i64) -> bool {
+    at_ms - SystemClock.now_ms() > LATER_MS
+}
+
+/// More than a look at the clock.
+const LATER_MS: i64 = 60_000;
+
+/// How far away a moment is that is still to come.
+fn away(at_ms: i64) -> Option<String> {
+    let wait_ms = at_ms - SystemClock.now_ms();
+    (wait_ms > 0).then(|| distance(wait_ms))
 }
 
 /// `40 s`, `12 min`, `2 h 10 min`.
@@ -102,7 +124,10 @@ mod tests {
         for another_day in [now_ms - DAY_MS, now_ms + DAY_MS] {
             assert!(soon(another_day).starts_with("20"), "{}", soon(another_day));
         }
-        assert_eq!(waits_until(now_ms - 1), None);
-        assert!(waits_until(now_ms + 60_000).is_some_and(|text| text.starts_with("waits until ")));
+        assert_eq!((starts(now_ms - 1), from(now_ms - 1)), (None, None));
+        let at_ms = now_ms + 23 * 60 * 60 * 1000 + 5_000;
+        let at = date_and_time(at_ms);
+        assert_eq!(starts(at_ms), Some(format!("starts on {at} {zone}, in 23 hours")));
+        assert_eq!(from(at_ms), Some(format!("from {at}, in 23 hours")));
     }
 }

@@ -63,7 +63,7 @@ async fn follow(queue: &Queue<'_>, job_id: i64, deadline: Option<Instant>) -> Re
     let mut told = None;
     loop {
         let progress = queue.progress(job_id).await?;
-        bar.show(queue.store(), &progress).await;
+        bar.show(queue, &progress).await;
         if progress.is_over() {
             bar.end();
             return Ok(());

@@ -52,6 +52,8 @@ pub struct Config {
     pub defaults: ParameterValues,
     pub limits: Limits,
     pub worker: WorkerLimits,
+    /// Whether the machine is kept from going to sleep while work is due.
+    pub inhibit_sleep: bool,
 }
 
 /// Where the model is.

@@ -17,10 +17,11 @@ use crate::problem::Problem;
 use crate::table::{self, Check, Mistake, Table, check};
 
 /// Keys that people look for at the top, with the sections that they stand in.
-const SECTIONS: [(&str, &[&str]); 4] = [
+const SECTIONS: [(&str, &[&str]); 5] = [
     ("folders", &["jobs", "outputs", "state"]),
     ("device", &["index", "memory_limit", "reserve", "idle_release"]),
     ("oom", &["prefer"]),
+    ("power", &["inhibit_sleep"]),
     ("worker", &["load_timeout", "step_timeout", "deaths_max", "attempts_max", "backoff"]),
 ];
 
@@ -90,6 +91,9 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
                 read_values(table, &bounds, |parameter| parameter.has_default)
             }),
             worker: top.section("worker", worker),
+            inhibit_sleep: top
+                .section("power", |table| table.read("inhibit_sleep", check::boolean))
+                .unwrap_or(true),
             limits,
         })
     })

@@ -42,6 +42,7 @@ fn an_empty_file_is_all_defaults_beside_it() {
         defaults: ParameterValues::new(),
         limits: Limits::default(),
         worker: WorkerLimits::default(),
+        inhibit_sleep: true,
     };
     assert_eq!(config(""), expected);
 }
@@ -86,6 +87,8 @@ fn every_key_reaches_the_configuration() {
         model.path = "/models/turbo"
         device = { kind = "cuda", index = 1, memory_limit = "1.5GiB", reserve = "1 GiB", idle_release = "10m" }
         oom.prefer = "speed"
+        power.inhibit_sleep = false
+        limits = { file_bytes_max = 4096, renders_max = 10, prompt_bytes_max = 100, side_max = 2048, steps_max = 50 }
         [defaults]
         width = 512
         height = 640
@@ -97,12 +100,6 @@ fn every_key_reaches_the_configuration() {
         min_steps = 3
         output = "{seed}"
         format = "jpeg"
-        [limits]
-        file_bytes_max = 4096
-        renders_max = 10
-        prompt_bytes_max = 100
-        side_max = 2048
-        steps_max = 50
         [worker]
         load_timeout = "1h 30m"
         step_timeout = "500ms"
@@ -138,6 +135,7 @@ fn every_key_reaches_the_configuration() {
             ]
             .map(|(key, value)| (key.to_owned(), value)),
         ),
+        inhibit_sleep: false,
         limits: Limits {
             file_bytes_max: 4096,
             renders_max: 10,

@@ -26,11 +26,12 @@ use self::attempt::AttemptResult;
 use self::hold::Hold;
 use self::journal::Journal;
 use self::publish::Published;
-use self::slot::Slot;
 pub use self::slot::SlotSettings;
+use self::slot::{NotLoaded, Slot};
 use self::suspicion::Suspicion;
 use crate::attempt::{Candidate, Failure, Next, Planned, RetryPolicy, StopCause, decide};
 use crate::clock::Clock;
+use crate::engine::ModelError;
 use crate::heartbeat::Heartbeat;
 use crate::output;
 use crate::planner::{Corrections, Evidence, Plan};
@@ -63,9 +64,10 @@ pub struct Settings {
 /// When the dispatcher ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Only when told to stop.
+    /// Only when told to stop, and where the model's files are wrong.
     Forever,
-    /// When the model cannot be loaded; the daemon stops it when no work is left.
+    /// When the model cannot be loaded, whatever the reason; the daemon stops it when no work is
+    /// left.
     UntilIdle,
 }
 
@@ -74,6 +76,9 @@ pub enum Mode {
 pub enum DispatchError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Its files are wrong, which no wait mends.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// Only in [`Mode::UntilIdle`].
     #[error("the model cannot be loaded: {0}")]
     Load(String),
@@ -159,10 +164,13 @@ impl Dispatcher {
         if self.slot.is_released() && self.next_render().await?.is_none() {
             return Ok(false);
         }
-        if let Err(reason) = self.slot.ensure_ready(&self.stop).await {
-            return match self.settings.mode {
-                Mode::UntilIdle if !self.stop.is_cancelled() => Err(DispatchError::Load(reason)),
-                _ => Ok(false),
+        if let Err(why) = self.slot.ensure_ready(&self.stop).await {
+            return match (why, self.settings.mode) {
+                (NotLoaded::WrongModel(what), _) => Err(ModelError::Wrong(what).into()),
+                (NotLoaded::Reason(reason), Mode::UntilIdle) if !self.stop.is_cancelled() => {
+                    Err(DispatchError::Load(reason))
+                }
+                (NotLoaded::Reason(_), _) => Ok(false),
             };
         }
         if let Some(loaded) = self.slot.newly_loaded() {

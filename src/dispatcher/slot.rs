@@ -40,6 +40,29 @@ pub struct SlotSettings {
     pub backoff: Duration,
 }
 
+/// Why there is no loaded worker.
+#[derive(Debug)]
+pub(super) enum NotLoaded {
+    /// The model's files are wrong, for a user to mend.
+    WrongModel(String),
+    /// Anything that may be otherwise the next time.
+    Reason(String),
+}
+
+impl NotLoaded {
+    fn reason(&self) -> &str {
+        match self {
+            NotLoaded::WrongModel(reason) | NotLoaded::Reason(reason) => reason,
+        }
+    }
+}
+
+impl From<String> for NotLoaded {
+    fn from(reason: String) -> NotLoaded {
+        NotLoaded::Reason(reason)
+    }
+}
+
 /// A loaded worker.
 struct Ready {
     worker: Worker,
@@ -129,7 +152,7 @@ impl Slot {
 
     /// Starts a worker where there is none, after the pause that the last death earned. The error
     /// says why there is still none.
-    pub(super) async fn ensure_ready(&mut self, stop: &CancellationToken) -> Result<(), String> {
+    pub(super) async fn ensure_ready(&mut self, stop: &CancellationToken) -> Result<(), NotLoaded> {
         if self.ready.is_some() {
             return Ok(());
         }
@@ -137,16 +160,16 @@ impl Slot {
             self.heartbeat.beat();
             tokio::select! {
                 () = sleep_until(self.retry_at.min(Instant::now() + BEAT)) => (),
-                () = stop.cancelled() => return Err("stopping".to_owned()),
+                () = stop.cancelled() => return Err("stopping".to_owned().into()),
             }
         }
         self.released = false;
         self.set_status(WorkerStatus::Loading);
         let started = tokio::select! {
             started = start(&self.settings, &self.heartbeat) => started,
-            () = stop.cancelled() => return Err("stopping".to_owned()),
+            () = stop.cancelled() => return Err("stopping".to_owned().into()),
         };
-        let ready = started.inspect_err(|reason| self.note_death(reason))?;
+        let ready = started.inspect_err(|why| self.note_death(why.reason()))?;
         let (worker, loaded) = (&ready.worker, &ready.loaded);
         info!(device = %loaded.device, model = %loaded.model_name, "model loaded");
         debug!(load_ms = loaded.load_ms, model_hash = %loaded.known_hash(), "model");
@@ -231,7 +254,7 @@ async fn tell_memory(worker: &mut Worker) -> Result<MemoryReading, WorkerExit> {
 }
 
 /// Starts a worker and waits for its model.
-async fn start(settings: &SlotSettings, heartbeat: &Heartbeat) -> Result<Ready, String> {
+async fn start(settings: &SlotSettings, heartbeat: &Heartbeat) -> Result<Ready, NotLoaded> {
     let mut worker =
         Worker::spawn(&settings.exe, &settings.load).await.map_err(|exit| exit.to_string())?;
     let mut countdown = Countdown::new(settings.load_timeout, Instant::now());
@@ -245,15 +268,21 @@ async fn start(settings: &SlotSettings, heartbeat: &Heartbeat) -> Result<Ready, 
                     let planning = Planning::new(&settings.load, &loaded)?;
                     return Ok(Ready { worker, loaded: *loaded, planning });
                 }
-                Ok(WorkerEvent::LoadFailed { message }) => return Err(message),
-                Ok(other) => return Err(format!("the worker sent {other:?} before its model was loaded")),
-                Err(exit) => return Err(exit.to_string()),
+                Ok(WorkerEvent::LoadFailed { message, is_wrong_model: true }) => {
+                    return Err(NotLoaded::WrongModel(message));
+                }
+                Ok(WorkerEvent::LoadFailed { message, .. }) => return Err(message.into()),
+                Ok(other) => {
+                    let told = format!("the worker sent {other:?} before its model was loaded");
+                    return Err(told.into());
+                }
+                Err(exit) => return Err(exit.to_string().into()),
             },
             () = sleep_until(countdown.next_look()) => {
                 if countdown.is_over(Instant::now()) {
                     worker.kill().await;
                     let limit_s = settings.load_timeout.as_secs();
-                    return Err(format!("the model was not loaded within {limit_s} s"));
+                    return Err(format!("the model was not loaded within {limit_s} s").into());
                 }
             }
         }

@@ -124,15 +124,12 @@ pub enum EngineError {
     /// The request cannot be done by this model (a size, a prompt). The worker is fine.
     #[error("{0}")]
     Invalid(String),
+    /// The model's files cannot be used as they are. The worker must exit.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// Anything else: the device's state is unknown, the worker must exit.
     #[error("{0}")]
     Fatal(String),
-}
-
-impl From<ModelError> for EngineError {
-    fn from(error: ModelError) -> EngineError {
-        EngineError::Fatal(error.to_string())
-    }
 }
 
 /// Result of an engine.

@@ -73,6 +73,15 @@ impl Predictor {
         }
     }
 
+    /// In how many of so many steps guidance counts that is cut off at `truncation`: those take the
+    /// transformer twice.
+    pub fn guided_steps(&self, steps: u32, truncation: f64) -> u32 {
+        match self {
+            Predictor::ZImage(predictor) => predictor.guided_steps(steps, truncation),
+            Predictor::Fake => steps,
+        }
+    }
+
     /// Memory of the device that `render` needs on `rung`.
     pub fn predict(&self, render: &Render, rung: &Rung) -> Prediction {
         match self {

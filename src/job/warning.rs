@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use jiff::ToSpan;
 use jiff::civil::date;
+use jiff::{Timestamp, ToSpan, ZonedDateTime};
 use serde::{Serialize, Serializer};
 
 use super::hints::prompt::{ForeignSyntax, foreign_syntax};
 use super::name::{self, NameFacts};
 use super::spec::ResolvedJob;
+use super::times::Times;
 use super::{Recipe, Render};
 use crate::problem::one_line;
-use crate::spelling::count;
+use crate::spelling::{count, distance};
 
 /// What is hardly meant. As JSON it has a `kind`, and the sentence for people as `message`.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +35,8 @@ pub enum Warning {
     ForeignSyntax { syntax: ForeignSyntax, example: String, prompts: usize },
     /// A prompt, of which this is the beginning, is longer than what the model reads.
     CutPrompt { beginning: String, tokens_max: usize },
+    /// Nothing is started for so long. A time of day alone may have been meant as today's.
+    LongWait { starts: ZonedDateTime, wait_ms: i64, is_tomorrow: bool },
 }
 
 /// What a model wants to be asked for, by its own word.
@@ -47,6 +50,23 @@ pub struct ModelWants<'a> {
 
 /// More steps than this times the model's own are hardly meant.
 const STEPS_FACTOR: u32 = 2;
+
+/// A job that waits longer is hardly meant to: who names a time of day that has just passed means
+/// today's, and gets tomorrow's.
+const WAIT_MS_MAX: i64 = 12 * HOUR_MS;
+
+const HOUR_MS: i64 = 60 * 60 * 1000;
+
+/// Whether a job of these `times`, taken in `now`, waits for too long.
+pub fn long_wait(times: &Times, now: &ZonedDateTime) -> Option<Warning> {
+    let now_ms = now.timestamp().as_millisecond();
+    let from_ms = times.opening(now_ms, now.time_zone())?.from_ms;
+    let wait_ms = from_ms - now_ms;
+    let starts = Timestamp::from_millisecond(from_ms).ok()?;
+    let is_tomorrow = times.not_before_ms == Some(from_ms) && wait_ms <= 24 * HOUR_MS;
+    let starts = starts.to_zoned_datetime(now.time_zone().clone());
+    (wait_ms > WAIT_MS_MAX).then_some(Warning::LongWait { starts, wait_ms, is_tomorrow })
+}
 
 /// All that the job itself shows. `defaults` are what it would ask if it said nothing: what stands
 /// there is not the author's.
@@ -184,6 +204,7 @@ impl Warning {
             Warning::EqualNames { .. } => "equal_names",
             Warning::ForeignSyntax { .. } => "foreign_syntax",
             Warning::CutPrompt { .. } => "cut_prompt",
+            Warning::LongWait { .. } => "long_wait",
         }
     }
 }
@@ -252,6 +273,16 @@ impl fmt::Display for Warning {
                 f,
                 "a prompt is longer than the {tokens_max} tokens that the model reads, its end is \
                  not seen: {beginning}"
+            ),
+            Warning::LongWait { starts, wait_ms, is_tomorrow } => write!(
+                f,
+                "nothing of it is started before {}, {}{}",
+                starts.strftime("%Y-%m-%d %H:%M %Z"),
+                distance(*wait_ms),
+                match is_tomorrow {
+                    true => ": a time of day that has passed is tomorrow's",
+                    false => "",
+                }
             ),
         }
     }

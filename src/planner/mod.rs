@@ -4,11 +4,13 @@
 //! What a render needs on a rung is an engine's to predict; here predictions are compared with what
 //! there is, and corrected by what was measured.
 
+mod agenda;
 mod correct;
 mod estimate;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::agenda::{AgendaEntry, Turn, turns};
 pub use self::correct::{Corrections, Evidence};
 pub use self::estimate::{DeviceSpeed, Estimate, Operations, RenderOperations};
 use crate::ladder::{Residency, Rung, Stage};

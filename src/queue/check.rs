@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::{ExpectedWork, QueueError};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{self, Clock, SystemClock};
 use crate::config::{Config, Lists};
 use crate::engine::{self, EngineKind, ModelDescription, TOKENS_MAX};
 use crate::job::spec::{self, ResolvedJob, template};
@@ -35,6 +35,8 @@ pub struct CheckedJob {
     /// What is hardly meant.
     #[cfg_attr(test, schemars(with = "Vec<warning::WarningText>"))]
     pub warnings: Vec<Warning>,
+    /// Its renders wait until then (UTC, milliseconds since the epoch); null where they need not.
+    pub not_before_ms: Option<i64>,
     /// How long its pictures take; `None` where nobody can know, or did not ask.
     pub expected: Option<ExpectedWork>,
 }
@@ -82,15 +84,20 @@ pub fn check(
     let model = config.describe_model()?;
     let rules = config.rules(&model, TimeZone::system())?;
     // The daemon draws the seeds; here only the form counts.
+    let now_ms = SystemClock.now_ms();
     let mut lists = Lists::beside(folder, || 0);
-    match spec::resolve_bytes(&content, &rules, SystemClock.now_ms(), &mut lists) {
+    match spec::resolve_bytes(&content, &rules, now_ms, &mut lists) {
         Ok(mut resolved) => {
             let content = match resolved.listed.take() {
                 Some(prompts) => whole(&content, &prompts),
                 None => content,
             };
-            let warnings = warnings(config, &model, &rules.defaults.recipe, &resolved);
-            Ok(CheckedJob { name, content, resolved, warnings, expected: None })
+            let times = resolved.job.times();
+            let mut warnings = warnings(config, &model, &rules.defaults.recipe, &resolved);
+            warnings.extend(warning::long_wait(&times, &clock::local(now_ms)));
+            let opening = times.opening(now_ms, &rules.time_zone);
+            let not_before_ms = opening.map(|it| it.from_ms).filter(|from_ms| *from_ms > now_ms);
+            Ok(CheckedJob { name, content, resolved, warnings, not_before_ms, expected: None })
         }
         Err(mut problems) => {
             hint_at_lists(&name, &mut problems);

@@ -20,6 +20,7 @@ pub mod sheet;
 mod show;
 mod status;
 mod submit;
+mod timing;
 mod wait;
 mod wish;
 
@@ -36,7 +37,7 @@ pub use self::copies::{Restored, restore};
 pub use self::edit::Edited;
 pub use self::fit::{FitAnswer, FitEstimate, FitQuestion, TABLE_CARDS_GIB, fit, fit_table};
 pub use self::obstacle::{Obstacle, obstacle};
-pub use self::outlook::{ExpectedWork, expected_work};
+pub use self::outlook::{ExpectedWork, JobLeft, Outlook, job_left};
 pub use self::prune::{PruneRequest, Pruned};
 pub use self::show::{PictureFilter, Shown, Waited};
 pub use self::status::{JobsFolder, QueueStatus, queue_status};

@@ -5,8 +5,9 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Queue;
-use crate::clock;
+use crate::clock::{self, Clock, SystemClock};
 use crate::instance::InstanceLock;
+use crate::spelling::distance;
 use crate::store::{Pause, Result, Store};
 
 /// Why no render is started. For people, its text also says what ends it.
@@ -29,8 +30,9 @@ impl fmt::Display for Obstacle {
             Obstacle::Paused(pause) => write!(f, "nothing is started: {pause}"),
             Obstacle::NotBefore { at_ms } => {
                 let at = clock::local(*at_ms).strftime("%Y-%m-%d %H:%M:%S %Z");
-                write!(f, "nothing is started before {at}: every render that waits has its time ")?;
-                write!(f, "(not_before or window)")
+                let away = distance((at_ms - SystemClock.now_ms()).max(0));
+                write!(f, "nothing is started before {at}, {away}: every render that waits has ")?;
+                write!(f, "its time (not_before or window)")
             }
         }
     }

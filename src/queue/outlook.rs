@@ -1,19 +1,39 @@
-//! How long work takes before any of it was done: estimated from the speed of the device that was
-//! used last.
+//! How long work takes, and when it would be done: what has not ended, a job that is still to be
+//! handed over, and what is left of one.
 
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::fit::Fitting;
-use super::{FitQuestion, Queue};
+use super::timing::Timing;
+use super::{CheckedJob, Queue, has_daemon};
 use crate::config::Config;
-use crate::job::{Recipe, Render};
-use crate::planner::Estimate;
-use crate::store::{Outlook, Result, Store, WaitingRenders};
+use crate::job::state::State;
+use crate::job::times::Times;
+use crate::job::{Job, Render};
+use crate::planner::{AgendaEntry, Turn, turns};
+use crate::store::{Effort, JobRenders, Result, Store, WaitingRenders};
 
-/// A prompt of which nothing is known is taken to have so many bytes.
-const USUAL_PROMPT_BYTES: usize = 128;
+/// The renders that have not ended. Times are UTC, in milliseconds since the epoch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Outlook {
+    /// Queued or running.
+    pub renders: u64,
+    /// When the first of them may start; `None` where there is none.
+    pub earliest_ms: Option<i64>,
+    /// How long all of them take, by the newest pictures of the model that was loaded last, on its
+    /// device; `None` before there is any and no device was measured.
+    pub work_ms: Option<i64>,
+    /// There is no picture yet to go by: the times come from counted operations.
+    pub is_estimate: bool,
+    /// When the last of them has ended by that, each begun when it may be and when it is its turn.
+    pub done_at_ms: Option<i64>,
+    /// Those that will be cancelled by that, because their job's time is over before their turn.
+    pub too_late: u64,
+}
 
-/// How long the renders of a job take.
+/// How long the renders of jobs take that are not in the queue yet, and when they would be done.
+/// Times are UTC, in milliseconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ExpectedWork {
@@ -21,109 +41,162 @@ pub struct ExpectedWork {
     pub work_ms: i64,
     /// Nothing comparable was rendered yet: the time comes from counted operations.
     pub is_estimate: bool,
+    /// When the first of them is started, after what comes before it in the queue; null where none
+    /// is in time, and while nothing is started at all (no daemon runs, or the queue is paused).
+    pub starts_at_ms: Option<i64>,
+    /// When the last of them has ended; null as before.
+    pub done_at_ms: Option<i64>,
+    /// Those that are not started, because their job's time is over before their turn.
+    pub too_late: u64,
 }
 
-/// How long `renders` take, by the newest pictures, or estimated before there is any; `None` where
-/// no device was measured.
-pub async fn expected_work(
-    config: &Config,
-    store: &Store,
-    renders: &[&Render],
-) -> Option<ExpectedWork> {
-    if let Some(work_ms) = store.work_ms(renders).await.ok()? {
-        return Some(ExpectedWork { work_ms, is_estimate: false });
-    }
-    let estimator = Estimator::new(config, store).await?;
-    let mut work_ms = 0;
-    // Jobs of thousands of pictures have few kinds: neighbours that are alike are planned once.
-    let mut known: Option<(&Render, i64)> = None;
-    for render in renders {
-        let alike = known.filter(|(other, _)| is_alike(other, render)).map(|(_, ms)| ms);
-        let ms = match alike {
-            Some(ms) => ms,
-            None => estimator.ms(render)?,
+/// How much of one job is left.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobLeft {
+    /// All of its pictures.
+    pub pictures: u64,
+    /// How long those that have not ended take.
+    pub left_ms: Option<i64>,
+    /// The time comes from counted operations.
+    pub is_estimate: bool,
+}
+
+/// How much is left of a job, of whose running picture the part `begun` (0 to 1) is made.
+pub async fn job_left(config: &Config, store: &Store, job_id: i64, begun: f64) -> Result<JobLeft> {
+    let renders = store.job_renders(job_id).await?;
+    let timing = Timing::now(config, store).await?;
+    let left = |kind: &JobRenders| {
+        let share = match kind.state {
+            State::Queued => 1.0,
+            State::Running => 1.0 - begun,
+            State::Done | State::Failed | State::Cancelled => return Some(0.0),
         };
-        known = Some((render, ms));
-        work_ms += ms;
+        Some(timing.of_effort(&kind.effort)? * kind.renders as f64 * share)
+    };
+    Ok(JobLeft {
+        pictures: renders.iter().map(|kind| kind.renders.unsigned_abs()).sum(),
+        left_ms: renders.iter().map(left).sum::<Option<f64>>().map(|ms| ms.round() as i64),
+        is_estimate: timing.is_estimate(),
+    })
+}
+
+impl Queue<'_> {
+    /// See [`job_left`].
+    pub async fn job_left(&self, job_id: i64, begun: f64) -> Result<JobLeft> {
+        job_left(self.config, &self.store, job_id, begun).await
     }
-    Some(ExpectedWork { work_ms, is_estimate: true })
+
+    /// The renders that have not ended.
+    pub(super) async fn outlook(&self) -> Result<Outlook> {
+        let now_ms = self.clock.now_ms();
+        let waiting = self.store.waiting(now_ms).await?;
+        let timing = Timing::now(self.config, &self.store).await?;
+        let mut outlook = Outlook {
+            renders: waiting.iter().map(|kind| kind.renders).sum(),
+            earliest_ms: self.store.earliest_ms(now_ms).await?,
+            is_estimate: timing.is_estimate() && !waiting.is_empty(),
+            ..Outlook::default()
+        };
+        let Some(entries) = entries(&timing, &waiting) else { return Ok(outlook) };
+        outlook.work_ms = Some(work_ms(&entries)).filter(|_| !waiting.is_empty());
+        if let Some(turns) = turns(&entries, now_ms, &TimeZone::system()) {
+            outlook.done_at_ms = Some(last_end_ms(&turns).unwrap_or(now_ms));
+            outlook.too_late = turns.iter().map(|turn| turn.too_late).sum();
+        }
+        Ok(outlook)
+    }
+
+    /// How long `jobs` take that are not in the queue yet, and when they would be done; `None` where
+    /// nobody can know.
+    pub async fn expected(
+        &self,
+        jobs: impl IntoIterator<Item = &CheckedJob>,
+    ) -> Option<ExpectedWork> {
+        let timing = Timing::now(self.config, &self.store).await.ok()?;
+        let mut new = Vec::new();
+        for job in jobs {
+            new.extend(job_entries(&timing, &job.resolved.job)?);
+        }
+        let (work_ms, is_estimate) = (work_ms(&new), timing.is_estimate());
+        let nothing = Turn::default();
+        let turn = self.turn(&timing, new).await.unwrap_or(nothing);
+        Some(ExpectedWork {
+            work_ms,
+            is_estimate,
+            starts_at_ms: turn.begins_ms,
+            done_at_ms: turn.ends_ms,
+            too_late: turn.too_late,
+        })
+    }
+
+    /// The turn of all `new` entries together, after what is queued; `None` while nothing is
+    /// started.
+    async fn turn(&self, timing: &Timing<'_>, new: Vec<AgendaEntry>) -> Option<Turn> {
+        let is_paused = self.store.paused().await.ok()?.is_some();
+        if is_paused || !has_daemon(self.config) {
+            return None;
+        }
+        let now_ms = self.clock.now_ms();
+        let mut all = entries(timing, &self.store.waiting(now_ms).await.ok()?)?;
+        let earlier = all.len();
+        all.extend(new);
+        let turns = turns(&all, now_ms, &TimeZone::system())?;
+        let of_new = &turns[earlier..];
+        Some(Turn {
+            begins_ms: of_new.iter().filter_map(|turn| turn.begins_ms).min(),
+            ends_ms: last_end_ms(of_new),
+            too_late: of_new.iter().map(|turn| turn.too_late).sum(),
+        })
+    }
+}
+
+fn last_end_ms(turns: &[Turn]) -> Option<i64> {
+    turns.iter().filter_map(|turn| turn.ends_ms).max()
+}
+
+fn work_ms(entries: &[AgendaEntry]) -> i64 {
+    let ms = entries.iter().map(|entry| entry.each_ms * entry.renders as f64);
+    ms.sum::<f64>().round() as i64
+}
+
+/// What waits, with how long it takes. What is being rendered comes first.
+fn entries(timing: &Timing, waiting: &[WaitingRenders]) -> Option<Vec<AgendaEntry>> {
+    let entry = |kind: &WaitingRenders| {
+        let WaitingRenders { is_running, priority, times, renders, effort } = *kind;
+        let each_ms = timing.of_effort(&effort)?;
+        Some(match is_running {
+            true => AgendaEntry { priority: i64::MAX, times: Times::default(), renders, each_ms },
+            false => AgendaEntry { priority, times, renders, each_ms },
+        })
+    };
+    waiting.iter().map(entry).collect()
+}
+
+/// The renders of a job. Jobs of thousands of pictures have few kinds: those that are alike make one
+/// entry.
+fn job_entries(timing: &Timing, job: &Job) -> Option<Vec<AgendaEntry>> {
+    let mut kinds: Vec<(&Render, AgendaEntry)> = Vec::new();
+    for render in &job.renders {
+        if let Some((_, entry)) = kinds.iter_mut().find(|(kind, _)| is_alike(kind, render)) {
+            entry.renders += 1;
+            continue;
+        }
+        let entry = AgendaEntry {
+            priority: job.priority,
+            times: job.times(),
+            renders: 1,
+            each_ms: timing.of_render(render)?,
+        };
+        kinds.push((render, entry));
+    }
+    Some(kinds.into_iter().map(|(_, entry)| entry).collect())
 }
 
 /// Whether two renders take the same time.
 fn is_alike(a: &Render, b: &Render) -> bool {
     let asked = |render: &Render| {
-        let Render { width, height, steps, min_side, min_steps, on_oom, .. } = *render;
-        (width, height, steps, min_side, min_steps, on_oom)
+        let Render { min_side, min_steps, on_oom, ref recipe, .. } = *render;
+        (Effort::from(render), min_side, min_steps, on_oom, recipe.prompt.len())
     };
-    let recipe = |Recipe { prompt, guidance, guidance_truncation, .. }: &Recipe| {
-        (prompt.len(), *guidance, *guidance_truncation)
-    };
-    asked(a) == asked(b) && recipe(&a.recipe) == recipe(&b.recipe)
-}
-
-impl Queue<'_> {
-    /// The renders that have not ended. Where no picture says how long they take, that is
-    /// estimated.
-    pub(super) async fn outlook(&self) -> Result<Outlook> {
-        let now_ms = self.clock.now_ms();
-        let mut outlook = self.store.outlook(now_ms).await?;
-        if outlook.work_ms.is_none() && outlook.renders > 0 {
-            let waiting = self.store.waiting(now_ms).await?;
-            if let Some((work_ms, done_at_ms)) = self.estimated(now_ms, &waiting).await {
-                outlook.work_ms = Some(work_ms);
-                outlook.done_at_ms = Some(done_at_ms);
-                outlook.is_estimate = true;
-            }
-        }
-        Ok(outlook)
-    }
-
-    /// How long `waiting` take, and when the last of them has ended, each begun no earlier than it
-    /// may.
-    async fn estimated(&self, now_ms: i64, waiting: &[WaitingRenders]) -> Option<(i64, i64)> {
-        let estimator = Estimator::new(self.config, &self.store).await?;
-        let (mut work_ms, mut free_ms) = (0, now_ms);
-        for group in waiting {
-            let ms = estimator.ms(&estimator.render(group))? * group.renders;
-            work_ms += ms;
-            free_ms = free_ms.max(group.from_ms) + ms;
-        }
-        Some((work_ms, free_ms))
-    }
-}
-
-/// Estimates for the configured model on the device that was used last.
-struct Estimator<'a> {
-    fitting: Fitting<'a>,
-    device_bytes: u64,
-}
-
-impl<'a> Estimator<'a> {
-    /// `None` where no device was measured, or the model cannot be read: its own command says why.
-    async fn new(config: &'a Config, store: &'a Store) -> Option<Estimator<'a>> {
-        let worker = store.last_worker().await.ok()??;
-        let question = FitQuestion::default();
-        let fitting =
-            Fitting::new(config, Some(store), Some(&worker), &question, false).await.ok()?;
-        let device_bytes = worker.total_bytes.unsigned_abs();
-        fitting.is_measured().then_some(Estimator { fitting, device_bytes })
-    }
-
-    fn ms(&self, render: &Render) -> Option<i64> {
-        let Estimate { total_ms, .. } = self.fitting.estimate_on(render, self.device_bytes)?;
-        i64::try_from(total_ms).ok()
-    }
-
-    /// One of `group`, as far as its time depends on it.
-    fn render(&self, group: &WaitingRenders) -> Render {
-        let number = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
-        let usual = self.fitting.of_size((number(group.width), number(group.height)));
-        let recipe = Recipe {
-            prompt: " ".repeat(USUAL_PROMPT_BYTES),
-            guidance: group.guidance,
-            guidance_truncation: group.guidance_truncation,
-            ..usual.recipe
-        };
-        Render { recipe, steps: number(group.steps), ..usual }
-    }
+    asked(a) == asked(b)
 }

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::Queue;
+use super::{Outlook, Queue};
 use crate::config::Config;
 use crate::instance::InstanceLock;
 use crate::intake::{self, FILES_SHOWN_MAX, FolderContents, IntakeStatus, WaitingFile, Why};
 use crate::status::{self, Status};
-use crate::store::{JobRow, NO_DATABASE, Outlook, Pause, RejectionRow, Result, WorkerRow};
+use crate::store::{JobRow, NO_DATABASE, Pause, RejectionRow, Result, WorkerRow};
 
 /// Of so many jobs that were begun the status says how far they are.
 const BEGUN_MAX: u32 = 5;

@@ -10,12 +10,11 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::wish::TEXT_BYTES_MAX;
-use super::{CheckedJob, ExpectedWork, JobMistakes, Queue, QueueError, expected_work};
+use super::{CheckedJob, ExpectedWork, JobMistakes, Queue, QueueError};
 use crate::config::{self, Config};
 use crate::files;
 use crate::instance::InstanceLock;
 use crate::intake::{clean, new_id, random_seed, taken};
-use crate::job::Render;
 use crate::job::origin::SourceFile;
 use crate::job::spec;
 use crate::job::warning::Warning;
@@ -44,6 +43,10 @@ pub struct Submitted {
     pub waiting: Vec<String>,
     /// What is hardly meant in jobs that were handed over all the same.
     pub warnings: Vec<JobWarnings>,
+    /// The jobs that wait for a time.
+    pub starts: Vec<JobStart>,
+    /// How many pictures these jobs have, all together.
+    pub pictures: usize,
     /// How long all pictures of these jobs take; `None` where nobody can know.
     pub expected: Option<ExpectedWork>,
 }
@@ -59,11 +62,33 @@ pub struct JobWarnings {
     pub warnings: Vec<Warning>,
 }
 
-fn warnings<'j>(jobs: impl IntoIterator<Item = &'j CheckedJob>) -> Vec<JobWarnings> {
-    let warned = jobs.into_iter().filter(|job| !job.warnings.is_empty());
-    let told =
-        |job: &CheckedJob| JobWarnings { file: job.name.clone(), warnings: job.warnings.clone() };
-    warned.map(told).collect()
+/// When the first of a job's renders may be started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct JobStart {
+    /// As whoever submits calls it.
+    pub file: String,
+    /// UTC, milliseconds since the epoch.
+    pub not_before_ms: i64,
+}
+
+impl Submitted {
+    /// What is to be said of `jobs` whatever becomes of them.
+    fn of<'j, J: IntoIterator<Item = &'j CheckedJob>>(jobs: impl Fn() -> J) -> Submitted {
+        let start = |job: &CheckedJob| {
+            Some(JobStart { file: job.name.clone(), not_before_ms: job.not_before_ms? })
+        };
+        let warned = |job: &CheckedJob| {
+            let (file, warnings) = (job.name.clone(), job.warnings.clone());
+            (!warnings.is_empty()).then_some(JobWarnings { file, warnings })
+        };
+        Submitted {
+            starts: jobs().into_iter().filter_map(start).collect(),
+            warnings: jobs().into_iter().filter_map(warned).collect(),
+            pictures: jobs().into_iter().map(|job| job.resolved.job.renders.len()).sum(),
+            ..Submitted::default()
+        }
+    }
 }
 
 /// A file that is a job.
@@ -166,12 +191,12 @@ pub async fn submit(
     jobs: &[(&Path, CheckedJob)],
 ) -> Result<Submitted, QueueError> {
     let queue = Queue::open(config).await;
+    let checked = || jobs.iter().map(|(_, job)| job);
     let expected = match &queue {
-        Ok(queue) => queue.expected(jobs.iter().map(|(_, job)| job)).await,
+        Ok(queue) => queue.expected(checked()).await,
         Err(_) => None,
     };
-    let warnings = warnings(jobs.iter().map(|(_, job)| job));
-    let mut submitted = Submitted { expected, warnings, ..Submitted::default() };
+    let mut submitted = Submitted { expected, ..Submitted::of(checked) };
     let mut files = Vec::with_capacity(jobs.len());
     for (path, job) in jobs {
         match (&queue, check_length(config, job)) {
@@ -236,20 +261,13 @@ pub async fn submit_wish(config: &Config, job: &CheckedJob) -> Result<Submitted,
         return submit(config, &[(Path::new(&job.name), job.clone())]).await;
     }
     let queue = of_daemon(config, Instant::now() + ACCEPT_TIMEOUT).await?;
-    let taken = queue.take(&job.name, job).await?;
+    // Before it is one of those that it comes after.
     let expected = queue.expected([job]).await;
-    let warnings = warnings([job]);
-    Ok(Submitted { jobs: vec![taken], expected, warnings, ..Submitted::default() })
+    let jobs = vec![queue.take(&job.name, job).await?];
+    Ok(Submitted { jobs, expected, ..Submitted::of(|| [job]) })
 }
 
 impl Queue<'_> {
-    /// How long all `jobs` take.
-    async fn expected(&self, jobs: impl IntoIterator<Item = &CheckedJob>) -> Option<ExpectedWork> {
-        let renders: Vec<&Render> =
-            jobs.into_iter().flat_map(|job| &job.resolved.job.renders).collect();
-        expected_work(self.config, &self.store, &renders).await
-    }
-
     async fn take(&self, name: &str, job: &CheckedJob) -> Result<TakenJob, QueueError> {
         let text = String::from_utf8_lossy(&job.content);
         let id = self.request(name, &text).await?;

@@ -31,6 +31,17 @@ impl Store {
         Ok(sqlx::query_scalar(sql).bind(now_ms).fetch_one(&self.readers).await?)
     }
 
+    /// Whether a render runs, or one may be started now.
+    pub async fn is_due(&self, now_ms: i64) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM renders WHERE state = 'running') \
+                   OR NOT EXISTS (SELECT 1 FROM pause) AND (\
+                   EXISTS (SELECT 1 FROM renders INDEXED BY renders_to_claim \
+                   WHERE state = 'queued' AND timed = 0) \
+                   OR EXISTS (SELECT 1 FROM renders INDEXED BY renders_by_time \
+                   WHERE state = 'queued' AND timed = 1 AND run_after_ms <= ?))";
+        Ok(sqlx::query_scalar(sql).bind(now_ms).fetch_one(&self.readers).await?)
+    }
+
     /// When the first queued or running render may start, in UTC milliseconds since the epoch, and
     /// no earlier than `now_ms`; `None` where there is none. Costs the same however many wait.
     pub async fn earliest_ms(&self, now_ms: i64) -> Result<Option<i64>> {

@@ -52,7 +52,7 @@ async fn late_jobs(transaction: &mut Writing, now_ms: i64) -> sqlx::Result<Vec<(
     rows.iter().map(|row| Ok((row.try_get("id")?, times(row)?))).collect()
 }
 
-/// The times that a row of `jobs` says.
+/// The times that a row of `jobs`, or one with its columns, says.
 pub(super) fn times(row: &SqliteRow) -> sqlx::Result<Times> {
     let window: Option<&str> = row.try_get("open_hours")?;
     Ok(Times {

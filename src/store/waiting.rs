@@ -1,37 +1,134 @@
-//! What waits, by kind: for who estimates how long it takes.
+//! What waits, by kind, and what was made last: for who says how long it takes.
 
-use sqlx::FromRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, Row};
 
+use super::nights::times;
 use super::{Result, Store};
+use crate::job::Render;
+use crate::job::state::State;
+use crate::job::times::Times;
 
-/// Renders that have not ended and take the same time.
-#[derive(Clone, Debug, PartialEq, FromRow)]
-pub struct WaitingRenders {
-    /// They may start then (UTC, milliseconds since the epoch).
-    pub from_ms: i64,
-    pub renders: i64,
+/// What the time of a render depends on, as far as the queue knows it.
+#[derive(Clone, Copy, Debug, PartialEq, FromRow)]
+pub struct Effort {
     /// Pixels.
-    pub width: i64,
+    pub width: u32,
     /// Pixels.
-    pub height: i64,
-    pub steps: i64,
-    pub guidance: f64,
+    pub height: u32,
+    pub steps: u32,
+    /// With guidance, so that most steps are taken twice.
+    pub is_guided: bool,
     pub guidance_truncation: f64,
 }
 
-/// So many kinds are told apart, the first to start; the rest is left out, for to plan more takes
+impl From<&Render> for Effort {
+    fn from(render: &Render) -> Effort {
+        let Render { width, height, steps, ref recipe, .. } = *render;
+        let guidance_truncation = recipe.guidance_truncation;
+        Effort { width, height, steps, is_guided: recipe.is_guided(), guidance_truncation }
+    }
+}
+
+/// Renders that have not ended, take the same time and are started by the same rules.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WaitingRenders {
+    /// They are being rendered.
+    pub is_running: bool,
+    pub priority: i64,
+    /// The begin is the render's own, which may be later than its job's.
+    pub times: Times,
+    pub renders: u64,
+    pub effort: Effort,
+}
+
+impl FromRow<'_, SqliteRow> for WaitingRenders {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<WaitingRenders> {
+        Ok(WaitingRenders {
+            is_running: row.try_get("is_running")?,
+            priority: row.try_get("priority")?,
+            times: times(row)?,
+            renders: row.try_get::<i64, _>("renders")?.unsigned_abs(),
+            effort: Effort::from_row(row)?,
+        })
+    }
+}
+
+/// Renders of one job in the same state that take the same time.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub struct JobRenders {
+    pub state: State,
+    pub renders: i64,
+    #[sqlx(flatten)]
+    pub effort: Effort,
+}
+
+/// A picture that was made.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub struct MadePicture {
+    pub total_ms: i64,
+    #[sqlx(flatten)]
+    pub effort: Effort,
+}
+
+/// So many of the newest pictures say how fast it goes: enough to even them out, few enough to
+/// follow a change.
+const PICTURES_MAX: u32 = 20;
+
+/// Renders that may start within so short a time of each other are taken together.
+const GROUP_MS_MIN: i64 = 60_000;
+
+/// The time until the last one may start is cut into at most so many: half a million renders, each
+/// with a time of its own, are not worth half a million rows.
+const GROUPS_OF_TIME: i64 = 500;
+
+/// So many kinds are told apart, the first to come; the rest is left out, for to plan more takes
 /// longer than anybody waits for an answer.
-const KINDS_MAX: u32 = 1000;
+const KINDS_MAX: u32 = 10_000;
 
 impl Store {
-    /// The renders that have not ended, in the order of when they may start, as far as
+    /// The renders that have not ended, each kind at the place of its first one, as far as
     /// [`KINDS_MAX`] goes.
     pub async fn waiting(&self, now_ms: i64) -> Result<Vec<WaitingRenders>> {
-        let sql = "SELECT max(run_after_ms, ?) AS from_ms, count(*) AS renders, width, height, \
-                   steps, guidance, guidance_truncation FROM renders \
-                   WHERE state IN ('queued', 'running') \
-                   GROUP BY from_ms, width, height, steps, guidance, guidance_truncation \
-                   ORDER BY from_ms LIMIT ?";
-        Ok(sqlx::query_as(sql).bind(now_ms).bind(KINDS_MAX).fetch_all(&self.readers).await?)
+        let last_ms = self.last_start_ms().await?.unwrap_or(now_ms);
+        let group_ms = ((last_ms - now_ms) / GROUPS_OF_TIME).max(GROUP_MS_MIN);
+        let sql = "SELECT r.state = 'running' AS is_running, r.priority, \
+                   min(r.run_after_ms) AS not_before_ms, j.not_after_ms, j.open_hours, \
+                   count(*) AS renders, r.width, r.height, r.steps, r.guidance > 0 AS is_guided, \
+                   r.guidance_truncation \
+                   FROM renders r INDEXED BY renders_to_do \
+                   LEFT JOIN jobs j ON r.run_until_ms IS NOT NULL AND j.id = r.job_id \
+                   WHERE r.state IN ('queued', 'running') \
+                   GROUP BY is_running, r.priority, max(r.run_after_ms, ?1) / ?2, j.not_after_ms, \
+                   j.open_hours, r.width, r.height, r.steps, is_guided, r.guidance_truncation \
+                   ORDER BY min(r.id) LIMIT ?3";
+        let waiting = sqlx::query_as(sql).bind(now_ms).bind(group_ms).bind(KINDS_MAX);
+        Ok(waiting.fetch_all(&self.readers).await?)
+    }
+
+    /// When the last of the renders that wait for a time may start.
+    async fn last_start_ms(&self) -> Result<Option<i64>> {
+        let sql = "SELECT max(run_after_ms) FROM renders INDEXED BY renders_by_time \
+                   WHERE state = 'queued' AND timed = 1";
+        Ok(sqlx::query_scalar(sql).fetch_one(&self.readers).await?)
+    }
+
+    /// The renders of a job by state, as [`Store::waiting`] tells them apart.
+    pub async fn job_renders(&self, job_id: i64) -> Result<Vec<JobRenders>> {
+        let sql = "SELECT state, count(*) AS renders, width, height, steps, \
+                   guidance > 0 AS is_guided, guidance_truncation FROM renders WHERE job_id = ? \
+                   GROUP BY state, width, height, steps, is_guided, guidance_truncation LIMIT ?";
+        Ok(sqlx::query_as(sql).bind(job_id).bind(KINDS_MAX).fetch_all(&self.readers).await?)
+    }
+
+    /// The newest pictures of the model that was loaded last, on its device.
+    pub async fn newest_pictures(&self) -> Result<Vec<MadePicture>> {
+        let sql = "SELECT a.total_ms, a.width, a.height, a.steps, r.guidance > 0 AS is_guided, \
+                   r.guidance_truncation FROM attempts a JOIN renders r ON r.id = a.render_id \
+                   JOIN workers w ON w.id = a.worker_id \
+                   JOIN (SELECT model_hash, device FROM workers ORDER BY id DESC LIMIT 1) last \
+                   USING (model_hash, device) \
+                   WHERE a.outcome = 'done' AND a.denoise_ms > 0 ORDER BY a.id DESC LIMIT ?";
+        Ok(sqlx::query_as(sql).bind(PICTURES_MAX).fetch_all(&self.readers).await?)
     }
 }

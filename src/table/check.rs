@@ -87,6 +87,14 @@ pub fn text<'v>(value: &'v DeValue) -> Check<&'v str> {
     value.as_str().ok_or_else(|| Mistake::expected("a string", value))
 }
 
+/// `true` or `false`.
+pub fn boolean(value: &DeValue) -> Check<bool> {
+    match value {
+        DeValue::Boolean(boolean) => Ok(*boolean),
+        other => Err(Mistake::expected("true or false", other)),
+    }
+}
+
 /// One of the words in `choices`.
 pub fn choice<T: Copy>(value: &DeValue, choices: &[(&str, T)]) -> Check<T> {
     let right = || {

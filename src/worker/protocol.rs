@@ -93,6 +93,8 @@ pub enum WorkerEvent {
     /// The model cannot be loaded, or its device not be trusted; the worker exits after saying so.
     LoadFailed {
         message: String,
+        /// Its files are wrong: no other worker could load it before a user has mended them.
+        is_wrong_model: bool,
     },
     /// The answer to [`Request::Memory`].
     Memory(MemoryReading),

@@ -20,8 +20,8 @@ CREATE INDEX renders_by_time ON renders (run_after_ms) WHERE state = 'queued' AN
 
 CREATE INDEX renders_to_claim ON renders (priority DESC, id) WHERE state = 'queued' AND timed = 0;
 
-CREATE INDEX renders_to_do ON renders (run_after_ms, width, height, steps, guidance, state)
-    WHERE state IN ('queued', 'running');
+CREATE INDEX renders_to_do ON renders (priority, run_after_ms, run_until_ms, width, height, steps, guidance,
+    guidance_truncation, job_id, state) WHERE state IN ('queued', 'running');
 
 CREATE TABLE "attempts" (
     id                  INTEGER PRIMARY KEY AUTOINCREMENT,

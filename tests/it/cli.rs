@@ -202,9 +202,12 @@ fn a_job_that_waits_says_until_when_and_a_wait_for_it_says_what_is_missing() {
     house.drop_job("b.toml", "prompt = 'a fox'\nnot_before = 2999-01-01T12:00:00\n");
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "2");
     house.until_sql("SELECT count(*) FROM jobs", "2");
-    for command in [&["list"][..], &["show", "2"], &["status"]] {
+    for (command, words) in
+        [(&["list"][..], "from"), (&["show", "2"], "starts on"), (&["status"], "starts on")]
+    {
         let said = said(&house.zimaged(command));
-        assert!(said.contains("waits until 2999-01-01 12:00"), "{command:?}: {said}");
+        assert!(said.contains(&format!("{words} 2999-01-01 12:00")), "{command:?}: {said}");
+        assert!(said.contains(" days"), "{command:?}: {said}");
     }
     assert!(said(&house.zimaged(&["status"])).contains("1 render queued"));
     assert!(house.zimaged(&["pause", "too hot"]).status.success());

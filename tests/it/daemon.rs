@@ -488,15 +488,39 @@ fn a_model_that_is_none_ends_the_daemon_with_78_and_leaves_the_files_where_they_
     }
 }
 
-// newcomer 7, newcomer 8
-#[test]
-fn weights_that_were_cut_short_end_the_daemon_with_78_before_a_worker_is_tried() {
+/// As [`house_of_no_model`], with a copy of the miniature.
+fn house_of_a_miniature() -> House {
     let house = house_of_no_model(&[]);
     let miniature = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
     let copied = Command::new("cp")
         .args(["-rT", &miniature.to_string_lossy(), &house.path("model").to_string_lossy()])
         .status();
     assert!(copied.expect("cp").success());
+    house
+}
+
+// newcomer 7, newcomer 8: the daemon tried again and again what only a user can mend.
+#[test]
+fn weights_that_do_not_fit_the_models_configuration_end_the_daemon_with_78() {
+    let house = house_of_a_miniature();
+    let path = house.path("model/vae/config.json");
+    let config = fs::read_to_string(&path).expect("a configuration");
+    let other = config.replace("\"layers_per_block\": 1", "\"layers_per_block\": 2");
+    assert_ne!(other, config);
+    fs::write(&path, other).expect("a writable folder");
+    for command in [&["run"][..], &["run", "--until-idle"]] {
+        let output = house.zimaged(command);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{command:?}: {said}");
+        assert!(said.contains("of the tensors do not fit its config.json"), "{said}");
+        assert!(said.contains("model/vae"), "{said}");
+    }
+}
+
+// newcomer 7, newcomer 8
+#[test]
+fn weights_that_were_cut_short_end_the_daemon_with_78_before_a_worker_is_tried() {
+    let house = house_of_a_miniature();
     let weights = house.path("model/vae/diffusion_pytorch_model.safetensors");
     let whole = fs::read(&weights).expect("weights");
     fs::write(&weights, &whole[..whole.len() / 2]).expect("a writable folder");

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use serde_json::Value;
+
 use crate::support::House;
 
 /// With the miniature on the processor.
@@ -26,7 +28,8 @@ fn measured() -> House {
     house
 }
 
-const JOB: &str = "prompt = ['a red circle', 'a blue star']\nseed = 1\n";
+const JOB: &str = "prompt = ['a red circle', 'a blue heart']\nseed = 1\n";
+const JOB_OF_ONE: &str = "prompt = 'a red circle'\nseed = 1\n";
 
 // newcomer 6
 #[test]
@@ -34,13 +37,15 @@ fn before_the_first_picture_every_face_says_how_long_it_takes_by_estimate() {
     let house = measured();
     fs::write(house.path("two.toml"), JOB).expect("a writable folder");
     let fit = house.json(&["fit", "256x256"]);
-    let one_ms = fit["estimate"]["total_ms"].as_i64().expect("an estimate");
-    assert!(one_ms > 0 && fit["seen"].is_null(), "{fit}");
+    assert!(fit["estimate"]["total_ms"].as_i64() > Some(0) && fit["seen"].is_null(), "{fit}");
     assert!(text(&house.zimaged(&["fit", "256x256"])).contains("estimated for cpu"));
     let check = house.json(&["check", "two.toml"]);
     assert_eq!(check["expected"]["is_estimate"], true, "{check}");
-    let both_ms = check["expected"]["work_ms"].as_i64().expect("an estimate");
-    assert!(both_ms > one_ms, "{both_ms} ms for two, {one_ms} ms for one");
+    let ms = |check: &Value| check["expected"]["work_ms"].as_i64().expect("an estimate");
+    // With a prompt of the same length as each of the two.
+    fs::write(house.path("one.toml"), JOB_OF_ONE).expect("a writable folder");
+    let (one_ms, both_ms) = (ms(&house.json(&["check", "one.toml"])), ms(&check));
+    assert_eq!(both_ms, 2 * one_ms);
     assert!(text(&house.zimaged(&["check", "two.toml"])).contains("(estimated"));
     house.zimaged(&["pause"]);
     assert!(text(&house.zimaged(&["submit", "two.toml"])).contains("(estimated"));

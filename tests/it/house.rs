@@ -35,6 +35,7 @@ const ORDER: &[&str] = &[
     "dispatcher",
     "recovery",
     "caretaker",
+    "awake",
     "daemon",
     "cli",
     "internals",

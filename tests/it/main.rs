@@ -6,6 +6,7 @@
 
 #[cfg(feature = "cuda")]
 mod card;
+mod awake;
 mod cli;
 mod daemon;
 mod deaths;
@@ -32,4 +33,5 @@ mod store;
 mod submit;
 mod run;
 mod support;
+mod times;
 mod worker;

@@ -301,7 +301,9 @@ async fn a_load_that_fails_is_told_and_ends_the_worker() {
         fs::create_dir(place.path("model")).unwrap();
         fs::write(place.path("model/load.txt"), script).unwrap();
         let mut worker = Worker::spawn(Path::new(ZIMAGED), &place.load()).await.unwrap();
-        let Ok(WorkerEvent::LoadFailed { message }) = next(&mut worker).await else {
+        let Ok(WorkerEvent::LoadFailed { message, is_wrong_model: false }) =
+            next(&mut worker).await
+        else {
             panic!("{script}")
         };
         let wanted = if script == "leak at weights" { "did not come back" } else { script };

@@ -51,7 +51,7 @@ pub struct ZImageEngine {
 
 impl ZImageEngine {
     /// Opens a model on a device; [`Engine::place_weights`] brings the weights there. Errors are
-    /// `OutOfMemory` or `Fatal`, with the file and what is wrong.
+    /// `OutOfMemory`, `Model` or `Fatal`, with the file and what is wrong.
     pub fn load(
         model: &ModelPlace,
         device: DeviceChoice,

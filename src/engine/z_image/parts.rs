@@ -40,8 +40,8 @@ impl Parts {
     /// Opens the model's files. The layers of text encoder and transformer stay in them until
     /// [`Parts::place_weights`].
     ///
-    /// Errors are `OutOfMemory`, `Invalid` (a file of quantised weights that does not fit) or
-    /// `Fatal`, with the file and what is wrong.
+    /// Errors are `OutOfMemory`, `Invalid` (a file of quantised weights that does not fit), `Model`
+    /// or `Fatal`, with the file and what is wrong.
     pub fn open(
         files: &ModelFiles,
         config: &ModelConfig,
@@ -116,7 +116,7 @@ impl Opener<'_> {
         let dtype = device::dtype(self.device);
         let weights = Weights::open(files, dtype, self.device)?;
         let part = build(&weights)?;
-        weights.finish().map_err(EngineError::Fatal)?;
+        weights.finish().map_err(ModelError::Wrong)?;
         self.device.synchronize().and_then(|()| self.memory.require(0)).map_err(at(Stage::Load))?;
         Ok(part)
     }

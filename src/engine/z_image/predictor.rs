@@ -3,7 +3,7 @@
 use super::config::{ModelConfig, turbo};
 use super::host;
 use super::model_files::ModelFiles;
-use super::predict::{Work, block_weights_bytes, capabilities, operations, predict};
+use super::predict::{Work, block_weights_bytes, capabilities, guided_steps, operations, predict};
 use crate::engine::{Backend, ModelError, ModelPlace};
 use crate::job::Render;
 use crate::ladder::{Capabilities, Residency, Rung};
@@ -49,6 +49,11 @@ impl ZImagePredictor {
     /// What `render` on `rung` asks of the device; `None` on the host beside a card.
     pub fn operations(&self, render: &Render, rung: &Rung) -> Option<RenderOperations> {
         operations(&self.model, self.backend, rung, &render.recipe)
+    }
+
+    /// In how many of so many steps guidance counts that is cut off at `truncation`.
+    pub fn guided_steps(&self, steps: u32, truncation: f64) -> u32 {
+        guided_steps(&self.model, steps, truncation)
     }
 
     /// Memory of the device that `render` needs on `rung`.

@@ -106,6 +106,29 @@ fn syntax_of_other_programs_is_told_once_a_kind_with_an_example() {
     );
 }
 
+/// newcomer 2
+#[test]
+fn a_job_that_waits_for_more_than_half_a_day_is_told_with_date_and_hours() {
+    let now = "2026-11-27T22:50:00Z".parse::<jiff::Timestamp>().expect("a moment");
+    let now = now.to_zoned_datetime(TimeZone::UTC);
+    let now_ms = now.timestamp().as_millisecond();
+    let warned = |text: &str| {
+        let text = format!("prompt = 'a'\n{text}");
+        let job = resolve_bytes(text.as_bytes(), &rules(), now_ms, &mut || 7).expect("a good job");
+        long_wait(&job.job.times(), &now).map(|warning| warning.to_string())
+    };
+    let told = "nothing of it is started before 2026-11-28 22:00 UTC, in 23 hours: a time of day \
+         that has passed is tomorrow's";
+    assert_eq!(warned("not_before = '22:00'").as_deref(), Some(told));
+    let told = "nothing of it is started before 2026-12-01 00:00 UTC, in 73 hours";
+    assert_eq!(warned("not_before = 2026-12-01T00:00:00Z").as_deref(), Some(told));
+    let told = "nothing of it is started before 2026-11-28 12:00 UTC, in 13 hours";
+    assert_eq!(warned("window = '12:00-14:00'").as_deref(), Some(told));
+    for soon in ["", "not_before = '10:45'", "window = '22:00-07:00'", "not_after = '07:00'"] {
+        assert_eq!(warned(soon), None, "{soon}");
+    }
+}
+
 #[test]
 fn a_warning_is_an_object_in_json() {
     let json = serde_json::to_value(Warning::LongSeed { seed: 1 << 32 }).expect("no maps");

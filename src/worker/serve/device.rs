@@ -61,7 +61,8 @@ impl Device {
 
     /// Not even dropping the engine is safe after a fatal error: the process ends here.
     fn give_up_loading(&self, error: &EngineError) -> ! {
-        self.events.send(&WorkerEvent::LoadFailed { message: error.to_string() });
+        let is_wrong_model = matches!(error, EngineError::Model(error) if !error.may_pass());
+        self.events.send(&WorkerEvent::LoadFailed { message: error.to_string(), is_wrong_model });
         exit(EXIT_NOT_LOADED)
     }
 

@@ -26,10 +26,10 @@ impl RenderError {
     /// What the dispatcher is told.
     pub fn kind(&self) -> FailureKind {
         match self {
-            RenderError::Engine(EngineError::Fatal(message) | EngineError::Invalid(message))
-                if os_error_in(message).is_some() =>
-            {
-                FailureKind::Output { os_error: os_error_in(message) }
+            RenderError::Engine(
+                error @ (EngineError::Fatal(_) | EngineError::Invalid(_) | EngineError::Model(_)),
+            ) if os_error_in(&error.to_string()).is_some() => {
+                FailureKind::Output { os_error: os_error_in(&error.to_string()) }
             }
             RenderError::Engine(EngineError::OutOfMemory { requested_bytes, .. }) => {
                 FailureKind::OutOfMemory { requested_bytes: *requested_bytes }
@@ -37,7 +37,9 @@ impl RenderError {
             RenderError::Engine(EngineError::Stopped) => FailureKind::Stopped,
             RenderError::Engine(EngineError::BadPicture(_)) => FailureKind::BadPicture,
             RenderError::Engine(EngineError::Invalid(_)) => FailureKind::Invalid,
-            RenderError::Engine(EngineError::Fatal(_)) => FailureKind::WorkerDied,
+            RenderError::Engine(EngineError::Fatal(_) | EngineError::Model(_)) => {
+                FailureKind::WorkerDied
+            }
             RenderError::Output(error) => FailureKind::Output { os_error: error.raw_os_error() },
         }
     }

@@ -165,9 +165,12 @@ async fn half_a_million_renders_that_wait_for_a_time_slow_neither_claims_nor_sta
     assert_eq!(fixture.next_prompt().await.as_deref(), Some("now"));
     timed("claim of one that is due", begun, 50);
     let begun = Instant::now();
-    let outlook = fixture.store.outlook(NOW).await.expect("a readable queue");
-    assert_eq!(outlook.renders, WAITING + 2);
-    timed("outlook", begun, 1500);
+    let kinds = fixture.store.waiting(NOW).await.expect("a readable queue");
+    // A second on an idle machine, nearly all of it one sort.
+    timed("kinds that wait", begun, 4000);
+    let renders: u64 = kinds.iter().map(|kind| kind.renders).sum();
+    assert_eq!(renders, WAITING as u64 + 2);
+    assert!(kinds.len() < 600, "{} kinds: too many to plan", kinds.len());
     let begun = Instant::now();
     assert!(fixture.store.begun(5).await.expect("a readable queue").is_empty());
     timed("jobs begun", begun, 100);

@@ -223,47 +223,49 @@ async fn what_waits_says_until_when() {
         (history[0].run_after_ms, history[0].finished_at_ms, history[0].prompt_cut),
         (NOW + 5000, None, None)
     );
-    assert_eq!(
-        fixture.store.outlook(NOW).await.expect("a readable queue").earliest_ms,
-        Some(NOW + 5000)
-    );
+    let earliest_ms = fixture.store.earliest_ms(NOW).await.expect("a readable queue");
+    assert_eq!(earliest_ms, Some(NOW + 5000));
 }
 
 #[tokio::test]
-async fn the_outlook_carries_the_newest_times_over_to_what_waits() {
-    let empty = Fixture::new().await.store.outlook(NOW).await.expect("a readable queue");
-    assert_eq!((empty.renders, empty.earliest_ms, empty.work_ms), (0, None, None));
-    let fixture = Fixture::new().await;
-    fixture.accept(job(&["fox"])).await;
-    let unknown = fixture.store.outlook(NOW).await.expect("a readable queue");
-    assert_eq!((unknown.renders, unknown.work_ms), (1, None), "nothing was rendered yet");
-    // Two seconds for 768x768 in six steps.
+async fn what_waits_is_told_by_kind_in_the_order_of_the_queue() {
     let fixture = scenario().await;
-    let whole = 2000.0 * (1024.0 * 1024.0 * 8.0) / (768.0 * 768.0 * 6.0);
-    let outlook = fixture.store.outlook(NOW).await.expect("a readable queue");
-    assert_eq!((outlook.renders, outlook.work_ms), (1, Some(f64::round(whole) as i64)));
+    let mut night = job(&["later", "later too"]);
+    night.job.not_before_ms = Some(NOW + 600_000);
+    night.job.not_after_ms = Some(NOW + 900_000);
+    night.job.window = "22:00-07:00".parse().ok();
+    night.job.priority = 3;
+    fixture.accept(night).await;
     let mut guided = job(&["guided"]);
     guided.job.renders[0].recipe.guidance = 4.0;
+    guided.job.renders[0].recipe.guidance_truncation = 0.5;
     fixture.accept(guided).await;
-    let outlook = fixture.store.outlook(NOW).await.expect("a readable queue");
-    assert_eq!((outlook.renders, outlook.work_ms), (2, Some(f64::round(3.0 * whole) as i64)));
-    // Ten minutes after NOW, when what may start before has long been done.
-    let mut later = job(&["later"]);
-    later.job.not_before_ms = Some(NOW + 600_000);
-    fixture.accept(later).await;
-    let outlook = fixture.store.outlook(NOW).await.expect("a readable queue");
-    assert_eq!(
-        (outlook.earliest_ms, outlook.work_ms),
-        (Some(NOW), Some(f64::round(4.0 * whole) as i64))
-    );
-    assert_eq!(outlook.done_at_ms, Some(NOW + 600_000 + f64::round(whole) as i64));
+    let waiting = fixture.store.waiting(NOW).await.expect("a readable queue");
+    let of = |place: usize| &waiting[place];
+    let told: Vec<_> = waiting.iter().map(|kind| (kind.priority, kind.renders)).collect();
+    assert_eq!(told, [(0, 1), (3, 2), (0, 1)]);
+    assert!(of(1).times.not_before_ms >= Some(NOW + 600_000));
+    assert_eq!(of(1).times.not_after_ms, Some(NOW + 900_000));
+    assert_eq!(of(1).times.window, "22:00-07:00".parse().ok());
+    assert_eq!((of(0).times.not_after_ms, of(0).times.window), (None, None));
+    assert!(!of(0).effort.is_guided && of(2).effort.is_guided);
+    assert_eq!(of(2).effort.guidance_truncation, 0.5);
+    let job_renders = fixture.store.job_renders(3).await.expect("a readable queue");
+    let states: Vec<_> = job_renders.iter().map(|kind| (kind.state, kind.renders)).collect();
+    assert_eq!(states, [(State::Queued, 2)]);
+}
+
+#[tokio::test]
+async fn the_pace_is_that_of_the_newest_pictures_of_the_model_in_use() {
+    let fixture = scenario().await;
+    let made = fixture.store.newest_pictures().await.expect("a readable queue");
+    let effort = made[0].effort;
+    assert_eq!((made.len(), made[0].total_ms), (1, 2000));
+    assert_eq!((effort.width, effort.height, effort.steps), (768, 768, 6), "as it was made");
     let other = NewWorker { model_hash: "another".to_owned(), ..worker() };
     fixture.store.worker_loaded(&other, NOW).await.expect("a writable queue");
-    assert_eq!(
-        fixture.store.outlook(NOW).await.expect("a readable queue").work_ms,
-        None,
-        "its pace is not known"
-    );
+    let made = fixture.store.newest_pictures().await.expect("a readable queue");
+    assert!(made.is_empty(), "its pace is not known");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ mod text;
 mod transformer;
 mod weights;
 
-pub use self::operations::operations;
+pub use self::operations::{guided_steps, operations};
 pub use self::weights::block_bytes as block_weights_bytes;
 use super::config::ModelConfig;
 use super::geometry::TILE_SIDE_MIN;

@@ -36,17 +36,23 @@ pub fn operations(
     let step = forward(&model.transformer, &rows) + weights_of_a_forward(model, backend, rung);
     Some(RenderOperations {
         text_encode: text * prompts,
-        denoise: step * f64::from(forwards(model, rung, recipe)),
+        denoise: step * f64::from(forwards(model, rung.steps, recipe)),
         vae_decode: decode(model, rung),
     })
 }
 
 /// How often the transformer runs: once in each step, and once more where guidance counts.
-fn forwards(model: &ModelConfig, rung: &Rung, recipe: &Recipe) -> u32 {
-    let schedule = Schedule::new(&model.schedule, rung.steps);
-    let is_guided =
-        |step: &usize| recipe.is_guided() && schedule.is_guided(*step, recipe.guidance_truncation);
-    rung.steps + (0..schedule.steps()).filter(is_guided).count() as u32
+fn forwards(model: &ModelConfig, steps: u32, recipe: &Recipe) -> u32 {
+    match recipe.is_guided() {
+        true => steps + guided_steps(model, steps, recipe.guidance_truncation),
+        false => steps,
+    }
+}
+
+/// In how many of so many steps guidance counts that is cut off at `truncation`.
+pub fn guided_steps(model: &ModelConfig, steps: u32, truncation: f64) -> u32 {
+    let schedule = Schedule::new(&model.schedule, steps);
+    (0..schedule.steps()).filter(|step| schedule.is_guided(*step, truncation)).count() as u32
 }
 
 fn linear(products: usize) -> Operations {

@@ -512,7 +512,7 @@ fn weights_that_do_not_fit_the_models_configuration_end_the_daemon_with_78() {
         let output = house.zimaged(command);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(78), "{command:?}: {said}");
-        assert!(said.contains("of the tensors do not fit its config.json"), "{said}");
+        assert!(said.contains("of the tensors do not fit its configuration"), "{said}");
         assert!(said.contains("model/vae"), "{said}");
     }
 }

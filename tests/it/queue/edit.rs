@@ -72,7 +72,7 @@ fn what_runs_goes_on_what_waits_gets_the_new_times_and_what_has_ended_stays() {
     assert_eq!(answer, json!({"changed": 1, "queued": 2, "running": 1, "refused": []}));
     house.until_sql("SELECT state FROM renders WHERE position = 2", "done");
     let shown = said(&house.zimaged(&["show", "1"]));
-    assert!(shown.contains("waits until 2999-01-01 12:00"), "{shown}");
+    assert!(shown.contains("starts on 2999-01-01 12:00"), "{shown}");
     assert_eq!(
         house.rows("SELECT state, run_after_ms > 0 FROM renders ORDER BY position"),
         [["done", "0"], ["done", "1"], ["queued", "1"], ["queued", "1"]]

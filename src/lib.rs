@@ -24,6 +24,7 @@ mod sheet; // contact sheets: pictures in a grid, with labels, as one picture
 mod worker; // the child process that holds the model
 mod store; // the database
 mod instance; // one daemon at a time
+mod hub; // models fetched from where they are published
 mod intake; // the watched folder
 mod status; // what the daemon is doing, for people
 mod systemd; // what systemd is told

@@ -11,6 +11,7 @@ use super::init::QueueFolders;
 use super::report::RunReport;
 use crate::engine::z_image::inspect::Inspected;
 use crate::engine::z_image::quantise::Quantised;
+use crate::hub::Fetched;
 use crate::queue::control::PauseAnswer;
 use crate::queue::copies::BackedUp;
 use crate::queue::sheet::SheetAnswer;
@@ -38,7 +39,7 @@ This page is written from the program's types by a test, and another runs the co
 /// What a command answers: its name, and the type of its answer.
 type Command = (&'static str, fn(&mut SchemaGenerator) -> Value);
 
-const COMMANDS: [Command; 23] = [
+const COMMANDS: [Command; 24] = [
     ("backup", of::<BackedUp>),
     ("cancel", of::<Cancelled>),
     ("check", of::<CheckedJob>),
@@ -51,6 +52,7 @@ const COMMANDS: [Command; 23] = [
     ("init", of::<QueueFolders<'_>>),
     ("list", of::<Vec<JobRow>>),
     ("list --rejected", of::<Vec<RejectionRow>>),
+    ("model fetch", of::<Fetched>),
     ("model inspect", of::<Inspected>),
     ("model quantize", of::<Quantised>),
     ("pause, resume", of::<PauseAnswer>),

@@ -6,6 +6,8 @@ mod completions;
 mod control;
 mod edit;
 mod failure;
+mod fetch;
+mod fetch_bar;
 mod fit;
 mod history;
 mod init;
@@ -41,6 +43,7 @@ use crate::clock;
 use crate::config::{Config, ConfigError, ModelChoice};
 use crate::engine::ModelPlace;
 use crate::files;
+use crate::hub::HubError;
 use crate::instance::LockError;
 use crate::queue::QueueError;
 use crate::store::{Selection, StoreError};
@@ -54,6 +57,8 @@ const EXIT_NOT_DONE: u8 = 3;
 /// All renders are done, but some picture is smaller or has fewer steps than asked (`wait`), or
 /// would be (`fit`).
 const EXIT_DEGRADED: u8 = 4;
+/// What came from a hub is not what it promised, more than once (`model fetch`).
+const EXIT_DATA: u8 = 65;
 /// Try again later: another daemon runs, none does (`status`, `submit --wait`), `run --until-idle` was
 /// stopped, the disk is full, the time-out of
 /// `wait` has passed.
@@ -73,7 +78,8 @@ const EVERYWHERE: &str = "Everywhere";
     version,
     after_help = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 mistakes in a job file, a \
 render that failed or was cancelled, or nothing left to cancel, edit or retry, 4 done but degraded \
-(fit: 3 does not fit, 4 fits only degraded), 75 try again later, 78 configuration."
+(fit: 3 does not fit, 4 fits only degraded), 65 what was fetched is damaged, 75 try again later, 78 \
+configuration."
 )]
 struct Args {
     /// The configuration; else ./daemon.toml, then the user's, then /etc/zimaged/daemon.toml
@@ -131,7 +137,7 @@ enum Command {
     ///
     /// Exit codes: 0 it fits as asked, 4 it fits smaller or with fewer steps, 3 it does not fit.
     Fit(fit::FitArgs),
-    /// Prepare the model's files
+    /// Fetch models, and prepare their files
     #[command(subcommand)]
     Model(model::ModelCommand),
     /// Clear the history of what is old, or begin a new one
@@ -187,6 +193,15 @@ fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {
             QueueError::NoBackup { source, .. } => code_of(source),
             QueueError::Lock(error) => code_of(error),
             QueueError::NoAnswer(_) => None,
+        };
+    }
+    if let Some(error) = cause.downcast_ref::<HubError>() {
+        return match error {
+            error if error.may_pass() => Some(EXIT_TEMPFAIL),
+            HubError::Unclear(_) => Some(EXIT_USAGE),
+            HubError::Wrong(_) => Some(EXIT_DATA),
+            HubError::Refused(_) => Some(EXIT_CONFIG),
+            _ => None,
         };
     }
     if let Some(error) = cause.downcast_ref::<std::io::Error>() {
@@ -272,7 +287,7 @@ fn command(args: Args) -> Outcome {
             Command::Retry(retry) => control::retry(&config, &retry, json).await,
             Command::Pause { reason } => control::pause(&config, &reason, json).await,
             Command::Resume => control::resume(&config, json).await,
-            Command::Model(command) => model::model(&config, &command, json),
+            Command::Model(command) => model::model(&config, &command, json).await,
             Command::History(command) => history::history(&config, &command, json).await,
             Command::Backup { file } => history::backup(&config, &file, json).await,
             Command::Restore { file } => history::restore(&config, &file, json).await,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Subcommand, ValueEnum};
 
 use super::print::count;
-use super::{Outcome, print, short};
+use super::{Outcome, fetch, print, short};
 use crate::config::{Config, ConfigError};
 use crate::engine::z_image::inspect::{Inspected, InspectedModel, InspectedPart};
 use crate::engine::{ModelKind, ModelPlace, inspect_model, quantise_model};
@@ -13,6 +13,12 @@ use crate::ladder::Precision;
 
 #[derive(Subcommand, Debug)]
 pub(super) enum ModelCommand {
+    /// Fetch a model from Hugging Face or ModelScope, or go on with it
+    ///
+    /// Into models/ beside daemon.toml. Files that are there, or in the caches of other programs, do
+    /// not come again. Everything is compared with the hub's hashes. Whatever ends it, the same
+    /// command goes on from there.
+    Fetch(fetch::FetchArgs),
     /// Say what a file or folder holds, and whether it can be rendered with
     ///
     /// Only headers are read. Without PATH it is the configured model.
@@ -58,12 +64,16 @@ impl From<LowerPrecision> for Precision {
 impl ModelCommand {
     /// Whether the command itself says which files it is about, so that no configuration is needed.
     pub(super) fn names_files(&self) -> bool {
-        matches!(self, ModelCommand::Inspect(InspectArgs { path: Some(_) }))
+        matches!(
+            self,
+            ModelCommand::Fetch(_) | ModelCommand::Inspect(InspectArgs { path: Some(_) })
+        )
     }
 }
 
-pub(super) fn model(config: &Config, command: &ModelCommand, json: bool) -> Outcome {
+pub(super) async fn model(config: &Config, command: &ModelCommand, json: bool) -> Outcome {
     match command {
+        ModelCommand::Fetch(args) => fetch::fetch(config, args, json).await,
         ModelCommand::Inspect(args) => inspect(config, args, json),
         ModelCommand::Quantize(args) => quantize(config, args, json),
     }

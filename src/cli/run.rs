@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use tracing::info;
 
 use super::{Outcome, progress, report, signals, submit, which_queue};
-use crate::config::Config;
+use crate::config::{Config, ModelChoice};
 use crate::daemon;
 use crate::dispatcher::Mode;
+use crate::engine::EngineKind;
 use crate::job::origin::SourceFile;
 use crate::queue;
 
@@ -24,6 +25,7 @@ pub(super) struct RunArgs {
 pub(super) async fn run(config: Config, args: RunArgs, json: bool) -> Outcome {
     warn_as_root();
     info!("{}", which_queue(&config.state, config.file.as_deref()));
+    tell_of_the_miniature(&config);
     // Before the files are handed over: another daemon would take them, and the user would try
     // again.
     let lock = daemon::lock(&config)?;
@@ -54,6 +56,20 @@ fn told_what_stays(error: anyhow::Error, dropped: &[SourceFile]) -> anyhow::Erro
                 names.join(", ")
             ))
         }
+    }
+}
+
+/// Its pictures are not what people have come for; so they are told what brings these.
+fn tell_of_the_miniature(config: &Config) {
+    let is_miniature = match &config.model {
+        ModelChoice::Named(place) => place.path.ends_with("models/mini"),
+        ModelChoice::Miniature { .. } => true,
+    };
+    if is_miniature && config.engine == EngineKind::ZImage {
+        info!(
+            "this is the miniature model, which knows coloured shapes only; Z-Image-Turbo comes with: \
+             zimaged model fetch turbo"
+        );
     }
 }
 

@@ -34,6 +34,16 @@ pub fn init(folder: &Path) -> Result<InitAnswer, ConfigError> {
     Ok(InitAnswer { config, config_path, is_new })
 }
 
+impl Config {
+    /// The folder of models: beside `daemon.toml`, or where the state is for a configuration below
+    /// `/etc`, which is no place for data.
+    pub fn models(&self) -> PathBuf {
+        let of_user = self.file.as_deref().filter(|file| !file.starts_with("/etc"));
+        let beside = of_user.unwrap_or(&self.state);
+        beside.parent().unwrap_or(beside).join("models")
+    }
+}
+
 /// Whether the file was not there before.
 fn write_new(path: &Path) -> io::Result<bool> {
     match File::create_new(path) {

@@ -39,7 +39,7 @@ fn each_example_is_a_good_job_to_the_miniature() {
 fn a_model_folder_that_is_not_there_is_a_configuration_error_that_says_how_to_get_one() {
     let house = house("");
     fs::write(house.path("fox.toml"), "prompt = 'a fox'\n").expect("a writable folder");
-    let hint = ["there is no such file or folder", "hf download Tongyi-MAI/Z-Image-Turbo"];
+    let hint = ["there is no such file or folder", "zimaged model fetch turbo"];
     for command in [
         &["check", "fox.toml"][..],
         &["submit", "fox.toml"],

@@ -28,6 +28,7 @@ const ORDER: &[&str] = &[
     "worker",
     "store",
     "instance",
+    "hub",
     "intake",
     "status",
     "systemd",
@@ -43,12 +44,13 @@ const ORDER: &[&str] = &[
 ];
 
 /// Crates that only one module may use.
-const OWNED: [(&str, &str); 7] = [
+const OWNED: [(&str, &str); 8] = [
     ("sqlx", "store"),
     ("candle_core", "engine/z_image"),
     ("candle_nn", "engine/z_image"),
     ("tokenizers", "engine/z_image"),
     ("notify", "intake"),
+    ("ureq", "hub"),
     ("clap", "cli"),
     ("sd_notify", "systemd"),
 ];

@@ -13,6 +13,7 @@ mod deaths;
 mod estimate;
 mod faces;
 mod faults;
+mod fetch;
 mod files;
 mod formats;
 mod fit;

@@ -269,7 +269,7 @@ mod tests {
         let place = ModelPlace::at(Path::new("Tongyi-MAI/Z-Image-Turbo"));
         let error = ModelDescription::read(&place).unwrap_err().to_string();
         assert!(error.starts_with("Tongyi-MAI/Z-Image-Turbo: there is no such file"), "{error}");
-        assert!(error.contains("hf download Tongyi-MAI/Z-Image-Turbo --local-dir"), "{error}");
+        assert!(error.contains("zimaged model fetch turbo"), "{error}");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::path::Path;
 use crate::engine::ModelError;
 use crate::files;
 
-/// The command that downloads Z-Image-Turbo, or goes on with it.
-pub const DOWNLOAD: &str = "hf download Tongyi-MAI/Z-Image-Turbo --local-dir models/Z-Image-Turbo";
+/// The command that brings Z-Image-Turbo.
+pub const DOWNLOAD: &str = "zimaged model fetch turbo";
 
 /// So many of a file's first bytes tell what it is.
 const START_BYTES: u64 = 512;
@@ -64,7 +64,7 @@ pub fn hub_layout() -> String {
 
 /// `what` is a sign of a download that was cut short.
 pub fn unfinished(what: &str) -> String {
-    format!("{what}: the model's download is incomplete; {DOWNLOAD} goes on with it")
+    format!("{what}: the model's download is incomplete: finish it, or get one with {DOWNLOAD}")
 }
 
 /// What to do with a file that a download has spoilt.

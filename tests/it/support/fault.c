@@ -42,6 +42,12 @@ ssize_t pread(int file, void *to, size_t bytes, off_t at) {
 ssize_t pread64(int file, void *to, size_t bytes, off64_t at) {
     return is_due_at("pread", file) ? -1 : REAL(pread64)(file, to, bytes, at);
 }
+ssize_t pwrite(int file, const void *from, size_t bytes, off_t at) {
+    return is_due_at("pwrite", file) ? -1 : REAL(pwrite)(file, from, bytes, at);
+}
+ssize_t pwrite64(int file, const void *from, size_t bytes, off64_t at) {
+    return is_due_at("pwrite", file) ? -1 : REAL(pwrite64)(file, from, bytes, at);
+}
 int fsync(int file) { return is_due_at("fsync", file) ? -1 : REAL(fsync)(file); }
 int fdatasync(int file) { return is_due_at("fsync", file) ? -1 : REAL(fdatasync)(file); }
 

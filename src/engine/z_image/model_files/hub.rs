@@ -60,7 +60,11 @@ mod tests {
             error.contains("neither model.safetensors nor model.safetensors.index.json is there"),
             "{error}"
         );
-        assert!(error.contains("the model's download is incomplete; hf download "), "{error}");
+        assert!(
+            error
+                .contains("the model's download is incomplete: finish it, or get one with zimaged"),
+            "{error}"
+        );
         let index =
             r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors", "c": "3.safetensors"}}"#;
         let error = error_with(&[("model.safetensors.index.json", index), ("2.safetensors", "")]);

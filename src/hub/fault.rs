@@ -1,0 +1,215 @@
+//! What went wrong with a request, and whether it may go well the next time.
+
+use std::io::{self, Read};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::answer::HttpAnswer;
+use super::error::HubError;
+use super::progress::FetchProgress;
+
+/// So much of what a hub says about an error is read.
+const MESSAGE_BYTES_MAX: u64 = 4096;
+/// So many of its characters are told.
+const MESSAGE_CHARS_MAX: usize = 200;
+
+/// A hub may ask for so much patience, and no more.
+const WAIT_MAX: Duration = Duration::from_secs(600);
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// So often something is tried in vain, one time right after the other.
+const TRIES_MAX: u32 = 6;
+
+/// Why a request had no good answer.
+#[derive(Debug)]
+pub enum HttpFault {
+    /// The same request may succeed, after the time that the host asks for.
+    Passing { told: String, wait: Option<Duration> },
+    /// It will not.
+    Final(HubError),
+}
+
+impl HttpFault {
+    pub fn passing(told: impl Into<String>) -> HttpFault {
+        HttpFault::Passing { told: told.into(), wait: None }
+    }
+
+    pub fn refused(told: impl Into<String>) -> HttpFault {
+        HttpFault::Final(HubError::Refused(told.into()))
+    }
+
+    /// The same, for a host whose refusals say nothing of the next time.
+    pub fn that_passes(self) -> HttpFault {
+        match self {
+            HttpFault::Final(error) => HttpFault::passing(error.to_string()),
+            passing => passing,
+        }
+    }
+
+    /// For a request that had no answer.
+    pub fn of(url: &str, error: ureq::Error) -> HttpFault {
+        let host = host(url);
+        match error {
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
+                HttpFault::refused(format!("{host}: {error}"))
+            }
+            ureq::Error::HostNotFound => {
+                HttpFault::passing(format!("{host} is not found: no network?"))
+            }
+            ureq::Error::Io(error) => HttpFault::of_body(url, &error),
+            ureq::Error::Timeout(_) => HttpFault::passing(format!("{host} says nothing")),
+            error => HttpFault::passing(format!("{host}: {error}")),
+        }
+    }
+
+    /// For an answer that broke off.
+    pub fn of_body(url: &str, error: &io::Error) -> HttpFault {
+        let host = host(url);
+        let text = error.to_string();
+        if text.contains("certificate") {
+            let told = format!(
+                "{host}: {text}; behind a proxy with an authority of its own, SSL_CERT_FILE names its \
+                 certificate"
+            );
+            return HttpFault::refused(told);
+        }
+        HttpFault::passing(format!("{host}: {text}"))
+    }
+}
+
+/// For an answer whose status is an error.
+pub fn of_status(mut answer: HttpAnswer) -> HttpFault {
+    let (status, host) = (answer.status, host(&answer.url).to_owned());
+    let code = answer.header("x-error-code").unwrap_or_default().to_owned();
+    let message = message(&mut answer);
+    match status {
+        408 | 429 | 500 | 502 | 503 | 504 => HttpFault::Passing {
+            told: match status {
+                429 => format!("{host} allows no more requests for now (429)"),
+                _ => format!("{host} answers {status}{message}"),
+            },
+            wait: asked_wait(&answer),
+        },
+        401 | 403 => HttpFault::refused(not_allowed(&host, status, &code, &message)),
+        404 | 410 => HttpFault::refused(match code.as_str() {
+            "RevisionNotFound" => format!("{host} has no such revision of it{message}"),
+            "EntryNotFound" => format!("{host} has no such file in it{message}"),
+            _ => format!("{host} has no such repository{message}"),
+        }),
+        451 => HttpFault::refused(format!("{host} may not give it out here (451){message}")),
+        _ => HttpFault::refused(format!("{host} answers {status}{message}")),
+    }
+}
+
+fn not_allowed(host: &str, status: u16, code: &str, message: &str) -> String {
+    match code {
+        "GatedRepo" if status == 401 => format!(
+            "{host} gives this repository only to those who are known and have accepted its terms: \
+             accept them on its page, and set HF_TOKEN{message}"
+        ),
+        "GatedRepo" => format!(
+            "{host} gives this repository only to those who have accepted its terms, on its \
+             page{message}"
+        ),
+        // Who is not known is not told whether it is there.
+        _ if status == 401 => format!(
+            "{host} has no such repository, or it is private and wants a token (HF_TOKEN, or \
+             MODELSCOPE_API_TOKEN): 401{message}"
+        ),
+        _ => format!("{host} does not allow it: {status}{message}"),
+    }
+}
+
+/// What the hub says, in its header or its JSON; with a colon in front.
+fn message(answer: &mut HttpAnswer) -> String {
+    let of_header = answer.header("x-error-message").map(str::to_owned);
+    let text = of_header.or_else(|| {
+        let mut body = Vec::new();
+        answer.body.as_reader().take(MESSAGE_BYTES_MAX).read_to_end(&mut body).ok()?;
+        let body: Value = serde_json::from_slice(&body).ok()?;
+        let field = ["error", "Message", "message"].into_iter().find_map(|key| body[key].as_str());
+        field.map(str::to_owned)
+    });
+    let text: String = text
+        .unwrap_or_default()
+        .chars()
+        .filter(|letter| !letter.is_control())
+        .take(MESSAGE_CHARS_MAX)
+        .collect();
+    if text.is_empty() { text } else { format!(": {text}") }
+}
+
+/// How long the host asks to wait: `Retry-After` in seconds or as a date, or `t` of `RateLimit`.
+fn asked_wait(answer: &HttpAnswer) -> Option<Duration> {
+    let after = answer.header("retry-after").and_then(|text| match text.trim().parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => {
+            let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
+            date.timestamp().duration_since(Timestamp::now()).try_into().ok()
+        }
+    });
+    after.or_else(|| {
+        let limit = answer.header("ratelimit")?;
+        let seconds = limit.split(';').find_map(|part| part.trim().strip_prefix("t="))?;
+        Some(Duration::from_secs(seconds.parse().ok()?))
+    })
+}
+
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?']).next().unwrap_or(rest)
+}
+
+/// Counts what is tried in vain, and waits between.
+#[derive(Debug, Default)]
+pub struct RetryCount {
+    in_vain: u32,
+}
+
+impl RetryCount {
+    /// What was tried has come further.
+    pub fn forget(&mut self) {
+        self.in_vain = 0;
+    }
+
+    /// Waits before the next try, or says why there is none.
+    pub fn wait(&mut self, fault: HttpFault, progress: &FetchProgress) -> Result<(), HubError> {
+        progress.check()?;
+        let (told, asked) = match fault {
+            HttpFault::Passing { told, wait } => (told, wait),
+            HttpFault::Final(error) => return Err(error),
+        };
+        self.in_vain += 1;
+        if self.in_vain >= TRIES_MAX {
+            let told =
+                format!("{told}; tried {TRIES_MAX} times, the same command goes on from here");
+            return Err(HubError::Passing(told));
+        }
+        if let Some(asked) = asked.filter(|asked| *asked > WAIT_MAX) {
+            let minutes = asked.as_secs().div_ceil(60);
+            return Err(HubError::Passing(format!(
+                "{told}; it asks to wait for {minutes} minutes"
+            )));
+        }
+        let own = (FIRST_WAIT * 2_u32.pow(self.in_vain - 1)).min(LONGEST_WAIT);
+        let wait = asked.unwrap_or_default().max(own);
+        progress.tell(format!("{told}; again in {} s", wait.as_secs().max(1)));
+        progress.sleep(wait)
+    }
+}
+
+/// Tries until it succeeds or is known not to.
+pub fn persistently<T>(
+    progress: &FetchProgress,
+    mut attempt: impl FnMut() -> Result<T, HttpFault>,
+) -> Result<T, HubError> {
+    let mut retries = RetryCount::default();
+    loop {
+        match attempt() {
+            Ok(answer) => return Ok(answer),
+            Err(fault) => retries.wait(fault, progress)?,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Models from hubs: found, fetched over a network that fails, and accepted only when their hashes
+//! are right.
+//!
+//! The crate `hf-hub` has neither resumption nor a check of hashes, knows no ModelScope, and brings
+//! over three hundred crates.
+
+mod answer;
+mod caches;
+mod environment;
+mod error;
+mod family;
+mod fault;
+mod fetch;
+mod fetched;
+mod http;
+mod huggingface;
+mod modelscope;
+mod offline;
+mod partial;
+mod places;
+mod preset;
+mod progress;
+mod ranges;
+mod record;
+mod repository;
+mod transfer;
+
+pub use self::environment::HubEnvironment;
+pub use self::error::HubError;
+pub use self::fetch::{FetchWish, fetch};
+pub use self::fetched::{Fetched, FileSource};
+pub use self::preset::{ModelSource, gigabytes};
+pub use self::progress::FetchProgress;
+pub use self::repository::HubKind;

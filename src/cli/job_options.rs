@@ -13,7 +13,7 @@ use crate::job::parameters::{Column, PARAMETERS};
 use crate::queue::{Given, Wish};
 
 /// What an option says of itself in the help: key, value, text. A test holds that no key is missing.
-const ABOUT: [(&str, &str, &str); 19] = [
+const ABOUT: [(&str, &str, &str); 20] = [
     ("negative_prompt", "TEXT", "What not to paint; counts only with guidance"),
     (SIZE, "WxH", "Pixels, like 1024x768"),
     ("width", "PIXELS", "Pixels"),
@@ -22,6 +22,7 @@ const ABOUT: [(&str, &str, &str); 19] = [
     ("guidance", "NUMBER", "Classifier-free guidance; 0 is off"),
     ("guidance_normalization", "NUMBER", "Longest guided prediction by the prompt's own; 0 is off"),
     ("guidance_truncation", "NUMBER", "No guidance in the steps after this time"),
+    ("sampler", "WORD", "euler, or res_multistep as in ComfyUI's template"),
     ("seed", "NUMBER", "The first picture's seed, or random"),
     ("num_images", "NUMBER", "Pictures of each prompt"),
     ("on_oom", "WORD", "What may be given up: fail, offload or downgrade"),

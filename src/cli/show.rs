@@ -124,6 +124,7 @@ fn asked(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
     }
     lines.push(("seed", picture.seed.to_string()));
     lines.push(("guidance", guidance(picture)));
+    lines.push(("sampler", picture.sampler.word().to_owned()));
     let HistoryRow { asked_width, asked_height, asked_steps, .. } = picture;
     lines.push(("asked", format!("{asked_width}x{asked_height}, {asked_steps} steps")));
     if picture.priority != job.priority {

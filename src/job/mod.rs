@@ -55,6 +55,36 @@ pub enum OnOom {
     Downgrade,
 }
 
+/// How a step goes along the model's velocity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum SamplerKind {
+    /// Straight on.
+    #[default]
+    Euler,
+    /// With the bend that the step before shows: of second order, for the same time.
+    ResMultistep,
+}
+
+impl SamplerKind {
+    /// The word for it in job files, rows and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            SamplerKind::Euler => "euler",
+            SamplerKind::ResMultistep => "res_multistep",
+        }
+    }
+
+    /// What the programs that read A1111's text call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            SamplerKind::Euler => "Euler",
+            SamplerKind::ResMultistep => "Res Multistep",
+        }
+    }
+}
+
 /// The file format of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use self::Column::{Real, Text, Whole};
 use super::spec::fields::{self, Bounds};
-use super::{Format, OnOom, name};
+use super::{Format, OnOom, SamplerKind, name};
 use crate::table::{Check, Table, check};
 
 /// What an engine is asked for; size and steps come with the rung. Whatever was made for one
@@ -28,6 +28,8 @@ pub struct Recipe {
     pub guidance_normalization: f64,
     /// No guidance in the steps after this time (0 is noise, 1 the picture); 1 is off.
     pub guidance_truncation: f64,
+    /// How a step goes along the model's velocity.
+    pub sampler: SamplerKind,
     /// At most `i64::MAX`, so that TOML and SQLite can hold it.
     pub seed: u64,
 }
@@ -40,6 +42,7 @@ impl Default for Recipe {
             guidance: 0.0,
             guidance_normalization: 0.0,
             guidance_truncation: 1.0,
+            sampler: SamplerKind::Euler,
             seed: 0,
         }
     }
@@ -120,7 +123,7 @@ pub enum Column {
 pub type ParameterValues = Map<String, Value>;
 
 /// All of them. Axes stand in the order in which a matrix is gone through, the last one fastest.
-pub const PARAMETERS: [Parameter; 14] = [
+pub const PARAMETERS: [Parameter; 15] = [
     without_default(axis("prompt", Text, |value, bounds| json(fields::prompt(value, bounds)))),
     axis("negative_prompt", Text, |value, bounds| json(fields::negative_prompt(value, bounds))),
     axis("width", Whole, |value, bounds| json(fields::side(value, bounds))),
@@ -129,6 +132,7 @@ pub const PARAMETERS: [Parameter; 14] = [
     axis("guidance", Real, |value, _| json(check::number(value, 0.0..=GUIDANCE_MAX))),
     axis("guidance_normalization", Real, |value, _| json(check::number(value, 0.0..=10.0))),
     axis("guidance_truncation", Real, |value, _| json(check::number(value, 0.0..=1.0))),
+    axis("sampler", Text, |value, _| json(fields::sampler(value))),
     without_default(axis("seed", Whole, |value, _| json(fields::seed(value)))),
     shared("on_oom", Text, |value, _| json(fields::on_oom(value))),
     shared("min_side", Whole, |value, bounds| json(fields::min_side(value, bounds))),

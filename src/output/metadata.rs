@@ -125,7 +125,7 @@ impl Metadata {
         let hash = hash.map(|hash| hash.chars().take(MODEL_HASH_CHARS).collect());
         let mut settings = vec![
             ("Steps", self.rung.steps.to_string()),
-            ("Sampler", "Euler".to_owned()),
+            ("Sampler", self.recipe.sampler.name().to_owned()),
             // The users' word for evenly spaced steps, shifted.
             ("Schedule type", "Simple".to_owned()),
             ("CFG scale", cfg_scale(self.recipe.guidance)),
@@ -172,6 +172,7 @@ pub(super) mod tests {
     use regex::Regex;
 
     use super::*;
+    use crate::job::SamplerKind;
     use crate::ladder::{Decode, Precision, Residency};
 
     pub fn metadata(prompt: &str, negative_prompt: &str) -> Metadata {
@@ -275,6 +276,18 @@ pub(super) mod tests {
         let (_, _, pairs) = read_like_a1111(&metadata.parameters());
         assert!(pairs.iter().all(|(key, _)| key != "Model hash"), "{pairs:?}");
         assert!(pairs.len() >= 3 && metadata.json().contains(r#""hash":null"#));
+    }
+
+    #[test]
+    fn the_sampler_is_called_as_other_programs_do() {
+        for (sampler, name) in
+            [(SamplerKind::Euler, "Euler"), (SamplerKind::ResMultistep, "Res Multistep")]
+        {
+            let mut metadata = metadata("x", "");
+            metadata.recipe.sampler = sampler;
+            let (_, _, pairs) = read_like_a1111(&metadata.parameters());
+            assert!(pairs.contains(&("Sampler".to_owned(), name.to_owned())), "{pairs:?}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ const COLUMNS_MAX: usize = 16;
 type LabelOf = fn(&HistoryRow) -> String;
 
 /// In the order in which a job's matrix is gone through, the last one fastest.
-const PARAMETERS: [LabelOf; 7] = [
+const PARAMETERS: [LabelOf; 8] = [
     |row| one_line(&row.prompt),
     |row| match row.negative_prompt.as_str() {
         "" => "no negative prompt".to_owned(),
@@ -23,6 +23,7 @@ const PARAMETERS: [LabelOf; 7] = [
     |row| format!("guidance {}", row.guidance),
     |row| format!("normalization {}", row.guidance_normalization),
     |row| format!("truncation {}", row.guidance_truncation),
+    |row| row.sampler.word().to_owned(),
 ];
 
 fn seed(row: &HistoryRow) -> String {
@@ -178,6 +179,7 @@ fn row_by_row(pictures: &[HistoryRow], varying: &[Axis]) -> Arrangement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::SamplerKind;
     use crate::job::state::State;
 
     fn row(prompt: &str, guidance: f64, seed: i64) -> HistoryRow {
@@ -193,6 +195,7 @@ mod tests {
             guidance,
             guidance_normalization: 0.0,
             guidance_truncation: 1.0,
+            sampler: SamplerKind::Euler,
             asked_width: 512,
             asked_height: 512,
             asked_steps: 8,

@@ -5,6 +5,7 @@ use sqlx::FromRow;
 
 use super::rows::Tags;
 use crate::attempt::{ErrorCode, Outcome};
+use crate::job::SamplerKind;
 use crate::job::origin::OriginKind;
 use crate::job::state::State;
 use crate::ladder::Stage;
@@ -81,6 +82,8 @@ pub struct HistoryRow {
     pub guidance_normalization: f64,
     /// The time after which there is no guidance; 1 is off.
     pub guidance_truncation: f64,
+    /// How its steps go along the model's velocity.
+    pub sampler: SamplerKind,
     /// The width that was asked for, in pixels.
     pub asked_width: i64,
     /// The height that was asked for, in pixels.

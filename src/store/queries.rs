@@ -28,7 +28,8 @@ const JOBS: &str = "SELECT *, (SELECT min(run_after_ms) FROM renders r \
                     FROM jobs_state WHERE ";
 
 /// The columns of a [`HistoryRow`].
-pub(super) const PICTURES: &str = "SELECT history.*, r.cancel_reason, r.priority, r.run_after_ms, \
+pub(super) const PICTURES: &str = "SELECT history.*, r.cancel_reason, r.priority, r.sampler, \
+                        r.run_after_ms, \
                         r.finished_at_ms, j.accepted_at_ms \
                         FROM history JOIN renders r ON r.job_id = job AND r.position = picture \
                         JOIN jobs j ON j.id = job WHERE ";

@@ -12,11 +12,11 @@ use sqlx::sqlite::{
 use sqlx::{Row, Sqlite};
 
 use crate::attempt::{ErrorCode, Outcome, Predicted};
-use crate::job::Render;
 use crate::job::event::EventKind;
 use crate::job::origin::OriginKind;
 use crate::job::parameters::{Column, PARAMETERS, Parameter, ParameterValues};
 use crate::job::state::State;
+use crate::job::{Render, SamplerKind};
 use crate::ladder::Stage;
 use crate::planner::Prediction;
 
@@ -98,7 +98,7 @@ macro_rules! stored_as_word {
     )+};
 }
 
-stored_as_word!(State, EventKind, Outcome, ErrorCode, OriginKind, Stage);
+stored_as_word!(State, EventKind, Outcome, ErrorCode, OriginKind, Stage, SamplerKind);
 
 /// The words to find a job by, which its row holds as a JSON list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -12,7 +12,11 @@ CREATE INDEX jobs_of_earlier_versions ON jobs (file_inode) WHERE drop_id IS NULL
 
 CREATE INDEX renders_by_end ON renders (run_until_ms) WHERE state = 'queued' AND run_until_ms IS NOT NULL;
 
+CREATE INDEX renders_by_init_image ON renders (init_image) WHERE init_image <> '';
+
 CREATE INDEX renders_by_job ON renders (job_id, state, degraded);
+
+CREATE INDEX renders_by_mask ON renders (mask) WHERE mask <> '';
 
 CREATE INDEX renders_by_state ON renders (state, finished_at_ms);
 
@@ -161,7 +165,8 @@ CREATE TABLE "renders" (
     guidance_normalization REAL NOT NULL DEFAULT 0.0 CHECK (guidance_normalization >= 0),
     guidance_truncation    REAL NOT NULL DEFAULT 1.0 CHECK (guidance_truncation BETWEEN 0 AND 1),
     -- Whether it was still before run_after_ms when the claim last looked. Triggers set it, the claim clears it.
-    timed           INTEGER NOT NULL DEFAULT 0 CHECK (timed IN (0, 1)), run_until_ms INTEGER, cancel_reason TEXT CHECK (cancel_reason IS NULL OR state = 'cancelled'),
+    timed           INTEGER NOT NULL DEFAULT 0 CHECK (timed IN (0, 1)), run_until_ms INTEGER, cancel_reason TEXT CHECK (cancel_reason IS NULL OR state = 'cancelled'), sampler TEXT NOT NULL DEFAULT 'euler' CHECK (sampler IN ('euler', 'res_multistep')), init_image TEXT NOT NULL DEFAULT '' CHECK (length(init_image) IN (0, 64)), mask TEXT NOT NULL DEFAULT ''
+    CHECK (length(mask) IN (0, 64) AND (mask = '' OR init_image <> '')), strength REAL NOT NULL DEFAULT 1.0 CHECK (strength > 0 AND strength <= 1),
     UNIQUE (job_id, position),
     CHECK ((finished_at_ms IS NOT NULL) = (state IN ('done', 'failed', 'cancelled'))),
     CHECK ((error_code IS NOT NULL) = (state = 'failed') AND (error IS NOT NULL) = (state = 'failed')),

@@ -74,7 +74,8 @@ const ENGINE_ARROWS: [(&str, &[&str]); 27] = [
     ("stack", &["cuda", "device_memory", "weights"]),
     ("text_encoder", &["config", "device_memory", "linear", "ops", "stack", "weights"]),
     ("transformer", &["config", "device_memory", "geometry", "linear", "ops", "stack", "weights"]),
-    ("sampler", &["schedule", "transformer"]),
+    ("solver", &["schedule"]),
+    ("sampler", &["schedule", "solver", "transformer"]),
     ("vae", &["config", "device_memory", "geometry", "linear", "live", "ops", "weights"]),
     (
         "predict",
@@ -116,6 +117,7 @@ const ENGINE_ARROWS: [(&str, &[&str]); 27] = [
             "prompt",
             "sampler",
             "schedule",
+            "solver",
             "transformer",
         ],
     ),

@@ -2,14 +2,15 @@
 //! the part. Each part is fed with the reference's own inputs.
 
 pub mod reference;
+mod solver;
 mod stripes;
 mod tiles;
 
 use candle_core::{DType, Device, Tensor};
 use zimaged::internals::{
     Continue, Decode, DeviceChoice, Engine, Generator, MemoryReading, ModelFiles, ModelPlace,
-    Precision, Progress, Residency, Rung, Sampler, Schedule, Stage, TransformerConfig, Weights,
-    ZImageEngine, picture,
+    Precision, Progress, Residency, Rung, Sampler, Schedule, Solver, Stage, TransformerConfig,
+    Weights, ZImageEngine, picture,
 };
 
 use self::reference::{CASES, Case, Model, model};
@@ -157,7 +158,7 @@ fn each_step_from_the_references_latents_gives_its_next_ones() {
         for step in 0..sampler.schedule.steps() {
             let reference = after.get(step).unwrap();
             let what = format!("{}, step {step}", case.name);
-            let ours = sampler.step(step, &before).unwrap();
+            let ours = sampler.step(step, &before, &mut Solver::Euler).unwrap();
             assert_close(&what, &ours, &reference, PART_ERROR_MAX);
             let velocity = |x: &Tensor| {
                 ((x - &before).unwrap() / f64::from(sampler.schedule.sigma_step(step))).unwrap()
@@ -222,7 +223,7 @@ fn whole_cases_from_prompt_to_pixels_are_the_references() {
         let noise = Generator::new(case.seed).randn(shape.elem_count());
         let mut latents = Tensor::from_vec(noise, shape, &Device::Cpu).unwrap();
         for step in 0..sampler.schedule.steps() {
-            latents = sampler.step(step, &latents).unwrap();
+            latents = sampler.step(step, &latents, &mut Solver::Euler).unwrap();
         }
         assert_close(&case.name, &latents, &case.tensor("latents"), WHOLE_ERROR_MAX);
         assert_pixels(case, &model.decoder.decode(&latents).unwrap());

@@ -8,7 +8,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use zimaged::internals::{
     Conditioning, Generator, ModelFiles, ModelPlace, Pixels, Precision, QuantisedMatrix, Sampler,
-    Schedule, Transformer, Weights, picture,
+    Schedule, Solver, Transformer, Weights, picture,
 };
 
 use crate::parity::reference::{Model, model_folder, unlimited};
@@ -95,7 +95,7 @@ impl Denoising<'_> {
         let sampler = Sampler { transformer, schedule, positive, negative: None };
         let mut latents = vec![self.noise()];
         for step in 0..STEPS {
-            latents.push(sampler.step(step, &latents[step]).unwrap());
+            latents.push(sampler.step(step, &latents[step], &mut Solver::Euler).unwrap());
         }
         latents
     }

@@ -113,7 +113,7 @@ fn compare(
     peaks.end(engine.memory());
     engine.decode(&latents, &rung, &mut peaks).unwrap();
     peaks.end(engine.memory());
-    let work = Work { tokens: engine.tokens(PROMPT).unwrap(), guided: guidance > 0.0 };
+    let work = Work { tokens: engine.tokens(PROMPT).unwrap(), ..Work::of(&recipe) };
     let prediction = predict(config, backend, &rung, work);
     let stages = [Stage::TextEncode, Stage::Denoise, Stage::VaeDecode];
     let excess = |predicted: u64, measured: u64| predicted as f64 / measured as f64 - 1.0;

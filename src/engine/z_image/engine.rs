@@ -14,6 +14,7 @@ use super::predict::capabilities;
 use super::prompt::Tokenizer;
 use super::sampler::{Guidance, Sampler};
 use super::schedule::Schedule;
+use super::solver::Solver;
 use super::transformer::Conditioning;
 use super::{device, measure, picture};
 use crate::engine::cache::Values;
@@ -192,13 +193,14 @@ impl ZImageEngine {
     fn sample(
         &self,
         sampler: &Sampler,
+        mut solver: Solver,
         noise: Tensor,
         progress: &mut dyn Progress,
     ) -> Result<Tensor> {
         let steps = sampler.schedule.steps();
         let mut latents = noise;
         for step in 0..steps {
-            latents = sampler.step(step, &latents).map_err(at(Stage::Denoise))?;
+            latents = sampler.step(step, &latents, &mut solver).map_err(at(Stage::Denoise))?;
             // A card computes in the background: wait, so that a step that is reported is done.
             latents.device().synchronize().map_err(at(Stage::Denoise))?;
             if progress.step(step as u32 + 1, steps as u32) == Continue::No {
@@ -266,7 +268,7 @@ impl Engine for ZImageEngine {
         let (parts, schedule) = (self.parts()?, Schedule::new(&self.config.schedule, rung.steps));
         let noise = self.noise(recipe.seed, rung, &parts.device).map_err(at(Stage::Denoise))?;
         let sampler = Sampler { transformer: &parts.transformer, schedule, positive, negative };
-        let latents = self.sample(&sampler, noise, progress)?;
+        let latents = self.sample(&sampler, Solver::new(recipe.sampler), noise, progress)?;
         usable(picture::not_finite(&latents), Stage::Denoise)?;
         let values = latents
             .flatten_all()

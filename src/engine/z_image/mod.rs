@@ -12,6 +12,7 @@ pub mod schedule;
 pub mod transformer;
 
 pub mod sampler;
+pub mod solver;
 
 pub mod vae;
 

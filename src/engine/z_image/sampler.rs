@@ -1,9 +1,9 @@
-//! The denoising: Euler steps along the transformer's velocity, with guidance or without. All in
-//! f32.
+//! The denoising: steps along the transformer's velocity, with guidance or without. All in f32.
 
 use candle_core::{Result, Tensor};
 
 use super::schedule::Schedule;
+use super::solver::Solver;
 use super::transformer::{Conditioning, Transformer};
 use crate::engine::Recipe;
 
@@ -55,9 +55,8 @@ pub struct Sampler<'a> {
 
 impl Sampler<'_> {
     /// Latents (b, channels, height, width) after step `step` (from 0), from those before it.
-    pub fn step(&self, step: usize, latents: &Tensor) -> Result<Tensor> {
-        let noise = self.velocity(step, latents)?.neg()?;
-        latents + (noise * f64::from(self.schedule.sigma_step(step)))?
+    pub fn step(&self, step: usize, latents: &Tensor, solver: &mut Solver) -> Result<Tensor> {
+        solver.step(&self.schedule, step, latents, &self.velocity(step, latents)?)
     }
 
     fn velocity(&self, step: usize, latents: &Tensor) -> Result<Tensor> {

@@ -98,17 +98,12 @@ const FOREIGN_KEYS: [Entry; 34] = [
         "a picture is asked for in pixels: `size`, like \"1024x768\"",
     ),
     (
-        &[
-            "sampler",
-            "sampler_name",
-            "sampler_index",
-            "sampling_method",
-            "sample_method",
-            "scheduler",
-            "schedule",
-            "schedule_type",
-        ],
-        "there is nothing to choose: the model has one sampler, Euler, with its own schedule",
+        &["sampler_name", "sampler_index", "sampling_method", "sample_method"],
+        "here it is called `sampler`: \"euler\", or \"res_multistep\" as in ComfyUI's template",
+    ),
+    (
+        &["scheduler", "schedule", "schedule_type"],
+        "there is nothing to choose: the model has its own schedule, which others call \"simple\"",
     ),
     (
         &["sigmas", "timesteps", "shift", "flow_shift", "eta", "s_churn", "s_noise", "rng", "ensd"],
@@ -291,7 +286,8 @@ mod tests {
             ("batch_size", "called `num_images`"),
             ("n_iter", "called `num_images`"),
             ("matrix.seeds", "called `seed`"),
-            ("sampler_name", "the model has one sampler"),
+            ("sampler_name", "called `sampler`"),
+            ("scheduler", "its own schedule"),
             ("denoising_strength", "from text alone"),
             ("matrix.num_images", "share `num_images`: put it at the top"),
             ("matrix.output", "share `output`: put it at the top"),

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use toml::de::DeValue;
 
-use crate::job::{Format, OnOom, name};
+use crate::job::{Format, OnOom, SamplerKind, name};
 use crate::table::{Check, Mistake, Table, check};
 
 /// A smaller side than this (pixels) is no picture to any model of the family.
@@ -143,6 +143,12 @@ pub fn on_oom(value: &DeValue) -> Check<OnOom> {
     let choices =
         [("fail", OnOom::Fail), ("offload", OnOom::Offload), ("downgrade", OnOom::Downgrade)];
     check::choice(value, &choices)
+}
+
+/// How a step goes along the model's velocity.
+pub fn sampler(value: &DeValue) -> Check<SamplerKind> {
+    let choice = |sampler: SamplerKind| (sampler.word(), sampler);
+    check::choice(value, &[choice(SamplerKind::Euler), choice(SamplerKind::ResMultistep)])
 }
 
 /// The file format. The extension `jpg` is as good a word as `jpeg`.

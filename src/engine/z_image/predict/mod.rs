@@ -17,6 +17,7 @@ use super::prompt::TOKENS_MAX;
 use super::vae;
 use crate::engine::embeddings::IN_MEMORY_MAX;
 use crate::engine::{Backend, Recipe};
+use crate::job::SamplerKind;
 use crate::ladder::{Capabilities, Decode, Precision, Residency, Rung};
 use crate::planner::Prediction;
 
@@ -27,6 +28,7 @@ pub struct Work {
     pub tokens: usize,
     /// Whether a negative prompt takes part.
     pub guided: bool,
+    pub sampler: SamplerKind,
 }
 
 /// Tokens of the chat template around a prompt.
@@ -38,7 +40,8 @@ impl Work {
         let guided = recipe.is_guided();
         let negative_bytes = if guided { recipe.negative_prompt.len() } else { 0 };
         let bytes = recipe.prompt.len().max(negative_bytes);
-        Work { tokens: (bytes + TEMPLATE_TOKENS).min(TOKENS_MAX), guided }
+        let tokens = (bytes + TEMPLATE_TOKENS).min(TOKENS_MAX);
+        Work { tokens, guided, sampler: recipe.sampler }
     }
 }
 

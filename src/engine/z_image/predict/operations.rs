@@ -29,7 +29,7 @@ pub fn operations(
         return None;
     }
     let tokens = (recipe.prompt.len() / TOKEN_BYTES + TEMPLATE_TOKENS).min(TOKENS_MAX);
-    let work = Work { tokens, guided: recipe.is_guided() };
+    let work = Work { tokens, ..Work::of(recipe) };
     let rows = Rows::of(model, rung, work);
     let prompts = if work.guided { 2.0 } else { 1.0 };
     let text = text(model, rung, tokens) + caption(&model.transformer, rows.caption);

@@ -5,6 +5,7 @@ use crate::engine::Backend;
 use crate::engine::z_image::config::ModelConfig;
 use crate::engine::z_image::geometry::ROWS_MULTIPLE;
 use crate::engine::z_image::transformer::{angles_bytes, block_scratch_bytes, conditioning_bytes};
+use crate::job::SamplerKind;
 use crate::ladder::Rung;
 
 /// Rows of the picture and of the caption, padded.
@@ -57,9 +58,11 @@ pub fn bytes(model: &ModelConfig, backend: Backend, rung: &Rung, work: Work) -> 
     let latents = size_of::<f32>() * config.in_channels * latent_pixels;
     // The latents before and after the step, and as patches; with guidance the first velocity too.
     let (conditionings, latents_alive) = if work.guided { (2, 4) } else { (1, 3) };
+    // What the step before made out.
+    let kept = usize::from(work.sampler == SamplerKind::ResMultistep);
     let input = rows.all() * config.dim * backend.element_bytes();
     conditionings * conditioning
-        + latents_alive * latents
+        + (latents_alive + kept) * latents
         + input
         + block_scratch_bytes(config, backend, rung.precision, (1, rows.all()))
 }

@@ -6,7 +6,7 @@ mod mistakes;
 use jiff::tz::TimeZone;
 
 use super::*;
-use crate::job::{Format, OnOom, Recipe};
+use crate::job::{Format, OnOom, Recipe, SamplerKind};
 use crate::problem::Report;
 
 /// 2026-11-24 12:00:00 UTC, one in the afternoon where the rules are.
@@ -53,6 +53,7 @@ fn a_prompt_alone_is_a_job_with_the_defaults() {
             guidance: 0.0,
             guidance_normalization: 0.0,
             guidance_truncation: 1.0,
+            sampler: SamplerKind::Euler,
             seed: 1000,
         },
         width: 1024,
@@ -78,6 +79,7 @@ fn every_key_reaches_the_job() {
         guidance = 4
         guidance_normalization = 1
         guidance_truncation = 0.6
+        sampler = "res_multistep"
         seed = 7
         priority = -5
         not_before = 2026-11-24T22:00:00+01:00
@@ -97,6 +99,7 @@ fn every_key_reaches_the_job() {
             guidance: 4.0,
             guidance_normalization: 1.0,
             guidance_truncation: 0.6,
+            sampler: SamplerKind::ResMultistep,
             seed: 7,
         },
         width: 512,

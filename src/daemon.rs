@@ -92,7 +92,7 @@ pub async fn run(
     recovery::run(&store, &left, &policy, clock.now_ms()).await?;
     recovery::remove_strays(&store, clock.now_ms()).await?;
     recovery::guard_ids(&store, &config.jobs, &latents).await?;
-    recovery::sweep_latents(&store, &latents).await?;
+    recovery::sweep(&store, &latents, &config.inputs_path()).await?;
     let (status, _) = watch::channel(Status::starting(clock.now_ms()));
     let daemon = Daemon { config, mode, policy, latents, clock, store, status };
     let outcome = daemon.live(jobs, onlooker, &stop).await;
@@ -186,9 +186,9 @@ impl Daemon {
         let Some(rules) = self.rules(&heartbeat, ending).await? else { return Ok(None) };
         let accepted = Arc::new(Notify::new());
         let usual = rules.defaults.clone();
-        let intake =
-            Intake::open(jobs, rules, self.store.clone(), self.clock.clone(), accepted.clone())
-                .with_context(|| format!("cannot watch {}", self.config.jobs.display()))?;
+        let (store, inputs) = (self.store.clone(), self.config.inputs_path());
+        let intake = Intake::open(jobs, inputs, rules, store, self.clock.clone(), accepted.clone())
+            .with_context(|| format!("cannot watch {}", self.config.jobs.display()))?;
         let waiting = intake.waiting();
         let dispatcher = Dispatcher::new(
             self.store.clone(),
@@ -259,6 +259,7 @@ impl Daemon {
             outputs: self.config.outputs.clone(),
             database: self.store.id().to_owned(),
             latents: self.latents.clone(),
+            inputs: self.config.inputs_path(),
             step_timeout: Duration::from_millis(worker.step_timeout_ms),
             idle_release: self.config.idle_release_ms.map(Duration::from_millis),
             policy: self.policy,

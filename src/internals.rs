@@ -8,6 +8,7 @@ pub use crate::attempt::{
 pub use crate::clock::ManualClock;
 pub use crate::config::Config;
 pub use crate::engine::meter::CountingAllocator;
+pub use crate::engine::z_image::beginning;
 pub use crate::engine::z_image::config::{ModelConfig, TransformerConfig};
 pub use crate::engine::z_image::device_memory::DeviceMemory;
 pub use crate::engine::z_image::geometry::TILE_SIDE_MIN;
@@ -20,13 +21,15 @@ pub use crate::engine::z_image::schedule::Schedule;
 pub use crate::engine::z_image::solver::Solver;
 pub use crate::engine::z_image::text_encoder::TextEncoder;
 pub use crate::engine::z_image::transformer::{Conditioning, Transformer};
-pub use crate::engine::z_image::vae::Decoder;
+pub use crate::engine::z_image::vae::{Decoder, Distribution, Encoder};
 pub use crate::engine::z_image::weights::Weights;
 pub use crate::engine::z_image::{ZImageEngine, picture};
 pub use crate::engine::{
-    Backend, Continue, DeviceChoice, Engine, EngineError, EngineKind, Latents, MemoryReading,
-    ModelPlace, Pixels, Progress, Result as EngineResult, Tokenizer, fake, meter, quantise_model,
+    Backend, Continue, DeviceChoice, Engine, EngineError, EngineKind, InputPicture, Latents,
+    MemoryReading, ModelPlace, Pixels, Progress, Result as EngineResult, Tokenizer, fake, meter,
+    quantise_model,
 };
+pub use crate::inputs::input_picture;
 pub use crate::instance::FolderLock;
 pub use crate::intake::Intake;
 pub use crate::job::origin::{DropId, FileId, Origin, OriginKind, SourceFile};

@@ -21,6 +21,7 @@ mod engine; // what turns a render into pixels
 mod config; // `daemon.toml`
 mod output; // pictures as files
 mod sheet; // contact sheets: pictures in a grid, with labels, as one picture
+mod inputs; // pictures as input: read within limits, kept, decoded
 mod worker; // the child process that holds the model
 mod store; // the database
 mod instance; // one daemon at a time

@@ -71,10 +71,16 @@ pub async fn guard_ids(store: &Store, jobs: &Path, latents: &Path) -> Result<(),
     store.raise_ids(job_id, render_id).await
 }
 
+/// Removes what is kept for renders that need it no more: latents, and pictures as input.
+pub async fn sweep(store: &Store, latents: &Path, inputs: &Path) -> Result<(), StoreError> {
+    sweep_latents(store, latents).await?;
+    queue::sweep_inputs(store, inputs).await.map(drop)
+}
+
 /// Removes the kept latents of renders that have ended while nobody was there to do it: cancelled
 /// while queued, or done right before a death. Other files are left alone, and what cannot be
 /// removed costs space only.
-pub async fn sweep_latents(store: &Store, folder: &Path) -> Result<(), StoreError> {
+async fn sweep_latents(store: &Store, folder: &Path) -> Result<(), StoreError> {
     let kept = kept_latents(folder).unwrap_or_else(|error| {
         warn!(folder = %folder.display(), %error, "kept latents are not swept");
         Vec::new()

@@ -24,6 +24,9 @@ pub(super) struct FitArgs {
     /// As if guidance were on: two forwards a step
     #[arg(long)]
     guided: bool,
+    /// As if it began with a picture, which is encoded first
+    #[arg(long)]
+    from_picture: bool,
     /// All usual sizes of cards and pictures instead
     #[arg(long, conflicts_with_all = ["size", "vram"])]
     table: bool,
@@ -47,8 +50,8 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
     // Before the first start there is no history, and the answer stands without.
     let queue = Queue::open(config).await.ok();
     let store = queue.as_ref().map(Queue::store);
-    let FitArgs { size, vram: device_bytes, turbo, guided, table } = *args;
-    let question = FitQuestion { size, device_bytes, turbo, guided };
+    let FitArgs { size, vram: device_bytes, turbo, guided, from_picture, table } = *args;
+    let question = FitQuestion { size, device_bytes, turbo, guided, from_picture };
     if table {
         let answers = queue::fit_table(config, store, &question).await?;
         print::answer(&answers, &table_text(&answers), json)?;

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use super::short;
 use crate::config::Config;
 use crate::files;
+use crate::job::spec::inputs;
 use crate::job::spec::prompts::LIST_BYTES_MAX;
 
 /// In the place of a file's name: standard input.
@@ -23,9 +24,14 @@ pub(super) struct JobFile {
     pub(super) folder: PathBuf,
 }
 
-/// Reads the file, or standard input, up to what the configuration allows.
+/// Reads the file, or standard input, up to what the configuration allows. The paths of pictures in
+/// it are made whole, so that it means the same elsewhere: standard input is in the current folder.
 pub(super) fn read(config: &Config, path: &Path) -> anyhow::Result<JobFile> {
-    read_start(path, config.limits.file_bytes_max)
+    let file = read_start(path, config.limits.file_bytes_max)?;
+    let Ok(text) = std::str::from_utf8(&file.content) else { return Ok(file) };
+    let whole = |path: &str| file.folder.join(path).to_string_lossy().into_owned();
+    let content = inputs::with_paths(text, whole).into_bytes();
+    Ok(JobFile { content, ..file })
 }
 
 /// Reads a list of prompts, or standard input.

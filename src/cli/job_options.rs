@@ -10,10 +10,11 @@ use super::job_file::{self, JobFile};
 use super::{EXIT_NOT_DONE, Failure};
 use crate::config::Config;
 use crate::job::parameters::{Column, PARAMETERS};
+use crate::job::spec::inputs::INPUT_KEYS;
 use crate::queue::{Given, Wish};
 
 /// What an option says of itself in the help: key, value, text. A test holds that no key is missing.
-const ABOUT: [(&str, &str, &str); 20] = [
+const ABOUT: [(&str, &str, &str); 23] = [
     ("negative_prompt", "TEXT", "What not to paint; counts only with guidance"),
     (SIZE, "WxH", "Pixels, like 1024x768"),
     ("width", "PIXELS", "Pixels"),
@@ -23,6 +24,9 @@ const ABOUT: [(&str, &str, &str); 20] = [
     ("guidance_normalization", "NUMBER", "Longest guided prediction by the prompt's own; 0 is off"),
     ("guidance_truncation", "NUMBER", "No guidance in the steps after this time"),
     ("sampler", "WORD", "euler, or res_multistep as in ComfyUI's template"),
+    ("init_image", "FILE", "The picture to begin with"),
+    ("mask", "FILE", "The picture that is bright where init-image is painted over"),
+    ("strength", "NUMBER", "How much of init-image is painted anew, to 1"),
     ("seed", "NUMBER", "The first picture's seed, or random"),
     ("num_images", "NUMBER", "Pictures of each prompt"),
     ("on_oom", "WORD", "What may be given up: fail, offload or downgrade"),
@@ -125,6 +129,7 @@ impl JobOptions {
         for (key, value) in &self.values {
             match *key {
                 SIZE => given.extend(of_size(value)?),
+                key if INPUT_KEYS.contains(&key) => given.push(of_option(key, &whole_path(value)?)),
                 key => given.push(of_option(key, value)),
             }
         }
@@ -149,6 +154,12 @@ impl JobOptions {
         let stem = stem.to_string_lossy();
         format!("{}.toml", if stem.is_empty() { "request" } else { &stem })
     }
+}
+
+/// The path as it is from everywhere.
+fn whole_path(path: &str) -> Result<String, Failure> {
+    let whole = std::path::absolute(path).map_err(anyhow::Error::from)?;
+    Ok(whole.to_string_lossy().into_owned())
 }
 
 /// Width and height.

@@ -125,6 +125,13 @@ fn asked(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
     lines.push(("seed", picture.seed.to_string()));
     lines.push(("guidance", guidance(picture)));
     lines.push(("sampler", picture.sampler.word().to_owned()));
+    if !picture.init_image.is_empty() {
+        lines.push(("begins with", picture.init_image.clone()));
+        lines.push(("strength", picture.strength.to_string()));
+    }
+    if !picture.mask.is_empty() {
+        lines.push(("mask", picture.mask.clone()));
+    }
     let HistoryRow { asked_width, asked_height, asked_steps, .. } = picture;
     lines.push(("asked", format!("{asked_width}x{asked_height}, {asked_steps} steps")));
     if picture.priority != job.priority {

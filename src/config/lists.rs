@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Config;
 use super::read::path_of;
 use crate::files;
 use crate::job::spec::Outside;
@@ -14,6 +15,13 @@ use crate::table::{Check, Mistake};
 pub struct Lists {
     folder: PathBuf,
     seed: fn() -> u64,
+}
+
+impl Config {
+    /// Where pictures as input are kept.
+    pub fn inputs_path(&self) -> PathBuf {
+        self.state.join("inputs")
+    }
 }
 
 impl Lists {

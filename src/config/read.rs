@@ -185,6 +185,9 @@ fn device(table: &mut Table) -> Device {
     }
 }
 
+/// A square of the highest side; the worker gives a decoder memory for twice as many.
+const INPUT_PIXELS_MAX: u64 = 16_384 * 16_384;
+
 fn limits(table: &mut Table) -> Limits {
     let default = Limits::default();
     Limits {
@@ -203,6 +206,12 @@ fn limits(table: &mut Table) -> Limits {
         steps_max: table
             .read("steps_max", |value| check::whole(value, 1..=1000))
             .unwrap_or(default.steps_max),
+        input_bytes_max: table
+            .read("input_bytes_max", |value| bytes(value, 1 << 10..=1 << 30))
+            .unwrap_or(default.input_bytes_max),
+        input_pixels_max: table
+            .read("input_pixels_max", |value| check::whole(value, 1..=INPUT_PIXELS_MAX))
+            .unwrap_or(default.input_pixels_max),
     }
 }
 

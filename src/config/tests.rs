@@ -88,7 +88,7 @@ fn every_key_reaches_the_configuration() {
         device = { kind = "cuda", index = 1, memory_limit = "1.5GiB", reserve = "1 GiB", idle_release = "10m" }
         oom.prefer = "speed"
         power.inhibit_sleep = false
-        limits = { file_bytes_max = 4096, renders_max = 10, prompt_bytes_max = 100, side_max = 2048, steps_max = 50 }
+        limits = { file_bytes_max = 4096, renders_max = 10, prompt_bytes_max = 100, side_max = 2048, steps_max = 50, input_bytes_max = "1MiB", input_pixels_max = 5000 }
         [defaults]
         width = 512
         height = 640
@@ -142,6 +142,8 @@ fn every_key_reaches_the_configuration() {
             prompt_bytes_max: 100,
             side_max: 2048,
             steps_max: 50,
+            input_bytes_max: 1 << 20,
+            input_pixels_max: 5000,
         },
         worker: WorkerLimits {
             load_timeout_ms: 5_400_000,

@@ -47,6 +47,7 @@ pub(super) fn request(
         format: render.format,
         picture_path: temp_path(settings, attempt_id),
         latents_path: latents_path(settings, candidate.render_id),
+        inputs_path: settings.inputs.clone(),
         queue: queue_facts(settings, candidate, attempt_id, &rung, now_ms),
     }
 }

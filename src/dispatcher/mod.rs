@@ -54,6 +54,8 @@ pub struct Settings {
     pub database: String,
     /// Where finished latents are kept.
     pub latents: PathBuf,
+    /// Where pictures as input are kept.
+    pub inputs: PathBuf,
     pub step_timeout: Duration,
     /// How long nothing is rendered before the worker is released; `None` keeps it.
     pub idle_release: Option<Duration>,

@@ -75,6 +75,14 @@ pub struct Pixels {
     pub rgb: Vec<u8>,
 }
 
+/// What a denoising begins with beside noise, in the size that is rendered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputPicture {
+    pub pixels: Pixels,
+    /// Whether each pixel is painted over, rows from the top; `None` where all are.
+    pub mask: Option<Vec<bool>>,
+}
+
 /// Device memory in bytes, as the engine can tell it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryReading {
@@ -178,14 +186,25 @@ pub trait Engine {
     /// Whether `prompt` is longer than the model's token limit, so that its end is not seen.
     fn prompt_cut(&self, prompt: &str) -> bool;
 
-    /// Text encoding and denoising on `rung`. Deterministic in (recipe, size, steps) on one kind of
-    /// device.
+    /// Text encoding and denoising on `rung`, from noise alone or from `input`. Deterministic in
+    /// (recipe, input, size, steps) on one kind of device.
+    fn denoise_from(
+        &mut self,
+        input: Option<&InputPicture>,
+        recipe: &Recipe,
+        rung: &Rung,
+        progress: &mut dyn Progress,
+    ) -> Result<Latents>;
+
+    /// As [`Engine::denoise_from`], from noise alone.
     fn denoise(
         &mut self,
         recipe: &Recipe,
         rung: &Rung,
         progress: &mut dyn Progress,
-    ) -> Result<Latents>;
+    ) -> Result<Latents> {
+        self.denoise_from(None, recipe, rung, progress)
+    }
 
     /// VAE decode of `latents` on `rung`.
     fn decode(

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -12,6 +13,7 @@ use rustix::io::Errno;
 use super::look::Fingerprint;
 use crate::config::Lists;
 use crate::files;
+use crate::inputs::{self, InputLimits, InputUse, JobText};
 use crate::job::origin::{DropId, FileId, SourceFile};
 use crate::job::spec::{Rules, parse_bytes};
 use crate::problem::{Report, utf8};
@@ -69,12 +71,22 @@ pub struct Found<'a> {
     pub id: DropId,
     /// What people call it.
     pub shown: String,
+    pub places: &'a Places,
+}
+
+/// Folders by their paths.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// That of the job files, in which the paths in them begin.
+    pub jobs: PathBuf,
+    /// Where pictures as input are kept.
+    pub inputs: PathBuf,
 }
 
 /// Reads the file, and checks it by `rules`; `now_ms` is the time of day, `lists` are those that
 /// jobs may name. An error is the daemon's own trouble (no descriptors, no memory), not the file's.
 pub fn read(found: Found, rules: &Rules, lists: &Lists, now_ms: i64) -> io::Result<Dropped> {
-    let Found { folder, name, seen, id, shown } = found;
+    let Found { folder, name, seen, id, shown, places } = found;
     let Some(now) = stat(folder, name)? else { return Ok(Dropped::Changed) };
     if fingerprint(&now) != seen {
         return Ok(Dropped::Changed);
@@ -86,7 +98,7 @@ pub fn read(found: Found, rules: &Rules, lists: &Lists, now_ms: i64) -> io::Resu
     match content(folder, name, seen) {
         Ok(Some(content)) => {
             file.sha256 = files::sha256(&content);
-            Ok(check(file, &content, rules, lists.clone(), now_ms))
+            check(file, &content, places, rules, lists.clone(), now_ms)
         }
         Ok(None) => Ok(Dropped::Changed),
         Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => Err(Errno::MFILE.into()),
@@ -136,26 +148,33 @@ fn content(folder: &OwnedFd, name: &OsStr, seen: Fingerprint) -> Result<Option<V
 fn check(
     file: SourceFile,
     content: &[u8],
+    places: &Places,
     rules: &Rules,
     mut lists: Lists,
     now_ms: i64,
-) -> Dropped {
+) -> io::Result<Dropped> {
     // A parser that panics must not stop the files after this one.
     let parsed = catch_unwind(AssertUnwindSafe(|| parse_bytes(content, rules, now_ms, &mut lists)));
-    match parsed {
-        Ok(Ok(job)) => {
-            let text = utf8(content).map(str::to_owned).unwrap_or_default();
-            Dropped::Job(NewJob::of_drop(job, file, text))
+    let text = utf8(content).unwrap_or_default();
+    let taken = match parsed {
+        Ok(Ok(mut job)) => {
+            let from = JobText { text, folder: Some(&places.jobs) };
+            let limits = InputLimits::from(&rules.limits);
+            inputs::take_in(&mut job, from, limits, InputUse::Keep(&places.inputs))?.map(|()| job)
         }
-        Ok(Err(problems)) => {
+        Ok(Err(problems)) => Err(problems),
+        Err(_) => {
+            let reason = "reading it makes zimaged fail; please report this as a bug";
+            return Ok(Dropped::Unfit(unread(file, reason)));
+        }
+    };
+    Ok(match taken {
+        Ok(job) => Dropped::Job(NewJob::of_drop(job, file, text.to_owned())),
+        Err(problems) => {
             let report = Report { name: &file.name, content, problems: &problems }.to_string();
             Dropped::Unfit(Unfit { file, report })
         }
-        Err(_) => {
-            let reason = "reading it makes zimaged fail; please report this as a bug";
-            Dropped::Unfit(unread(file, reason))
-        }
-    }
+    })
 }
 
 /// A seed for a render that leaves it open. Below 2^32: other programs for such pictures take no

@@ -25,6 +25,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -66,16 +67,17 @@ pub struct Intake {
 
 impl Intake {
     /// Makes `accepted/` and `rejected/` in the locked jobs folder where they are missing, and
-    /// starts watching it. `accepted` is notified after each transaction that took jobs in.
+    /// starts watching it. Pictures as input are kept in `inputs`. `accepted` is notified after each transaction that took jobs in.
     pub fn open(
         folder: FolderLock,
+        inputs: PathBuf,
         rules: Rules,
         store: Arc<Store>,
         clock: Arc<dyn Clock>,
         accepted: Arc<Notify>,
     ) -> io::Result<Intake> {
         let wake = Arc::new(Notify::new());
-        let spool = Arc::new(Mutex::new(Spool::open(folder, rules, wake.clone())?));
+        let spool = Arc::new(Mutex::new(Spool::open(folder, inputs, rules, wake.clone())?));
         let (waiting, status) = (channel::Sender::new(1), channel::Sender::default());
         Ok(Intake { spool, store, clock, accepted, wake, waiting, status })
     }

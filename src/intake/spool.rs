@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use tracing::warn;
 
 use super::alone::Alone;
 use super::batch::Batch;
-use super::drop::{self, Dropped, Found, fingerprint};
+use super::drop::{self, Dropped, Found, Places, fingerprint};
 use super::folders::Folders;
 use super::kind::Kind;
 use super::look::{Arrival, Look, Readiness};
@@ -30,6 +31,7 @@ use crate::store::{Accepted, DropFate, NewJob};
 /// What is known of the folder. Bounded by what lies in it.
 pub struct Spool {
     lock: FolderLock,
+    places: Places,
     rules: Rules,
     lists: Lists,
     folders: Folders,
@@ -45,8 +47,14 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens the folders in the locked one and starts watching.
-    pub fn open(lock: FolderLock, rules: Rules, wake: Arc<Notify>) -> io::Result<Spool> {
+    /// Opens the folders in the locked one and starts watching. Pictures as input are kept in
+    /// `inputs`.
+    pub fn open(
+        lock: FolderLock,
+        inputs: PathBuf,
+        rules: Rules,
+        wake: Arc<Notify>,
+    ) -> io::Result<Spool> {
         let folders = Folders::open(lock.folder())?;
         if folders.is_open_to_all()? {
             warn!("everybody on this machine may drop jobs into {}", lock.folder().display());
@@ -55,6 +63,7 @@ impl Spool {
         watch.follow(lock.folder(), folders.id()?, Instant::now());
         let lists = Lists::beside(lock.folder(), drop::random_seed);
         Ok(Spool {
+            places: Places { jobs: lock.folder().to_owned(), inputs },
             lock,
             lists,
             rules,
@@ -168,7 +177,7 @@ impl Spool {
         let Some(look) = self.looks.get_mut(&name) else { return Ok(()) };
         let (id, shown) = parse_taken(&name).unwrap_or_else(|| (drop::new_id(), clean(&name)));
         let (folder, seen) = (&self.folders.jobs, look.fingerprint);
-        let found = Found { folder, name: &name, seen, id, shown };
+        let found = Found { folder, name: &name, seen, id, shown, places: &self.places };
         match drop::read(found, &self.rules, &self.lists, now_ms)? {
             Dropped::Job(job) => self.claim_job(name, job, batch),
             Dropped::Unfit(unfit)

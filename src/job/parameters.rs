@@ -30,6 +30,13 @@ pub struct Recipe {
     pub guidance_truncation: f64,
     /// How a step goes along the model's velocity.
     pub sampler: SamplerKind,
+    /// The picture that it begins with: the SHA-256 of the file's content. In a job that is not
+    /// taken in yet, the file's path; empty where there is none.
+    pub init_image: String,
+    /// The picture that says where `init_image` is painted over; as that.
+    pub mask: String,
+    /// How much of what it begins with is noise: 1 is all of it.
+    pub strength: f64,
     /// At most `i64::MAX`, so that TOML and SQLite can hold it.
     pub seed: u64,
 }
@@ -43,6 +50,9 @@ impl Default for Recipe {
             guidance_normalization: 0.0,
             guidance_truncation: 1.0,
             sampler: SamplerKind::Euler,
+            init_image: String::new(),
+            mask: String::new(),
+            strength: 1.0,
             seed: 0,
         }
     }
@@ -52,6 +62,26 @@ impl Recipe {
     /// Whether the negative prompt has any effect.
     pub fn is_guided(&self) -> bool {
         self.guidance > 0.0
+    }
+
+    /// Whether it begins with a picture, and not with noise alone.
+    pub fn begins_with_picture(&self) -> bool {
+        !self.init_image.is_empty()
+    }
+
+    /// Whether a part of the picture that it begins with stays as it is.
+    pub fn is_masked(&self) -> bool {
+        !self.mask.is_empty()
+    }
+
+    /// How many of so many steps are left out, because a picture stands where they lead. As the
+    /// reference implementation counts: `int(steps - min(steps * strength, steps))`.
+    pub fn first_step(&self, steps: u32) -> u32 {
+        if !self.begins_with_picture() {
+            return 0;
+        }
+        let all = f64::from(steps);
+        (all - (all * self.strength).min(all)).max(0.0) as u32
     }
 }
 
@@ -123,7 +153,7 @@ pub enum Column {
 pub type ParameterValues = Map<String, Value>;
 
 /// All of them. Axes stand in the order in which a matrix is gone through, the last one fastest.
-pub const PARAMETERS: [Parameter; 15] = [
+pub const PARAMETERS: [Parameter; 18] = [
     without_default(axis("prompt", Text, |value, bounds| json(fields::prompt(value, bounds)))),
     axis("negative_prompt", Text, |value, bounds| json(fields::negative_prompt(value, bounds))),
     axis("width", Whole, |value, bounds| json(fields::side(value, bounds))),
@@ -133,6 +163,9 @@ pub const PARAMETERS: [Parameter; 15] = [
     axis("guidance_normalization", Real, |value, _| json(check::number(value, 0.0..=10.0))),
     axis("guidance_truncation", Real, |value, _| json(check::number(value, 0.0..=1.0))),
     axis("sampler", Text, |value, _| json(fields::sampler(value))),
+    without_default(axis("init_image", Text, |value, _| json(fields::input_path(value)))),
+    without_default(axis("mask", Text, |value, _| json(fields::input_path(value)))),
+    without_default(axis("strength", Real, |value, _| json(fields::strength(value)))),
     without_default(axis("seed", Whole, |value, _| json(fields::seed(value)))),
     shared("on_oom", Text, |value, _| json(fields::on_oom(value))),
     shared("min_side", Whole, |value, bounds| json(fields::min_side(value, bounds))),
@@ -236,6 +269,18 @@ mod tests {
         let recipe = Recipe { prompt: "狐".into(), seed: i64::MAX as u64, ..Recipe::default() };
         let render = Render { recipe, on_oom: OnOom::Fail, ..Render::default() };
         assert_eq!(Render::from_values(render.values()).unwrap(), render);
+    }
+
+    #[test]
+    fn steps_are_left_out_as_the_reference_counts_them() {
+        let first = |strength, steps| {
+            let init_image = "a.png".to_owned();
+            Recipe { init_image, strength, ..Recipe::default() }.first_step(steps)
+        };
+        // 8 * 0.6 is 4.8; 50 * 0.3 is a little less than 15 in floating point.
+        let found = [first(0.6, 8), first(1.0, 8), first(0.01, 8), first(0.7, 6), first(0.3, 50)];
+        assert_eq!(found, [3, 0, 7, 1, 35]);
+        assert_eq!(Recipe { strength: 0.1, ..Recipe::default() }.first_step(8), 0);
     }
 
     #[test]

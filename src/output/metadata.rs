@@ -132,6 +132,9 @@ impl Metadata {
             ("Seed", self.recipe.seed.to_string()),
             ("Size", format!("{}x{}", self.rung.width, self.rung.height)),
         ];
+        if self.recipe.begins_with_picture() {
+            settings.push(("Denoising strength", self.recipe.strength.to_string()));
+        }
         settings.extend(hash.map(|hash| ("Model hash", hash)));
         settings.extend([("Model", self.model.name.clone()), ("Version", self.software.clone())]);
         settings

@@ -12,7 +12,7 @@ const COLUMNS_MAX: usize = 16;
 type LabelOf = fn(&HistoryRow) -> String;
 
 /// In the order in which a job's matrix is gone through, the last one fastest.
-const PARAMETERS: [LabelOf; 8] = [
+const PARAMETERS: [LabelOf; 11] = [
     |row| one_line(&row.prompt),
     |row| match row.negative_prompt.as_str() {
         "" => "no negative prompt".to_owned(),
@@ -24,7 +24,15 @@ const PARAMETERS: [LabelOf; 8] = [
     |row| format!("normalization {}", row.guidance_normalization),
     |row| format!("truncation {}", row.guidance_truncation),
     |row| row.sampler.word().to_owned(),
+    |row| format!("from {}", beginning(&row.init_image)),
+    |row| format!("mask {}", beginning(&row.mask)),
+    |row| format!("strength {}", row.strength),
 ];
+
+/// As much of a hash as tells it from others; `nothing` of none.
+fn beginning(hash: &str) -> &str {
+    if hash.is_empty() { "nothing" } else { hash.get(..8).unwrap_or(hash) }
+}
 
 fn seed(row: &HistoryRow) -> String {
     format!("seed {}", row.seed)
@@ -196,6 +204,9 @@ mod tests {
             guidance_normalization: 0.0,
             guidance_truncation: 1.0,
             sampler: SamplerKind::Euler,
+            init_image: String::new(),
+            mask: String::new(),
+            strength: 1.0,
             asked_width: 512,
             asked_height: 512,
             asked_steps: 8,

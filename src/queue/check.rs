@@ -12,10 +12,11 @@ use super::{ExpectedWork, QueueError};
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::{Config, Lists};
 use crate::engine::{self, EngineKind, ModelDescription, TOKENS_MAX};
-use crate::job::spec::{self, ResolvedJob, template};
+use crate::inputs::{self, InputLimits, InputUse, JobText};
+use crate::job::spec::{self, ResolvedJob, Rules, template};
 use crate::job::warning::{self, ModelWants, Warning};
-use crate::job::{Recipe, Render};
-use crate::problem::{Problem, Report, one_line};
+use crate::job::{Job, Recipe, Render};
+use crate::problem::{self, Problem, Report, one_line};
 use crate::table::check::shortened;
 
 /// A job text without mistakes.
@@ -86,7 +87,9 @@ pub fn check(
     // The daemon draws the seeds; here only the form counts.
     let now_ms = SystemClock.now_ms();
     let mut lists = Lists::beside(folder, || 0);
-    match spec::resolve_bytes(&content, &rules, now_ms, &mut lists) {
+    let resolved = spec::resolve_bytes(&content, &rules, now_ms, &mut lists)
+        .and_then(|resolved| with_inputs(resolved, &content, folder, &rules));
+    match resolved {
         Ok(mut resolved) => {
             let content = match resolved.listed.take() {
                 Some(prompts) => whole(&content, &prompts),
@@ -109,6 +112,37 @@ pub fn check(
 /// The text that says everything itself.
 fn whole(content: &[u8], prompts: &[String]) -> Vec<u8> {
     template::with_prompts(&String::from_utf8_lossy(content), prompts).into_bytes()
+}
+
+/// The job with its pictures as input looked at, or what is wrong with them.
+fn with_inputs(
+    mut resolved: ResolvedJob,
+    content: &[u8],
+    folder: &Path,
+    rules: &Rules,
+) -> Result<ResolvedJob, Vec<Problem>> {
+    let text = problem::utf8(content).unwrap_or_default();
+    let from = JobText { text, folder: Some(folder) };
+    let limits = InputLimits::from(&rules.limits);
+    // Nothing is kept, so nothing of the program's own can fail.
+    let looked_at = inputs::take_in(&mut resolved.job, from, limits, InputUse::Check);
+    looked_at.unwrap_or(Ok(())).map(|()| resolved)
+}
+
+/// The job of a request with its pictures as input kept, or what is wrong with them.
+pub(super) fn keep_inputs(
+    config: &Config,
+    job: Result<Job, Vec<Problem>>,
+    text: &str,
+    rules: &Rules,
+) -> Result<Result<Job, Vec<Problem>>, QueueError> {
+    let Ok(mut job) = job else { return Ok(job) };
+    let path = config.inputs_path();
+    let from = JobText { text, folder: None };
+    let limits = InputLimits::from(&rules.limits);
+    let kept = inputs::take_in(&mut job, from, limits, InputUse::Keep(&path));
+    let kept = kept.map_err(|source| QueueError::File { path, source })?;
+    Ok(kept.map(|()| job))
 }
 
 /// A file that is no TOML at all, by its name either, may be a list of prompts.

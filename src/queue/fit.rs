@@ -35,6 +35,8 @@ pub struct FitQuestion {
     pub turbo: bool,
     /// As if guidance were on: two forwards a step.
     pub guided: bool,
+    /// As if it began with a picture, which is encoded first.
+    pub from_picture: bool,
 }
 
 /// What is answered for one size of picture on one device.
@@ -176,6 +178,9 @@ impl<'a> Fitting<'a> {
         render.recipe.prompt = " ".repeat(TOKENS_MAX);
         if question.guided {
             render.recipe.guidance = 1.0;
+        }
+        if question.from_picture {
+            render.recipe.init_image = "any".to_owned();
         }
         let measured =
             measured(config, worker.filter(|last| engine::is_card(&last.device) == is_card));

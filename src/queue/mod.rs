@@ -38,7 +38,7 @@ pub use self::edit::Edited;
 pub use self::fit::{FitAnswer, FitEstimate, FitQuestion, TABLE_CARDS_GIB, fit, fit_table};
 pub use self::obstacle::{Obstacle, obstacle};
 pub use self::outlook::{ExpectedWork, JobLeft, Outlook, job_left};
-pub use self::prune::{PruneRequest, Pruned};
+pub use self::prune::{PruneRequest, Pruned, sweep_inputs};
 pub use self::show::{PictureFilter, Shown, Waited};
 pub use self::status::{JobsFolder, QueueStatus, queue_status};
 pub use self::submit::{Submitted, hand_over, has_daemon, submit, submit_wish};

@@ -196,7 +196,8 @@ fn job_entries(timing: &Timing, job: &Job) -> Option<Vec<AgendaEntry>> {
 fn is_alike(a: &Render, b: &Render) -> bool {
     let asked = |render: &Render| {
         let Render { min_side, min_steps, on_oom, ref recipe, .. } = *render;
-        (Effort::from(render), min_side, min_steps, on_oom, recipe.prompt.len())
+        let begins = (recipe.begins_with_picture(), recipe.strength);
+        (Effort::from(render), min_side, min_steps, on_oom, recipe.prompt.len(), begins)
     };
     asked(a) == asked(b)
 }

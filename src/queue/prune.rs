@@ -1,14 +1,17 @@
 //! The history is cleared of what is old. The daemon may run meanwhile.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use serde::Serialize;
+use tracing::warn;
 
 use super::{Queue, QueueError};
+use crate::inputs;
 use crate::output::{self, Owner};
-use crate::store::RecordedPicture;
+use crate::store::{RecordedPicture, Store, StoreError};
 
 /// So many jobs are asked for at once.
 const JOBS_MAX: u32 = 500;
@@ -41,6 +44,24 @@ pub struct Pruned {
     pub dry_run: bool,
 }
 
+/// Removes the kept pictures as input that no render needs which can still run or be retried, and
+/// that no job asked for lately; answers how many. What cannot be removed costs space only.
+pub async fn sweep_inputs(store: &Store, folder: &Path) -> Result<u64, StoreError> {
+    let old = inputs::old(folder).unwrap_or_else(|error| {
+        warn!(folder = %folder.display(), %error, "pictures as input are not swept");
+        Vec::new()
+    });
+    let needed: HashSet<String> = store.needed_inputs(&old).await?.into_iter().collect();
+    let mut removed = 0;
+    for name in old.iter().filter(|name| !needed.contains(*name)) {
+        match fs::remove_file(folder.join(name)) {
+            Ok(()) => removed += 1,
+            Err(error) => warn!(file = name, %error, "a picture as input is not removed"),
+        }
+    }
+    Ok(removed)
+}
+
 impl Queue<'_> {
     /// Forgets the jobs that ended before a time, with their pictures unless those are kept. What
     /// is queued or runs is not touched. Pictures go first: a death in between leaves rows, of
@@ -58,6 +79,7 @@ impl Queue<'_> {
         }
         if !request.dry_run {
             self.store.forget_notes(request.before_ms).await?;
+            sweep_inputs(&self.store, &self.config.inputs_path()).await?;
         }
         Ok(pruned)
     }

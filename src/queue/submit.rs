@@ -9,6 +9,7 @@ use rustix::fs::CWD;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
+use super::check::keep_inputs;
 use super::wish::TEXT_BYTES_MAX;
 use super::{CheckedJob, ExpectedWork, JobMistakes, Queue, QueueError};
 use crate::config::{self, Config};
@@ -282,6 +283,7 @@ impl Queue<'_> {
         let name = printable(name);
         let now_ms = self.clock.now_ms();
         let job = spec::parse_bytes(text.as_bytes(), &rules, now_ms, &mut random_seed);
+        let job = keep_inputs(self.config, job, text, &rules)?;
         let mistakes =
             |problems| JobMistakes { name: name.clone(), content: text.into(), problems };
         let job = job.map_err(|problems| QueueError::Mistakes(mistakes(problems)))?;

@@ -84,6 +84,12 @@ pub struct HistoryRow {
     pub guidance_truncation: f64,
     /// How its steps go along the model's velocity.
     pub sampler: SamplerKind,
+    /// The SHA-256 of the picture that it begins with; empty where it begins with noise.
+    pub init_image: String,
+    /// The SHA-256 of the picture that says where that is painted over; empty where all of it is.
+    pub mask: String,
+    /// How much of what it begins with is noise; 1 is all of it.
+    pub strength: f64,
     /// The width that was asked for, in pixels.
     pub asked_width: i64,
     /// The height that was asked for, in pixels.

@@ -18,6 +18,7 @@ mod due;
 mod edit;
 mod error;
 mod evidence;
+mod inputs;
 mod intake;
 mod log_file;
 mod nights;

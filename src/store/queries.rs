@@ -29,6 +29,7 @@ const JOBS: &str = "SELECT *, (SELECT min(run_after_ms) FROM renders r \
 
 /// The columns of a [`HistoryRow`].
 pub(super) const PICTURES: &str = "SELECT history.*, r.cancel_reason, r.priority, r.sampler, \
+                        r.init_image, r.mask, r.strength, \
                         r.run_after_ms, \
                         r.finished_at_ms, j.accepted_at_ms \
                         FROM history JOIN renders r ON r.job_id = job AND r.position = picture \

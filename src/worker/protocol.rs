@@ -76,6 +76,8 @@ pub struct RenderRequest {
     /// Where finished latents are kept, and taken from when they fit the recipe, the size and the
     /// steps.
     pub latents_path: PathBuf,
+    /// Where pictures as input are kept, by the hashes that the recipe has.
+    pub inputs_path: PathBuf,
     /// What the picture is to say of the queue, beside what the engine knows.
     pub queue: QueueFacts,
 }

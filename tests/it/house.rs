@@ -25,6 +25,7 @@ const ORDER: &[&str] = &[
     "config",
     "output",
     "sheet",
+    "inputs",
     "worker",
     "store",
     "instance",
@@ -57,7 +58,7 @@ const OWNED: [(&str, &str); 8] = [
 
 /// Which other modules of `engine/z_image` each of its modules may name. A module that is not in the
 /// list names none. Each names only modules that stand before it or are not in the list.
-const ENGINE_ARROWS: [(&str, &[&str]); 27] = [
+const ENGINE_ARROWS: [(&str, &[&str]); 29] = [
     ("wrong_folder", &["wrong_file"]),
     ("config", &["wrong_file"]),
     ("checkpoint", &["wrong_file"]),
@@ -101,15 +102,16 @@ const ENGINE_ARROWS: [(&str, &[&str]); 27] = [
             "weights",
         ],
     ),
+    ("beginning", &["noise", "oom", "parts", "sampler", "schedule", "solver", "vae"]),
     (
         "engine",
         &[
+            "beginning",
             "config",
             "device",
             "device_memory",
             "measure",
             "model_files",
-            "noise",
             "oom",
             "parts",
             "picture",

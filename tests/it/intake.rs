@@ -50,7 +50,9 @@ impl Bench {
         let clock = Arc::new(ManualClock::new(1_000));
         fs::create_dir_all(self.path("")).unwrap();
         let lock = FolderLock::take(&self.path("")).unwrap();
-        Intake::open(lock, rules(), self.store.clone(), clock, self.accepted.clone()).unwrap()
+        let inputs = self.folder.path().join("inputs");
+        Intake::open(lock, inputs, rules(), self.store.clone(), clock, self.accepted.clone())
+            .unwrap()
     }
 
     fn path(&self, name: &str) -> PathBuf {

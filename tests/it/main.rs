@@ -27,6 +27,7 @@ mod mini;
 mod mini_judge;
 mod packaging;
 mod parity;
+mod pictures;
 mod quality;
 mod quantised;
 mod queue;

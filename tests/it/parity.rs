@@ -2,6 +2,7 @@
 //! the part. Each part is fed with the reference's own inputs.
 
 pub mod reference;
+mod input;
 mod solver;
 mod stripes;
 mod tiles;

@@ -71,6 +71,7 @@ impl Place {
             format: Format::Png,
             picture_path: self.path("picture.part"),
             latents_path: self.path("latents.safetensors"),
+            inputs_path: self.path("inputs"),
             queue: QueueFacts {
                 job: 1,
                 index: 1,

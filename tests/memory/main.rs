@@ -4,6 +4,7 @@
 // Helpers beside the tests count as tests, too: a panic is a failure.
 #![allow(clippy::unwrap_used)]
 
+mod input;
 mod limit;
 mod prediction;
 mod stripes;

@@ -29,8 +29,8 @@ use rustix::process::{Signal, getpid, kill_process};
 use self::script::{Clause, Fault, Place, Script};
 use super::weight_files::WeightFiles;
 use super::{
-    Backend, Engine, EngineError, Latents, MemoryReading, ModelDescription, Pixels, Progress,
-    Recipe, Result, Stage, meter,
+    Backend, Engine, EngineError, InputPicture, Latents, MemoryReading, ModelDescription, Pixels,
+    Progress, Recipe, Result, Stage, meter,
 };
 use crate::ladder::{Capabilities, Decode, Precision, Residency, Rung};
 use crate::planner::Prediction;
@@ -198,8 +198,9 @@ impl Engine for FakeEngine {
         prompt.split_whitespace().nth(PROMPT_WORDS_MAX).is_some()
     }
 
-    fn denoise(
+    fn denoise_from(
         &mut self,
+        _input: Option<&InputPicture>,
         recipe: &Recipe,
         rung: &Rung,
         progress: &mut dyn Progress,

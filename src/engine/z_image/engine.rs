@@ -4,10 +4,10 @@ use std::path::Path;
 
 use candle_core::{Device, Result as CandleResult, Tensor};
 
+use super::beginning::Denoising;
 use super::config::ModelConfig;
 use super::device_memory::DeviceMemory;
 use super::model_files::ModelFiles;
-use super::noise::Generator;
 use super::oom::at;
 use super::parts::{self, Parts};
 use super::predict::capabilities;
@@ -21,8 +21,8 @@ use crate::engine::cache::Values;
 use crate::engine::embeddings::Embeddings;
 use crate::engine::weight_files::WeightFiles;
 use crate::engine::{
-    Backend, Continue, DeviceChoice, Engine, EngineError, Latents, MemoryReading, ModelDescription,
-    ModelPlace, Pixels, Progress, Recipe, Result, Stage,
+    Backend, DeviceChoice, Engine, EngineError, InputPicture, Latents, MemoryReading,
+    ModelDescription, ModelPlace, Pixels, Progress, Recipe, Result, Stage,
 };
 use crate::ladder::{Capabilities, Precision, Residency, Rung};
 use crate::planner::DeviceSpeed;
@@ -183,32 +183,6 @@ impl ZImageEngine {
         }
         Ok(Some((self.condition(&recipe.negative_prompt, rung)?, Guidance::of(recipe))))
     }
-
-    fn noise(&self, seed: u64, rung: &Rung, device: &Device) -> CandleResult<Tensor> {
-        let [channels, height, width] = self.latent_shape(rung);
-        let values = Generator::new(seed).randn(channels * height * width);
-        Tensor::from_vec(values, (1, channels, height, width), device)
-    }
-
-    fn sample(
-        &self,
-        sampler: &Sampler,
-        mut solver: Solver,
-        noise: Tensor,
-        progress: &mut dyn Progress,
-    ) -> Result<Tensor> {
-        let steps = sampler.schedule.steps();
-        let mut latents = noise;
-        for step in 0..steps {
-            latents = sampler.step(step, &latents, &mut solver).map_err(at(Stage::Denoise))?;
-            // A card computes in the background: wait, so that a step that is reported is done.
-            latents.device().synchronize().map_err(at(Stage::Denoise))?;
-            if progress.step(step as u32 + 1, steps as u32) == Continue::No {
-                return Err(EngineError::Stopped);
-            }
-        }
-        Ok(latents)
-    }
 }
 
 impl Engine for ZImageEngine {
@@ -252,8 +226,9 @@ impl Engine for ZImageEngine {
         self.tokenizer.encode(prompt).is_ok_and(|tokens| tokens.cut)
     }
 
-    fn denoise(
+    fn denoise_from(
         &mut self,
+        input: Option<&InputPicture>,
         recipe: &Recipe,
         rung: &Rung,
         progress: &mut dyn Progress,
@@ -265,10 +240,22 @@ impl Engine for ZImageEngine {
         let (positive, negative) =
             (self.condition(&recipe.prompt, rung)?, self.negative(recipe, rung)?);
         self.begin(Stage::Denoise, progress)?;
-        let (parts, schedule) = (self.parts()?, Schedule::new(&self.config.schedule, rung.steps));
-        let noise = self.noise(recipe.seed, rung, &parts.device).map_err(at(Stage::Denoise))?;
-        let sampler = Sampler { transformer: &parts.transformer, schedule, positive, negative };
-        let latents = self.sample(&sampler, Solver::new(recipe.sampler), noise, progress)?;
+        let schedule = Schedule::new(&self.config.schedule, rung.steps);
+        let parts = self.parts()?;
+        let denoising = Denoising {
+            recipe,
+            rung,
+            shape: self.latent_shape(rung),
+            factor: self.config.vae.factor(),
+        };
+        let begun = denoising.beginning(parts, input, &schedule)?;
+        if input.is_some() {
+            // The seconds of the encoding are not those of the first step.
+            self.begin(Stage::Denoise, progress)?;
+        }
+        let transformer = &self.parts()?.transformer;
+        let sampler = Sampler { transformer, schedule, positive, negative };
+        let latents = begun.denoise(&sampler, Solver::new(recipe.sampler), progress)?;
         usable(picture::not_finite(&latents), Stage::Denoise)?;
         let values = latents
             .flatten_all()

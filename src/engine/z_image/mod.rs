@@ -16,6 +16,8 @@ pub mod solver;
 
 pub mod vae;
 
+pub mod beginning;
+
 pub mod picture;
 
 mod checkpoint;

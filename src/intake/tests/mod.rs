@@ -65,7 +65,8 @@ impl Bench {
         before(&jobs);
         let wake = Arc::new(Notify::new());
         let lock = FolderLock::take(&jobs).unwrap();
-        let spool = Spool::open(lock, rules(), wake.clone()).unwrap();
+        let inputs = folder.path().join("inputs");
+        let spool = Spool::open(lock, inputs, rules(), wake.clone()).unwrap();
         let (start, fates) = (Instant::now(), HashMap::new());
         Bench { folder, spool, wake, start, job_id: 0, fates }
     }
@@ -91,7 +92,8 @@ impl Bench {
         let Bench { folder, spool, wake, start, job_id, fates } = self;
         drop(spool);
         let lock = FolderLock::take(&folder.path().join("jobs")).unwrap();
-        let spool = Spool::open(lock, rules(), wake.clone()).unwrap();
+        let inputs = folder.path().join("inputs");
+        let spool = Spool::open(lock, inputs, rules(), wake.clone()).unwrap();
         Bench { folder, spool, wake, start, job_id, fates }
     }
 

@@ -6,7 +6,7 @@ use crate::job::parameters::PARAMETERS;
 type Entry = (&'static [&'static str], &'static str);
 
 /// Words in the form that [`plain`] gives them. An answer with a key of ours says it in backticks.
-const FOREIGN_KEYS: [Entry; 34] = [
+const FOREIGN_KEYS: [Entry; 37] = [
     (
         &["cfg", "cfg_scale", "cfgscale", "true_cfg_scale", "scale"],
         "here it is called `guidance`, and is the CFG scale less 1: `cfg = 5` is `guidance = 4`; \
@@ -110,19 +110,16 @@ const FOREIGN_KEYS: [Entry; 34] = [
         "there is nothing to set: the noise and its schedule are the model's own",
     ),
     (
-        &[
-            "denoise",
-            "denoising_strength",
-            "strength",
-            "image",
-            "init_image",
-            "init_images",
-            "init_img",
-            "input_image",
-            "mask",
-            "mask_image",
-        ],
-        "there is none: pictures are made from text alone, not from another picture",
+        &["denoise", "denoising_strength", "image_strength"],
+        "here it is called `strength`, from 0 to 1, and counts beside `init_image`",
+    ),
+    (
+        &["image", "init_images", "init_img", "input_image", "source_image"],
+        "here it is called `init_image`: the path of a picture",
+    ),
+    (
+        &["mask_image", "inpaint_mask", "mask_path"],
+        "here it is called `mask`: the path of a picture, bright where `init_image` is painted over",
     ),
     (
         &[
@@ -288,7 +285,8 @@ mod tests {
             ("matrix.seeds", "called `seed`"),
             ("sampler_name", "called `sampler`"),
             ("scheduler", "its own schedule"),
-            ("denoising_strength", "from text alone"),
+            ("denoising_strength", "called `strength`"),
+            ("mask_image", "called `mask`"),
             ("matrix.num_images", "share `num_images`: put it at the top"),
             ("matrix.output", "share `output`: put it at the top"),
             ("defaults.cfg", "called `guidance`"),

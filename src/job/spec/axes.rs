@@ -65,6 +65,11 @@ impl Axes {
         axes.iter().any(|axis| axis.key == PROMPT).then_some(Axes(axes))
     }
 
+    /// Whether the file says the parameter.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|axis| axis.key == key)
+    }
+
     /// How many combinations there are; `usize::MAX` stands for more than that.
     pub(super) fn count(&self) -> usize {
         self.0.iter().fold(1, |product, axis| product.saturating_mul(axis.points.len()))

@@ -21,6 +21,10 @@ pub struct Limits {
     pub prompt_bytes_max: usize,
     pub side_max: u32,
     pub steps_max: u32,
+    /// Of a picture as input.
+    pub input_bytes_max: u64,
+    /// Of a picture as input.
+    pub input_pixels_max: u64,
 }
 
 impl Default for Limits {
@@ -33,6 +37,9 @@ impl Default for Limits {
             prompt_bytes_max: 16 << 10,
             side_max: 4096,
             steps_max: 100,
+            input_bytes_max: 64 << 20,
+            // What cameras make. More would only be made smaller.
+            input_pixels_max: 64_000_000,
         }
     }
 }
@@ -149,6 +156,29 @@ pub fn on_oom(value: &DeValue) -> Check<OnOom> {
 pub fn sampler(value: &DeValue) -> Check<SamplerKind> {
     let choice = |sampler: SamplerKind| (sampler.word(), sampler);
     check::choice(value, &[choice(SamplerKind::Euler), choice(SamplerKind::ResMultistep)])
+}
+
+/// Names of files are shorter on every system.
+const PATH_BYTES_MAX: usize = 4096;
+
+/// The path of a picture as input. Whether it is there is seen later.
+pub fn input_path(value: &DeValue) -> Check<String> {
+    let path = check::text(value)?;
+    let right = "name a picture: \"fox.png\"";
+    if path.is_empty() || path.len() > PATH_BYTES_MAX || path.contains('\0') {
+        return Err(Mistake::new(format!("{} is no path", check::quoted(path))).help(right));
+    }
+    Ok(path.to_owned())
+}
+
+/// How much of what a render begins with is noise.
+pub fn strength(value: &DeValue) -> Check<f64> {
+    let right = "use a number above 0, at most 1";
+    let strength = check::number(value, 0.0..=1.0).map_err(|mistake| mistake.help(right))?;
+    match strength > 0.0 {
+        true => Ok(strength),
+        false => Err(Mistake::new("0 would paint nothing").help(right)),
+    }
 }
 
 /// The file format. The extension `jpg` is as good a word as `jpeg`.

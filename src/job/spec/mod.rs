@@ -4,6 +4,7 @@
 mod axes;
 pub mod edits;
 pub mod fields;
+pub mod inputs;
 mod outside;
 pub mod prompts;
 pub mod template;
@@ -21,7 +22,7 @@ use super::parameters::read_values;
 use super::times::Times;
 use super::{Job, Render, hints};
 use crate::problem::{self, Problem};
-use crate::table::{self, Table, check};
+use crate::table::{self, Mistake, Table, check};
 
 /// Everything that a job file is checked against.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +45,12 @@ impl Rules {
 
 /// Seeds are numbers below 2^63, so that TOML and SQLite can hold them; counting up wraps round.
 const SEED_MASK: u64 = i64::MAX as u64;
+
+/// No job can ask for this strength: nothing would be painted.
+const STRENGTH_LEFT_OPEN: f64 = 0.0;
+
+/// So much of a picture is painted anew where nothing is said.
+const IMAGE_TO_IMAGE_STRENGTH: f64 = 0.6;
 
 /// Far enough apart for any order, small enough to be read.
 const PRIORITY_MAX: i64 = 1_000_000;
@@ -116,9 +123,11 @@ impl Request {
             .unwrap_or(1);
         let tags = fields::tags(top);
         let shared = read_values(top, &rules.bounds(), |parameter| !parameter.is_axis);
-        let shared = rules.defaults.with(shared);
+        let mut shared = rules.defaults.with(shared);
+        shared.recipe.strength = STRENGTH_LEFT_OPEN;
         let listed = prompts::read_file(top, &rules.bounds(), outside);
         let axes = Axes::read(top, &rules.bounds(), listed.as_deref())?;
+        refuse_without_picture(top, &axes);
         if let Err(mistake) = axes.check_count(num_images, limits.renders_max) {
             let key = ["matrix", "num_images", "prompt_file"]
                 .into_iter()
@@ -137,7 +146,7 @@ impl Request {
             let seed = values.remove("seed").and_then(|seed| seed.as_u64());
             seed_is_drawn.extend((0..self.num_images).map(|_| seed.is_none()));
             let seed = seed.unwrap_or_else(|| outside.seed() & SEED_MASK);
-            let render = with_floors(self.shared.with(values));
+            let render = with_strength(with_floors(self.shared.with(values)));
             renders.extend((0..self.num_images).map(|picture| {
                 let mut render = render.clone();
                 render.recipe.seed = (seed + u64::from(picture)) & SEED_MASK;
@@ -153,6 +162,32 @@ impl Request {
 
 fn read_priority(top: &mut Table) -> Option<i64> {
     top.read("priority", |value| check::whole(value, -PRIORITY_MAX..=PRIORITY_MAX))
+}
+
+/// Notes what counts only beside a picture that is begun with.
+fn refuse_without_picture(top: &mut Table, axes: &Axes) {
+    if axes.has("init_image") {
+        return;
+    }
+    for key in ["mask", "strength"].into_iter().filter(|key| axes.has(key)) {
+        let (place, subject) = if top.has(key) { (key, "") } else { ("matrix", key) };
+        let message = format!("{subject} counts only with init_image");
+        let mistake = Mistake::new(message.trim_start());
+        top.mistake(
+            place,
+            mistake.help("name the picture to begin with: init_image = \"fox.png\""),
+        );
+    }
+}
+
+/// Where the job leaves the strength open, it is what the reference implementation has.
+fn with_strength(mut render: Render) -> Render {
+    let recipe = &mut render.recipe;
+    if recipe.strength == STRENGTH_LEFT_OPEN {
+        let keeps = recipe.begins_with_picture() && !recipe.is_masked();
+        recipe.strength = if keeps { IMAGE_TO_IMAGE_STRENGTH } else { 1.0 };
+    }
+    render
 }
 
 /// A floor above what is asked means: no less than asked.

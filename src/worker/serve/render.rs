@@ -7,7 +7,8 @@ use super::hashing::ModelHash;
 use super::tracker::Tracker;
 use crate::attempt::FailureKind;
 use crate::engine::latents::{self, LatentsKey};
-use crate::engine::{Engine, EngineError, Latents, Stage};
+use crate::engine::{Engine, EngineError, InputPicture, Latents, Recipe, Stage};
+use crate::inputs::{self, InputError, InputLimits, input_picture};
 use crate::ladder::Rung;
 use crate::output::encode::{Written, write_picture};
 use crate::output::metadata::{Metadata, PictureModel, SOFTWARE, SizeAndSteps, StageTimings};
@@ -91,7 +92,9 @@ fn latents_for(
     if let Some(kept) = latents::load(&request.latents_path, &key) {
         return Ok(kept);
     }
-    let latents = engine.denoise(&request.recipe, &request.rung, tracker)?;
+    let input = input(request)?;
+    let latents = engine.denoise_from(input.as_ref(), &request.recipe, &request.rung, tracker)?;
+    drop(input);
     if let Err(error) = latents::save(&request.latents_path, &key, &latents) {
         tracing::warn!(
             "{}: latents not kept, a failed decode will cost the denoising: {error}",
@@ -99,6 +102,37 @@ fn latents_for(
         );
     }
     Ok(latents)
+}
+
+/// The picture that the render begins with, where it does.
+fn input(request: &RenderRequest) -> Result<Option<InputPicture>, EngineError> {
+    let Recipe { init_image, mask, .. } = &request.recipe;
+    if !request.recipe.begins_with_picture() {
+        return Ok(None);
+    }
+    let Rung { width, height, .. } = request.rung;
+    let pixels = of_input(request, "init_image", init_image, |content| {
+        input_picture(content, width, height)
+    })?;
+    let input = InputPicture { pixels, mask: None };
+    match request.recipe.is_masked() {
+        true => of_input(request, "mask", mask, |content| input.with_mask(content)).map(Some),
+        false => Ok(Some(input)),
+    }
+}
+
+/// What `read` makes of a kept file. What is wrong with it is no fault of the worker.
+fn of_input<T>(
+    request: &RenderRequest,
+    key: &str,
+    hash: &str,
+    read: impl FnOnce(&[u8]) -> Result<T, InputError>,
+) -> Result<T, EngineError> {
+    let path = request.inputs_path.join(hash);
+    let content = inputs::read(&path, InputLimits { bytes_max: u64::MAX, pixels_max: u64::MAX });
+    content.and_then(|content| read(&content)).map_err(|error| {
+        EngineError::Invalid(format!("{key}, kept as {}: {error}", path.display()))
+    })
 }
 
 fn forget_latents(request: &RenderRequest) {

@@ -53,8 +53,9 @@ impl<'a> Tracker<'a> {
                 peaks.text_encode_bytes = memory.peak_bytes;
             }
             Some(Stage::Denoise) => {
-                timings.denoise_ms = ms;
-                peaks.denoise_bytes = memory.peak_bytes;
+                // It begins a second time where a picture was encoded first.
+                timings.denoise_ms += ms;
+                peaks.denoise_bytes = peaks.denoise_bytes.max(memory.peak_bytes);
             }
             Some(Stage::VaeDecode) => {
                 timings.vae_decode_ms = ms;

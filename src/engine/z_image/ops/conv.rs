@@ -4,7 +4,7 @@
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::conv_shape::{ConvShape, IM2COL_BYTES};
+use super::conv_shape::{ConvShape, IM2COL_BYTES, Sliding};
 use super::cpu::{from_rows, values};
 #[cfg(feature = "cuda")]
 use super::cuda;
@@ -22,12 +22,24 @@ pub fn conv2d(
     bias: Option<&Tensor>,
     padding: usize,
 ) -> Result<Tensor> {
+    slide(x, weight, bias, Sliding::dense(padding))
+}
+
+/// Convolution of `x` (b, i, h, w) with `weight` (o, i, 3, 3), `bias` (o), at every second pixel,
+/// zeros below and on the right: (b, o, h / 2, w / 2).
+///
+/// Scratch: [`conv2d_bytes`] of the result's pixels.
+pub fn conv2d_halving(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    slide(x, weight, Some(bias), Sliding::HALVING)
+}
+
+fn slide(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, sliding: Sliding) -> Result<Tensor> {
     if !is_ours(x) {
-        return plain_conv2d(x, weight, bias, padding);
+        return plain_conv2d(x, weight, bias, sliding);
     }
     let no_bias = || Tensor::zeros(weight.dim(0)?, x.dtype(), x.device());
     let bias = bias.map_or_else(no_bias, Tensor::contiguous)?;
-    x.contiguous()?.apply_op3_no_bwd(&weight.contiguous()?, &bias, &Conv2d { padding })
+    x.contiguous()?.apply_op3_no_bwd(&weight.contiguous()?, &bias, &Conv2d { sliding })
 }
 
 /// What a 3x3 [`conv2d`] of `pixels` allocates beside its result. With a 1x1 weight it is at most
@@ -41,7 +53,7 @@ pub fn conv2d_bytes(backend: Backend, pixels: usize, inputs: usize) -> usize {
 }
 
 struct Conv2d {
-    padding: usize,
+    sliding: Sliding,
 }
 
 impl CustomOp3 for Conv2d {
@@ -58,7 +70,7 @@ impl CustomOp3 for Conv2d {
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let shape = ConvShape::of(x_layout, weight_layout, self.padding)?;
+        let shape = ConvShape::of(x_layout, weight_layout, self.sliding)?;
         let xs = values(x, x_layout)?;
         let weights = values(weight, weight_layout)?;
         let biases = values(bias, bias_layout)?;
@@ -77,7 +89,7 @@ impl CustomOp3 for Conv2d {
         bias_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         let operands = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
-        cuda::conv2d(operands, self.padding)
+        cuda::conv2d(operands, self.sliding)
     }
 }
 
@@ -85,9 +97,10 @@ fn plain_conv2d(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    padding: usize,
+    Sliding { stride, before, after }: Sliding,
 ) -> Result<Tensor> {
-    let y = x.conv2d(weight, padding, 1, 1, 1)?;
+    let padded = x.pad_with_zeros(2, before, after)?.pad_with_zeros(3, before, after)?;
+    let y = padded.conv2d(weight, 0, stride, 1, 1)?;
     match bias {
         Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),
         None => Ok(y),
@@ -162,6 +175,19 @@ mod tests {
     fn windows_of_three_match_across_several_bands() {
         assert_right([1, 3, 18, 4 * 64 + 9], 13, 3, 1);
         assert_right([1, 33, 66, 34], 6, 3, 1);
+    }
+
+    #[test]
+    fn windows_of_three_at_every_second_pixel_match_and_halve_the_size() {
+        for [h, w] in [[8, 12], [66, 34], [2, 2], [9, 8]] {
+            let (x, weight) = (values(&[2, 5, h, w], 2), values(&[7, 5, 3, 3], 1));
+            let bias = values(&[7], 3);
+            let conv = |[x, weight, bias]: [&Tensor; 3]| conv2d_halving(x, weight, bias);
+            assert_fast_is_plain([&strided(&x), &weight, &bias], 1e-5, conv);
+            assert_half_is_near([&x, &weight, &bias], DType::F16, conv);
+            let halved = conv([&x, &weight, &bias]).expect("it works");
+            assert_eq!(halved.dims(), [2, 7, h / 2, w / 2]);
+        }
     }
 
     #[test]

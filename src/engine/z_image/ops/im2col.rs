@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::conv_shape::ConvShape;
+use super::conv_shape::{ConvShape, Sliding};
 use super::cpu::zeros;
 use super::matmul::{MatrixView, OutputPart, SharedOutput, matmul_add};
 
@@ -106,6 +106,7 @@ impl Band<'_> {
         let shape = self.shape;
         let plane = shape.height * shape.width;
         let taps = shape.kernel.pow(2);
+        let Sliding { stride, before, .. } = shape.sliding;
         for (row, mut line) in matrix.chunks_exact_mut(self.pixels.len()).enumerate() {
             let x = &x[row / taps * plane..][..plane];
             let kernel_row = row % taps / shape.kernel;
@@ -113,10 +114,14 @@ impl Band<'_> {
             for (out_row, out_columns) in self.segments() {
                 let segment;
                 (segment, line) = line.split_at_mut(out_columns.len());
-                let padded_row = out_row + kernel_row;
-                if (shape.padding..shape.padding + shape.height).contains(&padded_row) {
-                    let source = &x[(padded_row - shape.padding) * shape.width..][..shape.width];
-                    copy_padded(source, shape.padding, out_columns.start + kernel_column, segment);
+                let padded_row = out_row * stride + kernel_row;
+                if (before..before + shape.height).contains(&padded_row) {
+                    let source = &x[(padded_row - before) * shape.width..][..shape.width];
+                    let first = out_columns.start * stride + kernel_column;
+                    match stride {
+                        1 => copy_padded(source, before, first, segment),
+                        _ => copy_strided(source, before, first, stride, segment),
+                    }
                 } else {
                     segment.fill(0.0);
                 }
@@ -149,6 +154,14 @@ fn copy_padded(source: &[f32], padding: usize, first: usize, out: &mut [f32]) {
     out[inside.end - first..].fill(0.0);
 }
 
+/// As [`copy_padded`], of which only every `stride`-th value is copied.
+fn copy_strided(source: &[f32], padding: usize, first: usize, stride: usize, out: &mut [f32]) {
+    for (value, padded) in out.iter_mut().zip((first..).step_by(stride)) {
+        let inside = padded.checked_sub(padding).and_then(|at| source.get(at));
+        *value = inside.copied().unwrap_or(0.0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,7 +185,7 @@ mod tests {
             inputs: 1,
             outputs: 1,
             kernel: 3,
-            padding: 1,
+            sliding: Sliding::dense(1),
             height: 2,
             width: 3,
         };

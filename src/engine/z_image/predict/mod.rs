@@ -29,6 +29,10 @@ pub struct Work {
     /// Whether a negative prompt takes part.
     pub guided: bool,
     pub sampler: SamplerKind,
+    /// Whether it begins with a picture, which is encoded first.
+    pub begins_with_picture: bool,
+    /// Whether a part of that picture stays as it is.
+    pub is_masked: bool,
 }
 
 /// Tokens of the chat template around a prompt.
@@ -41,7 +45,13 @@ impl Work {
         let negative_bytes = if guided { recipe.negative_prompt.len() } else { 0 };
         let bytes = recipe.prompt.len().max(negative_bytes);
         let tokens = (bytes + TEMPLATE_TOKENS).min(TOKENS_MAX);
-        Work { tokens, guided, sampler: recipe.sampler }
+        Work {
+            tokens,
+            guided,
+            sampler: recipe.sampler,
+            begins_with_picture: recipe.begins_with_picture(),
+            is_masked: recipe.is_masked(),
+        }
     }
 }
 
@@ -96,6 +106,13 @@ pub fn predict(model: &ModelConfig, backend: Backend, rung: &Rung, work: Work) -
     let text = text::bytes(model, backend, rung, work.tokens);
     let condition = transformer::condition_bytes(model, backend, rung, work);
     let denoise = transformer::bytes(model, backend, rung, work);
+    let encode = match work.begins_with_picture {
+        true => {
+            transformer::conditionings_bytes(model, backend, rung, work)
+                + encode_bytes(model, backend, rung)
+        }
+        false => 0,
+    };
     let embeddings =
         backend.host_buffer_bytes(IN_MEMORY_MAX * 4 * work.tokens * model.text_encoder.hidden_size);
     let in_all = |activations: usize| {
@@ -104,9 +121,26 @@ pub fn predict(model: &ModelConfig, backend: Backend, rung: &Rung, work: Work) -
     Prediction {
         weights_bytes: weights as u64,
         text_encode_bytes: in_all(text.max(condition)),
-        denoise_bytes: in_all(converted + denoise),
+        denoise_bytes: in_all(encode.max(converted + denoise)),
         vae_decode_bytes: in_all(decode_bytes(model, backend, rung)),
     }
+}
+
+/// A picture that a render begins with is encoded in the way in which the result is decoded. The
+/// encoder's weights are there only meanwhile.
+fn encode_bytes(model: &ModelConfig, backend: Backend, rung: &Rung) -> usize {
+    let config = &model.vae;
+    let (width, height) = (rung.width as usize, rung.height as usize);
+    let encode = match rung.decode {
+        Decode::Whole => vae::encode_whole_bytes(config, backend, width, height),
+        Decode::Stripes { height: stripe } => {
+            vae::encode_striped_bytes(config, backend, width, height, stripe as usize)
+        }
+        Decode::Tiles { side } => {
+            vae::encode_tiled_bytes(config, backend, width, height, side as usize)
+        }
+    };
+    encode + backend.element_bytes() * vae::encoder_values(config)
 }
 
 fn decode_bytes(model: &ModelConfig, backend: Backend, rung: &Rung) -> usize {

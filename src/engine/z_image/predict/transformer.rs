@@ -47,21 +47,33 @@ pub fn condition_bytes(model: &ModelConfig, backend: Backend, rung: &Rung, work:
     first + embedding + caption + caption_angles + refine.max(angles)
 }
 
+/// What the prompts become, while something is denoised with them.
+pub fn conditionings_bytes(
+    model: &ModelConfig,
+    backend: Backend,
+    rung: &Rung,
+    work: Work,
+) -> usize {
+    let rows = Rows::of(model, rung, work);
+    let one = conditioning_bytes(&model.transformer, backend, rows.picture, rows.caption);
+    if work.guided { 2 * one } else { one }
+}
+
 /// The most while denoising: within a block over all rows, beside the conditionings and the
 /// latents.
 pub fn bytes(model: &ModelConfig, backend: Backend, rung: &Rung, work: Work) -> usize {
     let config = &model.transformer;
     let rows = Rows::of(model, rung, work);
-    let conditioning = conditioning_bytes(config, backend, rows.picture, rows.caption);
     let factor = model.vae.factor();
     let latent_pixels = (rung.width as usize / factor) * (rung.height as usize / factor);
     let latents = size_of::<f32>() * config.in_channels * latent_pixels;
     // The latents before and after the step, and as patches; with guidance the first velocity too.
-    let (conditionings, latents_alive) = if work.guided { (2, 4) } else { (1, 3) };
-    // What the step before made out.
-    let kept = usize::from(work.sampler == SamplerKind::ResMultistep);
+    let latents_alive = if work.guided { 4 } else { 3 };
+    // What the step before made out; what is blended in again after each step, and where.
+    let kept =
+        usize::from(work.sampler == SamplerKind::ResMultistep) + if work.is_masked { 3 } else { 0 };
     let input = rows.all() * config.dim * backend.element_bytes();
-    conditionings * conditioning
+    conditionings_bytes(model, backend, rung, work)
         + (latents_alive + kept) * latents
         + input
         + block_scratch_bytes(config, backend, rung.precision, (1, rows.all()))

@@ -1,4 +1,4 @@
-//! The two layers that the decoder's blocks are made of.
+//! The layers that the blocks are made of.
 
 use candle_core::{Result, Tensor};
 
@@ -29,6 +29,27 @@ impl Conv {
     /// `x` (b, inputs, h, w) to (b, outputs, h, w).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::conv2d(x, &self.weight, Some(&self.bias), self.kernel / 2)
+    }
+}
+
+/// A convolution to half the height and the width.
+pub struct Downsample {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Downsample {
+    pub fn new(channels: usize, weights: &Weights) -> Result<Downsample> {
+        Ok(Downsample {
+            weight: weights.get("weight", (channels, channels, 3, 3))?,
+            bias: weights.get("bias", channels)?,
+        })
+    }
+
+    /// `x` (b, channels, h, w) to (b, channels, h / 2, w / 2). A row of the result sees the two
+    /// rows that it comes from, and the one below them.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::conv2d_halving(x, &self.weight, &self.bias)
     }
 }
 

@@ -1,8 +1,12 @@
-//! The decoder of the Flux autoencoder: latents to a picture, whole, in stripes or in tiles.
-//! Source: diffusers' `autoencoders/vae.py` (Decoder).
+//! The Flux autoencoder. Its decoder makes latents to a picture, whole, in stripes or in tiles; its
+//! encoder, which few renders need, the other way round.
+//! Source: diffusers' `autoencoders/vae.py`.
 
 mod attention;
 mod blocks;
+mod down;
+mod encoder;
+mod encoder_bytes;
 mod layers;
 mod resnet;
 mod scratch;
@@ -12,6 +16,10 @@ mod tiles;
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use self::blocks::{MidBlock, UpBlock};
+pub use self::encoder::{Distribution, Encoder};
+pub use self::encoder_bytes::{
+    encode_striped_bytes, encode_tiled_bytes, encode_whole_bytes, encoder_values,
+};
 use self::layers::{Conv, GroupNorm};
 use self::resnet::window_bytes;
 use self::scratch::last_bytes;
@@ -31,13 +39,15 @@ pub struct Decoder {
     up_blocks: Vec<UpBlock>,
     conv_norm_out: GroupNorm,
     conv_out: Conv,
-    dtype: DType,
+    /// Of the whole autoencoder.
+    weights: Weights,
     memory: DeviceMemory,
 }
 
 impl Decoder {
     /// Takes the weights by their names in the hub's files, from `decoder.` on.
     pub fn new(config: &VaeConfig, weights: &Weights, memory: &DeviceMemory) -> Result<Decoder> {
+        let all = weights;
         let weights = weights.prefixed("decoder");
         let channels = config.decoder_channels();
         let (Some(&deepest), Some(&last)) = (channels.first(), channels.last()) else {
@@ -61,9 +71,24 @@ impl Decoder {
             conv_norm_out: GroupNorm::new(config, last, &weights.prefixed("conv_norm_out"))?,
             conv_out: Conv::new(last, config.out_channels, 3, &weights.prefixed("conv_out"))?,
             config: config.clone(),
-            dtype: weights.dtype(),
+            weights: all.clone(),
             memory: memory.clone(),
         })
+    }
+
+    /// The encoder of the same autoencoder, read from its files; or why they have none that this
+    /// port can compute.
+    pub fn encoder(&self) -> Result<std::result::Result<Encoder, String>> {
+        if !self.weights.contains("encoder.conv_in.weight") {
+            return Ok(Err("the model's VAE has no encoder".to_owned()));
+        }
+        if self.weights.contains("quant_conv.weight") {
+            return Ok(Err("the model's VAE is not Z-Image's: it has a quant_conv".to_owned()));
+        }
+        let bytes = encoder_values(&self.config) * self.memory.backend().element_bytes();
+        self.memory.require(bytes)?;
+        let encoder = Encoder::new(&self.config, &self.weights, &self.memory)?;
+        Ok(self.weights.finish().map(|()| encoder))
     }
 
     /// Latents (b, channels, h, w) to pictures (b, 3, factor * h, factor * w), f32, about -1 to 1.
@@ -123,7 +148,8 @@ impl Decoder {
     /// What is computed at the latents' size: unscaling, the first convolution, the middle block.
     fn decode_mid(&self, latents: &Tensor) -> Result<Tensor> {
         let shift = self.config.shift_factor.unwrap_or(0.0);
-        let unscaled = ((latents / self.config.scaling_factor)? + shift)?.to_dtype(self.dtype)?;
+        let unscaled =
+            ((latents / self.config.scaling_factor)? + shift)?.to_dtype(self.weights.dtype())?;
         self.mid_block.forward(self.conv_in.forward(&unscaled)?, &self.memory)
     }
 

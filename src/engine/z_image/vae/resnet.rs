@@ -127,10 +127,13 @@ pub fn whole_bytes(backend: Backend, pixels: usize, inputs: usize, outputs: usiz
 }
 
 /// The most that a norm and a convolution of a window of so many pixels need beside the window,
-/// which is released after the norm. The decoder's blocks give no more channels than they take.
+/// which is released after the norm; and a second norm and convolution, where those give more
+/// channels than the window has.
 pub fn window_bytes(backend: Backend, pixels: usize, inputs: usize, outputs: usize) -> usize {
     let [x, y] = [inputs, outputs].map(|channels| activation_bytes(backend, channels, pixels));
-    x.max(y + ops::conv2d_bytes(backend, pixels, inputs))
+    let second = 2 * y + ops::conv2d_bytes(backend, pixels, outputs);
+    let second = if y > x { second - x } else { 0 };
+    x.max(y + ops::conv2d_bytes(backend, pixels, inputs)).max(second)
 }
 
 /// The most that [`ResnetBlock::forward_striped`] needs, its input and its result included.

@@ -10,7 +10,7 @@ use crate::engine::z_image::live::Live;
 use crate::engine::z_image::ops;
 
 /// Bytes of a value of the finished picture, which is f32 on every device.
-const PICTURE_VALUE_BYTES: usize = 4;
+pub const PICTURE_VALUE_BYTES: usize = 4;
 
 /// The most of [`super::Decoder::decode`] for a picture of `width` by `height` pixels, the result
 /// included.

@@ -46,11 +46,17 @@ impl Striped {
     /// Copies `x` (1, channels, height, width) into as few stripes as possible. None has more than
     /// `rows` rows (at least 1), and their heights differ by at most one row.
     pub fn cut(x: &Tensor, rows: usize) -> Result<Striped> {
+        Striped::cut_in_units(x, rows, 1)
+    }
+
+    /// As [`Striped::cut`], of `x` whose height is counted in units of `unit` rows: so are `rows`.
+    pub fn cut_in_units(x: &Tensor, rows: usize, unit: usize) -> Result<Striped> {
         let (1, _, height, _) = x.dims4()? else {
             bail!("only a single picture is cut into stripes: {x:?}")
         };
-        let count = height.div_ceil(rows);
-        let start = |i: usize| i * height / count;
+        let units = height / unit;
+        let count = units.div_ceil(rows);
+        let start = |i: usize| i * units / count * unit;
         (0..count)
             .map(|i| x.narrow(ROWS, start(i), start(i + 1) - start(i))?.contiguous())
             .collect()
@@ -150,6 +156,12 @@ impl Window {
         Ok(Window { above, below, ..self.map(ops::upsample_nearest2)? })
     }
 
+    /// The rows from the stripe's first on, without the halo above.
+    pub fn without_above(self) -> Result<Tensor> {
+        let height = self.rows.dim(ROWS)? - self.above;
+        self.rows.narrow(ROWS, self.above, height)?.contiguous()
+    }
+
     /// Crops the halo to at most `halo` rows on each side. After a 3x3 convolution that must be one
     /// row less than before, because the outermost row is wrong.
     pub fn crop(self, halo: usize) -> Result<Window> {
@@ -187,10 +199,25 @@ impl StripedSize {
 
     /// The same after an upsampling.
     pub fn doubled(self) -> StripedSize {
+        self.times(2)
+    }
+
+    /// The same after a downsampling.
+    pub fn halved(self) -> StripedSize {
         StripedSize {
-            width: 2 * self.width,
-            height: 2 * self.height,
-            stripe_rows: 2 * self.stripe_rows,
+            width: self.width / 2,
+            height: self.height / 2,
+            stripe_rows: self.stripe_rows / 2,
+            ..self
+        }
+    }
+
+    /// The same at `factor` times the height and the width.
+    pub fn times(self, factor: usize) -> StripedSize {
+        StripedSize {
+            width: factor * self.width,
+            height: factor * self.height,
+            stripe_rows: factor * self.stripe_rows,
             ..self
         }
     }

@@ -94,6 +94,11 @@ impl Weights {
         self.precision
     }
 
+    /// Whether the files have a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.source.encoding(&self.full_name(name)).is_some()
+    }
+
     /// The tensor `name`, in the type that the part computes in.
     pub fn get(&self, name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
         let name = self.full_name(name);

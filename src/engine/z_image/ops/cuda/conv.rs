@@ -8,10 +8,10 @@ use candle_core::{CudaDevice, CudaStorage, Result, Shape};
 use half::bf16;
 
 use super::{Operand, Values, ValuesMut, kernels, output, values};
-use crate::engine::z_image::ops::conv_shape::{ConvShape, IM2COL_BYTES};
+use crate::engine::z_image::ops::conv_shape::{ConvShape, IM2COL_BYTES, Sliding};
 
-pub fn conv2d([x, weight, bias]: [Operand; 3], padding: usize) -> Result<(CudaStorage, Shape)> {
-    let shape = ConvShape::of(x.1, weight.1, padding)?;
+pub fn conv2d([x, weight, bias]: [Operand; 3], sliding: Sliding) -> Result<(CudaStorage, Shape)> {
+    let shape = ConvShape::of(x.1, weight.1, sliding)?;
     let (xs, weights, biases) = (values(x)?, values(weight)?, values(bias)?);
     let device = &x.0.device;
     let convolution = Convolution { device, shape: &shape, weight: &weights, bias: &biases };
@@ -39,7 +39,7 @@ impl Convolution<'_> {
     fn convolve(&self, x: &Values, out: &mut ValuesMut) -> Result<()> {
         let shape = self.shape;
         kernels::broadcast_bias(self.device, self.bias, out)?;
-        if shape.kernel == 1 && shape.padding == 0 {
+        if shape.kernel == 1 && shape.sliding.is_plain() {
             // The matrix of im2col would be `x` itself.
             return self.add_product(x, out, 0, shape.out_plane());
         }

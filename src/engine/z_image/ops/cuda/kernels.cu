@@ -159,20 +159,20 @@ extern "C" __global__ void transpose(const bf16 *x, bf16 *out, uint32_t rows, ui
     for (uint32_t i = threadIdx.x; i < d; i += blockDim.x) out[i] = x[i];
 }
 
-// The windows of a convolution with stride 1 for the `pixels` pixels from row `first` of its result
-// on, zeros around: `x` (c, h, w), `out` (c, kernel, kernel, pixels). Block (pixels, element of a
+// The windows of a convolution for the `pixels` pixels from row `first` of its result on, `stride`
+// apart, zeros around, `before` of them above and on the left: `x` (c, h, w), `out` (c, kernel, kernel, pixels). Block (pixels, element of a
 // window).
 //
 // candle's writes the whole matrix at once, which has the kernel's area times the values of `x`.
 extern "C" __global__ void im2col(const bf16 *x, bf16 *out, uint32_t pixels, uint32_t h, uint32_t w,
-                                  uint32_t kernel, uint32_t padding, uint32_t first,
-                                  uint32_t out_w) {
+                                  uint32_t kernel, uint32_t before, uint32_t stride,
+                                  uint32_t first, uint32_t out_w) {
     uint32_t pixel = blockIdx.x * blockDim.x + threadIdx.x;
     if (pixel >= pixels) return;
     uint32_t channel = blockIdx.y / (kernel * kernel), offset = blockIdx.y % (kernel * kernel);
     // Above and left of the picture they wrap to numbers beyond its size.
-    uint32_t row = first + pixel / out_w + offset / kernel - padding;
-    uint32_t column = pixel % out_w + offset % kernel - padding;
+    uint32_t row = (first + pixel / out_w) * stride + offset / kernel - before;
+    uint32_t column = pixel % out_w * stride + offset % kernel - before;
     bool inside = row < h && column < w;
     bf16 value = inside ? x[((size_t)channel * h + row) * w + column] : bf16(0.0f);
     out[(size_t)blockIdx.y * pixels + pixel] = value;

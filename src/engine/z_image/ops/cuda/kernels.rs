@@ -8,7 +8,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::{CudaDevice, Error, Result};
 
 use super::{Values, ValuesMut};
-use crate::engine::z_image::ops::conv_shape::ConvShape;
+use crate::engine::z_image::ops::conv_shape::{ConvShape, Sliding};
 
 const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
 
@@ -125,10 +125,11 @@ pub fn im2col(
     let mut arguments = function.builder();
     let count = narrow(pixels)?;
     let [height, width] = [narrow(shape.height)?, narrow(shape.width)?];
-    let [kernel, padding] = [narrow(shape.kernel)?, narrow(shape.padding)?];
+    let Sliding { stride, before, .. } = shape.sliding;
+    let [kernel, before, stride] = [narrow(shape.kernel)?, narrow(before)?, narrow(stride)?];
     let [first, out_width] = [narrow(first)?, narrow(shape.out_width())?];
     arguments.arg(x).arg(out).arg(&count).arg(&height).arg(&width);
-    arguments.arg(&kernel).arg(&padding).arg(&first).arg(&out_width);
+    arguments.arg(&kernel).arg(&before).arg(&stride).arg(&first).arg(&out_width);
     let blocks = [pixels.div_ceil(THREADS_MAX), shape.column(), 1];
     // SAFETY: the arguments are the kernel's, and their lengths are asserted.
     unsafe { launch(arguments, blocks, THREADS_MAX) }

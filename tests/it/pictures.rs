@@ -1,0 +1,151 @@
+//! Pictures as input, from the job file to the history: taken in with the job, kept, removed.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
+use zimaged::internals::metadata_of;
+
+use crate::support::{House, said};
+
+const ENDED: &str = "SELECT count(*) FROM renders WHERE state IN ('done', 'failed', 'cancelled')";
+
+/// A picture of this grey, and the hash of its file.
+fn picture(path: &Path, level: u8) -> String {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let picture = image::RgbImage::from_pixel(40, 30, image::Rgb([level; 3]));
+    picture.save_with_format(path, image::ImageFormat::Png).unwrap();
+    hash(path)
+}
+
+fn hash(path: &Path) -> String {
+    let digest = Sha256::digest(fs::read(path).unwrap());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn kept(house: &House) -> Vec<String> {
+    let entries = fs::read_dir(house.path("state/inputs")).into_iter().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn grow_old(house: &House) {
+    for name in kept(house) {
+        let file = File::open(house.path("state/inputs").join(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(7200)).unwrap();
+    }
+}
+
+#[test]
+fn a_job_takes_its_pictures_in_and_later_changes_of_them_mean_nothing() {
+    let mut house = House::started("");
+    let first = picture(&house.path("jobs/pictures/a.png"), 1);
+    let mask = picture(&house.path("jobs/m.png"), 200);
+    let job = "prompt = 'black at decode once'\ninit_image = 'pictures/a.png'\nmask = 'm.png'\n\
+               seed = 1\nstrength = 0.5\n";
+    house.drop_job("fox.toml", job);
+    house.until_sql(ENDED, "1");
+    let of_render =
+        |column: &str| house.value(&format!("SELECT {column} FROM renders WHERE job_id = 1"));
+    assert_eq!(of_render("init_image"), first);
+    assert_eq!(of_render("mask"), mask);
+    assert_eq!(of_render("strength"), "0.5");
+    let mut both = [first.clone(), mask.clone()];
+    both.sort();
+    assert_eq!(kept(&house), both);
+    assert_eq!(of_render("state"), "failed");
+
+    picture(&house.path("jobs/pictures/a.png"), 2);
+    fs::remove_file(house.path("jobs/m.png")).unwrap();
+    assert!(house.zimaged(&["retry", "1"]).status.success());
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
+    let path = house.value("SELECT path FROM attempts WHERE outcome = 'done'");
+    let metadata = metadata_of(&house.path("outputs").join(path)).unwrap();
+    assert_eq!((&metadata.recipe.init_image, &metadata.recipe.mask), (&first, &mask));
+    assert_eq!(metadata.recipe.strength, 0.5);
+    assert!(metadata.parameters().contains("Denoising strength: 0.5"));
+    let shown = String::from_utf8(house.zimaged(&["show", "2.1"]).stdout).unwrap();
+    assert!(shown.contains(&first) && shown.contains(&mask), "{shown}");
+
+    grow_old(&house);
+    house.stop("TERM");
+    house.start();
+    assert_eq!(kept(&house), both, "the failed render of job 1 may be asked for again");
+    let pruned = house.zimaged(&["history", "prune", "--older-than", "0s"]);
+    assert!(pruned.status.success(), "{pruned:?}");
+    assert_eq!(kept(&house), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_wrong_with_a_picture_is_told_by_check_and_by_the_daemon() {
+    let house = House::started("[limits]\ninput_pixels_max = 1000\n");
+    picture(&house.path("jobs/large.png"), 1);
+    fs::write(house.path("jobs/text.png"), "no picture").unwrap();
+    for (line, told) in [
+        ("init_image = 'none.png'", ":2:14: init_image: \"none.png\": there is no such file"),
+        ("init_image = 'text.png'", "init_image: \"text.png\": it is no PNG, JPEG or WebP picture"),
+        (
+            "init_image = '/dev/zero'",
+            "init_image: \"/dev/zero\": it is a device or a pipe, not a file",
+        ),
+        ("init_image = 'large.png'", "it has 40x30 pixels; at most 1000 in all are read"),
+        ("mask = 'large.png'", ":2:1: mask: counts only with init_image"),
+        ("strength = 0.5", ":2:1: strength: counts only with init_image"),
+        ("init_image = 'large.png'\nstrength = 0", "strength: 0 would paint nothing"),
+    ] {
+        house.drop_job("bad.toml", &format!("prompt = 'a fox'\n{line}\n"));
+        let report = house.path("jobs/rejected/bad.toml.error.txt");
+        let written = || {
+            fs::read_to_string(&report)
+                .ok()
+                .filter(|report| report.contains("help:") || report.contains(told))
+        };
+        let report = house.until("it is refused", written);
+        assert!(report.contains(told), "{told}: {report}");
+        fs::remove_dir_all(house.path("jobs/rejected")).unwrap();
+    }
+    let job = house.path("elsewhere.toml");
+    fs::write(&job, "prompt = 'a fox'\ninit_image = 'none.png'\n").unwrap();
+    let checked = house.zimaged(&["check", job.to_str().unwrap()]);
+    let told = said(&checked);
+    assert_eq!(checked.status.code(), Some(3), "{told}");
+    assert!(told.contains("there is no such file"), "{told}");
+    assert_eq!(kept(&house), Vec::<String>::new());
+}
+
+#[test]
+fn a_path_begins_where_the_job_file_lies_and_an_option_where_the_user_is() {
+    let house = House::started("");
+    let folder = house.path("elsewhere");
+    let (first, second) = (picture(&folder.join("a.png"), 1), picture(&folder.join("b.png"), 2));
+    let job = "prompt = 'a fox'\n[matrix]\ninit_image = ['a.png', 'b.png', 'a.png']\n";
+    fs::write(folder.join("fox.toml"), job).unwrap();
+    let submitted = house.zimaged(&["submit", folder.join("fox.toml").to_str().unwrap()]);
+    assert!(submitted.status.success(), "{submitted:?}");
+    let options = ["submit", "--prompt", "a fox", "--init-image", "b.png", "--strength", "0.25"];
+    let submitted = house.command(&options).current_dir(&folder).output().unwrap();
+    assert!(submitted.status.success(), "{submitted:?}");
+    house.until_sql(ENDED, "4");
+    let named = house.value("SELECT group_concat(init_image, ' ') FROM renders ORDER BY id");
+    assert_eq!(named, [&*first, &second, &first, &second].join(" "));
+    let strengths = house.value("SELECT group_concat(strength, ' ') FROM renders");
+    assert_eq!(strengths, "0.6 0.6 0.6 0.25");
+}
+
+#[test]
+fn a_kept_picture_that_is_damaged_fails_its_render_and_names_the_key() {
+    let house = House::started("");
+    assert!(house.zimaged(&["pause"]).status.success());
+    let hash = picture(&house.path("jobs/a.png"), 1);
+    house.drop_job("fox.toml", "prompt = ['a fox', 'an owl']\ninit_image = 'a.png'\n");
+    house.until_sql("SELECT count(*) FROM renders", "2");
+    fs::write(house.path("state/inputs").join(&hash), "no picture").unwrap();
+    assert!(house.zimaged(&["resume"]).status.success());
+    house.until_sql(ENDED, "2");
+    let error = house.value("SELECT error FROM renders LIMIT 1");
+    assert!(error.starts_with("init_image, kept as ") && error.contains(&hash), "{error}");
+    assert!(error.ends_with("it is no PNG, JPEG or WebP picture"), "{error}");
+}

@@ -1,7 +1,7 @@
 //! `zimaged edit`: other priorities, times and tags for what is queued.
 
 use super::control::{Chosen, not_ended, which};
-use super::{Outcome, print};
+use super::{Outcome, print, time};
 use crate::config::Config;
 use crate::job::state::State;
 use crate::queue::{Edited, Given, Queue};
@@ -88,9 +88,13 @@ pub(super) async fn edit(config: &Config, args: &EditArgs, json: bool) -> Outcom
 
 /// One line of sum, and one for whatever is as it was.
 fn text(edited: &Edited) -> String {
-    let Edited { changed, queued, running, refused } = edited;
+    let Edited { changed, queued, running, refused, not_before_ms } = edited;
     let text = format!("{changed} changed: {} queued", print::count(*queued, "render"));
     let mut text = print::with_counts(text, [(*running, "running, which go on")]);
+    // newcomer 2
+    if let Some(starts) = not_before_ms.and_then(time::starts) {
+        text += &format!(", {starts}");
+    }
     for why in refused.iter().take(REFUSED_MAX) {
         text += &format!("\n{why}");
     }

@@ -126,7 +126,8 @@ pub(super) fn submitted(submitted: &Submitted, json: bool) -> io::Result<()> {
     }
     let mut text = lines.join("\n");
     text += &match lines.len() + submitted.refused.len() {
-        1 => format!(", {work}"),
+        1 if waiting.is_empty() => format!(", {work}"),
+        1 => format!("\n{work}"),
         _ => format!("\ntogether {work}"),
     };
     for job in starts {

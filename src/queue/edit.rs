@@ -10,6 +10,9 @@ use crate::job::spec::edits::{Editable, edits};
 use crate::problem::Problem;
 use crate::store::{EditFate, Selection, StoreError};
 
+/// So many of the jobs are asked when they begin: more have it in common, or are looked at in a list.
+const BEGINS_MAX: usize = 100;
+
 /// What an edit did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -22,6 +25,9 @@ pub struct Edited {
     pub running: u64,
     /// What was named, but is as it was, and why.
     pub refused: Vec<String>,
+    /// Where times were changed: the first of what was named may start then, if that is still to
+    /// come (UTC, milliseconds since the epoch).
+    pub not_before_ms: Option<i64>,
 }
 
 impl Queue<'_> {
@@ -50,11 +56,30 @@ impl Queue<'_> {
         }
         let what = text.replace('\n', ", ");
         let fates = self.store.edit(&selections, &change, &what, now_ms).await?;
-        let edited = Edited::of(fates);
+        let mut edited = Edited::of(fates);
+        if asked.times.is_some() {
+            edited.not_before_ms = self.begin_of(&selections, now_ms).await?;
+        }
         match (which, edited.changed) {
             (Which::Named(_), 0) => Err(nothing_done(&edited.refused).into()),
             _ => Ok(edited),
         }
+    }
+}
+
+impl Queue<'_> {
+    /// When the first of these jobs may start, where that is still to come.
+    async fn begin_of(
+        &self,
+        selections: &[Selection],
+        now_ms: i64,
+    ) -> Result<Option<i64>, QueueError> {
+        let mut begin_ms = None;
+        for selection in selections.iter().take(BEGINS_MAX) {
+            let from_ms = self.store.job(selection.job_id()).await?.run_after_ms;
+            begin_ms = [begin_ms, from_ms].into_iter().flatten().min();
+        }
+        Ok(begin_ms.filter(|begin_ms| *begin_ms > now_ms))
     }
 }
 

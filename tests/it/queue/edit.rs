@@ -34,7 +34,10 @@ fn priorities(house: &House) -> String {
 fn a_priority_is_changed_for_jobs_for_single_renders_and_for_what_has_a_tag() {
     let house = paused();
     let answer = edit(&house, &["2", "1.2", "--priority", "-5"]);
-    assert_eq!(answer, json!({"changed": 2, "queued": 3, "running": 0, "refused": []}));
+    assert_eq!(
+        answer,
+        json!({"changed": 2, "queued": 3, "running": 0, "refused": [], "not_before_ms": null})
+    );
     assert_eq!(priorities(&house), "0 -5 -5 -5 0 0");
     assert_eq!(house.rows("SELECT priority FROM jobs ORDER BY id"), [["0"], ["-5"], ["0"]]);
     assert!(said(&house.zimaged(&["show", "1.2"])).contains("-5, of its own"));
@@ -69,10 +72,13 @@ fn what_runs_goes_on_what_waits_gets_the_new_times_and_what_has_ended_stays() {
     house.drop_job("night.toml", "prompt = ['a', 'steps of 1500 ms', 'c', 'd']\n");
     house.until_sql("SELECT state FROM renders WHERE position = 2", "running");
     let answer = edit(&house, &["1", "--not-before", "2999-01-01T12:00"]);
-    assert_eq!(answer, json!({"changed": 1, "queued": 2, "running": 1, "refused": []}));
+    assert_eq!((&answer["queued"], &answer["running"]), (&json!(2), &json!(1)));
+    assert!(answer["not_before_ms"].as_i64() > Some(32_472_000_000_000), "{answer}");
+    let told = said(&house.zimaged(&["edit", "1", "--not-before", "2999-01-02T12:00"]));
+    assert!(told.contains("starts on 2999-01-02 12:00"), "newcomer 2: {told}");
     house.until_sql("SELECT state FROM renders WHERE position = 2", "done");
     let shown = said(&house.zimaged(&["show", "1"]));
-    assert!(shown.contains("starts on 2999-01-01 12:00"), "{shown}");
+    assert!(shown.contains("starts on 2999-01-02 12:00"), "{shown}");
     assert_eq!(
         house.rows("SELECT state, run_after_ms > 0 FROM renders ORDER BY position"),
         [["done", "0"], ["done", "1"], ["queued", "1"], ["queued", "1"]]

@@ -84,33 +84,32 @@ pub fn named(checkpoint: &Checkpoint, place: &Path) -> Result<NamedTensors, Mode
     }
     let mut named = NamedTensors::default();
     let levels = vae::levels(checkpoint.tensors.keys().map(String::as_str));
-    let combined =
-        companions::combined(checkpoint).map_err(|what| ModelError::wrong(place, what))?;
-    for (name, tensor) in combined {
+    let wrong = |what| ModelError::wrong(place, what);
+    for (name, tensor) in companions::combined(checkpoint).map_err(wrong)? {
         let Some((part, meaning)) = meaning(&name, levels) else {
             named.unknown.push(name);
             continue;
         };
         let tensors = named.parts.entry(part).or_default();
         match meaning {
-            Meaning::Whole(name) => {
-                tensors.insert(name, tensor);
-            }
+            Meaning::Whole(name) => tensors.extend([(name, tensor)]),
             Meaning::Stacked(names) => {
-                for (nth, part_name) in names.into_iter().enumerate() {
-                    let rows = tensor.shape().first().copied().unwrap_or(0) / 3;
-                    let slice = tensor.slice_rows(nth * rows..(nth + 1) * rows);
-                    let Some(slice) = slice.filter(|_| tensor.shape()[0] == 3 * rows) else {
-                        let what = format!("{name} is no stack of three equal matrices");
-                        return Err(ModelError::wrong(place, what));
-                    };
-                    tensors.insert(part_name, slice);
-                }
+                let thirds = thirds(&tensor)
+                    .ok_or_else(|| wrong(format!("{name} is no stack of three equal matrices")))?;
+                tensors.extend(names.into_iter().zip(thirds));
             }
             Meaning::Unused => {}
         }
     }
     Ok(named)
+}
+
+/// The three matrices that lie one below the other in `tensor`.
+fn thirds(tensor: &StoredTensor) -> Option<Vec<StoredTensor>> {
+    let all = *tensor.shape().first()?;
+    let rows = all / 3;
+    let third = |nth: usize| tensor.slice_rows(nth * rows..(nth + 1) * rows);
+    if all.is_multiple_of(3) { (0..3).map(third).collect() } else { None }
 }
 
 /// What the tensor `name` is, in a file whose VAE has so many levels.

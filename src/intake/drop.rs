@@ -71,12 +71,12 @@ pub struct Found<'a> {
     pub id: DropId,
     /// What people call it.
     pub shown: String,
-    pub places: &'a Places,
+    pub places: &'a DropFolders,
 }
 
 /// Folders by their paths.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct DropFolders {
     /// That of the job files, in which the paths in them begin.
     pub jobs: PathBuf,
     /// Where pictures as input are kept.
@@ -148,7 +148,7 @@ fn content(folder: &OwnedFd, name: &OsStr, seen: Fingerprint) -> Result<Option<V
 fn check(
     file: SourceFile,
     content: &[u8],
-    places: &Places,
+    places: &DropFolders,
     rules: &Rules,
     mut lists: Lists,
     now_ms: i64,

@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::alone::Alone;
 use super::batch::Batch;
-use super::drop::{self, Dropped, Found, Places, fingerprint};
+use super::drop::{self, DropFolders, Dropped, Found, fingerprint};
 use super::folders::Folders;
 use super::kind::Kind;
 use super::look::{Arrival, Look, Readiness};
@@ -31,7 +31,7 @@ use crate::store::{Accepted, DropFate, NewJob};
 /// What is known of the folder. Bounded by what lies in it.
 pub struct Spool {
     lock: FolderLock,
-    places: Places,
+    places: DropFolders,
     rules: Rules,
     lists: Lists,
     folders: Folders,
@@ -63,7 +63,7 @@ impl Spool {
         watch.follow(lock.folder(), folders.id()?, Instant::now());
         let lists = Lists::beside(lock.folder(), drop::random_seed);
         Ok(Spool {
-            places: Places { jobs: lock.folder().to_owned(), inputs },
+            places: DropFolders { jobs: lock.folder().to_owned(), inputs },
             lock,
             lists,
             rules,

@@ -6,9 +6,9 @@ mod hub;
 mod python;
 mod sources;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::{env, fs};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -56,6 +56,8 @@ impl Newcomer {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_zimaged"));
         command.args(arguments).current_dir(self.folder.path()).env_clear();
+        // A build for cards finds CUDA's libraries by it.
+        command.envs(env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH", path)));
         command.env("HOME", self.folder.path());
         command.env("HF_ENDPOINT", self.hub.endpoint());
         command.env("MODELSCOPE_ENDPOINT", self.hub.endpoint());

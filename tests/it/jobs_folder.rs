@@ -171,8 +171,11 @@ fn a_jobs_folder_made_again_still_has_one_daemon() {
     let house = House::started("");
     fs::write(house.path("other.toml"), "engine = 'fake'\n[folders]\nstate = 'other'\n")
         .expect("a writable folder");
-    fs::remove_dir_all(house.path("jobs")).expect("ours");
-    house.until("the folder again", || house.path("jobs/.zimaged.lock").exists().then_some(()));
+    // The daemon may put its lock into it meanwhile.
+    house.until("no folder", || fs::remove_dir_all(house.path("jobs")).ok());
+    // It writes its process id when it has the lock.
+    let id = || fs::read_to_string(house.path("jobs/.zimaged.lock")).ok();
+    house.until("the folder again", || id().filter(|id| !id.trim().is_empty()));
     let mut second = Command::new(env!("CARGO_BIN_EXE_zimaged"));
     second.arg("--config").arg(house.path("other.toml")).arg("run");
     let second = second.output().expect("the binary starts");

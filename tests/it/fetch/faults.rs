@@ -167,7 +167,7 @@ fn a_disk_without_room_is_told_before_anything_comes_and_while_it_comes() {
     let path = format!("split_files/{}", TURBO[0]);
     newcomer.hub.lie(&path, 1 << 59);
     let full = newcomer.fetch_turbo();
-    assert_ends(&full, 75, &["GB free", "GB are still to come", "--to"]);
+    assert_ends(&full, 75, &[" free, and ", "GB are still to come", "--to"]);
     assert!(newcomer.hub.seen().iter().all(|seen| !seen.is_store));
 
     let newcomer = Newcomer::new();

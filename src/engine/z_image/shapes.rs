@@ -11,13 +11,16 @@ use super::config::{TextEncoderConfig, TransformerConfig, VaeConfig, turbo};
 /// A part's tensors by their names.
 pub type Tensors = BTreeMap<String, StoredTensor>;
 
-/// Channels that are normalised together at least. The published VAE has 4 in its narrowest level.
+/// Channels of the VAE are normalised in so many groups, as published, or in fewer where the
+/// narrowest level would have less than two channels for each.
 const GROUPS_MAX: usize = 32;
 
-/// The tensor without which it is no Z-Image: models of the same names have no pad tokens.
-pub const TRANSFORMER_SIGN: &str = "x_pad_token";
-pub const TEXT_ENCODER_SIGN: &str = "embed_tokens.weight";
-pub const VAE_SIGN: &str = "decoder.conv_in.weight";
+/// The tensor without which it is no Z-Image: Lumina, which has the same names, has no pad tokens.
+const TRANSFORMER_SIGN: &str = "x_pad_token";
+/// The text encoder's embeddings of all tokens.
+const TEXT_ENCODER_SIGN: &str = "embed_tokens.weight";
+/// The decoder's first convolution, of the latents.
+const VAE_SIGN: &str = "decoder.conv_in.weight";
 
 /// Side `nth` of the tensor `name`, of those that are more than one.
 fn side(tensors: &Tensors, name: &str, nth: usize) -> Option<usize> {

@@ -1,5 +1,6 @@
 //! Files that may be a part of a model, in the folders where people keep them.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use super::{PartFiles, is_whole};
 use crate::engine::ModelError;
 use crate::engine::z_image::checkpoint::Checkpoint;
 use crate::engine::z_image::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
-use crate::engine::z_image::names::{Part, named};
+use crate::engine::z_image::names::{NamedTensors, Part, named};
 use crate::engine::z_image::shapes::Tensors;
 
 /// ComfyUI's folders of single files, in its `models` and in the repositories made for it.
@@ -41,7 +42,7 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
-    fn part(self) -> Part {
+    pub(super) fn part(self) -> Part {
         match self {
             Wanted::Transformer => Part::Transformer,
             Wanted::TextEncoder { .. } => Part::TextEncoder,
@@ -100,23 +101,49 @@ impl Wanted {
     }
 }
 
-/// Files that can be parts, those that the user named first.
+/// Files that can be parts.
 pub(super) struct Candidates {
     /// The file that the user named, where it is one.
     named: Option<PathBuf>,
-    others: Vec<PathBuf>,
+    paths: Vec<PathBuf>,
+    others: OnceCell<Vec<Candidate>>,
+}
+
+/// A file that was found, and what it holds by its header, which is read once.
+struct Candidate {
+    path: PathBuf,
+    content: Result<NamedTensors, ModelError>,
+}
+
+impl Candidate {
+    fn read(path: PathBuf) -> Candidate {
+        let content = Checkpoint::read(&path).and_then(|checkpoint| named(&checkpoint, &path));
+        Candidate { path, content }
+    }
+
+    /// Whether it holds the part. What cannot be read, or is something else, does not.
+    fn holds(&self, wanted: Wanted) -> bool {
+        let content = self.content.as_ref().ok();
+        let tensors = content.and_then(|content| content.parts.get(&wanted.part()));
+        tensors.is_some_and(|tensors| wanted.is(tensors))
+    }
 }
 
 impl Candidates {
     /// Of the folder `path`; or of the file `path` and what lies around it.
-    pub(super) fn around(path: &Path) -> Result<Candidates, ModelError> {
-        if path.is_dir() {
-            return Ok(Candidates { named: None, others: listed(path) });
-        }
-        let named = Some(path.to_owned());
-        let Some(root) = root_of(path) else { return Ok(Candidates { named, others: Vec::new() }) };
-        let others = listed(&root).into_iter().filter(|other| other != path).collect();
-        Ok(Candidates { named, others })
+    pub(super) fn around(path: &Path) -> Candidates {
+        let named = (!path.is_dir()).then(|| path.to_owned());
+        let root = if named.is_some() { root_of(path) } else { Some(path.to_owned()) };
+        let mut paths = root.as_deref().map(listed).unwrap_or_default();
+        paths.retain(|other| other != path);
+        Candidates { named, paths, others: OnceCell::new() }
+    }
+
+    /// All but the named one. Their headers are read when one is wanted, which an all-in-one file
+    /// never does.
+    fn others(&self) -> &[Candidate] {
+        let read = || self.paths.iter().cloned().map(Candidate::read).collect();
+        self.others.get_or_init(read)
     }
 
     /// The file with the part that is `wanted`. An error where there is none, or where several fit
@@ -133,8 +160,8 @@ impl Candidates {
                 return Err(ModelError::wrong(path, wanted.missing()));
             }
         }
-        let mut fitting: Vec<&PathBuf> =
-            self.others.iter().filter(|path| holds(path, wanted)).collect();
+        let fitting = self.others().iter().filter(|candidate| candidate.holds(wanted));
+        let mut fitting: Vec<&PathBuf> = fitting.map(|candidate| &candidate.path).collect();
         if fitting.len() > 1 {
             let usual = |path: &&&PathBuf| {
                 path.file_stem().is_some_and(|stem| stem.to_string_lossy() == wanted.usual_name())
@@ -150,8 +177,8 @@ impl Candidates {
 
     /// Says that nothing fits, and what is wrong with the first file that might have.
     fn none(&self, asked: &Path, wanted: Wanted) -> ModelError {
-        let refused = self.others.iter().find_map(|path| match wanted {
-            Wanted::Transformer => PartFiles::file(wanted.part(), path).tensors().err(),
+        let refused = self.others().iter().find_map(|candidate| match wanted {
+            Wanted::Transformer => candidate.content.as_ref().err(),
             _ => None,
         });
         let missing = wanted.missing();
@@ -170,12 +197,6 @@ fn several(fitting: &[&PathBuf], wanted: Wanted) -> String {
         names.join(", "),
         wanted.key()
     )
-}
-
-/// Whether the file holds the part. What cannot be read, or is something else, does not.
-fn holds(path: &Path, wanted: Wanted) -> bool {
-    let tensors = PartFiles::file(wanted.part(), path).tensors();
-    tensors.is_ok_and(|tensors| wanted.is(&tensors))
 }
 
 /// The part in the file, or in the folder of the hub's layout, that the user named for it.

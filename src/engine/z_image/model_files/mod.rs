@@ -120,54 +120,45 @@ impl ModelFiles {
     /// Finds the parts of the model at `place`. Of single files the headers are read, of a folder of
     /// the hub's layout nothing. Errors name what is missing and what would be right.
     pub fn find(place: &ModelPlace) -> Result<ModelFiles, ModelError> {
-        let mut files = match wrong_folder::has_index(&place.path) {
-            true => ModelFiles::of_hub(&place.path),
+        let files = match wrong_folder::has_index(&place.path) {
+            true => ModelFiles::of_hub(place)?,
             false => ModelFiles::of_single_files(place)?,
         };
-        for (named, part) in
-            [(&place.text_encoder, &mut files.text_encoder), (&place.vae, &mut files.vae)]
-        {
-            if let Some(path) = named {
-                *part = candidates::holding(part.part, path)?;
-            }
-        }
-        files.kind = place.kind.or(files.kind);
-        Ok(files)
+        Ok(ModelFiles { kind: place.kind.or(files.kind), ..files })
     }
 
-    fn of_hub(hub: &Path) -> ModelFiles {
-        ModelFiles {
+    fn of_hub(place: &ModelPlace) -> Result<ModelFiles, ModelError> {
+        let hub = &place.path;
+        let other =
+            |named: &Option<PathBuf>, part: Part| part_or(part, named, || Ok(in_hub(hub, part)));
+        Ok(ModelFiles {
             path: hub.to_owned(),
             hub: Some(hub.to_owned()),
             kind: None,
             transformer: in_hub(hub, Part::Transformer),
-            text_encoder: in_hub(hub, Part::TextEncoder),
-            vae: in_hub(hub, Part::Vae),
-        }
+            text_encoder: other(&place.text_encoder, Part::TextEncoder)?,
+            vae: other(&place.vae, Part::Vae)?,
+        })
     }
 
     fn of_single_files(place: &ModelPlace) -> Result<ModelFiles, ModelError> {
         if let Some(problem) = wrong_folder::problem(&place.path) {
             return Err(ModelError::wrong(&place.path, problem));
         }
-        let candidates = Candidates::around(&place.path)?;
+        let candidates = Candidates::around(&place.path);
         let transformer = candidates.one(&place.path, Wanted::Transformer)?;
         let config = TransformerConfig::of(&transformer.tensors()?)
             .ok_or_else(|| ModelError::wrong(transformer.place(), "is no whole transformer"))?;
-        let other = |named: &Option<PathBuf>, part: Part, wanted: Wanted| match named {
-            Some(path) => Ok(PartFiles::file(part, path)),
-            None => candidates.one(&place.path, wanted),
+        let other = |named: &Option<PathBuf>, wanted: Wanted| {
+            part_or(wanted.part(), named, || candidates.one(&place.path, wanted))
         };
+        let text_encoder = Wanted::TextEncoder { width: config.cap_feat_dim };
         Ok(ModelFiles {
             path: place.path.clone(),
             hub: None,
             kind: kind_of(&place.path).or_else(|| kind_of(transformer.place())),
-            text_encoder: other(
-                &place.text_encoder,
-                Part::TextEncoder,
-                Wanted::TextEncoder { width: config.cap_feat_dim },
-            )?,
-            vae: other(&place.vae, Part::Vae, Wanted::Vae { channels: config.in_channels })?,
+            text_encoder: other(&place.text_encoder, text_encoder)?,
+            vae: other(&place.vae, Wanted::Vae { channels: config.in_channels })?,
             transformer,
         })
     }
@@ -193,6 +184,15 @@ impl ModelFiles {
         };
         name.map_or_else(|| "Z-Image".to_owned(), |name| name.to_string_lossy().into_owned())
     }
+}
+
+/// The part in the file or folder that the user named for it, else what `found` gives.
+fn part_or(
+    part: Part,
+    named: &Option<PathBuf>,
+    found: impl FnOnce() -> Result<PartFiles, ModelError>,
+) -> Result<PartFiles, ModelError> {
+    named.as_ref().map_or_else(found, |path| candidates::holding(part, path))
 }
 
 /// What the name of a file or folder says of the training.

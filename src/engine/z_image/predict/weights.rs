@@ -1,10 +1,9 @@
 //! Weights on the device, by part, residency and precision.
 
 use crate::engine::Backend;
-use crate::engine::z_image::config::{
-    ModelConfig, TextEncoderConfig, TransformerConfig, VaeConfig,
-};
+use crate::engine::z_image::config::{ModelConfig, TextEncoderConfig, TransformerConfig};
 use crate::engine::z_image::geometry::{STREAM_BUFFERS, TIMESTEP_INNER, TIMESTEP_WAVES};
+use crate::engine::z_image::vae::decoder_values;
 use crate::ladder::{Precision, Residency, Rung};
 
 /// Bytes of the weights that stay on the device on this rung, streaming buffers included.
@@ -115,25 +114,6 @@ fn around_blocks_values(config: &TransformerConfig) -> usize {
     let embedder = (patch_dim + 1) * dim;
     let last = (config.adaln_dim() + 1) * dim + (dim + 1) * patch_dim;
     timestep + caption + embedder + last + 2 * dim
-}
-
-/// Values of the VAE's decoder.
-pub fn decoder_values(vae: &VaeConfig) -> usize {
-    let channels = vae.decoder_channels();
-    let conv = |inputs: usize, outputs: usize, window: usize| (inputs * window + 1) * outputs;
-    let resnet = |inputs: usize, outputs: usize| {
-        let shortcut = if inputs == outputs { 0 } else { conv(inputs, outputs, 1) };
-        2 * inputs + conv(inputs, outputs, 9) + 2 * outputs + conv(outputs, outputs, 9) + shortcut
-    };
-    let (deepest, last) = (channels[0], channels[channels.len() - 1]);
-    let middle = 2 * resnet(deepest, deepest) + 2 * deepest + 4 * conv(deepest, deepest, 1);
-    let up = |level: usize| {
-        let (inputs, outputs) = (channels[level.saturating_sub(1)], channels[level]);
-        let upsampler = if level + 1 < channels.len() { conv(outputs, outputs, 9) } else { 0 };
-        resnet(inputs, outputs) + (vae.layers_per_block) * resnet(outputs, outputs) + upsampler
-    };
-    let ends = conv(vae.latent_channels, deepest, 9) + 2 * last + conv(last, vae.out_channels, 9);
-    ends + middle + (0..channels.len()).map(up).sum::<usize>()
 }
 
 #[cfg(test)]

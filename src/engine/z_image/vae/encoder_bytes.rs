@@ -1,4 +1,4 @@
-//! What an encoding needs at the most, in its three ways: its weights, and beside them.
+//! What an encoding needs at the most beside its weights, in its three ways.
 
 use super::blocks::mid_bytes;
 use super::down::{down_bytes, down_striped_bytes};
@@ -9,27 +9,6 @@ use crate::engine::Backend;
 use crate::engine::z_image::config::VaeConfig;
 use crate::engine::z_image::geometry::Tiling;
 use crate::engine::z_image::ops;
-
-/// Values of the encoder's weights.
-pub fn encoder_values(vae: &VaeConfig) -> usize {
-    let channels = &vae.block_out_channels;
-    let conv = |inputs: usize, outputs: usize, window: usize| (inputs * window + 1) * outputs;
-    let resnet = |inputs: usize, outputs: usize| {
-        let shortcut = if inputs == outputs { 0 } else { conv(inputs, outputs, 1) };
-        2 * inputs + conv(inputs, outputs, 9) + 2 * outputs + conv(outputs, outputs, 9) + shortcut
-    };
-    let (first, deepest) = (channels[0], channels[channels.len() - 1]);
-    let middle = 2 * resnet(deepest, deepest) + 2 * deepest + 4 * conv(deepest, deepest, 1);
-    let down = |level: usize| {
-        let (inputs, outputs) = (channels[level.saturating_sub(1)], channels[level]);
-        let downsampler = if level + 1 < channels.len() { conv(outputs, outputs, 9) } else { 0 };
-        let more = vae.layers_per_block.saturating_sub(1);
-        resnet(inputs, outputs) + more * resnet(outputs, outputs) + downsampler
-    };
-    let moments = 2 * vae.latent_channels;
-    let ends = conv(vae.out_channels, first, 9) + 2 * deepest + conv(deepest, moments, 9);
-    ends + middle + (0..channels.len()).map(down).sum::<usize>()
-}
 
 /// The most of [`super::Encoder::encode`] of a picture of `width` by `height` pixels, the picture
 /// included.

@@ -12,20 +12,20 @@ mod resnet;
 mod scratch;
 mod stripes;
 mod tiles;
+mod values;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use self::blocks::{MidBlock, UpBlock};
 pub use self::encoder::{Distribution, Encoder};
-pub use self::encoder_bytes::{
-    encode_striped_bytes, encode_tiled_bytes, encode_whole_bytes, encoder_values,
-};
+pub use self::encoder_bytes::{encode_striped_bytes, encode_tiled_bytes, encode_whole_bytes};
 use self::layers::{Conv, GroupNorm};
 use self::resnet::window_bytes;
 use self::scratch::last_bytes;
 pub use self::scratch::{striped_bytes, tiled_bytes, whole_bytes};
 use self::stripes::{Striped, Window};
 use self::tiles::Canvas;
+pub use self::values::{decoder_values, encoder_values};
 use super::config::VaeConfig;
 use super::device_memory::DeviceMemory;
 use super::ops::GroupMoments;

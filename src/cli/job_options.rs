@@ -14,11 +14,12 @@ use crate::job::spec::inputs::INPUT_KEYS;
 use crate::queue::{Given, Wish};
 
 /// What an option says of itself in the help: key, value, text. A test holds that no key is missing.
-const ABOUT: [(&str, &str, &str); 23] = [
+const ABOUT: [(&str, &str, &str); 24] = [
     ("negative_prompt", "TEXT", "What not to paint; counts only with guidance"),
     (SIZE, "WxH", "Pixels, like 1024x768"),
     ("width", "PIXELS", "Pixels"),
     ("height", "PIXELS", "Pixels"),
+    ("wildcards", "true", "Choose in {a|b} and __name__ of the prompts"),
     ("steps", "NUMBER", "Denoising steps"),
     ("guidance", "NUMBER", "Classifier-free guidance; 0 is off"),
     ("guidance_normalization", "NUMBER", "Longest guided prediction by the prompt's own; 0 is off"),
@@ -173,15 +174,15 @@ fn of_size(value: &str) -> Result<[Given; 2], Failure> {
     Ok([("width", width), ("height", height)].map(|(key, side)| Given::number(key, "--size", side)))
 }
 
-/// A number stands in the job's text as it was written, everything else as a string.
+/// A number or a truth stands in the job's text as it was written, everything else as a string.
 fn of_option(key: &'static str, value: &str) -> Given {
     let parameter = PARAMETERS.iter().find(|parameter| parameter.name == key);
     let is_text = match parameter {
         Some(parameter) => parameter.column == Column::Text,
-        None => !matches!(key, "num_images" | "priority"),
+        None => !matches!(key, "num_images" | "priority" | "wildcards"),
     };
     let option = format!("--{}", option_of(key));
-    match !is_text && is_number(value) {
+    match !is_text && (is_number(value) || matches!(value, "true" | "false")) {
         true => Given::number(key, &option, value),
         false => Given::text(key, &option, value),
     }

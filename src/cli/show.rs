@@ -119,6 +119,7 @@ fn asked(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
         ("state", pictures::state(picture)),
         ("prompt", one_line(&picture.prompt)),
     ];
+    lines.extend(picture.asked_prompt.as_ref().map(|asked| ("asked as", one_line(asked))));
     if !picture.negative_prompt.is_empty() {
         lines.push(("negative prompt", one_line(&picture.negative_prompt)));
     }

@@ -1,6 +1,6 @@
 //! `zimaged status`.
 
-use super::{EXIT_TEMPFAIL, Outcome, print, time, which_queue};
+use super::{EXIT_TEMPFAIL, Outcome, print, short, time, which_queue};
 use crate::config::Config;
 use crate::problem::printable;
 use crate::queue::{JobsFolder, Outlook, QueueStatus, queue_status};
@@ -50,12 +50,13 @@ fn lines(status: &QueueStatus) -> Vec<String> {
 /// What waits in the folder, and what is left alone there.
 fn jobs_folder(folder: &JobsFolder) -> Vec<String> {
     let mut lines = Vec::new();
+    let path = short(&folder.path);
     if let Some(trouble) = &folder.trouble {
         lines.push(format!("job files are not taken in: {}", printable(trouble)));
     }
     if folder.waiting > 0 {
         let verb = if folder.waiting == 1 { "waits" } else { "wait" };
-        lines.push(format!("{} {verb} in jobs/:", print::count(folder.waiting as u64, "file")));
+        lines.push(format!("{} {verb} in {path}/:", print::count(folder.waiting as u64, "file")));
     }
     for waiting in folder.files.iter().take(LINES_MAX) {
         lines.push(format!("  {}: {}", waiting.file, printable(&waiting.reason)));
@@ -65,7 +66,7 @@ fn jobs_folder(folder: &JobsFolder) -> Vec<String> {
     }
     if folder.left_alone > 0 {
         let left_alone = print::count(folder.left_alone as u64, "other");
-        lines.push(format!("{left_alone} left alone in jobs/:"));
+        lines.push(format!("{left_alone} left alone in {path}/:"));
     }
     for other in folder.others.iter().take(LINES_MAX) {
         lines.push(format!("  {}: {}", other.file, other.what_to_do));

@@ -1,10 +1,12 @@
 //! A folder of its own for a queue: where commands find theirs, and how one is made.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::CWD;
+
 use super::{Config, ConfigError, make_folder};
+use crate::files;
 
 /// The name under which a configuration is looked for in the current folder.
 pub const FILE_NAME: &str = "daemon.toml";
@@ -45,11 +47,24 @@ impl Config {
 }
 
 /// Whether the file was not there before.
+/// Whether the file was not there before. It is there whole, also after a power cut, or not at all.
 fn write_new(path: &Path) -> io::Result<bool> {
-    match File::create_new(path) {
+    // A link that leads nowhere counts: it is the user's.
+    if path.symlink_metadata().is_ok() {
+        return Ok(false);
+    }
+    let temporary = path.with_added_extension("part");
+    let written = files::write_synced(&temporary, STARTING_TEXT.as_bytes());
+    let moved = written.and_then(|_| files::rename_new(CWD, &temporary, CWD, path));
+    if moved.is_err() {
+        // What cannot be removed is overwritten the next time.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    match moved {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        made => {
-            made?.write_all(STARTING_TEXT.as_bytes())?;
+        Err(error) => Err(error),
+        Ok(()) => {
+            files::sync(&files::open_folder(path.parent().unwrap_or(path))?)?;
             Ok(true)
         }
     }

@@ -1,5 +1,6 @@
 //! Files that the text of a job names.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,10 +11,17 @@ use crate::job::spec::Outside;
 use crate::job::spec::prompts::LIST_BYTES_MAX;
 use crate::table::{Check, Mistake};
 
+/// Tens of thousands of lines for one name.
+const WILDCARD_BYTES_MAX: u64 = 4 << 20;
+
+/// Among so many files the name that was probably meant is looked for.
+const NAMES_MAX: usize = 1000;
+
 /// Where files are that a job names, and how its open seeds are drawn.
 #[derive(Clone, Debug)]
 pub struct Lists {
     folder: PathBuf,
+    wildcards: PathBuf,
     seed: fn() -> u64,
 }
 
@@ -25,9 +33,10 @@ impl Config {
 }
 
 impl Lists {
-    /// Relative paths begin at `folder`, where the job's text lies.
-    pub fn beside(folder: &Path, seed: fn() -> u64) -> Lists {
-        Lists { folder: folder.to_owned(), seed }
+    /// Relative paths begin at `folder`, where the job's text lies; `wildcards` is the folder of the
+    /// lists that prompts name.
+    pub fn beside(folder: &Path, wildcards: &Path, seed: fn() -> u64) -> Lists {
+        Lists { folder: folder.to_owned(), wildcards: wildcards.to_owned(), seed }
     }
 }
 
@@ -55,4 +64,55 @@ impl Outside for Lists {
             false => Ok(content),
         }
     }
+
+    fn wildcard(&mut self, name: &str) -> Check<Vec<u8>> {
+        let path = self.wildcards.join(format!("{name}.txt"));
+        let told = |why: &str| Mistake::new(format!("__{name}__: {}: {why}", path.display()));
+        match files::read_plain(&path, WILDCARD_BYTES_MAX) {
+            Ok(content) if content.len() as u64 > WILDCARD_BYTES_MAX => {
+                Err(told(&format!("it has more than {WILDCARD_BYTES_MAX} bytes")))
+            }
+            Ok(content) => Ok(content),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(self.unknown(name)),
+            Err(error) => Err(told(&error.to_string())),
+        }
+    }
+}
+
+impl Lists {
+    fn unknown(&self, name: &str) -> Mistake {
+        let known = names(&self.wildcards);
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let mistake = Mistake::unknown(name, "wildcard", &known);
+        let help = mistake.help.filter(|_| !known.is_empty()).unwrap_or_else(|| {
+            let folder = self.wildcards.display();
+            format!("put a file {name}.txt with a word or more in each line into {folder}")
+        });
+        Mistake::new(format!("there is no wildcard __{name}__")).help(help)
+    }
+}
+
+/// Names of the wildcards in the folder and in those inside of it, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut folders = vec![String::new()];
+    let mut looked = 0;
+    while let Some(prefix) = folders.pop() {
+        for entry in fs::read_dir(folder.join(&prefix)).into_iter().flatten().flatten() {
+            looked += 1;
+            if looked > NAMES_MAX {
+                break;
+            }
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match name.strip_suffix(".txt") {
+                Some(stem) => names.push(format!("{prefix}{stem}")),
+                None if entry.file_type().is_ok_and(|kind| kind.is_dir()) => {
+                    folders.push(format!("{prefix}{name}/"));
+                }
+                None => (),
+            }
+        }
+    }
+    names.sort();
+    names
 }

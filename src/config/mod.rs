@@ -1,5 +1,6 @@
 //! `daemon.toml`, checked; the file at the root of the repository documents every key.
 
+mod error;
 mod init;
 mod lists;
 mod read;
@@ -13,6 +14,7 @@ use std::{env, fs, io};
 
 use jiff::tz::TimeZone;
 
+pub use self::error::ConfigError;
 pub use self::init::{InitAnswer, init};
 pub use self::lists::Lists;
 use crate::engine::mini::{self, ModelTexts};
@@ -25,7 +27,7 @@ use crate::job::spec::{Limits, Rules, fields};
 use crate::job::{Recipe, Render};
 use crate::ladder::Prefer;
 use crate::planner::Allowance;
-use crate::problem::{self, Problem, Report};
+use crate::problem::{self, Problem};
 use crate::table::Mistake;
 
 /// The daemon's whole configuration; paths are absolute.
@@ -39,6 +41,7 @@ pub struct Config {
     pub outputs: PathBuf,
     /// Database, lock, kept latents, status.
     pub state: PathBuf,
+    pub wildcards: PathBuf,
     pub engine: EngineKind,
     pub model: ModelChoice,
     pub device: DeviceChoice,
@@ -97,51 +100,6 @@ impl Default for WorkerLimits {
     }
 }
 
-/// Why there is no configuration: for the user to mend, exit 78.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file that was named, or that was found, cannot be read.
-    #[error("cannot read the configuration {}: {source}", path.display())]
-    Unreadable { path: PathBuf, source: io::Error },
-    /// No configuration was named or found, and the current folder is no queue's.
-    #[error(
-        "there is no queue in {}: it has no daemon.toml, nor both jobs/ and state/, and there is no \
-         configuration of yours or of the system; make one here with `zimaged init`, or name a \
-         configuration with --config",
-        folder.display()
-    )]
-    NoQueue { folder: PathBuf },
-    /// What is wrong with the file, line by line.
-    #[error("{report}")]
-    Invalid { file: String, problems: Vec<Problem>, report: String },
-    /// The model's folder is missing or wrong, or the defaults do not fit it.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// A folder that `[folders]` names cannot be made; where its disk is full, see
-    /// [`ConfigError::may_pass`].
-    #[error("cannot make the folder {}: {source}; [folders] in daemon.toml says where it lies", path.display())]
-    Folder { path: PathBuf, source: io::Error },
-    /// The device cannot be had with this build.
-    #[error(
-        "device.kind is \"cuda\", but this zimaged was built without it: build with --features cuda \
-         (cargo install --locked --path . --features cuda), or use \"cpu\""
-    )]
-    NoCuda,
-}
-
-impl ConfigError {
-    /// Whether the very same call may succeed later: a full disk may have room again.
-    pub fn may_pass(&self) -> bool {
-        match self {
-            ConfigError::Folder { source, .. } | ConfigError::Unreadable { source, .. } => {
-                files::may_pass(source)
-            }
-            ConfigError::Model(error) => error.may_pass(),
-            _ => false,
-        }
-    }
-}
-
 /// Makes a folder of the configuration where it is missing.
 pub fn make_folder(path: &Path) -> Result<(), ConfigError> {
     fs::create_dir_all(path).map_err(|source| ConfigError::Folder { path: path.to_owned(), source })
@@ -182,7 +140,7 @@ impl Config {
         }
         let folder = env::current_dir()
             .map_err(|source| ConfigError::Unreadable { path: ".".into(), source })?;
-        Config::parse("", &folder).map_err(|problems| invalid("", b"", &problems))
+        Config::parse("", &folder).map_err(|problems| ConfigError::invalid("", b"", &problems))
     }
 
     /// What a render may use of the device.
@@ -205,7 +163,7 @@ impl Config {
             .map_err(|problem| vec![problem])
             .and_then(|text| Config::parse(text, folder))
             .map(|config| Config { file: Some(path.clone()), ..config })
-            .map_err(|problems| invalid(&path.to_string_lossy(), &content, &problems))
+            .map_err(|problems| ConfigError::invalid(&path.to_string_lossy(), &content, &problems))
     }
 
     /// Where the database is.
@@ -241,7 +199,7 @@ impl Config {
         match self.model_at_hand() {
             Some(place) => Ok(ModelTexts::At(place)),
             None => mini::texts(&self.state).map_err(|error| {
-                no_miniature(&format!("cannot read the miniature model: {error}"))
+                ConfigError::no_miniature(&format!("cannot read the miniature model: {error}"))
             }),
         }
     }
@@ -254,7 +212,7 @@ impl Config {
             None => {
                 mini::unpacked(&self.state).map(|folder| ModelPlace::at(&folder)).map_err(|error| {
                     let state = self.state.display();
-                    no_miniature(&format!(
+                    ConfigError::no_miniature(&format!(
                         "cannot unpack the miniature model into {state}: {error}"
                     ))
                 })
@@ -287,6 +245,7 @@ impl Config {
             limits: Limits { side_max, ..self.limits.clone() },
             granularity: model.granularity,
             time_zone,
+            wildcards: self.wildcards.clone(),
         };
         let unfit = |wrong| {
             let told = format!("the defaults do not fit the model {}: {wrong}", model.name);
@@ -338,13 +297,4 @@ fn candidates(xdg_config_home: Option<OsString>, home: Option<OsString>) -> Vec<
     let mut files = vec![PathBuf::from(init::FILE_NAME)];
     files.extend(folders.map(|folder| folder.join("zimaged/daemon.toml")));
     files
-}
-
-fn invalid(name: &str, content: &[u8], problems: &[Problem]) -> ConfigError {
-    let report = Report { name, content, problems }.to_string();
-    ConfigError::Invalid { file: name.to_owned(), problems: problems.to_vec(), report }
-}
-
-fn no_miniature(why: &str) -> ConfigError {
-    ModelError::Wrong(format!("{why}; or name a model: [model] path")).into()
 }

@@ -18,7 +18,7 @@ use crate::table::{self, Check, Mistake, Table, check};
 
 /// Keys that people look for at the top, with the sections that they stand in.
 const SECTIONS: [(&str, &[&str]); 5] = [
-    ("folders", &["jobs", "outputs", "state"]),
+    ("folders", &["jobs", "outputs", "state", "wildcards"]),
     ("device", &["index", "memory_limit", "reserve", "idle_release"]),
     ("oom", &["prefer"]),
     ("power", &["inhibit_sleep"]),
@@ -63,7 +63,8 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
         let engine = top
             .read("engine", |value| check::choice(value, &engines))
             .unwrap_or(EngineKind::ZImage);
-        let [jobs, outputs, state] = top.section("folders", |table| folders(table, folder));
+        let [jobs, outputs, state, wildcards] =
+            top.section("folders", |table| folders(table, folder));
         let model = top.section("model", |table| model(table, folder));
         let device = top.section("device", device);
         let prefers = [("quality", Prefer::Quality), ("speed", Prefer::Speed)];
@@ -75,6 +76,7 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
             jobs,
             outputs,
             state,
+            wildcards,
             engine,
             model: model.map_or_else(
                 || ModelChoice::Miniature { beside: folder.join("models/mini") },
@@ -111,8 +113,8 @@ fn key_hint(path: &str) -> Option<String> {
     }
 }
 
-fn folders(table: &mut Table, folder: &Path) -> [PathBuf; 3] {
-    let keys = ["jobs", "outputs", "state"];
+fn folders(table: &mut Table, folder: &Path) -> [PathBuf; 4] {
+    let keys = ["jobs", "outputs", "state", "wildcards"];
     let paths = keys.map(|key| {
         table.read(key, |value| path(value, folder)).unwrap_or_else(|| folder.join(key))
     });

@@ -32,6 +32,7 @@ fn an_empty_file_is_all_defaults_beside_it() {
         jobs: "/srv/z/jobs".into(),
         outputs: "/srv/z/outputs".into(),
         state: "/srv/z/state".into(),
+        wildcards: "/srv/z/wildcards".into(),
         engine: EngineKind::ZImage,
         model: ModelChoice::Miniature { beside: "/srv/z/models/mini".into() },
         device: DeviceChoice::Auto,
@@ -83,7 +84,7 @@ fn every_key_reaches_the_configuration() {
     let config = config(
         r#"
         engine = "fake"
-        folders = { jobs = "/in", outputs = "../out", state = "s" }
+        folders = { jobs = "/in", outputs = "../out", state = "s", wildcards = "/w" }
         model.path = "/models/turbo"
         device = { kind = "cuda", index = 1, memory_limit = "1.5GiB", reserve = "1 GiB", idle_release = "10m" }
         oom.prefer = "speed"
@@ -113,6 +114,7 @@ fn every_key_reaches_the_configuration() {
         jobs: "/in".into(),
         outputs: "/srv/z/../out".into(),
         state: "/srv/z/s".into(),
+        wildcards: "/w".into(),
         engine: EngineKind::Fake,
         model: ModelChoice::Named(ModelPlace::at(Path::new("/models/turbo"))),
         device: DeviceChoice::Cuda { index: 1 },
@@ -265,6 +267,7 @@ fn defaults_come_from_the_file_then_from_the_model_then_from_us() {
         min_steps: 4,
         output: "{job}-{name}-{index}-{seed}".to_owned(),
         format: Format::Png,
+        asked_prompt: None,
     };
     assert_eq!(rules.defaults, expected);
     assert_eq!((rules.granularity, rules.limits), (16, Limits::default()));

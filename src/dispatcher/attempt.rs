@@ -70,6 +70,7 @@ fn queue_facts(
         created: Some(created(now_ms)),
         file: Some(candidate.file_name.clone()),
         tags: candidate.tags.clone(),
+        asked_prompt: candidate.render.asked_prompt.clone(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tracing::warn;
@@ -31,7 +32,7 @@ struct Seen {
 impl Alone {
     /// Notes what a scan found, and tells of what is new and stays. What was there before the start
     /// is told at once.
-    pub fn see(&mut self, found: Vec<(OsString, Why)>, now: Instant) {
+    pub fn see(&mut self, folder: &Path, found: Vec<(OsString, Why)>, now: Instant) {
         let mut before = std::mem::take(&mut self.seen);
         let lasting = if self.was_listed { LASTING } else { Duration::ZERO };
         let mut new = Vec::new();
@@ -46,14 +47,14 @@ impl Alone {
             self.seen.insert(name, seen);
         }
         self.was_listed = true;
-        tell(new);
+        tell(folder, new);
     }
 }
 
-fn tell(mut new: Vec<(String, Why)>) {
+fn tell(folder: &Path, mut new: Vec<(String, Why)>) {
     new.sort();
     for (name, why) in new.iter().take(TOLD_MAX) {
-        warn!("jobs/{name} is left alone: {why}");
+        warn!("{} is left alone: {why}", folder.join(name).display());
     }
     if new.len() > TOLD_MAX {
         warn!("and {} more are left alone, see zimaged status", new.len() - TOLD_MAX);

@@ -42,7 +42,7 @@ pub enum Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Why::Folder => "jobs in a folder are not read: move its files into jobs/",
+            Why::Folder => "jobs in a folder are not read: move its files out of it",
             Why::Unfinished => "taken once it is renamed to a name that ends in .toml",
             Why::ConflictCopy => {
                 "a conflict copy of another file: rename it to have it rendered, or delete it"

@@ -61,7 +61,7 @@ impl Spool {
         }
         let mut watch = Watch::new(wake);
         watch.follow(lock.folder(), folders.id()?, Instant::now());
-        let lists = Lists::beside(lock.folder(), drop::random_seed);
+        let lists = Lists::beside(lock.folder(), &rules.wildcards, drop::random_seed);
         Ok(Spool {
             places: DropFolders { jobs: lock.folder().to_owned(), inputs },
             lock,
@@ -96,7 +96,7 @@ impl Spool {
                 Kind::Silent => {}
             }
         }
-        self.alone.see(alone, now);
+        self.alone.see(self.lock.folder(), alone, now);
         Ok(self.looks.keys().filter_map(|name| Some(parse_taken(name)?.0)).collect())
     }
 
@@ -222,7 +222,7 @@ impl Spool {
                 return Ok(None);
             }
             Err(error) => {
-                self.stuck(name, format!("it cannot be renamed in jobs/: {error}"));
+                self.stuck(name, format!("it cannot be renamed where it lies: {error}"));
                 return Ok(None);
             }
         }
@@ -267,7 +267,8 @@ impl Spool {
     fn stuck(&mut self, name: &OsStr, reason: String) {
         let Some(look) = self.looks.get_mut(name) else { return };
         if look.stuck(&reason) {
-            warn!("jobs/{}: {reason}; tried again every two seconds", shown(name));
+            let path = self.lock.folder().join(shown(name));
+            warn!("{}: {reason}; tried again every two seconds", path.display());
         }
     }
 

@@ -5,6 +5,7 @@ pub mod hints;
 pub mod name;
 pub mod origin;
 pub mod parameters;
+pub mod pattern;
 mod slug;
 pub mod spec;
 pub mod state;

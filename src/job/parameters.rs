@@ -107,6 +107,10 @@ pub struct Render {
     pub output: String,
     /// The format of its file.
     pub format: Format,
+    /// No parameter: the prompt before the choices in it were made, where there were any. The
+    /// recipe has what came of it.
+    #[serde(skip)]
+    pub asked_prompt: Option<String>,
 }
 
 /// What is asked where neither the job, nor `daemon.toml`, nor the model says anything. There is
@@ -124,6 +128,7 @@ impl Default for Render {
             min_steps: 4,
             output: name::DEFAULT_TEMPLATE.to_owned(),
             format: Format::Png,
+            asked_prompt: None,
         }
     }
 }

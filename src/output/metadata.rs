@@ -58,6 +58,9 @@ pub struct QueueFacts {
     /// The job's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
+    /// The prompt before the choices in it were made, where there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_prompt: Option<String>,
 }
 
 /// Width and height in pixels.
@@ -190,6 +193,7 @@ pub(super) mod tests {
                 created: Some("2026-11-24T22:05:01+01:00".to_owned()),
                 file: Some("夜.toml".to_owned()),
                 tags: vec!["night".to_owned(), "füchse".to_owned()],
+                asked_prompt: None,
             },
             recipe: Recipe {
                 prompt: prompt.to_owned(),

@@ -13,7 +13,7 @@ type LabelOf = fn(&HistoryRow) -> String;
 
 /// In the order in which a job's matrix is gone through, the last one fastest.
 const PARAMETERS: [LabelOf; 11] = [
-    |row| one_line(&row.prompt),
+    |row| one_line(row.asked_prompt.as_ref().unwrap_or(&row.prompt)),
     |row| match row.negative_prompt.as_str() {
         "" => "no negative prompt".to_owned(),
         text => format!("not: {}", one_line(text)),
@@ -198,6 +198,7 @@ mod tests {
             priority: 0,
             degraded: false,
             prompt: prompt.to_owned(),
+            asked_prompt: None,
             negative_prompt: String::new(),
             seed,
             guidance,

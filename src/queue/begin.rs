@@ -18,9 +18,10 @@ pub fn check_present(config: &Config) -> Result<(), StoreError> {
     Err(StoreError::Unusable(format!(
         "{} is missing or empty, but there was one ({accepted} job files lie in {}). Put a backup \
          back: zimaged restore FILE. Or begin with an empty queue and history: zimaged history \
-         begin. Files in accepted/ are not run again unless they are moved back into jobs/",
+         begin. Files in accepted/ are not run again unless they are moved back into {}",
         path.display(),
         config.jobs.join("accepted").display(),
+        config.jobs.display(),
     )))
 }
 

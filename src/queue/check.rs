@@ -13,6 +13,7 @@ use crate::clock::{self, Clock, SystemClock};
 use crate::config::{Config, Lists};
 use crate::engine::{self, EngineKind, ModelDescription, TOKENS_MAX};
 use crate::inputs::{self, InputLimits, InputUse, JobText};
+use crate::intake::random_seed;
 use crate::job::spec::{self, ResolvedJob, Rules, template};
 use crate::job::warning::{self, ModelWants, Warning};
 use crate::job::{Job, Recipe, Render};
@@ -84,9 +85,9 @@ pub fn check(
 ) -> Result<CheckedJob, QueueError> {
     let model = config.describe_model()?;
     let rules = config.rules(&model, TimeZone::system())?;
-    // The daemon draws the seeds; here only the form counts.
+    // The daemon draws its own seeds; these are an example.
     let now_ms = SystemClock.now_ms();
-    let mut lists = Lists::beside(folder, || 0);
+    let mut lists = Lists::beside(folder, &config.wildcards, random_seed);
     let resolved = spec::resolve_bytes(&content, &rules, now_ms, &mut lists)
         .and_then(|resolved| with_inputs(resolved, &content, folder, &rules));
     match resolved {

@@ -46,7 +46,7 @@ impl Queue<'_> {
             QueueError::NoAnswer(why)
         };
         let drawn = sheet.draw().ok_or_else(too_many)?;
-        let failed = |error| QueueError::NoAnswer(format!("cannot write the sheet: {error}"));
+        let failed = |source| QueueError::File { path: path.to_owned(), source };
         drawn.write(path).map_err(failed)?;
         let (width, height) = drawn.size();
         let there = sheet.cells.iter().filter(|cell| cell.picture.is_some()).count();

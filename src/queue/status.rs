@@ -1,6 +1,6 @@
 //! What the daemon is doing, what is to be done, and what lies in the jobs folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -53,6 +53,8 @@ pub struct QueueStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct JobsFolder {
+    /// Where it is.
+    pub path: PathBuf,
     /// The number of job files that are not taken in yet.
     pub waiting: usize,
     /// Job files that are not taken in yet.
@@ -101,8 +103,9 @@ impl QueueStatus {
         let daemon = status::read(&config.state).filter(|_| running);
         let taking = daemon.as_ref().map(|daemon| &daemon.intake);
         let jobs_folder = match intake::contents(&config.jobs) {
-            Ok(contents) => JobsFolder::of(contents, running, taking),
+            Ok(contents) => JobsFolder::of(&config.jobs, contents, running, taking),
             Err(error) => JobsFolder {
+                path: config.jobs.clone(),
                 trouble: Some(format!("{}: {error}", config.jobs.display())),
                 ..JobsFolder::default()
             },
@@ -121,7 +124,12 @@ impl QueueStatus {
 
 impl JobsFolder {
     /// `taking` is what a daemon that runs says of it.
-    fn of(contents: FolderContents, running: bool, taking: Option<&IntakeStatus>) -> JobsFolder {
+    fn of(
+        path: &Path,
+        contents: FolderContents,
+        running: bool,
+        taking: Option<&IntakeStatus>,
+    ) -> JobsFolder {
         let FolderContents { jobs, left_alone } = contents;
         let trouble = taking.and_then(|taking| taking.trouble.clone());
         let reason = |file: &String| {
@@ -143,7 +151,8 @@ impl JobsFolder {
             what_to_do: left.why.to_string(),
         });
         let others = others.collect();
-        JobsFolder { waiting: jobs.len(), files, left_alone: left_alone.len(), others, trouble }
+        let (path, waiting, left_alone) = (path.to_owned(), jobs.len(), left_alone.len());
+        JobsFolder { path, waiting, files, left_alone, others, trouble }
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::check::keep_inputs;
 use super::wish::TEXT_BYTES_MAX;
 use super::{CheckedJob, ExpectedWork, JobMistakes, Queue, QueueError};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Lists};
 use crate::files;
 use crate::instance::InstanceLock;
 use crate::intake::{clean, new_id, random_seed, taken};
@@ -282,7 +282,9 @@ impl Queue<'_> {
         rules.limits.file_bytes_max = TEXT_BYTES_MAX;
         let name = printable(name);
         let now_ms = self.clock.now_ms();
-        let job = spec::parse_bytes(text.as_bytes(), &rules, now_ms, &mut random_seed);
+        let jobs = &self.config.jobs;
+        let mut lists = Lists::beside(jobs, &self.config.wildcards, random_seed);
+        let job = spec::parse_bytes(text.as_bytes(), &rules, now_ms, &mut lists);
         let job = keep_inputs(self.config, job, text, &rules)?;
         let mistakes =
             |problems| JobMistakes { name: name.clone(), content: text.into(), problems };

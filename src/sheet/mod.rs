@@ -4,7 +4,7 @@ mod layout;
 mod text;
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter};
+use std::io::{self, BufReader, Cursor};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -129,21 +129,20 @@ impl Drawn {
         let format = ImageFormat::from_path(path).ok();
         let known = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP];
         let format = format.filter(|format| known.contains(format)).ok_or_else(|| {
-            let why = format!("{}: its name must end in .png, .jpg or .webp", path.display());
+            let why = "the name of a sheet must end in .png, .jpg or .webp";
             io::Error::new(io::ErrorKind::InvalidInput, why)
         })?;
-        files::replace(path, |temporary| {
-            let mut out = BufWriter::new(File::create(temporary)?);
-            let written = match format {
-                ImageFormat::Jpeg => {
-                    let encoder = JpegEncoder::new_with_quality(&mut out, JPEG_QUALITY);
-                    self.image.write_with_encoder(encoder)
-                }
-                format => self.image.write_to(&mut out, format),
-            };
-            written.map_err(io::Error::other)?;
-            out.into_inner()?.sync_all()
-        })
+        // In memory, so that every error of the disk is the disk's own and a full one is known.
+        let mut encoded = Cursor::new(Vec::new());
+        let written = match format {
+            ImageFormat::Jpeg => {
+                let encoder = JpegEncoder::new_with_quality(&mut encoded, JPEG_QUALITY);
+                self.image.write_with_encoder(encoder)
+            }
+            format => self.image.write_to(&mut encoded, format),
+        };
+        written.map_err(io::Error::other)?;
+        files::write_atomic(path, encoded.get_ref())
     }
 }
 

@@ -72,6 +72,8 @@ pub struct HistoryRow {
     pub degraded: bool,
     /// What is painted.
     pub prompt: String,
+    /// The prompt before the choices in it were made; null where there were none.
+    pub asked_prompt: Option<String>,
     /// What is to be avoided; empty where nothing was said.
     pub negative_prompt: String,
     /// The seed of its noise.

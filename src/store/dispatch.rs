@@ -26,7 +26,7 @@ impl Store {
     async fn candidate(&self, beside: Option<i64>, now_ms: i64) -> Result<Option<Candidate>> {
         self.release_due(now_ms).await?;
         let sql = format!(
-            "SELECT r.id, r.job_id, r.position, j.file_name, j.tags, {} \
+            "SELECT r.id, r.job_id, r.position, j.file_name, j.tags, r.asked_prompt, {} \
              FROM renders r INDEXED BY renders_to_claim JOIN jobs j ON j.id = r.job_id \
              WHERE r.state = 'queued' AND r.timed = 0 AND r.id IS NOT ?2 \
              AND (r.run_until_ms IS NULL OR r.run_until_ms > ?1) \

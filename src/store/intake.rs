@@ -180,9 +180,10 @@ async fn insert_render(
     render: &Render,
 ) -> sqlx::Result<()> {
     let columns = render_columns("");
-    let marks = ["?"; 5 + PARAMETERS.len()].join(", ");
+    let marks = ["?"; 6 + PARAMETERS.len()].join(", ");
     let sql = format!(
-        "INSERT INTO renders (state, job_id, position, priority, run_after_ms, run_until_ms, {columns}) \
+        "INSERT INTO renders (state, job_id, position, priority, run_after_ms, run_until_ms, \
+         asked_prompt, {columns}) \
          VALUES ('queued', {marks})"
     );
     let query = sqlx::query(sqlx::AssertSqlSafe(sql))
@@ -190,7 +191,8 @@ async fn insert_render(
         .bind(position)
         .bind(priority)
         .bind(opening.from_ms)
-        .bind(opening.until_ms);
+        .bind(opening.until_ms)
+        .bind(&render.asked_prompt);
     bind_render(query, render).execute(&mut **transaction).await?;
     Ok(())
 }

@@ -28,7 +28,7 @@ const JOBS: &str = "SELECT *, (SELECT min(run_after_ms) FROM renders r \
                     FROM jobs_state WHERE ";
 
 /// The columns of a [`HistoryRow`].
-pub(super) const PICTURES: &str = "SELECT history.*, r.cancel_reason, r.priority, r.sampler, \
+pub(super) const PICTURES: &str = "SELECT history.*, r.priority, r.sampler, \
                         r.init_image, r.mask, r.strength, \
                         r.run_after_ms, \
                         r.finished_at_ms, j.accepted_at_ms \

@@ -42,7 +42,7 @@ impl Store {
 
     async fn running_attempts(&self) -> Result<Vec<Orphan>> {
         let sql = format!(
-            "SELECT a.id AS attempt_id, a.render_id, a.path, a.rung, {} \
+            "SELECT a.id AS attempt_id, a.render_id, a.path, a.rung, r.asked_prompt, {} \
              FROM renders r JOIN attempts a ON a.render_id = r.id AND a.outcome = 'running' \
              WHERE r.state = 'running' ORDER BY r.id",
             render_columns("r.")

@@ -144,8 +144,9 @@ async fn copy_render(transaction: &mut Writing, job_id: i64, render_id: i64) -> 
     let columns = render_columns("");
     let sql = format!(
         "INSERT INTO renders \
-         (job_id, position, state, priority, run_after_ms, run_until_ms, {columns}) \
-         SELECT j.id, position, 'queued', r.priority, 0, iif(j.open_hours IS NULL, NULL, 0), {columns} \
+         (job_id, position, state, priority, run_after_ms, run_until_ms, asked_prompt, {columns}) \
+         SELECT j.id, position, 'queued', r.priority, 0, iif(j.open_hours IS NULL, NULL, 0), \
+         asked_prompt, {columns} \
          FROM renders r JOIN jobs j ON j.id = ? WHERE r.id = ?"
     );
     sqlx::query(sqlx::AssertSqlSafe(sql))

@@ -59,7 +59,7 @@ pub(super) fn bind_render<'a>(mut query: Query<'a>, render: &Render) -> Query<'a
     query
 }
 
-/// A render as it was accepted, from a row with its [`render_columns`].
+/// A render as it was accepted, from a row with its [`render_columns`] and `asked_prompt`.
 pub(super) fn render(row: &SqliteRow) -> sqlx::Result<Render> {
     let mut values = ParameterValues::new();
     for Parameter { name, column, .. } in PARAMETERS {
@@ -70,7 +70,8 @@ pub(super) fn render(row: &SqliteRow) -> sqlx::Result<Render> {
         };
         values.insert(name.to_owned(), value);
     }
-    Render::from_values(values).map_err(decode_error)
+    let render = Render::from_values(values).map_err(decode_error)?;
+    Ok(Render { asked_prompt: row.try_get("asked_prompt")?, ..render })
 }
 
 /// Stores a unit enum as the word that serde calls it.

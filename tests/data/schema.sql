@@ -166,7 +166,7 @@ CREATE TABLE "renders" (
     guidance_truncation    REAL NOT NULL DEFAULT 1.0 CHECK (guidance_truncation BETWEEN 0 AND 1),
     -- Whether it was still before run_after_ms when the claim last looked. Triggers set it, the claim clears it.
     timed           INTEGER NOT NULL DEFAULT 0 CHECK (timed IN (0, 1)), run_until_ms INTEGER, cancel_reason TEXT CHECK (cancel_reason IS NULL OR state = 'cancelled'), sampler TEXT NOT NULL DEFAULT 'euler' CHECK (sampler IN ('euler', 'res_multistep')), init_image TEXT NOT NULL DEFAULT '' CHECK (length(init_image) IN (0, 64)), mask TEXT NOT NULL DEFAULT ''
-    CHECK (length(mask) IN (0, 64) AND (mask = '' OR init_image <> '')), strength REAL NOT NULL DEFAULT 1.0 CHECK (strength > 0 AND strength <= 1),
+    CHECK (length(mask) IN (0, 64) AND (mask = '' OR init_image <> '')), strength REAL NOT NULL DEFAULT 1.0 CHECK (strength > 0 AND strength <= 1), asked_prompt TEXT,
     UNIQUE (job_id, position),
     CHECK ((finished_at_ms IS NOT NULL) = (state IN ('done', 'failed', 'cancelled'))),
     CHECK ((error_code IS NOT NULL) = (state = 'failed') AND (error IS NOT NULL) = (state = 'failed')),
@@ -216,6 +216,8 @@ SELECT
     r.state,
     r.degraded,
     r.prompt,
+    -- Before the choices in it were made; NULL where there were none.
+    r.asked_prompt,
     r.negative_prompt,
     r.seed,
     r.guidance,
@@ -242,6 +244,8 @@ SELECT
     a.prompt_cut,
     r.error_code,
     r.error,
+    -- Where that was not the user's word.
+    r.cancel_reason,
     w.device,
     w.model_name AS model,
     -- Of the weights' content; NULL until it is known.

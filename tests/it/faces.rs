@@ -214,3 +214,24 @@ fn a_sheet_has_the_pictures_of_a_job_on_its_axes() {
     let wrong = house.zimaged(&["sheet", "1", "-o", "zoo.gif"]);
     assert!(!wrong.status.success() && !house.path("zoo.gif").exists());
 }
+
+#[test]
+fn a_sheet_for_which_the_disk_has_no_room_may_be_tried_again() {
+    let house = House::started("");
+    house.drop_job("zoo.toml", "prompt = ['a fox', 'an owl']\nseed = 1\n");
+    house.until_sql(ENDED, "2");
+    // A limit on the size of files fails a write in the midst of the picture.
+    let line = format!(
+        "ulimit -f 1; trap '' XFSZ; exec {} --config daemon.toml sheet 1 -o zoo.png",
+        env!("CARGO_BIN_EXE_zimaged")
+    );
+    let output = std::process::Command::new("sh")
+        .args(["-c", &line])
+        .current_dir(house.path(""))
+        .output()
+        .expect("a shell");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    assert!(said.contains("zoo.png: File too large"), "{said}");
+    assert!(!house.path("zoo.png").exists() && !house.path("zoo.png.part").exists());
+}

@@ -48,6 +48,7 @@ fn metadata(prompt: &str) -> Metadata {
             created: Some("2026-11-24T22:05:01+01:00".to_owned()),
             file: Some("夜.toml".to_owned()),
             tags: vec!["night".to_owned()],
+            asked_prompt: None,
         },
         recipe: Recipe { negative_prompt: "blur, 模糊".to_owned(), ..plain },
         made,

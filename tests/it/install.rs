@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::support::said;
+use crate::support::{House, fault, said};
 
 const JOB: &str = "prompt = 'a red circle on a white background'\nsteps = 1\nwidth = 128\nheight = 128\nseed = 1\n";
 
@@ -198,4 +198,16 @@ fn bash_completes_commands_and_the_ids_of_jobs() {
     assert!(complete("zimaged sub", 1, "sub").contains("submit"));
     let jobs = complete("zimaged show ''", 2, "");
     assert_eq!(jobs.split_whitespace().next(), Some("1"), "{jobs}");
+}
+
+#[test]
+fn a_configuration_that_cannot_be_made_to_last_is_not_there() {
+    let house = House::new("");
+    let mut init = house.command(&["init", "new"]);
+    fault::inject(&mut init, "fsync", "daemon.toml.part", libc::EIO, 0, 1);
+    let failed = init.output().expect("the binary starts");
+    assert_eq!(failed.status.code(), Some(75), "{}", said(&failed));
+    assert_eq!(fs::read_dir(house.path("new")).expect("a folder").count(), 0);
+    assert!(house.zimaged(&["init", "new"]).status.success());
+    assert!(house.path("new/daemon.toml").exists() && !house.path("new/daemon.toml.part").exists());
 }

@@ -171,6 +171,9 @@ fn a_jobs_folder_made_again_still_has_one_daemon() {
     let house = House::started("");
     fs::write(house.path("other.toml"), "engine = 'fake'\n[folders]\nstate = 'other'\n")
         .expect("a writable folder");
+    // A folder that goes while the daemon starts ends the start.
+    fs::write(house.path("jobs/fox.toml"), JOB).expect("a writable folder");
+    house.until_sql("SELECT count(*) FROM jobs", "1");
     // The daemon may put its lock into it meanwhile.
     house.until("no folder", || fs::remove_dir_all(house.path("jobs")).ok());
     // It writes its process id when it has the lock.
@@ -181,4 +184,24 @@ fn a_jobs_folder_made_again_still_has_one_daemon() {
     let second = second.output().expect("the binary starts");
     assert_eq!(second.status.code(), Some(75), "{}", said(&second));
     assert!(said(&second).contains("in use by another zimaged"), "{}", said(&second));
+}
+
+#[test]
+fn the_folder_is_told_under_the_name_that_it_has() {
+    let mut house = House::new("[folders]\njobs = \"in box\"\n");
+    fs::create_dir(house.path("in box")).expect("a writable folder");
+    fs::write(house.path("in box/fox.toml"), JOB).expect("a writable folder");
+    fs::write(house.path("in box/notes.md"), "").expect("a writable folder");
+    let status = said(&house.zimaged(&["status"]));
+    for told in
+        ["1 file waits in in box/:\n  fox.toml: no daemon", "1 other left alone in in box/:"]
+    {
+        assert!(status.contains(told), "{told}: {status}");
+    }
+    let path = folder(&house)["path"].as_str().map(std::path::PathBuf::from);
+    assert_eq!(path, Some(house.path("in box")));
+    house.start();
+    let told = format!("{} is left alone", house.path("in box/notes.md").display());
+    house.until("it is told", || house.log().contains(&told).then_some(()));
+    assert!(!house.log().contains("jobs/"), "{}", house.log());
 }

@@ -1,6 +1,7 @@
 //! Jobs without a file: lists of prompts, templates and single options.
 
 mod prompt_file;
+mod wildcards;
 
 use std::fs;
 use std::io::Write;

@@ -81,6 +81,7 @@ impl Place {
                 created: None,
                 file: None,
                 tags: Vec::new(),
+                asked_prompt: None,
             },
         }
     }

@@ -220,8 +220,16 @@ const FOREIGN_KEYS: [Entry; 37] = [
 ];
 
 /// Keys at the top of a job file beside those of its parameters.
-const TOP_KEYS: [&str; 7] =
-    ["prompt_file", "num_images", "priority", "not_before", "not_after", "window", "tags"];
+const TOP_KEYS: [&str; 8] = [
+    "wildcards",
+    "prompt_file",
+    "num_images",
+    "priority",
+    "not_before",
+    "not_after",
+    "window",
+    "tags",
+];
 
 /// What an unknown key of a job file is here. `path` is like `cfg` or `matrix.cfg`.
 pub fn key_hint(path: &str) -> Option<String> {

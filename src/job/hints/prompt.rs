@@ -74,13 +74,16 @@ impl ForeignSyntax {
     pub fn meaning(self) -> &'static str {
         match self {
             ForeignSyntax::Tag => "loads nothing here: no LoRA or embedding is used",
-            ForeignSyntax::Weight => "weighs nothing here: say in words what matters more",
+            ForeignSyntax::Weight => {
+                "weighs nothing here: this model brings every word to the same length before it is \
+                 read, so that no weight is left; say in words what matters more"
+            }
             ForeignSyntax::Break => "separates nothing here: the prompt is read as one text",
             ForeignSyntax::Wildcard => {
-                "is replaced by nothing here: give a list of prompts, one for each word"
+                "is replaced by nothing here: say wildcards = true in the job, or give a list of prompts"
             }
             ForeignSyntax::Alternatives => {
-                "chooses nothing here: give a list of prompts, one for each alternative"
+                "chooses nothing here: say wildcards = true in the job, or give a list of prompts"
             }
             ForeignSyntax::Schedule => {
                 "changes nothing between the steps: the prompt is the same in all of them"

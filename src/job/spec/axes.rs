@@ -70,6 +70,12 @@ impl Axes {
         self.0.iter().any(|axis| axis.key == key)
     }
 
+    /// What the file says to paint, each once.
+    pub(super) fn prompts(&self) -> impl Iterator<Item = &str> {
+        let points = self.0.iter().flat_map(|axis| &axis.points).flatten();
+        points.filter(|(name, _)| *name == PROMPT).filter_map(|(_, value)| value.as_str())
+    }
+
     /// How many combinations there are; `usize::MAX` stands for more than that.
     pub(super) fn count(&self) -> usize {
         self.0.iter().fold(1, |product, axis| product.saturating_mul(axis.points.len()))

@@ -11,6 +11,9 @@ pub mod template;
 mod times;
 #[cfg(test)]
 mod tests;
+mod wildcards;
+
+use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 
@@ -18,6 +21,7 @@ use self::axes::Axes;
 use self::fields::Bounds;
 pub use self::fields::Limits;
 pub use self::outside::Outside;
+use self::wildcards::Choices;
 use super::parameters::read_values;
 use super::times::Times;
 use super::{Job, Render, hints};
@@ -34,6 +38,8 @@ pub struct Rules {
     pub granularity: u32,
     /// Of times that a job file gives without an offset.
     pub time_zone: TimeZone,
+    /// The folder of the lists that `__name__` in a prompt stands for.
+    pub wildcards: PathBuf,
 }
 
 impl Rules {
@@ -92,7 +98,7 @@ pub fn resolve_bytes(
     let text = problem::utf8(content).map_err(|problem| vec![problem])?;
     let hint = hints::key_hint;
     let request = table::read(text, hint, |top| Request::read(top, rules, now_ms, outside))?;
-    Ok(request.resolve(outside))
+    request.resolve(outside)
 }
 
 /// A job file's content, checked, its matrix not expanded yet.
@@ -104,6 +110,8 @@ struct Request {
     /// What the renders differ in.
     axes: Axes,
     listed: Option<Vec<String>>,
+    /// Where something is chosen in the prompts.
+    choices: Option<Choices>,
     /// What all renders share, and what they ask for where no axis says it.
     shared: Render,
 }
@@ -128,6 +136,7 @@ impl Request {
         let listed = prompts::read_file(top, &rules.bounds(), outside);
         let axes = Axes::read(top, &rules.bounds(), listed.as_deref())?;
         refuse_without_picture(top, &axes);
+        let choices = Choices::read(top, axes.prompts(), &rules.bounds(), outside);
         if let Err(mistake) = axes.check_count(num_images, limits.renders_max) {
             let key = ["matrix", "num_images", "prompt_file"]
                 .into_iter()
@@ -136,10 +145,10 @@ impl Request {
             top.mistake(key, mistake);
         }
         let priority = priority.unwrap_or(0);
-        Some(Request { priority, times, tags, num_images, axes, listed, shared })
+        Some(Request { priority, times, tags, num_images, axes, listed, choices, shared })
     }
 
-    fn resolve(self, outside: &mut dyn Outside) -> ResolvedJob {
+    fn resolve(self, outside: &mut dyn Outside) -> Result<ResolvedJob, Vec<Problem>> {
         let mut renders = Vec::with_capacity(self.axes.count() * self.num_images as usize);
         let mut seed_is_drawn = Vec::with_capacity(renders.capacity());
         for mut values in self.axes.combinations() {
@@ -147,16 +156,19 @@ impl Request {
             seed_is_drawn.extend((0..self.num_images).map(|_| seed.is_none()));
             let seed = seed.unwrap_or_else(|| outside.seed() & SEED_MASK);
             let render = with_strength(with_floors(self.shared.with(values)));
-            renders.extend((0..self.num_images).map(|picture| {
+            for picture in 0..self.num_images {
                 let mut render = render.clone();
                 render.recipe.seed = (seed + u64::from(picture)) & SEED_MASK;
-                render
-            }));
+                if let Some(choices) = &self.choices {
+                    render.asked_prompt = choices.make(&mut render.recipe)?;
+                }
+                renders.push(render);
+            }
         }
         let Times { not_before_ms, not_after_ms, window } = self.times;
         let Request { priority, tags, listed, .. } = self;
         let job = Job { priority, not_before_ms, not_after_ms, window, tags, renders };
-        ResolvedJob { job, seed_is_drawn, listed }
+        Ok(ResolvedJob { job, seed_is_drawn, listed })
     }
 }
 

@@ -11,6 +11,9 @@ pub trait Outside {
     /// The content of the list of prompts that the text calls `name`, up to a byte more than a list
     /// may have.
     fn list(&mut self, name: &str) -> Check<Vec<u8>>;
+
+    /// The content of the list of words for `__name__`, which is a good name.
+    fn wildcard(&mut self, name: &str) -> Check<Vec<u8>>;
 }
 
 impl<F: FnMut() -> u64> Outside for F {
@@ -20,5 +23,10 @@ impl<F: FnMut() -> u64> Outside for F {
 
     fn list(&mut self, _: &str) -> Check<Vec<u8>> {
         Err(Mistake::new("no file is read for this job").help("write its prompts into `prompt`"))
+    }
+
+    fn wildcard(&mut self, name: &str) -> Check<Vec<u8>> {
+        let mistake = Mistake::new(format!("__{name}__: no file is read for this job"));
+        Err(mistake.help("write its words as {a|b}"))
     }
 }

@@ -11,6 +11,7 @@ fn rules() -> Rules {
         limits: Limits::default(),
         granularity: 16,
         time_zone: TimeZone::UTC,
+        wildcards: Default::default(),
     }
 }
 
@@ -101,7 +102,9 @@ fn syntax_of_other_programs_is_told_once_a_kind_with_an_example() {
         "prompt = ['a <lora:x:0.8>', 'b <lora:y:1>', 'a (red:1.4) fox']\nseed = 1",
         &[
             "foreign_syntax: <lora:x:0.8> loads nothing here: no LoRA or embedding is used (2 prompts)",
-            "foreign_syntax: (red:1.4) weighs nothing here: say in words what matters more (1 prompt)",
+            "foreign_syntax: (red:1.4) weighs nothing here: this model brings every word \
+             to the same length before it is read, so that no weight is left; say in words what \
+             matters more (1 prompt)",
         ],
     );
 }

@@ -18,6 +18,7 @@ fn rules() -> Rules {
         limits: Limits::default(),
         granularity: 16,
         time_zone: TimeZone::fixed(jiff::tz::offset(1)),
+        wildcards: Default::default(),
     }
 }
 
@@ -67,6 +68,7 @@ fn a_prompt_alone_is_a_job_with_the_defaults() {
         min_steps: 4,
         output: "{job}-{index}".to_owned(),
         format: Format::Png,
+        asked_prompt: None,
     };
     assert_eq!(job.renders[0], expected);
 }
@@ -116,6 +118,7 @@ fn every_key_reaches_the_job() {
         min_steps: 6,
         output: "fox/{seed}".to_owned(),
         format: Format::Webp,
+        asked_prompt: None,
     };
     assert_eq!(job.renders, [expected]);
 }

@@ -8,6 +8,7 @@ pub use crate::attempt::{
 pub use crate::clock::ManualClock;
 pub use crate::config::Config;
 pub use crate::engine::meter::CountingAllocator;
+pub use crate::engine::provenance::{Part, PartOrigin, PartSource};
 pub use crate::engine::z_image::beginning;
 pub use crate::engine::z_image::config::{ModelConfig, TransformerConfig};
 pub use crate::engine::z_image::device_memory::DeviceMemory;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::table::{Give, TableColumn, table, terminal_width};
 use super::time;
+use crate::engine::provenance::{PartOrigin, PartSource};
 use crate::job::state::State;
 use crate::problem::printable;
 use crate::queue::beginning;
@@ -49,6 +50,26 @@ fn row(picture: &HistoryRow) -> Vec<String> {
         what_became(picture),
         prompt(picture),
     ]
+}
+
+/// What a part of a model is and where it was fetched from, with hashes cut to what tells them
+/// apart.
+pub(super) fn origin(part: &PartOrigin) -> String {
+    let PartOrigin { part, sha256, source } = part;
+    let sha256 = sha256.as_deref().map_or("not hashed yet", start_of_hash);
+    let source = source.as_ref().map_or(String::new(), |source| {
+        let PartSource { hub, repository, revision } = source;
+        let revision = start_of_hash(revision);
+        printable(&format!(", from {repository} at {revision} ({hub})"))
+    });
+    format!("{}: {sha256}{source}", part.word())
+}
+
+/// Two files or revisions that anybody has differ in so many characters.
+const HASH_CHARS: usize = 12;
+
+fn start_of_hash(hash: &str) -> &str {
+    &hash[..hash.floor_char_boundary(HASH_CHARS)]
 }
 
 /// The picture's path, or in a word why there is none.

@@ -163,6 +163,9 @@ fn made(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
     let mut add = |name, value: Option<String>| lines.extend(value.map(|value| (name, value)));
     add("rung", picture.rung.clone());
     add("model", picture.model.clone());
+    for part in &picture.parts.0 {
+        add("weights", Some(pictures::origin(part)));
+    }
     add("device", picture.device.clone());
     add("seconds", picture.total_s.map(|total_s| seconds(total_s, picture)));
     add("peak", picture.peak_bytes.map(|bytes| format!("{} MiB", bytes >> 20)));

@@ -1,6 +1,6 @@
 //! `zimaged status`.
 
-use super::{EXIT_TEMPFAIL, Outcome, print, short, time, which_queue};
+use super::{EXIT_TEMPFAIL, Outcome, pictures, print, short, time, which_queue};
 use crate::config::Config;
 use crate::problem::printable;
 use crate::queue::{JobsFolder, Outlook, QueueStatus, queue_status};
@@ -38,6 +38,7 @@ fn lines(status: &QueueStatus) -> Vec<String> {
             "model {} on {}, loaded in {} ms",
             worker.model_name, worker.device, worker.load_ms
         ));
+        lines.extend(worker.parts.0.iter().map(|part| format!("  {}", pictures::origin(part))));
     }
     lines.extend(jobs_folder(&status.jobs_folder));
     lines.extend(status.rejected.iter().map(|rejected| {

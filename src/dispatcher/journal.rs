@@ -74,6 +74,7 @@ impl Journal {
             device: loaded.device.clone(),
             model_name: loaded.model_name.clone(),
             model_hash: loaded.known_hash(),
+            parts: loaded.parts.clone(),
             load_ms: loaded.load_ms,
             idle_bytes: loaded.memory.used_bytes,
             total_bytes: loaded.memory.total_bytes,
@@ -88,7 +89,7 @@ impl Journal {
         let Some(model_hash) = &loaded.model_hash else { return Ok(()) };
         let provisional = loaded.provisional_hash();
         let store = self.store.clone();
-        self.write(|| store.model_hashed(&provisional, model_hash)).await
+        self.write(|| store.model_hashed(&provisional, model_hash, &loaded.parts)).await
     }
 
     /// See [`Store::begin_attempt`].

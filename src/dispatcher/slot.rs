@@ -17,7 +17,7 @@ use crate::planner::Corrections;
 use crate::status::{Status, WorkerStatus};
 use crate::worker::exit::WorkerExit;
 use crate::worker::handle::Worker;
-use crate::worker::protocol::{Load, Loaded, Request, WorkerEvent};
+use crate::worker::protocol::{HashedModel, Load, Loaded, Request, WorkerEvent};
 
 /// The longest pause between two starts of a worker.
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
@@ -141,7 +141,9 @@ impl Slot {
     /// The loaded model with its hash, if that became known since the last call.
     pub(super) fn newly_hashed(&mut self) -> Option<Loaded> {
         let Ready { worker, loaded, .. } = self.ready.as_mut()?;
-        loaded.model_hash = Some(worker.take_model_hash()?);
+        let HashedModel { model_hash, parts } = worker.take_model_hash()?;
+        loaded.model_hash = Some(model_hash);
+        loaded.parts = parts;
         Some(loaded.clone())
     }
 

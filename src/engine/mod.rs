@@ -17,6 +17,7 @@ mod model_error;
 pub mod model_hash;
 mod model_place;
 pub mod predictor;
+pub mod provenance;
 pub mod weight_files;
 pub mod z_image;
 
@@ -27,6 +28,7 @@ pub use self::card_signs::CardSigns;
 pub use self::description::ModelDescription;
 pub use self::model_error::ModelError;
 pub use self::model_place::{ModelKind, ModelPlace};
+use self::provenance::WeightPart;
 use self::weight_files::WeightFiles;
 pub use self::z_image::prompt::{TOKENS_MAX, Tokenizer};
 pub use self::z_image::{check_weights, inspect_model, quantise_model, tokenizer};
@@ -174,6 +176,11 @@ pub trait Engine {
     /// The files that its weights come from, which tell one model from another; none of the
     /// scripted engine.
     fn weight_files(&self) -> &WeightFiles;
+
+    /// The same files by part; none of the scripted engine.
+    fn weight_parts(&self) -> &[WeightPart] {
+        &[]
+    }
 
     /// The fingerprint of these files when the model was loaded: what is kept on disk is for this
     /// model alone.

@@ -7,10 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::HubError;
 use super::repository::HubKind;
+use crate::engine::provenance::FETCH_RECORD as RECORD;
 use crate::files;
-
-/// The record's name in the model's folder. It is written last: where it is, all is there.
-pub const RECORD: &str = "zimaged-fetched.json";
 
 /// No record is longer.
 const RECORD_BYTES_MAX: u64 = 1 << 20;

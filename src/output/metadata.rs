@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Owner;
 use crate::attempt::Timings;
 use crate::engine::Recipe;
+use crate::engine::provenance::{Part, PartOrigin};
 use crate::ladder::Rung;
 
 /// The key of our JSON in a picture, and the mark before it where the format has no keys.
@@ -77,6 +78,17 @@ pub struct PictureModel {
     pub name: String,
     /// Of the weights' content; `None` where it was not known yet.
     pub hash: Option<String>,
+    /// What its parts are, and where they come from. Earlier pictures do not say it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartOrigin>,
+}
+
+impl PictureModel {
+    /// The hash that other programs know a model by: that of the transformer's file.
+    fn file_hash(&self) -> Option<&String> {
+        let transformer = self.parts.iter().find(|origin| origin.part == Part::Transformer);
+        transformer.and_then(|origin| origin.sha256.as_ref()).or(self.hash.as_ref())
+    }
 }
 
 /// Milliseconds by stage, as far as they are known before the picture is written.
@@ -124,7 +136,7 @@ impl Metadata {
 
     /// Always more than three pairs: with fewer the readers take the line for a part of the prompt.
     fn settings(&self) -> Vec<(&'static str, String)> {
-        let hash = self.model.hash.iter();
+        let hash = self.model.file_hash().into_iter();
         let hash = hash.map(|hash| hash.chars().take(MODEL_HASH_CHARS).collect());
         let mut settings = vec![
             ("Steps", self.rung.steps.to_string()),
@@ -213,6 +225,7 @@ pub(super) mod tests {
             model: PictureModel {
                 name: "Z-Image-Turbo".to_owned(),
                 hash: Some("0123456789abcdef".to_owned()),
+                parts: Vec::new(),
             },
             device: "cpu, 2 threads".to_owned(),
             timings: StageTimings { text_encode_ms: 10, denoise_ms: 20, vae_decode_ms: 30 },

@@ -232,6 +232,7 @@ mod tests {
             device: None,
             model: None,
             model_hash: None,
+            parts: Default::default(),
             prompt_cut: None,
             accepted_at_ms: 0,
             run_after_ms: 0,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sqlx::FromRow;
 
-use super::rows::Tags;
+use super::rows::{ModelParts, Tags};
 use crate::attempt::{ErrorCode, Outcome};
 use crate::job::SamplerKind;
 use crate::job::origin::OriginKind;
@@ -140,6 +140,10 @@ pub struct HistoryRow {
     pub model: Option<String>,
     /// The hash of the model's weights; null until it is known.
     pub model_hash: Option<String>,
+    /// What the model's parts are and where they come from, for what was rendered since that is
+    /// noted.
+    #[sqlx(try_from = "String")]
+    pub parts: ModelParts,
     /// The prompt was longer than the model reads; null before the first attempt.
     pub prompt_cut: Option<bool>,
     /// When its job was taken in.
@@ -186,6 +190,9 @@ pub struct WorkerRow {
     pub model_name: String,
     /// The hash of its weights; begins with `unhashed:` until it is known.
     pub model_hash: String,
+    /// What its parts are and where they come from.
+    #[sqlx(try_from = "String")]
+    pub parts: ModelParts,
     /// How long the loading took.
     pub load_ms: i64,
     /// Device memory with the model loaded and nothing running.

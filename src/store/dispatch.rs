@@ -1,46 +1,83 @@
 //! What the dispatcher asks and begins; how attempts end stands in `outcome`.
 
-use sqlx::Row;
+use std::cmp::Reverse;
+
 use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, Row};
 
 use super::rows::{Corrected, from_json, render, render_columns, signed, to_json};
 use super::transition::{About, Current, Facts, Writing, log, transition};
 use super::{Guarded, NewWorker, Result, Store};
 use crate::attempt::{Candidate, History, Outcome, Planned, Reached};
+use crate::engine::provenance::PartOrigin;
 use crate::job::event::EventKind;
 use crate::job::state::{RenderEvent, State};
 use crate::ladder::{Rung, Stage};
 
+/// So many models are told apart; daemon.toml may name fewer.
+const MODELS_MAX: u32 = 100;
+
+/// The first render that waits for a model.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct ModelHead {
+    pub render_id: i64,
+    /// The name in daemon.toml; empty for the model of `[model]`.
+    pub model: String,
+    pub priority: i64,
+}
+
 impl Store {
-    /// The render to run next: priority, then order of arrival; none while the queue is paused.
-    /// One whose job's row is missing is passed over.
+    /// Of each model the render to run next: priority, then order of arrival. None while the queue
+    /// is paused. One whose job's row is missing is passed over, and so is `beside`. Costs the same
+    /// however many wait.
+    pub async fn model_heads(&self, beside: Option<i64>, now_ms: i64) -> Result<Vec<ModelHead>> {
+        self.release_due(now_ms).await?;
+        // The names are found by one look-up each: to list them SQLite would walk through the index.
+        let sql = "WITH RECURSIVE names (model) AS (\
+                   SELECT min(model) FROM renders INDEXED BY renders_to_claim \
+                   WHERE state = 'queued' AND timed = 0 UNION ALL \
+                   SELECT (SELECT min(model) FROM renders INDEXED BY renders_to_claim \
+                   WHERE state = 'queued' AND timed = 0 AND model > names.model) \
+                   FROM names WHERE model IS NOT NULL LIMIT ?3), \
+                   firsts (id) AS (SELECT (SELECT r.id \
+                   FROM renders r INDEXED BY renders_to_claim JOIN jobs j ON j.id = r.job_id \
+                   WHERE r.model = names.model AND r.state = 'queued' AND r.timed = 0 \
+                   AND r.id IS NOT ?2 AND (r.run_until_ms IS NULL OR r.run_until_ms > ?1) \
+                   ORDER BY r.priority DESC, r.id LIMIT 1) FROM names WHERE model IS NOT NULL) \
+                   SELECT r.id AS render_id, r.model, r.priority FROM firsts CROSS JOIN renders r USING (id) \
+                   WHERE NOT EXISTS (SELECT 1 FROM pause)";
+        let heads = sqlx::query_as(sql).bind(now_ms).bind(beside).bind(MODELS_MAX);
+        Ok(heads.fetch_all(&self.readers).await?)
+    }
+
+    /// The render to run next, whatever its model.
     pub async fn next_candidate(&self, now_ms: i64) -> Result<Option<Candidate>> {
-        self.candidate(None, now_ms).await
+        self.first_of_all(None, now_ms).await
     }
 
     /// As [`Store::next_candidate`], but another one than `render_id`.
     pub async fn candidate_beside(&self, render_id: i64, now_ms: i64) -> Result<Option<Candidate>> {
-        self.candidate(Some(render_id), now_ms).await
+        self.first_of_all(Some(render_id), now_ms).await
     }
 
-    async fn candidate(&self, beside: Option<i64>, now_ms: i64) -> Result<Option<Candidate>> {
-        self.release_due(now_ms).await?;
+    async fn first_of_all(&self, beside: Option<i64>, now_ms: i64) -> Result<Option<Candidate>> {
+        let heads = self.model_heads(beside, now_ms).await?;
+        let first = heads.iter().min_by_key(|head| (Reverse(head.priority), head.render_id));
+        match first {
+            Some(head) => self.candidate(head.render_id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// What is to be known before an attempt at a render; `None` where it, or its job, is gone.
+    pub async fn candidate(&self, render_id: i64) -> Result<Option<Candidate>> {
         let sql = format!(
-            "SELECT r.id, r.job_id, r.position, j.file_name, j.tags, r.asked_prompt, {} \
-             FROM renders r INDEXED BY renders_to_claim JOIN jobs j ON j.id = r.job_id \
-             WHERE r.state = 'queued' AND r.timed = 0 AND r.id IS NOT ?2 \
-             AND (r.run_until_ms IS NULL OR r.run_until_ms > ?1) \
-             AND NOT EXISTS (SELECT 1 FROM pause) \
-             ORDER BY r.priority DESC, r.id LIMIT 1",
+            "SELECT r.job_id, r.position, j.file_name, j.tags, r.asked_prompt, {} \
+             FROM renders r JOIN jobs j ON j.id = r.job_id WHERE r.id = ?",
             render_columns("r.")
         );
-        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(now_ms)
-            .bind(beside)
-            .fetch_optional(&self.readers)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let render_id: i64 = row.try_get("id")?;
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(render_id);
+        let Some(row) = row.fetch_optional(&self.readers).await? else { return Ok(None) };
         let file_name: String = row.try_get("file_name")?;
         Ok(Some(Candidate {
             render_id,
@@ -118,14 +155,15 @@ impl Store {
     pub async fn worker_loaded(&self, worker: &NewWorker, now_ms: i64) -> Result<()> {
         let mut transaction = self.begin().await?;
         sqlx::query(
-            "INSERT INTO workers (loaded_at_ms, version, device, model_name, model_hash, load_ms, idle_bytes, total_bytes) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO workers (loaded_at_ms, version, device, model_name, model_hash, parts, load_ms, idle_bytes, total_bytes) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(now_ms)
         .bind(env!("CARGO_PKG_VERSION"))
         .bind(&worker.device)
         .bind(&worker.model_name)
         .bind(&worker.model_hash)
+        .bind(to_json(&worker.parts))
         .bind(signed(worker.load_ms))
         .bind(signed(worker.idle_bytes))
         .bind(signed(worker.total_bytes))
@@ -137,10 +175,16 @@ impl Store {
 
     /// The model that rows call `provisional` has this hash: all its workers, those of earlier
     /// starts too, and with them their attempts, are given it.
-    pub async fn model_hashed(&self, provisional: &str, model_hash: &str) -> Result<()> {
+    pub async fn model_hashed(
+        &self,
+        provisional: &str,
+        model_hash: &str,
+        parts: &[PartOrigin],
+    ) -> Result<()> {
         let mut transaction = self.begin().await?;
-        sqlx::query("UPDATE workers SET model_hash = ? WHERE model_hash = ?")
+        sqlx::query("UPDATE workers SET model_hash = ?, parts = ? WHERE model_hash = ?")
             .bind(model_hash)
+            .bind(to_json(&parts))
             .bind(provisional)
             .execute(&mut *transaction)
             .await?;

@@ -52,6 +52,7 @@ pub use self::retry::Retried;
 pub use self::since::LogMark;
 pub use self::strays::Stray;
 pub use self::waiting::{Effort, JobRenders, MadePicture, WaitingRenders};
+use crate::engine::provenance::PartOrigin;
 use crate::files;
 use crate::job::Job;
 use crate::job::origin::{Origin, SourceFile};
@@ -122,6 +123,8 @@ pub struct NewWorker {
     pub model_name: String,
     /// Of its weights' content, or what stands for it until [`Store::model_hashed`].
     pub model_hash: String,
+    /// What its parts are, as far as that is known.
+    pub parts: Vec<PartOrigin>,
     pub load_ms: u64,
     /// Device memory in use with the model loaded and nothing running.
     pub idle_bytes: u64,

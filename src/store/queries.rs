@@ -30,6 +30,8 @@ const JOBS: &str = "SELECT *, (SELECT min(run_after_ms) FROM renders r \
 /// The columns of a [`HistoryRow`].
 pub(super) const PICTURES: &str = "SELECT history.*, r.priority, r.sampler, \
                         r.init_image, r.mask, r.strength, \
+                        coalesce((SELECT w.parts FROM attempts a JOIN workers w ON w.id = a.worker_id \
+                        WHERE a.render_id = r.id ORDER BY a.number DESC LIMIT 1), '[]') AS parts, \
                         r.run_after_ms, \
                         r.finished_at_ms, j.accepted_at_ms \
                         FROM history JOIN renders r ON r.job_id = job AND r.position = picture \

@@ -12,6 +12,7 @@ use sqlx::sqlite::{
 use sqlx::{Row, Sqlite};
 
 use crate::attempt::{ErrorCode, Outcome, Predicted};
+use crate::engine::provenance::PartOrigin;
 use crate::job::event::EventKind;
 use crate::job::origin::OriginKind;
 use crate::job::parameters::{Column, PARAMETERS, Parameter, ParameterValues};
@@ -112,6 +113,20 @@ impl TryFrom<String> for Tags {
 
     fn try_from(json: String) -> Result<Tags, serde_json::Error> {
         serde_json::from_str(&json).map(Tags)
+    }
+}
+
+/// What the parts of a model are, which its worker's row holds as a JSON list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
+#[serde(transparent)]
+pub struct ModelParts(pub Vec<PartOrigin>);
+
+impl TryFrom<String> for ModelParts {
+    type Error = serde_json::Error;
+
+    fn try_from(json: String) -> Result<ModelParts, serde_json::Error> {
+        serde_json::from_str(&json).map(ModelParts)
     }
 }
 

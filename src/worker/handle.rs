@@ -9,7 +9,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 
 use super::exit::{MemoryKills, WorkerExit};
-use super::protocol::{LINE_BYTES_MAX, Load, PROTOCOL_VERSION, Request, WorkerEvent};
+use super::protocol::{HashedModel, LINE_BYTES_MAX, Load, PROTOCOL_VERSION, Request, WorkerEvent};
 use crate::countdown::within;
 
 /// Events read ahead of the dispatcher; a worker that is further ahead waits in its pipe.
@@ -41,7 +41,7 @@ pub struct Worker {
     /// Why its output is no longer read, when that is the worker's fault.
     protocol_error: Option<String>,
     /// As [`WorkerEvent::ModelHashed`] told it.
-    model_hash: Option<String>,
+    hashed: Option<HashedModel>,
     /// As they stood when it was started.
     kills: MemoryKills,
 }
@@ -65,7 +65,7 @@ impl Worker {
         let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
         tokio::spawn(read_events(BufReader::new(output), sender));
         let mut worker =
-            Worker { child, pid, input, events, protocol_error: None, model_hash: None, kills };
+            Worker { child, pid, input, events, protocol_error: None, hashed: None, kills };
         worker.send(&Request::Load(Box::new(load.clone()))).await?;
         Ok(worker)
     }
@@ -101,8 +101,8 @@ impl Worker {
     }
 
     /// The model's hash, once the worker has told it after loading; then `None` again.
-    pub fn take_model_hash(&mut self) -> Option<String> {
-        self.model_hash.take()
+    pub fn take_model_hash(&mut self) -> Option<HashedModel> {
+        self.hashed.take()
     }
 
     /// The next event, but for the model's hash, which may come at any time and is noted for
@@ -111,8 +111,8 @@ impl Worker {
     pub async fn event(&mut self) -> Result<WorkerEvent, WorkerExit> {
         loop {
             match self.events.recv().await {
-                Some(Ok(WorkerEvent::ModelHashed { model_hash })) => {
-                    self.model_hash = Some(model_hash);
+                Some(Ok(WorkerEvent::ModelHashed(hashed))) => {
+                    self.hashed = Some(hashed);
                     continue;
                 }
                 Some(Ok(event)) => return Ok(event),

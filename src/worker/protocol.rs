@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Failure, Made};
+use crate::engine::provenance::PartOrigin;
 use crate::engine::{Backend, DeviceChoice, EngineKind, MemoryReading, ModelPlace, Recipe, Stage};
 use crate::job::{Format, Render};
 use crate::ladder::{Capabilities, Prefer, Rung};
@@ -14,7 +15,7 @@ use crate::output::metadata::QueueFacts;
 use crate::planner::Allowance;
 
 /// Both sides must say the same number: a worker of another version is never used.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// The longest line either side accepts; a prompt is at most 64 KiB.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
@@ -112,9 +113,15 @@ pub enum WorkerEvent {
     Done(Done),
     Failed(Failed),
     /// The model's hash is known now. It comes at most once, and only where [`Loaded`] had none.
-    ModelHashed {
-        model_hash: String,
-    },
+    ModelHashed(HashedModel),
+}
+
+/// What the content of a model's weights is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HashedModel {
+    /// Of all of them together.
+    pub model_hash: String,
+    pub parts: Vec<PartOrigin>,
 }
 
 /// The model is ready.
@@ -124,6 +131,8 @@ pub struct Loaded {
     pub model_name: String,
     /// The hash of the weights' content; `None` where [`WorkerEvent::ModelHashed`] will tell it.
     pub model_hash: Option<String>,
+    /// What its parts are, as far as that is known.
+    pub parts: Vec<PartOrigin>,
     /// Stands for the hash until it is known, on this machine.
     pub fingerprint: String,
     pub load_ms: u64,

@@ -22,10 +22,10 @@ CREATE INDEX renders_by_state ON renders (state, finished_at_ms);
 
 CREATE INDEX renders_by_time ON renders (run_after_ms) WHERE state = 'queued' AND timed = 1;
 
-CREATE INDEX renders_to_claim ON renders (priority DESC, id) WHERE state = 'queued' AND timed = 0;
+CREATE INDEX renders_to_claim ON renders (model, priority DESC, id) WHERE state = 'queued' AND timed = 0;
 
 CREATE INDEX renders_to_do ON renders (priority, run_after_ms, run_until_ms, width, height, steps, guidance,
-    guidance_truncation, job_id, state) WHERE state IN ('queued', 'running');
+    guidance_truncation, model, job_id, state) WHERE state IN ('queued', 'running');
 
 CREATE TABLE "attempts" (
     id                  INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -166,7 +166,7 @@ CREATE TABLE "renders" (
     guidance_truncation    REAL NOT NULL DEFAULT 1.0 CHECK (guidance_truncation BETWEEN 0 AND 1),
     -- Whether it was still before run_after_ms when the claim last looked. Triggers set it, the claim clears it.
     timed           INTEGER NOT NULL DEFAULT 0 CHECK (timed IN (0, 1)), run_until_ms INTEGER, cancel_reason TEXT CHECK (cancel_reason IS NULL OR state = 'cancelled'), sampler TEXT NOT NULL DEFAULT 'euler' CHECK (sampler IN ('euler', 'res_multistep')), init_image TEXT NOT NULL DEFAULT '' CHECK (length(init_image) IN (0, 64)), mask TEXT NOT NULL DEFAULT ''
-    CHECK (length(mask) IN (0, 64) AND (mask = '' OR init_image <> '')), strength REAL NOT NULL DEFAULT 1.0 CHECK (strength > 0 AND strength <= 1), asked_prompt TEXT,
+    CHECK (length(mask) IN (0, 64) AND (mask = '' OR init_image <> '')), strength REAL NOT NULL DEFAULT 1.0 CHECK (strength > 0 AND strength <= 1), asked_prompt TEXT, model TEXT NOT NULL DEFAULT '' CHECK (length(model) <= 64),
     UNIQUE (job_id, position),
     CHECK ((finished_at_ms IS NOT NULL) = (state IN ('done', 'failed', 'cancelled'))),
     CHECK ((error_code IS NOT NULL) = (state = 'failed') AND (error IS NOT NULL) = (state = 'failed')),
@@ -186,7 +186,7 @@ CREATE TABLE "workers" (
     -- Device memory with the model loaded and nothing running.
     idle_bytes   INTEGER NOT NULL,
     total_bytes  INTEGER NOT NULL
-) STRICT;
+, model_key TEXT NOT NULL DEFAULT '', parts TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(parts) AND json_type(parts) = 'array')) STRICT;
 
 CREATE TRIGGER attempts_running_kept BEFORE DELETE ON attempts
 WHEN OLD.outcome = 'running' AND EXISTS (SELECT 1 FROM renders WHERE id = OLD.render_id) BEGIN
@@ -353,4 +353,22 @@ JOIN renders r ON r.id = a.render_id
 LEFT JOIN workers w ON w.id = a.worker_id
 WHERE a.outcome = 'done'
 GROUP BY day, w.model_name, w.device, size, a.steps;
+
+CREATE VIEW weights AS
+SELECT
+    r.job_id AS job,
+    r.position AS picture,
+    CASE WHEN a.outcome = 'done' THEN a.path END AS path,
+    r.model AS model_key,
+    w.model_name AS model,
+    p.value ->> 'part' AS part,
+    p.value ->> 'sha256' AS sha256,
+    p.value ->> '$.source.hub' AS hub,
+    p.value ->> '$.source.repository' AS repository,
+    p.value ->> '$.source.revision' AS revision
+FROM renders r
+JOIN attempts a ON a.render_id = r.id
+    AND a.number = (SELECT max(n.number) FROM attempts n WHERE n.render_id = r.id)
+JOIN workers w ON w.id = a.worker_id
+JOIN json_each(w.parts) p;
 

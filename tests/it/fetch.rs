@@ -4,6 +4,7 @@ mod ends;
 mod faults;
 mod hub;
 mod python;
+mod rendered;
 mod sources;
 
 use std::path::{Path, PathBuf};

@@ -56,6 +56,7 @@ fn metadata(prompt: &str) -> Metadata {
         model: PictureModel {
             name: "Z-Image-Turbo".to_owned(),
             hash: Some("0123456789abcdef".to_owned()),
+            parts: Vec::new(),
         },
         device: "cpu, 2 threads".to_owned(),
         timings: StageTimings { text_encode_ms: 1, denoise_ms: 12, vae_decode_ms: 2 },

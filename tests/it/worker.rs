@@ -351,15 +351,19 @@ async fn a_model_is_hashed_beside_the_renders_once() {
     let (mut worker, loaded) = start().await;
     assert_eq!(loaded.model_hash, None);
     let deadline = Instant::now() + PATIENCE;
-    let hash = loop {
+    let hashed = loop {
         assert!(Instant::now() < deadline, "the hash does not come");
         worker.send(&Request::Memory).await.unwrap();
         assert!(matches!(next(&mut worker).await, Ok(WorkerEvent::Memory(_))));
-        if let Some(hash) = worker.take_model_hash() {
-            break hash;
+        if let Some(hashed) = worker.take_model_hash() {
+            break hashed;
         }
     };
-    assert_eq!(hash.len(), 64);
+    assert_eq!(hashed.model_hash.len(), 64);
+    let parts: Vec<usize> =
+        hashed.parts.iter().map(|part| part.sha256.as_ref().map_or(0, String::len)).collect();
+    assert_eq!(parts, [64, 64, 64], "transformer, text encoder and VAE");
+    let hash = hashed.model_hash;
     let (_worker, again) = start().await;
     assert_eq!((again.model_hash, again.fingerprint), (Some(hash), loaded.fingerprint));
 }

@@ -18,7 +18,8 @@ use rustix::process::setpriority_process;
 use sha2::{Digest, Sha256};
 
 use self::cache::Cache;
-use super::weight_files::{Stamp, WeightFiles};
+use super::provenance::FetchedWeights;
+use super::weight_files::{Stamp, WeightFile, WeightFiles};
 use crate::files::hex;
 
 /// How much of a file is read at a time. The buffer lies on the thread's stack, because on a CPU
@@ -30,9 +31,26 @@ const NICE: i32 = 19;
 
 /// The hash of `files`, where the cache at `cache` knows all of them as they are now.
 pub fn cached(files: &WeightFiles, cache: &Path) -> Option<String> {
+    Some(combined(files, cached_of_all(files, cache)?))
+}
+
+/// The hash of the files of one part, where all are known. That of a single file is its own, by
+/// which hubs and other programs know it.
+pub fn cached_of_part(files: &WeightFiles, cache: &Path) -> Option<String> {
+    match &cached_of_all(files, cache)?[..] {
+        [one] => Some(one.clone()),
+        hashes => Some(combined(files, hashes.to_vec())),
+    }
+}
+
+fn cached_of_all(files: &WeightFiles, cache: &Path) -> Option<Vec<String>> {
     let cache = Cache::read(cache);
-    let hashes = files.iter().map(|file| cache.get(&Stamp::of(&file.path).ok()?));
-    Some(combined(files, hashes.collect::<Option<Vec<_>>>()?))
+    files.iter().map(|file| known(&cache, file, &Stamp::of(&file.path).ok()?)).collect()
+}
+
+/// As the cache has it; or as the fetch found it on the disk, which wrote its record after that.
+fn known(cache: &Cache, file: &WeightFile, stamp: &Stamp) -> Option<String> {
+    cache.get(stamp).or_else(|| Some(FetchedWeights::of(&file.path)?.sha256))
 }
 
 /// The hash of `files`. Those that the cache at `cache` does not know are read, by as many threads
@@ -40,11 +58,13 @@ pub fn cached(files: &WeightFiles, cache: &Path) -> Option<String> {
 ///
 /// Fails where a file cannot be read, or changes while it is read.
 pub fn compute(files: &WeightFiles, cache: &Path) -> io::Result<String> {
-    let known = Cache::read(cache);
-    let stamps = files.iter().map(|file| Stamp::of(&file.path)).collect::<io::Result<Vec<_>>>()?;
-    let unknown = stamps.iter().filter(|stamp| known.get(stamp).is_none()).cloned().collect();
-    let known = hash_all(unknown, known, cache)?;
-    let hashes = stamps.iter().map(|stamp| known.get(stamp));
+    let hashes = Cache::read(cache);
+    let stamped = files.iter().map(|file| Ok((file, Stamp::of(&file.path)?)));
+    let stamped = stamped.collect::<io::Result<Vec<_>>>()?;
+    let unknown = stamped.iter().filter(|(file, stamp)| known(&hashes, file, stamp).is_none());
+    let unknown = unknown.map(|(_, stamp)| stamp.clone()).collect();
+    let hashes = hash_all(unknown, hashes, cache)?;
+    let hashes = stamped.iter().map(|(file, stamp)| known(&hashes, file, stamp));
     let hashes = hashes.collect::<Option<Vec<_>>>().ok_or(io::ErrorKind::NotFound)?;
     Ok(combined(files, hashes))
 }

@@ -19,6 +19,7 @@ use super::transformer::Conditioning;
 use super::{device, measure, picture};
 use crate::engine::cache::Values;
 use crate::engine::embeddings::Embeddings;
+use crate::engine::provenance::WeightPart;
 use crate::engine::weight_files::WeightFiles;
 use crate::engine::{
     Backend, DeviceChoice, Engine, EngineError, InputPicture, Latents, MemoryReading,
@@ -37,6 +38,7 @@ pub struct ZImageEngine {
     config: ModelConfig,
     description: ModelDescription,
     weight_files: WeightFiles,
+    weight_parts: Vec<WeightPart>,
     /// Of `weight_files`, when they were opened.
     fingerprint: String,
     tokenizer: Tokenizer,
@@ -65,6 +67,7 @@ impl ZImageEngine {
         let device = device::open(device).map_err(EngineError::Fatal)?;
         let memory = DeviceMemory::new(&device, memory_limit_bytes);
         let weight_files = parts::weight_files(&files)?;
+        let weight_parts = parts::weight_parts(&files)?;
         let fingerprint = fingerprint_of(&weight_files)?;
         let encoder = fingerprint_of(&parts::text_encoder_files(&files)?)?;
         let parts = Parts::open(&files, &config, &device, Precision::Full, &memory)?;
@@ -73,6 +76,7 @@ impl ZImageEngine {
             config,
             description,
             weight_files,
+            weight_parts,
             fingerprint,
             tokenizer,
             embeddings: Embeddings::new(encoder),
@@ -208,6 +212,10 @@ impl Engine for ZImageEngine {
 
     fn weight_files(&self) -> &WeightFiles {
         &self.weight_files
+    }
+
+    fn weight_parts(&self) -> &[WeightPart] {
+        &self.weight_parts
     }
 
     fn fingerprint(&self) -> &str {

@@ -12,6 +12,7 @@ use super::transformer::Transformer;
 use super::vae::Decoder;
 use super::weights::Weights;
 use crate::engine::cache::Values;
+use crate::engine::provenance::WeightPart;
 use crate::engine::weight_files::WeightFiles;
 use crate::engine::{EngineError, Latents, ModelError, Result, Stage};
 use crate::ladder::{Decode, Precision, Residency};
@@ -29,6 +30,15 @@ pub struct Parts {
 /// is not whole.
 pub fn weight_files(files: &ModelFiles) -> std::result::Result<WeightFiles, ModelError> {
     Ok(WeightFiles::new(&files.path, files.weight_paths()?))
+}
+
+/// The same by part.
+pub fn weight_parts(files: &ModelFiles) -> std::result::Result<Vec<WeightPart>, ModelError> {
+    let parts = [&files.transformer, &files.text_encoder, &files.vae];
+    let of = |part: &PartFiles| {
+        Ok(WeightPart { part: part.part, files: WeightFiles::new(&files.path, part.paths()?) })
+    };
+    parts.into_iter().map(of).collect()
 }
 
 /// Those that the text encoder's embeddings depend on.

@@ -46,10 +46,9 @@ impl Device {
         if let Err(error) = self.make_ready(&mut *engine) {
             self.give_up_loading(&error);
         }
-        let hashes = &self.load.hashes_path;
-        let hash = ModelHash::cached(engine.weight_files(), hashes);
+        let hash = ModelHash::cached(&*engine, &self.load.hashes_path);
         self.events.send(&WorkerEvent::Loaded(Box::new(loaded(&*engine, &hash, start))));
-        hash.compute(engine.weight_files(), hashes, &self.events);
+        hash.compute(&self.events);
         while let Ok(task) = self.inbox.recv() {
             match task {
                 Task::Render(request) => self.attempt(&mut *engine, &hash, &request),
@@ -177,6 +176,7 @@ fn loaded(engine: &dyn Engine, hash: &ModelHash, start: Instant) -> Loaded {
         device: engine.device(),
         model_name: engine.model_name().to_owned(),
         model_hash: hash.known().map(str::to_owned),
+        parts: hash.origins().to_vec(),
         fingerprint: engine.fingerprint().to_owned(),
         load_ms: millis(start.elapsed()),
         capabilities: engine.capabilities(),

@@ -164,6 +164,7 @@ fn metadata(
         model: PictureModel {
             name: engine.model_name().to_owned(),
             hash: hash.known().map(str::to_owned),
+            parts: hash.origins().to_vec(),
         },
         device: engine.device(),
         timings: StageTimings::from(&tracker.measured.timings),

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use zimaged::internals::{JobFilter, NewWorker, Outcome, Selection, State};
+use zimaged::internals::{
+    JobFilter, NewWorker, Outcome, Part, PartOrigin, PartSource, Selection, State,
+};
 
 use zimaged::internals::DropFate;
 
@@ -29,11 +31,21 @@ async fn scenario() -> Fixture {
     fixture
 }
 
+fn vae(sha256: Option<&str>) -> PartOrigin {
+    let source = PartSource {
+        hub: "hf".to_owned(),
+        repository: "a/b".to_owned(),
+        revision: "c0ffee".to_owned(),
+    };
+    PartOrigin { part: Part::Vae, sha256: sha256.map(str::to_owned), source: Some(source) }
+}
+
 pub fn worker() -> NewWorker {
     NewWorker {
         device: "cpu".to_owned(),
         model_name: "tiny".to_owned(),
         model_hash: "beef".to_owned(),
+        parts: vec![vae(None)],
         load_ms: 900,
         idle_bytes: 1,
         total_bytes: 3,
@@ -273,12 +285,29 @@ async fn attempts_made_before_the_model_was_hashed_get_its_hash() {
     let fixture = scenario().await;
     let provisional = NewWorker { model_hash: "unhashed:ab".to_owned(), ..worker() };
     fixture.store.worker_loaded(&provisional, NOW).await.expect("a writable queue");
-    fixture.store.model_hashed("unhashed:ab", "cafe").await.expect("a writable queue");
+    fixture.store.model_hashed("unhashed:ab", "cafe", &[]).await.expect("a writable queue");
     let hashes = fixture.rows("SELECT model_hash FROM workers ORDER BY id").await;
     assert_eq!(hashes.last().map(String::as_str), Some("cafe"));
     assert_eq!(hashes.iter().filter(|hash| *hash == "cafe").count(), 1);
     let done = "SELECT coalesce(model_hash, '-') FROM history WHERE state = 'done'";
     assert_eq!(fixture.rows(done).await, ["beef"]);
+}
+
+#[tokio::test]
+async fn a_picture_says_by_which_weights_it_was_made_and_where_they_come_from() {
+    let fixture = scenario().await;
+    let view = "SELECT concat_ws(' ', job, picture, path, model, part, coalesce(sha256, '-'), hub, \
+                repository, revision) FROM weights ORDER BY picture";
+    assert_eq!(
+        fixture.rows(view).await,
+        ["1 1 fox.png tiny vae - hf a/b c0ffee", "1 2 tiny vae - hf a/b c0ffee"]
+    );
+    fixture.store.model_hashed("beef", "cafe", &[vae(Some("5a"))]).await.expect("writable");
+    assert_eq!(fixture.rows(view).await[0], "1 1 fox.png tiny vae 5a hf a/b c0ffee");
+    let pictures = fixture.store.history(Selection::Job(1)).await.expect("a readable queue");
+    assert_eq!(pictures[0].parts.0, [vae(Some("5a"))]);
+    let waiting = fixture.store.history(Selection::Job(2)).await.expect("a readable queue");
+    assert!(waiting[0].parts.0.is_empty(), "nothing was tried yet");
 }
 
 #[tokio::test]

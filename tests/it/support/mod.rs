@@ -269,7 +269,7 @@ pub fn kill(signal: &str, pid: u32) {
     assert!(sent.expect("kill is everywhere").success(), "kill -{signal} {pid}");
 }
 
-mod database {
+pub mod database {
     use std::path::Path;
 
     use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};

@@ -18,27 +18,7 @@ use std::path::Path;
 pub use self::refuse::refuse;
 use super::checkpoint::{Checkpoint, StoredTensor};
 use crate::engine::ModelError;
-
-/// A part of the model that has weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Part {
-    Transformer,
-    TextEncoder,
-    Vae,
-}
-
-impl Part {
-    pub const ALL: [Part; 3] = [Part::Transformer, Part::TextEncoder, Part::Vae];
-
-    /// The word for it in configurations and messages.
-    pub fn word(self) -> &'static str {
-        match self {
-            Part::Transformer => "transformer",
-            Part::TextEncoder => "text encoder",
-            Part::Vae => "VAE",
-        }
-    }
-}
+pub use crate::engine::provenance::Part;
 
 /// What one tensor of a file is in the model.
 #[derive(Clone, Debug, PartialEq, Eq)]

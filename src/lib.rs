@@ -32,6 +32,7 @@ mod systemd; // what systemd is told
 
 // What users ask of the queue, answered in types.
 mod queue; // submit, check, status, wait, cancel, retry, pause, fit
+mod http; // the same for programs and browsers, over HTTP
 
 // Orchestration.
 mod dispatcher; // the one policy loop

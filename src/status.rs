@@ -39,6 +39,19 @@ pub struct Status {
     /// What waits in the jobs folder, and why.
     #[serde(default)]
     pub intake: IntakeStatus,
+    /// Where it answers over HTTP.
+    #[serde(default)]
+    pub http: HttpStatus,
+}
+
+/// The HTTP face at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct HttpStatus {
+    /// Where it listens; null where it is off, or cannot.
+    pub url: Option<String>,
+    /// Why it does not listen although it should; the queue goes on without it.
+    pub trouble: Option<String>,
 }
 
 /// The worker at one moment.
@@ -99,6 +112,7 @@ impl Status {
             render: None,
             hold: None,
             intake: IntakeStatus::default(),
+            http: HttpStatus::default(),
         }
     }
 

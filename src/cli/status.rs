@@ -4,6 +4,7 @@ use super::{EXIT_TEMPFAIL, Outcome, pictures, print, short, time, which_queue};
 use crate::config::Config;
 use crate::problem::printable;
 use crate::queue::{JobsFolder, Outlook, QueueStatus, queue_status};
+use crate::status::HttpStatus;
 use crate::store::JobRow;
 
 /// Of so many things in the jobs folder each gets a line.
@@ -23,6 +24,10 @@ fn lines(status: &QueueStatus) -> Vec<String> {
         None if status.running => "starting".to_owned(),
         None => "not running; start it with: zimaged run".to_owned(),
     });
+    if let Some(HttpStatus { url, trouble }) = status.daemon.as_ref().map(|daemon| &daemon.http) {
+        lines.extend(url.clone());
+        lines.extend(trouble.as_ref().map(|trouble| format!("no HTTP: {}", printable(trouble))));
+    }
     lines.extend(status.database.clone());
     lines.extend(status.begun.iter().map(progress));
     let goes_on = status.running && status.paused.is_none();

@@ -37,6 +37,9 @@ pub enum ConfigError {
          (cargo install --locked --path . --features cuda), or use \"cpu\""
     )]
     NoCuda,
+    /// The token that `[http]` asks for cannot be had.
+    #[error("{0}")]
+    Http(String),
 }
 
 impl ConfigError {

@@ -1,6 +1,8 @@
 //! `daemon.toml`, checked; the file at the root of the repository documents every key.
 
 mod error;
+mod find;
+mod http;
 mod init;
 mod lists;
 mod read;
@@ -8,26 +10,25 @@ mod read;
 mod tests;
 pub mod units;
 
-use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
 
 use jiff::tz::TimeZone;
 
 pub use self::error::ConfigError;
+pub use self::http::{HttpConfig, TokenUse};
 pub use self::init::{InitAnswer, init};
 pub use self::lists::Lists;
 use crate::engine::mini::{self, ModelTexts};
 use crate::engine::{
     self, DeviceChoice, EngineKind, ModelDescription, ModelError, ModelPlace, fake,
 };
-use crate::files;
 use crate::job::parameters::ParameterValues;
 use crate::job::spec::{Limits, Rules, fields};
 use crate::job::{Recipe, Render};
 use crate::ladder::Prefer;
 use crate::planner::Allowance;
-use crate::problem::{self, Problem};
+use crate::problem::Problem;
 use crate::table::Mistake;
 
 /// The daemon's whole configuration; paths are absolute.
@@ -57,6 +58,7 @@ pub struct Config {
     pub worker: WorkerLimits,
     /// Whether the machine is kept from going to sleep while work is due.
     pub inhibit_sleep: bool,
+    pub http: HttpConfig,
 }
 
 /// Where the model is.
@@ -105,44 +107,10 @@ pub fn make_folder(path: &Path) -> Result<(), ConfigError> {
     fs::create_dir_all(path).map_err(|source| ConfigError::Folder { path: path.to_owned(), source })
 }
 
-/// No `daemon.toml` is larger; another file may be named by mistake.
-const FILE_BYTES_MAX: u64 = 1 << 20;
-
 /// The database's name in the state folder.
 const DATABASE: &str = "zimaged.sqlite";
 
 impl Config {
-    /// Reads the file `path`; without one the first there is of `./daemon.toml`,
-    /// `$XDG_CONFIG_HOME/zimaged/daemon.toml` and `/etc/zimaged/daemon.toml`; without any, all
-    /// defaults, relative to the current folder, if that has the folders of a queue.
-    pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
-        let config = Config::load_or_default(path)?;
-        if config.file.is_none() && !(config.jobs.is_dir() && config.state.is_dir()) {
-            let folder = config.state.parent().unwrap_or(&config.state);
-            return Err(ConfigError::NoQueue { folder: folder.to_owned() });
-        }
-        Ok(config)
-    }
-
-    /// As [`Config::load`], for questions that need no queue: all defaults also in a folder that is
-    /// none.
-    pub fn load_or_default(path: Option<&Path>) -> Result<Config, ConfigError> {
-        let candidates = match path {
-            Some(path) => return Config::read_file(path),
-            None => candidates(env::var_os("XDG_CONFIG_HOME"), env::var_os("HOME")),
-        };
-        for path in candidates {
-            match Config::read_file(&path) {
-                Err(ConfigError::Unreadable { source, .. })
-                    if source.kind() == io::ErrorKind::NotFound => {}
-                found => return found,
-            }
-        }
-        let folder = env::current_dir()
-            .map_err(|source| ConfigError::Unreadable { path: ".".into(), source })?;
-        Config::parse("", &folder).map_err(|problems| ConfigError::invalid("", b"", &problems))
-    }
-
     /// What a render may use of the device.
     pub fn allowance(&self) -> Allowance {
         Allowance { limit_bytes: self.memory_limit_bytes, reserve_bytes: self.reserve_bytes }
@@ -152,18 +120,6 @@ impl Config {
     /// absolute.
     pub fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
         read::config(text, folder)
-    }
-
-    fn read_file(path: &Path) -> Result<Config, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-        let content = files::read_whole(path, FILE_BYTES_MAX).map_err(unreadable)?;
-        let path = std::path::absolute(path).map_err(unreadable)?;
-        let folder = path.parent().unwrap_or(&path);
-        problem::utf8(&content)
-            .map_err(|problem| vec![problem])
-            .and_then(|text| Config::parse(text, folder))
-            .map(|config| Config { file: Some(path.clone()), ..config })
-            .map_err(|problems| ConfigError::invalid(&path.to_string_lossy(), &content, &problems))
     }
 
     /// Where the database is.
@@ -284,17 +240,4 @@ fn check_defaults(rules: &Rules) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-/// Where a configuration is looked for, in this order. Relative values of the variables do not
-/// count (XDG says so).
-fn candidates(xdg_config_home: Option<OsString>, home: Option<OsString>) -> Vec<PathBuf> {
-    let absolute = |path: OsString| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
-    let user = xdg_config_home
-        .and_then(absolute)
-        .or_else(|| Some(home.and_then(absolute)?.join(".config")));
-    let folders = [user, Some("/etc".into())].into_iter().flatten();
-    let mut files = vec![PathBuf::from(init::FILE_NAME)];
-    files.extend(folders.map(|folder| folder.join("zimaged/daemon.toml")));
-    files
 }

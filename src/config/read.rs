@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
+use super::http::http;
 use super::units::{bytes, duration_ms};
 use super::{Config, ModelChoice, WorkerLimits};
 use crate::engine::{DeviceChoice, EngineKind, ModelKind, ModelPlace};
@@ -17,11 +18,12 @@ use crate::problem::Problem;
 use crate::table::{self, Check, Mistake, Table, check};
 
 /// Keys that people look for at the top, with the sections that they stand in.
-const SECTIONS: [(&str, &[&str]); 5] = [
+const SECTIONS: [(&str, &[&str]); 6] = [
     ("folders", &["jobs", "outputs", "state", "wildcards"]),
     ("device", &["index", "memory_limit", "reserve", "idle_release"]),
     ("oom", &["prefer"]),
     ("power", &["inhibit_sleep"]),
+    ("http", &["enabled", "listen", "token", "hosts"]),
     ("worker", &["load_timeout", "step_timeout", "deaths_max", "attempts_max", "backoff"]),
 ];
 
@@ -96,6 +98,7 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
             inhibit_sleep: top
                 .section("power", |table| table.read("inhibit_sleep", check::boolean))
                 .unwrap_or(true),
+            http: top.section("http", http),
             limits,
         })
     })

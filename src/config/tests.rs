@@ -1,5 +1,6 @@
 use serde_json::json;
 
+use super::http::Untouched;
 use super::*;
 use crate::job::{Format, OnOom};
 
@@ -44,6 +45,7 @@ fn an_empty_file_is_all_defaults_beside_it() {
         limits: Limits::default(),
         worker: WorkerLimits::default(),
         inhibit_sleep: true,
+        http: HttpConfig::default(),
     };
     assert_eq!(config(""), expected);
 }
@@ -89,6 +91,7 @@ fn every_key_reaches_the_configuration() {
         device = { kind = "cuda", index = 1, memory_limit = "1.5GiB", reserve = "1 GiB", idle_release = "10m" }
         oom.prefer = "speed"
         power.inhibit_sleep = false
+        http = { listen = "[::1]:80", token = "always", hosts = ["Box.lan"], strict_model = true, sdapi_untouched = "as_sent", wait_max = "1m" }
         limits = { file_bytes_max = 4096, renders_max = 10, prompt_bytes_max = 100, side_max = 2048, steps_max = 50, input_bytes_max = "1MiB", input_pixels_max = 5000 }
         [defaults]
         width = 512
@@ -138,6 +141,15 @@ fn every_key_reaches_the_configuration() {
             .map(|(key, value)| (key.to_owned(), value)),
         ),
         inhibit_sleep: false,
+        http: HttpConfig {
+            enabled: true,
+            listen: "[::1]:80".parse().expect("an address"),
+            token: TokenUse::Always,
+            hosts: vec!["box.lan".to_owned()],
+            strict_model: true,
+            sdapi_untouched: Untouched::AsSent,
+            wait_max_ms: 60_000,
+        },
         limits: Limits {
             file_bytes_max: 4096,
             renders_max: 10,
@@ -288,7 +300,7 @@ fn defaults_that_the_model_or_the_limits_refuse_are_told() {
 /// case F
 #[test]
 fn a_tilde_is_the_users_home() {
-    let home = PathBuf::from(env::var_os("HOME").expect("tests have a home"));
+    let home = PathBuf::from(std::env::var_os("HOME").expect("tests have a home"));
     let config = config("folders = { jobs = '~/jobs', outputs = '~', state = 's~$/5$' }");
     assert_eq!((config.jobs, config.outputs), (home.join("jobs"), home));
     assert_eq!(config.state, Path::new("/srv/z/s~$/5$"));
@@ -327,21 +339,6 @@ fn a_file_that_is_named_must_be_there_and_gives_relative_paths_their_folder() {
     let error = Config::load(Some(&path)).expect_err("a mistake").to_string();
     let expected = ":1:9: folders.job: unknown key\n    folders.job = 'in'\n            ^\n  help: did you mean `jobs`?\n";
     assert_eq!(error, format!("{}{expected}", path.display()));
-}
-
-#[test]
-fn it_is_looked_for_beside_us_then_with_the_user_then_in_the_system() {
-    let found = |xdg: Option<&str>, home: Option<&str>| -> Vec<String> {
-        let paths = candidates(xdg.map(OsString::from), home.map(OsString::from));
-        paths.into_iter().map(|path| path.display().to_string()).collect()
-    };
-    let (here, system) = ("daemon.toml", "/etc/zimaged/daemon.toml");
-    assert_eq!(found(Some("/x"), Some("/home/u")), [here, "/x/zimaged/daemon.toml", system]);
-    assert_eq!(
-        found(Some("rel"), Some("/home/u")),
-        [here, "/home/u/.config/zimaged/daemon.toml", system]
-    );
-    assert_eq!(found(None, None), [here, system]);
 }
 
 // newcomer 4

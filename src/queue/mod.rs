@@ -63,6 +63,11 @@ impl<'c> Queue<'c> {
         Ok(Queue { config, store: Arc::new(store), clock: Arc::new(SystemClock) })
     }
 
+    /// The queue whose database is open as `store` already.
+    pub fn of(config: &'c Config, store: Arc<Store>) -> Queue<'c> {
+        Queue { config, store, clock: Arc::new(SystemClock) }
+    }
+
     /// What is recorded: jobs, pictures, attempts, rejected files.
     pub fn store(&self) -> &Store {
         &self.store

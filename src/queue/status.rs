@@ -86,7 +86,7 @@ pub async fn queue_status(config: &Config) -> Result<QueueStatus> {
         return Ok(without(NO_DATABASE.to_owned()));
     }
     let known = match Queue::open(config).await {
-        Ok(queue) => queue.known().await,
+        Ok(queue) => queue.status().await,
         Err(error) => Err(error),
     };
     match known {
@@ -158,7 +158,7 @@ impl JobsFolder {
 
 impl Queue<'_> {
     /// All of it, with what the database knows.
-    async fn known(&self) -> Result<QueueStatus> {
+    pub async fn status(&self) -> Result<QueueStatus> {
         let store = &self.store;
         Ok(QueueStatus {
             begun: store.begun(BEGUN_MAX).await?,

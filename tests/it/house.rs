@@ -34,6 +34,7 @@ const ORDER: &[&str] = &[
     "status",
     "systemd",
     "queue",
+    "http",
     "dispatcher",
     "recovery",
     "caretaker",
@@ -45,13 +46,16 @@ const ORDER: &[&str] = &[
 ];
 
 /// Crates that only one module may use.
-const OWNED: [(&str, &str); 8] = [
+const OWNED: [(&str, &str); 11] = [
     ("sqlx", "store"),
     ("candle_core", "engine/z_image"),
     ("candle_nn", "engine/z_image"),
     ("tokenizers", "engine/z_image"),
     ("notify", "intake"),
     ("ureq", "hub"),
+    ("axum", "http"),
+    ("hyper", "http"),
+    ("prometheus_client", "http"),
     ("clap", "cli"),
     ("sd_notify", "systemd"),
 ];

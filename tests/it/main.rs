@@ -19,6 +19,7 @@ mod formats;
 mod fit;
 mod history;
 mod house;
+mod http;
 mod install;
 mod intake;
 mod jobs_folder;

@@ -2,6 +2,7 @@
 //! database.
 
 pub mod fault;
+pub mod http;
 pub mod silent;
 pub mod terminal;
 
@@ -44,8 +45,11 @@ impl House {
         House::with_config(&format!("{CONFIG}{more}"))
     }
 
-    /// A folder with exactly this configuration.
+    /// A folder with exactly this configuration, and a port of its own where it names none.
     pub fn with_config(config: &str) -> House {
+        let port =
+            if config.contains("[http]") { "" } else { "\n[http]\nlisten = '127.0.0.1:0'\n" };
+        let config = format!("{config}{port}");
         let folder = tempfile::tempdir().expect("a temporary folder");
         for name in ["jobs", "model"] {
             fs::create_dir(folder.path().join(name)).expect("a writable folder");

@@ -1,6 +1,8 @@
 //! Wiring: what a start needs, in order, and one numbered shutdown.
 
-use std::path::{Path, PathBuf};
+mod device;
+
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,8 +17,9 @@ use crate::attempt::RetryPolicy;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, ConfigError};
 use crate::dispatcher::{DispatchError, Dispatcher, Mode, Settings, SlotSettings};
-use crate::engine::{CardSigns, DeviceChoice, HAS_CUDA, device_speed};
+use crate::engine::{DeviceChoice, HAS_CUDA, device_speed};
 use crate::heartbeat::Heartbeat;
+use crate::http::HttpFace;
 use crate::instance::{FolderLock, InstanceLock};
 use crate::intake::Intake;
 use crate::job::Render;
@@ -38,7 +41,7 @@ const OBSTACLE_POLL: Duration = Duration::from_secs(1);
 /// Makes the folders where they are missing and locks them: nobody else runs a daemon there while
 /// the lock lives. A device that this build cannot use is refused before.
 pub fn lock(config: &Config) -> anyhow::Result<InstanceLock> {
-    check_device(config.device, HAS_CUDA)?;
+    device::check(config.device, HAS_CUDA)?;
     for folder in [&config.jobs, &config.outputs, &config.state, &latents_folder(config)] {
         config::make_folder(folder)?;
     }
@@ -74,7 +77,7 @@ pub async fn run(
     let InstanceLock { state: _state, jobs } = lock;
     let latents = latents_folder(&config);
     if config.device == DeviceChoice::Auto && !HAS_CUDA {
-        tell_of_no_cuda(&CardSigns::look(Path::new("/")));
+        device::tell_of_no_cuda();
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     queue::check_present(&config)?;
@@ -100,28 +103,6 @@ pub async fn run(
     outcome.map(|()| begun)
 }
 
-/// Says why the processor renders, and what would have a card render. Lines are short enough for a
-/// terminal.
-fn tell_of_no_cuda(signs: &CardSigns) {
-    let mut lines = vec!["no CUDA in this build: the processor renders".to_owned()];
-    lines.extend(signs.lines());
-    lines.push("card: cargo install --path . --features cuda".to_owned());
-    for line in lines {
-        match signs.are_there() {
-            true => warn!("{line}"),
-            false => info!("{line}"),
-        }
-    }
-}
-
-/// A device that this build never has is told at once; one that may come back is waited for.
-fn check_device(device: DeviceChoice, has_cuda: bool) -> Result<(), ConfigError> {
-    match device {
-        DeviceChoice::Cuda { .. } if !has_cuda => Err(ConfigError::NoCuda),
-        _ => Ok(()),
-    }
-}
-
 /// The daemon after a successful start, and what its parts share.
 struct Daemon {
     config: Config,
@@ -144,6 +125,10 @@ impl Daemon {
         onlooker: Onlooker,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
+        let face = match self.config.http.enabled {
+            true => Some(HttpFace::open(&self.config, self.status.clone()).await?),
+            false => None,
+        };
         let heartbeat = Heartbeat::start();
         // A token of our own: the shutdown is the same whoever begins it.
         let ending = stop.child_token();
@@ -159,6 +144,9 @@ impl Daemon {
         if self.config.inhibit_sleep {
             let awake = awake::run(self.store.clone(), self.clock.clone(), ending.clone());
             parts.spawn(forever(awake));
+        }
+        if let Some(face) = face {
+            parts.spawn(forever(face.run(ending.clone())));
         }
         systemd::ready();
         let started = self.start_work(&mut parts, jobs, heartbeat, &ending).await;

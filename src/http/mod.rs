@@ -1,0 +1,124 @@
+//! The HTTP face: the queue for programs and browsers.
+//!
+//! Answers come from `queue` and the store; nothing is decided here but how they look on the wire.
+//! `serve` has connections and their limits, `listen` the port, `app` what all requests share.
+
+mod api;
+mod app;
+mod guard;
+mod health;
+mod listen;
+mod problem;
+mod serve;
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Router, middleware};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use self::app::App;
+use self::guard::{Guard, Token};
+use self::problem::HttpProblem;
+use crate::config::{Config, ConfigError, TokenUse};
+use crate::status::Status;
+use crate::store::{Access, Store};
+
+/// Between two tries to get a port that was taken.
+const BIND_PAUSE: Duration = Duration::from_secs(10);
+
+/// The face, before it answers anybody.
+pub struct HttpFace {
+    app: App,
+    status: watch::Sender<Status>,
+    token: Option<Token>,
+    /// With its port.
+    listener: Option<(TcpListener, u16)>,
+}
+
+impl HttpFace {
+    /// Opens the queue for it and takes its port, so that who knows that the daemon is ready can
+    /// ask. A port that cannot be had is told, and tried for again while it runs.
+    pub async fn open(config: &Config, status: watch::Sender<Status>) -> anyhow::Result<HttpFace> {
+        let token = match config.http.token {
+            TokenUse::Off => None,
+            TokenUse::Always => Some(
+                Token::of(&config.state).map_err(|error| ConfigError::Http(error.to_string()))?,
+            ),
+        };
+        let store = Store::open(&config.database_path(), Access::Client).await?;
+        let app = App::new(config.clone(), store, status.subscribe());
+        let mut face = HttpFace { app, status, token, listener: None };
+        face.listen().await;
+        Ok(face)
+    }
+
+    /// Answers until `stop`, and ends with the last answer or after a grace period.
+    pub async fn run(mut self, stop: CancellationToken) {
+        while self.listener.is_none() {
+            if stop.run_until_cancelled(tokio::time::sleep(BIND_PAUSE)).await.is_none() {
+                break;
+            }
+            self.listen().await;
+        }
+        if let Some((listener, port)) = self.listener.take() {
+            let guard = Guard::new(&self.app.config().http, port, self.token.take());
+            serve::serve(listener, router(self.app.clone(), guard), &stop).await;
+        }
+        self.app.close().await;
+    }
+
+    async fn listen(&mut self) {
+        let address = self.app.config().http.listen;
+        let bound = TcpListener::bind(address).await.and_then(|listener| {
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        });
+        match bound {
+            Ok((listener, address)) => {
+                info!("HTTP on http://{address}");
+                self.tell(Some(format!("http://{address}")), None);
+                self.listener = Some((listener, address.port()));
+            }
+            Err(error) => {
+                let trouble = listen::trouble(address, &error);
+                if self.status.borrow().http.trouble.as_ref() != Some(&trouble) {
+                    warn!("no HTTP: {trouble}; the queue goes on, and it is tried again");
+                }
+                self.tell(None, Some(trouble));
+            }
+        }
+    }
+
+    fn tell(&self, url: Option<String>, trouble: Option<String>) {
+        self.status.send_modify(|status| {
+            status.http.url = url;
+            status.http.trouble = trouble;
+        });
+    }
+}
+
+/// All routes, behind the guard.
+fn router(app: App, guard: Guard) -> Router {
+    Router::new()
+        .nest("/api/v1", api::routes())
+        .route("/health", get(health::health))
+        .route("/ready", get(health::ready))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(not_so)
+        .with_state(app)
+        .layer(middleware::from_fn_with_state(guard, guard::guard))
+        .layer(middleware::from_fn(problem::in_the_form_of_its_api))
+}
+
+async fn nothing_here() -> HttpProblem {
+    HttpProblem::not_found("there is nothing here")
+}
+
+async fn not_so() -> HttpProblem {
+    HttpProblem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "not by this method")
+}

@@ -1,0 +1,153 @@
+//! Why a request has no answer, in the form that its API has for it.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::problem::Problem;
+use crate::queue::QueueError;
+use crate::store::StoreError;
+
+/// After so many seconds it is worth another try, where what is in the way passes by itself.
+const RETRY_S: u64 = 5;
+
+/// Why a request has no answer. It travels with its response until [`in_the_form_of_its_api`] gives
+/// that a body.
+#[derive(Clone, Debug)]
+pub struct HttpProblem {
+    pub status: StatusCode,
+    /// A word for programs.
+    pub code: &'static str,
+    /// For people.
+    pub detail: String,
+    /// The field that it is about.
+    pub param: Option<String>,
+    /// The mistakes in a job, where that is the reason.
+    pub problems: Vec<Problem>,
+    /// Seconds after which the very same request may succeed.
+    pub retry_after_s: Option<u64>,
+}
+
+impl HttpProblem {
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> HttpProblem {
+        let detail = detail.into();
+        HttpProblem { status, code, detail, param: None, problems: Vec::new(), retry_after_s: None }
+    }
+
+    /// The request is wrong.
+    pub fn bad(detail: impl Into<String>) -> HttpProblem {
+        HttpProblem::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+
+    pub fn not_found(detail: impl Into<String>) -> HttpProblem {
+        HttpProblem::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    /// What is in the way passes by itself.
+    pub fn later(detail: impl Into<String>) -> HttpProblem {
+        let problem = HttpProblem::new(StatusCode::SERVICE_UNAVAILABLE, "try_again", detail);
+        HttpProblem { retry_after_s: Some(RETRY_S), ..problem }
+    }
+
+    /// The daemon itself is at fault, which its log tells, too.
+    pub fn ours(detail: impl Into<String>) -> HttpProblem {
+        let detail = detail.into();
+        tracing::error!(reason = %detail, "a request has no answer");
+        HttpProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", detail)
+    }
+}
+
+impl From<StoreError> for HttpProblem {
+    fn from(error: StoreError) -> HttpProblem {
+        let told = error.to_string();
+        match error {
+            StoreError::NotFound(_) => HttpProblem::not_found(told),
+            StoreError::NothingToDo(_) => {
+                HttpProblem::new(StatusCode::CONFLICT, "nothing_to_do", told)
+            }
+            error if error.may_pass_for_a_read() => HttpProblem::later(told),
+            _ => HttpProblem::ours(told),
+        }
+    }
+}
+
+impl From<QueueError> for HttpProblem {
+    fn from(error: QueueError) -> HttpProblem {
+        let told = error.to_string();
+        match error {
+            QueueError::Store(error) => error.into(),
+            QueueError::Mistakes(mistakes) => HttpProblem {
+                code: "mistakes",
+                param: mistakes.problems.first().and_then(|first| first.key.clone()),
+                problems: mistakes.problems,
+                ..HttpProblem::bad(told.trim_end())
+            },
+            QueueError::WrongWish(_) => HttpProblem { code: "mistakes", ..HttpProblem::bad(told) },
+            QueueError::NoAnswer(_) => {
+                HttpProblem::new(StatusCode::UNPROCESSABLE_ENTITY, "no_answer", told)
+            }
+            QueueError::Config(error) if error.may_pass() => HttpProblem::later(told),
+            _ => HttpProblem::ours(told),
+        }
+    }
+}
+
+impl IntoResponse for HttpProblem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Gives a problem its body.
+pub async fn in_the_form_of_its_api(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    let Some(problem) = response.extensions_mut().remove::<HttpProblem>() else { return response };
+    let (kind, body) = match path {
+        path if path.starts_with("/v1/") => ("application/json", openai(&problem)),
+        path if path.starts_with("/sdapi/") => ("application/json", sdapi(&problem)),
+        _ => ("application/problem+json", own(&problem)),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.remove(header::CONTENT_LENGTH);
+    if let Some(seconds) = problem.retry_after_s {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    *response.body_mut() = Body::from(body.to_string());
+    response
+}
+
+fn own(problem: &HttpProblem) -> Value {
+    json!({
+        "title": problem.status.canonical_reason(),
+        "status": problem.status.as_u16(),
+        "code": problem.code,
+        "detail": problem.detail,
+        "problems": problem.problems,
+    })
+}
+
+fn openai(problem: &HttpProblem) -> Value {
+    let kind = match problem.status.as_u16() {
+        401 | 403 => "authentication_error",
+        429 => "rate_limit_error",
+        500.. => "server_error",
+        _ => "invalid_request_error",
+    };
+    let HttpProblem { detail: message, param, code, .. } = problem;
+    json!({ "error": { "message": message, "type": kind, "param": param, "code": code } })
+}
+
+fn sdapi(problem: &HttpProblem) -> Value {
+    if problem.status == StatusCode::UNPROCESSABLE_ENTITY {
+        let place = problem.param.as_deref().unwrap_or_default();
+        return json!({ "detail": [{ "loc": ["body", place], "msg": problem.detail, "type": problem.code }] });
+    }
+    json!({ "error": problem.code, "detail": problem.detail, "body": "", "errors": problem.detail })
+}

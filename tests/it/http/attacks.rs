@@ -1,0 +1,153 @@
+//! What other sites, other users and broken clients send: none gets in, none stops the queue.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use crate::support::House;
+
+/// A request that would stop the queue, if it got in.
+fn pause(house: &House, headers: &[(&str, &str)]) -> u16 {
+    house.ask("POST /api/v1/queue/pause", headers, b"").status
+}
+
+fn is_paused(house: &House) -> bool {
+    !house.json(&["status"])["paused"].is_null()
+}
+
+// faults 113
+#[test]
+fn a_name_that_was_made_to_lead_here_is_refused() {
+    let house = House::started("");
+    let address = house.http();
+    let port = address.rsplit_once(':').expect("a port").1;
+    for host in [
+        format!("evil.example:{port}"),
+        "localhost".to_owned(),
+        format!("localhost.:{port}"),
+        format!("127.1:{port}"),
+        format!("127.0.0.1.evil.example:{port}"),
+        String::new(),
+    ] {
+        let reply = house.ask("GET /api/v1/status", &[("Host", &host)], b"");
+        assert!([400, 421].contains(&reply.status), "{host}: {}", reply.status);
+        assert!(!reply.text().contains("state_folder"));
+    }
+    let none = house.exchange(b"GET /api/v1/status HTTP/1.1\r\nConnection: close\r\n\r\n");
+    assert!(none.starts_with(b"HTTP/1.1 421"), "{}", String::from_utf8_lossy(&none));
+    let old = house.exchange(b"GET /api/v1/status HTTP/1.0\r\n\r\n");
+    assert!(old.starts_with(b"HTTP/1.0 421"), "{}", String::from_utf8_lossy(&old));
+    let two =
+        format!("GET / HTTP/1.1\r\nHost: {address}\r\nHost: evil\r\nConnection: close\r\n\r\n");
+    assert!(house.exchange(two.as_bytes()).starts_with(b"HTTP/1.1 421"));
+    let target = format!("GET http://evil:{port}/ HTTP/1.1\r\nHost: {address}\r\n");
+    let target = house.exchange(format!("{target}Connection: close\r\n\r\n").as_bytes());
+    assert!(target.starts_with(b"HTTP/1.1 421"));
+    let local = house.ask("GET /health", &[("Host", &format!("localhost:{port}"))], b"");
+    assert_eq!(local.status, 200);
+}
+
+// faults 114
+#[test]
+fn pages_of_other_sites_cannot_send_anything() {
+    let house = House::started("");
+    let address = house.http();
+    for foreign in [
+        &[("Origin", "null")][..],
+        &[("Origin", "http://evil.example")],
+        &[("Origin", "http://localhost:1")],
+        &[("Sec-Fetch-Site", "cross-site")],
+        &[("Sec-Fetch-Site", "same-site"), ("Sec-Fetch-Mode", "navigate")],
+    ] {
+        assert_eq!(pause(&house, foreign), 403, "{foreign:?}");
+        let read = house.ask("GET /api/v1/status", foreign, b"");
+        assert_eq!(read.status, 403, "{foreign:?}");
+        assert!(read.header("access-control-allow-origin").is_none());
+    }
+    let link = [
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Mode", "navigate"),
+        ("Sec-Fetch-Dest", "document"),
+    ];
+    assert_eq!(house.ask("GET /health", &link, b"").status, 200, "a click on a link");
+    assert_eq!(pause(&house, &link), 403);
+    let own = format!("http://{address}");
+    let own = [("Origin", own.as_str()), ("Sec-Fetch-Site", "same-origin")];
+    assert_eq!(house.ask("GET /health", &own, b"").status, 200);
+    assert!(!is_paused(&house));
+}
+
+// faults 112
+#[test]
+fn bodies_that_a_form_can_send_are_no_requests() {
+    let house = House::started("");
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "", "text/html"] {
+        let reply = house.ask("POST /api/v1/status", &[("Content-Type", kind)], b"a=b");
+        assert_eq!(reply.status, 415, "{kind}");
+    }
+    assert_eq!(house.ask("POST /api/v1/status", &[], b"a=b").status, 415);
+}
+
+#[test]
+fn every_answer_says_how_it_may_be_used() {
+    let house = House::started("");
+    for path in ["/health", "/api/v1/status", "/nothing", "/v1/nothing"] {
+        let reply = house.get(path);
+        let csp = reply.header("content-security-policy").expect("a policy");
+        assert!(csp.starts_with("default-src 'none'; script-src 'self';"), "{csp}");
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(reply.header("cross-origin-resource-policy"), Some("same-origin"));
+    }
+    let nothing = house.get("/nothing");
+    assert_eq!((nothing.status, &nothing.json()["code"]), (404, &"not_found".into()));
+    assert_eq!(nothing.header("content-type"), Some("application/problem+json"));
+    assert!(house.get("/v1/nothing").json()["error"]["message"].is_string());
+    assert_eq!(house.post("/health", &serde_json::json!({})).status, 405);
+}
+
+#[test]
+fn with_a_token_only_those_who_know_it_get_in() {
+    let house = House::started("[http]\nlisten = '127.0.0.1:0'\ntoken = 'always'\n");
+    let token = std::fs::read_to_string(house.path("state/http-token")).expect("made");
+    let token = token.trim();
+    let none = house.get("/api/v1/status");
+    assert_eq!(none.status, 401);
+    assert!(none.header("www-authenticate").is_some_and(|it| it.starts_with("Basic")));
+    let wrong = format!("Bearer {}", token.replace(|c: char| c.is_ascii_digit(), "0"));
+    let ask = |value: &str| house.ask("GET /api/v1/status", &[("Authorization", value)], b"");
+    assert_eq!(ask(&wrong).status, 401);
+    assert_eq!(ask("").status, 401);
+    assert_eq!(ask(&format!("Bearer {token}")).status, 200);
+    assert_eq!(house.get("/health").status, 200, "for whoever watches it");
+}
+
+// faults 111
+#[test]
+fn slow_headers_end_and_hold_nobody_up() {
+    let house = House::started("");
+    let mut slow: Vec<_> = (0..150).map(|_| house.connect()).collect();
+    for stream in &mut slow {
+        let _ = stream.write_all(b"GET /health HTTP/1.1\r\nHost: ");
+    }
+    let begun = Instant::now();
+    assert_eq!(house.get("/health").status, 200, "as soon as the first ones have ended");
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "1");
+    let mut rest = Vec::new();
+    let _ = slow[0].read_to_end(&mut rest);
+    assert!(!rest.starts_with(b"HTTP/1.1 200"));
+}
+
+#[test]
+fn a_flood_of_headers_is_refused() {
+    let house = House::started("");
+    let many: String = (0..1000).map(|i| format!("X-{i}: y\r\n")).collect();
+    let long = format!("X: {}\r\n", "y".repeat(200_000));
+    for headers in [many, long] {
+        let request = format!("GET /health HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", house.http());
+        let answer = house.exchange(request.as_bytes());
+        let is_refused = answer.is_empty() || answer.starts_with(b"HTTP/1.1 431");
+        assert!(is_refused, "{}", String::from_utf8_lossy(&answer));
+    }
+    assert_eq!(house.get("/health").status, 200);
+}

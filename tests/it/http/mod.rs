@@ -1,0 +1,4 @@
+//! The HTTP face, asked over real sockets.
+
+mod attacks;
+mod start;

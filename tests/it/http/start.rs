@@ -1,0 +1,78 @@
+//! Where it listens, and when it does not.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use crate::support::{House, said};
+
+#[test]
+fn the_real_port_is_told_in_the_log_and_by_status_and_answers() {
+    let house = House::started("");
+    let address = house.http();
+    assert!(!address.ends_with(":0"), "{address}");
+    assert!(house.log().contains(&format!("HTTP on http://{address}")), "{}", house.log());
+    assert!(said(&house.zimaged(&["status"])).contains(&format!("http://{address}")));
+    assert_eq!(house.get("/health").ok().text(), "ok\n");
+    let status = house.get("/api/v1/status").ok().json();
+    assert_eq!(status["running"], true);
+    assert_eq!(status["daemon"]["http"]["url"], format!("http://{address}"));
+    house.worker_pid();
+    house.until("it is ready", || (house.get("/ready").status == 200).then_some(()));
+}
+
+#[test]
+fn without_a_face_nothing_listens() {
+    let house = House::started("[http]\nenabled = false\n");
+    house.worker_pid();
+    assert!(!house.log().contains("HTTP on"), "{}", house.log());
+    let status = house.json(&["status"]);
+    assert!(status["daemon"]["http"]["url"].is_null(), "{status}");
+}
+
+// faults 118
+#[test]
+fn a_taken_port_is_told_with_its_holder_and_the_queue_goes_on_until_it_is_free() {
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = holder.local_addr().expect("bound");
+    let house = House::started(&format!("[http]\nlisten = '{address}'\n"));
+    let told = format!("{address} is taken by it-");
+    house.until("the holder is told", || house.log().contains(&told).then_some(()));
+    assert!(house.log().contains(&format!("(process {})", std::process::id())));
+    house.until("status tells it", || {
+        said(&house.zimaged(&["status"])).contains(&told).then_some(())
+    });
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "1");
+    drop(holder);
+    assert_eq!(house.http(), address.to_string());
+    assert_eq!(house.get("/health").status, 200);
+}
+
+#[test]
+fn an_address_for_others_without_a_token_ends_with_78_and_says_what_would_be_right() {
+    let house = House::new("[http]\nlisten = '0.0.0.0:0'\n");
+    let output = house.zimaged(&["run"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(said(&output).contains("add token = \"always\""), "{}", said(&output));
+}
+
+#[test]
+fn a_token_that_everybody_can_read_ends_with_78() {
+    let house = House::new("[http]\nlisten = '127.0.0.1:0'\ntoken = 'always'\n");
+    std::fs::create_dir(house.path("state")).unwrap();
+    std::fs::write(house.path("state/http-token"), "a-good-long-token-it-is\n").unwrap();
+    let output = house.zimaged(&["run"]);
+    assert_eq!(output.status.code(), Some(78), "{}", said(&output));
+    assert!(said(&output).contains("chmod 600"), "{}", said(&output));
+}
+
+#[test]
+fn idle_connections_do_not_hold_up_the_end() {
+    let mut house = House::started("");
+    let idle: Vec<_> = (0..20).map(|_| house.connect()).collect();
+    assert_eq!(house.get("/health").status, 200);
+    let begun = Instant::now();
+    assert_eq!(house.stop("TERM"), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    drop(idle);
+}

@@ -43,7 +43,7 @@ pub use crate::output::metadata::{Metadata, PictureModel, QueueFacts, SizeAndSte
 pub use crate::output::{
     Owner, inspect, make_ready, metadata_of, publish, remove_temporaries, temp_path,
 };
-pub use crate::planner::{Allowance, Plan, Prediction};
+pub use crate::planner::{Allowance, ModelTurns, Plan, Prediction};
 pub use crate::queue::{Activity, Obstacle, Queue, QueueError, Which};
 pub use crate::store::{
     Access, Cancelled, DropFate, Guarded, JobFilter, NewJob, NewWorker, RenderFilter, Retried,

@@ -36,6 +36,9 @@ pub struct Status {
     pub render: Option<RenderStatus>,
     /// Why nothing is started although jobs wait (a full disk).
     pub hold: Option<String>,
+    /// Models that renders wait for and that cannot be used now. Other renders go on.
+    #[serde(default)]
+    pub held_models: Vec<HeldModel>,
     /// What waits in the jobs folder, and why.
     #[serde(default)]
     pub intake: IntakeStatus,
@@ -54,6 +57,16 @@ pub struct HttpStatus {
     pub trouble: Option<String>,
 }
 
+/// A model that cannot be used now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct HeldModel {
+    /// As jobs call it.
+    pub model: String,
+    /// Why, and what mends it.
+    pub reason: String,
+}
+
 /// The worker at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -64,6 +77,9 @@ pub enum WorkerStatus {
         pid: u32,
         device: String,
         used_bytes: u64,
+        /// The model's name in daemon.toml; empty for the one of `[model]`.
+        #[serde(default)]
+        model: String,
     },
     /// Ended in good order, because nothing was rendered for long; the next job starts it.
     Released,
@@ -111,6 +127,7 @@ impl Status {
             worker: WorkerStatus::Loading,
             render: None,
             hold: None,
+            held_models: Vec::new(),
             intake: IntakeStatus::default(),
             http: HttpStatus::default(),
         }
@@ -120,7 +137,10 @@ impl Status {
     pub fn line(&self) -> String {
         let worker = match &self.worker {
             WorkerStatus::Loading => "loading the model".to_owned(),
-            WorkerStatus::Ready { device, .. } => format!("ready on {device}"),
+            WorkerStatus::Ready { device, model, .. } if model.is_empty() => {
+                format!("ready on {device}")
+            }
+            WorkerStatus::Ready { device, model, .. } => format!("ready on {device} with {model}"),
             WorkerStatus::Released => "released: loads on the next job".to_owned(),
             WorkerStatus::Down { reason } => format!("no worker: {reason}"),
         };

@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use super::job_file::{self, JobFile};
 use super::{EXIT_NOT_DONE, Failure};
 use crate::config::Config;
-use crate::job::parameters::{Column, PARAMETERS};
+use crate::job::parameters::{Column, MODEL, PARAMETERS};
 use crate::job::spec::inputs::INPUT_KEYS;
 use crate::queue::{Given, Wish};
 
@@ -113,6 +113,11 @@ fn option_of(key: &str) -> String {
 }
 
 impl JobOptions {
+    /// Takes the model that the option of all commands names for the job's.
+    pub(super) fn name_model(&mut self, name: &str) {
+        self.values.push((MODEL, name.to_owned()));
+    }
+
     /// Whether any of them was given.
     pub(super) fn is_given(&self) -> bool {
         let JobOptions { prompt, prompts, template, tags, values } = self;
@@ -222,6 +227,8 @@ mod tests {
                 "prompt_file" => "prompts".to_owned(),
                 // Lists belong into a template.
                 "matrix" => "template".to_owned(),
+                // An option of all commands, which `submit` takes for the job's.
+                "model" => continue,
                 key => option_of(key),
             };
             let has_it = command.get_arguments().any(|arg| arg.get_long() == Some(&*option));

@@ -85,8 +85,8 @@ struct Args {
     /// The configuration; else ./daemon.toml, then the user's, then /etc/zimaged/daemon.toml
     #[arg(long, global = true, value_name = "FILE", help_heading = EVERYWHERE)]
     config: Option<PathBuf>,
-    /// The model's folder, in place of the configuration's
-    #[arg(long, global = true, value_name = "FOLDER", help_heading = EVERYWHERE)]
+    /// The model's folder or file, or its name in daemon.toml, in place of the configuration's
+    #[arg(long, global = true, value_name = "MODEL", help_heading = EVERYWHERE)]
     model: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true, help_heading = EVERYWHERE)]
@@ -251,7 +251,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn command(args: Args) -> Outcome {
+fn command(mut args: Args) -> Outcome {
     if let Command::Completions { shell } = args.command {
         return completions::script(shell);
     }
@@ -266,8 +266,16 @@ fn command(args: Args) -> Outcome {
         true => Config::load(named)?,
         false => Config::load_or_default(named)?,
     };
-    if let Some(model) = args.model {
-        config.model = ModelChoice::Named(ModelPlace::at(&std::path::absolute(model)?));
+    if let Some(model) = args.model.take() {
+        let name = model.to_str().filter(|name| config.models.contains_key(*name));
+        match (name, &mut args.command) {
+            (Some(name), Command::Submit(submit)) => submit.name_model(name),
+            (Some(name), _) => config = config.with_model(name).unwrap_or(config),
+            (None, _) => {
+                let place = ModelPlace::at(&std::path::absolute(model)?);
+                config.model = ModelChoice::Named(place);
+            }
+        }
     }
     let json = args.json;
     if let Some(problem) = clock::time_zone_problem() {

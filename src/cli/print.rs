@@ -31,13 +31,14 @@ pub(super) fn line(line: &str) -> io::Result<()> {
     }
 }
 
-const JOBS: [TableColumn<'static>; 10] = [
+const JOBS: [TableColumn<'static>; 11] = [
     ("job", Give::Nothing),
     ("state", Give::Nothing),
     ("done", Give::Nothing),
     ("degraded", Give::All),
     ("failed", Give::All),
     ("priority", Give::All),
+    ("model", Give::All),
     ("accepted", Give::Nothing),
     ("ended", Give::All),
     ("tags", Give::All),
@@ -60,6 +61,7 @@ fn job(job: &JobRow) -> Vec<String> {
         unless_zero(job.degraded),
         unless_zero(job.failed),
         unless_zero(job.priority),
+        job.model.clone(),
         time::date_and_time(job.accepted_at_ms),
         job.ended_at_ms.map_or(String::new(), time::date_and_time),
         job.tags.0.join(" "),

@@ -44,6 +44,9 @@ pub(super) async fn show(config: &Config, args: &ShowArgs, json: bool) -> Outcom
 
 fn job(shown: &Shown) -> String {
     let mut text = summary(&shown.job);
+    if let Some(held) = &shown.held {
+        text += &format!("\nwaits for its model: {}", printable(held));
+    }
     if !shown.pictures.is_empty() {
         text += &format!("\n\n{}", pictures::list(&shown.pictures.iter().collect::<Vec<_>>()));
     }
@@ -88,6 +91,9 @@ fn facts(job: &JobRow) -> Vec<String> {
     let end = job.not_after_ms.filter(|_| is_left);
     facts.extend(end.map(|at_ms| format!("not after {}", time::soon(at_ms))));
     facts.extend(job.window.as_ref().filter(|_| is_left).map(|window| format!("window {window}")));
+    if !job.model.is_empty() {
+        facts.push(format!("model {}", printable(&job.model)));
+    }
     facts.push(format!("priority {}", job.priority));
     if !job.tags.0.is_empty() {
         facts.push(format!("tags {}", job.tags.0.join(" ")));
@@ -139,6 +145,8 @@ fn asked(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
         lines.push(("priority", format!("{}, of its own", picture.priority)));
     }
     lines.push(("job", facts(job).join(", ")));
+    let held = shown.held.iter().filter(|_| picture.state == State::Queued);
+    lines.extend(held.map(|held| ("waits", printable(held))));
     lines
 }
 

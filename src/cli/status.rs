@@ -38,10 +38,16 @@ fn lines(status: &QueueStatus) -> Vec<String> {
     if let Some(pause) = &status.paused {
         lines.push(format!("paused: {}", pause.reason));
     }
+    let held = status.daemon.iter().flat_map(|daemon| &daemon.held_models);
+    lines.extend(held.map(|held| {
+        printable(&format!("renders wait for the model {}: {}", held.model, held.reason))
+    }));
     if let Some(worker) = &status.model {
+        let key = &worker.model_key;
+        let called = if key.is_empty() { String::new() } else { format!(" ({key})") };
         lines.push(format!(
-            "model {} on {}, loaded in {} ms",
-            worker.model_name, worker.device, worker.load_ms
+            "model {}{} on {}, loaded in {} ms",
+            worker.model_name, called, worker.device, worker.load_ms
         ));
         lines.extend(worker.parts.0.iter().map(|part| format!("  {}", pictures::origin(part))));
     }

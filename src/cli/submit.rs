@@ -21,6 +21,13 @@ pub(super) struct SubmitArgs {
     job: JobOptions,
 }
 
+impl SubmitArgs {
+    /// Takes the model that the option of all commands names for the job's.
+    pub(super) fn name_model(&mut self, name: &str) {
+        self.job.name_model(name);
+    }
+}
+
 pub(super) async fn submit(config: &Config, args: &SubmitArgs, json: bool) -> Outcome {
     let submitted = hand_over(config, args).await?;
     tell_queue_elsewhere(config);

@@ -6,10 +6,12 @@ mod http;
 mod init;
 mod lists;
 mod read;
+mod rules;
 #[cfg(test)]
 mod tests;
 pub mod units;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,16 +22,12 @@ pub use self::http::{HttpConfig, TokenUse};
 pub use self::init::{InitAnswer, init};
 pub use self::lists::Lists;
 use crate::engine::mini::{self, ModelTexts};
-use crate::engine::{
-    self, DeviceChoice, EngineKind, ModelDescription, ModelError, ModelPlace, fake,
-};
+use crate::engine::{self, DeviceChoice, EngineKind, ModelDescription, ModelPlace, fake};
 use crate::job::parameters::ParameterValues;
-use crate::job::spec::{Limits, Rules, fields};
-use crate::job::{Recipe, Render};
+use crate::job::spec::{Limits, Rules};
 use crate::ladder::Prefer;
 use crate::planner::Allowance;
 use crate::problem::Problem;
-use crate::table::Mistake;
 
 /// The daemon's whole configuration; paths are absolute.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +43,8 @@ pub struct Config {
     pub wildcards: PathBuf,
     pub engine: EngineKind,
     pub model: ModelChoice,
+    /// The models that a job may name.
+    pub models: BTreeMap<String, ModelPlace>,
     pub device: DeviceChoice,
     pub memory_limit_bytes: Option<u64>,
     /// Left to others on the device; `None` is the planner's choice.
@@ -186,58 +186,4 @@ impl Config {
             }
         }
     }
-
-    /// What job files are checked against: `[defaults]` first, then what the model says of itself,
-    /// then our own. `Err` says which default does not fit the model.
-    pub fn rules(
-        &self,
-        model: &ModelDescription,
-        time_zone: TimeZone,
-    ) -> Result<Rules, ConfigError> {
-        let defaults = natural(model).with(self.defaults.clone());
-        let side_max = self.limits.side_max.min(model.side_max);
-        let rules = Rules {
-            defaults,
-            limits: Limits { side_max, ..self.limits.clone() },
-            granularity: model.granularity,
-            time_zone,
-            wildcards: self.wildcards.clone(),
-        };
-        let unfit = |wrong| {
-            let told = format!("the defaults do not fit the model {}: {wrong}", model.name);
-            ConfigError::from(ModelError::Wrong(told))
-        };
-        check_defaults(&rules).map_err(unfit)?;
-        Ok(rules)
-    }
-}
-
-/// What a model asks for by itself.
-fn natural(model: &ModelDescription) -> Render {
-    Render {
-        recipe: Recipe { guidance: model.guidance, ..Recipe::default() },
-        width: model.width,
-        height: model.height,
-        steps: model.steps,
-        // Half the side is a quarter of the pixels, and about where a model stops making sense.
-        min_side: model.width.min(model.height) / 2,
-        ..Render::default()
-    }
-}
-
-/// The model may have given them, so the limits have not been checked yet, nor the granularity.
-fn check_defaults(rules: &Rules) -> Result<(), String> {
-    let Rules { defaults, limits, .. } = rules;
-    for (key, side) in [("width", defaults.width), ("height", defaults.height)] {
-        fields::check_side(side, &rules.bounds()).map_err(|Mistake { message, help }| {
-            format!("{key}: {message}; {}", help.unwrap_or_default())
-        })?;
-    }
-    if defaults.steps > limits.steps_max {
-        return Err(format!(
-            "steps: {} is out of range; use at most {}",
-            defaults.steps, limits.steps_max
-        ));
-    }
-    Ok(())
 }

@@ -59,6 +59,16 @@ fn model(table: &mut Table, folder: &Path) -> Option<ModelPlace> {
     }
 }
 
+/// So many models may have names.
+const MODELS_MAX: usize = 32;
+
+/// `[models.NAME]`: the keys are those of `[model]`.
+fn named_model(name: &str, table: &mut Table, folder: &Path) -> Check<ModelPlace> {
+    fields::model_name(&DeValue::String(name.into()))?;
+    let place = model(table, folder);
+    place.ok_or_else(|| Mistake::new("has no path").help("name its file or folder: path = \"...\""))
+}
+
 pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
     table::read(text, key_hint, |top| {
         let engines = [("z-image", EngineKind::ZImage), ("fake", EngineKind::Fake)];
@@ -68,6 +78,8 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
         let [jobs, outputs, state, wildcards] =
             top.section("folders", |table| folders(table, folder));
         let model = top.section("model", |table| model(table, folder));
+        let models = top
+            .named_sections("models", MODELS_MAX, |name, table| named_model(name, table, folder));
         let device = top.section("device", device);
         let prefers = [("quality", Prefer::Quality), ("speed", Prefer::Speed)];
         let prefer = top
@@ -84,6 +96,7 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
                 || ModelChoice::Miniature { beside: folder.join("models/mini") },
                 ModelChoice::Named,
             ),
+            models: models.into_iter().collect(),
             device: device.choice,
             memory_limit_bytes: device.memory_limit_bytes,
             reserve_bytes: device.reserve_bytes,

@@ -2,7 +2,8 @@ use serde_json::json;
 
 use super::http::Untouched;
 use super::*;
-use crate::job::{Format, OnOom};
+use crate::engine::ModelKind;
+use crate::job::{Format, OnOom, Recipe, Render};
 
 const SHIPPED: &str = include_str!("../../daemon.toml");
 
@@ -36,6 +37,7 @@ fn an_empty_file_is_all_defaults_beside_it() {
         wildcards: "/srv/z/wildcards".into(),
         engine: EngineKind::ZImage,
         model: ModelChoice::Miniature { beside: "/srv/z/models/mini".into() },
+        models: Default::default(),
         device: DeviceChoice::Auto,
         memory_limit_bytes: None,
         reserve_bytes: None,
@@ -48,6 +50,27 @@ fn an_empty_file_is_all_defaults_beside_it() {
         http: HttpConfig::default(),
     };
     assert_eq!(config(""), expected);
+}
+
+#[test]
+fn models_have_names_and_the_keys_of_the_usual_one() {
+    let read =
+        config("[models.base]\npath = \"base\"\nkind = \"base\"\n[models.my_2]\npath = \"/m\"");
+    assert_eq!(read.model_names().collect::<Vec<_>>(), ["", "base", "my_2"]);
+    let base = read.with_model("base").expect("it is named").model;
+    let place =
+        ModelPlace { kind: Some(ModelKind::Base), ..ModelPlace::at(Path::new("/srv/z/base")) };
+    assert_eq!(base, ModelChoice::Named(place));
+    assert_eq!(read.with_model("other"), None);
+    for (text, expected) in [
+        ("[models.base]\nkind = \"base\"", "models.base: has no path"),
+        ("[models.\"a b\"]\npath = \"m\"", "\"a b\" is no name of a model"),
+        ("[models.base]\npath = \"m\"\nvea = \"n\"", "models.base.vea: unknown key"),
+        ("[models]\npath = \"m\"", "models.path: expected a table, [models.NAME]"),
+    ] {
+        let problems = Config::parse(text, Path::new("/srv/z")).expect_err("a mistake");
+        assert!(problems.iter().any(|it| it.message.contains(expected)), "{problems:?}");
+    }
 }
 
 #[test]
@@ -65,7 +88,10 @@ fn the_shipped_file_says_what_the_defaults_are() {
 
 #[test]
 fn what_the_shipped_file_has_commented_out_is_right_too() {
-    let is_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+    let is_key = |line: &str| {
+        line.starts_with("[models.")
+            || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
+    };
     let uncommented =
         |line: &'static str| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line);
     let text: Vec<&str> = SHIPPED.lines().map(uncommented).collect();
@@ -76,6 +102,7 @@ fn what_the_shipped_file_has_commented_out_is_right_too() {
         (Some(6 << 30), DeviceChoice::Cuda { index: 0 })
     );
     assert_eq!(config.idle_release_ms, Some(600_000));
+    assert_eq!(config.model_names().collect::<Vec<_>>(), ["", "base"]);
     let defaults = config.defaults;
     let found = ["width", "guidance", "min_side"].map(|key| defaults[key].as_f64());
     assert_eq!(found, [Some(1024.0), Some(0.0), Some(512.0)]);
@@ -104,6 +131,8 @@ fn every_key_reaches_the_configuration() {
         min_steps = 3
         output = "{seed}"
         format = "jpeg"
+        [models.base]
+        path = "base"
         [worker]
         load_timeout = "1h 30m"
         step_timeout = "500ms"
@@ -120,6 +149,7 @@ fn every_key_reaches_the_configuration() {
         wildcards: "/w".into(),
         engine: EngineKind::Fake,
         model: ModelChoice::Named(ModelPlace::at(Path::new("/models/turbo"))),
+        models: [("base".to_owned(), ModelPlace::at(Path::new("/srv/z/base")))].into(),
         device: DeviceChoice::Cuda { index: 1 },
         memory_limit_bytes: Some(3 << 29),
         reserve_bytes: Some(1 << 30),
@@ -280,6 +310,7 @@ fn defaults_come_from_the_file_then_from_the_model_then_from_us() {
         output: "{job}-{name}-{index}-{seed}".to_owned(),
         format: Format::Png,
         asked_prompt: None,
+        model: String::new(),
     };
     assert_eq!(rules.defaults, expected);
     assert_eq!((rules.granularity, rules.limits), (16, Limits::default()));

@@ -2,6 +2,7 @@
 
 mod device;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::http::HttpFace;
 use crate::instance::{FolderLock, InstanceLock};
 use crate::intake::Intake;
 use crate::job::Render;
-use crate::job::spec::Rules;
+use crate::job::spec::{ModelRules, Rules};
 use crate::status::{self, Status, WorkerStatus};
 use crate::store::{Access, LogMark, Store, StoreError};
 use crate::worker::protocol::Load;
@@ -173,7 +174,7 @@ impl Daemon {
     ) -> anyhow::Result<Option<watch::Receiver<usize>>> {
         let Some(rules) = self.rules(&heartbeat, ending).await? else { return Ok(None) };
         let accepted = Arc::new(Notify::new());
-        let usual = rules.defaults.clone();
+        let settings = self.settings(&rules)?;
         let (store, inputs) = (self.store.clone(), self.config.inputs_path());
         let intake = Intake::open(jobs, inputs, rules, store, self.clock.clone(), accepted.clone())
             .with_context(|| format!("cannot watch {}", self.config.jobs.display()))?;
@@ -181,7 +182,7 @@ impl Daemon {
         let dispatcher = Dispatcher::new(
             self.store.clone(),
             self.clock.clone(),
-            self.settings(&usual)?,
+            settings,
             accepted,
             self.status.clone(),
             heartbeat,
@@ -223,27 +224,31 @@ impl Daemon {
         }
     }
 
-    /// `usual` is what the worker makes its weights ready for.
-    fn settings(&self, usual: &Render) -> anyhow::Result<Settings> {
+    fn settings(&self, rules: &Rules) -> anyhow::Result<Settings> {
         let worker = &self.config.worker;
+        let mut loads =
+            BTreeMap::from([(String::new(), self.load(&self.config, &rules.defaults)?)]);
+        let mut unusable = BTreeMap::new();
+        for (name, of_model) in &rules.models {
+            match (of_model, self.config.with_model(name)) {
+                (ModelRules::Usable { defaults, .. }, Some(config)) => {
+                    loads.insert(name.clone(), self.load(&config, defaults)?);
+                }
+                (ModelRules::Unusable(why), _) => {
+                    warn!(model = %name, reason = %why, "a model cannot be used");
+                    unusable.insert(name.clone(), why.clone());
+                }
+                (_, None) => (),
+            }
+        }
         Ok(Settings {
             slot: SlotSettings {
                 exe: std::env::current_exe().context("cannot find this program's file")?,
-                load: Load {
-                    engine: self.config.engine,
-                    model: self.config.model_place()?,
-                    device: self.config.device,
-                    allowance: self.config.allowance(),
-                    usual: usual.clone(),
-                    prefer: self.config.prefer,
-                    embeddings_path: self.config.state.join("embeddings"),
-                    hashes_path: self.config.state.join("model-hashes"),
-                    last_word_path: last_word_path(&self.config),
-                    speeds_path: device_speed::path(&self.config.state),
-                },
+                loads,
                 load_timeout: Duration::from_millis(worker.load_timeout_ms),
                 backoff: Duration::from_millis(worker.backoff_ms),
             },
+            unusable,
             outputs: self.config.outputs.clone(),
             database: self.store.id().to_owned(),
             latents: self.latents.clone(),
@@ -252,6 +257,23 @@ impl Daemon {
             idle_release: self.config.idle_release_ms.map(Duration::from_millis),
             policy: self.policy,
             mode: self.mode,
+        })
+    }
+
+    /// What a worker for the model of `config` is told; `usual` is what it makes its weights ready
+    /// for.
+    fn load(&self, config: &Config, usual: &Render) -> anyhow::Result<Load> {
+        Ok(Load {
+            engine: config.engine,
+            model: config.model_place()?,
+            device: config.device,
+            allowance: config.allowance(),
+            usual: usual.clone(),
+            prefer: config.prefer,
+            embeddings_path: config.state.join("embeddings"),
+            hashes_path: config.state.join("model-hashes"),
+            last_word_path: last_word_path(config),
+            speeds_path: device_speed::path(&config.state),
         })
     }
 
@@ -303,7 +325,8 @@ impl Daemon {
     /// Whether no render is queued or running. While the database cannot be read nobody knows, and
     /// the daemon goes on.
     async fn is_idle(&self) -> Result<bool, StoreError> {
-        match self.store.is_idle().await {
+        let models: Vec<&str> = self.config.model_names().collect();
+        match self.store.is_idle(&models).await {
             Err(error) if error.may_pass_for_a_read() => Ok(false),
             known => known,
         }

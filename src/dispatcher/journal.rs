@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::hold::Hold;
+use super::models::Models;
 use crate::attempt::{Candidate, Failure, Finished, Next, Planned};
 use crate::clock::Clock;
 use crate::heartbeat::Heartbeat;
@@ -42,22 +43,26 @@ impl Journal {
         Journal { store, clock, hold, heartbeat, stop }
     }
 
-    /// See [`Store::next_candidate`], after [`Store::keep_to_times`]. Where another render than
-    /// `beside` can be started, that one.
+    /// The render to run next while `loaded` is loaded, after [`Store::keep_to_times`]. Where
+    /// another one than `beside` can be started, that one.
     pub(super) async fn next_candidate(
         &mut self,
+        models: &mut Models,
+        loaded: Option<&str>,
         beside: Option<i64>,
     ) -> Result<Option<Candidate>> {
         let now_ms = self.clock.now_ms();
         let store = self.store.clone();
         self.write(|| store.keep_to_times(now_ms)).await?;
-        let first = self.read(|| store.next_candidate(now_ms)).await?;
-        match beside {
-            Some(render_id) if first.as_ref().is_some_and(|first| first.render_id == render_id) => {
-                let other = self.read(|| store.candidate_beside(render_id, now_ms)).await?;
-                Ok(other.or(first))
-            }
-            _ => Ok(first),
+        let heads = models.usable(self.read(|| store.model_heads(None, now_ms)).await?);
+        let mut next = models.next(&heads, loaded, now_ms);
+        if next.is_some() && next.as_ref().map(|head| head.render_id) == beside {
+            let others = models.usable(self.read(|| store.model_heads(beside, now_ms)).await?);
+            next = models.next(&others, loaded, now_ms).or(next);
+        }
+        match next {
+            Some(head) => self.read(|| store.candidate(head.render_id)).await,
+            None => Ok(None),
         }
     }
 
@@ -69,10 +74,11 @@ impl Journal {
     }
 
     /// See [`Store::worker_loaded`].
-    pub(super) async fn worker_loaded(&mut self, loaded: &Loaded) -> Result<()> {
+    pub(super) async fn worker_loaded(&mut self, model: &str, loaded: &Loaded) -> Result<()> {
         let worker = NewWorker {
             device: loaded.device.clone(),
             model_name: loaded.model_name.clone(),
+            model_key: model.to_owned(),
             model_hash: loaded.known_hash(),
             parts: loaded.parts.clone(),
             load_ms: loaded.load_ms,

@@ -7,12 +7,14 @@
 mod attempt;
 mod hold;
 mod journal;
+mod models;
 mod plan;
 mod publish;
 mod slot;
 mod suspicion;
 mod watcher;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,7 @@ use tracing::{debug, info, warn};
 use self::attempt::AttemptResult;
 use self::hold::Hold;
 use self::journal::Journal;
+use self::models::Models;
 use self::publish::Published;
 pub use self::slot::SlotSettings;
 use self::slot::{NotLoaded, Slot};
@@ -49,6 +52,8 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub slot: SlotSettings,
+    /// Models of the configuration that cannot be used, by name, and why.
+    pub unusable: BTreeMap<String, String>,
     pub outputs: PathBuf,
     /// See [`Store::id`].
     pub database: String,
@@ -95,6 +100,7 @@ pub struct Dispatcher {
     /// Told when the daemon ends.
     stop: CancellationToken,
     slot: Slot,
+    models: Models,
     journal: Journal,
     suspicion: Suspicion,
     /// When the model was loaded, or the last render ended.
@@ -113,6 +119,8 @@ impl Dispatcher {
         stop: CancellationToken,
     ) -> Self {
         let slot = Slot::new(settings.slot.clone(), status.clone(), heartbeat.clone());
+        let names = settings.slot.loads.keys();
+        let models = Models::new(names, &settings.unusable, status.clone());
         let hold = Hold::new(status.clone());
         let journal = Journal::new(store, clock, hold, heartbeat.clone(), stop.clone());
         let idle_since = Instant::now();
@@ -123,6 +131,7 @@ impl Dispatcher {
             heartbeat,
             stop,
             slot,
+            models,
             journal,
             suspicion: Suspicion::default(),
             idle_since,
@@ -163,31 +172,61 @@ impl Dispatcher {
 
     /// Does one thing; false when there was nothing to do.
     async fn turn(&mut self) -> Result<bool, DispatchError> {
-        if self.slot.is_released() && self.next_render().await?.is_none() {
-            return Ok(false);
+        let candidate = self.next_render().await?;
+        let model = match (&candidate, self.slot.model()) {
+            (Some(candidate), _) => candidate.render.model.clone(),
+            (None, Some(loaded)) => loaded.to_owned(),
+            (None, None) if self.slot.is_released() => return Ok(false),
+            // Before there is work the usual model is made ready for it.
+            (None, None) => String::new(),
+        };
+        if let Err(why) = self.slot.ensure_ready(&model, &self.stop).await {
+            return self.not_loaded(&model, why);
         }
-        if let Err(why) = self.slot.ensure_ready(&self.stop).await {
-            return match (why, self.settings.mode) {
-                (NotLoaded::WrongModel(what), _) => Err(ModelError::Wrong(what).into()),
-                (NotLoaded::Reason(reason), Mode::UntilIdle) if !self.stop.is_cancelled() => {
-                    Err(DispatchError::Load(reason))
-                }
-                (NotLoaded::Reason(_), _) => Ok(false),
-            };
+        let is_new = self.note_model().await?;
+        // While a model was loaded, for minutes perhaps, something else may have come first.
+        let candidate = if is_new { self.next_render().await? } else { candidate };
+        match candidate {
+            None => Ok(false),
+            Some(candidate) if candidate.render.model != model => Ok(true),
+            Some(candidate) => {
+                self.models.began();
+                self.render(candidate).await?;
+                self.idle_since = Instant::now();
+                Ok(true)
+            }
         }
-        if let Some(loaded) = self.slot.newly_loaded() {
-            self.journal.worker_loaded(&loaded).await?;
+    }
+
+    /// What comes of a model that is not loaded. One with a name is left alone for a while where
+    /// others may be waited for.
+    fn not_loaded(&mut self, model: &str, why: NotLoaded) -> Result<bool, DispatchError> {
+        match (why, self.settings.mode) {
+            _ if self.stop.is_cancelled() => Ok(false),
+            (why, Mode::Forever) if !model.is_empty() => {
+                self.models.set_aside(model, why.reason().to_owned());
+                Ok(true)
+            }
+            (NotLoaded::WrongModel(what), _) => Err(ModelError::Wrong(what).into()),
+            (NotLoaded::Reason(reason), Mode::UntilIdle) => Err(DispatchError::Load(reason)),
+            (NotLoaded::Reason(_), Mode::Forever) => Ok(false),
+        }
+    }
+
+    /// Records a model that was loaded, and its hash. Whether it was just loaded.
+    async fn note_model(&mut self) -> Result<bool, StoreError> {
+        let new = self.slot.newly_loaded();
+        if let Some(loaded) = &new {
+            let model = self.slot.model().unwrap_or_default().to_owned();
+            self.journal.worker_loaded(&model, loaded).await?;
             // Earlier workers may have ended before they knew it.
-            self.journal.model_hashed(&loaded).await?;
+            self.journal.model_hashed(loaded).await?;
             self.idle_since = Instant::now();
         }
         if let Some(loaded) = self.slot.newly_hashed() {
             self.journal.model_hashed(&loaded).await?;
         }
-        let Some(candidate) = self.next_render().await? else { return Ok(false) };
-        self.render(candidate).await?;
-        self.idle_since = Instant::now();
-        Ok(true)
+        Ok(new.is_some())
     }
 
     /// The render to start now: none while the queue is paused or held, or while its picture could
@@ -197,7 +236,9 @@ impl Dispatcher {
             return Ok(None);
         }
         let beside = self.suspicion.beside();
-        let Some(mut candidate) = self.journal.next_candidate(beside).await? else {
+        let loaded = self.slot.model();
+        let next = self.journal.next_candidate(&mut self.models, loaded, beside).await?;
+        let Some(mut candidate) = next else {
             self.journal.hold.lift();
             return Ok(None);
         };

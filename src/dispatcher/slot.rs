@@ -1,6 +1,7 @@
 //! Keeps one worker loaded: starts it, waits for its model, replaces a dead one after a pause that
 //! grows.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,12 +30,16 @@ const BEAT: Duration = Duration::from_secs(1);
 /// take to be sent.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long an idle worker may take to end before one with another model is started.
+const CHANGE_GRACE: Duration = Duration::from_secs(10);
+
 /// What a worker is started with.
 #[derive(Clone, Debug)]
 pub struct SlotSettings {
     /// This program.
     pub exe: PathBuf,
-    pub load: Load,
+    /// By the names of the models; that of `[model]` is empty.
+    pub loads: BTreeMap<String, Load>,
     pub load_timeout: Duration,
     /// The pause after the first death; doubles with each further one until a render is done.
     pub backoff: Duration,
@@ -50,7 +55,7 @@ pub(super) enum NotLoaded {
 }
 
 impl NotLoaded {
-    fn reason(&self) -> &str {
+    pub(super) fn reason(&self) -> &str {
         match self {
             NotLoaded::WrongModel(reason) | NotLoaded::Reason(reason) => reason,
         }
@@ -66,6 +71,8 @@ impl From<String> for NotLoaded {
 /// A loaded worker.
 struct Ready {
     worker: Worker,
+    /// The name of its model.
+    model: String,
     loaded: Loaded,
     planning: Planning,
 }
@@ -111,6 +118,11 @@ impl Slot {
         }
     }
 
+    /// The name of the loaded model.
+    pub(super) fn model(&self) -> Option<&str> {
+        self.ready.as_ref().map(|ready| ready.model.as_str())
+    }
+
     pub(super) fn loaded(&self) -> Option<&Loaded> {
         self.ready.as_ref().map(|ready| &ready.loaded)
     }
@@ -152,11 +164,20 @@ impl Slot {
         self.deaths_in_a_row = 0;
     }
 
-    /// Starts a worker where there is none, after the pause that the last death earned. The error
-    /// says why there is still none.
-    pub(super) async fn ensure_ready(&mut self, stop: &CancellationToken) -> Result<(), NotLoaded> {
-        if self.ready.is_some() {
+    /// Starts a worker for `model` where there is none, after the pause that the last death earned.
+    /// One with another model is ended before, in good order. The error says why there is still
+    /// none.
+    pub(super) async fn ensure_ready(
+        &mut self,
+        model: &str,
+        stop: &CancellationToken,
+    ) -> Result<(), NotLoaded> {
+        if self.model() == Some(model) {
             return Ok(());
+        }
+        if self.ready.is_some() {
+            info!(from = %self.model().unwrap_or_default(), to = %model, "the model is changed");
+            self.shut_down(CHANGE_GRACE).await;
         }
         while Instant::now() < self.retry_at {
             self.heartbeat.beat();
@@ -168,7 +189,7 @@ impl Slot {
         self.released = false;
         self.set_status(WorkerStatus::Loading);
         let started = tokio::select! {
-            started = start(&self.settings, &self.heartbeat) => started,
+            started = start(&self.settings, model, &self.heartbeat) => started,
             () = stop.cancelled() => return Err("stopping".to_owned().into()),
         };
         let ready = started.inspect_err(|why| self.note_death(why.reason()))?;
@@ -176,7 +197,8 @@ impl Slot {
         info!(device = %loaded.device, model = %loaded.model_name, "model loaded");
         debug!(load_ms = loaded.load_ms, model_hash = %loaded.known_hash(), "model");
         let (pid, used_bytes) = (worker.pid(), loaded.memory.used_bytes);
-        self.set_status(WorkerStatus::Ready { pid, device: loaded.device.clone(), used_bytes });
+        let (device, model) = (loaded.device.clone(), model.to_owned());
+        self.set_status(WorkerStatus::Ready { pid, device, used_bytes, model });
         (self.ready, self.unrecorded) = (Some(ready), true);
         Ok(())
     }
@@ -256,9 +278,13 @@ async fn tell_memory(worker: &mut Worker) -> Result<MemoryReading, WorkerExit> {
 }
 
 /// Starts a worker and waits for its model.
-async fn start(settings: &SlotSettings, heartbeat: &Heartbeat) -> Result<Ready, NotLoaded> {
-    let mut worker =
-        Worker::spawn(&settings.exe, &settings.load).await.map_err(|exit| exit.to_string())?;
+async fn start(
+    settings: &SlotSettings,
+    model: &str,
+    heartbeat: &Heartbeat,
+) -> Result<Ready, NotLoaded> {
+    let load = settings.loads.get(model).ok_or_else(|| format!("there is no model {model}"))?;
+    let mut worker = Worker::spawn(&settings.exe, load).await.map_err(|exit| exit.to_string())?;
     let mut countdown = Countdown::new(settings.load_timeout, Instant::now());
     loop {
         heartbeat.beat();
@@ -267,8 +293,9 @@ async fn start(settings: &SlotSettings, heartbeat: &Heartbeat) -> Result<Ready, 
             event = worker.event() => match event {
                 Ok(WorkerEvent::Hello { .. }) => (),
                 Ok(WorkerEvent::Loaded(loaded)) => {
-                    let planning = Planning::new(&settings.load, &loaded)?;
-                    return Ok(Ready { worker, loaded: *loaded, planning });
+                    let planning = Planning::new(load, &loaded)?;
+                    let model = model.to_owned();
+                    return Ok(Ready { worker, model, loaded: *loaded, planning });
                 }
                 Ok(WorkerEvent::LoadFailed { message, is_wrong_model: true }) => {
                     return Err(NotLoaded::WrongModel(message));

@@ -107,6 +107,8 @@ pub struct Render {
     pub output: String,
     /// The format of its file.
     pub format: Format,
+    /// By which model, as daemon.toml names it; empty for the one of `[model]`.
+    pub model: String,
     /// No parameter: the prompt before the choices in it were made, where there were any. The
     /// recipe has what came of it.
     #[serde(skip)]
@@ -128,6 +130,7 @@ impl Default for Render {
             min_steps: 4,
             output: name::DEFAULT_TEMPLATE.to_owned(),
             format: Format::Png,
+            model: String::new(),
             asked_prompt: None,
         }
     }
@@ -158,7 +161,7 @@ pub enum Column {
 pub type ParameterValues = Map<String, Value>;
 
 /// All of them. Axes stand in the order in which a matrix is gone through, the last one fastest.
-pub const PARAMETERS: [Parameter; 18] = [
+pub const PARAMETERS: [Parameter; 19] = [
     without_default(axis("prompt", Text, |value, bounds| json(fields::prompt(value, bounds)))),
     axis("negative_prompt", Text, |value, bounds| json(fields::negative_prompt(value, bounds))),
     axis("width", Whole, |value, bounds| json(fields::side(value, bounds))),
@@ -177,7 +180,11 @@ pub const PARAMETERS: [Parameter; 18] = [
     shared("min_steps", Whole, |value, bounds| json(fields::steps(value, bounds))),
     shared("output", Text, |value, _| json(fields::output(value))),
     shared("format", Text, |value, _| json(fields::format(value))),
+    without_default(shared(MODEL, Text, |value, _| json(fields::model_name(value)))),
 ];
+
+/// What else a job asks for depends on it.
+pub const MODEL: &str = "model";
 
 /// Higher guidance than this only burns the picture.
 const GUIDANCE_MAX: f64 = 30.0;

@@ -7,12 +7,14 @@
 mod agenda;
 mod correct;
 mod estimate;
+mod model_turns;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::agenda::{AgendaEntry, Turn, turns};
 pub use self::correct::{Corrections, Evidence};
 pub use self::estimate::{DeviceSpeed, Estimate, Operations, RenderOperations};
+pub use self::model_turns::{ModelHead, ModelTurns};
 use crate::ladder::{Residency, Rung, Stage};
 
 /// Device memory in use at the most while a render runs, by stage, the weights included.

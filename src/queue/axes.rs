@@ -230,6 +230,7 @@ mod tests {
             error: None,
             cancel_reason: None,
             device: None,
+            model_key: String::new(),
             model: None,
             model_hash: None,
             parts: Default::default(),

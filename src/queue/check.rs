@@ -97,7 +97,7 @@ pub fn check(
                 None => content,
             };
             let times = resolved.job.times();
-            let mut warnings = warnings(config, &model, &rules.defaults.recipe, &resolved);
+            let mut warnings = warnings_of(config, &resolved)?;
             warnings.extend(warning::long_wait(&times, &clock::local(now_ms)));
             let opening = times.opening(now_ms, &rules.time_zone);
             let not_before_ms = opening.map(|it| it.from_ms).filter(|from_ms| *from_ms > now_ms);
@@ -153,6 +153,15 @@ fn hint_at_lists(name: &str, problems: &mut [Problem]) {
         let help = format!("of a list of prompts, one a line: zimaged submit --prompts {name}");
         only.help = Some(help);
     }
+}
+
+/// By what the job's own model wants.
+fn warnings_of(config: &Config, resolved: &ResolvedJob) -> Result<Vec<Warning>, QueueError> {
+    let name = resolved.job.renders.first().map_or("", |render| render.model.as_str());
+    let Some(config) = config.with_model(name) else { return Ok(Vec::new()) };
+    let model = config.describe_model()?;
+    let defaults = config.rules(&model, TimeZone::system())?.defaults;
+    Ok(warnings(&config, &model, &defaults.recipe, resolved))
 }
 
 fn warnings(

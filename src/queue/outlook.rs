@@ -4,7 +4,7 @@
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::timing::Timing;
+use super::timing::{ModelTimings, OfModels};
 use super::{CheckedJob, Queue, has_daemon};
 use crate::config::Config;
 use crate::job::state::State;
@@ -64,19 +64,21 @@ pub struct JobLeft {
 /// How much is left of a job, of whose running picture the part `begun` (0 to 1) is made.
 pub async fn job_left(config: &Config, store: &Store, job_id: i64, begun: f64) -> Result<JobLeft> {
     let renders = store.job_renders(job_id).await?;
-    let timing = Timing::now(config, store).await?;
+    let models = OfModels::new(config);
+    let timings = ModelTimings::now(&models, store).await?;
     let left = |kind: &JobRenders| {
         let share = match kind.state {
             State::Queued => 1.0,
             State::Running => 1.0 - begun,
             State::Done | State::Failed | State::Cancelled => return Some(0.0),
         };
-        Some(timing.of_effort(&kind.effort)? * kind.renders as f64 * share)
+        let each_ms = timings.of(&kind.model)?.of_effort(&kind.effort)?;
+        Some(each_ms * kind.renders as f64 * share)
     };
     Ok(JobLeft {
         pictures: renders.iter().map(|kind| kind.renders.unsigned_abs()).sum(),
         left_ms: renders.iter().map(left).sum::<Option<f64>>().map(|ms| ms.round() as i64),
-        is_estimate: timing.is_estimate(),
+        is_estimate: timings.is_estimate(renders.iter().map(|kind| kind.model.as_str())),
     })
 }
 
@@ -90,14 +92,15 @@ impl Queue<'_> {
     pub(super) async fn outlook(&self) -> Result<Outlook> {
         let now_ms = self.clock.now_ms();
         let waiting = self.store.waiting(now_ms).await?;
-        let timing = Timing::now(self.config, &self.store).await?;
+        let models = OfModels::new(self.config);
+        let timings = ModelTimings::now(&models, &self.store).await?;
         let mut outlook = Outlook {
             renders: waiting.iter().map(|kind| kind.renders).sum(),
             earliest_ms: self.store.earliest_ms(now_ms).await?,
-            is_estimate: timing.is_estimate() && !waiting.is_empty(),
+            is_estimate: timings.is_estimate(waiting.iter().map(|kind| kind.model.as_str())),
             ..Outlook::default()
         };
-        let Some(entries) = entries(&timing, &waiting) else { return Ok(outlook) };
+        let Some(entries) = entries(&timings, &waiting) else { return Ok(outlook) };
         outlook.work_ms = Some(work_ms(&entries)).filter(|_| !waiting.is_empty());
         if let Some(turns) = turns(&entries, now_ms, &TimeZone::system()) {
             outlook.done_at_ms = Some(last_end_ms(&turns).unwrap_or(now_ms));
@@ -112,14 +115,17 @@ impl Queue<'_> {
         &self,
         jobs: impl IntoIterator<Item = &CheckedJob>,
     ) -> Option<ExpectedWork> {
-        let timing = Timing::now(self.config, &self.store).await.ok()?;
-        let mut new = Vec::new();
+        let models = OfModels::new(self.config);
+        let timings = ModelTimings::now(&models, &self.store).await.ok()?;
+        let (mut new, mut is_estimate) = (Vec::new(), false);
         for job in jobs {
-            new.extend(job_entries(&timing, &job.resolved.job)?);
+            let job = &job.resolved.job;
+            new.extend(job_entries(&timings, job)?);
+            is_estimate |= timings.is_estimate(job.renders.iter().map(|it| it.model.as_str()));
         }
-        let (work_ms, is_estimate) = (work_ms(&new), timing.is_estimate());
+        let work_ms = work_ms(&new);
         let nothing = Turn::default();
-        let turn = self.turn(&timing, new).await.unwrap_or(nothing);
+        let turn = self.turn(&timings, new).await.unwrap_or(nothing);
         Some(ExpectedWork {
             work_ms,
             is_estimate,
@@ -131,13 +137,13 @@ impl Queue<'_> {
 
     /// The turn of all `new` entries together, after what is queued; `None` while nothing is
     /// started.
-    async fn turn(&self, timing: &Timing<'_>, new: Vec<AgendaEntry>) -> Option<Turn> {
+    async fn turn(&self, timings: &ModelTimings<'_>, new: Vec<AgendaEntry>) -> Option<Turn> {
         let is_paused = self.store.paused().await.ok()?.is_some();
         if is_paused || !has_daemon(self.config) {
             return None;
         }
         let now_ms = self.clock.now_ms();
-        let mut all = entries(timing, &self.store.waiting(now_ms).await.ok()?)?;
+        let mut all = entries(timings, &self.store.waiting(now_ms).await.ok()?)?;
         let earlier = all.len();
         all.extend(new);
         let turns = turns(&all, now_ms, &TimeZone::system())?;
@@ -160,21 +166,23 @@ fn work_ms(entries: &[AgendaEntry]) -> i64 {
 }
 
 /// What waits, with how long it takes. What is being rendered comes first.
-fn entries(timing: &Timing, waiting: &[WaitingRenders]) -> Option<Vec<AgendaEntry>> {
+fn entries(timings: &ModelTimings, waiting: &[WaitingRenders]) -> Option<Vec<AgendaEntry>> {
     let entry = |kind: &WaitingRenders| {
-        let WaitingRenders { is_running, priority, times, renders, effort } = *kind;
-        let each_ms = timing.of_effort(&effort)?;
+        let &WaitingRenders { is_running, priority, times, renders, effort, ref model } = kind;
+        let each_ms = timings.of(model)?.of_effort(&effort)?;
         Some(match is_running {
             true => AgendaEntry { priority: i64::MAX, times: Times::default(), renders, each_ms },
             false => AgendaEntry { priority, times, renders, each_ms },
         })
     };
-    waiting.iter().map(entry).collect()
+    // What waits for a model that daemon.toml does not name is started by nobody.
+    let started = waiting.iter().filter(|kind| timings.of(&kind.model).is_some());
+    started.map(entry).collect()
 }
 
 /// The renders of a job. Jobs of thousands of pictures have few kinds: those that are alike make one
 /// entry.
-fn job_entries(timing: &Timing, job: &Job) -> Option<Vec<AgendaEntry>> {
+fn job_entries(timings: &ModelTimings, job: &Job) -> Option<Vec<AgendaEntry>> {
     let mut kinds: Vec<(&Render, AgendaEntry)> = Vec::new();
     for render in &job.renders {
         if let Some((_, entry)) = kinds.iter_mut().find(|(kind, _)| is_alike(kind, render)) {
@@ -185,7 +193,7 @@ fn job_entries(timing: &Timing, job: &Job) -> Option<Vec<AgendaEntry>> {
             priority: job.priority,
             times: job.times(),
             renders: 1,
-            each_ms: timing.of_render(render)?,
+            each_ms: timings.of(&render.model)?.of_render(render)?,
         };
         kinds.push((render, entry));
     }

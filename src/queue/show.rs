@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{Queue, Summary};
+use super::{Queue, Summary, has_daemon};
 use crate::job::state::State;
+use crate::status;
 use crate::store::{AttemptRow, HistoryRow, JobRow, Result, Selection};
 
 /// Which of a job's pictures are wanted: all unless something is said.
@@ -24,6 +25,8 @@ pub struct Shown {
     pub job: JobRow,
     /// How the pictures that were asked about have ended, those included that are left out.
     pub summary: Summary,
+    /// Why its model cannot be used now, where something of it waits for that.
+    pub held: Option<String>,
     /// The folder in which the pictures lie.
     pub outputs: String,
     /// How many pictures the limit leaves out.
@@ -51,6 +54,23 @@ impl Waited {
 }
 
 impl Queue<'_> {
+    /// Why the model of a job that waits cannot be used: as the daemon says it or, where none runs,
+    /// by the configuration.
+    fn held(&self, job: &JobRow) -> Option<String> {
+        if job.queued == 0 {
+            return None;
+        }
+        let daemon = status::read(&self.config.state).filter(|_| has_daemon(self.config));
+        match daemon {
+            Some(daemon) => {
+                let held = daemon.held_models.into_iter();
+                held.into_iter().find(|held| held.model == job.model).map(|held| held.reason)
+            }
+            None if self.config.with_model(&job.model).is_some() => None,
+            None => Some(format!("daemon.toml names no model {}", job.model)),
+        }
+    }
+
     /// The selection as far as the filter lets it through.
     pub async fn show(&self, what: Selection, filter: &PictureFilter) -> Result<Shown> {
         let mut pictures = self.store.history(what).await?;
@@ -63,6 +83,7 @@ impl Queue<'_> {
         let mut attempts = self.store.attempts(what).await?;
         attempts.retain(|attempt| shown.contains(&attempt.picture));
         Ok(Shown {
+            held: self.held(&job),
             job,
             summary,
             outputs: self.config.outputs.display().to_string(),

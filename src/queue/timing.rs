@@ -2,6 +2,7 @@
 //! the device that was used last.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 
 use super::FitQuestion;
 use super::fit::Fitting;
@@ -15,7 +16,41 @@ use crate::store::{Effort, MadePicture, Result, Store};
 /// A prompt of which nothing is known is taken to have so many bytes.
 const USUAL_PROMPT_BYTES: usize = 128;
 
-/// Says how long renders take.
+/// The configurations of all models, for [`ModelTimings`].
+pub(super) struct OfModels(BTreeMap<String, Config>);
+
+impl OfModels {
+    pub(super) fn new(config: &Config) -> OfModels {
+        let of = |name: &str| Some((name.to_owned(), config.with_model(name)?));
+        OfModels(config.model_names().filter_map(of).collect())
+    }
+}
+
+/// Says how long the renders of each model take.
+pub(super) struct ModelTimings<'a>(BTreeMap<&'a str, Timing<'a>>);
+
+impl<'a> ModelTimings<'a> {
+    /// As of now.
+    pub(super) async fn now(models: &'a OfModels, store: &'a Store) -> Result<ModelTimings<'a>> {
+        let mut timings = BTreeMap::new();
+        for (name, config) in &models.0 {
+            timings.insert(name.as_str(), Timing::now(config, name, store).await?);
+        }
+        Ok(ModelTimings(timings))
+    }
+
+    /// That of a model by its name in daemon.toml; `None` where that has none of this name.
+    pub(super) fn of(&self, model: &str) -> Option<&Timing<'a>> {
+        self.0.get(model)
+    }
+
+    /// Whether the times of any of these models come from counted operations.
+    pub(super) fn is_estimate<'m>(&self, models: impl IntoIterator<Item = &'m str>) -> bool {
+        models.into_iter().filter_map(|model| self.of(model)).any(Timing::is_estimate)
+    }
+}
+
+/// Says how long renders of one model take.
 pub(super) struct Timing<'a> {
     config: &'a Config,
     basis: Basis<'a>,
@@ -39,8 +74,8 @@ enum Basis<'a> {
 
 impl<'a> Timing<'a> {
     /// As of now.
-    pub(super) async fn now(config: &'a Config, store: &'a Store) -> Result<Timing<'a>> {
-        let pictures = store.newest_pictures().await?;
+    async fn now(config: &'a Config, name: &str, store: &'a Store) -> Result<Timing<'a>> {
+        let pictures = store.newest_pictures(name).await?;
         let mut timing = Timing { config, basis: Basis::Nothing, predictor: OnceCell::new() };
         timing.basis = match timing.unit_ms(&pictures) {
             Some(unit_ms) => Basis::Pictures { unit_ms },
@@ -53,7 +88,7 @@ impl<'a> Timing<'a> {
     }
 
     /// Whether times come from counted operations.
-    pub(super) fn is_estimate(&self) -> bool {
+    fn is_estimate(&self) -> bool {
         matches!(self.basis, Basis::Operations(_))
     }
 

@@ -23,6 +23,8 @@ pub struct JobRow {
     /// The words to find it by.
     #[sqlx(try_from = "String")]
     pub tags: Tags,
+    /// By which model, as daemon.toml names it; empty for the one of `[model]`.
+    pub model: String,
     /// What its renders say all together.
     pub state: State,
     /// Higher runs first.
@@ -136,7 +138,9 @@ pub struct HistoryRow {
     pub cancel_reason: Option<String>,
     /// The device of the last attempt.
     pub device: Option<String>,
-    /// The model's name.
+    /// By which model it is to be rendered, as daemon.toml names it; empty for the one of `[model]`.
+    pub model_key: String,
+    /// The name of the model of the last attempt.
     pub model: Option<String>,
     /// The hash of the model's weights; null until it is known.
     pub model_hash: Option<String>,
@@ -188,6 +192,8 @@ pub struct WorkerRow {
     pub device: String,
     /// The model's name.
     pub model_name: String,
+    /// Its name in daemon.toml; empty for the model of `[model]`.
+    pub model_key: String,
     /// The hash of its weights; begins with `unhashed:` until it is known.
     pub model_hash: String,
     /// What its parts are and where they come from.

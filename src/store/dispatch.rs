@@ -1,7 +1,5 @@
 //! What the dispatcher asks and begins; how attempts end stands in `outcome`.
 
-use std::cmp::Reverse;
-
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row};
 
@@ -13,17 +11,19 @@ use crate::engine::provenance::PartOrigin;
 use crate::job::event::EventKind;
 use crate::job::state::{RenderEvent, State};
 use crate::ladder::{Rung, Stage};
+use crate::planner::ModelHead;
 
 /// So many models are told apart; daemon.toml may name fewer.
 const MODELS_MAX: u32 = 100;
 
-/// The first render that waits for a model.
-#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
-pub struct ModelHead {
-    pub render_id: i64,
-    /// The name in daemon.toml; empty for the model of `[model]`.
-    pub model: String,
-    pub priority: i64,
+impl FromRow<'_, SqliteRow> for ModelHead {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<ModelHead> {
+        Ok(ModelHead {
+            render_id: row.try_get("render_id")?,
+            model: row.try_get("model")?,
+            priority: row.try_get("priority")?,
+        })
+    }
 }
 
 impl Store {
@@ -48,25 +48,6 @@ impl Store {
                    WHERE NOT EXISTS (SELECT 1 FROM pause)";
         let heads = sqlx::query_as(sql).bind(now_ms).bind(beside).bind(MODELS_MAX);
         Ok(heads.fetch_all(&self.readers).await?)
-    }
-
-    /// The render to run next, whatever its model.
-    pub async fn next_candidate(&self, now_ms: i64) -> Result<Option<Candidate>> {
-        self.first_of_all(None, now_ms).await
-    }
-
-    /// As [`Store::next_candidate`], but another one than `render_id`.
-    pub async fn candidate_beside(&self, render_id: i64, now_ms: i64) -> Result<Option<Candidate>> {
-        self.first_of_all(Some(render_id), now_ms).await
-    }
-
-    async fn first_of_all(&self, beside: Option<i64>, now_ms: i64) -> Result<Option<Candidate>> {
-        let heads = self.model_heads(beside, now_ms).await?;
-        let first = heads.iter().min_by_key(|head| (Reverse(head.priority), head.render_id));
-        match first {
-            Some(head) => self.candidate(head.render_id).await,
-            None => Ok(None),
-        }
     }
 
     /// What is to be known before an attempt at a render; `None` where it, or its job, is gone.
@@ -155,13 +136,14 @@ impl Store {
     pub async fn worker_loaded(&self, worker: &NewWorker, now_ms: i64) -> Result<()> {
         let mut transaction = self.begin().await?;
         sqlx::query(
-            "INSERT INTO workers (loaded_at_ms, version, device, model_name, model_hash, parts, load_ms, idle_bytes, total_bytes) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO workers (loaded_at_ms, version, device, model_name, model_key, model_hash, parts, load_ms, idle_bytes, total_bytes) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(now_ms)
         .bind(env!("CARGO_PKG_VERSION"))
         .bind(&worker.device)
         .bind(&worker.model_name)
+        .bind(&worker.model_key)
         .bind(&worker.model_hash)
         .bind(to_json(&worker.parts))
         .bind(signed(worker.load_ms))
@@ -191,12 +173,18 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    /// True when no render is queued or running. One whose job's row is missing is passed over.
-    pub async fn is_idle(&self) -> Result<bool> {
-        let sql = "SELECT NOT EXISTS (SELECT 1 FROM renders r WHERE state = 'queued' \
+    /// True when no render is queued or running. One whose job's row is missing, or whose time has
+    /// come and whose model is none of `models`, is passed over.
+    pub async fn is_idle(&self, models: &[&str]) -> Result<bool> {
+        let sql = "SELECT NOT EXISTS (SELECT 1 FROM json_each(?) m \
+                   CROSS JOIN renders r INDEXED BY renders_to_claim \
+                   WHERE r.model = m.value AND r.state = 'queued' AND r.timed = 0 \
+                   AND EXISTS (SELECT 1 FROM jobs WHERE id = r.job_id)) \
+                   AND NOT EXISTS (SELECT 1 FROM renders r INDEXED BY renders_by_time \
+                   WHERE r.state = 'queued' AND r.timed = 1 \
                    AND EXISTS (SELECT 1 FROM jobs WHERE id = r.job_id)) \
                    AND NOT EXISTS (SELECT 1 FROM renders WHERE state = 'running')";
-        Ok(sqlx::query_scalar(sql).fetch_one(&self.readers).await?)
+        Ok(sqlx::query_scalar(sql).bind(to_json(&models)).fetch_one(&self.readers).await?)
     }
 }
 

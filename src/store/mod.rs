@@ -121,6 +121,8 @@ pub struct Accepted {
 pub struct NewWorker {
     pub device: String,
     pub model_name: String,
+    /// Its name in daemon.toml; empty for the model of `[model]`.
+    pub model_key: String,
     /// Of its weights' content, or what stands for it until [`Store::model_hashed`].
     pub model_hash: String,
     /// What its parts are, as far as that is known.

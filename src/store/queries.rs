@@ -21,6 +21,7 @@ const BEGUN_ATTEMPTS_MAX: u32 = 200;
 /// The columns of a [`JobRow`].
 const JOBS: &str = "SELECT *, (SELECT min(run_after_ms) FROM renders r \
                     WHERE r.job_id = job AND r.state = 'queued') AS run_after_ms, \
+                    coalesce((SELECT model FROM renders r WHERE r.job_id = job LIMIT 1), '') AS model, \
                     (SELECT not_after_ms FROM jobs WHERE id = job) AS not_after_ms, \
                     (SELECT open_hours FROM jobs WHERE id = job) AS window, \
                     CASE WHEN queued + running = 0 THEN (SELECT max(finished_at_ms) \
@@ -29,7 +30,7 @@ const JOBS: &str = "SELECT *, (SELECT min(run_after_ms) FROM renders r \
 
 /// The columns of a [`HistoryRow`].
 pub(super) const PICTURES: &str = "SELECT history.*, r.priority, r.sampler, \
-                        r.init_image, r.mask, r.strength, \
+                        r.init_image, r.mask, r.strength, r.model AS model_key, \
                         coalesce((SELECT w.parts FROM attempts a JOIN workers w ON w.id = a.worker_id \
                         WHERE a.render_id = r.id ORDER BY a.number DESC LIMIT 1), '[]') AS parts, \
                         r.run_after_ms, \

@@ -39,6 +39,8 @@ pub struct WaitingRenders {
     /// The begin is the render's own, which may be later than its job's.
     pub times: Times,
     pub renders: u64,
+    /// As daemon.toml names it; empty for the one of `[model]`.
+    pub model: String,
     pub effort: Effort,
 }
 
@@ -49,6 +51,7 @@ impl FromRow<'_, SqliteRow> for WaitingRenders {
             priority: row.try_get("priority")?,
             times: times(row)?,
             renders: row.try_get::<i64, _>("renders")?.unsigned_abs(),
+            model: row.try_get("model")?,
             effort: Effort::from_row(row)?,
         })
     }
@@ -59,6 +62,8 @@ impl FromRow<'_, SqliteRow> for WaitingRenders {
 pub struct JobRenders {
     pub state: State,
     pub renders: i64,
+    /// As daemon.toml names it; empty for the one of `[model]`.
+    pub model: String,
     #[sqlx(flatten)]
     pub effort: Effort,
 }
@@ -95,13 +100,13 @@ impl Store {
         let sql = "SELECT r.state = 'running' AS is_running, r.priority, \
                    min(r.run_after_ms) AS not_before_ms, j.not_after_ms, j.open_hours, \
                    count(*) AS renders, r.width, r.height, r.steps, r.guidance > 0 AS is_guided, \
-                   r.guidance_truncation \
+                   r.guidance_truncation, r.model \
                    FROM renders r INDEXED BY renders_to_do \
                    LEFT JOIN jobs j ON r.run_until_ms IS NOT NULL AND j.id = r.job_id \
                    WHERE r.state IN ('queued', 'running') \
                    GROUP BY is_running, r.priority, max(r.run_after_ms, ?1) / ?2, j.not_after_ms, \
-                   j.open_hours, r.width, r.height, r.steps, is_guided, r.guidance_truncation \
-                   ORDER BY min(r.id) LIMIT ?3";
+                   j.open_hours, r.width, r.height, r.steps, is_guided, r.guidance_truncation, \
+                   r.model ORDER BY min(r.id) LIMIT ?3";
         let waiting = sqlx::query_as(sql).bind(now_ms).bind(group_ms).bind(KINDS_MAX);
         Ok(waiting.fetch_all(&self.readers).await?)
     }
@@ -116,19 +121,20 @@ impl Store {
     /// The renders of a job by state, as [`Store::waiting`] tells them apart.
     pub async fn job_renders(&self, job_id: i64) -> Result<Vec<JobRenders>> {
         let sql = "SELECT state, count(*) AS renders, width, height, steps, \
-                   guidance > 0 AS is_guided, guidance_truncation FROM renders WHERE job_id = ? \
-                   GROUP BY state, width, height, steps, is_guided, guidance_truncation LIMIT ?";
+                   guidance > 0 AS is_guided, guidance_truncation, model FROM renders WHERE job_id = ? \
+                   GROUP BY state, width, height, steps, is_guided, guidance_truncation, model LIMIT ?";
         Ok(sqlx::query_as(sql).bind(job_id).bind(KINDS_MAX).fetch_all(&self.readers).await?)
     }
 
-    /// The newest pictures of the model that was loaded last, on its device.
-    pub async fn newest_pictures(&self) -> Result<Vec<MadePicture>> {
+    /// The newest pictures of the model that daemon.toml calls `model`, as it was when it was loaded
+    /// last, on the device of then.
+    pub async fn newest_pictures(&self, model: &str) -> Result<Vec<MadePicture>> {
         let sql = "SELECT a.total_ms, a.width, a.height, a.steps, r.guidance > 0 AS is_guided, \
                    r.guidance_truncation FROM attempts a JOIN renders r ON r.id = a.render_id \
                    JOIN workers w ON w.id = a.worker_id \
-                   JOIN (SELECT model_hash, device FROM workers ORDER BY id DESC LIMIT 1) last \
+                   JOIN (SELECT model_hash, device FROM workers WHERE model_key = ? ORDER BY id DESC LIMIT 1) last \
                    USING (model_hash, device) \
                    WHERE a.outcome = 'done' AND a.denoise_ms > 0 ORDER BY a.id DESC LIMIT ?";
-        Ok(sqlx::query_as(sql).bind(PICTURES_MAX).fetch_all(&self.readers).await?)
+        Ok(sqlx::query_as(sql).bind(model).bind(PICTURES_MAX).fetch_all(&self.readers).await?)
     }
 }

@@ -163,6 +163,44 @@ impl<'d> Table<'d> {
         value
     }
 
+    /// Reads the table `key`, in which every key is a name of the user's for a table of its own, with
+    /// `keys`; at most `most` of them.
+    pub fn named_sections<T>(
+        &mut self,
+        key: &'static str,
+        most: usize,
+        mut keys: impl FnMut(&str, &mut Table<'d>) -> Check<T>,
+    ) -> Vec<(String, T)> {
+        let Some(value) = self.take(key) else { return Vec::new() };
+        let DeValue::Table(entries) = value.get_ref() else {
+            let mistake = Mistake::expected(&format!("a table, [{key}.NAME]"), value.get_ref());
+            self.add(key, value.span().start, mistake);
+            return Vec::new();
+        };
+        let mut read = Vec::new();
+        for (number, (name, value)) in entries.iter().enumerate() {
+            let place = format!("{key}.{}", name.get_ref());
+            let DeValue::Table(inner) = value.get_ref() else {
+                let wanted = format!("a table, [{key}.NAME]");
+                self.add(&place, value.span().start, Mistake::expected(&wanted, value.get_ref()));
+                continue;
+            };
+            if number == most {
+                let mistake = Mistake::new(format!("there are more than {most} of them"));
+                self.add(&place, name.span().start, mistake);
+                break;
+            }
+            let mut section =
+                Table::new(format!("{}{place}.", self.prefix), self.hint, Some(inner));
+            match keys(name.get_ref(), &mut section) {
+                Ok(value) => read.push((name.get_ref().to_string(), value)),
+                Err(mistake) => self.add(&place, name.span().start, mistake),
+            }
+            self.found.append(section.close());
+        }
+        read
+    }
+
     /// Notes a mistake about `key` as a whole; at the beginning of the text when it is absent.
     pub fn mistake(&mut self, key: &str, mistake: Mistake) {
         let offset = self

@@ -26,6 +26,7 @@ mod jobs_folder;
 mod json;
 mod mini;
 mod mini_judge;
+mod models;
 mod packaging;
 mod parity;
 mod pictures;

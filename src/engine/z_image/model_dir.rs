@@ -32,7 +32,7 @@ const SIDE: u32 = 1024;
 fn advised(kind: ModelKind) -> (u32, f64) {
     match kind {
         ModelKind::Turbo => (8, 0.0),
-        ModelKind::Base => (30, 4.0),
+        ModelKind::Base => (28, 4.0),
     }
 }
 
@@ -196,7 +196,7 @@ mod tests {
     fn the_shift_of_the_base_model_brings_its_steps_and_guidance() {
         let text = r#"{"shift": 6.0, "num_train_timesteps": 1000}"#;
         let described = read_changed("scheduler/scheduler_config.json", text).unwrap();
-        assert_eq!((described.steps, described.guidance), (30, 4.0));
+        assert_eq!((described.steps, described.guidance), (28, 4.0));
     }
 
     #[test]

@@ -152,7 +152,6 @@ const FOREIGN_KEYS: [Entry; 37] = [
     ),
     (
         &[
-            "model",
             "checkpoint",
             "ckpt",
             "ckpt_name",
@@ -167,7 +166,7 @@ const FOREIGN_KEYS: [Entry; 37] = [
             "clip_name",
             "override_settings",
         ],
-        "a daemon has one model for all jobs, which daemon.toml names: [model] path",
+        "daemon.toml names the models: [model] path, and [models.NAME] for a job with model = \"NAME\"",
     ),
     (
         &[

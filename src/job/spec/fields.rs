@@ -52,6 +52,20 @@ pub struct Bounds<'a> {
     pub granularity: u32,
 }
 
+/// No name of a model is longer.
+const MODEL_BYTES_MAX: usize = 64;
+
+/// The name of a model in `daemon.toml`: a key of TOML that needs no quotes.
+pub fn model_name(value: &DeValue) -> Check<String> {
+    let name = check::text(value)?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    match (1..=MODEL_BYTES_MAX).contains(&name.len()) && name.chars().all(fits) {
+        true => Ok(name.to_owned()),
+        false => Err(Mistake::new(format!("{} is no name of a model", check::quoted(name)))
+            .help(format!("use up to {MODEL_BYTES_MAX} of a-z, A-Z, 0-9, - and _"))),
+    }
+}
+
 /// Something to paint.
 pub fn prompt(value: &DeValue, bounds: &Bounds) -> Check<String> {
     prompt_text(check::text(value)?, bounds)

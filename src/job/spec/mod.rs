@@ -13,6 +13,7 @@ mod times;
 mod tests;
 mod wildcards;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
@@ -22,11 +23,11 @@ use self::fields::Bounds;
 pub use self::fields::Limits;
 pub use self::outside::Outside;
 use self::wildcards::Choices;
-use super::parameters::read_values;
+use super::parameters::{MODEL, read_values};
 use super::times::Times;
 use super::{Job, Render, hints};
 use crate::problem::{self, Problem};
-use crate::table::{self, Mistake, Table, check};
+use crate::table::{self, Check, Mistake, Table, check};
 
 /// Everything that a job file is checked against.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,12 +41,59 @@ pub struct Rules {
     pub time_zone: TimeZone,
     /// The folder of the lists that `__name__` in a prompt stands for.
     pub wildcards: PathBuf,
+    /// What is otherwise where a job names a model.
+    pub models: BTreeMap<String, ModelRules>,
+}
+
+/// What a job that names a model is checked against.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModelRules {
+    Usable {
+        defaults: Box<Render>,
+        side_max: u32,
+        granularity: u32,
+    },
+    /// Why it cannot be used.
+    Unusable(String),
 }
 
 impl Rules {
     /// What single values are checked against.
     pub fn bounds(&self) -> Bounds<'_> {
         Bounds { limits: &self.limits, granularity: self.granularity }
+    }
+
+    /// Those of a job that names this model.
+    fn of_model(&self, name: &str) -> Check<Rules> {
+        match self.models.get(name) {
+            Some(ModelRules::Usable { defaults, side_max, granularity }) => Ok(Rules {
+                defaults: Render { model: name.to_owned(), ..(**defaults).clone() },
+                limits: Limits { side_max: *side_max, ..self.limits.clone() },
+                granularity: *granularity,
+                ..self.clone()
+            }),
+            Some(ModelRules::Unusable(why)) => {
+                let mistake = Mistake::new(format!("{name} cannot be used: {why}"));
+                Err(mistake.help("mend it, or leave the key out for the model of [model]"))
+            }
+            None => {
+                Err(Mistake::new(format!("daemon.toml names no model {}", check::quoted(name)))
+                    .help(self.models_there_are(name)))
+            }
+        }
+    }
+
+    fn models_there_are(&self, name: &str) -> String {
+        let names: Vec<&str> = self.models.keys().map(String::as_str).collect();
+        match names.is_empty() {
+            true => format!(
+                "it names none; add [models.{name}] with its path there, or leave the key out for \
+                 the model of [model]"
+            ),
+            false => {
+                format!("use {}, or leave the key out for the model of [model]", names.join(", "))
+            }
+        }
     }
 }
 
@@ -123,14 +171,18 @@ impl Request {
         now_ms: i64,
         outside: &mut dyn Outside,
     ) -> Option<Request> {
-        let limits = &rules.limits;
         let priority = read_priority(top);
+        let of_model = top.read(MODEL, |value| rules.of_model(&fields::model_name(value)?));
+        let rules = of_model.as_ref().unwrap_or(rules);
+        let limits = &rules.limits;
         let times = times::read(top, &rules.time_zone, now_ms);
         let num_images = top
             .read("num_images", |value| check::whole(value, 1..=limits.renders_max))
             .unwrap_or(1);
         let tags = fields::tags(top);
-        let shared = read_values(top, &rules.bounds(), |parameter| !parameter.is_axis);
+        let shared = read_values(top, &rules.bounds(), |parameter| {
+            !parameter.is_axis && parameter.name != MODEL
+        });
         let mut shared = rules.defaults.with(shared);
         shared.recipe.strength = STRENGTH_LEFT_OPEN;
         let listed = prompts::read_file(top, &rules.bounds(), outside);

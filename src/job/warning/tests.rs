@@ -12,6 +12,7 @@ fn rules() -> Rules {
         granularity: 16,
         time_zone: TimeZone::UTC,
         wildcards: Default::default(),
+        models: Default::default(),
     }
 }
 

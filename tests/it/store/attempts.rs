@@ -12,7 +12,7 @@ async fn a_finished_render_is_done_and_its_attempt_ends_only_once() {
     fixture.accept(job(&["a"])).await;
     let (_, attempt) = fixture.begin().await;
     assert_eq!(state(&fixture).await, "running");
-    assert!(!fixture.store.is_idle().await.expect("a readable queue"));
+    assert!(!fixture.store.is_idle(&[""]).await.expect("a readable queue"));
     assert_eq!(fixture.finish(attempt).await, Guarded::Changed);
     assert_eq!(fixture.finish(attempt).await, Guarded::Stale);
     assert_eq!(fixture.end(attempt, fail()).await, Guarded::Stale);
@@ -20,7 +20,7 @@ async fn a_finished_render_is_done_and_its_attempt_ends_only_once() {
         fixture.store.rename_attempt(attempt, "late.png").await.expect("a writable queue");
     assert_eq!(renamed, Guarded::Stale);
     assert_eq!(state(&fixture).await, "done");
-    assert!(fixture.store.is_idle().await.expect("a readable queue"));
+    assert!(fixture.store.is_idle(&[""]).await.expect("a readable queue"));
 }
 
 #[tokio::test]

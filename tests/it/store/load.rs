@@ -111,7 +111,7 @@ async fn a_long_history_slows_neither_claims_nor_lists() {
         timed(&format!("list {state:?}"), begun);
     }
     let begun = Instant::now();
-    assert!(!fixture.store.is_idle().await.expect("a readable queue"));
+    assert!(!fixture.store.is_idle(&[""]).await.expect("a readable queue"));
     timed("is_idle", begun);
     assert!(slowest < Duration::from_millis(100), "{slowest:?}");
 }
@@ -177,6 +177,29 @@ async fn half_a_million_renders_that_wait_for_a_time_slow_neither_claims_nor_sta
     let begun = Instant::now();
     assert_eq!(fixture.store.queued().await.expect("a readable queue"), 500_002);
     timed("queued", begun, 200);
+}
+
+#[tokio::test]
+async fn half_a_million_renders_of_a_model_that_is_not_there_slow_no_claim() {
+    let fixture = Fixture::new().await;
+    fixture.accept(job(&["first"])).await;
+    wait(&fixture, WAITING).await;
+    let mut other = fixture.other().await;
+    sqlx::query("UPDATE renders SET model = 'gone', priority = 9")
+        .execute(&mut other)
+        .await
+        .expect("room for models");
+    fixture.accept(job(&["now"])).await;
+    fixture.store.model_heads(None, i64::MAX / 2).await.expect("all are due");
+    let begun = Instant::now();
+    let heads = fixture.store.model_heads(None, i64::MAX / 2).await.expect("a readable queue");
+    let models: Vec<(&str, i64)> =
+        heads.iter().map(|head| (head.model.as_str(), head.priority)).collect();
+    assert_eq!(models, [("", 0), ("gone", 9)]);
+    let idle = fixture.store.is_idle(&[""]).await.expect("a readable queue");
+    let elapsed = begun.elapsed();
+    println!("claim beside {WAITING} renders of another model: {elapsed:?}");
+    assert!(!idle && elapsed < Duration::from_millis(50), "{elapsed:?}");
 }
 
 /// Copies the first render into `jobs` jobs of their own, each a second later than the one before.

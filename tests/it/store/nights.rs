@@ -6,8 +6,7 @@ use super::*;
 
 async fn prompt_at(fixture: &Fixture, now_ms: i64) -> Option<String> {
     fixture.store.keep_to_times(now_ms).await.expect("a writable queue");
-    let next = fixture.store.next_candidate(now_ms).await.expect("a readable queue");
-    next.map(|candidate| candidate.render.recipe.prompt)
+    fixture.next_at(now_ms).await.map(|candidate| candidate.render.recipe.prompt)
 }
 
 #[tokio::test]
@@ -20,7 +19,7 @@ async fn what_is_left_when_the_time_of_a_job_is_over_is_cancelled_with_the_reaso
     let (_, attempt) = fixture.begin().await;
     assert_eq!(prompt_at(&fixture, NOW + 9).await.as_deref(), Some("second"));
     // By the claim alone, too.
-    let at_the_end = fixture.store.next_candidate(NOW + 10).await.expect("a readable queue");
+    let at_the_end = fixture.next_at(NOW + 10).await;
     assert_eq!(at_the_end.map(|next| next.job_name).as_deref(), Some("other"));
     assert_eq!(prompt_at(&fixture, NOW + 10).await.as_deref(), Some("other"));
     // What was begun in time is finished.

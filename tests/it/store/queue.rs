@@ -40,14 +40,7 @@ async fn a_render_is_not_taken_before_its_time_and_holds_nobody_up() {
     later.job.priority = 1;
     fixture.accept(later).await;
     fixture.accept(job(&["now"])).await;
-    let at = async |now_ms| {
-        fixture
-            .store
-            .next_candidate(now_ms)
-            .await
-            .expect("a queue")
-            .map(|next| next.render.recipe.prompt)
-    };
+    let at = async |now_ms| fixture.next_at(now_ms).await.map(|next| next.render.recipe.prompt);
     assert_eq!(at(NOW + 9).await.as_deref(), Some("now"));
     assert_eq!(at(NOW + 10).await.as_deref(), Some("later"));
 }

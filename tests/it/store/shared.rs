@@ -51,7 +51,7 @@ async fn a_render_without_a_job_is_passed_over_and_told_once() {
     fixture.accept(job(&["a", "b"])).await;
     fixture.by_hand("DELETE FROM jobs").await;
     assert!(fixture.next().await.is_none());
-    assert!(fixture.store.is_idle().await.expect("a readable queue"), "nothing to wait for");
+    assert!(fixture.store.is_idle(&[""]).await.expect("a readable queue"), "nothing to wait for");
     let told = fixture.store.remove_strays(NOW).await.expect("a writable queue");
     assert_eq!((told.len(), told[0].job_id, told[0].renders), (1, 1, 2));
     assert!(fixture.store.remove_strays(NOW).await.expect("a writable queue").is_empty());
@@ -72,7 +72,7 @@ async fn a_render_whose_rows_vanish_while_it_runs_is_stopped_and_blocks_nobody()
     fixture.by_hand("DELETE FROM renders").await;
     assert!(fixture.store.cancel_wanted(render).await.expect("a readable queue"));
     assert_eq!(fixture.end(attempt, Next::Cancel).await, Guarded::Stale);
-    assert!(fixture.store.is_idle().await.expect("a readable queue"));
+    assert!(fixture.store.is_idle(&[""]).await.expect("a readable queue"));
 }
 
 #[tokio::test]

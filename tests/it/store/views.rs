@@ -44,6 +44,7 @@ pub fn worker() -> NewWorker {
     NewWorker {
         device: "cpu".to_owned(),
         model_name: "tiny".to_owned(),
+        model_key: String::new(),
         model_hash: "beef".to_owned(),
         parts: vec![vae(None)],
         load_ms: 900,
@@ -270,13 +271,13 @@ async fn what_waits_is_told_by_kind_in_the_order_of_the_queue() {
 #[tokio::test]
 async fn the_pace_is_that_of_the_newest_pictures_of_the_model_in_use() {
     let fixture = scenario().await;
-    let made = fixture.store.newest_pictures().await.expect("a readable queue");
+    let made = fixture.store.newest_pictures("").await.expect("a readable queue");
     let effort = made[0].effort;
     assert_eq!((made.len(), made[0].total_ms), (1, 2000));
     assert_eq!((effort.width, effort.height, effort.steps), (768, 768, 6), "as it was made");
     let other = NewWorker { model_hash: "another".to_owned(), ..worker() };
     fixture.store.worker_loaded(&other, NOW).await.expect("a writable queue");
-    let made = fixture.store.newest_pictures().await.expect("a readable queue");
+    let made = fixture.store.newest_pictures("").await.expect("a readable queue");
     assert!(made.is_empty(), "its pace is not known");
 }
 

@@ -19,6 +19,7 @@ fn rules() -> Rules {
         granularity: 16,
         time_zone: TimeZone::fixed(jiff::tz::offset(1)),
         wildcards: Default::default(),
+        models: Default::default(),
     }
 }
 
@@ -69,6 +70,7 @@ fn a_prompt_alone_is_a_job_with_the_defaults() {
         output: "{job}-{index}".to_owned(),
         format: Format::Png,
         asked_prompt: None,
+        model: String::new(),
     };
     assert_eq!(job.renders[0], expected);
 }
@@ -119,6 +121,7 @@ fn every_key_reaches_the_job() {
         output: "fox/{seed}".to_owned(),
         format: Format::Webp,
         asked_prompt: None,
+        model: String::new(),
     };
     assert_eq!(job.renders, [expected]);
 }
@@ -250,6 +253,38 @@ fn local_times_that_a_change_of_the_clocks_skips_or_repeats_have_one_meaning() {
     };
     assert_eq!(time("2026-03-29T02:30:00"), time("2026-03-29T03:30:00+02:00"));
     assert_eq!(time("2026-10-25T02:30:00"), time("2026-10-25T02:30:00+02:00"));
+}
+
+#[test]
+fn a_job_that_names_a_model_asks_for_what_that_one_wants() {
+    let base = Render { steps: 28, width: 512, ..Render::default() };
+    let usable = ModelRules::Usable { defaults: Box::new(base), side_max: 2048, granularity: 32 };
+    let broken = ModelRules::Unusable("vae/ is missing".to_owned());
+    let models = [("base".to_owned(), usable), ("torn".to_owned(), broken)].into();
+    let rules = Rules { models, ..rules() };
+    let parsed = |text: &str| {
+        let text = format!("prompt='a'\n{text}");
+        parse_bytes(text.as_bytes(), &rules, NOW_MS, &mut || 0)
+    };
+    let render = parsed("model='base'\nheight=544").expect("a job").renders.remove(0);
+    assert_eq!((render.model.as_str(), render.steps, render.width), ("base", 28, 512));
+    assert_eq!(parsed("").expect("a job").renders[0].model, "");
+    let refused = |text: &str| {
+        let problems = parsed(text).expect_err("a mistake");
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        format!("{}; {}", problems[0].message, problems[0].help.clone().unwrap_or_default())
+    };
+    assert_eq!(
+        refused("model='base'\nheight=528"),
+        "height: 528 is not a multiple of 32; use 512 or 544"
+    );
+    let unknown = refused("model='bass'");
+    assert!(
+        unknown.starts_with("model: daemon.toml names no model \"bass\"; use base, torn"),
+        "{unknown}"
+    );
+    assert!(refused("model='torn'").contains("torn cannot be used: vae/ is missing"));
+    assert!(refused("model=''").contains("is no name of a model"));
 }
 
 #[test]

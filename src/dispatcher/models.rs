@@ -1,0 +1,121 @@
+//! Which models there are, which of them cannot be used for now, and which render is next.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::planner::{ModelHead, ModelTurns};
+use crate::status::{HeldModel, Status};
+
+/// How long a model that could not be loaded is left alone while others can be used.
+const PAUSE: Duration = Duration::from_secs(5 * 60);
+
+/// The models of the configuration, by their names.
+pub(super) struct Models {
+    /// With the reason why it cannot be used, and until when, where that ends by itself.
+    known: BTreeMap<String, Option<SetAside>>,
+    turns: ModelTurns,
+    status: watch::Sender<Status>,
+}
+
+struct SetAside {
+    reason: String,
+    until: Option<Instant>,
+}
+
+impl SetAside {
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
+}
+
+impl Models {
+    /// Those with a name in `usable`, and for each of the `unusable` ones why it is.
+    pub(super) fn new<'n>(
+        usable: impl Iterator<Item = &'n String>,
+        unusable: &BTreeMap<String, String>,
+        status: watch::Sender<Status>,
+    ) -> Models {
+        let wrong = |(name, reason): (&String, &String)| {
+            let reason = format!("{reason}; start the daemon again when it is mended");
+            (name.clone(), Some(SetAside { reason, until: None }))
+        };
+        let known = usable.map(|name| (name.clone(), None));
+        let known = known.chain(unusable.iter().map(wrong)).collect();
+        Models { known, turns: ModelTurns::default(), status }
+    }
+
+    /// Leaves a model alone for a while: it cannot be loaded.
+    pub(super) fn set_aside(&mut self, model: &str, reason: String) {
+        let until = Some(Instant::now() + PAUSE);
+        self.known.insert(model.to_owned(), Some(SetAside { reason, until }));
+    }
+
+    /// What of `heads` can be rendered. Why the rest cannot is told once, and shown.
+    pub(super) fn usable(&mut self, heads: Vec<ModelHead>) -> Vec<ModelHead> {
+        let held = heads.iter().filter_map(|head| self.held(&head.model)).collect();
+        self.tell(held);
+        heads.into_iter().filter(|head| self.reason(&head.model).is_none()).collect()
+    }
+
+    /// The next of the usable `heads` while `loaded` is loaded.
+    pub(super) fn next(
+        &mut self,
+        heads: &[ModelHead],
+        loaded: Option<&str>,
+        now_ms: i64,
+    ) -> Option<ModelHead> {
+        self.turns.next(heads, loaded, now_ms).cloned()
+    }
+
+    /// Notes that the render that was chosen last is begun.
+    pub(super) fn began(&mut self) {
+        self.turns.began();
+    }
+
+    fn held(&self, model: &str) -> Option<HeldModel> {
+        Some(HeldModel { model: model.to_owned(), reason: self.reason(model)? })
+    }
+
+    /// Why the model cannot be used now, if it cannot.
+    fn reason(&self, model: &str) -> Option<String> {
+        match self.known.get(model) {
+            Some(None) => None,
+            Some(Some(aside)) => (!aside.is_over()).then(|| aside.reason.clone()),
+            None => Some(self.unknown(model)),
+        }
+    }
+
+    fn unknown(&self, model: &str) -> String {
+        let names: Vec<&str> =
+            self.known.keys().map(String::as_str).filter(|name| !name.is_empty()).collect();
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        format!(
+            "daemon.toml names no model {model} (it names {names}): add [models.{model}] and start \
+             the daemon again, or cancel these renders"
+        )
+    }
+
+    fn tell(&self, held: Vec<HeldModel>) {
+        self.status.send_if_modified(|status| {
+            if status.held_models == held {
+                return false;
+            }
+            for HeldModel { model, reason } in &held {
+                if !status.held_models.iter().any(|told| told.model == *model) {
+                    warn!(%model, %reason, "renders wait for their model");
+                }
+            }
+            for HeldModel { model, .. } in &status.held_models {
+                if !held.iter().any(|still| still.model == *model) {
+                    info!(%model, "no render waits for a model that cannot be used any more");
+                }
+            }
+            status.held_models = held;
+            true
+        });
+    }
+}

@@ -27,17 +27,20 @@ pub use crate::engine::z_image::weights::Weights;
 pub use crate::engine::z_image::{ZImageEngine, picture};
 pub use crate::engine::{
     Backend, Continue, DeviceChoice, Engine, EngineError, EngineKind, InputPicture, Latents,
-    MemoryReading, ModelPlace, Pixels, Progress, Result as EngineResult, Tokenizer, fake, meter,
-    quantise_model,
+    MemoryReading, ModelPlace, Pixels, PlacedLora, Progress, Result as EngineResult, Tokenizer,
+    fake, meter, quantise_model,
 };
+pub use crate::files::sha256;
 pub use crate::inputs::input_picture;
 pub use crate::instance::FolderLock;
 pub use crate::intake::Intake;
+pub use crate::job::lora::{Lora, LoraSize, Loras};
 pub use crate::job::origin::{DropId, FileId, Origin, OriginKind, SourceFile};
 pub use crate::job::spec::Rules;
 pub use crate::job::state::State;
 pub use crate::job::{Format, Job, OnOom, Recipe, Render, SamplerKind};
 pub use crate::ladder::{Decode, Precision, Prefer, Residency, Rung, Stage};
+pub use crate::loras::LoraFolder;
 pub use crate::output::encode::{Written, write_picture};
 pub use crate::output::metadata::{Metadata, PictureModel, QueueFacts, SizeAndSteps, StageTimings};
 pub use crate::output::{

@@ -22,6 +22,7 @@ mod config; // `daemon.toml`
 mod output; // pictures as files
 mod sheet; // contact sheets: pictures in a grid, with labels, as one picture
 mod inputs; // pictures as input: read within limits, kept, decoded
+mod loras; // LoRAs that a job names, found and called by their hashes
 mod worker; // the child process that holds the model
 mod store; // the database
 mod instance; // one daemon at a time

@@ -55,6 +55,7 @@ pub(super) struct JobOptions {
     prompts: Option<PathBuf>,
     template: Option<PathBuf>,
     tags: Vec<String>,
+    loras: Vec<String>,
     /// By key, in the order of the list.
     values: Vec<(&'static str, String)>,
 }
@@ -69,6 +70,7 @@ impl clap::FromArgMatches for JobOptions {
             prompts: path("prompts"),
             template: path("template"),
             tags: texts("tag").collect(),
+            loras: texts("lora").collect(),
             values: ABOUT.iter().filter_map(|(key, _, _)| given(key)).collect(),
         })
     }
@@ -93,6 +95,11 @@ impl clap::Args for JobOptions {
             .arg(path("template").help("A job file that says everything else"))
             .arg(
                 list("tag").value_name("WORD").help("A word to find the job by; again for another"),
+            )
+            .arg(
+                list("lora")
+                    .value_name("NAME:WEIGHT")
+                    .help("A file in the folder of LoRAs; again for another"),
             );
         for (key, value_name, help) in ABOUT {
             let option = text(key).value_name(value_name).help(help).allow_hyphen_values(true);
@@ -120,10 +127,10 @@ impl JobOptions {
 
     /// Whether any of them was given.
     pub(super) fn is_given(&self) -> bool {
-        let JobOptions { prompt, prompts, template, tags, values } = self;
+        let JobOptions { prompt, prompts, template, tags, loras, values } = self;
         prompts.is_some()
             || template.is_some()
-            || !(prompt.is_empty() && tags.is_empty() && values.is_empty())
+            || !(prompt.is_empty() && tags.is_empty() && loras.is_empty() && values.is_empty())
     }
 
     /// The job that they ask for, not checked yet.
@@ -139,9 +146,9 @@ impl JobOptions {
                 key => given.push(of_option(key, value)),
             }
         }
-        if !self.tags.is_empty() {
-            given.push(Given::list("tags", "--tag", &self.tags));
-        }
+        let lists = [("tags", "--tag", &self.tags), ("lora", "--lora", &self.loras)];
+        let lists = lists.into_iter().filter(|(_, _, values)| !values.is_empty());
+        given.extend(lists.map(|(key, option, values)| Given::list(key, option, values)));
         Ok(Wish {
             name: self.name(),
             prompts: self.prompt.clone(),

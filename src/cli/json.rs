@@ -10,6 +10,7 @@ use super::history::Begun;
 use super::init::QueueFolders;
 use super::report::RunReport;
 use crate::engine::z_image::inspect::Inspected;
+use crate::engine::z_image::lora::inspect::InspectedLora;
 use crate::engine::z_image::quantise::Quantised;
 use crate::hub::Fetched;
 use crate::queue::control::PauseAnswer;
@@ -39,7 +40,7 @@ This page is written from the program's types by a test, and another runs the co
 /// What a command answers: its name, and the type of its answer.
 type Command = (&'static str, fn(&mut SchemaGenerator) -> Value);
 
-const COMMANDS: [Command; 24] = [
+const COMMANDS: [Command; 25] = [
     ("backup", of::<BackedUp>),
     ("cancel", of::<Cancelled>),
     ("check", of::<CheckedJob>),
@@ -54,6 +55,7 @@ const COMMANDS: [Command; 24] = [
     ("list --rejected", of::<Vec<RejectionRow>>),
     ("model fetch", of::<Fetched>),
     ("model inspect", of::<Inspected>),
+    ("model inspect (a LoRA)", of::<InspectedLora>),
     ("model quantize", of::<Quantised>),
     ("pause, resume", of::<PauseAnswer>),
     ("restore", of::<Restored>),

@@ -1,14 +1,16 @@
 //! `zimaged model`: work on the model's files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
 
 use super::print::count;
 use super::{Outcome, fetch, print, short};
 use crate::config::{Config, ConfigError};
+use crate::engine::mini::ModelTexts;
 use crate::engine::z_image::inspect::{Inspected, InspectedModel, InspectedPart};
-use crate::engine::{ModelKind, ModelPlace, inspect_model, quantise_model};
+use crate::engine::z_image::lora::inspect::InspectedLora;
+use crate::engine::{ModelKind, ModelPlace, inspect_lora, inspect_model, quantise_model};
 use crate::ladder::Precision;
 
 #[derive(Subcommand, Debug)]
@@ -84,9 +86,36 @@ fn inspect(config: &Config, args: &InspectArgs, json: bool) -> Outcome {
         Some(path) => ModelPlace::at(&std::path::absolute(path)?),
         None => config.model_place()?,
     };
+    let texts = config.model_texts().ok();
+    let model = texts.as_ref().map(ModelTexts::place);
+    let lora = inspect_lora(&place.path, model.as_ref()).map_err(ConfigError::from)?;
+    if let Some(lora) = lora {
+        print::answer(&lora, &told_lora(&place.path, &lora), json)?;
+        return Ok(0);
+    }
     let inspected = inspect_model(&place).map_err(ConfigError::from)?;
     print::answer(&inspected, &told(&inspected), json)?;
     Ok(0)
+}
+
+/// What a LoRA changes, and whether it can be used.
+fn told_lora(path: &Path, lora: &InspectedLora) -> String {
+    let kinds: Vec<String> =
+        lora.kinds.iter().map(|kind| format!("{} ({})", kind.name, kind.modules)).collect();
+    let InspectedLora { rank, modules_hit, modules, keys, unknown, .. } = lora;
+    let mut lines = vec![short(path)];
+    if *keys > 0 {
+        lines.push(format!("  {}, rank {rank}", kinds.join(", ")));
+        lines.push(format!("  changes {modules_hit} of {modules} modules; {keys} keys"));
+    }
+    if *unknown > 0 {
+        let more = if *unknown > lora.unknown_keys.len() { ", ..." } else { "" };
+        let named = lora.unknown_keys.join(", ");
+        lines.push(format!("  unknown: {}: {named}{more}", count(*unknown as u64, "key")));
+    }
+    lines.extend(lora.fits.iter().map(|model| format!("usable with {model}")));
+    lines.extend(lora.problem.iter().map(|problem| format!("not usable: {problem}")));
+    lines.join("\n")
 }
 
 /// What was found, part by part, and what it is together.

@@ -132,6 +132,7 @@ fn asked(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
     lines.push(("seed", picture.seed.to_string()));
     lines.push(("guidance", guidance(picture)));
     lines.push(("sampler", picture.sampler.word().to_owned()));
+    lines.extend(picture.lora.0.iter().map(|lora| ("LoRA", format!("{lora}, {}", lora.sha256))));
     if !picture.init_image.is_empty() {
         lines.push(("begins with", picture.init_image.clone()));
         lines.push(("strength", picture.strength.to_string()));

@@ -41,6 +41,8 @@ pub struct Config {
     /// Database, lock, kept latents, status.
     pub state: PathBuf,
     pub wildcards: PathBuf,
+    /// The LoRAs that jobs name.
+    pub loras: PathBuf,
     pub engine: EngineKind,
     pub model: ModelChoice,
     /// The models that a job may name.

@@ -19,7 +19,7 @@ use crate::table::{self, Check, Mistake, Table, check};
 
 /// Keys that people look for at the top, with the sections that they stand in.
 const SECTIONS: [(&str, &[&str]); 6] = [
-    ("folders", &["jobs", "outputs", "state", "wildcards"]),
+    ("folders", &["jobs", "outputs", "state", "wildcards", "loras"]),
     ("device", &["index", "memory_limit", "reserve", "idle_release"]),
     ("oom", &["prefer"]),
     ("power", &["inhibit_sleep"]),
@@ -75,7 +75,7 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
         let engine = top
             .read("engine", |value| check::choice(value, &engines))
             .unwrap_or(EngineKind::ZImage);
-        let [jobs, outputs, state, wildcards] =
+        let [jobs, outputs, state, wildcards, loras] =
             top.section("folders", |table| folders(table, folder));
         let model = top.section("model", |table| model(table, folder));
         let models = top
@@ -91,6 +91,7 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
             outputs,
             state,
             wildcards,
+            loras,
             engine,
             model: model.map_or_else(
                 || ModelChoice::Miniature { beside: folder.join("models/mini") },
@@ -129,8 +130,8 @@ fn key_hint(path: &str) -> Option<String> {
     }
 }
 
-fn folders(table: &mut Table, folder: &Path) -> [PathBuf; 4] {
-    let keys = ["jobs", "outputs", "state", "wildcards"];
+fn folders(table: &mut Table, folder: &Path) -> [PathBuf; 5] {
+    let keys = ["jobs", "outputs", "state", "wildcards", "loras"];
     let paths = keys.map(|key| {
         table.read(key, |value| path(value, folder)).unwrap_or_else(|| folder.join(key))
     });

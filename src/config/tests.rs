@@ -35,6 +35,7 @@ fn an_empty_file_is_all_defaults_beside_it() {
         outputs: "/srv/z/outputs".into(),
         state: "/srv/z/state".into(),
         wildcards: "/srv/z/wildcards".into(),
+        loras: "/srv/z/loras".into(),
         engine: EngineKind::ZImage,
         model: ModelChoice::Miniature { beside: "/srv/z/models/mini".into() },
         models: Default::default(),
@@ -113,7 +114,7 @@ fn every_key_reaches_the_configuration() {
     let config = config(
         r#"
         engine = "fake"
-        folders = { jobs = "/in", outputs = "../out", state = "s", wildcards = "/w" }
+        folders = { jobs = "/in", outputs = "../out", state = "s", wildcards = "/w", loras = "/l" }
         model.path = "/models/turbo"
         device = { kind = "cuda", index = 1, memory_limit = "1.5GiB", reserve = "1 GiB", idle_release = "10m" }
         oom.prefer = "speed"
@@ -147,6 +148,7 @@ fn every_key_reaches_the_configuration() {
         outputs: "/srv/z/../out".into(),
         state: "/srv/z/s".into(),
         wildcards: "/w".into(),
+        loras: "/l".into(),
         engine: EngineKind::Fake,
         model: ModelChoice::Named(ModelPlace::at(Path::new("/models/turbo"))),
         models: [("base".to_owned(), ModelPlace::at(Path::new("/srv/z/base")))].into(),

@@ -25,6 +25,7 @@ use crate::instance::{FolderLock, InstanceLock};
 use crate::intake::Intake;
 use crate::job::Render;
 use crate::job::spec::{ModelRules, Rules};
+use crate::loras::LoraFolder;
 use crate::status::{self, Status, WorkerStatus};
 use crate::store::{Access, LogMark, Store, StoreError};
 use crate::worker::protocol::Load;
@@ -176,7 +177,9 @@ impl Daemon {
         let accepted = Arc::new(Notify::new());
         let settings = self.settings(&rules)?;
         let (store, inputs) = (self.store.clone(), self.config.inputs_path());
-        let intake = Intake::open(jobs, inputs, rules, store, self.clock.clone(), accepted.clone())
+        let (clock, told) = (self.clock.clone(), accepted.clone());
+        let loras = LoraFolder::of(&self.config, self.config.model_place()?);
+        let intake = Intake::open(jobs, inputs, loras, rules, store, clock, told)
             .with_context(|| format!("cannot watch {}", self.config.jobs.display()))?;
         let waiting = intake.waiting();
         let dispatcher = Dispatcher::new(
@@ -253,6 +256,7 @@ impl Daemon {
             database: self.store.id().to_owned(),
             latents: self.latents.clone(),
             inputs: self.config.inputs_path(),
+            loras: self.config.loras.clone(),
             step_timeout: Duration::from_millis(worker.step_timeout_ms),
             idle_release: self.config.idle_release_ms.map(Duration::from_millis),
             policy: self.policy,

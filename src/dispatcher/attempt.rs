@@ -48,6 +48,7 @@ pub(super) fn request(
         picture_path: temp_path(settings, attempt_id),
         latents_path: latents_path(settings, candidate.render_id),
         inputs_path: settings.inputs.clone(),
+        loras_path: settings.loras.clone(),
         queue: queue_facts(settings, candidate, attempt_id, &rung, now_ms),
     }
 }

@@ -61,6 +61,8 @@ pub struct Settings {
     pub latents: PathBuf,
     /// Where pictures as input are kept.
     pub inputs: PathBuf,
+    /// The folder of LoRAs.
+    pub loras: PathBuf,
     pub step_timeout: Duration,
     /// How long nothing is rendered before the worker is released; `None` keeps it.
     pub idle_release: Option<Duration>,

@@ -21,6 +21,8 @@ pub mod provenance;
 pub mod weight_files;
 pub mod z_image;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 pub use self::backend::Backend;
@@ -31,8 +33,11 @@ pub use self::model_place::{ModelKind, ModelPlace};
 use self::provenance::WeightPart;
 use self::weight_files::WeightFiles;
 pub use self::z_image::prompt::{TOKENS_MAX, Tokenizer};
-pub use self::z_image::{check_weights, inspect_model, quantise_model, tokenizer};
+pub use self::z_image::{
+    check_lora, check_weights, inspect_lora, inspect_model, quantise_model, tokenizer,
+};
 pub use crate::job::Recipe;
+use crate::job::lora::Lora;
 pub use crate::ladder::Stage;
 use crate::ladder::{Capabilities, Rung};
 use crate::planner::DeviceSpeed;
@@ -153,6 +158,13 @@ pub fn is_card(device: &str) -> bool {
     !device.starts_with("cpu")
 }
 
+/// A LoRA with the file that it was found in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlacedLora {
+    pub lora: Lora,
+    pub path: PathBuf,
+}
+
 /// A loaded model on one device.
 pub trait Engine {
     /// What the ladder may ask of this engine.
@@ -192,6 +204,10 @@ pub trait Engine {
 
     /// Whether `prompt` is longer than the model's token limit, so that its end is not seen.
     fn prompt_cut(&self, prompt: &str) -> bool;
+
+    /// What is denoised from now on is made with these LoRAs. They are read, and their errors told,
+    /// when that begins; those that are no longer wanted are dropped at once.
+    fn use_loras(&mut self, _loras: Vec<PlacedLora>) {}
 
     /// Text encoding and denoising on `rung`, from noise alone or from `input`. Deterministic in
     /// (recipe, input, size, steps) on one kind of device.

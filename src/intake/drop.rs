@@ -16,6 +16,7 @@ use crate::files;
 use crate::inputs::{self, InputLimits, InputUse, JobText};
 use crate::job::origin::{DropId, FileId, SourceFile};
 use crate::job::spec::{Rules, parse_bytes};
+use crate::loras::{self, LoraFolder};
 use crate::problem::{Report, utf8};
 use crate::store::NewJob;
 
@@ -81,6 +82,7 @@ pub struct DropFolders {
     pub jobs: PathBuf,
     /// Where pictures as input are kept.
     pub inputs: PathBuf,
+    pub loras: LoraFolder,
 }
 
 /// Reads the file, and checks it by `rules`; `now_ms` is the time of day, `lists` are those that
@@ -160,7 +162,9 @@ fn check(
         Ok(Ok(mut job)) => {
             let from = JobText { text, folder: Some(&places.jobs) };
             let limits = InputLimits::from(&rules.limits);
-            inputs::take_in(&mut job, from, limits, InputUse::Keep(&places.inputs))?.map(|()| job)
+            inputs::take_in(&mut job, from, limits, InputUse::Keep(&places.inputs))?
+                .and_then(|()| loras::take_in(&mut job, text, &places.loras))
+                .map(|()| job)
         }
         Ok(Err(problems)) => Err(problems),
         Err(_) => {

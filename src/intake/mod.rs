@@ -42,6 +42,7 @@ use self::spool::Spool;
 use crate::clock::Clock;
 use crate::instance::FolderLock;
 use crate::job::spec::Rules;
+use crate::loras::LoraFolder;
 use crate::store::{Accepted, Store};
 
 /// The pause between two scans while no event comes. Where the filesystem sends none, a drop waits
@@ -67,17 +68,20 @@ pub struct Intake {
 
 impl Intake {
     /// Makes `accepted/` and `rejected/` in the locked jobs folder where they are missing, and
-    /// starts watching it. Pictures as input are kept in `inputs`. `accepted` is notified after each transaction that took jobs in.
+    /// starts watching it. Pictures as input are kept in `inputs`, and LoRAs looked for in `loras`.
+    /// `accepted` is notified after each transaction that took jobs in.
     pub fn open(
         folder: FolderLock,
         inputs: PathBuf,
+        loras: LoraFolder,
         rules: Rules,
         store: Arc<Store>,
         clock: Arc<dyn Clock>,
         accepted: Arc<Notify>,
     ) -> io::Result<Intake> {
         let wake = Arc::new(Notify::new());
-        let spool = Arc::new(Mutex::new(Spool::open(folder, inputs, rules, wake.clone())?));
+        let spool =
+            Arc::new(Mutex::new(Spool::open(folder, (inputs, loras), rules, wake.clone())?));
         let (waiting, status) = (channel::Sender::new(1), channel::Sender::default());
         Ok(Intake { spool, store, clock, accepted, wake, waiting, status })
     }

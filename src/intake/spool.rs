@@ -26,6 +26,7 @@ use crate::config::Lists;
 use crate::instance::FolderLock;
 use crate::job::origin::{DropId, Origin};
 use crate::job::spec::Rules;
+use crate::loras::LoraFolder;
 use crate::store::{Accepted, DropFate, NewJob};
 
 /// What is known of the folder. Bounded by what lies in it.
@@ -48,10 +49,10 @@ pub struct Spool {
 
 impl Spool {
     /// Opens the folders in the locked one and starts watching. Pictures as input are kept in
-    /// `inputs`.
+    /// `inputs`, LoRAs looked for in `loras`.
     pub fn open(
         lock: FolderLock,
-        inputs: PathBuf,
+        (inputs, loras): (PathBuf, LoraFolder),
         rules: Rules,
         wake: Arc<Notify>,
     ) -> io::Result<Spool> {
@@ -63,7 +64,7 @@ impl Spool {
         watch.follow(lock.folder(), folders.id()?, Instant::now());
         let lists = Lists::beside(lock.folder(), &rules.wildcards, drop::random_seed);
         Ok(Spool {
-            places: DropFolders { jobs: lock.folder().to_owned(), inputs },
+            places: DropFolders { jobs: lock.folder().to_owned(), inputs, loras },
             lock,
             lists,
             rules,

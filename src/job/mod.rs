@@ -2,6 +2,7 @@
 
 pub mod event;
 pub mod hints;
+pub mod lora;
 pub mod name;
 pub mod origin;
 pub mod parameters;

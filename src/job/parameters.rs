@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use toml::de::DeValue;
 
-use self::Column::{Real, Text, Whole};
+use self::Column::{Json, Real, Text, Whole};
+use super::lora::{self, Loras};
 use super::spec::fields::{self, Bounds};
 use super::{Format, OnOom, SamplerKind, name};
 use crate::table::{Check, Table, check};
@@ -37,6 +38,8 @@ pub struct Recipe {
     pub mask: String,
     /// How much of what it begins with is noise: 1 is all of it.
     pub strength: f64,
+    /// What changes the model for this picture.
+    pub lora: Loras,
     /// At most `i64::MAX`, so that TOML and SQLite can hold it.
     pub seed: u64,
 }
@@ -53,6 +56,7 @@ impl Default for Recipe {
             init_image: String::new(),
             mask: String::new(),
             strength: 1.0,
+            lora: Loras::default(),
             seed: 0,
         }
     }
@@ -155,13 +159,15 @@ pub enum Column {
     /// A whole number of at most 63 bits.
     Whole,
     Real,
+    /// A list or an object, as a text.
+    Json,
 }
 
 /// Values of parameters, by name.
 pub type ParameterValues = Map<String, Value>;
 
 /// All of them. Axes stand in the order in which a matrix is gone through, the last one fastest.
-pub const PARAMETERS: [Parameter; 19] = [
+pub const PARAMETERS: [Parameter; 20] = [
     without_default(axis("prompt", Text, |value, bounds| json(fields::prompt(value, bounds)))),
     axis("negative_prompt", Text, |value, bounds| json(fields::negative_prompt(value, bounds))),
     axis("width", Whole, |value, bounds| json(fields::side(value, bounds))),
@@ -174,6 +180,7 @@ pub const PARAMETERS: [Parameter; 19] = [
     without_default(axis("init_image", Text, |value, _| json(fields::input_path(value)))),
     without_default(axis("mask", Text, |value, _| json(fields::input_path(value)))),
     without_default(axis("strength", Real, |value, _| json(fields::strength(value)))),
+    without_default(shared("lora", Json, |value, _| json(lora::loras(value)))),
     without_default(axis("seed", Whole, |value, _| json(fields::seed(value)))),
     shared("on_oom", Text, |value, _| json(fields::on_oom(value))),
     shared("min_side", Whole, |value, bounds| json(fields::min_side(value, bounds))),
@@ -271,6 +278,7 @@ mod tests {
                 Column::Text => values[name].is_string(),
                 Column::Whole => values[name].is_i64(),
                 Column::Real => values[name].is_f64(),
+                Column::Json => values[name].is_array(),
             };
             assert!(fits, "{name}: {} in a column of type {column:?}", values[name]);
         }

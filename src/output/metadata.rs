@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Owner;
+use super::{Owner, lora_text};
 use crate::attempt::Timings;
 use crate::engine::Recipe;
 use crate::engine::provenance::{Part, PartOrigin};
@@ -124,7 +124,7 @@ impl Metadata {
     /// The form has no escape for a prompt with a line that begins with `Negative prompt:`; the
     /// JSON is exact.
     pub fn parameters(&self) -> String {
-        let mut text = format!("{}\n", self.recipe.prompt);
+        let mut text = format!("{}{}\n", self.recipe.prompt, lora_text::tags(&self.recipe.lora));
         if !self.recipe.negative_prompt.is_empty() {
             text += &format!("Negative prompt: {}\n", self.recipe.negative_prompt);
         }
@@ -149,6 +149,9 @@ impl Metadata {
         ];
         if self.recipe.begins_with_picture() {
             settings.push(("Denoising strength", self.recipe.strength.to_string()));
+        }
+        if !self.recipe.lora.0.is_empty() {
+            settings.push(("Lora hashes", lora_text::hashes(&self.recipe.lora, MODEL_HASH_CHARS)));
         }
         settings.extend(hash.map(|hash| ("Model hash", hash)));
         settings.extend([("Model", self.model.name.clone()), ("Version", self.software.clone())]);
@@ -233,7 +236,7 @@ pub(super) mod tests {
     }
 
     /// A1111's `parse_generation_parameters`: prompt, negative prompt, settings.
-    fn read_like_a1111(text: &str) -> (String, String, Vec<(String, String)>) {
+    pub fn read_like_a1111(text: &str) -> (String, String, Vec<(String, String)>) {
         let pair = Regex::new(r#"\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)"#)
             .expect("a valid expression");
         let mut lines: Vec<&str> = text.trim().split('\n').collect();

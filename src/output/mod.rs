@@ -3,6 +3,7 @@
 
 pub mod encode;
 mod exif;
+mod lora_text;
 pub mod metadata;
 mod read;
 

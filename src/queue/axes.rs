@@ -12,7 +12,7 @@ const COLUMNS_MAX: usize = 16;
 type LabelOf = fn(&HistoryRow) -> String;
 
 /// In the order in which a job's matrix is gone through, the last one fastest.
-const PARAMETERS: [LabelOf; 11] = [
+const PARAMETERS: [LabelOf; 12] = [
     |row| one_line(row.asked_prompt.as_ref().unwrap_or(&row.prompt)),
     |row| match row.negative_prompt.as_str() {
         "" => "no negative prompt".to_owned(),
@@ -27,6 +27,7 @@ const PARAMETERS: [LabelOf; 11] = [
     |row| format!("from {}", beginning(&row.init_image)),
     |row| format!("mask {}", beginning(&row.mask)),
     |row| format!("strength {}", row.strength),
+    |row| row.lora.to_string(),
 ];
 
 /// As much of a hash as tells it from others; `nothing` of none.
@@ -188,6 +189,7 @@ fn row_by_row(pictures: &[HistoryRow], varying: &[Axis]) -> Arrangement {
 mod tests {
     use super::*;
     use crate::job::SamplerKind;
+    use crate::job::lora::Loras;
     use crate::job::state::State;
 
     fn row(prompt: &str, guidance: f64, seed: i64) -> HistoryRow {
@@ -204,6 +206,7 @@ mod tests {
             guidance,
             guidance_normalization: 0.0,
             guidance_truncation: 1.0,
+            lora: Loras::default(),
             sampler: SamplerKind::Euler,
             init_image: String::new(),
             mask: String::new(),

@@ -17,6 +17,7 @@ use crate::intake::random_seed;
 use crate::job::spec::{self, ResolvedJob, Rules, template};
 use crate::job::warning::{self, ModelWants, Warning};
 use crate::job::{Job, Recipe, Render};
+use crate::loras::{self, LoraFolder};
 use crate::problem::{self, Problem, Report, one_line};
 use crate::table::check::shortened;
 
@@ -89,7 +90,8 @@ pub fn check(
     let now_ms = SystemClock.now_ms();
     let mut lists = Lists::beside(folder, &config.wildcards, random_seed);
     let resolved = spec::resolve_bytes(&content, &rules, now_ms, &mut lists)
-        .and_then(|resolved| with_inputs(resolved, &content, folder, &rules));
+        .and_then(|resolved| with_inputs(resolved, &content, folder, &rules))
+        .and_then(|resolved| with_loras(config, resolved, &content));
     match resolved {
         Ok(mut resolved) => {
             let content = match resolved.listed.take() {
@@ -130,7 +132,28 @@ fn with_inputs(
     looked_at.unwrap_or(Ok(())).map(|()| resolved)
 }
 
-/// The job of a request with its pictures as input kept, or what is wrong with them.
+/// The job with its LoRAs looked at, or what is wrong with them.
+fn with_loras(
+    config: &Config,
+    mut resolved: ResolvedJob,
+    content: &[u8],
+) -> Result<ResolvedJob, Vec<Problem>> {
+    let text = problem::utf8(content).unwrap_or_default();
+    take_in_loras(config, &mut resolved.job, text).map(|()| resolved)
+}
+
+fn take_in_loras(config: &Config, job: &mut Job, text: &str) -> Result<(), Vec<Problem>> {
+    if job.renders.iter().all(|render| render.recipe.lora.0.is_empty()) {
+        return Ok(());
+    }
+    let model = config
+        .model_texts()
+        .map_err(|error| vec![Problem::at(text, 0, format!("lora: {error}"), None)])?;
+    loras::take_in(job, text, &LoraFolder::of(config, model.place()))
+}
+
+/// The job of a request with its LoRAs found and its pictures as input kept, or what is wrong with
+/// them.
 pub(super) fn keep_inputs(
     config: &Config,
     job: Result<Job, Vec<Problem>>,
@@ -138,6 +161,9 @@ pub(super) fn keep_inputs(
     rules: &Rules,
 ) -> Result<Result<Job, Vec<Problem>>, QueueError> {
     let Ok(mut job) = job else { return Ok(job) };
+    if let Err(problems) = take_in_loras(config, &mut job, text) {
+        return Ok(Err(problems));
+    }
     let path = config.inputs_path();
     let from = JobText { text, folder: None };
     let limits = InputLimits::from(&rules.limits);

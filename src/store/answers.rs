@@ -6,6 +6,7 @@ use sqlx::FromRow;
 use super::rows::{ModelParts, Tags};
 use crate::attempt::{ErrorCode, Outcome};
 use crate::job::SamplerKind;
+use crate::job::lora::Loras;
 use crate::job::origin::OriginKind;
 use crate::job::state::State;
 use crate::ladder::Stage;
@@ -86,6 +87,9 @@ pub struct HistoryRow {
     pub guidance_normalization: f64,
     /// The time after which there is no guidance; 1 is off.
     pub guidance_truncation: f64,
+    /// The LoRAs that it is made with.
+    #[sqlx(try_from = "String")]
+    pub lora: Loras,
     /// How its steps go along the model's velocity.
     pub sampler: SamplerKind,
     /// The SHA-256 of the picture that it begins with; empty where it begins with noise.

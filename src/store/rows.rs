@@ -55,6 +55,7 @@ pub(super) fn bind_render<'a>(mut query: Query<'a>, render: &Render) -> Query<'a
             Column::Text => query.bind(value.and_then(Value::as_str).map(str::to_owned)),
             Column::Whole => query.bind(value.and_then(Value::as_i64)),
             Column::Real => query.bind(value.and_then(Value::as_f64)),
+            Column::Json => query.bind(value.map(Value::to_string)),
         };
     }
     query
@@ -68,6 +69,7 @@ pub(super) fn render(row: &SqliteRow) -> sqlx::Result<Render> {
             Column::Text => Value::from(row.try_get::<String, _>(name)?),
             Column::Whole => Value::from(row.try_get::<i64, _>(name)?),
             Column::Real => Value::from(row.try_get::<f64, _>(name)?),
+            Column::Json => from_json(&row.try_get::<String, _>(name)?)?,
         };
         values.insert(name.to_owned(), value);
     }

@@ -79,6 +79,8 @@ pub struct RenderRequest {
     pub latents_path: PathBuf,
     /// Where pictures as input are kept, by the hashes that the recipe has.
     pub inputs_path: PathBuf,
+    /// The folder of the LoRAs that the recipe names.
+    pub loras_path: PathBuf,
     /// What the picture is to say of the queue, beside what the engine knows.
     pub queue: QueueFacts,
 }

@@ -26,6 +26,7 @@ const ORDER: &[&str] = &[
     "output",
     "sheet",
     "inputs",
+    "loras",
     "worker",
     "store",
     "instance",
@@ -62,7 +63,7 @@ const OWNED: [(&str, &str); 11] = [
 
 /// Which other modules of `engine/z_image` each of its modules may name. A module that is not in the
 /// list names none. Each names only modules that stand before it or are not in the list.
-const ENGINE_ARROWS: [(&str, &[&str]); 29] = [
+const ENGINE_ARROWS: [(&str, &[&str]); 31] = [
     ("wrong_folder", &["wrong_file"]),
     ("config", &["wrong_file"]),
     ("checkpoint", &["wrong_file"]),
@@ -78,7 +79,14 @@ const ENGINE_ARROWS: [(&str, &[&str]); 29] = [
     ("device_memory", &["cuda", "host"]),
     ("stack", &["cuda", "device_memory", "weights"]),
     ("text_encoder", &["config", "device_memory", "linear", "ops", "stack", "weights"]),
-    ("transformer", &["config", "device_memory", "geometry", "linear", "ops", "stack", "weights"]),
+    (
+        "lora",
+        &["checkpoint", "config", "device", "geometry", "linear", "model_files", "wrong_file"],
+    ),
+    (
+        "transformer",
+        &["config", "device_memory", "geometry", "linear", "lora", "ops", "stack", "weights"],
+    ),
     ("solver", &["schedule"]),
     ("sampler", &["schedule", "solver", "transformer"]),
     ("vae", &["config", "device_memory", "geometry", "linear", "live", "ops", "weights"]),
@@ -106,6 +114,7 @@ const ENGINE_ARROWS: [(&str, &[&str]); 29] = [
             "weights",
         ],
     ),
+    ("wanted_loras", &["config", "device", "device_memory", "lora", "oom", "parts"]),
     ("beginning", &["noise", "oom", "parts", "sampler", "schedule", "solver", "vae"]),
     (
         "engine",
@@ -114,6 +123,7 @@ const ENGINE_ARROWS: [(&str, &[&str]); 29] = [
             "config",
             "device",
             "device_memory",
+            "lora",
             "measure",
             "model_files",
             "oom",
@@ -125,6 +135,7 @@ const ENGINE_ARROWS: [(&str, &[&str]); 29] = [
             "schedule",
             "solver",
             "transformer",
+            "wanted_loras",
         ],
     ),
 ];

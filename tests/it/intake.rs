@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use zimaged::internals::{
-    Access, Config, FolderLock, Intake, JobFilter, ManualClock, Rules, Store, fake,
+    Access, Config, FolderLock, Intake, JobFilter, LoraFolder, ManualClock, Rules, Store, fake,
 };
 
 const JOB: &str = "prompt = 'a cat'\n";
@@ -51,8 +51,13 @@ impl Bench {
         fs::create_dir_all(self.path("")).unwrap();
         let lock = FolderLock::take(&self.path("")).unwrap();
         let inputs = self.folder.path().join("inputs");
-        Intake::open(lock, inputs, rules(), self.store.clone(), clock, self.accepted.clone())
-            .unwrap()
+        let loras = LoraFolder {
+            path: self.folder.path().join("loras"),
+            model: None,
+            models: std::collections::BTreeMap::new(),
+        };
+        let (store, told) = (self.store.clone(), self.accepted.clone());
+        Intake::open(lock, inputs, loras, rules(), store, clock, told).unwrap()
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -108,7 +108,7 @@ fn the_packaged_folders_are_those_that_the_unit_can_write() {
     );
     let made = fs::read_to_string(repository().join("packaging/systemd/zimaged.tmpfiles"))
         .expect("the folders");
-    for folder in [&config.jobs, &config.outputs, &config.state] {
+    for folder in [&config.jobs, &config.outputs, &config.state, &config.loras] {
         assert!(folder.starts_with("/var/lib/zimaged"), "{}", folder.display());
         assert!(made.contains(&format!("d {} ", folder.display())), "{} is made", folder.display());
     }

@@ -3,6 +3,7 @@
 
 pub mod reference;
 mod input;
+mod lora;
 mod solver;
 mod stripes;
 mod tiles;

@@ -72,6 +72,7 @@ impl Place {
             picture_path: self.path("picture.part"),
             latents_path: self.path("latents.safetensors"),
             inputs_path: self.path("inputs"),
+            loras_path: self.path("loras"),
             queue: QueueFacts {
                 job: 1,
                 index: 1,

@@ -89,7 +89,7 @@ fn hash_all(mut files: Vec<Stamp>, known: Cache, path: &Path) -> io::Result<Cach
         // A thread that keeps its priority does the same work.
         let _ = setpriority_process(None, NICE);
         while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let hash = hash_file(file)?;
+            let hash = of_file(file)?;
             let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
             known.insert(file.clone(), hash);
             if let Err(error) = known.write(path) {
@@ -107,8 +107,8 @@ fn hash_all(mut files: Vec<Stamp>, known: Cache, path: &Path) -> io::Result<Cach
     Ok(known.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// The hash of a file that still has its stamp after it was read.
-fn hash_file(stamp: &Stamp) -> io::Result<String> {
+/// The SHA-256 of a file's content. Fails where it has another stamp after it was read.
+pub fn of_file(stamp: &Stamp) -> io::Result<String> {
     let mut file = File::open(&stamp.path)?;
     let mut buffer = [0; BUFFER_BYTES];
     let mut hash = Sha256::new();

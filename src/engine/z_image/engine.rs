@@ -7,6 +7,7 @@ use candle_core::{Device, Result as CandleResult, Tensor};
 use super::beginning::Denoising;
 use super::config::ModelConfig;
 use super::device_memory::DeviceMemory;
+use super::lora::Adapters;
 use super::model_files::ModelFiles;
 use super::oom::at;
 use super::parts::{self, Parts};
@@ -16,6 +17,7 @@ use super::sampler::{Guidance, Sampler};
 use super::schedule::Schedule;
 use super::solver::Solver;
 use super::transformer::Conditioning;
+use super::wanted_loras::WantedLoras;
 use super::{device, measure, picture};
 use crate::engine::cache::Values;
 use crate::engine::embeddings::Embeddings;
@@ -23,7 +25,7 @@ use crate::engine::provenance::WeightPart;
 use crate::engine::weight_files::WeightFiles;
 use crate::engine::{
     Backend, DeviceChoice, Engine, EngineError, InputPicture, Latents, MemoryReading,
-    ModelDescription, ModelPlace, Pixels, Progress, Recipe, Result, Stage,
+    ModelDescription, ModelPlace, Pixels, PlacedLora, Progress, Recipe, Result, Stage,
 };
 use crate::ladder::{Capabilities, Precision, Residency, Rung};
 use crate::planner::DeviceSpeed;
@@ -50,6 +52,7 @@ pub struct ZImageEngine {
     parts: Option<Parts>,
     /// The memory in use when the last render's weights were placed.
     baseline_bytes: u64,
+    loras: WantedLoras,
 }
 
 impl ZImageEngine {
@@ -84,6 +87,7 @@ impl ZImageEngine {
             device,
             memory,
             parts: Some(parts),
+            loras: WantedLoras::default(),
         })
     }
 
@@ -112,6 +116,11 @@ impl ZImageEngine {
             Some(parts) => Ok(parts),
             None => Parts::open(&self.files, &self.config, &device, rung.precision, &memory),
         }
+    }
+
+    fn place_loras(&mut self) -> Result<()> {
+        let Some(parts) = &mut self.parts else { return Err(no_weights()) };
+        self.loras.place(&self.config.transformer, parts, &self.memory)
     }
 
     fn parts(&self) -> Result<&Parts> {
@@ -244,6 +253,7 @@ impl Engine for ZImageEngine {
         self.check(rung)?;
         self.begin(Stage::Load, progress)?;
         self.place_weights(rung)?;
+        self.place_loras()?;
         self.begin(Stage::TextEncode, progress)?;
         let (positive, negative) =
             (self.condition(&recipe.prompt, rung)?, self.negative(recipe, rung)?);
@@ -300,7 +310,14 @@ impl Engine for ZImageEngine {
         }
     }
 
+    fn use_loras(&mut self, loras: Vec<PlacedLora>) {
+        self.loras.set(loras, self.parts.as_mut());
+    }
+
     fn recover(&mut self) -> Result<()> {
+        if let Some(parts) = &mut self.parts {
+            parts.transformer.set_adapters(Adapters::default());
+        }
         let reading = self.memory.reclaim().and_then(|()| self.memory.reading());
         let used_bytes = reading.map_err(|error| EngineError::Fatal(error.to_string()))?.used_bytes;
         if used_bytes <= self.baseline_bytes + RECOVERY_SLACK_BYTES {

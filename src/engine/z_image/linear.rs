@@ -1,7 +1,7 @@
 //! A linear layer whose matrix is dense or quantised.
 
 use candle_core::quantized::QTensor;
-use candle_core::{Module, Result, Tensor};
+use candle_core::{DType, Module, Result, Tensor};
 
 use super::ops;
 
@@ -23,14 +23,31 @@ impl Linear {
     pub fn new(weight: Matrix, bias: Option<Tensor>) -> Linear {
         Linear { weight, bias }
     }
+
+    /// The matrix as `dtype`, made dense where it is not.
+    pub fn dense(&self, dtype: DType) -> Result<Tensor> {
+        match &self.weight {
+            Matrix::Dense(weight) => weight.to_dtype(dtype),
+            Matrix::Quantised(weight) => ops::dequantise(weight, dtype),
+        }
+    }
+
+    /// `x W^T`.
+    pub fn product(&self, x: &Tensor) -> Result<Tensor> {
+        candle_nn::Linear::new(self.dense(x.dtype())?, None).forward(x)
+    }
+
+    /// `y`, what [`Module::forward`] has given, as [`Linear::product`] gives it.
+    pub fn without_bias(&self, y: &Tensor) -> Result<Tensor> {
+        match &self.bias {
+            Some(bias) => y.broadcast_sub(bias),
+            None => Ok(y.clone()),
+        }
+    }
 }
 
 impl Module for Linear {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let weight = match &self.weight {
-            Matrix::Dense(weight) => weight.clone(),
-            Matrix::Quantised(weight) => ops::dequantise(weight, x.dtype())?,
-        };
-        candle_nn::Linear::new(weight, self.bias.clone()).forward(x)
+        candle_nn::Linear::new(self.dense(x.dtype())?, self.bias.clone()).forward(x)
     }
 }

@@ -67,7 +67,7 @@ impl<L> NoRing<L> {
         match self.never {}
     }
 
-    pub fn pass<X>(&self, _x: X, _through: impl FnMut(&L, X) -> Result<X>) -> Result<X> {
+    pub fn pass<X>(&self, _x: X, _through: impl FnMut(usize, &L, X) -> Result<X>) -> Result<X> {
         match self.never {}
     }
 }

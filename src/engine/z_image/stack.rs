@@ -84,19 +84,23 @@ impl<L> Stack<L> {
         Ok(())
     }
 
-    /// Hands `x` through all layers in order.
-    pub fn pass<X>(&self, mut x: X, mut through: impl FnMut(&L, X) -> Result<X>) -> Result<X> {
+    /// Hands `x` through all layers in order, each with its number from 0.
+    pub fn pass<X>(
+        &self,
+        mut x: X,
+        mut through: impl FnMut(usize, &L, X) -> Result<X>,
+    ) -> Result<X> {
         if let Some(ring) = &self.ring {
             ring.begin()?;
         }
-        for layer in &self.resident {
-            x = through(layer, x)?;
+        for (number, layer) in self.resident.iter().enumerate() {
+            x = through(number, layer, x)?;
         }
         if let Some(ring) = &self.ring {
             return ring.pass(x, through);
         }
         for layer in self.resident.len()..self.count {
-            x = through(&self.read(layer)?, x)?;
+            x = through(layer, &self.read(layer)?, x)?;
         }
         Ok(x)
     }

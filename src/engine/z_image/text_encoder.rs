@@ -61,7 +61,7 @@ impl TextEncoder {
         let rope = Rope::new(ids.len(), &self.config, self.trained, self.weights.device())?;
         let shape = (self.config.vocab_size, self.config.hidden_size);
         let x = self.weights.rows(EMBEDDINGS, ids, shape)?.unsqueeze(0)?;
-        let x = self.layers.pass(x, |layer, x| {
+        let x = self.layers.pass(x, |_, layer, x| {
             let backend = self.memory.backend();
             self.memory.require(layer_scratch_bytes(&self.config, backend, ids.len()))?;
             layer.forward(x, &rope)

@@ -16,6 +16,7 @@ use super::*;
 use crate::config::Config;
 use crate::engine::fake;
 use crate::job::origin::{DropId, Origin};
+use crate::loras::LoraFolder;
 use crate::store::{Accepted, DropFate};
 
 const JOB: &str = "prompt = 'a cat'\n";
@@ -48,6 +49,10 @@ struct Done {
 }
 
 /// What an empty configuration and the fake engine ask of a job.
+fn no_loras() -> LoraFolder {
+    LoraFolder { path: "/none".into(), model: None, models: std::collections::BTreeMap::new() }
+}
+
 fn rules() -> Rules {
     Config::parse("", Path::new("/")).unwrap().rules(&fake::description(), TimeZone::UTC).unwrap()
 }
@@ -66,7 +71,7 @@ impl Bench {
         let wake = Arc::new(Notify::new());
         let lock = FolderLock::take(&jobs).unwrap();
         let inputs = folder.path().join("inputs");
-        let spool = Spool::open(lock, inputs, rules(), wake.clone()).unwrap();
+        let spool = Spool::open(lock, (inputs, no_loras()), rules(), wake.clone()).unwrap();
         let (start, fates) = (Instant::now(), HashMap::new());
         Bench { folder, spool, wake, start, job_id: 0, fates }
     }
@@ -93,7 +98,7 @@ impl Bench {
         drop(spool);
         let lock = FolderLock::take(&folder.path().join("jobs")).unwrap();
         let inputs = folder.path().join("inputs");
-        let spool = Spool::open(lock, inputs, rules(), wake.clone()).unwrap();
+        let spool = Spool::open(lock, (inputs, no_loras()), rules(), wake.clone()).unwrap();
         Bench { folder, spool, wake, start, job_id, fates }
     }
 

@@ -6,7 +6,7 @@ use crate::job::parameters::PARAMETERS;
 type Entry = (&'static [&'static str], &'static str);
 
 /// Words in the form that [`plain`] gives them. An answer with a key of ours says it in backticks.
-const FOREIGN_KEYS: [Entry; 37] = [
+const FOREIGN_KEYS: [Entry; 38] = [
     (
         &["cfg", "cfg_scale", "cfgscale", "true_cfg_scale", "scale"],
         "here it is called `guidance`, and is the CFG scale less 1: `cfg = 5` is `guidance = 4`; \
@@ -139,9 +139,10 @@ const FOREIGN_KEYS: [Entry; 37] = [
         "there is no second pass over a picture; ask for the size that you want",
     ),
     (
-        &["lora", "loras", "lora_name", "lora_scale", "strength_model", "hypernetwork"],
-        "there is none: no LoRA is loaded",
+        &["loras", "lora_name", "lora_scale", "lora_weight", "lora_path", "strength_model"],
+        "here it is called `lora`: [[lora]] with path and weight, or \"style:0.8\"",
     ),
+    (&["hypernetwork"], "there is none"),
     (
         &["controlnet", "control_image", "ip_adapter", "alwayson_scripts", "script_name"],
         "there are no extensions",

@@ -6,7 +6,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ForeignSyntax {
-    /// `<lora:x:0.8>`
+    /// `<lyco:x:0.8>`, and `<lora:x:0.8>` in what is not to be painted
     Tag,
     /// `(red:1.4)`, `((red))`
     Weight,
@@ -73,7 +73,9 @@ impl ForeignSyntax {
     /// What it means here, after the example in a sentence.
     pub fn meaning(self) -> &'static str {
         match self {
-            ForeignSyntax::Tag => "loads nothing here: no LoRA or embedding is used",
+            ForeignSyntax::Tag => {
+                "loads nothing here: <lora:style:0.8> in the prompt, or [[lora]], names a LoRA"
+            }
             ForeignSyntax::Weight => {
                 "weighs nothing here: this model brings every word to the same length before it is \
                  read, so that no weight is left; say in words what matters more"

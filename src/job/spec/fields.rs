@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use toml::de::DeValue;
 
-use crate::job::{Format, OnOom, SamplerKind, name};
+use crate::job::{Format, OnOom, SamplerKind, lora, name};
 use crate::table::{Check, Mistake, Table, check};
 
 /// A smaller side than this (pixels) is no picture to any model of the family.
@@ -74,10 +74,16 @@ pub fn prompt(value: &DeValue, bounds: &Bounds) -> Check<String> {
 /// As [`prompt`], of a text.
 pub fn prompt_text(text: &str, bounds: &Bounds) -> Check<String> {
     let prompt = any_text(text, bounds)?;
-    if prompt.trim().is_empty() {
-        return Err(Mistake::new("is empty").help("say what to paint"));
+    let (without_tags, _) = lora::take_tags(&prompt)?;
+    not_empty(without_tags).map(|_| prompt)
+}
+
+/// A prompt in which there is something to paint.
+pub fn not_empty(prompt: String) -> Check<String> {
+    match prompt.trim().is_empty() {
+        true => Err(Mistake::new("is empty").help("say what to paint")),
+        false => Ok(prompt),
     }
-    Ok(prompt)
 }
 
 /// Something not to paint; may be empty. Line ends become `\n`, so that the file's own do not

@@ -25,7 +25,7 @@ pub use self::outside::Outside;
 use self::wildcards::Choices;
 use super::parameters::{MODEL, read_values};
 use super::times::Times;
-use super::{Job, Render, hints};
+use super::{Job, Recipe, Render, hints, lora};
 use crate::problem::{self, Problem};
 use crate::table::{self, Check, Mistake, Table, check};
 
@@ -214,6 +214,7 @@ impl Request {
                 if let Some(choices) = &self.choices {
                     render.asked_prompt = choices.make(&mut render.recipe)?;
                 }
+                take_tags(&mut render.recipe)?;
                 renders.push(render);
             }
         }
@@ -252,6 +253,19 @@ fn with_strength(mut render: Render) -> Render {
         recipe.strength = if keeps { IMAGE_TO_IMAGE_STRENGTH } else { 1.0 };
     }
     render
+}
+
+/// The LoRAs that the prompt names come behind the job's own ones. Only choices made in the prompt
+/// can have spoilt a tag: the prompt was checked.
+fn take_tags(recipe: &mut Recipe) -> Result<(), Vec<Problem>> {
+    let taken = lora::take_tags(&recipe.prompt)
+        .and_then(|(prompt, tagged)| fields::not_empty(prompt).map(|prompt| (prompt, tagged)));
+    let (prompt, tagged) = taken.map_err(|Mistake { message, help }| {
+        vec![Problem::at("", 0, format!("prompt: {message}"), help)]
+    })?;
+    recipe.prompt = prompt;
+    recipe.lora.0.extend(tagged.0);
+    Ok(())
 }
 
 /// A floor above what is asked means: no less than asked.

@@ -100,9 +100,10 @@ fn a_name_for_several_pictures_is_told() {
 #[test]
 fn syntax_of_other_programs_is_told_once_a_kind_with_an_example() {
     assert_warned(
-        "prompt = ['a <lora:x:0.8>', 'b <lora:y:1>', 'a (red:1.4) fox']\nseed = 1",
+        "prompt = ['a <lyco:x:0.8>', 'b <lyco:y:1>', 'a (red:1.4) fox']\nseed = 1",
         &[
-            "foreign_syntax: <lora:x:0.8> loads nothing here: no LoRA or embedding is used (2 prompts)",
+            "foreign_syntax: <lyco:x:0.8> loads nothing here: <lora:style:0.8> in the prompt, or \
+             [[lora]], names a LoRA (2 prompts)",
             "foreign_syntax: (red:1.4) weighs nothing here: this model brings every word \
              to the same length before it is read, so that no weight is left; say in words what \
              matters more (1 prompt)",

@@ -7,9 +7,11 @@ use super::hashing::ModelHash;
 use super::tracker::Tracker;
 use crate::attempt::FailureKind;
 use crate::engine::latents::{self, LatentsKey};
-use crate::engine::{Engine, EngineError, InputPicture, Latents, Recipe, Stage};
+use crate::engine::{Engine, EngineError, InputPicture, Latents, PlacedLora, Recipe, Stage};
 use crate::inputs::{self, InputError, InputLimits, input_picture};
+use crate::job::lora::Lora;
 use crate::ladder::Rung;
+use crate::loras;
 use crate::output::encode::{Written, write_picture};
 use crate::output::metadata::{Metadata, PictureModel, SOFTWARE, SizeAndSteps, StageTimings};
 use crate::worker::protocol::RenderRequest;
@@ -90,8 +92,10 @@ fn latents_for(
         precision: request.rung.precision,
     };
     if let Some(kept) = latents::load(&request.latents_path, &key) {
+        engine.use_loras(Vec::new());
         return Ok(kept);
     }
+    engine.use_loras(loras(request));
     let input = input(request)?;
     let latents = engine.denoise_from(input.as_ref(), &request.recipe, &request.rung, tracker)?;
     drop(input);
@@ -102,6 +106,15 @@ fn latents_for(
         );
     }
     Ok(latents)
+}
+
+/// The LoRAs of the recipe with their files.
+fn loras(request: &RenderRequest) -> Vec<PlacedLora> {
+    let placed = |lora: &Lora| {
+        let path = loras::path(&request.loras_path, &lora.name);
+        PlacedLora { lora: lora.clone(), path }
+    };
+    request.recipe.lora.0.iter().map(placed).collect()
 }
 
 /// The picture that the render begins with, where it does.

@@ -107,13 +107,18 @@ impl<L> Ring<L> {
         (0..STREAM_BUFFERS.min(self.layers.len())).try_for_each(|layer| self.copy(layer))
     }
 
-    /// Hands `x` through the streamed layers in order, after [`Ring::begin`].
-    pub fn pass<X>(&self, mut x: X, mut through: impl FnMut(&L, X) -> Result<X>) -> Result<X> {
+    /// Hands `x` through the streamed layers in order, each with its number in the stack, after
+    /// [`Ring::begin`].
+    pub fn pass<X>(
+        &self,
+        mut x: X,
+        mut through: impl FnMut(usize, &L, X) -> Result<X>,
+    ) -> Result<X> {
         let compute = self.device.cuda_stream();
         for layer in 0..self.layers.len() {
             let buffer = &self.buffers[layer % STREAM_BUFFERS];
             buffer.copied.is_awaited_by(compute.cu_stream())?;
-            x = through(&buffer.layer, x)?;
+            x = through(self.layers.start + layer, &buffer.layer, x)?;
             buffer.computed.record(compute.cu_stream())?;
             if layer + STREAM_BUFFERS < self.layers.len() {
                 self.copy(layer + STREAM_BUFFERS)?;

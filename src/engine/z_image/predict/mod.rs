@@ -18,6 +18,7 @@ use super::vae;
 use crate::engine::embeddings::IN_MEMORY_MAX;
 use crate::engine::{Backend, Recipe};
 use crate::job::SamplerKind;
+use crate::job::lora::LoraSize;
 use crate::ladder::{Capabilities, Decode, Precision, Residency, Rung};
 use crate::planner::Prediction;
 
@@ -33,6 +34,8 @@ pub struct Work {
     pub begins_with_picture: bool,
     /// Whether a part of that picture stays as it is.
     pub is_masked: bool,
+    /// What the LoRAs take.
+    pub lora: LoraSize,
 }
 
 /// Tokens of the chat template around a prompt.
@@ -51,6 +54,7 @@ impl Work {
             sampler: recipe.sampler,
             begins_with_picture: recipe.begins_with_picture(),
             is_masked: recipe.is_masked(),
+            lora: recipe.lora.size(),
         }
     }
 }
@@ -101,7 +105,8 @@ pub fn predict(model: &ModelConfig, backend: Backend, rung: &Rung, work: Work) -
     if rung.residency == Residency::Host {
         return Prediction::default();
     }
-    let weights = weights::resident_bytes(model, backend, rung);
+    let lora = backend.element_bytes() * work.lora.values as usize;
+    let weights = weights::resident_bytes(model, backend, rung) + lora;
     let converted = weights::converted_bytes(model, backend, rung);
     let text = text::bytes(model, backend, rung, work.tokens);
     let condition = transformer::condition_bytes(model, backend, rung, work);

@@ -1,13 +1,15 @@
 //! One block: attention and feed-forward, each between two norms, modulated by the timestep or not.
 
-use candle_core::{D, Module, Result, Tensor};
+use candle_core::{D, Result, Tensor};
 
 use super::rope::Rope;
 use crate::engine::Backend;
 use crate::engine::z_image::config::TransformerConfig;
 use crate::engine::z_image::linear::Linear;
+use crate::engine::z_image::lora::Beside;
 use crate::engine::z_image::ops;
 use crate::engine::z_image::weights::Weights;
+use crate::job::lora::LoraSize;
 use crate::ladder::Precision;
 
 /// eps of the norms of queries and keys, which the configuration does not give.
@@ -27,12 +29,14 @@ pub struct Block {
 
 /// The most that [`Block::forward`] needs beside its input, for `batch` sequences of `rows` rows:
 /// while it attends, or in the feed-forward, where the two inner activations and their product are
-/// alive. Quantised matrices are made dense one at a time.
+/// alive. Quantised matrices are made dense one at a time. What `lora` takes beside a module is
+/// alive where most is.
 pub fn scratch_bytes(
     config: &TransformerConfig,
     backend: Backend,
     precision: Precision,
     (batch, rows): (usize, usize),
+    lora: LoraSize,
 ) -> usize {
     let activation = |width: usize| batch * rows * width * backend.element_bytes();
     let dense_copy = |values: usize| match precision {
@@ -46,7 +50,15 @@ pub fn scratch_bytes(
     let attention = activation(4 * dim) + scores.max(dense_copy(dim * dim));
     let product = activation(3 * hidden);
     let last_matrix = activation(dim + 2 * hidden) + dense_copy(dim * hidden);
-    attention.max(product).max(last_matrix)
+    // At the second of the two inner activations, beside the first one and the input of both.
+    let lora = match lora.values {
+        0 => 0,
+        _ => {
+            let matrices = DENSE_COPY_BYTES * lora.dense_values as usize;
+            activation(dim + 2 * hidden + lora.row_values as usize) + matrices
+        }
+    };
+    attention.max(product).max(last_matrix).max(lora)
 }
 
 /// Bytes of each value of a dense copy: f32 on a CPU, f16 and then bf16 beside it on a card.
@@ -70,36 +82,50 @@ impl Block {
         })
     }
 
-    /// `x` (b, s, dim) to the same shape; `t` (b, adaln dim) where the block is modulated. Takes
-    /// `x` by value, so that it is freed when it has been read.
-    pub fn forward(&self, x: Tensor, rope: &Rope, t: Option<&Tensor>) -> Result<Tensor> {
+    /// `x` (b, s, dim) to the same shape; `t` (b, adaln dim) where the block is modulated, and what
+    /// changes its modules. Takes `x` by value, so that it is freed when it has been read.
+    pub fn forward(
+        &self,
+        x: Tensor,
+        rope: &Rope,
+        t: Option<&Tensor>,
+        beside: Beside,
+    ) -> Result<Tensor> {
         match (&self.modulation, t) {
             (Some(modulation), Some(t)) => {
-                self.modulated(x, rope, &Modulation::new(modulation, t)?)
+                let modulation = Modulation::new(modulation, t, beside)?;
+                self.modulated(x, rope, &modulation, beside)
             }
-            _ => self.plain(x, rope),
+            _ => self.plain(x, rope, beside),
         }
     }
 
     // In both functions `x` and `y` are assigned again and again, so that each input is freed
     // before the next allocation.
-    fn modulated(&self, mut x: Tensor, rope: &Rope, m: &Modulation) -> Result<Tensor> {
+    fn modulated(
+        &self,
+        mut x: Tensor,
+        rope: &Rope,
+        m: &Modulation,
+        beside: Beside,
+    ) -> Result<Tensor> {
         let mut y = ops::modulate(&self.norm(&x, &self.attention_norm1)?, &m.scale_msa)?;
-        y = self.attention.forward(y, rope)?;
+        y = self.attention.forward(y, rope, beside)?;
         y = self.norm(&y, &self.attention_norm2)?;
         x = ops::gated_add(&x, &y, &m.gate_msa)?;
         y = self.norm(&x, &self.ffn_norm1)?;
         y = ops::modulate(&y, &m.scale_mlp)?;
-        y = self.feed_forward.forward(y)?;
+        y = self.feed_forward.forward(y, beside)?;
         y = self.norm(&y, &self.ffn_norm2)?;
         ops::gated_add(&x, &y, &m.gate_mlp)
     }
 
-    fn plain(&self, mut x: Tensor, rope: &Rope) -> Result<Tensor> {
-        let mut y = self.attention.forward(self.norm(&x, &self.attention_norm1)?, rope)?;
+    fn plain(&self, mut x: Tensor, rope: &Rope, beside: Beside) -> Result<Tensor> {
+        let mut y = self.norm(&x, &self.attention_norm1)?;
+        y = self.attention.forward(y, rope, beside)?;
         y = self.norm(&y, &self.attention_norm2)?;
         x = (x + y)?;
-        y = self.feed_forward.forward(self.norm(&x, &self.ffn_norm1)?)?;
+        y = self.feed_forward.forward(self.norm(&x, &self.ffn_norm1)?, beside)?;
         y = self.norm(&y, &self.ffn_norm2)?;
         x + y
     }
@@ -119,8 +145,9 @@ struct Modulation {
 
 impl Modulation {
     /// Scales are 1 + s, gates tanh; no SiLU before the linear layer.
-    fn new(linear: &Linear, t: &Tensor) -> Result<Modulation> {
-        let chunks = linear.forward(t)?.unsqueeze(1)?.chunk(4, D::Minus1)?;
+    fn new(linear: &Linear, t: &Tensor, beside: Beside) -> Result<Modulation> {
+        let modulation = beside.forward("adaLN_modulation.0", linear, t)?;
+        let chunks = modulation.unsqueeze(1)?.chunk(4, D::Minus1)?;
         Ok(Modulation {
             scale_msa: (&chunks[0] + 1.0)?,
             gate_msa: chunks[1].tanh()?,
@@ -157,19 +184,20 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: Tensor, rope: &Rope) -> Result<Tensor> {
+    fn forward(&self, x: Tensor, rope: &Rope, beside: Beside) -> Result<Tensor> {
         let (b, s, _) = x.dims3()?;
         let heads = |x: Tensor| x.reshape((b, s, self.heads, self.head_dim));
-        let rotated = |linear: &Linear, norm: &Tensor| {
-            let mut y = heads(linear.forward(&x)?)?;
+        let rotated = |name: &str, linear: &Linear, norm: &Tensor| {
+            let mut y = heads(beside.forward(name, linear, &x)?)?;
             y = ops::rms_norm(&y, norm, QK_NORM_EPS)?;
             rope.rotate(&y)
         };
-        let (q, k) = (rotated(&self.to_q, &self.norm_q)?, rotated(&self.to_k, &self.norm_k)?);
-        let v = heads(self.to_v.forward(&x)?)?;
+        let q = rotated("attention.to_q", &self.to_q, &self.norm_q)?;
+        let k = rotated("attention.to_k", &self.to_k, &self.norm_k)?;
+        let v = heads(beside.forward("attention.to_v", &self.to_v, &x)?)?;
         drop(x);
         let y = ops::attention(q, k, v, (self.head_dim as f64).powf(-0.5), false)?;
-        self.to_out.forward(&y.flatten_from(2)?)
+        beside.forward("attention.to_out.0", &self.to_out, &y.flatten_from(2)?)
     }
 }
 
@@ -190,11 +218,12 @@ impl FeedForward {
         })
     }
 
-    fn forward(&self, x: Tensor) -> Result<Tensor> {
-        let (gate, up) = (self.w1.forward(&x)?, self.w3.forward(&x)?);
+    fn forward(&self, x: Tensor, beside: Beside) -> Result<Tensor> {
+        let gate = beside.forward("feed_forward.w1", &self.w1, &x)?;
+        let up = beside.forward("feed_forward.w3", &self.w3, &x)?;
         drop(x);
         let inner = ops::swiglu(&gate, &up)?;
         drop((gate, up));
-        self.w2.forward(&inner)
+        beside.forward("feed_forward.w2", &self.w2, &inner)
     }
 }

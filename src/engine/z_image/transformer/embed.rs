@@ -1,10 +1,11 @@
 //! The embeddings of the timestep and of the caption that the blocks are given.
 
-use candle_core::{DType, Device, Module, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 use crate::engine::z_image::config::TransformerConfig;
 use crate::engine::z_image::geometry::{TIMESTEP_INNER, TIMESTEP_WAVES};
 use crate::engine::z_image::linear::Linear;
+use crate::engine::z_image::lora::Beside;
 use crate::engine::z_image::ops;
 use crate::engine::z_image::weights::Weights;
 
@@ -32,10 +33,11 @@ impl TimestepEmbedder {
     }
 
     /// The embedding of `t`, the same for each picture of the batch: (batch, adaln dim).
-    pub fn forward(&self, t: f32, batch: usize) -> Result<Tensor> {
+    pub fn forward(&self, t: f32, batch: usize, beside: Beside) -> Result<Tensor> {
         let angles = (&self.frequencies * f64::from(t * self.t_scale as f32))?.unsqueeze(0)?;
         let waves = Tensor::cat(&[angles.cos()?, angles.sin()?], 1)?.to_dtype(self.dtype)?;
-        let embedding = self.mlp_out.forward(&self.mlp_in.forward(&waves)?.silu()?)?;
+        let inner = beside.forward("mlp.0", &self.mlp_in, &waves)?.silu()?;
+        let embedding = beside.forward("mlp.2", &self.mlp_out, &inner)?;
         embedding.repeat((batch, 1))
     }
 }
@@ -63,7 +65,7 @@ impl CaptionEmbedder {
     }
 
     /// (tokens, cap_feat_dim) to (tokens, dim).
-    pub fn forward(&self, caption: &Tensor) -> Result<Tensor> {
-        self.linear.forward(&ops::rms_norm(caption, &self.norm, self.eps)?)
+    pub fn forward(&self, caption: &Tensor, beside: Beside) -> Result<Tensor> {
+        beside.forward("1", &self.linear, &ops::rms_norm(caption, &self.norm, self.eps)?)
     }
 }

@@ -1,9 +1,10 @@
 //! From the stream back to patches.
 
-use candle_core::{Module, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use crate::engine::z_image::config::TransformerConfig;
 use crate::engine::z_image::linear::Linear;
+use crate::engine::z_image::lora::Beside;
 use crate::engine::z_image::ops;
 use crate::engine::z_image::weights::Weights;
 
@@ -33,8 +34,10 @@ impl FinalLayer {
 
     /// `x` (b, s, dim) and `t` (b, adaln dim) to (b, s, patch dim). Here, unlike in the blocks,
     /// SiLU comes first.
-    pub fn forward(&self, x: &Tensor, t: &Tensor) -> Result<Tensor> {
-        let scale = (self.modulation.forward(&t.silu()?)? + 1.0)?.unsqueeze(1)?;
-        self.linear.forward(&ops::modulate(&ops::layer_norm(x, NORM_EPS)?, &scale)?)
+    pub fn forward(&self, x: &Tensor, t: &Tensor, beside: Beside) -> Result<Tensor> {
+        let modulation = beside.forward("adaLN_modulation.1", &self.modulation, &t.silu()?)?;
+        let scale = (modulation + 1.0)?.unsqueeze(1)?;
+        let x = ops::modulate(&ops::layer_norm(x, NORM_EPS)?, &scale)?;
+        beside.forward("linear", &self.linear, &x)
     }
 }

@@ -7,7 +7,7 @@ mod final_layer;
 mod patches;
 mod rope;
 
-use candle_core::{DType, Module, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use self::block::Block;
 pub use self::block::scratch_bytes as block_scratch_bytes;
@@ -19,6 +19,7 @@ pub use self::rope::angles_bytes;
 use super::config::TransformerConfig;
 use super::device_memory::DeviceMemory;
 use super::linear::Linear;
+use super::lora::{Adapters, Beside};
 use super::stack::{Absent, Stack};
 use super::weights::Weights;
 use crate::engine::Backend;
@@ -36,6 +37,7 @@ pub struct Transformer {
     noise_refiner: Vec<Block>,
     layers: Stack<Block>,
     final_layer: FinalLayer,
+    adapters: Adapters,
     precision: Precision,
     memory: DeviceMemory,
 }
@@ -99,6 +101,7 @@ impl Transformer {
                 &weights.prefixed("all_final_layer").prefixed(key),
             )?,
             config: config.clone(),
+            adapters: Adapters::default(),
             precision: weights.precision(),
             memory: memory.clone(),
         })
@@ -109,18 +112,31 @@ impl Transformer {
         self.layers.place_weights(resident, Absent::Streamed)
     }
 
+    /// The LoRAs that it is used with: none at first.
+    pub fn adapters(&self) -> &Adapters {
+        &self.adapters
+    }
+
+    /// Is used with these LoRAs from now on.
+    pub fn set_adapters(&mut self, adapters: Adapters) {
+        self.adapters = adapters;
+    }
+
     /// Embeds and refines a caption (tokens, cap_feat_dim) for latents of `height` by `width`.
     pub fn condition(&self, caption: &Tensor, height: usize, width: usize) -> Result<Conditioning> {
-        let embedded = self.caption.forward(caption)?.unsqueeze(0)?;
+        let adapters = &self.adapters;
+        let embedded = self.caption.forward(caption, adapters.beside("cap_embedder"))?;
+        let embedded = embedded.unsqueeze(0)?;
         let mut caption = pad_rows(&embedded, &self.cap_pad_token)?;
         let length = caption.dim(1)?;
         let grid = PatchGrid::new(height, width, self.config.patch());
         let device = embedded.device();
         let caption_positions = rope::caption_positions(length);
         let caption_rope = Rope::new(&self.config, &caption_positions, device)?;
-        for block in &self.context_refiner {
+        for (index, block) in self.context_refiner.iter().enumerate() {
             self.require((1, length))?;
-            caption = block.forward(caption, &caption_rope, None)?;
+            let beside = adapters.beside_block("context_refiner", index);
+            caption = block.forward(caption, &caption_rope, None, beside)?;
         }
         let mut positions = grid.positions(length + 1);
         let picture_rope = Rope::new(&self.config, &positions, device)?;
@@ -135,27 +151,43 @@ impl Transformer {
         let c = conditioning;
         let batch = latents.dim(0)?;
         let dtype = c.caption.dtype();
-        let t = self.timestep.forward(t, batch)?;
+        let adapters = &self.adapters;
+        let t = self.timestep.forward(t, batch, adapters.beside("t_embedder"))?;
         let patches = c.grid.patchify(&latents.to_dtype(dtype)?)?;
-        let mut x = pad_rows(&self.x_embedder.forward(&patches)?, &self.x_pad_token)?;
-        for block in &self.noise_refiner {
-            x = self.run(block, x, &c.picture_rope, &t)?;
+        let beside = adapters.beside("all_x_embedder");
+        let patches = beside.forward(&self.config.patch_key(), &self.x_embedder, &patches)?;
+        let mut x = pad_rows(&patches, &self.x_pad_token)?;
+        for (index, block) in self.noise_refiner.iter().enumerate() {
+            let beside = adapters.beside_block("noise_refiner", index);
+            x = self.run((block, beside), x, &c.picture_rope, &t)?;
         }
         let caption = c.caption.broadcast_as((batch, c.caption.dim(1)?, self.config.dim))?;
         x = Tensor::cat(&[&x, &caption], 1)?;
-        x = self.layers.pass(x, |block, x| self.run(block, x, &c.rope, &t))?;
+        x = self.layers.pass(x, |index, block, x| {
+            let beside = adapters.beside_block("layers", index);
+            self.run((block, beside), x, &c.rope, &t)
+        })?;
         let picture = x.narrow(1, 0, c.grid.patches())?;
-        c.grid.unpatchify(&self.final_layer.forward(&picture, &t)?)?.to_dtype(DType::F32)
+        let beside = adapters.beside(&format!("all_final_layer.{}", self.config.patch_key()));
+        c.grid.unpatchify(&self.final_layer.forward(&picture, &t, beside)?)?.to_dtype(DType::F32)
     }
 
     /// Asks for the room that one block needs over (batch, rows).
     fn require(&self, sizes: (usize, usize)) -> Result<()> {
         let backend = self.memory.backend();
-        self.memory.require(block_scratch_bytes(&self.config, backend, self.precision, sizes))
+        let lora = self.adapters.size();
+        let scratch = block_scratch_bytes(&self.config, backend, self.precision, sizes, lora);
+        self.memory.require(scratch)
     }
 
-    fn run(&self, block: &Block, x: Tensor, rope: &Rope, t: &Tensor) -> Result<Tensor> {
+    fn run(
+        &self,
+        (block, beside): (&Block, Beside),
+        x: Tensor,
+        rope: &Rope,
+        t: &Tensor,
+    ) -> Result<Tensor> {
         self.require((x.dim(0)?, x.dim(1)?))?;
-        block.forward(x, rope, Some(t))
+        block.forward(x, rope, Some(t), beside)
     }
 }

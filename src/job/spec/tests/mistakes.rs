@@ -132,7 +132,7 @@ fn each_mistake_is_told_with_its_place() {
         ("WIDTH = 512", "2:1: WIDTH: unknown key | did you mean `width`?"),
         ("xyzzy = 'x'", "2:1: xyzzy: unknown key | known keys: priority, "),
         // newcomer 35, case F
-        ("lora = 'x'", "2:1: lora: unknown key | there is none: no LoRA is loaded"),
+        ("hypernetwork = 'x'", "2:1: hypernetwork: unknown key | there is none"),
         ("cfg_scale = 7", "2:1: cfg_scale: unknown key | here it is called `guidance`, and is "),
         ("batch_size = 4", "2:1: batch_size: unknown key | here it is called `num_images`"),
         ("'CFG scale' = 7", "2:1: CFG scale: unknown key | here it is called `guidance`"),

@@ -6,11 +6,23 @@ mod mistakes;
 use jiff::tz::TimeZone;
 
 use super::*;
+use crate::job::lora::{Lora, LoraSize, Loras};
 use crate::job::{Format, OnOom, Recipe, SamplerKind};
 use crate::problem::Report;
 
 /// 2026-11-24 12:00:00 UTC, one in the afternoon where the rules are.
 const NOW_MS: i64 = 1_795_521_600_000;
+
+fn loras(named: &[(&str, f64)]) -> Loras {
+    let lora = |(name, weight): &(&str, f64)| Lora {
+        name: (*name).to_owned(),
+        weight: *weight,
+        allow_unknown: false,
+        sha256: String::new(),
+        size: LoraSize::default(),
+    };
+    Loras(named.iter().map(lora).collect())
+}
 
 fn rules() -> Rules {
     Rules {
@@ -59,6 +71,7 @@ fn a_prompt_alone_is_a_job_with_the_defaults() {
             init_image: String::new(),
             mask: String::new(),
             strength: 1.0,
+            lora: Loras::default(),
             seed: 1000,
         },
         width: 1024,
@@ -78,7 +91,7 @@ fn a_prompt_alone_is_a_job_with_the_defaults() {
 #[test]
 fn every_key_reaches_the_job() {
     let job = job(r#"
-        prompt = "a"
+        prompt = "a <lora:anna:-0.5>"
         negative_prompt = "b"
         width = 512
         height = 768
@@ -87,6 +100,7 @@ fn every_key_reaches_the_job() {
         guidance_normalization = 1
         guidance_truncation = 0.6
         sampler = "res_multistep"
+        lora = ["style:0.8"]
         seed = 7
         priority = -5
         not_before = 2026-11-24T22:00:00+01:00
@@ -110,6 +124,7 @@ fn every_key_reaches_the_job() {
             init_image: String::new(),
             mask: String::new(),
             strength: 1.0,
+            lora: loras(&[("style", 0.8), ("anna", -0.5)]),
             seed: 7,
         },
         width: 512,

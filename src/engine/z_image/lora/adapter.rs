@@ -1,0 +1,186 @@
+//! The change of one module in the device's memory, applied beside the module's own matrix, which
+//! stays as it is: dense, quantised or streamed.
+
+use std::sync::OnceLock;
+
+use candle_core::{D, DType, Result, Tensor};
+
+use crate::engine::z_image::linear::Linear;
+
+/// What is added to a matrix (outputs, inputs), before it is scaled.
+pub enum Delta {
+    /// `up down`.
+    LowRank {
+        down: Tensor,
+        up: Tensor,
+    },
+    /// Rows `from` to `from + outputs` of Kronecker's product.
+    Kron {
+        first: Factor,
+        second: Factor,
+        from: usize,
+        outputs: usize,
+    },
+    /// Two products, multiplied value by value.
+    Hadamard([Tensor; 4]),
+    Dense(Tensor),
+}
+
+/// A matrix, or the product of two.
+#[derive(Clone)]
+pub enum Factor {
+    Whole(Tensor),
+    Product(Tensor, Tensor),
+}
+
+/// What a DoRA does with the matrix and its change: the rows or the columns of the sum get the
+/// lengths of `magnitude`.
+pub struct Magnitude {
+    /// (outputs) or (inputs), f32.
+    pub values: Tensor,
+    pub by_rows: bool,
+    /// The lengths by those that the sum has. They are computed at the first use, because the
+    /// module's own matrix may come to the device only then.
+    ratio: OnceLock<Tensor>,
+}
+
+/// Everything that a file says of one module.
+pub struct Adapter {
+    pub delta: Option<Delta>,
+    /// What the change is multiplied by, as the file says.
+    pub scale: f64,
+    pub magnitude: Option<Magnitude>,
+    /// (outputs)
+    pub bias: Option<Tensor>,
+}
+
+impl Magnitude {
+    pub fn new(values: Tensor, by_rows: bool) -> Magnitude {
+        Magnitude { values, by_rows, ratio: OnceLock::new() }
+    }
+}
+
+impl Adapter {
+    /// `y` with the change of what `linear` gives for `x`, `weight` times. `own` is what `linear`
+    /// gives by itself, which a DoRA needs.
+    pub fn add(
+        &self,
+        linear: &Linear,
+        x: &Tensor,
+        own: Option<&Tensor>,
+        y: Tensor,
+        weight: f64,
+    ) -> Result<Tensor> {
+        let y = match (&self.delta, self.magnitude.as_ref().zip(own)) {
+            (Some(delta), Some((magnitude, own))) => {
+                let own = linear.without_bias(own)?;
+                let full = self.decomposed(linear, delta, magnitude, [x, &own])?;
+                (y + ((full - own)? * weight)?)?
+            }
+            (Some(delta), None) => (y + delta.apply(x, self.scale * weight)?)?,
+            (None, _) => y,
+        };
+        match &self.bias {
+            Some(bias) => y.broadcast_add(&(bias * weight)?),
+            None => Ok(y),
+        }
+    }
+
+    /// What the matrix with its change gives, rows or columns brought to their lengths.
+    fn decomposed(
+        &self,
+        linear: &Linear,
+        delta: &Delta,
+        magnitude: &Magnitude,
+        [x, own]: [&Tensor; 2],
+    ) -> Result<Tensor> {
+        let ratio = match magnitude.ratio.get() {
+            Some(ratio) => ratio.clone(),
+            None => {
+                let ratio = self.ratio(linear, delta, magnitude)?.to_dtype(x.dtype())?;
+                magnitude.ratio.get_or_init(|| ratio).clone()
+            }
+        };
+        if magnitude.by_rows {
+            return (own + delta.apply(x, self.scale)?)?.broadcast_mul(&ratio);
+        }
+        let x = x.broadcast_mul(&ratio)?;
+        linear.product(&x)? + delta.apply(&x, self.scale)?
+    }
+
+    fn ratio(&self, linear: &Linear, delta: &Delta, magnitude: &Magnitude) -> Result<Tensor> {
+        let sum =
+            (linear.dense(DType::F32)? + (delta.dense()?.to_dtype(DType::F32)? * self.scale)?)?;
+        let along = if magnitude.by_rows { D::Minus1 } else { D::Minus2 };
+        &magnitude.values / sum.sqr()?.sum(along)?.sqrt()?
+    }
+}
+
+impl Delta {
+    /// The change of what the module gives for `x` (.., inputs): (.., outputs).
+    fn apply(&self, x: &Tensor, scale: f64) -> Result<Tensor> {
+        let mut sides = x.dims().to_vec();
+        let rows = x.flatten_to(D::Minus2)?;
+        let y = match self {
+            // The scale is put where there are fewest values.
+            Delta::LowRank { down, up } => (rows.matmul(&down.t()?)? * scale)?.matmul(&up.t()?)?,
+            Delta::Kron { first, second, from, outputs } => {
+                let first = (first.matrix()? * scale)?;
+                kron(&rows, &first, second)?.narrow(1, *from, *outputs)?
+            }
+            Delta::Hadamard(_) => rows.matmul(&(self.dense()? * scale)?.t()?)?,
+            Delta::Dense(diff) => (rows.matmul(&diff.t()?)? * scale)?,
+        };
+        if let Some(last) = sides.last_mut() {
+            *last = y.dim(1)?;
+        }
+        y.reshape(sides)
+    }
+
+    /// The change itself: (outputs, inputs).
+    fn dense(&self) -> Result<Tensor> {
+        match self {
+            Delta::LowRank { down, up } => up.matmul(down),
+            Delta::Kron { first, second, from, outputs } => {
+                let (first, second) = (first.matrix()?, second.matrix()?);
+                let ((o1, i1), (o2, i2)) = (first.dims2()?, second.dims2()?);
+                let first = first.reshape((o1, 1, i1, 1))?;
+                let product = first.broadcast_mul(&second.reshape((1, o2, 1, i2))?)?;
+                product.reshape((o1 * o2, i1 * i2))?.narrow(0, *from, *outputs)
+            }
+            Delta::Hadamard([a1, b1, a2, b2]) => a1.matmul(b1)? * a2.matmul(b2)?,
+            Delta::Dense(diff) => Ok(diff.clone()),
+        }
+    }
+}
+
+/// `x` (rows, i1 i2) times the transposed Kronecker product of `first` (o1, i1) and `second`
+/// (o2, i2), without making it: (rows, o1 o2).
+fn kron(x: &Tensor, first: &Tensor, second: &Factor) -> Result<Tensor> {
+    let (rows, inputs) = x.dims2()?;
+    let (o1, i1) = first.dims2()?;
+    // Assigned again and again, so that each input is freed before the next allocation.
+    let mut y = second.times(&x.reshape((rows * i1, inputs / i1))?)?;
+    let o2 = y.dim(1)?;
+    y = y.reshape((rows, i1, o2))?.transpose(1, 2)?.contiguous()?;
+    y = y.reshape((rows * o2, i1))?.matmul(&first.t()?)?;
+    y = y.reshape((rows, o2, o1))?.transpose(1, 2)?.contiguous()?;
+    y.reshape((rows, o1 * o2))
+}
+
+impl Factor {
+    fn matrix(&self) -> Result<Tensor> {
+        match self {
+            Factor::Whole(whole) => Ok(whole.clone()),
+            Factor::Product(a, b) => a.matmul(b),
+        }
+    }
+
+    /// `x` (rows, columns) times the transposed matrix.
+    fn times(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Factor::Whole(whole) => x.matmul(&whole.t()?),
+            Factor::Product(a, b) => x.matmul(&b.t()?)?.matmul(&a.t()?),
+        }
+    }
+}

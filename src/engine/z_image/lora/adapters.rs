@@ -1,0 +1,83 @@
+//! The LoRAs that a transformer is used with, found by the modules that they change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::{Module as _, Result, Tensor};
+
+use super::adapter::Adapter;
+use super::load::LoadedLora;
+use crate::engine::z_image::linear::Linear;
+use crate::job::lora::LoraSize;
+
+/// The adapters of the modules in one group, by their names in it, each with its weight.
+type Group = BTreeMap<String, Vec<(Arc<Adapter>, f64)>>;
+
+/// Several LoRAs together; none of them by default.
+#[derive(Default)]
+pub struct Adapters {
+    loras: Vec<(Arc<LoadedLora>, f64)>,
+    by_group: BTreeMap<String, Group>,
+}
+
+/// What changes the modules of one group, if anything does.
+#[derive(Clone, Copy, Default)]
+pub struct Beside<'a>(Option<&'a Group>);
+
+impl Adapters {
+    /// `loras` with their weights. One that weighs nothing is not applied.
+    pub fn new(loras: Vec<(Arc<LoadedLora>, f64)>) -> Adapters {
+        let mut by_group = BTreeMap::<String, Group>::new();
+        for (lora, weight) in loras.iter().filter(|(_, weight)| *weight != 0.0) {
+            for (module, adapter) in &lora.adapters {
+                let group = by_group.entry(module.group.clone()).or_default();
+                let adapters = group.entry(module.name.clone()).or_default();
+                adapters.push((adapter.clone(), *weight));
+            }
+        }
+        Adapters { loras, by_group }
+    }
+
+    /// The file with this content and its adapters, where it is one of these.
+    pub fn loaded(&self, sha256: &str) -> Option<Arc<LoadedLora>> {
+        let mut loras = self.loras.iter().map(|(lora, _)| lora);
+        loras.find(|lora| lora.sha256 == sha256).cloned()
+    }
+
+    /// Whether these are the LoRAs with these hashes and weights, in this order.
+    pub fn are<'s>(&'s self, wanted: impl Iterator<Item = (&'s str, f64)>) -> bool {
+        wanted.eq(self.loras.iter().map(|(lora, weight)| (lora.sha256.as_str(), *weight)))
+    }
+
+    /// What they take together.
+    pub fn size(&self) -> LoraSize {
+        LoraSize::of(self.loras.iter().map(|(lora, _)| lora.size))
+    }
+
+    pub fn beside(&self, group: &str) -> Beside<'_> {
+        Beside(self.by_group.get(group))
+    }
+
+    /// As [`Adapters::beside`], for block `index` of a stack.
+    pub fn beside_block(&self, stack: &str, index: usize) -> Beside<'_> {
+        match self.by_group.is_empty() {
+            true => Beside(None),
+            false => self.beside(&format!("{stack}.{index}")),
+        }
+    }
+}
+
+impl Beside<'_> {
+    /// What `linear`, the module of this name in the group, gives for `x`, with all changes.
+    pub fn forward(self, name: &str, linear: &Linear, x: &Tensor) -> Result<Tensor> {
+        let mut y = linear.forward(x)?;
+        let Some(adapters) = self.0.and_then(|group| group.get(name)) else { return Ok(y) };
+        // A DoRA needs what the module gives by itself; else that is not kept.
+        let needs_own = adapters.iter().any(|(adapter, _)| adapter.magnitude.is_some());
+        let own = needs_own.then(|| y.clone());
+        for (adapter, weight) in adapters {
+            y = adapter.add(linear, x, own.as_ref(), y, *weight)?;
+        }
+        Ok(y)
+    }
+}

@@ -1,0 +1,192 @@
+//! The LoRAs that a job names, found when it is taken in: each is a file in the folder of LoRAs,
+//! and called by the hash of its content from then on.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::config::Config;
+use crate::engine::weight_files::Stamp;
+use crate::engine::{EngineKind, ModelError, ModelPlace, check_lora, model_hash};
+use crate::job::lora::{Lora, LoraSize};
+use crate::job::{Job, Render};
+use crate::problem::Problem;
+use crate::table::check::quoted;
+
+/// What files are called that are named without it.
+const EXTENSION: &str = "safetensors";
+
+/// The hashes of so many files are remembered: jobs name the same ones again and again.
+const REMEMBERED_MAX: usize = 64;
+
+/// Where LoRAs are, and what they are for.
+#[derive(Clone, Debug)]
+pub struct LoraFolder {
+    pub path: PathBuf,
+    /// The model that they must fit; `None` of the scripted engine, which applies none.
+    pub model: Option<ModelPlace>,
+    /// Those that jobs name in its place.
+    pub models: BTreeMap<String, ModelPlace>,
+}
+
+impl LoraFolder {
+    /// That of the configuration, whose model is at `model`.
+    pub fn of(config: &Config, model: ModelPlace) -> LoraFolder {
+        let model = (config.engine == EngineKind::ZImage).then_some(model);
+        LoraFolder { path: config.loras.clone(), model, models: config.models.clone() }
+    }
+
+    /// The model that a job calls `name`.
+    fn model(&self, name: &str) -> Option<&ModelPlace> {
+        let one = self.model.as_ref()?;
+        Some(self.models.get(name).unwrap_or(one))
+    }
+}
+
+/// What is known of a file.
+type Found = (String, LoraSize);
+
+/// The file of the LoRA that a job calls `name`.
+pub fn path(folder: &Path, name: &str) -> PathBuf {
+    let path = folder.join(name);
+    match path.extension().is_some_and(|extension| extension == EXTENSION) {
+        true => path,
+        false => PathBuf::from(format!("{}.{EXTENSION}", path.display())),
+    }
+}
+
+/// Looks at the LoRAs of all renders of `job`, whose text is `text`, and notes their hashes in it.
+/// The errors are all that is wrong with the files.
+pub fn take_in(job: &mut Job, text: &str, folder: &LoraFolder) -> Result<(), Vec<Problem>> {
+    let mut found = BTreeMap::<(String, bool, String), Found>::new();
+    let mut problems = BTreeMap::<String, Problem>::new();
+    let renders = job.renders.iter_mut();
+    let named = renders.flat_map(|Render { recipe, model, .. }| {
+        recipe.lora.0.iter_mut().map(|lora| (lora, &*model))
+    });
+    for (lora, model) in named {
+        let key = (lora.name.clone(), lora.allow_unknown, model.clone());
+        if !found.contains_key(&key) && !problems.contains_key(&lora.name) {
+            match look(lora, folder, model) {
+                Ok(facts) => drop(found.insert(key.clone(), facts)),
+                Err(error) => drop(problems.insert(lora.name.clone(), problem(text, lora, &error))),
+            }
+        }
+        if let Some((sha256, size)) = found.get(&key) {
+            lora.sha256.clone_from(sha256);
+            lora.size = *size;
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(problems.into_values().collect()),
+    }
+}
+
+fn look(lora: &Lora, folder: &LoraFolder, model: &str) -> Result<Found, ModelError> {
+    let path = path(&folder.path, &lora.name);
+    let size = match folder.model(model) {
+        Some(model) => check_lora(&path, model, lora.allow_unknown)?,
+        None => LoraSize::default(),
+    };
+    Ok((hash(&path)?, size))
+}
+
+/// The hash of a file's content, which is read only when the file has changed.
+fn hash(path: &Path) -> Result<String, ModelError> {
+    static KNOWN: Mutex<VecDeque<(Stamp, String)>> = Mutex::new(VecDeque::new());
+    let unreadable = |error| ModelError::of_io(path, &error);
+    let stamp = Stamp::of(path).map_err(unreadable)?;
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, hash)) = known().iter().find(|(known, _)| *known == stamp) {
+        return Ok(hash.clone());
+    }
+    let hash = model_hash::of_file(&stamp).map_err(unreadable)?;
+    let mut known = known();
+    known.truncate(REMEMBERED_MAX - 1);
+    known.push_front((stamp, hash.clone()));
+    Ok(hash)
+}
+
+fn problem(text: &str, lora: &Lora, error: &ModelError) -> Problem {
+    let (key, offset) = place(text, &lora.name);
+    let message = format!("{key}: {}: {error}", quoted(&lora.name));
+    Problem { key: Some(key.to_owned()), ..Problem::at(text, offset, message, None) }
+}
+
+/// Where the text names the LoRA: the key, and the place of its value.
+fn place(text: &str, name: &str) -> (&'static str, usize) {
+    const KEYS: [&str; 3] = ["lora", "prompt", "prompt_file"];
+    let Ok(document) = DeTable::parse(text) else { return ("lora", 0) };
+    let top = document.get_ref();
+    let matrix = top.get("matrix").and_then(|matrix| matrix.get_ref().as_table());
+    let tables = [Some(top), matrix].into_iter().flatten();
+    let found = tables.flat_map(|table| KEYS.map(|key| (key, table.get(key))));
+    let found = found.filter_map(|(key, value)| Some((key, offset(value?, name)?)));
+    found.min_by_key(|(key, _)| *key == "prompt_file").unwrap_or(("lora", 0))
+}
+
+/// Where in `value` the name stands first.
+fn offset(value: &Spanned<DeValue>, name: &str) -> Option<usize> {
+    match value.get_ref() {
+        DeValue::String(text) => text.contains(name).then(|| value.span().start),
+        DeValue::Array(values) => values.iter().find_map(|value| offset(value, name)),
+        DeValue::Table(table) => table.get("path").and_then(|value| offset(value, name)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::engine::fake;
+    use crate::files::sha256;
+    use crate::job::spec::parse_bytes;
+
+    /// The job of `text`, taken in with two files in the folder of LoRAs.
+    fn taken(text: &str) -> Result<Job, Vec<Problem>> {
+        let folder = tempfile::tempdir().unwrap();
+        let loras = folder.path().join("loras");
+        fs::create_dir_all(loras.join("people")).unwrap();
+        fs::write(loras.join("ink.safetensors"), "ink").unwrap();
+        fs::write(loras.join("people/anna.v2.safetensors"), "anna").unwrap();
+        let config = Config::parse("engine = 'fake'", folder.path()).unwrap();
+        let rules = config.rules(&fake::description(), jiff::tz::TimeZone::UTC).unwrap();
+        let mut job = parse_bytes(text.as_bytes(), &rules, 0, &mut || 7).unwrap();
+        let folder = LoraFolder::of(&config, ModelPlace::at(folder.path()));
+        take_in(&mut job, text, &folder).map(|()| job)
+    }
+
+    #[test]
+    fn loras_are_called_by_the_hashes_of_their_files() {
+        let text = "prompt = ['a <lora:ink:0.5>', 'b']\n[[lora]]\npath = 'people/anna.v2'\n";
+        let job = taken(text).unwrap();
+        let told = |place: usize| -> Vec<(String, String)> {
+            let loras = &job.renders[place].recipe.lora.0;
+            loras.iter().map(|lora| (lora.to_string(), lora.sha256.clone())).collect()
+        };
+        let anna = ("people/anna.v2:1".to_owned(), sha256("anna"));
+        assert_eq!(told(0), [anna.clone(), ("ink:0.5".to_owned(), sha256("ink"))]);
+        assert_eq!(told(1), [anna]);
+        assert_eq!(job.renders[0].recipe.prompt, "a");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_told_where_it_is_named() {
+        let told = |text: &str| {
+            let problems = taken(text).unwrap_err();
+            let told: Vec<_> = problems.iter().map(|it| (it.line, it.message.clone())).collect();
+            told
+        };
+        let absent = told("prompt = 'a'\n[[lora]]\npath = 'ink'\n[[lora]]\npath = 'oil'\n");
+        assert_eq!((absent.len(), absent[0].0), (1, 5));
+        assert!(absent[0].1.starts_with("lora: \"oil\": "), "{absent:?}");
+        let tagged = told("seed = 1\nprompt = 'a <lora:oil>'\n");
+        assert!(tagged[0].0 == 2 && tagged[0].1.starts_with("prompt: \"oil\": "), "{tagged:?}");
+    }
+}

@@ -326,14 +326,7 @@ fn which_queue(state: &Path, config: Option<&Path>) -> String {
 
 /// `12` or `12.3`.
 fn selection(text: &str) -> Result<Selection, String> {
-    let wrong = || format!("'{text}' is neither a job (12) nor a render (12.3)");
-    match text.split_once('.') {
-        None => text.parse().map(Selection::Job).map_err(|_| wrong()),
-        Some((job, index)) => match (job.parse(), index.parse()) {
-            (Ok(job_id), Ok(index)) => Ok(Selection::Render { job_id, index }),
-            _ => Err(wrong()),
-        },
-    }
+    text.parse()
 }
 
 /// `path` relative to the current folder where that is shorter to read.

@@ -32,7 +32,7 @@ pub(super) async fn list(config: &Config, args: &ListArgs, json: bool) -> Outcom
         print::rejections(&store.rejections(args.limit).await?, json)?;
     } else {
         let ListArgs { state, since: since_ms, .. } = *args;
-        let filter = JobFilter { state, tag: args.tag.clone(), since_ms };
+        let filter = JobFilter { state, tag: args.tag.clone(), since_ms, before: None };
         print::jobs(&store.jobs(&filter, args.limit).await?, json)?;
     }
     Ok(0)

@@ -127,13 +127,13 @@ impl Daemon {
         onlooker: Onlooker,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
+        // A token of our own: the shutdown is the same whoever begins it.
+        let ending = stop.child_token();
         let face = match self.config.http.enabled {
-            true => Some(HttpFace::open(&self.config, self.status.clone()).await?),
+            true => Some(HttpFace::open(&self.config, self.status.clone(), &ending).await?),
             false => None,
         };
         let heartbeat = Heartbeat::start();
-        // A token of our own: the shutdown is the same whoever begins it.
-        let ending = stop.child_token();
         let mut parts: JoinSet<PartEnd> = JoinSet::new();
         let state = self.config.state.clone();
         parts.spawn(forever(status::publish(state, self.status.subscribe(), ending.clone())));

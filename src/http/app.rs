@@ -2,12 +2,20 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
+use super::problem::HttpProblem;
 use crate::config::Config;
 use crate::queue::Queue;
 use crate::status::Status;
 use crate::store::Store;
+
+/// So many calls wait for their pictures at once; their clients would only pile up.
+const WAITING_MAX: usize = 8;
+
+/// So many streams of events are followed at once.
+const STREAMS_MAX: usize = 32;
 
 /// The queue and its daemon, for whoever answers a request.
 #[derive(Clone)]
@@ -20,11 +28,48 @@ struct Shared {
     /// Open beside the daemon's own: a long answer takes no connection from the dispatcher.
     store: Arc<Store>,
     status: watch::Receiver<Status>,
+    /// Told when the daemon ends.
+    stop: CancellationToken,
+    waiting: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
 }
 
 impl App {
-    pub fn new(config: Config, store: Store, status: watch::Receiver<Status>) -> App {
-        App { shared: Arc::new(Shared { config, store: Arc::new(store), status }) }
+    pub fn new(
+        config: Config,
+        store: Store,
+        status: watch::Receiver<Status>,
+        stop: CancellationToken,
+    ) -> App {
+        let waiting = Arc::new(Semaphore::new(WAITING_MAX));
+        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
+        let store = Arc::new(store);
+        App { shared: Arc::new(Shared { config, store, status, stop, waiting, streams }) }
+    }
+
+    /// The daemon's end, for whoever waits.
+    pub fn stop(&self) -> CancellationToken {
+        self.shared.stop.clone()
+    }
+
+    /// A place among those who wait for their pictures.
+    pub fn waiting_slot(&self) -> Result<OwnedSemaphorePermit, HttpProblem> {
+        slot(&self.shared.waiting, "calls wait for their pictures", WAITING_MAX)
+    }
+
+    /// A place among those who follow what happens.
+    pub fn stream_slot(&self) -> Result<OwnedSemaphorePermit, HttpProblem> {
+        slot(&self.shared.streams, "streams of events are followed", STREAMS_MAX)
+    }
+
+    /// How many streams of events are followed.
+    pub fn streams(&self) -> i64 {
+        (STREAMS_MAX - self.shared.streams.available_permits()) as i64
+    }
+
+    /// What the daemon does, whenever it changes.
+    pub fn watch_status(&self) -> watch::Receiver<Status> {
+        self.shared.status.clone()
     }
 
     pub fn config(&self) -> &Config {
@@ -53,4 +98,14 @@ impl App {
             store.close().await;
         }
     }
+}
+
+fn slot(
+    slots: &Arc<Semaphore>,
+    what: &str,
+    max: usize,
+) -> Result<OwnedSemaphorePermit, HttpProblem> {
+    slots.clone().try_acquire_owned().map_err(|_| {
+        HttpProblem::later(format!("{max} {what} already, which are all there may be"))
+    })
 }

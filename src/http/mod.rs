@@ -5,14 +5,24 @@
 
 mod api;
 mod app;
+mod body;
+mod encoded;
+mod fields;
 mod guard;
 mod health;
+mod job_body;
 mod listen;
+mod metrics;
+mod openai;
+mod picture;
 mod problem;
+mod sdapi;
 mod serve;
+mod waiting;
 
 use std::time::Duration;
 
+use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Router, middleware};
@@ -23,6 +33,7 @@ use tracing::{info, warn};
 
 use self::app::App;
 use self::guard::{Guard, Token};
+use self::metrics::Requests;
 use self::problem::HttpProblem;
 use crate::config::{Config, ConfigError, TokenUse};
 use crate::status::Status;
@@ -43,7 +54,11 @@ pub struct HttpFace {
 impl HttpFace {
     /// Opens the queue for it and takes its port, so that who knows that the daemon is ready can
     /// ask. A port that cannot be had is told, and tried for again while it runs.
-    pub async fn open(config: &Config, status: watch::Sender<Status>) -> anyhow::Result<HttpFace> {
+    pub async fn open(
+        config: &Config,
+        status: watch::Sender<Status>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<HttpFace> {
         let token = match config.http.token {
             TokenUse::Off => None,
             TokenUse::Always => Some(
@@ -51,7 +66,7 @@ impl HttpFace {
             ),
         };
         let store = Store::open(&config.database_path(), Access::Client).await?;
-        let app = App::new(config.clone(), store, status.subscribe());
+        let app = App::new(config.clone(), store, status.subscribe(), stop.clone());
         let mut face = HttpFace { app, status, token, listener: None };
         face.listen().await;
         Ok(face)
@@ -104,13 +119,20 @@ impl HttpFace {
 
 /// All routes, behind the guard.
 fn router(app: App, guard: Guard) -> Router {
+    let requests = Requests::new();
     Router::new()
         .nest("/api/v1", api::routes())
+        .nest("/v1", openai::routes())
+        .nest("/sdapi/v1", sdapi::routes())
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_so)
-        .with_state(app)
+        .with_state(app.clone())
+        .route("/metrics", get(metrics::metrics).with_state((app, requests.clone())))
+        .layer(middleware::from_fn_with_state(requests, metrics::count))
+        // Bodies are read within limits of their own, see `body`.
+        .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(guard, guard::guard))
         .layer(middleware::from_fn(problem::in_the_form_of_its_api))
 }

@@ -14,6 +14,9 @@ use crate::store::StoreError;
 /// After so many seconds it is worth another try, where what is in the way passes by itself.
 const RETRY_S: u64 = 5;
 
+/// No refusal of a path or a query is longer.
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
+
 /// Why a request has no answer. It travels with its response until [`in_the_form_of_its_api`] gives
 /// that a body.
 #[derive(Clone, Debug)]
@@ -29,17 +32,38 @@ pub struct HttpProblem {
     pub problems: Vec<Problem>,
     /// Seconds after which the very same request may succeed.
     pub retry_after_s: Option<u64>,
+    /// Whether clients that try again by themselves should not.
+    pub is_final: bool,
 }
 
 impl HttpProblem {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> HttpProblem {
-        let detail = detail.into();
-        HttpProblem { status, code, detail, param: None, problems: Vec::new(), retry_after_s: None }
+        HttpProblem {
+            status,
+            code,
+            detail: detail.into(),
+            param: None,
+            problems: Vec::new(),
+            retry_after_s: None,
+            is_final: false,
+        }
     }
 
     /// The request is wrong.
     pub fn bad(detail: impl Into<String>) -> HttpProblem {
         HttpProblem::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+
+    /// A field of the request is wrong.
+    pub fn field(param: &str, detail: impl Into<String>) -> HttpProblem {
+        HttpProblem { param: Some(param.to_owned()), ..HttpProblem::bad(detail) }
+    }
+
+    /// A field of the request asks for what cannot be done.
+    pub fn unfit(param: &str, detail: impl Into<String>) -> HttpProblem {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        let problem = HttpProblem::new(status, "unsupported", detail);
+        HttpProblem { param: Some(param.to_owned()), ..problem }
     }
 
     pub fn not_found(detail: impl Into<String>) -> HttpProblem {
@@ -107,7 +131,11 @@ impl IntoResponse for HttpProblem {
 pub async fn in_the_form_of_its_api(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;
-    let Some(problem) = response.extensions_mut().remove::<HttpProblem>() else { return response };
+    let problem = match response.extensions_mut().remove::<HttpProblem>() {
+        Some(problem) => problem,
+        None if is_plain_refusal(&response) => of_axum(&mut response).await,
+        None => return response,
+    };
     let (kind, body) = match path {
         path if path.starts_with("/v1/") => ("application/json", openai(&problem)),
         path if path.starts_with("/sdapi/") => ("application/json", sdapi(&problem)),
@@ -119,8 +147,25 @@ pub async fn in_the_form_of_its_api(request: Request, next: Next) -> Response {
     if let Some(seconds) = problem.retry_after_s {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    if problem.is_final {
+        headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    }
     *response.body_mut() = Body::from(body.to_string());
     response
+}
+
+/// A path or a query that cannot be read is refused before a handler is asked, as text.
+fn is_plain_refusal(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let is_text = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    response.status().is_client_error() && is_text
+}
+
+async fn of_axum(response: &mut Response) -> HttpProblem {
+    let body = std::mem::take(response.body_mut());
+    let body = axum::body::to_bytes(body, REFUSAL_BYTES_MAX).await.unwrap_or_default();
+    let detail = String::from_utf8_lossy(&body).into_owned();
+    HttpProblem::new(response.status(), "bad_request", detail)
 }
 
 fn own(problem: &HttpProblem) -> Value {

@@ -20,6 +20,8 @@ pub enum Origin {
     },
     /// A request without a file. Each one is a job of its own, also when it repeats another.
     Request,
+    /// A request over HTTP.
+    Http(Api),
     /// Renders of the earlier job `of` that failed or were cancelled, once more.
     Retry { of: i64 },
 }
@@ -35,6 +37,20 @@ pub enum OriginKind {
     Request,
     /// Renders of an earlier job, once more.
     Retry,
+    /// A request over HTTP, by our own API.
+    Http,
+    /// A request over HTTP, by OpenAI's API.
+    Openai,
+    /// A request over HTTP, by the API of Stable Diffusion's web UI.
+    Sdapi,
+}
+
+/// The API that a request over HTTP speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    Own,
+    OpenAi,
+    Sdapi,
 }
 
 spelled_by_serde!(OriginKind);
@@ -44,6 +60,9 @@ impl Origin {
         match self {
             Origin::Drop { .. } => OriginKind::Drop,
             Origin::Request => OriginKind::Request,
+            Origin::Http(Api::Own) => OriginKind::Http,
+            Origin::Http(Api::OpenAi) => OriginKind::Openai,
+            Origin::Http(Api::Sdapi) => OriginKind::Sdapi,
             Origin::Retry { .. } => OriginKind::Retry,
         }
     }

@@ -14,7 +14,7 @@ use crate::config::{Config, Lists};
 use crate::engine::{self, EngineKind, ModelDescription, TOKENS_MAX};
 use crate::inputs::{self, InputLimits, InputUse, JobText};
 use crate::intake::random_seed;
-use crate::job::spec::{self, ResolvedJob, Rules, template};
+use crate::job::spec::{self, Outside, ResolvedJob, Rules, template};
 use crate::job::warning::{self, ModelWants, Warning};
 use crate::job::{Job, Recipe, Render};
 use crate::loras::{self, LoraFolder};
@@ -84,12 +84,22 @@ pub fn check(
     name: String,
     content: Vec<u8>,
 ) -> Result<CheckedJob, QueueError> {
+    // The daemon draws its own seeds; these are an example.
+    let mut lists = Lists::beside(folder, &config.wildcards, random_seed);
+    checked(config, folder, (name, content), &mut lists)
+}
+
+/// As [`check`], with what the text leaves open from `outside`.
+pub(super) fn checked(
+    config: &Config,
+    folder: &Path,
+    (name, content): (String, Vec<u8>),
+    outside: &mut dyn Outside,
+) -> Result<CheckedJob, QueueError> {
     let model = config.describe_model()?;
     let rules = config.rules(&model, TimeZone::system())?;
-    // The daemon draws its own seeds; these are an example.
     let now_ms = SystemClock.now_ms();
-    let mut lists = Lists::beside(folder, &config.wildcards, random_seed);
-    let resolved = spec::resolve_bytes(&content, &rules, now_ms, &mut lists)
+    let resolved = spec::resolve_bytes(&content, &rules, now_ms, outside)
         .and_then(|resolved| with_inputs(resolved, &content, folder, &rules))
         .and_then(|resolved| with_loras(config, resolved, &content));
     match resolved {
@@ -157,7 +167,7 @@ fn take_in_loras(config: &Config, job: &mut Job, text: &str) -> Result<(), Vec<P
 pub(super) fn keep_inputs(
     config: &Config,
     job: Result<Job, Vec<Problem>>,
-    text: &str,
+    (text, folder): (&str, Option<&Path>),
     rules: &Rules,
 ) -> Result<Result<Job, Vec<Problem>>, QueueError> {
     let Ok(mut job) = job else { return Ok(job) };
@@ -165,7 +175,7 @@ pub(super) fn keep_inputs(
         return Ok(Err(problems));
     }
     let path = config.inputs_path();
-    let from = JobText { text, folder: None };
+    let from = JobText { text, folder };
     let limits = InputLimits::from(&rules.limits);
     let kept = inputs::take_in(&mut job, from, limits, InputUse::Keep(&path));
     let kept = kept.map_err(|source| QueueError::File { path, source })?;

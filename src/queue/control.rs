@@ -58,6 +58,11 @@ impl Queue<'_> {
         }
     }
 
+    /// Cancels what of the job is not being made yet: whoever asked for it has gone.
+    pub async fn cancel_queued(&self, job_id: i64) -> Result<Cancelled> {
+        self.store.cancel_queued(job_id, self.clock.now_ms()).await
+    }
+
     /// Makes new jobs of what of it failed or was cancelled and is not being rendered again
     /// already. An error where nothing of what was named is.
     pub async fn retry(&self, which: &Which) -> Result<Retries> {

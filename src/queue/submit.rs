@@ -9,19 +9,15 @@ use rustix::fs::CWD;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::check::keep_inputs;
-use super::wish::TEXT_BYTES_MAX;
-use super::{CheckedJob, ExpectedWork, JobMistakes, Queue, QueueError};
-use crate::config::{self, Config, Lists};
+use super::{CheckedJob, ExpectedWork, Queue, QueueError};
+use crate::config::{self, Config};
 use crate::files;
 use crate::instance::InstanceLock;
-use crate::intake::{clean, new_id, random_seed, taken};
+use crate::intake::{clean, new_id, taken};
 use crate::job::origin::SourceFile;
-use crate::job::spec;
 use crate::job::warning::Warning;
-use crate::problem::printable;
 use crate::status;
-use crate::store::{DropFate, NewJob, StoreError};
+use crate::store::{DropFate, StoreError};
 
 /// How long a running daemon is waited for until it has taken files in.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -75,7 +71,9 @@ pub struct JobStart {
 
 impl Submitted {
     /// What is to be said of `jobs` whatever becomes of them.
-    fn of<'j, J: IntoIterator<Item = &'j CheckedJob>>(jobs: impl Fn() -> J) -> Submitted {
+    pub(super) fn of<'j, J: IntoIterator<Item = &'j CheckedJob>>(
+        jobs: impl Fn() -> J,
+    ) -> Submitted {
         let start = |job: &CheckedJob| {
             Some(JobStart { file: job.name.clone(), not_before_ms: job.not_before_ms? })
         };
@@ -273,25 +271,6 @@ impl Queue<'_> {
         let text = String::from_utf8_lossy(&job.content);
         let id = self.request(name, &text).await?;
         Ok(TakenJob { file: name.to_owned(), job: id })
-    }
-
-    /// Takes the job that a request asks for by `text` in, under the `name` that it gives itself;
-    /// answers the job's id. It is accepted when this returns, whether a daemon runs or not.
-    pub async fn request(&self, name: &str, text: &str) -> Result<i64, QueueError> {
-        let mut rules = self.config.job_rules()?;
-        rules.limits.file_bytes_max = TEXT_BYTES_MAX;
-        let name = printable(name);
-        let now_ms = self.clock.now_ms();
-        let jobs = &self.config.jobs;
-        let mut lists = Lists::beside(jobs, &self.config.wildcards, random_seed);
-        let job = spec::parse_bytes(text.as_bytes(), &rules, now_ms, &mut lists);
-        let job = keep_inputs(self.config, job, text, &rules)?;
-        let mistakes =
-            |problems| JobMistakes { name: name.clone(), content: text.into(), problems };
-        let job = job.map_err(|problems| QueueError::Mistakes(mistakes(problems)))?;
-        let new = NewJob::of_request(job, &name, text);
-        let accepted = self.store.accept(&[new], now_ms).await?;
-        Ok(accepted[0].job_id)
     }
 
     /// Waits until the daemon has taken the file in or refused it, and notes which.

@@ -1,8 +1,8 @@
 //! How long renders take: by the newest pictures, or estimated before there is any from the speed of
 //! the device that was used last.
 
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use super::FitQuestion;
 use super::fit::Fitting;
@@ -56,7 +56,7 @@ pub(super) struct Timing<'a> {
     basis: Basis<'a>,
     /// For guidance that is cut off, which is asked about only then. `None` where the model cannot
     /// be read: its own command says why.
-    predictor: OnceCell<Option<Predictor>>,
+    predictor: OnceLock<Option<Predictor>>,
 }
 
 /// What it goes by.
@@ -76,7 +76,7 @@ impl<'a> Timing<'a> {
     /// As of now.
     async fn now(config: &'a Config, name: &str, store: &'a Store) -> Result<Timing<'a>> {
         let pictures = store.newest_pictures(name).await?;
-        let mut timing = Timing { config, basis: Basis::Nothing, predictor: OnceCell::new() };
+        let mut timing = Timing { config, basis: Basis::Nothing, predictor: OnceLock::new() };
         timing.basis = match timing.unit_ms(&pictures) {
             Some(unit_ms) => Basis::Pictures { unit_ms },
             None => match Estimator::new(config, store).await {
@@ -183,7 +183,7 @@ mod tests {
     fn a_step_whose_guidance_is_cut_off_is_taken_once() {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let config = Config::parse("", here).expect("all defaults");
-        let timing = Timing { config: &config, basis: Basis::Nothing, predictor: OnceCell::new() };
+        let timing = Timing { config: &config, basis: Basis::Nothing, predictor: OnceLock::new() };
         let forwards = |is_guided, guidance_truncation| {
             let (width, height, steps) = (256, 256, 8);
             let effort = Effort { width, height, steps, is_guided, guidance_truncation };

@@ -72,6 +72,26 @@ impl Store {
         self.cancel_renders(ids.into_iter().collect(), now_ms).await
     }
 
+    /// Cancels what of the job is queued; a picture that is being made is made to its end.
+    pub async fn cancel_queued(&self, job_id: i64, now_ms: i64) -> Result<Cancelled> {
+        let sql = "SELECT id FROM renders WHERE job_id = ? AND state = 'queued'";
+        let ids: Vec<i64> = sqlx::query_scalar(sql).bind(job_id).fetch_all(&self.readers).await?;
+        let mut done = Cancelled::default();
+        for batch in ids.chunks(BATCH_RENDERS) {
+            let mut transaction = self.begin().await?;
+            for render_id in batch {
+                // It may have begun meanwhile.
+                let state = "SELECT state FROM renders WHERE id = ?";
+                let state = sqlx::query_scalar(state).bind(render_id);
+                if state.fetch_optional(&mut *transaction).await? == Some(State::Queued) {
+                    cancel_one(&mut transaction, *render_id, &mut done, now_ms).await?;
+                }
+            }
+            transaction.commit().await?;
+        }
+        Ok(done)
+    }
+
     async fn render_ids(&self, selection: Selection) -> Result<Vec<i64>> {
         let (job_id, position) = selection.parts();
         let sql = "SELECT id FROM renders WHERE job_id = ? AND position = coalesce(?, position)";

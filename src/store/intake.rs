@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use sqlx::SqliteExecutor;
 
 use super::nights::local_zone;
+use super::requests;
 use super::rows::{bind_render, render_columns, to_json};
 use super::transition::{About, Writing, log};
 use super::{Accepted, NewJob, RejectionRow, Result, Store};
@@ -94,7 +95,11 @@ impl Store {
 }
 
 async fn accept(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> Result<Accepted> {
-    if let Some(job_id) = known_job(transaction, new).await? {
+    let known = match requests::of_key(transaction, new).await? {
+        None => known_job(transaction, new).await?,
+        known => known,
+    };
+    if let Some(job_id) = known {
         return Ok(Accepted { job_id, fresh: false });
     }
     let job_id = insert_job(transaction, new, now_ms).await?;
@@ -148,13 +153,13 @@ async fn job_of_earlier_version(
 async fn insert_job(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> sqlx::Result<i64> {
     let (drop, retry_of) = match new.origin {
         Origin::Drop { id, .. } => (Some(id), None),
-        Origin::Request => (None, None),
+        Origin::Request | Origin::Http(_) => (None, None),
         Origin::Retry { of } => (None, Some(of)),
     };
     sqlx::query_scalar(
         "INSERT INTO jobs (origin, file_name, text, drop_id, file_sha256, priority, \
-         not_before_ms, not_after_ms, open_hours, tags, retry_of, accepted_at_ms) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+         not_before_ms, not_after_ms, open_hours, tags, retry_of, accepted_at_ms, request_key) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
     )
     .bind(new.origin.kind())
     .bind(&new.name)
@@ -168,6 +173,7 @@ async fn insert_job(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> sql
     .bind(to_json(&new.job.tags))
     .bind(retry_of)
     .bind(now_ms)
+    .bind(&new.request_key)
     .fetch_one(&mut **transaction)
     .await
 }

@@ -17,7 +17,9 @@ mod dispatch;
 mod due;
 mod edit;
 mod error;
+mod events;
 mod evidence;
+mod gallery;
 mod inputs;
 mod intake;
 mod log_file;
@@ -28,11 +30,14 @@ mod prune;
 mod queries;
 mod recovery;
 mod refusal;
+mod requests;
 mod retry;
 mod rows;
 mod since;
 mod strays;
+mod totals;
 mod transition;
+mod views;
 mod waiting;
 
 use std::path::PathBuf;
@@ -44,6 +49,7 @@ pub use self::control::{Cancelled, Pause, RenderFilter};
 pub use self::edit::EditFate;
 pub use self::error::{Result, StoreError};
 pub use self::evidence::Seen;
+pub use self::gallery::GalleryFilter;
 pub use self::intake::DropFate;
 pub use self::open::NO_DATABASE;
 pub use self::prune::RecordedPicture;
@@ -51,6 +57,8 @@ pub use self::queries::JobFilter;
 pub use self::retry::Retried;
 pub use self::since::LogMark;
 pub use self::strays::Stray;
+pub use self::totals::AttemptTotal;
+pub use self::views::StatisticsView;
 pub use self::waiting::{Effort, JobRenders, MadePicture, WaitingRenders};
 use crate::engine::provenance::PartOrigin;
 use crate::files;
@@ -86,13 +94,16 @@ pub struct NewJob {
     pub text: String,
     /// Of what was sent, in lower-case hex.
     pub sha256: String,
+    /// What the sender of a request calls it: the same one, sent again, is the same job.
+    pub request_key: Option<String>,
 }
 
 impl NewJob {
     /// The job in a dropped file.
     pub fn of_drop(job: Job, file: SourceFile, text: String) -> NewJob {
         let SourceFile { name, id, sha256 } = file;
-        NewJob { job, origin: Origin::Drop { id, before: None }, name, text, sha256 }
+        let origin = Origin::Drop { id, before: None };
+        NewJob { job, origin, name, text, sha256, request_key: None }
     }
 
     /// The job that a request asks for by `text`, under the `name` that it gives itself.
@@ -103,6 +114,7 @@ impl NewJob {
             name: name.to_owned(),
             text: text.to_owned(),
             sha256: files::sha256(text),
+            request_key: None,
         }
     }
 }
@@ -161,6 +173,22 @@ impl Selection {
         match self {
             Selection::Job(job_id) => (job_id, None),
             Selection::Render { job_id, index } => (job_id, Some(index)),
+        }
+    }
+}
+
+/// `12` or `12.3`.
+impl std::str::FromStr for Selection {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Selection, String> {
+        let wrong = || format!("'{text}' is neither a job (12) nor a render (12.3)");
+        match text.split_once('.') {
+            None => text.parse().map(Selection::Job).map_err(|_| wrong()),
+            Some((job, index)) => match (job.parse(), index.parse()) {
+                (Ok(job_id), Ok(index)) => Ok(Selection::Render { job_id, index }),
+                _ => Err(wrong()),
+            },
         }
     }
 }

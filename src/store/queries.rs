@@ -13,6 +13,8 @@ pub struct JobFilter {
     pub tag: Option<String>,
     /// Those that were taken in at this time (UTC, milliseconds since the epoch) or later.
     pub since_ms: Option<i64>,
+    /// Those before the job with this id.
+    pub before: Option<i64>,
 }
 
 /// So many attempts are looked at for jobs that were begun: more than jobs are under way at once.
@@ -53,6 +55,9 @@ impl Store {
         }
         if let Some(since_ms) = filter.since_ms {
             sql.push(" AND accepted_at_ms >= ").push_bind(since_ms);
+        }
+        if let Some(before) = filter.before {
+            sql.push(" AND job < ").push_bind(before);
         }
         sql.push(" ORDER BY job DESC LIMIT ").push_bind(limit);
         Ok(sql.build_query_as().fetch_all(&self.readers).await?)

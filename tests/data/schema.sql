@@ -8,6 +8,8 @@ CREATE INDEX events_by_job ON events (job_id);
 
 CREATE INDEX jobs_by_file_name ON jobs (file_name);
 
+CREATE INDEX jobs_by_request ON jobs (file_sha256) WHERE origin IN ('http', 'openai', 'sdapi');
+
 CREATE INDEX jobs_of_earlier_versions ON jobs (file_inode) WHERE drop_id IS NULL AND file_inode IS NOT NULL;
 
 CREATE INDEX renders_by_end ON renders (run_until_ms) WHERE state = 'queued' AND run_until_ms IS NOT NULL;
@@ -92,7 +94,8 @@ CREATE TABLE identity (
 CREATE TABLE "jobs" (
     -- AUTOINCREMENT: the id of a job that was deleted is never given to another one.
     id             INTEGER PRIMARY KEY AUTOINCREMENT,
-    origin         TEXT NOT NULL CHECK (origin IN ('drop', 'request', 'retry')),
+    -- 'http' is the daemon's own API, 'openai' and 'sdapi' are those of other programs.
+    origin         TEXT NOT NULL CHECK (origin IN ('drop', 'request', 'retry', 'http', 'openai', 'sdapi')),
     -- The dropped file's name, without folder; a request's own name; a retry has that of the job it repeats.
     file_name      TEXT NOT NULL,
     -- What was in it; later edits of the file mean nothing.
@@ -110,10 +113,16 @@ CREATE TABLE "jobs" (
     tags           TEXT NOT NULL CHECK (json_valid(tags) AND json_type(tags) = 'array'),
     -- The job whose failed renders this one renders again. Its row may have been removed.
     retry_of       INTEGER,
-    accepted_at_ms INTEGER NOT NULL, not_after_ms INTEGER, open_hours TEXT,
+    accepted_at_ms INTEGER NOT NULL,
+    not_after_ms   INTEGER,
+    -- Local time, like 22:00-07:00.
+    open_hours     TEXT,
+    -- What a sender calls its request, so that the same one, sent again, is the same job.
+    request_key    TEXT UNIQUE,
     CHECK ((origin = 'drop') = (drop_id IS NOT NULL OR file_device IS NOT NULL)),
     CHECK ((origin = 'retry') = (retry_of IS NOT NULL)),
-    CHECK ((file_device IS NULL) = (file_inode IS NULL) AND (file_device IS NULL) = (file_mtime_ns IS NULL))
+    CHECK ((file_device IS NULL) = (file_inode IS NULL) AND (file_device IS NULL) = (file_mtime_ns IS NULL)),
+    CHECK (request_key IS NULL OR origin IN ('http', 'openai', 'sdapi'))
 ) STRICT;
 
 CREATE TABLE pause (

@@ -151,3 +151,31 @@ fn a_flood_of_headers_is_refused() {
     }
     assert_eq!(house.get("/health").status, 200);
 }
+
+// faults 110
+#[test]
+fn bodies_that_are_too_long_or_never_come_are_not_waited_for() {
+    let house = House::started("");
+    let long = vec![b'#'; 2 << 20];
+    let toml = [("Content-Type", "application/toml")];
+    assert_eq!(house.ask("POST /api/v1/jobs", &toml, &long).status, 413);
+    let head = format!(
+        "POST /api/v1/jobs HTTP/1.1\r\nHost: {}\r\nContent-Type: application/toml\r\n",
+        house.http()
+    );
+    let promised = format!("{head}Content-Length: 99999999999\r\nConnection: close\r\n\r\nx");
+    assert!(house.exchange(promised.as_bytes()).starts_with(b"HTTP/1.1 413"));
+    let endless = [head.as_bytes(), b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"];
+    let mut endless = endless.concat();
+    for _ in 0..40 {
+        endless.extend(b"10000\r\n");
+        endless.extend(vec![b'#'; 0x10000]);
+        endless.extend(b"\r\n");
+    }
+    assert!(house.exchange(&endless).starts_with(b"HTTP/1.1 413"));
+    let slow = format!("{head}Content-Length: 10\r\nConnection: close\r\n\r\nx");
+    let begun = Instant::now();
+    assert!(house.exchange(slow.as_bytes()).starts_with(b"HTTP/1.1 408"));
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    assert_eq!(house.value("SELECT count(*) FROM jobs"), "0");
+}

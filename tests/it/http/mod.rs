@@ -1,4 +1,9 @@
 //! The HTTP face, asked over real sockets.
 
+mod api;
 mod attacks;
+mod clients;
+mod openai;
+mod pictures;
+mod sdapi;
 mod start;

@@ -91,7 +91,7 @@ async fn the_throughput_counts_pictures_and_seconds() {
 async fn jobs_are_listed_newest_first_by_state_and_tag() {
     let fixture = scenario().await;
     let listed = async |state, tag: Option<&str>, limit| {
-        let filter = JobFilter { state, tag: tag.map(str::to_owned), since_ms: None };
+        let filter = JobFilter { state, tag: tag.map(str::to_owned), since_ms: None, before: None };
         let jobs = fixture.store.jobs(&filter, limit).await.expect("a readable queue");
         jobs.iter().map(|job| job.job).collect::<Vec<_>>()
     };

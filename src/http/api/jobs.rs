@@ -1,0 +1,194 @@
+//! Jobs: asked for, listed, changed.
+
+use axum::Json;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::http::app::App;
+use crate::http::body::{self, TEXT_BYTES_MAX};
+use crate::http::job_body;
+use crate::http::problem::HttpProblem;
+use crate::job::origin::Api;
+use crate::job::state::State as RenderState;
+use crate::queue::{ApiJob, Edited, Given, PictureFilter, Retries, Shown, Which};
+use crate::store::{Cancelled, JobFilter, Selection};
+
+/// So many jobs are on a page where nothing is said, and at the most.
+const PAGE: u32 = 50;
+const PAGE_MAX: u32 = 500;
+
+/// No sender calls its request by more.
+const KEY_BYTES_MAX: usize = 255;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Submit {
+    /// What the job is called.
+    name: Option<String>,
+    /// Whether it is only checked: present, whatever it says but `false`.
+    dry_run: Option<String>,
+}
+
+/// Takes a job in, or says all that is wrong with it.
+pub async fn submit(
+    State(app): State<App>,
+    Query(asked): Query<Submit>,
+    request: Request,
+) -> Result<Response, HttpProblem> {
+    let key = key(request.headers())?;
+    let name = asked.name.unwrap_or_else(|| "http.toml".to_owned());
+    let text = job_body::job_text(&app, request).await?;
+    let job = ApiJob { api: Api::Own, name, text, key };
+    if asked.dry_run.is_some_and(|value| value != "false") {
+        return Ok(Json(app.queue().check_api_job(&job).await?).into_response());
+    }
+    let (submitted, is_new) = app.queue().take_api_job(&job).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let place = format!("/api/v1/jobs/{}", submitted.jobs[0].job);
+    Ok((status, [(header::LOCATION, place)], Json(submitted)).into_response())
+}
+
+/// What the sender calls its request.
+fn key(headers: &HeaderMap) -> Result<Option<String>, HttpProblem> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = key.to_str().unwrap_or_default();
+    match key.len() {
+        1..=KEY_BYTES_MAX => Ok(Some(key.to_owned())),
+        _ => Err(HttpProblem::bad(format!(
+            "Idempotency-Key: use 1 to {KEY_BYTES_MAX} printable ASCII characters"
+        ))),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListJobs {
+    state: Option<RenderState>,
+    tag: Option<String>,
+    since_ms: Option<i64>,
+    before: Option<i64>,
+    limit: Option<u32>,
+}
+
+/// A page of jobs, newest first.
+pub async fn list(
+    State(app): State<App>,
+    Query(asked): Query<ListJobs>,
+) -> Result<Json<Value>, HttpProblem> {
+    let ListJobs { state, tag, since_ms, before, limit } = asked;
+    let limit = page(limit, PAGE, PAGE_MAX)?;
+    let filter = JobFilter { state, tag, since_ms, before };
+    let jobs = app.store().jobs(&filter, limit).await?;
+    let is_full = jobs.len() as u32 == limit;
+    let next = jobs.last().filter(|_| is_full).map(|last| last.job);
+    Ok(Json(json!({ "jobs": jobs, "next": next })))
+}
+
+/// How many rows a page has.
+pub fn page(limit: Option<u32>, usual: u32, max: u32) -> Result<u32, HttpProblem> {
+    match limit.unwrap_or(usual) {
+        limit if (1..=max).contains(&limit) => Ok(limit),
+        _ => Err(HttpProblem::bad(format!("limit: use 1 to {max}"))),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShowJob {
+    state: Option<RenderState>,
+    limit: Option<usize>,
+}
+
+/// So many pictures of a job are told where nothing is said.
+const PICTURES: usize = 500;
+
+/// A job with its pictures and their attempts.
+pub async fn show(
+    State(app): State<App>,
+    Path(job_id): Path<i64>,
+    Query(asked): Query<ShowJob>,
+) -> Result<Json<Shown>, HttpProblem> {
+    let limit = Some(asked.limit.unwrap_or(PICTURES));
+    let filter = PictureFilter { state: asked.state, limit };
+    Ok(Json(app.queue().show(Selection::Job(job_id), &filter).await?))
+}
+
+/// The text of a job, as it was taken in.
+pub async fn text(
+    State(app): State<App>,
+    Path(job_id): Path<i64>,
+) -> Result<Response, HttpProblem> {
+    let text = app.store().job_text(job_id).await?;
+    Ok(toml(text))
+}
+
+pub fn toml(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/toml; charset=utf-8")], text).into_response()
+}
+
+pub async fn cancel(
+    State(app): State<App>,
+    Path(job_id): Path<i64>,
+) -> Result<Json<Cancelled>, HttpProblem> {
+    let which = Which::Named(vec![Selection::Job(job_id)]);
+    Ok(Json(app.queue().cancel(&which).await?))
+}
+
+pub async fn retry(
+    State(app): State<App>,
+    Path(job_id): Path<i64>,
+) -> Result<Json<Retries>, HttpProblem> {
+    let which = Which::Named(vec![Selection::Job(job_id)]);
+    Ok(Json(app.queue().retry(&which).await?))
+}
+
+/// Other priorities, times and tags.
+pub async fn edit(
+    State(app): State<App>,
+    Path(job_id): Path<i64>,
+    request: Request,
+) -> Result<Json<Edited>, HttpProblem> {
+    edited(&app, Selection::Job(job_id), request).await
+}
+
+/// Carries out the changes that the body asks for.
+pub async fn edited(
+    app: &App,
+    selection: Selection,
+    request: Request,
+) -> Result<Json<Edited>, HttpProblem> {
+    let changes: Map<String, Value> = body::json(request, TEXT_BYTES_MAX).await?;
+    let given =
+        changes.iter().map(|(key, value)| given(key, value)).collect::<Result<Vec<_>, _>>()?;
+    if given.is_empty() {
+        return Err(HttpProblem::bad(format!("nothing is to be changed: say {}", KEYS.join(", "))));
+    }
+    Ok(Json(app.queue().edit(&Which::Named(vec![selection]), &given).await?))
+}
+
+/// What can be changed of what is queued.
+const KEYS: [&str; 7] =
+    ["priority", "not_before", "not_after", "window", "tags", "add_tags", "remove_tags"];
+
+/// A value of JSON, as one of a job file; null is no time.
+fn given(key: &str, value: &Value) -> Result<Given, HttpProblem> {
+    let known = KEYS.into_iter().find(|known| *known == key);
+    let Some(key) = known else {
+        return Err(HttpProblem::bad(format!("{key} cannot be changed; use {}", KEYS.join(", "))));
+    };
+    let words = |values: &[Value]| -> Option<Vec<String>> {
+        values.iter().map(|value| Some(value.as_str()?.to_owned())).collect()
+    };
+    match value {
+        Value::Number(number) => Ok(Given::number(key, key, &number.to_string())),
+        Value::String(text) => Ok(Given::text(key, key, text)),
+        Value::Null => Ok(Given::text(key, key, "none")),
+        Value::Array(values) if words(values).is_some() => {
+            Ok(Given::list(key, key, &words(values).unwrap_or_default()))
+        }
+        _ => Err(HttpProblem::bad(format!("{key}: use a number, a text or a list of texts"))),
+    }
+}

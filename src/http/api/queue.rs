@@ -1,0 +1,116 @@
+//! The queue as a whole: its state, what can be asked of it, its pause, and what it remembers.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::jobs::page;
+use crate::http::app::App;
+use crate::http::body::{self, PICTURES_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::http::problem::HttpProblem;
+use crate::queue::control::PauseAnswer;
+use crate::queue::{FitAnswer, FitQuestion, QueueCapabilities, QueueStatus, fit, fit_table};
+use crate::store::StatisticsView;
+
+pub async fn status(State(app): State<App>) -> Result<Json<QueueStatus>, HttpProblem> {
+    Ok(Json(app.queue().status().await?))
+}
+
+pub async fn capabilities(State(app): State<App>) -> Result<Json<QueueCapabilities>, HttpProblem> {
+    Ok(Json(app.queue().capabilities()?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pausing {
+    reason: Option<String>,
+}
+
+pub async fn pause(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<PauseAnswer>, HttpProblem> {
+    let Pausing { reason } = body::json(request, TEXT_BYTES_MAX).await?;
+    let reason = reason.unwrap_or_else(|| "over HTTP".to_owned());
+    Ok(Json(app.queue().pause(&reason).await?))
+}
+
+pub async fn resume(State(app): State<App>) -> Result<Json<PauseAnswer>, HttpProblem> {
+    Ok(Json(app.queue().resume().await?))
+}
+
+/// What is asked of a device: as `zimaged fit`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fit {
+    width: Option<u32>,
+    height: Option<u32>,
+    vram_bytes: Option<u64>,
+    turbo: bool,
+    guided: bool,
+    from_picture: bool,
+}
+
+impl Fit {
+    fn question(&self) -> Result<FitQuestion, HttpProblem> {
+        let size = match (self.width, self.height) {
+            (Some(width), Some(height)) => Some((width, height)),
+            (None, None) => None,
+            _ => return Err(HttpProblem::bad("width and height belong together")),
+        };
+        let Fit { vram_bytes: device_bytes, turbo, guided, from_picture, .. } = *self;
+        Ok(FitQuestion { size, device_bytes, turbo, guided, from_picture })
+    }
+}
+
+pub async fn fit_one(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<FitAnswer>, HttpProblem> {
+    let asked: Fit = body::json(request, TEXT_BYTES_MAX).await?;
+    Ok(Json(fit(app.config(), Some(app.store()), &asked.question()?).await?))
+}
+
+pub async fn fit_all(
+    State(app): State<App>,
+    Query(asked): Query<Fit>,
+) -> Result<Json<Vec<FitAnswer>>, HttpProblem> {
+    Ok(Json(fit_table(app.config(), Some(app.store()), &asked.question()?).await?))
+}
+
+/// So many rows of a view are told where nothing is said, and at the most.
+const ROWS: u32 = 200;
+const ROWS_MAX: u32 = 10_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewRows {
+    limit: Option<u32>,
+}
+
+/// ViewRows of one of the views that the README describes.
+pub async fn statistics(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(asked): Query<ViewRows>,
+) -> Result<Json<Value>, HttpProblem> {
+    let view = match name.as_str() {
+        "throughput" => StatisticsView::Throughput,
+        "oom" => StatisticsView::OutOfMemory,
+        "memory" => StatisticsView::Memory,
+        _ => return Err(HttpProblem::not_found("use throughput, oom or memory")),
+    };
+    let rows = app.store().view(view, page(asked.limit, ROWS, ROWS_MAX)?).await?;
+    Ok(Json(json!({ "rows": rows })))
+}
+
+/// Keeps a picture that jobs are to begin with: the body is the file.
+pub async fn keep_input(State(app): State<App>, request: Request) -> Result<Response, HttpProblem> {
+    let content: Bytes = body::whole(request.into_body(), PICTURES_BYTES_MAX).await?;
+    let input = app.queue().keep_input(content.to_vec()).await?;
+    Ok((StatusCode::CREATED, Json(json!({ "input": input }))).into_response())
+}

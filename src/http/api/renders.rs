@@ -1,0 +1,107 @@
+//! Pictures that were asked for: listed, shown, cancelled, and their files.
+
+use axum::Json;
+use axum::extract::{Path, Query, Request, State};
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::jobs::{edited, page, toml};
+use crate::http::app::App;
+use crate::http::picture;
+use crate::http::problem::HttpProblem;
+use crate::job::state::State as RenderState;
+use crate::queue::{Edited, PictureFilter, Shown, Which};
+use crate::store::{Cancelled, GalleryFilter, Selection};
+
+/// So many pictures are on a page where nothing is said, and at the most.
+const PAGE: u32 = 60;
+const PAGE_MAX: u32 = 500;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListRenders {
+    state: Option<RenderState>,
+    tag: Option<String>,
+    /// A part of the prompt.
+    q: Option<String>,
+    degraded: Option<bool>,
+    since_ms: Option<i64>,
+    before: Option<String>,
+    limit: Option<u32>,
+}
+
+/// A page of pictures, those of the newest jobs first.
+pub async fn list(
+    State(app): State<App>,
+    Query(asked): Query<ListRenders>,
+) -> Result<Json<Value>, HttpProblem> {
+    let ListRenders { state, tag, q, degraded, since_ms, before, limit } = asked;
+    let limit = page(limit, PAGE, PAGE_MAX)?;
+    let before = before.map(|before| one(&before)).transpose()?;
+    let filter = GalleryFilter { state, tag, text: q, degraded, since_ms, before };
+    let renders = app.store().gallery(&filter, limit).await?;
+    let is_full = renders.len() as u32 == limit;
+    let last = renders.last().filter(|_| is_full);
+    let next = last.map(|last| format!("{}.{}", last.job, last.picture));
+    Ok(Json(json!({ "renders": renders, "next": next })))
+}
+
+/// `12.3`: a job and a place in it.
+fn one(text: &str) -> Result<(i64, u32), HttpProblem> {
+    match text.parse() {
+        Ok(Selection::Render { job_id, index }) => Ok((job_id, index)),
+        _ => Err(HttpProblem::bad(format!("{text:?} is no render; write it like 12.3"))),
+    }
+}
+
+fn selection(text: &str) -> Result<Selection, HttpProblem> {
+    let (job_id, index) = one(text)?;
+    Ok(Selection::Render { job_id, index })
+}
+
+/// One picture, with its job and all attempts at it.
+pub async fn show(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<Shown>, HttpProblem> {
+    Ok(Json(app.queue().show(selection(&id)?, &PictureFilter::default()).await?))
+}
+
+pub async fn cancel(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<Cancelled>, HttpProblem> {
+    let which = Which::Named(vec![selection(&id)?]);
+    Ok(Json(app.queue().cancel(&which).await?))
+}
+
+/// Another priority.
+pub async fn edit(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Json<Edited>, HttpProblem> {
+    let selection = selection(&id)?;
+    edited(&app, selection, request).await
+}
+
+/// The text of a job that makes this picture again.
+pub async fn settings(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Response, HttpProblem> {
+    let (job_id, index) = one(&id)?;
+    Ok(toml(app.queue().settings(job_id, index).await?))
+}
+
+/// The picture's file.
+pub async fn picture(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, HttpProblem> {
+    let rows = app.store().history(selection(&id)?).await?;
+    let row = rows.first().ok_or_else(|| HttpProblem::not_found("there is no such picture"))?;
+    picture::answer(&app.config().outputs, row, request.headers()).await
+}

@@ -1,0 +1,129 @@
+//! OpenAI's API for images: `/v1/images/generations`, `/v1/images/edits` and `/v1/models`, for the
+//! many programs that know no other. Fields that mean nothing here are ignored, as they are there.
+
+mod answer;
+mod asked;
+
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use self::asked::AskedImages;
+use super::app::App;
+use super::body::{self, PICTURES_BYTES_MAX};
+use super::fields::Fields;
+use super::job_body;
+use super::problem::HttpProblem;
+use super::waiting::Waiting;
+use crate::job::origin::Api;
+use crate::queue::ApiJob;
+
+/// What their jobs are called.
+const NAME: &str = "openai.toml";
+
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route("/images/generations", post(generations))
+        .route("/images/edits", post(edits))
+        .route("/models", get(models))
+        .route("/models/{model}", get(model))
+}
+
+async fn generations(State(app): State<App>, request: Request) -> Result<Response, HttpProblem> {
+    let (parts, body) = request.into_parts();
+    let request = Request::from_parts(parts.clone(), body);
+    let fields = Fields(body::json(request, PICTURES_BYTES_MAX).await?);
+    images(&app, &parts.headers, fields, Vec::new()).await
+}
+
+/// A form: one picture as `image`, or as the first and only `image[]`, and perhaps a `mask`.
+async fn edits(State(app): State<App>, request: Request) -> Result<Response, HttpProblem> {
+    let (parts, body) = request.into_parts();
+    let form = body::form(Request::from_parts(parts.clone(), body), PICTURES_BYTES_MAX).await?;
+    let (mut fields, mut pictures) = (Fields::default(), Vec::new());
+    for part in form {
+        let key = match part.name.as_str() {
+            "image" | "image[]" => "init_image",
+            "mask" => "mask",
+            _ => {
+                let text = String::from_utf8_lossy(&part.content).into_owned();
+                fields.0.insert(part.name, Value::String(text));
+                continue;
+            }
+        };
+        if pictures.iter().any(|(known, _)| *known == key) {
+            return Err(HttpProblem::field("image", "only one picture can be begun with"));
+        }
+        pictures.push((key, part.content.to_vec()));
+    }
+    if !pictures.iter().any(|(key, _)| *key == "init_image") {
+        return Err(HttpProblem::field("image", "the picture to begin with is missing"));
+    }
+    images(&app, &parts.headers, fields, pictures).await
+}
+
+async fn images(
+    app: &App,
+    headers: &axum::http::HeaderMap,
+    fields: Fields,
+    pictures: Vec<(&str, Vec<u8>)>,
+) -> Result<Response, HttpProblem> {
+    check_model(app, fields.text("model")?)?;
+    let mut asked = AskedImages::read(&fields)?;
+    let is_edit = !pictures.is_empty();
+    for (key, content) in pictures {
+        let content = if key == "mask" { asked::painted_over(&content)? } else { content };
+        let hash = app.queue().keep_input(content).await?;
+        asked.job.insert(key.to_owned(), hash.into());
+    }
+    let text = job_body::of_table(app, asked.job.clone()).await?;
+    let job = ApiJob { api: Api::OpenAi, name: NAME.to_owned(), text, key: None };
+    let waiting = Waiting::begin(app, headers, job).await?;
+    match asked.is_streamed {
+        true => Ok(answer::streamed(waiting, app.clone(), is_edit)),
+        false => answer::whole(app, &waiting.pictures().await?, &asked, headers),
+    }
+}
+
+/// Clients have a name of OpenAI's in their settings, and get our model by whatever name, unless
+/// the configuration says otherwise.
+fn check_model(app: &App, name: Option<&str>) -> Result<(), HttpProblem> {
+    let ours = app.queue().capabilities()?.model;
+    match name {
+        Some(name) if app.config().http.strict_model && !name.eq_ignore_ascii_case(&ours) => {
+            Err(HttpProblem {
+                param: Some("model".to_owned()),
+                ..HttpProblem::new(
+                    StatusCode::NOT_FOUND,
+                    "model_not_found",
+                    format!("there is no model {name:?}; use {ours:?}"),
+                )
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn described(app: &App) -> Result<Value, HttpProblem> {
+    let id = app.queue().capabilities()?.model;
+    Ok(json!({ "id": id, "object": "model", "created": 0, "owned_by": "zimaged" }))
+}
+
+async fn models(State(app): State<App>) -> Result<Json<Value>, HttpProblem> {
+    Ok(Json(json!({ "object": "list", "data": [described(&app)?] })))
+}
+
+async fn model(State(app): State<App>, Path(name): Path<String>) -> Result<Response, HttpProblem> {
+    let model = described(&app)?;
+    match model["id"].as_str() == Some(&name) {
+        true => Ok(Json(model).into_response()),
+        false => Err(HttpProblem::new(
+            StatusCode::NOT_FOUND,
+            "model_not_found",
+            format!("there is no model {name:?}"),
+        )),
+    }
+}

@@ -1,0 +1,145 @@
+//! Jobs without a file: of this program's own commands, and of requests over HTTP. These are
+//! checked as any other, but name no file of this machine: whoever may send one could read it so.
+
+use std::path::Path;
+
+use super::check::{checked, keep_inputs};
+use super::submit::{Submitted, TakenJob};
+use super::wish::TEXT_BYTES_MAX;
+use super::{CheckedJob, JobMistakes, Queue, QueueError};
+use crate::config::Lists;
+use crate::files;
+use crate::inputs::{self, InputLimits};
+use crate::intake::random_seed;
+use crate::job::origin::{Api, Origin};
+use crate::job::spec::inputs::{InputPlace, input_places};
+use crate::job::spec::{self, Outside};
+use crate::problem::{Problem, printable};
+use crate::store::{Accepted, NewJob};
+
+/// A request that comes again so much later is meant as a new one.
+const AGAIN_MS: i64 = 15 * 60 * 1000;
+
+/// A job that is asked for over HTTP.
+#[derive(Clone, Debug)]
+pub struct ApiJob {
+    pub api: Api,
+    /// What the job is called in lists, and by `{name}` in the names of pictures.
+    pub name: String,
+    /// As in a job file. Pictures as input are called by their hashes, see [`Queue::keep_input`].
+    pub text: String,
+    /// What the sender calls the request: the same one, sent again, is the same job.
+    pub key: Option<String>,
+}
+
+impl Queue<'_> {
+    /// Takes the job that a request asks for by `text` in, under the `name` that it gives itself;
+    /// answers the job's id. It is accepted when this returns, whether a daemon runs or not.
+    pub async fn request(&self, name: &str, text: &str) -> Result<i64, QueueError> {
+        let new = NewRequest { name, text, origin: Origin::Request, key: None, folder: None };
+        Ok(self.take_request(new).await?.job_id)
+    }
+
+    /// What the job would be, or all that is wrong with it. Takes nothing in.
+    pub async fn check_api_job(&self, job: &ApiJob) -> Result<CheckedJob, QueueError> {
+        let ApiJob { name, text, .. } = job.clone();
+        let config = self.config.clone();
+        // It reads the model's description, and perhaps its tokenizer.
+        let check = tokio::task::spawn_blocking(move || {
+            refuse_files(&name, &text)?;
+            let folder = config.inputs_path();
+            checked(&config, &folder, (name, text.into_bytes()), &mut random_seed)
+        });
+        let mut checked =
+            check.await.map_err(|error| QueueError::NoAnswer(error.to_string()))??;
+        checked.expected = self.expected([&checked]).await;
+        Ok(checked)
+    }
+
+    /// Takes the job in. It is accepted when this returns. The second value is false where the very
+    /// same request had been taken in before.
+    pub async fn take_api_job(&self, job: &ApiJob) -> Result<(Submitted, bool), QueueError> {
+        let checked = self.check_api_job(job).await?;
+        let ApiJob { api, name, text, key } = job;
+        let (origin, folder) = (Origin::Http(*api), self.config.inputs_path());
+        let new = NewRequest { name, text, origin, key: key.clone(), folder: Some(&folder) };
+        let accepted = self.take_request(new).await?;
+        let expected = checked.expected;
+        let jobs = vec![TakenJob { file: checked.name.clone(), job: accepted.job_id }];
+        let submitted = Submitted { jobs, expected, ..Submitted::of(|| [&checked]) };
+        Ok((submitted, accepted.fresh))
+    }
+
+    /// The job that the very same request has become a short while ago.
+    pub async fn sent_before(&self, job: &ApiJob) -> Result<Option<i64>, QueueError> {
+        let (origin, since_ms) = (Origin::Http(job.api), self.clock.now_ms() - AGAIN_MS);
+        Ok(self.store.recent_request(origin, &files::sha256(&job.text), since_ms).await?)
+    }
+
+    /// Keeps a picture for jobs that begin with it; answers the hash that they call it by.
+    pub async fn keep_input(&self, content: Vec<u8>) -> Result<String, QueueError> {
+        let path = self.config.inputs_path();
+        let limits = InputLimits::from(&self.config.limits);
+        let keep = tokio::task::spawn_blocking(move || {
+            inputs::inspect(&content, limits)
+                .map_err(|error| QueueError::WrongWish(format!("the picture: {error}")))?;
+            inputs::keep(&path, &content).map_err(|source| QueueError::File { path, source })
+        });
+        keep.await.map_err(|error| QueueError::NoAnswer(error.to_string()))?
+    }
+
+    async fn take_request(&self, new: NewRequest<'_>) -> Result<Accepted, QueueError> {
+        let NewRequest { name, text, origin, key, folder } = new;
+        let mut rules = self.config.job_rules()?;
+        rules.limits.file_bytes_max = TEXT_BYTES_MAX;
+        let name = printable(name);
+        let now_ms = self.clock.now_ms();
+        let jobs = &self.config.jobs;
+        let mut lists = Lists::beside(jobs, &self.config.wildcards, random_seed);
+        let outside: &mut dyn Outside =
+            if folder.is_none() { &mut lists } else { &mut random_seed };
+        let job = spec::parse_bytes(text.as_bytes(), &rules, now_ms, outside);
+        let job = keep_inputs(self.config, job, (text, folder), &rules)?;
+        let mistakes =
+            |problems| JobMistakes { name: name.clone(), content: text.into(), problems };
+        let job = job.map_err(|problems| QueueError::Mistakes(mistakes(problems)))?;
+        let new = NewJob { request_key: key, origin, ..NewJob::of_request(job, &name, text) };
+        let accepted = self.store.accept(&[new], now_ms).await?;
+        Ok(accepted[0])
+    }
+}
+
+/// A text that is to be a job.
+struct NewRequest<'a> {
+    name: &'a str,
+    text: &'a str,
+    origin: Origin,
+    key: Option<String>,
+    /// Where pictures in the text are kept, which names no other file; `None` for the words of a
+    /// user of this machine, who may name what is there.
+    folder: Option<&'a Path>,
+}
+
+/// Pictures as input are called by what they are kept as, and by nothing else.
+fn refuse_files(name: &str, text: &str) -> Result<(), QueueError> {
+    let is_hash = |path: &str| {
+        path.len() == 64 && path.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let refused = |found: InputPlace| {
+        let message = format!("{}: a request names no file of this machine", found.key);
+        let help = "send the picture itself, as data:image/png;base64,..., or first to \
+                    /api/v1/inputs, and name it by the answer";
+        let problem = Problem::at(text, found.place.start, message, Some(help.to_owned()));
+        Problem { key: Some(found.key.to_owned()), ..problem }
+    };
+    let strangers = input_places(text).into_iter().filter(|found| !is_hash(&found.path));
+    let problems: Vec<Problem> = strangers.map(refused).collect();
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(QueueError::Mistakes(JobMistakes {
+            name: printable(name),
+            content: text.into(),
+            problems,
+        })),
+    }
+}

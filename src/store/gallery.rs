@@ -1,0 +1,54 @@
+//! Pictures and jobs of the whole history, a page at a time. A page begins after the last row of
+//! the one before, by its key: however long the history, and whatever comes in meanwhile.
+
+use sqlx::QueryBuilder;
+
+use super::queries::PICTURES;
+use super::{HistoryRow, Result, Store};
+use crate::job::state::State;
+
+/// Which pictures are listed: all unless something is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GalleryFilter {
+    pub state: Option<State>,
+    /// Of jobs with this tag.
+    pub tag: Option<String>,
+    /// A part of the prompt, in any case of ASCII letters.
+    pub text: Option<String>,
+    pub degraded: Option<bool>,
+    /// Those that ended at this time (UTC, milliseconds since the epoch) or later.
+    pub since_ms: Option<i64>,
+    /// Those before this one: its job and its place there.
+    pub before: Option<(i64, u32)>,
+}
+
+impl Store {
+    /// Pictures that the filter lets through, those of the newest jobs first.
+    pub async fn gallery(&self, filter: &GalleryFilter, limit: u32) -> Result<Vec<HistoryRow>> {
+        let mut sql = QueryBuilder::new(PICTURES);
+        sql.push("r.id IN (SELECT r.id FROM renders r WHERE true");
+        if let Some(state) = filter.state {
+            sql.push(" AND r.state = ").push_bind(state);
+        }
+        if let Some(tag) = &filter.tag {
+            sql.push(" AND EXISTS (SELECT 1 FROM jobs j, json_each(j.tags) WHERE j.id = r.job_id");
+            sql.push(" AND value = ").push_bind(tag).push(")");
+        }
+        if let Some(text) = &filter.text {
+            sql.push(" AND instr(lower(r.prompt), lower(").push_bind(text).push(")) > 0");
+        }
+        if let Some(degraded) = filter.degraded {
+            sql.push(" AND r.degraded = ").push_bind(degraded);
+        }
+        if let Some(since_ms) = filter.since_ms {
+            sql.push(" AND r.finished_at_ms >= ").push_bind(since_ms);
+        }
+        if let Some((job_id, position)) = filter.before {
+            sql.push(" AND (r.job_id, r.position) < (").push_bind(job_id);
+            sql.push(", ").push_bind(position).push(")");
+        }
+        sql.push(" ORDER BY r.job_id DESC, r.position DESC LIMIT ").push_bind(limit);
+        sql.push(") ORDER BY job DESC, picture DESC");
+        Ok(sql.build_query_as().fetch_all(&self.readers).await?)
+    }
+}

@@ -1,0 +1,50 @@
+//! The documented views, row by row, as they are.
+
+use serde_json::{Map, Value};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Column, Row, TypeInfo, ValueRef};
+
+use super::{Result, Store};
+
+/// A view that people know from the README.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatisticsView {
+    Throughput,
+    OutOfMemory,
+    Memory,
+}
+
+impl StatisticsView {
+    /// Newest rows first.
+    fn sql(self) -> &'static str {
+        match self {
+            StatisticsView::Throughput => "SELECT * FROM throughput ORDER BY day DESC LIMIT ?",
+            StatisticsView::OutOfMemory => "SELECT * FROM oom ORDER BY job DESC LIMIT ?",
+            StatisticsView::Memory => "SELECT * FROM memory LIMIT ?",
+        }
+    }
+}
+
+impl Store {
+    /// Rows of the view, newest first.
+    pub async fn view(&self, view: StatisticsView, limit: u32) -> Result<Vec<Map<String, Value>>> {
+        let rows = sqlx::query(view.sql()).bind(limit).fetch_all(&self.readers).await?;
+        rows.iter().map(|row| Ok(object(row)?)).collect()
+    }
+}
+
+fn object(row: &SqliteRow) -> sqlx::Result<Map<String, Value>> {
+    let mut object = Map::new();
+    for column in row.columns() {
+        let at = column.ordinal();
+        let kind = row.try_get_raw(at)?.type_info().name().to_owned();
+        let value = match kind.as_str() {
+            "NULL" => Value::Null,
+            "INTEGER" | "BOOLEAN" => row.try_get::<i64, _>(at)?.into(),
+            "REAL" => row.try_get::<f64, _>(at)?.into(),
+            _ => row.try_get::<String, _>(at)?.into(),
+        };
+        object.insert(column.name().to_owned(), value);
+    }
+    Ok(object)
+}

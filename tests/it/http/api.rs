@@ -1,0 +1,264 @@
+//! `/api/v1`: jobs asked for, listed, changed, followed.
+
+use std::io::{BufRead, BufReader, Write};
+
+use serde_json::{Value, json};
+
+use crate::support::House;
+use crate::support::http::Reply;
+
+fn done(house: &House, number: &str) {
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", number);
+}
+
+fn toml(house: &House, line: &str, text: &str) -> Reply {
+    house.ask(line, &[("Content-Type", "application/toml")], text.as_bytes())
+}
+
+#[test]
+fn a_job_of_json_or_toml_is_taken_in_rendered_and_shown() {
+    let house = House::started("");
+    let job = json!({
+        "prompt": ["a fox", "an owl"], "seed": 7, "tags": ["zoo"], "width": 256, "height": 256,
+    });
+    let taken = house.post("/api/v1/jobs?name=night", &job);
+    assert_eq!((taken.status, taken.header("location")), (201, Some("/api/v1/jobs/1")));
+    assert_eq!(taken.json()["pictures"], 2);
+    assert_eq!(toml(&house, "POST /api/v1/jobs", "prompt = 'a cat'\n").status, 201);
+    done(&house, "3");
+    assert_eq!(house.value("SELECT origin FROM jobs WHERE id = 1"), "http");
+    let shown = house.get("/api/v1/jobs/1").ok().json();
+    assert_eq!(shown["job"]["file_name"], "night");
+    assert_eq!(shown["pictures"][1]["prompt"], "an owl");
+    let text = house.get("/api/v1/jobs/2/text").ok();
+    assert_eq!(text.text(), "prompt = 'a cat'\n");
+    let page = house.get("/api/v1/jobs?limit=1").ok().json();
+    assert_eq!((&page["jobs"][0]["job"], &page["next"]), (&json!(2), &json!(2)));
+    let page = house.get("/api/v1/jobs?limit=1&before=2&tag=zoo").ok().json();
+    assert_eq!(page["jobs"][0]["job"], 1);
+    assert_eq!(house.get("/api/v1/jobs/9").status, 404);
+    assert_eq!(house.get("/api/v1/jobs?limti=1").status, 400);
+    let settings = house.get("/api/v1/renders/1.2/settings.toml").ok().text();
+    assert!(settings.contains("prompt = \"an owl\"") && settings.contains("width = 256"));
+    assert_eq!(toml(&house, "POST /api/v1/jobs", &settings).status, 201, "it is a job");
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_and_nothing_is_taken_in() {
+    let house = House::started("");
+    let reply = toml(&house, "POST /api/v1/jobs", "prompt = 3\nstep = 4\n\nwidth = 17\n");
+    assert_eq!(reply.status, 400);
+    assert_eq!(reply.header("content-type"), Some("application/problem+json"));
+    let told = reply.json();
+    assert_eq!(told["code"], "mistakes");
+    let lines: Vec<_> = told["problems"].as_array().unwrap().iter().map(|it| &it["line"]).collect();
+    assert_eq!(lines, [1, 2, 4]);
+    for (body, kind) in [
+        ("{\"prompt\": \"a\", \"prompt\": \"b\"}", "application/json"),
+        ("{\"prompt\": null}", "application/json"),
+        ("{\"prompt\": NaN}", "application/json"),
+        (&"[".repeat(10_000), "application/json"),
+        ("", "application/json"),
+        ("prompt = '\u{0}'", "application/toml"),
+    ] {
+        let reply = house.ask("POST /api/v1/jobs", &[("Content-Type", kind)], body.as_bytes());
+        assert_eq!(reply.status, 400, "{body:.40}: {}", reply.text());
+    }
+    let dry = house.post("/api/v1/jobs?dry_run", &json!({ "prompt": "a fox" })).ok().json();
+    assert_eq!(dry["renders"][0]["prompt"], "a fox");
+    assert_eq!(house.value("SELECT count(*) FROM jobs"), "0");
+}
+
+#[test]
+fn a_request_names_no_file_of_this_machine() {
+    let house = House::started("");
+    let secret = house.path("secret.png");
+    image::RgbImage::new(64, 64).save(&secret).unwrap();
+    let secret = secret.display().to_string();
+    for job in [
+        json!({ "prompt": "a", "init_image": secret }),
+        json!({ "prompt": "a", "init_image": "../secret.png" }),
+        json!({ "prompt": "a", "matrix": { "init_image": [secret] } }),
+        json!({ "prompt_file": "/etc/passwd" }),
+        json!({ "prompt": "a __secret__", "wildcards": true }),
+    ] {
+        let reply = house.post("/api/v1/jobs", &job);
+        assert_eq!(reply.status, 400, "{job}");
+        let told = reply.text();
+        assert!(told.contains("no file"), "{told}");
+        assert!(
+            !told.contains("no such file"),
+            "whether there is one is nobody's business: {told}"
+        );
+    }
+    assert_eq!(house.value("SELECT count(*) FROM jobs"), "0");
+}
+
+#[test]
+fn a_picture_to_begin_with_comes_in_the_request_or_before_it() {
+    use base64::Engine;
+    let house = House::started("");
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::RgbImage::new(64, 64).write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let png = png.into_inner();
+    let url = base64::engine::general_purpose::STANDARD.encode(&png);
+    let url = format!("data:image/png;base64,{url}");
+    let job = |picture: &str| json!({ "prompt": "a", "init_image": picture, "strength": 0.5 });
+    assert_eq!(house.post("/api/v1/jobs", &job(&url)).status, 201);
+    let kept = house.ask("POST /api/v1/inputs", &[("Content-Type", "image/png")], &png);
+    let hash = kept.ok().json()["input"].as_str().unwrap().to_owned();
+    assert_eq!(house.post("/api/v1/jobs", &job(&hash)).status, 201);
+    let rows = house.rows("SELECT DISTINCT init_image FROM renders");
+    assert_eq!(rows, [[hash]]);
+    let text = house.ask("POST /api/v1/inputs", &[("Content-Type", "image/png")], b"no picture");
+    assert_eq!(text.status, 400);
+    assert_eq!(house.post("/api/v1/jobs", &job("data:image/png;base64,!")).status, 400);
+}
+
+// faults 122
+#[test]
+fn the_same_request_with_the_same_key_is_one_job() {
+    let house = House::started("");
+    let send = |text: &str| {
+        let headers = [("Content-Type", "application/toml"), ("Idempotency-Key", "night-1")];
+        house.ask("POST /api/v1/jobs", &headers, text.as_bytes())
+    };
+    let replies: Vec<u16> = std::thread::scope(|scope| {
+        let sent: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| send("prompt = 'a fox'\n").status)).collect();
+        sent.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert_eq!(replies.iter().filter(|status| **status == 201).count(), 1, "{replies:?}");
+    assert!(replies.iter().all(|status| [200, 201].contains(status)), "{replies:?}");
+    assert_eq!(send("prompt = 'an owl'\n").status, 409);
+    assert_eq!(house.value("SELECT count(*) FROM jobs"), "1");
+}
+
+#[test]
+fn what_is_queued_is_changed_cancelled_and_made_again() {
+    let house = House::started("");
+    house.ask("POST /api/v1/queue/pause", &[], b"").ok();
+    assert_eq!(house.json(&["status"])["paused"]["reason"], "over HTTP");
+    house.post("/api/v1/jobs", &json!({ "prompt": ["a", "b"] })).ok();
+    let patch = |path: &str, body: Value| {
+        let headers = [("Content-Type", "application/json")];
+        house.ask(&format!("PATCH {path}"), &headers, body.to_string().as_bytes())
+    };
+    patch("/api/v1/jobs/1", json!({ "priority": 5, "tags": ["x"], "not_before": null })).ok();
+    patch("/api/v1/renders/1.2", json!({ "priority": 9 })).ok();
+    assert_eq!(house.rows("SELECT priority FROM renders ORDER BY position"), [["5"], ["9"]]);
+    assert_eq!(patch("/api/v1/jobs/1", json!({ "prompt": "c" })).status, 400);
+    assert_eq!(patch("/api/v1/jobs/1", json!({})).status, 400);
+    house.ask("POST /api/v1/renders/1.1/cancel", &[], b"").ok();
+    let cancelled = house.ask("POST /api/v1/jobs/1/cancel", &[], b"").ok().json();
+    assert_eq!((&cancelled["cancelled"], &cancelled["ended"]), (&json!(1), &json!(1)));
+    assert_eq!(house.ask("POST /api/v1/jobs/1/cancel", &[], b"").status, 409);
+    let retried = house.ask("POST /api/v1/jobs/1/retry", &[], b"").ok().json();
+    assert_eq!(retried["renders"], 2);
+    house.post("/api/v1/queue/resume", &json!({})).ok();
+    done(&house, "2");
+}
+
+#[test]
+fn the_gallery_has_pages_that_do_not_shift() {
+    let house = House::started("");
+    house.post("/api/v1/jobs", &json!({ "prompt": ["a fox", "an owl", "a cat"] })).ok();
+    done(&house, "3");
+    let ids = |query: &str| -> (Vec<i64>, Value) {
+        let page = house.get(&format!("/api/v1/renders?{query}")).ok().json();
+        let rows = page["renders"].as_array().unwrap();
+        (rows.iter().map(|row| row["picture"].as_i64().unwrap()).collect(), page["next"].clone())
+    };
+    assert_eq!(ids("limit=2"), (vec![3, 2], json!("1.2")));
+    house.post("/api/v1/jobs", &json!({ "prompt": "new" })).ok();
+    assert_eq!(ids("limit=2&before=1.2"), (vec![1], Value::Null));
+    assert_eq!(ids("q=OWL&state=done&degraded=false").0, [2]);
+    assert_eq!(house.get("/api/v1/renders?before=x").status, 400);
+}
+
+#[test]
+fn a_form_is_built_from_the_capabilities_and_fit_answers_as_the_command() {
+    let house = House::started("");
+    let can = house.get("/api/v1/capabilities").ok().json();
+    assert!(can["granularity"].as_u64().is_some_and(|it| it > 0), "{can}");
+    assert_eq!(can["formats"], json!(["png", "jpeg", "webp"]));
+    let fit = house.post("/api/v1/fit", &json!({ "vram_bytes": 8_u64 << 30 }));
+    assert_eq!(fit.status, 422, "the scripted engine needs no memory");
+    let same = house.json(&["fit", "--vram", "8GiB"]);
+    assert_eq!(fit.json()["detail"], same["error"]["message"].as_str().unwrap_or_default());
+    assert_eq!(house.post("/api/v1/fit", &json!({ "width": 256 })).status, 400);
+    let turbo = house.post("/api/v1/fit", &json!({ "vram_bytes": 8_u64 << 30, "turbo": true }));
+    let same = house.json(&["fit", "--vram", "8GiB", "--turbo"]);
+    assert_eq!(turbo.ok().json()["rung"], same["rung"]);
+    let table = house.get("/api/v1/fit/table?turbo=true").ok().json();
+    assert_eq!(table.as_array().map(Vec::len), Some(30), "six sizes on five cards");
+    for view in ["throughput", "oom", "memory"] {
+        let rows = house.get(&format!("/api/v1/stats/{view}")).ok().json();
+        assert!(rows["rows"].is_array(), "{rows}");
+    }
+}
+
+/// A stream of events from after this one on.
+fn follow(house: &House, last: &str) -> impl Iterator<Item = String> + use<> {
+    let mut stream = house.connect();
+    let request = format!(
+        "GET /api/v1/events HTTP/1.1\r\nHost: {}\r\nLast-Event-ID: {last}\r\n\r\n",
+        house.http()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    BufReader::new(stream).lines().map(|line| line.expect("events go on"))
+}
+
+#[test]
+fn whoever_comes_back_to_the_events_misses_none() {
+    let house = House::started("");
+    house.post("/api/v1/jobs", &json!({ "prompt": "a fox" })).ok();
+    done(&house, "1");
+    let ids: Vec<String> =
+        house.rows("SELECT id FROM events ORDER BY id").into_iter().flatten().collect();
+    let mut lines = follow(&house, &ids[0]);
+    for id in &ids[1..] {
+        assert!(lines.any(|line| line == format!("id: {id}")), "{id}");
+    }
+    house.post("/api/v1/jobs", &json!({ "prompt": "an owl" })).ok();
+    assert!(lines.any(|line| line == "event: accepted"), "as it happens");
+    assert!(lines.any(|line| line == "event: step"), "and its steps");
+    assert!(lines.any(|line| line == "event: done"));
+    assert!(follow(&house, "999999").any(|line| line == "event: resync"));
+}
+
+// faults 119
+#[test]
+fn streams_that_nobody_reads_are_bounded_and_hold_nothing_up() {
+    let mut house = House::started("");
+    let streams: Vec<_> = (0..40).map(|_| follow(&house, "0")).collect();
+    let statuses: Vec<String> =
+        streams.into_iter().map(|mut lines| lines.next().unwrap_or_default()).collect();
+    let refused = statuses.iter().filter(|line| line.contains(" 503 ")).count();
+    assert!(refused >= 1, "{statuses:?}");
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    done(&house, "1");
+    let open: Vec<_> = (0..10).map(|_| follow(&house, "0")).collect();
+    assert_eq!(house.stop("TERM"), Some(0));
+    drop(open);
+}
+
+#[test]
+fn metrics_count_what_was_made_and_asked() {
+    let house = House::started("");
+    house.post("/api/v1/jobs", &json!({ "prompt": ["a", "b"] })).ok();
+    done(&house, "2");
+    house.get("/nothing/with/a/long/path");
+    let text = house.get("/metrics").ok().text();
+    for line in [
+        "zimaged_renders_total{outcome=\"done\"} 2",
+        "zimaged_attempts_total{outcome=\"done\",stage=\"none\"} 2",
+        "zimaged_queue_renders{state=\"queued\"} 0",
+        "zimaged_worker_up 1",
+        "zimaged_http_requests_total{route=\"/api/v1/jobs\",method=\"POST\",status=\"201\"} 1",
+        "zimaged_http_requests_total{route=\"none\",method=\"GET\",status=\"404\"} 1",
+    ] {
+        assert!(text.lines().any(|known| known == line), "{line}\n{text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+}

@@ -1,0 +1,155 @@
+//! What clients of OpenAI's image API send, and what they get: recorded from the real ones.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::support::House;
+use crate::support::http::Reply;
+
+const IMAGES: &str = "/v1/images/generations";
+
+fn pictures(reply: &Value) -> Vec<Vec<u8>> {
+    let data = reply["data"].as_array().unwrap_or_else(|| panic!("{reply}"));
+    let decode = |one: &Value| STANDARD.decode(one["b64_json"].as_str().unwrap()).unwrap();
+    data.iter().map(decode).collect()
+}
+
+/// What Open WebUI sends, with its usual settings.
+#[test]
+fn open_webui_gets_its_pictures_by_a_name_that_is_not_ours() {
+    let house = House::started("");
+    let sent = json!({
+        "model": "dall-e-2", "prompt": "a fox", "n": 2, "size": "512x512",
+        "response_format": "b64_json", "seed": 5, "steps": 4,
+    });
+    let reply = house.post(IMAGES, &sent).ok();
+    let length = reply.header("content-length").unwrap().parse::<usize>().unwrap();
+    assert_eq!(length, reply.body.len());
+    let answer = reply.json();
+    let stored: Vec<Vec<u8>> =
+        house.pictures().iter().map(|path| std::fs::read(path).unwrap()).collect();
+    assert_eq!(pictures(&answer), stored);
+    assert_eq!((&answer["size"], &answer["output_format"]), (&json!("512x512"), &json!("png")));
+    assert_eq!(answer["zimaged"]["seeds"], json!([5, 6]));
+    let row = house.rows("SELECT origin, file_name FROM jobs");
+    assert_eq!(row, [["openai", "openai.toml"]]);
+    assert_eq!(house.value("SELECT DISTINCT asked_steps FROM history"), "4");
+}
+
+/// What Home Assistant's integration sends: no size.
+#[test]
+fn what_is_left_out_is_the_models_own_and_urls_are_answered_where_asked() {
+    let house = House::started("");
+    let sent = json!({ "prompt": "a fox", "model": "x", "response_format": "url", "size": "auto" });
+    let answer = house.post(IMAGES, &sent).ok().json();
+    let url = answer["data"][0]["url"].as_str().unwrap();
+    let path = url.strip_prefix(&format!("http://{}", house.http())).unwrap();
+    assert_eq!(house.get(path).ok().header("content-type"), Some("image/png"));
+}
+
+#[test]
+fn a_stream_ends_with_the_completed_picture() {
+    let house = House::started("");
+    let sent = json!({ "prompt": "a fox", "stream": true, "partial_images": 2 });
+    let reply = house.post(IMAGES, &sent).ok();
+    assert_eq!(reply.header("content-type"), Some("text/event-stream"));
+    let text = reply.text();
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().unwrap();
+    let event: Value = serde_json::from_str(data).unwrap();
+    assert_eq!(event["type"], "image_generation.completed");
+    let stored = std::fs::read(&house.pictures()[0]).unwrap();
+    assert_eq!(STANDARD.decode(event["b64_json"].as_str().unwrap()).unwrap(), stored);
+}
+
+#[test]
+fn mistakes_have_the_form_that_their_clients_read() {
+    let house = House::started("");
+    let wrong = house.post(IMAGES, &json!({ "prompt": "a", "n": 11 }));
+    assert_eq!(wrong.status, 400);
+    let error = &wrong.json()["error"];
+    assert_eq!((&error["type"], &error["param"]), (&json!("invalid_request_error"), &json!("n")));
+    let size = house.post(IMAGES, &json!({ "prompt": "a", "size": "17x17" }));
+    assert_eq!((size.status, &size.json()["error"]["code"]), (400, &json!("mistakes")));
+    let models = house.get("/v1/models").ok().json();
+    let name = models["data"][0]["id"].as_str().unwrap();
+    assert_eq!(house.get(&format!("/v1/models/{name}")).ok().json()["object"], "model");
+    assert_eq!(house.get("/v1/models/dall-e-2").status, 404);
+    let strict = House::started("[http]\nlisten = '127.0.0.1:0'\nstrict_model = true\n");
+    let reply = strict.post(IMAGES, &json!({ "prompt": "a", "model": "dall-e-2" }));
+    assert_eq!((reply.status, &reply.json()["error"]["code"]), (404, &json!("model_not_found")));
+}
+
+/// A form as both SDKs send it.
+fn form(house: &House, parts: &[(&str, Option<&str>, &[u8])]) -> Reply {
+    let mut body = Vec::new();
+    for (name, file, content) in parts {
+        let file = file.map_or(String::new(), |file| format!("; filename=\"{file}\""));
+        let head = format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
+        body.extend([head.as_bytes(), content, b"\r\n"].concat());
+    }
+    body.extend(b"--x--\r\n");
+    let headers = [("Content-Type", "multipart/form-data; boundary=x")];
+    house.ask("POST /v1/images/edits", &headers, &body)
+}
+
+#[test]
+fn an_edit_begins_with_the_picture_and_paints_where_the_mask_is_transparent() {
+    let house = House::started("");
+    let png = |color: image::Rgba<u8>| {
+        let mut png = std::io::Cursor::new(Vec::new());
+        let picture = image::RgbaImage::from_pixel(64, 64, color);
+        picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
+        png.into_inner()
+    };
+    let (picture, mask) = (png(image::Rgba([1, 2, 3, 255])), png(image::Rgba([0, 0, 0, 0])));
+    let reply = form(
+        &house,
+        &[
+            ("prompt", None, b"a hat"),
+            ("n", None, b"1"),
+            ("size", None, b"64x64"),
+            ("image", Some("fox.png"), &picture),
+            ("mask", Some("mask.png"), &mask),
+        ],
+    );
+    assert_eq!(pictures(&reply.ok().json()).len(), 1);
+    let row = house.rows(
+        "SELECT init_image <> '', mask <> '', num FROM (SELECT *, width AS num FROM renders)",
+    );
+    assert_eq!(row, [["1", "1", "64"]]);
+    assert_eq!(form(&house, &[("prompt", None, b"a hat")]).status, 400);
+    let two = [("image[]", Some("a"), picture.as_slice()), ("image[]", Some("b"), &picture)];
+    assert_eq!(form(&house, &two).status, 400);
+}
+
+#[test]
+fn a_client_that_asks_again_gets_the_job_that_it_has() {
+    let house = House::started("");
+    let body = json!({ "prompt": "a fox" }).to_string();
+    let send = |count: &str| {
+        let headers = [("Content-Type", "application/json"), ("x-stainless-retry-count", count)];
+        house.ask(&format!("POST {IMAGES}"), &headers, body.as_bytes()).ok().json()
+    };
+    let first = send("0");
+    assert_eq!(send("1")["zimaged"]["job"], first["zimaged"]["job"]);
+    assert_ne!(send("0")["zimaged"]["job"], first["zimaged"]["job"]);
+}
+
+#[test]
+fn who_hangs_up_wants_nothing_more_but_what_is_being_made_is_kept() {
+    let house = House::started("");
+    let body = json!({ "prompt": "a fox, steps of 500 ms", "n": 3 }).to_string();
+    let mut stream = house.connect();
+    let head = format!(
+        "POST {IMAGES} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n",
+        house.http(),
+        body.len()
+    );
+    std::io::Write::write_all(&mut stream, format!("{head}{body}").as_bytes()).unwrap();
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'running'", "1");
+    drop(stream);
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'cancelled'", "2");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
+}

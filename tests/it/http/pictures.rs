@@ -1,0 +1,99 @@
+//! Files of pictures over HTTP: whole, in parts, known already, gone, and nothing else.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use serde_json::json;
+
+use crate::support::House;
+
+const PICTURE: &str = "/api/v1/renders/1.1/picture";
+
+/// A house with one picture, and its content.
+fn with_picture() -> (House, Vec<u8>) {
+    let house = House::started("");
+    house.post("/api/v1/jobs", &json!({ "prompt": "a fox" })).ok();
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "1");
+    let content = fs::read(&house.pictures()[0]).unwrap();
+    (house, content)
+}
+
+#[test]
+fn a_picture_is_sent_whole_in_parts_or_not_again() {
+    let (house, content) = with_picture();
+    let whole = house.get(PICTURE).ok();
+    assert_eq!(whole.header("content-type"), Some("image/png"));
+    assert_eq!(whole.body, content);
+    let tag = whole.header("etag").unwrap().to_owned();
+    assert_eq!(tag, format!("\"{}\"", house.value("SELECT sha256 FROM history")));
+    assert!(whole.header("cache-control").unwrap().contains("immutable"));
+    let known = house.ask(&format!("GET {PICTURE}"), &[("If-None-Match", &tag)], b"");
+    assert_eq!((known.status, known.body.len()), (304, 0));
+    let part = house.ask(&format!("GET {PICTURE}"), &[("Range", "bytes=2-9")], b"");
+    assert_eq!((part.status, part.body.as_slice()), (206, &content[2..10]));
+    let range = format!("bytes 2-9/{}", content.len());
+    assert_eq!(part.header("content-range"), Some(range.as_str()));
+    let beyond = house.ask(&format!("GET {PICTURE}"), &[("Range", "bytes=9999999-")], b"");
+    assert_eq!(beyond.status, 416);
+    let head = house.ask(&format!("HEAD {PICTURE}"), &[], b"");
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!(head.header("content-length"), Some(content.len().to_string().as_str()));
+}
+
+// faults 115
+#[test]
+fn a_name_that_leads_elsewhere_is_no_picture() {
+    let (house, _) = with_picture();
+    for path in [
+        "/api/v1/renders/../../daemon.toml/picture",
+        "/api/v1/renders/1.1/picture/../../../../daemon.toml",
+        "/api/v1/renders/%2e%2e%2fdaemon.toml/picture",
+        "/api/v1/renders/..%5c..%5cdaemon.toml/picture",
+        "/api/v1/renders/1.1%00/picture",
+        "/outputs/1.png",
+        "/daemon.toml",
+    ] {
+        let reply = house.get(path);
+        assert!([400, 404].contains(&reply.status), "{path}: {}", reply.status);
+        assert!(!reply.text().contains("engine ="), "{path}");
+    }
+    // Rows that a hand has edited lead nowhere else either.
+    for path in ["../daemon.toml", "../log", "/etc/passwd"] {
+        house.falsify(&format!("UPDATE attempts SET path = '{path}'"));
+        let reply = house.get(PICTURE);
+        assert!([404, 410].contains(&reply.status), "{path}: {}", reply.status);
+    }
+}
+
+#[test]
+fn a_link_in_the_outputs_is_not_followed_and_a_picture_that_is_gone_is_gone() {
+    let (house, content) = with_picture();
+    let picture = house.pictures()[0].clone();
+    let elsewhere = house.path("elsewhere.png");
+    fs::write(&elsewhere, &content).unwrap();
+    fs::remove_file(&picture).unwrap();
+    assert_eq!(house.get(PICTURE).status, 410);
+    symlink(&elsewhere, &picture).unwrap();
+    assert_eq!(house.get(PICTURE).status, 410);
+    fs::remove_file(&picture).unwrap();
+    fs::create_dir(&picture).unwrap();
+    assert_eq!(house.get(PICTURE).status, 410);
+}
+
+// faults 116
+#[test]
+fn a_prompt_full_of_script_is_text_everywhere() {
+    let house = House::started("");
+    let evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
+    house.post("/api/v1/jobs?name=%3Cscript%3E", &json!({ "prompt": evil })).ok();
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "1");
+    for path in ["/api/v1/renders", "/api/v1/jobs", "/api/v1/jobs/1", "/api/v1/jobs/1/text"] {
+        let reply = house.get(path).ok();
+        let kind = reply.header("content-type").unwrap();
+        assert!(!kind.contains("html"), "{path}: {kind}");
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
+    }
+    assert_eq!(house.get("/api/v1/renders").json()["renders"][0]["prompt"], evil);
+    let echo = house.get("/api/v1/renders/%3Cscript%3E/picture");
+    assert!(!echo.header("content-type").unwrap().contains("html"));
+}

@@ -1,0 +1,96 @@
+//! What clients of the web UI's API send, and what they get: recorded from the real ones.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::support::House;
+
+fn api(name: &str) -> String {
+    format!("/sdapi/v1/{name}")
+}
+
+/// What SillyTavern asks before its first picture, and sends for it.
+#[test]
+fn silly_tavern_finds_an_idle_server_chooses_our_model_and_gets_a_picture() {
+    let house = House::started("");
+    house.worker_pid();
+    for list in ["upscalers", "latent-upscale-modes", "sd-vae", "samplers", "schedulers"] {
+        assert!(house.get(&api(list)).ok().json().is_array(), "{list}");
+    }
+    let models = house.get(&api("sd-models")).ok().json();
+    let mut options = house.get(&api("options")).ok().json();
+    assert_eq!(options["sd_model_checkpoint"], models[0]["title"]);
+    options["sd_model_checkpoint"] = json!("another [abc]");
+    assert!(house.post(&api("options"), &options).ok().json().is_null());
+    let idle = house.get(&api("progress")).ok().json();
+    assert_eq!((&idle["progress"], &idle["state"]["job_count"]), (&json!(0.0), &json!(0)));
+    let sent = json!({
+        "prompt": "a fox", "negative_prompt": "", "sampler_name": "Euler a", "scheduler": "simple",
+        "steps": 20, "cfg_scale": 7, "width": 512, "height": 512, "restore_faces": false,
+        "enable_hr": false, "hr_upscaler": "Latent", "hr_scale": 1, "denoising_strength": 0.7,
+        "override_settings": { "CLIP_stop_at_last_layers": 1 }, "clip_skip": 1,
+        "override_settings_restore_afterwards": true, "save_images": true, "send_images": true,
+        "do_not_save_grid": false, "do_not_save_samples": false, "seed": -1, "nobody_knows": 1,
+    });
+    let answer = house.post(&api("txt2img"), &sent).ok().json();
+    let picture = STANDARD.decode(answer["images"][0].as_str().unwrap()).unwrap();
+    assert_eq!(picture, std::fs::read(&house.pictures()[0]).unwrap());
+    let info: Value = serde_json::from_str(answer["info"].as_str().unwrap()).unwrap();
+    assert_eq!(info["extra_generation_params"]["Left to the model"], json!(["steps", "cfg_scale"]));
+    assert_eq!(info["all_seeds"].as_array().unwrap().len(), 1);
+    assert_eq!(answer["parameters"]["nobody_knows"], 1);
+    assert_eq!(house.value("SELECT guidance FROM history"), "0");
+    assert_eq!(house.value("SELECT origin FROM jobs"), "sdapi");
+}
+
+/// An empty Authorization header, as Open WebUI sends it where nothing is set.
+#[test]
+fn open_webui_asks_and_gets_a_batch() {
+    let house = House::started("");
+    let empty = [("authorization", "")];
+    assert_eq!(house.ask("GET /sdapi/v1/options", &empty, b"").status, 200);
+    let sent =
+        json!({ "prompt": "a fox", "batch_size": 2, "width": 256, "height": 256, "seed": 3 });
+    let body = sent.to_string();
+    let headers = [("authorization", ""), ("Content-Type", "application/json")];
+    let answer = house.ask("POST /sdapi/v1/txt2img", &headers, body.as_bytes()).ok().json();
+    assert_eq!(answer["images"].as_array().unwrap().len(), 2);
+    assert_eq!(house.rows("SELECT seed FROM history ORDER BY picture"), [["3"], ["4"]]);
+}
+
+#[test]
+fn an_interrupt_ends_the_job_of_this_api_and_no_other() {
+    let house = House::started("");
+    house.drop_job("own.toml", "prompt = 'mine'\npriority = -9\n");
+    house.until_sql("SELECT count(*) FROM renders", "1");
+    let sent = json!({ "prompt": "a fox, steps of 300 ms", "n_iter": 3, "steps": 8 });
+    std::thread::scope(|scope| {
+        let answer = scope.spawn(|| house.post(&api("txt2img"), &sent));
+        house.until_sql("SELECT count(*) FROM renders", "4");
+        house.until("it is told how far it is", || {
+            let progress = house.get(&api("progress")).ok().json();
+            (progress["state"]["job_count"] == 3).then_some(())
+        });
+        house.ask("POST /sdapi/v1/interrupt", &[], b"").ok();
+        let answer = answer.join().unwrap().ok().json();
+        assert!(answer["images"].as_array().unwrap().len() < 3);
+    });
+    house.until_sql("SELECT state FROM history WHERE prompt = 'mine'", "done");
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_by_its_key_and_img2img_begins_with_its_picture() {
+    let house = House::started("");
+    let refused = house.post(&api("txt2img"), &json!({ "prompt": "a", "enable_hr": true }));
+    assert_eq!(refused.status, 422);
+    assert_eq!(refused.json()["detail"][0]["loc"], json!(["body", "enable_hr"]));
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::RgbImage::new(64, 64).write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let picture = STANDARD.encode(png.into_inner());
+    let sent = json!({ "prompt": "a", "init_images": [picture], "width": 64, "height": 64 });
+    house.post(&api("img2img"), &sent).ok();
+    assert_eq!(house.rows("SELECT init_image <> '', strength FROM renders"), [["1", "0.75"]]);
+    let url = json!({ "prompt": "a", "init_images": ["http://127.0.0.1/x.png"] });
+    assert_eq!(house.post(&api("img2img"), &url).status, 400, "nothing is fetched");
+}

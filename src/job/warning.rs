@@ -261,11 +261,14 @@ impl fmt::Display for Warning {
                     more => format!("{more} pictures are"),
                 }
             ),
-            Warning::EqualNames { pictures, output } => write!(
-                f,
-                "output = \"{output}\" names several pictures alike: {pictures} of them get a \
-                 number behind it; {{index}} or {{seed}} in it would tell them apart"
-            ),
+            Warning::EqualNames { pictures, output } => {
+                let get = if *pictures == 1 { "gets" } else { "get" };
+                write!(
+                    f,
+                    "output = \"{output}\" names several pictures alike: {pictures} of them {get} a \
+                     number behind it; {{index}} or {{seed}} in it would tell them apart"
+                )
+            }
             Warning::ForeignSyntax { syntax, example, prompts } => {
                 write!(f, "{example} {} ({})", syntax.meaning(), count(*prompts as u64, "prompt"))
             }

@@ -81,18 +81,24 @@ fn pictures_that_are_made_twice_are_told_and_drawn_seeds_are_no_such_pictures() 
 /// newcomer 25
 #[test]
 fn a_name_for_several_pictures_is_told() {
-    let equal = |output: &str, pictures: u32| {
+    let equal = |output: &str, some: &str| {
         format!(
-            "equal_names: output = \"{output}\" names several pictures alike: {pictures} of them \
-             get a number behind it; {{index}} or {{seed}} in it would tell them apart"
+            "equal_names: output = \"{output}\" names several pictures alike: {some} a \
+             number behind it; {{index}} or {{seed}} in it would tell them apart"
         )
     };
-    assert_warned("num_images = 3\noutput = 'fox'", &[&equal("fox", 2)]);
-    assert_warned("num_images = 3\noutput = '{date}/{prompt}'", &[&equal("{date}/{prompt}", 2)]);
+    assert_warned("num_images = 3\noutput = 'fox'", &[&equal("fox", "2 of them get")]);
+    assert_warned(
+        "num_images = 3\noutput = '{date}/{prompt}'",
+        &[&equal("{date}/{prompt}", "2 of them get")],
+    );
     for output in ["{index}", "{seed}", "{time}"] {
         assert_warned(&format!("num_images = 3\noutput = '{output}'"), &[]);
     }
-    assert_warned("seed = 1\noutput = '{seed}'\n[matrix]\nsteps = [1, 2]", &[&equal("{seed}", 1)]);
+    assert_warned(
+        "seed = 1\noutput = '{seed}'\n[matrix]\nsteps = [1, 2]",
+        &[&equal("{seed}", "1 of them gets")],
+    );
     assert_warned("output = 'fox'", &[]);
 }
 

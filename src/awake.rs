@@ -89,7 +89,10 @@ impl Inhibitor {
         self.ask_at = Instant::now() + PAUSE;
         match self.was_told {
             true => debug!("still not kept from sleep: {why}"),
-            false => info!("the machine may go to sleep while work is due: {why}"),
+            false => {
+                info!("the machine may go to sleep while work is due");
+                info!("{why}");
+            }
         }
         self.was_told = true;
     }

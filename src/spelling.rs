@@ -28,6 +28,15 @@ pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// "50 MiB", "5.50 GiB": an amount of memory.
+pub fn memory(bytes: u64) -> String {
+    if bytes < 1 << 30 {
+        format!("{} MiB", bytes >> 20)
+    } else {
+        format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30))
+    }
+}
+
 /// "in 40 min", "in 23 hours", "in 5 days": how far a moment is away, as people say it.
 pub fn distance(ms: i64) -> String {
     match (ms + 500) / 1000 {
@@ -41,6 +50,11 @@ pub fn distance(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_read_by_people() {
+        assert_eq!([memory(5 << 20), memory(3 << 29)], ["5 MiB", "1.50 GiB"]);
+    }
 
     // newcomer 2
     #[test]

@@ -16,16 +16,15 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) async fn check(config: &Config, args: &CheckArgs, json: bool) -> Outcome {
-    // Before the first start there is no history, and nothing is said of the time.
+    // Before the first start there is no history.
     let queue = Queue::open(config).await.ok();
     let mut code = 0;
     for path in &args.files {
         let JobFile { name, content, folder } = job_file::read(config, path)?;
         match queue::check(config, &folder, name, content) {
             Ok(mut good) => {
-                if let Some(queue) = &queue {
-                    good.expected = queue.expected([&good]).await;
-                }
+                let foreseen = queue::foresee(config, queue.as_ref(), [&mut good]).await;
+                (good.expected, good.stopped) = (foreseen.expected, foreseen.stopped);
                 print::checked(&good, json)?;
             }
             Err(QueueError::Mistakes(mistakes)) => {

@@ -8,6 +8,7 @@ use crate::config::units::{parse_bytes, size_hint};
 use crate::job::spec::fields::sides;
 use crate::ladder::Residency;
 use crate::queue::{self, FitAnswer, FitEstimate, FitQuestion, Queue, TABLE_CARDS_GIB};
+use crate::spelling::memory;
 use crate::store::Seen;
 
 #[derive(clap::Args, Debug)]
@@ -72,7 +73,7 @@ fn text(answer: &FitAnswer) -> String {
     let fits = match answer.missing_bytes {
         _ if on_host => "does not fit; the processor would take hours".to_owned(),
         0 => "fits".to_owned() + &reduced(answer),
-        missing => format!("does not fit: {} are missing", gib(missing)),
+        missing => format!("does not fit: {} are missing", memory(missing)),
     };
     let time = match &answer.seen {
         Some(Seen { device, model, mean_ms, pictures }) => {
@@ -86,8 +87,8 @@ fn text(answer: &FitAnswer) -> String {
     let mut lines = vec![
         format!(
             "{width}x{height} on {} ({} usable{}): {fits}",
-            gib(answer.device_bytes),
-            gib(answer.usable_bytes),
+            memory(answer.device_bytes),
+            memory(answer.usable_bytes),
             if answer.limit_bytes.is_some() { " by memory_limit" } else { "" }
         ),
         format!("model   {}", of_model(answer)),
@@ -97,17 +98,17 @@ fn text(answer: &FitAnswer) -> String {
     if !on_host {
         lines.push(format!(
             "peak    {} (weights {}, text {}, denoising {}, VAE decoding {})",
-            gib(prediction.peak_bytes()),
-            gib(prediction.weights_bytes),
-            gib(prediction.text_encode_bytes),
-            gib(prediction.denoise_bytes),
-            gib(prediction.vae_decode_bytes),
+            memory(prediction.peak_bytes()),
+            memory(prediction.weights_bytes),
+            memory(prediction.text_encode_bytes),
+            memory(prediction.denoise_bytes),
+            memory(prediction.vae_decode_bytes),
         ));
     }
     if answer.host_bytes > 0 {
         lines.push(format!(
             "host    {} of free memory to stream from; slower with less",
-            gib(answer.host_bytes)
+            memory(answer.host_bytes)
         ));
     }
     lines.push(format!("time    {time}"));
@@ -151,14 +152,6 @@ fn reduced(answer: &FitAnswer) -> String {
     if less.is_empty() { String::new() } else { format!(", but only {}", less.join(" and ")) }
 }
 
-fn gib(bytes: u64) -> String {
-    if bytes < 1 << 30 {
-        format!("{} MiB", bytes >> 20)
-    } else {
-        format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30))
-    }
-}
-
 fn table_text(answers: &[FitAnswer]) -> String {
     let rows = answers.chunks(TABLE_CARDS_GIB.len()).map(|row| {
         let size = format!("{}x{}", row[0].width, row[0].height);
@@ -171,7 +164,7 @@ fn table_text(answers: &[FitAnswer]) -> String {
     let Some(first) = answers.first() else { return String::new() };
     let limit =
         answers.iter().find_map(|answer| answer.limit_bytes).map_or(String::new(), |limit| {
-            format!("limit   {}, by memory_limit in daemon.toml\n", gib(limit))
+            format!("limit   {}, by memory_limit in daemon.toml\n", memory(limit))
         });
     format!("model   {}\n{limit}\n{table}", of_model(first))
 }
@@ -196,10 +189,5 @@ mod tests {
         assert!(["1024", "0x5", "ax5", "5x"].iter().all(|wrong| size(wrong).is_err()));
         assert_eq!(vram("6GiB"), Ok(6 << 30));
         assert!(["6", "0GiB", "much"].iter().all(|wrong| vram(wrong).is_err()));
-    }
-
-    #[test]
-    fn bytes_are_read_by_people() {
-        assert_eq!([gib(5 << 20), gib(3 << 29)], ["5 MiB", "1.50 GiB"]);
     }
 }

@@ -118,18 +118,38 @@ pub(super) async fn restore(config: &Config, file: &Path, json: bool) -> Outcome
 fn age_ms(text: &str) -> Result<i64, String> {
     let wrong = || format!("'{text}' is no age; use one like 90d, 12h or 2w");
     let span: Span = text.parse().map_err(|_| wrong())?;
+    if span.get_minutes() != 0 || span.get_seconds() != 0 || is_shorter(span) {
+        return Err(format!(
+            "'{text}' has minutes or seconds (m is minutes), and an age is in hours (12h), days or \
+             weeks (2w); 3 months are 90d"
+        ));
+    }
     let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
     i64::try_from(age.as_millis()).ok().filter(|ms| *ms >= 0).ok_or_else(wrong)
+}
+
+/// Whether it has units below a second.
+fn is_shorter(span: Span) -> bool {
+    span.get_milliseconds() != 0 || span.get_microseconds() != 0 || span.get_nanoseconds() != 0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    // evening F3
+    #[test]
+    fn no_age_is_in_minutes_which_may_be_meant_as_months() {
+        for text in ["1m", "3m", "2h 1m", "90s", "0h 5ms", "PT1M"] {
+            let why = age_ms(text).expect_err(text);
+            assert!(why.contains("m is minutes") && why.contains("3 months are 90d"), "{why}");
+        }
+    }
+
     #[test]
     fn ages_are_days_weeks_and_hours() {
         let day = 24 * 3_600_000;
-        for (text, ms) in [("90d", 90 * day), ("12h", day / 2), ("2w", 14 * day), ("0s", 0)] {
+        for (text, ms) in [("90d", 90 * day), ("12h", day / 2), ("2w", 14 * day), ("0d", 0)] {
             assert_eq!(age_ms(text), Ok(ms), "{text}");
         }
         for text in ["", "90", "d", "-3d", "2mo", "soon"] {

@@ -49,6 +49,8 @@ use crate::queue::QueueError;
 use crate::store::{Selection, StoreError};
 use crate::worker::serve;
 
+/// Anything else, as what `submit --wait` has handed over without a daemon to wait for.
+const EXIT_FAILED: u8 = 1;
 /// The arguments say nothing that can be done; clap's own code, too.
 const EXIT_USAGE: u8 = 2;
 /// Some render failed or was cancelled (`wait`, `run --until-idle`), a job file has mistakes (`check`,
@@ -59,9 +61,8 @@ const EXIT_NOT_DONE: u8 = 3;
 const EXIT_DEGRADED: u8 = 4;
 /// What came from a hub is not what it promised, more than once (`model fetch`).
 const EXIT_DATA: u8 = 65;
-/// Try again later: another daemon runs, none does (`status`, `submit --wait`), `run --until-idle` was
-/// stopped, the disk is full, the time-out of
-/// `wait` has passed.
+/// Try again later: another daemon runs, none does (`status`), `run --until-idle` was stopped,
+/// the disk is full, the time-out of `wait` has passed.
 const EXIT_TEMPFAIL: u8 = 75;
 /// The configuration or the database cannot be used as it is.
 const EXIT_CONFIG: u8 = 78;
@@ -179,7 +180,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 /// The code of the first cause that has one of its own.
 fn exit_code_of(error: &anyhow::Error) -> u8 {
-    error.chain().find_map(code_of).unwrap_or(1)
+    error.chain().find_map(code_of).unwrap_or(EXIT_FAILED)
 }
 
 fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {

@@ -118,7 +118,7 @@ pub(super) fn waited(waited: &Waited, json: bool) -> io::Result<()> {
 }
 
 pub(super) fn submitted(submitted: &Submitted, json: bool) -> io::Result<()> {
-    let Submitted { jobs, waiting, starts, .. } = submitted;
+    let Submitted { jobs, waiting, starts, ends, stopped, .. } = submitted;
     let work = count(submitted.pictures as u64, "picture") + &expected(submitted.expected);
     let mut lines: Vec<String> =
         jobs.iter().map(|taken| format!("{} is job {}", taken.file, taken.job)).collect();
@@ -132,30 +132,52 @@ pub(super) fn submitted(submitted: &Submitted, json: bool) -> io::Result<()> {
         1 => format!("\n{work}"),
         _ => format!("\ntogether {work}"),
     };
-    for job in starts {
+    // Of a single job the turn says when it is begun, which is no earlier.
+    let is_said = starts.len() == 1 && begins_later(submitted.expected);
+    for job in starts.iter().filter(|_| !is_said) {
         if let Some(starts) = time::starts(job.not_before_ms) {
             text += &format!("\n{} {starts}", printable(&job.file));
         }
+    }
+    for job in ends {
+        text += &format!("\n{} {}", printable(&job.file), time::ends(job.not_after_ms));
+    }
+    if let Some(stopped) = stopped {
+        text += &format!("\n{stopped}");
     }
     answer(submitted, &text, json)
 }
 
 pub(super) fn checked(good: &CheckedJob, json: bool) -> io::Result<()> {
     let pictures = count(good.resolved.job.renders.len() as u64, "picture");
-    let starts = good.not_before_ms.and_then(time::starts);
-    let starts = starts.map_or(String::new(), |starts| format!(", {starts}"));
-    let mut text = format!("{}: good, {pictures}{}{starts}", good.name, expected(good.expected));
+    let mut text = format!("{}: good, {pictures}{}", good.name, expected(good.expected));
+    // The turn says when it is begun, which is no earlier.
+    let starts = good.not_before_ms.filter(|_| !begins_later(good.expected));
+    if let Some(starts) = starts.and_then(time::starts) {
+        text += &format!(", {starts}");
+    }
+    if let Some(not_after_ms) = good.not_after_ms {
+        text += &format!(", {}", time::ends(not_after_ms));
+    }
+    if let Some(stopped) = &good.stopped {
+        text += &format!("\n  but: {stopped}");
+    }
     for warning in &good.warnings {
         text += &format!("\n  but: {warning}");
     }
     answer(good, &text, json)
 }
 
+/// Whether the turn of a job is known, and not just now.
+fn begins_later(work: Option<ExpectedWork>) -> bool {
+    work.and_then(|work| work.starts_at_ms).is_some_and(time::is_later)
+}
+
 /// How long jobs take and when they are done, where that can be said.
 fn expected(work: Option<ExpectedWork>) -> String {
     let Some(ExpectedWork { work_ms, is_estimate, starts_at_ms, done_at_ms, too_late }) = work
     else {
-        return String::new();
+        return ", how long it takes is known once the daemon has run here".to_owned();
     };
     let mut text = format!(", {}", time::expected(work_ms, is_estimate));
     if let Some(starts_at_ms) = starts_at_ms.filter(|at_ms| time::is_later(*at_ms)) {

@@ -66,10 +66,8 @@ fn tell_of_the_miniature(config: &Config) {
         ModelChoice::Miniature { .. } => true,
     };
     if is_miniature && config.engine == EngineKind::ZImage {
-        info!(
-            "this is the miniature model, which knows coloured shapes only; Z-Image-Turbo comes with: \
-             zimaged model fetch turbo"
-        );
+        info!("this is the miniature model, which knows coloured shapes only");
+        info!("Z-Image-Turbo comes with: zimaged model fetch turbo");
     }
 }
 

@@ -30,9 +30,8 @@ fn lines(status: &QueueStatus) -> Vec<String> {
     }
     lines.extend(status.database.clone());
     lines.extend(status.begun.iter().map(progress));
-    let goes_on = status.running && status.paused.is_none();
     if status.database.is_none() {
-        let expected = expected(&status.outlook, goes_on);
+        let expected = expected(&status.outlook);
         lines.push(format!("{} queued{expected}", print::count(status.queued, "render")));
     }
     if let Some(pause) = &status.paused {
@@ -102,13 +101,13 @@ fn progress(job: &JobRow) -> String {
 
 /// When the first render may start, where none may now; how long all take, and when that would be
 /// over.
-fn expected(outlook: &Outlook, goes_on: bool) -> String {
+fn expected(outlook: &Outlook) -> String {
     let start_ms = outlook.earliest_ms.unwrap_or_default();
     let mut text = time::starts(start_ms).map_or(String::new(), |starts| format!(", {starts}"));
     if let Some(work_ms) = outlook.work_ms {
         text += &format!(", {} of work", time::expected(work_ms, outlook.is_estimate));
     }
-    if let Some(done_at_ms) = outlook.done_at_ms.filter(|_| goes_on && outlook.renders > 0) {
+    if let Some(done_at_ms) = outlook.done_at_ms.filter(|_| outlook.renders > 0) {
         text += &format!(": done at about {}", time::soon(done_at_ms));
         if outlook.too_late > 0 {
             text += &format!(", {} too late for their time", outlook.too_late);

@@ -6,7 +6,7 @@ use anyhow::anyhow;
 
 use super::job_file::{self, JobFile};
 use super::job_options::JobOptions;
-use super::{EXIT_NOT_DONE, EXIT_TEMPFAIL, EXIT_USAGE, Failure, Outcome, print, stderr, wait};
+use super::{EXIT_FAILED, EXIT_NOT_DONE, EXIT_USAGE, Failure, Outcome, print, stderr, wait};
 use crate::config::Config;
 use crate::queue::{self, CheckedJob, Submitted};
 
@@ -59,14 +59,14 @@ pub(super) async fn submit(config: &Config, args: &SubmitArgs, json: bool) -> Ou
 async fn hand_over(config: &Config, args: &SubmitArgs) -> Result<Submitted, Failure> {
     match (args.files.as_slice(), args.job.is_given()) {
         ([], true) => {
-            let job = args.job.wish(config)?.check(config)?;
-            let submitted = queue::submit_wish(config, &job).await?;
+            let mut job = args.job.wish(config)?.check(config)?;
+            let submitted = queue::submit_wish(config, &mut job).await?;
             warn_of(&job);
             Ok(submitted)
         }
         (files @ [_, ..], false) => {
-            let jobs = checked(config, files)?;
-            let submitted = queue::submit(config, &jobs).await?;
+            let mut jobs = checked(config, files)?;
+            let submitted = queue::submit(config, &mut jobs).await?;
             warn(&jobs);
             Ok(submitted)
         }
@@ -82,15 +82,19 @@ fn usage(message: &'static str) -> Failure {
     Failure { code: EXIT_USAGE, error: anyhow!(message) }
 }
 
-/// What was handed over is safe, but nobody works on it.
+/// What was handed over is safe, but nobody works on it. Whoever tried again, as 75 has it, would
+/// have all pictures twice.
 fn not_waited_for(submitted: &Submitted) -> Failure {
     let ids: Vec<String> = submitted.jobs.iter().map(|taken| taken.job.to_string()).collect();
-    let then = match ids.is_empty() {
+    let wait = match ids.is_empty() {
         true => String::new(),
-        false => format!(", then wait with: zimaged wait {}", ids.join(" ")),
+        false => format!(", and wait with: zimaged wait {}", ids.join(" ")),
     };
-    let error = anyhow!("not waited for: no daemon is running; start it with: zimaged run{then}");
-    Failure { code: EXIT_TEMPFAIL, error }
+    let error = anyhow!(
+        "the job is handed over, do not submit it again; but it is not waited for, because no \
+         daemon is running: start one with: zimaged run{wait}"
+    );
+    Failure { code: EXIT_FAILED, error }
 }
 
 /// All `files` without mistakes; else the first one's mistakes.

@@ -27,6 +27,11 @@ pub(super) fn starts(at_ms: i64) -> Option<String> {
     Some(format!("starts on {}, {away}", local(at_ms).strftime(DATED)))
 }
 
+/// `nothing is started after 2026-11-24 07:00 CET`, without the date where that is today.
+pub(super) fn ends(at_ms: i64) -> String {
+    format!("nothing is started after {}", soon(at_ms))
+}
+
 /// As [`starts`], for a column: `from 2026-11-24 22:05, in 23 hours`.
 pub(super) fn from(at_ms: i64) -> Option<String> {
     let away = away(at_ms)?;

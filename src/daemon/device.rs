@@ -11,13 +11,10 @@ use crate::engine::{CardSigns, DeviceChoice};
 /// terminal.
 pub(super) fn tell_of_no_cuda() {
     let signs = CardSigns::look(Path::new("/"));
-    let mut lines = vec!["no CUDA in this build: the processor renders".to_owned()];
-    lines.extend(signs.lines());
-    lines.push("card: cargo install --path . --features cuda".to_owned());
-    for line in lines {
-        match signs.are_there() {
-            true => warn!("{line}"),
-            false => info!("{line}"),
+    for line in signs.without_cuda() {
+        match signs.first() {
+            Some(_) => warn!("{line}"),
+            None => info!("{line}"),
         }
     }
 }

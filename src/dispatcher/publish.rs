@@ -10,6 +10,7 @@ use super::attempt::{latents_path, temp_path};
 use super::{Dispatcher, Settings};
 use crate::attempt::{Candidate, Failure, FailureKind, Finished, Made};
 use crate::clock;
+use crate::job::Render;
 use crate::job::name::{self, NameFacts};
 use crate::ladder::{Rung, Stage};
 use crate::output;
@@ -30,6 +31,19 @@ pub(super) fn file_name(candidate: &Candidate, rung: &Rung, now_ms: i64) -> Stri
         begun: clock::local(now_ms).datetime(),
     };
     format!("{}.{}", name::expand(&render.output, &facts), render.format.extension())
+}
+
+/// `, 576x576 in place of 1024x1024`: what is less than asked.
+fn in_place_of(rung: &Rung, asked: &Render) -> String {
+    let mut text = String::new();
+    if (rung.width, rung.height) != (asked.width, asked.height) {
+        let Render { width, height, .. } = asked;
+        text += &format!(", {}x{} in place of {width}x{height}", rung.width, rung.height);
+    }
+    if rung.steps != asked.steps {
+        text += &format!(", {} steps in place of {}", rung.steps, asked.steps);
+    }
+    text
 }
 
 /// Removes what an attempt without a picture may have left in the output folder. What stays goes at
@@ -94,7 +108,7 @@ impl Dispatcher {
                 Ok(()) => {
                     let degraded = rung.degrades(&candidate.render);
                     let finished = Finished { path: name, degraded, made };
-                    self.commit(candidate, attempt_id, &finished).await?;
+                    self.commit(candidate, rung, attempt_id, &finished).await?;
                     return Ok(Published::Done);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
@@ -126,11 +140,12 @@ impl Dispatcher {
     async fn commit(
         &mut self,
         candidate: &Candidate,
+        rung: &Rung,
         attempt_id: i64,
         finished: &Finished,
     ) -> Result<(), StoreError> {
         let (path, ms) = (&finished.path, finished.made.measured.timings.total_ms);
-        info!("done {path} in {:.1} s", ms as f64 / 1000.0);
+        info!("done {path} in {:.1} s{}", ms as f64 / 1000.0, in_place_of(rung, &candidate.render));
         debug!(job = candidate.job_id, index = candidate.index, attempt = attempt_id, ms, "done");
         if self.journal.finish(attempt_id, finished).await? == Guarded::Stale {
             // The picture stays: nothing that was made is thrown away, and its metadata says what

@@ -46,20 +46,21 @@ impl CardSigns {
         CardSigns(found)
     }
 
-    /// Whether there is any.
-    pub fn are_there(&self) -> bool {
-        !self.0.is_empty()
+    /// Why a build without CUDA renders on the processor, and what would have a card render: two
+    /// sentences that a terminal shows in one line each.
+    pub fn without_cuda(&self) -> [String; 2] {
+        let found = match self.first() {
+            Some(sign) => format!("but a card shows: {sign}"),
+            None => "and no sign of a card was found".to_owned(),
+        };
+        let build =
+            "whoever has an NVIDIA card builds with: cargo install --path . --features cuda";
+        [format!("this build renders on the processor, {found}"), build.to_owned()]
     }
 
-    /// The same as the text, in lines that fit a terminal with a time before each.
-    pub fn lines(&self) -> Vec<String> {
-        match self.0.as_slice() {
-            [] => vec![
-                "no sign of a card: no /dev/nvidia*, no /dev/dxg,".to_owned(),
-                "no /proc/driver/nvidia, no libcuda.so.1, no PCI".to_owned(),
-            ],
-            found => found.iter().map(|sign| format!("sign of a card: {sign}")).collect(),
-        }
+    /// The first of them, if there is any.
+    pub fn first(&self) -> Option<&str> {
+        self.0.first().map(String::as_str)
     }
 }
 
@@ -125,11 +126,15 @@ mod tests {
             (&format!("{pci}/vendor"), "0x10de\n"),
             (&format!("{pci}/class"), "0x040300\n"), // its sound
         ]);
-        assert!(!none.are_there(), "{none}");
+        assert!(none.first().is_none(), "{none}");
         let told = none.to_string();
         let places = ["/dev/nvidia*", "/dev/dxg", "/proc/driver/nvidia", "libcuda.so.1", "PCI"];
-        for told in [told, none.lines().concat()] {
-            assert!(places.iter().all(|place| told.contains(place)), "{told}");
+        assert!(places.iter().all(|place| told.contains(place)), "{told}");
+        // evening F4
+        let library = "usr/lib/x86_64-linux-gnu/libcuda.so.1";
+        for told in [none.without_cuda(), machine(&[(library, "")]).without_cuda()] {
+            assert!(told.iter().all(|line| line.len() < 100), "{told:?}");
+            assert!(told[1].contains("has an NVIDIA card"), "{told:?}");
         }
         for (file, expected) in [
             ("dev/nvidia1", "/dev/nvidia*"),

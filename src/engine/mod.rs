@@ -34,7 +34,8 @@ use self::provenance::WeightPart;
 use self::weight_files::WeightFiles;
 pub use self::z_image::prompt::{TOKENS_MAX, Tokenizer};
 pub use self::z_image::{
-    check_lora, check_weights, inspect_lora, inspect_model, quantise_model, tokenizer,
+    check_lora, check_weights, inspect_lora, inspect_model, processor, processor_speed,
+    quantise_model, tokenizer,
 };
 pub use crate::job::Recipe;
 use crate::job::lora::Lora;

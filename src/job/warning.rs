@@ -1,19 +1,22 @@
 //! What is no mistake in a job, but hardly meant. Pure.
 
+mod lack;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::civil::date;
-use jiff::{Timestamp, ToSpan, ZonedDateTime};
+use jiff::{ToSpan, ZonedDateTime};
 use serde::{Serialize, Serializer};
 
+pub use self::lack::Lack;
 use super::hints::prompt::{ForeignSyntax, foreign_syntax};
 use super::name::{self, NameFacts};
 use super::spec::ResolvedJob;
-use super::times::Times;
+use super::times::{Opening, Times};
 use super::{Recipe, Render};
 use crate::problem::one_line;
-use crate::spelling::{count, distance};
+use crate::spelling::count;
 
 /// What is hardly meant. As JSON it has a `kind`, and the sentence for people as `message`.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,8 +38,12 @@ pub enum Warning {
     ForeignSyntax { syntax: ForeignSyntax, example: String, prompts: usize },
     /// A prompt, of which this is the beginning, is longer than what the model reads.
     CutPrompt { beginning: String, tokens_max: usize },
-    /// Nothing is started for so long. A time of day alone may have been meant as today's.
-    LongWait { starts: ZonedDateTime, wait_ms: i64, is_tomorrow: bool },
+    /// Nothing is started for long. A time of day alone may have been meant as today's.
+    LongWait { is_tomorrow: bool },
+    /// Something may be started for long yet. A time of day alone may have been meant as today's.
+    LateEnd { is_tomorrow: bool },
+    /// So many pictures do not fit the memory as they were asked for.
+    Memory { lack: Lack, pictures: u64 },
 }
 
 /// What a model wants to be asked for, by its own word.
@@ -57,15 +64,27 @@ const WAIT_MS_MAX: i64 = 12 * HOUR_MS;
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
 
-/// Whether a job of these `times`, taken in `now`, waits for too long.
-pub fn long_wait(times: &Times, now: &ZonedDateTime) -> Option<Warning> {
+/// Whether a job of these `times`, taken in `now`, waits for too long, or ends too late.
+pub fn long_wait(times: &Times, now: &ZonedDateTime) -> Vec<Warning> {
     let now_ms = now.timestamp().as_millisecond();
-    let from_ms = times.opening(now_ms, now.time_zone())?.from_ms;
+    let Some(Opening { from_ms, .. }) = times.opening(now_ms, now.time_zone()) else {
+        return Vec::new();
+    };
+    let is_tomorrow = |wait_ms: i64| wait_ms <= 24 * HOUR_MS;
+    let mut found = Vec::new();
     let wait_ms = from_ms - now_ms;
-    let starts = Timestamp::from_millisecond(from_ms).ok()?;
-    let is_tomorrow = times.not_before_ms == Some(from_ms) && wait_ms <= 24 * HOUR_MS;
-    let starts = starts.to_zoned_datetime(now.time_zone().clone());
-    (wait_ms > WAIT_MS_MAX).then_some(Warning::LongWait { starts, wait_ms, is_tomorrow })
+    if wait_ms > WAIT_MS_MAX {
+        let is_tomorrow = times.not_before_ms == Some(from_ms) && is_tomorrow(wait_ms);
+        found.push(Warning::LongWait { is_tomorrow });
+    }
+    // Counted from the begin that is said: from 22:00, not after 07:00, is one night.
+    let begin_ms = times.not_before_ms.unwrap_or(now_ms).max(now_ms);
+    if let Some(open_ms) = times.not_after_ms.map(|end_ms| end_ms - begin_ms)
+        && open_ms > WAIT_MS_MAX
+    {
+        found.push(Warning::LateEnd { is_tomorrow: is_tomorrow(open_ms) });
+    }
+    found
 }
 
 /// All that the job itself shows. `defaults` are what it would ask if it said nothing: what stands
@@ -205,6 +224,8 @@ impl Warning {
             Warning::ForeignSyntax { .. } => "foreign_syntax",
             Warning::CutPrompt { .. } => "cut_prompt",
             Warning::LongWait { .. } => "long_wait",
+            Warning::LateEnd { .. } => "late_end",
+            Warning::Memory { .. } => "memory",
         }
     }
 }
@@ -277,18 +298,19 @@ impl fmt::Display for Warning {
                 "a prompt is longer than the {tokens_max} tokens that the model reads, its end is \
                  not seen: {beginning}"
             ),
-            Warning::LongWait { starts, wait_ms, is_tomorrow } => write!(
-                f,
-                "nothing of it is started before {}, {}{}",
-                starts.strftime("%Y-%m-%d %H:%M %Z"),
-                distance(*wait_ms),
-                match is_tomorrow {
-                    true => ": a time of day that has passed is tomorrow's",
-                    false => "",
-                }
-            ),
+            Warning::LongWait { is_tomorrow } => {
+                write!(f, "its begin is more than 12 hours away{}", of_tomorrow(*is_tomorrow))
+            }
+            Warning::LateEnd { is_tomorrow } => {
+                write!(f, "its end is more than 12 hours away{}", of_tomorrow(*is_tomorrow))
+            }
+            Warning::Memory { lack, pictures } => lack.tell(*pictures, f),
         }
     }
+}
+
+fn of_tomorrow(is_tomorrow: bool) -> &'static str {
+    if is_tomorrow { ": a time of day that has passed is tomorrow's" } else { "" }
 }
 
 #[cfg(test)]

@@ -40,8 +40,14 @@ pub struct CheckedJob {
     pub warnings: Vec<Warning>,
     /// Its renders wait until then (UTC, milliseconds since the epoch); null where they need not.
     pub not_before_ms: Option<i64>,
+    /// None of them is started after that (UTC, milliseconds since the epoch); null where that is
+    /// not said.
+    pub not_after_ms: Option<i64>,
     /// How long its pictures take; `None` where nobody can know, or did not ask.
     pub expected: Option<ExpectedWork>,
+    /// Why nothing at all is started now, although a daemon runs: a pause, or a disk that takes
+    /// nothing.
+    pub stopped: Option<String>,
 }
 
 /// Seeds that the text leaves open are null.
@@ -113,7 +119,18 @@ pub(super) fn checked(
             warnings.extend(warning::long_wait(&times, &clock::local(now_ms)));
             let opening = times.opening(now_ms, &rules.time_zone);
             let not_before_ms = opening.map(|it| it.from_ms).filter(|from_ms| *from_ms > now_ms);
-            Ok(CheckedJob { name, content, resolved, warnings, not_before_ms, expected: None })
+            let not_after_ms = times.not_after_ms;
+            let (expected, stopped) = (None, None);
+            Ok(CheckedJob {
+                name,
+                content,
+                resolved,
+                warnings,
+                not_before_ms,
+                not_after_ms,
+                expected,
+                stopped,
+            })
         }
         Err(mut problems) => {
             hint_at_lists(&name, &mut problems);

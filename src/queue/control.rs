@@ -44,7 +44,13 @@ impl Queue<'_> {
     pub async fn cancel(&self, which: &Which) -> Result<Cancelled> {
         let now_ms = self.clock.now_ms();
         match which {
-            Which::Matching(filter) => self.store.cancel_matching(filter, now_ms).await,
+            Which::Matching(filter) => {
+                let done = self.store.cancel_matching(filter, now_ms).await?;
+                match done.cancelled + done.stopping {
+                    0 => Err(self.nothing_matches("cancelled", "waits or runs", filter).await),
+                    _ => Ok(done),
+                }
+            }
             Which::Named(selections) => {
                 let done = self.store.cancel(selections, now_ms).await?;
                 match done.cancelled + done.stopping {
@@ -72,8 +78,12 @@ impl Queue<'_> {
                 let jobs = self.store.retryable(filter).await?;
                 let mut made = Retries::default();
                 for job_id in jobs {
-                    let retried = self.retry_one(Selection::Job(job_id), filter).await;
+                    let retried = self.retry_one(Selection::Job(job_id), Some(filter)).await;
                     made.add(retried)?;
+                }
+                if made.jobs.is_empty() {
+                    let left = "is left that failed or was cancelled";
+                    return Err(self.nothing_matches("repeated", left, filter).await);
                 }
                 // Nobody has named what was left out.
                 made.refused.clear();
@@ -88,7 +98,7 @@ impl Queue<'_> {
         }
         let mut made = Retries::default();
         for selection in selections {
-            let retried = self.retry_one(*selection, &RenderFilter::default()).await;
+            let retried = self.retry_one(*selection, None).await;
             made.add(retried)?;
         }
         match made.jobs.is_empty() {
@@ -97,8 +107,33 @@ impl Queue<'_> {
         }
     }
 
-    async fn retry_one(&self, selection: Selection, filter: &RenderFilter) -> Result<Retried> {
-        self.store.retry(selection, filter.state, self.clock.now_ms()).await
+    async fn retry_one(
+        &self,
+        selection: Selection,
+        among: Option<&RenderFilter>,
+    ) -> Result<Retried> {
+        self.store.retry(selection, among, self.clock.now_ms()).await
+    }
+
+    /// Why nothing was `done` to what has something in common: of a tag, whether any job has it.
+    pub(super) async fn nothing_matches(
+        &self,
+        done: &str,
+        left: &str,
+        filter: &RenderFilter,
+    ) -> StoreError {
+        let why = match (&filter.tag, filter.state) {
+            (Some(tag), state) => match (self.store.has_tag(tag).await, state) {
+                (Ok(false), _) => format!("no job has the tag {tag}"),
+                (_, None) => format!("nothing with the tag {tag} {left}"),
+                (_, Some(state)) => {
+                    format!("nothing with the tag {tag} is left in the state {state}")
+                }
+            },
+            (None, Some(state)) => format!("nothing is left in the state {state}"),
+            (None, None) => format!("nothing {left}"),
+        };
+        StoreError::NothingToDo(format!("nothing was {done}: {why}"))
     }
 
     /// Starts no further render until [`Queue::resume`], also after a restart of the daemon.

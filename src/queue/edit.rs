@@ -62,6 +62,10 @@ impl Queue<'_> {
         }
         match (which, edited.changed) {
             (Which::Named(_), 0) => Err(nothing_done(&edited.refused).into()),
+            (Which::Matching(filter), 0) if edited.refused.is_empty() => {
+                Err(self.nothing_matches("changed", "waits or runs", filter).await.into())
+            }
+            (Which::Matching(_), 0) => Err(nothing_done(&edited.refused).into()),
             _ => Ok(edited),
         }
     }

@@ -1,17 +1,15 @@
-//! How long work takes, and when it would be done: what has not ended, a job that is still to be
-//! handed over, and what is left of one.
+//! How long work takes, and when it would be done: what has not ended, and what is left of a job.
 
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::timing::{ModelTimings, OfModels};
-use super::{CheckedJob, Queue, has_daemon};
+use super::{Queue, has_daemon};
 use crate::config::Config;
 use crate::job::state::State;
 use crate::job::times::Times;
-use crate::job::{Job, Render};
 use crate::planner::{AgendaEntry, Turn, turns};
-use crate::store::{Effort, JobRenders, Result, Store, WaitingRenders};
+use crate::store::{JobRenders, Result, Store, WaitingRenders};
 
 /// The renders that have not ended. Times are UTC, in milliseconds since the epoch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -26,7 +24,8 @@ pub struct Outlook {
     pub work_ms: Option<i64>,
     /// There is no picture yet to go by: the times come from counted operations.
     pub is_estimate: bool,
-    /// When the last of them has ended by that, each begun when it may be and when it is its turn.
+    /// When the last of them has ended by that, each begun when it may be and when it is its turn;
+    /// `None` while nothing is started at all (no daemon runs, the queue is paused or held).
     pub done_at_ms: Option<i64>,
     /// Those that will be cancelled by that, because their job's time is over before their turn.
     pub too_late: u64,
@@ -42,7 +41,7 @@ pub struct ExpectedWork {
     /// Nothing comparable was rendered yet: the time comes from counted operations.
     pub is_estimate: bool,
     /// When the first of them is started, after what comes before it in the queue; null where none
-    /// is in time, and while nothing is started at all (no daemon runs, or the queue is paused).
+    /// is in time, and while nothing is started at all (no daemon runs, the queue is paused or held).
     pub starts_at_ms: Option<i64>,
     /// When the last of them has ended; null as before.
     pub done_at_ms: Option<i64>,
@@ -65,7 +64,7 @@ pub struct JobLeft {
 pub async fn job_left(config: &Config, store: &Store, job_id: i64, begun: f64) -> Result<JobLeft> {
     let renders = store.job_renders(job_id).await?;
     let models = OfModels::new(config);
-    let timings = ModelTimings::now(&models, store).await?;
+    let timings = ModelTimings::now(&models, Some(store)).await?;
     let left = |kind: &JobRenders| {
         let share = match kind.state {
             State::Queued => 1.0,
@@ -93,7 +92,7 @@ impl Queue<'_> {
         let now_ms = self.clock.now_ms();
         let waiting = self.store.waiting(now_ms).await?;
         let models = OfModels::new(self.config);
-        let timings = ModelTimings::now(&models, &self.store).await?;
+        let timings = ModelTimings::now(&models, Some(&self.store)).await?;
         let mut outlook = Outlook {
             renders: waiting.iter().map(|kind| kind.renders).sum(),
             earliest_ms: self.store.earliest_ms(now_ms).await?,
@@ -102,71 +101,32 @@ impl Queue<'_> {
         };
         let Some(entries) = entries(&timings, &waiting) else { return Ok(outlook) };
         outlook.work_ms = Some(work_ms(&entries)).filter(|_| !waiting.is_empty());
+        // While nothing is started nobody knows.
+        if self.stopped().await.is_some() || !has_daemon(self.config) {
+            return Ok(outlook);
+        }
         if let Some(turns) = turns(&entries, now_ms, &TimeZone::system()) {
             outlook.done_at_ms = Some(last_end_ms(&turns).unwrap_or(now_ms));
             outlook.too_late = turns.iter().map(|turn| turn.too_late).sum();
         }
         Ok(outlook)
     }
-
-    /// How long `jobs` take that are not in the queue yet, and when they would be done; `None` where
-    /// nobody can know.
-    pub async fn expected(
-        &self,
-        jobs: impl IntoIterator<Item = &CheckedJob>,
-    ) -> Option<ExpectedWork> {
-        let models = OfModels::new(self.config);
-        let timings = ModelTimings::now(&models, &self.store).await.ok()?;
-        let (mut new, mut is_estimate) = (Vec::new(), false);
-        for job in jobs {
-            let job = &job.resolved.job;
-            new.extend(job_entries(&timings, job)?);
-            is_estimate |= timings.is_estimate(job.renders.iter().map(|it| it.model.as_str()));
-        }
-        let work_ms = work_ms(&new);
-        let nothing = Turn::default();
-        let turn = self.turn(&timings, new).await.unwrap_or(nothing);
-        Some(ExpectedWork {
-            work_ms,
-            is_estimate,
-            starts_at_ms: turn.begins_ms,
-            done_at_ms: turn.ends_ms,
-            too_late: turn.too_late,
-        })
-    }
-
-    /// The turn of all `new` entries together, after what is queued; `None` while nothing is
-    /// started.
-    async fn turn(&self, timings: &ModelTimings<'_>, new: Vec<AgendaEntry>) -> Option<Turn> {
-        let is_paused = self.store.paused().await.ok()?.is_some();
-        if is_paused || !has_daemon(self.config) {
-            return None;
-        }
-        let now_ms = self.clock.now_ms();
-        let mut all = entries(timings, &self.store.waiting(now_ms).await.ok()?)?;
-        let earlier = all.len();
-        all.extend(new);
-        let turns = turns(&all, now_ms, &TimeZone::system())?;
-        let of_new = &turns[earlier..];
-        Some(Turn {
-            begins_ms: of_new.iter().filter_map(|turn| turn.begins_ms).min(),
-            ends_ms: last_end_ms(of_new),
-            too_late: of_new.iter().map(|turn| turn.too_late).sum(),
-        })
-    }
 }
 
-fn last_end_ms(turns: &[Turn]) -> Option<i64> {
+pub(super) fn last_end_ms(turns: &[Turn]) -> Option<i64> {
     turns.iter().filter_map(|turn| turn.ends_ms).max()
 }
 
-fn work_ms(entries: &[AgendaEntry]) -> i64 {
+pub(super) fn work_ms(entries: &[AgendaEntry]) -> i64 {
     let ms = entries.iter().map(|entry| entry.each_ms * entry.renders as f64);
     ms.sum::<f64>().round() as i64
 }
 
 /// What waits, with how long it takes. What is being rendered comes first.
-fn entries(timings: &ModelTimings, waiting: &[WaitingRenders]) -> Option<Vec<AgendaEntry>> {
+pub(super) fn entries(
+    timings: &ModelTimings,
+    waiting: &[WaitingRenders],
+) -> Option<Vec<AgendaEntry>> {
     let entry = |kind: &WaitingRenders| {
         let &WaitingRenders { is_running, priority, times, renders, effort, ref model } = kind;
         let each_ms = timings.of(model)?.of_effort(&effort)?;
@@ -178,34 +138,4 @@ fn entries(timings: &ModelTimings, waiting: &[WaitingRenders]) -> Option<Vec<Age
     // What waits for a model that daemon.toml does not name is started by nobody.
     let started = waiting.iter().filter(|kind| timings.of(&kind.model).is_some());
     started.map(entry).collect()
-}
-
-/// The renders of a job. Jobs of thousands of pictures have few kinds: those that are alike make one
-/// entry.
-fn job_entries(timings: &ModelTimings, job: &Job) -> Option<Vec<AgendaEntry>> {
-    let mut kinds: Vec<(&Render, AgendaEntry)> = Vec::new();
-    for render in &job.renders {
-        if let Some((_, entry)) = kinds.iter_mut().find(|(kind, _)| is_alike(kind, render)) {
-            entry.renders += 1;
-            continue;
-        }
-        let entry = AgendaEntry {
-            priority: job.priority,
-            times: job.times(),
-            renders: 1,
-            each_ms: timings.of(&render.model)?.of_render(render)?,
-        };
-        kinds.push((render, entry));
-    }
-    Some(kinds.into_iter().map(|(_, entry)| entry).collect())
-}
-
-/// Whether two renders take the same time.
-fn is_alike(a: &Render, b: &Render) -> bool {
-    let asked = |render: &Render| {
-        let Render { min_side, min_steps, on_oom, ref recipe, .. } = *render;
-        let begins = (recipe.begins_with_picture(), recipe.strength);
-        (Effort::from(render), min_side, min_steps, on_oom, recipe.prompt.len(), begins)
-    };
-    asked(a) == asked(b)
 }

@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use super::check::{checked, keep_inputs};
-use super::submit::{Submitted, TakenJob};
+use super::submitted::{Submitted, TakenJob};
 use super::wish::TEXT_BYTES_MAX;
-use super::{CheckedJob, JobMistakes, Queue, QueueError};
+use super::{CheckedJob, JobMistakes, Queue, QueueError, foresee};
 use crate::config::Lists;
 use crate::files;
 use crate::inputs::{self, InputLimits};
@@ -52,7 +52,8 @@ impl Queue<'_> {
         });
         let mut checked =
             check.await.map_err(|error| QueueError::NoAnswer(error.to_string()))??;
-        checked.expected = self.expected([&checked]).await;
+        let foreseen = foresee(self.config, Some(self), [&mut checked]).await;
+        (checked.expected, checked.stopped) = (foreseen.expected, foreseen.stopped);
         Ok(checked)
     }
 
@@ -64,9 +65,9 @@ impl Queue<'_> {
         let (origin, folder) = (Origin::Http(*api), self.config.inputs_path());
         let new = NewRequest { name, text, origin, key: key.clone(), folder: Some(&folder) };
         let accepted = self.take_request(new).await?;
-        let expected = checked.expected;
+        let (expected, stopped) = (checked.expected, checked.stopped.clone());
         let jobs = vec![TakenJob { file: checked.name.clone(), job: accepted.job_id }];
-        let submitted = Submitted { jobs, expected, ..Submitted::of(|| [&checked]) };
+        let submitted = Submitted { jobs, expected, stopped, ..Submitted::of(|| [&checked]) };
         Ok((submitted, accepted.fresh))
     }
 

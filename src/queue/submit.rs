@@ -6,16 +6,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::CWD;
-use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::{CheckedJob, ExpectedWork, Queue, QueueError};
+use super::submitted::{RefusedFile, Submitted, TakenJob};
+use super::{CheckedJob, Foreseen, Queue, QueueError, foresee};
 use crate::config::{self, Config};
 use crate::files;
 use crate::instance::InstanceLock;
 use crate::intake::{clean, new_id, taken};
 use crate::job::origin::SourceFile;
-use crate::job::warning::Warning;
 use crate::status;
 use crate::store::{DropFate, StoreError};
 
@@ -27,88 +26,6 @@ const ACCEPT_POLL: Duration = Duration::from_millis(20);
 
 /// So much of a file's name is kept that there is room for a number and an ending.
 const STEM_BYTES_MAX: usize = 200;
-
-/// What has become of files that were handed over.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Submitted {
-    /// Files that are jobs.
-    pub jobs: Vec<TakenJob>,
-    /// Files that the daemon found no job in.
-    pub refused: Vec<RefusedFile>,
-    /// Names of files that lie in the jobs folder: no daemon runs.
-    pub waiting: Vec<String>,
-    /// What is hardly meant in jobs that were handed over all the same.
-    pub warnings: Vec<JobWarnings>,
-    /// The jobs that wait for a time.
-    pub starts: Vec<JobStart>,
-    /// How many pictures these jobs have, all together.
-    pub pictures: usize,
-    /// How long all pictures of these jobs take; `None` where nobody can know.
-    pub expected: Option<ExpectedWork>,
-}
-
-/// What is hardly meant in one file.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct JobWarnings {
-    /// As whoever submits calls it.
-    pub file: String,
-    /// At least one.
-    #[cfg_attr(test, schemars(with = "Vec<crate::job::warning::WarningText>"))]
-    pub warnings: Vec<Warning>,
-}
-
-/// When the first of a job's renders may be started.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct JobStart {
-    /// As whoever submits calls it.
-    pub file: String,
-    /// UTC, milliseconds since the epoch.
-    pub not_before_ms: i64,
-}
-
-impl Submitted {
-    /// What is to be said of `jobs` whatever becomes of them.
-    pub(super) fn of<'j, J: IntoIterator<Item = &'j CheckedJob>>(
-        jobs: impl Fn() -> J,
-    ) -> Submitted {
-        let start = |job: &CheckedJob| {
-            Some(JobStart { file: job.name.clone(), not_before_ms: job.not_before_ms? })
-        };
-        let warned = |job: &CheckedJob| {
-            let (file, warnings) = (job.name.clone(), job.warnings.clone());
-            (!warnings.is_empty()).then_some(JobWarnings { file, warnings })
-        };
-        Submitted {
-            starts: jobs().into_iter().filter_map(start).collect(),
-            warnings: jobs().into_iter().filter_map(warned).collect(),
-            pictures: jobs().into_iter().map(|job| job.resolved.job.renders.len()).sum(),
-            ..Submitted::default()
-        }
-    }
-}
-
-/// A file that is a job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct TakenJob {
-    /// The file's name in the jobs folder.
-    pub file: String,
-    /// The job's id.
-    pub job: i64,
-}
-
-/// A file that the daemon found no job in. Its rules may be others than those of whoever submits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct RefusedFile {
-    /// The file's name in the jobs folder.
-    pub file: String,
-    /// What the daemon says against it.
-    pub report: String,
-}
 
 /// Moves a copy of each checked text into the jobs folder, each with the identity that it is
 /// answered with and the name that belongs to it; a file that lies there already, itself. The files
@@ -184,20 +101,19 @@ fn job_name(path: &Path) -> String {
 }
 
 /// Hands checked files over and, where a daemon runs, waits until it has dealt with them. What is
-/// too long for a file, with the prompts of its list, goes into the database at once.
+/// too long for a file, with the prompts of its list, goes into the database at once. Warnings of
+/// what is foreseen are added to each.
 pub async fn submit(
     config: &Config,
-    jobs: &[(&Path, CheckedJob)],
+    jobs: &mut [(&Path, CheckedJob)],
 ) -> Result<Submitted, QueueError> {
     let queue = Queue::open(config).await;
-    let checked = || jobs.iter().map(|(_, job)| job);
-    let expected = match &queue {
-        Ok(queue) => queue.expected(checked()).await,
-        Err(_) => None,
-    };
-    let mut submitted = Submitted { expected, ..Submitted::of(checked) };
+    let checked = jobs.iter_mut().map(|(_, job)| job);
+    let Foreseen { expected, stopped } = foresee(config, queue.as_ref().ok(), checked).await;
+    let of_jobs = Submitted::of(|| jobs.iter().map(|(_, job)| job));
+    let mut submitted = Submitted { expected, stopped, ..of_jobs };
     let mut files = Vec::with_capacity(jobs.len());
-    for (path, job) in jobs {
+    for (path, job) in jobs.iter() {
         match (&queue, check_length(config, job)) {
             (_, Ok(())) => files.push((*path, job.clone())),
             (Ok(queue), Err(_)) => submitted.jobs.push(queue.take(&job_name(path), job).await?),
@@ -255,15 +171,20 @@ pub fn has_daemon(config: &Config) -> bool {
 
 /// Takes a job without a file in: into the database, whether a daemon runs or not. Where none has
 /// ever run there is no database, and the job waits for the first one as a file.
-pub async fn submit_wish(config: &Config, job: &CheckedJob) -> Result<Submitted, QueueError> {
+pub async fn submit_wish(config: &Config, job: &mut CheckedJob) -> Result<Submitted, QueueError> {
     if !config.database_path().exists() {
-        return submit(config, &[(Path::new(&job.name), job.clone())]).await;
+        let name = job.name.clone();
+        let mut jobs = [(Path::new(&name), job.clone())];
+        let submitted = submit(config, &mut jobs).await?;
+        let [(_, foreseen)] = jobs;
+        *job = foreseen;
+        return Ok(submitted);
     }
     let queue = of_daemon(config, Instant::now() + ACCEPT_TIMEOUT).await?;
     // Before it is one of those that it comes after.
-    let expected = queue.expected([job]).await;
+    let Foreseen { expected, stopped } = foresee(config, Some(&queue), [&mut *job]).await;
     let jobs = vec![queue.take(&job.name, job).await?];
-    Ok(Submitted { jobs, expected, ..Submitted::of(|| [job]) })
+    Ok(Submitted { jobs, expected, stopped, ..Submitted::of(|| [&*job]) })
 }
 
 impl Queue<'_> {

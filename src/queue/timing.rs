@@ -2,15 +2,16 @@
 //! the device that was used last.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::FitQuestion;
-use super::fit::Fitting;
+use super::fitting::Fitting;
 use crate::config::Config;
 use crate::engine::Backend;
 use crate::engine::predictor::Predictor;
-use crate::job::{Recipe, Render};
-use crate::planner::Estimate;
+use crate::job::warning::Lack;
+use crate::job::{OnOom, Recipe, Render};
+use crate::ladder::{Residency, Rung};
+use crate::planner::Plan;
 use crate::store::{Effort, MadePicture, Result, Store};
 
 /// A prompt of which nothing is known is taken to have so many bytes.
@@ -31,12 +32,26 @@ pub(super) struct ModelTimings<'a>(BTreeMap<&'a str, Timing<'a>>);
 
 impl<'a> ModelTimings<'a> {
     /// As of now.
-    pub(super) async fn now(models: &'a OfModels, store: &'a Store) -> Result<ModelTimings<'a>> {
+    pub(super) async fn now(
+        models: &'a OfModels,
+        store: Option<&'a Store>,
+    ) -> Result<ModelTimings<'a>> {
         let mut timings = BTreeMap::new();
         for (name, config) in &models.0 {
             timings.insert(name.as_str(), Timing::now(config, name, store).await?);
         }
         Ok(ModelTimings(timings))
+    }
+
+    /// As [`ModelTimings::now`], for a question that is worth a second: where nothing says how fast
+    /// the processor is, it is measured.
+    pub(super) async fn measured(
+        models: &'a OfModels,
+        store: Option<&'a Store>,
+    ) -> Result<ModelTimings<'a>> {
+        let mut timings = ModelTimings::now(models, store).await?;
+        timings.0.values_mut().for_each(Timing::measure);
+        Ok(timings)
     }
 
     /// That of a model by its name in daemon.toml; `None` where that has none of this name.
@@ -50,63 +65,107 @@ impl<'a> ModelTimings<'a> {
     }
 }
 
-/// Says how long renders of one model take.
+/// Says how long renders of one model take, as what would be made of them in the memory that there
+/// is.
 pub(super) struct Timing<'a> {
     config: &'a Config,
-    basis: Basis<'a>,
+    /// For a pixel in one run of the transformer, by the newest pictures of the model that was
+    /// loaded last, on its device; `None` before there is any.
+    unit_ms: Option<f64>,
+    /// The configured model on the device; `None` where the model cannot be read: its own command
+    /// says why.
+    fitting: Option<Fitting<'a>>,
+    /// Of what was asked about already: most of what waits is alike.
+    known: Mutex<Vec<(Effort, Option<f64>)>>,
     /// For guidance that is cut off, which is asked about only then. `None` where the model cannot
-    /// be read: its own command says why.
+    /// be read.
     predictor: OnceLock<Option<Predictor>>,
-}
-
-/// What it goes by.
-enum Basis<'a> {
-    /// The newest pictures of the model that was loaded last, on its device.
-    Pictures {
-        /// For a pixel in one run of the transformer.
-        unit_ms: f64,
-    },
-    /// Counted operations, for the configured model on the device that was used last.
-    Operations(Box<Estimator<'a>>),
-    /// There is neither.
-    Nothing,
 }
 
 impl<'a> Timing<'a> {
     /// As of now.
-    async fn now(config: &'a Config, name: &str, store: &'a Store) -> Result<Timing<'a>> {
-        let pictures = store.newest_pictures(name).await?;
-        let mut timing = Timing { config, basis: Basis::Nothing, predictor: OnceLock::new() };
-        timing.basis = match timing.unit_ms(&pictures) {
-            Some(unit_ms) => Basis::Pictures { unit_ms },
-            None => match Estimator::new(config, store).await {
-                Some(estimator) => Basis::Operations(Box::new(estimator)),
-                None => Basis::Nothing,
-            },
+    async fn now(config: &'a Config, name: &str, store: Option<&'a Store>) -> Result<Timing<'a>> {
+        let pictures = match store {
+            Some(store) => store.newest_pictures(name).await?,
+            None => Vec::new(),
         };
+        let mut timing = Timing {
+            fitting: Fitting::of_queue(config, store).await,
+            ..Timing::of_nothing(config)
+        };
+        timing.unit_ms = timing.unit_ms(&pictures);
         Ok(timing)
+    }
+
+    fn of_nothing(config: &'a Config) -> Timing<'a> {
+        Timing {
+            config,
+            unit_ms: None,
+            fitting: None,
+            known: Mutex::default(),
+            predictor: OnceLock::new(),
+        }
+    }
+
+    /// The speed of a processor that nobody has measured, where no picture says it.
+    fn measure(&mut self) {
+        if self.unit_ms.is_none()
+            && let Some(fitting) = &mut self.fitting
+        {
+            fitting.measure();
+        }
     }
 
     /// Whether times come from counted operations.
     fn is_estimate(&self) -> bool {
-        matches!(self.basis, Basis::Operations(_))
+        self.unit_ms.is_none() && self.fitting.as_ref().is_some_and(Fitting::is_measured)
     }
 
     /// How long one render takes of which the queue knows so much.
     pub(super) fn of_effort(&self, effort: &Effort) -> Option<f64> {
-        match &self.basis {
-            Basis::Pictures { unit_ms } => Some(unit_ms * self.units(effort)),
-            Basis::Operations(estimator) => estimator.ms(&estimator.render(effort)),
-            Basis::Nothing => None,
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, ms)) = known.iter().find(|(known, _)| known == effort) {
+            return *ms;
         }
+        let ms = match &self.fitting {
+            Some(fitting) => self.of_render(&render_of(fitting, effort)),
+            None => self.unit_ms.map(|unit_ms| unit_ms * self.units(effort)),
+        };
+        known.push((*effort, ms));
+        ms
     }
 
     /// How long one render takes.
     pub(super) fn of_render(&self, render: &Render) -> Option<f64> {
-        match &self.basis {
-            Basis::Operations(estimator) => estimator.ms(render),
-            _ => self.of_effort(&Effort::from(render)),
+        let plan = self.fitting.as_ref().and_then(|fitting| fitting.plan_now(render));
+        match (self.unit_ms, plan) {
+            (Some(unit_ms), Some(Plan { rung, .. })) => {
+                let Rung { width, height, steps, .. } = rung;
+                let made = Effort { width, height, steps, ..Effort::from(render) };
+                Some(unit_ms * self.units(&made))
+            }
+            (Some(unit_ms), None) => Some(unit_ms * self.units(&Effort::from(render))),
+            (None, plan) => {
+                let (_, time) = self.fitting.as_ref()?.estimate(render, &plan?.rung)?;
+                Some(time.total_ms as f64)
+            }
         }
+    }
+
+    /// How `render` lacks memory, where it does not fit as it was asked for.
+    pub(super) fn lack(&self, render: &Render) -> Option<Lack> {
+        let fitting = self.fitting.as_ref()?;
+        let usable_bytes = fitting.usable_now_bytes()?;
+        let Plan { rung, missing_bytes, .. } = fitting.plan_now(render)?;
+        let asked = (render.width, render.height, render.steps);
+        let made = (rung.width, rung.height, rung.steps);
+        if missing_bytes == 0 && made == asked {
+            return None;
+        }
+        let offload = Render { on_oom: OnOom::Offload, ..render.clone() };
+        let Plan { rung, missing_bytes: too_much, .. } = fitting.plan_now(&offload)?;
+        let offload_keeps = too_much == 0 && rung.residency != Residency::Host;
+        Some(Lack { asked, made, usable_bytes, fits: missing_bytes == 0, offload_keeps })
     }
 
     /// What a unit of work took; `None` before there is a picture.
@@ -137,40 +196,17 @@ impl<'a> Timing<'a> {
     }
 }
 
-/// Estimates for the configured model on the device that was used last.
-struct Estimator<'a> {
-    fitting: Fitting<'a>,
-    device_bytes: u64,
-}
-
-impl<'a> Estimator<'a> {
-    /// `None` where no device was measured, or the model cannot be read: its own command says why.
-    async fn new(config: &'a Config, store: &'a Store) -> Option<Estimator<'a>> {
-        let worker = store.last_worker().await.ok()??;
-        let question = FitQuestion::default();
-        let fitting =
-            Fitting::new(config, Some(store), Some(&worker), &question, false).await.ok()?;
-        let device_bytes = worker.total_bytes.unsigned_abs();
-        fitting.is_measured().then_some(Estimator { fitting, device_bytes })
-    }
-
-    fn ms(&self, render: &Render) -> Option<f64> {
-        let Estimate { total_ms, .. } = self.fitting.estimate_on(render, self.device_bytes)?;
-        Some(total_ms as f64)
-    }
-
-    /// A render of which only so much is known, as far as its time depends on it.
-    fn render(&self, effort: &Effort) -> Render {
-        let Effort { width, height, steps, is_guided, guidance_truncation } = *effort;
-        let usual = self.fitting.of_size((width, height));
-        let recipe = Recipe {
-            prompt: " ".repeat(USUAL_PROMPT_BYTES),
-            guidance: if is_guided { 1.0 } else { 0.0 },
-            guidance_truncation,
-            ..usual.recipe
-        };
-        Render { recipe, steps, ..usual }
-    }
+/// A render of which only so much is known, as far as its time depends on it.
+fn render_of(fitting: &Fitting, effort: &Effort) -> Render {
+    let Effort { width, height, steps, is_guided, guidance_truncation } = *effort;
+    let usual = fitting.of_size((width, height));
+    let recipe = Recipe {
+        prompt: " ".repeat(USUAL_PROMPT_BYTES),
+        guidance: if is_guided { 1.0 } else { 0.0 },
+        guidance_truncation,
+        ..usual.recipe
+    };
+    Render { recipe, steps, ..usual }
 }
 
 #[cfg(test)]
@@ -183,7 +219,7 @@ mod tests {
     fn a_step_whose_guidance_is_cut_off_is_taken_once() {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let config = Config::parse("", here).expect("all defaults");
-        let timing = Timing { config: &config, basis: Basis::Nothing, predictor: OnceLock::new() };
+        let timing = Timing::of_nothing(&config);
         let forwards = |is_guided, guidance_truncation| {
             let (width, height, steps) = (256, 256, 8);
             let effort = Effort { width, height, steps, is_guided, guidance_truncation };

@@ -92,6 +92,12 @@ impl Store {
         Ok(done)
     }
 
+    /// Whether any job has this tag, whatever became of it.
+    pub async fn has_tag(&self, tag: &str) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM jobs j, json_each(j.tags) WHERE value = ?)";
+        Ok(sqlx::query_scalar(sql).bind(tag).fetch_one(&self.readers).await?)
+    }
+
     async fn render_ids(&self, selection: Selection) -> Result<Vec<i64>> {
         let (job_id, position) = selection.parts();
         let sql = "SELECT id FROM renders WHERE job_id = ? AND position = coalesce(?, position)";

@@ -27,15 +27,16 @@ pub struct Retried {
 impl Store {
     /// A new job of the selected renders that failed or were cancelled, each at its old position.
     /// Those that an earlier retry has made or will make are left out: they would give the same
-    /// picture once more. Where a `state` is given, only those in it.
+    /// picture once more. Where the selection is one of all that a filter lets through (`among`),
+    /// only what that lets through, without what a later one of them repeats.
     pub async fn retry(
         &self,
         selection: Selection,
-        state: Option<State>,
+        among: Option<&RenderFilter>,
         now_ms: i64,
     ) -> Result<Retried> {
         let mut transaction = self.begin().await?;
-        let again = to_repeat(&mut transaction, selection, state).await;
+        let again = to_repeat(&mut transaction, selection, among).await;
         let again = match again {
             Ok(again) => again,
             Err(error) => {
@@ -54,13 +55,13 @@ impl Store {
         Ok(Retried { of, job, renders: again.len() })
     }
 
-    /// The jobs of which the filter lets something through that failed or was cancelled, newest
-    /// first: a retry is asked about before what it repeats, which then is not made twice.
+    /// The jobs of which the filter lets something through that failed or was cancelled, in the
+    /// order in which they came.
     pub async fn retryable(&self, filter: &RenderFilter) -> Result<Vec<i64>> {
         let mut sql = QueryBuilder::new("SELECT DISTINCT r.job_id FROM renders r ");
         sql.push("WHERE r.state IN ('failed', 'cancelled')");
         filter.narrow(&mut sql);
-        sql.push(" ORDER BY r.job_id DESC");
+        sql.push(" ORDER BY r.job_id");
         Ok(sql.build_query_scalar().fetch_all(&self.readers).await?)
     }
 }
@@ -69,11 +70,16 @@ impl Store {
 async fn to_repeat(
     transaction: &mut Writing,
     selection: Selection,
-    state: Option<State>,
+    among: Option<&RenderFilter>,
 ) -> Result<Vec<Current>> {
     let mut again = selected(transaction, selection).await?;
     again.retain(|render| matches!(render.state, State::Failed | State::Cancelled));
+    let state = among.and_then(|filter| filter.state);
     again.retain(|render| state.is_none_or(|state| render.state == state));
+    if let Some(filter) = among {
+        let later = repeated_later(transaction, selection, filter).await?;
+        again.retain(|render| !later.contains(&render.render_id));
+    }
     if again.is_empty() {
         let why = format!("nothing of {selection} has failed or was cancelled");
         return Err(StoreError::NothingToDo(why));
@@ -121,6 +127,26 @@ async fn retries(transaction: &mut Writing, selection: Selection) -> sqlx::Resul
     .bind(position)
     .fetch_all(&mut **transaction)
     .await
+}
+
+/// The selection's renders of which a retry, or a retry of a retry, failed or was cancelled and is
+/// let through by the filter itself.
+async fn repeated_later(
+    transaction: &mut Writing,
+    selection: Selection,
+    filter: &RenderFilter,
+) -> sqlx::Result<Vec<i64>> {
+    let (job_id, position) = selection.parts();
+    let mut sql =
+        QueryBuilder::new("WITH RECURSIVE again (id) AS (SELECT id FROM jobs WHERE retry_of = ");
+    sql.push_bind(job_id);
+    sql.push(" UNION SELECT j.id FROM jobs j JOIN again ON j.retry_of = again.id) ");
+    sql.push("SELECT o.id FROM again JOIN renders r ON r.job_id = again.id ");
+    sql.push("JOIN renders o ON o.position = r.position AND o.job_id = ").push_bind(job_id);
+    sql.push(" WHERE r.state IN ('failed', 'cancelled') AND o.position = coalesce(");
+    sql.push_bind(position).push(", o.position)");
+    filter.narrow(&mut sql);
+    sql.build_query_scalar().fetch_all(&mut **transaction).await
 }
 
 /// A job without renders that repeats the job `of` under its name, with its text, its priority and

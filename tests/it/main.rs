@@ -11,6 +11,7 @@ mod cli;
 mod daemon;
 mod deaths;
 mod estimate;
+mod evening;
 mod faces;
 mod faults;
 mod fetch;

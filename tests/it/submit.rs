@@ -96,13 +96,13 @@ fn nothing_is_waited_for_without_a_daemon() {
     let mut house = House::new("");
     write(&house, "fox.toml", "prompt = 'a fox'\n");
     let file = house.zimaged(&["submit", "--wait", "fox.toml"]);
-    assert_eq!(file.status.code(), Some(75), "{}", said(&file));
-    assert!(said(&file).contains("start it with: zimaged run"), "{}", said(&file));
+    assert_eq!(file.status.code(), Some(1), "{}", said(&file));
+    assert!(said(&file).contains("start one with: zimaged run"), "{}", said(&file));
     house.start();
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
     house.stop("TERM");
     let request = house.zimaged(&["submit", "--wait", "--prompt", "an owl"]);
-    assert_eq!(request.status.code(), Some(75), "{}", said(&request));
+    assert_eq!(request.status.code(), Some(1), "{}", said(&request));
     assert!(said(&request).contains("zimaged wait 2"), "{}", said(&request));
     house.start();
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "2");

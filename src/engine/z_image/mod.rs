@@ -56,6 +56,8 @@ mod wrong_folder;
 
 use std::path::Path;
 
+use candle_core::Device;
+
 pub use self::engine::ZImageEngine;
 pub use self::inspect::inspect_model;
 pub use self::lora::{check_lora, inspect_lora};
@@ -63,6 +65,7 @@ use self::model_files::ModelFiles;
 use self::prompt::Tokenizer;
 pub use self::quantise::quantise_model;
 use super::{DeviceChoice, Engine, ModelError, ModelPlace, Result};
+use crate::planner::DeviceSpeed;
 
 /// Opens the model at `model` on `device`; it renders as if that had no more than
 /// `memory_limit_bytes`, and keeps the embeddings of prompts in the folder `embeddings`.
@@ -75,6 +78,17 @@ pub fn load(
     let mut engine = ZImageEngine::load(model, device, memory_limit_bytes)?;
     engine.keep_embeddings_in(embeddings);
     Ok(Box::new(engine))
+}
+
+/// The processor's name as a device, and its memory in bytes where the kernel tells it.
+pub fn processor() -> (String, Option<u64>) {
+    let memory = host::HostMemory::read();
+    (device::describe(&Device::Cpu), memory.map(|memory| memory.total_bytes))
+}
+
+/// How fast the processor is, in a measurement of about a second; `None` where it fails.
+pub fn processor_speed() -> Option<DeviceSpeed> {
+    measure::speed(&Device::Cpu).ok()
 }
 
 /// The tokenizer of the model at `model`. Errors name its file.

@@ -1,0 +1,45 @@
+//! Pictures that do not fit the memory as they were asked for.
+
+use std::fmt;
+
+use crate::spelling::{count, memory};
+
+/// Width and height in pixels, and steps.
+pub type SizedSteps = (u32, u32, u32);
+
+/// A picture that does not fit the memory as it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lack {
+    pub asked: SizedSteps,
+    /// What would be made of it, or tried.
+    pub made: SizedSteps,
+    /// The memory that may be used.
+    pub usable_bytes: u64,
+    /// Whether what is made of it fits.
+    pub fits: bool,
+    /// With `on_oom = "offload"` it would fit in the size that was asked for.
+    pub offload_keeps: bool,
+}
+
+impl Lack {
+    /// For people, of so many pictures.
+    pub(super) fn tell(&self, pictures: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lack { asked, made, usable_bytes, fits, offload_keeps } = *self;
+        let with_steps = asked.2 != made.2;
+        let sized = |(width, height, steps): SizedSteps| match with_steps {
+            true => format!("{width}x{height} in {steps} steps"),
+            false => format!("{width}x{height}"),
+        };
+        let pictures = count(pictures, "picture");
+        let (asked, usable) = (sized(asked), memory(usable_bytes));
+        write!(f, "{asked} does not fit into the {usable} that may be used: {pictures} would be ")?;
+        match fits {
+            true => write!(f, "made as {}", sized(made))?,
+            false => write!(f, "tried as {}, and may fail", sized(made))?,
+        }
+        f.write_str(match offload_keeps {
+            true => "; on_oom = \"offload\" keeps the size, and takes longer",
+            false => "; on_oom = \"offload\" would not fit either",
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! What is said of jobs before they are handed over: how long their pictures take, when they would
+//! be done, and what would be made of those that do not fit the memory.
+
+use jiff::tz::TimeZone;
+
+use super::outlook::{entries, last_end_ms, work_ms};
+use super::timing::{ModelTimings, OfModels};
+use super::{CheckedJob, ExpectedWork, Obstacle, Queue, has_daemon};
+use crate::config::Config;
+use crate::job::warning::{Lack, Warning};
+use crate::job::{Job, Render};
+use crate::planner::{AgendaEntry, Turn, turns};
+use crate::status;
+use crate::store::Effort;
+
+/// What is foreseen of jobs that are not in the queue yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Foreseen {
+    /// How long their pictures take; `None` where nobody can know.
+    pub expected: Option<ExpectedWork>,
+    /// Why nothing at all is started now, although a daemon runs.
+    pub stopped: Option<String>,
+}
+
+/// Looks ahead for all `jobs` together, and adds to the warnings of each. Before the first start
+/// of a daemon there is no `queue`.
+pub async fn foresee<'j>(
+    config: &Config,
+    queue: Option<&Queue<'_>>,
+    jobs: impl IntoIterator<Item = &'j mut CheckedJob>,
+) -> Foreseen {
+    let stopped = match queue {
+        Some(queue) => queue.stopped().await,
+        None => None,
+    };
+    let models = OfModels::new(config);
+    let Ok(timings) = ModelTimings::measured(&models, queue.map(Queue::store)).await else {
+        return Foreseen { expected: None, stopped };
+    };
+    let (mut new, mut is_estimate) = (Some(Vec::new()), false);
+    for job in jobs {
+        let kinds = kinds(&job.resolved.job);
+        is_estimate |= timings.is_estimate(kinds.iter().map(|(kind, _)| kind.model.as_str()));
+        job.warnings.extend(lacks(&timings, &kinds));
+        let entries = job_entries(&timings, &job.resolved.job, &kinds);
+        new = new.zip(entries).map(|(new, more)| [new, more].concat());
+    }
+    let Some(new) = new else { return Foreseen { expected: None, stopped } };
+    let work_ms = work_ms(&new);
+    let turn = match queue {
+        Some(queue) if stopped.is_none() => queue.turn(&timings, new).await.unwrap_or_default(),
+        _ => Turn::default(),
+    };
+    let Turn { begins_ms: starts_at_ms, ends_ms: done_at_ms, too_late } = turn;
+    let expected = ExpectedWork { work_ms, is_estimate, starts_at_ms, done_at_ms, too_late };
+    Foreseen { expected: Some(expected), stopped }
+}
+
+impl Queue<'_> {
+    /// Why nothing is started although a daemon runs: a pause, or a disk that takes nothing.
+    pub(super) async fn stopped(&self) -> Option<String> {
+        if let Ok(Some(pause)) = self.store.paused().await {
+            return Some(Obstacle::Paused(pause).to_string());
+        }
+        let hold = status::read(&self.config.state)?.hold?;
+        has_daemon(self.config).then(|| format!("nothing is started for a while: {hold}"))
+    }
+
+    /// The turn of all `new` entries together, after what is queued; `None` while no daemon runs.
+    async fn turn(&self, timings: &ModelTimings<'_>, new: Vec<AgendaEntry>) -> Option<Turn> {
+        if !has_daemon(self.config) {
+            return None;
+        }
+        let now_ms = self.clock.now_ms();
+        let mut all = entries(timings, &self.store.waiting(now_ms).await.ok()?)?;
+        let earlier = all.len();
+        all.extend(new);
+        let turns = turns(&all, now_ms, &TimeZone::system())?;
+        let of_new = &turns[earlier..];
+        Some(Turn {
+            begins_ms: of_new.iter().filter_map(|turn| turn.begins_ms).min(),
+            ends_ms: last_end_ms(of_new),
+            too_late: of_new.iter().map(|turn| turn.too_late).sum(),
+        })
+    }
+}
+
+/// The renders of a job with how many are alike. Jobs of thousands of pictures have few kinds.
+fn kinds(job: &Job) -> Vec<(&Render, u64)> {
+    let mut kinds: Vec<(&Render, u64)> = Vec::new();
+    for render in &job.renders {
+        match kinds.iter_mut().find(|(kind, _)| is_alike(kind, render)) {
+            Some((_, renders)) => *renders += 1,
+            None => kinds.push((render, 1)),
+        }
+    }
+    kinds
+}
+
+/// Whether two renders take the same time, and the same memory.
+fn is_alike(a: &Render, b: &Render) -> bool {
+    let asked = |render: &Render| {
+        let Render { min_side, min_steps, on_oom, ref recipe, .. } = *render;
+        let begins = (recipe.begins_with_picture(), recipe.strength);
+        let text = (recipe.prompt.len(), &render.model);
+        (Effort::from(render), min_side, min_steps, on_oom, text, begins)
+    };
+    asked(a) == asked(b)
+}
+
+fn job_entries(timing: &Timing, job: &Job, kinds: &[(&Render, u64)]) -> Option<Vec<AgendaEntry>> {
+    let entry = |&(render, renders): &(&Render, u64)| {
+        let each_ms = timings.of(&render.model)?.of_render(render)?;
+        Some(AgendaEntry { priority: job.priority, times: job.times(), renders, each_ms })
+    };
+    kinds.iter().map(entry).collect()
+}
+
+/// What does not fit as it was asked for, each lack once.
+fn lacks(timings: &ModelTimings, kinds: &[(&Render, u64)]) -> Vec<Warning> {
+    let mut found: Vec<(Lack, u64)> = Vec::new();
+    for (render, renders) in kinds {
+        let timing = timings.of(&render.model);
+        let Some(lack) = timing.and_then(|timing| timing.lack(render)) else { continue };
+        match found.iter_mut().find(|(known, _)| *known == lack) {
+            Some((_, pictures)) => *pictures += renders,
+            None => found.push((lack, *renders)),
+        }
+    }
+    found.into_iter().map(|(lack, pictures)| Warning::Memory { lack, pictures }).collect()
+}

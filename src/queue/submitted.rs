@@ -1,0 +1,107 @@
+//! What submitting jobs answers.
+
+use serde::Serialize;
+
+use super::{CheckedJob, ExpectedWork};
+use crate::job::warning::Warning;
+
+/// What has become of files that were handed over.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Submitted {
+    /// Files that are jobs.
+    pub jobs: Vec<TakenJob>,
+    /// Files that the daemon found no job in.
+    pub refused: Vec<RefusedFile>,
+    /// Names of files that lie in the jobs folder: no daemon runs.
+    pub waiting: Vec<String>,
+    /// What is hardly meant in jobs that were handed over all the same.
+    pub warnings: Vec<JobWarnings>,
+    /// The jobs that wait for a time.
+    pub starts: Vec<JobStart>,
+    /// The jobs of which nothing is started after a time.
+    pub ends: Vec<JobEnd>,
+    /// How many pictures these jobs have, all together.
+    pub pictures: usize,
+    /// How long all pictures of these jobs take; `None` where nobody can know.
+    pub expected: Option<ExpectedWork>,
+    /// Why nothing at all is started now, although a daemon runs: a pause, or a disk that takes
+    /// nothing.
+    pub stopped: Option<String>,
+}
+
+/// What is hardly meant in one file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct JobWarnings {
+    /// As whoever submits calls it.
+    pub file: String,
+    /// At least one.
+    #[cfg_attr(test, schemars(with = "Vec<crate::job::warning::WarningText>"))]
+    pub warnings: Vec<Warning>,
+}
+
+/// When the first of a job's renders may be started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct JobStart {
+    /// As whoever submits calls it.
+    pub file: String,
+    /// UTC, milliseconds since the epoch.
+    pub not_before_ms: i64,
+}
+
+/// When the last of a job's renders may be started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct JobEnd {
+    /// As whoever submits calls it.
+    pub file: String,
+    /// UTC, milliseconds since the epoch.
+    pub not_after_ms: i64,
+}
+
+impl Submitted {
+    /// What is to be said of `jobs` whatever becomes of them.
+    pub(super) fn of<'j, J: IntoIterator<Item = &'j CheckedJob>>(
+        jobs: impl Fn() -> J,
+    ) -> Submitted {
+        let start = |job: &CheckedJob| {
+            Some(JobStart { file: job.name.clone(), not_before_ms: job.not_before_ms? })
+        };
+        let end = |job: &CheckedJob| {
+            Some(JobEnd { file: job.name.clone(), not_after_ms: job.not_after_ms? })
+        };
+        let warned = |job: &CheckedJob| {
+            let (file, warnings) = (job.name.clone(), job.warnings.clone());
+            (!warnings.is_empty()).then_some(JobWarnings { file, warnings })
+        };
+        Submitted {
+            starts: jobs().into_iter().filter_map(start).collect(),
+            ends: jobs().into_iter().filter_map(end).collect(),
+            warnings: jobs().into_iter().filter_map(warned).collect(),
+            pictures: jobs().into_iter().map(|job| job.resolved.job.renders.len()).sum(),
+            ..Submitted::default()
+        }
+    }
+}
+
+/// A file that is a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct TakenJob {
+    /// The file's name in the jobs folder.
+    pub file: String,
+    /// The job's id.
+    pub job: i64,
+}
+
+/// A file that the daemon found no job in. Its rules may be others than those of whoever submits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RefusedFile {
+    /// The file's name in the jobs folder.
+    pub file: String,
+    /// What the daemon says against it.
+    pub report: String,
+}

@@ -30,13 +30,14 @@ pub async fn run(
     now_ms: i64,
 ) -> Result<(), StoreError> {
     for orphan in store.orphans(now_ms).await? {
+        let (job, index) = (orphan.job_id, orphan.index);
         let _ = match adopted(&orphan, left.outputs, store.id()) {
             Some(finished) => {
-                info!(attempt = orphan.attempt_id, path = %finished.path, "the picture had been made: adopted");
+                info!(job, index, path = %finished.path, "the picture had been made: adopted");
                 store.finish(orphan.attempt_id, &finished, now_ms).await?
             }
             None => {
-                info!(attempt = orphan.attempt_id, "found running: queued again");
+                info!(job, index, "found running: queued again");
                 give_back(store, &orphan, left, policy, now_ms).await?
             }
         };

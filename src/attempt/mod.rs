@@ -175,6 +175,9 @@ pub struct Finished {
 #[derive(Clone, Debug)]
 pub struct Orphan {
     pub attempt_id: i64,
+    pub job_id: i64,
+    /// The position in the job, from 1.
+    pub index: u32,
     /// The final name recorded for its picture, relative to the output folder.
     pub path: String,
     pub rung: Rung,

@@ -2,8 +2,11 @@
 
 use std::error::Error;
 
+use clap::error::{ContextKind, ContextValue};
+
 use super::{EXIT_CONFIG, EXIT_NOT_DONE, EXIT_TEMPFAIL, EXIT_USAGE, Failure, print, stderr};
 use crate::config::ConfigError;
+use crate::job::hints::key_hint;
 use crate::queue::{ErrorAnswer, ErrorFacts, ErrorWord, FileProblem, QueueError};
 use crate::store::StoreError;
 
@@ -19,14 +22,37 @@ pub(super) fn tell(failure: &Failure, json: bool) {
 
 /// Ends the program for a command line that is wrong, or asks for help.
 pub(super) fn usage(error: &clap::Error) -> ! {
-    if !error.use_stderr() || !std::env::args_os().any(|argument| argument == "--json") {
+    if !error.use_stderr() {
         error.exit();
     }
-    let message = error.render().to_string().trim_end().to_owned();
+    let hint = option_hint(error);
+    if !std::env::args_os().any(|argument| argument == "--json") {
+        let _ = error.print();
+        if let Some(hint) = hint {
+            stderr::tell(&hint);
+        }
+        std::process::exit(EXIT_USAGE.into());
+    }
+    let hint = hint.map_or(String::new(), |hint| format!("\n{hint}"));
+    let message = format!("{}{hint}", error.render().to_string().trim_end());
     let code = ErrorWord::Usage;
     let facts = ErrorFacts { code, exit_code: EXIT_USAGE, message, problems: Vec::new() };
     let _ = print::answer(&ErrorAnswer { error: facts }, "", true);
     std::process::exit(EXIT_USAGE.into());
+}
+
+/// What an option of another program is here.
+fn option_hint(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let hint = key_hint(option.strip_prefix("--")?)?;
+    // Keys of job files are options with another spelling.
+    let mut told = hint.split('`').enumerate().map(|(place, part)| match place % 2 {
+        1 if !part.contains(' ') => format!("--{}", part.replace('_', "-")),
+        _ => part.to_owned(),
+    });
+    Some(format!("{option}: {}", told.by_ref().collect::<String>()))
 }
 
 fn answer(failure: &Failure) -> ErrorAnswer {

@@ -35,14 +35,22 @@ pub(super) struct FitArgs {
 
 /// `1024x768`.
 fn size(text: &str) -> Result<(u32, u32), String> {
-    sides(text)
-        .filter(|&(width, height)| width > 0 && height > 0)
-        .ok_or_else(|| format!("'{text}' is no size like 1024x768"))
+    sides(text).filter(|&(width, height)| width > 0 && height > 0).ok_or_else(|| {
+        match text.to_lowercase().replace([' ', '*'], "") {
+            small if small != text && sides(&small).is_some() => {
+                format!("'{text}' is no size; use {small}")
+            }
+            _ => format!("'{text}' is no size like 1024x768"),
+        }
+    })
 }
 
 fn vram(text: &str) -> Result<u64, String> {
     parse_bytes(text).filter(|bytes| *bytes > 0).ok_or_else(|| match size_hint(text) {
         Some(hint) => format!("'{text}' is no size: {hint}"),
+        None if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() => {
+            format!("'{text}' has no unit; use {text}GiB")
+        }
         None => format!("'{text}' is no size like 6GiB"),
     })
 }
@@ -97,7 +105,7 @@ fn text(answer: &FitAnswer) -> String {
     // Nothing is predicted for the host.
     if !on_host {
         lines.push(format!(
-            "peak    {} (weights {}, text {}, denoising {}, VAE decoding {})",
+            "peak    {} with the longest prompt (weights {}, text {}, denoising {}, VAE decoding {})",
             memory(prediction.peak_bytes()),
             memory(prediction.weights_bytes),
             memory(prediction.text_encode_bytes),
@@ -189,5 +197,8 @@ mod tests {
         assert!(["1024", "0x5", "ax5", "5x"].iter().all(|wrong| size(wrong).is_err()));
         assert_eq!(vram("6GiB"), Ok(6 << 30));
         assert!(["6", "0GiB", "much"].iter().all(|wrong| vram(wrong).is_err()));
+        // evening F14
+        assert_eq!(vram("8"), Err("'8' has no unit; use 8GiB".to_owned()));
+        assert_eq!(size("1024X768"), Err("'1024X768' is no size; use 1024x768".to_owned()));
     }
 }

@@ -10,6 +10,7 @@ use super::job_file::{self, JobFile};
 use super::{EXIT_NOT_DONE, Failure};
 use crate::config::Config;
 use crate::job::parameters::{Column, MODEL, PARAMETERS};
+use crate::job::spec::fields::sides;
 use crate::job::spec::inputs::INPUT_KEYS;
 use crate::queue::{Given, Wish};
 
@@ -181,9 +182,17 @@ fn of_size(value: &str) -> Result<[Given; 2], Failure> {
         value.split_once('x').filter(|(width, height)| is_number(width) && is_number(height));
     let (width, height) = sides.ok_or_else(|| Failure {
         code: EXIT_NOT_DONE,
-        error: anyhow!("--size: '{value}' is no size; use the form 1024x768"),
+        error: anyhow!("--size: '{value}' is no size; {}", size_form(value)),
     })?;
     Ok([("width", width), ("height", height)].map(|(key, side)| Given::number(key, "--size", side)))
+}
+
+/// What is right in place of `value`: the same with a small x, where that is all.
+fn size_form(value: &str) -> String {
+    match value.to_lowercase() {
+        small if small != value && sides(&small).is_some() => format!("use {small}"),
+        _ => "use the form 1024x768".to_owned(),
+    }
 }
 
 /// A number or a truth stands in the job's text as it was written, everything else as a string.

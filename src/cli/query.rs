@@ -14,7 +14,7 @@ pub(super) struct ListArgs {
     /// Only jobs with this tag
     #[arg(long)]
     tag: Option<String>,
-    /// Only jobs that were taken in since then: 2h, 3d, 2026-11-24, 2026-11-24T22:00
+    /// Only jobs that were taken in since then: 30m (minutes), 2h, 3d, 2026-11-24, 2026-11-24T22:00
     #[arg(long, value_name = "WHEN", value_parser = time::since)]
     since: Option<i64>,
     /// At most so many

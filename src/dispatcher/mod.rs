@@ -333,7 +333,6 @@ impl Dispatcher {
         warn!(
             job = candidate.job_id,
             index = candidate.index,
-            attempt = attempt_id,
             outcome = %next.outcome(),
             reason = %failure.message,
             "an attempt made no picture"

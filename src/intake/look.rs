@@ -131,7 +131,7 @@ impl Look {
     /// Why it is still in the folder.
     pub fn why(&self) -> String {
         match &self.read {
-            Read::Never => "it is not whole yet, or was put here a moment ago".to_owned(),
+            Read::Never => "it is not whole yet, or was changed since the last look".to_owned(),
             Read::Unfit(reason) => format!("it is refused unless it changes soon: {reason}"),
             Read::Stuck(reason) => reason.clone(),
         }

@@ -12,7 +12,7 @@ use super::begin::lock_queue;
 use super::{Queue, QueueError, accepted_ids};
 use crate::config::Config;
 use crate::files;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// A backup that was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -107,7 +107,14 @@ pub async fn restore(config: &Config, file: &Path) -> Result<Restored, QueueErro
         Ok(facts) => facts,
         Err(error) => {
             let _ = fs::remove_file(&part);
-            return Err(QueueError::NoBackup { file: file.display().to_string(), source: error });
+            let source = match error {
+                // To try again would read the same file.
+                StoreError::Suspect(why) => StoreError::Unusable(format!(
+                    "it is no database, or a damaged one ({why}); the queue is as it was"
+                )),
+                other => other,
+            };
+            return Err(QueueError::NoBackup { file: file.display().to_string(), source });
         }
     };
     let kept = keep(config, &database).await.map_err(|source| failed(&database, source))?;

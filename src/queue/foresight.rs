@@ -102,13 +102,16 @@ fn is_alike(a: &Render, b: &Render) -> bool {
     let asked = |render: &Render| {
         let Render { min_side, min_steps, on_oom, ref recipe, .. } = *render;
         let begins = (recipe.begins_with_picture(), recipe.strength);
-        let text = (recipe.prompt.len(), &render.model);
-        (Effort::from(render), min_side, min_steps, on_oom, text, begins)
+        (Effort::from(render), min_side, min_steps, on_oom, recipe.prompt.len(), begins)
     };
-    asked(a) == asked(b)
+    a.model == b.model && asked(a) == asked(b)
 }
 
-fn job_entries(timing: &Timing, job: &Job, kinds: &[(&Render, u64)]) -> Option<Vec<AgendaEntry>> {
+fn job_entries(
+    timings: &ModelTimings,
+    job: &Job,
+    kinds: &[(&Render, u64)],
+) -> Option<Vec<AgendaEntry>> {
     let entry = |&(render, renders): &(&Render, u64)| {
         let each_ms = timings.of(&render.model)?.of_render(render)?;
         Some(AgendaEntry { priority: job.priority, times: job.times(), renders, each_ms })

@@ -68,8 +68,10 @@ pub struct Queue<'c> {
 }
 
 impl<'c> Queue<'c> {
-    /// The queue as the daemon left it; the daemon need not run.
+    /// The queue as the daemon left it; the daemon need not run. Where its database is lost, the
+    /// error says so.
     pub async fn open(config: &'c Config) -> store::Result<Queue<'c>> {
+        check_present(config)?;
         let store = Store::open(&config.database_path(), Access::Client).await?;
         Ok(Queue { config, store: Arc::new(store), clock: Arc::new(SystemClock) })
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Outlook, Queue};
+use super::{Outlook, Queue, check_present};
 use crate::config::Config;
 use crate::instance::InstanceLock;
 use crate::intake::{self, FILES_SHOWN_MAX, FolderContents, IntakeStatus, WaitingFile, Why};
@@ -83,7 +83,8 @@ pub struct OtherFile {
 pub async fn queue_status(config: &Config) -> Result<QueueStatus> {
     let without = |why: String| QueueStatus { database: Some(why), ..QueueStatus::of(config) };
     if !config.database_path().exists() {
-        return Ok(without(NO_DATABASE.to_owned()));
+        let lost = check_present(config).err().map(|lost| lost.to_string());
+        return Ok(without(lost.unwrap_or_else(|| NO_DATABASE.to_owned())));
     }
     let known = match Queue::open(config).await {
         Ok(queue) => queue.status().await,
@@ -139,7 +140,7 @@ impl JobsFolder {
                 _ if !running => "no daemon is running".to_owned(),
                 (Some(trouble), _) => trouble.clone(),
                 (None, Some(told)) => told.reason.clone(),
-                (None, None) => "it was put here a moment ago".to_owned(),
+                (None, None) => "the daemon has not looked at it yet".to_owned(),
             }
         };
         let files = jobs.iter().take(FILES_SHOWN_MAX);

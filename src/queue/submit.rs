@@ -9,14 +9,14 @@ use rustix::fs::CWD;
 use tokio::time::{Instant, sleep};
 
 use super::submitted::{RefusedFile, Submitted, TakenJob};
-use super::{CheckedJob, Foreseen, Queue, QueueError, foresee};
+use super::{CheckedJob, Foreseen, Queue, QueueError, check_present, foresee};
 use crate::config::{self, Config};
 use crate::files;
 use crate::instance::InstanceLock;
 use crate::intake::{clean, new_id, taken};
 use crate::job::origin::SourceFile;
 use crate::status;
-use crate::store::{DropFate, StoreError};
+use crate::store::{self, DropFate, StoreError};
 
 /// How long a running daemon is waited for until it has taken files in.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -70,7 +70,15 @@ fn put_all<T>(
     put: impl Fn(&Path, &CheckedJob) -> io::Result<T>,
 ) -> Result<Vec<T>, QueueError> {
     config::make_folder(&config.jobs)?;
-    let failed = |source| QueueError::Folder { jobs: config.jobs.display().to_string(), source };
+    let failed = |source: io::Error| {
+        let source = match store::no_access(&config.jobs) {
+            Some(why) if source.kind() == io::ErrorKind::PermissionDenied => {
+                io::Error::new(source.kind(), why)
+            }
+            _ => source,
+        };
+        QueueError::Folder { jobs: config.jobs.display().to_string(), source }
+    };
     let put = jobs.iter().map(|(path, job)| put(path, job)).collect::<io::Result<_>>();
     let put = put.map_err(failed)?;
     files::open_folder(&config.jobs).and_then(|folder| files::sync(&folder)).map_err(failed)?;
@@ -107,6 +115,10 @@ pub async fn submit(
     config: &Config,
     jobs: &mut [(&Path, CheckedJob)],
 ) -> Result<Submitted, QueueError> {
+    // A daemon would not start: the job would wait for nobody.
+    if !has_daemon(config) {
+        check_present(config)?;
+    }
     let queue = Queue::open(config).await;
     let checked = jobs.iter_mut().map(|(_, job)| job);
     let Foreseen { expected, stopped } = foresee(config, queue.as_ref().ok(), checked).await;

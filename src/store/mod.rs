@@ -54,6 +54,7 @@ pub use self::intake::DropFate;
 pub use self::open::NO_DATABASE;
 pub use self::prune::RecordedPicture;
 pub use self::queries::JobFilter;
+pub use self::refusal::no_access;
 pub use self::retry::Retried;
 pub use self::since::LogMark;
 pub use self::strays::Stray;

@@ -42,7 +42,8 @@ impl Store {
 
     async fn running_attempts(&self) -> Result<Vec<Orphan>> {
         let sql = format!(
-            "SELECT a.id AS attempt_id, a.render_id, a.path, a.rung, r.asked_prompt, {} \
+            "SELECT a.id AS attempt_id, a.render_id, a.path, a.rung, r.job_id, r.position, \
+             r.asked_prompt, {} \
              FROM renders r JOIN attempts a ON a.render_id = r.id AND a.outcome = 'running' \
              WHERE r.state = 'running' ORDER BY r.id",
             render_columns("r.")
@@ -60,6 +61,8 @@ impl Store {
 fn orphan(row: &SqliteRow, history: History) -> sqlx::Result<Orphan> {
     Ok(Orphan {
         attempt_id: row.try_get("attempt_id")?,
+        job_id: row.try_get("job_id")?,
+        index: row.try_get("position")?,
         path: row.try_get("path")?,
         rung: from_json(row.try_get("rung")?)?,
         render: render(row)?,

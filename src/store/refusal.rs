@@ -62,7 +62,7 @@ fn obstacle(path: &Path) -> Obstacle {
 }
 
 /// Why this process may not write to `path`, and who can change that; `None` where it may.
-pub(super) fn no_access(path: &Path) -> Option<String> {
+pub fn no_access(path: &Path) -> Option<String> {
     let refused = rustix::fs::accessat(
         rustix::fs::CWD,
         path,

@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use crate::support::{House, said};
 
-/// With the miniature on the processor.
+/// With the miniature on the processor, which a build without CUDA takes by itself.
 fn house(more: &str) -> House {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
-    House::with_config(&format!("[model]\npath = {model:?}\n[device]\nkind = 'cpu'\n{more}"))
+    let kind = if cfg!(feature = "cuda") { "cpu" } else { "auto" };
+    House::with_config(&format!("[model]\npath = {model:?}\n[device]\nkind = '{kind}'\n{more}"))
 }
 
 fn write(house: &House, name: &str, text: &str) {
@@ -24,7 +25,6 @@ const BIG: &str = "prompt = 'a red circle'\nseed = 1\nwidth = 1024\nheight = 102
 fn a_picture_that_comes_out_smaller_is_told_before_and_in_the_log_with_the_time_of_what_is_made() {
     let mut house = house("memory_limit = '50MiB'\n");
     write(&house, "big.toml", BIG);
-    write(&house, "roomy.toml", "memory_limit = '4GiB'\n");
     let before = house.json(&["check", "big.toml"]);
     let warning = before["warnings"][0]["message"].as_str().unwrap_or_else(|| panic!("{before}"));
     let (_, made) = warning.split_once("1 picture would be made as ").expect(warning);
@@ -127,4 +127,123 @@ fn a_job_that_is_not_waited_for_is_handed_over_and_that_is_said() {
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("is handed over, do not submit it again"), "{}", said(&output));
     assert!(said(&output).contains("zimaged wait 4"), "{}", said(&output));
+}
+
+// evening F9
+#[test]
+fn a_lost_database_is_told_by_every_command_and_no_job_is_taken_for_nobody() {
+    let mut house = House::started("");
+    house.drop_job("a.toml", "prompt = 'a fox'\n");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
+    house.stop("TERM");
+    fs::remove_file(house.path("state/zimaged.sqlite")).expect("there");
+    write(&house, "b.toml", "prompt = 'an owl'\n");
+    for command in [&["submit", "b.toml"][..], &["submit", "--prompt", "b"], &["list"]] {
+        let output = house.zimaged(command);
+        assert_eq!(output.status.code(), Some(78), "{command:?}: {}", said(&output));
+        assert!(said(&output).contains("is missing or empty, but there was one"), "{command:?}");
+    }
+    let status = said(&house.zimaged(&["status"]));
+    assert!(status.contains("zimaged history begin"), "{status}");
+    assert!(!status.contains("there is no database yet"), "{status}");
+    assert!(!house.path("jobs/b.toml").exists(), "nothing was handed over");
+}
+
+// evening F10
+#[test]
+fn what_is_no_database_is_not_put_back_and_nobody_is_told_to_try_again() {
+    let mut house = House::started("");
+    house.stop("TERM");
+    write(&house, "junk.db", &"junk".repeat(2000));
+    let output = house.zimaged(&["restore", "junk.db"]);
+    assert_eq!(output.status.code(), Some(78), "{}", said(&output));
+    let told = said(&output);
+    assert!(told.contains("it is no database, or a damaged one"), "{told}");
+    assert!(!told.contains("try again"), "{told}");
+}
+
+// evening F15
+#[test]
+fn what_a_crash_left_is_told_by_job_and_picture() {
+    let mut house = House::started("");
+    house.drop_job("slow.toml", "prompt = 'steps of 1000 ms'\nsteps = 50\n");
+    house.until_sql("SELECT count(*) FROM attempts WHERE outcome = 'running'", "1");
+    house.stop("KILL");
+    house.start();
+    house.until("the render is found", || {
+        house.log().contains("found running: queued again job=1 index=1").then_some(())
+    });
+}
+
+// evening F14, newcomer 35's brother
+#[test]
+fn forms_of_other_programs_get_a_hint_of_the_right_one() {
+    let house = House::new("");
+    for (arguments, hint) in [
+        (&["--not-before", "10pm"][..], "use 22:00 for 10pm"),
+        (&["--not-before", "12:30 AM"], "use 00:30 for 12:30 AM"),
+        (&["--not-before", "+2h"], "a time is said as such"),
+        (&["--size", "1024X768"], "use 1024x768"),
+        (&["--cfg", "3"], "--cfg: here it is called --guidance"),
+        (&["--num-inference-steps", "8"], "here it is called --steps"),
+    ] {
+        let output = house.zimaged(&[&["submit", "--prompt", "a"], arguments].concat());
+        assert!(said(&output).contains(hint), "{arguments:?}: {}", said(&output));
+        assert!(matches!(output.status.code(), Some(2 | 3)), "{arguments:?}");
+    }
+}
+
+// evening F4
+#[test]
+fn a_start_logs_lines_that_a_terminal_shows_whole() {
+    let mut house = house("");
+    house.start();
+    house.until_sql("SELECT count(*) FROM workers", "1");
+    // Without the time and the name of the place.
+    let long = |line: &str| line.split_once(": ").is_some_and(|(_, said)| said.len() >= 100);
+    let log = house.log();
+    assert!(!log.lines().any(long), "{log}");
+}
+
+// newcomer 16's brothers: `oom` and `memory` had some three hundred columns of text.
+#[test]
+fn the_queries_of_the_readme_work_and_name_their_columns() {
+    let mut house = House::started("");
+    house.stop("TERM");
+    let readme = include_str!("../../README.md");
+    let quoted =
+        |line: &'static str| line.split('\'').nth(1).filter(|_| line.starts_with("sqlite3"));
+    let queries: Vec<&str> = readme.lines().filter_map(quoted).collect();
+    assert!(queries.len() >= 6, "{queries:?}");
+    for query in queries {
+        house.rows(query);
+        let is_wide = query.contains("* FROM oom") || query.contains("* FROM memory");
+        assert!(!is_wide, "{query}");
+    }
+}
+
+// evening F6
+#[test]
+fn what_is_held_has_no_end_that_anybody_knows() {
+    let house = House::started("");
+    house.drop_job("first.toml", "prompt = 'a fox'\n");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
+    write(&house, "next.toml", "prompt = 'an owl'\n");
+    let end = |house: &House| house.json(&["check", "next.toml"])["expected"]["done_at_ms"].clone();
+    assert!(end(&house).is_number());
+    // A file where the output folder was is as good as a disk that takes nothing.
+    fs::rename(house.path("outputs"), house.path("elsewhere")).expect("the same filesystem");
+    fs::write(house.path("outputs"), "").expect("a writable folder");
+    house.drop_job("held.toml", "prompt = 'an owl'\n");
+    let hold = |house: &House| house.json(&["status"])["daemon"]["hold"].as_str().map(drop);
+    house.until("the hold is told", || hold(&house));
+    let outlook = house.json(&["status"])["outlook"].clone();
+    assert!(outlook["done_at_ms"].is_null() && outlook["work_ms"].is_number(), "{outlook}");
+    assert!(!said(&house.zimaged(&["status"])).contains("done at"));
+    assert!(end(&house).is_null());
+    let check = said(&house.zimaged(&["check", "next.toml"]));
+    assert!(
+        check.contains("nothing is started for a while: no pictures can be written"),
+        "{check}"
+    );
 }

@@ -67,6 +67,16 @@ pub fn unfinished(what: &str) -> String {
     format!("{what}: the model's download is incomplete: finish it, or get one with {DOWNLOAD}")
 }
 
+/// Why a file without a header is none of a model. One that is called like weights was one, or was
+/// to be one.
+pub fn no_weights(path: &Path) -> String {
+    let is_called_so = path.extension().is_some_and(|ending| ending == "safetensors");
+    match is_called_so {
+        true => format!("is no safetensors file; {}", again()),
+        false => format!("is no file of a model, neither safetensors nor GGUF; {}", hub_layout()),
+    }
+}
+
 /// What to do with a file that a download has spoilt.
 pub fn again() -> String {
     format!("download it again: {DOWNLOAD}")
@@ -80,6 +90,14 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), content).unwrap();
         refuse(file.path()).err().map(String::from)
+    }
+
+    // evening F11
+    #[test]
+    fn only_what_is_called_like_weights_is_to_be_downloaded_again() {
+        assert!(no_weights(Path::new("a.safetensors")).contains("download it again"));
+        let readme = no_weights(Path::new("README.md"));
+        assert!(readme.contains("no file of a model") && !readme.contains("again"), "{readme}");
     }
 
     // newcomer 8

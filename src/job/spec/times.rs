@@ -53,8 +53,27 @@ pub fn time_ms(value: &DeValue, zone: &TimeZone, now_ms: i64) -> Check<i64> {
     } else {
         moment(&written, zone)
     };
-    let no_time = || Mistake::new(format!("{} is no time", check::shortened(&written))).help(right);
+    let no_time = || {
+        let mistake = Mistake::new(format!("{} is no time", check::shortened(&written)));
+        mistake.help(time_hint(&written).unwrap_or_else(|| right.to_owned()))
+    };
     Ok(time.ok_or_else(no_time)?.as_millisecond())
+}
+
+/// What is meant by times that people write elsewhere: `10pm`, `10:30 PM`, `+2h`.
+fn time_hint(written: &str) -> Option<String> {
+    let lower = written.trim().to_lowercase();
+    let is_distance = lower.starts_with('+') || lower.starts_with("in ");
+    if is_distance {
+        return Some(
+            "a time is said as such, and not how far away it is: like \"22:00\"".to_owned(),
+        );
+    }
+    let twelve = lower.strip_suffix("pm").map(|clock| (clock, 12));
+    let (clock, more) = twelve.or_else(|| lower.strip_suffix("am").map(|clock| (clock, 0)))?;
+    let (hour, minute) = clock.trim().split_once(':').unwrap_or((clock.trim(), "00"));
+    let hour: u32 = hour.parse().ok().filter(|hour| (1..=12).contains(hour))?;
+    Some(format!("use {:02}:{minute} for {}", hour % 12 + more, written.trim()))
 }
 
 /// Today, or tomorrow where that moment has passed.

@@ -111,7 +111,9 @@ impl<R: Read> Reader<R> {
         }
         let (tensors, keys) = (self.u64()?, self.u64()?);
         if tensors > TENSORS_MAX as u64 || keys > TENSORS_MAX as u64 {
-            return Err(format!("says that it has {tensors} tensors and {keys} keys").into());
+            let told =
+                "is damaged, or no GGUF file: it says that it has more tensors than any model";
+            return Err(told.to_owned().into());
         }
         let mut metadata = HashMap::new();
         for _ in 0..keys {

@@ -72,7 +72,7 @@ fn header(file: &OpenFile) -> Result<(HashMap<String, Value>, u64), ModelError> 
     let unreadable = |error: io::Error| ModelError::of_io(&file.path, &error);
     file.file.read_exact_at(&mut length, 0).map_err(unreadable)?;
     let header_bytes = u64::from_le_bytes(length);
-    let no_header = || file.wrong(format!("is no safetensors file; {}", wrong_file::again()));
+    let no_header = || file.wrong(wrong_file::no_weights(&file.path));
     if header_bytes > HEADER_BYTES_MAX {
         return Err(no_header());
     }

@@ -127,8 +127,13 @@ impl<'a> Fitting<'a> {
         if self.is_card || is_scripted || self.measured.is_some() {
             return;
         }
-        let Some(speed) = engine::processor_speed() else { return };
         let (device, _) = engine::processor();
+        // Another model's look may have measured it a moment ago.
+        self.measured = measured(self.config, device.clone());
+        if self.measured.is_some() {
+            return;
+        }
+        let Some(speed) = engine::processor_speed() else { return };
         // Who may not write there measures again the next time.
         let _ = device_speed::keep(&device_speed::path(&self.config.state), &device, speed);
         self.measured = Some((device, speed));

@@ -5,12 +5,11 @@ use jiff::tz::TimeZone;
 
 use super::outlook::{entries, last_end_ms, work_ms};
 use super::timing::{ModelTimings, OfModels};
-use super::{CheckedJob, ExpectedWork, Obstacle, Queue, has_daemon};
+use super::{CheckedJob, ExpectedWork, Queue, has_daemon};
 use crate::config::Config;
 use crate::job::warning::{Lack, Warning};
 use crate::job::{Job, Render};
 use crate::planner::{AgendaEntry, Turn, turns};
-use crate::status;
 use crate::store::Effort;
 
 /// What is foreseen of jobs that are not in the queue yet.
@@ -57,15 +56,6 @@ pub async fn foresee<'j>(
 }
 
 impl Queue<'_> {
-    /// Why nothing is started although a daemon runs: a pause, or a disk that takes nothing.
-    pub(super) async fn stopped(&self) -> Option<String> {
-        if let Ok(Some(pause)) = self.store.paused().await {
-            return Some(Obstacle::Paused(pause).to_string());
-        }
-        let hold = status::read(&self.config.state)?.hold?;
-        has_daemon(self.config).then(|| format!("nothing is started for a while: {hold}"))
-    }
-
     /// The turn of all `new` entries together, after what is queued; `None` while no daemon runs.
     async fn turn(&self, timings: &ModelTimings<'_>, new: Vec<AgendaEntry>) -> Option<Turn> {
         if !has_daemon(self.config) {

@@ -8,6 +8,7 @@ use super::Queue;
 use crate::clock::{self, Clock, SystemClock};
 use crate::instance::InstanceLock;
 use crate::spelling::distance;
+use crate::status;
 use crate::store::{Pause, Result, Store};
 
 /// Why no render is started. For people, its text also says what ends it.
@@ -54,5 +55,15 @@ impl Queue<'_> {
             return Ok(Some(Obstacle::NoDaemon));
         }
         obstacle(&self.store, self.clock.now_ms()).await
+    }
+
+    /// Why nothing at all is started although a daemon runs: a pause, or a disk that takes nothing.
+    pub(super) async fn stopped(&self) -> Option<String> {
+        if let Ok(Some(pause)) = self.store.paused().await {
+            return Some(Obstacle::Paused(pause).to_string());
+        }
+        let hold = status::read(&self.config.state)?.hold?;
+        let has_daemon = InstanceLock::is_held(&self.config.state);
+        has_daemon.then(|| format!("nothing is started for a while: {hold}"))
     }
 }

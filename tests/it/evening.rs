@@ -226,7 +226,7 @@ fn the_queries_of_the_readme_work_and_name_their_columns() {
 #[test]
 fn what_is_held_has_no_end_that_anybody_knows() {
     let house = House::started("");
-    house.drop_job("first.toml", "prompt = 'a fox'\n");
+    house.drop_job("first.toml", "prompt = 'steps of 20 ms'\n");
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
     write(&house, "next.toml", "prompt = 'an owl'\n");
     let end = |house: &House| house.json(&["check", "next.toml"])["expected"]["done_at_ms"].clone();

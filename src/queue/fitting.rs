@@ -10,6 +10,7 @@ use crate::engine::{
     self, Backend, CARD_CONTEXT_BYTES, DeviceChoice, HAS_CUDA, ModelDescription, TOKENS_MAX,
     device_speed,
 };
+use crate::instance::InstanceLock;
 use crate::job::Render;
 use crate::job::spec::{Rules, fields};
 use crate::ladder::Rung;
@@ -124,7 +125,9 @@ impl<'a> Fitting<'a> {
     /// a second. It is kept where the queue has its folder: a question makes none.
     pub(super) fn measure(&mut self) {
         let is_scripted = self.predictor.capabilities().is_none();
-        if self.is_card || is_scripted || self.measured.is_some() {
+        // A daemon measures it by itself when it loads the model.
+        let is_measured_soon = InstanceLock::is_held(&self.config.state);
+        if self.is_card || is_scripted || is_measured_soon || self.measured.is_some() {
             return;
         }
         let (device, _) = engine::processor();

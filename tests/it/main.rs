@@ -25,6 +25,7 @@ mod install;
 mod intake;
 mod jobs_folder;
 mod json;
+mod loras;
 mod mini;
 mod mini_judge;
 mod models;

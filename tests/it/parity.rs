@@ -4,6 +4,7 @@
 pub mod reference;
 mod input;
 mod lora;
+mod lora_files;
 mod solver;
 mod stripes;
 mod tiles;

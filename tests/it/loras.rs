@@ -1,0 +1,100 @@
+//! LoRAs from a job to the history and the picture, with the scripted engine, and files told by
+//! `model inspect`.
+
+use std::collections::HashMap;
+use std::fs;
+
+use candle_core::{DType, Device, Tensor};
+use zimaged::internals::{metadata_of, sha256};
+
+use crate::support::{House, said};
+
+const ENDED: &str = "SELECT count(*) FROM renders WHERE state NOT IN ('queued', 'running')";
+
+/// A daemon with two files in its folder of LoRAs.
+fn house() -> House {
+    let house = House::started("");
+    fs::create_dir_all(house.path("loras/people")).unwrap();
+    fs::write(house.path("loras/ink.safetensors"), "ink").unwrap();
+    fs::write(house.path("loras/people/anna.safetensors"), "anna").unwrap();
+    house
+}
+
+#[test]
+fn a_jobs_loras_stand_in_the_history_and_in_the_picture() {
+    let house = house();
+    let job = "prompt = 'a fox <lora:ink:0.5>'\nseed = 1\n[[lora]]\npath = 'people/anna'\n\
+               weight = -1\n";
+    house.drop_job("fox.toml", job);
+    house.until_sql(ENDED, "1");
+    let of = |column: &str| house.value(&format!("SELECT {column} FROM history WHERE job = 1"));
+    assert_eq!(of("prompt"), "a fox");
+    let named = "(SELECT group_concat(value ->> 'name' || ':' || (value ->> 'weight'), ' ') \
+                 FROM json_each(lora))";
+    assert_eq!(of(named), "people/anna:-1.0 ink:0.5");
+    assert_eq!(of("lora ->> '$[1].sha256'"), sha256("ink"));
+    let metadata = metadata_of(&house.path("outputs").join(of("path"))).unwrap();
+    assert_eq!(metadata.recipe.lora.to_string(), "people/anna:-1, ink:0.5");
+    let parameters = metadata.parameters();
+    assert!(parameters.starts_with("a fox <lora:people/anna:-1> <lora:ink:0.5>\n"), "{parameters}");
+    let shown = said(&house.zimaged(&["show", "1.1"]));
+    assert!(shown.contains(&format!("ink:0.5, {}", sha256("ink"))), "{shown}");
+
+    let options = ["submit", "--prompt", "an owl", "--lora", "ink", "--lora", "people/anna:0.3"];
+    let submitted = house.zimaged(&options);
+    assert!(submitted.status.success(), "{submitted:?}");
+    house.until_sql(ENDED, "2");
+    let named = house.value(&format!("SELECT {named} FROM history WHERE job = 2"));
+    assert_eq!(named, "ink:1.0 people/anna:0.3");
+}
+
+#[test]
+fn a_lora_that_is_not_there_is_told_by_check_and_by_the_daemon() {
+    let house = house();
+    for (line, told) in [
+        ("lora = 'oil'", ":2:8: lora: \"oil\": "),
+        ("lora = ['ink', '../ink']", "\"../ink\" is no name of a LoRA"),
+        ("lora = '/etc/passwd'", "\"/etc/passwd\" is no name of a LoRA"),
+        ("[matrix]\nlora = ['ink']", "all pictures of a job share `lora`"),
+    ] {
+        let text = format!("prompt = 'a fox'\n{line}\n");
+        house.drop_job("bad.toml", &text);
+        let report = house.path("jobs/rejected/bad.toml.error.txt");
+        let written = || fs::read_to_string(&report).ok().filter(|report| report.contains(told));
+        house.until("it is refused", written);
+        fs::remove_dir_all(house.path("jobs/rejected")).unwrap();
+        let file = house.path("elsewhere.toml");
+        fs::write(&file, &text).unwrap();
+        let checked = house.zimaged(&["check", file.to_str().unwrap()]);
+        assert_eq!(checked.status.code(), Some(3));
+        assert!(said(&checked).contains(told), "{told}: {}", said(&checked));
+    }
+}
+
+#[test]
+fn inspect_says_what_a_lora_is_and_whether_it_fits() {
+    let house = house();
+    let path = house.path("loras/turbo.safetensors");
+    let matrix = |rows, columns| Tensor::zeros((rows, columns), DType::F32, &Device::Cpu).unwrap();
+    let mut tensors = HashMap::from([
+        ("lora_unet_layers_7_attention_to_k.lora_down.weight".to_owned(), matrix(2, 3840)),
+        ("lora_unet_layers_7_attention_to_k.lora_up.weight".to_owned(), matrix(3840, 2)),
+    ]);
+    let inspect = |tensors: &HashMap<String, Tensor>| {
+        candle_core::safetensors::save(tensors, &path).unwrap();
+        said(&house.zimaged(&["model", "inspect", path.to_str().unwrap()]))
+    };
+    let told = inspect(&tensors);
+    assert!(
+        told.contains("LoRA (1), rank 2") && told.contains("changes 1 of 276 modules"),
+        "{told}"
+    );
+    assert!(told.contains("usable with Z-Image-Turbo"), "{told}");
+    tensors.insert("lora_te_layers_0_mlp.lora_up.weight".to_owned(), matrix(4, 2));
+    let told = inspect(&tensors);
+    assert!(
+        told.contains("unknown: 1 key: lora_te_layers_0_mlp.lora_up.weight (it is of"),
+        "{told}"
+    );
+    assert!(told.contains("not usable: "), "{told}");
+}

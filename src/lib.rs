@@ -14,12 +14,14 @@ mod attempt; // tries at a render: what came before one, how it ended, what come
 
 // Adapters: each owns one outside thing and no policy.
 mod clock; // the time of day
+mod moment; // moments and durations for people
 mod countdown; // time-outs that count only the time in which this process ran
 mod heartbeat; // the sign of life
 mod files; // steps on files that are safe to repeat
 mod engine; // what turns a render into pixels
 mod config; // `daemon.toml`
 mod output; // pictures as files
+mod thumbnails; // small copies of pictures, for pages
 mod sheet; // contact sheets: pictures in a grid, with labels, as one picture
 mod inputs; // pictures as input: read within limits, kept, decoded
 mod loras; // LoRAs that a job names, found and called by their hashes

@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use super::job_file::{self, JobFile};
 use super::{EXIT_NOT_DONE, Failure};
 use crate::config::Config;
-use crate::job::parameters::{Column, MODEL, PARAMETERS};
+use crate::job::parameters::MODEL;
 use crate::job::spec::fields::sides;
 use crate::job::spec::inputs::INPUT_KEYS;
 use crate::queue::{Given, Wish};
@@ -178,8 +178,9 @@ fn whole_path(path: &str) -> Result<String, Failure> {
 
 /// Width and height.
 fn of_size(value: &str) -> Result<[Given; 2], Failure> {
-    let sides =
-        value.split_once('x').filter(|(width, height)| is_number(width) && is_number(height));
+    let sides = value
+        .split_once('x')
+        .filter(|(width, height)| [width, height].iter().all(|side| side.parse::<u32>().is_ok()));
     let (width, height) = sides.ok_or_else(|| Failure {
         code: EXIT_NOT_DONE,
         error: anyhow!("--size: '{value}' is no size; {}", size_form(value)),
@@ -195,23 +196,9 @@ fn size_form(value: &str) -> String {
     }
 }
 
-/// A number or a truth stands in the job's text as it was written, everything else as a string.
+/// The value of an option as the job's text has it.
 fn of_option(key: &'static str, value: &str) -> Given {
-    let parameter = PARAMETERS.iter().find(|parameter| parameter.name == key);
-    let is_text = match parameter {
-        Some(parameter) => parameter.column == Column::Text,
-        None => !matches!(key, "num_images" | "priority" | "wildcards"),
-    };
-    let option = format!("--{}", option_of(key));
-    match !is_text && (is_number(value) || matches!(value, "true" | "false")) {
-        true => Given::number(key, &option, value),
-        false => Given::text(key, &option, value),
-    }
-}
-
-fn is_number(value: &str) -> bool {
-    let is_plain = value.chars().all(|c| c.is_ascii_digit() || "+-.eE".contains(c));
-    is_plain && (value.parse::<i64>().is_ok() || value.parse::<f64>().is_ok())
+    Given::option(key, &format!("--{}", option_of(key)), value)
 }
 
 #[cfg(test)]

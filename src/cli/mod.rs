@@ -30,7 +30,6 @@ mod stderr;
 mod status;
 mod submit;
 mod table;
-mod time;
 mod wait;
 
 use std::error::Error;
@@ -45,6 +44,7 @@ use crate::engine::ModelPlace;
 use crate::files;
 use crate::hub::HubError;
 use crate::instance::LockError;
+use crate::moment as time;
 use crate::queue::QueueError;
 use crate::store::{Selection, StoreError};
 use crate::worker::serve;

@@ -30,6 +30,11 @@ impl Config {
     pub fn inputs_path(&self) -> PathBuf {
         self.state.join("inputs")
     }
+
+    /// Where small copies of pictures are kept.
+    pub fn thumbnails_path(&self) -> PathBuf {
+        self.state.join("thumbnails")
+    }
 }
 
 impl Lists {

@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use super::cache::{self, Values, hex_hash};
+use crate::files;
 
 /// How many are kept in memory: a job's prompt and its negative prompt, and those of a few jobs
 /// before it.
@@ -76,33 +76,13 @@ impl Embeddings {
 
     fn write(&self, key: &str, values: &Values) {
         let (Some(folder), Some(path)) = (&self.folder, self.path(key)) else { return };
-        prune(folder);
+        files::remove_oldest(folder, ON_DISK_BYTES_MAX);
         if let Err(error) = cache::save(&path, key, values) {
             tracing::warn!(
                 "{}: embedding not kept, its prompt will be encoded again: {error}",
                 path.display()
             );
         }
-    }
-}
-
-/// Removes the oldest files until the rest is small enough. A file that cannot be removed does no
-/// harm but takes room.
-fn prune(folder: &Path) {
-    let file = |entry: fs::DirEntry| {
-        let metadata = entry.metadata().ok()?;
-        Some((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len(), entry.path()))
-    };
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut files: Vec<_> = entries.filter_map(file).collect();
-    files.sort_unstable();
-    let mut total: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
-    for (_, bytes, path) in files {
-        if total <= ON_DISK_BYTES_MAX {
-            return;
-        }
-        let _ = fs::remove_file(path);
-        total -= bytes;
     }
 }
 
@@ -151,20 +131,5 @@ mod tests {
         }
         assert_eq!(embeddings.recent.len(), IN_MEMORY_MAX);
         assert_eq!(embeddings.get("0", "F32", never), Ok(embedding(0.0)));
-    }
-
-    #[test]
-    fn the_oldest_files_go_when_there_are_too_many() {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, age_s) in [("old", 20), ("new", 10)] {
-            let file = fs::File::create(folder.path().join(name)).unwrap();
-            // Sparse: takes no room.
-            file.set_len(ON_DISK_BYTES_MAX).unwrap();
-            file.set_modified(SystemTime::now() - std::time::Duration::from_secs(age_s)).unwrap();
-        }
-        prune(folder.path());
-        let names: Vec<_> =
-            fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
-        assert_eq!(names, ["new"]);
     }
 }

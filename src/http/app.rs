@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::problem::HttpProblem;
@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::queue::Queue;
 use crate::status::Status;
 use crate::store::Store;
+use crate::thumbnails::Thumbnails;
 
 /// So many calls wait for their pictures at once; their clients would only pile up.
 const WAITING_MAX: usize = 8;
@@ -32,6 +33,8 @@ struct Shared {
     stop: CancellationToken,
     waiting: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    /// One is made at a time, so that a page of many takes no more than one core.
+    thumbnails: Arc<Mutex<Thumbnails>>,
 }
 
 impl App {
@@ -44,7 +47,9 @@ impl App {
         let waiting = Arc::new(Semaphore::new(WAITING_MAX));
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
         let store = Arc::new(store);
-        App { shared: Arc::new(Shared { config, store, status, stop, waiting, streams }) }
+        let thumbnails = Arc::new(Mutex::new(Thumbnails::new(&config.thumbnails_path())));
+        let shared = Shared { config, store, status, stop, waiting, streams, thumbnails };
+        App { shared: Arc::new(shared) }
     }
 
     /// The daemon's end, for whoever waits.
@@ -70,6 +75,10 @@ impl App {
     /// What the daemon does, whenever it changes.
     pub fn watch_status(&self) -> watch::Receiver<Status> {
         self.shared.status.clone()
+    }
+
+    pub fn thumbnails(&self) -> &Arc<Mutex<Thumbnails>> {
+        &self.shared.thumbnails
     }
 
     pub fn config(&self) -> &Config {

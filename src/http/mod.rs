@@ -15,6 +15,7 @@ mod listen;
 mod metrics;
 mod openai;
 mod picture;
+mod page;
 mod problem;
 mod sdapi;
 mod serve;
@@ -124,6 +125,7 @@ fn router(app: App, guard: Guard) -> Router {
         .nest("/api/v1", api::routes())
         .nest("/v1", openai::routes())
         .nest("/sdapi/v1", sdapi::routes())
+        .merge(page::routes())
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .fallback(nothing_here)

@@ -5,6 +5,7 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use maud::{DOCTYPE, Markup, html};
 use serde_json::{Value, json};
 
 use crate::problem::Problem;
@@ -130,6 +131,8 @@ impl IntoResponse for HttpProblem {
 /// Gives a problem its body.
 pub async fn in_the_form_of_its_api(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
+    let accepted = request.headers().get(header::ACCEPT).and_then(|it| it.to_str().ok());
+    let is_page = accepted.is_some_and(|it| it.contains("text/html"));
     let mut response = next.run(request).await;
     let problem = match response.extensions_mut().remove::<HttpProblem>() {
         Some(problem) => problem,
@@ -137,9 +140,12 @@ pub async fn in_the_form_of_its_api(request: Request, next: Next) -> Response {
         None => return response,
     };
     let (kind, body) = match path {
-        path if path.starts_with("/v1/") => ("application/json", openai(&problem)),
-        path if path.starts_with("/sdapi/") => ("application/json", sdapi(&problem)),
-        _ => ("application/problem+json", own(&problem)),
+        path if path.starts_with("/v1/") => ("application/json", openai(&problem).to_string()),
+        path if path.starts_with("/sdapi/") => ("application/json", sdapi(&problem).to_string()),
+        path if is_page && !path.starts_with("/api/") => {
+            ("text/html; charset=utf-8", trouble(&problem).into_string())
+        }
+        _ => ("application/problem+json", own(&problem).to_string()),
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -150,7 +156,7 @@ pub async fn in_the_form_of_its_api(request: Request, next: Next) -> Response {
     if problem.is_final {
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
     }
-    *response.body_mut() = Body::from(body.to_string());
+    *response.body_mut() = Body::from(body);
     response
 }
 
@@ -166,6 +172,21 @@ async fn of_axum(response: &mut Response) -> HttpProblem {
     let body = axum::body::to_bytes(body, REFUSAL_BYTES_MAX).await.unwrap_or_default();
     let detail = String::from_utf8_lossy(&body).into_owned();
     HttpProblem::new(response.status(), "bad_request", detail)
+}
+
+/// For people.
+fn trouble(problem: &HttpProblem) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (problem.status) " · zimaged" }
+            }
+            body { main { h1 { (problem.status) } p { (problem.detail) } p { a href="/" { "zimaged" } } } }
+        }
+    }
 }
 
 fn own(problem: &HttpProblem) -> Value {

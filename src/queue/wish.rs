@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{CheckedJob, JobMistakes, QueueError, check};
 use crate::config::Config;
+use crate::job::parameters::{Column, PARAMETERS};
 use crate::job::spec::{prompts, template};
 use crate::problem::{self, Problem, printable};
 
@@ -45,6 +46,20 @@ impl Given {
         Given { key, source: source.to_owned(), value: value.to_owned() }
     }
 
+    /// A value of any key as people write it: a number or a truth stands in the job's text as it
+    /// is, where the key takes one, and everything else as a string.
+    pub fn option(key: &'static str, source: &str, value: &str) -> Given {
+        let parameter = PARAMETERS.iter().find(|parameter| parameter.name == key);
+        let is_text = match parameter {
+            Some(parameter) => parameter.column == Column::Text,
+            None => !matches!(key, "num_images" | "priority" | "wildcards"),
+        };
+        match !is_text && (is_number(value) || matches!(value, "true" | "false")) {
+            true => Given::number(key, source, value),
+            false => Given::text(key, source, value),
+        }
+    }
+
     pub fn list(key: &'static str, source: &str, values: &[String]) -> Given {
         let values: Vec<String> = values.iter().map(|value| template::quoted(value)).collect();
         Given { key, source: source.to_owned(), value: format!("[{}]", values.join(", ")) }
@@ -54,6 +69,11 @@ impl Given {
     pub(super) fn line(&self) -> String {
         format!("{} = {}", self.key, self.value)
     }
+}
+
+fn is_number(value: &str) -> bool {
+    let is_plain = value.chars().all(|c| c.is_ascii_digit() || "+-.eE".contains(c));
+    is_plain && (value.parse::<i64>().is_ok() || value.parse::<f64>().is_ok())
 }
 
 /// The text of a job, and where its first lines come from.

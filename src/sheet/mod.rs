@@ -4,23 +4,17 @@ mod layout;
 mod text;
 
 use std::fs::File;
-use std::io::{self, BufReader, Cursor};
+use std::io::{self, Cursor};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use image::codecs::jpeg::JpegEncoder;
-use image::{DynamicImage, ImageFormat, ImageReader, Limits, Rgb, RgbImage, imageops};
+use image::{ImageFormat, Rgb, RgbImage, imageops};
 use rustix::fs::OFlags;
 
 use self::layout::Layout;
 use self::text::{LINE_PX, draw, wrap};
-use crate::files;
-
-/// Pictures are at most so wide and high; a larger one is not ours.
-const SIDE_PX_MAX: u32 = 8192;
-
-/// Memory for the one picture that is read at a time: 8192 by 8192 pixels of three bytes.
-const PICTURE_BYTES_MAX: u64 = 256 << 20;
+use crate::{files, thumbnails};
 
 /// High enough for text to stay clean.
 const JPEG_QUALITY: u8 = 92;
@@ -153,17 +147,10 @@ fn lines(canvas: &mut RgbImage, left: u32, top: u32, lines: &[String]) {
 }
 
 /// The picture at `path`, no larger than `size`; `None` where it cannot be read.
-fn thumbnail(path: &Path, (width, height): (u32, u32)) -> Option<RgbImage> {
+fn thumbnail(path: &Path, size: (u32, u32)) -> Option<RgbImage> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path).ok()?;
-    let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format().ok()?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(SIDE_PX_MAX);
-    limits.max_image_height = Some(SIDE_PX_MAX);
-    limits.max_alloc = Some(PICTURE_BYTES_MAX);
-    reader.limits(limits);
-    let picture: DynamicImage = reader.decode().ok()?;
-    Some(picture.thumbnail(width, height).into_rgb8())
+    thumbnails::shrunk(file, size).ok()
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub struct GalleryFilter {
     /// A part of the prompt, in any case of ASCII letters.
     pub text: Option<String>,
     pub degraded: Option<bool>,
+    pub job_id: Option<i64>,
     /// Those that ended at this time (UTC, milliseconds since the epoch) or later.
     pub since_ms: Option<i64>,
     /// Those before this one: its job and its place there.
@@ -39,6 +40,9 @@ impl Store {
         }
         if let Some(degraded) = filter.degraded {
             sql.push(" AND r.degraded = ").push_bind(degraded);
+        }
+        if let Some(job_id) = filter.job_id {
+            sql.push(" AND r.job_id = ").push_bind(job_id);
         }
         if let Some(since_ms) = filter.since_ms {
             sql.push(" AND r.finished_at_ms >= ").push_bind(since_ms);

@@ -48,6 +48,8 @@ pub struct Load {
     pub prefer: Prefer,
     /// Where embeddings of prompts are kept.
     pub embeddings_path: PathBuf,
+    /// Where small copies of pictures are kept.
+    pub thumbnails_path: PathBuf,
     /// The file that the hashes of weight files are cached in.
     pub hashes_path: PathBuf,
     /// See [`super::last_word`].

@@ -48,6 +48,7 @@ impl Place {
             usual: usual(),
             prefer: Prefer::Quality,
             embeddings_path: self.path("embeddings"),
+            thumbnails_path: self.path("thumbnails"),
             speeds_path: self.path("device-speeds.json"),
             hashes_path: self.path("model-hashes"),
             last_word_path: self.path("last-word"),

@@ -39,7 +39,7 @@ pub async fn list(
     let ListRenders { state, tag, q, degraded, since_ms, before, limit } = asked;
     let limit = page(limit, PAGE, PAGE_MAX)?;
     let before = before.map(|before| one(&before)).transpose()?;
-    let filter = GalleryFilter { state, tag, text: q, degraded, since_ms, before };
+    let filter = GalleryFilter { state, tag, text: q, degraded, since_ms, before, job_id: None };
     let renders = app.store().gallery(&filter, limit).await?;
     let is_full = renders.len() as u32 == limit;
     let last = renders.last().filter(|_| is_full);

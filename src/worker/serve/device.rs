@@ -17,6 +17,7 @@ use crate::engine::predictor::Predictor;
 use crate::engine::{Engine, EngineError, EngineKind, Stage, device_speed, z_image};
 use crate::output::encode::Written;
 use crate::planner::Corrections;
+use crate::thumbnails::Thumbnails;
 use crate::worker::last_word;
 use crate::worker::protocol::{Done, Failed, Load, Loaded, RenderRequest, WorkerEvent};
 
@@ -49,9 +50,13 @@ impl Device {
         let hash = ModelHash::cached(&*engine, &self.load.hashes_path);
         self.events.send(&WorkerEvent::Loaded(Box::new(loaded(&*engine, &hash, start))));
         hash.compute(&self.events);
+        let mut thumbnails = Thumbnails::new(&self.load.thumbnails_path);
+        thumbnails.sweep();
         while let Ok(task) = self.inbox.recv() {
             match task {
-                Task::Render(request) => self.attempt(&mut *engine, &hash, &request),
+                Task::Render(request) => {
+                    self.attempt(&mut *engine, &hash, &mut thumbnails, &request);
+                }
                 Task::TellMemory => self.events.send(&WorkerEvent::Memory(engine.memory())),
             }
         }
@@ -117,11 +122,17 @@ impl Device {
     }
 
     /// Runs one attempt and tells how it ended. Does not come back from a fatal error.
-    fn attempt(&self, engine: &mut dyn Engine, hash: &ModelHash, request: &RenderRequest) {
+    fn attempt(
+        &self,
+        engine: &mut dyn Engine,
+        hash: &ModelHash,
+        thumbnails: &mut Thumbnails,
+        request: &RenderRequest,
+    ) {
         last_word::begin(request.attempt_id);
         let mut tracker = Tracker::new(request.attempt_id, &self.events, &self.stop);
         engine.reset_peak();
-        match caught(|| render(engine, hash, request, &mut tracker)) {
+        match caught(|| render(engine, hash, request, thumbnails, &mut tracker)) {
             Ok(written) => {
                 measure_end(engine, &mut tracker);
                 last_word::well();

@@ -14,6 +14,7 @@ use crate::ladder::Rung;
 use crate::loras;
 use crate::output::encode::{Written, write_picture};
 use crate::output::metadata::{Metadata, PictureModel, SOFTWARE, SizeAndSteps, StageTimings};
+use crate::thumbnails::Thumbnails;
 use crate::worker::protocol::RenderRequest;
 
 /// Why there is no picture.
@@ -61,6 +62,7 @@ pub fn render(
     engine: &mut dyn Engine,
     hash: &ModelHash,
     request: &RenderRequest,
+    thumbnails: &mut Thumbnails,
     tracker: &mut Tracker<'_>,
 ) -> Result<Written, RenderError> {
     let latents = latents_for(engine, request, tracker)?;
@@ -73,8 +75,12 @@ pub fn render(
     drop(latents);
     engine.begin(Stage::PictureEncode, tracker)?;
     let metadata = metadata(engine, hash, request, tracker);
-    write_picture(&request.picture_path, &pixels, request.format, &metadata)
-        .map_err(RenderError::Output)
+    let written = write_picture(&request.picture_path, &pixels, request.format, &metadata)
+        .map_err(RenderError::Output)?;
+    if let Err(error) = thumbnails.keep(&written.sha256, &pixels) {
+        tracing::warn!("{}: no small copy is kept: {error}", request.picture_path.display());
+    }
+    Ok(written)
 }
 
 /// The latents kept by an earlier attempt, or new ones, which are kept.

@@ -6,4 +6,5 @@ mod clients;
 mod openai;
 mod pictures;
 mod sdapi;
+mod page;
 mod start;

@@ -8,12 +8,12 @@ use crate::clock::{Clock, SystemClock, local};
 use crate::spelling::distance;
 
 /// `2026-11-24 22:05`, of a moment in milliseconds since the epoch.
-pub(super) fn date_and_time(at_ms: i64) -> String {
+pub fn date_and_time(at_ms: i64) -> String {
     local(at_ms).strftime("%Y-%m-%d %H:%M").to_string()
 }
 
 /// `22:05 CET` today, `2026-11-24 22:05 CET` on another day.
-pub(super) fn soon(at_ms: i64) -> String {
+pub fn soon(at_ms: i64) -> String {
     let at = local(at_ms);
     let form = if at.date() == local(SystemClock.now_ms()).date() { "%H:%M %Z" } else { DATED };
     at.strftime(form).to_string()
@@ -22,7 +22,7 @@ pub(super) fn soon(at_ms: i64) -> String {
 const DATED: &str = "%Y-%m-%d %H:%M %Z";
 
 /// `starts on 2026-11-24 22:05 CET, in 23 hours`, where that is still to come.
-pub(super) fn starts(at_ms: i64) -> Option<String> {
+pub fn starts(at_ms: i64) -> Option<String> {
     let away = away(at_ms)?;
     Some(format!("starts on {}, {away}", local(at_ms).strftime(DATED)))
 }
@@ -33,13 +33,13 @@ pub(super) fn ends(at_ms: i64) -> String {
 }
 
 /// As [`starts`], for a column: `from 2026-11-24 22:05, in 23 hours`.
-pub(super) fn from(at_ms: i64) -> Option<String> {
+pub fn from(at_ms: i64) -> Option<String> {
     let away = away(at_ms)?;
     Some(format!("from {}, {away}", date_and_time(at_ms)))
 }
 
 /// Whether a moment is so far away that people care.
-pub(super) fn is_later(at_ms: i64) -> bool {
+pub fn is_later(at_ms: i64) -> bool {
     at_ms - SystemClock.now_ms() > LATER_MS
 }
 
@@ -53,7 +53,7 @@ fn away(at_ms: i64) -> Option<String> {
 }
 
 /// `40 s`, `12 min`, `2 h 10 min`.
-pub(super) fn duration(ms: i64) -> String {
+pub fn duration(ms: i64) -> String {
     match ms / 1000 {
         seconds @ ..120 => format!("{seconds} s"),
         seconds @ ..7200 => format!("{} min", seconds / 60),
@@ -62,7 +62,7 @@ pub(super) fn duration(ms: i64) -> String {
 }
 
 /// As [`duration`], with a tenth below ten seconds: `0.2 s`.
-pub(super) fn estimated(ms: u64) -> String {
+pub fn estimated(ms: u64) -> String {
     match ms {
         ..10_000 => format!("{:.1} s", ms as f64 / 1000.0),
         _ => duration(i64::try_from(ms).unwrap_or(i64::MAX)),
@@ -70,14 +70,14 @@ pub(super) fn estimated(ms: u64) -> String {
 }
 
 /// `about 3 min`, and that nobody measured it, where that is so.
-pub(super) fn expected(work_ms: i64, is_estimate: bool) -> String {
+pub fn expected(work_ms: i64, is_estimate: bool) -> String {
     let mark = if is_estimate { " (estimated, before any was rendered)" } else { "" };
     format!("about {}{mark}", estimated(work_ms.unsigned_abs()))
 }
 
 /// The moment that a user names, in milliseconds since the epoch: `2h`, `3d` ago, or a date, with
 /// or without a time of day, in the machine's time zone.
-pub(super) fn since(text: &str) -> Result<i64, String> {
+pub fn since(text: &str) -> Result<i64, String> {
     since_by(text, SystemClock.now_ms(), &TimeZone::system())
         .ok_or_else(|| format!("'{text}' is neither like 2h, 3d nor like 2026-11-24T22:00"))
 }

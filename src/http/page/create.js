@@ -1,0 +1,64 @@
+// @ts-check
+// The form of a job: sizes by one click, and what the server says of it while it is filled in.
+
+const QUIET_MS = 250;
+
+const form = /** @type {HTMLFormElement | null} */ (document.querySelector("form[data-check]"));
+const advice = document.getElementById("advice");
+
+/** @param {string} name */
+const field = (name) => /** @type {HTMLInputElement} */ (form?.elements.namedItem(name));
+
+/** Marks the fields that the advice names. */
+function mark() {
+  const named = [...document.querySelectorAll("#advice [data-key]")];
+  const keys = new Set(named.map((item) => item.getAttribute("data-key")));
+  for (const input of form?.querySelectorAll("input, textarea, select") ?? []) {
+    input.setAttribute("aria-invalid", String(keys.has(input.getAttribute("name"))));
+  }
+}
+
+/** Shows which of the sizes is chosen. */
+function press() {
+  for (const button of form?.querySelectorAll("button[data-width]") ?? []) {
+    const { width, height } = /** @type {HTMLElement} */ (button).dataset;
+    const is_chosen = field("width").value === width && field("height").value === height;
+    button.setAttribute("aria-pressed", String(is_chosen));
+  }
+}
+
+let asked = 0;
+
+async function check() {
+  if (!form || !advice) return;
+  const mine = ++asked;
+  const body = new URLSearchParams(/** @type {any} */ (new FormData(form)));
+  const answer = await fetch(form.dataset.check ?? "", { method: "POST", body }).catch(() => null);
+  if (answer?.ok && mine === asked) {
+    advice.innerHTML = await answer.text();
+    mark();
+  }
+}
+
+let timer = 0;
+
+function soon() {
+  press();
+  clearTimeout(timer);
+  timer = setTimeout(check, QUIET_MS);
+}
+
+form?.addEventListener("input", soon);
+form?.addEventListener("click", (event) => {
+  const button = /** @type {HTMLElement} */ (event.target).closest("button[data-width]");
+  if (!(button instanceof HTMLElement)) return;
+  event.preventDefault();
+  field("width").value = button.dataset.width ?? "";
+  field("height").value = button.dataset.height ?? "";
+  soon();
+});
+form?.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+});
+press();
+check();

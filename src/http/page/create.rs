@@ -1,0 +1,218 @@
+//! The form that makes a job, and what is said of it before it is sent.
+
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::{Markup, html};
+
+use super::super::app::App;
+use super::super::problem::HttpProblem;
+use super::advice::{Advice, advice};
+use super::assets;
+use super::form::{Entries, JobForm};
+use super::gallery::newest;
+use super::layout::{PageKind, page};
+use super::visitor::Visitor;
+use super::words::Words;
+use crate::job::Render;
+use crate::job::origin::Api;
+use crate::queue::{ApiJob, QueueError};
+
+/// The name of something in the visitor's language.
+type Name = fn(&Words) -> &'static str;
+
+/// The sizes that the model's usual interface offers, in its order: pixels.
+const PRESETS: [(u32, u32, Name); 5] = [
+    (512, 512, |words| words.small_square),
+    (768, 768, |words| words.medium_square),
+    (1024, 1024, |words| words.large_square),
+    (1024, 576, |words| words.landscape),
+    (576, 1024, |words| words.portrait),
+];
+
+/// The empty form, or with what its address says: so settings are used again.
+pub async fn create(
+    State(app): State<App>,
+    visitor: Visitor,
+    Query(entries): Query<Entries>,
+) -> Result<Markup, HttpProblem> {
+    let form = JobForm::new(entries);
+    let advice = match form.is_empty() {
+        true => Advice::default(),
+        false => advice(&app, &form).await?,
+    };
+    shown(&app, visitor, &form, advice).await
+}
+
+/// Takes the job in; where it has mistakes, the form again, with them.
+pub async fn submit(
+    State(app): State<App>,
+    visitor: Visitor,
+    axum::Form(entries): axum::Form<Entries>,
+) -> Result<Response, HttpProblem> {
+    let form = JobForm::new(entries);
+    let advice = advice(&app, &form).await?;
+    if let Some(text) = &advice.text {
+        let job =
+            ApiJob { api: Api::Own, name: form.name().to_owned(), text: text.clone(), key: None };
+        app.queue().take_api_job(&job).await?;
+        return Ok(Redirect::to("queue").into_response());
+    }
+    Ok(shown(&app, visitor, &form, advice).await?.into_response())
+}
+
+/// What would be said of the form if it were sent.
+pub async fn live_advice(
+    State(app): State<App>,
+    visitor: Visitor,
+    axum::Form(entries): axum::Form<Entries>,
+) -> Result<Markup, HttpProblem> {
+    let form = JobForm::new(entries);
+    let advice = match form.is_empty() {
+        true => Advice::default(),
+        false => advice(&app, &form).await?,
+    };
+    Ok(advice.shown(visitor.words))
+}
+
+async fn shown(
+    app: &App,
+    visitor: Visitor,
+    form: &JobForm,
+    advice: Advice,
+) -> Result<Markup, HttpProblem> {
+    let words = visitor.words;
+    let defaults = app.config().job_rules().map_err(QueueError::from)?.defaults;
+    let content = html! {
+        h1 { (words.create) }
+        form.sides method="post" action="./" data-check="create/check" {
+            div.card {
+                (prompt_fields(words, form))
+                (size_fields(words, form, &defaults))
+                (usual_fields(words, form, &defaults))
+                (more_fields(words, form, &defaults))
+                p.row { button.main-action type="submit" { (words.submit) } span.quiet { "Ctrl+Enter" } }
+            }
+            section.card #advice aria-live="polite" aria-label=(words.before_sending) {
+                (advice.shown(words))
+            }
+        }
+        section {
+            h2 { (words.newest) }
+            div data-live="live/newest" { (newest(app, words).await?) }
+        }
+        script type="module" src=(assets::CREATE.address()) {}
+    };
+    page(app, visitor, PageKind::Create, content).await
+}
+
+fn prompt_fields(words: &Words, form: &JobForm) -> Markup {
+    html! {
+        div.field {
+            label for="prompt" { (words.prompt) }
+            textarea #prompt name="prompt" required autofocus placeholder=(words.prompt_hint) {
+                (form.get("prompt"))
+            }
+        }
+        (tick("one_a_line", words.one_a_line, form))
+        div.field {
+            label for="negative_prompt" { (words.negative_prompt) }
+            input #negative_prompt name="negative_prompt" value=(form.get("negative_prompt"));
+            small { (words.negative_hint) }
+        }
+    }
+}
+
+fn size_fields(words: &Words, form: &JobForm, defaults: &Render) -> Markup {
+    html! {
+        fieldset {
+            legend { (words.size) }
+            div.presets {
+                @for (width, height, name) in PRESETS {
+                    button type="button" data-width=(width) data-height=(height) aria-pressed="false" {
+                        (name(words)) small { (width) "×" (height) }
+                    }
+                }
+            }
+            div.fields {
+                (number("width", words.width, form, defaults.width))
+                (number("height", words.height, form, defaults.height))
+            }
+        }
+    }
+}
+
+fn usual_fields(words: &Words, form: &JobForm, defaults: &Render) -> Markup {
+    html! {
+        div.fields {
+            (number("steps", words.steps, form, defaults.steps))
+            (number("guidance", words.guidance, form, defaults.recipe.guidance))
+            (text("seed", words.seed, form, words.random))
+            (number("num_images", words.count, form, 1))
+        }
+        p.quiet { (words.turbo_hint) }
+    }
+}
+
+fn more_fields(words: &Words, form: &JobForm, defaults: &Render) -> Markup {
+    let ladder = [("downgrade", words.downgrade), ("offload", words.offload), ("fail", words.fail)];
+    let formats = ["png", "jpeg", "webp"].map(|format| (format, format));
+    html! {
+        details open[form.has_more()] {
+            summary { (words.advanced) }
+            div.fields {
+                (number("priority", words.priority, form, 0))
+                (text("not_before", words.not_before, form, words.time_hint))
+                (text("not_after", words.not_after, form, words.time_hint))
+                (text("tags", words.tags, form, words.tags_hint))
+                (choice("on_oom", words.on_oom, form, &ladder))
+                (number("min_side", words.min_side, form, defaults.min_side))
+                (number("min_steps", words.min_steps, form, defaults.min_steps))
+                (choice("format", words.format, form, &formats))
+                (text("output", words.output, form, &defaults.output))
+            }
+            (tick("wildcards", words.wildcards, form))
+        }
+    }
+}
+
+/// A field for a number; left empty it is `default`, which stands in it in grey.
+fn number(key: &str, label: &str, form: &JobForm, default: impl std::fmt::Display) -> Markup {
+    html! {
+        div.field {
+            label for=(key) { (label) }
+            input id=(key) name=(key) inputmode="decimal" autocomplete="off" value=(form.get(key))
+                placeholder=(default);
+        }
+    }
+}
+
+fn text(key: &str, label: &str, form: &JobForm, hint: &str) -> Markup {
+    html! {
+        div.field {
+            label for=(key) { (label) }
+            input id=(key) name=(key) autocomplete="off" value=(form.get(key)) placeholder=(hint);
+        }
+    }
+}
+
+fn choice(key: &str, label: &str, form: &JobForm, choices: &[(&str, &str)]) -> Markup {
+    html! {
+        div.field {
+            label for=(key) { (label) }
+            select id=(key) name=(key) {
+                @for (value, name) in choices {
+                    option value=(value) selected[form.get(key) == *value] { (name) }
+                }
+            }
+        }
+    }
+}
+
+fn tick(key: &str, label: &str, form: &JobForm) -> Markup {
+    html! {
+        label.tick {
+            input type="checkbox" name=(key) value="true" checked[form.get(key) == "true"];
+            (label)
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The pictures themselves, and small copies of them.
+
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+
+use super::super::app::App;
+use super::super::picture;
+use super::super::problem::HttpProblem;
+use super::gallery::Of;
+use crate::store::{HistoryRow, Selection};
+
+/// A small copy's address has its picture's hash.
+const FOR_GOOD: &str = "private, max-age=31536000, immutable";
+
+/// A small copy of a picture, as JPEG.
+pub async fn thumbnail(
+    State(app): State<App>,
+    Query(of): Query<Of>,
+) -> Result<Response, HttpProblem> {
+    let row = row(&app, of).await?;
+    let absent = || HttpProblem::not_found("there is no picture");
+    let (sha256, path) = row.sha256.zip(row.path).ok_or_else(absent)?;
+    let outputs = app.config().outputs.clone();
+    let thumbnails = app.thumbnails().clone();
+    let made = tokio::task::spawn_blocking(move || {
+        let open = || picture::open(&outputs, &path).map_err(|problem| problem.detail);
+        let mut thumbnails = thumbnails.blocking_lock();
+        thumbnails.get(&sha256, || open().map_err(std::io::Error::other))
+    });
+    let jpeg = made.await.map_err(|error| HttpProblem::ours(error.to_string()))?;
+    let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, FOR_GOOD)];
+    Ok((headers, jpeg.map_err(|error| HttpProblem::not_found(error.to_string()))?).into_response())
+}
+
+/// A picture's file as it is.
+pub async fn file(
+    State(app): State<App>,
+    Query(of): Query<Of>,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
+    picture::answer(&app.config().outputs, &row(&app, of).await?, &headers).await
+}
+
+async fn row(app: &App, of: Of) -> Result<HistoryRow, HttpProblem> {
+    let selection = Selection::Render { job_id: of.job, index: of.n };
+    let rows = app.store().history(selection).await?;
+    rows.into_iter().next().ok_or_else(|| HttpProblem::not_found("there is no such picture"))
+}

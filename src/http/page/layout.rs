@@ -1,0 +1,148 @@
+//! What all pages share: the head with its links, what is being rendered, the choice of language
+//! and colours.
+
+use axum::extract::State;
+use maud::{DOCTYPE, Markup, html};
+
+use super::super::app::App;
+use super::super::problem::HttpProblem;
+use super::assets;
+use super::visitor::Visitor;
+use super::words::{LANGUAGES, Words};
+use crate::moment;
+use crate::status::{RenderStatus, Status, WorkerStatus};
+
+/// The pages that the head of each leads to. All addresses are relative, so that the program can
+/// stand below a path of another server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum PageKind {
+    Create,
+    Queue,
+    Gallery,
+    Memory,
+    System,
+}
+
+impl PageKind {
+    const ALL: [PageKind; 5] =
+        [PageKind::Create, PageKind::Queue, PageKind::Gallery, PageKind::Memory, PageKind::System];
+
+    fn address(self) -> &'static str {
+        match self {
+            PageKind::Create => "./",
+            PageKind::Queue => "queue",
+            PageKind::Gallery => "gallery",
+            PageKind::Memory => "memory",
+            PageKind::System => "system",
+        }
+    }
+
+    fn title(self, words: &Words) -> &'static str {
+        match self {
+            PageKind::Create => words.create,
+            PageKind::Queue => words.queue,
+            PageKind::Gallery => words.gallery,
+            PageKind::Memory => words.memory,
+            PageKind::System => words.system,
+        }
+    }
+}
+
+/// A whole page with `content`.
+pub async fn page(
+    app: &App,
+    visitor: Visitor,
+    place: PageKind,
+    content: Markup,
+) -> Result<Markup, HttpProblem> {
+    let Visitor { words, scheme } = visitor;
+    let now = now(app, words).await?;
+    Ok(html! {
+        (DOCTYPE)
+        html lang=(words.tag) data-scheme=[scheme] {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (place.title(words)) " · zimaged" }
+                link rel="icon" href=(assets::ICON.address());
+                link rel="stylesheet" href=(assets::STYLE.address());
+                script type="module" src=(assets::LIVE.address()) {}
+            }
+            body {
+                a.skip href="#content" { (words.skip) }
+                header {
+                    nav aria-label="zimaged" { ul {
+                        @for to in PageKind::ALL {
+                            li {
+                                a href=(to.address()) aria-current=[(to == place).then_some("page")] {
+                                    (to.title(words))
+                                }
+                            }
+                        }
+                    } }
+                    div.live data-live="live/now" { (now) }
+                }
+                main #content { (content) }
+                (footer(words))
+            }
+        }
+    })
+}
+
+fn footer(words: &Words) -> Markup {
+    html! {
+        footer {
+            @for language in LANGUAGES {
+                a href={ "look?language=" (language.tag) } lang=(language.tag)
+                    aria-current=[(language.tag == words.tag).then_some("true")] { (language.name) }
+            }
+            a href="look?scheme=light" { (words.light) }
+            a href="look?scheme=dark" { (words.dark) }
+            span.quiet { "zimaged " (env!("CARGO_PKG_VERSION")) }
+        }
+    }
+}
+
+/// What is being done, for [`page`]s that are open already.
+pub async fn live_now(State(app): State<App>, visitor: Visitor) -> Result<Markup, HttpProblem> {
+    now(&app, visitor.words).await
+}
+
+async fn now(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
+    let status = app.status();
+    let queued = app.store().queued().await?;
+    let paused = app.store().paused().await?;
+    let left_ms = match &status.render {
+        Some(render) => app.queue().job_left(render.job_id, render.begun()).await?.left_ms,
+        None => None,
+    };
+    Ok(html! {
+        @if let Some(pause) = &paused { span.warn { (words.paused) ": " (pause.reason) } }
+        @if let Some(hold) = &status.hold { span.bad { (words.held) ": " (hold) } }
+        @match &status.render {
+            Some(render) => (rendering(render, words)),
+            None => span { (worker(&status, words)) },
+        }
+        @if let Some(left_ms) = left_ms { span.quiet { (moment::duration(left_ms)) " " (words.left) } }
+        @if queued > 0 { a href="queue" { (queued) " " (words.waiting) } }
+    })
+}
+
+fn rendering(render: &RenderStatus, words: &Words) -> Markup {
+    let RenderStatus { job_id, index, step, steps, .. } = render;
+    let stage = render.stage.map(|stage| words.stage(stage));
+    html! {
+        span { (words.rendering) " " a href={ "picture?job=" (job_id) "&n=" (index) } { (job_id) "." (index) } }
+        progress max=(steps) value=(step) aria-label=(words.step) {}
+        span { (words.step) " " (step) "/" (steps) @if let Some(stage) = stage { " · " (stage) } }
+    }
+}
+
+fn worker(status: &Status, words: &Words) -> String {
+    match &status.worker {
+        WorkerStatus::Loading => words.loading.to_owned(),
+        WorkerStatus::Ready { device, .. } => format!("{} · {device}", words.idle),
+        WorkerStatus::Released => words.released.to_owned(),
+        WorkerStatus::Down { reason } => format!("{}: {reason}", words.no_worker),
+    }
+}

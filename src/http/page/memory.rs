@@ -1,0 +1,141 @@
+//! What fits on which card, how good the predictions are, and each fall down the ladder.
+
+use axum::extract::State;
+use maud::{Markup, html};
+
+use super::super::app::App;
+use super::super::problem::HttpProblem;
+use super::layout::{PageKind, page};
+use super::visitor::Visitor;
+use super::words::Words;
+use crate::moment;
+use crate::queue::{FitAnswer, FitQuestion, QueueError, TABLE_CARDS_GIB, fit_table};
+use crate::spelling;
+use crate::store::{Fall, PeakRow};
+
+/// So many of the newest pictures are points in the drawing.
+const POINTS_MAX: u32 = 400;
+
+/// So many falls are told.
+const FALLS_MAX: u32 = 50;
+
+/// The drawing's side and the room for its numbers, in units of its own.
+const SIDE: f64 = 300.0;
+const MARGIN: f64 = 56.0;
+
+pub async fn memory(State(app): State<App>, visitor: Visitor) -> Result<Markup, HttpProblem> {
+    let words = visitor.words;
+    let question = FitQuestion::default();
+    // An engine that needs no memory has none.
+    let table = match fit_table(app.config(), Some(app.store()), &question).await {
+        Err(QueueError::NoAnswer(_)) => Vec::new(),
+        table => table?,
+    };
+    let peaks = app.store().peaks(POINTS_MAX).await?;
+    let falls = app.store().falls(FALLS_MAX).await?;
+    let worker = app.store().last_worker().await?;
+    let device_bytes = worker.map(|worker| worker.total_bytes.unsigned_abs());
+    let content = html! {
+        h1 { (words.memory) }
+        section.card {
+            h2 { (words.fit_title) }
+            p.quiet { (words.fit_hint) }
+            (fitting(words, &table, device_bytes))
+        }
+        section.card { h2 { (words.predicted_title) } (peaks_drawn(words, &peaks)) }
+        section.card { h2 { (words.falls) } (falls_told(words, &falls)) }
+    };
+    page(&app, visitor, PageKind::Memory, content).await
+}
+
+fn fitting(words: &Words, table: &[FitAnswer], device_bytes: Option<u64>) -> Markup {
+    // The card that is closest to the device's memory is as good as it.
+    let own = device_bytes.and_then(|bytes| {
+        TABLE_CARDS_GIB.into_iter().find(|gib| bytes.abs_diff(gib << 30) < (1 << 30))
+    });
+    html! {
+        div.scroll { table {
+            thead { tr {
+                th { (words.size) }
+                @for gib in TABLE_CARDS_GIB {
+                    th { (gib) " GiB" @if own == Some(gib) { " (" (words.this_device) ")" } }
+                }
+            } }
+            tbody { @for row in table.chunks(TABLE_CARDS_GIB.len()) { tr {
+                th scope="row" { (row[0].width) "×" (row[0].height) }
+                @for answer in row {
+                    @let is_own = own.is_some_and(|gib| answer.device_bytes == gib << 30);
+                    td { @if is_own { strong { (cell(words, answer)) } } @else { (cell(words, answer)) } }
+                }
+            } } }
+        } }
+    }
+}
+
+fn cell(words: &Words, answer: &FitAnswer) -> Markup {
+    let rung = &answer.rung;
+    html! {
+        @if answer.fits() {
+            (rung) br; span.quiet { (spelling::memory(answer.prediction.peak_bytes())) }
+            @if answer.is_degraded() { br; span.warn { (rung.width) "×" (rung.height) } }
+        } @else {
+            span.bad { (words.does_not_fit) }
+        }
+    }
+}
+
+/// Each picture as a point: to the right what was predicted, upwards what was measured. On the line
+/// both are the same; a point above it would be a prediction that was too low.
+fn peaks_drawn(words: &Words, peaks: &[PeakRow]) -> Markup {
+    let Some(most) =
+        peaks.iter().flat_map(|peak| [peak.predicted_bytes, peak.measured_bytes]).max()
+    else {
+        return html! { p.quiet { (words.none_yet) } };
+    };
+    let scale = |bytes: i64| SIDE * bytes as f64 / most.max(1) as f64;
+    let ratios =
+        peaks.iter().map(|peak| peak.measured_bytes as f64 / peak.predicted_bytes.max(1) as f64);
+    let highest = ratios.fold(0.0_f64, f64::max);
+    let box_side = SIDE + MARGIN + 10.0;
+    html! {
+        svg viewBox={ "0 0 " (box_side) " " (box_side) } width=(box_side) role="img"
+            aria-label=(words.predicted_title) {
+            g transform={ "translate(" (MARGIN) " 10)" } {
+                line.axis x1="0" y1=(SIDE) x2=(SIDE) y2=(SIDE) {}
+                line.axis x1="0" y1="0" x2="0" y2=(SIDE) {}
+                line.one x1="0" y1=(SIDE) x2=(SIDE) y2="0" {}
+                @for peak in peaks {
+                    circle.point cx=(scale(peak.predicted_bytes)) cy=(SIDE - scale(peak.measured_bytes)) r="3" {
+                        title { (peak.rung) }
+                    }
+                }
+                text x=(SIDE) y=(SIDE + 16.0) text-anchor="end" { (words.predicted) " " (spelling::memory(most.unsigned_abs())) }
+                text x="4" y="10" { (words.measured) " " (spelling::memory(most.unsigned_abs())) }
+            }
+        }
+        p { (words.measured) " / " (words.predicted) " ≤ " strong { (format!("{highest:.3}")) } }
+    }
+}
+
+fn falls_told(words: &Words, falls: &[Fall]) -> Markup {
+    if falls.is_empty() {
+        return html! { p.quiet { (words.no_falls) } };
+    }
+    html! {
+        div.scroll { table {
+            thead { tr {
+                th { (words.ended) } th { (words.job) } th { (words.rung) } th { (words.stage) }
+                th.number { (words.asked_bytes) } th.number { (words.seconds) } th { (words.next) }
+            } }
+            tbody { @for fall in falls { tr {
+                td { (moment::date_and_time(fall.at_ms)) }
+                td { a href={ "picture?job=" (fall.job) "&n=" (fall.picture) } { (fall.job) "." (fall.picture) } }
+                td { (fall.rung) }
+                td { (fall.stage.map(|stage| words.stage(stage)).unwrap_or_default()) }
+                td.number { (fall.requested_bytes.map(|bytes| spelling::memory(bytes.unsigned_abs())).unwrap_or_default()) }
+                td.number { (format!("{:.2}", fall.total_ms as f64 / 1000.0)) }
+                td { (fall.next_rung.as_deref().unwrap_or("–")) }
+            } } }
+        } }
+    }
+}

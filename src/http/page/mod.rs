@@ -1,0 +1,43 @@
+//! The pages that people open in a browser.
+//!
+//! The server makes them whole, so that they can be read and used without JavaScript; the few
+//! scripts beside them fill parts of a page anew with what the server says of them.
+
+mod advice;
+mod assets;
+mod create;
+mod files;
+mod form;
+mod gallery;
+mod layout;
+mod memory;
+mod picture;
+mod queue;
+mod system;
+mod visitor;
+mod words;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use super::app::App;
+
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route("/", get(create::create).post(create::submit))
+        .route("/create/check", post(create::live_advice))
+        .route("/queue", get(queue::queue))
+        .route("/queue/{action}", post(queue::press))
+        .route("/gallery", get(gallery::gallery))
+        .route("/picture", get(picture::picture))
+        .route("/thumbnail", get(files::thumbnail))
+        .route("/file", get(files::file))
+        .route("/memory", get(memory::memory))
+        .route("/system", get(system::system))
+        .route("/live/now", get(layout::live_now))
+        .route("/live/queue", get(queue::live_queue))
+        .route("/live/newest", get(gallery::live_newest))
+        .route("/live/worker", get(system::live_worker))
+        .route("/look", get(visitor::choose))
+        .route("/assets/{hash}/{name}", get(assets::asset))
+}

@@ -1,0 +1,179 @@
+//! All about one picture: what was asked for, what was made, how, and how long it took.
+
+use axum::extract::{Query, State};
+use maud::{Markup, html};
+
+use super::super::app::App;
+use super::super::problem::HttpProblem;
+use super::gallery::Of;
+use super::layout::{PageKind, page};
+use super::queue::button;
+use super::visitor::Visitor;
+use super::words::Words;
+use crate::job::state::State as RenderState;
+use crate::moment;
+use crate::queue::{PictureFilter, Shown};
+use crate::spelling;
+use crate::store::{AttemptRow, HistoryRow, Selection};
+
+pub async fn picture(
+    State(app): State<App>,
+    visitor: Visitor,
+    Query(of): Query<Of>,
+) -> Result<Markup, HttpProblem> {
+    let words = visitor.words;
+    let selection = Selection::Render { job_id: of.job, index: of.n };
+    let shown = app.queue().show(selection, &PictureFilter::default()).await?;
+    let Shown { job, pictures, attempts, .. } = &shown;
+    let [picture] = pictures.as_slice() else {
+        return Err(HttpProblem::not_found("there is no such picture"));
+    };
+    let content = html! {
+        h1 { (words.job) " " (of.job) "." (of.n) " " span.badge { (words.state(picture.state)) } }
+        p.row { (neighbours(words, of, job.renders)) }
+        div.sides {
+            div.card { (image(words, picture)) p { (picture.prompt) } (actions(words, picture)) }
+            div {
+                section.card { (facts(words, picture)) }
+                section.card { h2 { (words.seconds) } (seconds(words, picture)) }
+            }
+        }
+        section.card { h2 { (words.attempts) } (tries(words, attempts)) }
+    };
+    page(&app, visitor, PageKind::Gallery, content).await
+}
+
+fn neighbours(words: &Words, of: Of, renders: i64) -> Markup {
+    let address = |n: u32| format!("picture?job={}&n={n}", of.job);
+    html! {
+        @if of.n > 1 { a.button href=(address(of.n - 1)) rel="prev" { "← " (words.previous) } }
+        @if i64::from(of.n) < renders { a.button href=(address(of.n + 1)) rel="next" { (words.next) " →" } }
+        a href={ "gallery?job=" (of.job) } { (words.job) " " (of.job) }
+    }
+}
+
+fn image(words: &Words, picture: &HistoryRow) -> Markup {
+    let HistoryRow { job, picture: n, prompt, width, height, path, error, .. } = picture;
+    let address = format!("file?job={job}&n={n}");
+    html! {
+        @if path.is_some() {
+            a href=(address) {
+                img.whole src=(address) alt=(prompt) width=[*width] height=[*height];
+            }
+            p { a.button href=(address) download="" { (words.download) } }
+        }
+        @if let Some(error) = error { p.bad { (error) } }
+    }
+}
+
+fn actions(words: &Words, picture: &HistoryRow) -> Markup {
+    let id = [("id", format!("{}.{}", picture.job, picture.picture))];
+    html! {
+        p.row {
+            a.button href=(again(picture)) { (words.use_again) }
+            @match picture.state {
+                RenderState::Queued | RenderState::Running => (button("cancel", words.cancel, &id)),
+                RenderState::Failed | RenderState::Cancelled => (button("retry", words.retry, &id)),
+                RenderState::Done => {}
+            }
+        }
+    }
+}
+
+/// The form with these settings in it.
+fn again(picture: &HistoryRow) -> String {
+    let HistoryRow { prompt, asked_prompt, negative_prompt, .. } = picture;
+    let wildcards = if asked_prompt.is_some() { "true" } else { "" };
+    let entries = [
+        ("prompt", asked_prompt.as_ref().unwrap_or(prompt).clone()),
+        ("negative_prompt", negative_prompt.clone()),
+        ("width", picture.asked_width.to_string()),
+        ("height", picture.asked_height.to_string()),
+        ("steps", picture.asked_steps.to_string()),
+        ("guidance", picture.guidance.to_string()),
+        ("seed", picture.seed.to_string()),
+        ("wildcards", wildcards.to_owned()),
+    ];
+    let entries = entries.into_iter().filter(|(_, value)| !value.is_empty());
+    let entries: Vec<_> = entries.collect();
+    format!("./?{}", serde_urlencoded::to_string(entries).unwrap_or_default())
+}
+
+fn facts(words: &Words, picture: &HistoryRow) -> Markup {
+    let size = |width: i64, height: i64, steps: i64| {
+        format!("{width}×{height}, {steps} {}", words.of_steps)
+    };
+    let made = picture.width.zip(picture.height).zip(picture.steps);
+    let made = made.map(|((width, height), steps)| size(width, height, steps));
+    let asked = size(picture.asked_width, picture.asked_height, picture.asked_steps);
+    let rows = [
+        (words.asked, Some(asked)),
+        (words.made, made),
+        (words.seed, Some(picture.seed.to_string())),
+        (words.guidance, Some(picture.guidance.to_string())),
+        (words.negative_prompt, Some(picture.negative_prompt.clone())),
+        (words.rung, picture.rung.clone()),
+        (words.peak, picture.peak_bytes.map(|bytes| spelling::memory(bytes.unsigned_abs()))),
+        (words.model, picture.model.clone()),
+        (words.device, picture.device.clone()),
+        (words.ended, picture.finished_at_ms.map(moment::date_and_time)),
+        (words.file, picture.path.clone()),
+        ("SHA-256", picture.sha256.clone()),
+    ];
+    html! {
+        dl {
+            @for (name, value) in rows {
+                @if let Some(value) = value.filter(|value| !value.is_empty()) {
+                    dt { (name) } dd { (value) }
+                }
+            }
+        }
+    }
+}
+
+/// How the time of the last try was spent: a bar of its stages, and the same as a table.
+fn seconds(words: &Words, picture: &HistoryRow) -> Markup {
+    let stages = [
+        (words.text_encoding, picture.text_encode_s),
+        (words.denoising, picture.denoise_s),
+        (words.decoding, picture.vae_decode_s),
+        (words.writing, picture.picture_encode_s),
+    ];
+    html! {
+        table { tbody {
+            @for (name, seconds) in stages {
+                @if let Some(seconds) = seconds {
+                    tr {
+                        th scope="row" { (name) }
+                        td { meter min="0" max=(picture.total_s.unwrap_or(1.0)) value=(seconds)
+                            aria-label=(name) {} }
+                        td.number { (format!("{seconds:.2}")) }
+                    }
+                }
+            }
+            @if let Some(total) = picture.total_s {
+                tr { th scope="row" { "Σ" } td {} td.number { (format!("{total:.2}")) } }
+            }
+        } }
+    }
+}
+
+fn tries(words: &Words, attempts: &[AttemptRow]) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr {
+                th.number { "#" } th { (words.outcome) } th { (words.rung) } th { (words.stage) }
+                th.number { (words.seconds) } th.number { (words.peak) } th { (words.message) }
+            } }
+            tbody { @for attempt in attempts { tr {
+                td.number { (attempt.number) }
+                td { (attempt.outcome) }
+                td { (attempt.rung) }
+                td { (attempt.stage.map(|stage| words.stage(stage)).unwrap_or_default()) }
+                td.number { (format!("{:.2}", attempt.total_ms as f64 / 1000.0)) }
+                td.number { (spelling::memory(attempt.peak_bytes.unsigned_abs())) }
+                td { (attempt.message.as_deref().unwrap_or_default()) }
+            } } }
+        } }
+    }
+}

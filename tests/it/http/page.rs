@@ -1,0 +1,182 @@
+//! The pages, as a browser without JavaScript sees them.
+
+use std::fs;
+
+use crate::support::House;
+use crate::support::http::Reply;
+
+const PAGES: [&str; 5] = ["/", "/queue", "/gallery", "/memory", "/system"];
+
+/// A form of our own page, sent as a browser does.
+fn press(house: &House, path: &str, body: &str) -> Reply {
+    let origin = format!("http://{}", house.http());
+    let headers = [("Content-Type", "application/x-www-form-urlencoded"), ("Origin", &origin)];
+    house.ask(&format!("POST {path}"), &headers, body.as_bytes())
+}
+
+fn location(reply: &Reply) -> &str {
+    reply.header("location").unwrap_or_default()
+}
+
+fn done(house: &House, pictures: u32) {
+    let sql = "SELECT count(*) FROM history WHERE state = 'done'";
+    house.until_sql(sql, &pictures.to_string());
+}
+
+#[test]
+fn a_picture_is_made_by_the_form_and_found_in_the_gallery_with_all_that_is_known_of_it() {
+    let house = House::started("");
+    assert!(house.get("/gallery").ok().text().contains("There is no picture yet"));
+    let sent = press(&house, "/", "prompt=a+red+fox&seed=41&num_images=2&tags=fox%2C+snow&steps=");
+    assert_eq!((sent.status, location(&sent)), (303, "queue"), "{}", sent.text());
+    done(&house, 2);
+    let gallery = house.get("/gallery?q=RED&tag=snow").ok().text();
+    assert_eq!(gallery.matches("<img").count(), 2, "{gallery}");
+    assert_eq!(house.get("/gallery?q=wolf").ok().text().matches("<img").count(), 0);
+    let picture = house.get("/picture?job=1&n=2").ok().text();
+    for told in ["a red fox", "<dd>42</dd>", "file?job=1&amp;n=2", "seed=42"] {
+        assert!(picture.contains(told), "{told}: {picture}");
+    }
+    let none = house.ask("GET /picture?job=1&n=3", &[("Accept", "text/html")], b"");
+    assert_eq!((none.status, none.header("content-type")), (404, Some("text/html; charset=utf-8")));
+}
+
+#[test]
+fn a_picture_comes_as_it_is_and_once_and_its_small_copy_as_jpeg() {
+    let house = House::started("");
+    press(&house, "/", "prompt=fox");
+    done(&house, 1);
+    let whole = house.get("/file?job=1&n=1").ok();
+    let path = house.value("SELECT path FROM history");
+    assert_eq!(whole.body, fs::read(house.path("outputs").join(&path)).expect("the picture"));
+    assert_eq!(whole.header("content-type"), Some("image/png"));
+    let tag = whole.header("etag").expect("its hash").to_owned();
+    let again = house.ask("GET /file?job=1&n=1", &[("If-None-Match", &tag)], b"");
+    assert_eq!((again.status, again.body.len()), (304, 0));
+    let small = house.get("/thumbnail?job=1&n=1").ok();
+    assert_eq!(small.header("content-type"), Some("image/jpeg"));
+    assert!(small.body.starts_with(&[0xff, 0xd8]));
+    // What the worker has kept is what is shown; without it, it is made of the picture.
+    fs::remove_dir_all(house.path("state/thumbnails")).expect("the worker has made it");
+    assert!(house.get("/thumbnail?job=1&n=1").ok().body.starts_with(&[0xff, 0xd8]));
+}
+
+#[test]
+fn a_picture_that_is_gone_or_became_a_link_is_not_shown_and_its_row_stays() {
+    let house = House::started("");
+    press(&house, "/", "prompt=fox");
+    done(&house, 1);
+    let picture = house.path("outputs").join(house.value("SELECT path FROM history"));
+    fs::remove_file(&picture).expect("the picture");
+    assert_eq!(house.get("/file?job=1&n=1").status, 410);
+    std::os::unix::fs::symlink(house.path("daemon.toml"), &picture).expect("a writable folder");
+    let linked = house.get("/file?job=1&n=1");
+    assert_eq!(linked.status, 410);
+    assert!(!linked.text().contains("engine"), "{}", linked.text());
+    assert!(house.get("/picture?job=1&n=1").ok().text().contains("fox"));
+}
+
+#[test]
+fn mistakes_stand_at_their_fields_and_nothing_is_queued() {
+    let house = House::started("");
+    let sent = press(&house, "/", "prompt=fox&height=500&steps=none").ok();
+    for key in ["height", "steps"] {
+        assert!(sent.text().contains(&format!("data-key=\"{key}\"")), "{key}: {}", sent.text());
+    }
+    assert!(sent.text().contains("value=\"500\""), "what was typed stays");
+    let advice = press(&house, "/create/check", "prompt=fox&height=500").ok().text();
+    assert!(advice.contains("data-key=\"height\""), "{advice}");
+    assert_eq!(house.value("SELECT count(*) FROM jobs"), "0");
+}
+
+#[test]
+fn before_it_is_sent_a_job_says_how_it_is_rendered_and_how_long_that_takes() {
+    let mut house = House::with_config("");
+    house.start();
+    house.worker_pid();
+    let advice = press(&house, "/create/check", "prompt=a+fox&num_images=3").ok().text();
+    for told in ["3 pictures", "takes about", "as asked", "prompt = [", "num_images = 3"] {
+        assert!(advice.contains(told), "{told}: {advice}");
+    }
+}
+
+#[test]
+fn buttons_work_without_a_script_and_lead_back_to_their_page() {
+    let house = House::started("");
+    assert_eq!(location(&press(&house, "/queue/pause", "reason=games")), "../");
+    assert!(house.get("/queue").ok().text().contains("games"));
+    press(&house, "/", "prompt=fox");
+    house.until_sql("SELECT count(*) FROM jobs", "1");
+    press(&house, "/queue/priority", "id=1&priority=7");
+    assert_eq!(house.value("SELECT priority FROM jobs"), "7");
+    press(&house, "/queue/cancel", "id=1");
+    assert_eq!(house.value("SELECT state FROM history"), "cancelled");
+    press(&house, "/queue/retry", "id=1.1");
+    press(&house, "/queue/resume", "");
+    done(&house, 1);
+    assert_eq!(press(&house, "/queue/cancel", "id=fox").status, 400);
+    assert_eq!(press(&house, "/queue/explode", "").status, 404);
+}
+
+// faults 114
+#[test]
+fn a_page_of_another_site_presses_no_button() {
+    let house = House::started("");
+    for origin in ["http://evil.example", "null"] {
+        let headers = [("Content-Type", "application/x-www-form-urlencoded"), ("Origin", origin)];
+        assert_eq!(house.ask("POST /queue/pause", &headers, b"reason=evil").status, 403);
+        assert_eq!(house.ask("POST /", &headers, b"prompt=evil").status, 403);
+    }
+    assert!(house.json(&["status"])["paused"].is_null());
+    assert_eq!(house.value("SELECT count(*) FROM jobs"), "0");
+}
+
+#[test]
+fn what_a_prompt_says_is_text_and_never_markup() {
+    let house = House::started("");
+    press(&house, "/", "prompt=%3Cscript%3Ealert(1)%3C%2Fscript%3E%22%27");
+    done(&house, 1);
+    for page in ["/gallery", "/picture?job=1&n=1", "/queue", "/?prompt=%3Cscript%3Ealert(1)"] {
+        assert!(!house.get(page).ok().text().contains("<script>alert"), "{page}");
+    }
+}
+
+#[test]
+fn every_page_speaks_both_languages_and_remembers_the_choice() {
+    let house = House::started("");
+    for page in PAGES {
+        let english = house.get(page).ok().text();
+        assert!(english.contains("<html lang=\"en\"") && english.contains("Gallery"), "{page}");
+        let chinese = house.ask(&format!("GET {page}"), &[("Accept-Language", "zh-CN")], b"");
+        let chinese = chinese.ok().text();
+        assert!(chinese.contains("<html lang=\"zh\"") && chinese.contains("图库"), "{page}");
+    }
+    let from = format!("http://{}/queue", house.http());
+    let chosen = house.ask("GET /look?language=zh", &[("Referer", &from)], b"");
+    assert_eq!((chosen.status, location(&chosen)), (303, "./queue"));
+    let cookie = chosen.header("set-cookie").and_then(|it| it.split(';').next()).expect("a cookie");
+    let headers = [("Cookie", cookie), ("Accept-Language", "en")];
+    assert!(house.ask("GET /queue", &headers, b"").ok().text().contains("队列"));
+}
+
+#[test]
+fn files_beside_the_pages_are_kept_for_good_under_the_hash_of_their_content() {
+    let house = House::started("");
+    let page = house.get("/").ok().text();
+    for name in ["style.css", "live.js", "create.js", "icon.svg"] {
+        let end = page.find(name).unwrap_or_else(|| panic!("{name}: {page}"));
+        let start = page[..end].rfind('"').expect("an attribute") + 1;
+        let file = house.get(&format!("/{}{name}", &page[start..end])).ok();
+        assert!(file.header("cache-control").is_some_and(|it| it.contains("immutable")));
+    }
+    assert_eq!(house.get("/assets/x/secret").status, 404);
+}
+
+#[test]
+fn a_fall_down_the_ladder_is_told_with_what_came_after_it() {
+    let house = House::started("");
+    press(&house, "/", "prompt=fox,+oom+once");
+    done(&house, 1);
+    let memory = house.get("/memory").ok().text();
+    assert!(memory.contains("<circle") && memory.contains("href=\"picture?job=1&amp;n=1\""));
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -26,6 +26,10 @@ const PARTS_MAX: usize = 64;
 
 /// The whole body.
 pub async fn whole(body: Body, bytes_max: usize) -> Result<Bytes, HttpProblem> {
+    // What says that it is too long is not waited for.
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(too_large(bytes_max));
+    }
     let read =
         timeout(TIMEOUT, Limited::new(body, bytes_max).collect()).await.map_err(|_| slow())?;
     read.map(|body| body.to_bytes()).map_err(|error| {

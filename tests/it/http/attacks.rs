@@ -158,15 +158,14 @@ fn bodies_that_are_too_long_or_never_come_are_not_waited_for() {
     let house = House::started("");
     let long = vec![b'#'; 2 << 20];
     let toml = [("Content-Type", "application/toml")];
-    assert_eq!(house.ask("POST /api/v1/jobs", &toml, &long).status, 413);
+    let refused = house.ask("POST /api/v1/jobs", &toml, &long).status;
+    assert!([0, 413].contains(&refused), "{refused}");
     let head = format!(
         "POST /api/v1/jobs HTTP/1.1\r\nHost: {}\r\nContent-Type: application/toml\r\n",
         house.http()
     );
     let promised = format!("{head}Content-Length: 99999999999\r\nConnection: close\r\n\r\nx");
-    // What is sent on after the answer resets the connection, and the answer may be lost by that.
-    let is_refused = |answer: &[u8]| answer.is_empty() || answer.starts_with(b"HTTP/1.1 413");
-    assert!(is_refused(&house.exchange(promised.as_bytes())));
+    assert!(house.exchange(promised.as_bytes()).starts_with(b"HTTP/1.1 413"));
     let endless = [head.as_bytes(), b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"];
     let mut endless = endless.concat();
     for _ in 0..40 {
@@ -174,7 +173,9 @@ fn bodies_that_are_too_long_or_never_come_are_not_waited_for() {
         endless.extend(vec![b'#'; 0x10000]);
         endless.extend(b"\r\n");
     }
-    assert!(is_refused(&house.exchange(&endless)));
+    // Who sends on may see the connection's end before the answer.
+    let answer = house.exchange(&endless);
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 413"));
     let slow = format!("{head}Content-Length: 10\r\nConnection: close\r\n\r\nx");
     let begun = Instant::now();
     assert!(house.exchange(slow.as_bytes()).starts_with(b"HTTP/1.1 408"));

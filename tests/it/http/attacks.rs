@@ -165,7 +165,9 @@ fn bodies_that_are_too_long_or_never_come_are_not_waited_for() {
         house.http()
     );
     let promised = format!("{head}Content-Length: 99999999999\r\nConnection: close\r\n\r\nx");
-    assert!(house.exchange(promised.as_bytes()).starts_with(b"HTTP/1.1 413"));
+    // Who sends on may see the connection's end before the answer.
+    let is_refused = |answer: &[u8]| answer.is_empty() || answer.starts_with(b"HTTP/1.1 413");
+    assert!(is_refused(&house.exchange(promised.as_bytes())));
     let endless = [head.as_bytes(), b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"];
     let mut endless = endless.concat();
     for _ in 0..40 {
@@ -173,9 +175,7 @@ fn bodies_that_are_too_long_or_never_come_are_not_waited_for() {
         endless.extend(vec![b'#'; 0x10000]);
         endless.extend(b"\r\n");
     }
-    // Who sends on may see the connection's end before the answer.
-    let answer = house.exchange(&endless);
-    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 413"));
+    assert!(is_refused(&house.exchange(&endless)));
     let slow = format!("{head}Content-Length: 10\r\nConnection: close\r\n\r\nx");
     let begun = Instant::now();
     assert!(house.exchange(slow.as_bytes()).starts_with(b"HTTP/1.1 408"));

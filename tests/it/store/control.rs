@@ -161,9 +161,9 @@ async fn a_bulk_cancel_takes_what_has_the_tag_or_the_state_and_nothing_else() {
     assert_eq!(states(&fixture).await, "running cancelled cancelled cancelled");
 }
 
-// newcomer 20
+// newcomer 20, evening F2
 #[tokio::test]
-async fn what_is_to_be_retried_comes_newest_first_so_that_a_retry_is_not_doubled() {
+async fn what_is_to_be_retried_comes_in_its_order_and_what_a_later_retry_repeats_is_not_doubled() {
     let fixture = Fixture::new().await;
     let origin = fixture.accept(job(&["a"])).await;
     cancel(&fixture, Selection::Job(origin)).await;
@@ -171,9 +171,14 @@ async fn what_is_to_be_retried_comes_newest_first_so_that_a_retry_is_not_doubled
     assert_eq!(retry(origin).await.expect("it was cancelled").job, 2);
     cancel(&fixture, Selection::Job(2)).await;
     let all = RenderFilter::default();
-    assert_eq!(fixture.store.retryable(&all).await.expect("a readable queue"), [2, 1]);
+    assert_eq!(fixture.store.retryable(&all).await.expect("a readable queue"), [1, 2]);
     let failed = RenderFilter { state: Some(State::Failed), ..RenderFilter::default() };
     assert!(fixture.store.retryable(&failed).await.expect("a readable queue").is_empty());
+    let among = fixture.store.retry(Selection::Job(1), Some(&all), NOW).await;
+    assert!(
+        matches!(among, Err(StoreError::NothingToDo(_))),
+        "job 2 is among them, and repeats it"
+    );
     assert_eq!(retry(2).await.expect("it was cancelled").job, 3);
     assert!(matches!(retry(1).await, Err(StoreError::NothingToDo(_))), "job 3 is its retry, too");
 }

@@ -50,12 +50,11 @@ impl CardSigns {
     /// sentences that a terminal shows in one line each.
     pub fn without_cuda(&self) -> [String; 2] {
         let found = match self.first() {
-            Some(sign) => format!("but a card shows: {sign}"),
-            None => "and no sign of a card was found".to_owned(),
+            Some(sign) => format!(", but a card shows: {sign}"),
+            None => ": there is no sign of a card".to_owned(),
         };
-        let build =
-            "whoever has an NVIDIA card builds with: cargo install --path . --features cuda";
-        [format!("this build renders on the processor, {found}"), build.to_owned()]
+        let build = "with an NVIDIA card: cargo install --path . --features cuda";
+        [format!("this build renders on the processor{found}"), build.to_owned()]
     }
 
     /// The first of them, if there is any.
@@ -134,7 +133,7 @@ mod tests {
         let library = "usr/lib/x86_64-linux-gnu/libcuda.so.1";
         for told in [none.without_cuda(), machine(&[(library, "")]).without_cuda()] {
             assert!(told.iter().all(|line| line.len() < 100), "{told:?}");
-            assert!(told[1].contains("has an NVIDIA card"), "{told:?}");
+            assert!(told[1].contains("with an NVIDIA card"), "{told:?}");
         }
         for (file, expected) in [
             ("dev/nvidia1", "/dev/nvidia*"),

@@ -69,6 +69,14 @@ impl FolderLock {
         &self.folder
     }
 
+    /// Ends it, and removes its file: for a folder that is itself removed.
+    pub fn dissolve(self) -> Result<(), LockError> {
+        match fs::remove_file(self.folder.join(LOCK_NAME)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(told(&self.folder, error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes sure that the folder which has this path now is the locked one: it may have been
     /// removed and made again, or another one put in its place.
     pub fn follow(&mut self) -> Result<(), LockError> {

@@ -12,13 +12,13 @@ use super::report::RunReport;
 use crate::engine::z_image::inspect::Inspected;
 use crate::engine::z_image::lora::inspect::InspectedLora;
 use crate::engine::z_image::quantise::Quantised;
-use crate::hub::Fetched;
+use crate::hub::{Fetched, RemovedModel};
 use crate::queue::control::PauseAnswer;
 use crate::queue::copies::BackedUp;
 use crate::queue::sheet::SheetAnswer;
 use crate::queue::{
-    CheckedJob, Edited, ErrorAnswer, FitAnswer, JobMistakes, Pruned, QueueStatus, Restored,
-    Retries, Shown, Submitted, Waited,
+    CheckedJob, Edited, ErrorAnswer, FitAnswer, JobMistakes, ListedModel, Pruned, QueueStatus,
+    Restored, Retries, Shown, Submitted, VerifiedModel, Waited,
 };
 use crate::store::{Cancelled, JobRow, RejectionRow};
 
@@ -40,7 +40,7 @@ This page is written from the program's types by a test, and another runs the co
 /// What a command answers: its name, and the type of its answer.
 type Command = (&'static str, fn(&mut SchemaGenerator) -> Value);
 
-const COMMANDS: [Command; 25] = [
+const COMMANDS: [Command; 28] = [
     ("backup", of::<BackedUp>),
     ("cancel", of::<Cancelled>),
     ("check", of::<CheckedJob>),
@@ -56,7 +56,10 @@ const COMMANDS: [Command; 25] = [
     ("model fetch", of::<Fetched>),
     ("model inspect", of::<Inspected>),
     ("model inspect (a LoRA)", of::<InspectedLora>),
+    ("model list", of::<Vec<ListedModel>>),
     ("model quantize", of::<Quantised>),
+    ("model remove", of::<RemovedModel>),
+    ("model verify", of::<VerifiedModel>),
     ("pause, resume", of::<PauseAnswer>),
     ("restore", of::<Restored>),
     ("retry", of::<Retries>),

@@ -17,6 +17,7 @@ mod job_options;
 mod json;
 mod logging;
 mod model;
+mod models;
 mod pictures;
 mod print;
 mod progress;
@@ -193,6 +194,7 @@ fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {
             QueueError::Folder { source, .. } | QueueError::File { source, .. } => code_of(source),
             QueueError::NoBackup { source, .. } => code_of(source),
             QueueError::Lock(error) => code_of(error),
+            QueueError::Hub(error) => code_of(error),
             QueueError::NoAnswer(_) => None,
         };
     }

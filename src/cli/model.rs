@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Subcommand, ValueEnum};
 
 use super::print::count;
-use super::{Outcome, fetch, print, short};
+use super::{Outcome, fetch, models, print, short};
 use crate::config::{Config, ConfigError};
 use crate::engine::mini::ModelTexts;
 use crate::engine::z_image::inspect::{Inspected, InspectedModel, InspectedPart};
@@ -25,6 +25,16 @@ pub(super) enum ModelCommand {
     ///
     /// Only headers are read. Without PATH it is the configured model.
     Inspect(InspectArgs),
+    /// List the models: those of daemon.toml, and what lies in models/
+    List,
+    /// Read all of a model: hashes against what was fetched, and whether every value is a number
+    ///
+    /// Ends with 65 where something is damaged.
+    Verify(models::VerifyArgs),
+    /// Remove what was fetched of a model
+    ///
+    /// Files that other programs have, too, stay theirs. What renders wait for stays without --force.
+    Remove(models::RemoveArgs),
     /// Quantise the transformer once, so that it need not be done at each load
     ///
     /// Writes MODEL/transformer/zimaged-q8.gguf (or -q4), which the daemon takes where it stands.
@@ -66,16 +76,21 @@ impl From<LowerPrecision> for Precision {
 impl ModelCommand {
     /// Whether the command itself says which files it is about, so that no configuration is needed.
     pub(super) fn names_files(&self) -> bool {
-        matches!(
-            self,
-            ModelCommand::Fetch(_) | ModelCommand::Inspect(InspectArgs { path: Some(_) })
-        )
+        match self {
+            ModelCommand::Fetch(_) | ModelCommand::List | ModelCommand::Remove(_) => true,
+            ModelCommand::Inspect(InspectArgs { path }) => path.is_some(),
+            ModelCommand::Verify(args) => args.names_files(),
+            ModelCommand::Quantize(_) => false,
+        }
     }
 }
 
 pub(super) async fn model(config: &Config, command: &ModelCommand, json: bool) -> Outcome {
     match command {
         ModelCommand::Fetch(args) => fetch::fetch(config, args, json).await,
+        ModelCommand::List => models::list(config, json).await,
+        ModelCommand::Verify(args) => models::verify(config, args, json),
+        ModelCommand::Remove(args) => models::remove(config, args, json).await,
         ModelCommand::Inspect(args) => inspect(config, args, json),
         ModelCommand::Quantize(args) => quantize(config, args, json),
     }

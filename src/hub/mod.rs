@@ -22,8 +22,10 @@ mod preset;
 mod progress;
 mod ranges;
 mod record;
+mod remove;
 mod repository;
 mod transfer;
+mod verify;
 
 pub use self::environment::HubEnvironment;
 pub use self::error::HubError;
@@ -31,4 +33,7 @@ pub use self::fetch::{FetchWish, fetch};
 pub use self::fetched::{Fetched, FileSource};
 pub use self::preset::{ModelSource, gigabytes};
 pub use self::progress::FetchProgress;
+pub use self::record::FetchRecord;
+pub use self::remove::{RemovedModel, remove_fetched};
 pub use self::repository::HubKind;
+pub use self::verify::{FileState, VerifiedFile, fetched_at, verify_files};

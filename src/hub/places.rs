@@ -15,7 +15,7 @@ use super::repository::RepoFile;
 use crate::files;
 
 /// Where files are while they come, in the model's folder.
-const PARTIAL_FOLDER: &str = ".fetch";
+pub const PARTIAL_FOLDER: &str = ".fetch";
 /// Room that is left on the disk for others.
 const SPARE_BYTES: u64 = 64 << 20;
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::HubError;
 use super::repository::HubKind;
-use crate::engine::provenance::FETCH_RECORD as RECORD;
+pub use crate::engine::provenance::FETCH_RECORD as RECORD;
 use crate::files;
 
 /// No record is longer.

@@ -16,6 +16,7 @@ mod edit;
 mod fit;
 mod fitting;
 mod foresight;
+mod models;
 mod obstacle;
 mod outlook;
 mod prune;
@@ -45,6 +46,9 @@ pub use self::edit::Edited;
 pub use self::fit::{FitAnswer, FitEstimate, TABLE_CARDS_GIB, fit, fit_table};
 pub use self::fitting::FitQuestion;
 pub use self::foresight::{Foreseen, foresee};
+pub use self::models::{
+    ListedModel, VerifiedModel, list_models, model_called, remove_model, verify_model,
+};
 pub use self::obstacle::{Obstacle, obstacle};
 pub use self::outlook::{ExpectedWork, JobLeft, Outlook, job_left};
 pub use self::prune::{PruneRequest, Pruned, sweep_inputs};
@@ -57,6 +61,7 @@ pub use self::wait::{Activity, JobProgress, Summary};
 pub use self::wish::{Given, Wish};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
+use crate::hub::HubError;
 use crate::instance::LockError;
 use crate::store::{self, Access, Store, StoreError};
 
@@ -109,6 +114,8 @@ pub enum QueueError {
     /// A backup that cannot be put back; nothing was changed.
     #[error("{file} is not put back: {source}")]
     NoBackup { file: String, source: StoreError },
+    #[error(transparent)]
+    Hub(#[from] HubError),
     #[error(transparent)]
     Lock(#[from] LockError),
     #[error(transparent)]

@@ -111,6 +111,14 @@ impl Store {
         Ok(waiting.fetch_all(&self.readers).await?)
     }
 
+    /// How many renders have not ended, by the names of their models.
+    pub async fn waiting_by_model(&self) -> Result<Vec<(String, u64)>> {
+        let sql = "SELECT model, count(*) FROM renders INDEXED BY renders_to_do \
+                   WHERE state IN ('queued', 'running') GROUP BY model";
+        let rows: Vec<(String, i64)> = sqlx::query_as(sql).fetch_all(&self.readers).await?;
+        Ok(rows.into_iter().map(|(model, renders)| (model, renders.unsigned_abs())).collect())
+    }
+
     /// When the last of the renders that wait for a time may start.
     async fn last_start_ms(&self) -> Result<Option<i64>> {
         let sql = "SELECT max(run_after_ms) FROM renders INDEXED BY renders_by_time \

@@ -3,6 +3,7 @@
 mod ends;
 mod faults;
 mod hub;
+mod kept;
 mod python;
 mod rendered;
 mod sources;

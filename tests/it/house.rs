@@ -65,7 +65,7 @@ const OWNED: [(&str, &str); 11] = [
 
 /// Which other modules of `engine/z_image` each of its modules may name. A module that is not in the
 /// list names none. Each names only modules that stand before it or are not in the list.
-const ENGINE_ARROWS: [(&str, &[&str]); 31] = [
+const ENGINE_ARROWS: [(&str, &[&str]); 32] = [
     ("wrong_folder", &["wrong_file"]),
     ("config", &["wrong_file"]),
     ("checkpoint", &["wrong_file"]),
@@ -100,6 +100,7 @@ const ENGINE_ARROWS: [(&str, &[&str]); 31] = [
     ("predictor", &["config", "host", "model_files", "predict"]),
     ("model_dir", &["config", "model_files", "prompt", "wrong_file"]),
     ("inspect", &["checkpoint", "config", "model_files", "names", "shapes"]),
+    ("verify", &["model_files"]),
     ("quantise", &["model_files", "ops", "quant", "weights"]),
     ("oom", &["cuda", "device_memory"]),
     (

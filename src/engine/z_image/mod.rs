@@ -49,6 +49,7 @@ mod shapes;
 mod stack;
 pub mod quant;
 pub mod quantise;
+pub mod verify;
 mod wanted_loras;
 pub mod weights;
 mod wrong_file;
@@ -64,6 +65,7 @@ pub use self::lora::{check_lora, inspect_lora};
 use self::model_files::ModelFiles;
 use self::prompt::Tokenizer;
 pub use self::quantise::quantise_model;
+pub use self::verify::verify_weights;
 use super::{DeviceChoice, Engine, ModelError, ModelPlace, Result};
 use crate::planner::DeviceSpeed;
 

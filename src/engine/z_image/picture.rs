@@ -28,7 +28,10 @@ fn level(value: f32) -> u8 {
 pub fn not_finite(values: &Tensor) -> Result<Option<String>> {
     // A sum is finite only if all values are: infinities stay, and NaN spreads.
     let sum: f32 = values.to_dtype(DType::F32)?.sum_all()?.to_scalar()?;
-    Ok((!sum.is_finite()).then(|| "its values are not finite".to_owned()))
+    Ok((!sum.is_finite()).then(|| {
+        "its values are not finite; `zimaged model verify` finds out whether the weights are damaged"
+            .to_owned()
+    }))
 }
 
 /// Why `pixels` are no picture, where all have one colour: a model gives that only after an

@@ -15,7 +15,7 @@ use super::{Newcomer, assert_ends, json};
 use crate::support::database;
 
 /// A repository with the miniature, as a pipeline of diffusers.
-const REPOSITORY: &str = "Example/Z-Image-Mini";
+pub const REPOSITORY: &str = "Example/Z-Image-Mini";
 
 /// Its files of weights by part.
 const WEIGHTS: [(Part, &str); 3] = [
@@ -30,7 +30,7 @@ fn miniature(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini").join(name)).unwrap()
 }
 
-fn publish(newcomer: &Newcomer) {
+pub fn publish(newcomer: &Newcomer) {
     let texts = [
         "model_index.json",
         "scheduler/scheduler_config.json",

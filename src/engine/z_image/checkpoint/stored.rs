@@ -134,6 +134,25 @@ impl StoredTensor {
         Tensor::from_vec(values, (ids.len(), self.columns()), device)?.to_dtype(dtype)
     }
 
+    /// Fails where a value is NaN or infinite, or cannot be read. All of them are read, and none is
+    /// kept.
+    pub fn check_finite(&self) -> Result<()> {
+        let columns = self.columns().max(1);
+        let rows = (CHUNK_VALUES / columns).max(1);
+        (0..self.rows().div_ceil(rows)).into_par_iter().try_for_each(|chunk| {
+            let first_row = chunk * rows;
+            let mut values = vec![0.0; rows.min(self.rows() - first_row) * columns];
+            self.decode(first_row, &mut values)?;
+            match values.iter().all(|value| value.is_finite()) {
+                true => Ok(()),
+                false => {
+                    let (file, name) = (self.file.path.display(), &self.name);
+                    bail!("{file}: {name} holds a value that is NaN or infinite")
+                }
+            }
+        })
+    }
+
     /// Its blocks as they are in the file, where they have this format and nothing changes them.
     pub fn load_blocks(&self, format: GgmlDType, device: &Device) -> Result<Option<QTensor>> {
         let plain = self.scale.is_none() && self.rotated.is_none();

@@ -148,7 +148,8 @@ fn a_check_beside_a_queue_unpacks_nothing_either() {
     let folder = folder();
     ends_with(folder.path(), &["init"], 0);
     ends_with(folder.path(), &["check", "circle.toml"], 0);
-    assert!(entries(&folder.path().join("state")).is_empty());
+    // How fast the processor is may be kept.
+    assert!(!folder.path().join("state/models").exists());
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use image::codecs::jpeg::JpegEncoder;
-use image::{DynamicImage, ImageBuffer, ImageReader, Limits, Rgb, RgbImage, imageops};
+use image::{
+    DynamicImage, GenericImageView, ImageBuffer, ImageReader, Limits, Rgb, RgbImage, imageops,
+};
 
 use crate::engine::Pixels;
 use crate::files;
@@ -53,9 +55,7 @@ impl Thumbnails {
         let Pixels { width, height, rgb } = pixels;
         let picture = ImageBuffer::<Rgb<u8>, &[u8]>::from_raw(*width, *height, rgb)
             .ok_or_else(|| io::Error::other("pixels do not fill width times height"))?;
-        let (width, height) = fitted(*width, *height);
-        let jpeg = encoded(&imageops::thumbnail(&picture, width, height))?;
-        self.write(sha256, &jpeg)
+        self.write(sha256, &small_jpeg(&picture)?)
     }
 
     /// The JPEG for the picture whose file has the hash `sha256`; made of `picture` where none is
@@ -68,8 +68,7 @@ impl Thumbnails {
         if let Some(kept) = self.kept(sha256) {
             return Ok(kept);
         }
-        let small = shrunk(picture()?, (SIDE_PX, SIDE_PX))?;
-        let jpeg = encoded(&small)?;
+        let jpeg = small_jpeg(&read(picture()?)?.into_rgb8())?;
         if let Err(error) = self.write(sha256, &jpeg) {
             let folder = self.folder.display();
             tracing::debug!("{folder}: a small copy is not kept: {error}");
@@ -107,16 +106,15 @@ impl Thumbnails {
     }
 }
 
-/// The picture in `file`, no larger than `width` and `height`, with its proportions.
-pub fn shrunk(file: File, (width, height): (u32, u32)) -> io::Result<RgbImage> {
+/// The picture in `file`, within the limits of what we make.
+pub fn read(file: File) -> io::Result<DynamicImage> {
     let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format()?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(PICTURE_SIDE_PX_MAX);
     limits.max_image_height = Some(PICTURE_SIDE_PX_MAX);
     limits.max_alloc = Some(PICTURE_BYTES_MAX);
     reader.limits(limits);
-    let picture: DynamicImage = reader.decode().map_err(io::Error::other)?;
-    Ok(picture.thumbnail(width, height).into_rgb8())
+    reader.decode().map_err(io::Error::other)
 }
 
 /// The size of the small copy; a small picture is not enlarged.
@@ -127,10 +125,12 @@ fn fitted(width: u32, height: u32) -> (u32, u32) {
     (scaled(width), scaled(height))
 }
 
-fn encoded(picture: &RgbImage) -> io::Result<Vec<u8>> {
+fn small_jpeg(picture: &impl GenericImageView<Pixel = Rgb<u8>>) -> io::Result<Vec<u8>> {
+    let (width, height) = fitted(picture.width(), picture.height());
+    let small: RgbImage = imageops::thumbnail(picture, width, height);
     let mut jpeg = Vec::new();
     let encoder = JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY);
-    picture.write_with_encoder(encoder).map_err(io::Error::other)?;
+    small.write_with_encoder(encoder).map_err(io::Error::other)?;
     Ok(jpeg)
 }
 
@@ -174,6 +174,10 @@ mod tests {
         assert!(thumbnails.get(HASH, none).is_err());
         let made = thumbnails.get(HASH, || File::open(&picture)).expect("made of the picture");
         assert_eq!(size(&made), (320, 160));
+        let tiny = folder.path().join("tiny.png");
+        RgbImage::from_pixel(64, 32, Rgb([9, 9, 200])).save(&tiny).expect("a writable folder");
+        let made_of_tiny = thumbnails.get("cd34", || File::open(&tiny)).expect("made of it");
+        assert_eq!(size(&made_of_tiny), (64, 32), "as the worker would have kept it");
         assert_eq!(thumbnails.get(HASH, none).expect("kept since"), made);
         fs::write(folder.path().join("ab12.jpg"), &made[..made.len() - 2]).expect("writable");
         assert!(thumbnails.get(HASH, none).is_err(), "cut short");

@@ -147,10 +147,10 @@ fn lines(canvas: &mut RgbImage, left: u32, top: u32, lines: &[String]) {
 }
 
 /// The picture at `path`, no larger than `size`; `None` where it cannot be read.
-fn thumbnail(path: &Path, size: (u32, u32)) -> Option<RgbImage> {
+fn thumbnail(path: &Path, (width, height): (u32, u32)) -> Option<RgbImage> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path).ok()?;
-    thumbnails::shrunk(file, size).ok()
+    Some(thumbnails::read(file).ok()?.thumbnail(width, height).into_rgb8())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use clap_complete::engine::ArgValueCompleter;
 
 use super::completions::job_ids;
-use super::{Outcome, print, selection};
+use super::{Outcome, print};
 use crate::config::Config;
 use crate::job::state::State;
 use crate::queue::{Queue, Retries, Which};
@@ -14,7 +14,7 @@ use crate::store::{RenderFilter, Selection};
 pub(super) struct Chosen {
     /// Jobs (12) or renders (12.3)
     #[arg(
-        value_parser = selection,
+        value_parser = str::parse::<Selection>,
         required_unless_present_any = ["tag", "state", "all"],
         add = ArgValueCompleter::new(job_ids)
     )]

@@ -1,9 +1,10 @@
 //! `zimaged edit`: other priorities, times and tags for what is queued.
 
 use super::control::{Chosen, not_ended, which};
-use super::{Outcome, print, time};
+use super::{Outcome, print};
 use crate::config::Config;
 use crate::job::state::State;
+use crate::moment;
 use crate::queue::{Edited, Given, Queue};
 
 /// So many of those that were not changed are told to people.
@@ -92,7 +93,7 @@ fn text(edited: &Edited) -> String {
     let text = format!("{changed} changed: {} queued", print::count(*queued, "render"));
     let mut text = print::with_counts(text, [(*running, "running, which go on")]);
     // newcomer 2
-    if let Some(starts) = not_before_ms.and_then(time::starts) {
+    if let Some(starts) = not_before_ms.and_then(moment::starts) {
         text += &format!(", {starts}");
     }
     for why in refused.iter().take(REFUSED_MAX) {

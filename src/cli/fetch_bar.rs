@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{stderr, time};
+use super::stderr;
 use crate::hub::{FetchProgress, gigabytes};
+use crate::moment;
 
 /// Speed is what came in this time.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -70,7 +71,7 @@ fn line(done: u64, total: u64, speed: f64, activity: &str) -> String {
     let mut line = format!("{} of {}", gigabytes(done), gigabytes(total));
     if speed >= 1.0 {
         let left_ms = (total.saturating_sub(done)) as f64 / speed * 1000.0;
-        let left = time::duration(left_ms as i64);
+        let left = moment::duration(left_ms as i64);
         line += &format!(", {}/s, {left} left", gigabytes(speed as u64));
     }
     format!("{line}, {activity}")

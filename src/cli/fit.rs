@@ -2,11 +2,12 @@
 //! a GPU.
 
 use super::table::{self, Give, TableColumn};
-use super::{EXIT_DEGRADED, EXIT_NOT_DONE, Outcome, print, time};
+use super::{EXIT_DEGRADED, EXIT_NOT_DONE, Outcome, print};
 use crate::config::Config;
 use crate::config::units::{parse_bytes, size_hint};
 use crate::job::spec::fields::sides;
 use crate::ladder::Residency;
+use crate::moment;
 use crate::queue::{self, FitAnswer, FitEstimate, FitQuestion, Queue, TABLE_CARDS_GIB};
 use crate::spelling::memory;
 use crate::store::Seen;
@@ -128,7 +129,7 @@ fn estimated(answer: &FitAnswer) -> String {
     match &answer.estimate {
         Some(FitEstimate { device, time }) => format!(
             "about {} a picture, estimated for {device}: nothing was rendered on this rung yet",
-            time::estimated(time.total_ms)
+            moment::estimated(time.total_ms)
         ),
         None => "nothing was rendered on this rung yet, and no such device was measured".to_owned(),
     }

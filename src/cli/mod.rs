@@ -45,9 +45,8 @@ use crate::engine::ModelPlace;
 use crate::files;
 use crate::hub::HubError;
 use crate::instance::LockError;
-use crate::moment as time;
 use crate::queue::QueueError;
-use crate::store::{Selection, StoreError};
+use crate::store::StoreError;
 use crate::worker::serve;
 
 /// Anything else, as what `submit --wait` has handed over without a daemon to wait for.
@@ -327,11 +326,6 @@ fn which_queue(state: &Path, config: Option<&Path>) -> String {
     format!("queue {}{config}", state.display())
 }
 
-/// `12` or `12.3`.
-fn selection(text: &str) -> Result<Selection, String> {
-    text.parse()
-}
-
 /// `path` relative to the current folder where that is shorter to read.
 fn short(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
@@ -357,13 +351,5 @@ mod tests {
             command.find_subcommand_mut("fit").expect("a command").render_long_help().to_string();
         let [own, all] = ["--table", "--config"].map(|option| help.find(option).expect(option));
         assert!(own < all, "{help}");
-    }
-
-    #[test]
-    fn a_selection_is_a_job_or_a_render() {
-        assert_eq!(selection("12"), Ok(Selection::Job(12)));
-        assert_eq!(selection("12.3"), Ok(Selection::Render { job_id: 12, index: 3 }));
-        assert!(selection("12.").is_err());
-        assert!(selection("fox").is_err());
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::table::{Give, TableColumn, table, terminal_width};
-use super::time;
 use crate::engine::provenance::{PartOrigin, PartSource};
 use crate::job::state::State;
+use crate::moment;
 use crate::problem::printable;
 use crate::queue::beginning;
 use crate::store::{AttemptRow, HistoryRow};
@@ -46,7 +46,7 @@ fn row(picture: &HistoryRow) -> Vec<String> {
         picture.attempts.to_string(),
         picture.total_s.map_or(String::new(), |seconds| format!("{seconds:.2}")),
         picture.peak_bytes.map_or(String::new(), |bytes| (bytes >> 20).to_string()),
-        picture.finished_at_ms.map_or(String::new(), time::date_and_time),
+        picture.finished_at_ms.map_or(String::new(), moment::date_and_time),
         what_became(picture),
         prompt(picture),
     ]
@@ -84,7 +84,7 @@ fn name(picture: &HistoryRow) -> String {
 }
 
 pub(super) fn state(picture: &HistoryRow) -> String {
-    let waits = time::from(picture.run_after_ms);
+    let waits = moment::from(picture.run_after_ms);
     match waits.filter(|_| picture.state == State::Queued) {
         Some(waits) => waits,
         None if picture.degraded => format!("{} (degraded)", picture.state),

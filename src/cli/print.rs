@@ -6,9 +6,10 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::pictures;
 use super::table::{Give, TableColumn, table, terminal_width};
-use super::{pictures, time};
 use crate::job::state::State;
+use crate::moment;
 use crate::problem::printable;
 use crate::queue::{CheckedJob, ExpectedWork, JobMistakes, Submitted, Summary, Waited};
 pub(super) use crate::spelling::count;
@@ -51,7 +52,7 @@ pub(super) fn jobs(jobs: &[JobRow], json: bool) -> io::Result<()> {
 }
 
 fn job(job: &JobRow) -> Vec<String> {
-    let waits = job.run_after_ms.filter(|_| job.state == State::Queued).and_then(time::from);
+    let waits = job.run_after_ms.filter(|_| job.state == State::Queued).and_then(moment::from);
     let unless_zero = |number: i64| if number == 0 { String::new() } else { number.to_string() };
     let of = job.retry_of.map_or(String::new(), |of| format!(" (retry of {of})"));
     vec![
@@ -62,8 +63,8 @@ fn job(job: &JobRow) -> Vec<String> {
         unless_zero(job.failed),
         unless_zero(job.priority),
         job.model.clone(),
-        time::date_and_time(job.accepted_at_ms),
-        job.ended_at_ms.map_or(String::new(), time::date_and_time),
+        moment::date_and_time(job.accepted_at_ms),
+        job.ended_at_ms.map_or(String::new(), moment::date_and_time),
         job.tags.0.join(" "),
         printable(&job.file_name) + &of,
     ]
@@ -135,12 +136,12 @@ pub(super) fn submitted(submitted: &Submitted, json: bool) -> io::Result<()> {
     // Of a single job the turn says when it is begun, which is no earlier.
     let is_said = starts.len() == 1 && begins_later(submitted.expected);
     for job in starts.iter().filter(|_| !is_said) {
-        if let Some(starts) = time::starts(job.not_before_ms) {
+        if let Some(starts) = moment::starts(job.not_before_ms) {
             text += &format!("\n{} {starts}", printable(&job.file));
         }
     }
     for job in ends {
-        text += &format!("\n{} {}", printable(&job.file), time::ends(job.not_after_ms));
+        text += &format!("\n{} {}", printable(&job.file), moment::ends(job.not_after_ms));
     }
     if let Some(stopped) = stopped {
         text += &format!("\n{stopped}");
@@ -153,11 +154,11 @@ pub(super) fn checked(good: &CheckedJob, json: bool) -> io::Result<()> {
     let mut text = format!("{}: good, {pictures}{}", good.name, expected(good.expected));
     // The turn says when it is begun, which is no earlier.
     let starts = good.not_before_ms.filter(|_| !begins_later(good.expected));
-    if let Some(starts) = starts.and_then(time::starts) {
+    if let Some(starts) = starts.and_then(moment::starts) {
         text += &format!(", {starts}");
     }
     if let Some(not_after_ms) = good.not_after_ms {
-        text += &format!(", {}", time::ends(not_after_ms));
+        text += &format!(", {}", moment::ends(not_after_ms));
     }
     if let Some(stopped) = &good.stopped {
         text += &format!("\n  but: {stopped}");
@@ -170,7 +171,7 @@ pub(super) fn checked(good: &CheckedJob, json: bool) -> io::Result<()> {
 
 /// Whether the turn of a job is known, and not just now.
 fn begins_later(work: Option<ExpectedWork>) -> bool {
-    work.and_then(|work| work.starts_at_ms).is_some_and(time::is_later)
+    work.and_then(|work| work.starts_at_ms).is_some_and(moment::is_later)
 }
 
 /// How long jobs take and when they are done, where that can be said.
@@ -179,12 +180,12 @@ fn expected(work: Option<ExpectedWork>) -> String {
     else {
         return ", how long it takes is known once the daemon has run here".to_owned();
     };
-    let mut text = format!(", {}", time::expected(work_ms, is_estimate));
-    if let Some(starts_at_ms) = starts_at_ms.filter(|at_ms| time::is_later(*at_ms)) {
-        text += &format!(", begun at about {}", time::soon(starts_at_ms));
+    let mut text = format!(", {}", moment::expected(work_ms, is_estimate));
+    if let Some(starts_at_ms) = starts_at_ms.filter(|at_ms| moment::is_later(*at_ms)) {
+        text += &format!(", begun at about {}", moment::soon(starts_at_ms));
     }
     if let Some(done_at_ms) = done_at_ms {
-        text += &format!(", done at about {}", time::soon(done_at_ms));
+        text += &format!(", done at about {}", moment::soon(done_at_ms));
     }
     if too_late > 0 {
         text += &format!(", {} too late for their time", count(too_late, "picture"));

@@ -9,9 +9,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use super::{logging, stderr, time};
+use super::{logging, stderr};
 use crate::config::Config;
 use crate::daemon::Onlooker;
+use crate::moment;
 use crate::queue::{Activity, JobLeft, JobProgress, Queue, job_left};
 use crate::status::{RenderStatus, Status};
 use crate::store::Store;
@@ -106,7 +107,7 @@ fn picture(render: &RenderStatus, left: &JobLeft) -> String {
 /// `, 40 s left`, and whether nobody measured it; empty where nobody knows.
 fn time_left(left: &JobLeft) -> String {
     let mark = if left.is_estimate { " (estimated)" } else { "" };
-    left.left_ms.map_or(String::new(), |ms| format!(", {} left{mark}", time::duration(ms)))
+    left.left_ms.map_or(String::new(), |ms| format!(", {} left{mark}", moment::duration(ms)))
 }
 
 fn memory(bytes: u64) -> String {
@@ -180,7 +181,7 @@ impl JobBar {
     /// What stands behind the bar.
     fn message(&self, activity: &Activity) -> String {
         match activity {
-            Activity::WaitsUntil { at_ms } => time::starts(*at_ms).unwrap_or_default(),
+            Activity::WaitsUntil { at_ms } => moment::starts(*at_ms).unwrap_or_default(),
             Activity::Renders { index, step, steps } => {
                 let left = self.left.as_ref().map(|(_, left)| time_left(left));
                 format!("picture {index}, step {step}/{steps}{}", left.unwrap_or_default())

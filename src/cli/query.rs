@@ -1,8 +1,9 @@
 //! `zimaged list`.
 
-use super::{Outcome, print, time};
+use super::{Outcome, print};
 use crate::config::Config;
 use crate::job::state::State;
+use crate::moment;
 use crate::queue::Queue;
 use crate::store::JobFilter;
 
@@ -15,7 +16,7 @@ pub(super) struct ListArgs {
     #[arg(long)]
     tag: Option<String>,
     /// Only jobs that were taken in since then: 30m (minutes), 2h, 3d, 2026-11-24, 2026-11-24T22:00
-    #[arg(long, value_name = "WHEN", value_parser = time::since)]
+    #[arg(long, value_name = "WHEN", value_parser = moment::since)]
     since: Option<i64>,
     /// At most so many
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use clap_complete::engine::ArgValueCompleter;
 
 use super::completions::job_ids;
-use super::{Outcome, pictures, print, selection, time};
+use super::{Outcome, pictures, print};
 use crate::attempt::Outcome as Ended;
 use crate::config::Config;
 use crate::job::state::State;
+use crate::moment;
 use crate::problem::{one_line, printable};
 use crate::queue::{PictureFilter, Queue, Shown};
 use crate::store::{AttemptRow, HistoryRow, JobRow, Selection};
@@ -19,7 +20,7 @@ const PICTURES_SHOWN: usize = 50;
 #[derive(clap::Args, Debug)]
 pub(super) struct ShowArgs {
     /// A job (12) or one of its renders (12.3)
-    #[arg(value_parser = selection, add = ArgValueCompleter::new(job_ids))]
+    #[arg(value_parser = str::parse::<Selection>, add = ArgValueCompleter::new(job_ids))]
     what: Selection,
     /// Only pictures in this state: queued, running, done, failed, cancelled
     #[arg(long)]
@@ -84,12 +85,12 @@ fn summary(job: &JobRow) -> String {
 }
 
 fn facts(job: &JobRow) -> Vec<String> {
-    let mut facts = vec![format!("taken in {}", time::date_and_time(job.accepted_at_ms))];
-    facts.extend(job.ended_at_ms.map(|at_ms| format!("ended {}", time::date_and_time(at_ms))));
-    facts.extend(job.run_after_ms.and_then(time::starts));
+    let mut facts = vec![format!("taken in {}", moment::date_and_time(job.accepted_at_ms))];
+    facts.extend(job.ended_at_ms.map(|at_ms| format!("ended {}", moment::date_and_time(at_ms))));
+    facts.extend(job.run_after_ms.and_then(moment::starts));
     let is_left = job.queued + job.running > 0;
     let end = job.not_after_ms.filter(|_| is_left);
-    facts.extend(end.map(|at_ms| format!("not after {}", time::soon(at_ms))));
+    facts.extend(end.map(|at_ms| format!("not after {}", moment::soon(at_ms))));
     facts.extend(job.window.as_ref().filter(|_| is_left).map(|window| format!("window {window}")));
     if !job.model.is_empty() {
         facts.push(format!("model {}", printable(&job.model)));
@@ -178,7 +179,7 @@ fn made(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
     add("device", picture.device.clone());
     add("seconds", picture.total_s.map(|total_s| seconds(total_s, picture)));
     add("peak", picture.peak_bytes.map(|bytes| format!("{} MiB", bytes >> 20)));
-    add("ended", picture.finished_at_ms.map(time::date_and_time));
+    add("ended", picture.finished_at_ms.map(moment::date_and_time));
     add("picture", picture.path.as_ref().map(|path| format!("{}/{path}", shown.outputs)));
     add("cancelled", picture.cancel_reason.clone());
     add("failure", picture.error.as_ref().map(|error| printable(error)));

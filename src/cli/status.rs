@@ -1,7 +1,8 @@
 //! `zimaged status`.
 
-use super::{EXIT_TEMPFAIL, Outcome, pictures, print, short, time, which_queue};
+use super::{EXIT_TEMPFAIL, Outcome, pictures, print, short, which_queue};
 use crate::config::Config;
+use crate::moment;
 use crate::problem::printable;
 use crate::queue::{JobsFolder, Outlook, QueueStatus, queue_status};
 use crate::status::HttpStatus;
@@ -52,7 +53,7 @@ fn lines(status: &QueueStatus) -> Vec<String> {
     }
     lines.extend(jobs_folder(&status.jobs_folder));
     lines.extend(status.rejected.iter().map(|rejected| {
-        let at = time::date_and_time(rejected.at_ms);
+        let at = moment::date_and_time(rejected.at_ms);
         format!("set aside {at}: {}", printable(&rejected.reason))
     }));
     lines
@@ -103,12 +104,12 @@ fn progress(job: &JobRow) -> String {
 /// over.
 fn expected(outlook: &Outlook) -> String {
     let start_ms = outlook.earliest_ms.unwrap_or_default();
-    let mut text = time::starts(start_ms).map_or(String::new(), |starts| format!(", {starts}"));
+    let mut text = moment::starts(start_ms).map_or(String::new(), |starts| format!(", {starts}"));
     if let Some(work_ms) = outlook.work_ms {
-        text += &format!(", {} of work", time::expected(work_ms, outlook.is_estimate));
+        text += &format!(", {} of work", moment::expected(work_ms, outlook.is_estimate));
     }
     if let Some(done_at_ms) = outlook.done_at_ms.filter(|_| outlook.renders > 0) {
-        text += &format!(": done at about {}", time::soon(done_at_ms));
+        text += &format!(": done at about {}", moment::soon(done_at_ms));
         if outlook.too_late > 0 {
             text += &format!(", {} too late for their time", outlook.too_late);
         }

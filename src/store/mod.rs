@@ -218,3 +218,17 @@ pub struct Store {
     /// See [`Store::id`].
     id: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selection_is_a_job_or_a_render() {
+        let selection = str::parse::<Selection>;
+        assert_eq!(selection("12"), Ok(Selection::Job(12)));
+        assert_eq!(selection("12.3"), Ok(Selection::Render { job_id: 12, index: 3 }));
+        assert!(selection("12.").is_err());
+        assert!(selection("fox").is_err());
+    }
+}

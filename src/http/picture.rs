@@ -11,9 +11,10 @@ use futures_util::stream;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
+use super::app::App;
 use super::problem::HttpProblem;
 use crate::files;
-use crate::store::HistoryRow;
+use crate::store::{HistoryRow, Selection};
 
 /// Read at once.
 const PIECE_BYTES: usize = 64 << 10;
@@ -21,8 +22,22 @@ const PIECE_BYTES: usize = 64 << 10;
 /// Pictures never change: their names hold for good, and their hash says so.
 const CACHING: &str = "private, max-age=31536000, immutable";
 
-/// The picture of the row, or the part of it that is asked for.
-pub async fn answer(
+/// The picture's file, or the part of it that is asked for.
+pub async fn of_render(
+    app: &App,
+    render: Selection,
+    headers: &HeaderMap,
+) -> Result<Response, HttpProblem> {
+    answer(&app.config().outputs, &row(app, render).await?, headers).await
+}
+
+/// What is recorded of one picture.
+pub async fn row(app: &App, render: Selection) -> Result<HistoryRow, HttpProblem> {
+    let rows = app.store().history(render).await?;
+    rows.into_iter().next().ok_or_else(|| HttpProblem::not_found("there is no such picture"))
+}
+
+async fn answer(
     outputs: &Path,
     row: &HistoryRow,
     headers: &HeaderMap,

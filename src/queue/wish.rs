@@ -96,6 +96,11 @@ impl Wish {
         }
     }
 
+    /// The job's text.
+    pub fn text(&self) -> Result<String, QueueError> {
+        Ok(self.compose()?.text)
+    }
+
     /// First the prompts, one a line, and the single keys; then what is left of the template.
     fn compose(&self) -> Result<Composed, QueueError> {
         let template = match &self.template {

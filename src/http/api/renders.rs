@@ -101,7 +101,5 @@ pub async fn picture(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, HttpProblem> {
-    let rows = app.store().history(selection(&id)?).await?;
-    let row = rows.first().ok_or_else(|| HttpProblem::not_found("there is no such picture"))?;
-    picture::answer(&app.config().outputs, row, request.headers()).await
+    picture::of_render(&app, selection(&id)?, request.headers()).await
 }

@@ -8,36 +8,31 @@ use super::super::problem::HttpProblem;
 use super::form::JobForm;
 use super::words::Words;
 use crate::moment;
-use crate::queue::{CheckedJob, FitAnswer, FitQuestion, QueueError, fit, foresee};
+use crate::problem::Problem;
+use crate::queue::{CheckedJob, FitAnswer, FitQuestion, JobMistakes, QueueError, fit};
 use crate::spelling;
 
 /// Nothing, while there is nothing to say anything of.
 #[derive(Default)]
 pub struct Advice {
-    /// What is wrong, line by line.
-    mistakes: Vec<String>,
-    /// The job's text, where nothing is.
-    pub text: Option<String>,
+    mistakes: Vec<Problem>,
+    /// The job's text, where nothing is wrong.
+    text: Option<String>,
     job: Option<CheckedJob>,
     fit: Option<FitAnswer>,
 }
 
 /// What is to be said of the job in the form.
 pub async fn advice(app: &App, form: &JobForm) -> Result<Advice, HttpProblem> {
-    let (config, wish) = (app.config().clone(), form.wish());
-    // Tokenizers and pictures take their time, and others are answered meanwhile.
-    let checked = tokio::task::spawn_blocking(move || wish.check(&config)).await;
-    let checked = checked.map_err(|error| HttpProblem::ours(error.to_string()))?;
-    let mut job = match checked {
+    if form.is_empty() {
+        return Ok(Advice::default());
+    }
+    let asked = form.job()?;
+    let job = match app.queue().check_api_job(&asked).await {
         Ok(job) => job,
-        Err(error @ (QueueError::WrongWish(_) | QueueError::Mistakes(_))) => {
-            let mistakes = error.to_string().lines().map(str::to_owned).collect();
-            return Ok(Advice { mistakes, ..Advice::default() });
-        }
+        Err(QueueError::Mistakes(mistakes)) => return Ok(Advice::of_mistakes(mistakes)),
         Err(error) => return Err(error.into()),
     };
-    let foreseen = foresee(app.config(), Some(&app.queue()), [&mut job]).await;
-    (job.expected, job.stopped) = (foreseen.expected, foreseen.stopped);
     let fit = match job.resolved.job.renders.first() {
         Some(render) => {
             let question = FitQuestion {
@@ -51,11 +46,14 @@ pub async fn advice(app: &App, form: &JobForm) -> Result<Advice, HttpProblem> {
         }
         None => None,
     };
-    let text = String::from_utf8_lossy(&job.content).into_owned();
-    Ok(Advice { mistakes: Vec::new(), text: Some(text), job: Some(job), fit })
+    Ok(Advice { mistakes: Vec::new(), text: Some(asked.text), job: Some(job), fit })
 }
 
 impl Advice {
+    pub fn of_mistakes(mistakes: JobMistakes) -> Advice {
+        Advice { mistakes: mistakes.problems, ..Advice::default() }
+    }
+
     pub fn shown(&self, words: &Words) -> Markup {
         html! {
             h2 { (words.before_sending) }
@@ -73,12 +71,15 @@ impl Advice {
     }
 }
 
-/// Each names its field first, which the page marks.
-fn mistakes(words: &Words, lines: &[String]) -> Markup {
-    let key = |line: &str| line.split_once(':').map(|(key, _)| key.to_owned());
+/// Each with its field, which the page marks.
+fn mistakes(words: &Words, problems: &[Problem]) -> Markup {
     html! {
         p.bad { strong { (words.mend) } }
-        ul { @for line in lines { li.bad data-key=[key(line)] { (line) } } }
+        ul { @for Problem { key, message, help, .. } in problems {
+            li.bad data-key=[key.as_ref()] {
+                (message) @if let Some(help) = help { "; " (help) }
+            }
+        } }
     }
 }
 

@@ -14,8 +14,7 @@ use super::layout::{PageKind, page};
 use super::visitor::Visitor;
 use super::words::Words;
 use crate::job::Render;
-use crate::job::origin::Api;
-use crate::queue::{ApiJob, QueueError};
+use crate::queue::QueueError;
 
 /// The name of something in the visitor's language.
 type Name = fn(&Words) -> &'static str;
@@ -36,10 +35,7 @@ pub async fn create(
     Query(entries): Query<Entries>,
 ) -> Result<Markup, HttpProblem> {
     let form = JobForm::new(entries);
-    let advice = match form.is_empty() {
-        true => Advice::default(),
-        false => advice(&app, &form).await?,
-    };
+    let advice = advice(&app, &form).await?;
     shown(&app, visitor, &form, advice).await
 }
 
@@ -50,14 +46,14 @@ pub async fn submit(
     axum::Form(entries): axum::Form<Entries>,
 ) -> Result<Response, HttpProblem> {
     let form = JobForm::new(entries);
-    let advice = advice(&app, &form).await?;
-    if let Some(text) = &advice.text {
-        let job =
-            ApiJob { api: Api::Own, name: form.name().to_owned(), text: text.clone(), key: None };
-        app.queue().take_api_job(&job).await?;
-        return Ok(Redirect::to("queue").into_response());
+    match app.queue().take_api_job(&form.job()?).await {
+        Ok(_) => Ok(Redirect::to("queue").into_response()),
+        Err(QueueError::Mistakes(mistakes)) => {
+            let advice = Advice::of_mistakes(mistakes);
+            Ok(shown(&app, visitor, &form, advice).await?.into_response())
+        }
+        Err(error) => Err(error.into()),
     }
-    Ok(shown(&app, visitor, &form, advice).await?.into_response())
 }
 
 /// What would be said of the form if it were sent.
@@ -67,10 +63,7 @@ pub async fn live_advice(
     axum::Form(entries): axum::Form<Entries>,
 ) -> Result<Markup, HttpProblem> {
     let form = JobForm::new(entries);
-    let advice = match form.is_empty() {
-        true => Advice::default(),
-        false => advice(&app, &form).await?,
-    };
+    let advice = advice(&app, &form).await?;
     Ok(advice.shown(visitor.words))
 }
 
@@ -90,7 +83,10 @@ async fn shown(
                 (size_fields(words, form, &defaults))
                 (usual_fields(words, form, &defaults))
                 (more_fields(words, form, &defaults))
-                p.row { button.main-action type="submit" { (words.submit) } span.quiet { "Ctrl+Enter" } }
+                p.row {
+                    button.main-action type="submit" { (words.submit) }
+                    span.quiet { "Ctrl+Enter" }
+                }
             }
             section.card #advice aria-live="polite" aria-label=(words.before_sending) {
                 (advice.shown(words))

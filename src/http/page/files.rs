@@ -7,8 +7,7 @@ use axum::response::{IntoResponse, Response};
 use super::super::app::App;
 use super::super::picture;
 use super::super::problem::HttpProblem;
-use super::gallery::Of;
-use crate::store::{HistoryRow, Selection};
+use super::gallery::PictureAddress;
 
 /// A small copy's address has its picture's hash.
 const FOR_GOOD: &str = "private, max-age=31536000, immutable";
@@ -16,9 +15,9 @@ const FOR_GOOD: &str = "private, max-age=31536000, immutable";
 /// A small copy of a picture, as JPEG.
 pub async fn thumbnail(
     State(app): State<App>,
-    Query(of): Query<Of>,
+    Query(of): Query<PictureAddress>,
 ) -> Result<Response, HttpProblem> {
-    let row = row(&app, of).await?;
+    let row = picture::row(&app, of.selection()).await?;
     let absent = || HttpProblem::not_found("there is no picture");
     let (sha256, path) = row.sha256.zip(row.path).ok_or_else(absent)?;
     let outputs = app.config().outputs.clone();
@@ -36,14 +35,8 @@ pub async fn thumbnail(
 /// A picture's file as it is.
 pub async fn file(
     State(app): State<App>,
-    Query(of): Query<Of>,
+    Query(of): Query<PictureAddress>,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
-    picture::answer(&app.config().outputs, &row(&app, of).await?, &headers).await
-}
-
-async fn row(app: &App, of: Of) -> Result<HistoryRow, HttpProblem> {
-    let selection = Selection::Render { job_id: of.job, index: of.n };
-    let rows = app.store().history(selection).await?;
-    rows.into_iter().next().ok_or_else(|| HttpProblem::not_found("there is no such picture"))
+    picture::of_render(&app, of.selection(), &headers).await
 }

@@ -1,6 +1,7 @@
 //! From the fields of the form to a job that is wished for.
 
-use crate::queue::{Given, Wish};
+use crate::job::origin::Api;
+use crate::queue::{ApiJob, Given, QueueError, Wish};
 
 /// The fields as they come: names and values.
 pub type Entries = Vec<(String, String)>;
@@ -59,12 +60,14 @@ impl JobForm {
         MORE.iter().any(|key| !self.get(key).is_empty()) || !self.get("tags").is_empty()
     }
 
-    pub fn name(&self) -> &'static str {
-        NAME
+    /// The job, to be checked or taken in.
+    pub fn job(&self) -> Result<ApiJob, QueueError> {
+        let text = self.wish().text()?;
+        Ok(ApiJob { api: Api::Own, name: NAME.to_owned(), text, key: None })
     }
 
-    /// The job; what is left empty is left to the defaults.
-    pub fn wish(&self) -> Wish {
+    /// What is left empty is left to the defaults.
+    fn wish(&self) -> Wish {
         let given = KEYS.into_iter().filter(|key| !self.get(key).is_empty());
         let mut given: Vec<Given> =
             given.map(|key| Given::option(key, key, self.get(key))).collect();

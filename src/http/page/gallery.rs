@@ -139,7 +139,13 @@ fn thumbnail_address(picture: &HistoryRow) -> String {
 
 /// One picture of one job.
 #[derive(Clone, Copy, Deserialize)]
-pub struct Of {
+pub struct PictureAddress {
     pub job: i64,
     pub n: u32,
+}
+
+impl PictureAddress {
+    pub fn selection(self) -> Selection {
+        Selection::Render { job_id: self.job, index: self.n }
+    }
 }

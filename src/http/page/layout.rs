@@ -12,8 +12,8 @@ use super::words::{LANGUAGES, Words};
 use crate::moment;
 use crate::status::{RenderStatus, Status, WorkerStatus};
 
-/// The pages that the head of each leads to. All addresses are relative, so that the program can
-/// stand below a path of another server.
+/// The pages that the header of each page links to. All addresses are relative, so that the
+/// program can stand below a path of another server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PageKind {
     Create,
@@ -74,7 +74,8 @@ pub async fn page(
                     nav aria-label="zimaged" { ul {
                         @for to in PageKind::ALL {
                             li {
-                                a href=(to.address()) aria-current=[(to == place).then_some("page")] {
+                                @let here = (to == place).then_some("page");
+                                a href=(to.address()) aria-current=[here] {
                                     (to.title(words))
                                 }
                             }
@@ -123,16 +124,23 @@ async fn now(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
             Some(render) => (rendering(render, words)),
             None => span { (worker(&status, words)) },
         }
-        @if let Some(left_ms) = left_ms { span.quiet { (moment::duration(left_ms)) " " (words.left) } }
+        @if let Some(left_ms) = left_ms {
+            span.quiet { (moment::duration(left_ms)) " " (words.left) }
+        }
         @if queued > 0 { a href="queue" { (queued) " " (words.waiting) } }
     })
+}
+
+/// A picture by its job and its place there, as a link to all that is known of it.
+pub fn picture_link(job: i64, n: i64) -> Markup {
+    html! { a href={ "picture?job=" (job) "&n=" (n) } { (job) "." (n) } }
 }
 
 fn rendering(render: &RenderStatus, words: &Words) -> Markup {
     let RenderStatus { job_id, index, step, steps, .. } = render;
     let stage = render.stage.map(|stage| words.stage(stage));
     html! {
-        span { (words.rendering) " " a href={ "picture?job=" (job_id) "&n=" (index) } { (job_id) "." (index) } }
+        span { (words.rendering) " " (picture_link(*job_id, i64::from(*index))) }
         progress max=(steps) value=(step) aria-label=(words.step) {}
         span { (words.step) " " (step) "/" (steps) @if let Some(stage) = stage { " · " (stage) } }
     }

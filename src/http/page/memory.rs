@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::super::app::App;
 use super::super::problem::HttpProblem;
-use super::layout::{PageKind, page};
+use super::layout::{PageKind, page, picture_link};
 use super::visitor::Visitor;
 use super::words::Words;
 use crate::moment;
@@ -65,7 +65,8 @@ fn fitting(words: &Words, table: &[FitAnswer], device_bytes: Option<u64>) -> Mar
                 th scope="row" { (row[0].width) "×" (row[0].height) }
                 @for answer in row {
                     @let is_own = own.is_some_and(|gib| answer.device_bytes == gib << 30);
-                    td { @if is_own { strong { (cell(words, answer)) } } @else { (cell(words, answer)) } }
+                    @let cell = cell(words, answer);
+                    td { @if is_own { strong { (cell) } } @else { (cell) } }
                 }
             } } }
         } }
@@ -105,16 +106,23 @@ fn peaks_drawn(words: &Words, peaks: &[PeakRow]) -> Markup {
                 line.axis x1="0" y1="0" x2="0" y2=(SIDE) {}
                 line.one x1="0" y1=(SIDE) x2=(SIDE) y2="0" {}
                 @for peak in peaks {
-                    circle.point cx=(scale(peak.predicted_bytes)) cy=(SIDE - scale(peak.measured_bytes)) r="3" {
+                    @let (x, y) = (scale(peak.predicted_bytes), SIDE - scale(peak.measured_bytes));
+                    circle.point cx=(x) cy=(y) r="3" {
                         title { (peak.rung) }
                     }
                 }
-                text x=(SIDE) y=(SIDE + 16.0) text-anchor="end" { (words.predicted) " " (spelling::memory(most.unsigned_abs())) }
-                text x="4" y="10" { (words.measured) " " (spelling::memory(most.unsigned_abs())) }
+                text x=(SIDE) y=(SIDE + 16.0) text-anchor="end" {
+                    (words.predicted) " " (memory_of(most))
+                }
+                text x="4" y="10" { (words.measured) " " (memory_of(most)) }
             }
         }
         p { (words.measured) " / " (words.predicted) " ≤ " strong { (format!("{highest:.3}")) } }
     }
+}
+
+fn memory_of(bytes: i64) -> String {
+    spelling::memory(bytes.unsigned_abs())
 }
 
 fn falls_told(words: &Words, falls: &[Fall]) -> Markup {
@@ -129,10 +137,10 @@ fn falls_told(words: &Words, falls: &[Fall]) -> Markup {
             } }
             tbody { @for fall in falls { tr {
                 td { (moment::date_and_time(fall.at_ms)) }
-                td { a href={ "picture?job=" (fall.job) "&n=" (fall.picture) } { (fall.job) "." (fall.picture) } }
+                td { (picture_link(fall.job, fall.picture)) }
                 td { (fall.rung) }
                 td { (fall.stage.map(|stage| words.stage(stage)).unwrap_or_default()) }
-                td.number { (fall.requested_bytes.map(|bytes| spelling::memory(bytes.unsigned_abs())).unwrap_or_default()) }
+                td.number { (fall.requested_bytes.map(memory_of).unwrap_or_default()) }
                 td.number { (format!("{:.2}", fall.total_ms as f64 / 1000.0)) }
                 td { (fall.next_rung.as_deref().unwrap_or("–")) }
             } } }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::super::app::App;
 use super::super::problem::HttpProblem;
-use super::gallery::Of;
+use super::gallery::PictureAddress;
 use super::layout::{PageKind, page};
 use super::queue::button;
 use super::visitor::Visitor;
@@ -14,16 +14,15 @@ use crate::job::state::State as RenderState;
 use crate::moment;
 use crate::queue::{PictureFilter, Shown};
 use crate::spelling;
-use crate::store::{AttemptRow, HistoryRow, Selection};
+use crate::store::{AttemptRow, HistoryRow};
 
 pub async fn picture(
     State(app): State<App>,
     visitor: Visitor,
-    Query(of): Query<Of>,
+    Query(of): Query<PictureAddress>,
 ) -> Result<Markup, HttpProblem> {
     let words = visitor.words;
-    let selection = Selection::Render { job_id: of.job, index: of.n };
-    let shown = app.queue().show(selection, &PictureFilter::default()).await?;
+    let shown = app.queue().show(of.selection(), &PictureFilter::default()).await?;
     let Shown { job, pictures, attempts, .. } = &shown;
     let [picture] = pictures.as_slice() else {
         return Err(HttpProblem::not_found("there is no such picture"));
@@ -43,11 +42,13 @@ pub async fn picture(
     page(&app, visitor, PageKind::Gallery, content).await
 }
 
-fn neighbours(words: &Words, of: Of, renders: i64) -> Markup {
+fn neighbours(words: &Words, of: PictureAddress, renders: i64) -> Markup {
     let address = |n: u32| format!("picture?job={}&n={n}", of.job);
     html! {
         @if of.n > 1 { a.button href=(address(of.n - 1)) rel="prev" { "← " (words.previous) } }
-        @if i64::from(of.n) < renders { a.button href=(address(of.n + 1)) rel="next" { (words.next) " →" } }
+        @if i64::from(of.n) < renders {
+            a.button href=(address(of.n + 1)) rel="next" { (words.next) " →" }
+        }
         a href={ "gallery?job=" (of.job) } { (words.job) " " (of.job) }
     }
 }

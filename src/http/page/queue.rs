@@ -67,14 +67,9 @@ pub async fn press(
         }
         _ => return Err(HttpProblem::not_found("there is no such button")),
     }
-    let back = [(header::LOCATION, up(back(&headers)))];
+    // The buttons' addresses lie one level below the pages.
+    let back = [(header::LOCATION, back(&headers, "../"))];
     Ok((StatusCode::SEE_OTHER, back).into_response())
-}
-
-/// The buttons' addresses lie one level below the pages.
-fn up(page: axum::http::HeaderValue) -> axum::http::HeaderValue {
-    let page = page.to_str().unwrap_or_default().trim_start_matches("./");
-    format!("../{page}").parse().unwrap_or(axum::http::HeaderValue::from_static("../"))
 }
 
 fn named(id: &str) -> Result<Which, HttpProblem> {
@@ -92,7 +87,9 @@ async fn work(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
         @if !status.rejected.is_empty() {
             section.card {
                 h2 { (words.set_aside) }
-                ul { @for file in &status.rejected { li { strong { (file.file_name) } ": " (file.reason) } } }
+                ul { @for file in &status.rejected {
+                    li { strong { (file.file_name) } ": " (file.reason) }
+                } }
             }
         }
     })

@@ -23,7 +23,9 @@ pub async fn system(State(app): State<App>, visitor: Visitor) -> Result<Markup, 
     let content = html! {
         h1 { (words.system) }
         div data-live="live/worker" { (worker_now(words, &app.status())) }
-        @if let Some(worker) = &worker { section.card { h2 { (words.model) } (model(words, worker)) } }
+        @if let Some(worker) = &worker {
+            section.card { h2 { (words.model) } (model(words, worker)) }
+        }
         section.card { h2 { (words.folders) } (folders(words, app.config())) }
         section.card { h2 { (words.settings) } (settings(words, app.config(), &defaults)) }
     };

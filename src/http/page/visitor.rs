@@ -5,7 +5,7 @@ use std::convert::Infallible;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
@@ -58,20 +58,21 @@ pub async fn choose(Query(choice): Query<Choice>, headers: HeaderMap) -> Respons
             answer.headers_mut().append(header::SET_COOKIE, cookie);
         }
     }
-    answer.headers_mut().insert(header::LOCATION, back(&headers));
+    answer.headers_mut().insert(header::LOCATION, back(&headers, "./"));
     answer
 }
 
-/// The page that the request comes from, as a path below ours; the first page where it says none.
-/// Only its path and query count, so that no answer leads to another site.
-pub fn back(headers: &HeaderMap) -> axum::http::HeaderValue {
+/// The page that the request comes from, below `pages`, which is where they lie as seen from the
+/// request's own address; the first page where it says none. Only its path and query count, so that
+/// no answer leads to another site.
+pub fn back(headers: &HeaderMap, pages: &'static str) -> HeaderValue {
     let from = headers.get(header::REFERER).and_then(|from| from.to_str().ok());
     let path = from.and_then(|from| from.split_once("://")).and_then(|(_, rest)| {
         let page = rest.split_once('/')?.1;
-        Some(format!("./{}", page.trim_start_matches('/')))
+        Some(format!("{pages}{}", page.trim_start_matches('/')))
     });
     let path = path.and_then(|path| path.parse().ok());
-    path.unwrap_or(axum::http::HeaderValue::from_static("./"))
+    path.unwrap_or(HeaderValue::from_static(pages))
 }
 
 fn language(tag: &str) -> Option<&'static Words> {
@@ -123,7 +124,7 @@ mod tests {
             ("http://evil.example//evil.example/x", "./evil.example/x"),
             ("nonsense", "./"),
         ] {
-            assert_eq!(back(&headers(header::REFERER, from)), to, "{from}");
+            assert_eq!(back(&headers(header::REFERER, from), "./"), to, "{from}");
         }
     }
 

@@ -59,7 +59,7 @@ pub const CHINESE: Words = Words {
     output: "图片名称",
     tags: "标签",
     tags_hint: "多个词用逗号分隔",
-    wildcards: "展开 {a|b} 与 __name__",
+    wildcards: "展开 {a|b}",
     submit: "生成",
 
     before_sending: "提交之前",

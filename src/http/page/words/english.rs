@@ -60,7 +60,7 @@ pub const ENGLISH: Words = Words {
     output: "Name of the pictures",
     tags: "Tags",
     tags_hint: "Words, separated by commas",
-    wildcards: "Choose in {a|b} and __name__",
+    wildcards: "Choose in {a|b}",
     submit: "Render",
 
     before_sending: "Before it is sent",

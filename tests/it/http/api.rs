@@ -231,11 +231,13 @@ fn whoever_comes_back_to_the_events_misses_none() {
 #[test]
 fn streams_that_nobody_reads_are_bounded_and_hold_nothing_up() {
     let mut house = House::started("");
-    let streams: Vec<_> = (0..40).map(|_| follow(&house, "0")).collect();
+    // None is closed before all are answered: a place that is given back is taken by the next.
+    let mut streams: Vec<_> = (0..40).map(|_| follow(&house, "0")).collect();
     let statuses: Vec<String> =
-        streams.into_iter().map(|mut lines| lines.next().unwrap_or_default()).collect();
+        streams.iter_mut().map(|lines| lines.next().unwrap_or_default()).collect();
     let refused = statuses.iter().filter(|line| line.contains(" 503 ")).count();
-    assert!(refused >= 1, "{statuses:?}");
+    assert_eq!(refused, 8, "{statuses:?}");
+    drop(streams);
     house.drop_job("fox.toml", "prompt = 'a fox'\n");
     done(&house, "1");
     let open: Vec<_> = (0..10).map(|_| follow(&house, "0")).collect();

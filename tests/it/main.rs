@@ -6,6 +6,8 @@
 
 #[cfg(feature = "cuda")]
 mod card;
+#[cfg(feature = "cuda")]
+mod card_libraries;
 mod awake;
 mod cli;
 mod daemon;

@@ -12,21 +12,25 @@ pub fn open(choice: DeviceChoice) -> Result<Device, String> {
     match choice {
         DeviceChoice::Cpu => Ok(Device::Cpu),
         DeviceChoice::Cuda { index } => cuda::open(index),
-        // A card that fails tonight may work in a minute: the CPU would take hours for each
-        // picture.
-        DeviceChoice::Auto if cuda::is_present() => cuda::open(0).map_err(|reason| {
-            format!(
-                "{reason}; to render on the processor all the same, set kind = \"cpu\" under \
-                 [device]"
-            )
-        }),
-        DeviceChoice::Auto => {
-            if HAS_CUDA {
-                let signs = CardSigns::look(Path::new("/"));
-                tracing::warn!("the driver finds no card: rendering on the processor ({signs})");
+        DeviceChoice::Auto => match cuda::is_present() {
+            // A card that fails tonight may work in a minute: the CPU would take hours for each
+            // picture.
+            Ok(()) => cuda::open(0).map_err(|reason| {
+                format!(
+                    "{reason}; to render on the processor all the same, set kind = \"cpu\" under \
+                     [device]"
+                )
+            }),
+            Err(reason) => {
+                if HAS_CUDA {
+                    let signs = CardSigns::look(Path::new("/"));
+                    tracing::warn!(
+                        "{reason}; rendering on the processor (signs of a card: {signs})"
+                    );
+                }
+                Ok(Device::Cpu)
             }
-            Ok(Device::Cpu)
-        }
+        },
     }
 }
 

@@ -11,8 +11,8 @@ use candle_core::{CudaDevice, Device, Error, Result};
 use super::weights::Weights;
 use crate::engine::MemoryReading;
 
-pub fn is_present() -> bool {
-    false
+pub fn is_present() -> std::result::Result<(), &'static str> {
+    Err("this build has no CUDA")
 }
 
 pub fn open(index: u32) -> std::result::Result<Device, String> {

@@ -24,6 +24,7 @@ tests --lib operators_on_a_card
 # Only the bytes count there.
 SIM_DRY=1 tests --test memory card::
 tests --test it card::
+tests --test it card_libraries::
 # Room for one of the miniature's layers: the others are read in each step.
 SIM_PINNED_BYTES=2000000 tests --test it card::a_card_makes_the_same_picture
 # The streaming's events, under the orders that a card may take without them.

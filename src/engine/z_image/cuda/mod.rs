@@ -4,13 +4,17 @@
 
 mod bus;
 mod error;
+mod jumps;
+mod libraries;
 mod memory;
 mod ring;
 
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::DriverError;
 use candle_core::cuda_backend::cudarc::driver::result::{device as driver_device, init};
-use candle_core::cuda_backend::cudarc::driver::sys::CUresult;
+use candle_core::cuda_backend::cudarc::driver::sys::CUresult::{
+    CUDA_ERROR_NO_DEVICE, CUDA_ERROR_STUB_LIBRARY,
+};
 use candle_core::{CudaDevice, Device};
 
 pub use self::bus::streamed_bytes_per_s;
@@ -21,21 +25,23 @@ pub use self::ring::Ring;
 /// The first compute capability with bf16 arithmetic.
 const COMPUTE_CAPABILITY_MIN: (i32, i32) = (8, 0);
 
-/// Whether the machine has a card, usable or not. A driver that fails to look for cards has not
-/// said that there is none: the answer is then yes.
-pub fn is_present() -> bool {
+/// Whether the machine has a card, usable or not; errors say why there is none that anybody could
+/// see. A driver that fails to look for cards has not said that there is none: the answer is then
+/// yes.
+pub fn is_present() -> Result<(), &'static str> {
+    libraries::open_driver()?;
     match init().and_then(|()| driver_device::get_count()) {
-        Ok(count) => count > 0,
-        // The linker's stub answers where no driver is installed.
-        Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE | CUresult::CUDA_ERROR_STUB_LIBRARY)) => {
-            false
+        // The toolkit has a library that stands in for the driver's where none is installed.
+        Ok(0) | Err(DriverError(CUDA_ERROR_NO_DEVICE | CUDA_ERROR_STUB_LIBRARY)) => {
+            Err("the driver finds no card")
         }
-        Err(_) => true,
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
 /// Opens card `index`. Refuses cards that cannot compute in bf16.
 pub fn open(index: u32) -> Result<Device, String> {
+    libraries::open_all().map_err(|missing| format!("device cuda:{index}: {missing}"))?;
     let named = |error: candle_core::Error| format!("device cuda:{index}: {error}");
     let device = Device::new_cuda(index as usize).map_err(named)?;
     let context = device.as_cuda_device().map_err(named)?.cuda_stream().context().clone();

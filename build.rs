@@ -1,5 +1,5 @@
 //! Finds the reference model for the tests. With the `cuda` feature it also compiles the kernels in
-//! `src/engine/z_image/ops/cuda/kernels.cu`, as candle's own are.
+//! `src/engine/z_image/ops/cuda/`, as candle's own are.
 
 use std::path::PathBuf;
 
@@ -30,10 +30,19 @@ fn find_reference() -> std::io::Result<()> {
     Ok(())
 }
 
+/// What the kernels are compiled for where `CUDA_COMPUTE_CAP` does not say otherwise. Every card
+/// from this compute capability on loads them; what is compiled for the card of the machine that
+/// builds may load on no other one. `.cargo/config.toml` says the same for candle's kernels.
+#[cfg(feature = "cuda")]
+const COMPUTE_CAP: &str = "80";
+
 #[cfg(feature = "cuda")]
 fn compile_kernels() -> cudaforge::Result<()> {
+    let cap = std::env::var("CUDA_COMPUTE_CAP").unwrap_or_else(|_| COMPUTE_CAP.into());
     let kernels = cudaforge::KernelBuilder::new()
-        .source_files(["src/engine/z_image/ops/cuda/kernels.cu"])
+        .source_glob("src/engine/z_image/ops/cuda/*.cu")
+        .watch(["src/engine/z_image/ops/cuda/tensor_cores.cuh"])
+        .compute_cap_arch(&cap)
         .arg("-O3");
     kernels.build_ptx().map(drop)
 }

@@ -78,7 +78,7 @@ pub fn layer_scratch_bytes(config: &TextEncoderConfig, backend: Backend, tokens:
     let key_inner = config.num_key_value_heads * head_dim;
     let activation = |width: usize| tokens * width * backend.element_bytes();
     let queries = activation(hidden + 2 * inner);
-    let scores = ops::attention_bytes(backend, heads, (tokens, tokens), head_dim);
+    let scores = ops::attention_bytes(backend, heads, (tokens, tokens), head_dim, true);
     let attention = activation(2 * inner + 2 * key_inner) + scores;
     let feed_forward = activation(hidden + 3 * config.intermediate_size);
     queries.max(attention).max(feed_forward)

@@ -16,17 +16,18 @@ flags=(-std=c++17 -O2 -fno-strict-aliasing -fPIC -fopenmp -fvisibility=hidden -w
 
 # kernels SOURCE
 kernels() {
-  local object
+  local object input newer=
   object=$dir/objects/$(basename "$1" .cu)
-  if [ "$object.o" -nt "$1" ] && [ "$object.o" -nt "$here/include/device.h" ] && [ "$object.o" -nt "$here/kernels.py" ]; then
-    return
-  fi
+  for input in "$1" "$(dirname "$1")"/*.cuh "$here"/include/*.h "$here/kernels.py"; do
+    [ "$object.o" -nt "$input" ] || newer=$input
+  done
+  [ -n "$newer" ] || return 0
   g++ "${flags[@]}" -D__global__=__kernel__ -I"$candle" -include device.h -x c++ -E -P "$1" \
     | python3 "$here/kernels.py" > "$object.cpp"
   g++ "${flags[@]}" -c "$object.cpp" -o "$object.o"
 }
 for name in affine binary cast conv fill indexing quantized reduce ternary unary; do kernels "$candle/$name.cu"; done
-kernels "$project/src/engine/z_image/ops/cuda/kernels.cu"
+for source in "$project"/src/engine/z_image/ops/cuda/*.cu; do kernels "$source"; done
 
 for name in threads driver blas; do
   g++ "${flags[@]}" -fvisibility=default -I"$toolkit/include" -c "$here/$name.cpp" -o "$dir/objects/$name.o"

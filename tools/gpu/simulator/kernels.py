@@ -26,7 +26,7 @@ def waiting(text):
     for function in FUNCTION.finditer(text):
         words = set(re.findall(r"\b(\w+)\s*(?:<[^;(){}]*>)?\s*\(", body(text, function.end() - 1)))
         called.setdefault(function.group(1), set()).update(words)
-    names = {"__syncthreads", "__shfl_xor_sync"}
+    names = {"__syncthreads", "of_warp"}
     while True:
         more = {name for name, words in called.items() if words & names} - names
         if not more:

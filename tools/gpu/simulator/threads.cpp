@@ -1,4 +1,5 @@
 // Runs kernels: block after block, and in a block thread after thread, each until it ends or waits for the others.
+#include <deque>
 #include <map>
 
 #include "card.h"
@@ -8,6 +9,10 @@ thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 namespace {
 constexpr unsigned THREADS_MAX = 1024;
 constexpr size_t STACK_BYTES = 64 << 10;
+
+/// Whether copies that a thread does not wait for are made when it waits for them, or else at once; and whether the last
+/// warps run first.
+const bool late = getenv("SIM_ORDER") && !strcmp(getenv("SIM_ORDER"), "lazy");
 
 std::map<std::string, Kernel> &kernels() {
     static std::map<std::string, Kernel> all;
@@ -31,20 +36,32 @@ constexpr int KEPT_REGISTERS = 6;
 struct Fiber {
     void *stack;
     dim3 index;
-    bool ended;
+    bool ended, at_barrier;
 };
 
-/// The block whose threads run together. In each round every thread runs until it waits.
+/// A copy of the group of this number; zeros, where there is no `from`.
+struct Copy {
+    void *to;
+    const void *from;
+    size_t bytes;
+    unsigned group;
+
+    void make() const { from ? memcpy(to, from, bytes) : memset(to, 0, bytes); }
+};
+
+/// The block whose threads run together: a warp after the other, each as far as the barrier lets it, so that what a missing
+/// barrier would allow happens. In each round every thread of the warp runs until it waits.
 struct Block {
     char *stacks = (char *)aligned_alloc(4096, THREADS_MAX * STACK_BYTES);
     Fiber fibers[THREADS_MAX];
     const Thread *thread;
     void *scheduler;
     unsigned current, live, round;
-    /// Threads at the barrier, and how often it has opened.
-    unsigned arrived, opened;
     /// What the threads hand to each other, in even rounds and in odd ones.
-    uint64_t handed[2][THREADS_MAX];
+    Handed handed[2][THREADS_MAX];
+    /// What each thread has begun to copy and not awaited, and how many groups it has ended.
+    std::deque<Copy> copies[THREADS_MAX];
+    unsigned groups[THREADS_MAX];
 } block;
 
 void yield() { switch_stack(&block.fibers[block.current].stack, block.scheduler); }
@@ -61,7 +78,7 @@ void begin(unsigned i) {
     *--top = nullptr;
     *--top = (void *)run_fiber;
     for (int kept = 0; kept < KEPT_REGISTERS; kept++) *--top = nullptr;
-    block.fibers[i] = {top, {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y}, false};
+    block.fibers[i] = {top, {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y}, false, false};
 }
 
 void resume(unsigned i) {
@@ -71,17 +88,34 @@ void resume(unsigned i) {
     if (block.fibers[i].ended) block.live--;
 }
 
+void run_warp(unsigned first, unsigned end) {
+    for (bool runs = true; runs; block.round++) {
+        runs = false;
+        for (unsigned i = first; i < end; i++) {
+            if (block.fibers[i].ended || block.fibers[i].at_barrier) continue;
+            resume(i);
+            runs = true;
+        }
+    }
+}
+
 void run_together(const Thread &thread) {
-    unsigned threads = blockDim.x * blockDim.y * blockDim.z;
+    unsigned threads = blockDim.x * blockDim.y * blockDim.z, warps = (threads + WARP_THREADS - 1) / WARP_THREADS;
     block.thread = &thread;
     block.live = threads;
-    block.arrived = block.round = 0;
-    for (unsigned i = 0; i < threads; i++) begin(i);
-    for (; block.live; block.round++) {
-        for (unsigned i = 0; i < threads; i++)
-            if (!block.fibers[i].ended) resume(i);
-        // Between rounds, so that the threads of a warp leave the barrier in step.
-        if (block.arrived == block.live) block.arrived = 0, block.opened++;
+    block.round = 0;
+    for (unsigned i = 0; i < threads; i++) {
+        begin(i);
+        block.copies[i].clear();
+        block.groups[i] = 0;
+    }
+    while (block.live) {
+        for (unsigned i = 0; i < warps; i++) {
+            unsigned first = (late ? warps - 1 - i : i) * WARP_THREADS;
+            run_warp(first, std::min(first + WARP_THREADS, threads));
+        }
+        // All that live are at the barrier.
+        for (unsigned i = 0; i < threads; i++) block.fibers[i].at_barrier = false;
     }
 }
 
@@ -101,17 +135,35 @@ static void must_run_together() {
 
 void __syncthreads() {
     must_run_together();
-    unsigned opened = block.opened;
-    block.arrived++;
-    while (block.opened == opened) yield();
+    block.fibers[block.current].at_barrier = true;
+    yield();
 }
 
-uint64_t shuffle_xor(uint64_t value, int mask) {
+unsigned lane() { return block.current % WARP_THREADS; }
+
+const Handed *of_warp(const void *value, size_t bytes) {
     must_run_together();
-    unsigned parity = block.round % 2, self = block.current;
-    block.handed[parity][self] = value;
+    Handed *all = block.handed[block.round % 2];
+    unsigned self = block.current;
+    memcpy(all[self].bytes, value, bytes);
     yield();
-    return block.handed[parity][self ^ mask];
+    return all + self / WARP_THREADS * WARP_THREADS;
+}
+
+void copy_async(void *to, const void *from, size_t bytes) {
+    must_run_together();
+    Copy copy{to, from, bytes, block.groups[block.current]};
+    late ? block.copies[block.current].push_back(copy) : copy.make();
+}
+
+void end_copies() { block.groups[block.current]++; }
+
+void await_copies(unsigned later) {
+    auto &copies = block.copies[block.current];
+    while (!copies.empty() && copies.front().group + later < block.groups[block.current]) {
+        copies.front().make();
+        copies.pop_front();
+    }
 }
 
 void register_kernel(const char *name, bool barriers, Binder binder) { kernels()[name] = {name, barriers, binder}; }

@@ -76,7 +76,8 @@ fn operators_on_a_card_are_near() {
     assert!(status.expect("the tests start").success());
 }
 
-fn relative_error(x: &Tensor, expected: &Tensor) -> f64 {
+/// The largest difference, of the largest value that is expected; NaN where one is.
+pub(super) fn relative_error(x: &Tensor, expected: &Tensor) -> f64 {
     let flat = |x: &Tensor| {
         x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()
     };

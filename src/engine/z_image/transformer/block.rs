@@ -44,8 +44,8 @@ pub fn scratch_bytes(
         Precision::Q8 | Precision::Q4 => DENSE_COPY_BYTES * values,
     };
     let (dim, hidden) = (config.dim, config.hidden_dim());
-    let scores =
-        ops::attention_bytes(backend, batch * config.n_heads, (rows, rows), config.head_dim());
+    let heads = batch * config.n_heads;
+    let scores = ops::attention_bytes(backend, heads, (rows, rows), config.head_dim(), false);
     // Queries, keys, values and the result, beside the scores or a matrix.
     let attention = activation(4 * dim) + scores.max(dense_copy(dim * dim));
     let product = activation(3 * hidden);

@@ -50,5 +50,5 @@ impl Attention {
 /// queries, keys, values and the result.
 pub fn scratch_bytes(backend: Backend, pixels: usize, channels: usize) -> usize {
     5 * activation_bytes(backend, channels, pixels)
-        + ops::attention_bytes(backend, 1, (pixels, pixels), channels)
+        + ops::attention_bytes(backend, 1, (pixels, pixels), channels, false)
 }

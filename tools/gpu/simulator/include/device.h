@@ -34,22 +34,36 @@ struct __attribute__((aligned(16))) float4 { float x, y, z, w; };
 struct char4 { signed char x, y, z, w; };
 struct uchar4 { unsigned char x, y, z, w; };
 struct int2 { int x, y; };
+struct __attribute__((aligned(16))) uint4 { unsigned x, y, z, w; };
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
 extern thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 /// Returns when all threads of the block have come here.
 void __syncthreads();
-/// What thread `lane ^ mask` of the warp hands in.
-uint64_t shuffle_xor(uint64_t value, int mask);
-template <class T> T __shfl_xor_sync(unsigned, T value, int mask, int = 32) {
-    static_assert(sizeof(T) <= 8);
-    uint64_t bits = 0;
-    memcpy(&bits, &value, sizeof(T));
-    bits = shuffle_xor(bits, mask);
-    memcpy(&value, &bits, sizeof(T));
-    return value;
+constexpr unsigned WARP_THREADS = 32;
+/// What one thread hands to the others of its warp.
+struct Handed {
+    alignas(16) unsigned char bytes[32];
+    template <class T> const T &as() const { return *(const T *)bytes; }
+};
+/// The thread's place in its warp.
+unsigned lane();
+/// What the threads of the warp hand in, by lane, until this thread waits again.
+const Handed *of_warp(const void *value, size_t bytes);
+template <class T> const Handed *of_warp(const T &value) {
+    static_assert(sizeof(T) <= sizeof(Handed));
+    return of_warp(&value, sizeof(T));
 }
+template <class T> T __shfl_xor_sync(unsigned, T value, int mask, int = 32) {
+    return of_warp(value)[lane() ^ mask].template as<T>();
+}
+/// Begins to copy to memory of the block; zeros, where there is no `from`.
+void copy_async(void *to, const void *from, size_t bytes);
+/// Makes a group of the copies that the thread has begun.
+void end_copies();
+/// Returns when all of the thread's groups but the `later` last ones are copied.
+void await_copies(unsigned later);
 
 inline unsigned __float_as_uint(float a) { unsigned bits; memcpy(&bits, &a, 4); return bits; }
 inline float __uint_as_float(unsigned bits) { float a; memcpy(&a, &bits, 4); return a; }

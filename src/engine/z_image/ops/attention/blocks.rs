@@ -12,6 +12,17 @@ use super::super::moments::widened;
 /// The most scores of one block. Far below the 2^31 elements that candle's kernels can index.
 const BLOCK_SCORES: usize = 32 << 20;
 
+/// Products of whole tiles: other numbers of rows leave a part of a card idle.
+const BLOCK_MULTIPLE: usize = 128;
+
+/// Queries in a block; heads are counted over all items.
+fn query_block(heads: usize, queries: usize, keys: usize) -> usize {
+    let most = BLOCK_SCORES / (heads * keys);
+    let whole = most / BLOCK_MULTIPLE * BLOCK_MULTIPLE;
+    let block = if whole > 0 { whole } else { most };
+    block.clamp(1, queries)
+}
+
 /// On a card, one block's scores, which become weights where they are, and its queries and its
 /// result.
 pub(super) fn scratch_bytes(
@@ -21,8 +32,8 @@ pub(super) fn scratch_bytes(
     keys: usize,
     dim: usize,
 ) -> usize {
-    let scores = (heads * queries * keys).min(BLOCK_SCORES);
-    element_bytes * (scores + 2 * scores / keys * dim)
+    let rows = heads * query_block(heads, queries, keys);
+    element_bytes * rows * (keys + 2 * dim)
 }
 
 /// The query heads that share a key head become rows of one product: keys and values are not
@@ -40,7 +51,7 @@ pub(super) fn attention(
     let q = swapped(q)?.reshape((b, key_heads, group, s, dim))?;
     let (k, v) = (swapped(k)?.t()?, swapped(v)?);
     let out = Tensor::zeros((b, key_heads, group, s, dim), q.dtype(), q.device())?;
-    let block = (BLOCK_SCORES / (b * heads * t)).clamp(1, s);
+    let block = query_block(b * heads, s, t);
     for start in (0..s).step_by(block) {
         let rows = block.min(s - start);
         let queries = q.narrow(3, start, rows)?;
@@ -98,4 +109,22 @@ fn causal_mask(first_seen: usize, (rows, keys): (usize, usize), device: &Device)
     let of = |row: usize, key: usize| if key < first_seen + row { 0.0 } else { f32::NEG_INFINITY };
     let values = (0..rows).flat_map(|row| (0..keys).map(move |key| of(row, key)));
     Tensor::from_iter(values, device)?.reshape((rows, keys))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::query_block;
+
+    #[test]
+    fn a_block_has_whole_tiles_where_it_may_have_one() {
+        // 30 heads over 4,160 rows, as at 1024x1024; then over 20,000; fewer queries than a block.
+        assert_eq!(query_block(30, 4160, 4160), 256);
+        assert_eq!(query_block(30, 20_000, 20_000), 55);
+        assert_eq!(query_block(30, 100, 4160), 100);
+    }
+
+    #[test]
+    fn one_query_is_a_block_where_its_scores_are_too_many() {
+        assert_eq!(query_block(40, 5, 1 << 20), 1);
+    }
 }

@@ -1,14 +1,18 @@
-//! Scaled dot-product attention in blocks of queries, so that the scores never stand in memory
-//! whole.
+//! Scaled dot-product attention. The scores never stand in memory whole: on a CPU and in one kernel
+//! of a card they are computed head by head, elsewhere in blocks of queries.
 
 mod blocks;
 mod heads;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use self::heads::{AttentionShape, Heads};
 use super::cpu::values;
-use super::dispatch::is_cpu_f32;
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::dispatch::{is_card_bf16, is_cpu_f32};
 use crate::engine::Backend;
 
 /// `softmax(q k^T * scale) v` for each head, softmax in f32: `q` (b, s, heads, head_dim), `k` and
@@ -18,14 +22,21 @@ use crate::engine::Backend;
 ///
 /// Scratch: [`attention_bytes`].
 pub fn attention(q: Tensor, k: Tensor, v: Tensor, scale: f64, causal: bool) -> Result<Tensor> {
-    if !is_cpu_f32(&q) {
+    let (_, _, heads, head_dim) = q.dims4()?;
+    let is_plain = !causal && k.dim(2)? == heads;
+    let is_fused = is_card_bf16(&q) && is_plain && FUSED_HEAD_DIMS.contains(&head_dim);
+    if !is_cpu_f32(&q) && !is_fused {
         return blocks::attention(q, k, v, scale, causal);
     }
     let attend = AttendByHeads { scale: scale as f32, causal };
     q.contiguous()?.apply_op3_no_bwd(&k.contiguous()?, &v.contiguous()?, &attend)
 }
 
-/// The CPU's attention. A card's is not one operator: see [`blocks`].
+/// How wide the heads are for which a card has one kernel, where every query sees every key of its
+/// own head.
+const FUSED_HEAD_DIMS: [usize; 2] = [32, 128];
+
+/// Attention as one operator, where it is one.
 struct AttendByHeads {
     scale: f32,
     causal: bool,
@@ -55,18 +66,33 @@ impl CustomOp3 for AttendByHeads {
         };
         Ok((CpuStorage::F32(heads.attend()), q_layout.shape().clone()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        q: &CudaStorage,
+        q_layout: &Layout,
+        k: &CudaStorage,
+        k_layout: &Layout,
+        v: &CudaStorage,
+        v_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::attention([(q, q_layout), (k, k_layout), (v, v_layout)], self.scale)
+    }
 }
 
 /// What [`attention`] allocates beside its result and the copies of its arguments; heads are
-/// counted over all items.
+/// counted over all items. Without `causal`, heads do not share keys.
 pub fn attention_bytes(
     backend: Backend,
     heads: usize,
     (queries, keys): (usize, usize),
     head_dim: usize,
+    causal: bool,
 ) -> usize {
     match backend {
         Backend::Cpu { threads } => heads::scratch_bytes(threads, heads, queries, keys),
+        Backend::Cuda if !causal && FUSED_HEAD_DIMS.contains(&head_dim) => 0,
         Backend::Cuda => {
             blocks::scratch_bytes(backend.element_bytes(), heads, queries, keys, head_dim)
         }

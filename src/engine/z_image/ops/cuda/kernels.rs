@@ -10,7 +10,7 @@ use candle_core::{CudaDevice, Error, Result};
 use super::{Values, ValuesMut};
 use crate::engine::z_image::ops::conv_shape::{ConvShape, Sliding};
 
-const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
+pub(super) const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
 
 /// Threads of a block: whole warps, and at most so many.
 const WARP: usize = 32;
@@ -272,7 +272,11 @@ pub fn group_norm(
 /// # Safety
 /// The arguments are those that the kernel takes, in their order, and in so many blocks it reads
 /// and writes within them only.
-unsafe fn launch(mut arguments: LaunchArgs, blocks: [usize; 3], threads: usize) -> Result<()> {
+pub(super) unsafe fn launch(
+    mut arguments: LaunchArgs,
+    blocks: [usize; 3],
+    threads: usize,
+) -> Result<()> {
     let [x, y, z] = [narrow(blocks[0])?, narrow(blocks[1])?, narrow(blocks[2])?];
     let config = LaunchConfig {
         grid_dim: (x, y, z),
@@ -290,6 +294,6 @@ fn threads(row: usize) -> usize {
 }
 
 /// A size as the kernels take it.
-fn narrow(size: usize) -> Result<u32> {
+pub(super) fn narrow(size: usize) -> Result<u32> {
     u32::try_from(size).map_err(|_| Error::Msg(format!("{size} is too large for a kernel")))
 }

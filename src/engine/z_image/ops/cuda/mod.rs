@@ -1,7 +1,8 @@
-//! The operators on a card: bf16 through the kernels of `kernels.cu`. What an operator means is
+//! The operators on a card: bf16 through the kernels of `kernels.cu` and `attention.cu`. What an operator means is
 //! said where it is offered, in [`super`]; here each takes its arguments as candle's traits for
 //! custom operators hand them over.
 
+mod attention;
 mod conv;
 mod elements;
 mod groups;
@@ -13,6 +14,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaView, CudaViewMut, DeviceRep
 use candle_core::{CudaDevice, CudaStorage, Layout, Result, Shape, bail};
 use half::bf16;
 
+pub(super) use self::attention::attention;
 pub(super) use self::conv::conv2d;
 pub(super) use self::elements::{Transpose, gated_add, modulate, rope, swiglu, upsample};
 pub(super) use self::groups::{group_norm, group_norm_of_part, moments};
@@ -43,4 +45,23 @@ fn output<T: CudaDType + DeviceRepr>(
     let mut out = unsafe { device.alloc::<T>(shape.elem_count())? };
     fill(out.as_view_mut())?;
     Ok((CudaStorage::wrap_cuda_slice(out, device.clone()), shape))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::cuda_backend::kernels::AFFINE;
+
+    /// The compute capability without the letter that newer ones get by themselves.
+    fn target(ptx: &str) -> Option<&str> {
+        let target = ptx.lines().find_map(|line| line.strip_prefix(".target sm_"))?;
+        Some(target.trim_end_matches(char::is_alphabetic))
+    }
+
+    #[test]
+    fn kernels_are_for_all_cards_from_the_capability_on_that_was_asked_for() {
+        let asked = option_env!("CUDA_COMPUTE_CAP").unwrap_or("80");
+        for ptx in [super::kernels::PTX, super::attention::PTX, AFFINE.ptx()] {
+            assert_eq!(target(ptx), Some(asked), "{}", &ptx[..ptx.len().min(400)]);
+        }
+    }
 }

@@ -22,6 +22,7 @@ mod engine; // what turns a render into pixels
 mod config; // `daemon.toml`
 mod output; // pictures as files
 mod thumbnails; // small copies of pictures, for pages
+mod preview; // how a picture looks while it is made
 mod sheet; // contact sheets: pictures in a grid, with labels, as one picture
 mod inputs; // pictures as input: read within limits, kept, decoded
 mod loras; // LoRAs that a job names, found and called by their hashes

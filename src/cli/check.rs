@@ -22,11 +22,7 @@ pub(super) async fn check(config: &Config, args: &CheckArgs, json: bool) -> Outc
     for path in &args.files {
         let JobFile { name, content, folder } = job_file::read(config, path)?;
         match queue::check(config, &folder, name, content) {
-            Ok(mut good) => {
-                let foreseen = queue::foresee(config, queue.as_ref(), [&mut good]).await;
-                (good.expected, good.stopped) = (foreseen.expected, foreseen.stopped);
-                print::checked(&good, json)?;
-            }
+            Ok(good) => print::checked(&good.foreseen(config, queue.as_ref()).await, json)?,
             Err(QueueError::Mistakes(mistakes)) => {
                 print::mistakes(&mistakes, json)?;
                 code = EXIT_NOT_DONE;

@@ -35,6 +35,11 @@ impl Config {
     pub fn thumbnails_path(&self) -> PathBuf {
         self.state.join("thumbnails")
     }
+
+    /// Where the worker shows how the running picture looks.
+    pub fn previews_path(&self) -> PathBuf {
+        self.state.join("previews")
+    }
 }
 
 impl Lists {

@@ -276,6 +276,7 @@ impl Daemon {
             prefer: config.prefer,
             embeddings_path: config.state.join("embeddings"),
             thumbnails_path: config.thumbnails_path(),
+            previews_path: config.previews_path(),
             hashes_path: config.state.join("model-hashes"),
             last_word_path: last_word_path(config),
             speeds_path: device_speed::path(&config.state),

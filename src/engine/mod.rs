@@ -118,6 +118,9 @@ pub trait Progress {
     fn stage(&mut self, stage: Stage, before: MemoryReading) -> Continue;
     /// Denoising step `step` of `steps` (from 1) is done.
     fn step(&mut self, step: u32, steps: u32) -> Continue;
+    /// Offers a look at the picture as it is made out so far; `latents` costs something only where
+    /// it is called.
+    fn look(&mut self, _latents: &mut dyn FnMut() -> Option<Latents>) {}
 }
 
 /// Why an engine could not do what was asked.

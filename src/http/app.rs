@@ -6,8 +6,9 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::problem::HttpProblem;
+use super::upcoming::UpcomingCache;
 use crate::config::Config;
-use crate::queue::Queue;
+use crate::queue::{Queue, Upcoming};
 use crate::status::Status;
 use crate::store::Store;
 use crate::thumbnails::Thumbnails;
@@ -35,6 +36,8 @@ struct Shared {
     streams: Arc<Semaphore>,
     /// One is made at a time, so that a page of many takes no more than one core.
     thumbnails: Arc<Mutex<Thumbnails>>,
+    /// Found out by one at a time, for all who ask.
+    upcoming: Mutex<UpcomingCache>,
 }
 
 impl App {
@@ -48,7 +51,8 @@ impl App {
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
         let store = Arc::new(store);
         let thumbnails = Arc::new(Mutex::new(Thumbnails::new(&config.thumbnails_path())));
-        let shared = Shared { config, store, status, stop, waiting, streams, thumbnails };
+        let upcoming = Mutex::default();
+        let shared = Shared { config, store, status, stop, waiting, streams, thumbnails, upcoming };
         App { shared: Arc::new(shared) }
     }
 
@@ -92,6 +96,11 @@ impl App {
     /// The queue, as every face sees it.
     pub fn queue(&self) -> Queue<'_> {
         Queue::of(&self.shared.config, self.shared.store.clone())
+    }
+
+    /// What comes next, perhaps as it was some seconds ago.
+    pub async fn upcoming(&self) -> Result<Arc<Upcoming>, HttpProblem> {
+        Ok(self.shared.upcoming.lock().await.get(&self.queue()).await?)
     }
 
     /// What the daemon is doing now.

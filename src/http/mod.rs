@@ -17,8 +17,10 @@ mod openai;
 mod picture;
 mod page;
 mod problem;
+mod reference;
 mod sdapi;
 mod serve;
+mod upcoming;
 mod waiting;
 
 use std::time::Duration;

@@ -8,12 +8,12 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::app::App;
 use super::problem::HttpProblem;
-use crate::files;
+use crate::output;
+use crate::preview;
 use crate::store::{HistoryRow, Selection};
 
 /// Read at once.
@@ -29,6 +29,18 @@ pub async fn of_render(
     headers: &HeaderMap,
 ) -> Result<Response, HttpProblem> {
     answer(&app.config().outputs, &row(app, render).await?, headers).await
+}
+
+/// How the picture that is being made looks so far, as JPEG.
+pub async fn preview(app: &App, (job, index): (i64, u32)) -> Result<Response, HttpProblem> {
+    let folder = app.config().previews_path();
+    let is_made = app.status().render.is_some_and(|it| (it.job_id, it.index) == (job, index));
+    let read = tokio::task::spawn_blocking(move || preview::read(&folder, job, index));
+    let read = read.await.map_err(|error| HttpProblem::ours(error.to_string()))?;
+    match read {
+        Ok(jpeg) if is_made => Ok(([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response()),
+        _ => Err(HttpProblem::not_found("there is no preview: see GET status for what is made")),
+    }
 }
 
 /// What is recorded of one picture.
@@ -68,17 +80,9 @@ async fn answer(
     Ok(response)
 }
 
-/// A picture by its place below `outputs`. A link on the way, to wherever, is not followed.
+/// A picture by its place below `outputs`.
 pub fn open(outputs: &Path, path: &str) -> Result<File, HttpProblem> {
-    let folder = files::open_folder(outputs).map_err(gone)?;
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let file = rustix::fs::openat2(&folder, path, flags, Mode::empty(), inside);
-    let file = File::from(file.map_err(|error| gone(error.into()))?);
-    match file.metadata().is_ok_and(|facts| facts.is_file()) {
-        true => Ok(file),
-        false => Err(gone(io::ErrorKind::IsADirectory.into())),
-    }
+    output::open(outputs, path).map_err(gone)
 }
 
 /// It was made, and somebody has taken it away, or put something else in its place.

@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::problem::Problem;
@@ -145,7 +146,10 @@ pub async fn in_the_form_of_its_api(request: Request, next: Next) -> Response {
         path if is_page && !path.starts_with("/api/") => {
             ("text/html; charset=utf-8", trouble(&problem).into_string())
         }
-        _ => ("application/problem+json", own(&problem).to_string()),
+        _ => {
+            let body = serde_json::to_string(&own(&problem)).unwrap_or_default();
+            ("application/problem+json", body)
+        }
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -189,14 +193,31 @@ fn trouble(problem: &HttpProblem) -> Markup {
     }
 }
 
-fn own(problem: &HttpProblem) -> Value {
-    json!({
-        "title": problem.status.canonical_reason(),
-        "status": problem.status.as_u16(),
-        "code": problem.code,
-        "detail": problem.detail,
-        "problems": problem.problems,
-    })
+/// Why there is no answer, by RFC 9457.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ProblemAnswer<'a> {
+    /// The status in words.
+    title: Option<&'static str>,
+    /// The status.
+    status: u16,
+    /// A word for programs.
+    code: &'static str,
+    /// What is wrong, for people.
+    detail: &'a str,
+    /// The mistakes in a job, where that is the reason.
+    problems: &'a [Problem],
+}
+
+fn own(problem: &HttpProblem) -> ProblemAnswer<'_> {
+    let HttpProblem { status, code, detail, problems, .. } = problem;
+    ProblemAnswer {
+        title: status.canonical_reason(),
+        status: status.as_u16(),
+        code,
+        detail,
+        problems,
+    }
 }
 
 fn openai(problem: &HttpProblem) -> Value {

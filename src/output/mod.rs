@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -40,6 +40,19 @@ pub fn temp_path(outputs: &Path, owner: &Owner) -> PathBuf {
 /// hand.
 pub fn is_below(path: &Path) -> bool {
     path.components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// Opens the picture at `path` below the output folder. A link on the way, to wherever, is not
+/// followed.
+pub fn open(outputs: &Path, path: &str) -> io::Result<File> {
+    let folder = files::open_folder(outputs)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let file = File::from(rustix::fs::openat2(&folder, path, flags, Mode::empty(), inside)?);
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::ErrorKind::IsADirectory.into()),
+    }
 }
 
 /// How all temporary files of a database begin.

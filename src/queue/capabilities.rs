@@ -8,6 +8,7 @@ use crate::ladder::Prefer;
 
 /// What jobs may say, by the configured model and limits.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct QueueCapabilities {
     /// The program's version.
     pub version: String,

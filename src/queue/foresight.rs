@@ -55,6 +55,14 @@ pub async fn foresee<'j>(
     Foreseen { expected: Some(expected), stopped }
 }
 
+impl CheckedJob {
+    /// The job with what is foreseen of it, alone.
+    pub async fn foreseen(mut self, config: &Config, queue: Option<&Queue<'_>>) -> CheckedJob {
+        let Foreseen { expected, stopped } = foresee(config, queue, [&mut self]).await;
+        CheckedJob { expected, stopped, ..self }
+    }
+}
+
 impl Queue<'_> {
     /// The turn of all `new` entries together, after what is queued; `None` while no daemon runs.
     async fn turn(&self, timings: &ModelTimings<'_>, new: Vec<AgendaEntry>) -> Option<Turn> {

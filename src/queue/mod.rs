@@ -28,6 +28,7 @@ mod status;
 mod submit;
 mod submitted;
 mod timing;
+mod upcoming;
 mod wait;
 mod wish;
 
@@ -57,6 +58,7 @@ pub use self::show::{PictureFilter, Shown, Waited};
 pub use self::status::{JobsFolder, QueueStatus, queue_status};
 pub use self::submit::{hand_over, has_daemon, submit, submit_wish};
 pub use self::submitted::Submitted;
+pub use self::upcoming::Upcoming;
 pub use self::wait::{Activity, JobProgress, Summary};
 pub use self::wish::{Given, Wish};
 use crate::clock::{Clock, SystemClock};

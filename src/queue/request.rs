@@ -6,7 +6,7 @@ use std::path::Path;
 use super::check::{checked, keep_inputs};
 use super::submitted::{Submitted, TakenJob};
 use super::wish::TEXT_BYTES_MAX;
-use super::{CheckedJob, JobMistakes, Queue, QueueError, foresee};
+use super::{CheckedJob, JobMistakes, Queue, QueueError};
 use crate::config::Lists;
 use crate::files;
 use crate::inputs::{self, InputLimits};
@@ -50,11 +50,8 @@ impl Queue<'_> {
             let folder = config.inputs_path();
             checked(&config, &folder, (name, text.into_bytes()), &mut random_seed)
         });
-        let mut checked =
-            check.await.map_err(|error| QueueError::NoAnswer(error.to_string()))??;
-        let foreseen = foresee(self.config, Some(self), [&mut checked]).await;
-        (checked.expected, checked.stopped) = (foreseen.expected, foreseen.stopped);
-        Ok(checked)
+        let checked = check.await.map_err(|error| QueueError::NoAnswer(error.to_string()))??;
+        Ok(checked.foreseen(self.config, Some(self)).await)
     }
 
     /// Takes the job in. It is accepted when this returns. The second value is false where the very

@@ -75,6 +75,18 @@ impl Store {
         Ok(sql.build_query_as().fetch_all(&self.readers).await?)
     }
 
+    /// The jobs with these ids, as far as they are there, in no order.
+    pub async fn jobs_named(&self, ids: &[i64]) -> Result<Vec<JobRow>> {
+        let mut sql = QueryBuilder::new(JOBS);
+        sql.push("job IN (");
+        let mut listed = sql.separated(", ");
+        for id in ids {
+            listed.push_bind(id);
+        }
+        sql.push(")");
+        Ok(sql.build_query_as().fetch_all(&self.readers).await?)
+    }
+
     /// One job.
     pub async fn job(&self, job_id: i64) -> Result<JobRow> {
         let mut sql = QueryBuilder::new(JOBS);

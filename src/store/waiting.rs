@@ -57,6 +57,14 @@ impl FromRow<'_, SqliteRow> for WaitingRenders {
     }
 }
 
+/// Renders of one job that wait, alike.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub struct WaitingOfJob {
+    pub job_id: i64,
+    #[sqlx(flatten)]
+    pub waiting: WaitingRenders,
+}
+
 /// Renders of one job in the same state that take the same time.
 #[derive(Clone, Debug, PartialEq, FromRow)]
 pub struct JobRenders {
@@ -109,6 +117,26 @@ impl Store {
                    r.model ORDER BY min(r.id) LIMIT ?3";
         let waiting = sqlx::query_as(sql).bind(now_ms).bind(group_ms).bind(KINDS_MAX);
         Ok(waiting.fetch_all(&self.readers).await?)
+    }
+
+    /// The first `jobs_max` jobs of which something has not ended, in the order in which they are
+    /// rendered, each with its kinds.
+    pub async fn first_jobs(&self, jobs_max: u32) -> Result<Vec<WaitingOfJob>> {
+        let sql = "WITH first AS (SELECT job_id, max(state = 'running') AS runs, \
+                   max(priority) AS rank, min(id) AS came FROM renders \
+                   WHERE state IN ('queued', 'running') GROUP BY job_id \
+                   ORDER BY runs DESC, rank DESC, came LIMIT ?1) \
+                   SELECT r.job_id, r.state = 'running' AS is_running, r.priority, \
+                   min(r.run_after_ms) AS not_before_ms, j.not_after_ms, j.open_hours, \
+                   count(*) AS renders, r.width, r.height, r.steps, r.guidance > 0 AS is_guided, \
+                   r.guidance_truncation, r.model \
+                   FROM first f JOIN renders r ON r.job_id = f.job_id JOIN jobs j ON j.id = r.job_id \
+                   WHERE r.state IN ('queued', 'running') \
+                   GROUP BY r.job_id, is_running, r.priority, r.width, r.height, r.steps, is_guided, \
+                   r.guidance_truncation, r.model \
+                   ORDER BY f.runs DESC, f.rank DESC, f.came, min(r.id) LIMIT ?2";
+        let found = sqlx::query_as(sql).bind(jobs_max).bind(KINDS_MAX);
+        Ok(found.fetch_all(&self.readers).await?)
     }
 
     /// How many renders have not ended, by the names of their models.

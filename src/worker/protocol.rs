@@ -15,7 +15,7 @@ use crate::output::metadata::QueueFacts;
 use crate::planner::Allowance;
 
 /// Both sides must say the same number: a worker of another version is never used.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// The longest line either side accepts; a prompt is at most 64 KiB.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
@@ -50,6 +50,8 @@ pub struct Load {
     pub embeddings_path: PathBuf,
     /// Where small copies of pictures are kept.
     pub thumbnails_path: PathBuf,
+    /// Where it is shown how the running picture looks.
+    pub previews_path: PathBuf,
     /// The file that the hashes of weight files are cached in.
     pub hashes_path: PathBuf,
     /// See [`super::last_word`].

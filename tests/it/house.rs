@@ -26,6 +26,7 @@ const ORDER: &[&str] = &[
     "config",
     "output",
     "thumbnails",
+    "preview",
     "sheet",
     "inputs",
     "loras",

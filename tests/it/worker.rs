@@ -49,6 +49,7 @@ impl Place {
             prefer: Prefer::Quality,
             embeddings_path: self.path("embeddings"),
             thumbnails_path: self.path("thumbnails"),
+            previews_path: self.path("previews"),
             speeds_path: self.path("device-speeds.json"),
             hashes_path: self.path("model-hashes"),
             last_word_path: self.path("last-word"),

@@ -10,7 +10,9 @@ use super::sampler::Sampler;
 use super::schedule::Schedule;
 use super::solver::Solver;
 use super::vae::Distribution;
-use crate::engine::{self, Continue, EngineError, InputPicture, Pixels, Progress, Recipe, Stage};
+use crate::engine::{
+    self, Continue, EngineError, InputPicture, Latents, Pixels, Progress, Recipe, Stage,
+};
 use crate::ladder::{Decode, Rung};
 
 /// The latents before the first step that is taken.
@@ -80,7 +82,11 @@ impl Beginning {
         let Beginning { mut latents, step: first, kept } = self;
         let steps = sampler.schedule.steps();
         for step in first..steps {
-            latents = sampler.step(step, &latents, &mut solver).map_err(at(Stage::Denoise))?;
+            let after = sampler.step(step, &latents, &mut solver).map_err(at(Stage::Denoise))?;
+            if step + 1 < steps {
+                progress.look(&mut || made_out(&sampler.schedule, step, &latents, &after).ok());
+            }
+            latents = after;
             if let Some(kept) = &kept {
                 let put_in = kept.put_in(&latents, &sampler.schedule, step);
                 latents = put_in.map_err(at(Stage::Denoise))?;
@@ -120,6 +126,18 @@ impl Kept {
         let stays = self.mask.affine(-1.0, 1.0)?;
         kept.broadcast_mul(&stays)? + latents.broadcast_mul(&self.mask)?
     }
+}
+
+/// The picture that `step` heads for: where the straight line through the latents before and after
+/// it has no noise left. Computed on the host, so that the device needs no memory for it.
+fn made_out(schedule: &Schedule, step: usize, before: &Tensor, after: &Tensor) -> Result<Latents> {
+    let (_, channels, height, width) = after.dims4()?;
+    let further = -schedule.sigmas[step + 1] / schedule.sigma_step(step);
+    let mut values = after.flatten_all()?.to_vec1::<f32>()?;
+    for (value, before) in values.iter_mut().zip(before.flatten_all()?.to_vec1::<f32>()?) {
+        *value += further * (*value - before);
+    }
+    Ok(Latents { shape: [channels, height, width], values })
 }
 
 fn noised(picture: &Tensor, noise: &Tensor, sigma: f32) -> Result<Tensor> {

@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::http::app::App;
 use crate::http::body::{self, TEXT_BYTES_MAX};
@@ -14,7 +14,7 @@ use crate::http::problem::HttpProblem;
 use crate::job::origin::Api;
 use crate::job::state::State as RenderState;
 use crate::queue::{ApiJob, Edited, Given, PictureFilter, Retries, Shown, Which};
-use crate::store::{Cancelled, JobFilter, Selection};
+use crate::store::{Cancelled, JobFilter, JobRow, Selection};
 
 /// So many jobs are on a page where nothing is said, and at the most.
 const PAGE: u32 = 50;
@@ -24,6 +24,7 @@ const PAGE_MAX: u32 = 500;
 const KEY_BYTES_MAX: usize = 255;
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Submit {
     /// What the job is called.
@@ -64,27 +65,43 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, HttpProblem> {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListJobs {
+    /// Those in this state.
     state: Option<RenderState>,
+    /// Those with this tag.
     tag: Option<String>,
+    /// Those that were taken in at this moment or later.
     since_ms: Option<i64>,
+    /// Those before this one: `next` of the page before.
     before: Option<i64>,
+    /// At most so many, to 500; 50 where nothing is said.
     limit: Option<u32>,
+}
+
+/// A page of jobs.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct JobPage {
+    /// Newest first.
+    jobs: Vec<JobRow>,
+    /// The next page is that `before` this job; null where this is the last one.
+    next: Option<i64>,
 }
 
 /// A page of jobs, newest first.
 pub async fn list(
     State(app): State<App>,
     Query(asked): Query<ListJobs>,
-) -> Result<Json<Value>, HttpProblem> {
+) -> Result<Json<JobPage>, HttpProblem> {
     let ListJobs { state, tag, since_ms, before, limit } = asked;
     let limit = page(limit, PAGE, PAGE_MAX)?;
     let filter = JobFilter { state, tag, since_ms, before };
     let jobs = app.store().jobs(&filter, limit).await?;
     let is_full = jobs.len() as u32 == limit;
     let next = jobs.last().filter(|_| is_full).map(|last| last.job);
-    Ok(Json(json!({ "jobs": jobs, "next": next })))
+    Ok(Json(JobPage { jobs, next }))
 }
 
 /// How many rows a page has.
@@ -96,9 +113,12 @@ pub fn page(limit: Option<u32>, usual: u32, max: u32) -> Result<u32, HttpProblem
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ShowJob {
+    /// Its pictures in this state.
     state: Option<RenderState>,
+    /// At most so many pictures; 500 where nothing is said.
     limit: Option<usize>,
 }
 

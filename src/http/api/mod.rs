@@ -1,9 +1,9 @@
 //! Our own API, `/api/v1`: the answers of `queue` as JSON. `docs/http.md` is the reference.
 
-mod events;
-mod jobs;
-mod queue;
-mod renders;
+pub mod events;
+pub mod jobs;
+pub mod queue;
+pub mod renders;
 
 use axum::Router;
 use axum::extract::Request;
@@ -14,6 +14,7 @@ use axum::routing::{get, post};
 
 use super::app::App;
 use super::problem::HttpProblem;
+use super::reference;
 
 pub fn routes() -> Router<App> {
     Router::new()
@@ -31,11 +32,13 @@ pub fn routes() -> Router<App> {
         .route("/renders/{render}/cancel", post(renders::cancel))
         .route("/renders/{render}/settings.toml", get(renders::settings))
         .route("/renders/{render}/picture", get(renders::picture))
+        .route("/renders/{render}/preview", get(renders::preview))
         .route("/inputs", post(queue::keep_input))
         .route("/fit", post(queue::fit_one))
         .route("/fit/table", get(queue::fit_all))
         .route("/stats/{view}", get(queue::statistics))
         .route("/events", get(events::events))
+        .route("/openapi.json", get(reference::openapi))
         .layer(middleware::from_fn(to_the_end))
 }
 

@@ -5,8 +5,8 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::jobs::page;
 use crate::http::app::App;
@@ -25,8 +25,10 @@ pub async fn capabilities(State(app): State<App>) -> Result<Json<QueueCapabiliti
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-struct Pausing {
+pub struct Pausing {
+    /// Shown with the pause.
     reason: Option<String>,
 }
 
@@ -45,13 +47,20 @@ pub async fn resume(State(app): State<App>) -> Result<Json<PauseAnswer>, HttpPro
 
 /// What is asked of a device: as `zimaged fit`.
 #[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Fit {
+    /// Pixels; with the height, or neither: then the model's own.
     width: Option<u32>,
+    /// Pixels.
     height: Option<u32>,
+    /// A card with so much memory, in place of this device.
     vram_bytes: Option<u64>,
+    /// The full-size model, in place of the one that is configured.
     turbo: bool,
+    /// With guidance, so that most steps are taken twice.
     guided: bool,
+    /// Begun with a picture, which is encoded first.
     from_picture: bool,
 }
 
@@ -87,17 +96,27 @@ const ROWS: u32 = 200;
 const ROWS_MAX: u32 = 10_000;
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ViewRows {
+    /// At most so many rows, to 10,000; 200 where nothing is said.
     limit: Option<u32>,
 }
 
-/// ViewRows of one of the views that the README describes.
+/// What a view holds.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Statistics {
+    /// Its rows, by the names of its columns.
+    rows: Vec<Map<String, Value>>,
+}
+
+/// Rows of one of the views that the README describes.
 pub async fn statistics(
     State(app): State<App>,
     Path(name): Path<String>,
     Query(asked): Query<ViewRows>,
-) -> Result<Json<Value>, HttpProblem> {
+) -> Result<Json<Statistics>, HttpProblem> {
     let view = match name.as_str() {
         "throughput" => StatisticsView::Throughput,
         "oom" => StatisticsView::OutOfMemory,
@@ -105,12 +124,20 @@ pub async fn statistics(
         _ => return Err(HttpProblem::not_found("use throughput, oom or memory")),
     };
     let rows = app.store().view(view, page(asked.limit, ROWS, ROWS_MAX)?).await?;
-    Ok(Json(json!({ "rows": rows })))
+    Ok(Json(Statistics { rows }))
+}
+
+/// A picture that is kept for jobs.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct KeptInput {
+    /// What jobs call it, for the next hour at least.
+    input: String,
 }
 
 /// Keeps a picture that jobs are to begin with: the body is the file.
 pub async fn keep_input(State(app): State<App>, request: Request) -> Result<Response, HttpProblem> {
     let content: Bytes = body::whole(request.into_body(), PICTURES_BYTES_MAX).await?;
     let input = app.queue().keep_input(content.to_vec()).await?;
-    Ok((StatusCode::CREATED, Json(json!({ "input": input }))).into_response())
+    Ok((StatusCode::CREATED, Json(KeptInput { input })).into_response())
 }

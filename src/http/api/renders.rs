@@ -3,8 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use axum::response::Response;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use super::jobs::{edited, page, toml};
 use crate::http::app::App;
@@ -12,30 +11,47 @@ use crate::http::picture;
 use crate::http::problem::HttpProblem;
 use crate::job::state::State as RenderState;
 use crate::queue::{Edited, PictureFilter, Shown, Which};
-use crate::store::{Cancelled, GalleryFilter, Selection};
+use crate::store::{Cancelled, GalleryFilter, HistoryRow, Selection};
 
 /// So many pictures are on a page where nothing is said, and at the most.
 const PAGE: u32 = 60;
 const PAGE_MAX: u32 = 500;
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListRenders {
+    /// Those in this state.
     state: Option<RenderState>,
+    /// Those of jobs with this tag.
     tag: Option<String>,
     /// A part of the prompt.
     q: Option<String>,
+    /// Whether they are less than what was asked for.
     degraded: Option<bool>,
+    /// Those of jobs that were taken in at this moment or later.
     since_ms: Option<i64>,
+    /// Those before this one: `next` of the page before.
     before: Option<String>,
+    /// At most so many, to 500; 60 where nothing is said.
     limit: Option<u32>,
+}
+
+/// A page of pictures.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RenderPage {
+    /// Those of the newest jobs first.
+    renders: Vec<HistoryRow>,
+    /// The next page is that `before` this one; null where this is the last one.
+    next: Option<String>,
 }
 
 /// A page of pictures, those of the newest jobs first.
 pub async fn list(
     State(app): State<App>,
     Query(asked): Query<ListRenders>,
-) -> Result<Json<Value>, HttpProblem> {
+) -> Result<Json<RenderPage>, HttpProblem> {
     let ListRenders { state, tag, q, degraded, since_ms, before, limit } = asked;
     let limit = page(limit, PAGE, PAGE_MAX)?;
     let before = before.map(|before| one(&before)).transpose()?;
@@ -44,7 +60,7 @@ pub async fn list(
     let is_full = renders.len() as u32 == limit;
     let last = renders.last().filter(|_| is_full);
     let next = last.map(|last| format!("{}.{}", last.job, last.picture));
-    Ok(Json(json!({ "renders": renders, "next": next })))
+    Ok(Json(RenderPage { renders, next }))
 }
 
 /// `12.3`: a job and a place in it.
@@ -93,6 +109,14 @@ pub async fn settings(
 ) -> Result<Response, HttpProblem> {
     let (job_id, index) = one(&id)?;
     Ok(toml(app.queue().settings(job_id, index).await?))
+}
+
+/// How it looks while it is made.
+pub async fn preview(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Response, HttpProblem> {
+    picture::preview(&app, one(&id)?).await
 }
 
 /// The picture's file.

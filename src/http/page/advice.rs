@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use super::super::app::App;
 use super::super::problem::HttpProblem;
 use super::form::JobForm;
+use super::visitor::OurAddress;
 use super::words::Words;
 use crate::moment;
 use crate::problem::Problem;
@@ -54,7 +55,7 @@ impl Advice {
         Advice { mistakes: mistakes.problems, ..Advice::default() }
     }
 
-    pub fn shown(&self, words: &Words) -> Markup {
+    pub fn shown(&self, words: &Words, address: &OurAddress) -> Markup {
         html! {
             h2 { (words.before_sending) }
             @if !self.mistakes.is_empty() { (mistakes(words, &self.mistakes)) }
@@ -66,7 +67,7 @@ impl Advice {
                 }
                 @for warning in &job.warnings { p.warn { (warning) } }
             }
-            @if let Some(text) = &self.text { (copies(words, text)) }
+            @if let Some(text) = &self.text { (copies(words, text, address)) }
         }
     }
 }
@@ -121,14 +122,14 @@ fn fitting(words: &Words, fit: &FitAnswer) -> Markup {
 }
 
 /// The same job for a file and for a program.
-fn copies(words: &Words, text: &str) -> Markup {
+fn copies(words: &Words, text: &str, OurAddress(address): &OurAddress) -> Markup {
     html! {
         details { summary { (words.as_toml) } pre { code { (text) } } }
         details {
             summary { (words.as_command) }
             pre { code {
-                "curl -H 'Content-Type: application/toml' --data-binary @- http://127.0.0.1:7860/api/v1/jobs <<'END'\n"
-                (text) "END"
+                "curl -H 'Content-Type: application/toml' --data-binary @- "
+                (address) "/api/v1/jobs <<'END'\n" (text) "END"
             } }
         }
     }

@@ -11,7 +11,7 @@ use super::assets;
 use super::form::{Entries, JobForm};
 use super::gallery::newest;
 use super::layout::{PageKind, page};
-use super::visitor::Visitor;
+use super::visitor::{OurAddress, Visitor};
 use super::words::Words;
 use crate::job::Render;
 use crate::queue::QueueError;
@@ -32,17 +32,19 @@ const PRESETS: [(u32, u32, Name); 5] = [
 pub async fn create(
     State(app): State<App>,
     visitor: Visitor,
+    address: OurAddress,
     Query(entries): Query<Entries>,
 ) -> Result<Markup, HttpProblem> {
     let form = JobForm::new(entries);
     let advice = advice(&app, &form).await?;
-    shown(&app, visitor, &form, advice).await
+    shown(&app, visitor, &form, advice.shown(visitor.words, &address)).await
 }
 
 /// Takes the job in; where it has mistakes, the form again, with them.
 pub async fn submit(
     State(app): State<App>,
     visitor: Visitor,
+    address: OurAddress,
     axum::Form(entries): axum::Form<Entries>,
 ) -> Result<Response, HttpProblem> {
     let form = JobForm::new(entries);
@@ -50,7 +52,9 @@ pub async fn submit(
         Ok(_) => Ok(Redirect::to("queue").into_response()),
         Err(QueueError::Mistakes(mistakes)) => {
             let advice = Advice::of_mistakes(mistakes);
-            Ok(shown(&app, visitor, &form, advice).await?.into_response())
+            Ok(shown(&app, visitor, &form, advice.shown(visitor.words, &address))
+                .await?
+                .into_response())
         }
         Err(error) => Err(error.into()),
     }
@@ -60,18 +64,19 @@ pub async fn submit(
 pub async fn live_advice(
     State(app): State<App>,
     visitor: Visitor,
+    address: OurAddress,
     axum::Form(entries): axum::Form<Entries>,
 ) -> Result<Markup, HttpProblem> {
     let form = JobForm::new(entries);
     let advice = advice(&app, &form).await?;
-    Ok(advice.shown(visitor.words))
+    Ok(advice.shown(visitor.words, &address))
 }
 
 async fn shown(
     app: &App,
     visitor: Visitor,
     form: &JobForm,
-    advice: Advice,
+    advice: Markup,
 ) -> Result<Markup, HttpProblem> {
     let words = visitor.words;
     let defaults = app.config().job_rules().map_err(QueueError::from)?.defaults;
@@ -89,7 +94,7 @@ async fn shown(
                 }
             }
             section.card #advice aria-live="polite" aria-label=(words.before_sending) {
-                (advice.shown(words))
+                (advice)
             }
         }
         section {

@@ -32,6 +32,14 @@ pub async fn thumbnail(
     Ok((headers, jpeg.map_err(|error| HttpProblem::not_found(error.to_string()))?).into_response())
 }
 
+/// How the picture looks that is being made.
+pub async fn preview(
+    State(app): State<App>,
+    Query(of): Query<PictureAddress>,
+) -> Result<Response, HttpProblem> {
+    picture::preview(&app, (of.job, of.n)).await
+}
+
 /// A picture's file as it is.
 pub async fn file(
     State(app): State<App>,

@@ -116,7 +116,7 @@ fn filters(words: &Words, wanted: &GalleryQuery) -> Markup {
 fn small(words: &Words, picture: &HistoryRow) -> Markup {
     let HistoryRow { job, picture: n, prompt, degraded, .. } = picture;
     html! {
-        li {
+        li data-key={ (job) "." (n) } {
             a href={ "picture?job=" (job) "&n=" (n) } {
                 img src=(thumbnail_address(picture)) alt=(prompt) loading="lazy" decoding="async"
                     width="320" height="320";

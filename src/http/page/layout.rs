@@ -99,6 +99,7 @@ fn footer(words: &Words) -> Markup {
             }
             a href="look?scheme=light" { (words.light) }
             a href="look?scheme=dark" { (words.dark) }
+            a href="reference" { "API" }
             span.quiet { "zimaged " (env!("CARGO_PKG_VERSION")) }
         }
     }

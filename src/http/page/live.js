@@ -4,17 +4,51 @@
 
 const PAUSE_MS = 1000;
 
+/** @param {Node} node */
+const keyOf = (node) => (node instanceof HTMLElement ? node.dataset.key : undefined);
+
+/**
+ * Makes `old` like `fresh` and touches only what differs: so the focus, what was typed and pictures
+ * stay. What has a key is never made something else: a button under the pointer stays its job's.
+ * @param {Element} old
+ * @param {Element} fresh
+ */
+function become(old, fresh) {
+  for (const name of old.getAttributeNames()) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  fill(old, fresh);
+}
+
+/**
+ * @param {Element} old
+ * @param {ParentNode} fresh
+ */
+function fill(old, fresh) {
+  let place = 0;
+  for (const wanted of fresh.childNodes) {
+    const key = keyOf(wanted);
+    const known = [...old.children].find((child) => key !== undefined && keyOf(child) === key);
+    let there = old.childNodes[place++];
+    if (known && known !== there) {
+      old.insertBefore(known, there ?? null);
+      there = known;
+    }
+    const is_same_kind = there instanceof Element && wanted instanceof Element && there.tagName === wanted.tagName;
+    if (there?.isEqualNode(wanted)) continue;
+    if (is_same_kind && keyOf(there) === key) become(there, wanted);
+    else if (there && keyOf(there) === undefined) there.replaceWith(wanted.cloneNode(true));
+    else old.insertBefore(wanted.cloneNode(true), there ?? null);
+  }
+  while (old.childNodes.length > place) old.lastChild?.remove();
+}
+
 /** @param {HTMLElement} element */
 async function renew(element) {
   const answer = await fetch(element.dataset.live ?? "", { headers: { accept: "text/html" } });
   if (!answer.ok) throw new Error(String(answer.status));
-  const text = await answer.text();
-  // What is being used stays: a button keeps its focus, a field what was typed.
-  const is_used = element.contains(document.activeElement);
-  if (!is_used && text !== element.dataset.text) {
-    element.innerHTML = text;
-    element.dataset.text = text;
-  }
+  const fresh = document.createElement("template");
+  fresh.innerHTML = await answer.text();
+  fill(element, fresh.content);
   element.removeAttribute("aria-busy");
 }
 

@@ -13,6 +13,7 @@ mod layout;
 mod memory;
 mod picture;
 mod queue;
+mod reference;
 mod system;
 mod visitor;
 mod words;
@@ -31,8 +32,10 @@ pub fn routes() -> Router<App> {
         .route("/gallery", get(gallery::gallery))
         .route("/picture", get(picture::picture))
         .route("/thumbnail", get(files::thumbnail))
+        .route("/preview", get(files::preview))
         .route("/file", get(files::file))
         .route("/memory", get(memory::memory))
+        .route("/reference", get(reference::page_of_reference))
         .route("/system", get(system::system))
         .route("/live/now", get(layout::live_now))
         .route("/live/queue", get(queue::live_queue))

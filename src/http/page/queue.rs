@@ -8,19 +8,14 @@ use serde::Deserialize;
 
 use super::super::app::App;
 use super::super::problem::HttpProblem;
+use super::super::upcoming::JOBS_MAX;
 use super::layout::{PageKind, page};
 use super::visitor::{Visitor, back};
 use super::words::Words;
-use crate::job::state::State as JobState;
 use crate::moment;
-use crate::queue::{Given, QueueStatus, Which};
-use crate::store::{JobFilter, JobRow, Selection};
-
-/// More jobs than these are counted only.
-const JOBS_MAX: u32 = 100;
-
-/// So far one click moves a job before or behind others.
-const PRIORITY_STEP: i64 = 1;
+use crate::queue::{Given, Outlook, QueueStatus, Upcoming, Which};
+use crate::status::RenderStatus;
+use crate::store::{JobRow, Selection};
 
 /// A button's fields.
 #[derive(Deserialize)]
@@ -78,12 +73,16 @@ fn named(id: &str) -> Result<Which, HttpProblem> {
 }
 
 async fn work(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
-    let status = app.queue().status().await?;
-    let filter = JobFilter { state: Some(JobState::Queued), ..JobFilter::default() };
-    let waiting = app.store().jobs(&filter, JOBS_MAX).await?;
+    let status = app.queue().status_without_outlook().await?;
+    let upcoming = app.upcoming().await?;
+    let jobs = waiting(app, &upcoming).await?;
     Ok(html! {
-        section.card { h2 { (words.now) } (now(words, &status)) }
-        section.card { h2 { (words.jobs_waiting) } (jobs(words, &status.begun, &waiting)) }
+        section.card {
+            h2 { (words.now) }
+            @if let Some(render) = app.status().render { (preview(app, words, &render)) }
+            (now(words, &status, &upcoming.outlook))
+        }
+        section.card { h2 { (words.jobs_waiting) } (table(words, &jobs)) }
         @if !status.rejected.is_empty() {
             section.card {
                 h2 { (words.set_aside) }
@@ -95,13 +94,45 @@ async fn work(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
     })
 }
 
-fn now(words: &Words, status: &QueueStatus) -> Markup {
+/// A job of the table.
+struct WaitingJob {
+    job: JobRow,
+    done_at_ms: Option<i64>,
+}
+
+/// The first jobs, in the order in which they are rendered.
+async fn waiting(app: &App, upcoming: &Upcoming) -> Result<Vec<WaitingJob>, HttpProblem> {
+    let ids: Vec<i64> = upcoming.jobs.iter().map(|job| job.job_id).collect();
+    let mut rows = app.store().jobs_named(&ids).await?;
+    // What has ended since then waits no more.
+    rows.retain(|row| row.queued + row.running > 0);
+    let place = |job: i64| ids.iter().position(|id| *id == job);
+    rows.sort_by_key(|row| place(row.job));
+    let done_at_ms = |job: i64| upcoming.jobs.iter().find(|it| it.job_id == job)?.turn.ends_ms;
+    Ok(rows.into_iter().map(|job| WaitingJob { done_at_ms: done_at_ms(job.job), job }).collect())
+}
+
+/// How the running picture looks so far, in a place that is there from its beginning.
+fn preview(app: &App, words: &Words, render: &RenderStatus) -> Markup {
+    let RenderStatus { job_id, index, step, .. } = render;
+    let path = crate::preview::path(&app.config().previews_path(), *job_id, *index);
+    html! {
+        div.preview {
+            @if path.exists() {
+                img src={ "preview?job=" (job_id) "&n=" (index) "&step=" (step) } alt=(words.preview)
+                    width="192" height="192";
+            }
+        }
+    }
+}
+
+fn now(words: &Words, status: &QueueStatus, outlook: &Outlook) -> Markup {
     let line = status.daemon.as_ref().map(|daemon| daemon.line());
     html! {
         p { (line.unwrap_or_default()) }
-        @if let Some(done_at_ms) = status.outlook.done_at_ms.filter(|_| status.outlook.renders > 0) {
+        @if let Some(done_at_ms) = outlook.done_at_ms.filter(|_| outlook.renders > 0) {
             p { (words.all_done_at) " " strong { (moment::soon(done_at_ms)) }
-                " (" (status.outlook.renders) " " (words.pictures) ")" }
+                " (" (outlook.renders) " " (words.pictures) ")" }
         }
         @match &status.paused {
             Some(pause) => {
@@ -116,43 +147,61 @@ fn now(words: &Words, status: &QueueStatus) -> Markup {
     }
 }
 
-fn jobs(words: &Words, begun: &[JobRow], waiting: &[JobRow]) -> Markup {
-    if begun.is_empty() && waiting.is_empty() {
+fn table(words: &Words, jobs: &[WaitingJob]) -> Markup {
+    if jobs.is_empty() {
         return html! { p.quiet { (words.nothing_waits) } };
     }
-    // As they are rendered: higher priority first, then in the order of coming.
-    let mut ordered: Vec<&JobRow> = begun.iter().chain(waiting).collect();
-    ordered.sort_by_key(|job| (-job.priority, job.job));
     html! {
         div.scroll { table {
             thead { tr {
                 th { (words.job) } th { (words.file) } th { (words.state) } th.number { (words.done) }
-                th.number { (words.priority) } th { (words.starts) } th { (words.tags) } th {}
+                th { (words.done_at) } th.number { (words.priority) } th { (words.starts) }
+                th { (words.tags) } th {}
             } }
-            tbody { @for job in ordered { (row(words, job)) } }
+            tbody { @for place in 0..jobs.len() { (row(words, jobs, place)) } }
         } }
+        @if jobs.len() >= JOBS_MAX as usize { p.quiet { (words.first_jobs) " " (JOBS_MAX) } }
     }
 }
 
-fn row(words: &Words, job: &JobRow) -> Markup {
-    let id = job.job.to_string();
-    let at = |priority: i64| [("id", id.clone()), ("priority", priority.to_string())];
+fn row(words: &Words, jobs: &[WaitingJob], place: usize) -> Markup {
+    let WaitingJob { job, done_at_ms } = &jobs[place];
+    let id = [("id", job.job.to_string())];
+    let at = |priority: i64| [("id", job.job.to_string()), ("priority", priority.to_string())];
+    let before = place.checked_sub(1).map(|before| &jobs[before].job);
+    let after = jobs.get(place + 1).map(|after| &after.job);
     html! {
-        tr {
-            td { a href={ "gallery?job=" (id) } { (id) } }
+        tr data-key=(job.job) {
+            td { a href={ "gallery?job=" (job.job) } { (job.job) } }
             td { (job.file_name) }
             td { (words.state(job.state)) }
             td.number { (job.done) "/" (job.renders) }
+            td { (done_at_ms.map(moment::soon).unwrap_or_default()) }
             td.number { (job.priority) }
             td { (job.run_after_ms.and_then(moment::from).unwrap_or_default()) }
             td { (job.tags.0.join(", ")) }
             td.row {
-                (button("priority", words.sooner, &at(job.priority + PRIORITY_STEP)))
-                (button("priority", words.later, &at(job.priority - PRIORITY_STEP)))
-                (button("cancel", words.cancel, &[("id", id.clone())]))
+                @if let Some(before) = before {
+                    (button("priority", words.sooner, &at(priority_before(job, before))))
+                }
+                @if let Some(after) = after {
+                    (button("priority", words.later, &at(priority_after(job, after))))
+                }
+                (button("cancel", words.cancel, &id))
             }
         }
     }
+}
+
+/// The priority that brings a job before its neighbour: of the same priority the older one is
+/// first.
+fn priority_before(job: &JobRow, before: &JobRow) -> i64 {
+    before.priority + i64::from(job.job > before.job)
+}
+
+/// The priority that brings a job behind its neighbour.
+fn priority_after(job: &JobRow, after: &JobRow) -> i64 {
+    after.priority - i64::from(job.job < after.job)
 }
 
 /// A form of one button, which works without JavaScript.

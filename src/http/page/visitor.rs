@@ -39,6 +39,20 @@ impl<S: Sync> FromRequestParts<S> for Visitor {
     }
 }
 
+/// How the visitor's browser calls us, like `http://127.0.0.1:7860`: by the origin that it names
+/// when it sends something, which knows of a proxy with TLS, else by the host that it asks for.
+pub struct OurAddress(pub String);
+
+impl<S: Sync> FromRequestParts<S> for OurAddress {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<OurAddress, Infallible> {
+        let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let host = || format!("http://{}", header(header::HOST).unwrap_or_default());
+        Ok(OurAddress(header(header::ORIGIN).map_or_else(host, str::to_owned)))
+    }
+}
+
 /// A choice that is to be remembered.
 #[derive(Deserialize)]
 pub struct Choice {
@@ -63,13 +77,13 @@ pub async fn choose(Query(choice): Query<Choice>, headers: HeaderMap) -> Respons
 }
 
 /// The page that the request comes from, below `pages`, which is where they lie as seen from the
-/// request's own address; the first page where it says none. Only its path and query count, so that
-/// no answer leads to another site.
+/// request's own address; the first page where it says none. Only its last name and its query
+/// count: so no answer leads to another site, and a proxy may have its own path before them.
 pub fn back(headers: &HeaderMap, pages: &'static str) -> HeaderValue {
     let from = headers.get(header::REFERER).and_then(|from| from.to_str().ok());
     let path = from.and_then(|from| from.split_once("://")).and_then(|(_, rest)| {
-        let page = rest.split_once('/')?.1;
-        Some(format!("{pages}{}", page.trim_start_matches('/')))
+        let (path, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
+        Some(format!("{pages}{}{query}", path.rsplit_once('/')?.1))
     });
     let path = path.and_then(|path| path.parse().ok());
     path.unwrap_or(HeaderValue::from_static(pages))
@@ -121,7 +135,8 @@ mod tests {
     fn the_way_back_never_leads_to_another_site() {
         for (from, to) in [
             ("http://127.0.0.1:7860/queue?job=1", "./queue?job=1"),
-            ("http://evil.example//evil.example/x", "./evil.example/x"),
+            ("https://proxy.example/zimaged/gallery?q=a/b", "./gallery?q=a/b"),
+            ("http://evil.example//evil.example/x", "./x"),
             ("nonsense", "./"),
         ] {
             assert_eq!(back(&headers(header::REFERER, from), "./"), to, "{from}");

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::events::Events;
 use super::hashing::ModelHash;
+use super::preview::Previews;
 use super::render::{RenderError, render};
 use super::tracker::{Tracker, millis};
 use super::{EXIT_FATAL, EXIT_NOT_LOADED, Stop, Task, exit};
@@ -52,10 +53,13 @@ impl Device {
         hash.compute(&self.events);
         let mut thumbnails = Thumbnails::new(&self.load.thumbnails_path);
         thumbnails.sweep();
+        let mut previews = Previews::new(&self.load.previews_path, engine.fingerprint());
         while let Ok(task) = self.inbox.recv() {
             match task {
                 Task::Render(request) => {
-                    self.attempt(&mut *engine, &hash, &mut thumbnails, &request);
+                    previews.begin(request.queue.job, request.queue.index);
+                    self.attempt(&mut *engine, &hash, &mut thumbnails, &mut previews, &request);
+                    previews.end();
                 }
                 Task::TellMemory => self.events.send(&WorkerEvent::Memory(engine.memory())),
             }
@@ -127,10 +131,11 @@ impl Device {
         engine: &mut dyn Engine,
         hash: &ModelHash,
         thumbnails: &mut Thumbnails,
+        previews: &mut Previews,
         request: &RenderRequest,
     ) {
         last_word::begin(request.attempt_id);
-        let mut tracker = Tracker::new(request.attempt_id, &self.events, &self.stop);
+        let mut tracker = Tracker::new(request.attempt_id, &self.events, &self.stop, previews);
         engine.reset_peak();
         match caught(|| render(engine, hash, request, thumbnails, &mut tracker)) {
             Ok(written) => {

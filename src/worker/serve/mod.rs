@@ -6,6 +6,7 @@
 mod device;
 mod events;
 mod hashing;
+mod preview;
 mod render;
 mod signals;
 mod tracker;

@@ -72,6 +72,7 @@ pub fn render(
             forget_latents(request);
         }
     })?;
+    tracker.previews.learn(&latents, &pixels);
     drop(latents);
     engine.begin(Stage::PictureEncode, tracker)?;
     let metadata = metadata(engine, hash, request, tracker);

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::Stop;
 use super::events::Events;
+use super::preview::Previews;
 use crate::attempt::{Measured, Reached};
-use crate::engine::{Continue, MemoryReading, Progress, Stage};
+use crate::engine::{Continue, Latents, MemoryReading, Progress, Stage};
 use crate::worker::last_word;
 use crate::worker::protocol::WorkerEvent;
 
@@ -21,10 +22,16 @@ pub struct Tracker<'a> {
     /// `None` until the engine begins its first.
     pub stage: Option<Stage>,
     pub measured: Measured,
+    pub previews: &'a mut Previews,
 }
 
 impl<'a> Tracker<'a> {
-    pub fn new(attempt_id: i64, events: &'a Events, stop: &'a Stop) -> Self {
+    pub fn new(
+        attempt_id: i64,
+        events: &'a Events,
+        stop: &'a Stop,
+        previews: &'a mut Previews,
+    ) -> Self {
         let start = Instant::now();
         Tracker {
             attempt_id,
@@ -35,6 +42,7 @@ impl<'a> Tracker<'a> {
             step_start: start,
             stage: None,
             measured: Measured::default(),
+            previews,
         }
     }
 
@@ -88,6 +96,10 @@ impl Progress for Tracker<'_> {
         last_word::tell(self.attempt_id, Reached { stage: self.stage, step });
         self.events.send(&WorkerEvent::Step { attempt_id: self.attempt_id, step, steps });
         self.may_continue()
+    }
+
+    fn look(&mut self, latents: &mut dyn FnMut() -> Option<Latents>) {
+        self.previews.look(latents);
     }
 }
 

@@ -96,6 +96,8 @@ fn every_answer_says_how_it_may_be_used() {
         assert!(csp.starts_with("default-src 'none'; script-src 'self';"), "{csp}");
         assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(reply.header("cross-origin-resource-policy"), Some("same-origin"));
+        // Without any referrer browsers hide the origin of our own forms as well.
+        assert_eq!(reply.header("referrer-policy"), Some("same-origin"));
     }
     let nothing = house.get("/nothing");
     assert_eq!((nothing.status, &nothing.json()["code"]), (404, &"not_found".into()));

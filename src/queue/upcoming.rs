@@ -1,0 +1,68 @@
+//! What comes next: the jobs in the order of their turns, each with when it would be begun and done,
+//! and the outlook of all.
+
+use jiff::tz::TimeZone;
+
+use super::outlook::entries;
+use super::timing::{ModelTimings, OfModels};
+use super::{Outlook, Queue, has_daemon};
+use crate::planner::{Turn, turns};
+use crate::store::{Result, WaitingRenders};
+
+/// What comes next, as far as it is told.
+#[derive(Clone, Debug, Default)]
+pub struct Upcoming {
+    /// Of all that has not ended.
+    pub outlook: Outlook,
+    /// The first jobs, in the order in which they are rendered.
+    pub jobs: Vec<UpcomingJob>,
+}
+
+/// A job that has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpcomingJob {
+    pub job_id: i64,
+    /// When it is begun and done; nothing of it where nobody knows.
+    pub turn: Turn,
+}
+
+impl Queue<'_> {
+    /// What comes next, `jobs_max` jobs of it. Walks through all that waits.
+    pub async fn upcoming(&self, jobs_max: u32) -> Result<Upcoming> {
+        let outlook = self.outlook().await?;
+        let now_ms = self.clock.now_ms();
+        let (ids, waiting): (Vec<i64>, Vec<WaitingRenders>) = self
+            .store
+            .first_jobs(jobs_max)
+            .await?
+            .into_iter()
+            .map(|it| (it.job_id, it.waiting))
+            .unzip();
+        let models = OfModels::new(self.config);
+        let timings = ModelTimings::now(&models, Some(&self.store)).await?;
+        let is_stopped = self.stopped().await.is_some() || !has_daemon(self.config);
+        // A model that nobody knows would leave gaps in the entries; then nothing is foretold.
+        let entries = entries(&timings, &waiting).filter(|found| found.len() == ids.len());
+        let found = entries
+            .filter(|_| !is_stopped)
+            .and_then(|entries| turns(&entries, now_ms, &TimeZone::system()))
+            .unwrap_or_else(|| vec![Turn::default(); ids.len()]);
+        let mut jobs: Vec<UpcomingJob> = Vec::new();
+        for (job_id, turn) in ids.into_iter().zip(found) {
+            match jobs.iter_mut().find(|job| job.job_id == job_id) {
+                Some(job) => job.turn = both(job.turn, turn),
+                None => jobs.push(UpcomingJob { job_id, turn }),
+            }
+        }
+        Ok(Upcoming { outlook, jobs })
+    }
+}
+
+/// The turn of both together.
+fn both(a: Turn, b: Turn) -> Turn {
+    Turn {
+        begins_ms: a.begins_ms.into_iter().chain(b.begins_ms).min(),
+        ends_ms: a.ends_ms.max(b.ends_ms),
+        too_late: a.too_late + b.too_late,
+    }
+}

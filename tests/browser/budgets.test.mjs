@@ -1,0 +1,71 @@
+// What the pages may cost: bytes, time and jumps. The figures are printed; on a machine that tests much else at once
+// the time is several times what it is alone.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { gzipSync } from "node:zlib";
+
+import { House, launch, open, until } from "./house.mjs";
+
+const FIRST_LOAD_KB = 60;
+const PAINT_MS = 500;
+const SHIFT = 0.1;
+/** Of a machine that tests much else at once. */
+const SLOWNESS = 5;
+
+let house, browser;
+
+before(async () => {
+  [house, browser] = await Promise.all([House.started(), launch()]);
+  await house.send({ prompt: "a fox", num_images: 70 });
+  await house.done(70);
+  await house.send({ prompt: "wolf, steps of 500 ms", steps: 100 });
+  await until("it runs", async () => (await house.get("status")).daemon.render?.job_id === 2);
+});
+
+after(async () => {
+  await browser?.close();
+  await house?.end();
+});
+
+/** Counts from before the first script of each page. */
+function measure() {
+  window.measured = { paint: 0, shift: 0 };
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) window.measured.paint = entry.startTime;
+  }).observe({ type: "largest-contentful-paint", buffered: true });
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.measured.shift += entry.value;
+  }).observe({ type: "layout-shift", buffered: true });
+}
+
+for (const where of ["/", "/queue", "/gallery", "/memory", "/system"]) {
+  test(`${where} is small, quick and does not jump`, async () => {
+    const page = await open(browser);
+    await page.addInitScript(measure);
+    const bodies = [];
+    page.on("response", (answer) => {
+      const { pathname } = new URL(answer.url());
+      const is_first = pathname === where || pathname.startsWith("/assets/");
+      if (is_first) bodies.push(answer.body());
+    });
+    await page.goto(house.url + where, { waitUntil: "networkidle" }).catch(() => {});
+    // The head is filled anew several times meanwhile.
+    await page.waitForTimeout(2500);
+    const { paint, shift } = await page.evaluate(() => window.measured);
+    const loaded = await Promise.all(bodies);
+    const bytes = loaded.reduce((sum, body) => sum + gzipSync(body).length, 0);
+    const nodes = await page.evaluate(() => document.querySelectorAll("*").length);
+    await page.context().close();
+    const kb = bytes / 1000;
+    console.log(
+      `${where}: ${kb.toFixed(1)} KB compressed in ${loaded.length} files, largest paint ${paint.toFixed(0)} ms, ` +
+        `layout shift ${shift.toFixed(4)}, ${nodes} elements`,
+    );
+    assert.ok(loaded.length >= 3, "page, style and script are counted");
+    assert.ok(kb < FIRST_LOAD_KB, `${kb} KB`);
+    assert.ok(paint > 0 && paint < PAINT_MS * SLOWNESS, `${paint} ms`);
+    assert.ok(shift < SHIFT, `${shift}`);
+    assert.ok(nodes < 3000, `${nodes} elements`);
+  });
+}

@@ -1,0 +1,252 @@
+// What people do with the pages, from the first picture to a daemon that dies meanwhile.
+
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+
+import { House, launch, open, until } from "./house.mjs";
+
+/** What is promised: so long after something has happened, an open page shows it. */
+const TRUE_WITHIN_MS = 2000;
+/** A machine that tests much else at once is slower than that. */
+const SLOWNESS = 5;
+
+let browser, house, page;
+
+before(async () => {
+  browser = await launch();
+});
+after(() => browser?.close());
+beforeEach(async () => {
+  house = await House.started();
+  page = await open(browser);
+});
+afterEach(async () => {
+  const { complaints } = page;
+  await page.context().close();
+  await house.end();
+  assert.deepEqual(complaints, [], "neither a script nor the page's policy complains");
+});
+
+/** Waits until the page shows `text` in `place`, without being loaded anew; how long that took. */
+async function shows(page, place, text) {
+  const began = Date.now();
+  await page.locator(place, { hasText: text }).first().waitFor();
+  return Date.now() - began;
+}
+
+function soon(what, took_ms) {
+  console.log(`${what}: shown after ${took_ms} ms`);
+  assert.ok(took_ms < TRUE_WITHIN_MS * SLOWNESS, `${what}: ${took_ms} ms`);
+}
+
+/** The step that the head of the page tells. */
+async function step(page) {
+  const text = await page.locator("header .live", { hasText: "step" }).innerText();
+  return Number(/step (\d+)\//.exec(text)?.[1]);
+}
+
+/** Presses the tabulator until `text` has the focus. */
+async function tabTo(page, text) {
+  for (let presses = 0; presses < 60; presses++) {
+    await page.keyboard.press("Tab");
+    const focused = await page.evaluate(() => document.activeElement?.textContent?.trim());
+    if (focused?.includes(text)) return;
+  }
+  assert.fail(`${text} cannot be reached by the tabulator`);
+}
+
+async function running(job) {
+  await until(`job ${job} runs`, async () => (await house.get("status")).daemon.render?.job_id === job);
+}
+
+test("a first picture is made, found and made again with the keyboard alone", async () => {
+  await page.goto(house.url);
+  await page.keyboard.type("a red fox");
+  await page.keyboard.press("Control+Enter");
+  await page.waitForURL("**/queue");
+  await house.done(1);
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement.className), "skip");
+  await tabTo(page, "Gallery");
+  await page.keyboard.press("Enter");
+  await page.waitForURL("**/gallery");
+  await tabTo(page, "a red fox");
+  await page.keyboard.press("Enter");
+  await page.waitForURL("**/picture?*");
+  await tabTo(page, "Use these settings");
+  await page.keyboard.press("Enter");
+  await page.waitForURL("**/?prompt=a+red+fox*");
+  await tabTo(page, "Large square");
+  await page.keyboard.press("Space");
+  assert.equal(await page.inputValue("#width"), "1024");
+  assert.equal(await page.locator("button[aria-pressed=true]").innerText(), "Large square\n1024×1024");
+});
+
+test("what is wrong is said at its field while it is typed, and what it costs before it is sent", async () => {
+  await page.goto(house.url);
+  await page.fill("#prompt", "a fox");
+  await shows(page, "#advice", "1 pictures");
+  await page.fill("#height", "500");
+  await page.locator("#height[aria-invalid=true]").waitFor();
+  await page.fill("#height", "512");
+  await page.locator("#height[aria-invalid=false]").waitFor();
+  const command = await page.locator("#advice details").last().textContent();
+  assert.ok(command.includes(house.url), "the request by curl has the real address");
+});
+
+test("a reload in the middle and a second tab show the same step", async () => {
+  const job = await house.send({ prompt: "wolf, steps of 500 ms", steps: 100 });
+  await running(job);
+  await page.goto(house.url + "/queue");
+  const before = await step(page);
+  await page.reload();
+  assert.ok((await step(page)) >= before, "no step is lost");
+  const second = await page.context().newPage();
+  await second.goto(house.url + "/system");
+  // The second tab goes on by itself, too.
+  const known = (await house.get("status")).daemon.render.step + 1;
+  const now = () => house.get("status").then((it) => it.daemon.render.step);
+  await until("the next step", async () => (await now()) >= known);
+  const began = Date.now();
+  await until("the second tab shows it", async () => (await step(second)) >= known);
+  soon("a step", Date.now() - began);
+});
+
+test("a daemon that was killed is seen again by a page that stayed open, and nothing is lost", async () => {
+  const job = await house.send({ prompt: "wolf, steps of 500 ms", steps: 100 });
+  await running(job);
+  await page.goto(house.url + "/queue");
+  await house.stop("SIGKILL");
+  soon("the daemon's death", await (async () => {
+    const began = Date.now();
+    await page.locator("header [aria-busy=true]").waitFor();
+    return Date.now() - began;
+  })());
+  await house.start();
+  await running(job);
+  const began = Date.now();
+  await page.locator("header [aria-busy=true]").waitFor({ state: "detached" });
+  await shows(page, "header .live", "Rendering");
+  soon("the render after a restart", Date.now() - began);
+});
+
+test("what is running is cancelled in one tab and gone in the other", async () => {
+  const job = await house.send({ prompt: "wolf, steps of 500 ms", steps: 100 });
+  await running(job);
+  const second = await page.context().newPage();
+  await second.goto(house.url + "/queue");
+  await page.goto(house.url + "/queue");
+  await page.getByRole("button", { name: "Cancel" }).click();
+  await page.waitForURL("**/queue");
+  await until("it is cancelled", async () => (await house.get(`jobs/${job}`)).job.state === "cancelled");
+  soon("a cancelled job", await shows(second, "main", "Nothing waits."));
+});
+
+test("a job is brought before another by its button", async () => {
+  await house.send({ prompt: "wolf, steps of 500 ms", steps: 100, priority: 9 });
+  await house.send({ prompt: "first" });
+  const late = await house.send({ prompt: "second" });
+  await page.goto(house.url + "/queue");
+  const order = () => page.locator("tbody tr td:first-child").allInnerTexts();
+  assert.deepEqual(await order(), ["1", "2", "3"]);
+  await page.locator("tbody tr").nth(2).getByRole("button", { name: "Sooner" }).click();
+  await until("it is before the other", async () => (await order()).join() === "1,3,2");
+  assert.equal((await house.get(`jobs/${late}`)).job.priority, 1);
+  assert.ok(page.url().endsWith("/queue"), "the button leads back to its page");
+});
+
+test("a pause is told with its reason, and the links of the foot stay on their page", async () => {
+  await page.goto(house.url + "/queue");
+  await page.fill("input[name=reason]", "games");
+  await page.getByRole("button", { name: "Pause" }).click();
+  await shows(page, "header", "Paused: games");
+  await page.getByRole("link", { name: "中文" }).click();
+  await page.locator("html[lang=zh]").waitFor();
+  await page.locator("footer a", { hasText: "深色" }).click();
+  await page.locator("html[data-scheme=dark]").waitFor();
+  assert.ok(page.url().endsWith("/queue"), page.url());
+});
+
+test("what is used of a page that keeps itself true stays as it is, and the rest goes on", async () => {
+  const job = await house.send({ prompt: "wolf, steps of 500 ms", steps: 100 });
+  await running(job);
+  await page.goto(house.url + "/queue");
+  await page.locator("input[name=reason]").focus();
+  await page.keyboard.type("gam");
+  await house.send({ prompt: "second" });
+  soon("a job that has come", await shows(page, "main tbody tr:nth-child(2)", "http.toml"));
+  await page.keyboard.type("es");
+  assert.equal(await page.inputValue("input[name=reason]"), "games");
+  assert.equal(await page.evaluate(() => document.activeElement.name), "reason");
+  // A button that has the focus stays the button of its job.
+  await page.locator("tr[data-key='2'] button", { hasText: "Cancel" }).focus();
+  await house.send({ prompt: "third", priority: 5 });
+  await page.locator("tbody tr:nth-child(2)[data-key='3']").waitFor();
+  const focused = await page.evaluate(() => document.activeElement.closest("tr")?.dataset.key ?? "none");
+  assert.ok(["2", "none"].includes(focused), focused);
+});
+
+test("each fall down the ladder is told", async () => {
+  await house.send({ prompt: "fox, oom once" });
+  await house.done(1);
+  await page.goto(house.url + "/memory");
+  assert.equal(await page.locator("table").last().locator("tbody tr").count(), 1);
+});
+
+test("a prompt that is a script is a text on every page", async () => {
+  await house.send({ prompt: "<script>alert(1)</script><img src=x onerror=alert(1)>" });
+  await house.done(1);
+  page.on("dialog", () => assert.fail("the prompt's script has run"));
+  for (const where of ["/", "/queue", "/gallery", "/picture?job=1&n=1", "/?prompt=<script>alert(1)</script>"]) {
+    await page.goto(house.url + where);
+    assert.equal(await page.locator("main script:not([src]), img[src=x]").count(), 0, where);
+  }
+});
+
+test("a page of another site can neither read nor change anything", async () => {
+  const evil = createServer((_, answer) => answer.setHeader("content-type", "text/html").end("<p>evil</p>"));
+  await new Promise((resolve) => evil.listen(0, "127.0.0.1", resolve));
+  const stranger = await open(browser);
+  await stranger.goto(`http://127.0.0.1:${evil.address().port}/`);
+  const read = await stranger.evaluate(async (url) => {
+    const tries = [
+      fetch(`${url}/api/v1/status`),
+      fetch(`${url}/api/v1/queue/pause`, { method: "POST" }),
+      fetch(`${url}/queue/pause`, { method: "POST", mode: "no-cors", body: new URLSearchParams("reason=evil") }),
+    ];
+    const answers = await Promise.allSettled(tries);
+    return answers.map((it) => (it.status === "rejected" ? "refused" : it.value.type));
+  }, house.url);
+  assert.deepEqual(read, ["refused", "refused", "refused"]);
+  await stranger.evaluate((url) => {
+    document.body.innerHTML = `<form method=post action="${url}/queue/pause"><input name=reason value=evil></form>`;
+    document.forms[0].submit();
+  }, house.url);
+  await stranger.waitForURL(`${house.url}/**`);
+  assert.equal((await house.get("status")).paused, null);
+  await stranger.context().close();
+  evil.close();
+});
+
+test("without JavaScript a job is sent, listed, cancelled and its picture found", async () => {
+  const plain = await open(browser, { javaScriptEnabled: false });
+  await plain.goto(house.url);
+  await plain.fill("#prompt", "a fox");
+  await plain.fill("#height", "500");
+  await plain.getByRole("button", { name: "Render" }).click();
+  assert.match(await plain.locator("#advice").innerText(), /height/i);
+  assert.equal(await plain.inputValue("#prompt"), "a fox", "what was typed stays");
+  await plain.fill("#height", "512");
+  await plain.getByRole("button", { name: "Render" }).click();
+  await plain.waitForURL("**/queue");
+  await house.done(1);
+  await plain.goto(house.url + "/gallery");
+  await plain.getByRole("link", { name: "a fox" }).click();
+  assert.match(await plain.locator("main").innerText(), /SHA-256/);
+  await house.send({ prompt: "wolf, steps of 500 ms", steps: 100 });
+  await plain.goto(house.url + "/queue");
+  await plain.getByRole("button", { name: "Cancel" }).click();
+  await until("it is cancelled", async () => (await house.get("jobs/2")).job.state === "cancelled");
+  await plain.context().close();
+});

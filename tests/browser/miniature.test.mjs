@@ -1,0 +1,67 @@
+// The same pages with the model that comes with the program. Its screenshots are those of the README.
+
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { after, before, test } from "node:test";
+
+import { House, KEPT, launch, open, until } from "./house.mjs";
+
+const SHAPES = ["red circle", "blue square", "yellow triangle", "green circle", "purple square", "orange triangle"];
+const GROUNDS = ["white", "black", "grey"];
+
+/** For the pictures of a build that is not optimised, on a machine that does much else. */
+const RENDERING_MS = 180_000;
+
+let house, browser;
+
+before(async () => {
+  [house, browser] = await Promise.all([House.started(""), launch()]);
+  fs.mkdirSync(path.join(KEPT, "readme"), { recursive: true });
+});
+
+after(async () => {
+  await browser?.close();
+  await house?.end();
+});
+
+/** A screenshot for the README. */
+async function shoot(page, name) {
+  await page.screenshot({ path: path.join(KEPT, "readme", `${name}.png`) });
+}
+
+test("the miniature's pictures are made by the form and shown", async () => {
+  const page = await open(browser, { viewport: { width: 1180, height: 760 } });
+  const prompts = SHAPES.flatMap((shape) => GROUNDS.map((ground) => `a ${shape} on a ${ground} ground`));
+  await page.goto(house.url);
+  await page.fill("#prompt", prompts.join("\n"));
+  await page.getByLabel("Each line is a prompt of its own").check();
+  await page.fill("#seed", "1");
+  await page.locator("#advice", { hasText: "as asked" }).waitFor();
+  await page.getByRole("button", { name: "Render" }).click();
+  await page.waitForURL("**/queue");
+  await house.done(prompts.length, RENDERING_MS);
+  await page.goto(house.url + "/gallery");
+  const broken = () => [...document.images].filter((image) => !image.complete || image.naturalWidth === 0).length;
+  await page.waitForFunction(() => [...document.images].every((image) => image.complete));
+  assert.equal(await page.evaluate(broken), 0, "every small copy is a picture");
+  assert.equal(await page.locator("ul.grid li").count(), prompts.length);
+  await shoot(page, "gallery");
+  await page.goto(house.url + "/memory");
+  assert.ok((await page.locator("circle.point").count()) > 0, "what was measured is drawn");
+  await shoot(page, "memory");
+  await page.goto(`${house.url}/?prompt=a+red+circle+on+a+white+ground&seed=7&num_images=4`);
+  await page.locator("#advice", { hasText: "takes about" }).waitFor();
+  await shoot(page, "create");
+  await house.send({ prompt: "a red circle on a white ground", seed: 5, steps: 100, num_images: 4 });
+  await house.send({ prompt: "a green circle on a black ground", num_images: 8, tags: ["night"], priority: -1 });
+  await page.goto(house.url + "/queue");
+  const looks = page.locator(".preview img");
+  await looks.waitFor();
+  await page.waitForFunction(() => document.querySelector(".preview img")?.naturalWidth > 1);
+  await until("it is half done", async () => (await house.get("status")).daemon.render?.step > 40, RENDERING_MS);
+  await page.waitForTimeout(1500);
+  await shoot(page, "queue");
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+});

@@ -1,0 +1,67 @@
+// Every page in both languages, both colour schemes and two widths: nobody is kept out (WCAG 2.2 AA,
+// as far as axe can tell), and nothing is wider than the window.
+
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { after, before, test } from "node:test";
+
+import { AXE, House, KEPT, launch, open, until } from "./house.mjs";
+
+const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
+
+const PAGES = {
+  create: "/?prompt=a+red+circle",
+  mistakes: "/?prompt=fox&height=500&steps=none",
+  queue: "/queue",
+  gallery: "/gallery",
+  picture: "/picture?job=1&n=1",
+  failed: "/picture?job=2&n=1",
+  memory: "/memory",
+  system: "/system",
+};
+
+let house, browser;
+
+before(async () => {
+  [house, browser] = await Promise.all([House.started(), launch()]);
+  fs.mkdirSync(path.join(KEPT, "shots"), { recursive: true });
+  await house.send({ prompt: ["a red circle on a green ground", "fox, oom once"], tags: ["zoo", "night"] });
+  await house.send({ prompt: "fox, invalid" });
+  await house.done(2);
+  await house.send({ prompt: "a wolf, steps of 2000 ms", steps: 100, priority: 5 });
+  await house.send({ prompt: "later", not_before: "2099-01-01 10:00", tags: ["zoo"] });
+  await house.send({ prompt: ["one", "two", "three"] });
+  fs.writeFileSync(path.join(house.folder, "jobs/bad.toml"), "prompt = 3\n");
+  await until("the wolf runs", async () => (await house.get("status")).daemon.render?.job_id === 3);
+});
+
+after(async () => {
+  await browser?.close();
+  await house?.end();
+});
+
+for (const locale of ["en-GB", "zh-CN"]) {
+  for (const colorScheme of ["light", "dark"]) {
+    for (const width of [390, 1280]) {
+      test(`${locale}, ${colorScheme}, ${width} px: every page can be used by everybody`, async () => {
+        const page = await open(browser, { locale, colorScheme, bypassCSP: true, viewport: { width, height: 844 } });
+        const found = [];
+        for (const [name, address] of Object.entries(PAGES)) {
+          await page.goto(house.url + address);
+          await page.addScriptTag({ content: AXE });
+          const result = await page.evaluate((rules) => window.axe.run(document, { runOnly: rules }), RULES);
+          for (const { id, nodes } of result.violations) {
+            found.push(`${name}: ${id}: ${nodes[0].html.slice(0, 120)}: ${nodes[0].failureSummary}`);
+          }
+          const excess = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+          if (excess > 0) found.push(`${name}: ${excess} px wider than the window`);
+          const shot = `${name}-${locale.slice(0, 2)}-${colorScheme}-${width}.png`;
+          await page.screenshot({ path: path.join(KEPT, "shots", shot), fullPage: width < 500 });
+        }
+        await page.context().close();
+        assert.deepEqual(found, []);
+      });
+    }
+  }
+}

@@ -89,6 +89,7 @@ fn without_the_tool_or_against_its_will_the_work_goes_on_and_that_is_told_once()
     house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "1");
     for told in ["may go to sleep while work is due", "systemd-inhibit: Failed to inhibit: Access"]
     {
+        house.until_logged(told);
         assert_eq!(house.log().matches(told).count(), 1, "{}", house.log());
     }
     house.stop("TERM");

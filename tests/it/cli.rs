@@ -246,10 +246,9 @@ fn a_daemon_that_ends_when_idle_says_what_it_waits_for_and_promises_no_pictures(
     let mut run = house.command(&["run", "--until-idle", "b.toml"]);
     let log = fs::File::create(house.path("log")).expect("a writable folder");
     let run = run.stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
-    let until_told = |what: &str| house.until(what, || house.log().contains(what).then_some(()));
-    until_told("nothing is started before 2999-01-01 12:00");
+    house.until_logged("nothing is started before 2999-01-01 12:00");
     assert!(house.zimaged(&["pause", "too hot"]).status.success());
-    until_told("nothing is started: paused (too hot)");
+    house.until_logged("nothing is started: paused (too hot)");
     assert!(house.zimaged(&["resume"]).status.success());
     assert!(house.zimaged(&["cancel", "1"]).status.success());
     let said = said(&run.wait_with_output().expect("our own child"));

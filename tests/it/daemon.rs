@@ -366,7 +366,7 @@ fn a_second_signal_ends_at_once() {
     house.drop_job("stuck.toml", "prompt = 'hang at step 1'\n");
     house.until_sql(STATES, "running 1");
     kill("TERM", house.daemon_pid());
-    house.until("the shutdown begins", || house.log().contains("stopping").then_some(()));
+    house.until_logged("stopping");
     assert_eq!(house.stop("TERM"), Some(130));
 }
 

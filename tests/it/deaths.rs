@@ -68,7 +68,7 @@ fn a_killed_daemon_is_not_the_renders_fault() {
 fn a_second_signal_is_not_the_renders_fault() {
     let mut house = rendering(STRICT);
     kill("TERM", house.daemon_pid());
-    house.until("the shutdown begins", || house.log().contains("stopping").then_some(()));
+    house.until_logged("stopping");
     assert_eq!(house.stop("TERM"), Some(130));
     assert_not_counted(house);
 }
@@ -87,7 +87,7 @@ fn a_stop_waits_a_while_for_a_database_that_is_locked() {
     let mut house = rendering(STRICT);
     house.while_locked(|| {
         kill("TERM", house.daemon_pid());
-        house.until("the hold is told", || house.log().contains("is locked").then_some(()));
+        house.until_logged("is locked");
     });
     // Told to stop already: this waits for the end.
     assert_eq!(house.stop("CONT"), Some(0));

@@ -39,7 +39,7 @@ fn a_picture_that_comes_out_smaller_is_told_before_and_in_the_log_with_the_time_
     house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "1");
     let size = house.value("SELECT width || 'x' || height FROM attempts WHERE outcome = 'done'");
     assert_eq!(size, made);
-    assert!(house.log().contains(&format!(" s, {made} in place of 1024x1024")), "{}", house.log());
+    house.until_logged(&format!(" s, {made} in place of 1024x1024"));
     // The time is that of what would be made.
     let made_ms: f64 = house.value("SELECT total_ms FROM attempts").parse().expect("ms");
     let after = house.json(&["check", "big.toml"]);
@@ -170,9 +170,7 @@ fn what_a_crash_left_is_told_by_job_and_picture() {
     house.until_sql("SELECT count(*) FROM attempts WHERE outcome = 'running'", "1");
     house.stop("KILL");
     house.start();
-    house.until("the render is found", || {
-        house.log().contains("found running: queued again job=1 index=1").then_some(())
-    });
+    house.until_logged("found running: queued again job=1 index=1");
 }
 
 // evening F14, newcomer 35's brother
@@ -198,7 +196,7 @@ fn forms_of_other_programs_get_a_hint_of_the_right_one() {
 fn a_start_logs_lines_that_a_terminal_shows_whole() {
     let mut house = house("");
     house.start();
-    house.until_sql("SELECT count(*) FROM workers", "1");
+    house.until_logged("model loaded");
     // Without the time and the name of the place.
     let long = |line: &str| line.split_once(": ").is_some_and(|(_, said)| said.len() >= 100);
     let log = house.log();

@@ -140,7 +140,7 @@ fn a_database_that_cannot_be_read_for_a_while_costs_neither_the_daemon_nor_the_r
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'running'", "1");
     let daemon = house.daemon_pid();
     let readers = readers_kept_out(&house);
-    house.until("the hold is told", || house.log().contains("nothing is started").then_some(()));
+    house.until_logged("nothing is started");
     drop(readers);
     house.until_sql(STATES, "done 2");
     assert_eq!(house.rows("SELECT outcome FROM attempts"), [["done"], ["done"]]);
@@ -178,7 +178,7 @@ fn an_adopted_picture_counts_with_its_seconds() {
     house.falsify("UPDATE renders SET state = 'running', finished_at_ms = NULL");
     house.start();
     house.until_sql(STATES, "done 1");
-    assert!(house.log().contains("adopted"), "{}", house.log());
+    house.until_logged("adopted");
     assert_eq!(house.value("SELECT total_ms >= 500 FROM attempts"), "1");
 }
 
@@ -210,7 +210,7 @@ fn a_terminal_that_closes_stops_the_daemon_in_good_order() {
     house.drop_job("slow.toml", "prompt = 'steps of 100 ms'\nsteps = 20\n");
     house.until_sql(STATES, "running 1");
     kill("HUP", house.daemon_pid());
-    house.until("the shutdown begins", || house.log().contains("stopping").then_some(()));
+    house.until_logged("stopping");
     assert_eq!(house.stop("HUP"), Some(0), "the terminal and the shell both say so");
     assert_eq!(house.value("SELECT outcome FROM attempts"), "interrupted");
 }

@@ -86,7 +86,7 @@ fn a_database_that_is_taken_away_is_noticed_saved_and_can_be_put_back() {
     submit(&house, "a.toml");
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
     fs::remove_file(house.path("state/zimaged.sqlite")).expect("a database");
-    house.until("the daemon ends", || house.log().contains("kept as").then_some(()));
+    house.until_logged("kept as");
     assert_eq!(house.stop("TERM"), Some(78), "{}", house.log());
     let saved = house.path("state/zimaged-saved.sqlite");
     let restored = house.json(&["restore", saved.to_str().expect("plain")]);

@@ -211,6 +211,6 @@ fn the_folder_is_told_under_the_name_that_it_has() {
     assert_eq!(path, Some(house.path("in box")));
     house.start();
     let told = format!("{} is left alone", house.path("in box/notes.md").display());
-    house.until("it is told", || house.log().contains(&told).then_some(()));
+    house.until_logged(&told);
     assert!(!house.log().contains("jobs/"), "{}", house.log());
 }

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sha1::Sha1;
@@ -87,6 +87,8 @@ struct Script {
     /// For requests whose target has this text: so many more times.
     faults: Vec<(String, usize, Fault)>,
     seen: Vec<Seen>,
+    /// What the store has sent of its files.
+    store_bytes: usize,
     private: Vec<String>,
     /// Between two parts of 64 KiB of a body.
     pause: Duration,
@@ -171,6 +173,15 @@ impl FakeHub {
     /// The requests since the last call.
     pub fn seen(&self) -> Vec<Seen> {
         std::mem::take(&mut self.shared.script.lock().unwrap().seen)
+    }
+
+    /// Waits until the store has sent so many bytes.
+    pub fn until_sent(&self, bytes: usize) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.shared.script.lock().unwrap().store_bytes < bytes {
+            assert!(Instant::now() < deadline, "never were {bytes} bytes asked for");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
@@ -441,6 +452,9 @@ fn send(
     };
     for chunk in body[..body.len().min(limit)].chunks(step) {
         stream.write_all(chunk)?;
+        if seen.is_store {
+            shared.script.lock().unwrap().store_bytes += chunk.len();
+        }
         if !pause.is_zero() {
             thread::sleep(pause);
         }

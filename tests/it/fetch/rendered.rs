@@ -4,8 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use zimaged::internals::{Part, metadata_of};
@@ -50,12 +49,7 @@ fn fetch_until_killed(newcomer: &Newcomer) {
     newcomer.hub.set_pause(Duration::from_millis(30));
     let mut fetch = newcomer.command(&["model", "fetch", REPOSITORY]);
     let mut fetch = fetch.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while newcomer.hub.seen().iter().all(|seen| !seen.is_store) {
-        assert!(Instant::now() < deadline, "the weights are asked for");
-        thread::sleep(Duration::from_millis(5));
-    }
-    thread::sleep(Duration::from_millis(300));
+    newcomer.hub.until_sent(6_000_000);
     fetch.kill().unwrap();
     fetch.wait().unwrap();
     newcomer.hub.set_pause(Duration::ZERO);

@@ -10,7 +10,7 @@ fn the_real_port_is_told_in_the_log_and_by_status_and_answers() {
     let house = House::started("");
     let address = house.http();
     assert!(!address.ends_with(":0"), "{address}");
-    assert!(house.log().contains(&format!("HTTP on http://{address}")), "{}", house.log());
+    house.until_logged(&format!("HTTP on http://{address}"));
     assert!(said(&house.zimaged(&["status"])).contains(&format!("http://{address}")));
     assert_eq!(house.get("/health").ok().text(), "ok\n");
     let status = house.get("/api/v1/status").ok().json();
@@ -36,8 +36,8 @@ fn a_taken_port_is_told_with_its_holder_and_the_queue_goes_on_until_it_is_free()
     let address = holder.local_addr().expect("bound");
     let house = House::started(&format!("[http]\nlisten = '{address}'\n"));
     let told = format!("{address} is taken by it-");
-    house.until("the holder is told", || house.log().contains(&told).then_some(()));
-    assert!(house.log().contains(&format!("(process {})", std::process::id())));
+    house.until_logged(&told);
+    house.until_logged(&format!("(process {})", std::process::id()));
     house.until("status tells it", || {
         said(&house.zimaged(&["status"])).contains(&told).then_some(())
     });

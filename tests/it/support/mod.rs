@@ -194,6 +194,11 @@ impl House {
         }
     }
 
+    /// Waits until the log has this text: it is written by a thread of its own, after the row.
+    pub fn until_logged(&self, text: &str) {
+        self.until(&format!("{text:?} in the log"), || self.log().contains(text).then_some(()));
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }

@@ -17,6 +17,7 @@ mod clock; // the time of day
 mod moment; // moments and durations for people
 mod countdown; // time-outs that count only the time in which this process ran
 mod heartbeat; // the sign of life
+mod recent_log; // its newest lines, for pages
 mod files; // steps on files that are safe to repeat
 mod engine; // what turns a render into pixels
 mod config; // `daemon.toml`
@@ -37,6 +38,7 @@ mod systemd; // what systemd is told
 // What users ask of the queue, answered in types.
 mod queue; // submit, check, status, wait, cancel, retry, pause, fit
 mod http; // the same for programs and browsers, over HTTP
+mod mcp; // the same for language models, over standard input and output
 
 // Orchestration.
 mod dispatcher; // the one policy loop

@@ -58,6 +58,20 @@ pub fn path(folder: &Path, name: &str) -> PathBuf {
     }
 }
 
+/// So many are told at the most.
+const NAMES_MAX: usize = 1000;
+
+/// What jobs may call the files in `folder`, sorted; none where it cannot be listed.
+pub fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path()).take(NAMES_MAX);
+    let named = paths.filter(|path| path.extension().is_some_and(|it| it == EXTENSION));
+    let mut names: Vec<String> =
+        named.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
+    names.sort_unstable();
+    names
+}
+
 /// Looks at the LoRAs of all renders of `job`, whose text is `text`, and notes their hashes in it.
 /// The errors are all that is wrong with the files.
 pub fn take_in(job: &mut Job, text: &str, folder: &LoraFolder) -> Result<(), Vec<Problem>> {

@@ -1,6 +1,8 @@
-//! What systemd is told: READY, STATUS, STOPPING, and WATCHDOG after proof of progress. Silent
-//! where there is no systemd.
+//! What systemd is told: READY, STATUS, STOPPING, and WATCHDOG after proof of progress; and what it
+//! has opened for us. Silent where there is no systemd.
 
+use std::io;
+use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
@@ -14,6 +16,14 @@ use crate::status::Status;
 /// read, while the model is still being loaded; STATUS says how far that is.
 pub fn ready() {
     notify(&[NotifyState::Ready]);
+}
+
+/// The first socket that systemd has opened for this process, if it has.
+///
+/// # Errors
+/// Where its variables say something that cannot be.
+pub fn inherited() -> io::Result<Option<RawFd>> {
+    Ok(sd_notify::listen_fds()?.next())
 }
 
 /// Tells systemd that the shutdown has begun.

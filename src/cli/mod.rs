@@ -45,6 +45,7 @@ use crate::engine::ModelPlace;
 use crate::files;
 use crate::hub::HubError;
 use crate::instance::LockError;
+use crate::mcp;
 use crate::queue::QueueError;
 use crate::store::StoreError;
 use crate::worker::serve;
@@ -138,6 +139,8 @@ enum Command {
     ///
     /// Exit codes: 0 it fits as asked, 4 it fits smaller or with fewer steps, 3 it does not fit.
     Fit(fit::FitArgs),
+    /// Speak the Model Context Protocol over standard input and output, for language models
+    Mcp,
     /// Fetch models, and prepare their files
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -301,6 +304,7 @@ fn command(mut args: Args) -> Outcome {
             Command::History(command) => history::history(&config, &command, json).await,
             Command::Backup { file } => history::backup(&config, &file, json).await,
             Command::Restore { file } => history::restore(&config, &file, json).await,
+            Command::Mcp => Ok(mcp::serve(&config).await.map(|()| 0)?),
             Command::Status => status::status(&config, json).await,
             Command::Fit(fit) => fit::fit(&config, &fit, json).await,
             Command::Init(_)

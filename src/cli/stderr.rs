@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::warn;
 
+use crate::recent_log;
+
 /// Lines that wait for the reader. Those that come when so many wait are dropped and counted.
 const WAITING_MAX: usize = 512;
 
@@ -94,6 +96,7 @@ pub(super) struct Lines;
 
 impl Write for Lines {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        recent_log::note(lines);
         let Some(sink) = SINK.get() else { return io::stderr().write(lines) };
         if sink.messages.try_send(Message::Lines(lines.to_vec())).is_err() {
             sink.lost_lines.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! `[http]`: where the daemon's HTTP face listens, and whom it trusts.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use toml::de::DeValue;
 
@@ -13,12 +14,15 @@ const WAIT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// The port of the programs whose clients find ours.
 const PORT: u16 = 7860;
 
+/// The kernel has room for no longer path of a socket.
+const SOCKET_BYTES_MAX: usize = 107;
+
 /// `[http]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpConfig {
     /// Whether there is an HTTP face at all.
     pub enabled: bool,
-    pub listen: SocketAddr,
+    pub listen: Listen,
     pub token: TokenUse,
     /// Names under which people reach it, beside those of this machine: `box.lan` for any port, or
     /// `box.lan:7860`.
@@ -29,6 +33,26 @@ pub struct HttpConfig {
     /// How long a call may wait for its pictures.
     pub wait_max_ms: u64,
 }
+
+/// Where the face listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    Address(SocketAddr),
+    /// A socket in the file system, for a proxy or for users of one group.
+    Socket(PathBuf),
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Listen::Address(address) => write!(f, "{address}"),
+            Listen::Socket(path) => write!(f, "{SOCKET}{}", path.display()),
+        }
+    }
+}
+
+/// What stands before the path of a socket.
+const SOCKET: &str = "unix:";
 
 /// Who must know the token in `state/http-token`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +76,7 @@ impl Default for HttpConfig {
     fn default() -> Self {
         HttpConfig {
             enabled: true,
-            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT),
+            listen: Listen::Address(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT)),
             token: TokenUse::Off,
             hosts: Vec::new(),
             strict_model: false,
@@ -63,10 +87,21 @@ impl Default for HttpConfig {
     }
 }
 
-impl HttpConfig {
+impl Listen {
     /// Whether other machines can reach it.
-    fn is_open(&self) -> bool {
-        self.enabled && !self.listen.ip().is_loopback()
+    pub fn is_open(&self) -> bool {
+        match self {
+            Listen::Address(address) => !address.ip().is_loopback(),
+            Listen::Socket(_) => false,
+        }
+    }
+
+    /// For people and programs.
+    pub fn url(&self) -> String {
+        match self {
+            Listen::Address(address) => format!("http://{address}"),
+            Listen::Socket(_) => self.to_string(),
+        }
     }
 }
 
@@ -88,7 +123,7 @@ pub(super) fn http(table: &mut Table) -> HttpConfig {
             .read("wait_max", |value| duration_ms(value, 1000..=WAIT_MS_MAX))
             .unwrap_or(default.wait_max_ms),
     };
-    if config.is_open() && config.token == TokenUse::Off {
+    if config.enabled && config.listen.is_open() && config.token == TokenUse::Off {
         let message = format!("other machines can reach {}, and there is no token", config.listen);
         let help = "add token = \"always\", which then lies in state/http-token, or listen on \
                     \"127.0.0.1:7860\"";
@@ -97,12 +132,19 @@ pub(super) fn http(table: &mut Table) -> HttpConfig {
     config
 }
 
-/// An address and a port; names are not looked up.
-fn address(value: &DeValue) -> Check<SocketAddr> {
+/// An address and a port, or the path of a socket; names are not looked up.
+fn address(value: &DeValue) -> Check<Listen> {
     let text = check::text(value)?;
-    let right = "use an address and a port, like \"127.0.0.1:7860\" or \"[::1]:7860\"";
+    let right = "use an address and a port, like \"127.0.0.1:7860\" or \"[::1]:7860\", or the \
+                 absolute path of a socket, like \"unix:/run/zimaged/http\"";
+    if let Some(path) = text.strip_prefix(SOCKET) {
+        let path = PathBuf::from(path);
+        let wrong = || Mistake::new(format!("{} is no path of a socket", check::quoted(text)));
+        let fits = path.is_absolute() && path.as_os_str().len() <= SOCKET_BYTES_MAX;
+        return if fits { Ok(Listen::Socket(path)) } else { Err(wrong().help(right)) };
+    }
     let named = text.replace("localhost:", "127.0.0.1:");
-    named.parse().map_err(|_| {
+    named.parse().map(Listen::Address).map_err(|_| {
         Mistake::new(format!("{} is no address with a port", check::quoted(text))).help(right)
     })
 }
@@ -145,5 +187,9 @@ mod tests {
         let told = parsed("[http]\nlisten = 'box:1'\nhosts = ['a b']\n").expect_err("no address");
         assert_eq!(told.len(), 2);
         assert_eq!(http("[http]\nlisten = 'localhost:1'\n").listen.to_string(), "127.0.0.1:1");
+        assert_eq!(http("[http]\nlisten = 'unix:/run/z'\n").listen.to_string(), "unix:/run/z");
+        for no_path in ["unix:z", &format!("unix:/{}", "z".repeat(107))] {
+            parsed(&format!("[http]\nlisten = '{no_path}'\n")).expect_err("no path of a socket");
+        }
     }
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 
 pub use self::error::ConfigError;
-pub use self::http::{HttpConfig, TokenUse, Untouched};
+pub use self::http::{HttpConfig, Listen, TokenUse, Untouched};
 pub use self::init::{InitAnswer, init};
 pub use self::lists::Lists;
 use crate::engine::mini::{self, ModelTexts};

@@ -175,7 +175,7 @@ fn every_key_reaches_the_configuration() {
         inhibit_sleep: false,
         http: HttpConfig {
             enabled: true,
-            listen: "[::1]:80".parse().expect("an address"),
+            listen: Listen::Address("[::1]:80".parse().expect("an address")),
             token: TokenUse::Always,
             hosts: vec!["box.lan".to_owned()],
             strict_model: true,

@@ -1,12 +1,101 @@
-//! Why a port cannot be had, in words that say who has it.
+//! What is listened on: a port, a socket in the file system, or what systemd has opened for us; and
+//! why a port cannot be had, in words that say who has it.
 
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use rustix::io::FdFlags;
+use rustix::net::AddressFamily;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_util::either::Either;
+
+use crate::config::Listen;
+use crate::systemd;
+
+/// Users of the same group may ask, and nobody else.
+const SOCKET_MODE: u32 = 0o660;
+
+/// What connections come by.
+pub enum Listener {
+    Port(TcpListener),
+    Socket(UnixListener),
+}
+
+impl Listener {
+    /// What systemd has opened for this process, if it has; only the first one counts.
+    ///
+    /// # Errors
+    /// Where that is neither a port nor a socket in the file system that is listened on.
+    pub fn inherited() -> io::Result<Option<Listener>> {
+        let Some(fd) = systemd::inherited()? else { return Ok(None) };
+        // SAFETY: systemd gives the descriptor to this process, and nobody else takes it: the
+        // face is opened once.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        rustix::io::fcntl_setfd(&fd, FdFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        let family = rustix::net::getsockname(&fd)?.address_family();
+        Ok(Some(match family {
+            AddressFamily::UNIX => Listener::Socket(UnixListener::from_std(fd.into())?),
+            _ => Listener::Port(TcpListener::from_std(fd.into())?),
+        }))
+    }
+
+    /// Takes the address. A socket that a killed daemon has left is replaced.
+    pub async fn bind(listen: &Listen) -> io::Result<Listener> {
+        match listen {
+            Listen::Address(address) => Ok(Listener::Port(TcpListener::bind(address).await?)),
+            Listen::Socket(path) => {
+                if UnixStream::connect(path).await.is_err_and(|error| is_left(&error)) {
+                    fs::remove_file(path)?;
+                }
+                let listener = UnixListener::bind(path)?;
+                fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
+                Ok(Listener::Socket(listener))
+            }
+        }
+    }
+
+    /// Where it is, with its real port.
+    pub fn place(&self) -> io::Result<Listen> {
+        match self {
+            Listener::Port(listener) => Ok(Listen::Address(listener.local_addr()?)),
+            Listener::Socket(listener) => {
+                let address = listener.local_addr()?;
+                Ok(Listen::Socket(address.as_pathname().unwrap_or(Path::new("")).to_owned()))
+            }
+        }
+    }
+
+    /// The next connection.
+    pub async fn accept(&self) -> io::Result<Either<TcpStream, UnixStream>> {
+        match self {
+            Listener::Port(listener) => Ok(Either::Left(listener.accept().await?.0)),
+            Listener::Socket(listener) => Ok(Either::Right(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// Whether nobody listens on a socket that is there.
+fn is_left(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionRefused
+}
+
+/// What is told of where it cannot listen.
+pub fn why_not(listen: &Listen, error: &io::Error) -> String {
+    match listen {
+        Listen::Address(address) => trouble(*address, error),
+        Listen::Socket(_) => {
+            format!("cannot listen on {listen}: {error}; see [http] listen in daemon.toml")
+        }
+    }
+}
+
 /// What is told of an address that cannot be listened on.
-pub fn trouble(address: SocketAddr, error: &io::Error) -> String {
+fn trouble(address: SocketAddr, error: &io::Error) -> String {
     let holder = match error.kind() {
         io::ErrorKind::AddrInUse => holder(Path::new("/proc"), address.port()),
         _ => None,

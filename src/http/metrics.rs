@@ -2,6 +2,7 @@
 //! loses nothing; what only this process knows, requests, is counted as they come. No label has a
 //! prompt, a name or an id: their values are few.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::app::App;
+use super::histogram::{CountedHistogram, CountedHistograms, Labels};
 use super::problem::HttpProblem;
 use crate::clock::{Clock, SystemClock};
 use crate::status::WorkerStatus;
@@ -30,9 +32,15 @@ const PREFIX: &str = "zimaged";
 /// Seconds of requests: most take a few milliseconds, and some wait for a picture.
 const SECONDS: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 30.0, 600.0];
 
+/// Bounds of what a picture takes: from the miniature's to a large one on a processor.
+const PICTURE_MS: [i64; 10] =
+    [250, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 1_800_000, 7_200_000];
+
+/// Bounds of measured by predicted: above 1 a prediction was too low.
+const RATIOS: [f64; 7] = [0.25, 0.5, 0.75, 0.9, 0.97, 1.0, 1.1];
+
 const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-type Labels = Vec<(&'static str, String)>;
 type Seconds = Counter<f64, AtomicU64>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -85,6 +93,7 @@ pub async fn metrics(
 ) -> Result<Response, HttpProblem> {
     let mut registry = Registry::with_prefix(PREFIX);
     add_history(&app, &mut registry).await?;
+    add_pictures(&app, &mut registry).await?;
     add_queue(&app, &mut registry).await?;
     add_daemon(&app, &mut registry);
     let mut text = String::new();
@@ -119,6 +128,29 @@ async fn add_history(app: &App, registry: &mut Registry) -> Result<(), HttpProbl
     let starts: Counter = Counter::default();
     starts.inc_by(app.store().worker_starts().await?.unsigned_abs());
     registry.register("worker_starts", "Models that were loaded", starts);
+    Ok(())
+}
+
+/// How long pictures took, and how good their predictions were.
+async fn add_pictures(app: &App, registry: &mut Registry) -> Result<(), HttpProblem> {
+    let bounds_s = PICTURE_MS.map(|ms| ms as f64 / 1000.0);
+    let mut by_side: BTreeMap<i64, CountedHistogram> = BTreeMap::new();
+    for total in app.store().seconds_totals(&PICTURE_MS).await? {
+        let of_side = by_side.entry(total.side).or_insert_with(|| CountedHistogram::new(&bounds_s));
+        of_side.add(total.bucket, total.pictures, total.total_ms as f64 / 1000.0);
+    }
+    let labelled = by_side.into_iter().map(|(side, of_side)| {
+        let labels = vec![("size_class", format!("up_to_{side}"))];
+        (labels, of_side)
+    });
+    let seconds = CountedHistograms(labelled.collect());
+    registry.register("render_seconds", "Seconds of a picture, by its longer side", seconds);
+    let mut ratios = CountedHistogram::new(&RATIOS);
+    for total in app.store().ratio_totals(&RATIOS).await? {
+        ratios.add(total.bucket, total.pictures, total.ratios);
+    }
+    let ratios = CountedHistograms(vec![(Vec::new(), ratios)]);
+    registry.register("predicted_ratio", "Measured peak memory by the predicted one", ratios);
     Ok(())
 }
 

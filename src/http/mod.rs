@@ -10,6 +10,7 @@ mod encoded;
 mod fields;
 mod guard;
 mod health;
+mod histogram;
 mod job_body;
 mod listen;
 mod metrics;
@@ -23,22 +24,23 @@ mod serve;
 mod upcoming;
 mod waiting;
 
+use std::io;
 use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Router, middleware};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::app::App;
 use self::guard::{Guard, Token};
+use self::listen::Listener;
 use self::metrics::Requests;
 use self::problem::HttpProblem;
-use crate::config::{Config, ConfigError, TokenUse};
+use crate::config::{Config, ConfigError, Listen, TokenUse};
 use crate::status::Status;
 use crate::store::{Access, Store};
 
@@ -50,8 +52,8 @@ pub struct HttpFace {
     app: App,
     status: watch::Sender<Status>,
     token: Option<Token>,
-    /// With its port.
-    listener: Option<(TcpListener, u16)>,
+    /// With where it is.
+    listener: Option<(Listener, Listen)>,
 }
 
 impl HttpFace {
@@ -71,7 +73,20 @@ impl HttpFace {
         let store = Store::open(&config.database_path(), Access::Client).await?;
         let app = App::new(config.clone(), store, status.subscribe(), stop.clone());
         let mut face = HttpFace { app, status, token, listener: None };
-        face.listen().await;
+        match Listener::inherited() {
+            Ok(Some(listener)) => {
+                let place = listener.place()?;
+                if place.is_open() && config.http.token == TokenUse::Off {
+                    let told = format!(
+                        "LISTEN_FDS: other machines can reach {place}: add token = \"always\""
+                    );
+                    return Err(ConfigError::Http(told).into());
+                }
+                face.take(Ok(listener));
+            }
+            Ok(None) => face.listen().await,
+            Err(error) => return Err(ConfigError::Http(format!("LISTEN_FDS: {error}")).into()),
+        }
         Ok(face)
     }
 
@@ -83,27 +98,28 @@ impl HttpFace {
             }
             self.listen().await;
         }
-        if let Some((listener, port)) = self.listener.take() {
-            let guard = Guard::new(&self.app.config().http, port, self.token.take());
+        if let Some((listener, place)) = self.listener.take() {
+            let guard = Guard::new(&self.app.config().http, &place, self.token.take());
             serve::serve(listener, router(self.app.clone(), guard), &stop).await;
         }
         self.app.close().await;
     }
 
     async fn listen(&mut self) {
-        let address = self.app.config().http.listen;
-        let bound = TcpListener::bind(address).await.and_then(|listener| {
-            let address = listener.local_addr()?;
-            Ok((listener, address))
-        });
+        let bound = Listener::bind(&self.app.config().http.listen).await;
+        self.take(bound);
+    }
+
+    fn take(&mut self, bound: io::Result<Listener>) {
+        let bound = bound.and_then(|listener| Ok((listener.place()?, listener)));
         match bound {
-            Ok((listener, address)) => {
-                info!("HTTP on http://{address}");
-                self.tell(Some(format!("http://{address}")), None);
-                self.listener = Some((listener, address.port()));
+            Ok((place, listener)) => {
+                info!("HTTP on {}", place.url());
+                self.tell(Some(place.url()), None);
+                self.listener = Some((listener, place));
             }
             Err(error) => {
-                let trouble = listen::trouble(address, &error);
+                let trouble = listen::why_not(&self.app.config().http.listen, &error);
                 if self.status.borrow().http.trouble.as_ref() != Some(&trouble) {
                     warn!("no HTTP: {trouble}; the queue goes on, and it is tried again");
                 }

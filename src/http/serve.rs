@@ -9,13 +9,19 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 use tracing::{debug, warn};
+
+use super::listen::Listener;
+
+/// By a port, or by a socket in the file system.
+type Stream = Either<TcpStream, UnixStream>;
 
 /// At once; whoever comes later waits for one to end.
 const CONNECTIONS_MAX: usize = 128;
@@ -37,7 +43,7 @@ const END_GRACE: Duration = Duration::from_secs(3);
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves connections until `stop`, then gives them a moment to end.
-pub async fn serve(listener: TcpListener, router: Router, stop: &CancellationToken) {
+pub async fn serve(listener: Listener, router: Router, stop: &CancellationToken) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     while let Some((slot, stream)) =
@@ -53,15 +59,12 @@ pub async fn serve(listener: TcpListener, router: Router, stop: &CancellationTok
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    slots: Arc<Semaphore>,
-) -> (OwnedSemaphorePermit, TcpStream) {
+async fn accept(listener: &Listener, slots: Arc<Semaphore>) -> (OwnedSemaphorePermit, Stream) {
     let slot = slots.acquire_owned().await.expect("nobody closes it");
     let mut was_told = false;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (slot, stream),
+            Ok(stream) => return (slot, stream),
             Err(error) if !was_told => warn!(%error, "no connection can be accepted for now"),
             Err(_) => {}
         }
@@ -72,7 +75,7 @@ async fn accept(
 
 /// One connection to its end. `_slot` is free again then.
 async fn connection(
-    stream: TcpStream,
+    stream: Stream,
     router: Router,
     _slot: OwnedSemaphorePermit,
     stop: CancellationToken,
@@ -99,7 +102,8 @@ async fn connection(
     }
 }
 
-fn set_up(stream: &TcpStream) -> std::io::Result<()> {
+fn set_up(stream: &Stream) -> std::io::Result<()> {
+    let Either::Left(stream) = stream else { return Ok(()) };
     stream.set_nodelay(true)?;
     let timeout_ms = WRITE_TIMEOUT.as_millis() as u32;
     Ok(rustix::net::sockopt::set_tcp_user_timeout(stream, timeout_ms)?)

@@ -6,6 +6,7 @@ mod exif;
 mod lora_text;
 pub mod metadata;
 mod read;
+mod settings;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use self::read::{inspect, metadata_of};
+pub use self::settings::{FoundSettings, settings_in};
 use crate::files;
 
 /// How much of a picture is hashed at once.

@@ -13,10 +13,10 @@ use crate::attempt::Timings;
 
 /// Memory for the texts of a PNG and a row of its pixels: anybody can put a picture into the
 /// folder.
-const PNG_BYTES_MAX: usize = 8 << 20;
+pub(super) const PNG_BYTES_MAX: usize = 8 << 20;
 
 /// The longest JSON of ours: two prompts of 64 KiB with every character escaped, and facts.
-const JSON_BYTES_MAX: usize = 1 << 20;
+pub(super) const JSON_BYTES_MAX: usize = 1 << 20;
 
 /// A larger file is not one of ours: 8192 by 8192 pixels, uncompressed.
 const FILE_BYTES_MAX: u64 = 256 << 20;
@@ -60,10 +60,12 @@ fn metadata(file: &File) -> Option<Metadata> {
     } else {
         exif::json(&::exif::Reader::new().read_from_container(&mut reader).ok()?)?
     };
-    if text.len() > JSON_BYTES_MAX {
-        return None;
-    }
-    serde_json::from_str(&text).ok()
+    parsed(&text)
+}
+
+/// The facts that a text of ours holds.
+pub(super) fn parsed(text: &str) -> Option<Metadata> {
+    (text.len() <= JSON_BYTES_MAX).then(|| serde_json::from_str(text).ok())?
 }
 
 /// Reads no further than the first pixels: our texts stand before them.

@@ -1,6 +1,6 @@
 //! Sums over the whole history, for whoever draws curves of them.
 
-use sqlx::FromRow;
+use sqlx::{FromRow, QueryBuilder, Sqlite};
 
 use super::{Result, Store};
 use crate::attempt::Outcome;
@@ -28,7 +28,54 @@ pub struct AttemptTotal {
     pub total_ms: i64,
 }
 
+/// Pictures of a size that took so long, or longer than any bound.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub struct SecondsTotal {
+    /// The longer side, in pixels, rounded up to a power of two.
+    pub side: i64,
+    /// The place of the first bound that they stay within; as many as there are bounds for the rest.
+    pub bucket: i64,
+    pub pictures: i64,
+    pub total_ms: i64,
+}
+
+/// Pictures whose peak was so far of the prediction.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub struct RatioTotal {
+    /// As of [`SecondsTotal`].
+    pub bucket: i64,
+    pub pictures: i64,
+    /// The sum of measured by predicted.
+    pub ratios: f64,
+}
+
 impl Store {
+    /// All pictures, by their size and by which of `bounds_ms`, which go upwards, they took.
+    pub async fn seconds_totals(&self, bounds_ms: &[i64]) -> Result<Vec<SecondsTotal>> {
+        let mut sql = QueryBuilder::new(
+            "SELECT CASE WHEN max(width, height) <= 256 THEN 256 \
+             WHEN max(width, height) <= 512 THEN 512 WHEN max(width, height) <= 1024 THEN 1024 \
+             WHEN max(width, height) <= 2048 THEN 2048 ELSE 4096 END AS side, \
+             count(*) AS pictures, sum(total_ms) AS total_ms, ",
+        );
+        push_bucket(&mut sql, "total_ms", bounds_ms);
+        sql.push("FROM attempts WHERE outcome = 'done' GROUP BY side, bucket");
+        Ok(sql.build_query_as().fetch_all(&self.readers).await?)
+    }
+
+    /// All pictures with a prediction, by which of `bounds`, which go upwards, their peak is of it.
+    pub async fn ratio_totals(&self, bounds: &[f64]) -> Result<Vec<RatioTotal>> {
+        let mut sql = QueryBuilder::new("SELECT count(*) AS pictures, sum(ratio) AS ratios, ");
+        push_bucket(&mut sql, "ratio", bounds);
+        sql.push(
+            "FROM (SELECT 1.0 * max(text_encode_bytes, denoise_bytes, vae_decode_bytes) \
+             / predicted_bytes AS ratio FROM attempts \
+             WHERE outcome = 'done' AND predicted_bytes > 0) \
+             WHERE ratio IS NOT NULL GROUP BY bucket",
+        );
+        Ok(sql.build_query_as().fetch_all(&self.readers).await?)
+    }
+
     /// All renders, by state.
     pub async fn state_totals(&self) -> Result<Vec<StateTotal>> {
         let sql = "SELECT state, count(*) AS renders FROM renders GROUP BY state";
@@ -58,4 +105,15 @@ impl Store {
                    WHERE r.state = 'queued'";
         Ok(sqlx::query_scalar(sql).fetch_one(&self.readers).await?)
     }
+}
+
+/// How many of `bounds` the column is above, as `bucket`.
+fn push_bucket<T>(sql: &mut QueryBuilder<Sqlite>, column: &str, bounds: &[T])
+where
+    T: Copy + for<'q> sqlx::Encode<'q, Sqlite> + sqlx::Type<Sqlite> + 'static,
+{
+    for bound in bounds {
+        sql.push(format!("({column} > ")).push_bind(*bound).push(") + ");
+    }
+    sql.push("0 AS bucket ");
 }

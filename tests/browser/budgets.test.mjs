@@ -39,7 +39,7 @@ function measure() {
   }).observe({ type: "layout-shift", buffered: true });
 }
 
-for (const where of ["/", "/queue", "/gallery", "/memory", "/system"]) {
+for (const where of ["/", "/queue", "/gallery", "/history", "/memory", "/system"]) {
   test(`${where} is small, quick and does not jump`, async () => {
     const page = await open(browser);
     await page.addInitScript(measure);

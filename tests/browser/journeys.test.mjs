@@ -187,6 +187,21 @@ test("what is used of a page that keeps itself true stays as it is, and the rest
   assert.ok(["2", "none"].includes(focused), focused);
 });
 
+test("two pictures are compared by a slider, and a picture that is chosen fills the form", async () => {
+  const job = await house.send({ prompt: "a red fox", num_images: 2, seed: 41 });
+  await house.done(2);
+  await page.goto(`${house.url}/compare?a=${job}.1&b=${job}.2`);
+  await page.fill("#divide", "25");
+  const clipped = await page.evaluate(() => document.getElementById("compare").children[1].style.clipPath);
+  assert.match(clipped, /25%/);
+  const picture = Buffer.from(await (await fetch(`${house.url}/file?job=${job}&n=2`)).arrayBuffer());
+  await page.goto(house.url);
+  await page.setInputFiles("#picture", { name: "fox.png", mimeType: "image/png", buffer: picture });
+  await page.locator("#picture-said", { hasText: "fox.png" }).waitFor();
+  assert.equal(await page.inputValue("#prompt"), "a red fox");
+  assert.equal(await page.inputValue("#seed"), "42");
+});
+
 test("each fall down the ladder is told", async () => {
   await house.send({ prompt: "fox, oom once" });
   await house.done(1);

@@ -17,7 +17,10 @@ const PAGES = {
   gallery: "/gallery",
   picture: "/picture?job=1&n=1",
   failed: "/picture?job=2&n=1",
+  compare: "/compare?a=1.1&b=1.2",
+  history: "/history",
   memory: "/memory",
+  reference: "/reference",
   system: "/system",
 };
 

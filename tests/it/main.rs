@@ -28,6 +28,7 @@ mod intake;
 mod jobs_folder;
 mod json;
 mod loras;
+mod mcp;
 mod mini;
 mod mini_judge;
 mod models;

@@ -6,7 +6,7 @@ use axum::extract::Request;
 use axum::http::header;
 use axum::http::uri::Authority;
 
-use crate::config::HttpConfig;
+use crate::config::{HttpConfig, Listen};
 
 /// The port of addresses that name none.
 const PORT_OF_HTTP: u16 = 80;
@@ -14,20 +14,29 @@ const PORT_OF_HTTP: u16 = 80;
 /// The names and addresses that requests may be for.
 #[derive(Clone, Debug)]
 pub struct Hosts {
-    address: IpAddr,
+    /// `None` where a socket in the file system is listened on, which no web site reaches.
+    address: Option<IpAddr>,
     port: u16,
     named: Vec<String>,
 }
 
 impl Hosts {
-    pub fn new(config: &HttpConfig, port: u16) -> Hosts {
-        Hosts { address: config.listen.ip(), port, named: config.hosts.clone() }
+    /// For the face that listens at `place`.
+    pub fn new(config: &HttpConfig, place: &Listen) -> Hosts {
+        let (address, port) = match place {
+            Listen::Address(address) => (Some(address.ip()), address.port()),
+            Listen::Socket(_) => (None, 0),
+        };
+        Hosts { address, port, named: config.hosts.clone() }
     }
 
     /// Whether the request is for us: by exactly one Host, and by its target where that names one.
     pub fn are_named_by(&self, request: &Request) -> bool {
         let mut hosts = request.headers().get_all(header::HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+        if self.address.is_none() {
+            return true;
+        }
         let target = request.uri().authority();
         host.to_str().is_ok_and(|host| self.has(host))
             && target.is_none_or(|target| self.has(target.as_str()))
@@ -57,7 +66,8 @@ impl Hosts {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let Ok(address) = bare.parse::<IpAddr>() else { return false };
         let is_local = address.to_string() == "127.0.0.1" || address.to_string() == "::1";
-        is_local || address == self.address || self.address.is_unspecified()
+        let is_listened_on = |own: IpAddr| address == own || own.is_unspecified();
+        is_local || self.address.is_some_and(is_listened_on)
     }
 }
 
@@ -66,12 +76,12 @@ mod tests {
     use super::*;
 
     fn hosts(listen: &str, named: &[&str]) -> Hosts {
+        let place = Listen::Address(listen.parse().expect("an address"));
         let config = HttpConfig {
-            listen: listen.parse().expect("an address"),
             hosts: named.iter().map(|name| (*name).to_owned()).collect(),
             ..HttpConfig::default()
         };
-        Hosts::new(&config, 7860)
+        Hosts::new(&config, &place)
     }
 
     #[test]

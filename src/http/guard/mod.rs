@@ -17,7 +17,7 @@ use self::host::Hosts;
 use self::origin::Sender;
 pub use self::token::Token;
 use super::problem::HttpProblem;
-use crate::config::HttpConfig;
+use crate::config::{HttpConfig, Listen};
 
 /// What requests are judged by.
 #[derive(Clone)]
@@ -28,9 +28,9 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// For the face that listens on `port`.
-    pub fn new(config: &HttpConfig, port: u16, token: Option<Token>) -> Guard {
-        Guard { hosts: Hosts::new(config, port), token }
+    /// For the face that listens at `place`.
+    pub fn new(config: &HttpConfig, place: &Listen, token: Option<Token>) -> Guard {
+        Guard { hosts: Hosts::new(config, place), token }
     }
 
     fn judge(&self, request: &Request) -> Result<(), HttpProblem> {

@@ -43,7 +43,8 @@ mod tests {
     use crate::config::HttpConfig;
 
     fn sender(headers: &[(&'static str, &str)]) -> Sender {
-        let hosts = Hosts::new(&HttpConfig::default(), 7860);
+        let config = HttpConfig::default();
+        let hosts = Hosts::new(&config, &config.listen);
         let headers = headers.iter().map(|(name, value)| {
             (name.parse().expect("a name"), HeaderValue::from_str(value).expect("a value"))
         });

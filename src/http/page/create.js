@@ -48,6 +48,29 @@ function soon() {
   timer = setTimeout(check, QUIET_MS);
 }
 
+// A picture that is chosen, or dropped anywhere on the page, fills the form with its settings.
+const chooser = /** @type {HTMLInputElement | null} */ (document.querySelector("[data-settings]"));
+const said = document.getElementById("picture-said");
+
+/** @param {File | undefined} picture */
+async function take(picture) {
+  if (!picture || !chooser || !said) return;
+  const headers = { "content-type": picture.type || "image/png" };
+  const answer = await fetch(chooser.dataset.settings ?? "", { method: "POST", headers, body: picture }).catch(() => null);
+  const told = await answer?.json().catch(() => null);
+  said.textContent = answer?.ok ? picture.name : (told?.detail ?? "?");
+  if (!answer?.ok) return;
+  for (const [name, value] of Object.entries(told)) field(name).value = value === null ? "" : String(value);
+  soon();
+}
+
+chooser?.addEventListener("change", () => take(chooser.files?.[0]));
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  take(event.dataTransfer?.files[0]);
+});
+
 form?.addEventListener("input", soon);
 form?.addEventListener("click", (event) => {
   const button = /** @type {HTMLElement} */ (event.target).closest("button[data-width]");

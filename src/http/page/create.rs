@@ -1,10 +1,14 @@
 //! The form that makes a job, and what is said of it before it is sent.
 
-use axum::extract::{Query, State};
+use axum::Json;
+use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
+use serde_json::{Value, json};
+
 use super::super::app::App;
+use super::super::body::{self, PICTURES_BYTES_MAX};
 use super::super::problem::HttpProblem;
 use super::advice::{Advice, advice};
 use super::assets;
@@ -14,6 +18,7 @@ use super::layout::{PageKind, page};
 use super::visitor::{OurAddress, Visitor};
 use super::words::Words;
 use crate::job::Render;
+use crate::output::{self, FoundSettings};
 use crate::queue::QueueError;
 
 /// The name of something in the visitor's language.
@@ -72,6 +77,20 @@ pub async fn live_advice(
     Ok(advice.shown(visitor.words, &address))
 }
 
+/// What a picture says of how it was made, as fields of the form.
+pub async fn settings_of_picture(request: Request) -> Result<Json<Value>, HttpProblem> {
+    let content = body::whole(request.into_body(), PICTURES_BYTES_MAX).await?;
+    let found = tokio::task::spawn_blocking(move || output::settings_in(&content)).await;
+    let found = found.map_err(|error| HttpProblem::ours(error.to_string()))?;
+    let none = || HttpProblem::bad("the picture does not say how it was made");
+    let FoundSettings { prompt, negative_prompt, width, height, steps, seed, guidance, .. } =
+        found.ok_or_else(none)?;
+    Ok(Json(json!({
+        "prompt": prompt, "negative_prompt": negative_prompt, "width": width, "height": height,
+        "steps": steps, "seed": seed, "guidance": guidance,
+    })))
+}
+
 async fn shown(
     app: &App,
     visitor: Visitor,
@@ -115,6 +134,11 @@ fn prompt_fields(words: &Words, form: &JobForm) -> Markup {
             }
         }
         (tick("one_a_line", words.one_a_line, form))
+        div.field.by-script {
+            label for="picture" { (words.from_picture) }
+            input #picture type="file" accept="image/png,image/jpeg,image/webp" data-settings="create/picture";
+            small #picture-said role="status" { (words.from_picture_hint) }
+        }
         div.field {
             label for="negative_prompt" { (words.negative_prompt) }
             input #negative_prompt name="negative_prompt" value=(form.get("negative_prompt"));

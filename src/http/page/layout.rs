@@ -19,19 +19,27 @@ pub enum PageKind {
     Create,
     Queue,
     Gallery,
+    History,
     Memory,
     System,
 }
 
 impl PageKind {
-    const ALL: [PageKind; 5] =
-        [PageKind::Create, PageKind::Queue, PageKind::Gallery, PageKind::Memory, PageKind::System];
+    const ALL: [PageKind; 6] = [
+        PageKind::Create,
+        PageKind::Queue,
+        PageKind::Gallery,
+        PageKind::History,
+        PageKind::Memory,
+        PageKind::System,
+    ];
 
     fn address(self) -> &'static str {
         match self {
             PageKind::Create => "./",
             PageKind::Queue => "queue",
             PageKind::Gallery => "gallery",
+            PageKind::History => "history",
             PageKind::Memory => "memory",
             PageKind::System => "system",
         }
@@ -42,6 +50,7 @@ impl PageKind {
             PageKind::Create => words.create,
             PageKind::Queue => words.queue,
             PageKind::Gallery => words.gallery,
+            PageKind::History => words.history,
             PageKind::Memory => words.memory,
             PageKind::System => words.system,
         }

@@ -5,10 +5,12 @@
 
 mod advice;
 mod assets;
+mod compare;
 mod create;
 mod files;
 mod form;
 mod gallery;
+mod history;
 mod layout;
 mod memory;
 mod picture;
@@ -27,13 +29,16 @@ pub fn routes() -> Router<App> {
     Router::new()
         .route("/", get(create::create).post(create::submit))
         .route("/create/check", post(create::live_advice))
+        .route("/create/picture", post(create::settings_of_picture))
         .route("/queue", get(queue::queue))
         .route("/queue/{action}", post(queue::press))
         .route("/gallery", get(gallery::gallery))
         .route("/picture", get(picture::picture))
         .route("/thumbnail", get(files::thumbnail))
+        .route("/compare", get(compare::compare))
         .route("/preview", get(files::preview))
         .route("/file", get(files::file))
+        .route("/history", get(history::history))
         .route("/memory", get(memory::memory))
         .route("/reference", get(reference::page_of_reference))
         .route("/system", get(system::system))
@@ -41,6 +46,7 @@ pub fn routes() -> Router<App> {
         .route("/live/queue", get(queue::live_queue))
         .route("/live/newest", get(gallery::live_newest))
         .route("/live/worker", get(system::live_worker))
+        .route("/live/log", get(system::live_log))
         .route("/look", get(visitor::choose))
         .route("/assets/{hash}/{name}", get(assets::asset))
 }

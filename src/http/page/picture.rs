@@ -49,6 +49,9 @@ fn neighbours(words: &Words, of: PictureAddress, renders: i64) -> Markup {
         @if i64::from(of.n) < renders {
             a.button href=(address(of.n + 1)) rel="next" { (words.next) " →" }
         }
+        @if of.n > 1 {
+            a href={ "compare?a=" (of.job) "." (of.n - 1) "&b=" (of.job) "." (of.n) } { (words.compare) }
+        }
         a href={ "gallery?job=" (of.job) } { (words.job) " " (of.job) }
     }
 }

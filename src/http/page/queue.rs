@@ -180,7 +180,7 @@ fn row(words: &Words, jobs: &[WaitingJob], place: usize) -> Markup {
             td.number { (job.priority) }
             td { (job.run_after_ms.and_then(moment::from).unwrap_or_default()) }
             td { (job.tags.0.join(", ")) }
-            td.row {
+            td { div.row {
                 @if let Some(before) = before {
                     (button("priority", words.sooner, &at(priority_before(job, before))))
                 }
@@ -188,7 +188,7 @@ fn row(words: &Words, jobs: &[WaitingJob], place: usize) -> Markup {
                     (button("priority", words.later, &at(priority_after(job, after))))
                 }
                 (button("cancel", words.cancel, &id))
-            }
+            } }
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::job::Render;
 use crate::moment;
 use crate::queue::QueueError;
+use crate::recent_log;
 use crate::spelling;
 use crate::status::{Status, WorkerStatus};
 use crate::store::WorkerRow;
@@ -26,10 +27,23 @@ pub async fn system(State(app): State<App>, visitor: Visitor) -> Result<Markup, 
         @if let Some(worker) = &worker {
             section.card { h2 { (words.model) } (model(words, worker)) }
         }
+        section.card { h2 { (words.log) } div data-live="live/log" { (log()) } }
         section.card { h2 { (words.folders) } (folders(words, app.config())) }
         section.card { h2 { (words.settings) } (settings(words, app.config(), &defaults)) }
     };
     page(&app, visitor, PageKind::System, content).await
+}
+
+/// The newest lines of the log, for pages that are open already.
+pub async fn live_log() -> Markup {
+    log()
+}
+
+/// The newest line comes first: it is seen without scrolling.
+fn log() -> Markup {
+    html! {
+        pre.log tabindex="0" { @for line in recent_log::lines().iter().rev() { (line) "\n" } }
+    }
 }
 
 /// The worker, for pages that are open already.

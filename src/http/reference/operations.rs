@@ -219,6 +219,9 @@ fn sdapi() -> Vec<Operation> {
         post("/sdapi/v1/img2img", "The web UI's: makes pictures that begin with one")
             .body(JSON, object)
             .json(200, object),
+        post("/sdapi/v1/png-info", "The web UI's: what a picture says of how it was made")
+            .body(JSON, object)
+            .json(200, object),
         get("/sdapi/v1/progress", "The web UI's: how far its oldest job is").json(200, object),
         post("/sdapi/v1/interrupt", "The web UI's: cancels its oldest job").json(200, object),
         post("/sdapi/v1/skip", "The web UI's: cancels the picture of it that is made")
@@ -228,8 +231,14 @@ fn sdapi() -> Vec<Operation> {
             .json(200, anything),
     ];
     all.extend(
-        ["/sdapi/v1/options", "/sdapi/v1/cmd-flags", "/sdapi/v1/scripts", "/sdapi/v1/embeddings"]
-            .map(|path| get(path, "The web UI's: what its clients ask for").json(200, object)),
+        [
+            "/sdapi/v1/options",
+            "/sdapi/v1/cmd-flags",
+            "/sdapi/v1/scripts",
+            "/sdapi/v1/embeddings",
+            "/sdapi/v1/memory",
+        ]
+        .map(|path| get(path, "The web UI's: what its clients ask for").json(200, object)),
     );
     all.extend(
         [

@@ -2,12 +2,17 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::answer::SAMPLER;
+use crate::config::Listen;
 use crate::http::app::App;
-use crate::http::body::{self, TEXT_BYTES_MAX};
+use crate::http::body::{self, PICTURES_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::http::job_body::base64_picture;
 use crate::http::problem::HttpProblem;
+use crate::loras;
+use crate::output::{self, FoundSettings};
+use crate::status::WorkerStatus;
 
 /// The model, as it is called and by the hash of its weights.
 async fn model_of(app: &App) -> Result<(String, String), HttpProblem> {
@@ -84,7 +89,10 @@ pub async fn upscalers() -> Json<Value> {
 }
 
 pub async fn flags(State(app): State<App>) -> Json<Value> {
-    let port = app.config().http.listen.port();
+    let port = match app.config().http.listen {
+        Listen::Address(address) => address.port(),
+        Listen::Socket(_) => 0,
+    };
     Json(json!({ "api": true, "listen": false, "port": port, "nowebui": false }))
 }
 
@@ -94,6 +102,64 @@ pub async fn scripts() -> Json<Value> {
 
 pub async fn embeddings() -> Json<Value> {
     Json(json!({ "loaded": {}, "skipped": {} }))
+}
+
+/// The files that a prompt can name, like `<lora:ink:0.8>`.
+pub async fn loras(State(app): State<App>) -> Result<Json<Value>, HttpProblem> {
+    let folder = app.config().loras.clone();
+    let names = tokio::task::spawn_blocking(move || loras::names(&folder)).await;
+    let names = names.map_err(|error| HttpProblem::ours(error.to_string()))?;
+    let one = |name: &String| json!({ "name": name, "alias": name, "path": name, "metadata": {} });
+    Ok(Json(names.iter().map(one).collect()))
+}
+
+/// The device's memory, where it has one of its own.
+pub async fn memory(State(app): State<App>) -> Result<Json<Value>, HttpProblem> {
+    let worker = app.store().last_worker().await?;
+    let total_bytes = worker.map_or(0, |worker| worker.total_bytes.unsigned_abs());
+    let used_bytes = match app.status().worker {
+        WorkerStatus::Ready { used_bytes, .. } => used_bytes,
+        _ => 0,
+    };
+    let ran_out = app.store().attempt_totals().await?.into_iter();
+    let ran_out = ran_out.filter(|total| total.outcome.to_string() == "out_of_memory");
+    let ran_out: i64 = ran_out.map(|total| total.attempts).sum();
+    let free_bytes = total_bytes.saturating_sub(used_bytes);
+    let system = json!({ "free": free_bytes, "used": used_bytes, "total": total_bytes });
+    let device = match total_bytes {
+        0 => json!({ "error": "the device has no memory of its own" }),
+        _ => json!({ "system": system, "events": { "retries": ran_out, "oom": ran_out } }),
+    };
+    Ok(Json(json!({ "ram": host_memory(), "cuda": device })))
+}
+
+/// The machine's own memory, as the kernel tells it.
+fn host_memory() -> Value {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let bytes = |key: &str| -> u64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(key));
+        let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        kib.unwrap_or_default() * 1024
+    };
+    let (total, free) = (bytes("MemTotal:"), bytes("MemAvailable:"));
+    json!({ "free": free, "used": total.saturating_sub(free), "total": total })
+}
+
+/// What a picture says of how it was made.
+pub async fn png_info(request: Request) -> Result<Json<Value>, HttpProblem> {
+    let asked: Map<String, Value> = body::json(request, PICTURES_BYTES_MAX).await?;
+    let image = asked.get("image").and_then(Value::as_str);
+    let image = image.ok_or_else(|| HttpProblem::unfit("image", "the picture is missing"))?;
+    let content = base64_picture(image)?;
+    let found = tokio::task::spawn_blocking(move || output::settings_in(&content)).await;
+    let found = found.map_err(|error| HttpProblem::ours(error.to_string()))?.unwrap_or_default();
+    let FoundSettings { prompt, negative_prompt, width, height, steps, seed, guidance, text } =
+        found;
+    let parameters = json!({
+        "Prompt": prompt, "Negative prompt": negative_prompt, "Steps": steps, "Seed": seed,
+        "Size-1": width, "Size-2": height, "CFG scale": guidance.map(|guidance| guidance + 1.0),
+    });
+    Ok(Json(json!({ "info": text, "items": { "parameters": text }, "parameters": parameters })))
 }
 
 pub async fn nothing() -> Json<Value> {

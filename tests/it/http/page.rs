@@ -5,7 +5,8 @@ use std::fs;
 use crate::support::House;
 use crate::support::http::Reply;
 
-const PAGES: [&str; 5] = ["/", "/queue", "/gallery", "/memory", "/system"];
+const PAGES: [&str; 7] =
+    ["/", "/queue", "/gallery", "/history", "/memory", "/system", "/reference"];
 
 /// A form of our own page, sent as a browser does.
 fn press(house: &House, path: &str, body: &str) -> Reply {
@@ -179,4 +180,56 @@ fn a_fall_down_the_ladder_is_told_with_what_came_after_it() {
     done(&house, 1);
     let memory = house.get("/memory").ok().text();
     assert!(memory.contains("<circle") && memory.contains("href=\"picture?job=1&amp;n=1\""));
+}
+
+#[test]
+fn the_history_is_a_drawing_with_its_table_and_the_log_is_told_as_text() {
+    let house = House::started("");
+    assert!(house.get("/history").ok().text().contains("nothing to show yet"));
+    press(&house, "/", "prompt=fox,+oom+once&num_images=2");
+    press(&house, "/", "prompt=fox&width=128&height=64");
+    done(&house, 3);
+    let page = house.get("/history").ok().text();
+    assert_eq!(page.matches("class=\"number\">2</td>").count(), 3, "each with its steps: {page}");
+    // Two of a size, with one in the legend, and one of another.
+    assert_eq!((page.matches("<circle").count(), page.matches("<path").count()), (3, 2), "{page}");
+    assert_eq!(page.matches("<line class=\"fall\"").count(), 1);
+    house.drop_job("a<b>.toml", "prompt = 3\n");
+    let log = || house.get("/live/log").ok().text();
+    house.until("the log tells it", || log().contains("a&lt;b&gt;.toml").then_some(()));
+}
+
+#[test]
+fn a_picture_tells_the_settings_that_it_was_made_with() {
+    let house = House::started("");
+    press(&house, "/", "prompt=a+red+fox&seed=41&width=128&negative_prompt=blur&guidance=2");
+    done(&house, 1);
+    let picture = house.get("/file?job=1&n=1").ok().body;
+    let told = house.ask("POST /create/picture", &[("Content-Type", "image/png")], &picture);
+    let told = told.ok().json();
+    assert_eq!((&told["prompt"], &told["negative_prompt"]), (&"a red fox".into(), &"blur".into()));
+    assert_eq!(
+        (&told["seed"], &told["width"], &told["height"]),
+        (&41.into(), &128.into(), &64.into())
+    );
+    let sent = house.ask("POST /create/picture", &[("Content-Type", "image/png")], b"no picture");
+    assert_eq!(sent.status, 400);
+    let image = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &picture);
+    let info = house.post("/sdapi/v1/png-info", &serde_json::json!({ "image": image }));
+    let info = info.ok().json();
+    assert!(info["info"].as_str().is_some_and(|text| text.contains("Seed: 41")), "{info}");
+    assert_eq!(info["parameters"]["Prompt"], "a red fox");
+}
+
+#[test]
+fn two_pictures_are_shown_beside_each_other_with_what_is_not_the_same() {
+    let house = House::started("");
+    press(&house, "/", "prompt=fox&seed=1&num_images=2");
+    done(&house, 2);
+    assert!(house.get("/picture?job=1&n=2").ok().text().contains("compare?a=1.1&amp;b=1.2"));
+    let page = house.get("/compare?a=1.1&b=1.2").ok().text();
+    assert_eq!(page.matches("<img").count(), 2);
+    assert!(page.contains("<td>1</td><td>2</td>") && !page.contains("<td>fox</td>"), "{page}");
+    assert_eq!(house.get("/compare?a=1.1&b=fox").status, 400);
+    assert_eq!(house.get("/compare?a=1.1&b=9.1").status, 404);
 }

@@ -94,3 +94,18 @@ fn what_cannot_be_done_is_refused_by_its_key_and_img2img_begins_with_its_picture
     let url = json!({ "prompt": "a", "init_images": ["http://127.0.0.1/x.png"] });
     assert_eq!(house.post(&api("img2img"), &url).status, 400, "nothing is fetched");
 }
+
+#[test]
+fn memory_and_loras_are_told() {
+    let house = House::started("");
+    let memory = house.get(&api("memory")).ok().json();
+    assert!(memory["ram"]["total"].as_u64().is_some_and(|total| total > 1 << 20), "{memory}");
+    assert!(memory["cuda"]["error"].is_string(), "the scripted engine has no card: {memory}");
+    assert_eq!(house.get(&api("loras")).ok().json(), json!([]));
+    std::fs::create_dir(house.path("loras")).expect("a writable folder");
+    for name in ["ink.safetensors", "notes.txt"] {
+        std::fs::write(house.path("loras").join(name), "").expect("a writable folder");
+    }
+    assert_eq!(house.get(&api("loras")).ok().json()[0]["name"], "ink");
+    assert_eq!(house.get(&api("loras")).ok().json().as_array().map(Vec::len), Some(1));
+}

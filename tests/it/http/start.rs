@@ -1,8 +1,14 @@
 //! Where it listens, and when it does not.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
+use crate::support::http::Reply;
 use crate::support::{House, said};
 
 #[test]
@@ -75,4 +81,60 @@ fn idle_connections_do_not_hold_up_the_end() {
     assert_eq!(house.stop("TERM"), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     drop(idle);
+}
+
+/// A question over a socket in the file system, by whatever name.
+fn ask_socket(house: &House, path: &str) -> Reply {
+    let mut stream = UnixStream::connect(house.path("http.socket")).expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: anything\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("it answers");
+    Reply::parse(&answer)
+}
+
+#[test]
+fn a_socket_in_the_file_system_is_for_a_group_and_replaces_what_a_killed_daemon_left() {
+    let mut house = House::new("");
+    let path = house.path("http.socket");
+    let config = std::fs::read_to_string(house.path("daemon.toml")).expect("a configuration");
+    let config = config.replace("127.0.0.1:0", &format!("unix:{}", path.display()));
+    std::fs::write(house.path("daemon.toml"), config).expect("a writable folder");
+    house.start();
+    assert_eq!(ask_socket(&house, "/health").text(), "ok\n");
+    let mode = std::fs::metadata(&path).expect("a socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    let status = ask_socket(&house, "/api/v1/status").ok().json();
+    assert_eq!(status["daemon"]["http"]["url"], format!("unix:{}", path.display()));
+    house.stop("KILL");
+    assert!(path.exists());
+    std::fs::remove_file(house.path("state/status.json")).expect("what was left");
+    house.start();
+    house.until("it listens again", || UnixStream::connect(&path).is_ok().then_some(()));
+    assert_eq!(ask_socket(&house, "/health").text(), "ok\n");
+}
+
+#[test]
+fn a_port_that_systemd_has_opened_is_answered_on() {
+    let house = House::new("");
+    let opened = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = opened.local_addr().expect("bound");
+    let fd = opened.as_raw_fd();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$0\" \"$@\""]);
+    command.arg(env!("CARGO_BIN_EXE_zimaged")).arg("--config").arg(house.path("daemon.toml"));
+    command.arg("run").stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    // SAFETY: between fork and exec only `dup2` and `fcntl` are called, which are safe there.
+    unsafe {
+        command.pre_exec(move || match (libc::dup2(fd, 3), libc::fcntl(3, libc::F_SETFD, 0)) {
+            (3, 0) => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    let mut daemon = command.spawn().expect("a shell");
+    drop(opened);
+    assert_eq!(house.http(), address.to_string());
+    assert_eq!(house.get("/health").ok().text(), "ok\n");
+    daemon.kill().expect("our own child");
+    daemon.wait().expect("our own child");
 }

@@ -1,0 +1,31 @@
+//! How long the newest pictures took: read only, bounded.
+
+use sqlx::FromRow;
+
+use super::{Result, Store};
+
+/// A picture that was made.
+#[derive(Clone, Debug, FromRow)]
+pub struct SpeedRow {
+    pub job: i64,
+    pub picture: i64,
+    /// When it was begun: UTC, milliseconds since the epoch.
+    pub at_ms: i64,
+    /// Pixels.
+    pub width: i64,
+    /// Pixels.
+    pub height: i64,
+    pub steps: i64,
+    pub total_ms: i64,
+}
+
+impl Store {
+    /// The newest pictures, newest first.
+    pub async fn speeds(&self, limit: u32) -> Result<Vec<SpeedRow>> {
+        let sql = "SELECT r.job_id AS job, r.position AS picture, a.started_at_ms AS at_ms, \
+                   a.width, a.height, a.steps, a.total_ms \
+                   FROM attempts a JOIN renders r ON r.id = a.render_id \
+                   WHERE a.outcome = 'done' ORDER BY a.id DESC LIMIT ?";
+        Ok(sqlx::query_as(sql).bind(limit).fetch_all(&self.readers).await?)
+    }
+}

@@ -1,5 +1,5 @@
 //! The queue's own speed, with the scripted engine: how long a drop waits, what lies between two
-//! renders, how fast a flood of files is taken in. Prints one line a figure; `cargo bench --bench
+//! renders, how fast a flood of files and a list of prompts are taken in. Prints one line a figure; `cargo bench --bench
 //! daemon`.
 
 use std::fs;
@@ -20,6 +20,12 @@ const RENDERS: usize = 500;
 /// Files moved into the folder at once.
 const FLOOD: usize = 10_000;
 
+/// Lines of one list of prompts.
+const PROMPTS: usize = 10_000;
+
+/// Commands that hand one job over, one after the other.
+const SUBMITS: usize = 20;
+
 fn main() {
     // `cargo test --benches` builds and starts benchmarks too; it does not pass this.
     if !std::env::args().any(|argument| argument == "--bench") {
@@ -28,6 +34,7 @@ fn main() {
     drop_to_start();
     between_renders();
     flood();
+    submit();
 }
 
 fn now_ms() -> i64 {
@@ -99,6 +106,29 @@ fn flood() {
     let took = started.elapsed();
     assert_eq!(house.value("SELECT count(*) FROM jobs"), FLOOD.to_string());
     verdict(&format!("{FLOOD} files accepted"), took, Duration::from_secs(10));
+}
+
+/// How long `submit` takes beside a daemon that runs: of one file, and of a long list of prompts.
+fn submit() {
+    let house = House::started("");
+    assert!(house.zimaged(&["pause"]).status.success());
+    fs::write(house.path("fox.toml"), "prompt = 'a fox'\n").expect("room");
+    let timed = |arguments: &[&str]| {
+        let started = Instant::now();
+        let output = house.zimaged(arguments);
+        assert!(output.status.success(), "{output:?}");
+        started.elapsed()
+    };
+    let one = |_| i64::try_from(timed(&["submit", "fox.toml"]).as_millis()).expect("short");
+    report("submit of one file", &mut (0..SUBMITS).map(one).collect::<Vec<_>>(), 50);
+    let prompts: Vec<String> = (0..PROMPTS)
+        .map(|number| format!("a fox with {number} spots, in a wood of birches at the first light"))
+        .collect();
+    fs::write(house.path("foxes.txt"), prompts.join("\n")).expect("room");
+    let took = timed(&["submit", "--prompts", "foxes.txt"]);
+    let renders = house.value("SELECT count(*) FROM renders");
+    assert_eq!(renders, (SUBMITS + PROMPTS).to_string());
+    verdict(&format!("submit of {PROMPTS} prompts"), took, Duration::from_secs(1));
 }
 
 fn report(what: &str, values_ms: &mut [i64], limit_ms: i64) {

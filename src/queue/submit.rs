@@ -21,8 +21,11 @@ use crate::store::{self, DropFate, StoreError};
 /// How long a running daemon is waited for until it has taken files in.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Between two looks for it.
-const ACCEPT_POLL: Duration = Duration::from_millis(20);
+/// Between the first two looks for it; each later pause is twice the one before.
+const ACCEPT_POLL_MIN: Duration = Duration::from_millis(1);
+
+/// Between two looks, at the most.
+const ACCEPT_POLL_MAX: Duration = Duration::from_millis(20);
 
 /// So much of a file's name is kept that there is room for a number and an ending.
 const STEM_BYTES_MAX: usize = 200;
@@ -169,7 +172,7 @@ async fn of_daemon(config: &Config, deadline: Instant) -> Result<Queue<'_>, Queu
     loop {
         match Queue::open(config).await {
             Err(StoreError::Unusable(_)) if has_daemon(config) && Instant::now() < deadline => {
-                sleep(ACCEPT_POLL).await;
+                sleep(ACCEPT_POLL_MAX).await;
             }
             opened => return Ok(opened?),
         }
@@ -214,6 +217,7 @@ impl Queue<'_> {
         submitted: &mut Submitted,
     ) -> Result<(), QueueError> {
         let file = dropped.name.clone();
+        let mut pause = ACCEPT_POLL_MIN;
         loop {
             match self.store.fates(&[dropped.id]).await?.remove(&dropped.id) {
                 Some(DropFate::Job(job)) => {
@@ -225,8 +229,9 @@ impl Queue<'_> {
                     return Ok(());
                 }
                 None if Instant::now() >= deadline => return Err(self.not_taken(file)),
-                None => sleep(ACCEPT_POLL).await,
+                None => sleep(pause).await,
             }
+            pause = ACCEPT_POLL_MAX.min(2 * pause);
         }
     }
 

@@ -15,6 +15,10 @@ use crate::job::origin::{DropId, FileId, Origin, SourceFile};
 use crate::job::parameters::PARAMETERS;
 use crate::job::times::Opening;
 
+/// Renders of one statement: each one costs a message to SQLite's thread and back, which takes
+/// longer than its rows. SQLite takes 32,766 values at the most.
+const STATEMENT_ROWS_MAX: usize = 100;
+
 /// What became of a drop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DropFate {
@@ -104,9 +108,8 @@ async fn accept(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> Result<
     }
     let job_id = insert_job(transaction, new, now_ms).await?;
     let opening = new.job.times().opening_or_over(now_ms, &local_zone());
-    for (position, render) in (1..).zip(&new.job.renders) {
-        insert_render(transaction, (job_id, position), new.job.priority, opening, render).await?;
-    }
+    let facts = JobFacts { job_id, priority: new.job.priority, opening };
+    insert_renders(transaction, facts, &new.job.renders).await?;
     log(transaction, EventKind::Accepted, About::Job(job_id), &new.name, now_ms).await?;
     Ok(Accepted { job_id, fresh: true })
 }
@@ -178,27 +181,45 @@ async fn insert_job(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> sql
     .await
 }
 
-async fn insert_render(
-    transaction: &mut Writing,
-    (job_id, position): (i64, u32),
+/// What all renders of a job have in common.
+#[derive(Clone, Copy)]
+struct JobFacts {
+    job_id: i64,
     priority: i64,
     opening: Opening,
-    render: &Render,
+}
+
+async fn insert_renders(
+    transaction: &mut Writing,
+    facts: JobFacts,
+    renders: &[Render],
 ) -> sqlx::Result<()> {
+    let JobFacts { job_id, priority, opening } = facts;
+    let renders: Vec<(u32, &Render)> = (1..).zip(renders).collect();
+    for rows in renders.chunks(STATEMENT_ROWS_MAX) {
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(insertion(rows.len())));
+        for (position, render) in rows {
+            query = query
+                .bind(job_id)
+                .bind(position)
+                .bind(priority)
+                .bind(opening.from_ms)
+                .bind(opening.until_ms)
+                .bind(&render.asked_prompt);
+            query = bind_render(query, render);
+        }
+        query.execute(&mut **transaction).await?;
+    }
+    Ok(())
+}
+
+/// The statement for so many renders.
+fn insertion(rows: usize) -> String {
     let columns = render_columns("");
     let marks = ["?"; 6 + PARAMETERS.len()].join(", ");
-    let sql = format!(
+    let rows = vec![format!("('queued', {marks})"); rows].join(", ");
+    format!(
         "INSERT INTO renders (state, job_id, position, priority, run_after_ms, run_until_ms, \
-         asked_prompt, {columns}) \
-         VALUES ('queued', {marks})"
-    );
-    let query = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(job_id)
-        .bind(position)
-        .bind(priority)
-        .bind(opening.from_ms)
-        .bind(opening.until_ms)
-        .bind(&render.asked_prompt);
-    bind_render(query, render).execute(&mut **transaction).await?;
-    Ok(())
+         asked_prompt, {columns}) VALUES {rows}"
+    )
 }

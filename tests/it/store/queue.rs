@@ -32,6 +32,21 @@ async fn a_candidate_is_what_was_accepted() {
     assert_eq!(candidate.history, History::default());
 }
 
+/// They are written many at a time.
+#[tokio::test]
+async fn all_renders_of_a_job_are_taken_in_in_their_order_however_many_they_are() {
+    let fixture = Fixture::new().await;
+    for renders in [1, 99, 100, 101, 250] {
+        let prompts: Vec<String> = (1..=renders).map(|number| format!("fox {number}")).collect();
+        let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
+        fixture.accept(job(&prompts)).await;
+    }
+    let of_job = "SELECT concat_ws(' ', job_id, count(*), min(position), max(position), \
+                  sum(prompt = 'fox ' || position)) FROM renders GROUP BY job_id";
+    let expected = ["1 1 1 1 1", "2 99 1 99 99", "3 100 1 100 100", "4 101 1 101 101"];
+    assert_eq!(fixture.rows(of_job).await, [&expected[..], &["5 250 1 250 250"]].concat());
+}
+
 #[tokio::test]
 async fn a_render_is_not_taken_before_its_time_and_holds_nobody_up() {
     let fixture = Fixture::new().await;

@@ -28,7 +28,7 @@ pub use crate::engine::z_image::{ZImageEngine, picture};
 pub use crate::engine::{
     Backend, Continue, DeviceChoice, Engine, EngineError, EngineKind, InputPicture, Latents,
     MemoryReading, ModelPlace, Pixels, PlacedLora, Progress, Result as EngineResult, Tokenizer,
-    fake, meter, quantise_model,
+    check_lora, fake, meter, quantise_model,
 };
 pub use crate::files::sha256;
 pub use crate::inputs::input_picture;

@@ -42,25 +42,74 @@ pub struct Lora {
 /// What the memory of a LoRA depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct LoraSize {
     /// Values of all its tensors.
     pub values: u64,
-    /// Values that are made and dropped again beside a module, at most, for each row that goes
-    /// through it.
+    /// What is alive where the rows of picture and caption are together.
+    pub all_rows: LoraPeak,
+    /// What is alive where the caption's rows are alone.
+    pub caption_rows: LoraPeak,
+}
+
+/// The most that is alive in a block while one of its modules is changed. There are two such
+/// moments: with whole matrices, and without; which one takes more depends on the number of rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct LoraPeak {
+    /// Values of each row, where no matrix is made.
     pub row_values: u64,
-    /// Values of matrices that are made and dropped again beside a module, at most.
+    /// Values of each row, where matrices are made.
+    pub dense_row_values: u64,
+    /// Values of those matrices.
     pub dense_values: u64,
+    /// Values of each row that are kept beside this where another LoRA changes the same module.
+    pub own_values: u64,
+}
+
+impl LoraPeak {
+    /// Where one is made after the other.
+    pub fn max(self, other: LoraPeak) -> LoraPeak {
+        LoraPeak {
+            row_values: self.row_values.max(other.row_values),
+            dense_row_values: self.dense_row_values.max(other.dense_row_values),
+            dense_values: self.dense_values.max(other.dense_values),
+            own_values: self.own_values.max(other.own_values),
+        }
+    }
+
+    fn beside_others(self) -> LoraPeak {
+        let own = self.own_values;
+        let [row_values, dense_row_values] =
+            [self.row_values, self.dense_row_values].map(|values| values.saturating_add(own));
+        LoraPeak { row_values, dense_row_values, ..self }
+    }
 }
 
 impl LoraSize {
-    /// Of several together: their tensors are all in memory, and what is made beside a module is
-    /// made for one after the other.
-    pub fn of(sizes: impl Iterator<Item = LoraSize>) -> LoraSize {
-        sizes.fold(LoraSize::default(), |sum, size| LoraSize {
+    /// Of the changes of one file: their tensors are all in memory, and what is made beside a module
+    /// is made for one after the other.
+    pub fn of_file(changes: impl Iterator<Item = LoraSize>) -> LoraSize {
+        changes.fold(LoraSize::default(), |sum, size| LoraSize {
             values: sum.values.saturating_add(size.values),
-            row_values: sum.row_values.max(size.row_values),
-            dense_values: sum.dense_values.max(size.dense_values),
+            all_rows: sum.all_rows.max(size.all_rows),
+            caption_rows: sum.caption_rows.max(size.caption_rows),
         })
+    }
+
+    /// Of several files together.
+    pub fn of(files: impl ExactSizeIterator<Item = LoraSize>) -> LoraSize {
+        let are_several = files.len() > 1;
+        let size = LoraSize::of_file(files);
+        match are_several {
+            true => LoraSize {
+                all_rows: size.all_rows.beside_others(),
+                caption_rows: size.caption_rows.beside_others(),
+                ..size
+            },
+            false => size,
+        }
     }
 }
 

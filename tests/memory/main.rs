@@ -6,6 +6,7 @@
 
 mod input;
 mod limit;
+mod lora;
 mod prediction;
 mod stripes;
 

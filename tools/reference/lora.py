@@ -22,6 +22,8 @@ import compute
 THREADS = 2
 CASE = {"prompt": "a red fox in fresh snow, golden hour", "height": 64, "width": 64, "steps": 2, "guidance": 0.0, "seed": 5}
 RANK = 3
+# Of what is computed once more with another weight than 1.
+WEIGHT = 0.4
 MODULES = ["layers.0.attention.to_q", "layers.1.attention.to_out.0", "layers.0.feed_forward.w1", "layers.2.feed_forward.w2",
            "noise_refiner.0.attention.to_v", "context_refiner.1.feed_forward.w3", "layers.1.adaLN_modulation.0"]
 
@@ -61,7 +63,10 @@ def with_peft(pipe, folder, name, settings, seed):
     config = LoraConfig(r=RANK, target_modules=MODULES, **settings)
     pipe.transformer.add_adapter(config)
     fill(pipe.transformer.named_parameters(), seed)
-    found = compute.denoise(pipe, CASE)["latents"]
+    found = {name: compute.denoise(pipe, CASE)["latents"]}
+    if settings.get("use_dora"):
+        pipe.transformer.set_adapters(["default"], [WEIGHT])
+        found[f"{name}_weighed"] = compute.denoise(pipe, CASE)["latents"]
     told = {f"transformer.{key}": value for key, value in config.to_dict().items() if key in ("r", *settings)}
     tensors = get_peft_model_state_dict(pipe.transformer)
     save(folder, name, {f"transformer.{key}": value for key, value in tensors.items()},
@@ -82,7 +87,7 @@ def with_lycoris(pipe, folder, name, settings, seed):
     fill(network.named_parameters(), seed)
     network.eval()
     assert len(network.loras) == len(modules), [lora.lora_name for lora in network.loras]
-    found = compute.denoise(pipe, CASE)["latents"]
+    found = {name: compute.denoise(pipe, CASE)["latents"]}
     save(folder, name, network.state_dict())
     network.restore()
     return found
@@ -98,7 +103,7 @@ def main(model, folder):
         for seed, (name, settings) in enumerate(kinds.items(), 20):
             pipe = ZImagePipeline.from_pretrained(model, torch_dtype=torch.float32)
             pipe.set_progress_bar_config(disable=True)
-            expected[name] = maker(pipe, folder, name, settings, seed)
+            expected |= maker(pipe, folder, name, settings, seed)
     plain = compute.denoise(pipe, CASE)["latents"]
     for name, found in expected.items():
         print(name, float((found - plain).norm() / plain.norm()))

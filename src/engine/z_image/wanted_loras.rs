@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::config::TransformerConfig;
 use super::device_memory::DeviceMemory;
-use super::lora::{Adapters, LoadError, LoadedLora, LoraFile, Modules};
+use super::lora::{Adapters, LoadError, LoadedLora, LoraFile, Modules, lora_size};
 use super::oom::at;
 use super::parts::Parts;
 use crate::engine::weight_files::Stamp;
@@ -90,7 +90,8 @@ fn read(
     if !file.unknown.is_empty() {
         tracing::warn!("LoRA {}: passed over: {}", lora.name, file.unknown_keys());
     }
-    let bytes = file.size().values as usize * super::device::dtype(&parts.device).size_in_bytes();
+    let value_bytes = super::device::dtype(&parts.device).size_in_bytes();
+    let bytes = lora_size(&file, modules).values as usize * value_bytes;
     // On the host beside a card, the card's memory is not asked.
     if parts.device.is_cpu() == matches!(memory.backend(), Backend::Cpu { .. }) {
         memory.require(bytes).map_err(at(Stage::Load))?;

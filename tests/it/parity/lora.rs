@@ -106,6 +106,22 @@ fn every_kind_is_what_its_trainer_computes_unmerged() {
     }
 }
 
+/// PEFT weighs the change of a DoRA before the sum gets its lengths.
+#[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
+fn a_dora_of_pefts_is_weighed_as_peft_weighs_it() {
+    let mut engine = load_engine(model());
+    let expected = candle_core::safetensors::load(file("expected"), &Device::Cpu).unwrap();
+    let (recipe, rung) = two_steps();
+    for (weight, name) in [(1.0, "peft_dora"), (0.4, "peft_dora_weighed"), (1.0, "peft_dora")] {
+        let loras = vec![placed(file("peft_dora"), weight)];
+        let latents = denoised(&mut engine, loras, &recipe, &rung).unwrap();
+        assert_close(name, &latents, &expected[name], WHOLE_ERROR_MAX);
+    }
+    let far = relative_error(&expected["peft_dora_weighed"], &expected["peft_dora"]);
+    assert!(far > 0.03, "the weight changes little: {far}");
+}
+
 #[test]
 #[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn streamed_weights_take_a_lora_exactly_and_quantised_ones_as_closely_as_without() {

@@ -1,7 +1,7 @@
 //! The change of one module in the device's memory, applied beside the module's own matrix, which
 //! stays as it is: dense, quantised or streamed.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::{D, DType, Result, Tensor};
 
@@ -38,10 +38,21 @@ pub enum Factor {
 pub struct Magnitude {
     /// (outputs) or (inputs), f32.
     pub values: Tensor,
-    pub by_rows: bool,
-    /// The lengths by those that the sum has. They are computed at the first use, because the
-    /// module's own matrix may come to the device only then.
-    ratio: OnceLock<Tensor>,
+    pub kind: MagnitudeKind,
+    /// The lengths by those that the sum has, and the scale of the change in it. They are computed
+    /// at the first use, because the module's own matrix may come to the device only then.
+    ratio: Mutex<Option<(f64, Tensor)>>,
+}
+
+/// What the lengths of a DoRA are of, and where its weight counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MagnitudeKind {
+    /// PEFT's, of rows: the change is weighed before the sum gets its lengths.
+    WeighedRows,
+    /// LyCORIS', of rows: what comes of the sum is weighed.
+    Rows,
+    /// LyCORIS', of columns.
+    Columns,
 }
 
 /// Everything that a file says of one module.
@@ -55,8 +66,21 @@ pub struct Adapter {
 }
 
 impl Magnitude {
-    pub fn new(values: Tensor, by_rows: bool) -> Magnitude {
-        Magnitude { values, by_rows, ratio: OnceLock::new() }
+    pub fn new(values: Tensor, kind: MagnitudeKind) -> Magnitude {
+        Magnitude { values, kind, ratio: Mutex::new(None) }
+    }
+
+    /// The ratio for a change of this scale, from `compute` where it is not known.
+    fn ratio(&self, scale: f64, compute: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+        let mut known = self.ratio.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((of, ratio)) if *of == scale => Ok(ratio.clone()),
+            _ => {
+                let ratio = compute()?;
+                *known = Some((scale, ratio.clone()));
+                Ok(ratio)
+            }
+        }
     }
 }
 
@@ -74,8 +98,11 @@ impl Adapter {
         let y = match (&self.delta, self.magnitude.as_ref().zip(own)) {
             (Some(delta), Some((magnitude, own))) => {
                 let own = linear.without_bias(own)?;
-                let full = self.decomposed(linear, delta, magnitude, [x, &own])?;
-                (y + ((full - own)? * weight)?)?
+                let weighs_change = magnitude.kind == MagnitudeKind::WeighedRows;
+                let scale = self.scale * if weighs_change { weight } else { 1.0 };
+                let full = decomposed(linear, (delta, scale), magnitude, [x, &own])?;
+                let change = (full - own)?;
+                (y + if weighs_change { change } else { (change * weight)? })?
             }
             (Some(delta), None) => (y + delta.apply(x, self.scale * weight)?)?,
             (None, _) => y,
@@ -85,35 +112,31 @@ impl Adapter {
             None => Ok(y),
         }
     }
+}
 
-    /// What the matrix with its change gives, rows or columns brought to their lengths.
-    fn decomposed(
-        &self,
-        linear: &Linear,
-        delta: &Delta,
-        magnitude: &Magnitude,
-        [x, own]: [&Tensor; 2],
-    ) -> Result<Tensor> {
-        let ratio = match magnitude.ratio.get() {
-            Some(ratio) => ratio.clone(),
-            None => {
-                let ratio = self.ratio(linear, delta, magnitude)?.to_dtype(x.dtype())?;
-                magnitude.ratio.get_or_init(|| ratio).clone()
-            }
-        };
-        if magnitude.by_rows {
-            return (own + delta.apply(x, self.scale)?)?.broadcast_mul(&ratio);
-        }
-        let x = x.broadcast_mul(&ratio)?;
-        linear.product(&x)? + delta.apply(&x, self.scale)?
-    }
+/// A change of a matrix, with what it is multiplied by.
+type ScaledDelta<'d> = (&'d Delta, f64);
 
-    fn ratio(&self, linear: &Linear, delta: &Delta, magnitude: &Magnitude) -> Result<Tensor> {
-        let sum =
-            (linear.dense(DType::F32)? + (delta.dense()?.to_dtype(DType::F32)? * self.scale)?)?;
-        let along = if magnitude.by_rows { D::Minus1 } else { D::Minus2 };
-        &magnitude.values / sum.sqr()?.sum(along)?.sqrt()?
+/// What the matrix with its change gives, rows or columns brought to their lengths.
+fn decomposed(
+    linear: &Linear,
+    (delta, scale): ScaledDelta,
+    magnitude: &Magnitude,
+    [x, own]: [&Tensor; 2],
+) -> Result<Tensor> {
+    let compute = || ratio(linear, (delta, scale), magnitude)?.to_dtype(x.dtype());
+    let ratio = magnitude.ratio(scale, compute)?;
+    if magnitude.kind != MagnitudeKind::Columns {
+        return (own + delta.apply(x, scale)?)?.broadcast_mul(&ratio);
     }
+    let x = x.broadcast_mul(&ratio)?;
+    linear.product(&x)? + delta.apply(&x, scale)?
+}
+
+fn ratio(linear: &Linear, (delta, scale): ScaledDelta, magnitude: &Magnitude) -> Result<Tensor> {
+    let sum = (linear.dense(DType::F32)? + (delta.dense()?.to_dtype(DType::F32)? * scale)?)?;
+    let along = if magnitude.kind == MagnitudeKind::Columns { D::Minus2 } else { D::Minus1 };
+    &magnitude.values / sum.sqr()?.sum(along)?.sqrt()?
 }
 
 impl Delta {

@@ -11,7 +11,6 @@ use super::peft::PeftConfig;
 use crate::engine::ModelError;
 use crate::engine::z_image::checkpoint::{Checkpoint, StoredTensor};
 use crate::engine::z_image::wrong_file;
-use crate::job::lora::LoraSize;
 
 /// A LoRA of all modules with all their values takes as much as the model.
 pub const FILE_BYTES_MAX: u64 = 8 << 30;
@@ -75,11 +74,6 @@ impl LoraFile {
     /// The highest rank of its changes.
     pub fn rank(&self) -> usize {
         self.changes.iter().map(ModuleChange::rank).max().unwrap_or(0)
-    }
-
-    /// What it takes.
-    pub fn size(&self) -> LoraSize {
-        LoraSize::of(self.changes.iter().map(ModuleChange::size))
     }
 
     /// The kinds of its changes, with how many modules each changes.
@@ -296,27 +290,6 @@ impl ModuleChange {
         match self.magnitude.is_some() {
             true => format!("DoRA ({kind})"),
             false => kind,
-        }
-    }
-
-    /// What it takes. The ratio of a DoRA takes as much as its magnitude.
-    fn size(&self) -> LoraSize {
-        let count = |tensor: &StoredTensor| tensor.shape().iter().product::<usize>() as u64;
-        let form = self.form.as_ref().map_or_else(LoraSize::default, ChangeForm::size);
-        let bias = self.bias.as_ref().map_or(0, count);
-        let magnitude = self.magnitude.as_ref().map_or(0, count);
-        let values = form.values + bias + 2 * magnitude;
-        let LoraSize { row_values, dense_values, .. } = form;
-        match self.magnitude.is_some() {
-            true => {
-                let [outputs, inputs] = self.form.as_ref().map_or([0, 0], ChangeForm::sides);
-                LoraSize {
-                    values,
-                    row_values: 2 * row_values + inputs as u64,
-                    dense_values: 5 * (outputs * inputs) as u64,
-                }
-            }
-            false => LoraSize { values, row_values, dense_values },
         }
     }
 }

@@ -5,7 +5,6 @@ use std::fmt;
 
 use super::keys::Role;
 use crate::engine::z_image::checkpoint::StoredTensor;
-use crate::job::lora::LoraSize;
 
 /// The tensors of one module.
 pub type ChangeParts = BTreeMap<Role, StoredTensor>;
@@ -128,33 +127,6 @@ impl ChangeForm {
         }
     }
 
-    /// The sides of the whole change; none where they do not fit together.
-    pub fn sides(&self) -> [usize; 2] {
-        self.shape().unwrap_or_default()
-    }
-
-    /// What it takes in memory, and what is made and dropped again beside the module.
-    pub fn size(&self) -> LoraSize {
-        let values = self.tensors().iter().map(|it| it.shape().iter().product::<usize>()).sum();
-        let [outputs, inputs] = self.sides();
-        // What is added, and the sum with it.
-        let added = 2 * outputs;
-        let (row_values, dense_values) = match self {
-            ChangeForm::LowRank { .. } => (added + 2 * self.rank(), 0),
-            ChangeForm::Kron(first, second) => {
-                let ([_, i1], [o2, _]) =
-                    (first.shape().unwrap_or_default(), second.shape().unwrap_or_default());
-                (added + 2 * i1 * o2 + i1 * self.rank(), 0)
-            }
-            // Two products, and what comes of them.
-            ChangeForm::Hadamard(_) => (added, 3 * outputs * inputs),
-            ChangeForm::Dense(_) => (added + outputs, 0),
-        };
-        let [values, row_values, dense_values] =
-            [values, row_values, dense_values].map(|count: usize| count as u64);
-        LoraSize { values, row_values, dense_values }
-    }
-
     pub fn kind(&self) -> ChangeKind {
         match self {
             ChangeForm::LowRank { .. } => ChangeKind::Lora,
@@ -182,14 +154,14 @@ impl StoredFactor {
         }
     }
 
-    fn shape(&self) -> Option<[usize; 2]> {
+    pub fn shape(&self) -> Option<[usize; 2]> {
         match self {
             StoredFactor::Whole(whole) => matrix(whole),
             StoredFactor::Product(a, b) => product(a, b),
         }
     }
 
-    fn rank(&self) -> Option<usize> {
+    pub fn rank(&self) -> Option<usize> {
         match self {
             StoredFactor::Whole(_) => None,
             StoredFactor::Product(_, b) => Some(rows(b)),

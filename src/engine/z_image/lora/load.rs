@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Error, Shape, Tensor};
 
-use super::adapter::{Adapter, Delta, Factor, Magnitude};
+use super::adapter::{Adapter, Delta, Factor, Magnitude, MagnitudeKind};
 use super::file::{LoraFile, ModuleChange};
 use super::form::{self, ChangeForm};
 use super::modules::{Module, Modules};
+use super::size;
 use crate::engine::ModelError;
 use crate::engine::z_image::checkpoint::StoredTensor;
 use crate::engine::z_image::device;
@@ -59,7 +60,7 @@ impl LoadedLora {
                 adapters.push((module.clone(), Arc::new(adapter)));
             }
         }
-        Ok(LoadedLora { sha256: sha256.to_owned(), size: file.size(), adapters })
+        Ok(LoadedLora { sha256: sha256.to_owned(), size: size::of_file(file, modules), adapters })
     }
 }
 
@@ -73,8 +74,7 @@ struct Loader<'a> {
 struct Whole {
     delta: Option<Delta>,
     scale: f64,
-    /// Whether it is one of rows.
-    magnitude: Option<(Tensor, bool)>,
+    magnitude: Option<(Tensor, MagnitudeKind)>,
     bias: Option<Tensor>,
 }
 
@@ -83,9 +83,14 @@ impl Loader<'_> {
         let delta = change.form.as_ref().map(|form| self.delta(form)).transpose()?;
         let magnitude = match &change.magnitude {
             Some(magnitude) => {
-                let by_rows = !matches!(magnitude.shape(), [1, _]);
+                // The writers are told apart by what they make of the matrix' lengths.
+                let kind = match magnitude.shape() {
+                    [_] => MagnitudeKind::WeighedRows,
+                    [1, _] => MagnitudeKind::Columns,
+                    _ => MagnitudeKind::Rows,
+                };
                 let count = magnitude.shape().iter().product::<usize>();
-                Some((self.tensor_as(magnitude, count.into(), DType::F32)?, by_rows))
+                Some((self.tensor_as(magnitude, count.into(), DType::F32)?, kind))
             }
             None => None,
         };
@@ -200,8 +205,10 @@ impl Whole {
             None => None,
         };
         let magnitude = match &self.magnitude {
-            Some((values, true)) => Some(Magnitude::new(rows(values)?, true)),
-            Some((values, false)) => Some(Magnitude::new(values.clone(), false)),
+            Some((values, kind @ MagnitudeKind::Columns)) => {
+                Some(Magnitude::new(values.clone(), *kind))
+            }
+            Some((values, kind)) => Some(Magnitude::new(rows(values)?, *kind)),
             None => None,
         };
         let bias = self.bias.as_ref().map(rows).transpose()?;

@@ -12,6 +12,7 @@ mod keys;
 mod load;
 mod modules;
 mod peft;
+mod size;
 
 use std::path::Path;
 
@@ -20,6 +21,7 @@ pub use self::file::LoraFile;
 pub use self::inspect::inspect_lora;
 pub use self::load::{LoadError, LoadedLora};
 pub use self::modules::Modules;
+pub use self::size::of_file as lora_size;
 use super::model_files::ModelFiles;
 use crate::engine::{ModelError, ModelPlace};
 use crate::job::lora::LoraSize;
@@ -34,5 +36,5 @@ pub fn check_lora(
     let modules = Modules::of(&ModelFiles::find(model)?.config()?.transformer);
     let file = LoraFile::read(path, &modules)?;
     file.require_fit(allow_unknown)?;
-    Ok(file.size())
+    Ok(lora_size(&file, &modules))
 }

@@ -18,6 +18,21 @@ pub struct Module {
     pub name: String,
     pub outputs: usize,
     pub inputs: usize,
+    /// Which rows go through it.
+    pub rows: RowsThrough,
+    /// Values of each of these rows that its block has alive while it works, its input included, and
+    /// what it gives not.
+    pub alive: usize,
+}
+
+/// The rows that go through a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowsThrough {
+    /// The timestep's.
+    One,
+    Caption,
+    /// Those of the picture, or of picture and caption.
+    All,
 }
 
 impl Module {
@@ -144,26 +159,35 @@ fn known(list: &[Module]) -> HashMap<String, Target> {
     known
 }
 
+/// The modules of one block, in the order of its computation, with what is alive then.
 fn of_block(
     config: &TransformerConfig,
     group: &str,
     is_modulated: bool,
 ) -> impl Iterator<Item = Module> {
     let (dim, hidden) = (config.dim, config.hidden_dim());
-    let modulation = ("adaLN_modulation.0", 4 * dim, config.adaln_dim());
+    // Only the caption is refined without the timestep.
+    let rows = if is_modulated { RowsThrough::All } else { RowsThrough::Caption };
     let [to_q, to_k, to_v] = FUSED;
-    [
-        (to_q, dim, dim),
-        (to_k, dim, dim),
-        (to_v, dim, dim),
-        ("attention.to_out.0", dim, dim),
-        ("feed_forward.w1", hidden, dim),
-        ("feed_forward.w2", dim, hidden),
-        ("feed_forward.w3", hidden, dim),
-    ]
-    .into_iter()
-    .chain(is_modulated.then_some(modulation))
-    .map(|(name, outputs, inputs)| module(group, name, outputs, inputs))
+    let of_rows = [
+        (to_q, dim, dim, dim),
+        (to_k, dim, dim, 2 * dim),
+        (to_v, dim, dim, 3 * dim),
+        ("attention.to_out.0", dim, dim, dim),
+        ("feed_forward.w1", hidden, dim, dim),
+        ("feed_forward.w2", dim, hidden, hidden),
+        ("feed_forward.w3", hidden, dim, dim + hidden),
+    ];
+    let modulation = Module {
+        rows: RowsThrough::One,
+        ..module(group, "adaLN_modulation.0", 4 * dim, config.adaln_dim())
+    };
+    let of_rows = of_rows.map(|(name, outputs, inputs, alive)| Module {
+        rows,
+        alive,
+        ..module(group, name, outputs, inputs)
+    });
+    of_rows.into_iter().chain(is_modulated.then_some(modulation))
 }
 
 fn around_blocks(config: &TransformerConfig) -> Vec<Module> {
@@ -171,18 +195,27 @@ fn around_blocks(config: &TransformerConfig) -> Vec<Module> {
     let patch_dim = config.patch() * config.patch() * config.in_channels;
     let (dim, adaln) = (config.dim, config.adaln_dim());
     let last = format!("all_final_layer.{key}");
+    let of_one = |it| Module { rows: RowsThrough::One, ..it };
+    let of_caption = |it| Module { rows: RowsThrough::Caption, ..it };
     vec![
-        module("t_embedder", "mlp.0", TIMESTEP_INNER, TIMESTEP_WAVES),
-        module("t_embedder", "mlp.2", adaln, TIMESTEP_INNER),
-        module("cap_embedder", "1", dim, config.cap_feat_dim),
+        of_one(module("t_embedder", "mlp.0", TIMESTEP_INNER, TIMESTEP_WAVES)),
+        of_one(module("t_embedder", "mlp.2", adaln, TIMESTEP_INNER)),
+        of_caption(module("cap_embedder", "1", dim, config.cap_feat_dim)),
         module("all_x_embedder", &key, dim, patch_dim),
-        module(&last, "adaLN_modulation.1", dim, adaln),
+        of_one(module(&last, "adaLN_modulation.1", dim, adaln)),
         module(&last, "linear", patch_dim, dim),
     ]
 }
 
 fn module(group: &str, name: &str, outputs: usize, inputs: usize) -> Module {
-    Module { group: group.to_owned(), name: name.to_owned(), outputs, inputs }
+    Module {
+        group: group.to_owned(),
+        name: name.to_owned(),
+        outputs,
+        inputs,
+        rows: RowsThrough::All,
+        alive: inputs,
+    }
 }
 
 #[cfg(test)]

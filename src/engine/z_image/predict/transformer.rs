@@ -41,7 +41,9 @@ pub fn condition_bytes(model: &ModelConfig, backend: Backend, rung: &Rung, work:
     let embedding = 2 * size_of::<f32>() * work.tokens * config.cap_feat_dim;
     let caption = rows.caption * config.dim * backend.element_bytes();
     let caption_angles = angles_bytes(config, rows.caption);
-    let refine = block_scratch_bytes(config, backend, rung.precision, (1, rows.caption), work.lora);
+    let caption_lora = work.lora.caption_rows;
+    let refine =
+        block_scratch_bytes(config, backend, rung.precision, (1, rows.caption), caption_lora);
     // Angles, cosines and sines of all rows are alive together.
     let angles = angles_bytes(config, rows.picture) + angles_bytes(config, rows.all()) * 3 / 2;
     first + embedding + caption + caption_angles + refine.max(angles)
@@ -76,5 +78,5 @@ pub fn bytes(model: &ModelConfig, backend: Backend, rung: &Rung, work: Work) -> 
     conditionings_bytes(model, backend, rung, work)
         + (latents_alive + kept) * latents
         + input
-        + block_scratch_bytes(config, backend, rung.precision, (1, rows.all()), work.lora)
+        + block_scratch_bytes(config, backend, rung.precision, (1, rows.all()), work.lora.all_rows)
 }

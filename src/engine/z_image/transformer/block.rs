@@ -9,7 +9,7 @@ use crate::engine::z_image::linear::Linear;
 use crate::engine::z_image::lora::Beside;
 use crate::engine::z_image::ops;
 use crate::engine::z_image::weights::Weights;
-use crate::job::lora::LoraSize;
+use crate::job::lora::LoraPeak;
 use crate::ladder::Precision;
 
 /// eps of the norms of queries and keys, which the configuration does not give.
@@ -29,14 +29,14 @@ pub struct Block {
 
 /// The most that [`Block::forward`] needs beside its input, for `batch` sequences of `rows` rows:
 /// while it attends, or in the feed-forward, where the two inner activations and their product are
-/// alive. Quantised matrices are made dense one at a time. What `lora` takes beside a module is
-/// alive where most is.
+/// alive. Quantised matrices are made dense one at a time. While a module is changed, what `lora`
+/// says is alive.
 pub fn scratch_bytes(
     config: &TransformerConfig,
     backend: Backend,
     precision: Precision,
     (batch, rows): (usize, usize),
-    lora: LoraSize,
+    lora: LoraPeak,
 ) -> usize {
     let activation = |width: usize| batch * rows * width * backend.element_bytes();
     let dense_copy = |values: usize| match precision {
@@ -50,14 +50,9 @@ pub fn scratch_bytes(
     let attention = activation(4 * dim) + scores.max(dense_copy(dim * dim));
     let product = activation(3 * hidden);
     let last_matrix = activation(dim + 2 * hidden) + dense_copy(dim * hidden);
-    // At the second of the two inner activations, beside the first one and the input of both.
-    let lora = match lora.values {
-        0 => 0,
-        _ => {
-            let matrices = DENSE_COPY_BYTES * lora.dense_values as usize;
-            activation(dim + 2 * hidden + lora.row_values as usize) + matrices
-        }
-    };
+    let matrices = DENSE_COPY_BYTES * lora.dense_values as usize;
+    let lora = activation(lora.row_values as usize)
+        .max(activation(lora.dense_row_values as usize) + matrices);
     attention.max(product).max(last_matrix).max(lora)
 }
 

@@ -23,6 +23,7 @@ use super::lora::{Adapters, Beside};
 use super::stack::{Absent, Stack};
 use super::weights::Weights;
 use crate::engine::Backend;
+use crate::job::lora::LoraPeak;
 use crate::ladder::Precision;
 
 /// The transformer's weights and configuration.
@@ -134,7 +135,7 @@ impl Transformer {
         let caption_positions = rope::caption_positions(length);
         let caption_rope = Rope::new(&self.config, &caption_positions, device)?;
         for (index, block) in self.context_refiner.iter().enumerate() {
-            self.require((1, length))?;
+            self.require((1, length), self.adapters.size().caption_rows)?;
             let beside = adapters.beside_block("context_refiner", index);
             caption = block.forward(caption, &caption_rope, None, beside)?;
         }
@@ -172,10 +173,9 @@ impl Transformer {
         c.grid.unpatchify(&self.final_layer.forward(&picture, &t, beside)?)?.to_dtype(DType::F32)
     }
 
-    /// Asks for the room that one block needs over (batch, rows).
-    fn require(&self, sizes: (usize, usize)) -> Result<()> {
+    /// Asks for the room that one block needs over (batch, rows), with what LoRAs take there.
+    fn require(&self, sizes: (usize, usize), lora: LoraPeak) -> Result<()> {
         let backend = self.memory.backend();
-        let lora = self.adapters.size();
         let scratch = block_scratch_bytes(&self.config, backend, self.precision, sizes, lora);
         self.memory.require(scratch)
     }
@@ -187,7 +187,7 @@ impl Transformer {
         rope: &Rope,
         t: &Tensor,
     ) -> Result<Tensor> {
-        self.require((x.dim(0)?, x.dim(1)?))?;
+        self.require((x.dim(0)?, x.dim(1)?), self.adapters.size().all_rows)?;
         block.forward(x, rope, Some(t), beside)
     }
 }

@@ -1,0 +1,61 @@
+//! What LoRAs take beside the weights, against what is predicted of them.
+
+use std::path::Path;
+
+use zimaged::internals::{
+    Backend, Decode, DeviceChoice, Engine, Lora, Loras, ModelFiles, ModelPlace, PlacedLora,
+    Precision, Recipe, Residency, Rung, Stage, Work, ZImageEngine, check_lora, predict,
+};
+
+use super::{Peaks, REFERENCE, THREADS, left_bytes, turn};
+
+/// How much more than the measured peak may be predicted, beside the buffers.
+const EXCESS_MAX: f64 = 0.15;
+
+/// As for pictures as input.
+const BUFFERS_BYTES: u64 = 3 * (2 << 20);
+
+const PROMPT: &str = "a stained glass window";
+
+#[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
+fn no_lora_takes_more_than_predicted_nor_far_less() {
+    let _turn = turn();
+    let place = ModelPlace::at(Path::new(REFERENCE));
+    let config = ModelFiles::find(&place).unwrap().config().unwrap();
+    let backend = Backend::Cpu { threads: THREADS };
+    for name in ["case", "peft_dora", "lycoris_loha", "lycoris_lokr", "lycoris_dora_columns"] {
+        for (residency, precision) in [
+            (Residency::Device, Precision::Full),
+            (Residency::Streamed { resident_blocks: 0 }, Precision::Q8),
+        ] {
+            let left_bytes = left_bytes();
+            let mut engine = ZImageEngine::load(&place, DeviceChoice::Cpu, None).unwrap();
+            let decode = Decode::Whole;
+            let rung = Rung { residency, precision, decode, width: 512, height: 640, steps: 1 };
+            let placed = placed(name, &place);
+            let lora = Loras(vec![placed.lora.clone()]);
+            let recipe = Recipe { prompt: PROMPT.into(), lora, ..Recipe::default() };
+            let mut peaks = Peaks::default();
+            engine.use_loras(vec![placed]);
+            engine.denoise(&recipe, &rung, &mut peaks).unwrap();
+            peaks.end(engine.memory());
+            let work = Work { tokens: engine.tokens(PROMPT).unwrap(), ..Work::of(&recipe) };
+            let predicted = predict(&config, backend, &rung, work).denoise_bytes;
+            let measured = peaks.of(Stage::Denoise) + left_bytes;
+            let least = predicted as f64 / measured as f64 - 1.0;
+            let excess = predicted.saturating_sub(BUFFERS_BYTES) as f64 / measured as f64 - 1.0;
+            println!("{name}, {rung}: {predicted} predicted, {measured} measured: {least:+.3}");
+            assert!(least >= 0.0 && excess <= EXCESS_MAX, "{name}, {rung}: {least:+.3}");
+        }
+    }
+}
+
+fn placed(name: &str, model: &ModelPlace) -> PlacedLora {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/lora");
+    let path = folder.join(name).with_extension("safetensors");
+    let size = check_lora(&path, model, false).unwrap();
+    let sha256 = zimaged::internals::sha256(std::fs::read(&path).unwrap());
+    let name = name.to_owned();
+    PlacedLora { lora: Lora { name, weight: 0.8, allow_unknown: false, sha256, size }, path }
+}

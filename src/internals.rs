@@ -10,10 +10,12 @@ pub use crate::config::Config;
 pub use crate::engine::meter::CountingAllocator;
 pub use crate::engine::provenance::{Part, PartOrigin, PartSource};
 pub use crate::engine::z_image::beginning;
+pub use crate::engine::z_image::checkpoint::FloatFormat;
 pub use crate::engine::z_image::config::{ModelConfig, TransformerConfig};
 pub use crate::engine::z_image::device_memory::DeviceMemory;
 pub use crate::engine::z_image::geometry::TILE_SIDE_MIN;
 pub use crate::engine::z_image::model_files::{ModelFiles, PartFiles};
+pub use crate::engine::z_image::new_model::{Conversion, Geometry, Synthesis};
 pub use crate::engine::z_image::noise::Generator;
 pub use crate::engine::z_image::predict::{Work, predict};
 pub use crate::engine::z_image::quant::QuantisedMatrix;
@@ -28,7 +30,7 @@ pub use crate::engine::z_image::{ZImageEngine, picture};
 pub use crate::engine::{
     Backend, Continue, DeviceChoice, Engine, EngineError, EngineKind, InputPicture, Latents,
     MemoryReading, ModelPlace, Pixels, PlacedLora, Progress, Result as EngineResult, Tokenizer,
-    check_lora, fake, meter, quantise_model,
+    check_lora, convert_model, fake, meter, quantise_model, synthesise_model,
 };
 pub use crate::files::sha256;
 pub use crate::inputs::input_picture;

@@ -11,6 +11,7 @@ use super::init::QueueFolders;
 use super::report::RunReport;
 use crate::engine::z_image::inspect::Inspected;
 use crate::engine::z_image::lora::inspect::InspectedLora;
+use crate::engine::z_image::new_model::WrittenModel;
 use crate::engine::z_image::quantise::Quantised;
 use crate::hub::{Fetched, RemovedModel};
 use crate::queue::control::PauseAnswer;
@@ -40,7 +41,7 @@ This page is written from the program's types by a test, and another runs the co
 /// What a command answers: its name, and the type of its answer.
 type Command = (&'static str, fn(&mut SchemaGenerator) -> Value);
 
-const COMMANDS: [Command; 28] = [
+const COMMANDS: [Command; 29] = [
     ("backup", of::<BackedUp>),
     ("cancel", of::<Cancelled>),
     ("check", of::<CheckedJob>),
@@ -53,6 +54,7 @@ const COMMANDS: [Command; 28] = [
     ("init", of::<QueueFolders<'_>>),
     ("list", of::<Vec<JobRow>>),
     ("list --rejected", of::<Vec<RejectionRow>>),
+    ("model convert, model synth", of::<WrittenModel>),
     ("model fetch", of::<Fetched>),
     ("model inspect", of::<Inspected>),
     ("model inspect (a LoRA)", of::<InspectedLora>),

@@ -18,6 +18,7 @@ mod json;
 mod logging;
 mod model;
 mod models;
+mod new_model;
 mod pictures;
 mod print;
 mod progress;

@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 
-use super::print::count;
-use super::{Outcome, fetch, models, print, short};
+use super::new_model::{ConvertArgs, LowerPrecision, SynthArgs};
+use super::print::{count, mebibytes};
+use super::{Outcome, fetch, models, new_model, print, short};
 use crate::config::{Config, ConfigError};
 use crate::engine::mini::ModelTexts;
 use crate::engine::z_image::inspect::{Inspected, InspectedModel, InspectedPart};
 use crate::engine::z_image::lora::inspect::InspectedLora;
 use crate::engine::{ModelKind, ModelPlace, inspect_lora, inspect_model, quantise_model};
-use crate::ladder::Precision;
 
 #[derive(Subcommand, Debug)]
 pub(super) enum ModelCommand {
@@ -40,6 +40,15 @@ pub(super) enum ModelCommand {
     /// Writes MODEL/transformer/zimaged-q8.gguf (or -q4), which the daemon takes where it stands.
     /// The pictures are the same with it and without.
     Quantize(QuantizeArgs),
+    /// Write a model in the hub's layout, whatever layout and format it has
+    ///
+    /// Into a new folder, which is there whole or not at all; it is read through before. In bf16 a
+    /// model of bf16 stays the same to the bit; with --as f32 every one does.
+    Convert(ConvertArgs),
+    /// Write a model of random weights, to try and to measure with
+    ///
+    /// Its pictures are noise; files, memory and times are those of a model of these dimensions.
+    Synth(SynthArgs),
 }
 
 #[derive(clap::Args, Debug)]
@@ -58,21 +67,6 @@ pub(super) struct QuantizeArgs {
     force: bool,
 }
 
-#[derive(ValueEnum, Clone, Copy, Debug)]
-enum LowerPrecision {
-    Q8,
-    Q4,
-}
-
-impl From<LowerPrecision> for Precision {
-    fn from(precision: LowerPrecision) -> Precision {
-        match precision {
-            LowerPrecision::Q8 => Precision::Q8,
-            LowerPrecision::Q4 => Precision::Q4,
-        }
-    }
-}
-
 impl ModelCommand {
     /// Whether the command itself says which files it is about, so that no configuration is needed.
     pub(super) fn names_files(&self) -> bool {
@@ -80,6 +74,8 @@ impl ModelCommand {
             ModelCommand::Fetch(_) | ModelCommand::List | ModelCommand::Remove(_) => true,
             ModelCommand::Inspect(InspectArgs { path }) => path.is_some(),
             ModelCommand::Verify(args) => args.names_files(),
+            ModelCommand::Convert(args) => args.names_files(),
+            ModelCommand::Synth(_) => true,
             ModelCommand::Quantize(_) => false,
         }
     }
@@ -93,6 +89,8 @@ pub(super) async fn model(config: &Config, command: &ModelCommand, json: bool) -
         ModelCommand::Remove(args) => models::remove(config, args, json).await,
         ModelCommand::Inspect(args) => inspect(config, args, json),
         ModelCommand::Quantize(args) => quantize(config, args, json),
+        ModelCommand::Convert(args) => new_model::convert(config, args, json),
+        ModelCommand::Synth(args) => new_model::synth(args, json),
     }
 }
 
@@ -179,8 +177,4 @@ fn quantize(config: &Config, args: &QuantizeArgs, json: bool) -> Outcome {
     );
     print::answer(&written, &text, json)?;
     Ok(0)
-}
-
-fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }

@@ -196,3 +196,8 @@ fn expected(work: Option<ExpectedWork>) -> String {
 pub(super) fn mistakes(mistakes: &JobMistakes, json: bool) -> io::Result<()> {
     answer(mistakes, mistakes.to_string().trim_end(), json)
 }
+
+/// For people.
+pub(super) fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}

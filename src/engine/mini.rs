@@ -92,12 +92,17 @@ pub fn texts(state: &Path) -> io::Result<ModelTexts> {
         return Ok(ModelTexts::At(ModelPlace::at(&unpacked)));
     }
     let folder = tempfile::Builder::new().prefix("zimaged-mini-").tempdir()?;
-    for (name, content) in FILES.iter().filter(|(name, _)| !name.ends_with(WEIGHTS)) {
+    for (name, content) in text_files() {
         let path = folder.path().join(name);
         fs::create_dir_all(parent(&path))?;
         fs::write(&path, content)?;
     }
     Ok(ModelTexts::Temporary(folder))
+}
+
+/// The miniature's files but its weights: names in its folder, with their content.
+pub fn text_files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
+    FILES.into_iter().filter(|(name, _)| !name.ends_with(WEIGHTS))
 }
 
 /// Where it is unpacked.

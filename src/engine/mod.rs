@@ -34,8 +34,8 @@ use self::provenance::WeightPart;
 use self::weight_files::WeightFiles;
 pub use self::z_image::prompt::{TOKENS_MAX, Tokenizer};
 pub use self::z_image::{
-    check_lora, check_weights, inspect_lora, inspect_model, processor, processor_speed,
-    quantise_model, tokenizer, verify_weights,
+    check_lora, check_weights, convert_model, inspect_lora, inspect_model, processor,
+    processor_speed, quantise_model, synthesise_model, tokenizer, verify_weights,
 };
 pub use crate::job::Recipe;
 use crate::job::lora::Lora;

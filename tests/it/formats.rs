@@ -4,6 +4,7 @@
 //! The files are made here, from names and numbers that are written down here: what the program
 //! undoes is done by other code.
 
+mod convert;
 mod numbers;
 mod refused;
 mod rename;

@@ -68,7 +68,7 @@ const OWNED: [(&str, &str); 11] = [
 
 /// Which other modules of `engine/z_image` each of its modules may name. A module that is not in the
 /// list names none. Each names only modules that stand before it or are not in the list.
-const ENGINE_ARROWS: [(&str, &[&str]); 32] = [
+const ENGINE_ARROWS: [(&str, &[&str]); 33] = [
     ("wrong_folder", &["wrong_file"]),
     ("config", &["wrong_file"]),
     ("checkpoint", &["wrong_file"]),
@@ -105,6 +105,10 @@ const ENGINE_ARROWS: [(&str, &[&str]); 32] = [
     ("inspect", &["checkpoint", "config", "model_files", "names", "shapes"]),
     ("verify", &["model_files"]),
     ("quantise", &["model_files", "ops", "quant", "weights"]),
+    (
+        "new_model",
+        &["checkpoint", "config", "geometry", "model_files", "prompt", "shapes", "verify"],
+    ),
     ("oom", &["cuda", "device_memory"]),
     (
         "parts",

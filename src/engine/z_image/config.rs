@@ -4,14 +4,15 @@ use std::path::Path;
 use std::{fs, io};
 
 use serde::de::{DeserializeOwned, Error};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use super::wrong_file::{self, unfinished};
 use crate::engine::{ModelError, ModelKind};
 use crate::files;
 
 /// `transformer/config.json`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct TransformerConfig {
     pub all_patch_size: Vec<usize>,
     pub all_f_patch_size: Vec<usize>,
@@ -82,7 +83,7 @@ impl TransformerConfig {
 }
 
 /// `text_encoder/config.json`: Qwen3.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct TextEncoderConfig {
     pub vocab_size: usize,
     pub hidden_size: usize,
@@ -94,8 +95,21 @@ pub struct TextEncoderConfig {
     pub head_dim: usize,
     pub rms_norm_eps: f64,
     /// At the top level in files of transformers before 5, under `rope_parameters` since.
-    #[serde(flatten, deserialize_with = "rope_theta")]
+    #[serde(flatten, deserialize_with = "rope_theta", serialize_with = "at_top_level")]
     pub rope_theta: f64,
+    /// As transformers write it since version 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<Value>,
+    /// As they wrote it before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub torch_dtype: Option<Value>,
+}
+
+impl TextEncoderConfig {
+    /// What floats its weights were trained in, by the name that torch has for them.
+    pub fn trained(&self) -> Option<&str> {
+        self.dtype.as_ref().or(self.torch_dtype.as_ref())?.as_str()
+    }
 }
 
 fn rope_theta<'de, D: Deserializer<'de>>(file: D) -> Result<f64, D::Error> {
@@ -115,6 +129,10 @@ fn rope_theta<'de, D: Deserializer<'de>>(file: D) -> Result<f64, D::Error> {
     })
 }
 
+fn at_top_level<S: Serializer>(rope_theta: &f64, file: S) -> Result<S::Ok, S::Error> {
+    file.collect_map([("rope_theta", rope_theta)])
+}
+
 impl TextEncoderConfig {
     /// What this port cannot compute, in words.
     pub fn problem(&self) -> Option<String> {
@@ -123,7 +141,7 @@ impl TextEncoderConfig {
 }
 
 /// `vae/config.json`: AutoencoderKL.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct VaeConfig {
     pub latent_channels: usize,
     pub out_channels: usize,
@@ -162,7 +180,7 @@ impl VaeConfig {
 }
 
 /// `scheduler/scheduler_config.json`: FlowMatchEulerDiscreteScheduler.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ScheduleConfig {
     pub shift: f64,
     pub num_train_timesteps: u32,
@@ -254,6 +272,8 @@ pub fn turbo() -> ModelConfig {
             head_dim: 128,
             rms_norm_eps: 1e-6,
             rope_theta: 1e6,
+            dtype: None,
+            torch_dtype: None,
         },
         vae: VaeConfig {
             latent_channels: 16,

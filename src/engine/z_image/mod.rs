@@ -20,7 +20,7 @@ pub mod beginning;
 
 pub mod picture;
 
-mod checkpoint;
+pub mod checkpoint;
 pub mod config;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -40,6 +40,7 @@ mod measure;
 mod model_dir;
 pub mod model_files;
 mod names;
+pub mod new_model;
 mod oom;
 pub mod ops;
 mod parts;
@@ -63,6 +64,7 @@ pub use self::engine::ZImageEngine;
 pub use self::inspect::inspect_model;
 pub use self::lora::{check_lora, inspect_lora};
 use self::model_files::ModelFiles;
+pub use self::new_model::{convert_model, synthesise_model};
 use self::prompt::Tokenizer;
 pub use self::quantise::quantise_model;
 pub use self::verify::verify_weights;

@@ -31,6 +31,18 @@ pub struct PromptTokens {
 const OF_QWEN3: &[u8] =
     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/qwen3/tokenizer.json.gz"));
 
+/// The program's tokenizer as its file is.
+pub fn json_of_program() -> Result<Vec<u8>, ModelError> {
+    let mut json = Vec::new();
+    let unpacked = GzDecoder::new(OF_QWEN3).take(FILE_BYTES_MAX).read_to_end(&mut json);
+    unpacked.map_err(|error| wrong_in_program(&error))?;
+    Ok(json)
+}
+
+fn wrong_in_program(error: &dyn std::fmt::Display) -> ModelError {
+    ModelError::Wrong(format!("the tokenizer in the program: {error}"))
+}
+
 /// A tokenizer with Z-Image's template.
 pub struct Tokenizer(tokenizers::Tokenizer);
 
@@ -45,13 +57,8 @@ impl Tokenizer {
     }
 
     fn of_program() -> Result<Tokenizer, ModelError> {
-        let mut json = Vec::new();
-        let wrong = |error: &dyn std::fmt::Display| {
-            ModelError::Wrong(format!("the tokenizer in the program: {error}"))
-        };
-        let unpacked = GzDecoder::new(OF_QWEN3).take(FILE_BYTES_MAX).read_to_end(&mut json);
-        unpacked.map_err(|error| wrong(&error))?;
-        tokenizers::Tokenizer::from_bytes(json).map(Tokenizer).map_err(|error| wrong(&error))
+        let tokenizer = tokenizers::Tokenizer::from_bytes(json_of_program()?);
+        tokenizer.map(Tokenizer).map_err(|error| wrong_in_program(&error))
     }
 
     fn of_file(path: &Path) -> Result<Tokenizer, ModelError> {

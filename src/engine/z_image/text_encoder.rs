@@ -33,7 +33,12 @@ impl TextEncoder {
         memory: &DeviceMemory,
     ) -> Result<TextEncoder> {
         weights.expect(EMBEDDINGS, (config.vocab_size, config.hidden_size));
-        let trained = weights.trained_dtype(EMBEDDINGS);
+        let trained = match config.trained() {
+            Some("bfloat16") => DType::BF16,
+            Some("float16") => DType::F16,
+            Some("float32") => DType::F32,
+            _ => weights.trained_dtype(EMBEDDINGS),
+        };
         let of_layer = config.clone();
         let layers = Stack::new(
             config.num_hidden_layers - 1,

@@ -8,6 +8,7 @@ mod gguf;
 mod safetensors;
 mod scale;
 mod stored;
+mod write;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 pub use self::encoding::Encoding;
 pub use self::scale::Scale;
 pub use self::stored::StoredTensor;
+pub use self::write::{FloatFormat, NewTensor, write_safetensors};
 use super::wrong_file;
 use crate::engine::ModelError;
 

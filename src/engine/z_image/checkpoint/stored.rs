@@ -153,6 +153,11 @@ impl StoredTensor {
         })
     }
 
+    /// Its values from number `first` on, where a row begins, as many rows as `out` holds.
+    pub fn decode_from(&self, first: usize, out: &mut [f32]) -> Result<()> {
+        self.decode(first / self.columns().max(1), out)
+    }
+
     /// Its blocks as they are in the file, where they have this format and nothing changes them.
     pub fn load_blocks(&self, format: GgmlDType, device: &Device) -> Result<Option<QTensor>> {
         let plain = self.scale.is_none() && self.rotated.is_none();

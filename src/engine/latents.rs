@@ -98,10 +98,21 @@ mod tests {
         let latents =
             Latents { shape: [2, 2, 4], values: (0..16).map(|n| n as f32 / 3.0).collect() };
         save(&path, &key, &latents).unwrap();
-        assert_eq!(load(&path, &key), Some(latents));
+        assert_eq!(load(&path, &key).as_ref(), Some(&latents));
         let mut other = key.clone();
         other.recipe.seed = 8;
         assert_eq!(load(&path, &other), None);
+        let mut with_lora = key.clone();
+        let lora = r#"[{"name": "ink", "weight": 0.5, "sha256": "a"}]"#;
+        with_lora.recipe.lora = serde_json::from_str(lora).unwrap();
+        assert_eq!(load(&path, &with_lora), None);
+        save(&path, &with_lora, &latents).unwrap();
+        for other in [lora.replace("0.5", "0.6"), lora.replace("\"a\"", "\"b\"")] {
+            let mut other_lora = key.clone();
+            other_lora.recipe.lora = serde_json::from_str(&other).unwrap();
+            assert_eq!(load(&path, &other_lora), None);
+        }
+        save(&path, &key, &latents).unwrap();
         assert_eq!(load(&path, &LatentsKey { steps: 9, ..key.clone() }), None);
         assert_eq!(load(&path, &LatentsKey { precision: Precision::Q8, ..key }), None);
     }

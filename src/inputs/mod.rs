@@ -2,6 +2,7 @@
 //! kept under the hash of their content until no render can need them, decoded where they are used.
 
 mod picture;
+mod resize;
 mod take;
 
 use std::fs::{self, File, OpenOptions};

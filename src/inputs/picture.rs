@@ -5,8 +5,9 @@ use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, imageops};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
+use super::resize::resized;
 use super::{InputError, InputLimits};
 use crate::engine::{InputPicture, Pixels};
 
@@ -42,7 +43,7 @@ fn is_on_its_side(orientation: Orientation) -> bool {
 /// The picture of `content`, and the mask where it has one, of `width` by `height` pixels.
 ///
 /// What has another size is resized as the reference implementation does, which keeps no
-/// proportions: by Lanczos' filter with three lobes. Transparency does not count.
+/// proportions. Transparency does not count.
 pub fn input_picture(content: &[u8], width: u32, height: u32) -> Result<Pixels> {
     guarded(|| {
         let picture = decoded(content)?.into_rgb8();
@@ -67,13 +68,6 @@ impl InputPicture {
 fn grey([red, green, blue]: [u8; 3]) -> u8 {
     let sum = 19_595 * u32::from(red) + 38_470 * u32::from(green) + 7_471 * u32::from(blue);
     ((sum + 0x8000) >> 16) as u8
-}
-
-fn resized(picture: image::RgbImage, width: u32, height: u32) -> image::RgbImage {
-    match picture.dimensions() == (width, height) {
-        true => picture,
-        false => imageops::resize(&picture, width, height, imageops::FilterType::Lanczos3),
-    }
 }
 
 /// As people see it: turned as its EXIF says.

@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{Device, Result, bail};
 use float8::{F8E4M3, F8E5M2};
+use half::f16;
 use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
 
 /// How the values of one tensor are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,8 +81,17 @@ impl Encoding {
                 let values = bytes.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value));
                 out.iter_mut().zip(values).for_each(|(out, value)| *out = value);
             }
-            Encoding::F16 => halves::<f16>(bytes, f16::from_le_bytes).convert_to_f32_slice(out),
-            Encoding::Bf16 => halves::<bf16>(bytes, bf16::from_le_bytes).convert_to_f32_slice(out),
+            Encoding::F16 => {
+                let pairs = bytes.as_chunks().0.iter();
+                let values: Vec<f16> = pairs.map(|&pair| f16::from_le_bytes(pair)).collect();
+                values.convert_to_f32_slice(out);
+            }
+            Encoding::Bf16 => {
+                // The upper half of an f32.
+                let values = bytes.as_chunks().0.iter();
+                let values = values.map(|&pair| u32::from(u16::from_le_bytes(pair)) << 16);
+                out.iter_mut().zip(values).for_each(|(out, bits)| *out = f32::from_bits(bits));
+            }
             Encoding::F8E4M3 => look_up(&E4M3, bytes, out),
             Encoding::F8E5M2 => look_up(&E5M2, bytes, out),
             Encoding::I8 => {
@@ -159,10 +168,6 @@ fn every_byte(value: impl Fn(u8) -> f32) -> [f32; 256] {
 
 fn look_up(values: &[f32; 256], bytes: &[u8], out: &mut [f32]) {
     out.iter_mut().zip(bytes).for_each(|(out, &byte)| *out = values[usize::from(byte)]);
-}
-
-fn halves<T>(bytes: &[u8], value: impl Fn([u8; 2]) -> T) -> Vec<T> {
-    bytes.as_chunks().0.iter().map(|&pair| value(pair)).collect()
 }
 
 #[cfg(test)]

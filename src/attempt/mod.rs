@@ -59,6 +59,12 @@ impl History {
         history
     }
 
+    /// Whether the worker was never gone at this render: another picture may be in its hands beside
+    /// this one.
+    pub fn is_harmless(&self) -> bool {
+        self.deaths == 0 && self.lost.is_empty()
+    }
+
     /// Adds a rung that ran out of memory. The planner answers the first such error with the same
     /// rung again, for another program may have held the memory. Where the error has cost a worker
     /// that is too dear: the rung counts as tried twice.
@@ -136,7 +142,10 @@ pub struct Timings {
     /// Each step of the denoising.
     pub step_ms: Vec<u64>,
     pub vae_decode_ms: u64,
+    /// The writing of the picture's file, beside the next attempt.
     pub picture_encode_ms: u64,
+    /// Until the device was free for the next attempt: all but the writing of the file, so that
+    /// times of attempts that follow each other add up to the time that they took.
     pub total_ms: u64,
 }
 

@@ -24,11 +24,12 @@ use crate::worker::protocol::{RenderRequest, Request};
 /// How many times the time-out of a step a processor gets for a card's work.
 const HOST_PATIENCE: u32 = 12;
 
-/// How an attempt ended.
-pub(super) struct AttemptResult {
-    pub(super) result: Result<Made, Failure>,
-    /// Why it had been told to stop, if it had.
-    pub(super) cause: Option<StopCause>,
+/// How far an attempt was followed.
+pub(super) struct Followed {
+    /// Which goes on where the attempt does.
+    pub(super) watch: AttemptWatch,
+    /// How it ended; `None` where its picture is made, and being written.
+    pub(super) end: Option<Result<Made, Failure>>,
 }
 
 /// What the worker is asked.
@@ -93,14 +94,14 @@ pub(super) fn latents_path(settings: &Settings, render_id: i64) -> std::path::Pa
 }
 
 impl Dispatcher {
-    /// Sends the request and waits for the end, acting on a cancelled render, a silent worker and
-    /// the daemon's own shutdown.
+    /// Sends the request and waits until the device is free again, acting on a cancelled render, a
+    /// silent worker and the daemon's own shutdown. The picture before may be written meanwhile.
     pub(super) async fn follow(
         &mut self,
         candidate: &Candidate,
         request: RenderRequest,
         predicted_bytes: u64,
-    ) -> Result<AttemptResult, StoreError> {
+    ) -> Result<Followed, StoreError> {
         let attempt_id = request.attempt_id;
         let mut watch =
             AttemptWatch::new(attempt_id, self.step_timeout(&request.rung), Instant::now());
@@ -114,6 +115,7 @@ impl Dispatcher {
                 Some(wake) => wake,
                 None => self.next_wake(&watch, cancelled.as_mut()).await?,
             };
+            let Some(wake) = self.note_writing(wake).await? else { continue };
             match watch.on(wake, Instant::now()) {
                 Reaction::Ignore(event) => {
                     warn!(?event, attempt = attempt_id, "ignored: not of the running attempt");
@@ -127,9 +129,8 @@ impl Dispatcher {
                     // A worker that does not read is dead; its death is the next event.
                     let _ = self.tell_worker(&Request::Cancel { attempt_id }).await;
                 }
-                Reaction::End(result) => {
-                    return Ok(AttemptResult { result, cause: watch.cause() });
-                }
+                Reaction::Rendered => return Ok(Followed { watch, end: None }),
+                Reaction::End(end) => return Ok(Followed { watch, end: Some(end) }),
             }
         }
     }
@@ -140,11 +141,13 @@ impl Dispatcher {
 
     /// The next thing that happens to the attempt. `cancelled` is polled until the attempt has been
     /// told to stop.
-    async fn next_wake(
+    pub(super) async fn next_wake(
         &mut self,
         watch: &AttemptWatch,
         mut cancelled: Pin<&mut impl Future<Output = Result<(), StoreError>>>,
     ) -> Result<Wake, StoreError> {
+        let looks = self.writing.iter().map(|writing| writing.watch.next_look());
+        let next_look = looks.fold(watch.next_look(), Instant::min);
         let worker = match self.slot.worker() {
             Ok(worker) => worker,
             Err(exit) => return Ok(Wake::Worker(Err(exit))),
@@ -159,7 +162,7 @@ impl Dispatcher {
             () = self.stop.cancelled(), if watch.cause() != Some(StopCause::ShuttingDown) => {
                 Ok(Wake::Stop(StopCause::ShuttingDown))
             }
-            () = sleep_until(watch.next_look()) => Ok(Wake::Look),
+            () = sleep_until(next_look) => Ok(Wake::Look),
         }
     }
 

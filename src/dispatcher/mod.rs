@@ -1,8 +1,9 @@
 //! The one policy loop: which render runs next, on which rung, and what becomes of it.
 //!
 //! `plan` chooses a rung, `slot` keeps a worker loaded, `attempt` follows one try by the rules of
-//! `watcher`, `publish` makes its picture final, `journal` reads and writes the queue, `hold` waits
-//! for the disk, `suspicion` tells a bad picture from a bad place; this file puts them together.
+//! `watcher`, `writing` has its picture written beside the next one (`rendered`), `publish` makes it
+//! final, `journal` reads and writes the queue, `hold` waits for the disk, `suspicion` tells a bad
+//! picture from a bad place; this file puts them together.
 
 mod attempt;
 mod hold;
@@ -10,9 +11,11 @@ mod journal;
 mod models;
 mod plan;
 mod publish;
+mod rendered;
 mod slot;
 mod suspicion;
 mod watcher;
+mod writing;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,11 +27,11 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use self::attempt::AttemptResult;
+use self::attempt::Followed;
 use self::hold::Hold;
 use self::journal::Journal;
 use self::models::Models;
-use self::publish::Published;
+use self::rendered::Rendered;
 pub use self::slot::SlotSettings;
 use self::slot::{NotLoaded, Slot};
 use self::suspicion::Suspicion;
@@ -105,6 +108,8 @@ pub struct Dispatcher {
     models: Models,
     journal: Journal,
     suspicion: Suspicion,
+    /// The picture that was rendered last, until it has its row.
+    writing: Option<Rendered>,
     /// When the model was loaded, or the last render ended.
     idle_since: Instant,
 }
@@ -136,6 +141,7 @@ impl Dispatcher {
             models,
             journal,
             suspicion: Suspicion::default(),
+            writing: None,
             idle_since,
         }
     }
@@ -168,13 +174,21 @@ impl Dispatcher {
                 () = stop.cancelled() => (),
             }
         }
+        let written = self.finish_writing().await;
         self.slot.shut_down(STOP_GRACE).await;
-        Ok(())
+        match written {
+            Err(error) if !error.may_pass_for_a_read() => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Does one thing; false when there was nothing to do.
     async fn turn(&mut self) -> Result<bool, DispatchError> {
         let candidate = self.next_render().await?;
+        if self.writing.is_some() && !self.may_go_beside(candidate.as_ref()) {
+            self.finish_writing().await?;
+            return Ok(true);
+        }
         let model = match (&candidate, self.slot.model()) {
             (Some(candidate), _) => candidate.render.model.clone(),
             (None, Some(loaded)) => loaded.to_owned(),
@@ -266,7 +280,9 @@ impl Dispatcher {
         while let Some(current) = plan {
             plan = self.attempt(&mut candidate, &current).await?;
         }
-        self.status.send_modify(|status| status.render = None);
+        if self.writing.is_none() {
+            self.status.send_modify(|status| status.render = None);
+        }
         Ok(())
     }
 
@@ -305,16 +321,19 @@ impl Dispatcher {
             "planned"
         );
         let request = attempt::request(&self.settings, candidate, attempt_id, plan.rung, now_ms);
-        let AttemptResult { result, cause } =
-            self.follow(candidate, request, predicted_bytes).await?;
-        let failure = match result {
-            Err(failure) => failure,
-            Ok(made) => match self.publish(candidate, &plan.rung, attempt_id, &path, made).await? {
-                Published::Done => return Ok(None),
-                Published::Refused(failure) => failure,
-            },
+        let Followed { watch, end } = self.follow(candidate, request, predicted_bytes).await?;
+        let cause = watch.cause();
+        let writing = Rendered { candidate: candidate.clone(), planned, attempt_id, path, watch };
+        let failure = match end {
+            None => return self.begin_writing(writing).await.map(|()| None),
+            Some(Ok(made)) => return self.settle(writing, Ok(made)).await.map(|()| None),
+            Some(Err(failure)) => failure,
         };
-        self.conclude(candidate, attempt_id, &planned, &failure, cause).await
+        let next = self.conclude(candidate, attempt_id, &planned, &failure, cause).await?;
+        if failure.kind.took_the_worker() {
+            self.lose_writing().await?;
+        }
+        Ok(next)
     }
 
     /// Decides what comes after an attempt that made no picture, and carries it out.

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use tracing::{debug, info, warn};
 
 use super::attempt::{latents_path, temp_path};
+use super::rendered::Rendered;
 use super::{Dispatcher, Settings};
 use crate::attempt::{Candidate, Failure, FailureKind, Finished, Made};
 use crate::clock;
@@ -93,12 +94,11 @@ impl Dispatcher {
     /// before the rename, so that a start after a crash in between finds the picture.
     pub(super) async fn publish(
         &mut self,
-        candidate: &Candidate,
-        rung: &Rung,
-        attempt_id: i64,
-        path: &str,
+        writing: &Rendered,
         made: Made,
     ) -> Result<Published, StoreError> {
+        let Rendered { candidate, planned, attempt_id, path, .. } = writing;
+        let (rung, attempt_id, path) = (&planned.rung, *attempt_id, path.as_str());
         let mut name = path.to_owned();
         for _ in 0..NAMES_TRIED_MAX {
             if name != path && self.journal.rename(attempt_id, &name).await? == Guarded::Stale {

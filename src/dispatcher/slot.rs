@@ -12,13 +12,12 @@ use tracing::{debug, error, info, warn};
 
 use super::plan::Planning;
 use crate::countdown::{Countdown, within};
-use crate::engine::MemoryReading;
 use crate::heartbeat::Heartbeat;
 use crate::planner::Corrections;
 use crate::status::{Status, WorkerStatus};
 use crate::worker::exit::WorkerExit;
 use crate::worker::handle::Worker;
-use crate::worker::protocol::{HashedModel, Load, Loaded, Request, WorkerEvent};
+use crate::worker::protocol::{HashedModel, Load, Loaded, WorkerEvent};
 
 /// The longest pause between two starts of a worker.
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
@@ -136,7 +135,7 @@ impl Slot {
     pub(super) async fn refresh_planning(&mut self, corrections: Corrections) {
         let Some(Ready { worker, planning, .. }) = &mut self.ready else { return };
         planning.correct(corrections);
-        match within(MEMORY_TIMEOUT, tell_memory(worker)).await {
+        match within(MEMORY_TIMEOUT, worker.memory()).await {
             Some(Ok(memory)) => planning.note_memory(memory),
             Some(Err(death)) => {
                 warn!(%death, "the memory is not known: plans go by what was told last")
@@ -263,17 +262,6 @@ impl Slot {
 
     fn set_status(&self, worker: WorkerStatus) {
         self.status.send_modify(|status| status.worker = worker);
-    }
-}
-
-/// Asks an idle worker what memory there is.
-async fn tell_memory(worker: &mut Worker) -> Result<MemoryReading, WorkerExit> {
-    worker.send(&Request::Memory).await?;
-    loop {
-        match worker.event().await? {
-            WorkerEvent::Memory(memory) => return Ok(memory),
-            event => warn!(?event, "ignored: no render is running"),
-        }
     }
 }
 

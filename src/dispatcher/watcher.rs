@@ -28,6 +28,8 @@ pub(super) enum Wake {
     Worker(Result<WorkerEvent, WorkerExit>),
     /// The attempt is to be stopped.
     Stop(StopCause),
+    /// The worker is gone, which is not this attempt's doing, for this reason.
+    Taken(String),
     /// It is time to look at the clock.
     Look,
 }
@@ -43,6 +45,8 @@ pub(super) enum Reaction {
     ShowStep(u32),
     /// The worker is to be told to stop the attempt.
     TellToStop,
+    /// The device is free for another attempt; what is left of this one is the writing.
+    Rendered,
     /// The attempt has ended.
     End(Result<Made, Failure>),
 }
@@ -64,11 +68,26 @@ impl AttemptWatch {
         self.countdown.next_look()
     }
 
+    /// Whether `event` tells how this attempt has ended.
+    pub(super) fn is_end(&self, event: &WorkerEvent) -> bool {
+        match event {
+            WorkerEvent::Done(done) => done.attempt_id == self.attempt_id,
+            WorkerEvent::Failed(failed) => failed.attempt_id == self.attempt_id,
+            _ => false,
+        }
+    }
+
+    /// The end of an attempt whose worker is gone for a reason that is not the attempt's.
+    pub(super) fn lost(&self, reason: String) -> Failure {
+        self.failure(FailureKind::Lost { step: self.place.unwrap_or_default().step }, reason)
+    }
+
     /// Takes note of `wake`, which happens at `now`.
     pub(super) fn on(&mut self, wake: Wake, now: Instant) -> Reaction {
         match wake {
             Wake::Worker(Err(exit)) => Reaction::End(Err(self.death(&exit))),
             Wake::Worker(Ok(event)) => self.on_event(event, now),
+            Wake::Taken(reason) => Reaction::End(Err(self.lost(reason))),
             Wake::Stop(cause) => {
                 self.cause = Some(cause);
                 if cause == StopCause::ShuttingDown {
@@ -91,7 +110,7 @@ impl AttemptWatch {
         let kind = match self.place {
             Some(_) if exit.of_memory => FailureKind::MemoryDeath,
             Some(_) if self.cause != Some(StopCause::ShuttingDown) => FailureKind::WorkerDied,
-            place => FailureKind::Lost { step: place.unwrap_or_default().step },
+            _ => return self.lost(exit.words.clone()),
         };
         self.failure(kind, exit.words.clone())
     }
@@ -106,6 +125,10 @@ impl AttemptWatch {
             WorkerEvent::Done(done) if done.attempt_id == own => Reaction::End(Ok(done.made)),
             WorkerEvent::Failed(failed) if failed.attempt_id == own => {
                 Reaction::End(Err(self.with_cause(failed.failure)))
+            }
+            WorkerEvent::Rendered { attempt_id } if attempt_id == own => {
+                self.note_progress(self.place.unwrap_or_default(), now);
+                Reaction::Rendered
             }
             WorkerEvent::Stage { attempt_id, stage } if attempt_id == own => {
                 self.note_progress(Reached { stage: Some(stage), step: 0 }, now);
@@ -249,6 +272,28 @@ mod tests {
         ending.on(Wake::Stop(StopCause::ShuttingDown), start);
         let lost = failure(ending.on(death(), start));
         assert_eq!((lost.kind, lost.stage), (FailureKind::Lost { step: 3 }, Some(Stage::Denoise)));
+    }
+
+    #[test]
+    fn a_worker_that_another_picture_took_is_lost_and_not_dead() {
+        let start = Instant::now();
+        let mut watch = AttemptWatch::new(7, LIMIT, start);
+        watch.on(stage(7), start);
+        watch.on(step(7), start);
+        let end = watch.on(Wake::Taken("another picture".to_owned()), start);
+        assert_eq!(failure(end).kind, FailureKind::Lost { step: 3 });
+    }
+
+    #[test]
+    fn a_picture_that_is_rendered_is_watched_until_it_is_written() {
+        let start = Instant::now();
+        let mut watch = AttemptWatch::new(7, LIMIT, start);
+        let rendered = |attempt_id| Wake::Worker(Ok(WorkerEvent::Rendered { attempt_id }));
+        assert!(matches!(watch.on(rendered(6), start), Reaction::Ignore(_)));
+        let later = start + LIMIT / 2;
+        assert_eq!(watch.on(rendered(7), later), Reaction::Rendered);
+        let (waited, end) = silence(&mut watch, later);
+        assert_eq!((waited, died(end).as_str()), (LIMIT, "no sign of progress for 60 s"));
     }
 
     // newcomer 37

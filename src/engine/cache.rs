@@ -11,7 +11,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 
-use crate::files::{self, hex};
+use crate::files::{self, Unsynced, hex};
 
 const TENSOR: &str = "values";
 const KEY: &str = "key";
@@ -30,6 +30,12 @@ pub struct Values {
 
 /// Keeps `values`, made for `key`, at `path`.
 pub fn save(path: &Path, key: &str, values: &Values) -> io::Result<()> {
+    put(path, key, values).and_then(Unsynced::sync)
+}
+
+/// As [`save`], for whoever has it written through to the disk later: until then a power cut may
+/// leave nothing, or what [`load`] does not take.
+pub fn put(path: &Path, key: &str, values: &Values) -> io::Result<Unsynced> {
     let bytes: Vec<u8> = values.values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let metadata =
         HashMap::from([(KEY.to_owned(), key.to_owned()), (HASH.to_owned(), hex_hash(&bytes))]);
@@ -37,7 +43,7 @@ pub fn save(path: &Path, key: &str, values: &Values) -> io::Result<()> {
         TensorView::new(Dtype::F32, values.shape.clone(), &bytes).map_err(io::Error::other)?;
     let file =
         safetensors::serialize([(TENSOR, view)], Some(metadata)).map_err(io::Error::other)?;
-    files::write_atomic(path, &file)
+    files::put(path, &file)
 }
 
 /// The values kept at `path`, if the file is whole (its hash fits) and was made for `key`.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::{self, Values};
 use super::{Latents, Recipe};
+use crate::files::Unsynced;
 use crate::ladder::Precision;
 
 /// Everything that latents depend on. Those on disk are used only where all of it is the same.
@@ -45,10 +46,11 @@ pub fn render_id(name: &OsStr) -> Option<i64> {
     (name == file_name(render_id)).then_some(render_id)
 }
 
-/// Keeps `latents` at `path`.
-pub fn save(path: &Path, key: &LatentsKey, latents: &Latents) -> io::Result<()> {
+/// Keeps `latents` at `path`. They outlast the process at once, and a power cut when they are
+/// synced.
+pub fn put(path: &Path, key: &LatentsKey, latents: &Latents) -> io::Result<Unsynced> {
     let values = Values { shape: latents.shape.to_vec(), values: latents.values.clone() };
-    cache::save(path, &key.text()?, &values)
+    cache::put(path, &key.text()?, &values)
 }
 
 /// The latents kept at `path`, if the file is whole and was made for `key`.
@@ -97,7 +99,7 @@ mod tests {
         };
         let latents =
             Latents { shape: [2, 2, 4], values: (0..16).map(|n| n as f32 / 3.0).collect() };
-        save(&path, &key, &latents).unwrap();
+        put(&path, &key, &latents).unwrap();
         assert_eq!(load(&path, &key).as_ref(), Some(&latents));
         let mut other = key.clone();
         other.recipe.seed = 8;
@@ -106,13 +108,13 @@ mod tests {
         let lora = r#"[{"name": "ink", "weight": 0.5, "sha256": "a"}]"#;
         with_lora.recipe.lora = serde_json::from_str(lora).unwrap();
         assert_eq!(load(&path, &with_lora), None);
-        save(&path, &with_lora, &latents).unwrap();
+        put(&path, &with_lora, &latents).unwrap();
         for other in [lora.replace("0.5", "0.6"), lora.replace("\"a\"", "\"b\"")] {
             let mut other_lora = key.clone();
             other_lora.recipe.lora = serde_json::from_str(&other).unwrap();
             assert_eq!(load(&path, &other_lora), None);
         }
-        save(&path, &key, &latents).unwrap();
+        put(&path, &key, &latents).unwrap();
         assert_eq!(load(&path, &LatentsKey { steps: 9, ..key.clone() }), None);
         assert_eq!(load(&path, &LatentsKey { precision: Precision::Q8, ..key }), None);
     }

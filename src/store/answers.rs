@@ -122,9 +122,9 @@ pub struct HistoryRow {
     pub denoise_s: Option<f64>,
     /// Seconds for the decoding.
     pub vae_decode_s: Option<f64>,
-    /// Seconds for the picture's file.
+    /// Seconds for the picture's file, which is written while the next picture is rendered.
     pub picture_encode_s: Option<f64>,
-    /// Seconds of the last attempt in all.
+    /// Seconds of the last attempt until the device was free again: all but the picture's file.
     pub total_s: Option<f64>,
     /// The most device memory of the last attempt.
     pub peak_bytes: Option<i64>,
@@ -176,7 +176,7 @@ pub struct AttemptRow {
     pub rung: String,
     /// Where it ended, where it made no picture and that is known.
     pub stage: Option<Stage>,
-    /// How long it took.
+    /// How long it took the device: all but the writing of the picture's file.
     pub total_ms: i64,
     /// The most device memory.
     pub peak_bytes: i64,

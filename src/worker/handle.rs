@@ -7,10 +7,12 @@ use std::time::Duration;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
+use tracing::{debug, warn};
 
 use super::exit::{MemoryKills, WorkerExit};
 use super::protocol::{HashedModel, LINE_BYTES_MAX, Load, PROTOCOL_VERSION, Request, WorkerEvent};
 use crate::countdown::within;
+use crate::engine::MemoryReading;
 
 /// Events read ahead of the dispatcher; a worker that is further ahead waits in its pipe.
 const EVENTS_WAITING_MAX: usize = 64;
@@ -40,6 +42,8 @@ pub struct Worker {
     events: mpsc::Receiver<Result<WorkerEvent, String>>,
     /// Why its output is no longer read, when that is the worker's fault.
     protocol_error: Option<String>,
+    /// How a picture's writing ended, told while an answer was waited for.
+    kept: Option<WorkerEvent>,
     /// As [`WorkerEvent::ModelHashed`] told it.
     hashed: Option<HashedModel>,
     /// As they stood when it was started.
@@ -64,8 +68,16 @@ impl Worker {
         let kills = MemoryKills::now();
         let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
         tokio::spawn(read_events(BufReader::new(output), sender));
-        let mut worker =
-            Worker { child, pid, input, events, protocol_error: None, hashed: None, kills };
+        let mut worker = Worker {
+            child,
+            pid,
+            input,
+            events,
+            protocol_error: None,
+            kept: None,
+            hashed: None,
+            kills,
+        };
         worker.send(&Request::Load(Box::new(load.clone()))).await?;
         Ok(worker)
     }
@@ -105,10 +117,31 @@ impl Worker {
         self.hashed.take()
     }
 
+    /// What memory there is, as a worker that renders nothing tells. It may be writing a picture.
+    pub async fn memory(&mut self) -> Result<MemoryReading, WorkerExit> {
+        self.send(&Request::Memory).await?;
+        loop {
+            match self.new_event().await? {
+                WorkerEvent::Memory(memory) => return Ok(memory),
+                event @ (WorkerEvent::Done(_) | WorkerEvent::Failed(_)) if self.kept.is_none() => {
+                    self.kept = Some(event);
+                }
+                event => warn!(?event, "ignored: no render is running"),
+            }
+        }
+    }
+
     /// The next event, but for the model's hash, which may come at any time and is noted for
     /// [`Worker::take_model_hash`]. Cancel safe. A line that is too long, not UTF-8 or no event is
     /// a protocol error: the worker is killed and the death says so.
     pub async fn event(&mut self) -> Result<WorkerEvent, WorkerExit> {
+        match self.kept.take() {
+            Some(event) => Ok(event),
+            None => self.new_event().await,
+        }
+    }
+
+    async fn new_event(&mut self) -> Result<WorkerEvent, WorkerExit> {
         loop {
             match self.events.recv().await {
                 Some(Ok(WorkerEvent::ModelHashed(hashed))) => {
@@ -136,7 +169,7 @@ impl Worker {
         let exit = end(&mut child, pid, grace, &kills).await;
         // Held until now, so that a worker with much to tell is not stopped by a closed pipe.
         drop(events);
-        tracing::debug!(pid, "the worker is stopped: {}", exit.words);
+        debug!(pid, "the worker is stopped: {}", exit.words);
     }
 
     /// Kills it at once (a hang, a fatal failure) and says how it ended.

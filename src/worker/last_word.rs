@@ -9,7 +9,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::IntoRawFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,9 @@ const WELL: &str = "\"well\"\n";
 /// The file's descriptor, which stays open as long as the process lives; -1 stands for none. A
 /// signal handler needs it.
 static FILE: AtomicI32 = AtomicI32::new(-1);
+
+/// The attempt that was begun last.
+static BEGUN: AtomicI64 = AtomicI64::new(0);
 
 /// How far the worker has come with an attempt: a line of the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,6 +55,7 @@ pub fn open(path: &Path) -> io::Result<()> {
 pub fn begin(attempt_id: i64) {
     // SAFETY: the descriptor is ours for life, or -1, which is refused.
     unsafe { libc::ftruncate(FILE.load(Ordering::Relaxed), 0) };
+    BEGUN.store(attempt_id, Ordering::Relaxed);
     tell(attempt_id, Reached::default());
 }
 
@@ -66,6 +70,14 @@ pub fn tell(attempt_id: i64, reached: Reached) {
 /// called in a signal handler.
 pub fn well() {
     write(WELL);
+}
+
+/// As [`well`], after an attempt whose picture was written while the next one may have begun: the
+/// last word is that one's then.
+pub fn well_after(attempt_id: i64) {
+    if BEGUN.load(Ordering::Relaxed) == attempt_id {
+        well();
+    }
 }
 
 /// What cannot be written is not known later: the render is worth more than the word.
@@ -107,11 +119,12 @@ mod tests {
         well();
         assert_eq!(read(&path, 7), LastWord::Well, "not begun with");
         begin(7);
+        well_after(6);
         let place = Reached { stage: Some(Stage::Denoise), step: 3 };
         tell(7, place);
         assert_eq!(read(&path, 7), LastWord::At(place));
         assert_eq!(read(&path, 8), LastWord::Unknown, "of another attempt");
-        well();
+        well_after(7);
         assert_eq!(read(&path, 7), LastWord::Well);
         fs::write(&path, "{\"attempt_id\":7,\"rea").expect("a writable folder");
         assert_eq!(read(&path, 7), LastWord::Unknown, "cut short");

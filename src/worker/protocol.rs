@@ -116,6 +116,12 @@ pub enum WorkerEvent {
         step: u32,
         steps: u32,
     },
+    /// The picture is made, and the device free for the next request. Now it is written, of which
+    /// [`WorkerEvent::Done`] or [`WorkerEvent::Failed`] tells, while the next one is rendered. The
+    /// picture before it has been written by now: never more than one is.
+    Rendered {
+        attempt_id: i64,
+    },
     Done(Done),
     Failed(Failed),
     /// The model's hash is known now. It comes at most once, and only where [`Loaded`] had none.

@@ -9,6 +9,7 @@ mod card;
 #[cfg(feature = "cuda")]
 mod card_libraries;
 mod awake;
+mod between;
 mod cli;
 mod daemon;
 mod deaths;

@@ -99,6 +99,7 @@ async fn next(worker: &mut Worker) -> Result<WorkerEvent, WorkerExit> {
 struct Outcome {
     stages: Vec<Stage>,
     steps: u32,
+    is_rendered: bool,
     end: Result<WorkerEvent, WorkerExit>,
 }
 
@@ -129,11 +130,13 @@ async fn run(worker: &mut Worker, request: RenderRequest) -> Outcome {
 
 /// Collects until something other than progress arrives.
 async fn finish(worker: &mut Worker) -> Outcome {
-    let mut outcome = Outcome { stages: vec![], steps: 0, end: Err(WorkerExit::unknown("")) };
+    let end = Err(WorkerExit::unknown(""));
+    let mut outcome = Outcome { stages: vec![], steps: 0, is_rendered: false, end };
     loop {
         match next(worker).await {
             Ok(WorkerEvent::Stage { stage, .. }) => outcome.stages.push(stage),
             Ok(WorkerEvent::Step { .. }) => outcome.steps += 1,
+            Ok(WorkerEvent::Rendered { .. }) => outcome.is_rendered = true,
             end => {
                 outcome.end = end;
                 return outcome;
@@ -156,7 +159,7 @@ async fn a_render_leaves_the_picture_that_its_done_tells_of() {
         outcome.stages,
         [Stage::TextEncode, Stage::Denoise, Stage::VaeDecode, Stage::PictureEncode]
     );
-    assert_eq!(outcome.steps, 3);
+    assert_eq!((outcome.steps, outcome.is_rendered), (3, true));
     let done = outcome.done();
     let picture = fs::read(place.path("picture.part")).unwrap();
     let sha256: String =

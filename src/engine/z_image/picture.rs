@@ -1,6 +1,7 @@
 //! From the decoder's numbers to pixels, and what is recognised as no picture.
 
 use candle_core::{DType, Device, Result, Tensor};
+use rayon::prelude::*;
 
 use crate::engine::Pixels;
 
@@ -14,8 +15,15 @@ pub fn pixels(decoded: &Tensor) -> Result<Pixels> {
     let values: Vec<f32> =
         decoded.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
     let plane = height * width;
-    let levels = (0..plane).flat_map(|at| (0..channels).map(move |channel| channel * plane + at));
-    let rgb = levels.map(|at| level(values[at])).collect();
+    let mut rgb = vec![0; channels * plane];
+    // The device waits meanwhile: all threads of the processor take part.
+    rgb.par_chunks_mut(channels * width).enumerate().for_each(|(y, row)| {
+        for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
+            for (channel, value) in pixel.iter_mut().enumerate() {
+                *value = level(values[channel * plane + y * width + x]);
+            }
+        }
+    });
     Ok(Pixels { width: width as u32, height: height as u32, rgb })
 }
 

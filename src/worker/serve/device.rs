@@ -1,6 +1,5 @@
 //! The device thread: loads the engine, runs one render after the other, recovers or gives up.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -9,18 +8,17 @@ use std::time::Instant;
 use super::events::Events;
 use super::hashing::ModelHash;
 use super::preview::Previews;
-use super::render::{RenderError, render};
+use super::render::{kind, render};
 use super::tracker::{Tracker, millis};
+use super::writer::{Unwritten, Writer, words};
 use super::{EXIT_FATAL, EXIT_NOT_LOADED, Stop, Task, exit};
-use crate::attempt::{Failure, FailureKind, Made};
+use crate::attempt::{Failure, FailureKind};
 use crate::engine::fake::FakeEngine;
 use crate::engine::predictor::Predictor;
 use crate::engine::{Engine, EngineError, EngineKind, Stage, device_speed, z_image};
-use crate::output::encode::Written;
 use crate::planner::Corrections;
-use crate::thumbnails::Thumbnails;
 use crate::worker::last_word;
-use crate::worker::protocol::{Done, Failed, Load, Loaded, RenderRequest, WorkerEvent};
+use crate::worker::protocol::{Failed, Load, Loaded, RenderRequest, WorkerEvent};
 
 /// Everything that the device thread owns.
 pub struct Device {
@@ -48,22 +46,25 @@ impl Device {
         if let Err(error) = self.make_ready(&mut *engine) {
             self.give_up_loading(&error);
         }
+        let writer = match Writer::start(&self.load.thumbnails_path, Arc::clone(&self.events)) {
+            Ok(writer) => writer,
+            Err(error) => self.give_up_loading(&EngineError::Fatal(error.to_string())),
+        };
         let hash = ModelHash::cached(&*engine, &self.load.hashes_path);
         self.events.send(&WorkerEvent::Loaded(Box::new(loaded(&*engine, &hash, start))));
         hash.compute(&self.events);
-        let mut thumbnails = Thumbnails::new(&self.load.thumbnails_path);
-        thumbnails.sweep();
         let mut previews = Previews::new(&self.load.previews_path, engine.fingerprint());
         while let Ok(task) = self.inbox.recv() {
             match task {
                 Task::Render(request) => {
                     previews.begin(request.queue.job, request.queue.index);
-                    self.attempt(&mut *engine, &hash, &mut thumbnails, &mut previews, &request);
+                    self.attempt(&mut *engine, &hash, &writer, &mut previews, *request);
                     previews.end();
                 }
                 Task::TellMemory => self.events.send(&WorkerEvent::Memory(engine.memory())),
             }
         }
+        writer.wait();
         0
     }
 
@@ -125,31 +126,40 @@ impl Device {
         })
     }
 
-    /// Runs one attempt and tells how it ended. Does not come back from a fatal error.
+    /// Runs one attempt up to its picture's writing, or tells how it failed. Does not come back
+    /// from a fatal error.
     fn attempt(
         &self,
         engine: &mut dyn Engine,
         hash: &ModelHash,
-        thumbnails: &mut Thumbnails,
+        writer: &Writer,
         previews: &mut Previews,
-        request: &RenderRequest,
+        request: RenderRequest,
     ) {
-        last_word::begin(request.attempt_id);
-        let mut tracker = Tracker::new(request.attempt_id, &self.events, &self.stop, previews);
+        let attempt_id = request.attempt_id;
+        last_word::begin(attempt_id);
+        let mut tracker = Tracker::new(attempt_id, &self.events, &self.stop, previews);
         engine.reset_peak();
-        match caught(|| render(engine, hash, request, thumbnails, &mut tracker)) {
-            Ok(written) => {
+        match caught(|| render(engine, hash, &request, &mut tracker)) {
+            Ok((pixels, metadata)) => {
+                let prompt_cut = engine.prompt_cut(&request.recipe.prompt);
+                // As long as the writing holds the device up, it counts as the attempt's time.
+                writer.wait();
                 measure_end(engine, &mut tracker);
-                last_word::well();
-                self.events.send(&done(engine, request, tracker, written));
+                let measured = tracker.measured;
+                self.events.send(&WorkerEvent::Rendered { attempt_id });
+                writer.write(Unwritten { request, pixels, metadata, prompt_cut, measured });
             }
             Err(error) => {
                 let error = recovered(engine, &mut tracker, error);
-                let died = error.kind() == FailureKind::WorkerDied;
-                if !died {
+                let died = kind(&error) == FailureKind::WorkerDied;
+                if died {
+                    // The picture before is well, and goes first.
+                    writer.wait();
+                } else {
                     last_word::well();
                 }
-                self.events.send(&failed(request, tracker, &error));
+                self.events.send(&failed(attempt_id, tracker, &error));
                 if died {
                     // Not even dropping the engine is safe now.
                     exit(EXIT_FATAL);
@@ -164,9 +174,9 @@ impl Device {
 fn recovered(
     engine: &mut dyn Engine,
     tracker: &mut Tracker<'_>,
-    error: RenderError,
-) -> RenderError {
-    let recovery = caught(|| match error.kind() {
+    error: EngineError,
+) -> EngineError {
+    let recovery = caught(|| match kind(&error) {
         FailureKind::WorkerDied => Ok(()),
         FailureKind::OutOfMemory { .. } => {
             tracker.end(engine.memory());
@@ -181,9 +191,7 @@ fn recovered(
     });
     match recovery {
         Ok(()) => error,
-        Err::<(), EngineError>(worse) => {
-            EngineError::Fatal(format!("{error}; then: {worse}")).into()
-        }
+        Err(worse) => EngineError::Fatal(format!("{error}; then: {worse}")),
     }
 }
 
@@ -206,32 +214,15 @@ fn measure_end(engine: &dyn Engine, tracker: &mut Tracker<'_>) {
     tracker.measured.peaks.after_release_bytes = engine.memory().used_bytes;
 }
 
-fn done(
-    engine: &dyn Engine,
-    request: &RenderRequest,
-    tracker: Tracker<'_>,
-    written: Written,
-) -> WorkerEvent {
-    WorkerEvent::Done(Done {
-        attempt_id: request.attempt_id,
-        made: Made {
-            bytes: written.bytes,
-            sha256: written.sha256,
-            prompt_cut: engine.prompt_cut(&request.recipe.prompt),
-            measured: tracker.measured,
-        },
-    })
-}
-
-fn failed(request: &RenderRequest, tracker: Tracker<'_>, error: &RenderError) -> WorkerEvent {
+fn failed(attempt_id: i64, tracker: Tracker<'_>, error: &EngineError) -> WorkerEvent {
     let stage = match error {
-        RenderError::Engine(EngineError::OutOfMemory { stage, .. }) => *stage,
+        EngineError::OutOfMemory { stage, .. } => *stage,
         _ => tracker.stage.unwrap_or(Stage::TextEncode),
     };
     WorkerEvent::Failed(Failed {
-        attempt_id: request.attempt_id,
+        attempt_id,
         failure: Failure {
-            kind: error.kind(),
+            kind: kind(error),
             stage: Some(stage),
             message: error.to_string(),
             measured: tracker.measured,
@@ -241,15 +232,7 @@ fn failed(request: &RenderRequest, tracker: Tracker<'_>, error: &RenderError) ->
 
 /// A panic is a fatal error like any other: locks inside the engine may be poisoned, the device's
 /// state is unknown.
-fn caught<T, E: From<EngineError>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+fn caught<T>(work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
     catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|panic| Err(EngineError::Fatal(words(&*panic)).into()))
-}
-
-fn words(panic: &(dyn Any + Send)) -> String {
-    let message = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("panic: {}", message.unwrap_or("no message"))
+        .unwrap_or_else(|panic| Err(EngineError::Fatal(words(&*panic))))
 }

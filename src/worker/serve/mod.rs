@@ -1,4 +1,5 @@
-//! The child's side: the main thread reads requests, one other thread owns the device for life.
+//! The child's side: the main thread reads requests, another one owns the device for life, a third
+//! one writes pictures.
 //!
 //! The process ends in one of two ways: the device thread ends (a fatal error, nothing more to do),
 //! or the input ends and the device thread does not notice in time.
@@ -10,6 +11,7 @@ mod preview;
 mod render;
 mod signals;
 mod tracker;
+mod writer;
 
 use std::io::{self, BufRead, Read};
 use std::process::ExitCode;

@@ -1,51 +1,41 @@
-//! One attempt from request to picture: kept latents or denoising, decode, encode.
+//! One attempt from request to pixels: kept latents or denoising, decode.
 
 use std::fs;
 use std::io;
+use std::thread;
 
 use super::hashing::ModelHash;
 use super::tracker::Tracker;
 use crate::attempt::FailureKind;
 use crate::engine::latents::{self, LatentsKey};
-use crate::engine::{Engine, EngineError, InputPicture, Latents, PlacedLora, Recipe, Stage};
+use crate::engine::{
+    Engine, EngineError, InputPicture, Latents, Pixels, PlacedLora, Recipe, Stage,
+};
+use crate::files::Unsynced;
 use crate::inputs::{self, InputError, InputLimits, input_picture};
 use crate::job::lora::Lora;
 use crate::ladder::Rung;
 use crate::loras;
-use crate::output::encode::{Written, write_picture};
 use crate::output::metadata::{Metadata, PictureModel, SOFTWARE, SizeAndSteps, StageTimings};
-use crate::thumbnails::Thumbnails;
 use crate::worker::protocol::RenderRequest;
 
-/// Why there is no picture.
-#[derive(Debug, thiserror::Error)]
-pub enum RenderError {
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    #[error("the picture cannot be written: {0}")]
-    Output(io::Error),
-}
-
-impl RenderError {
-    /// What the dispatcher is told.
-    pub fn kind(&self) -> FailureKind {
-        match self {
-            RenderError::Engine(
-                error @ (EngineError::Fatal(_) | EngineError::Invalid(_) | EngineError::Model(_)),
-            ) if os_error_in(&error.to_string()).is_some() => {
-                FailureKind::Output { os_error: os_error_in(&error.to_string()) }
-            }
-            RenderError::Engine(EngineError::OutOfMemory { requested_bytes, .. }) => {
-                FailureKind::OutOfMemory { requested_bytes: *requested_bytes }
-            }
-            RenderError::Engine(EngineError::Stopped) => FailureKind::Stopped,
-            RenderError::Engine(EngineError::BadPicture(_)) => FailureKind::BadPicture,
-            RenderError::Engine(EngineError::Invalid(_)) => FailureKind::Invalid,
-            RenderError::Engine(EngineError::Fatal(_) | EngineError::Model(_)) => {
-                FailureKind::WorkerDied
-            }
-            RenderError::Output(error) => FailureKind::Output { os_error: error.raw_os_error() },
+/// What the dispatcher is told of an error.
+pub fn kind(error: &EngineError) -> FailureKind {
+    let os_error = match error {
+        EngineError::Fatal(_) | EngineError::Invalid(_) | EngineError::Model(_) => {
+            os_error_in(&error.to_string())
         }
+        _ => None,
+    };
+    match error {
+        _ if os_error.is_some() => FailureKind::Output { os_error },
+        EngineError::OutOfMemory { requested_bytes, .. } => {
+            FailureKind::OutOfMemory { requested_bytes: *requested_bytes }
+        }
+        EngineError::Stopped => FailureKind::Stopped,
+        EngineError::BadPicture(_) => FailureKind::BadPicture,
+        EngineError::Invalid(_) => FailureKind::Invalid,
+        EngineError::Fatal(_) | EngineError::Model(_) => FailureKind::WorkerDied,
     }
 }
 
@@ -56,40 +46,52 @@ fn os_error_in(message: &str) -> Option<i32> {
     after.split_once(')')?.0.parse().ok()
 }
 
-/// Leaves the finished picture at the request's `picture_path`, or nothing there. The latents stay:
-/// whoever gives the picture its final name removes them after that.
+/// The picture, and what it is to say of itself. The latents stay: whoever gives the picture its
+/// final name removes them after that.
 pub fn render(
     engine: &mut dyn Engine,
     hash: &ModelHash,
     request: &RenderRequest,
-    thumbnails: &mut Thumbnails,
     tracker: &mut Tracker<'_>,
-) -> Result<Written, RenderError> {
-    let latents = latents_for(engine, request, tracker)?;
-    let pixels = engine.decode(&latents, &request.rung, tracker).inspect_err(|error| {
-        // Latents that make no picture would make none again.
-        if matches!(error, EngineError::BadPicture(_)) {
-            forget_latents(request);
+) -> Result<(Pixels, Metadata), EngineError> {
+    let (latents, unsynced) = latents_for(engine, request, tracker)?;
+    let pixels = thread::scope(|scope| {
+        if let Some(unsynced) = unsynced {
+            // The disk takes its time while the device decodes.
+            let sync = || unsynced.sync().unwrap_or_else(|error| not_kept(request, &error));
+            if let Err(error) = thread::Builder::new().spawn_scoped(scope, sync) {
+                not_kept(request, &error);
+            }
         }
+        decode(engine, &latents, request, tracker)
     })?;
     tracker.previews.learn(&latents, &pixels);
     drop(latents);
     engine.begin(Stage::PictureEncode, tracker)?;
     let metadata = metadata(engine, hash, request, tracker);
-    let written = write_picture(&request.picture_path, &pixels, request.format, &metadata)
-        .map_err(RenderError::Output)?;
-    if let Err(error) = thumbnails.keep(&written.sha256, &pixels) {
-        tracing::warn!("{}: no small copy is kept: {error}", request.picture_path.display());
-    }
-    Ok(written)
+    Ok((pixels, metadata))
 }
 
-/// The latents kept by an earlier attempt, or new ones, which are kept.
+fn decode(
+    engine: &mut dyn Engine,
+    latents: &Latents,
+    request: &RenderRequest,
+    tracker: &mut Tracker<'_>,
+) -> Result<Pixels, EngineError> {
+    engine.decode(latents, &request.rung, tracker).inspect_err(|error| {
+        // Latents that make no picture would make none again.
+        if matches!(error, EngineError::BadPicture(_)) {
+            forget_latents(request);
+        }
+    })
+}
+
+/// The latents kept by an earlier attempt, or new ones, which are kept, but for power cuts.
 fn latents_for(
     engine: &mut dyn Engine,
     request: &RenderRequest,
     tracker: &mut Tracker<'_>,
-) -> Result<Latents, EngineError> {
+) -> Result<(Latents, Option<Unsynced>), EngineError> {
     let key = LatentsKey {
         fingerprint: engine.fingerprint().to_owned(),
         recipe: request.recipe.clone(),
@@ -100,19 +102,20 @@ fn latents_for(
     };
     if let Some(kept) = latents::load(&request.latents_path, &key) {
         engine.use_loras(Vec::new());
-        return Ok(kept);
+        return Ok((kept, None));
     }
     engine.use_loras(loras(request));
     let input = input(request)?;
     let latents = engine.denoise_from(input.as_ref(), &request.recipe, &request.rung, tracker)?;
     drop(input);
-    if let Err(error) = latents::save(&request.latents_path, &key, &latents) {
-        tracing::warn!(
-            "{}: latents not kept, a failed decode will cost the denoising: {error}",
-            path(request)
-        );
-    }
-    Ok(latents)
+    let kept = latents::put(&request.latents_path, &key, &latents);
+    let unsynced = kept.inspect_err(|error| not_kept(request, error)).ok();
+    Ok((latents, unsynced))
+}
+
+fn not_kept(request: &RenderRequest, error: &io::Error) {
+    let path = path(request);
+    tracing::warn!("{path}: latents not kept, a failed decode will cost the denoising: {error}");
 }
 
 /// The LoRAs of the recipe with their files.
@@ -201,10 +204,9 @@ mod tests {
         let error = io::Error::from_raw_os_error(libc::EMFILE);
         let told = format!("/models/mini/vae: {error}");
         for error in [EngineError::Fatal(told.clone()), EngineError::Invalid(told)] {
-            let kind = RenderError::from(error).kind();
-            assert_eq!(kind, FailureKind::Output { os_error: Some(libc::EMFILE) });
+            assert_eq!(kind(&error), FailureKind::Output { os_error: Some(libc::EMFILE) });
         }
         let fatal = EngineError::Fatal("in denoising: illegal address".to_owned());
-        assert_eq!(RenderError::from(fatal).kind(), FailureKind::WorkerDied);
+        assert_eq!(kind(&fatal), FailureKind::WorkerDied);
     }
 }

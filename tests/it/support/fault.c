@@ -1,5 +1,6 @@
 // Preloaded, lets one system call on one file fail for a while. FAULT says which:
 // the call, the end of the path, the error, how many calls succeed before, how many fail.
+// An fsync can be held until the test has removed a file.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -25,12 +26,23 @@ static int is_due(const char *call, const char *path) {
     return 1;
 }
 
+// HOLD says which fsync waits: the end of the path, and the file that it waits for to be gone.
+static void hold(const char *path) {
+    char end[64], gate[512];
+    const char *held = getenv("HOLD");
+    if (!held || sscanf(held, "%63s %511s", end, gate) != 2) return;
+    size_t length = strlen(path), ending = strlen(end);
+    if (length < ending || strcmp(path + length - ending, end)) return;
+    while (!access(gate, F_OK)) usleep(10000);
+}
+
 static int is_due_at(const char *call, int file) {
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length < 0) return 0;
     path[length] = 0;
+    if (!strcmp(call, "fsync")) hold(path);
     return is_due(call, path);
 }
 

@@ -30,3 +30,27 @@ pub fn inject(
     command.env("LD_PRELOAD", &*LIBRARY);
     command.env("FAULT", format!("{call} {path} {errno} {before} {failing}"));
 }
+
+/// A file that holds every `fsync` of files whose paths end in `path`, until it is removed.
+pub struct Gate {
+    file: PathBuf,
+    held: String,
+}
+
+impl Gate {
+    pub fn new(file: PathBuf, path: &str) -> Gate {
+        std::fs::write(&file, "").expect("a writable folder");
+        let held = format!("{path} {}", file.display());
+        Gate { file, held }
+    }
+
+    /// What has the program stop there.
+    pub fn environment(&self) -> [(&str, &str); 2] {
+        let library = LIBRARY.to_str().expect("a path of ASCII");
+        [("LD_PRELOAD", library), ("HOLD", &self.held)]
+    }
+
+    pub fn open(&self) {
+        std::fs::remove_file(&self.file).expect("our own file");
+    }
+}

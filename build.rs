@@ -41,7 +41,10 @@ fn compile_kernels() -> cudaforge::Result<()> {
     let cap = std::env::var("CUDA_COMPUTE_CAP").unwrap_or_else(|_| COMPUTE_CAP.into());
     let kernels = cudaforge::KernelBuilder::new()
         .source_glob("src/engine/z_image/ops/cuda/*.cu")
-        .watch(["src/engine/z_image/ops/cuda/tensor_cores.cuh"])
+        .watch([
+            "src/engine/z_image/ops/cuda/tensor_cores.cuh",
+            "src/engine/z_image/ops/cuda/values.cuh",
+        ])
         .compute_cap_arch(&cap)
         .arg("-O3");
     kernels.build_ptx().map(drop)

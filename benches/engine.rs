@@ -47,7 +47,10 @@ fn transformer_step(bencher: divan::Bencher, side: usize) {
     let conditioning =
         transformer.condition(&caption, side / 8, side / 8).expect("a refined caption");
     let latents = latents(side);
-    bencher.bench_local(|| transformer.forward(&latents, 0.5, &conditioning).expect("a velocity"));
+    let times = transformer.times(&[0.5]).expect("a time");
+    bencher.bench_local(|| {
+        transformer.forward(&latents, (&times, 0), &conditioning).expect("a velocity")
+    });
 }
 
 #[divan::bench(args = [256, 512], sample_count = 5, sample_size = 1)]

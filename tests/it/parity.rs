@@ -143,13 +143,10 @@ fn sampler<'a>(case: &Case, model: &'a Model) -> Sampler<'a> {
     let (_, _, height, width) = case.tensor("noise").dims4().unwrap();
     let condition =
         |embeds| model.transformer.condition(&case.tensor(embeds), height, width).unwrap();
-    Sampler {
-        transformer: &model.transformer,
-        schedule: Schedule::new(&model.config.schedule, case.steps),
-        positive: condition("prompt_embeds"),
-        negative: (case.guidance > 0.0)
-            .then(|| (condition("negative_prompt_embeds"), case.guidance())),
-    }
+    let negative =
+        (case.guidance > 0.0).then(|| (condition("negative_prompt_embeds"), case.guidance()));
+    let schedule = Schedule::new(&model.config.schedule, case.steps);
+    Sampler::new(&model.transformer, schedule, condition("prompt_embeds"), negative).unwrap()
 }
 
 #[test]
@@ -217,12 +214,10 @@ fn whole_cases_from_prompt_to_pixels_are_the_references() {
         let (_, _, height, width) = shape.dims4().unwrap();
         let condition =
             |prompt: &str| model.transformer.condition(&embed(prompt), height, width).unwrap();
-        let sampler = Sampler {
-            transformer: &model.transformer,
-            schedule: Schedule::new(&model.config.schedule, case.steps),
-            positive: condition(&case.prompt),
-            negative: (case.guidance > 0.0).then(|| (condition(&case.negative), case.guidance())),
-        };
+        let negative = (case.guidance > 0.0).then(|| (condition(&case.negative), case.guidance()));
+        let schedule = Schedule::new(&model.config.schedule, case.steps);
+        let positive = condition(&case.prompt);
+        let sampler = Sampler::new(&model.transformer, schedule, positive, negative).unwrap();
         let noise = Generator::new(case.seed).randn(shape.elem_count());
         let mut latents = Tensor::from_vec(noise, shape, &Device::Cpu).unwrap();
         for step in 0..sampler.schedule.steps() {
@@ -358,7 +353,8 @@ fn a_transformer_with_random_weights_computes() {
     let caption = Tensor::randn(0_f32, 1.0, (5, 24), &Device::Cpu).unwrap();
     let latents = Tensor::randn(0_f32, 1.0, (2, 16, 6, 4), &Device::Cpu).unwrap();
     let conditioning = transformer.condition(&caption, 6, 4).unwrap();
-    let velocity = transformer.forward(&latents, 0.5, &conditioning).unwrap();
+    let times = transformer.times(&[0.5]).unwrap();
+    let velocity = transformer.forward(&latents, (&times, 0), &conditioning).unwrap();
     assert_eq!(velocity.dims(), latents.dims());
     assert_eq!(picture::not_finite(&velocity).unwrap(), None);
 }

@@ -92,7 +92,7 @@ impl Denoising<'_> {
     /// The latents before each step, and after the last.
     fn latents(&self, transformer: &Transformer) -> Vec<Tensor> {
         let (positive, schedule) = (self.condition(transformer), self.schedule());
-        let sampler = Sampler { transformer, schedule, positive, negative: None };
+        let sampler = Sampler::new(transformer, schedule, positive, None).unwrap();
         let mut latents = vec![self.noise()];
         for step in 0..STEPS {
             latents.push(sampler.step(step, &latents[step], &mut Solver::Euler).unwrap());
@@ -110,9 +110,11 @@ impl Denoising<'_> {
             (self.condition(full), self.condition(lower), self.schedule());
         let latents = self.latents(full);
         let velocity = COMPARED.map(|step| {
-            let time = schedule.time(step);
-            let exact = full.forward(&latents[step], time, &full_condition).unwrap();
-            relative_error(&lower.forward(&latents[step], time, &lower_condition).unwrap(), &exact)
+            let velocity = |transformer: &Transformer, condition: &Conditioning| {
+                let times = transformer.times(&[schedule.time(step)]).unwrap();
+                transformer.forward(&latents[step], (&times, 0), condition).unwrap()
+            };
+            relative_error(&velocity(lower, &lower_condition), &velocity(full, &full_condition))
         });
         let (ours, exact) =
             (self.pixels(&self.latents(lower)[STEPS]), self.pixels(&latents[STEPS]));

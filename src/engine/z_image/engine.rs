@@ -272,7 +272,8 @@ impl Engine for ZImageEngine {
             self.begin(Stage::Denoise, progress)?;
         }
         let transformer = &self.parts()?.transformer;
-        let sampler = Sampler { transformer, schedule, positive, negative };
+        let sampler =
+            Sampler::new(transformer, schedule, positive, negative).map_err(at(Stage::Denoise))?;
         let latents = begun.denoise(&sampler, Solver::new(recipe.sampler), progress)?;
         usable(picture::not_finite(&latents), Stage::Denoise)?;
         let values = latents

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use super::schedule::Schedule;
 use super::solver::Solver;
-use super::transformer::{Conditioning, Transformer};
+use super::transformer::{Conditioning, Timesteps, Transformer};
 use crate::engine::Recipe;
 
 /// Classifier-free guidance away from the negative prompt.
@@ -46,21 +46,33 @@ fn norms(x: &Tensor) -> Result<Tensor> {
 
 /// One denoising, with everything that its steps share.
 pub struct Sampler<'a> {
-    pub transformer: &'a Transformer,
+    transformer: &'a Transformer,
     pub schedule: Schedule,
-    pub positive: Conditioning,
-    /// With the guidance, where it is on.
-    pub negative: Option<(Conditioning, Guidance)>,
+    times: Timesteps,
+    positive: Conditioning,
+    negative: Option<(Conditioning, Guidance)>,
 }
 
-impl Sampler<'_> {
+impl<'a> Sampler<'a> {
+    /// A denoising towards `positive`, and away from `negative` with its guidance where that is on.
+    pub fn new(
+        transformer: &'a Transformer,
+        schedule: Schedule,
+        positive: Conditioning,
+        negative: Option<(Conditioning, Guidance)>,
+    ) -> Result<Sampler<'a>> {
+        let times: Vec<f32> = (0..schedule.steps()).map(|step| schedule.time(step)).collect();
+        let times = transformer.times(&times)?;
+        Ok(Sampler { transformer, schedule, times, positive, negative })
+    }
+
     /// Latents (b, channels, height, width) after step `step` (from 0), from those before it.
     pub fn step(&self, step: usize, latents: &Tensor, solver: &mut Solver) -> Result<Tensor> {
         solver.step(&self.schedule, step, latents, &self.velocity(step, latents)?)
     }
 
     fn velocity(&self, step: usize, latents: &Tensor) -> Result<Tensor> {
-        let time = self.schedule.time(step);
+        let time = (&self.times, step);
         let positive = self.transformer.forward(latents, time, &self.positive)?;
         match &self.negative {
             Some((negative, guidance)) if self.schedule.is_guided(step, guidance.truncation) => {

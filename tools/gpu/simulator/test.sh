@@ -23,7 +23,7 @@ tests() { cargo test --locked --features cuda "$@" -- --ignored "${skip[@]}"; }
 cargo test --locked --features cuda --lib z_image::ops::cuda
 tests --lib operators_on_a_card
 # A kernel's copies to its block's memory no sooner than they are waited for.
-SIM_ORDER=lazy tests --lib ops::cuda::attention --test-threads 1
+SIM_ORDER=lazy RUST_TEST_THREADS=1 tests --lib ops::cuda::attention
 # Only the bytes count there.
 SIM_DRY=1 tests --test memory card::
 tests --test it card::

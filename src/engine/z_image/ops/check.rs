@@ -63,7 +63,7 @@ pub(super) fn assert_half_is_near<const N: usize>(
 /// The first card, where `ZIMAGED_CARD` asks for it. That it is missing is then a failure.
 fn card() -> Option<Device> {
     std::env::var_os("ZIMAGED_CARD")?;
-    Some(Device::new_cuda(0).expect("there is a card"))
+    Some(first_card::open())
 }
 
 /// Runs the tests of the operators again, each on a card, too.
@@ -86,4 +86,17 @@ pub(super) fn relative_error(x: &Tensor, expected: &Tensor) -> f64 {
     let errors = x.iter().zip(&expected).map(|(x, expected)| (x - expected).abs() / largest);
     // NaN must not hide: `max` would drop it.
     errors.fold(0.0, |max, error| if error <= max { max } else { error })
+}
+
+/// As the engine opens it, with CUDA's libraries.
+#[cfg(test)]
+pub(super) mod first_card {
+    use candle_core::Device;
+
+    use crate::engine::DeviceChoice;
+    use crate::engine::z_image::device;
+
+    pub fn open() -> Device {
+        device::open(DeviceChoice::Cuda { index: 0 }).expect("there is a card")
+    }
 }

@@ -18,13 +18,15 @@ mod matmul;
 mod moments;
 mod norm;
 mod quantised;
+mod residual;
 mod rope;
 
-pub use activation::{add, gated_add, modulate, swiglu};
+pub use activation::{add, swiglu};
 pub use attention::{attention, attention_bytes};
 pub use conv::{conv2d, conv2d_bytes, conv2d_halving, upsample_nearest2};
 pub use group_moments::GroupMoments;
 pub use group_norm::{group_norm_silu, group_norm_silu_of_part};
 pub use norm::{layer_norm, rms_norm};
 pub use quantised::{dequantise, quantise};
-pub use rope::{rope, rope_i};
+pub use residual::{add_norm, add_norm_and_norm};
+pub use rope::{norm_rope_i, rope};

@@ -7,7 +7,10 @@ use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor};
 use super::cpu::{from_rows, values, vectorised};
 #[cfg(feature = "cuda")]
 use super::cuda;
+#[cfg(feature = "cuda")]
+use super::dispatch::is_card_bf16;
 use super::dispatch::is_ours;
+use super::norm::rms_norm;
 
 /// Rotates interleaved pairs: elements 2i and 2i + 1 of each head of `x` (b, s, heads, head_dim) by
 /// angle i of its row of `cos` and `sin` (s, head_dim / 2). Named as in candle.
@@ -25,6 +28,36 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
         return plain_rope(x, cos, sin);
     }
     rotate(x, cos, sin, Rotate { interleaved: false })
+}
+
+/// [`rope_i`] of the RMSNorm of each head of `q` and `k` (b, s, heads, head_dim), each with its
+/// weight: on a card in one pass. Takes the two, so that they can go when they are read.
+pub fn norm_rope_i(
+    [q, k]: [Tensor; 2],
+    weights: [&Tensor; 2],
+    [cos, sin]: [&Tensor; 2],
+    eps: f64,
+) -> Result<[Tensor; 2]> {
+    #[cfg(feature = "cuda")]
+    if is_card_bf16(&q) && is_normed_on_card(q.dim(D::Minus1)?) {
+        let [q_weight, k_weight] = weights;
+        let (q, k, cos, sin) =
+            (q.contiguous()?, k.contiguous()?, cos.contiguous()?, sin.contiguous()?);
+        let weights = [&q_weight.contiguous()?, &k_weight.contiguous()?];
+        return cuda::norm_rope([&q, &k], weights, [&cos, &sin], eps);
+    }
+    let rotated = |x: Tensor, weight: &Tensor| {
+        let normed = rms_norm(&x, weight, eps)?;
+        drop(x);
+        rope_i(&normed, cos, sin)
+    };
+    Ok([rotated(q, weights[0])?, rotated(k, weights[1])?])
+}
+
+/// Whether a card's threads can share the heads of this width evenly.
+#[cfg(feature = "cuda")]
+fn is_normed_on_card(head_dim: usize) -> bool {
+    head_dim.is_power_of_two() && (8..=256).contains(&head_dim)
 }
 
 fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor, rotate: Rotate) -> Result<Tensor> {
@@ -150,6 +183,27 @@ mod tests {
             rope(x, cos, sin)
         });
         assert_half_is_near([&x], DType::BF16, |[x]| rope(x, &beside(x, &cos), &beside(x, &sin)));
+    }
+
+    #[test]
+    fn queries_and_keys_are_normed_and_rotated_by_head() {
+        // Of the last width no card has a kernel.
+        for dim in [32, 128, 24] {
+            let (q, k) = (values(&[2, 5, 3, dim], 1), values(&[2, 5, 3, dim], 2));
+            let (q_weight, k_weight) = (values(&[dim], 3), values(&[dim], 4));
+            let (cos, sin) = (values(&[5, dim / 2], 5), values(&[5, dim / 2], 6));
+            let both = |[q, k, q_weight, k_weight]: [&Tensor; 4]| {
+                let angles = [&cos, &sin].map(|angles| match q.dtype() {
+                    DType::F64 => angles.to_dtype(DType::F64).expect("f32 widens"),
+                    _ => beside(q, angles),
+                });
+                let heads = [q.clone(), k.clone()];
+                let weights = [q_weight, k_weight];
+                Tensor::cat(&norm_rope_i(heads, weights, angles.each_ref(), 1e-5)?, 0)
+            };
+            assert_fast_is_plain([&strided(&q), &k, &q_weight, &k_weight], 1e-6, both);
+            assert_half_is_near([&q, &k, &q_weight, &k_weight], DType::BF16, both);
+        }
     }
 
     #[test]

@@ -4,7 +4,9 @@ use super::Work;
 use crate::engine::Backend;
 use crate::engine::z_image::config::ModelConfig;
 use crate::engine::z_image::geometry::ROWS_MULTIPLE;
-use crate::engine::z_image::transformer::{angles_bytes, block_scratch_bytes, conditioning_bytes};
+use crate::engine::z_image::transformer::{
+    angles_bytes, block_scratch_bytes, conditioning_bytes, times_bytes,
+};
 use crate::job::SamplerKind;
 use crate::ladder::Rung;
 
@@ -61,8 +63,8 @@ pub fn conditionings_bytes(
     if work.guided { 2 * one } else { one }
 }
 
-/// The most while denoising: within a block over all rows, beside the conditionings and the
-/// latents.
+/// The most while denoising: within a block over all rows, beside the conditionings, the times and
+/// the latents.
 pub fn bytes(model: &ModelConfig, backend: Backend, rung: &Rung, work: Work) -> usize {
     let config = &model.transformer;
     let rows = Rows::of(model, rung, work);
@@ -76,6 +78,7 @@ pub fn bytes(model: &ModelConfig, backend: Backend, rung: &Rung, work: Work) -> 
         usize::from(work.sampler == SamplerKind::ResMultistep) + if work.is_masked { 3 } else { 0 };
     let input = rows.all() * config.dim * backend.element_bytes();
     conditionings_bytes(model, backend, rung, work)
+        + times_bytes(config, backend, rung.steps as usize)
         + (latents_alive + kept) * latents
         + input
         + block_scratch_bytes(config, backend, rung.precision, (1, rows.all()), work.lora.all_rows)

@@ -1,6 +1,7 @@
-//! One block: attention and feed-forward, each between two norms, modulated by the timestep or not.
+//! One block: attention and feed-forward, each between two norms. Where the timestep modulates a
+//! block it does so through their weights.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Result, Tensor, bail};
 
 use super::rope::Rope;
 use crate::engine::Backend;
@@ -17,11 +18,9 @@ const QK_NORM_EPS: f64 = 1e-5;
 
 pub struct Block {
     attention: Attention,
-    attention_norm1: Tensor,
-    attention_norm2: Tensor,
     feed_forward: FeedForward,
-    ffn_norm1: Tensor,
-    ffn_norm2: Tensor,
+    /// As the weights are.
+    norms: Norms,
     /// None in the context refiner.
     modulation: Option<Linear>,
     eps: f64,
@@ -46,8 +45,9 @@ pub fn scratch_bytes(
     let (dim, hidden) = (config.dim, config.hidden_dim());
     let heads = batch * config.n_heads;
     let scores = ops::attention_bytes(backend, heads, (rows, rows), config.head_dim(), false);
-    // Queries, keys, values and the result, beside the scores or a matrix.
-    let attention = activation(4 * dim) + scores.max(dense_copy(dim * dim));
+    // Queries, keys, values and the result, beside the scores or a matrix; before that, what queries
+    // and keys are of, and both before and after they are rotated.
+    let attention = activation(4 * dim) + scores.max(dense_copy(dim * dim)).max(activation(dim));
     let product = activation(3 * hidden);
     let last_matrix = activation(dim + 2 * hidden) + dense_copy(dim * hidden);
     let matrices = DENSE_COPY_BYTES * lora.dense_values as usize;
@@ -67,87 +67,76 @@ impl Block {
             .transpose()?;
         Ok(Block {
             attention: Attention::new(config, &weights.prefixed("attention"))?,
-            attention_norm1: weights.get("attention_norm1.weight", dim)?,
-            attention_norm2: weights.get("attention_norm2.weight", dim)?,
             feed_forward: FeedForward::new(config, &weights.prefixed("feed_forward"))?,
-            ffn_norm1: weights.get("ffn_norm1.weight", dim)?,
-            ffn_norm2: weights.get("ffn_norm2.weight", dim)?,
+            norms: Norms {
+                before_attention: weights.get("attention_norm1.weight", dim)?,
+                after_attention: weights.get("attention_norm2.weight", dim)?,
+                before_ffn: weights.get("ffn_norm1.weight", dim)?,
+                after_ffn: weights.get("ffn_norm2.weight", dim)?,
+            },
             modulation,
             eps: config.norm_eps,
         })
     }
 
-    /// `x` (b, s, dim) to the same shape; `t` (b, adaln dim) where the block is modulated, and what
-    /// changes its modules. Takes `x` by value, so that it is freed when it has been read.
-    pub fn forward(
-        &self,
-        x: Tensor,
-        rope: &Rope,
-        t: Option<&Tensor>,
-        beside: Beside,
-    ) -> Result<Tensor> {
-        match (&self.modulation, t) {
-            (Some(modulation), Some(t)) => {
-                let modulation = Modulation::new(modulation, t, beside)?;
-                self.modulated(x, rope, &modulation, beside)
-            }
-            _ => self.plain(x, rope, beside),
-        }
+    /// The norms as the weights have them, for a block that no timestep modulates.
+    pub fn norms(&self) -> &Norms {
+        &self.norms
     }
 
-    // In both functions `x` and `y` are assigned again and again, so that each input is freed
-    // before the next allocation.
-    fn modulated(
+    /// The norms as times with the embeddings `t` (steps, adaln dim) modulate them: (steps, dim)
+    /// each. Scales are 1 + s, gates tanh; no SiLU before the linear layer.
+    pub fn norms_at(&self, t: &Tensor, beside: Beside) -> Result<Norms> {
+        let Some(modulation) = &self.modulation else { bail!("no timestep modulates this block") };
+        let modulation = beside.forward("adaLN_modulation.0", modulation, t)?;
+        let chunks = modulation.chunk(4, D::Minus1)?;
+        let scaled = |weight: &Tensor, s: &Tensor| (s + 1.0)?.broadcast_mul(weight);
+        let gated = |weight: &Tensor, gate: &Tensor| gate.tanh()?.broadcast_mul(weight);
+        Ok(Norms {
+            before_attention: scaled(&self.norms.before_attention, &chunks[0])?,
+            after_attention: gated(&self.norms.after_attention, &chunks[1])?,
+            before_ffn: scaled(&self.norms.before_ffn, &chunks[2])?,
+            after_ffn: gated(&self.norms.after_ffn, &chunks[3])?,
+        })
+    }
+
+    /// `x` (b, s, dim) to the same shape, with norms of this block (dim) and what changes its
+    /// modules. Takes `x` by value, so that it is freed when it has been read.
+    ///
+    /// `x` and `y` are assigned again and again, so that each input is freed before the next
+    /// allocation.
+    pub fn forward(
         &self,
         mut x: Tensor,
         rope: &Rope,
-        m: &Modulation,
+        norms: &Norms,
         beside: Beside,
     ) -> Result<Tensor> {
-        let mut y = ops::modulate(&self.norm(&x, &self.attention_norm1)?, &m.scale_msa)?;
+        let mut y = ops::rms_norm(&x, &norms.before_attention, self.eps)?;
         y = self.attention.forward(y, rope, beside)?;
-        y = self.norm(&y, &self.attention_norm2)?;
-        x = ops::gated_add(&x, &y, &m.gate_msa)?;
-        y = self.norm(&x, &self.ffn_norm1)?;
-        y = ops::modulate(&y, &m.scale_mlp)?;
+        let weights = [&norms.after_attention, &norms.before_ffn];
+        [x, y] = ops::add_norm_and_norm(&x, &y, weights, self.eps)?;
         y = self.feed_forward.forward(y, beside)?;
-        y = self.norm(&y, &self.ffn_norm2)?;
-        ops::gated_add(&x, &y, &m.gate_mlp)
-    }
-
-    fn plain(&self, mut x: Tensor, rope: &Rope, beside: Beside) -> Result<Tensor> {
-        let mut y = self.norm(&x, &self.attention_norm1)?;
-        y = self.attention.forward(y, rope, beside)?;
-        y = self.norm(&y, &self.attention_norm2)?;
-        x = (x + y)?;
-        y = self.feed_forward.forward(self.norm(&x, &self.ffn_norm1)?, beside)?;
-        y = self.norm(&y, &self.ffn_norm2)?;
-        x + y
-    }
-
-    fn norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-        ops::rms_norm(x, weight, self.eps)
+        ops::add_norm(&x, &y, &norms.after_ffn, self.eps)
     }
 }
 
-/// What the timestep does to a block, each (b, 1, dim).
-struct Modulation {
-    scale_msa: Tensor,
-    gate_msa: Tensor,
-    scale_mlp: Tensor,
-    gate_mlp: Tensor,
+/// The weights of a block's four norms: (dim) each, or (steps, dim) for several times at once.
+pub struct Norms {
+    pub before_attention: Tensor,
+    pub after_attention: Tensor,
+    pub before_ffn: Tensor,
+    pub after_ffn: Tensor,
 }
 
-impl Modulation {
-    /// Scales are 1 + s, gates tanh; no SiLU before the linear layer.
-    fn new(linear: &Linear, t: &Tensor, beside: Beside) -> Result<Modulation> {
-        let modulation = beside.forward("adaLN_modulation.0", linear, t)?;
-        let chunks = modulation.unsqueeze(1)?.chunk(4, D::Minus1)?;
-        Ok(Modulation {
-            scale_msa: (&chunks[0] + 1.0)?,
-            gate_msa: chunks[1].tanh()?,
-            scale_mlp: (&chunks[2] + 1.0)?,
-            gate_mlp: chunks[3].tanh()?,
+impl Norms {
+    /// Those of step `step` (from 0), of several.
+    pub fn of_step(&self, step: usize) -> Result<Norms> {
+        Ok(Norms {
+            before_attention: self.before_attention.get(step)?,
+            after_attention: self.after_attention.get(step)?,
+            before_ffn: self.before_ffn.get(step)?,
+            after_ffn: self.after_ffn.get(step)?,
         })
     }
 }
@@ -182,14 +171,11 @@ impl Attention {
     fn forward(&self, x: Tensor, rope: &Rope, beside: Beside) -> Result<Tensor> {
         let (b, s, _) = x.dims3()?;
         let heads = |x: Tensor| x.reshape((b, s, self.heads, self.head_dim));
-        let rotated = |name: &str, linear: &Linear, norm: &Tensor| {
-            let mut y = heads(beside.forward(name, linear, &x)?)?;
-            y = ops::rms_norm(&y, norm, QK_NORM_EPS)?;
-            rope.rotate(&y)
-        };
-        let q = rotated("attention.to_q", &self.to_q, &self.norm_q)?;
-        let k = rotated("attention.to_k", &self.to_k, &self.norm_k)?;
-        let v = heads(beside.forward("attention.to_v", &self.to_v, &x)?)?;
+        let of = |name, linear| heads(beside.forward(name, linear, &x)?);
+        let unrotated = [of("attention.to_q", &self.to_q)?, of("attention.to_k", &self.to_k)?];
+        let weights = [&self.norm_q, &self.norm_k];
+        let [q, k] = rope.norm_and_rotate(unrotated, weights, QK_NORM_EPS)?;
+        let v = of("attention.to_v", &self.to_v)?;
         drop(x);
         let y = ops::attention(q, k, v, (self.head_dim as f64).powf(-0.5), false)?;
         beside.forward("attention.to_out.0", &self.to_out, &y.flatten_from(2)?)

@@ -32,13 +32,14 @@ impl TimestepEmbedder {
         })
     }
 
-    /// The embedding of `t`, the same for each picture of the batch: (batch, adaln dim).
-    pub fn forward(&self, t: f32, batch: usize, beside: Beside) -> Result<Tensor> {
-        let angles = (&self.frequencies * f64::from(t * self.t_scale as f32))?.unsqueeze(0)?;
+    /// The embeddings of `times`: (times, adaln dim).
+    pub fn forward(&self, times: &[f32], beside: Beside) -> Result<Tensor> {
+        let scaled = times.iter().map(|t| t * self.t_scale as f32);
+        let scaled = Tensor::from_iter(scaled, self.frequencies.device())?.unsqueeze(1)?;
+        let angles = scaled.broadcast_mul(&self.frequencies.unsqueeze(0)?)?;
         let waves = Tensor::cat(&[angles.cos()?, angles.sin()?], 1)?.to_dtype(self.dtype)?;
         let inner = beside.forward("mlp.0", &self.mlp_in, &waves)?.silu()?;
-        let embedding = beside.forward("mlp.2", &self.mlp_out, &inner)?;
-        embedding.repeat((batch, 1))
+        beside.forward("mlp.2", &self.mlp_out, &inner)
     }
 }
 

@@ -32,12 +32,14 @@ impl FinalLayer {
         })
     }
 
-    /// `x` (b, s, dim) and `t` (b, adaln dim) to (b, s, patch dim). Here, unlike in the blocks,
+    /// What times (steps, adaln dim) scale the stream by: (steps, dim). Here, unlike in the blocks,
     /// SiLU comes first.
-    pub fn forward(&self, x: &Tensor, t: &Tensor, beside: Beside) -> Result<Tensor> {
-        let modulation = beside.forward("adaLN_modulation.1", &self.modulation, &t.silu()?)?;
-        let scale = (modulation + 1.0)?.unsqueeze(1)?;
-        let x = ops::modulate(&ops::layer_norm(x, NORM_EPS)?, &scale)?;
-        beside.forward("linear", &self.linear, &x)
+    pub fn scales(&self, t: &Tensor, beside: Beside) -> Result<Tensor> {
+        beside.forward("adaLN_modulation.1", &self.modulation, &t.silu()?)? + 1.0
+    }
+
+    /// `x` (b, s, dim), scaled by `scale` (dim), to (b, s, patch dim).
+    pub fn forward(&self, x: &Tensor, scale: &Tensor, beside: Beside) -> Result<Tensor> {
+        beside.forward("linear", &self.linear, &ops::layer_norm(x, scale, NORM_EPS)?)
     }
 }

@@ -6,16 +6,18 @@ mod embed;
 mod final_layer;
 mod patches;
 mod rope;
+mod times;
 
 use candle_core::{DType, Result, Tensor};
 
-use self::block::Block;
 pub use self::block::scratch_bytes as block_scratch_bytes;
+use self::block::{Block, Norms};
 use self::embed::{CaptionEmbedder, TimestepEmbedder};
 use self::final_layer::FinalLayer;
 use self::patches::{PatchGrid, pad_rows};
 use self::rope::Rope;
 pub use self::rope::angles_bytes;
+pub use self::times::{Timesteps, times_bytes};
 use super::config::TransformerConfig;
 use super::device_memory::DeviceMemory;
 use super::linear::Linear;
@@ -137,7 +139,7 @@ impl Transformer {
         for (index, block) in self.context_refiner.iter().enumerate() {
             self.require((1, length), self.adapters.size().caption_rows)?;
             let beside = adapters.beside_block("context_refiner", index);
-            caption = block.forward(caption, &caption_rope, None, beside)?;
+            caption = block.forward(caption, &caption_rope, block.norms(), beside)?;
         }
         let mut positions = grid.positions(length + 1);
         let picture_rope = Rope::new(&self.config, &positions, device)?;
@@ -146,31 +148,53 @@ impl Transformer {
         Ok(Conditioning { caption, grid, picture_rope, rope })
     }
 
-    /// The velocity at time `t` (0 is noise, 1 the picture) of `latents` (b, channels, height,
-    /// width), in f32. All pictures of the batch have the size and the caption of `conditioning`.
-    pub fn forward(&self, latents: &Tensor, t: f32, conditioning: &Conditioning) -> Result<Tensor> {
+    /// What `times` (0 is noise, 1 the picture) make of the weights and the LoRAs that it is used
+    /// with now.
+    pub fn times(&self, times: &[f32]) -> Result<Timesteps> {
+        self.memory.require(times_bytes(&self.config, self.memory.backend(), times.len()))?;
+        let embeddings = self.timestep.forward(times, self.adapters.beside("t_embedder"))?;
+        let scales = self.final_layer.scales(&embeddings, self.beside_final_layer())?;
+        let blocks = self.config.n_refiner_layers + self.config.n_layers;
+        Ok(Timesteps::new(embeddings, scales, blocks))
+    }
+
+    fn beside_final_layer(&self) -> Beside<'_> {
+        self.adapters.beside(&format!("all_final_layer.{}", self.config.patch_key()))
+    }
+
+    /// The velocity at step `step` (from 0) of `times` of `latents` (b, channels, height, width),
+    /// in f32. All pictures of the batch have the size and the caption of `conditioning`.
+    pub fn forward(
+        &self,
+        latents: &Tensor,
+        (times, step): (&Timesteps, usize),
+        conditioning: &Conditioning,
+    ) -> Result<Tensor> {
         let c = conditioning;
         let batch = latents.dim(0)?;
         let dtype = c.caption.dtype();
         let adapters = &self.adapters;
-        let t = self.timestep.forward(t, batch, adapters.beside("t_embedder"))?;
         let patches = c.grid.patchify(&latents.to_dtype(dtype)?)?;
         let beside = adapters.beside("all_x_embedder");
         let patches = beside.forward(&self.config.patch_key(), &self.x_embedder, &patches)?;
         let mut x = pad_rows(&patches, &self.x_pad_token)?;
         for (index, block) in self.noise_refiner.iter().enumerate() {
             let beside = adapters.beside_block("noise_refiner", index);
-            x = self.run((block, beside), x, &c.picture_rope, &t)?;
+            let norms = times.norms(index, step, |t| block.norms_at(t, beside))?;
+            x = self.run((block, beside), x, &c.picture_rope, &norms)?;
         }
         let caption = c.caption.broadcast_as((batch, c.caption.dim(1)?, self.config.dim))?;
         x = Tensor::cat(&[&x, &caption], 1)?;
+        let refiners = self.noise_refiner.len();
         x = self.layers.pass(x, |index, block, x| {
             let beside = adapters.beside_block("layers", index);
-            self.run((block, beside), x, &c.rope, &t)
+            let norms = times.norms(refiners + index, step, |t| block.norms_at(t, beside))?;
+            self.run((block, beside), x, &c.rope, &norms)
         })?;
         let picture = x.narrow(1, 0, c.grid.patches())?;
-        let beside = adapters.beside(&format!("all_final_layer.{}", self.config.patch_key()));
-        c.grid.unpatchify(&self.final_layer.forward(&picture, &t, beside)?)?.to_dtype(DType::F32)
+        let scale = times.scale(step)?;
+        let patches = self.final_layer.forward(&picture, &scale, self.beside_final_layer())?;
+        c.grid.unpatchify(&patches)?.to_dtype(DType::F32)
     }
 
     /// Asks for the room that one block needs over (batch, rows), with what LoRAs take there.
@@ -185,9 +209,9 @@ impl Transformer {
         (block, beside): (&Block, Beside),
         x: Tensor,
         rope: &Rope,
-        t: &Tensor,
+        norms: &Norms,
     ) -> Result<Tensor> {
         self.require((x.dim(0)?, x.dim(1)?), self.adapters.size().all_rows)?;
-        block.forward(x, rope, Some(t), beside)
+        block.forward(x, rope, norms, beside)
     }
 }

@@ -35,9 +35,15 @@ impl Rope {
         Ok(Rope { cos: angles.cos()?, sin: angles.sin()? })
     }
 
-    /// Rotates `x` (b, rows, heads, head_dim).
-    pub fn rotate(&self, x: &Tensor) -> Result<Tensor> {
-        ops::rope_i(x, &self.cos, &self.sin)
+    /// Norms queries and keys (b, rows, heads, head_dim) by head, each with its weight, and rotates
+    /// them.
+    pub fn norm_and_rotate(
+        &self,
+        heads: [Tensor; 2],
+        weights: [&Tensor; 2],
+        eps: f64,
+    ) -> Result<[Tensor; 2]> {
+        ops::norm_rope_i(heads, weights, [&self.cos, &self.sin], eps)
     }
 }
 

@@ -4,7 +4,7 @@ use candle_core::cuda_backend::cudarc::driver::PushKernelArg;
 use candle_core::{CudaDevice, CudaStorage, Result, Shape, bail};
 
 use super::kernels::{launch, narrow};
-use super::{Operand, Values, ValuesMut, output, values};
+use super::{Operand, Values, ValuesMut, chunks, output};
 
 pub(super) const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/attention.ptx"));
 
@@ -12,21 +12,13 @@ pub(super) const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/attention.p
 const BLOCK_QUERIES: usize = 128;
 const BLOCK_THREADS: usize = 256;
 
-/// The kernel reads and writes so many neighbouring values at once, from multiples of so many on.
-const CHUNK: usize = 8;
-
 /// `softmax(q k^T * scale) v` for each head: `q` (b, queries, heads, head_dim), `k` and `v` (b,
 /// keys, heads, head_dim).
 pub fn attention([q, k, v]: [Operand; 3], scale: f32) -> Result<(CudaStorage, Shape)> {
-    for (_, layout) in [q, k, v] {
-        if !layout.start_offset().is_multiple_of(CHUNK) {
-            bail!("attention was given values that are not aligned");
-        }
-    }
     let (b, queries, heads, dim) = q.1.shape().dims4()?;
     let (_, keys, _, _) = k.1.shape().dims4()?;
     let sizes = Sizes { b, queries, keys, heads, dim };
-    let (qs, ks, vs) = (values(q)?, values(k)?, values(v)?);
+    let (qs, ks, vs) = (chunks(q)?, chunks(k)?, chunks(v)?);
     output(&q.0.device, q.1.shape(), |mut out| {
         launch_attention(&q.0.device, [&qs, &ks, &vs], &mut out, &sizes, scale)
     })
@@ -68,10 +60,10 @@ fn launch_attention(
 
 #[cfg(test)]
 mod operators_on_a_card {
-    use candle_core::{DType, Device, Result, Tensor};
+    use candle_core::{DType, Result, Tensor};
 
     use crate::engine::z_image::ops::attention;
-    use crate::engine::z_image::ops::check::{relative_error, values};
+    use crate::engine::z_image::ops::check::{first_card, relative_error, values};
 
     /// Weights are rounded to bf16, and results again.
     const ROUNDING: f64 = 1.0 / 256.0;
@@ -94,7 +86,7 @@ mod operators_on_a_card {
         let q = rounded([b, queries, heads, dim], 1, 6.0);
         let k = rounded([b, keys, heads, dim], 2, 1.0);
         let v = rounded([b, keys, heads, dim], 3, 1.0);
-        let card = Device::new_cuda(0).expect("there is a card");
+        let card = first_card::open();
         let narrow = |x: &Tensor| x.to_dtype(DType::BF16)?.to_device(&card);
         let attend = |q: Tensor, k: Tensor, v: Tensor| attention(q, k, v, 0.3, false);
         let on_card = || -> Result<Tensor> { attend(narrow(&q)?, narrow(&k)?, narrow(&v)?) };

@@ -1,14 +1,9 @@
-// The operators' own kernels. Beside each stands what candle's own kernels (candle-kernels) lack.
+// The kernels of operators that have no file of their own. Beside each stands what candle's own kernels (candle-kernels) lack.
 // Values are bf16; all arithmetic is f32, rounded once. "Block (a, b)" says what blockIdx.x and
 // blockIdx.y count; blocks that sum have whole warps. Sizes that can pass 32 bits are size_t; a
 // division of such numbers costs more than the memory, so that there is none.
 
-#include <cuda_bf16.h>
-#include <stdint.h>
-
-using bf16 = __nv_bfloat16;
-
-const unsigned WARP = 32;
+#include "values.cuh"
 
 // Mean and M2 (the sum of squared deviations from the mean) of `count` values.
 struct Moments {
@@ -22,20 +17,6 @@ __device__ Moments joined(Moments a, Moments b) {
     float step = b.mean - a.mean;
     float share = b.count / total;
     return {total, a.mean + step * share, a.m2 + b.m2 + step * step * a.count * share};
-}
-
-// The sum over the block, for each of its threads.
-__device__ float block_sum(float value) {
-    __shared__ float sums[WARP];
-    for (int mask = WARP / 2; mask > 0; mask /= 2) {
-        value += __shfl_xor_sync(0xffffffff, value, mask);
-    }
-    if (threadIdx.x % WARP == 0) sums[threadIdx.x / WARP] = value;
-    __syncthreads();
-    value = 0.0f;
-    for (unsigned warp = 0; warp < blockDim.x / WARP; warp++) value += sums[warp];
-    __syncthreads();
-    return value;
 }
 
 // The largest value of the block, for each of its threads.
@@ -65,39 +46,6 @@ __device__ Moments block_moments(const bf16 *x, size_t count) {
 }
 
 __device__ float silu(float x) { return x / (1.0f + expf(-x)); }
-
-// out = x / sqrt(mean(x^2) + eps) * weight over each row of `d` values. Block (row).
-//
-// candle's does the same in one kernel, but with an approximate rsqrt: this one keeps the pictures
-// as they are.
-extern "C" __global__ void rms_norm(const bf16 *x, const bf16 *weight, bf16 *out, uint32_t d,
-                                    float eps) {
-    x += (size_t)blockIdx.x * d;
-    out += (size_t)blockIdx.x * d;
-    float sum = 0.0f;
-    for (uint32_t i = threadIdx.x; i < d; i += blockDim.x) {
-        float value = __bfloat162float(x[i]);
-        sum += value * value;
-    }
-    float inv_rms = 1.0f / sqrtf(block_sum(sum) / d + eps);
-    for (uint32_t i = threadIdx.x; i < d; i += blockDim.x) {
-        out[i] = __float2bfloat16(__bfloat162float(x[i]) * inv_rms * __bfloat162float(weight[i]));
-    }
-}
-
-// Each row of `d` values with mean 0 and variance 1. Block (row).
-//
-// candle's takes the variance as mean(x^2) - mean(x)^2, which loses its digits where the mean is
-// large; this one centres the values first.
-extern "C" __global__ void layer_norm(const bf16 *x, bf16 *out, uint32_t d, float eps) {
-    x += (size_t)blockIdx.x * d;
-    out += (size_t)blockIdx.x * d;
-    Moments row = block_moments(x, d);
-    float inv_std = 1.0f / sqrtf(row.m2 / d + eps);
-    for (uint32_t i = threadIdx.x; i < d; i += blockDim.x) {
-        out[i] = __float2bfloat16((__bfloat162float(x[i]) - row.mean) * inv_std);
-    }
-}
 
 // Softmax of scores * scale, in place: rows of `keys`. Block (row). Row r is query r % queries,
 // which sees the first `first_seen` + r % queries keys; the others become 0.
@@ -197,37 +145,20 @@ extern "C" __global__ void upsample(const bf16 *x, bf16 *out, uint32_t h, uint32
     out[(size_t)blockIdx.y * 4 * h * w + i] = x[((size_t)blockIdx.y * h + row) * w + column];
 }
 
-// out = silu(gate) * up: a thread for each of `count` values.
+// out = silu(gate) * up: a thread for each chunk of `count` values.
 //
 // candle has no such kernel: it writes silu(gate) and reads it again.
 extern "C" __global__ void swiglu(const bf16 *gate, const bf16 *up, bf16 *out, size_t count) {
-    size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count) return;
-    out[i] = __float2bfloat16(silu(__bfloat162float(gate[i])) * __bfloat162float(up[i]));
-}
-
-// out = x * scale: `x` (b, s, d), `scale` (b, d). Block (row, item).
-//
-// candle has no such kernel: its broadcast finds each value's place by divisions.
-extern "C" __global__ void modulate(const bf16 *x, const bf16 *scale, bf16 *out, uint32_t d) {
-    size_t start = ((size_t)blockIdx.y * gridDim.x + blockIdx.x) * d;
-    scale += (size_t)blockIdx.y * d;
-    for (uint32_t i = threadIdx.x; i < d; i += blockDim.x) {
-        float value = __bfloat162float(x[start + i]) * __bfloat162float(scale[i]);
-        out[start + i] = __float2bfloat16(value);
+    size_t chunk = (size_t)blockIdx.x * blockDim.x + threadIdx.x, start = chunk * CHUNK;
+    if (start + CHUNK <= count) {
+        Eight gates = unpacked(((const Chunk *)gate)[chunk]);
+        Eight ups = unpacked(((const Chunk *)up)[chunk]);
+        for (int i = 0; i < CHUNK; i++) gates.at[i] = silu(gates.at[i]) * ups.at[i];
+        ((Chunk *)out)[chunk] = packed(gates);
+        return;
     }
-}
-
-// out = x + gate * y: `x` and `y` (b, s, d), `gate` (b, d). Block (row, item).
-//
-// candle has no such kernel: it writes gate * y and reads it again.
-extern "C" __global__ void gated_add(const bf16 *x, const bf16 *y, const bf16 *gate, bf16 *out,
-                                     uint32_t d) {
-    size_t start = ((size_t)blockIdx.y * gridDim.x + blockIdx.x) * d;
-    gate += (size_t)blockIdx.y * d;
-    for (uint32_t i = threadIdx.x; i < d; i += blockDim.x) {
-        float step = __bfloat162float(gate[i]) * __bfloat162float(y[start + i]);
-        out[start + i] = __float2bfloat16(__bfloat162float(x[start + i]) + step);
+    for (size_t i = start; i < count; i++) {
+        out[i] = __float2bfloat16(silu(__bfloat162float(gate[i])) * __bfloat162float(up[i]));
     }
 }
 

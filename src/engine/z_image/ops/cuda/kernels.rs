@@ -7,52 +7,17 @@ use candle_core::cuda_backend::cudarc::driver::{
 };
 use candle_core::{CudaDevice, Error, Result};
 
-use super::{Values, ValuesMut};
+use super::{CHUNK, Values, ValuesMut};
 use crate::engine::z_image::ops::conv_shape::{ConvShape, Sliding};
 
 pub(super) const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
 
 /// Threads of a block: whole warps, and at most so many.
-const WARP: usize = 32;
+pub(super) const WARP: usize = 32;
 const THREADS_MAX: usize = 256;
 
 /// Values of a channel that one block of GroupNorm normalises.
 const NORM_VALUES: usize = 64 << 10;
-
-pub fn rms_norm(
-    device: &CudaDevice,
-    x: &Values,
-    weight: &Values,
-    out: &mut ValuesMut,
-    eps: f32,
-) -> Result<()> {
-    let row = weight.len();
-    let rows = x.len() / row;
-    assert!(x.len() == rows * row && out.len() == x.len());
-    let function = device.get_or_load_custom_func("rms_norm", "zimaged", PTX)?;
-    let mut arguments = function.builder();
-    let width = narrow(row)?;
-    arguments.arg(x).arg(weight).arg(out).arg(&width).arg(&eps);
-    // SAFETY: the arguments are the kernel's, and it keeps to `rows` rows.
-    unsafe { launch(arguments, [rows, 1, 1], threads(row)) }
-}
-
-pub fn layer_norm(
-    device: &CudaDevice,
-    x: &Values,
-    out: &mut ValuesMut,
-    row: usize,
-    eps: f32,
-) -> Result<()> {
-    let rows = x.len() / row;
-    assert!(x.len() == rows * row && out.len() == x.len());
-    let function = device.get_or_load_custom_func("layer_norm", "zimaged", PTX)?;
-    let mut arguments = function.builder();
-    let width = narrow(row)?;
-    arguments.arg(x).arg(out).arg(&width).arg(&eps);
-    // SAFETY: the arguments are the kernel's, and it keeps to `rows` rows.
-    unsafe { launch(arguments, [rows, 1, 1], threads(row)) }
-}
 
 /// Each query sees one key more than the one before it, the first one `first_seen`.
 pub fn softmax(
@@ -169,44 +134,9 @@ pub fn swiglu(device: &CudaDevice, gate: &Values, up: &Values, out: &mut ValuesM
     let function = device.get_or_load_custom_func("swiglu", "zimaged", PTX)?;
     let mut arguments = function.builder();
     arguments.arg(gate).arg(up).arg(out).arg(&count);
+    let blocks = count.div_ceil(CHUNK).div_ceil(THREADS_MAX);
     // SAFETY: the arguments are the kernel's, and it keeps to `count` values.
-    unsafe { launch(arguments, [count.div_ceil(THREADS_MAX), 1, 1], THREADS_MAX) }
-}
-
-/// `x` and `out` (b, s, d), `scale` (b, d).
-pub fn modulate(
-    device: &CudaDevice,
-    x: &Values,
-    scale: &Values,
-    out: &mut ValuesMut,
-    (b, s, d): (usize, usize, usize),
-) -> Result<()> {
-    assert!(x.len() == b * s * d && out.len() == x.len() && scale.len() == b * d);
-    let function = device.get_or_load_custom_func("modulate", "zimaged", PTX)?;
-    let mut arguments = function.builder();
-    let width = narrow(d)?;
-    arguments.arg(x).arg(scale).arg(out).arg(&width);
-    // SAFETY: the arguments are the kernel's, and their lengths are asserted.
-    unsafe { launch(arguments, [s, b, 1], threads(d)) }
-}
-
-/// `x`, `y` and `out` (b, s, d), `gate` (b, d).
-pub fn gated_add(
-    device: &CudaDevice,
-    x: &Values,
-    y: &Values,
-    gate: &Values,
-    out: &mut ValuesMut,
-    (b, s, d): (usize, usize, usize),
-) -> Result<()> {
-    assert!(x.len() == b * s * d && y.len() == x.len() && out.len() == x.len());
-    assert!(gate.len() == b * d);
-    let function = device.get_or_load_custom_func("gated_add", "zimaged", PTX)?;
-    let mut arguments = function.builder();
-    let width = narrow(d)?;
-    arguments.arg(x).arg(y).arg(gate).arg(out).arg(&width);
-    // SAFETY: the arguments are the kernel's, and their lengths are asserted.
-    unsafe { launch(arguments, [s, b, 1], threads(d)) }
+    unsafe { launch(arguments, [blocks, 1, 1], THREADS_MAX) }
 }
 
 /// Count, mean and sum of squared deviations of each part of `part` values of each group: `out`

@@ -1,8 +1,9 @@
-//! The operators on a card: bf16 through the kernels of `kernels.cu` and `attention.cu`. What an operator means is
-//! said where it is offered, in [`super`]; here each takes its arguments as candle's traits for
-//! custom operators hand them over.
+//! The operators on a card: bf16 through kernels, a `.cu` file for each family of them. What an
+//! operator means is said where it is offered, in [`super`]; here each takes its arguments as
+//! candle's traits for custom operators hand them over, or as tensors where it has several results.
 
 mod attention;
+mod blocks;
 mod conv;
 mod elements;
 mod groups;
@@ -11,14 +12,16 @@ mod rows;
 
 use candle_core::cuda_backend::CudaDType;
 use candle_core::cuda_backend::cudarc::driver::{CudaView, CudaViewMut, DeviceRepr};
-use candle_core::{CudaDevice, CudaStorage, Layout, Result, Shape, bail};
+use candle_core::op::BackpropOp;
+use candle_core::{CudaDevice, CudaStorage, Layout, Result, Shape, Storage, Tensor, bail};
 use half::bf16;
 
 pub(super) use self::attention::attention;
+pub(super) use self::blocks::{Softmax, Transpose};
 pub(super) use self::conv::conv2d;
-pub(super) use self::elements::{Transpose, gated_add, modulate, rope, swiglu, upsample};
+pub(super) use self::elements::{rope, swiglu, upsample};
 pub(super) use self::groups::{group_norm, group_norm_of_part, moments};
-pub(super) use self::rows::{Softmax, layer_norm, rms_norm};
+pub(super) use self::rows::{add_norm, add_norm_and_norm, layer_norm, norm_rope, rms_norm};
 
 /// An argument of an operator.
 pub(super) type Operand<'a> = (&'a CudaStorage, &'a Layout);
@@ -32,6 +35,47 @@ fn values<'a, T: CudaDType>((storage, layout): Operand<'a>) -> Result<CudaView<'
         bail!("a kernel was given strided values")
     };
     Ok(storage.as_cuda_slice::<T>()?.slice(start..end))
+}
+
+/// How many neighbouring values kernels move at once, from multiples of so many on.
+const CHUNK: usize = 8;
+
+/// The operand's values, where a kernel moves chunks of them.
+fn chunks((storage, layout): Operand) -> Result<Values> {
+    if !layout.start_offset().is_multiple_of(CHUNK) {
+        bail!("a kernel was given values that are not aligned");
+    }
+    values((storage, layout))
+}
+
+/// What `run` makes of tensors on a card.
+fn with_operands<const N: usize, R>(
+    tensors: [&Tensor; N],
+    run: impl FnOnce([Operand; N]) -> Result<R>,
+) -> Result<R> {
+    let held = tensors.map(Tensor::storage_and_layout);
+    let mut operands = Vec::with_capacity(N);
+    for (storage, layout) in &held {
+        let Storage::Cuda(storage) = &**storage else { bail!("a kernel's tensors are on a card") };
+        operands.push((storage, *layout));
+    }
+    run(std::array::from_fn(|n| operands[n]))
+}
+
+/// An operator's two results of `shape`, all of which `fill` writes.
+fn two_outputs(
+    device: &CudaDevice,
+    shape: &Shape,
+    fill: impl FnOnce([ValuesMut; 2]) -> Result<()>,
+) -> Result<[Tensor; 2]> {
+    // SAFETY: `fill` writes all values before anyone reads one.
+    let [mut first, mut second] =
+        unsafe { [device.alloc::<bf16>(shape.elem_count())?, device.alloc(shape.elem_count())?] };
+    fill([first.as_view_mut(), second.as_view_mut()])?;
+    Ok([first, second].map(|values| {
+        let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(values, device.clone()));
+        Tensor::from_storage(storage, shape.clone(), BackpropOp::none(), false)
+    }))
 }
 
 /// An operator's result of `shape`, all of which `fill` writes.
@@ -60,7 +104,7 @@ mod tests {
     #[test]
     fn kernels_are_for_all_cards_from_the_capability_on_that_was_asked_for() {
         let asked = option_env!("CUDA_COMPUTE_CAP").unwrap_or("80");
-        for ptx in [super::kernels::PTX, super::attention::PTX, AFFINE.ptx()] {
+        for ptx in [super::kernels::PTX, super::attention::PTX, super::rows::PTX, AFFINE.ptx()] {
             assert_eq!(target(ptx), Some(asked), "{}", &ptx[..ptx.len().min(400)]);
         }
     }

@@ -5,15 +5,7 @@
 // Source: PTX ISA, "mma.m16n8k16 with floating point type", "ldmatrix", "cp.async", "ex2".
 #pragma once
 
-#include <cuda_bf16.h>
-#include <stdint.h>
-
-using bf16 = __nv_bfloat16;
-
-const unsigned WARP = 32;
-
-// Eight neighbouring bf16 values: what is moved at once.
-using Chunk = uint4;
+#include "values.cuh"
 
 #ifdef __CUDACC__
 
@@ -71,17 +63,7 @@ __device__ float power_of_two(float x) {
     return out;
 }
 
-// Two values, the first one in the lower half.
-__device__ uint32_t packed(float first, float second) {
-    uint32_t out;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(out) : "f"(second), "f"(first));
-    return out;
-}
-
 #else
-
-inline uint32_t packed(bf16 first, bf16 second) { return first.bits | (uint32_t)second.bits << 16; }
-inline uint32_t packed(float first, float second) { return packed(bf16(first), bf16(second)); }
 
 inline uint4 load_matrices(const Chunk *row) {
     const Handed *rows = of_warp(row);
@@ -111,10 +93,6 @@ struct Fragments {
     uint32_t a[4], b[2];
 };
 
-inline float half_of(uint32_t word, unsigned second) {
-    return __uint_as_float(second ? word & 0xffff0000 : word << 16);
-}
-
 inline void multiply_add(float (&sums)[4], uint4 a, uint32_t low, uint32_t high) {
     const Handed *warp = of_warp(Fragments{{a.x, a.y, a.z, a.w}, {low, high}});
     unsigned lane = threadIdx.x % WARP;
@@ -124,8 +102,9 @@ inline void multiply_add(float (&sums)[4], uint4 a, uint32_t low, uint32_t high)
             unsigned pair = k % 8 / 2;
             const Fragments &of_row = warp[row % 8 * 4 + pair].as<Fragments>();
             const Fragments &of_column = warp[column * 4 + pair].as<Fragments>();
-            sums[i] += half_of(of_row.a[row / 8 + k / 8 * 2], k % 2) *
-                       half_of(of_column.b[k / 8], k % 2);
+            uint32_t a_pair = of_row.a[row / 8 + k / 8 * 2], b_pair = of_column.b[k / 8];
+            sums[i] += k % 2 ? second_of(a_pair) * second_of(b_pair)
+                             : first_of(a_pair) * first_of(b_pair);
         }
     }
 }

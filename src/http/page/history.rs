@@ -93,7 +93,8 @@ impl<'a> Drawing<'a> {
     fn shown(&self, words: &Words) -> Markup {
         let view = format!("0 0 {} {}", WIDTH + MARGIN + 10.0, HEIGHT + MARGIN + 10.0);
         html! {
-            svg viewBox=(view) width=(WIDTH + MARGIN) role="img" aria-label=(words.seconds_title) {
+            // A group and no picture: what is in a picture cannot be pressed.
+            svg viewBox=(view) width=(WIDTH + MARGIN) role="group" aria-label=(words.seconds_title) {
                 g transform={ "translate(" (MARGIN) " 10)" } {
                     line.axis x1="0" y1=(HEIGHT) x2=(WIDTH) y2=(HEIGHT) {}
                     line.axis x1="0" y1="0" x2="0" y2=(HEIGHT) {}

@@ -53,7 +53,15 @@ impl Waited {
     }
 }
 
+/// What failed so long ago is no news.
+const LATELY_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+
 impl Queue<'_> {
+    /// The newest renders that failed in the last seven days and that no retry repeats.
+    pub async fn failed_lately(&self, limit: u32) -> Result<Vec<HistoryRow>> {
+        self.store.failed_since(self.clock.now_ms() - LATELY_MS, limit).await
+    }
+
     /// Why the model of a job that waits cannot be used: as the daemon says it or, where none runs,
     /// by the configuration.
     fn held(&self, job: &JobRow) -> Option<String> {

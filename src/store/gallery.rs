@@ -23,7 +23,27 @@ pub struct GalleryFilter {
     pub before: Option<(i64, u32)>,
 }
 
+/// So many of the newest failures are looked at for those that nobody has repeated.
+const FAILURES_MAX: u32 = 100;
+
 impl Store {
+    /// Renders that failed at `since_ms` (UTC, milliseconds since the epoch) or later and that no
+    /// retry repeats, the newest first. A retry comes after its job, so only later jobs are read.
+    pub async fn failed_since(&self, since_ms: i64, limit: u32) -> Result<Vec<HistoryRow>> {
+        let mut sql = QueryBuilder::new(PICTURES);
+        sql.push("r.id IN (SELECT r.id FROM (SELECT * FROM renders ")
+            .push("WHERE state = 'failed' AND finished_at_ms >= ")
+            .push_bind(since_ms)
+            .push(" ORDER BY finished_at_ms DESC LIMIT ")
+            .push_bind(FAILURES_MAX)
+            .push(") r WHERE NOT EXISTS (SELECT 1 FROM jobs j JOIN renders n ON n.job_id = j.id ")
+            .push("WHERE j.id > r.job_id AND j.retry_of = r.job_id AND n.position = r.position) ")
+            .push("ORDER BY r.finished_at_ms DESC LIMIT ")
+            .push_bind(limit)
+            .push(") ORDER BY r.finished_at_ms DESC, job DESC, picture DESC");
+        Ok(sql.build_query_as().fetch_all(&self.readers).await?)
+    }
+
     /// Pictures that the filter lets through, those of the newest jobs first.
     pub async fn gallery(&self, filter: &GalleryFilter, limit: u32) -> Result<Vec<HistoryRow>> {
         let mut sql = QueryBuilder::new(PICTURES);

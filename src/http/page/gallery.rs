@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::app::App;
 use super::super::problem::HttpProblem;
+use super::failures;
 use super::layout::{PageKind, page};
 use super::visitor::Visitor;
 use super::words::Words;
@@ -63,7 +64,12 @@ pub async fn gallery(
     Query(wanted): Query<GalleryQuery>,
 ) -> Result<Markup, HttpProblem> {
     let words = visitor.words;
-    let made = app.store().gallery(&wanted.filter(), PICTURES_MAX).await?;
+    let filter = wanted.filter();
+    let made = app.store().gallery(&filter, PICTURES_MAX).await?;
+    let failed = match filter.job_id {
+        Some(job_id) => failures::of_job(&app, words, job_id).await?,
+        None => html! {},
+    };
     let last = made.last().filter(|_| made.len() as u32 == PICTURES_MAX);
     let last = last.map(|last| format!("{}.{}", last.job, last.picture));
     let content = html! {
@@ -74,6 +80,7 @@ pub async fn gallery(
         } @else if made.is_empty() {
             p { (words.no_pictures) }
         }
+        (failed)
         ul.grid { @for picture in &made { (small(words, picture)) } }
         @if let Some(last) = last {
             p { a.button href=(older(&wanted, last)) { (words.older) } }

@@ -146,6 +146,16 @@ pub fn picture_link(job: i64, n: i64) -> Markup {
     html! { a href={ "picture?job=" (job) "&n=" (n) } { (job) "." (n) } }
 }
 
+/// A form of one button, which works without JavaScript.
+pub fn button(action: &str, label: &str, fields: &[(&str, String)]) -> Markup {
+    html! {
+        form method="post" action={ "queue/" (action) } {
+            @for (name, value) in fields { input type="hidden" name=(name) value=(value); }
+            button { (label) }
+        }
+    }
+}
+
 fn rendering(render: &RenderStatus, words: &Words) -> Markup {
     let RenderStatus { job_id, index, step, steps, .. } = render;
     let stage = render.stage.map(|stage| words.stage(stage));

@@ -7,6 +7,7 @@ mod advice;
 mod assets;
 mod compare;
 mod create;
+mod failures;
 mod files;
 mod form;
 mod gallery;

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use super::super::app::App;
 use super::super::problem::HttpProblem;
 use super::super::upcoming::JOBS_MAX;
-use super::layout::{PageKind, page};
+use super::failures;
+use super::layout::{PageKind, button, page};
 use super::visitor::{Visitor, back};
 use super::words::Words;
 use crate::moment;
@@ -83,6 +84,7 @@ async fn work(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
             (now(words, &status, &upcoming.outlook))
         }
         section.card { h2 { (words.jobs_waiting) } (table(words, &jobs)) }
+        (failures::lately(app, words).await?)
         @if !status.rejected.is_empty() {
             section.card {
                 h2 { (words.set_aside) }
@@ -202,14 +204,4 @@ fn priority_before(job: &JobRow, before: &JobRow) -> i64 {
 /// The priority that brings a job behind its neighbour.
 fn priority_after(job: &JobRow, after: &JobRow) -> i64 {
     after.priority - i64::from(job.job < after.job)
-}
-
-/// A form of one button, which works without JavaScript.
-pub fn button(action: &str, label: &str, fields: &[(&str, String)]) -> Markup {
-    html! {
-        form method="post" action={ "queue/" (action) } {
-            @for (name, value) in fields { input type="hidden" name=(name) value=(value); }
-            button { (label) }
-        }
-    }
 }

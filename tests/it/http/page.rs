@@ -119,6 +119,32 @@ fn buttons_work_without_a_script_and_lead_back_to_their_page() {
     assert_eq!(press(&house, "/queue/explode", "").status, 404);
 }
 
+#[test]
+fn what_failed_in_the_night_is_told_with_its_error_and_rendered_again_by_a_button() {
+    let house = House::started("");
+    press(&house, "/", "prompt=a+fox,+invalid+once&num_images=2");
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'failed'", "1");
+    done(&house, 1);
+    let name = house.value("SELECT job || '.' || picture FROM history WHERE state = 'failed'");
+    let link = format!("picture?job=1&amp;n={}", &name[2..]);
+    let button = format!("name=\"id\" value=\"{name}\"");
+    let error = house.value("SELECT error FROM history WHERE state = 'failed'");
+    assert!(!error.is_empty());
+    for page in ["/queue", "/live/queue", "/gallery?job=1"] {
+        let text = house.get(page).ok().text();
+        for told in [&link, &button, &error] {
+            assert!(text.contains(told), "{page}: {told}: {text}");
+        }
+    }
+    assert!(house.get("/gallery?job=1").ok().text().contains("Failed pictures of this job: 1"));
+    let chinese = house.ask("GET /queue", &[("Accept-Language", "zh-CN")], b"");
+    assert!(chinese.ok().text().contains("最近失败"));
+    assert_eq!(press(&house, "/queue/retry", &format!("id={name}")).status, 303);
+    done(&house, 2);
+    let queue = house.get("/queue").ok().text();
+    assert!(!queue.contains("Failed lately"), "it is rendered again: {queue}");
+}
+
 // faults 114
 #[test]
 fn a_page_of_another_site_presses_no_button() {

@@ -103,6 +103,9 @@ pub const CHINESE: Words = Words {
     peak: "显存峰值",
     starts: "开始时间",
     set_aside: "被搁置的文件",
+    failed_lately: "最近失败",
+    failed_of_job: "此任务中失败的图片",
+    retry_job: "全部重新渲染",
 
     queued: "等待中",
     running: "渲染中",

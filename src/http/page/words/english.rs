@@ -104,6 +104,9 @@ pub const ENGLISH: Words = Words {
     peak: "Peak memory",
     starts: "Starts at",
     set_aside: "Files that were set aside",
+    failed_lately: "Failed lately",
+    failed_of_job: "Failed pictures of this job",
+    retry_job: "Render all of these again",
 
     queued: "queued",
     running: "running",

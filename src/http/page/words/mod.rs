@@ -115,6 +115,9 @@ pub struct Words {
     pub peak: &'static str,
     pub starts: &'static str,
     pub set_aside: &'static str,
+    pub failed_lately: &'static str,
+    pub failed_of_job: &'static str,
+    pub retry_job: &'static str,
 
     pub queued: &'static str,
     pub running: &'static str,

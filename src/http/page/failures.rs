@@ -1,0 +1,69 @@
+//! What failed and why, each with a button that renders it again.
+
+use maud::{Markup, html};
+
+use super::super::app::App;
+use super::super::problem::HttpProblem;
+use super::layout::{button, picture_link};
+use super::words::Words;
+use crate::job::state::State as RenderState;
+use crate::moment;
+use crate::store::{GalleryFilter, HistoryRow};
+
+/// So many failures are told at once.
+const FAILURES_MAX: u32 = 10;
+
+/// What failed lately of all jobs; nothing where nothing did.
+pub async fn lately(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
+    let failed = app.queue().failed_lately(FAILURES_MAX).await?;
+    Ok(html! {
+        @if !failed.is_empty() {
+            section.card { h2 { (words.failed_lately) } (table(words, &failed)) }
+        }
+    })
+}
+
+/// What failed of one job, with how many that are; nothing where nothing did.
+pub async fn of_job(app: &App, words: &Words, job_id: i64) -> Result<Markup, HttpProblem> {
+    let jobs = app.store().jobs_named(&[job_id]).await?;
+    let Some(job) = jobs.first().filter(|job| job.failed > 0) else { return Ok(html! {}) };
+    let filter = GalleryFilter {
+        state: Some(RenderState::Failed),
+        job_id: Some(job_id),
+        ..GalleryFilter::default()
+    };
+    let failed = app.store().gallery(&filter, FAILURES_MAX).await?;
+    Ok(html! {
+        section.card {
+            h2 { (words.failed_of_job) ": " (job.failed) }
+            (table(words, &failed))
+            (button("retry", words.retry_job, &[("id", job_id.to_string())]))
+        }
+    })
+}
+
+fn table(words: &Words, failed: &[HistoryRow]) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr {
+                th { (words.job) } th { (words.ended) } th { (words.message) } th { (words.prompt) }
+                th {}
+            } }
+            tbody { @for picture in failed { (row(words, picture)) } }
+        } }
+    }
+}
+
+fn row(words: &Words, picture: &HistoryRow) -> Markup {
+    let HistoryRow { job, picture: n, prompt, error, finished_at_ms, .. } = picture;
+    let name = format!("{job}.{n}");
+    html! {
+        tr data-key=(name) {
+            td { (picture_link(*job, *n)) }
+            td { (finished_at_ms.map(moment::date_and_time).unwrap_or_default()) }
+            td.bad { (error.as_deref().unwrap_or_default()) }
+            td { (prompt) }
+            td { (button("retry", words.retry, &[("id", name)])) }
+        }
+    }
+}

@@ -8,6 +8,8 @@ use super::super::problem::HttpProblem;
 use super::form::JobForm;
 use super::visitor::OurAddress;
 use super::words::Words;
+use crate::job::hints::prompt::ForeignSyntax;
+use crate::job::warning::Warning;
 use crate::moment;
 use crate::problem::Problem;
 use crate::queue::{CheckedJob, FitAnswer, FitQuestion, JobMistakes, QueueError, fit};
@@ -65,7 +67,7 @@ impl Advice {
                     Some(fit) => (fitting(words, fit)),
                     None => p.quiet { (words.no_device_yet) },
                 }
-                @for warning in &job.warnings { p.warn { (warning) } }
+                @for warning in &job.warnings { (hardly_meant(words, warning)) }
             }
             @if let Some(text) = &self.text { (copies(words, text, address)) }
         }
@@ -86,9 +88,10 @@ fn mistakes(words: &Words, problems: &[Problem]) -> Markup {
 
 fn work(words: &Words, job: &CheckedJob) -> Markup {
     let expected = job.expected.as_ref();
+    let pictures = job.resolved.job.renders.len() as u64;
     html! {
         p {
-            strong { (job.resolved.job.renders.len()) " " (words.pictures) }
+            strong { (words.count_of_pictures(pictures)) }
             @if let Some(expected) = expected {
                 ", " (words.takes) " " (moment::estimated(expected.work_ms.unsigned_abs()))
                 @if expected.is_estimate { " (" (words.estimated) ")" }
@@ -118,6 +121,25 @@ fn fitting(words: &Words, fit: &FitAnswer) -> Markup {
             p.good { (words.as_asked) }
         }
         @if fit.miniature { p.warn { (words.miniature) } }
+    }
+}
+
+/// What warns of wildcards names a key of job files, which is a tick box here.
+fn hardly_meant(words: &Words, warning: &Warning) -> Markup {
+    let is_ticked = matches!(
+        warning,
+        Warning::ForeignSyntax {
+            syntax: ForeignSyntax::Wildcard | ForeignSyntax::Alternatives,
+            ..
+        }
+    );
+    html! {
+        p.warn {
+            (warning)
+            @if is_ticked {
+                ". " (words.tick_here) ": " strong { (words.advanced) " → " (words.wildcards) }
+            }
+        }
     }
 }
 

@@ -152,7 +152,7 @@ fn size_fields(words: &Words, form: &JobForm, defaults: &Render) -> Markup {
         fieldset {
             legend { (words.size) }
             div.presets {
-                @for (width, height, name) in PRESETS {
+                @for (width, height, name) in own_size(defaults).into_iter().chain(PRESETS) {
                     button type="button" data-width=(width) data-height=(height) aria-pressed="false" {
                         (name(words)) small { (width) "×" (height) }
                     }
@@ -164,6 +164,13 @@ fn size_fields(words: &Words, form: &JobForm, defaults: &Render) -> Markup {
             }
         }
     }
+}
+
+/// The size that is made where none is said, unless it is one of [`PRESETS`].
+fn own_size(defaults: &Render) -> Option<(u32, u32, Name)> {
+    let Render { width, height, .. } = *defaults;
+    let is_preset = PRESETS.iter().any(|preset| (preset.0, preset.1) == (width, height));
+    (!is_preset).then_some((width, height, |words| words.own_size))
 }
 
 fn usual_fields(words: &Words, form: &JobForm, defaults: &Render) -> Markup {

@@ -25,12 +25,10 @@ const MARGIN: f64 = 56.0;
 
 pub async fn memory(State(app): State<App>, visitor: Visitor) -> Result<Markup, HttpProblem> {
     let words = visitor.words;
-    let question = FitQuestion::default();
-    // An engine that needs no memory has none.
-    let table = match fit_table(app.config(), Some(app.store()), &question).await {
-        Err(QueueError::NoAnswer(_)) => Vec::new(),
-        table => table?,
-    };
+    let own = table(&app, false).await?;
+    let is_miniature = own.first().is_some_and(|answer| answer.miniature);
+    // The miniature fits on every card, which tells nothing to whoever thinks of a real model.
+    let table = if is_miniature { table(&app, true).await? } else { own };
     let peaks = app.store().peaks(POINTS_MAX).await?;
     let falls = app.store().falls(FALLS_MAX).await?;
     let worker = app.store().last_worker().await?;
@@ -40,12 +38,25 @@ pub async fn memory(State(app): State<App>, visitor: Visitor) -> Result<Markup, 
         section.card {
             h2 { (words.fit_title) }
             p.quiet { (words.fit_hint) }
+            @if let Some(answer) = table.first() {
+                p { (words.model) ": " strong { (answer.model) } }
+            }
+            @if is_miniature { p.warn { (words.fit_miniature) } }
             (fitting(words, &table, device_bytes))
         }
         section.card { h2 { (words.predicted_title) } (peaks_drawn(words, &peaks)) }
         section.card { h2 { (words.falls) } (falls_told(words, &falls)) }
     };
     page(&app, visitor, PageKind::Memory, content).await
+}
+
+/// What the loaded model needs, or Z-Image-Turbo; nothing of an engine that needs no memory.
+async fn table(app: &App, turbo: bool) -> Result<Vec<FitAnswer>, QueueError> {
+    let question = FitQuestion { turbo, ..FitQuestion::default() };
+    match fit_table(app.config(), Some(app.store()), &question).await {
+        Err(QueueError::NoAnswer(_)) => Ok(Vec::new()),
+        table => table,
+    }
 }
 
 fn fitting(words: &Words, table: &[FitAnswer], device_bytes: Option<u64>) -> Markup {

@@ -134,7 +134,7 @@ fn now(words: &Words, status: &QueueStatus, outlook: &Outlook) -> Markup {
         p { (line.unwrap_or_default()) }
         @if let Some(done_at_ms) = outlook.done_at_ms.filter(|_| outlook.renders > 0) {
             p { (words.all_done_at) " " strong { (moment::soon(done_at_ms)) }
-                " (" (outlook.renders) " " (words.pictures) ")" }
+                " (" (words.count_of_pictures(outlook.renders)) ")" }
         }
         @match &status.paused {
             Some(pause) => {

@@ -145,6 +145,53 @@ fn what_failed_in_the_night_is_told_with_its_error_and_rendered_again_by_a_butto
     assert!(!queue.contains("Failed lately"), "it is rendered again: {queue}");
 }
 
+#[test]
+fn the_header_tells_what_is_left_of_the_whole_job_and_never_no_time_at_all() {
+    let house = House::started("");
+    let slow = "prompt=fox,+steps+of+250+ms,+decode+of+60000+ms&steps=8";
+    press(&house, "/", &slow.replace(",+decode+of+60000+ms", ""));
+    done(&house, 1);
+    let decoding = |job: u32| {
+        let link = format!("picture?job={job}&amp;n=1\"");
+        let now = house.get("/live/now").ok().text();
+        (now.contains(&link) && now.contains("Decoding")).then_some(now)
+    };
+    press(&house, "/", &format!("{slow}&num_images=3"));
+    let now = house.until("the first of three is decoded", || decoding(2));
+    assert!(now.contains("left of the job"), "{now}");
+    press(&house, "/queue/cancel", "id=2.2");
+    press(&house, "/queue/cancel", "id=2.3");
+    let now = house.until("nothing else of the job waits", || {
+        decoding(2).filter(|now| !now.contains("waiting"))
+    });
+    assert!(!now.contains("left"), "the decode takes longer than no time: {now}");
+}
+
+#[test]
+fn the_form_offers_the_models_own_size_and_names_its_tick_box_for_choices_in_a_prompt() {
+    let house = House::started("[defaults]\nwidth = 256\nheight = 128\n");
+    let form = house.get("/").ok().text();
+    assert_eq!(form.matches("data-width=").count(), 6, "{form}");
+    assert!(form.contains("data-width=\"256\" data-height=\"128\""), "{form}");
+    let usual = House::started("[defaults]\nwidth = 512\nheight = 512\n");
+    assert_eq!(usual.get("/").ok().text().matches("data-width=").count(), 5);
+    let advice = press(&house, "/create/check", "prompt=a+{red|blue}+fox").ok().text();
+    assert!(advice.contains("<strong>1 picture</strong>"), "{advice}");
+    assert!(advice.contains("tick: <strong>More → Choose in {a|b}"), "{advice}");
+    let other = press(&house, "/create/check", "prompt=a+(red:1.4)+fox").ok().text();
+    assert!(other.contains("class=\"warn\"") && !other.contains("tick"), "{other}");
+}
+
+#[test]
+fn where_the_miniature_is_loaded_the_table_of_cards_is_that_of_turbo_and_says_so() {
+    let mut house = House::with_config("");
+    house.start();
+    let memory = house.get("/memory").ok().text();
+    for told in ["<strong>Z-Image-Turbo</strong>", "--vram 8GiB --turbo", "streamed"] {
+        assert!(memory.contains(told), "{told}: {memory}");
+    }
+}
+
 // faults 114
 #[test]
 fn a_page_of_another_site_presses_no_button() {

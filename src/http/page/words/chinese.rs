@@ -23,7 +23,7 @@ pub const CHINESE: Words = Words {
     paused: "已暂停",
     rendering: "正在渲染",
     step: "步",
-    left: "后完成",
+    left: "后完成此任务",
     waiting: "张等待中",
 
     prompt: "提示词",
@@ -35,6 +35,7 @@ pub const CHINESE: Words = Words {
     negative_hint: "仅在引导强度大于 0 时有效",
     size: "尺寸",
     small_square: "小尺寸方形",
+    own_size: "默认尺寸",
     medium_square: "中等方形",
     large_square: "大尺寸方形",
     landscape: "横版 16:9",
@@ -69,8 +70,10 @@ pub const CHINESE: Words = Words {
     before_sending: "提交之前",
     mend: "目前还不能渲染",
     pictures: "张图片",
+    picture: "张图片",
     takes: "大约需要",
     estimated: "估计值",
+    tick_here: "在本页勾选",
     done_at: "预计完成于",
     rung: "渲染方式",
     needs: "需要",
@@ -142,6 +145,8 @@ pub const CHINESE: Words = Words {
 
     fit_title: "各种显卡能渲染什么",
     fit_hint: "每种尺寸的渲染方式，以及所需的显存。粗体为本机设备。",
+    fit_miniature: "当前加载的是微型模型，任何显卡都放得下；表中为 Z-Image-Turbo 的数值。\
+                    其他显卡：zimaged fit 1024x1024 --vram 8GiB --turbo",
     this_device: "本机",
     predicted: "预测",
     measured: "实测",

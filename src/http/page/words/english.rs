@@ -23,7 +23,7 @@ pub const ENGLISH: Words = Words {
     paused: "Paused",
     rendering: "Rendering",
     step: "step",
-    left: "left",
+    left: "left of the job",
     waiting: "waiting",
 
     prompt: "Prompt",
@@ -35,6 +35,7 @@ pub const ENGLISH: Words = Words {
     negative_hint: "Counts only with guidance above 0",
     size: "Size",
     small_square: "Small square",
+    own_size: "The default",
     medium_square: "Medium square",
     large_square: "Large square",
     landscape: "Landscape 16:9",
@@ -70,8 +71,10 @@ pub const ENGLISH: Words = Words {
     before_sending: "Before it is sent",
     mend: "This cannot be rendered yet",
     pictures: "pictures",
+    picture: "picture",
     takes: "takes about",
     estimated: "estimated",
+    tick_here: "On this page tick",
     done_at: "done at about",
     rung: "Way of rendering",
     needs: "needs",
@@ -143,6 +146,8 @@ pub const ENGLISH: Words = Words {
 
     fit_title: "What fits on which card",
     fit_hint: "How each size is rendered, and what that needs of the card's memory. Bold: your device.",
+    fit_miniature: "The miniature model, which fits on every card, is loaded; these are the numbers of \
+                    Z-Image-Turbo. For another card: zimaged fit 1024x1024 --vram 8GiB --turbo",
     this_device: "this device",
     predicted: "Predicted",
     measured: "Measured",

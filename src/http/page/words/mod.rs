@@ -46,6 +46,7 @@ pub struct Words {
     pub negative_hint: &'static str,
     pub size: &'static str,
     pub small_square: &'static str,
+    pub own_size: &'static str,
     pub medium_square: &'static str,
     pub large_square: &'static str,
     pub landscape: &'static str,
@@ -81,8 +82,10 @@ pub struct Words {
     pub before_sending: &'static str,
     pub mend: &'static str,
     pub pictures: &'static str,
+    pub picture: &'static str,
     pub takes: &'static str,
     pub estimated: &'static str,
+    pub tick_here: &'static str,
     pub done_at: &'static str,
     pub rung: &'static str,
     pub needs: &'static str,
@@ -154,6 +157,7 @@ pub struct Words {
 
     pub fit_title: &'static str,
     pub fit_hint: &'static str,
+    pub fit_miniature: &'static str,
     pub this_device: &'static str,
     pub predicted: &'static str,
     pub measured: &'static str,
@@ -192,6 +196,12 @@ impl Words {
             State::Failed => self.failed,
             State::Cancelled => self.cancelled,
         }
+    }
+
+    /// So many pictures.
+    pub fn count_of_pictures(&self, count: u64) -> String {
+        let word = if count == 1 { self.picture } else { self.pictures };
+        format!("{count} {word}")
     }
 
     pub fn stage(&self, stage: Stage) -> &'static str {

@@ -97,6 +97,11 @@ pub fn one_line(text: &str) -> String {
     printable(&text.replace('\n', " "))
 }
 
+/// As [`printable`], line by line.
+pub fn printable_lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+}
+
 /// The text with everything escaped that moves the cursor, hides or reorders text.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());

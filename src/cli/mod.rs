@@ -198,6 +198,7 @@ fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {
             QueueError::NoBackup { source, .. } => code_of(source),
             QueueError::Lock(error) => code_of(error),
             QueueError::Hub(error) => code_of(error),
+            QueueError::NoModel(_) => Some(EXIT_CONFIG),
             QueueError::NoAnswer(_) => None,
         };
     }

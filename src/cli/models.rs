@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::engine::ModelKind;
 use crate::engine::z_image::verify::VerifiedPart;
 use crate::hub::{FileState, RemovedModel, gigabytes};
-use crate::problem::printable;
+use crate::problem::printable_lines;
 use crate::queue::{
     ListedModel, VerifiedModel, list_models, model_called, remove_model, verify_model,
 };
@@ -50,7 +50,7 @@ pub(super) async fn list(config: &Config, json: bool) -> Outcome {
     let mut text = table(&MODELS, &rows, terminal_width());
     for model in &models {
         if let Some(problem) = &model.problem {
-            text += &format!("\nnot usable: {}", printable(problem));
+            text += &format!("\nnot usable: {}", printable_lines(problem));
         }
     }
     print::answer(&models, &text, json)?;
@@ -109,7 +109,7 @@ fn told(verified: &VerifiedModel) -> String {
         .extend(parts.iter().flat_map(|part| &part.problems).map(|problem| format!("  {problem}")));
     lines.extend(problem.iter().map(|problem| format!("not usable: {problem}")));
     lines.push(if verified.is_right() { "all right" } else { "damaged" }.to_owned());
-    printable(&lines.join("\n"))
+    printable_lines(&lines.join("\n"))
 }
 
 fn part(part: &VerifiedPart) -> String {
@@ -127,6 +127,6 @@ pub(super) async fn remove(config: &Config, args: &RemoveArgs, json: bool) -> Ou
     if !kept.is_empty() {
         text += &format!("\nnot fetched, and left there: {}", kept.join(", "));
     }
-    print::answer(&removed, &printable(&text), json)?;
+    print::answer(&removed, &printable_lines(&text), json)?;
     Ok(0)
 }

@@ -111,6 +111,8 @@ pub enum QueueError {
     /// A daemon runs, but has not dealt with the file for half a minute.
     #[error("{file} waits in {jobs}: {why}")]
     NotTaken { file: String, jobs: String, why: String },
+    #[error("{0}: no model of daemon.toml, no folder of models/ and no path is called so")]
+    NoModel(String),
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
     /// A backup that cannot be put back; nothing was changed.

@@ -73,6 +73,9 @@ pub fn model_called(config: &Config, what: Option<&str>) -> Result<ModelPlace, Q
             let path = std::path::absolute(what);
             let path =
                 path.map_err(|source| QueueError::File { path: PathBuf::from(what), source })?;
+            if !path.exists() {
+                return Err(QueueError::NoModel(what.to_owned()));
+            }
             Ok(ModelPlace::at(&path))
         }
     }

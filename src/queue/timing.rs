@@ -69,9 +69,8 @@ impl<'a> ModelTimings<'a> {
 /// is.
 pub(super) struct Timing<'a> {
     config: &'a Config,
-    /// For a pixel in one run of the transformer, by the newest pictures of the model that was
-    /// loaded last, on its device; `None` before there is any.
-    unit_ms: Option<f64>,
+    /// `None` before there is a picture.
+    pace: Option<Pace>,
     /// The configured model on the device; `None` where the model cannot be read: its own command
     /// says why.
     fitting: Option<Fitting<'a>>,
@@ -80,6 +79,15 @@ pub(super) struct Timing<'a> {
     /// For guidance that is cut off, which is asked about only then. `None` where the model cannot
     /// be read.
     predictor: OnceLock<Option<Predictor>>,
+}
+
+/// How fast the newest pictures were made of the model that was loaded last, on its device.
+struct Pace {
+    pictures: Vec<MadePicture>,
+    /// A pixel in one run of the transformer.
+    step_pixel_ms: f64,
+    /// A pixel in all the rest, which is mostly the decode and the same for any number of steps.
+    rest_pixel_ms: f64,
 }
 
 impl<'a> Timing<'a> {
@@ -93,14 +101,14 @@ impl<'a> Timing<'a> {
             fitting: Fitting::of_queue(config, store).await,
             ..Timing::of_nothing(config)
         };
-        timing.unit_ms = timing.unit_ms(&pictures);
+        timing.pace = timing.pace(pictures);
         Ok(timing)
     }
 
     fn of_nothing(config: &'a Config) -> Timing<'a> {
         Timing {
             config,
-            unit_ms: None,
+            pace: None,
             fitting: None,
             known: Mutex::default(),
             predictor: OnceLock::new(),
@@ -109,7 +117,7 @@ impl<'a> Timing<'a> {
 
     /// The speed of a processor that nobody has measured, where no picture says it.
     fn measure(&mut self) {
-        if self.unit_ms.is_none()
+        if self.pace.is_none()
             && let Some(fitting) = &mut self.fitting
         {
             fitting.measure();
@@ -118,7 +126,7 @@ impl<'a> Timing<'a> {
 
     /// Whether times come from counted operations.
     fn is_estimate(&self) -> bool {
-        self.unit_ms.is_none() && self.fitting.as_ref().is_some_and(Fitting::is_measured)
+        self.pace.is_none() && self.fitting.as_ref().is_some_and(Fitting::is_measured)
     }
 
     /// How long one render takes of which the queue knows so much.
@@ -129,7 +137,7 @@ impl<'a> Timing<'a> {
         }
         let ms = match &self.fitting {
             Some(fitting) => self.of_render(&render_of(fitting, effort)),
-            None => self.unit_ms.map(|unit_ms| unit_ms * self.units(effort)),
+            None => self.pace.as_ref().map(|pace| self.paced_ms(pace, effort)),
         };
         known.push((*effort, ms));
         ms
@@ -138,13 +146,13 @@ impl<'a> Timing<'a> {
     /// How long one render takes.
     pub(super) fn of_render(&self, render: &Render) -> Option<f64> {
         let plan = self.fitting.as_ref().and_then(|fitting| fitting.plan_now(render));
-        match (self.unit_ms, plan) {
-            (Some(unit_ms), Some(Plan { rung, .. })) => {
+        match (&self.pace, plan) {
+            (Some(pace), Some(Plan { rung, .. })) => {
                 let Rung { width, height, steps, .. } = rung;
                 let made = Effort { width, height, steps, ..Effort::from(render) };
-                Some(unit_ms * self.units(&made))
+                Some(self.paced_ms(pace, &made))
             }
-            (Some(unit_ms), None) => Some(unit_ms * self.units(&Effort::from(render))),
+            (Some(pace), None) => Some(self.paced_ms(pace, &Effort::from(render))),
             (None, plan) => {
                 let (_, time) = self.fitting.as_ref()?.estimate(render, &plan?.rung)?;
                 Some(time.total_ms as f64)
@@ -168,15 +176,35 @@ impl<'a> Timing<'a> {
         Some(Lack { asked, made, usable_bytes, fits: missing_bytes == 0, offload_keeps })
     }
 
-    /// What a unit of work took; `None` before there is a picture.
-    fn unit_ms(&self, pictures: &[MadePicture]) -> Option<f64> {
-        let units: f64 = pictures.iter().map(|picture| self.units(&picture.effort)).sum();
-        let total_ms: i64 = pictures.iter().map(|picture| picture.total_ms).sum();
-        (units > 0.0).then(|| total_ms as f64 / units)
+    /// `None` before there is a picture.
+    fn pace(&self, pictures: Vec<MadePicture>) -> Option<Pace> {
+        let step_pixels: f64 = pictures.iter().map(|it| self.step_pixels(&it.effort)).sum();
+        let all_pixels: f64 = pictures.iter().map(|it| pixels(&it.effort)).sum();
+        let denoise_ms: i64 = pictures.iter().map(|it| it.denoise_ms).sum();
+        let rest_ms: i64 = pictures.iter().map(|it| (it.total_ms - it.denoise_ms).max(0)).sum();
+        (step_pixels > 0.0).then(|| Pace {
+            pictures,
+            step_pixel_ms: denoise_ms as f64 / step_pixels,
+            rest_pixel_ms: rest_ms as f64 / all_pixels,
+        })
     }
 
-    /// The work of a render: its pixels, in each run of the transformer.
-    fn units(&self, effort: &Effort) -> f64 {
+    /// How long a picture takes: the mean of those that were made alike, or else as its pixels have
+    /// it.
+    fn paced_ms(&self, pace: &Pace, effort: &Effort) -> f64 {
+        let alike = pace.pictures.iter().filter(|made| made.effort == *effort);
+        let (count, total_ms) =
+            alike.fold((0, 0), |(count, ms), made| (count + 1, ms + made.total_ms));
+        match count {
+            0 => {
+                pace.step_pixel_ms * self.step_pixels(effort) + pace.rest_pixel_ms * pixels(effort)
+            }
+            _ => total_ms as f64 / f64::from(count),
+        }
+    }
+
+    /// The pixels of a render, in each run of the transformer.
+    fn step_pixels(&self, effort: &Effort) -> f64 {
         let Effort { width, height, steps, is_guided, guidance_truncation } = *effort;
         let predictor = || self.predictor().map(|it| it.guided_steps(steps, guidance_truncation));
         let guided_steps = match is_guided {
@@ -194,6 +222,10 @@ impl<'a> Timing<'a> {
         };
         self.predictor.get_or_init(read).as_ref()
     }
+}
+
+fn pixels(effort: &Effort) -> f64 {
+    f64::from(effort.width) * f64::from(effort.height)
 }
 
 /// A render of which only so much is known, as far as its time depends on it.
@@ -223,7 +255,7 @@ mod tests {
         let forwards = |is_guided, guidance_truncation| {
             let (width, height, steps) = (256, 256, 8);
             let effort = Effort { width, height, steps, is_guided, guidance_truncation };
-            timing.units(&effort) / f64::from(256 * 256)
+            timing.step_pixels(&effort) / f64::from(256 * 256)
         };
         assert_eq!(
             [forwards(false, 1.0), forwards(false, 0.3), forwards(true, 1.0)],
@@ -231,5 +263,27 @@ mod tests {
         );
         // With the miniature's shift of 3 the fifth step begins at 0.25, the sixth at 0.36.
         assert_eq!([forwards(true, 0.3), forwards(true, 0.0)], [13.0, 9.0]);
+    }
+
+    #[test]
+    fn more_steps_take_no_longer_decode_and_pictures_made_alike_count_first() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let config = Config::parse("", here).expect("all defaults");
+        let timing = Timing::of_nothing(&config);
+        let effort = |width, steps| {
+            let (is_guided, guidance_truncation) = (false, 1.0);
+            Effort { width, height: 256, steps, is_guided, guidance_truncation }
+        };
+        let made = |steps, denoise_ms, total_ms| MadePicture {
+            denoise_ms,
+            total_ms,
+            effort: effort(256, steps),
+        };
+        let pace = timing.pace(vec![made(2, 200, 1200), made(2, 200, 1200)]).expect("pictures");
+        let ms = |pace, width, steps| timing.paced_ms(pace, &effort(width, steps)).round();
+        assert_eq!([ms(&pace, 256, 8), ms(&pace, 512, 8)], [1800.0, 3600.0]);
+        let pace = timing.pace(vec![made(2, 200, 1200), made(8, 900, 2000)]).expect("pictures");
+        assert_eq!([ms(&pace, 256, 2), ms(&pace, 256, 8)], [1200.0, 2000.0]);
+        assert!(timing.pace(Vec::new()).is_none());
     }
 }

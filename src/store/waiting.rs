@@ -79,6 +79,8 @@ pub struct JobRenders {
 /// A picture that was made.
 #[derive(Clone, Debug, PartialEq, FromRow)]
 pub struct MadePicture {
+    /// Of `total_ms`.
+    pub denoise_ms: i64,
     pub total_ms: i64,
     #[sqlx(flatten)]
     pub effort: Effort,
@@ -165,7 +167,7 @@ impl Store {
     /// The newest pictures of the model that daemon.toml calls `model`, as it was when it was loaded
     /// last, on the device of then.
     pub async fn newest_pictures(&self, model: &str) -> Result<Vec<MadePicture>> {
-        let sql = "SELECT a.total_ms, a.width, a.height, a.steps, r.guidance > 0 AS is_guided, \
+        let sql = "SELECT a.denoise_ms, a.total_ms, a.width, a.height, a.steps, r.guidance > 0 AS is_guided, \
                    r.guidance_truncation FROM attempts a JOIN renders r ON r.id = a.render_id \
                    JOIN workers w ON w.id = a.worker_id \
                    JOIN (SELECT model_hash, device FROM workers WHERE model_key = ? ORDER BY id DESC LIMIT 1) last \

@@ -230,9 +230,7 @@ fn memory_is_planned_by_the_least_limit() {
     let job = "prompt = 'a red circle'\nwidth = 2048\nheight = 2048\nsteps = 1\nmin_steps = 1\n";
     fs::write(house.path("a.toml"), job).expect("a writable folder");
     let mut command = house.command(&["run", "--until-idle", "a.toml"]);
-    // CUDA's libraries take some 700 MB of addresses before anything is computed.
-    let libraries_kib = if cfg!(feature = "cuda") { 700_000 } else { 0 };
-    limit_addresses(&mut command, (1_550_000 + libraries_kib) << 10);
+    limit_addresses(&mut command, 1_550_000 << 10);
     let output = command.output().expect("the binary starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(house.value(STATES), "done 1", "{said}");

@@ -40,8 +40,11 @@ fn a_fetched_model_is_listed_and_found_right_until_a_byte_of_it_changes() {
     assert_eq!((&mini["problem"], &mini["kind"]), (&Value::Null, &"turbo".into()));
     for what in ["mini", "Z-Image-Mini", MODEL] {
         let expected = ["10 files as fetched", "transformer: ", "all right"];
-        assert_ends(&run(&["model", "verify", what]), 0, &expected);
+        let verified = run(&["model", "verify", what]);
+        assert_ends(&verified, 0, &expected);
+        assert!(String::from_utf8_lossy(&verified.stdout).ends_with("\nall right\n"), "in lines");
     }
+    assert_ends(&run(&["model", "verify", "nosuch"]), 78, &["nosuch: no model of daemon.toml"]);
     spoil(&newcomer, VAE);
     let expected = [
         "1 of 10 files not as fetched",

@@ -86,7 +86,7 @@ test("a first picture is made, found and made again with the keyboard alone", as
 test("what is wrong is said at its field while it is typed, and what it costs before it is sent", async () => {
   await page.goto(house.url);
   await page.fill("#prompt", "a fox");
-  await shows(page, "#advice", "1 picture,");
+  await shows(page, "#advice", "1 picture");
   await page.fill("#height", "500");
   await page.locator("#height[aria-invalid=true]").waitFor();
   await page.fill("#height", "512");

@@ -32,4 +32,5 @@ cp tests/browser/package.json tests/browser/package-lock.json target/browser/
 timeout 45 npm ci --prefix target/browser --silent --no-audit --no-fund || left_out "npm has no playwright-core and axe-core"
 
 export ZIMAGED_PROGRAM=${ZIMAGED_PROGRAM:-$PWD/target/debug/zimaged}
-timeout 300 node --test tests/browser/${1:-*}.test.mjs
+# Some 100 s on two idle cores; a slow and busy machine takes a few times that.
+timeout 600 node --test tests/browser/${1:-*}.test.mjs

@@ -89,17 +89,22 @@ impl Queue<'_> {
 
     /// The renders that have not ended.
     pub(super) async fn outlook(&self) -> Result<Outlook> {
-        let now_ms = self.clock.now_ms();
-        let waiting = self.store.waiting(now_ms).await?;
         let models = OfModels::new(self.config);
         let timings = ModelTimings::now(&models, Some(&self.store)).await?;
+        self.outlook_by(&timings).await
+    }
+
+    /// The renders that have not ended, for whoever has the models' timings already.
+    pub(super) async fn outlook_by(&self, timings: &ModelTimings<'_>) -> Result<Outlook> {
+        let now_ms = self.clock.now_ms();
+        let waiting = self.store.waiting(now_ms).await?;
         let mut outlook = Outlook {
             renders: waiting.iter().map(|kind| kind.renders).sum(),
             earliest_ms: self.store.earliest_ms(now_ms).await?,
             is_estimate: timings.is_estimate(waiting.iter().map(|kind| kind.model.as_str())),
             ..Outlook::default()
         };
-        let Some(entries) = entries(&timings, &waiting) else { return Ok(outlook) };
+        let Some(entries) = entries(timings, &waiting) else { return Ok(outlook) };
         outlook.work_ms = Some(work_ms(&entries)).filter(|_| !waiting.is_empty());
         // While nothing is started nobody knows.
         if self.stopped().await.is_some() || !has_daemon(self.config) {

@@ -29,7 +29,9 @@ pub struct UpcomingJob {
 impl Queue<'_> {
     /// What comes next, `jobs_max` jobs of it. Walks through all that waits.
     pub async fn upcoming(&self, jobs_max: u32) -> Result<Upcoming> {
-        let outlook = self.outlook().await?;
+        let models = OfModels::new(self.config);
+        let timings = ModelTimings::now(&models, Some(&self.store)).await?;
+        let outlook = self.outlook_by(&timings).await?;
         let now_ms = self.clock.now_ms();
         let (ids, waiting): (Vec<i64>, Vec<WaitingRenders>) = self
             .store
@@ -38,8 +40,6 @@ impl Queue<'_> {
             .into_iter()
             .map(|it| (it.job_id, it.waiting))
             .unzip();
-        let models = OfModels::new(self.config);
-        let timings = ModelTimings::now(&models, Some(&self.store)).await?;
         let is_stopped = self.stopped().await.is_some() || !has_daemon(self.config);
         // A model that nobody knows would leave gaps in the entries; then nothing is foretold.
         let entries = entries(&timings, &waiting).filter(|found| found.len() == ids.len());

@@ -54,13 +54,12 @@ fn one_picture_is_written_beside_the_next_and_no_third_is_begun() {
     house.until_sql(STATES, "done 4");
     house.assert_invariants();
     assert_eq!(house.value(OUTCOMES), "done done done done");
-    let log = house.log();
-    let done: Vec<&str> = log
-        .lines()
-        .filter_map(|line| line.split_once("INFO done 00000"))
-        .map(|(_, rest)| rest)
-        .collect();
-    assert_eq!(done.len(), 4, "{log}");
+    let told = || {
+        let log = house.log();
+        let done = log.lines().filter_map(|line| line.split_once("INFO done 00000"));
+        Some(done.map(|(_, rest)| rest.to_owned()).collect::<Vec<_>>())
+    };
+    let done = house.until("four lines of done", || told().filter(|done| done.len() == 4));
     assert!(done.is_sorted(), "in the order in which they began: {done:?}");
 }
 
@@ -120,7 +119,7 @@ fn a_disk_that_is_full_at_one_picture_fails_none() {
     assert_eq!(house.value(OUTCOMES).split(' ').next(), Some("interrupted"));
     let again = "SELECT count(*) FROM attempts WHERE render_id = 2";
     assert_eq!(house.value(again), "1", "the one beside went on");
-    assert!(house.log().contains("No space left"), "{}", house.log());
+    house.until_logged("No space left");
 }
 
 #[test]

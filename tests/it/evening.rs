@@ -229,9 +229,7 @@ fn what_is_held_has_no_end_that_anybody_knows() {
     write(&house, "next.toml", "prompt = 'an owl'\n");
     let end = |house: &House| house.json(&["check", "next.toml"])["expected"]["done_at_ms"].clone();
     assert!(end(&house).is_number());
-    // A file where the output folder was is as good as a disk that takes nothing.
-    fs::rename(house.path("outputs"), house.path("elsewhere")).expect("the same filesystem");
-    fs::write(house.path("outputs"), "").expect("a writable folder");
+    house.make_unusable("outputs");
     house.drop_job("held.toml", "prompt = 'an owl'\n");
     let hold = |house: &House| house.json(&["status"])["daemon"]["hold"].as_str().map(drop);
     house.until("the hold is told", || hold(&house));

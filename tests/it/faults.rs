@@ -21,17 +21,11 @@ fn hold(house: &House) -> Option<String> {
     house.json(&["status"])["daemon"]["hold"].as_str().map(str::to_owned)
 }
 
-/// Puts a file where the output folder was: as good as a disk that is not there, and works for root
-/// too.
-fn take_outputs_away(house: &House) {
-    fs::rename(house.path("outputs"), house.path("elsewhere")).expect("the same filesystem");
-    fs::write(house.path("outputs"), "").expect("a writable folder");
-}
-
 #[test]
 fn a_missing_output_folder_is_made_again() {
     let house = House::started("");
-    fs::remove_dir_all(house.path("outputs")).expect("made by the daemon");
+    // The daemon may try it meanwhile.
+    house.until("no outputs", || fs::remove_dir_all(house.path("outputs")).ok());
     house.drop_job("fox.toml", "prompt = 'a fox'\n");
     house.until_sql(STATES, "done 1");
     house.assert_invariants();
@@ -40,10 +34,11 @@ fn a_missing_output_folder_is_made_again() {
 #[test]
 fn outputs_that_cannot_be_written_hold_the_queue_and_it_goes_on_by_itself() {
     let house = House::started("");
-    take_outputs_away(&house);
+    house.make_unusable("outputs");
     house.drop_job("fox.toml", "prompt = 'a fox'\n");
     let reason = house.until("the hold is told", || hold(&house));
     assert!(reason.contains("outputs"), "{reason}");
+    house.until_logged("nothing is started");
     // Some more looks at the folder, none of which is worth a line.
     std::thread::sleep(std::time::Duration::from_secs(1));
     assert_eq!(house.log().matches("nothing is started").count(), 1, "told once\n{}", house.log());
@@ -63,7 +58,7 @@ fn outputs_that_vanish_in_a_render_cost_neither_the_render_nor_its_denoising() {
     let mut house = House::started("");
     house.drop_job("slow.toml", SLOW);
     house.until_sql(STATES, "running 1");
-    take_outputs_away(&house);
+    house.make_unusable("outputs");
     house.until_sql("SELECT outcome FROM attempts", "interrupted");
     assert_eq!(house.value(STATES), "queued 1");
     house.stop("TERM");
@@ -280,7 +275,9 @@ fn a_process_without_descriptors_holds_the_queue_and_fails_no_render() {
             let told = house.log().matches("nothing is started").count();
             (told > usize::from(process == "supervisor")).then_some(status)
         });
-        assert!(house.log().contains("os error 24"), "{process}: {reason}");
+        house.until(&format!("{process}: the error of {reason}"), || {
+            house.log().contains("os error 24").then_some(())
+        });
         limit_descriptors(pid, 512);
         house.until("the picture is made", || house.value(STATES).starts_with(done).then_some(()));
     }

@@ -111,6 +111,7 @@ fn what_is_left_alone_is_told_once_in_the_log_and_in_status() {
         assert!(status.contains(told), "{told}: {status}");
     }
     assert_eq!(folder(&house)["others"][0]["why"], "conflict_copy", "{}", folder(&house));
+    house.until_logged("workflow.json is left alone");
     // Some scans later.
     std::thread::sleep(std::time::Duration::from_millis(4500));
     let log = house.log();
@@ -155,14 +156,7 @@ fn status_says_that_the_jobs_folder_cannot_be_used() {
     // A folder that is wrong while the daemon starts ends the start.
     house.drop_job("first.toml", JOB);
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
-    let accepted = house.path("jobs/accepted");
-    house.until("it is empty again", || {
-        fs::read_dir(&accepted).ok()?.flatten().for_each(|file| {
-            fs::remove_file(file.path()).expect("ours");
-        });
-        fs::remove_dir(&accepted).ok()
-    });
-    fs::write(house.path("jobs/accepted"), "").expect("a writable folder");
+    house.make_unusable("jobs/accepted");
     house.drop_job("fox.toml", JOB);
     house.until("the trouble", || {
         let folder = folder(&house);

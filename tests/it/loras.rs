@@ -51,18 +51,18 @@ fn a_jobs_loras_stand_in_the_history_and_in_the_picture() {
 #[test]
 fn a_lora_that_is_not_there_is_told_by_check_and_by_the_daemon() {
     let house = house();
-    for (line, told) in [
+    let cases = [
         ("lora = 'oil'", ":2:8: lora: \"oil\": "),
         ("lora = ['ink', '../ink']", "\"../ink\" is no name of a LoRA"),
         ("lora = '/etc/passwd'", "\"/etc/passwd\" is no name of a LoRA"),
         ("[matrix]\nlora = ['ink']", "all pictures of a job share `lora`"),
-    ] {
+    ];
+    for (number, (line, told)) in cases.into_iter().enumerate() {
         let text = format!("prompt = 'a fox'\n{line}\n");
-        house.drop_job("bad.toml", &text);
-        let report = house.path("jobs/rejected/bad.toml.error.txt");
-        let written = || fs::read_to_string(&report).ok().filter(|report| report.contains(told));
-        house.until("it is refused", written);
-        fs::remove_dir_all(house.path("jobs/rejected")).unwrap();
+        let name = format!("bad-{number}.toml");
+        house.drop_job(&name, &text);
+        let report = house.until_refused(&name);
+        assert!(report.contains(told), "{told}: {report}");
         let file = house.path("elsewhere.toml");
         fs::write(&file, &text).unwrap();
         let checked = house.zimaged(&["check", file.to_str().unwrap()]);

@@ -147,6 +147,25 @@ impl House {
         fs::rename(&temporary, self.path("jobs").join(name)).expect("the same filesystem");
     }
 
+    /// Puts a file where a folder of the daemon's is: as good as a disk that is not there, and works
+    /// for root too. The daemon may use the folder meanwhile, and make it again.
+    pub fn make_unusable(&self, folder: &str) {
+        let path = self.path(folder);
+        self.until(&format!("a file in the place of {folder}"), || {
+            let _ = fs::remove_dir_all(&path);
+            fs::write(&path, "").ok()
+        });
+    }
+
+    /// Waits until a job file of this name is set aside; the report beside it, which is written
+    /// before the file is moved.
+    pub fn until_refused(&self, name: &str) -> String {
+        let rejected = self.path("jobs/rejected");
+        let is_moved = || rejected.join(name).exists().then_some(());
+        self.until(&format!("{name} is refused"), is_moved);
+        fs::read_to_string(rejected.join(format!("{name}.error.txt"))).expect("its report")
+    }
+
     /// The rows that `sql` answers, each column as text.
     pub fn rows(&self, sql: &str) -> Vec<Vec<String>> {
         database::rows(&self.path("state/zimaged.sqlite"), sql)

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# What a card does with the full-size model when most of its memory is taken away: rungs, predicted and measured peaks,
-# seconds by stage. Needs an NVIDIA card, 22 GB of disk, Python 3 without packages, and a binary built with
+# What a card does with the full-size model, as the tables of docs/gpu.md: whether its pictures are right, times at each
+# size, cards whose memory is taken away, the kernels of a step and of a decode, and diffusers beside it. Needs an NVIDIA
+# card, 22 GB of disk, Python 3, and a binary built with
 #
 #     cargo build --release --features cuda
 #
-#     tools/gpu/check.sh [ZIMAGED] [FOLDER]
+#     tools/gpu/check.sh [ZIMAGED] [FOLDER] [parity] [times] [small] [profile] [torch]
 #
-# Under 9 minutes; the weights in FOLDER are kept for the next time. Copy the table into docs/gpu.md.
+# Under 8 minutes, or less for the parts that are named; the weights in FOLDER are kept for the next time, and the tables
+# are in FOLDER/tables.md. The profile needs gcc and CUDA's toolkit, the last part torch and diffusers; they are left out
+# where there is none.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 zimaged=${1:-$here/../../target/release/zimaged}
@@ -22,4 +25,4 @@ if ! "$zimaged" --version; then
 fi
 mkdir -p "$folder"
 python3 "$here/random_model.py" "$folder/model" "$here/../../models/mini/tokenizer"
-python3 "$here/check.py" "$zimaged" "$folder"
+python3 "$here/check" "$zimaged" "$folder" "${@:3}" | tee "$folder/tables.md"

@@ -49,7 +49,9 @@ pub use crate::output::{
     Owner, inspect, make_ready, metadata_of, publish, remove_temporaries, temp_path,
 };
 pub use crate::planner::{Allowance, ModelTurns, Plan, Prediction};
-pub use crate::queue::{Activity, Obstacle, Queue, QueueError, Which};
+pub use crate::queue::{
+    Activity, CheckedJob, Obstacle, Queue, QueueError, Which, check as check_job,
+};
 pub use crate::store::{
     Access, Cancelled, DropFate, Guarded, JobFilter, NewJob, NewWorker, RenderFilter, Retried,
     Selection, Store, StoreError,

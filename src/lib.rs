@@ -27,6 +27,7 @@ mod preview; // how a picture looks while it is made
 mod sheet; // contact sheets: pictures in a grid, with labels, as one picture
 mod inputs; // pictures as input: read within limits, kept, decoded
 mod loras; // LoRAs that a job names, found and called by their hashes
+mod named_files; // all files that a job names, looked at together
 mod worker; // the child process that holds the model
 mod store; // the database
 mod instance; // one daemon at a time

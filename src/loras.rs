@@ -11,7 +11,8 @@ use toml::de::{DeTable, DeValue};
 use crate::config::Config;
 use crate::engine::weight_files::Stamp;
 use crate::engine::{EngineKind, ModelError, ModelPlace, check_lora, model_hash};
-use crate::job::lora::{Lora, LoraSize};
+use crate::job::lora::{self, Lora, LoraSize};
+use crate::job::spec::inputs::texts;
 use crate::job::{Job, Render};
 use crate::problem::Problem;
 use crate::table::check::quoted;
@@ -75,16 +76,45 @@ pub fn names(folder: &Path) -> Vec<String> {
 /// Looks at the LoRAs of all renders of `job`, whose text is `text`, and notes their hashes in it.
 /// The errors are all that is wrong with the files.
 pub fn take_in(job: &mut Job, text: &str, folder: &LoraFolder) -> Result<(), Vec<Problem>> {
-    let mut found = BTreeMap::<(String, bool, String), Found>::new();
-    let mut problems = BTreeMap::<String, Problem>::new();
     let renders = job.renders.iter_mut();
     let named = renders.flat_map(|Render { recipe, model, .. }| {
-        recipe.lora.0.iter_mut().map(|lora| (lora, &*model))
+        recipe.lora.0.iter_mut().map(|lora| (lora, model.as_str()))
     });
+    find(named, text, folder)
+}
+
+/// Whether a text that is no job yet seems to name any.
+pub fn are_named(text: &str) -> bool {
+    text.contains("lora")
+}
+
+/// Looks at the LoRAs that a text names which is no job yet, as far as they can be read. The errors
+/// are all that is wrong with the files.
+pub fn look(text: &str, folder: &LoraFolder) -> Result<(), Vec<Problem>> {
+    let Ok(document) = DeTable::parse(text) else { return Ok(()) };
+    let top = document.get_ref();
+    let model = top.get("model").and_then(|value| value.get_ref().as_str()).unwrap_or_default();
+    let own = top.get("lora").and_then(|value| lora::loras(value.get_ref()).ok());
+    let matrix = top.get("matrix").and_then(|matrix| matrix.get_ref().as_table());
+    let prompts = [Some(top), matrix].into_iter().flatten().filter_map(|it| it.get("prompt"));
+    let tagged = prompts.flat_map(texts).filter_map(|(prompt, _)| lora::take_tags(prompt).ok());
+    let named = own.into_iter().chain(tagged.map(|(_, loras)| loras)).flat_map(|loras| loras.0);
+    let mut named: Vec<Lora> = named.take(NAMES_MAX).collect();
+    find(named.iter_mut().map(|lora| (lora, model)), text, folder)
+}
+
+/// Notes the hash of each LoRA for the model that it is named for.
+fn find<'l>(
+    named: impl Iterator<Item = (&'l mut Lora, &'l str)>,
+    text: &str,
+    folder: &LoraFolder,
+) -> Result<(), Vec<Problem>> {
+    let mut found = BTreeMap::<(String, bool, String), Found>::new();
+    let mut problems = BTreeMap::<String, Problem>::new();
     for (lora, model) in named {
-        let key = (lora.name.clone(), lora.allow_unknown, model.clone());
+        let key = (lora.name.clone(), lora.allow_unknown, model.to_owned());
         if !found.contains_key(&key) && !problems.contains_key(&lora.name) {
-            match look(lora, folder, model) {
+            match look_at(lora, folder, model) {
                 Ok(facts) => drop(found.insert(key.clone(), facts)),
                 Err(error) => drop(problems.insert(lora.name.clone(), problem(text, lora, &error))),
             }
@@ -100,7 +130,7 @@ pub fn take_in(job: &mut Job, text: &str, folder: &LoraFolder) -> Result<(), Vec
     }
 }
 
-fn look(lora: &Lora, folder: &LoraFolder, model: &str) -> Result<Found, ModelError> {
+fn look_at(lora: &Lora, folder: &LoraFolder, model: &str) -> Result<Found, ModelError> {
     let path = path(&folder.path, &lora.name);
     let size = match folder.model(model) {
         Some(model) => check_lora(&path, model, lora.allow_unknown)?,

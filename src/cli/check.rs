@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::job_file::{self, JobFile};
-use super::{EXIT_NOT_DONE, Outcome, print};
+use super::{EXIT_NOT_DONE, Failure, Outcome, failure, print};
 use crate::config::Config;
 use crate::queue::{self, Queue, QueueError};
 
@@ -20,12 +20,20 @@ pub(super) async fn check(config: &Config, args: &CheckArgs, json: bool) -> Outc
     let queue = Queue::open(config).await.ok();
     let mut code = 0;
     for path in &args.files {
-        let JobFile { name, content, folder } = job_file::read(config, path)?;
+        let JobFile { name, content, folder } = match job_file::read(config, path) {
+            Ok(file) => file,
+            Err(error) => {
+                let failure = Failure::from(error);
+                failure::tell(&failure, json);
+                code = code.max(failure.code);
+                continue;
+            }
+        };
         match queue::check(config, &folder, name, content) {
             Ok(good) => print::checked(&good.foreseen(config, queue.as_ref()).await, json)?,
             Err(QueueError::Mistakes(mistakes)) => {
                 print::mistakes(&mistakes, json)?;
-                code = EXIT_NOT_DONE;
+                code = code.max(EXIT_NOT_DONE);
             }
             Err(error) => return Err(error.into()),
         }

@@ -4,6 +4,7 @@ use std::error::Error;
 
 use clap::error::{ContextKind, ContextValue};
 
+use super::job_file::FileFaults;
 use super::{EXIT_CONFIG, EXIT_NOT_DONE, EXIT_TEMPFAIL, EXIT_USAGE, Failure, print, stderr};
 use crate::config::ConfigError;
 use crate::job::hints::key_hint;
@@ -83,6 +84,10 @@ fn word_of(cause: &(dyn Error + 'static)) -> Option<ErrorWord> {
 }
 
 fn problems_of(cause: &(dyn Error + 'static)) -> Option<Vec<FileProblem>> {
+    if let Some(FileFaults(errors)) = cause.downcast_ref() {
+        let of_file = |error: &anyhow::Error| error.chain().find_map(problems_of);
+        return Some(errors.iter().filter_map(of_file).flatten().collect());
+    }
     if let Some(QueueError::Mistakes(mistakes)) = cause.downcast_ref() {
         return Some(FileProblem::of(&mistakes.name, &mistakes.problems));
     }

@@ -1,16 +1,17 @@
 //! The job files that a command line names, and standard input among them.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::short;
+use super::{Failure, short, stderr};
 use crate::config::Config;
 use crate::files;
-use crate::job::spec::inputs;
 use crate::job::spec::prompts::LIST_BYTES_MAX;
+use crate::queue::{self, CheckedJob};
 
 /// In the place of a file's name: standard input.
 const STDIN: &str = "-";
@@ -24,15 +25,52 @@ pub(super) struct JobFile {
     pub(super) folder: PathBuf,
 }
 
-/// Reads the file, or standard input, up to what the configuration allows. The paths of pictures in
-/// it are made whole, so that it means the same elsewhere: standard input is in the current folder.
+/// Reads the file, or standard input, up to what the configuration allows.
 pub(super) fn read(config: &Config, path: &Path) -> anyhow::Result<JobFile> {
-    let file = read_start(path, config.limits.file_bytes_max)?;
-    let Ok(text) = std::str::from_utf8(&file.content) else { return Ok(file) };
-    let whole = |path: &str| file.folder.join(path).to_string_lossy().into_owned();
-    let content = inputs::with_paths(text, whole).into_bytes();
-    Ok(JobFile { content, ..file })
+    read_start(path, config.limits.file_bytes_max)
 }
+
+/// Checks all `files` as the daemon would; the error tells what is wrong with each of those that are
+/// not good.
+pub(super) fn checked<'f>(
+    config: &Config,
+    files: &'f [PathBuf],
+) -> Result<Vec<(&'f Path, CheckedJob)>, Failure> {
+    let check = |path: &'f PathBuf| -> Result<_, Failure> {
+        let JobFile { name, content, folder } = read(config, path)?;
+        Ok((path.as_path(), queue::check(config, &folder, name, content)?))
+    };
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for file in files {
+        match check(file) {
+            Ok(job) => good.push(job),
+            Err(failure) => bad.push(failure),
+        }
+    }
+    match bad.len() {
+        0 => Ok(good),
+        1 => Err(bad.remove(0)),
+        _ => Err(Failure {
+            // One that is to be mended says more than one that is not there.
+            code: bad.iter().map(|failure| failure.code).max().unwrap_or_default(),
+            error: FileFaults(bad.into_iter().map(|failure| failure.error).collect()).into(),
+        }),
+    }
+}
+
+/// What is wrong with several files.
+#[derive(Debug)]
+pub(super) struct FileFaults(pub(super) Vec<anyhow::Error>);
+
+impl fmt::Display for FileFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told: Vec<String> =
+            self.0.iter().map(|error| stderr::told(error).trim_end().to_owned()).collect();
+        f.write_str(&told.join("\n"))
+    }
+}
+
+impl std::error::Error for FileFaults {}
 
 /// Reads a list of prompts, or standard input.
 pub(super) fn read_prompts(path: &Path) -> anyhow::Result<JobFile> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tracing::info;
 
-use super::{Outcome, progress, report, signals, submit, which_queue};
+use super::{Outcome, job_file, progress, report, signals, submit, which_queue};
 use crate::config::{Config, ModelChoice};
 use crate::daemon;
 use crate::dispatcher::Mode;
@@ -29,7 +29,7 @@ pub(super) async fn run(config: Config, args: RunArgs, json: bool) -> Outcome {
     // Before the files are handed over: another daemon would take them, and the user would try
     // again.
     let lock = daemon::lock(&config)?;
-    let jobs = submit::checked(&config, &args.jobs)?;
+    let jobs = job_file::checked(&config, &args.jobs)?;
     let dropped = queue::hand_over(&config, &jobs)?;
     submit::warn(&jobs);
     let mode = if args.until_idle { Mode::UntilIdle } else { Mode::Forever };

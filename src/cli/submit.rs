@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 
-use super::job_file::{self, JobFile};
+use super::job_file;
 use super::job_options::JobOptions;
 use super::{EXIT_FAILED, EXIT_NOT_DONE, EXIT_USAGE, Failure, Outcome, print, stderr, wait};
 use crate::config::Config;
@@ -65,7 +65,7 @@ async fn hand_over(config: &Config, args: &SubmitArgs) -> Result<Submitted, Fail
             Ok(submitted)
         }
         (files @ [_, ..], false) => {
-            let mut jobs = checked(config, files)?;
+            let mut jobs = job_file::checked(config, files)?;
             let submitted = queue::submit(config, &mut jobs).await?;
             warn(&jobs);
             Ok(submitted)
@@ -95,18 +95,6 @@ fn not_waited_for(submitted: &Submitted) -> Failure {
          daemon is running: start one with: zimaged run{wait}"
     );
     Failure { code: EXIT_FAILED, error }
-}
-
-/// All `files` without mistakes; else the first one's mistakes.
-pub(super) fn checked<'f>(
-    config: &Config,
-    files: &'f [PathBuf],
-) -> Result<Vec<(&'f Path, CheckedJob)>, Failure> {
-    let check = |path: &'f PathBuf| -> Result<_, Failure> {
-        let JobFile { name, content, folder } = job_file::read(config, path)?;
-        Ok((path.as_path(), queue::check(config, &folder, name, content)?))
-    };
-    files.iter().map(check).collect()
 }
 
 /// Says which queue it is, where that is not to be seen from the current folder.

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::OFlags;
 
 pub use self::picture::{input_picture, inspect};
-pub use self::take::{InputUse, JobText, take_in};
+pub use self::take::{InputUse, JobText, keep_named, look, take_in};
 use crate::files;
 
 /// A file that nobody needs is removed when it has not been asked for this long: the job that it

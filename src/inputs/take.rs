@@ -48,6 +48,41 @@ pub fn take_in(
     limits: InputLimits,
     files: InputUse,
 ) -> io::Result<Result<(), Vec<Problem>>> {
+    let hashes = match hashes(origin, limits, files)? {
+        Ok(hashes) => hashes,
+        Err(problems) => return Ok(Err(problems)),
+    };
+    for render in &mut job.renders {
+        for path in [&mut render.recipe.init_image, &mut render.recipe.mask] {
+            if let Some(hash) = hashes.get(path) {
+                path.clone_from(hash);
+            }
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Keeps the files that the text of a checked job names in `folder`; their hashes, by their paths in
+/// the text.
+pub fn keep_named(
+    origin: JobText,
+    limits: InputLimits,
+    folder: &Path,
+) -> io::Result<Result<BTreeMap<String, String>, Vec<Problem>>> {
+    hashes(origin, limits, InputUse::Keep(folder))
+}
+
+/// As [`take_in`], of a text that is no job yet: the files are only looked at.
+pub fn look(origin: JobText, limits: InputLimits) -> io::Result<Result<(), Vec<Problem>>> {
+    Ok(hashes(origin, limits, InputUse::Check)?.map(drop))
+}
+
+/// The hash of each file that the text names, by its path there.
+fn hashes(
+    origin: JobText,
+    limits: InputLimits,
+    files: InputUse,
+) -> io::Result<Result<BTreeMap<String, String>, Vec<Problem>>> {
     let mut hashes = BTreeMap::new();
     let mut problems = Vec::new();
     for found in input_places(origin.text) {
@@ -71,17 +106,7 @@ pub fn take_in(
             }
         }
     }
-    if !problems.is_empty() {
-        return Ok(Err(problems));
-    }
-    for render in &mut job.renders {
-        for path in [&mut render.recipe.init_image, &mut render.recipe.mask] {
-            if let Some(hash) = hashes.get(path) {
-                path.clone_from(hash);
-            }
-        }
-    }
-    Ok(Ok(()))
+    Ok(if problems.is_empty() { Ok(hashes) } else { Err(problems) })
 }
 
 fn problem(text: &str, found: &InputPlace, message: String, help: Option<String>) -> Problem {

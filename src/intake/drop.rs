@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -13,10 +14,11 @@ use rustix::io::Errno;
 use super::look::Fingerprint;
 use crate::config::Lists;
 use crate::files;
-use crate::inputs::{self, InputLimits, InputUse, JobText};
+use crate::inputs::{InputLimits, InputUse, JobText};
 use crate::job::origin::{DropId, FileId, SourceFile};
 use crate::job::spec::{Rules, parse_bytes};
-use crate::loras::{self, LoraFolder};
+use crate::loras::LoraFolder;
+use crate::named_files::NamedFiles;
 use crate::problem::{Report, utf8};
 use crate::store::NewJob;
 
@@ -158,21 +160,17 @@ fn check(
     // A parser that panics must not stop the files after this one.
     let parsed = catch_unwind(AssertUnwindSafe(|| parse_bytes(content, rules, now_ms, &mut lists)));
     let text = utf8(content).unwrap_or_default();
-    let taken = match parsed {
-        Ok(Ok(mut job)) => {
-            let from = JobText { text, folder: Some(&places.jobs) };
-            let limits = InputLimits::from(&rules.limits);
-            inputs::take_in(&mut job, from, limits, InputUse::Keep(&places.inputs))?
-                .and_then(|()| loras::take_in(&mut job, text, &places.loras))
-                .map(|()| job)
-        }
-        Ok(Err(problems)) => Err(problems),
-        Err(_) => {
-            let reason = "reading it makes zimaged fail; please report this as a bug";
-            return Ok(Dropped::Unfit(unread(file, reason)));
-        }
+    let Ok(mut job) = parsed else {
+        let reason = "reading it makes zimaged fail; please report this as a bug";
+        return Ok(Dropped::Unfit(unread(file, reason)));
     };
-    Ok(match taken {
+    let files = NamedFiles {
+        text: JobText { text, folder: Some(&places.jobs) },
+        limits: InputLimits::from(&rules.limits),
+        pictures: InputUse::Keep(&places.inputs),
+    };
+    let taken = files.take_in(job.as_mut().map_err(mem::take), || Ok(places.loras.clone()))?;
+    Ok(match taken.and(job) {
         Ok(job) => Dropped::Job(NewJob::of_drop(job, file, text.to_owned())),
         Err(problems) => {
             let report = Report { name: &file.name, content, problems: &problems }.to_string();

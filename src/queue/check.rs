@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::mem;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
@@ -12,12 +13,14 @@ use super::{ExpectedWork, QueueError};
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::{Config, Lists};
 use crate::engine::{self, EngineKind, ModelDescription, TOKENS_MAX};
-use crate::inputs::{self, InputLimits, InputUse, JobText};
+use crate::inputs::{InputLimits, InputUse, JobText};
 use crate::intake::random_seed;
-use crate::job::spec::{self, Outside, ResolvedJob, Rules, template};
+use crate::job::spec::inputs::with_paths;
+use crate::job::spec::{self, Outside, ResolvedJob, template};
 use crate::job::warning::{self, ModelWants, Warning};
-use crate::job::{Job, Recipe, Render};
-use crate::loras::{self, LoraFolder};
+use crate::job::{Recipe, Render};
+use crate::loras::LoraFolder;
+use crate::named_files::NamedFiles;
 use crate::problem::{self, Problem, Report, one_line};
 use crate::table::check::shortened;
 
@@ -105,15 +108,10 @@ pub(super) fn checked(
     let model = config.describe_model()?;
     let rules = config.rules(&model, TimeZone::system())?;
     let now_ms = SystemClock.now_ms();
-    let resolved = spec::resolve_bytes(&content, &rules, now_ms, outside)
-        .and_then(|resolved| with_inputs(resolved, &content, folder, &rules))
-        .and_then(|resolved| with_loras(config, resolved, &content));
-    match resolved {
+    let resolved = spec::resolve_bytes(&content, &rules, now_ms, outside);
+    match with_files(config, resolved, &content, folder) {
         Ok(mut resolved) => {
-            let content = match resolved.listed.take() {
-                Some(prompts) => whole(&content, &prompts),
-                None => content,
-            };
+            let content = whole(&content, folder, resolved.listed.take());
             let times = resolved.job.times();
             let mut warnings = warnings_of(config, &resolved)?;
             warnings.extend(warning::long_wait(&times, &clock::local(now_ms)));
@@ -139,64 +137,41 @@ pub(super) fn checked(
     }
 }
 
-/// The text that says everything itself.
-fn whole(content: &[u8], prompts: &[String]) -> Vec<u8> {
-    template::with_prompts(&String::from_utf8_lossy(content), prompts).into_bytes()
+/// The text that says everything itself, and means the same elsewhere: with the prompts of its list,
+/// and with whole paths.
+fn whole(content: &[u8], folder: &Path, listed: Option<Vec<String>>) -> Vec<u8> {
+    let Ok(text) = problem::utf8(content) else { return content.to_owned() };
+    let path = |path: &str| folder.join(path).to_string_lossy().into_owned();
+    let text = with_paths(text, path);
+    match listed {
+        Some(prompts) => template::with_prompts(&text, &prompts).into_bytes(),
+        None => text.into_bytes(),
+    }
 }
 
-/// The job with its pictures as input looked at, or what is wrong with them.
-fn with_inputs(
-    mut resolved: ResolvedJob,
+/// The job with its files looked at, or all that is wrong with it and with them.
+fn with_files(
+    config: &Config,
+    mut resolved: Result<ResolvedJob, Vec<Problem>>,
     content: &[u8],
     folder: &Path,
-    rules: &Rules,
 ) -> Result<ResolvedJob, Vec<Problem>> {
     let text = problem::utf8(content).unwrap_or_default();
-    let from = JobText { text, folder: Some(folder) };
-    let limits = InputLimits::from(&rules.limits);
+    let files = NamedFiles {
+        text: JobText { text, folder: Some(folder) },
+        limits: InputLimits::from(&config.limits),
+        pictures: InputUse::Check,
+    };
+    let job = resolved.as_mut().map(|resolved| &mut resolved.job).map_err(mem::take);
     // Nothing is kept, so nothing of the program's own can fail.
-    let looked_at = inputs::take_in(&mut resolved.job, from, limits, InputUse::Check);
-    looked_at.unwrap_or(Ok(())).map(|()| resolved)
+    files.take_in(job, || lora_folder(config, text)).unwrap_or(Ok(())).and(resolved)
 }
 
-/// The job with its LoRAs looked at, or what is wrong with them.
-fn with_loras(
-    config: &Config,
-    mut resolved: ResolvedJob,
-    content: &[u8],
-) -> Result<ResolvedJob, Vec<Problem>> {
-    let text = problem::utf8(content).unwrap_or_default();
-    take_in_loras(config, &mut resolved.job, text).map(|()| resolved)
-}
-
-fn take_in_loras(config: &Config, job: &mut Job, text: &str) -> Result<(), Vec<Problem>> {
-    if job.renders.iter().all(|render| render.recipe.lora.0.is_empty()) {
-        return Ok(());
-    }
+fn lora_folder(config: &Config, text: &str) -> Result<LoraFolder, Vec<Problem>> {
     let model = config
         .model_texts()
         .map_err(|error| vec![Problem::at(text, 0, format!("lora: {error}"), None)])?;
-    loras::take_in(job, text, &LoraFolder::of(config, model.place()))
-}
-
-/// The job of a request with its LoRAs found and its pictures as input kept, or what is wrong with
-/// them.
-pub(super) fn keep_inputs(
-    config: &Config,
-    job: Result<Job, Vec<Problem>>,
-    (text, folder): (&str, Option<&Path>),
-    rules: &Rules,
-) -> Result<Result<Job, Vec<Problem>>, QueueError> {
-    let Ok(mut job) = job else { return Ok(job) };
-    if let Err(problems) = take_in_loras(config, &mut job, text) {
-        return Ok(Err(problems));
-    }
-    let path = config.inputs_path();
-    let from = JobText { text, folder };
-    let limits = InputLimits::from(&rules.limits);
-    let kept = inputs::take_in(&mut job, from, limits, InputUse::Keep(&path));
-    let kept = kept.map_err(|source| QueueError::File { path, source })?;
-    Ok(kept.map(|()| job))
+    Ok(LoraFolder::of(config, model.place()))
 }
 
 /// A file that is no TOML at all, by its name either, may be a list of prompts.

@@ -3,17 +3,14 @@
 
 use std::path::Path;
 
-use super::check::{checked, keep_inputs};
+use super::check::checked;
 use super::submitted::{Submitted, TakenJob};
-use super::wish::TEXT_BYTES_MAX;
 use super::{CheckedJob, JobMistakes, Queue, QueueError};
-use crate::config::Lists;
 use crate::files;
-use crate::inputs::{self, InputLimits};
+use crate::inputs::{self, InputLimits, JobText};
 use crate::intake::random_seed;
 use crate::job::origin::{Api, Origin};
 use crate::job::spec::inputs::{InputPlace, input_places};
-use crate::job::spec::{self, Outside};
 use crate::problem::{Problem, printable};
 use crate::store::{Accepted, NewJob};
 
@@ -33,11 +30,12 @@ pub struct ApiJob {
 }
 
 impl Queue<'_> {
-    /// Takes the job that a request asks for by `text` in, under the `name` that it gives itself;
-    /// answers the job's id. It is accepted when this returns, whether a daemon runs or not.
-    pub async fn request(&self, name: &str, text: &str) -> Result<i64, QueueError> {
+    /// Takes a job of a user of this machine in, under the `name` that it gives itself; answers the
+    /// job's id. It is accepted when this returns, whether a daemon runs or not.
+    pub async fn request(&self, name: &str, job: &CheckedJob) -> Result<i64, QueueError> {
+        let text = &String::from_utf8_lossy(&job.content);
         let new = NewRequest { name, text, origin: Origin::Request, key: None, folder: None };
-        Ok(self.take_request(new).await?.job_id)
+        Ok(self.take_request(new, job).await?.job_id)
     }
 
     /// What the job would be, or all that is wrong with it. Takes nothing in.
@@ -61,7 +59,7 @@ impl Queue<'_> {
         let ApiJob { api, name, text, key } = job;
         let (origin, folder) = (Origin::Http(*api), self.config.inputs_path());
         let new = NewRequest { name, text, origin, key: key.clone(), folder: Some(&folder) };
-        let accepted = self.take_request(new).await?;
+        let accepted = self.take_request(new, &checked).await?;
         let (expected, stopped) = (checked.expected, checked.stopped.clone());
         let jobs = vec![TakenJob { file: checked.name.clone(), job: accepted.job_id }];
         let submitted = Submitted { jobs, expected, stopped, ..Submitted::of(|| [&checked]) };
@@ -86,24 +84,40 @@ impl Queue<'_> {
         keep.await.map_err(|error| QueueError::NoAnswer(error.to_string()))?
     }
 
-    async fn take_request(&self, new: NewRequest<'_>) -> Result<Accepted, QueueError> {
+    /// Takes a job in as it was checked, so that it has the seeds and times that its sender was told.
+    async fn take_request(
+        &self,
+        new: NewRequest<'_>,
+        checked: &CheckedJob,
+    ) -> Result<Accepted, QueueError> {
         let NewRequest { name, text, origin, key, folder } = new;
-        let mut rules = self.config.job_rules()?;
-        rules.limits.file_bytes_max = TEXT_BYTES_MAX;
-        let name = printable(name);
-        let now_ms = self.clock.now_ms();
-        let jobs = &self.config.jobs;
-        let mut lists = Lists::beside(jobs, &self.config.wildcards, random_seed);
-        let outside: &mut dyn Outside =
-            if folder.is_none() { &mut lists } else { &mut random_seed };
-        let job = spec::parse_bytes(text.as_bytes(), &rules, now_ms, outside);
-        let job = keep_inputs(self.config, job, (text, folder), &rules)?;
-        let mistakes =
-            |problems| JobMistakes { name: name.clone(), content: text.into(), problems };
-        let job = job.map_err(|problems| QueueError::Mistakes(mistakes(problems)))?;
-        let new = NewJob { request_key: key, origin, ..NewJob::of_request(job, &name, text) };
-        let accepted = self.store.accept(&[new], now_ms).await?;
+        self.keep_pictures(checked, JobText { text, folder })?;
+        let job = checked.resolved.job.clone();
+        let new =
+            NewJob { request_key: key, origin, ..NewJob::of_request(job, &printable(name), text) };
+        let accepted = self.store.accept(&[new], self.clock.now_ms()).await?;
         Ok(accepted[0])
+    }
+
+    /// Keeps the pictures that a job begins with, which were only looked at so far.
+    fn keep_pictures(&self, checked: &CheckedJob, from: JobText) -> Result<(), QueueError> {
+        let path = self.config.inputs_path();
+        let limits = InputLimits::from(&self.config.limits);
+        let kept = inputs::keep_named(from, limits, &path)
+            .map_err(|source| QueueError::File { path, source })?;
+        let (name, content) = (&checked.name, &checked.content);
+        let kept = kept.map_err(|problems| {
+            let (name, content) = (name.clone(), content.clone());
+            QueueError::Mistakes(JobMistakes { name, content, problems })
+        })?;
+        let recipes = checked.resolved.job.renders.iter().map(|render| &render.recipe);
+        let mut hashes = recipes.flat_map(|recipe| [&recipe.init_image, &recipe.mask]);
+        match hashes.all(|hash| hash.is_empty() || kept.values().any(|kept| kept == hash)) {
+            true => Ok(()),
+            false => Err(QueueError::NoAnswer(format!(
+                "{name}: a picture has changed while the job was taken in; submit it again"
+            ))),
+        }
     }
 }
 

@@ -204,8 +204,7 @@ pub async fn submit_wish(config: &Config, job: &mut CheckedJob) -> Result<Submit
 
 impl Queue<'_> {
     async fn take(&self, name: &str, job: &CheckedJob) -> Result<TakenJob, QueueError> {
-        let text = String::from_utf8_lossy(&job.content);
-        let id = self.request(name, &text).await?;
+        let id = self.request(name, job).await?;
         Ok(TakenJob { file: name.to_owned(), job: id })
     }
 

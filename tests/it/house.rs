@@ -31,6 +31,7 @@ const ORDER: &[&str] = &[
     "sheet",
     "inputs",
     "loras",
+    "named_files",
     "worker",
     "store",
     "instance",

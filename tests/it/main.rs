@@ -32,6 +32,7 @@ mod loras;
 mod mcp;
 mod mini;
 mod mini_judge;
+mod mistakes;
 mod models;
 mod packaging;
 mod parity;

@@ -27,13 +27,15 @@ pub struct Advice {
 
 /// What is to be said of the job in the form.
 pub async fn advice(app: &App, form: &JobForm) -> Result<Advice, HttpProblem> {
-    if form.is_empty() {
-        return Ok(Advice::default());
-    }
     let asked = form.job()?;
     let job = match app.queue().check_api_job(&asked).await {
         Ok(job) => job,
-        Err(QueueError::Mistakes(mistakes)) => return Ok(Advice::of_mistakes(mistakes)),
+        Err(QueueError::Mistakes(mut mistakes)) => {
+            // Whoever has not come to the prompt yet knows that it is missing.
+            let is_told = |problem: &Problem| problem.key.as_deref() != Some("prompt");
+            mistakes.problems.retain(|problem| form.has_prompt() || is_told(problem));
+            return Ok(Advice::of_mistakes(mistakes));
+        }
         Err(error) => return Err(error.into()),
     };
     let fit = match job.resolved.job.renders.first() {
@@ -44,8 +46,10 @@ pub async fn advice(app: &App, form: &JobForm) -> Result<Advice, HttpProblem> {
                 from_picture: render.recipe.begins_with_picture(),
                 ..FitQuestion::default()
             };
+            let config = app.config().with_model(&render.model);
+            let config = config.as_ref().unwrap_or(app.config());
             // Before a device was used nothing is known of it.
-            fit(app.config(), Some(app.store()), &question).await.ok()
+            fit(config, Some(app.store()), &question).await.ok()
         }
         None => None,
     };

@@ -17,6 +17,7 @@ use super::gallery::newest;
 use super::layout::{PageKind, page};
 use super::visitor::{OurAddress, Visitor};
 use super::words::Words;
+use crate::config::Config;
 use crate::job::Render;
 use crate::output::{self, FoundSettings};
 use crate::queue::QueueError;
@@ -98,12 +99,16 @@ async fn shown(
     advice: Markup,
 ) -> Result<Markup, HttpProblem> {
     let words = visitor.words;
-    let defaults = app.config().job_rules().map_err(QueueError::from)?.defaults;
+    let models = models(app.config());
+    let config = app.config().with_model(form.get("model"));
+    let config = config.as_ref().unwrap_or(app.config());
+    let defaults = config.job_rules().map_err(QueueError::from)?.defaults;
     let content = html! {
         h1 { (words.create) }
         form.sides method="post" action="./" data-check="create/check" {
             div.card {
                 (prompt_fields(words, form))
+                @if models.len() > 1 { (choice("model", words.model, form, &models)) }
                 (size_fields(words, form, &defaults))
                 (usual_fields(words, form, &defaults))
                 (more_fields(words, form, &defaults))
@@ -227,13 +232,26 @@ fn text(key: &str, label: &str, form: &JobForm, hint: &str) -> Markup {
     }
 }
 
-fn choice(key: &str, label: &str, form: &JobForm, choices: &[(&str, &str)]) -> Markup {
+/// What jobs call each model, and what people do; the first is that of a job which says nothing.
+fn models(config: &Config) -> Vec<(String, String)> {
+    let shown = |name: &str| {
+        let own = config.with_model(name).and_then(|config| config.describe_model().ok());
+        let own = own.map_or("[model]".to_owned(), |description| description.name);
+        let shown = if name.is_empty() { own } else { format!("{name} ({own})") };
+        (name.to_owned(), shown)
+    };
+    config.model_names().map(shown).collect()
+}
+
+fn choice<T: AsRef<str>>(key: &str, label: &str, form: &JobForm, choices: &[(T, T)]) -> Markup {
     html! {
         div.field {
             label for=(key) { (label) }
             select id=(key) name=(key) {
                 @for (value, name) in choices {
-                    option value=(value) selected[form.get(key) == *value] { (name) }
+                    option value=(value.as_ref()) selected[form.get(key) == value.as_ref()] {
+                        (name.as_ref())
+                    }
                 }
             }
         }

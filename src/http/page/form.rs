@@ -10,7 +10,8 @@ pub type Entries = Vec<(String, String)>;
 const NAME: &str = "page.toml";
 
 /// Fields that are keys of a job, under the same name.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
+    "model",
     "negative_prompt",
     "width",
     "height",
@@ -51,8 +52,8 @@ impl JobForm {
     }
 
     /// Whether there is nothing to paint yet.
-    pub fn is_empty(&self) -> bool {
-        self.get("prompt").is_empty()
+    pub fn has_prompt(&self) -> bool {
+        !self.get("prompt").is_empty()
     }
 
     /// Whether a field under the fold is filled in.

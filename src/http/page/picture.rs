@@ -89,6 +89,7 @@ fn again(picture: &HistoryRow) -> String {
     let wildcards = if asked_prompt.is_some() { "true" } else { "" };
     let entries = [
         ("prompt", asked_prompt.as_ref().unwrap_or(prompt).clone()),
+        ("model", picture.model_key.clone()),
         ("negative_prompt", negative_prompt.clone()),
         ("width", picture.asked_width.to_string()),
         ("height", picture.asked_height.to_string()),

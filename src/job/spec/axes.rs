@@ -29,12 +29,8 @@ type Point = Vec<(&'static str, Value)>;
 
 impl Axes {
     /// Reads both places, and notes what stands in both or, for the prompt, in neither; `listed` are
-    /// the prompts of a file. `None` without a prompt.
-    pub(super) fn read(
-        top: &mut Table,
-        bounds: &Bounds,
-        listed: Option<&[String]>,
-    ) -> Option<Axes> {
+    /// the prompts of a file.
+    pub(super) fn read(top: &mut Table, bounds: &Bounds, listed: Option<&[String]>) -> Axes {
         let keys = axes().map(|axis| axis.name).chain([SIZE]);
         let given: Vec<&str> = keys.filter(|key| top.has(key)).collect();
         refuse_two_sizes(top, &[]);
@@ -62,7 +58,7 @@ impl Axes {
         axes.extend(in_matrix);
         axes.extend(listed.filter(|_| !has_prompt).map(Axis::of_prompts));
         axes.sort_by_key(|axis| rank(axis.key));
-        axes.iter().any(|axis| axis.key == PROMPT).then_some(Axes(axes))
+        Axes(axes)
     }
 
     /// Whether the file says the parameter.

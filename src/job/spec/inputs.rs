@@ -30,7 +30,7 @@ pub fn input_places(text: &str) -> Vec<InputPlace> {
     for table in [Some(top), matrix].into_iter().flatten() {
         for key in INPUT_KEYS {
             places.extend(
-                table.get(key).into_iter().flat_map(strings).map(|(path, place)| InputPlace {
+                table.get(key).into_iter().flat_map(texts).map(|(path, place)| InputPlace {
                     key,
                     path: path.to_owned(),
                     place,
@@ -42,8 +42,8 @@ pub fn input_places(text: &str) -> Vec<InputPlace> {
     places
 }
 
-/// The string, or those of the list.
-fn strings<'v>(value: &'v Spanned<DeValue>) -> Vec<(&'v str, Range<usize>)> {
+/// The string, or those of the list, with their places.
+pub fn texts<'v>(value: &'v Spanned<DeValue>) -> Vec<(&'v str, Range<usize>)> {
     let one = |value: &'v Spanned<DeValue>| Some((value.get_ref().as_str()?, value.span()));
     match value.get_ref() {
         DeValue::Array(values) => values.iter().filter_map(one).collect(),

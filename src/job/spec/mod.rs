@@ -186,7 +186,7 @@ impl Request {
         let mut shared = rules.defaults.with(shared);
         shared.recipe.strength = STRENGTH_LEFT_OPEN;
         let listed = prompts::read_file(top, &rules.bounds(), outside);
-        let axes = Axes::read(top, &rules.bounds(), listed.as_deref())?;
+        let axes = Axes::read(top, &rules.bounds(), listed.as_deref());
         refuse_without_picture(top, &axes);
         let choices = Choices::read(top, axes.prompts(), &rules.bounds(), outside);
         if let Err(mistake) = axes.check_count(num_images, limits.renders_max) {
@@ -231,7 +231,8 @@ fn read_priority(top: &mut Table) -> Option<i64> {
 
 /// Notes what counts only beside a picture that is begun with.
 fn refuse_without_picture(top: &mut Table, axes: &Axes) {
-    if axes.has("init_image") {
+    // One that is wrong is told as such.
+    if axes.has("init_image") || top.has("init_image") {
         return;
     }
     for key in ["mask", "strength"].into_iter().filter(|key| axes.has(key)) {

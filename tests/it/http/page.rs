@@ -193,6 +193,38 @@ fn where_the_miniature_is_loaded_the_table_of_cards_is_that_of_turbo_and_says_so
     }
 }
 
+#[test]
+fn before_there_is_a_prompt_the_other_mistakes_are_told_and_nothing_of_the_prompt() {
+    let house = House::started("");
+    assert!(!press(&house, "/create/check", "prompt=").ok().text().contains("class=\"bad\""));
+    let advice = press(&house, "/create/check", "prompt=&height=500").ok().text();
+    assert!(advice.contains("data-key=\"height\""), "{advice}");
+    assert!(!advice.contains("data-key=\"prompt\""), "{advice}");
+    let sent = press(&house, "/", "prompt=&height=500").ok().text();
+    for key in ["height", "prompt"] {
+        assert!(sent.contains(&format!("data-key=\"{key}\"")), "{key}: {sent}");
+    }
+}
+
+#[test]
+fn where_several_models_are_configured_the_form_asks_which_and_a_picture_leads_back_to_its_own() {
+    let alone = House::started("");
+    assert!(!alone.get("/").ok().text().contains("name=\"model\""));
+    let house = House::started("[models.base]\npath = \"base\"\n");
+    let form = house.get("/").ok().text();
+    assert!(form.contains("<option value=\"\" selected>fake</option>"), "{form}");
+    assert!(form.contains("<option value=\"base\">base ("), "{form}");
+    press(&house, "/", "prompt=fox&model=base");
+    done(&house, 1);
+    assert_eq!(house.value("SELECT model FROM renders"), "base");
+    let picture = house.get("/picture?job=1&n=1").ok().text();
+    let again = picture.split("href=\"./?").nth(1).and_then(|it| it.split('"').next());
+    let again = again.expect("a link to the form").replace("&amp;", "&");
+    assert!(again.contains("model=base"), "{again}");
+    let form = house.get(&format!("/?{again}")).ok().text();
+    assert!(form.contains("<option value=\"base\" selected>"), "{form}");
+}
+
 // faults 114
 #[test]
 fn a_page_of_another_site_presses_no_button() {

@@ -190,6 +190,23 @@ fn a_prompt_must_be_there_and_say_something() {
 }
 
 #[test]
+fn an_empty_prompt_hides_no_other_mistake() {
+    assert_mistakes(
+        "prompt = ''\nmask = 'm.png'\nnum_images = 1000\n[matrix]\nsteps = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]",
+        &[
+            "1:10: prompt: is empty",
+            "2:1: mask: counts only with init_image",
+            "4:2: matrix: 11 steps x 1000 num_images make 11000 pictures",
+        ],
+    );
+    // What it counts with is there, and told to be wrong.
+    assert_mistakes(
+        "prompt = 'a'\nmask = 'm.png'\ninit_image = 5",
+        &["3:14: init_image: expected a string"],
+    );
+}
+
+#[test]
 fn a_prompt_over_the_limit_is_refused_with_its_length() {
     let limit = rules().limits.prompt_bytes_max;
     assert_eq!(job(&format!("prompt = '{}'", "a".repeat(limit))).renders.len(), 1);

@@ -1,0 +1,57 @@
+//! The files that a job's text names, pictures and LoRAs. All of them are looked at, also where the
+//! text has mistakes or another file is wrong: whoever mends one mistake must not meet the next.
+
+use std::io;
+
+use crate::inputs::{self, InputLimits, InputUse, JobText};
+use crate::job::Job;
+use crate::loras::{self, LoraFolder};
+use crate::problem::Problem;
+
+/// Where the files of a text are, and what becomes of them.
+pub struct NamedFiles<'a> {
+    pub text: JobText<'a>,
+    pub limits: InputLimits,
+    /// What becomes of the pictures of a job without mistakes.
+    pub pictures: InputUse<'a>,
+}
+
+impl NamedFiles<'_> {
+    /// Looks at all files of the text. Of a `job` without mistakes they are taken in; else the
+    /// errors are all mistakes, in the order of the text. `loras` is asked for the folder of the
+    /// LoRAs only where there are any. The outer error is the program's own trouble.
+    pub fn take_in(
+        &self,
+        job: Result<&mut Job, Vec<Problem>>,
+        loras: impl Fn() -> Result<LoraFolder, Vec<Problem>>,
+    ) -> io::Result<Result<(), Vec<Problem>>> {
+        let (mut problems, job) = match job {
+            Ok(job) => (take_in_loras(job, self.text.text, loras), Some(job)),
+            Err(problems) => {
+                let of_loras = || loras().and_then(|folder| loras::look(self.text.text, &folder));
+                let named = loras::are_named(self.text.text);
+                let more = if named { of_loras().err() } else { None };
+                (problems.into_iter().chain(more.unwrap_or_default()).collect(), None)
+            }
+        };
+        let looked_at = match job.filter(|_| problems.is_empty()) {
+            Some(job) => inputs::take_in(job, self.text, self.limits, self.pictures)?,
+            None => inputs::look(self.text, self.limits)?,
+        };
+        problems.extend(looked_at.err().unwrap_or_default());
+        problems.sort_by_key(|problem| (problem.line, problem.column));
+        if problems.is_empty() { Ok(Ok(())) } else { Ok(Err(problems)) }
+    }
+}
+
+fn take_in_loras(
+    job: &mut Job,
+    text: &str,
+    folder: impl Fn() -> Result<LoraFolder, Vec<Problem>>,
+) -> Vec<Problem> {
+    if job.renders.iter().all(|render| render.recipe.lora.0.is_empty()) {
+        return Vec::new();
+    }
+    let taken = folder().and_then(|folder| loras::take_in(job, text, &folder));
+    taken.err().unwrap_or_default()
+}

@@ -113,12 +113,18 @@ fn a_card_makes_what_a_cpu_makes_on_every_kind_of_rung() {
 
 /// Three pictures of the miniature on the first card, in a daemon that ends when they are made.
 fn three_pictures(width: u32, height: u32, environment: &[(&str, &str)]) -> (House, Output) {
+    let what = "steps = 1\nmin_steps = 1\nseed = 1\nnum_images = 3\n";
+    let size = format!("width = {width}\nheight = {height}\n");
+    pictures("reserve = \"1MiB\"", &format!("{what}{size}"), environment)
+}
+
+/// As [`three_pictures`], with these keys of the device and these of the job.
+fn pictures(device: &str, keys: &str, environment: &[(&str, &str)]) -> (House, Output) {
     let model = mini();
     let house = House::with_config(&format!(
-        "[model]\npath = {model:?}\n[device]\nkind = \"cuda\"\nreserve = \"1MiB\"\n"
+        "[model]\npath = {model:?}\n[device]\nkind = \"cuda\"\n{device}\n"
     ));
-    let what = "prompt = \"a red circle\"\nsteps = 1\nmin_steps = 1\nseed = 1\nnum_images = 3";
-    house.drop_job("j.toml", &format!("{what}\nwidth = {width}\nheight = {height}\n"));
+    house.drop_job("j.toml", &format!("prompt = \"a red circle\"\n{keys}"));
     let output =
         house.command(&["run", "--until-idle"]).envs(environment.iter().copied()).output().unwrap();
     (house, output)
@@ -156,4 +162,34 @@ fn a_card_that_falls_sick_gets_a_new_worker_and_all_its_pictures_made() {
         assert_ne!(house.value("SELECT count(*) FROM attempts WHERE outcome = 'crashed'"), "0");
     }
     house.assert_invariants();
+}
+
+#[test]
+#[ignore = "needs a card: see tools/gpu/simulator"]
+fn a_limited_card_is_not_asked_for_its_free_memory_in_each_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let counts = folder.path().join("counts");
+    let count = |steps: u32| {
+        let keys = format!("width = 64\nheight = 64\nsteps = {steps}\nseed = 1\n");
+        let environment = [("SIM_COUNTS", counts.to_str().unwrap())];
+        let (house, output) = pictures("memory_limit = \"1GiB\"", &keys, &environment);
+        assert_eq!(
+            house.value("SELECT count(*) FROM renders WHERE state = 'done'"),
+            "1",
+            "{output:?}"
+        );
+        is_simulated(&house).then(|| {
+            let lines = std::fs::read_to_string(&counts).unwrap();
+            std::fs::remove_file(&counts).unwrap();
+            let looks = |line: &str| {
+                let counted: serde_json::Value = serde_json::from_str(line).unwrap();
+                counted["looks at what is free"].as_f64().unwrap_or(0.0)
+            };
+            lines.lines().map(looks).sum::<f64>()
+        })
+    };
+    // Which steps there are changes nothing; how often the daemon asks may, by one or two.
+    if let (Some(few), Some(many)) = (count(1), count(9)) {
+        assert!(many < few + 8.0, "{few} looks for one step, {many} for nine");
+    }
 }

@@ -69,18 +69,19 @@ const OWNED: [(&str, &str); 11] = [
 
 /// Which other modules of `engine/z_image` each of its modules may name. A module that is not in the
 /// list names none. Each names only modules that stand before it or are not in the list.
-const ENGINE_ARROWS: [(&str, &[&str]); 33] = [
+const ENGINE_ARROWS: [(&str, &[&str]); 34] = [
     ("wrong_folder", &["wrong_file"]),
     ("config", &["wrong_file"]),
-    ("checkpoint", &["wrong_file"]),
+    ("checkpoint", &["host", "wrong_file"]),
     ("names", &["checkpoint"]),
     ("shapes", &["checkpoint", "config"]),
     ("model_files", &["checkpoint", "config", "names", "shapes", "wrong_file", "wrong_folder"]),
     ("prompt", &["wrong_file"]),
     ("schedule", &["config"]),
+    ("ops", &["host"]),
     ("linear", &["ops"]),
     ("weights", &["checkpoint", "linear", "model_files", "ops", "quant"]),
-    ("cuda", &["geometry", "host", "weights"]),
+    ("cuda", &["checkpoint", "geometry", "host", "weights"]),
     ("device", &["cuda"]),
     ("device_memory", &["cuda", "host"]),
     ("stack", &["cuda", "device_memory", "weights"]),
@@ -115,6 +116,7 @@ const ENGINE_ARROWS: [(&str, &[&str]); 33] = [
         "parts",
         &[
             "config",
+            "cuda",
             "device",
             "device_memory",
             "model_files",

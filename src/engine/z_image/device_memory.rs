@@ -52,11 +52,11 @@ impl DeviceMemory {
             .context("the memory limit is reached")
     }
 
-    /// As [`DeviceMemory::reading`] has it, without a look at the machine's memory: a step asks for
-    /// each of its blocks.
+    /// As [`DeviceMemory::reading`] has it, without a look at what the machine or the card has
+    /// free, which can take milliseconds: a step asks for each of its blocks.
     fn used_bytes(&self) -> Result<u64> {
         match &self.device {
-            Device::Cuda(device) => Ok(cuda::reading(device)?.used_bytes),
+            Device::Cuda(device) => cuda::used_bytes(device),
             _ => Ok(meter::used_bytes().saturating_sub(self.origin_bytes)),
         }
     }

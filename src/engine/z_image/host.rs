@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::mm::{Advice, madvise};
 use rustix::process::{Resource, getrlimit};
 
 /// Of the host's memory, what is left to other programs and to the cache of the model's files when
@@ -39,6 +40,26 @@ const VERSION_2: Files = Files {
     usage: "memory.current",
     file_pages: ["inactive_file", "active_file"],
 };
+
+/// The smallest pages, at which ranges that the kernel is advised of begin.
+const PAGE_BYTES: usize = 4096;
+
+/// Below this the faults of small pages cost nothing to speak of.
+const LARGE_BYTES: usize = 4 << 20;
+
+/// Has the kernel use pages of 2 MiB for `values`, of which none was touched yet. A large block is
+/// fresh from the system, which would hand it out in pages of 4 KiB, each at the price of a fault:
+/// as dear as what fills it. Where there are no large pages, nothing changes.
+pub fn prefer_large_pages<T>(values: &mut [T]) {
+    let bytes = size_of_val(values);
+    if bytes < LARGE_BYTES {
+        return;
+    }
+    let start = values.as_mut_ptr().cast::<u8>();
+    let skip = start.align_offset(PAGE_BYTES);
+    // SAFETY: the range lies within the values, and the advice changes none of them.
+    let _ = unsafe { madvise(start.add(skip).cast(), bytes - skip, Advice::LinuxHugepage) };
+}
 
 impl HostMemory {
     /// As the kernel says it now: the least of all limits. `None` where it says nothing.

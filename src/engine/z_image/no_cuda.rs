@@ -5,10 +5,11 @@ use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::Arc;
 
 use candle_core::{CudaDevice, Device, Error, Result};
 
-use super::weights::Weights;
+use super::weights::{Carrier, Weights};
 use crate::engine::MemoryReading;
 
 pub fn is_present() -> std::result::Result<(), &'static str> {
@@ -24,6 +25,14 @@ pub fn open(index: u32) -> std::result::Result<Device, String> {
 
 pub fn describe(_device: &CudaDevice) -> String {
     Error::NotCompiledWithCudaSupport.to_string()
+}
+
+pub fn carrier(_device: &Device) -> Result<Option<Arc<dyn Carrier>>> {
+    Ok(None)
+}
+
+pub fn used_bytes(_device: &CudaDevice) -> Result<u64> {
+    Err(Error::NotCompiledWithCudaSupport)
 }
 
 pub fn reading(_device: &CudaDevice) -> Result<MemoryReading> {

@@ -1,16 +1,18 @@
 //! The parts of a model on one device, and which of their weights are in its memory.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
 
 use super::config::ModelConfig;
-use super::device;
 use super::device_memory::DeviceMemory;
 use super::model_files::{ModelFiles, PartFiles};
 use super::oom::at;
 use super::text_encoder::TextEncoder;
 use super::transformer::Transformer;
 use super::vae::Decoder;
-use super::weights::Weights;
+use super::weights::{Carrier, Weights};
+use super::{cuda, device};
 use crate::engine::cache::Values;
 use crate::engine::provenance::WeightPart;
 use crate::engine::weight_files::WeightFiles;
@@ -59,7 +61,8 @@ impl Parts {
         precision: Precision,
         memory: &DeviceMemory,
     ) -> Result<Parts> {
-        let opener = Opener { device, memory };
+        let carrier = cuda::carrier(device).map_err(at(Stage::Load))?;
+        let opener = Opener { device, memory, carrier };
         let text_encoder = opener.open(&files.text_encoder, |weights| {
             TextEncoder::new(&config.text_encoder, weights, memory).map_err(at(Stage::Load))
         })?;
@@ -118,13 +121,14 @@ impl Parts {
 struct Opener<'a> {
     device: &'a Device,
     memory: &'a DeviceMemory,
+    carrier: Option<Arc<dyn Carrier>>,
 }
 
 impl Opener<'_> {
     /// Opens the weights of a part and builds it.
     fn open<T>(&self, files: &PartFiles, build: impl FnOnce(&Weights) -> Result<T>) -> Result<T> {
         let dtype = device::dtype(self.device);
-        let weights = Weights::open(files, dtype, self.device)?;
+        let weights = Weights::open(files, dtype, self.device)?.carried_by(self.carrier.clone());
         let part = build(&weights)?;
         weights.finish().map_err(ModelError::Wrong)?;
         self.device.synchronize().and_then(|()| self.memory.require(0)).map_err(at(Stage::Load))?;

@@ -39,6 +39,8 @@ struct Block {
     size_t bytes;
 };
 
+/// Memory is locked in whole pages of the host.
+constexpr uint64_t PAGE = 4096;
 /// More work than this does not wait in a stream.
 constexpr size_t QUEUE_MAX = 4096;
 
@@ -180,6 +182,7 @@ CUresult cuCtxSetCurrent(CUcontext) { return CUDA_SUCCESS; }
 
 CUresult cuMemGetInfo_v2(size_t *free, size_t *total) {
     ENTER
+    count("looks at what is free", 1);
     *total = card_bytes;
     *free = card_bytes - taken_bytes - pool.reserved;
     return CUDA_SUCCESS;
@@ -236,20 +239,19 @@ CUresult cuMemFreeAsync(CUdeviceptr at, CUstream stream) {
     pool.release(at);
     return CUDA_SUCCESS;
 }
-CUresult cuMemHostAlloc(void **at, size_t bytes, unsigned) {
+CUresult cuMemHostRegister_v2(void *at, size_t bytes, unsigned) {
     ENTER
-    *at = bytes <= pinned_bytes_max - pinned_bytes ? map(bytes) : nullptr;
-    if (!*at) return CUDA_ERROR_OUT_OF_MEMORY;
-    pinned[(uint64_t)*at] = bytes;
+    if ((uint64_t)at % PAGE || is_pinned(at)) return CUDA_ERROR_INVALID_VALUE;
+    if (bytes > pinned_bytes_max - pinned_bytes) return CUDA_ERROR_OUT_OF_MEMORY;
+    pinned[(uint64_t)at] = bytes;
     pinned_bytes += bytes;
     count("pinned_bytes", bytes);
     return CUDA_SUCCESS;
 }
-CUresult cuMemFreeHost(void *at) {
+CUresult cuMemHostUnregister(void *at) {
     ENTER
     auto block = pinned.find((uint64_t)at);
     if (block == pinned.end()) return CUDA_ERROR_INVALID_VALUE;
-    munmap(at, block->second);
     pinned_bytes -= block->second;
     pinned.erase(block);
     return CUDA_SUCCESS;
@@ -341,6 +343,14 @@ CUresult cuEventRecord(CUevent event, CUstream handle) {
     return CUDA_SUCCESS;
 }
 
+CUresult cuEventSynchronize(CUevent event) {
+    ENTER
+    count("waits of the host", 1);
+    if (auto last = ((Event *)event)->last)
+        while (!last->passed) run_next(last->stream);
+    return CUDA_SUCCESS;
+}
+
 CUresult cuModuleLoadData(CUmodule *module, const void *ptx) {
     ENTER
     *module = (CUmodule) new Module{(const char *)ptx};
@@ -394,7 +404,6 @@ CUresult cuMemcpyPeerAsync(CUdeviceptr, CUcontext, CUdeviceptr, CUcontext, size_
 CUresult cuModuleLoad(CUmodule *, const char *) { return CUDA_ERROR_NOT_SUPPORTED; }
 CUresult cuFuncGetAttribute(int *, CUfunction_attribute, CUfunction) { return CUDA_ERROR_NOT_SUPPORTED; }
 CUresult cuFuncSetAttribute(CUfunction, CUfunction_attribute, int) { return CUDA_ERROR_NOT_SUPPORTED; }
-CUresult cuEventSynchronize(CUevent) { return CUDA_ERROR_NOT_SUPPORTED; }
 CUresult cuEventQuery(CUevent) { return CUDA_ERROR_NOT_SUPPORTED; }
 CUresult cuDriverGetVersion(int *) { return CUDA_ERROR_NOT_SUPPORTED; }
 }

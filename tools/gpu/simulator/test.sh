@@ -22,6 +22,8 @@ tests() { cargo test --locked --features cuda "$@" -- --ignored "${skip[@]}"; }
 
 cargo test --locked --features cuda --lib z_image::ops::cuda
 tests --lib operators_on_a_card
+# What goes through page-locked buffers, also where a copy is done no sooner than somebody waits for it.
+for order in eager lazy copies-first copies-last; do SIM_ORDER=$order tests --lib z_image::cuda::staging; done
 # A kernel's copies to its block's memory no sooner than they are waited for.
 SIM_ORDER=lazy RUST_TEST_THREADS=1 tests --lib ops::cuda::attention
 # Only the bytes count there.

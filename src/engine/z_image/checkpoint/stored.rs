@@ -16,6 +16,7 @@ use rayon::prelude::*;
 
 use super::scale::{is_group, rotate_back};
 use super::{Encoding, OpenFile, Scale};
+use crate::engine::z_image::host;
 
 /// About so many values are read and converted at a time by a thread: few enough to stay in its
 /// cache, enough that a read's own cost does not count.
@@ -121,6 +122,12 @@ impl StoredTensor {
         }
     }
 
+    /// Fills `out` with the rows from `first_row` on, as many as it holds, as bf16. All threads
+    /// read, each a part of them.
+    pub fn read_bf16(&self, first_row: usize, out: &mut [bf16]) -> Result<()> {
+        self.read(first_row, out)
+    }
+
     /// Rows `ids` as `dtype`: (ids, columns).
     pub fn load_rows(&self, ids: &[u32], dtype: DType, device: &Device) -> Result<Tensor> {
         let mut values = vec![0.0; ids.len() * self.columns()];
@@ -174,34 +181,41 @@ impl StoredTensor {
     }
 
     /// A vector is one row.
-    fn rows(&self) -> usize {
+    pub fn rows(&self) -> usize {
         match *self.shape {
             [] | [_] => 1,
             [rows, ..] => rows,
         }
     }
 
-    fn columns(&self) -> usize {
+    /// Values of a row.
+    pub fn columns(&self) -> usize {
         self.count() / self.rows().max(1)
     }
 
     /// All values, read and converted by all threads.
     fn values<T: Value>(&self) -> Result<Vec<T>> {
         let mut values = bytemuck::zeroed_vec(self.count());
+        host::prefer_large_pages(&mut values);
+        self.read(0, &mut values)?;
+        Ok(values)
+    }
+
+    /// Fills `out` with the rows from `first_row` on, which all threads read and convert.
+    fn read<T: Value>(&self, first_row: usize, out: &mut [T]) -> Result<()> {
         let columns = self.columns().max(1);
         let rows = (CHUNK_VALUES / columns).max(1);
         let is_plain = self.scale.is_none() && self.rotated.is_none();
         let as_it_is = is_plain && self.encoding == T::ENCODING && cfg!(target_endian = "little");
-        let chunks = values.par_chunks_mut(rows * columns).enumerate();
+        let chunks = out.par_chunks_mut(rows * columns).enumerate();
         chunks.try_for_each_init(Vec::new, |bytes, (chunk, out)| {
-            let first_row = chunk * rows;
+            let first_row = first_row + chunk * rows;
             if as_it_is {
                 let start = first_row * columns * size_of::<T>();
                 return self.read_at(bytemuck::cast_slice_mut(out), self.start + start as u64);
             }
             T::fill(out, |out| self.decode(first_row, bytes, out))
-        })?;
-        Ok(values)
+        })
     }
 
     /// The values of the rows from `first_row` on, as many as `out` holds. `bytes` is room for what

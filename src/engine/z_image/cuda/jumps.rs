@@ -85,13 +85,13 @@ functions! {
     DRIVER or DRIVER_ABSENT:
         cuCtxDestroy_v2 cuCtxGetCurrent cuCtxSetCurrent cuDeviceGet cuDeviceGetAttribute
         cuDeviceGetCount cuDeviceGetDefaultMemPool cuDeviceGetName cuDevicePrimaryCtxRelease_v2
-        cuDevicePrimaryCtxRetain cuEventCreate cuEventDestroy_v2 cuEventRecord cuGetErrorString
-        cuInit cuLaunchKernel cuMemAllocAsync cuMemAlloc_v2 cuMemFreeAsync cuMemFreeHost
-        cuMemFree_v2 cuMemGetInfo_v2 cuMemHostAlloc cuMemPoolGetAttribute cuMemPoolSetAttribute
-        cuMemPoolTrimTo cuMemcpyDtoDAsync_v2 cuMemcpyDtoHAsync_v2 cuMemcpyHtoDAsync_v2
-        cuMemcpyPeerAsync cuMemsetD8Async cuModuleGetFunction cuModuleLoad cuModuleLoadData
-        cuModuleUnload cuStreamCreate cuStreamDestroy_v2 cuStreamIsCapturing cuStreamSynchronize
-        cuStreamWaitEvent;
+        cuDevicePrimaryCtxRetain cuEventCreate cuEventDestroy_v2 cuEventRecord cuEventSynchronize
+        cuGetErrorString cuInit cuLaunchKernel cuMemAllocAsync cuMemAlloc_v2 cuMemFreeAsync
+        cuMemFree_v2 cuMemGetInfo_v2 cuMemHostRegister_v2 cuMemHostUnregister
+        cuMemPoolGetAttribute cuMemPoolSetAttribute cuMemPoolTrimTo cuMemcpyDtoDAsync_v2
+        cuMemcpyDtoHAsync_v2 cuMemcpyHtoDAsync_v2 cuMemcpyPeerAsync cuMemsetD8Async
+        cuModuleGetFunction cuModuleLoad cuModuleLoadData cuModuleUnload cuStreamCreate
+        cuStreamDestroy_v2 cuStreamIsCapturing cuStreamSynchronize cuStreamWaitEvent;
     CUBLAS or CUBLAS_ABSENT:
         cublasCreate_v2 cublasDestroy_v2 cublasDgemmStridedBatched cublasGemmEx
         cublasGemmStridedBatchedEx cublasSetStream_v2;

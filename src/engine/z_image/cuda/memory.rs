@@ -32,6 +32,11 @@ pub(super) fn keep_freed(device: &CudaDevice) -> Result<()> {
     .w()
 }
 
+/// What the pool has given to tensors now.
+pub fn used_bytes(device: &CudaDevice) -> Result<u64> {
+    attribute(pool(device)?, CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)
+}
+
 /// What the pool has given to tensors, now and at the most, and what the card has.
 pub fn reading(device: &CudaDevice) -> Result<MemoryReading> {
     let (free, total) = device.cuda_stream().context().mem_get_info().w()?;

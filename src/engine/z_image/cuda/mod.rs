@@ -7,7 +7,10 @@ mod error;
 mod jumps;
 mod libraries;
 mod memory;
+mod pinned;
 mod ring;
+mod staging;
+mod stream;
 
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::DriverError;
@@ -19,8 +22,9 @@ use candle_core::{CudaDevice, Device};
 
 pub use self::bus::streamed_bytes_per_s;
 pub use self::error::is_out_of_memory;
-pub use self::memory::{reading, reclaim, reset_peak};
+pub use self::memory::{reading, reclaim, reset_peak, used_bytes};
 pub use self::ring::Ring;
+pub use self::staging::carrier;
 
 /// The first compute capability with bf16 arithmetic.
 const COMPUTE_CAPABILITY_MIN: (i32, i32) = (8, 0);

@@ -2,25 +2,18 @@
 //! computes, the next layer is copied into the other one, in a stream of its own, from pinned host
 //! memory. Layers that the host has no room to pin are read from the model's files each time.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use candle_core::cuda_backend::WrapErr;
-use candle_core::cuda_backend::cudarc::driver::DevicePtr;
-use candle_core::cuda_backend::cudarc::driver::result::{self, event, stream};
-use candle_core::cuda_backend::cudarc::driver::sys::{
-    CU_MEMHOSTALLOC_PORTABLE, CUevent, CUevent_flags, CUevent_wait_flags, CUstream,
-};
-use candle_core::{CudaDevice, Device, Result, Storage, Tensor, bail};
+use candle_core::{CudaDevice, Device, Result, Tensor, bail};
 use half::bf16;
+use rayon::prelude::*;
 
+use super::pinned::{PinnedValues, copy};
+use super::stream::{CopyStream, CudaEvent};
 use crate::engine::z_image::geometry::STREAM_BUFFERS;
 use crate::engine::z_image::host::{self, HostMemory};
-use crate::engine::z_image::weights::{FlatLayout, Weights};
-
-/// Values of one piece, 8 MiB: a layer is copied in pieces, so that the small copies that kernels
-/// need do not wait for a whole layer.
-const CHUNK_VALUES: usize = 4 << 20;
+use crate::engine::z_image::weights::{FlatLayout, StreamHandle, Weights};
 
 /// The last layers of a stack, and what brings them to the device.
 pub struct Ring<L> {
@@ -31,8 +24,8 @@ pub struct Ring<L> {
     copies: CopyStream,
     /// The numbers of the streamed layers, which end the stack.
     layers: Range<usize>,
-    /// The layers that the host has room for, which end `layers`.
-    pinned: VecDeque<PinnedLayer>,
+    /// Those that the host has room for, by number, each with its tensors one after the other.
+    pinned: BTreeMap<usize, PinnedValues>,
     buffers: Vec<LayerBuffer<L>>,
 }
 
@@ -67,7 +60,7 @@ impl<L> Ring<L> {
             device: device.clone(),
             copies: CopyStream::new()?,
             layers: 0..0,
-            pinned: VecDeque::new(),
+            pinned: BTreeMap::new(),
             buffers,
         })
     }
@@ -76,18 +69,20 @@ impl<L> Ring<L> {
     /// has room for. Those left out are the first ones.
     pub fn pin(&mut self, layers: Range<usize>) -> Result<()> {
         self.copies.synchronize()?;
-        while self.pinned.len() > layers.len() {
-            self.pinned.pop_front();
-        }
-        while self.pinned.len() < layers.len() {
-            let layer = layers.end - self.pinned.len() - 1;
-            let Some(mut pinned) = PinnedLayer::new(self.layout.count) else { break };
-            read(&self.weights.prefixed(layer), &self.layout, pinned.values_mut())?;
-            self.pinned.push_front(pinned);
+        self.pinned.retain(|layer, _| layers.contains(layer));
+        let missing = layers.clone().rev().filter(|layer| !self.pinned.contains_key(layer));
+        let missing: Vec<usize> = missing.take(layers_with_room(&self.layout)).collect();
+        let (weights, layout, device) = (&self.weights, &self.layout, &self.device);
+        // Locking takes as long as reading, and neither has all threads busy.
+        let read = missing
+            .into_par_iter()
+            .map(|layer| Ok((layer, pinned(&weights.prefixed(layer), layout, device)?)));
+        for (layer, values) in read.collect::<Result<Vec<_>>>()? {
+            self.pinned.extend(values.map(|values| (layer, values)));
         }
         if self.layers != layers {
             self.layers = layers;
-            if let missing @ 1.. = self.unpinned() {
+            if let missing @ 1.. = self.layers.len() - self.pinned.len() {
                 tracing::warn!(
                     "the host has no room for {missing} of the streamed layers: they are read at \
                      each step"
@@ -95,11 +90,6 @@ impl<L> Ring<L> {
             }
         }
         Ok(())
-    }
-
-    /// How many of the layers are read from the model's files each time.
-    fn unpinned(&self) -> usize {
-        self.layers.len() - self.pinned.len()
     }
 
     /// Begins the first copies, which go on while the resident layers compute.
@@ -131,22 +121,36 @@ impl<L> Ring<L> {
     /// computed.
     fn copy(&self, layer: usize) -> Result<()> {
         let buffer = &self.buffers[layer % STREAM_BUFFERS];
-        buffer.computed.is_awaited_by(self.copies.0)?;
-        match layer.checked_sub(self.unpinned()) {
-            Some(pinned) => buffer.fill(self.pinned[pinned].values(), &self.copies)?,
-            None => self.fill_unpinned(buffer, self.layers.start + layer)?,
+        buffer.computed.is_awaited_by(self.copies.handle())?;
+        let layer = self.layers.start + layer;
+        match self.pinned.get(&layer) {
+            Some(pinned) => copy(pinned.get(), &buffer.values, &self.copies)?,
+            None => {
+                let copies = StreamHandle(self.copies.handle().cast());
+                let weights = self.weights.prefixed(layer);
+                weights.carry_flat(&self.layout, &buffer.values, copies)?;
+            }
         }
-        buffer.copied.record(self.copies.0)
+        buffer.copied.record(self.copies.handle())
     }
+}
 
-    fn fill_unpinned(&self, buffer: &LayerBuffer<L>, layer: usize) -> Result<()> {
-        let mut values = vec![bf16::ZERO; self.layout.count];
-        read(&self.weights.prefixed(layer), &self.layout, &mut values)?;
-        let filled = buffer.fill(&values, &self.copies);
-        // The values must outlive their copies, also those that began before an error.
-        self.copies.synchronize()?;
-        filled
-    }
+/// How many layers the host can lock and still have what it needs.
+fn layers_with_room(layout: &FlatLayout) -> usize {
+    let layer_bytes = layout.count * size_of::<bf16>();
+    let available_bytes = HostMemory::read().map_or(0, |host| host.available_bytes);
+    (available_bytes.saturating_sub(host::RESERVE_BYTES) / layer_bytes as u64) as usize
+}
+
+/// The layer with these weights, in the layout's order; `None` where the host does not lock it.
+fn pinned(
+    weights: &Weights,
+    layout: &FlatLayout,
+    device: &CudaDevice,
+) -> Result<Option<PinnedValues>> {
+    let Some(mut values) = PinnedValues::new(layout.count) else { return Ok(None) };
+    weights.read_flat(layout, values.get_mut())?;
+    Ok(values.lock(device)?.then_some(values))
 }
 
 impl<L> Drop for Ring<L> {
@@ -169,141 +173,4 @@ impl<L> LayerBuffer<L> {
         let computed = CudaEvent::new()?;
         Ok(LayerBuffer { values, layer, copied, computed })
     }
-
-    /// Begins a copy of `values` to the buffer in `copies`. The values must live until it is done.
-    fn fill(&self, values: &[bf16], copies: &CopyStream) -> Result<()> {
-        fill(&self.values, values, copies)
-    }
 }
-
-/// Begins a copy of `values` to the tensor `to`, which has room for exactly these, in `copies`. Both
-/// must live, and nobody else use the tensor, until it is done.
-pub(super) fn fill(to: &Tensor, values: &[bf16], copies: &CopyStream) -> Result<()> {
-    let (storage, layout) = to.storage_and_layout();
-    let (Storage::Cuda(storage), 0) = (&*storage, layout.start_offset()) else {
-        bail!("a layer buffer is on the device")
-    };
-    let slice = storage.as_cuda_slice::<bf16>()?;
-    let stream = storage.device.cuda_stream();
-    let (pointer, _guard) = slice.device_ptr(&stream);
-    for (chunk, values) in values.chunks(CHUNK_VALUES).enumerate() {
-        let to = pointer + (chunk * CHUNK_VALUES * size_of::<bf16>()) as u64;
-        // SAFETY: the tensor has room for exactly these values, and both live until the caller has
-        // waited for its copies. Nobody else uses the tensor meanwhile: a ring's copies wait for
-        // the event after the kernels that read it.
-        unsafe { result::memcpy_htod_async(to, values, copies.0) }.w()?;
-    }
-    Ok(())
-}
-
-/// One layer's tensors one after the other, in page-locked host memory.
-pub(super) struct PinnedLayer {
-    start: *mut bf16,
-    count: usize,
-}
-
-impl PinnedLayer {
-    /// `None` when the host has no room to spare: no other program can use locked pages.
-    pub(super) fn new(count: usize) -> Option<PinnedLayer> {
-        let bytes = count * size_of::<bf16>();
-        if (bytes as u64) + host::RESERVE_BYTES > HostMemory::read()?.available_bytes {
-            return None;
-        }
-        // SAFETY: plain memory is asked for; it is freed once, in drop.
-        let start = unsafe { result::malloc_host(bytes, CU_MEMHOSTALLOC_PORTABLE) }.ok()?;
-        Some(PinnedLayer { start: start.cast(), count })
-    }
-
-    pub(super) fn values(&self) -> &[bf16] {
-        // SAFETY: the memory holds `count` values and any bits are a bf16.
-        unsafe { std::slice::from_raw_parts(self.start, self.count) }
-    }
-
-    pub(super) fn values_mut(&mut self) -> &mut [bf16] {
-        // SAFETY: as above, and the borrow is unique.
-        unsafe { std::slice::from_raw_parts_mut(self.start, self.count) }
-    }
-}
-
-impl Drop for PinnedLayer {
-    fn drop(&mut self) {
-        // SAFETY: the memory came from `malloc_host`, and the ring has waited for the copies from
-        // it.
-        let _ = unsafe { result::free_host(self.start.cast()) };
-    }
-}
-
-// SAFETY: the memory is the host's, and has one owner.
-unsafe impl Send for PinnedLayer {}
-// SAFETY: a shared layer is only read.
-unsafe impl Sync for PinnedLayer {}
-
-/// Reads a layer's tensors into `all`, in the layout's order.
-fn read(weights: &Weights, layout: &FlatLayout, all: &mut [bf16]) -> Result<()> {
-    for tensor in &layout.tensors {
-        let values =
-            weights.on_host(&tensor.name, &tensor.shape)?.flatten_all()?.to_vec1::<bf16>()?;
-        all[tensor.offset..][..values.len()].copy_from_slice(&values);
-    }
-    Ok(())
-}
-
-/// A stream beside the one that candle computes in.
-pub(super) struct CopyStream(CUstream);
-
-impl CopyStream {
-    pub(super) fn new() -> Result<CopyStream> {
-        stream::create(stream::StreamKind::NonBlocking).w().map(CopyStream)
-    }
-
-    pub(super) fn synchronize(&self) -> Result<()> {
-        // SAFETY: the stream is ours and open.
-        unsafe { stream::synchronize(self.0) }.w()
-    }
-}
-
-impl Drop for CopyStream {
-    fn drop(&mut self) {
-        // SAFETY: the stream is ours. Work that is left in it is still done.
-        let _ = unsafe { stream::destroy(self.0) };
-    }
-}
-
-// SAFETY: it is a handle, which one thread uses at a time: all device work is done on one thread.
-unsafe impl Send for CopyStream {}
-// SAFETY: as above.
-unsafe impl Sync for CopyStream {}
-
-/// A point in a stream that another stream can wait for.
-struct CudaEvent(CUevent);
-
-impl CudaEvent {
-    fn new() -> Result<CudaEvent> {
-        event::create(CUevent_flags::CU_EVENT_DISABLE_TIMING).w().map(CudaEvent)
-    }
-
-    /// The event happens when all that `stream` has been given so far is done.
-    fn record(&self, stream: CUstream) -> Result<()> {
-        // SAFETY: both handles are open, in one context.
-        unsafe { event::record(self.0, stream) }.w()
-    }
-
-    /// What `stream` is given from now on begins after the event, or at once where none was
-    /// recorded.
-    fn is_awaited_by(&self, stream: CUstream) -> Result<()> {
-        // SAFETY: both handles are open, in one context.
-        unsafe { stream::wait_event(stream, self.0, CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT) }.w()
-    }
-}
-
-impl Drop for CudaEvent {
-    fn drop(&mut self) {
-        // SAFETY: the event is ours. Streams that wait for it are not disturbed.
-        let _ = unsafe { event::destroy(self.0) };
-    }
-}
-
-// SAFETY: it is a handle, which one thread uses at a time: all device work is done on one thread.
-unsafe impl Send for CudaEvent {}
-// SAFETY: as above.
-unsafe impl Sync for CudaEvent {}

@@ -6,6 +6,8 @@ use std::ops::Deref;
 use candle_core::{CpuStorage, Layout, Result, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::engine::z_image::host::prefer_large_pages;
+
 /// Values that one parallel task writes: long enough (64 KiB) to hide rayon's cost, short enough to
 /// stay in a cache.
 const TASK_VALUES: usize = 16 * 1024;
@@ -33,26 +35,10 @@ pub(super) fn row_length(layout: &Layout) -> Result<usize> {
     Ok(length)
 }
 
-/// `count` zeros. A large block is fresh from the system, which would hand it out in pages of 4
-/// KiB, each at the price of a fault: as dear as the arithmetic. Ask for pages of 2 MiB; where
-/// there are none, nothing changes.
+/// `count` zeros, in large pages.
 pub(super) fn zeros(count: usize) -> Vec<f32> {
-    const PAGE: usize = 4096;
-    const LARGE_BYTES: usize = 4 << 20;
     let mut values = vec![0.0; count];
-    let bytes = size_of_val(values.as_slice());
-    if bytes >= LARGE_BYTES {
-        let start = values.as_mut_ptr().cast::<u8>();
-        let skip = start.align_offset(PAGE);
-        // SAFETY: the range lies within the vector, and the advice changes no value in it.
-        let _ = unsafe {
-            rustix::mm::madvise(
-                start.add(skip).cast(),
-                bytes - skip,
-                rustix::mm::Advice::LinuxHugepage,
-            )
-        };
-    }
+    prefer_large_pages(&mut values);
     values
 }
 

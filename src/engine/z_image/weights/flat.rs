@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
+use half::bf16;
 
-use super::Weights;
 use super::source::Source;
+use super::{StreamHandle, Weights};
+use crate::engine::z_image::checkpoint::StoredTensor;
 use crate::ladder::Precision;
 
 /// How all tensors under a prefix lie in one flat tensor.
@@ -67,15 +69,41 @@ impl Weights {
         Weights { source: Arc::new(source), prefix: String::new(), ..self.clone() }
     }
 
-    /// The tensor `name` in host memory, in the type that the part computes in.
-    pub fn on_host(&self, name: &str, shape: &Shape) -> Result<Tensor> {
+    /// Reads all tensors of the layout into `all`, each into its place.
+    pub fn read_flat(&self, layout: &FlatLayout, all: &mut [bf16]) -> Result<()> {
+        layout.tensors.iter().try_for_each(|FlatTensor { name, shape, offset }| {
+            self.in_file(name, shape)?.read_bf16(0, &mut all[*offset..][..shape.elem_count()])
+        })
+    }
+
+    /// Begins to copy all tensors of the layout, each to its place in the flat tensor `all`, in the
+    /// stream `copies`.
+    pub fn carry_flat(
+        &self,
+        layout: &FlatLayout,
+        all: &Tensor,
+        copies: StreamHandle,
+    ) -> Result<()> {
+        let Some(carrier) = &self.carrier else { bail!("nothing brings weights to this device") };
+        layout.tensors.iter().try_for_each(|FlatTensor { name, shape, offset }| {
+            let place = all.narrow(0, *offset, shape.elem_count())?;
+            carrier.carry(self.in_file(name, shape)?, &place, Some(copies))
+        })
+    }
+
+    fn in_file(&self, name: &str, shape: &Shape) -> Result<&StoredTensor> {
         let name = self.full_name(name);
-        self.source.load(&name, shape, self.dtype, &Device::Cpu)
+        match self.source.stored(&name, shape) {
+            Some(tensor) => Ok(tensor),
+            None => bail!("{name} {shape:?} is in no file"),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::super::tests::{files, values};
     use super::*;
 
@@ -84,11 +112,9 @@ mod tests {
         let (_folder, weights) = files();
         let layout = weights.prefixed(0).flat_layout();
         assert_eq!((layout.count, layout.tensors.len()), (2 * FLAT_ALIGNMENT, 2));
-        let mut all = vec![0.0_f32; layout.count];
-        for FlatTensor { name, shape, offset } in &layout.tensors {
-            let host = values(&weights.prefixed(1).on_host(name, shape).unwrap());
-            all[*offset..][..host.len()].copy_from_slice(&host);
-        }
+        let mut all = vec![bf16::ZERO; layout.count];
+        weights.prefixed(1).read_flat(&layout, &mut all).unwrap();
+        let all: Vec<f32> = all.into_iter().map(bf16::to_f32).collect();
         let flat = weights.in_flat(&Tensor::new(all, &Device::Cpu).unwrap(), &layout);
         let filed = weights.prefixed(1);
         assert_eq!(values(&flat.get("norm", 7).unwrap()), values(&filed.get("norm", 7).unwrap()));

@@ -64,7 +64,7 @@ impl Weights {
     }
 
     fn dense(&self, name: &str, shape: &Shape) -> Result<Matrix> {
-        Ok(Matrix::Dense(self.source.load(name, shape, self.dtype, &self.device)?))
+        Ok(Matrix::Dense(self.load(name, shape)?))
     }
 
     /// What of these weights is quantised at `precision`, sorted by name.

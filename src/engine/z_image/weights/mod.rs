@@ -1,5 +1,6 @@
 //! The weights of one part of the model, by name.
 
+mod carrier;
 mod flat;
 mod matrices;
 mod problems;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
 
+pub use self::carrier::{Carrier, StreamHandle};
 pub use self::flat::FlatLayout;
 use self::problems::Problems;
 use self::source::Source;
@@ -34,6 +36,8 @@ pub struct Weights {
     precision: Precision,
     /// The file of matrices that are quantised already, where there is one.
     quantised: Option<Arc<QuantisedFile>>,
+    /// What brings bf16 to a card; nothing else needs it.
+    carrier: Option<Arc<dyn Carrier>>,
 }
 
 impl Weights {
@@ -70,7 +74,13 @@ impl Weights {
             device: device.clone(),
             precision: Precision::Full,
             quantised: None,
+            carrier: None,
         }
+    }
+
+    /// The same, brought to their card by `carrier`, where there is one.
+    pub fn carried_by(self, carrier: Option<Arc<dyn Carrier>>) -> Weights {
+        Weights { carrier, ..self }
     }
 
     /// The weights whose names begin with `name.`.
@@ -101,8 +111,22 @@ impl Weights {
 
     /// The tensor `name`, in the type that the part computes in.
     pub fn get(&self, name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
-        let name = self.full_name(name);
-        self.source.load(&name, &shape.into(), self.dtype, &self.device)
+        self.load(&self.full_name(name), &shape.into())
+    }
+
+    /// The tensor of this whole name.
+    fn load(&self, name: &str, shape: &Shape) -> Result<Tensor> {
+        let (dtype, device) = (self.dtype, &self.device);
+        self.source.load(name, shape, (dtype, device), |stored| match &self.carrier {
+            Some(carrier) if dtype == DType::BF16 => {
+                // SAFETY: the copies fill all of it, and whatever reads it comes after them in the
+                // device's stream.
+                let to = unsafe { Tensor::empty(shape, dtype, device) }?;
+                carrier.carry(stored, &to, None)?;
+                Ok(to)
+            }
+            _ => stored.load(shape, dtype, device),
+        })
     }
 
     /// Rows `ids` of the matrix `name` (rows, width), in the type that the part computes in:

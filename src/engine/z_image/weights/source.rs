@@ -19,18 +19,18 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// The tensor `name` as `dtype` on `device`. A tensor that is missing or has another shape is
-    /// noted, and zeros that take no memory stand in for it.
+    /// The tensor `name` as `dtype` on `device`, which `read` makes of what a file holds. A tensor
+    /// that is missing or has another shape is noted, and zeros that take no memory stand in for it.
     pub(super) fn load(
         &self,
         name: &str,
         shape: &Shape,
-        dtype: DType,
-        device: &Device,
+        (dtype, device): (DType, &Device),
+        read: impl FnOnce(&StoredTensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         match self {
             Source::Files { .. } => match self.stored(name, shape) {
-                Some(tensor) => tensor.load(shape, dtype, device),
+                Some(tensor) => read(tensor),
                 None => Tensor::zeros(1, dtype, device)?.broadcast_as(shape),
             },
             Source::Flat { values, layout } => layout.view(values, name, shape),

@@ -42,6 +42,7 @@ mod quantised;
 mod queue;
 mod store;
 mod submit;
+mod readme;
 mod run;
 mod support;
 mod times;

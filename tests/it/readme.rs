@@ -1,0 +1,53 @@
+//! The commands that README.md and its translation tell people to use.
+
+use std::collections::BTreeSet;
+
+use crate::support::{House, said};
+
+const ENGLISH: &str = include_str!("../../README.md");
+const CHINESE: &str = include_str!("../../README.zh.md");
+
+/// The commands of the blocks of shell, without their comments.
+fn commands(text: &'static str) -> BTreeSet<&'static str> {
+    let mut lines = text.lines();
+    let mut found = BTreeSet::new();
+    while lines.by_ref().any(|line| line == "```sh") {
+        let block = lines.by_ref().take_while(|line| *line != "```");
+        found.extend(block.filter_map(|line| line.split(" #").next()).map(str::trim));
+    }
+    found
+}
+
+/// What is handed to the program in `command`, which may be several in a row.
+fn arguments(command: &str) -> Vec<Vec<String>> {
+    let parts = command.split("&&").flat_map(|part| part.split(';'));
+    let words = |part: &str| -> Vec<String> {
+        let unquoted = part.replace("\"a red fox\"", "fox");
+        unquoted.split_whitespace().take_while(|word| *word != ">").map(str::to_owned).collect()
+    };
+    let ours = parts.map(words).filter(|words| words.first().is_some_and(|w| w == "zimaged"));
+    ours.map(|words| words[1..].to_vec()).collect()
+}
+
+#[test]
+fn every_command_of_the_readme_is_one_that_the_program_takes() {
+    let house = House::with_config("");
+    let commands = commands(ENGLISH);
+    let all: Vec<Vec<String>> = commands.iter().flat_map(|command| arguments(command)).collect();
+    assert!(all.len() > 25, "{all:?}");
+    for mut arguments in all {
+        // What stands before is parsed first, and nothing is done.
+        arguments.push("--help".to_owned());
+        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let output = house.zimaged(&words);
+        assert!(output.status.success(), "{words:?}: {}", said(&output));
+    }
+}
+
+#[test]
+fn the_translated_readme_has_no_command_that_the_english_one_lacks() {
+    let (english, chinese) = (commands(ENGLISH), commands(CHINESE));
+    assert!(chinese.len() > 25, "{chinese:?}");
+    let unknown: Vec<_> = chinese.difference(&english).collect();
+    assert!(unknown.is_empty(), "{unknown:#?}");
+}

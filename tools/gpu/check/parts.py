@@ -17,6 +17,7 @@ SMALL_CARDS_GIB = (6, 8, 12)
 SMALL_SIZES = (512, 768, 1024)
 IMAGES = 3
 KERNELS_SHOWN = 16
+PAUSE_NS = 20_000_000
 GIB = 1 << 30
 
 
@@ -114,22 +115,23 @@ def small(check):
 
 
 def profile(check):
-    """Each kernel's share of a text, of the last of some steps and of a decode at 1024x1024."""
+    """Each kernel's share of the last of some steps and of the decode behind it, at 1024x1024."""
     house, steps = f"{check.folder}/profile", 3
     with recorded(check.folder) as (file, environment):
         jobs = [job(1024, 1024, steps=steps, images=2)]
         told(render(check.zimaged, house, check.model, jobs, check.deadline.left_s(), environment=environment), house)
     launches = sorted(read_launches(file))
-    fused = [n for n, launch in enumerate(launches) if launch.name.startswith("attention")]
-    if not fused:
+    attentions = [n for n, launch in enumerate(launches) if launch.name.startswith("attention")]
+    if not attentions:
         print(f"no profile: {file} has no attention")
         return
-    # Before the first attention stands the text, behind a picture's last its decode.
-    picture = len(fused) // 2
-    begin_last, end, next_picture = fused[picture - picture // steps], fused[picture - 1] + 1, fused[picture]
-    print_kernels("text", launches[:fused[0]])
-    print_kernels("step", launches[begin_last:end])
-    print_kernels("decode", launches[end:next_picture])
+    # Within a picture's steps no two of them are far apart; between two pictures there is a decode.
+    pauses = [n for n, (one, next_one) in enumerate(zip(attentions, attentions[1:]))
+              if launches[next_one].start_ns - launches[one].end_ns > PAUSE_NS]
+    last_picture = attentions[pauses[-1] + 1 if pauses else 0:]
+    last_step = last_picture[-(len(last_picture) // steps):]
+    print_kernels("step", launches[last_step[0]:last_step[-1] + 1])
+    print_kernels("decode", launches[last_step[-1] + 1:])
 
 
 @contextlib.contextmanager

@@ -42,10 +42,13 @@ fn compile_kernels() -> cudaforge::Result<()> {
     let kernels = cudaforge::KernelBuilder::new()
         .source_glob("src/engine/z_image/ops/cuda/*.cu")
         .watch([
+            "src/engine/z_image/ops/cuda/hopper.cuh",
             "src/engine/z_image/ops/cuda/tensor_cores.cuh",
             "src/engine/z_image/ops/cuda/values.cuh",
         ])
         .compute_cap_arch(&cap)
+        // Instructions of one capability alone, behind which no card is promised to have them.
+        .with_compute_override_arch("*_hopper.cu", "90a")
         .arg("-O3");
     kernels.build_ptx().map(drop)
 }

@@ -60,6 +60,7 @@ size_t setting(const char *name, size_t otherwise) {
 const size_t card_bytes = setting("SIM_CARD_BYTES", (size_t)24 << 30);
 const size_t taken_bytes = std::min(card_bytes, setting("SIM_TAKEN_BYTES", (size_t)400 << 20));
 const size_t pinned_bytes_max = setting("SIM_PINNED_BYTES", SIZE_MAX);
+const int capability = (int)setting("SIM_CAPABILITY", 86);
 const bool dry = setting("SIM_DRY", 0);
 const std::string order = getenv("SIM_ORDER") ? getenv("SIM_ORDER") : "eager";
 
@@ -163,8 +164,8 @@ CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice) {
 }
 CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice) {
     switch (attribute) {
-        case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = 8; return CUDA_SUCCESS;
-        case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = 6; return CUDA_SUCCESS;
+        case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = capability / 10; return CUDA_SUCCESS;
+        case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = capability % 10; return CUDA_SUCCESS;
         case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED: *value = 1; return CUDA_SUCCESS;
         default: return CUDA_ERROR_INVALID_VALUE;
     }
@@ -382,6 +383,22 @@ CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned 
     return CUDA_SUCCESS;
 }
 
+// More memory for a block than it has without asking.
+CUresult cuFuncSetAttribute(CUfunction, CUfunction_attribute, int) { return CUDA_SUCCESS; }
+
+CUresult cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank, void *values, const cuuint64_t *sizes,
+                                const cuuint64_t *steps_bytes, const cuuint32_t *tile, const cuuint32_t *, CUtensorMapInterleave,
+                                CUtensorMapSwizzle swizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+    bool known = type == CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 && rank == 4 && swizzle == CU_TENSOR_MAP_SWIZZLE_128B;
+    if (!known || (uintptr_t)values % 16 || tile[0] > 64 || tile[2] > 256) return CUDA_ERROR_INVALID_VALUE;
+    static_assert(sizeof(TileMap) <= sizeof(CUtensorMap));
+    auto *tiles = new (map) TileMap{(const char *)values, {}, {2}, {}};
+    std::copy_n(sizes, 4, tiles->sizes);
+    std::copy_n(steps_bytes, 3, tiles->steps_bytes + 1);
+    std::copy_n(tile, 4, tiles->tile);
+    return CUDA_SUCCESS;
+}
+
 CUresult cuGetErrorName(CUresult error, const char **name) {
     switch (error) {
         case CUDA_ERROR_INVALID_VALUE: *name = "CUDA_ERROR_INVALID_VALUE"; break;
@@ -403,7 +420,6 @@ CUresult cuCtxSynchronize() { return CUDA_ERROR_NOT_SUPPORTED; }
 CUresult cuMemcpyPeerAsync(CUdeviceptr, CUcontext, CUdeviceptr, CUcontext, size_t, CUstream) { return CUDA_ERROR_NOT_SUPPORTED; }
 CUresult cuModuleLoad(CUmodule *, const char *) { return CUDA_ERROR_NOT_SUPPORTED; }
 CUresult cuFuncGetAttribute(int *, CUfunction_attribute, CUfunction) { return CUDA_ERROR_NOT_SUPPORTED; }
-CUresult cuFuncSetAttribute(CUfunction, CUfunction_attribute, int) { return CUDA_ERROR_NOT_SUPPORTED; }
 CUresult cuEventQuery(CUevent) { return CUDA_ERROR_NOT_SUPPORTED; }
 CUresult cuDriverGetVersion(int *) { return CUDA_ERROR_NOT_SUPPORTED; }
 }

@@ -9,10 +9,17 @@ thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 namespace {
 constexpr unsigned THREADS_MAX = 1024;
 constexpr size_t STACK_BYTES = 64 << 10;
+/// A thread that lets the others run first is idle for one turn.
+constexpr unsigned IDLE_TURNS_MAX = 2;
 
 /// Whether copies that a thread does not wait for are made when it waits for them, or else at once; and whether the last
 /// warps run first.
 const bool late = getenv("SIM_ORDER") && !strcmp(getenv("SIM_ORDER"), "lazy");
+
+[[noreturn]] void fail(const char *words) {
+    fprintf(stderr, "simulated card: %s\n", words);
+    abort();
+}
 
 std::map<std::string, Kernel> &kernels() {
     static std::map<std::string, Kernel> all;
@@ -37,6 +44,10 @@ struct Fiber {
     void *stack;
     dim3 index;
     bool ended, at_barrier;
+    /// What it waits for, where it waits for other warps but not for all of them.
+    std::function<bool()> awaited;
+
+    bool can_run() const { return !ended && !at_barrier && (!awaited || awaited()); }
 };
 
 /// A copy of the group of this number; zeros, where there is no `from`.
@@ -62,6 +73,12 @@ struct Block {
     /// What each thread has begun to copy and not awaited, and how many groups it has ended.
     std::deque<Copy> copies[THREADS_MAX];
     unsigned groups[THREADS_MAX];
+    /// The products that it has begun and not awaited.
+    std::deque<std::function<void()>> products[THREADS_MAX];
+    /// Copies that no thread awaits by itself, by what they arrive at, where they were not made at once.
+    std::map<const void *, std::deque<std::function<void()>>> arriving;
+    /// How often all warps had their turn.
+    unsigned turn;
 } block;
 
 void yield() { switch_stack(&block.fibers[block.current].stack, block.scheduler); }
@@ -78,7 +95,7 @@ void begin(unsigned i) {
     *--top = nullptr;
     *--top = (void *)run_fiber;
     for (int kept = 0; kept < KEPT_REGISTERS; kept++) *--top = nullptr;
-    block.fibers[i] = {top, {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y}, false, false};
+    block.fibers[i] = {top, {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y}, false, false, nullptr};
 }
 
 void resume(unsigned i) {
@@ -88,34 +105,48 @@ void resume(unsigned i) {
     if (block.fibers[i].ended) block.live--;
 }
 
-void run_warp(unsigned first, unsigned end) {
+bool run_warp(unsigned first, unsigned end) {
+    bool ran = false;
     for (bool runs = true; runs; block.round++) {
         runs = false;
         for (unsigned i = first; i < end; i++) {
-            if (block.fibers[i].ended || block.fibers[i].at_barrier) continue;
+            if (!block.fibers[i].can_run()) continue;
             resume(i);
-            runs = true;
+            runs = ran = true;
         }
     }
+    return ran;
+}
+
+/// Lets those at the barrier on, where all that live are there.
+bool pass_barrier(unsigned threads) {
+    for (unsigned i = 0; i < threads; i++) {
+        if (!block.fibers[i].ended && !block.fibers[i].at_barrier) return false;
+    }
+    for (unsigned i = 0; i < threads; i++) block.fibers[i].at_barrier = false;
+    return true;
 }
 
 void run_together(const Thread &thread) {
     unsigned threads = blockDim.x * blockDim.y * blockDim.z, warps = (threads + WARP_THREADS - 1) / WARP_THREADS;
     block.thread = &thread;
     block.live = threads;
-    block.round = 0;
+    block.round = block.turn = 0;
+    block.arriving.clear();
     for (unsigned i = 0; i < threads; i++) {
         begin(i);
         block.copies[i].clear();
         block.groups[i] = 0;
+        block.products[i].clear();
     }
-    while (block.live) {
+    for (unsigned idle = 0; block.live; block.turn++) {
+        bool ran = false;
         for (unsigned i = 0; i < warps; i++) {
             unsigned first = (late ? warps - 1 - i : i) * WARP_THREADS;
-            run_warp(first, std::min(first + WARP_THREADS, threads));
+            ran |= run_warp(first, std::min(first + WARP_THREADS, threads));
         }
-        // All that live are at the barrier.
-        for (unsigned i = 0; i < threads; i++) block.fibers[i].at_barrier = false;
+        idle = pass_barrier(threads) || ran ? 0 : idle + 1;
+        if (idle > IDLE_TURNS_MAX) fail("the threads of a block wait for each other");
     }
 }
 
@@ -128,9 +159,7 @@ void run_apart(const Thread &thread) {
 
 /// Ends the program where kernels.py did not see that a kernel's threads wait for each other.
 static void must_run_together() {
-    if (block.live) return;
-    fputs("simulated card: a thread waits in a kernel whose threads run apart\n", stderr);
-    abort();
+    if (!block.live) fail("a thread waits in a kernel whose threads run apart");
 }
 
 void __syncthreads() {
@@ -164,6 +193,37 @@ void await_copies(unsigned later) {
         copies.front().make();
         copies.pop_front();
     }
+}
+
+void wait_until(std::function<bool()> awaited) {
+    must_run_together();
+    if (awaited()) return;
+    Fiber &self = block.fibers[block.current];
+    self.awaited = std::move(awaited);
+    yield();
+    self.awaited = nullptr;
+}
+
+void begin_product(std::function<void()> product) {
+    must_run_together();
+    block.products[block.current].push_back(std::move(product));
+}
+
+void await_all_products() {
+    // The other warps run meanwhile, and may overwrite what the products read.
+    wait_until([turn = block.turn] { return block.turn != turn; });
+    for (auto &product : block.products[block.current]) product();
+    block.products[block.current].clear();
+}
+
+void begin_arriving(const void *at, std::function<void()> copy) {
+    must_run_together();
+    late ? block.arriving[at].push_back(std::move(copy)) : copy();
+}
+
+void let_arrive(const void *at) {
+    for (auto &copy : block.arriving[at]) copy();
+    block.arriving.erase(at);
 }
 
 void register_kernel(const char *name, bool barriers, Binder binder) { kernels()[name] = {name, barriers, binder}; }

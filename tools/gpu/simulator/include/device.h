@@ -20,6 +20,7 @@
 #define __launch_bounds__(...)
 #define __shared__ static
 #define __constant__
+#define __grid_constant__
 #define __restrict__ __restrict
 #define __CUDA_ARCH__ 800
 #define __CUDACC_VER_MAJOR__ 13
@@ -58,12 +59,27 @@ template <class T> const Handed *of_warp(const T &value) {
 template <class T> T __shfl_xor_sync(unsigned, T value, int mask, int = 32) {
     return of_warp(value)[lane() ^ mask].template as<T>();
 }
+template <class T> T __shfl_sync(unsigned, T value, int from) { return of_warp(value)[from].template as<T>(); }
 /// Begins to copy to memory of the block; zeros, where there is no `from`.
 void copy_async(void *to, const void *from, size_t bytes);
 /// Makes a group of the copies that the thread has begun.
 void end_copies();
 /// Returns when all of the thread's groups but the `later` last ones are copied.
 void await_copies(unsigned later);
+/// Returns when it is so, which other warps bring about.
+void wait_until(std::function<bool()> awaited);
+/// Begins what is done as late as it may be, when this thread awaits it.
+void begin_product(std::function<void()> product);
+void await_all_products();
+/// Begins a copy that is made when somebody lets arrive what is to arrive there, or else at once.
+void begin_arriving(const void *at, std::function<void()> copy);
+void let_arrive(const void *at);
+/// A tensor of four dimensions, the first one contiguous, of values of 2 bytes, and the tiles of it that are copied at once.
+struct TileMap {
+    const char *values;
+    uint64_t sizes[4], steps_bytes[4];
+    uint32_t tile[4];
+};
 
 inline unsigned __float_as_uint(float a) { unsigned bits; memcpy(&bits, &a, 4); return bits; }
 inline float __uint_as_float(unsigned bits) { float a; memcpy(&a, &bits, 4); return a; }

@@ -89,16 +89,6 @@ template <int DIM> struct Results {
     float out[DIM / 8][4], largest[2], sum[2];
 };
 
-// The four threads that share a query.
-__device__ float largest_of_query(float value) {
-    value = fmaxf(value, __shfl_xor_sync(0xffffffff, value, 1));
-    return fmaxf(value, __shfl_xor_sync(0xffffffff, value, 2));
-}
-__device__ float sum_of_query(float value) {
-    value += __shfl_xor_sync(0xffffffff, value, 1);
-    return value + __shfl_xor_sync(0xffffffff, value, 2);
-}
-
 // Makes weights of a tile's scores, and scales the results to the largest score so far.
 template <int DIM>
 __device__ void weigh(float (&scores)[KEYS / 8][4], Results<DIM> &results, float scale) {
@@ -110,7 +100,7 @@ __device__ void weigh(float (&scores)[KEYS / 8][4], Results<DIM> &results, float
             float *pair = &scores[n][2 * query];
             largest = fmaxf(largest, fmaxf(pair[0], pair[1]));
         }
-        largest = largest_of_query(largest);
+        largest = largest_of_row(largest);
         float shrink = power_of_two((results.largest[query] - largest) * scale);
         float sum = results.sum[query] * shrink;
 #pragma unroll
@@ -156,7 +146,7 @@ __device__ void write(bf16 *out, const Results<DIM> &results, size_t stride, uns
     unsigned lane = threadIdx.x % WARP, first_row = threadIdx.x / WARP * 16 + lane / 4;
 #pragma unroll
     for (int query = 0; query < 2; query++) {
-        float inv_sum = 1.0f / sum_of_query(results.sum[query]);
+        float inv_sum = 1.0f / sum_of_row(results.sum[query]);
         unsigned row = first_row + 8 * query;
         if (row < left) {
             uint32_t *pairs = (uint32_t *)(out + row * stride);

@@ -1,8 +1,9 @@
-//! Attention in one kernel, that of `attention.cu`.
+//! Attention in one kernel: that of `attention.cu`, or a card's own.
 
 use candle_core::cuda_backend::cudarc::driver::PushKernelArg;
 use candle_core::{CudaDevice, CudaStorage, Result, Shape, bail};
 
+use super::attention_hopper::{self, Sizes};
 use super::kernels::{launch, narrow};
 use super::{Operand, Values, ValuesMut, chunks, output};
 
@@ -19,19 +20,18 @@ pub fn attention([q, k, v]: [Operand; 3], scale: f32) -> Result<(CudaStorage, Sh
     let (_, keys, _, _) = k.1.shape().dims4()?;
     let sizes = Sizes { b, queries, keys, heads, dim };
     let (qs, ks, vs) = (chunks(q)?, chunks(k)?, chunks(v)?);
-    output(&q.0.device, q.1.shape(), |mut out| {
-        launch_attention(&q.0.device, [&qs, &ks, &vs], &mut out, &sizes, scale)
-    })
+    // The kernels compare scores before they are scaled.
+    assert!(keys > 0 && scale > 0.0);
+    assert!(qs.len() == b * queries * heads * dim);
+    assert!(ks.len() == b * keys * heads * dim && vs.len() == ks.len());
+    let device = &q.0.device;
+    let is_hopper = dim == attention_hopper::DIM && attention_hopper::is_for(device)?;
+    let launch = if is_hopper { attention_hopper::launch_attention } else { launch_attention };
+    let scale = scale * std::f32::consts::LOG2_E;
+    output(device, q.1.shape(), |mut out| launch(device, [&qs, &ks, &vs], &mut out, &sizes, scale))
 }
 
-struct Sizes {
-    b: usize,
-    queries: usize,
-    keys: usize,
-    heads: usize,
-    dim: usize,
-}
-
+/// As [`attention`], with lengths that are checked, and log2(e) in `scale`.
 fn launch_attention(
     device: &CudaDevice,
     [q, k, v]: [&Values; 3],
@@ -45,16 +45,11 @@ fn launch_attention(
         128 => "attention_128",
         _ => bail!("there is no attention for heads of width {dim}"),
     };
-    assert!(q.len() == b * queries * heads * dim && out.len() == q.len());
-    assert!(k.len() == b * keys * heads * dim && v.len() == k.len());
-    // The kernel compares scores before they are scaled.
-    assert!(keys > 0 && scale > 0.0);
     let function = device.get_or_load_custom_func(kernel, "zimaged-attention", PTX)?;
     let mut arguments = function.builder();
     let [query_count, key_count] = [narrow(queries)?, narrow(keys)?];
-    let scale = scale * std::f32::consts::LOG2_E;
     arguments.arg(q).arg(k).arg(v).arg(out).arg(&query_count).arg(&key_count).arg(&scale);
-    // SAFETY: the arguments are the kernel's, and their lengths and places are checked.
+    // SAFETY: the arguments are the kernel's, and their lengths are checked.
     unsafe { launch(arguments, [queries.div_ceil(BLOCK_QUERIES), heads, b], BLOCK_THREADS) }
 }
 

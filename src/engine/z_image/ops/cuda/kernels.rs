@@ -203,15 +203,29 @@ pub fn group_norm(
 /// The arguments are those that the kernel takes, in their order, and in so many blocks it reads
 /// and writes within them only.
 pub(super) unsafe fn launch(
+    arguments: LaunchArgs,
+    blocks: [usize; 3],
+    threads: usize,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe { launch_with_memory(arguments, blocks, threads, 0) }
+}
+
+/// The same, with so many bytes of shared memory for each block beside what the kernel names.
+///
+/// # Safety
+/// As for [`launch`], and the kernel keeps to these bytes.
+pub(super) unsafe fn launch_with_memory(
     mut arguments: LaunchArgs,
     blocks: [usize; 3],
     threads: usize,
+    shared_bytes: usize,
 ) -> Result<()> {
     let [x, y, z] = [narrow(blocks[0])?, narrow(blocks[1])?, narrow(blocks[2])?];
     let config = LaunchConfig {
         grid_dim: (x, y, z),
         block_dim: (narrow(threads)?, 1, 1),
-        shared_mem_bytes: 0,
+        shared_mem_bytes: narrow(shared_bytes)?,
     };
     // SAFETY: the caller's promise.
     unsafe { arguments.launch(config) }.w()?;

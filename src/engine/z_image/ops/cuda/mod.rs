@@ -3,6 +3,7 @@
 //! candle's traits for custom operators hand them over, or as tensors where it has several results.
 
 mod attention;
+mod attention_hopper;
 mod blocks;
 mod conv;
 mod elements;
@@ -95,17 +96,25 @@ fn output<T: CudaDType + DeviceRepr>(
 mod tests {
     use candle_core::cuda_backend::kernels::AFFINE;
 
-    /// The compute capability without the letter that newer ones get by themselves.
     fn target(ptx: &str) -> Option<&str> {
-        let target = ptx.lines().find_map(|line| line.strip_prefix(".target sm_"))?;
-        Some(target.trim_end_matches(char::is_alphabetic))
+        ptx.lines().find_map(|line| line.strip_prefix(".target sm_"))
+    }
+
+    /// The compute capability without the letter that newer ones get by themselves.
+    fn capability(ptx: &str) -> Option<&str> {
+        target(ptx).map(|target| target.trim_end_matches(char::is_alphabetic))
     }
 
     #[test]
     fn kernels_are_for_all_cards_from_the_capability_on_that_was_asked_for() {
         let asked = option_env!("CUDA_COMPUTE_CAP").unwrap_or("80");
         for ptx in [super::kernels::PTX, super::attention::PTX, super::rows::PTX, AFFINE.ptx()] {
-            assert_eq!(target(ptx), Some(asked), "{}", &ptx[..ptx.len().min(400)]);
+            assert_eq!(capability(ptx), Some(asked), "{}", &ptx[..ptx.len().min(400)]);
         }
+    }
+
+    #[test]
+    fn what_one_capability_alone_has_is_for_that_one_whatever_was_asked_for() {
+        assert_eq!(target(super::attention_hopper::PTX), Some("90a"));
     }
 }

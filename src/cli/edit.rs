@@ -1,7 +1,7 @@
 //! `zimaged edit`: other priorities, times and tags for what is queued.
 
 use super::control::{Chosen, not_ended, which};
-use super::{Outcome, print};
+use super::{Outcome, print, whole};
 use crate::config::Config;
 use crate::job::state::State;
 use crate::moment;
@@ -26,7 +26,7 @@ pub(super) struct EditArgs {
 #[group(required = true, multiple = true)]
 struct Changes {
     /// Higher runs first
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, value_parser = whole::<i64>)]
     priority: Option<i64>,
     /// Not started before: 22:00, or a date and a time; none: at once
     #[arg(long, value_name = "TIME")]

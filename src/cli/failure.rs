@@ -4,6 +4,7 @@ use std::error::Error;
 
 use clap::error::{ContextKind, ContextValue};
 
+use super::control::CHOICES;
 use super::job_file::FileFaults;
 use super::{EXIT_CONFIG, EXIT_NOT_DONE, EXIT_TEMPFAIL, EXIT_USAGE, Failure, print, stderr};
 use crate::config::ConfigError;
@@ -26,7 +27,7 @@ pub(super) fn usage(error: &clap::Error) -> ! {
     if !error.use_stderr() {
         error.exit();
     }
-    let hint = option_hint(error);
+    let hint = option_hint(error).or_else(|| missing_hint(error));
     if !std::env::args_os().any(|argument| argument == "--json") {
         let _ = error.print();
         if let Some(hint) = hint {
@@ -40,6 +41,21 @@ pub(super) fn usage(error: &clap::Error) -> ! {
     let facts = ErrorFacts { code, exit_code: EXIT_USAGE, message, problems: Vec::new() };
     let _ = print::answer(&ErrorAnswer { error: facts }, "", true);
     std::process::exit(EXIT_USAGE.into());
+}
+
+/// What could be said where a command is told nothing.
+fn missing_hint(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let is_missing = |names: &[&str]| missing.iter().any(|name| names.contains(&name.as_str()));
+    match () {
+        () if is_missing(&["<WHAT>..."]) => Some(CHOICES.to_owned()),
+        () if is_missing(&["<WHAT>", "<JOB>", "<JOBS>..."]) => {
+            Some("name a job by its number, which stands in: zimaged list".to_owned())
+        }
+        () => None,
+    }
 }
 
 /// What an option of another program is here.

@@ -102,6 +102,7 @@ fn text(answer: &FitAnswer) -> String {
         ),
         format!("model   {}", of_model(answer)),
         format!("rung    {rung}"),
+        format!("        {}", rung.meaning()),
     ];
     // Nothing is predicted for the host.
     if !on_host {

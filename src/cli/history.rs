@@ -62,7 +62,7 @@ async fn prune(config: &Config, args: &PruneArgs, json: bool) -> Outcome {
 }
 
 fn told(pruned: &Pruned) -> String {
-    let Pruned { jobs, renders, pictures, bytes, left, dry_run } = *pruned;
+    let Pruned { jobs, renders, pictures, bytes, left, rejections, dry_run } = *pruned;
     let [jobs, renders, pictures] = [(jobs, "job"), (renders, "render"), (pictures, "picture")]
         .map(|(n, what)| print::count(n, what));
     let verb = if dry_run { "would be forgotten" } else { "forgotten" };
@@ -74,6 +74,10 @@ fn told(pruned: &Pruned) -> String {
     if left > 0 {
         text +=
             &format!("; {} left, because they are not those pictures", print::count(left, "file"));
+    }
+    if rejections > 0 {
+        let notes = print::count(rejections, "note");
+        text += &format!("; {notes} of files that were set aside {verb}, the files stay");
     }
     text
 }

@@ -104,7 +104,12 @@ impl clap::Args for JobOptions {
             );
         for (key, value_name, help) in ABOUT {
             let option = text(key).value_name(value_name).help(help).allow_hyphen_values(true);
-            let option = if key == "num_images" { option.short('n') } else { option };
+            let option = match key {
+                "num_images" => option.short('n'),
+                // What is true or false may be said alone.
+                "wildcards" => option.num_args(0..=1).default_missing_value("true"),
+                _ => option,
+            };
             command = command.arg(option);
         }
         command

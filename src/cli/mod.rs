@@ -37,6 +37,7 @@ mod wait;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
 
@@ -324,6 +325,11 @@ fn needs_queue(command: &Command, names_model: bool) -> bool {
         Command::Model(command) => !names_model && !command.names_files(),
         _ => true,
     }
+}
+
+/// A whole number, for arguments.
+fn whole<N: FromStr>(text: &str) -> Result<N, String> {
+    text.parse().map_err(|_| format!("'{text}' is no whole number that can be used here, like 5"))
 }
 
 /// Which queue a command speaks to, for people.

@@ -142,7 +142,7 @@ fn told(inspected: &Inspected) -> String {
         lines.push(format!("  of no part: {}: {names}{more}", count(*unknown as u64, "tensor")));
     }
     if let Some(model) = model {
-        let InspectedModel { name, kind, steps, guidance, places } = model;
+        let InspectedModel { name, kind, steps, guidance, places, quantised } = model;
         let kind = match kind {
             ModelKind::Turbo => "Turbo",
             ModelKind::Base => "base",
@@ -151,6 +151,7 @@ fn told(inspected: &Inspected) -> String {
         let words = ["transformer", "text encoder", "VAE"];
         let places = words.iter().zip(places);
         lines.extend(places.map(|(word, place)| format!("  {word}: {}", short(place))));
+        lines.extend(quantised.iter().map(|path| format!("  quantised: {}", short(path))));
     }
     lines.extend(problem.iter().map(|problem| format!("not usable: {problem}")));
     lines.join("\n")

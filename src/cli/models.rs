@@ -58,7 +58,8 @@ pub(super) async fn list(config: &Config, json: bool) -> Outcome {
 }
 
 fn row(model: &ListedModel) -> Vec<String> {
-    let ListedModel { name, path, kind, bytes, source, waiting, .. } = model;
+    let ListedModel { name, path, built_in, kind, bytes, source, waiting, .. } = model;
+    let place = if *built_in { "in the program (the miniature)".to_owned() } else { short(path) };
     let name = match name.as_deref() {
         Some("") => "[model]",
         Some(name) => name,
@@ -75,7 +76,7 @@ fn row(model: &ListedModel) -> Vec<String> {
         kind.to_owned(),
         gigabytes(*bytes),
         if *waiting == 0 { String::new() } else { waiting.to_string() },
-        short(path),
+        place,
         from.unwrap_or_default(),
     ]
 }

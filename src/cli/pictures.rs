@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::table::{Give, TableColumn, table, terminal_width};
+use crate::attempt::Outcome as Ended;
 use crate::engine::provenance::{PartOrigin, PartSource};
 use crate::job::state::State;
 use crate::moment;
@@ -29,8 +30,8 @@ const PICTURES: [TableColumn<'static>; 9] = [
 ];
 
 /// A row for each picture, and under it why some have failed.
-pub(super) fn list(pictures: &[&HistoryRow]) -> String {
-    let rows: Vec<Vec<String>> = pictures.iter().map(|picture| row(picture)).collect();
+pub(super) fn list(pictures: &[&HistoryRow], has_daemon: bool) -> String {
+    let rows: Vec<Vec<String>> = pictures.iter().map(|picture| row(picture, has_daemon)).collect();
     let mut text = table(&PICTURES, &rows, terminal_width());
     if let Some(failures) = failures(pictures) {
         text += &format!("\n\n{failures}");
@@ -38,10 +39,10 @@ pub(super) fn list(pictures: &[&HistoryRow]) -> String {
     text
 }
 
-fn row(picture: &HistoryRow) -> Vec<String> {
+fn row(picture: &HistoryRow, has_daemon: bool) -> Vec<String> {
     vec![
         name(picture),
-        state(picture),
+        state(picture, has_daemon),
         size(picture),
         picture.attempts.to_string(),
         picture.total_s.map_or(String::new(), |seconds| format!("{seconds:.2}")),
@@ -83,12 +84,21 @@ fn name(picture: &HistoryRow) -> String {
     format!("{}.{}", picture.job, picture.picture)
 }
 
-pub(super) fn state(picture: &HistoryRow) -> String {
+/// The word for a state; `has_daemon` says whether anything can be running.
+pub(super) fn state_word(state: State, has_daemon: bool) -> String {
+    match state {
+        State::Running if !has_daemon => "interrupted".to_owned(),
+        state => state.to_string(),
+    }
+}
+
+/// Its state; `has_daemon` says whether anything can be running.
+pub(super) fn state(picture: &HistoryRow, has_daemon: bool) -> String {
     let waits = moment::from(picture.run_after_ms);
     match waits.filter(|_| picture.state == State::Queued) {
         Some(waits) => waits,
         None if picture.degraded => format!("{} (degraded)", picture.state),
-        None => picture.state.to_string(),
+        None => state_word(picture.state, has_daemon),
     }
 }
 
@@ -144,13 +154,20 @@ const ATTEMPTS: [TableColumn<'static>; 8] = [
     ("why", Give::Ends),
 ];
 
-pub(super) fn attempts<'a>(attempts: impl Iterator<Item = &'a AttemptRow>) -> String {
+pub(super) fn attempts<'a>(
+    attempts: impl Iterator<Item = &'a AttemptRow>,
+    has_daemon: bool,
+) -> String {
+    let outcome = |outcome| match outcome {
+        Ended::Running if !has_daemon => Ended::Interrupted,
+        outcome => outcome,
+    };
     let rows: Vec<Vec<String>> = attempts
         .map(|attempt| {
             vec![
                 attempt.picture.to_string(),
                 attempt.number.to_string(),
-                attempt.outcome.to_string(),
+                outcome(attempt.outcome).to_string(),
                 attempt.rung.clone(),
                 attempt.stage.map_or(String::new(), |stage| stage.to_string()),
                 format!("{:.2}", attempt.total_ms as f64 / 1000.0),

@@ -46,18 +46,23 @@ const JOBS: [TableColumn<'static>; 11] = [
     ("file", Give::Ends),
 ];
 
-pub(super) fn jobs(jobs: &[JobRow], json: bool) -> io::Result<()> {
-    let rows: Vec<Vec<String>> = jobs.iter().map(job).collect();
-    answer(&jobs, &table(&JOBS, &rows, terminal_width()), json)
+/// What stands still because no daemon runs (`has_daemon`) is not called running.
+pub(super) fn jobs(jobs: &[JobRow], has_daemon: bool, json: bool) -> io::Result<()> {
+    let rows: Vec<Vec<String>> = jobs.iter().map(|row| job(row, has_daemon)).collect();
+    let mut text = table(&JOBS, &rows, terminal_width());
+    if !has_daemon && jobs.iter().any(|job| job.state == State::Running) {
+        text += "\n\nno daemon is running; what was interrupted goes on with: zimaged run";
+    }
+    answer(&jobs, &text, json)
 }
 
-fn job(job: &JobRow) -> Vec<String> {
+fn job(job: &JobRow, has_daemon: bool) -> Vec<String> {
     let waits = job.run_after_ms.filter(|_| job.state == State::Queued).and_then(moment::from);
     let unless_zero = |number: i64| if number == 0 { String::new() } else { number.to_string() };
     let of = job.retry_of.map_or(String::new(), |of| format!(" (retry of {of})"));
     vec![
         job.job.to_string(),
-        waits.unwrap_or_else(|| job.state.to_string()),
+        waits.unwrap_or_else(|| pictures::state_word(job.state, has_daemon)),
         format!("{}/{}", job.done, job.renders),
         unless_zero(job.degraded),
         unless_zero(job.failed),
@@ -81,7 +86,7 @@ pub(super) fn rejections(rejections: &[RejectionRow], json: bool) -> io::Result<
 /// The text, and how many there are of each that there are any of: ", 1 failed".
 pub(super) fn with_counts<N: Display + Default + PartialOrd>(
     mut text: String,
-    counts: impl IntoIterator<Item = (N, &'static str)>,
+    counts: impl IntoIterator<Item = (N, impl Display)>,
 ) -> String {
     for (number, word) in counts {
         if number > N::default() {
@@ -109,7 +114,7 @@ pub(super) fn waited(waited: &Waited, json: bool) -> io::Result<()> {
     let rows: Vec<&HistoryRow> =
         waited.pictures.iter().filter(has_failed).take(FAILED_MAX).collect();
     if !rows.is_empty() {
-        text += &format!("\n\n{}", pictures::list(&rows));
+        text += &format!("\n\n{}", pictures::list(&rows, true));
     }
     let failed = waited.summary.failed;
     if failed > rows.len() {

@@ -12,6 +12,7 @@ use tracing::info;
 use super::{logging, stderr};
 use crate::config::Config;
 use crate::daemon::Onlooker;
+use crate::ladder::Stage;
 use crate::moment;
 use crate::queue::{Activity, JobLeft, JobProgress, Queue, job_left};
 use crate::status::{RenderStatus, Status};
@@ -93,10 +94,7 @@ async fn line(config: &Config, store: &Store, status: &Status, look: &mut Option
 fn picture(render: &RenderStatus, left: &JobLeft) -> String {
     let of = if left.pictures > 0 { format!(" of {}", left.pictures) } else { String::new() };
     let mut line = format!("job {}, picture {}{of}", render.job_id, render.index);
-    line += &match (&render.stage, render.step) {
-        (Some(stage), 0) => format!(", {stage}"),
-        (_, step) => format!(", step {step}/{}", render.steps),
-    };
+    line += &format!(", {}", how_far(render.stage, render.step, render.steps));
     line += &time_left(left);
     if render.predicted_bytes >= MEBIBYTE {
         line += &format!(", {}", memory(render.predicted_bytes));
@@ -104,10 +102,22 @@ fn picture(render: &RenderStatus, left: &JobLeft) -> String {
     line
 }
 
+/// The step, or the stage before the first and after the last one.
+fn how_far(stage: Option<Stage>, step: u32, steps: u32) -> String {
+    match stage {
+        Some(stage) if step == 0 || step >= steps => stage.to_string(),
+        _ => format!("step {step}/{steps}"),
+    }
+}
+
+/// Less is not told: while something is done, it takes longer than no time.
+const LEFT_MS_MIN: i64 = 500;
+
 /// `, 40 s left`, and whether nobody measured it; empty where nobody knows.
 fn time_left(left: &JobLeft) -> String {
     let mark = if left.is_estimate { " (estimated)" } else { "" };
-    left.left_ms.map_or(String::new(), |ms| format!(", {} left{mark}", moment::duration(ms)))
+    let left_ms = left.left_ms.filter(|ms| *ms >= LEFT_MS_MIN);
+    left_ms.map_or(String::new(), |ms| format!(", {} left{mark}", moment::duration(ms)))
 }
 
 fn memory(bytes: u64) -> String {
@@ -182,9 +192,10 @@ impl JobBar {
     fn message(&self, activity: &Activity) -> String {
         match activity {
             Activity::WaitsUntil { at_ms } => moment::starts(*at_ms).unwrap_or_default(),
-            Activity::Renders { index, step, steps } => {
+            Activity::Renders { index, stage, step, steps } => {
                 let left = self.left.as_ref().map(|(_, left)| time_left(left));
-                format!("picture {index}, step {step}/{steps}{}", left.unwrap_or_default())
+                let how_far = how_far(*stage, *step, *steps);
+                format!("picture {index}, {how_far}{}", left.unwrap_or_default())
             }
             Activity::Held { reason } => reason.clone(),
             Activity::NoDaemon => "the daemon is not running".to_owned(),
@@ -209,15 +220,23 @@ mod tests {
         }
     }
 
+    fn left_of(pictures: u64) -> JobLeft {
+        JobLeft { pictures, left_ms: Some(40_000), is_estimate: false }
+    }
+
     // newcomer 13
     #[test]
     fn the_line_has_job_picture_step_time_and_memory() {
-        let left = JobLeft { pictures: 12, left_ms: Some(40_000), is_estimate: false };
+        let left = left_of(12);
         let line = picture(&render(5), &left);
         assert_eq!(line, "job 3, picture 4 of 12, step 5/8, 40 s left, 76 MiB");
         let estimated = JobLeft { is_estimate: true, ..left };
         let line = picture(&render(5), &estimated);
         assert_eq!(line, "job 3, picture 4 of 12, step 5/8, 40 s left (estimated), 76 MiB");
+        let decoding = RenderStatus { stage: Some(Stage::VaeDecode), ..render(8) };
+        let soon = JobLeft { left_ms: Some(400), ..left_of(12) };
+        let line = picture(&decoding, &soon);
+        assert_eq!(line, "job 3, picture 4 of 12, VAE decoding, 76 MiB", "no 0 s");
         let unknown = picture(&render(5), &JobLeft::default());
         assert_eq!(unknown, "job 3, picture 4, step 5/8, 76 MiB", "nothing is made up");
     }

@@ -1,10 +1,10 @@
 //! `zimaged list`.
 
-use super::{Outcome, print};
+use super::{Outcome, print, whole};
 use crate::config::Config;
 use crate::job::state::State;
 use crate::moment;
-use crate::queue::Queue;
+use crate::queue::{Queue, has_daemon};
 use crate::store::JobFilter;
 
 #[derive(clap::Args, Debug)]
@@ -19,11 +19,16 @@ pub(super) struct ListArgs {
     #[arg(long, value_name = "WHEN", value_parser = moment::since)]
     since: Option<i64>,
     /// At most so many
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 20, value_parser = limit)]
     limit: u32,
     /// The files that were set aside instead
     #[arg(long)]
     rejected: bool,
+}
+
+fn limit(text: &str) -> Result<u32, String> {
+    let in_range = |number: &u32| (1..=10_000).contains(number);
+    whole(text).ok().filter(in_range).ok_or_else(|| "use a number from 1 to 10000".to_owned())
 }
 
 pub(super) async fn list(config: &Config, args: &ListArgs, json: bool) -> Outcome {
@@ -34,7 +39,8 @@ pub(super) async fn list(config: &Config, args: &ListArgs, json: bool) -> Outcom
     } else {
         let ListArgs { state, since: since_ms, .. } = *args;
         let filter = JobFilter { state, tag: args.tag.clone(), since_ms, before: None };
-        print::jobs(&store.jobs(&filter, args.limit).await?, json)?;
+        let jobs = store.jobs(&filter, args.limit).await?;
+        print::jobs(&jobs, has_daemon(config), json)?;
     }
     Ok(0)
 }

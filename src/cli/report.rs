@@ -76,7 +76,7 @@ impl RunReport {
         let all = self.pictures.len() <= ROWS_MAX;
         let is_shown = |picture: &&HistoryRow| all || picture.state != State::Done;
         let rows: Vec<&HistoryRow> = self.pictures.iter().filter(is_shown).take(ROWS_MAX).collect();
-        (!rows.is_empty()).then(|| pictures::list(&rows))
+        (!rows.is_empty()).then(|| pictures::list(&rows, true))
     }
 
     /// One line.

@@ -1,11 +1,12 @@
 //! `zimaged show`: a job with its pictures and their tries, or all that is known of one picture.
 
 use std::collections::BTreeSet;
+use std::num::NonZero;
 
 use clap_complete::engine::ArgValueCompleter;
 
 use super::completions::job_ids;
-use super::{Outcome, pictures, print};
+use super::{Outcome, pictures, print, whole};
 use crate::attempt::Outcome as Ended;
 use crate::config::Config;
 use crate::job::state::State;
@@ -26,12 +27,12 @@ pub(super) struct ShowArgs {
     #[arg(long)]
     state: Option<State>,
     /// At most so many pictures; 50 unless given, all with --json
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: Option<u32>,
+    #[arg(long, value_parser = whole::<NonZero<u32>>)]
+    limit: Option<NonZero<u32>>,
 }
 
 pub(super) async fn show(config: &Config, args: &ShowArgs, json: bool) -> Outcome {
-    let given = args.limit.map(|limit| limit as usize);
+    let given = args.limit.map(|limit| limit.get() as usize);
     let limit = given.or((!json).then_some(PICTURES_SHOWN));
     let filter = PictureFilter { state: args.state, limit };
     let shown = Queue::open(config).await?.show(args.what, &filter).await?;
@@ -44,12 +45,12 @@ pub(super) async fn show(config: &Config, args: &ShowArgs, json: bool) -> Outcom
 }
 
 fn job(shown: &Shown) -> String {
-    let mut text = summary(&shown.job);
+    let mut text = summary(&shown.job, shown.has_daemon);
     if let Some(held) = &shown.held {
         text += &format!("\nwaits for its model: {}", printable(held));
     }
     if !shown.pictures.is_empty() {
-        text += &format!("\n\n{}", pictures::list(&shown.pictures.iter().collect::<Vec<_>>()));
+        text += &format!("\n\n{}", of(shown));
     }
     if shown.left_out > 0 {
         let all = shown.left_out + shown.pictures.len();
@@ -57,9 +58,13 @@ fn job(shown: &Shown) -> String {
     }
     let uneven = uneven(shown);
     if !uneven.is_empty() {
-        text += &format!("\n\n{}", pictures::attempts(uneven.into_iter()));
+        text += &format!("\n\n{}", pictures::attempts(uneven.into_iter(), shown.has_daemon));
     }
     text
+}
+
+fn of(shown: &Shown) -> String {
+    pictures::list(&shown.pictures.iter().collect::<Vec<_>>(), shown.has_daemon)
 }
 
 /// The tries at pictures that were not simply made.
@@ -71,14 +76,15 @@ fn uneven(shown: &Shown) -> Vec<&AttemptRow> {
 }
 
 /// What the job is and how far it is, before its pictures.
-fn summary(job: &JobRow) -> String {
+fn summary(job: &JobRow, has_daemon: bool) -> String {
     let name = printable(&job.file_name);
     let first = format!("job {} ({name}): {} of {} done", job.job, job.done, job.renders);
+    let running = pictures::state_word(State::Running, has_daemon);
     let counts = [
         (job.degraded, "degraded"),
         (job.failed, "failed"),
         (job.cancelled, "cancelled"),
-        (job.running, "running"),
+        (job.running, running.as_str()),
         (job.queued, "queued"),
     ];
     format!("{}\n{}", print::with_counts(first, counts), facts(job).join(", "))
@@ -112,7 +118,7 @@ fn render(shown: &Shown, picture: &HistoryRow) -> String {
         lines.iter().map(|(name, value)| format!("{name:width$}  {value}")).collect();
     let mut text = lines.join("\n");
     if !shown.attempts.is_empty() {
-        text += &format!("\n\n{}", pictures::attempts(shown.attempts.iter()));
+        text += &format!("\n\n{}", pictures::attempts(shown.attempts.iter(), shown.has_daemon));
     }
     text
 }
@@ -123,7 +129,7 @@ fn asked(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
     let job = &shown.job;
     let mut lines = vec![
         ("render", format!("{}.{} of {}", picture.job, picture.picture, printable(&job.file_name))),
-        ("state", pictures::state(picture)),
+        ("state", pictures::state(picture, shown.has_daemon)),
         ("prompt", one_line(&picture.prompt)),
     ];
     lines.extend(picture.asked_prompt.as_ref().map(|asked| ("asked as", one_line(asked))));

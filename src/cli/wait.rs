@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::completions::job_ids;
 use super::progress::JobBar;
-use super::{EXIT_DEGRADED, EXIT_NOT_DONE, EXIT_TEMPFAIL, Failure, Outcome, print};
+use super::{EXIT_DEGRADED, EXIT_NOT_DONE, EXIT_TEMPFAIL, Failure, Outcome, print, whole};
 use crate::config::Config;
 use crate::queue::{JobProgress, Queue, Summary, Waited};
 use crate::store::Selection;
@@ -19,10 +19,10 @@ const POLL: Duration = Duration::from_millis(200);
 #[derive(clap::Args, Debug)]
 pub(super) struct WaitArgs {
     /// Job ids
-    #[arg(required = true, add = ArgValueCompleter::new(job_ids))]
+    #[arg(required = true, value_parser = whole::<i64>, add = ArgValueCompleter::new(job_ids))]
     jobs: Vec<i64>,
     /// Give up after so many seconds
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = whole::<u64>)]
     timeout: Option<u64>,
 }
 

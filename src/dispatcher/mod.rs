@@ -296,6 +296,12 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// Why the picture before is told to be done only after the next one is begun.
+    fn beside(&self) -> String {
+        let writing = self.writing.as_ref().map(|writing| &writing.candidate);
+        writing.map_or(String::new(), |it| format!(" while {}.{} is written", it.job_id, it.index))
+    }
+
     /// Makes one attempt, which is recorded before the device is touched. Answers the plan of the
     /// next one, if that is to follow at once.
     async fn attempt(
@@ -312,7 +318,8 @@ impl Dispatcher {
             return Ok(None); // cancelled between the look and the claim
         };
         let predicted_bytes = plan.prediction.peak_bytes();
-        info!(job = candidate.job_id, index = candidate.index, rung = %plan.rung.way(), "rendering");
+        let beside = self.beside();
+        info!(job = candidate.job_id, index = candidate.index, rung = %plan.rung.way(), "rendering{beside}");
         debug!(
             attempt = attempt_id,
             rung = %plan.rung,

@@ -105,8 +105,14 @@ pub fn text_files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
     FILES.into_iter().filter(|(name, _)| !name.ends_with(WEIGHTS))
 }
 
+/// What its weights take.
+pub fn weight_bytes() -> u64 {
+    let weights = FILES.into_iter().filter(|(name, _)| name.ends_with(WEIGHTS));
+    weights.map(|(_, content)| content.len() as u64).sum()
+}
+
 /// Where it is unpacked.
-fn folder(state: &Path) -> PathBuf {
+pub fn folder(state: &Path) -> PathBuf {
     state.join("models").join(format!("mini-{}", &HASH[..HASH_DIGITS]))
 }
 

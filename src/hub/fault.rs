@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
+use ureq::Timeout;
 
 use super::answer::HttpAnswer;
 use super::error::HubError;
@@ -21,12 +22,18 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// So often something is tried in vain, one time right after the other.
 const TRIES_MAX: u32 = 6;
+/// A router that starts again is back within two minutes: so often a host is not reached.
+const AWAY_TRIES_MAX: u32 = 12;
+/// For whom it stays so.
+const OTHER_WAYS: &str = "; where this host is never reached: --from modelscope, or a mirror in                           HF_ENDPOINT; through a proxy: HTTPS_PROXY";
 
 /// Why a request had no good answer.
 #[derive(Debug)]
 pub enum HttpFault {
     /// The same request may succeed, after the time that the host asks for.
     Passing { told: String, wait: Option<Duration> },
+    /// The host is not reached at all: no network, or no way to this host from here.
+    Unreached { told: String, tries_max: u32 },
     /// It will not.
     Final(HubError),
 }
@@ -34,6 +41,10 @@ pub enum HttpFault {
 impl HttpFault {
     pub fn passing(told: impl Into<String>) -> HttpFault {
         HttpFault::Passing { told: told.into(), wait: None }
+    }
+
+    fn away(told: String) -> HttpFault {
+        HttpFault::Unreached { told, tries_max: AWAY_TRIES_MAX }
     }
 
     pub fn refused(told: impl Into<String>) -> HttpFault {
@@ -44,7 +55,7 @@ impl HttpFault {
     pub fn that_passes(self) -> HttpFault {
         match self {
             HttpFault::Final(error) => HttpFault::passing(error.to_string()),
-            passing => passing,
+            passes => passes,
         }
     }
 
@@ -56,9 +67,19 @@ impl HttpFault {
                 HttpFault::refused(format!("{host}: {error}"))
             }
             ureq::Error::HostNotFound => {
-                HttpFault::passing(format!("{host} is not found: no network?"))
+                HttpFault::away(format!("{host} is not found: no network?"))
+            }
+            ureq::Error::Io(error) if is_away(&error) => {
+                HttpFault::away(format!("{host}: {error}"))
+            }
+            // Somebody is there, so that waiting changes less.
+            ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                HttpFault::Unreached { told: format!("{host}: {error}"), tries_max: TRIES_MAX }
             }
             ureq::Error::Io(error) => HttpFault::of_body(url, &error),
+            ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
+                HttpFault::away(format!("{host} cannot be connected to"))
+            }
             ureq::Error::Timeout(_) => HttpFault::passing(format!("{host} says nothing")),
             error => HttpFault::passing(format!("{host}: {error}")),
         }
@@ -77,6 +98,12 @@ impl HttpFault {
         }
         HttpFault::passing(format!("{host}: {text}"))
     }
+}
+
+/// Whether the network is away, or the host.
+fn is_away(error: &io::Error) -> bool {
+    use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable};
+    matches!(error.kind(), HostUnreachable | NetworkDown | NetworkUnreachable)
 }
 
 /// For an answer whose status is an error.
@@ -177,15 +204,23 @@ impl RetryCount {
     /// Waits before the next try, or says why there is none.
     pub fn wait(&mut self, fault: HttpFault, progress: &FetchProgress) -> Result<(), HubError> {
         progress.check()?;
-        let (told, asked) = match fault {
-            HttpFault::Passing { told, wait } => (told, wait),
+        let (told, wait) = self.next(fault)?;
+        progress.tell(format!("{told}; again in {} s", wait.as_secs().max(1)));
+        progress.sleep(wait)
+    }
+
+    /// What is told, and how long is waited; or why there is no next try.
+    fn next(&mut self, fault: HttpFault) -> Result<(String, Duration), HubError> {
+        let (told, asked, tries_max, ways) = match fault {
+            HttpFault::Passing { told, wait } => (told, wait, TRIES_MAX, ""),
+            HttpFault::Unreached { told, tries_max } => (told, None, tries_max, OTHER_WAYS),
             HttpFault::Final(error) => return Err(error),
         };
         self.in_vain += 1;
-        if self.in_vain >= TRIES_MAX {
-            let told =
-                format!("{told}; tried {TRIES_MAX} times, the same command goes on from here");
-            return Err(HubError::Passing(told));
+        if self.in_vain >= tries_max {
+            return Err(HubError::Passing(format!(
+                "{told}; tried {tries_max} times, the same command goes on from here{ways}"
+            )));
         }
         if let Some(asked) = asked.filter(|asked| *asked > WAIT_MAX) {
             let minutes = asked.as_secs().div_ceil(60);
@@ -194,9 +229,7 @@ impl RetryCount {
             )));
         }
         let own = (FIRST_WAIT * 2_u32.pow(self.in_vain - 1)).min(LONGEST_WAIT);
-        let wait = asked.unwrap_or_default().max(own);
-        progress.tell(format!("{told}; again in {} s", wait.as_secs().max(1)));
-        progress.sleep(wait)
+        Ok((told, asked.unwrap_or_default().max(own)))
     }
 }
 
@@ -211,5 +244,35 @@ pub fn persistently<T>(
             Ok(answer) => return Ok(answer),
             Err(fault) => retries.wait(fault, progress)?,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long is waited for all tries together, and what is told in the end.
+    fn patience(fault: impl Fn() -> HttpFault) -> (Duration, String) {
+        let (mut retries, mut waited) = (RetryCount::default(), Duration::ZERO);
+        loop {
+            match retries.next(fault()) {
+                Ok((_, wait)) => waited += wait,
+                Err(error) => return (waited, error.to_string()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_network_that_is_away_has_minutes_to_come_back_and_then_other_ways_are_named() {
+        let (waited, told) = patience(|| HttpFault::of("https://a.b/c", ureq::Error::HostNotFound));
+        assert!((90..180).contains(&waited.as_secs()), "{waited:?}");
+        for part in ["a.b is not found", "--from modelscope", "HF_ENDPOINT", "HTTPS_PROXY"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let fault = HttpFault::of("https://a.b/c", ureq::Error::Io(refused));
+        assert!(matches!(fault, HttpFault::Unreached { tries_max: TRIES_MAX, .. }), "{fault:?}");
+        let (waited, told) = patience(|| HttpFault::passing("a.b answers 503"));
+        assert!(waited.as_secs() < 10 && !told.contains("HF_ENDPOINT"), "{waited:?} {told}");
     }
 }

@@ -135,6 +135,37 @@ impl Rung {
     }
 }
 
+impl Rung {
+    /// What [`Rung::way`] says, in words.
+    pub fn meaning(&self) -> String {
+        let residency = match self.residency {
+            Residency::Device => "all weights stay on the device".to_owned(),
+            Residency::TextReleased => {
+                "the transformer stays on the device, the text encoder is read for each new prompt"
+                    .to_owned()
+            }
+            Residency::Streamed { resident_blocks } => format!(
+                "{resident_blocks} of the transformer's blocks stay on the device, the others come \
+                 from the host in each step"
+            ),
+            Residency::Host => "the processor computes".to_owned(),
+        };
+        let precision = match self.precision {
+            Precision::Full => "nothing is rounded",
+            Precision::Q8 => "weights have 8 bits, which changes the picture a little",
+            Precision::Q4 => "weights have 4 bits, which changes the picture",
+        };
+        let decode = match self.decode {
+            Decode::Whole => "decoded in one piece".to_owned(),
+            Decode::Stripes { height } => {
+                format!("decoded in bands of {height} rows, to the same picture")
+            }
+            Decode::Tiles { side } => format!("decoded in blended squares of {side} pixels"),
+        };
+        format!("{residency}; {precision}; {decode}")
+    }
+}
+
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -30,6 +30,17 @@ const PARAMETERS: [LabelOf; 12] = [
     |row| row.lora.to_string(),
 ];
 
+/// What a job has that asks for nothing: said only where another picture asks for something.
+const NOTHING_ASKED: [&str; 7] = [
+    "no negative prompt",
+    "normalization 0",
+    "truncation 1",
+    "from nothing",
+    "mask nothing",
+    "strength 1",
+    "no LoRA",
+];
+
 /// As much of a hash as tells it from others; `nothing` of none.
 fn beginning(hash: &str) -> &str {
     if hash.is_empty() { "nothing" } else { hash.get(..8).unwrap_or(hash) }
@@ -90,9 +101,22 @@ pub(super) fn arrange(pictures: &[HistoryRow]) -> Arrangement {
         PARAMETERS.into_iter().map(|label| Axis::of(pictures, label)).collect();
     axes.push(Axis::of(pictures, seed));
     let (varying, fixed): (Vec<Axis>, Vec<Axis>) = axes.into_iter().partition(Axis::varies);
-    let common = fixed.iter().filter_map(|axis| axis.values.first().cloned()).collect();
-    let arranged = grid(pictures, &varying).unwrap_or_else(|| row_by_row(pictures, &varying));
+    let common = fixed.iter().filter_map(|axis| axis.values.first().cloned());
+    let common = common.filter(|value| !NOTHING_ASKED.contains(&value.as_str())).collect();
+    let mut arranged = grid(pictures, &varying).unwrap_or_else(|| row_by_row(pictures, &varying));
+    for (picture, caption) in pictures.iter().zip(&mut arranged.captions) {
+        *caption = with_choice(picture, caption);
+    }
     Arrangement { common, ..arranged }
+}
+
+/// The caption of a picture, behind what was chosen in its prompt: that sets it apart.
+fn with_choice(picture: &HistoryRow, caption: &str) -> String {
+    match &picture.asked_prompt {
+        Some(_) if caption.is_empty() => one_line(&picture.prompt),
+        Some(_) => format!("{}, {caption}", one_line(&picture.prompt)),
+        None => caption.to_owned(),
+    }
 }
 
 /// `None` where the pictures are no full grid.
@@ -278,6 +302,20 @@ mod tests {
         assert!(arranged.heads.is_empty() && arranged.labels.is_empty());
         assert_eq!((arranged.columns, arranged.cells.len()), (3, 7));
         assert_eq!(arranged.captions[6], "seed 7");
+    }
+
+    #[test]
+    fn a_picture_says_what_was_chosen_in_its_prompt_and_the_title_nothing_that_was_not_asked() {
+        let mut rows = [row("a red fox", 0.0, 3), row("a grey fox", 0.0, 9)];
+        for row in &mut rows {
+            row.asked_prompt = Some("a {red|grey} fox".to_owned());
+        }
+        let arranged = arrange(&rows);
+        assert_eq!(arranged.captions, ["a red fox, seed 3", "a grey fox, seed 9"]);
+        let common = ["a {red|grey} fox", "512x512", "8 steps", "guidance 0", "euler"];
+        assert_eq!(arranged.common, common);
+        rows[1].strength = 0.5;
+        assert_eq!(arrange(&rows).labels, ["strength 1", "strength 0.5"], "where it varies");
     }
 
     #[test]

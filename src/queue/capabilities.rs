@@ -1,6 +1,7 @@
 //! What can be asked for here: forms are built from it.
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Queue, QueueError};
 use crate::job::parameters::ParameterValues;
@@ -16,7 +17,9 @@ pub struct QueueCapabilities {
     pub model: String,
     /// Other models, by the names that jobs may say.
     pub models: Vec<String>,
-    /// What a job without any key asks for, beside its prompt and its seed.
+    /// What a job without any key asks for, beside its prompt. Null is what depends on the rest of
+    /// the job: the seed is drawn; the strength is 0.6 beside a picture to begin with, and 1 beside a
+    /// mask, too.
     pub defaults: ParameterValues,
     /// Both sides are multiples of this, in pixels.
     pub granularity: u32,
@@ -47,11 +50,15 @@ impl Queue<'_> {
         let rules = self.config.job_rules()?;
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let limits = rules.limits;
+        let mut defaults = rules.defaults.values();
+        for key in ["seed", "strength"] {
+            defaults.insert(key.to_owned(), Value::Null);
+        }
         Ok(QueueCapabilities {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             model: model.name,
             models: self.config.models.keys().cloned().collect(),
-            defaults: rules.defaults.values(),
+            defaults,
             granularity: rules.granularity,
             side_max: limits.side_max,
             steps_max: limits.steps_max,

@@ -9,7 +9,7 @@ use super::{Queue, QueueError};
 use crate::config::{Config, ModelChoice};
 use crate::engine::provenance::PartSource;
 use crate::engine::z_image::verify::VerifiedPart;
-use crate::engine::{ModelKind, ModelPlace, inspect_model, verify_weights};
+use crate::engine::{EngineKind, ModelKind, ModelPlace, inspect_model, mini, verify_weights};
 use crate::hub::{
     FetchRecord, FileState, HubError, RemovedModel, VerifiedFile, fetched_at, remove_fetched,
     verify_files,
@@ -22,8 +22,10 @@ use crate::spelling::count;
 pub struct ListedModel {
     /// What jobs call it: empty for the one of `[model]`, null where daemon.toml does not name it.
     pub name: Option<String>,
-    /// Its folder or file.
+    /// Its folder or file; of the miniature in the program where the daemon unpacks it.
     pub path: PathBuf,
+    /// Whether it is the miniature in the program, which needs no file.
+    pub built_in: bool,
     /// Which training it is, where that is known.
     pub kind: Option<ModelKind>,
     /// What its weights take in their files.
@@ -112,8 +114,11 @@ pub async fn list_models(config: &Config) -> Vec<ListedModel> {
     let waiting = waiting(config).await;
     let of = |name: &str| {
         let renders = waiting.iter().find(|(model, _)| model == name).map_or(0, |(_, it)| *it);
-        let place = named_place(config, name)?;
-        Some(ListedModel { name: Some(name.to_owned()), waiting: renders, ..listed(&place) })
+        let name = Some(name.to_owned());
+        Some(match named_place(config, name.as_deref()?) {
+            Some(place) => ListedModel { name, waiting: renders, ..listed(&place) },
+            None => ListedModel { name, waiting: renders, ..built_in(config)? },
+        })
     };
     let mut models: Vec<ListedModel> = config.model_names().filter_map(of).collect();
     let mut folders: Vec<PathBuf> = fs::read_dir(config.models())
@@ -137,11 +142,33 @@ fn named_place(config: &Config, name: &str) -> Option<ModelPlace> {
     }
 }
 
+/// The miniature in the program; `None` of an engine that reads no model.
+fn built_in(config: &Config) -> Option<ListedModel> {
+    let miniature = ListedModel {
+        bytes: mini::weight_bytes(),
+        built_in: true,
+        ..unknown(mini::folder(&config.state))
+    };
+    (config.engine == EngineKind::ZImage).then_some(miniature)
+}
+
+/// A model of which nothing is known but where it is.
+fn unknown(path: PathBuf) -> ListedModel {
+    ListedModel {
+        name: None,
+        path,
+        built_in: false,
+        kind: None,
+        bytes: 0,
+        problem: None,
+        source: None,
+        waiting: 0,
+    }
+}
+
 fn listed(place: &ModelPlace) -> ListedModel {
     let source = fetched_at(&place.path).map(|(_, record)| source(record));
-    let path = place.path.clone();
-    let unknown =
-        ListedModel { name: None, path, kind: None, bytes: 0, problem: None, source, waiting: 0 };
+    let unknown = ListedModel { source, ..unknown(place.path.clone()) };
     match inspect_model(place) {
         Ok(found) => ListedModel {
             kind: found.model.map(|model| model.kind),

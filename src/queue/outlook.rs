@@ -60,18 +60,20 @@ pub struct JobLeft {
     pub is_estimate: bool,
 }
 
-/// How much is left of a job, of whose running picture the part `begun` (0 to 1) is made.
+/// How much is left of a job, of whose running picture the part `begun` (0 to 1) of the steps is
+/// made.
 pub async fn job_left(config: &Config, store: &Store, job_id: i64, begun: f64) -> Result<JobLeft> {
     let renders = store.job_renders(job_id).await?;
     let models = OfModels::new(config);
     let timings = ModelTimings::now(&models, Some(store)).await?;
     let left = |kind: &JobRenders| {
+        let timing = timings.of(&kind.model);
         let share = match kind.state {
             State::Queued => 1.0,
-            State::Running => 1.0 - begun,
+            State::Running => 1.0 - begun * timing?.share_of_steps(&kind.effort),
             State::Done | State::Failed | State::Cancelled => return Some(0.0),
         };
-        let each_ms = timings.of(&kind.model)?.of_effort(&kind.effort)?;
+        let each_ms = timing?.of_effort(&kind.effort)?;
         Some(each_ms * kind.renders as f64 * share)
     };
     Ok(JobLeft {

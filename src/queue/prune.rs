@@ -40,6 +40,8 @@ pub struct Pruned {
     pub bytes: u64,
     /// Files under a picture's name that are left, because they do not say that they are it.
     pub left: u64,
+    /// Notes of job files that were set aside. The files stay.
+    pub rejections: u64,
     /// Nothing was removed: this is what would be.
     pub dry_run: bool,
 }
@@ -77,6 +79,7 @@ impl Queue<'_> {
                 self.prune_job(job_id, request, &mut pruned).await?;
             }
         }
+        pruned.rejections = self.store.old_rejections(request.before_ms).await?;
         if !request.dry_run {
             self.store.forget_notes(request.before_ms).await?;
             sweep_inputs(&self.store, &self.config.inputs_path()).await?;

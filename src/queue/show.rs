@@ -25,6 +25,9 @@ pub struct Shown {
     pub job: JobRow,
     /// How the pictures that were asked about have ended, those included that are left out.
     pub summary: Summary,
+    /// Whether a daemon runs: without one, what is called running stands still, and goes on with
+    /// the next one.
+    pub has_daemon: bool,
     /// Why its model cannot be used now, where something of it waits for that.
     pub held: Option<String>,
     /// The folder in which the pictures lie.
@@ -91,6 +94,7 @@ impl Queue<'_> {
         let mut attempts = self.store.attempts(what).await?;
         attempts.retain(|attempt| shown.contains(&attempt.picture));
         Ok(Shown {
+            has_daemon: has_daemon(self.config),
             held: self.held(&job),
             job,
             summary,

@@ -143,6 +143,25 @@ impl<'a> Timing<'a> {
         ms
     }
 
+    /// Which part of that, 0 to 1, its steps take; all of it where nobody knows.
+    pub(super) fn share_of_steps(&self, effort: &Effort) -> f64 {
+        let share = match (&self.pace, &self.fitting) {
+            (Some(pace), _) => {
+                let steps_ms = pace.step_pixel_ms * self.step_pixels(effort);
+                Some(steps_ms / (steps_ms + pace.rest_pixel_ms * pixels(effort)))
+            }
+            (None, Some(fitting)) => self.estimated_share(fitting, effort),
+            (None, None) => None,
+        };
+        share.filter(|share| share.is_finite()).unwrap_or(1.0)
+    }
+
+    fn estimated_share(&self, fitting: &Fitting, effort: &Effort) -> Option<f64> {
+        let render = render_of(fitting, effort);
+        let (_, time) = fitting.estimate(&render, &fitting.plan_now(&render)?.rung)?;
+        Some(time.denoise_ms as f64 / time.total_ms as f64)
+    }
+
     /// How long one render takes.
     pub(super) fn of_render(&self, render: &Render) -> Option<f64> {
         let plan = self.fitting.as_ref().and_then(|fitting| fitting.plan_now(render));
@@ -285,5 +304,18 @@ mod tests {
         let pace = timing.pace(vec![made(2, 200, 1200), made(8, 900, 2000)]).expect("pictures");
         assert_eq!([ms(&pace, 256, 2), ms(&pace, 256, 8)], [1200.0, 2000.0]);
         assert!(timing.pace(Vec::new()).is_none());
+    }
+
+    #[test]
+    fn the_decode_is_left_when_all_steps_are_made() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let config = Config::parse("", here).expect("all defaults");
+        let mut timing = Timing::of_nothing(&config);
+        let (is_guided, guidance_truncation) = (false, 1.0);
+        let effort = Effort { width: 256, height: 256, steps: 2, is_guided, guidance_truncation };
+        assert_eq!(timing.share_of_steps(&effort), 1.0, "where nothing is known");
+        let made = MadePicture { denoise_ms: 200, total_ms: 1000, effort };
+        timing.pace = timing.pace(vec![made]);
+        assert!((timing.share_of_steps(&effort) - 0.2).abs() < 1e-9);
     }
 }

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::{Obstacle, Queue};
 use crate::job::state::State;
-use crate::status;
+use crate::ladder::Stage;
+use crate::status::{self, RenderStatus};
 use crate::store::{HistoryRow, JobRow, Result};
 
 /// A job on its way.
@@ -38,6 +39,7 @@ pub enum Activity {
     /// Its picture `index` (from 1) is being rendered.
     Renders {
         index: u32,
+        stage: Option<Stage>,
         step: u32,
         steps: u32,
     },
@@ -71,7 +73,8 @@ impl Queue<'_> {
         let Some(status) = status::read(&self.config.state) else { return Activity::NoDaemon };
         match (status.render, status.hold) {
             (Some(render), _) if render.job_id == job.job => {
-                Activity::Renders { index: render.index, step: render.step, steps: render.steps }
+                let RenderStatus { index, stage, step, steps, .. } = render;
+                Activity::Renders { index, stage, step, steps }
             }
             (_, Some(reason)) => Activity::Held { reason },
             _ => Activity::Waits,

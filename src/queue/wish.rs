@@ -152,8 +152,10 @@ impl Wish {
 
     /// Mistakes in the composed text, as those of where its lines come from.
     fn blame(&self, mistakes: JobMistakes, sources: &[String]) -> QueueError {
-        let told: Vec<String> =
+        let mut told: Vec<String> =
             mistakes.problems.iter().filter_map(|problem| told(problem, sources)).collect();
+        // One option may stand for two keys.
+        told.dedup();
         match (&self.template, told.is_empty()) {
             (Some((name, content)), true) => {
                 let problems = mistakes.problems.into_iter().map(|problem| Problem {
@@ -180,5 +182,18 @@ pub(super) fn told(problem: &Problem, sources: &[String]) -> Option<String> {
     // A key that is absent is a mistake at the beginning of the text.
     let source = if message == "missing" { "--prompt" } else { source };
     let help = problem.help.as_ref().map_or(String::new(), |help| format!("; {help}"));
-    Some(printable(&format!("{source}: {message}{help}")))
+    let text = format!("{message}{help}");
+    let text = if source.starts_with("--") { in_options(&text) } else { text };
+    Some(printable(&format!("{source}: {text}")))
+}
+
+/// The keys of a job that a text names, as options: `init_image = "fox.png"` is told to whoever
+/// writes a file.
+fn in_options(text: &str) -> String {
+    let keys = PARAMETERS.iter().map(|parameter| parameter.name);
+    // Others are words of the language, too.
+    keys.filter(|key| key.contains('_')).fold(text.to_owned(), |text, key| {
+        let option = format!("--{}", key.replace('_', "-"));
+        text.replace(&format!("{key} = "), &format!("{option} ")).replace(key, &option)
+    })
 }

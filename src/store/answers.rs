@@ -138,7 +138,7 @@ pub struct HistoryRow {
     pub error_code: Option<ErrorCode>,
     /// Why it has failed, for people.
     pub error: Option<String>,
-    /// Why it was cancelled, where that was not the user's word.
+    /// Why it was cancelled.
     pub cancel_reason: Option<String>,
     /// The device of the last attempt.
     pub device: Option<String>,

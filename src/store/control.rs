@@ -15,6 +15,9 @@ use crate::job::state::{RenderEvent, State};
 /// So many renders are cancelled in one transaction: the daemon writes between two of them.
 const BATCH_RENDERS: usize = 1000;
 
+/// Why the rest of a job is cancelled whose sender waited for it, and has gone.
+const NOBODY_WAITS: &str = "its sender did not wait for it any longer";
+
 /// Which renders a change is for, of all that it can be made to: all unless something is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RenderFilter {
@@ -84,7 +87,8 @@ impl Store {
                 let state = "SELECT state FROM renders WHERE id = ?";
                 let state = sqlx::query_scalar(state).bind(render_id);
                 if state.fetch_optional(&mut *transaction).await? == Some(State::Queued) {
-                    cancel_one(&mut transaction, *render_id, &mut done, now_ms).await?;
+                    let facts = Facts::Cancelled { reason: NOBODY_WAITS };
+                    cancel_one(&mut transaction, *render_id, facts, &mut done, now_ms).await?;
                 }
             }
             transaction.commit().await?;
@@ -115,7 +119,8 @@ impl Store {
         for batch in ids.chunks(BATCH_RENDERS) {
             let mut transaction = self.begin().await?;
             for render_id in batch {
-                cancel_one(&mut transaction, *render_id, &mut done, now_ms).await?;
+                let facts = Facts::Nothing;
+                cancel_one(&mut transaction, *render_id, facts, &mut done, now_ms).await?;
             }
             transaction.commit().await?;
         }
@@ -173,6 +178,7 @@ impl RenderFilter {
 async fn cancel_one(
     transaction: &mut Writing,
     render_id: i64,
+    facts: Facts<'_>,
     done: &mut Cancelled,
     now_ms: i64,
 ) -> Result<()> {
@@ -184,7 +190,7 @@ async fn cancel_one(
     match state {
         State::Queued => {
             let event = RenderEvent::Cancelled;
-            transition(transaction, render, event, Facts::Nothing, now_ms).await?;
+            transition(transaction, render, event, facts, now_ms).await?;
             let about = About::Render(render);
             log(transaction, EventKind::Cancelled, about, "while queued", now_ms).await?;
             done.cancelled += 1;

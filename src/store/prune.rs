@@ -11,6 +11,9 @@ const FORGOTTEN_MAX: u32 = 2_000;
 const OLD: &str = "accepted_at_ms < ?1 AND NOT EXISTS (SELECT 1 FROM renders r WHERE r.job_id = jobs.id \
                    AND (r.finished_at_ms IS NULL OR r.finished_at_ms >= ?1))";
 
+/// The newest file that was set aside is kept: the ids of such files only grow by that.
+const OLD_REJECTION: &str = "at_ms < ? AND id < (SELECT max(id) FROM rejections)";
+
 /// A picture that an attempt made.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct RecordedPicture {
@@ -77,19 +80,29 @@ impl Store {
         }
     }
 
+    /// How many files that were set aside before a time [`Store::forget_notes`] would forget.
+    pub async fn old_rejections(&self, before_ms: i64) -> Result<u64> {
+        let sql = format!("SELECT count(*) FROM rejections WHERE {OLD_REJECTION}");
+        let count = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(before_ms);
+        let count: i64 = count.fetch_one(&self.readers).await?;
+        Ok(count.unsigned_abs())
+    }
+
     /// Forgets what else the database has noted before a time and what belongs to no job: files
     /// that were set aside, entries of the log, workers that made nothing which is still known. The
     /// newest file and the newest worker stay: the ids of such files only grow by that, and the next
     /// attempt is this worker's.
     pub async fn forget_notes(&self, before_ms: i64) -> Result<()> {
         let mut transaction = self.begin().await?;
+        let rejections = format!("DELETE FROM rejections WHERE {OLD_REJECTION}");
         for sql in [
-            "DELETE FROM rejections WHERE at_ms < ? AND id < (SELECT max(id) FROM rejections)",
+            rejections.as_str(),
             "DELETE FROM events WHERE at_ms < ? AND job_id IS NULL",
             "DELETE FROM workers WHERE loaded_at_ms < ? AND id < (SELECT max(id) FROM workers) \
              AND id NOT IN (SELECT worker_id FROM attempts WHERE worker_id IS NOT NULL)",
         ] {
-            sqlx::query(sql).bind(before_ms).execute(&mut *transaction).await?;
+            let sql = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned()));
+            sql.bind(before_ms).execute(&mut *transaction).await?;
         }
         Ok(transaction.commit().await?)
     }

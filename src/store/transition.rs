@@ -45,7 +45,7 @@ pub(super) enum Facts<'a> {
     Picture {
         degraded: bool,
     },
-    /// Cancelled by nobody, and why.
+    /// Cancelled otherwise than by a user's word, and why.
     Cancelled {
         reason: &'a str,
     },
@@ -67,7 +67,7 @@ pub(super) async fn transition(
     };
     let cancel_reason = match facts {
         Facts::Cancelled { reason } => Some(reason),
-        _ => None,
+        _ => (next == State::Cancelled).then_some(by_the_user(state)),
     };
     let changed = sqlx::query(
         "UPDATE renders SET state = ?, finished_at_ms = ?, error_code = ?, error = ?, degraded = ?, \
@@ -86,6 +86,14 @@ pub(super) async fn transition(
     .rows_affected();
     // The state was read under the write lock that we still hold.
     if changed == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound.into()) }
+}
+
+/// Why a render is cancelled, where nothing else is said, that was in the state `before`.
+fn by_the_user(before: State) -> &'static str {
+    match before {
+        State::Running => "by the user, while it was rendered",
+        _ => "by the user, before it was begun",
+    }
 }
 
 /// What an entry of the log is about.

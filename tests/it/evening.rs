@@ -217,6 +217,8 @@ fn the_queries_of_the_readme_work_and_name_their_columns() {
         house.rows(query);
         let is_wide = query.contains("* FROM oom") || query.contains("* FROM memory");
         assert!(!is_wide, "{query}");
+        // Three rows for each picture that was ever made.
+        assert!(!query.ends_with("FROM weights"), "{query}");
     }
 }
 
@@ -242,4 +244,121 @@ fn what_is_held_has_no_end_that_anybody_knows() {
         check.contains("nothing is started for a while: no pictures can be written"),
         "{check}"
     );
+}
+
+// the rest of an evening
+#[test]
+fn what_a_user_cancels_says_so_in_its_row_whenever_that_was() {
+    let house = House::started("");
+    house.drop_job("a.toml", "prompt = 'steps of 50 ms'\nsteps = 100\nnum_images = 2\n");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'running'", "1");
+    assert!(house.zimaged(&["cancel", "1"]).status.success());
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'cancelled'", "2");
+    let reasons = "SELECT group_concat(cancel_reason, '; ') FROM \
+                   (SELECT cancel_reason FROM renders ORDER BY id)";
+    let expected = "by the user, while it was rendered; by the user, before it was begun";
+    assert_eq!(house.value(reasons), expected);
+    let waited = said(&house.zimaged(&["wait", "1"]));
+    assert!(waited.contains("cancelled: by the user, before it was begun"), "{waited}");
+}
+
+#[test]
+fn without_a_daemon_nothing_is_called_running() {
+    let mut house = House::started("");
+    house.drop_job("slow.toml", "prompt = 'steps of 1000 ms'\nsteps = 50\n");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'running'", "1");
+    let list = said(&house.zimaged(&["list"]));
+    assert!(list.contains("running") && !list.contains("interrupted"), "{list}");
+    assert_eq!(house.json(&["show", "1"])["has_daemon"], true);
+    house.stop("KILL");
+    for command in [&["list"][..], &["show", "1"], &["show", "1.1"]] {
+        let told = said(&house.zimaged(command));
+        assert!(told.contains("interrupted"), "{told}");
+        assert!(!told.replace("no daemon is running", "").contains("running"), "{told}");
+    }
+    assert!(said(&house.zimaged(&["list"])).contains("goes on with: zimaged run"));
+    assert_eq!(house.json(&["show", "1"])["has_daemon"], false);
+}
+
+#[test]
+fn what_is_forgotten_of_files_that_were_set_aside_is_told() {
+    let mut house = House::started("");
+    for name in ["a.toml", "b.toml", "c.toml"] {
+        house.drop_job(name, "promt = 'a'\n");
+        house.until_refused(name);
+    }
+    house.stop("TERM");
+    let prune = |more: &[&str]| {
+        said(&house.zimaged(&[&["history", "prune", "--older-than", "0s"], more].concat()))
+    };
+    let told = "2 notes of files that were set aside";
+    assert!(prune(&["--dry-run"]).contains(&format!("{told} would be forgotten")), "{told}");
+    assert_eq!(house.value("SELECT count(*) FROM rejections"), "3");
+    let pruned = prune(&[]);
+    assert!(pruned.contains(&format!("{told} forgotten, the files stay")), "{pruned}");
+    assert_eq!(house.value("SELECT count(*) FROM rejections"), "1");
+    assert!(house.path("jobs/rejected/a.toml").exists());
+}
+
+#[test]
+fn the_miniature_in_the_program_is_among_the_models() {
+    let house = House::with_config("[models.other]\npath = \"nowhere\"\n");
+    let list = house.zimaged(&["model", "list"]);
+    assert!(said(&list).contains("in the program (the miniature)"), "{}", said(&list));
+    let models = house.json(&["model", "list"]);
+    assert_eq!((&models[0]["name"], &models[0]["built_in"]), (&"".into(), &true.into()));
+    assert!(models[0]["bytes"].as_u64() > Some(1 << 20), "{models}");
+    assert_eq!(models[1]["built_in"], false, "{models}");
+    assert!(!house.path("state").exists(), "a question makes nothing");
+}
+
+#[test]
+fn a_wrong_argument_is_told_in_words_that_say_what_would_be_right() {
+    let house = House::started("");
+    let both = ["submit", "--prompt", "a", "--size", "1000x1000"];
+    assert_eq!(said(&house.zimaged(&both)).matches("not a multiple").count(), 1);
+    for (arguments, told) in [
+        (&["edit", "1", "--priority", "high"][..], "'high' is no whole number"),
+        (&["wait", "1", "--timeout", "x"], "'x' is no whole number"),
+        (&["list", "--limit", "x"], "use a number from 1 to 10000"),
+        (&["cancel"], "name jobs (12) or renders (12.3), or say --tag, --state or --all"),
+        (&["retry"], "--tag, --state or --all"),
+        (&["show"], "zimaged list"),
+        (&["submit", "--prompt", "a", "--mask", "m.png"], "--mask: counts only with --init-image"),
+        (&["submit", "--prompt", "a", "--mask", "m.png"], "begin with: --init-image \"fox.png\""),
+    ] {
+        let output = house.zimaged(arguments);
+        assert!(matches!(output.status.code(), Some(2 | 3)), "{arguments:?}: {}", said(&output));
+        assert!(said(&output).contains(told), "{told}: {}", said(&output));
+    }
+    for wildcards in [&["--wildcards"][..], &["--wildcards", "true"]] {
+        let submit = [&["submit", "--prompt", "a {red|red} fox"], wildcards].concat();
+        assert!(house.zimaged(&submit).status.success(), "{wildcards:?}");
+    }
+    let chosen = "SELECT count(*) FROM renders WHERE prompt = 'a red fox'";
+    assert_eq!(house.value(chosen), "2");
+}
+
+#[test]
+fn the_log_says_why_the_next_picture_is_begun_before_the_one_before_it_is_done() {
+    let house = House::started("");
+    house.drop_job("two.toml", "prompt = 'a fox'\nnum_images = 2\n");
+    house.until_logged("rendering while 1.1 is written job=1 index=2");
+}
+
+#[test]
+fn a_rung_is_explained_in_words() {
+    let house = House::with_config("");
+    let fit = said(&house.zimaged(&["fit", "1024x1024", "--vram", "6GiB", "--turbo"]));
+    let told = "6 of the transformer's blocks stay on the device, the others come from the host in \
+                each step; nothing is rounded; decoded in bands of 256 rows, to the same picture";
+    assert!(fit.contains(told), "{fit}");
+}
+
+#[test]
+fn what_depends_on_the_rest_of_a_job_has_no_default_of_its_own() {
+    let house = House::started("");
+    let defaults = house.get("/api/v1/capabilities").ok().json()["defaults"].clone();
+    assert!(defaults["seed"].is_null() && defaults["strength"].is_null(), "{defaults}");
+    assert_eq!(defaults["guidance"], 0.0, "{defaults}");
 }

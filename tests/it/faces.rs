@@ -179,7 +179,8 @@ fn a_wait_for_what_was_cancelled_counts_it_and_ends_as_documented() {
     assert!(house.zimaged(&["cancel", "--all"]).status.success());
     let waited = house.zimaged(&["wait", "1"]);
     assert_eq!(waited.status.code(), Some(3));
-    assert_eq!(text(&waited), "0 of 30 pictures done, 30 cancelled\n");
+    let told = "0 of 30 pictures done, 30 cancelled\ncancelled: by the user, before it was begun\n";
+    assert_eq!(text(&waited), told);
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
     assert!(readme.expect("the README").contains("failed or was cancelled"));
 }

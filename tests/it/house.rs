@@ -104,7 +104,7 @@ const ENGINE_ARROWS: [(&str, &[&str]); 34] = [
     ("measure", &["cuda", "device", "ops", "weights"]),
     ("predictor", &["config", "host", "model_files", "predict"]),
     ("model_dir", &["config", "model_files", "prompt", "wrong_file"]),
-    ("inspect", &["checkpoint", "config", "model_files", "names", "shapes"]),
+    ("inspect", &["checkpoint", "config", "model_files", "names", "quant", "shapes"]),
     ("verify", &["model_files"]),
     ("quantise", &["model_files", "ops", "quant", "weights"]),
     (

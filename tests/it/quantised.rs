@@ -244,6 +244,9 @@ fn the_command_writes_the_file_once_and_says_what_it_saves() {
     let forced = model.zimaged(&["model", "quantize", "--precision", "q8", "--force"]);
     let said = String::from_utf8_lossy(&forced.stdout);
     assert!(forced.status.success() && said.contains("MiB before"), "{said}");
+    let inspected = model.zimaged(&["model", "inspect"]);
+    let said = String::from_utf8_lossy(&inspected.stdout);
+    assert!(said.contains("quantised: ") && said.contains("zimaged-q8.gguf"), "{said}");
     let parts = fs::read_dir(model.transformer()).unwrap().map(|entry| entry.unwrap().path());
     assert_eq!(parts.filter(|path| path.extension().is_some_and(|end| end == "part")).count(), 0);
 }

@@ -9,8 +9,10 @@ use super::checkpoint::Checkpoint;
 use super::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
 use super::model_files::{ModelFiles, PartFiles};
 use super::names::{NamedTensors, Part, named};
+use super::quant::QuantisedFile;
 use super::shapes::Tensors;
 use crate::engine::{ModelDescription, ModelError, ModelKind, ModelPlace};
+use crate::ladder::Precision;
 
 /// So many names of tensors that are of no part are told.
 const UNKNOWN_MAX: usize = 20;
@@ -75,6 +77,8 @@ pub struct InspectedModel {
     pub guidance: f64,
     /// The file or folder of each part: transformer, text encoder, VAE.
     pub places: [PathBuf; 3],
+    /// Files that `model quantize` has written for it, which are loaded where such weights are wanted.
+    pub quantised: Vec<PathBuf>,
 }
 
 /// Looks into the files of the model at `place`; only headers are read. An error names the file that
@@ -148,11 +152,15 @@ fn whole(files: &ModelFiles) -> Result<InspectedModel, ModelError> {
     let ModelDescription { name, steps, guidance, .. } = ModelDescription::of(files)?;
     files.weight_paths()?;
     let place = |part: &PartFiles| part.place().to_owned();
+    let quantised = [Precision::Q8, Precision::Q4].into_iter().filter_map(|precision| {
+        QuantisedFile::path(files.transformer.place(), precision).filter(|path| path.exists())
+    });
     Ok(InspectedModel {
         name,
         kind: files.kind_with(&files.config()?.schedule),
         steps,
         guidance,
         places: [place(&files.transformer), place(&files.text_encoder), place(&files.vae)],
+        quantised: quantised.collect(),
     })
 }

@@ -103,7 +103,11 @@ fn what_does_not_pass_ends_with_its_reason() {
     let newcomer = Newcomer::new();
     let mut command = newcomer.command(&["model", "fetch", "turbo"]);
     let unreachable = command.env("HF_ENDPOINT", "http://127.0.0.1:9").output().unwrap();
-    assert_ends(&unreachable, 75, &["127.0.0.1:9", "tried 6 times"]);
+    assert_ends(
+        &unreachable,
+        75,
+        &["127.0.0.1:9", "tried 6 times", "--from modelscope", "HTTPS_PROXY"],
+    );
     let nobody = newcomer.fetch(&["nobody/nothing"]);
     assert_ends(&nobody, 78, &["nobody/nothing", "no such repository, or it is private"]);
 }

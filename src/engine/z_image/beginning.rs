@@ -167,16 +167,12 @@ fn encode(
     Ok(Ok(found))
 }
 
-/// `pixels` as the encoder knows them: (1, 3, height, width), -1 to 1.
+/// `pixels` as the encoder knows them: (1, height, width, 3), -1 to 1.
 pub fn values(pixels: &Pixels, device: &Device) -> Result<Tensor> {
     let (width, height) = (pixels.width as usize, pixels.height as usize);
-    let plane = |channel: usize| pixels.rgb.iter().skip(channel).step_by(3);
     let value = |level: &u8| 2.0 * (f32::from(*level) / 255.0) - 1.0;
-    let mut values = Vec::with_capacity(pixels.rgb.len());
-    for channel in 0..3 {
-        values.extend(plane(channel).map(value));
-    }
-    Tensor::from_vec(values, (1, 3, height, width), device)
+    let values: Vec<f32> = pixels.rgb.iter().map(value).collect();
+    Tensor::from_vec(values, (1, height, width, 3), device)
 }
 
 /// The mask of `input` in latents, each of them as the first pixel that it stands for.

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Module, Result, Tensor};
 
+use super::ops::{self, Sliding};
 use super::weights::Weights;
-use super::{cuda, device, ops};
+use super::{cuda, device};
 use crate::planner::DeviceSpeed;
 
 /// How long each of the few operations is repeated, after one run that does not count: all
@@ -75,11 +76,11 @@ fn attention_per_s(device: &Device, sizes: &Sizes) -> Result<f64> {
 
 fn convolution_per_s(device: &Device, sizes: &Sizes) -> Result<f64> {
     let (channels, side) = sizes.convolution;
-    let weight = weights(device).get("weight", (channels, channels, 3, 3))?;
+    let weight = weights(device).get("weight", (channels, 3, 3, channels))?;
     let bias = weights(device).get("bias", channels)?;
-    let x = values(device, &[1, channels, side, side])?;
+    let x = values(device, &[1, side, side, channels])?;
     let products = 9 * channels * channels * side * side;
-    per_second(device, products, || ops::conv2d(&x, &weight, Some(&bias), 1))
+    per_second(device, products, || ops::conv2d(&x, &weight, &bias, Sliding::dense(1), None))
 }
 
 /// Weights come from the host's memory in bf16, and become what the device computes in.

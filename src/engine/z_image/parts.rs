@@ -100,7 +100,7 @@ impl Parts {
         Ok(Values { shape, values: embedding.flatten_all()?.to_vec1()? })
     }
 
-    /// The picture of `latents`, of which a pixel becomes `factor` each way: (3, height, width).
+    /// The picture of `latents`, of which a pixel becomes `factor` each way: (height, width, 3).
     pub fn decode(&self, latents: &Latents, decode: Decode, factor: usize) -> CandleResult<Tensor> {
         let [channels, height, width] = latents.shape;
         let latents =

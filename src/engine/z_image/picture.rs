@@ -8,21 +8,17 @@ use crate::engine::Pixels;
 /// A picture whose brightest and darkest values lie no further apart is flat.
 const FLAT_LEVELS: u8 = 2;
 
-/// `decoded` (3, height, width), about -1 to 1, as pixels: `round(clamp(x / 2 + 0.5, 0, 1) * 255)`
+/// `decoded` (height, width, 3), about -1 to 1, as pixels: `round(clamp(x / 2 + 0.5, 0, 1) * 255)`
 /// in f32.
 pub fn pixels(decoded: &Tensor) -> Result<Pixels> {
-    let (channels, height, width) = decoded.dims3()?;
+    let (height, width, channels) = decoded.dims3()?;
     let values: Vec<f32> =
         decoded.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-    let plane = height * width;
-    let mut rgb = vec![0; channels * plane];
+    let mut rgb = vec![0; values.len()];
     // The device waits meanwhile: all threads of the processor take part.
-    rgb.par_chunks_mut(channels * width).enumerate().for_each(|(y, row)| {
-        for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
-            for (channel, value) in pixel.iter_mut().enumerate() {
-                *value = level(values[channel * plane + y * width + x]);
-            }
-        }
+    let row = channels * width;
+    rgb.par_chunks_mut(row).zip(values.par_chunks(row)).for_each(|(rgb, values)| {
+        rgb.iter_mut().zip(values).for_each(|(rgb, value)| *rgb = level(*value));
     });
     Ok(Pixels { width: width as u32, height: height as u32, rgb })
 }
@@ -55,7 +51,7 @@ mod tests {
     use super::*;
 
     fn filled(value: f32) -> Tensor {
-        Tensor::full(value, (3, 4, 5), &Device::Cpu).unwrap()
+        Tensor::full(value, (4, 5, 3), &Device::Cpu).unwrap()
     }
 
     #[test]
@@ -77,8 +73,8 @@ mod tests {
 
     #[test]
     fn pixels_are_rows_of_rgb_rounded_to_even() {
-        let decoded = Tensor::new(&[-2.0_f32, 0.0, 0.5, 1.0, 2.0, -1.0], &Device::Cpu).unwrap();
-        let picture = pixels(&decoded.reshape((3, 1, 2)).unwrap()).unwrap();
+        let decoded = Tensor::new(&[-2.0_f32, 0.5, 2.0, 0.0, 1.0, -1.0], &Device::Cpu).unwrap();
+        let picture = pixels(&decoded.reshape((1, 2, 3)).unwrap()).unwrap();
         // 0 is 127.5 and 0.5 is 191.25.
         assert_eq!((picture.width, picture.height), (2, 1));
         assert_eq!(picture.rgb, [0, 191, 255, 128, 255, 0]);

@@ -90,10 +90,10 @@ fn a_picture_is_encoded_as_the_reference_does() {
 
 /// A picture of which every part has other statistics.
 fn slope(height: usize, width: usize) -> Tensor {
-    let noise = Tensor::randn(0_f32, 0.3, (1, 3, height, width), &Device::Cpu).unwrap();
+    let noise = Tensor::randn(0_f32, 0.3, (1, height, width, 3), &Device::Cpu).unwrap();
     let slope = Tensor::arange(0, height as u32, &Device::Cpu).unwrap();
     let slope = (slope.to_dtype(DType::F32).unwrap() / height as f64).unwrap();
-    noise.broadcast_add(&slope.reshape((1, 1, height, 1)).unwrap()).unwrap()
+    noise.broadcast_add(&slope.reshape((1, height, 1, 1)).unwrap()).unwrap()
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn stripes_encode_the_whole_picture_and_tiles_nearly() {
         }
     }
     // The same everywhere, so that each tile has the whole picture's statistics.
-    let picture = Tensor::randn(0_f32, 0.3, (1, 3, 8 * 48, 8 * 40), &Device::Cpu).unwrap();
+    let picture = Tensor::randn(0_f32, 0.3, (1, 8 * 48, 8 * 40, 3), &Device::Cpu).unwrap();
     let whole = encoder.encode(&picture).unwrap().mean;
     let error = |side| relative_error(&encoder.encode_tiled(&picture, side).unwrap().mean, &whole);
     assert!(error(48) <= STRIPES_ERROR_MAX, "one tile is the whole picture: {:e}", error(48));

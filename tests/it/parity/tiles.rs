@@ -25,8 +25,9 @@ struct Picture {
 
 impl Picture {
     fn new(decoded: &Tensor) -> Picture {
-        let (_, _, height, width) = decoded.dims4().unwrap();
-        Picture { values: decoded.flatten_all().unwrap().to_vec1().unwrap(), height, width }
+        let planes = decoded.permute((0, 3, 1, 2)).unwrap();
+        let (_, _, height, width) = planes.dims4().unwrap();
+        Picture { values: planes.flatten_all().unwrap().to_vec1().unwrap(), height, width }
     }
 
     /// For each column but the last, the greatest difference between its step to the next one here

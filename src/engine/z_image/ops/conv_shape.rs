@@ -2,45 +2,46 @@
 
 use candle_core::{Layout, Result};
 
-/// The most that a band of the columns of im2col takes on a card. Whole, they would be 2.4 GB for
-/// the VAE's last block at 1024x1024, and more than 32-bit indices reach at 2048x2048.
-pub(super) const IM2COL_BYTES: usize = 64 << 20;
-
 /// How a kernel goes over its input.
-#[derive(Clone, Copy)]
-pub(super) struct Sliding {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sliding {
     /// How far it goes from one pixel of the result to the next.
-    pub stride: usize,
+    pub(super) stride: usize,
     /// Rows of zeros above the input, and columns left of it.
-    pub before: usize,
+    pub(super) before: usize,
     /// Rows of zeros below the input, and columns right of it.
-    pub after: usize,
+    pub(super) after: usize,
+    /// Whether it sees each pixel of the input as a square of four.
+    pub(super) doubled: bool,
 }
 
 impl Sliding {
     /// Pixel by pixel, with `padding` zeros on every side.
     pub fn dense(padding: usize) -> Sliding {
-        Sliding { stride: 1, before: padding, after: padding }
+        Sliding { stride: 1, before: padding, after: padding, doubled: false }
     }
 
     /// Every second pixel, with zeros below and on the right: the result of a 3x3 kernel has half
     /// the height and the width.
-    pub const HALVING: Sliding = Sliding { stride: 2, before: 0, after: 1 };
+    pub const HALVING: Sliding = Sliding { stride: 2, before: 0, after: 1, doubled: false };
 
-    /// Whether a kernel of one pixel gives as many pixels as there are.
-    #[cfg(feature = "cuda")]
-    pub fn is_plain(self) -> bool {
-        self.stride == 1 && self.before + self.after == 0
+    /// Pixel by pixel over the input doubled each way, each pixel repeated: the result of a 3x3
+    /// kernel has twice the height and the width.
+    pub const DOUBLING: Sliding = Sliding { stride: 1, before: 1, after: 1, doubled: true };
+
+    /// How many pixels of the kernel's picture one pixel of the input is, each way.
+    pub(super) fn scale(self) -> usize {
+        1 + usize::from(self.doubled)
     }
 
-    /// How often it stops along `length` pixels.
+    /// How often it stops along `length` pixels of the input.
     fn stops(self, length: usize, kernel: usize) -> usize {
-        (length + self.before + self.after - kernel) / self.stride + 1
+        (length * self.scale() + self.before + self.after - kernel) / self.stride + 1
     }
 }
 
-/// Sizes of the input (batch, inputs, height, width), of the weight (outputs, inputs, kernel,
-/// kernel), and how that goes over the input.
+/// Sizes of the input (batch, height, width, inputs), of the weight (outputs, kernel, kernel,
+/// inputs), and how that goes over the input.
 pub(super) struct ConvShape {
     pub batch: usize,
     pub inputs: usize,
@@ -53,8 +54,8 @@ pub(super) struct ConvShape {
 
 impl ConvShape {
     pub fn of(x: &Layout, weight: &Layout, sliding: Sliding) -> Result<ConvShape> {
-        let (batch, inputs, height, width) = x.shape().dims4()?;
-        let (outputs, _, kernel, _) = weight.shape().dims4()?;
+        let (batch, height, width, inputs) = x.shape().dims4()?;
+        let (outputs, kernel, _, _) = weight.shape().dims4()?;
         Ok(ConvShape { batch, inputs, outputs, kernel, sliding, height, width })
     }
 
@@ -66,17 +67,22 @@ impl ConvShape {
         self.sliding.stops(self.width, self.kernel)
     }
 
-    /// Pixels of one channel of the result.
+    /// Pixels of one item of the result.
     pub fn out_plane(&self) -> usize {
         self.out_height() * self.out_width()
     }
 
     pub fn out_dims(&self) -> (usize, usize, usize, usize) {
-        (self.batch, self.outputs, self.out_height(), self.out_width())
+        (self.batch, self.out_height(), self.out_width(), self.outputs)
     }
 
-    /// Input values under one output pixel: the length of a column of im2col.
-    pub fn column(&self) -> usize {
+    /// Values of one item of the input.
+    pub fn item(&self) -> usize {
+        self.height * self.width * self.inputs
+    }
+
+    /// Input values under one output pixel: the length of a row of im2col.
+    pub fn window(&self) -> usize {
         self.inputs * self.kernel * self.kernel
     }
 }

@@ -23,6 +23,15 @@ pub(super) fn has_card_rows(x: &Tensor) -> bool {
     is_card_bf16(x) && x.dims().last().is_some_and(fits)
 }
 
+/// The most channels that a card's operators on groups of them take.
+const CARD_CHANNELS_MAX: usize = 2048;
+
+/// As [`is_ours`], for operators on groups of the channels of `x`, its last dimension.
+pub(super) fn has_our_channels(x: &Tensor) -> bool {
+    let fits = x.dims().last().is_some_and(|channels| *channels <= CARD_CHANNELS_MAX);
+    is_cpu_f32(x) || (fits && has_card_rows(x))
+}
+
 /// Whether `x` is f32 on the CPU.
 pub(super) fn is_cpu_f32(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::F32

@@ -23,7 +23,8 @@ mod rope;
 
 pub use activation::{add, swiglu};
 pub use attention::{attention, attention_bytes};
-pub use conv::{conv2d, conv2d_bytes, conv2d_halving, upsample_nearest2};
+pub use conv::{conv_weight, conv2d, conv2d_bytes};
+pub use conv_shape::Sliding;
 pub use group_moments::GroupMoments;
 pub use group_norm::{group_norm_silu, group_norm_silu_of_part};
 pub use norm::{layer_norm, rms_norm};

@@ -37,6 +37,18 @@ impl Moments {
         all
     }
 
+    /// Those of several lots of values, of which each has as many, `count`, and a mean and a sum of
+    /// squared deviations of its own.
+    #[inline(always)]
+    pub fn of_alike(count: f64, means: &[f32], deviations: &[f32]) -> Moments {
+        let lots = means.len() as f64;
+        let mean = means.iter().map(|&mean| f64::from(mean)).sum::<f64>() / lots;
+        let between = |&of_lot: &f32| (f64::from(of_lot) - mean).powi(2);
+        let between = count * means.iter().map(between).sum::<f64>();
+        let within: f64 = deviations.iter().map(|&within| f64::from(within)).sum();
+        Moments { count: lots * count, mean, deviation: within + between }
+    }
+
     /// Chan's update of the moments by those of other values.
     #[inline(always)]
     pub fn join(&mut self, other: Moments) {

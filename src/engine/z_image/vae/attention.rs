@@ -31,18 +31,17 @@ impl Attention {
         })
     }
 
-    /// `x` (b, channels, h, w) with what its pixels attend to added. Asks `memory` for
+    /// `x` (b, h, w, channels) with what its pixels attend to added. Asks `memory` for
     /// [`scratch_bytes`].
     pub fn forward(&self, x: &Tensor, memory: &DeviceMemory) -> Result<Tensor> {
-        let (b, channels, h, w) = x.dims4()?;
+        let (b, h, w, channels) = x.dims4()?;
         memory.require(scratch_bytes(memory.backend(), b * h * w, channels))?;
-        let rows = self.group_norm.forward(x)?.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
+        let rows = self.group_norm.forward(x)?.reshape((b, h * w, channels))?;
         let head = |linear: &Linear| linear.forward(&rows)?.unsqueeze(2);
         let scale = (channels as f64).powf(-0.5);
         let y =
             ops::attention(head(&self.to_q)?, head(&self.to_k)?, head(&self.to_v)?, scale, false)?;
-        let y = self.to_out.forward(&y.squeeze(2)?)?;
-        x + y.transpose(1, 2)?.reshape((b, channels, h, w))?
+        x + self.to_out.forward(&y.squeeze(2)?)?.reshape((b, h, w, channels))?
     }
 }
 

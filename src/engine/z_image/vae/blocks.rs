@@ -31,7 +31,7 @@ impl MidBlock {
         })
     }
 
-    /// Takes `x` (b, channels, h, w) by value, so that it is freed when it has been read.
+    /// Takes `x` (b, h, w, channels) by value, so that it is freed when it has been read.
     pub fn forward(&self, mut x: Tensor, memory: &DeviceMemory) -> Result<Tensor> {
         x = self.before.forward(&x, memory)?;
         x = self.attention.forward(&x, memory)?;
@@ -66,21 +66,20 @@ impl UpBlock {
             let inputs = if i == 0 { inputs } else { outputs };
             ResnetBlock::new(config, inputs, outputs, &weights.prefixed("resnets").prefixed(i))
         };
-        let upsampler = || Conv::new(outputs, outputs, 3, &weights.prefixed("upsamplers.0.conv"));
+        let upsampler = || Conv::doubling(outputs, &weights.prefixed("upsamplers.0.conv"));
         Ok(UpBlock {
             resnets: (0..=config.layers_per_block).map(resnet).collect::<Result<_>>()?,
             upsampler: upsamples.then(upsampler).transpose()?,
         })
     }
 
-    /// Takes `x` (b, inputs, h, w) by value, so that it is freed when it has been read.
+    /// Takes `x` (b, h, w, inputs) by value, so that it is freed when it has been read.
     pub fn forward(&self, mut x: Tensor, memory: &DeviceMemory) -> Result<Tensor> {
         for resnet in &self.resnets {
             x = resnet.forward(&x, memory)?;
         }
         let Some(conv) = &self.upsampler else { return Ok(x) };
         require_upsample(&x, memory)?;
-        x = ops::upsample_nearest2(&x)?;
         conv.forward(&x)
     }
 
@@ -93,23 +92,22 @@ impl UpBlock {
         let upsample = |window: Result<Window>| {
             let window = window?;
             require_upsample(&window.rows, memory)?;
-            Ok(window.upsample()?.map(|x| conv.forward(x))?.crop(0)?.rows)
+            Ok(window.doubled(|x| conv.forward(x))?.crop(0)?.rows)
         };
         x.into_windows(1).map(upsample).collect()
     }
 }
 
-/// Asks `memory` for [`upsample_bytes`] of `x` (b, channels, h, w).
+/// Asks `memory` for [`upsample_bytes`] of `x` (b, h, w, channels).
 fn require_upsample(x: &Tensor, memory: &DeviceMemory) -> Result<()> {
-    let (b, channels, h, w) = x.dims4()?;
+    let (b, h, w, channels) = x.dims4()?;
     memory.require(upsample_bytes(memory.backend(), b * h * w, channels))
 }
 
-/// The most while so many pixels are doubled each way and convolved: the doubled picture and the
-/// convolution's result. The picture itself is released when it has been doubled.
+/// What the convolution of so many pixels, seen doubled each way, needs beside them.
 fn upsample_bytes(backend: Backend, pixels: usize, channels: usize) -> usize {
-    let doubled = activation_bytes(backend, channels, 4 * pixels);
-    2 * doubled + ops::conv2d_bytes(backend, 4 * pixels, channels)
+    let doubled = 4 * pixels;
+    activation_bytes(backend, channels, doubled) + ops::conv2d_bytes(backend, doubled, channels)
 }
 
 /// The most that [`UpBlock::forward`] needs, its input included.
@@ -124,8 +122,9 @@ pub fn up_bytes(
         let input = activation_bytes(backend, inputs, pixels);
         input + resnet::whole_bytes(backend, pixels, inputs, outputs)
     };
+    let last = activation_bytes(backend, outputs, pixels);
     let upsample = if upsamples { upsample_bytes(backend, pixels, outputs) } else { 0 };
-    resnet(inputs).max(resnet(outputs)).max(upsample)
+    resnet(inputs).max(resnet(outputs)).max(last + upsample)
 }
 
 /// The most that [`UpBlock::forward_striped`] needs, its input and its result included.
@@ -148,7 +147,7 @@ fn upsample_striped_bytes(size: &StripedSize, channels: usize) -> usize {
     let mut live = Live::new();
     live.hold(4 * size.activation_bytes(channels)); // the results, this stripe's included
     live.hold(stripe + row); // the stripe, and the row above it
-    live.hold(4 * (stripe + 2 * row)); // the window doubled
+    live.hold(size.if_cut(stripe + 2 * row)); // the window's rows side by side
     live.hold(4 * 2 * row); // the rows that will be cropped from this stripe's result
     live.hold(ops::conv2d_bytes(size.backend, 4 * size.window_pixels(1), channels));
     live.peak()

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::layers::{Downsample, activation_bytes};
+use super::layers::{Conv, activation_bytes};
 use super::resnet::{self, ResnetBlock};
 use super::stripes::{Striped, StripedSize, Window};
 use crate::engine::Backend;
@@ -15,7 +15,7 @@ use crate::engine::z_image::weights::Weights;
 /// Residual blocks, then half the height and width in all but the last block.
 pub struct DownBlock {
     resnets: Vec<ResnetBlock>,
-    downsampler: Option<Downsample>,
+    downsampler: Option<Conv>,
 }
 
 impl DownBlock {
@@ -30,14 +30,14 @@ impl DownBlock {
             let inputs = if i == 0 { inputs } else { outputs };
             ResnetBlock::new(config, inputs, outputs, &weights.prefixed("resnets").prefixed(i))
         };
-        let downsampler = || Downsample::new(outputs, &weights.prefixed("downsamplers.0.conv"));
+        let downsampler = || Conv::halving(outputs, &weights.prefixed("downsamplers.0.conv"));
         Ok(DownBlock {
             resnets: (0..config.layers_per_block).map(resnet).collect::<Result<_>>()?,
             downsampler: downsamples.then(downsampler).transpose()?,
         })
     }
 
-    /// Takes `x` (b, inputs, h, w) by value, so that it is freed when it has been read.
+    /// Takes `x` (b, h, w, inputs) by value, so that it is freed when it has been read.
     pub fn forward(&self, mut x: Tensor, memory: &DeviceMemory) -> Result<Tensor> {
         for resnet in &self.resnets {
             x = resnet.forward(&x, memory)?;
@@ -63,9 +63,9 @@ impl DownBlock {
     }
 }
 
-/// Asks `memory` for [`downsample_bytes`] of `x` (b, channels, h, w).
+/// Asks `memory` for [`downsample_bytes`] of `x` (b, h, w, channels).
 fn require_downsample(x: &Tensor, memory: &DeviceMemory) -> Result<()> {
-    let (b, channels, h, w) = x.dims4()?;
+    let (b, h, w, channels) = x.dims4()?;
     memory.require(downsample_bytes(memory.backend(), b * h * w, channels))
 }
 

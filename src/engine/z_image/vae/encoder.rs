@@ -57,7 +57,7 @@ impl Encoder {
         })
     }
 
-    /// Pictures (b, 3, height, width), -1 to 1, to the distribution of their latents.
+    /// Pictures (b, height, width, 3), -1 to 1, to the distribution of their latents.
     pub fn encode(&self, picture: &Tensor) -> Result<Distribution> {
         let down = self.encode_down(picture)?;
         self.encode_mid(down)
@@ -80,7 +80,7 @@ impl Encoder {
         }
         let stripes: Vec<Tensor> = x.stripes().cloned().collect();
         drop(x);
-        let down = Tensor::cat(&stripes, 2)?;
+        let down = Tensor::cat(&stripes, 1)?;
         drop(stripes);
         self.encode_mid(down)
     }
@@ -90,15 +90,15 @@ impl Encoder {
     /// its statistics from each tile alone, so that the result differs a little.
     pub fn encode_tiled(&self, picture: &Tensor, tile_side: usize) -> Result<Distribution> {
         let factor = self.config.factor();
-        let (_, _, height, width) = picture.dims4()?;
+        let (_, height, width, _) = picture.dims4()?;
         let rows = tiles::spans(height / factor, tile_side);
         let columns = tiles::spans(width / factor, tile_side);
         let deepest = self.config.decoder_channels()[0];
         let mut canvas = Canvas::new(deepest, height / factor, width / factor, 1);
         for row in &rows {
             for column in &columns {
-                let tile = picture.narrow(2, row.start * factor, row.length * factor)?.narrow(
-                    3,
+                let tile = picture.narrow(1, row.start * factor, row.length * factor)?.narrow(
+                    2,
                     column.start * factor,
                     column.length * factor,
                 )?;
@@ -123,7 +123,7 @@ impl Encoder {
 
     /// Asks the memory for what the first convolution of `rows` needs.
     fn require_first(&self, rows: &Tensor) -> Result<()> {
-        let (b, colours, h, w) = rows.dims4()?;
+        let (b, h, w, colours) = rows.dims4()?;
         let channels = self.config.block_out_channels[0];
         let backend = self.memory.backend();
         self.memory.require(window_bytes(backend, b * h * w, colours, channels))
@@ -131,7 +131,7 @@ impl Encoder {
 
     fn encode_mid(&self, down: Tensor) -> Result<Distribution> {
         let mut x = self.mid_block.forward(down, &self.memory)?;
-        let (b, channels, h, w) = x.dims4()?;
+        let (b, h, w, channels) = x.dims4()?;
         let moments = 2 * self.config.latent_channels;
         self.memory.require(last_bytes(self.memory.backend(), b * h * w, channels, moments))?;
         x = self.conv_norm_out.forward_silu(&x)?;
@@ -149,10 +149,12 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// `moments` are the means of all channels, and behind them the logarithms of their variances.
+    /// `moments` (b, height, width, 2 channels) are the means of all channels, and behind them the
+    /// logarithms of their variances.
     fn of(moments: &Tensor, config: &VaeConfig) -> Result<Distribution> {
         let channels = config.latent_channels;
         let (least, most) = LOG_VARIANCE;
+        let moments = moments.permute((0, 3, 1, 2))?;
         let log_variance = moments.narrow(1, channels, channels)?.clamp(least, most)?;
         Ok(Distribution {
             mean: moments.narrow(1, 0, channels)?.contiguous()?,

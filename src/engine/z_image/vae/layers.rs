@@ -4,52 +4,56 @@ use candle_core::{Result, Tensor};
 
 use crate::engine::Backend;
 use crate::engine::z_image::config::VaeConfig;
-use crate::engine::z_image::ops::{self, GroupMoments};
+use crate::engine::z_image::ops::{self, GroupMoments, Sliding};
 use crate::engine::z_image::weights::Weights;
 
 /// eps of every norm, which the configuration does not give.
 const NORM_EPS: f64 = 1e-6;
 
-/// A convolution that keeps height and width.
+/// A convolution, with its way over the picture.
 pub struct Conv {
+    /// (outputs, kernel, kernel, inputs).
     weight: Tensor,
     bias: Tensor,
-    kernel: usize,
+    sliding: Sliding,
 }
 
 impl Conv {
+    /// One that keeps height and width.
     pub fn new(inputs: usize, outputs: usize, kernel: usize, weights: &Weights) -> Result<Conv> {
-        Ok(Conv {
-            weight: weights.get("weight", (outputs, inputs, kernel, kernel))?,
-            bias: weights.get("bias", outputs)?,
-            kernel,
-        })
+        Conv::sliding([inputs, outputs], kernel, Sliding::dense(kernel / 2), weights)
     }
 
-    /// `x` (b, inputs, h, w) to (b, outputs, h, w).
+    /// One to half the height and the width. A row of the result sees the two rows that it comes
+    /// from, and the one below them.
+    pub fn halving(channels: usize, weights: &Weights) -> Result<Conv> {
+        Conv::sliding([channels; 2], 3, Sliding::HALVING, weights)
+    }
+
+    /// One that sees each pixel as a square of four: to twice the height and the width.
+    pub fn doubling(channels: usize, weights: &Weights) -> Result<Conv> {
+        Conv::sliding([channels; 2], 3, Sliding::DOUBLING, weights)
+    }
+
+    fn sliding(
+        [inputs, outputs]: [usize; 2],
+        kernel: usize,
+        sliding: Sliding,
+        weights: &Weights,
+    ) -> Result<Conv> {
+        let weight = weights.get("weight", (outputs, inputs, kernel, kernel))?;
+        let bias = weights.get("bias", outputs)?;
+        Ok(Conv { weight: ops::conv_weight(&weight)?, bias, sliding })
+    }
+
+    /// `x` (b, h, w, inputs) to (b, h, w, outputs), or other heights and widths.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::conv2d(x, &self.weight, Some(&self.bias), self.kernel / 2)
-    }
-}
-
-/// A convolution to half the height and the width.
-pub struct Downsample {
-    weight: Tensor,
-    bias: Tensor,
-}
-
-impl Downsample {
-    pub fn new(channels: usize, weights: &Weights) -> Result<Downsample> {
-        Ok(Downsample {
-            weight: weights.get("weight", (channels, channels, 3, 3))?,
-            bias: weights.get("bias", channels)?,
-        })
+        ops::conv2d(x, &self.weight, &self.bias, self.sliding, None)
     }
 
-    /// `x` (b, channels, h, w) to (b, channels, h / 2, w / 2). A row of the result sees the two
-    /// rows that it comes from, and the one below them.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::conv2d_halving(x, &self.weight, &self.bias)
+    /// The same, added to `residual` in the same pass.
+    pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        ops::conv2d(x, &self.weight, &self.bias, self.sliding, Some(residual))
     }
 }
 
@@ -68,17 +72,17 @@ impl GroupNorm {
         })
     }
 
-    /// `x` (b, channels, h, w), normed.
+    /// `x` (b, h, w, channels), normed.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::group_norm_silu(x, &self.weight, &self.bias, self.groups, NORM_EPS, false)
     }
 
-    /// `x` (b, channels, h, w), normed and through SiLU.
+    /// `x` (b, h, w, channels), normed and through SiLU.
     pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
         ops::group_norm_silu(x, &self.weight, &self.bias, self.groups, NORM_EPS, true)
     }
 
-    /// The moments of the activation that `parts` (1, channels, rows, w) make up.
+    /// The moments of the activation that `parts` (1, rows, w, channels) make up.
     pub fn moments<P: AsRef<Tensor>>(
         &self,
         parts: impl Iterator<Item = Result<P>>,

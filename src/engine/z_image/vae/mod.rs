@@ -91,7 +91,7 @@ impl Decoder {
         Ok(self.weights.finish().map(|()| encoder))
     }
 
-    /// Latents (b, channels, h, w) to pictures (b, 3, factor * h, factor * w), f32, about -1 to 1.
+    /// Latents (b, channels, h, w) to pictures (b, factor * h, factor * w, 3), f32, about -1 to 1.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
         self.decode_up(self.decode_mid(latents)?)
     }
@@ -112,12 +112,12 @@ impl Decoder {
             .into_windows(1)
             .map(|window| self.decode_rows(window?, &moments))
             .collect::<Result<Vec<_>>>()?;
-        Tensor::cat(&rows, 2)
+        Tensor::cat(&rows, 1)
     }
 
     /// The picture's rows of the last block's stripe, on the host.
     fn decode_rows(&self, window: Window, moments: &GroupMoments) -> Result<Tensor> {
-        let (_, channels, h, w) = window.rows.dims4()?;
+        let (_, h, w, channels) = window.rows.dims4()?;
         let colours = self.config.out_channels;
         self.memory.require(window_bytes(self.memory.backend(), h * w, channels, colours))?;
         let normed = window.map(|x| self.conv_norm_out.forward_silu_of_part(x, moments))?;
@@ -131,14 +131,14 @@ impl Decoder {
     /// from each tile alone, so that the result differs a little.
     pub fn decode_tiled(&self, latents: &Tensor, tile_side: usize) -> Result<Tensor> {
         let mid = self.decode_mid(latents)?;
-        let (_, _, height, width) = mid.dims4()?;
+        let (_, height, width, _) = mid.dims4()?;
         let rows = tiles::spans(height, tile_side);
         let columns = tiles::spans(width, tile_side);
         let mut canvas = Canvas::new(self.config.out_channels, height, width, self.config.factor());
         for row in &rows {
             for column in &columns {
                 let tile =
-                    mid.narrow(2, row.start, row.length)?.narrow(3, column.start, column.length)?;
+                    mid.narrow(1, row.start, row.length)?.narrow(2, column.start, column.length)?;
                 canvas.add(&self.decode_up(tile.contiguous()?)?, row, column)?;
             }
         }
@@ -146,10 +146,12 @@ impl Decoder {
     }
 
     /// What is computed at the latents' size: unscaling, the first convolution, the middle block.
+    /// From here on channels are the last dimension.
     fn decode_mid(&self, latents: &Tensor) -> Result<Tensor> {
         let shift = self.config.shift_factor.unwrap_or(0.0);
         let unscaled =
             ((latents / self.config.scaling_factor)? + shift)?.to_dtype(self.weights.dtype())?;
+        let unscaled = unscaled.permute((0, 2, 3, 1))?.contiguous()?;
         self.mid_block.forward(self.conv_in.forward(&unscaled)?, &self.memory)
     }
 
@@ -159,7 +161,7 @@ impl Decoder {
         for block in &self.up_blocks {
             x = block.forward(x, &self.memory)?;
         }
-        let (b, channels, h, w) = x.dims4()?;
+        let (b, h, w, channels) = x.dims4()?;
         let colours = self.config.out_channels;
         self.memory.require(last_bytes(self.memory.backend(), b * h * w, channels, colours))?;
         x = self.conv_norm_out.forward_silu(&x)?;

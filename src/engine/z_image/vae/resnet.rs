@@ -40,23 +40,17 @@ impl ResnetBlock {
         })
     }
 
-    /// `x` (b, inputs, h, w) to (b, outputs, h, w). Asks `memory` for [`whole_bytes`].
+    /// `x` (b, h, w, inputs) to (b, h, w, outputs). Asks `memory` for [`whole_bytes`].
     pub fn forward(&self, x: &Tensor, memory: &DeviceMemory) -> Result<Tensor> {
-        let (b, inputs, h, w) = x.dims4()?;
+        let (b, h, w, inputs) = x.dims4()?;
         memory.require(whole_bytes(memory.backend(), b * h * w, inputs, self.outputs))?;
         // `y` is assigned again and again, so that each result is freed when the next is there.
         let mut y = self.norm1.forward_silu(x)?;
         y = self.conv1.forward(&y)?;
         y = self.norm2.forward_silu(&y)?;
+        let Some(conv) = &self.conv_shortcut else { return self.conv2.forward_add(&y, x) };
         y = self.conv2.forward(&y)?;
-        self.add_shortcut(x, &y)
-    }
-
-    fn add_shortcut(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
-        match &self.conv_shortcut {
-            Some(conv) => ops::add(&conv.forward(x)?, y),
-            None => ops::add(x, y),
-        }
+        conv.forward_add(x, &y)
     }
 
     /// As [`ResnetBlock::forward`], in three passes over the stripes. The second norm needs the
@@ -93,7 +87,10 @@ impl ResnetBlock {
         let mut window = self.first_half(window, first, memory)?.crop(1)?;
         window = window.map(|y| self.norm2.forward_silu_of_part(y, second))?;
         window = window.map(|y| self.conv2.forward(y))?.crop(0)?;
-        self.add_shortcut(&window.stripe, &window.rows)
+        match &self.conv_shortcut {
+            Some(conv) => conv.forward_add(&window.stripe, &window.rows),
+            None => ops::add(&window.stripe, &window.rows),
+        }
     }
 
     /// The first norm and the first convolution, after which the outermost rows are wrong.
@@ -103,7 +100,7 @@ impl ResnetBlock {
         moments: &GroupMoments,
         memory: &DeviceMemory,
     ) -> Result<Window> {
-        let (_, inputs, h, w) = window.rows.dims4()?;
+        let (_, h, w, inputs) = window.rows.dims4()?;
         memory.require(window_bytes(memory.backend(), h * w, inputs, self.outputs))?;
         let window = window.map(|x| self.norm1.forward_silu_of_part(x, moments))?;
         window.map(|y| self.conv1.forward(y))
@@ -118,11 +115,10 @@ pub fn whole_bytes(backend: Backend, pixels: usize, inputs: usize, outputs: usiz
     live.hold(x); // the first norm
     live.replace(x, y, conv_scratch(inputs));
     live.replace(y, y, 0); // the second norm
-    live.replace(y, y, conv_scratch(outputs));
+    live.replace(y, y, conv_scratch(outputs)); // the second convolution, with the sum
     if inputs != outputs {
-        live.hold(y); // the shortcut's convolution
+        live.hold(y + conv_scratch(inputs)); // the shortcut's, which has the sum then
     }
-    live.hold(y); // the sum
     live.peak()
 }
 

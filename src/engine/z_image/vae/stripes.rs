@@ -30,20 +30,19 @@ use candle_core::{Result, Tensor, bail};
 
 use super::layers::activation_bytes;
 use crate::engine::Backend;
-use crate::engine::z_image::ops;
 
-/// The dimension of the rows in (1, channels, rows, width).
-const ROWS: usize = 2;
+/// The dimension of the rows in (1, rows, width, channels).
+const ROWS: usize = 1;
 
-/// The activation of one picture, (1, channels, height, width), as tensors (1, channels, rows,
-/// width) from the top.
+/// The activation of one picture, (1, height, width, channels), as tensors (1, rows, width,
+/// channels) from the top.
 #[derive(Clone)]
 pub struct Striped {
     stripes: VecDeque<Tensor>,
 }
 
 impl Striped {
-    /// Copies `x` (1, channels, height, width) into as few stripes as possible. None has more than
+    /// Copies `x` (1, height, width, channels) into as few stripes as possible. None has more than
     /// `rows` rows (at least 1), and their heights differ by at most one row.
     pub fn cut(x: &Tensor, rows: usize) -> Result<Striped> {
         Striped::cut_in_units(x, rows, 1)
@@ -51,15 +50,13 @@ impl Striped {
 
     /// As [`Striped::cut`], of `x` whose height is counted in units of `unit` rows: so are `rows`.
     pub fn cut_in_units(x: &Tensor, rows: usize, unit: usize) -> Result<Striped> {
-        let (1, _, height, _) = x.dims4()? else {
+        let (1, height, _, _) = x.dims4()? else {
             bail!("only a single picture is cut into stripes: {x:?}")
         };
         let units = height / unit;
         let count = units.div_ceil(rows);
         let start = |i: usize| i * units / count * unit;
-        (0..count)
-            .map(|i| x.narrow(ROWS, start(i), start(i + 1) - start(i))?.contiguous())
-            .collect()
+        (0..count).map(|i| copied_rows(x, start(i), start(i + 1) - start(i))).collect()
     }
 
     /// The stripes from the top.
@@ -107,7 +104,7 @@ impl Windows {
         let (above, below) = (height(&above)?, height(&below)?);
         let end_of_stripe = above + stripe.dim(ROWS)?;
         let kept = end_of_stripe.min(self.halo);
-        self.above = Some(rows.narrow(ROWS, end_of_stripe - kept, kept)?.contiguous()?);
+        self.above = Some(copied_rows(&rows, end_of_stripe - kept, kept)?);
         Ok(Window { stripe, rows, above, below })
     }
 
@@ -126,6 +123,15 @@ impl Windows {
     }
 }
 
+/// `count` rows of `x` from `first` on, or `x` itself where it has no others. A copy, because a view
+/// would keep all of `x` in memory.
+fn copied_rows(x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
+    if count == x.dim(ROWS)? {
+        return Ok(x.clone());
+    }
+    x.narrow(ROWS, first, count)?.force_contiguous()
+}
+
 /// How many rows `parts` have together.
 fn height(parts: &[Tensor]) -> Result<usize> {
     parts.iter().map(|part| part.dim(ROWS)).sum()
@@ -135,7 +141,7 @@ fn height(parts: &[Tensor]) -> Result<usize> {
 pub struct Window {
     /// The stripe as it was.
     pub stripe: Tensor,
-    /// (1, channels, rows, width): the halo above, the stripe, the halo below.
+    /// (1, rows, width, channels): the halo above, the stripe, the halo below.
     pub rows: Tensor,
     /// Rows of the halo above the stripe.
     above: usize,
@@ -149,17 +155,15 @@ impl Window {
         Ok(Window { rows: compute(&self.rows)?, ..self })
     }
 
-    /// The window with twice as many rows and columns, each pixel repeated.
-    pub fn upsample(self) -> Result<Window> {
-        let above = 2 * self.above;
-        let below = 2 * self.below;
-        Ok(Window { above, below, ..self.map(ops::upsample_nearest2)? })
+    /// The same window after `compute`, which doubles height and width.
+    pub fn doubled(self, compute: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Window> {
+        let (above, below) = (2 * self.above, 2 * self.below);
+        Ok(Window { above, below, ..self.map(compute)? })
     }
 
     /// The rows from the stripe's first on, without the halo above.
     pub fn without_above(self) -> Result<Tensor> {
-        let height = self.rows.dim(ROWS)? - self.above;
-        self.rows.narrow(ROWS, self.above, height)?.contiguous()
+        copied_rows(&self.rows, self.above, self.rows.dim(ROWS)? - self.above)
     }
 
     /// Crops the halo to at most `halo` rows on each side. After a 3x3 convolution that must be one
@@ -169,8 +173,7 @@ impl Window {
         let below = self.below.min(halo);
         let first = self.above - above;
         let last = self.rows.dim(ROWS)? - (self.below - below);
-        // A copy, so that the cropped rows take no memory.
-        let cropped = self.map(|all| all.narrow(ROWS, first, last - first)?.contiguous())?;
+        let cropped = self.map(|all| copied_rows(all, first, last - first))?;
         Ok(Window { above, below, ..cropped })
     }
 }
@@ -252,24 +255,15 @@ mod tests {
     /// Two channels, two columns, and each row another number.
     fn picture(height: usize) -> Tensor {
         let rows = Tensor::arange(0, height as u32, &Device::Cpu).unwrap();
-        rows.reshape((1, 1, height, 1)).unwrap().broadcast_as((1, 2, height, 2)).unwrap()
+        rows.reshape((1, height, 1, 1)).unwrap().broadcast_as((1, height, 2, 2)).unwrap()
     }
 
     /// The numbers of the rows, the same in every channel and column.
     fn numbers(rows: &Tensor) -> Vec<usize> {
-        let height = rows.dim(ROWS).unwrap();
-        let first: Vec<u32> = rows
-            .narrow(3, 0, 1)
-            .unwrap()
-            .narrow(1, 0, 1)
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .to_vec1()
-            .unwrap();
         let all = rows.flatten_all().unwrap().to_vec1::<u32>().unwrap();
-        assert!(all.chunks_exact(2 * height).all(|plane| plane.iter().step_by(2).eq(&first)));
-        first.into_iter().map(|row| row as usize).collect()
+        let (of_rows, []) = all.as_chunks::<4>() else { panic!("whole rows") };
+        assert!(of_rows.iter().all(|row| *row == [row[0]; 4]));
+        of_rows.iter().map(|row| row[0] as usize).collect()
     }
 
     #[test]

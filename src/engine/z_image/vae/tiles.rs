@@ -71,30 +71,29 @@ impl Canvas {
         Canvas { values: vec![0.0; channels * height * width], channels, height, width, factor }
     }
 
-    /// Adds a decoded tile (1, channels, height, width), weighted.
+    /// Adds a decoded tile (1, height, width, channels), weighted.
     pub fn add(&mut self, tile: &Tensor, rows: &Span, columns: &Span) -> Result<()> {
         let tile: Vec<f32> = tile.flatten_all()?.to_vec1()?;
         let (row_weights, column_weights) =
             (rows.weights(self.factor), columns.weights(self.factor));
         let (top, left) = (rows.start * self.factor, columns.start * self.factor);
-        let mut source = tile.chunks_exact(column_weights.len());
-        for channel in 0..self.channels {
-            for (y, row_weight) in row_weights.iter().enumerate() {
-                let at = (channel * self.height + top + y) * self.width + left;
-                let target = &mut self.values[at..at + column_weights.len()];
-                for ((to, from), weight) in
-                    target.iter_mut().zip(source.next().unwrap_or_default()).zip(&column_weights)
-                {
-                    *to += from * row_weight * weight;
-                }
+        let pixels = column_weights.len() * self.channels;
+        let row = |y: usize| ((top + y) * self.width + left) * self.channels;
+        for ((y, row_weight), from) in row_weights.iter().enumerate().zip(tile.chunks_exact(pixels))
+        {
+            let to = self.values[row(y)..][..pixels].chunks_exact_mut(self.channels);
+            let from = from.chunks_exact(self.channels);
+            for ((to, from), column_weight) in to.zip(from).zip(&column_weights) {
+                let weight = row_weight * column_weight;
+                to.iter_mut().zip(from).for_each(|(to, from)| *to += from * weight);
             }
         }
         Ok(())
     }
 
-    /// The picture (1, channels, height, width).
+    /// The picture (1, height, width, channels).
     pub fn into_tensor(self) -> Result<Tensor> {
-        Tensor::from_vec(self.values, (1, self.channels, self.height, self.width), &Device::Cpu)
+        Tensor::from_vec(self.values, (1, self.height, self.width, self.channels), &Device::Cpu)
     }
 }
 

@@ -1,92 +1,130 @@
-//! Convolution on a card: im2col for a band of rows at a time, and a matrix product that writes
-//! its rows where they belong.
+//! Convolution in one kernel, that of `conv.cu`.
 
-use candle_core::cuda_backend::WrapErr;
-use candle_core::cuda_backend::cudarc::cublas::sys::cublasOperation_t::CUBLAS_OP_N;
-use candle_core::cuda_backend::cudarc::cublas::{Gemm, GemmConfig};
-use candle_core::{CudaDevice, CudaStorage, Result, Shape};
+use candle_core::cuda_backend::cudarc::driver::{CudaView, DeviceRepr, PushKernelArg};
+use candle_core::{CudaDevice, CudaStorage, Result, Shape, Tensor};
 use half::bf16;
 
-use super::{Operand, Values, ValuesMut, kernels, output, values};
-use crate::engine::z_image::ops::conv_shape::{ConvShape, IM2COL_BYTES, Sliding};
+use super::kernels::{launch, narrow};
+use super::{CHUNK, Operand, Values, ValuesMut, output, values, with_operands};
+use crate::engine::z_image::ops::conv_shape::{ConvShape, Sliding};
 
-pub fn conv2d([x, weight, bias]: [Operand; 3], sliding: Sliding) -> Result<(CudaStorage, Shape)> {
+pub(super) const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/conv.ptx"));
+
+/// Threads of a block, and the pixels of its tile of the result.
+const BLOCK_THREADS: usize = 128;
+const BLOCK_PIXELS: usize = 128;
+
+/// `x` (b, h, w, i) with `weight` (o, k, k, i), plus `bias` (o), plus `residual`.
+pub fn conv2d(
+    [x, weight, bias]: [Operand; 3],
+    residual: Option<&Tensor>,
+    sliding: Sliding,
+) -> Result<(CudaStorage, Shape)> {
     let shape = ConvShape::of(x.1, weight.1, sliding)?;
-    let (xs, weights, biases) = (values(x)?, values(weight)?, values(bias)?);
+    let convolution = Operands {
+        x: values(x)?,
+        x_aligned: x.1.start_offset().is_multiple_of(CHUNK),
+        weight: values(weight)?,
+        bias: values(bias)?,
+        shape: &shape,
+    };
     let device = &x.0.device;
-    let convolution = Convolution { device, shape: &shape, weight: &weights, bias: &biases };
-    let in_item = shape.inputs * shape.height * shape.width;
-    let out_item = shape.outputs * shape.out_plane();
-    output(device, shape.out_dims(), |mut out| {
-        for item in 0..shape.batch {
-            let x = xs.slice(item * in_item..(item + 1) * in_item);
-            let mut out = out.slice_mut(item * out_item..(item + 1) * out_item);
-            convolution.convolve(&x, &mut out)?;
-        }
-        Ok(())
+    output(device, shape.out_dims(), |mut out| match residual {
+        Some(residual) => with_operands([residual], |[residual]| {
+            convolution.convolve(device, &values(residual)?, &mut out)
+        }),
+        None => convolution.convolve(device, &convolution.bias.slice(..0), &mut out),
     })
 }
 
-struct Convolution<'a> {
-    device: &'a CudaDevice,
-    shape: &'a ConvShape,
-    weight: &'a Values<'a>,
-    bias: &'a Values<'a>,
+/// The sizes as the kernel takes them.
+#[repr(C)]
+struct Convolution {
+    height: u32,
+    width: u32,
+    inputs: u32,
+    outputs: u32,
+    kernel: u32,
+    before: u32,
+    stride: u32,
+    doubled: u32,
+    out_height: u32,
+    out_width: u32,
+    out_pixels: u32,
+    has_residual: u32,
 }
 
-impl Convolution<'_> {
-    /// One item: `x` (inputs, height, width) to `out` (outputs, out_height, out_width).
-    fn convolve(&self, x: &Values, out: &mut ValuesMut) -> Result<()> {
-        let shape = self.shape;
-        kernels::broadcast_bias(self.device, self.bias, out)?;
-        if shape.kernel == 1 && shape.sliding.is_plain() {
-            // The matrix of im2col would be `x` itself.
-            return self.add_product(x, out, 0, shape.out_plane());
+// SAFETY: its values are all that a kernel reads of it.
+unsafe impl DeviceRepr for Convolution {}
+
+impl Convolution {
+    fn of(shape: &ConvShape, has_residual: bool) -> Result<Convolution> {
+        let sliding = shape.sliding;
+        Ok(Convolution {
+            height: narrow(shape.height)?,
+            width: narrow(shape.width)?,
+            inputs: narrow(shape.inputs)?,
+            outputs: narrow(shape.outputs)?,
+            kernel: narrow(shape.kernel)?,
+            before: narrow(sliding.before)?,
+            stride: narrow(sliding.stride)?,
+            doubled: sliding.doubled.into(),
+            out_height: narrow(shape.out_height())?,
+            out_width: narrow(shape.out_width())?,
+            out_pixels: narrow(shape.batch * shape.out_plane())?,
+            has_residual: has_residual.into(),
+        })
+    }
+}
+
+/// A kernel of `conv.cu`, and the outputs of a block's tile.
+struct Tiling {
+    kernel: &'static str,
+    outputs: usize,
+}
+
+const WIDE: Tiling = Tiling { kernel: "convolve", outputs: 128 };
+const NARROW: Tiling = Tiling { kernel: "convolve_narrow", outputs: 32 };
+/// For inputs that are no whole chunks.
+const UNALIGNED: Tiling = Tiling { kernel: "convolve_unaligned", outputs: 32 };
+
+struct Operands<'a> {
+    x: Values<'a>,
+    /// Whether a chunk of `x` lies where one can be read at once.
+    x_aligned: bool,
+    weight: Values<'a>,
+    bias: Values<'a>,
+    shape: &'a ConvShape,
+}
+
+impl Operands<'_> {
+    fn tiling(&self) -> Tiling {
+        match self.shape.inputs.is_multiple_of(CHUNK) && self.x_aligned {
+            true if self.shape.outputs > NARROW.outputs => WIDE,
+            true => NARROW,
+            false => UNALIGNED,
         }
-        let row_bytes = size_of::<bf16>() * shape.column() * shape.out_width();
-        let band = (IM2COL_BYTES / row_bytes).clamp(1, shape.out_height());
-        // SAFETY: each band's matrix is written before it is read.
-        let mut matrix =
-            unsafe { self.device.alloc::<bf16>(shape.column() * band * shape.out_width())? };
-        for first in (0..shape.out_height()).step_by(band) {
-            let rows = band.min(shape.out_height() - first);
-            let pixels = rows * shape.out_width();
-            let mut matrix = matrix.slice_mut(..shape.column() * pixels);
-            kernels::im2col(self.device, x, &mut matrix, shape, first)?;
-            self.add_product(&matrix.as_view(), out, first * shape.out_width(), pixels)?;
-        }
-        Ok(())
     }
 
-    /// Adds the weight (outputs, column) times `matrix` (column, pixels) to so many pixels of each
-    /// plane of `out` from `first` on, in f32 and rounded once.
-    fn add_product(
+    /// `residual` is empty where there is none.
+    fn convolve(
         &self,
-        matrix: &Values,
+        device: &CudaDevice,
+        residual: &CudaView<bf16>,
         out: &mut ValuesMut,
-        first: usize,
-        pixels: usize,
     ) -> Result<()> {
-        let shape = self.shape;
-        assert!(matrix.len() >= shape.column() * pixels && first + pixels <= shape.out_plane());
-        // cuBLAS counts by columns: to it all three are transposed, and the product's factors
-        // change places.
-        let [m, n, k] = [pixels, shape.outputs, shape.column()].map(|size| size as i32);
-        let product = GemmConfig {
-            transa: CUBLAS_OP_N,
-            transb: CUBLAS_OP_N,
-            m,
-            n,
-            k,
-            alpha: bf16::ONE,
-            lda: m,
-            ldb: k,
-            beta: bf16::ONE,
-            ldc: shape.out_plane() as i32,
-        };
-        let mut out = out.slice_mut(first..);
-        // SAFETY: the sizes are those of the three matrices, and each row of the result lies within
-        // its plane.
-        unsafe { self.device.cublas_handle().gemm(product, matrix, self.weight, &mut out) }.w()
+        let (shape, tiling) = (self.shape, self.tiling());
+        let pixels = shape.batch * shape.out_plane();
+        assert!(self.x.len() == shape.batch * shape.item());
+        assert!(self.weight.len() == shape.outputs * shape.window());
+        assert!(self.bias.len() == shape.outputs && out.len() == pixels * shape.outputs);
+        assert!(residual.len() == out.len() || residual.is_empty());
+        let sizes = Convolution::of(shape, !residual.is_empty())?;
+        let function = device.get_or_load_custom_func(tiling.kernel, "zimaged-conv", PTX)?;
+        let mut arguments = function.builder();
+        arguments.arg(&self.x).arg(&self.weight).arg(&self.bias).arg(residual).arg(out).arg(&sizes);
+        let tiles = pixels.div_ceil(BLOCK_PIXELS) * shape.outputs.div_ceil(tiling.outputs);
+        // SAFETY: the arguments are the kernel's, and their lengths are asserted.
+        unsafe { launch(arguments, [tiles, 1, 1], BLOCK_THREADS) }
     }
 }

@@ -24,12 +24,3 @@ pub fn rope(
         kernels::rope(&x.0.device, &xs, &cosines, &sines, &mut out, size, interleaved)
     })
 }
-
-/// Twice the height and width of `x` (b, c, h, w), each value repeated.
-pub fn upsample(x: Operand) -> Result<(CudaStorage, Shape)> {
-    let xs = values(x)?;
-    let (b, c, h, w) = x.1.shape().dims4()?;
-    output(&x.0.device, (b, c, 2 * h, 2 * w), |mut out| {
-        kernels::upsample(&x.0.device, &xs, &mut out, (b * c, h, w))
-    })
-}

@@ -20,8 +20,8 @@ use half::bf16;
 pub(super) use self::attention::attention;
 pub(super) use self::blocks::{Softmax, Transpose};
 pub(super) use self::conv::conv2d;
-pub(super) use self::elements::{rope, swiglu, upsample};
-pub(super) use self::groups::{group_norm, group_norm_of_part, moments};
+pub(super) use self::elements::{rope, swiglu};
+pub(super) use self::groups::{Normalising, group_norm, moments};
 pub(super) use self::rows::{add_norm, add_norm_and_norm, layer_norm, norm_rope, rms_norm};
 
 /// An argument of an operator.
@@ -108,7 +108,14 @@ mod tests {
     #[test]
     fn kernels_are_for_all_cards_from_the_capability_on_that_was_asked_for() {
         let asked = option_env!("CUDA_COMPUTE_CAP").unwrap_or("80");
-        for ptx in [super::kernels::PTX, super::attention::PTX, super::rows::PTX, AFFINE.ptx()] {
+        let ours = [
+            super::kernels::PTX,
+            super::attention::PTX,
+            super::conv::PTX,
+            super::groups::PTX,
+            super::rows::PTX,
+        ];
+        for ptx in ours.into_iter().chain([AFFINE.ptx()]) {
             assert_eq!(capability(ptx), Some(asked), "{}", &ptx[..ptx.len().min(400)]);
         }
     }

@@ -47,6 +47,7 @@ mod recovery; // after a crash
 mod awake; // keeps the machine from sleep while work is due
 mod caretaker; // the database's file, while the daemon runs
 mod daemon; // wiring, start and shutdown
+mod report; // what this machine does, measured and told
 
 // Faces: translate, decide nothing.
 mod cli; // the command line

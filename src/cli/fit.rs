@@ -35,7 +35,7 @@ pub(super) struct FitArgs {
 }
 
 /// `1024x768`.
-fn size(text: &str) -> Result<(u32, u32), String> {
+pub(super) fn size(text: &str) -> Result<(u32, u32), String> {
     sides(text).filter(|&(width, height)| width > 0 && height > 0).ok_or_else(|| {
         match text.to_lowercase().replace([' ', '*'], "") {
             small if small != text && sides(&small).is_some() => {

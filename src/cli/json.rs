@@ -21,6 +21,7 @@ use crate::queue::{
     CheckedJob, Edited, ErrorAnswer, FitAnswer, JobMistakes, ListedModel, Pruned, QueueStatus,
     Restored, Retries, Shown, Submitted, VerifiedModel, Waited,
 };
+use crate::report::WrittenReport;
 use crate::store::{Cancelled, JobRow, RejectionRow};
 
 const HEAD: &str = "# JSON
@@ -41,7 +42,7 @@ This page is written from the program's types by a test, and another runs the co
 /// What a command answers: its name, and the type of its answer.
 type Command = (&'static str, fn(&mut SchemaGenerator) -> Value);
 
-const COMMANDS: [Command; 29] = [
+const COMMANDS: [Command; 30] = [
     ("backup", of::<BackedUp>),
     ("cancel", of::<Cancelled>),
     ("check", of::<CheckedJob>),
@@ -63,6 +64,7 @@ const COMMANDS: [Command; 29] = [
     ("model remove", of::<RemovedModel>),
     ("model verify", of::<VerifiedModel>),
     ("pause, resume", of::<PauseAnswer>),
+    ("report", of::<WrittenReport>),
     ("restore", of::<Restored>),
     ("retry", of::<Retries>),
     ("run --until-idle", of::<RunReport>),

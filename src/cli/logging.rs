@@ -60,6 +60,15 @@ impl Verbosity {
     }
 }
 
+/// Unless something else was asked for, a worker says warnings only: its user waits for a report
+/// and watches no daemon. To be called while the process has one thread.
+pub(super) fn expect_warnings_only() {
+    if std::env::var_os(FILTER).is_none() {
+        // SAFETY: as in `hand_on`.
+        unsafe { std::env::set_var(FILTER, "warn") };
+    }
+}
+
 /// Starts logging, as the command line and the environment say; the worker inherits both.
 ///
 /// `ZIMAGED_LOG`, or else `RUST_LOG`, chooses what is logged (`info` unless said;

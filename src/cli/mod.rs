@@ -16,6 +16,7 @@ mod job_options;
 #[cfg(test)]
 mod json;
 mod logging;
+mod machine_report;
 mod model;
 mod models;
 mod new_model;
@@ -49,6 +50,7 @@ use crate::hub::HubError;
 use crate::instance::LockError;
 use crate::mcp;
 use crate::queue::QueueError;
+use crate::report::NoMeasurement;
 use crate::store::StoreError;
 use crate::worker::serve;
 
@@ -141,6 +143,10 @@ enum Command {
     ///
     /// Exit codes: 0 it fits as asked, 4 it fits smaller or with fewer steps, 3 it does not fit.
     Fit(fit::FitArgs),
+    /// Measure this machine with the configured model: times, memory, energy, and what to use
+    ///
+    /// Renders real pictures in a queue of its own; the user's is not touched. Takes minutes.
+    Report(machine_report::ReportArgs),
     /// Speak the Model Context Protocol over standard input and output, for language models
     Mcp,
     /// Fetch models, and prepare their files
@@ -212,6 +218,12 @@ fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {
             _ => None,
         };
     }
+    if let Some(error) = cause.downcast_ref::<NoMeasurement>() {
+        return Some(match error {
+            NoMeasurement::Refused(_) => EXIT_NOT_DONE,
+            NoMeasurement::DaemonRuns { .. } | NoMeasurement::Stopped => EXIT_TEMPFAIL,
+        });
+    }
     if let Some(error) = cause.downcast_ref::<std::io::Error>() {
         return files::may_pass(error).then_some(EXIT_TEMPFAIL);
     }
@@ -240,6 +252,9 @@ pub fn main() -> ExitCode {
     completions::answer_shell();
     let args = Args::try_parse().unwrap_or_else(|error| failure::usage(&error));
     args.verbosity.hand_on();
+    if let Command::Report(_) = args.command {
+        logging::expect_warnings_only();
+    }
     if let Command::Worker | Command::Run(_) = args.command {
         signals::ignore_meaningless();
         logging::start();
@@ -310,6 +325,7 @@ fn command(mut args: Args) -> Outcome {
             Command::Mcp => Ok(mcp::serve(&config).await.map(|()| 0)?),
             Command::Status => status::status(&config, json).await,
             Command::Fit(fit) => fit::fit(&config, &fit, json).await,
+            Command::Report(report) => machine_report::report(&config, &report, json).await,
             Command::Init(_)
             | Command::Completions { .. }
             | Command::Man { .. }
@@ -321,7 +337,7 @@ fn command(mut args: Args) -> Outcome {
 /// Whether the command speaks to a queue, and so makes nothing where there is none.
 fn needs_queue(command: &Command, names_model: bool) -> bool {
     match command {
-        Command::Check(_) | Command::Fit(_) => false,
+        Command::Check(_) | Command::Fit(_) | Command::Report(_) => false,
         Command::Model(command) => !names_model && !command.names_files(),
         _ => true,
     }

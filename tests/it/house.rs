@@ -47,13 +47,14 @@ const ORDER: &[&str] = &[
     "caretaker",
     "awake",
     "daemon",
+    "report",
     "cli",
     "internals",
     "main",
 ];
 
 /// Crates that only one module may use.
-const OWNED: [(&str, &str); 11] = [
+const OWNED: [(&str, &str); 12] = [
     ("sqlx", "store"),
     ("candle_core", "engine/z_image"),
     ("candle_nn", "engine/z_image"),
@@ -65,6 +66,7 @@ const OWNED: [(&str, &str); 11] = [
     ("prometheus_client", "http"),
     ("clap", "cli"),
     ("sd_notify", "systemd"),
+    ("nvml_wrapper", "report"),
 ];
 
 /// Which other modules of `engine/z_image` each of its modules may name. A module that is not in the

@@ -122,4 +122,5 @@ fn every_command_answers_what_the_page_says_and_nothing_else() {
     page.check("an error", &house.json(&["submit", "wrong.toml"]), "[ErrorAnswer]");
     house.stop("TERM");
     check(&house, "run --until-idle", &["run", "--until-idle", "a.toml"]);
+    check(&house, "report", &["report", "--quick", "--size", "64x64"]);
 }

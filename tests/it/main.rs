@@ -40,6 +40,7 @@ mod pictures;
 mod quality;
 mod quantised;
 mod queue;
+mod report;
 mod store;
 mod submit;
 mod readme;

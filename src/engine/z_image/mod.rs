@@ -68,6 +68,7 @@ pub use self::new_model::{convert_model, synthesise_model};
 use self::prompt::Tokenizer;
 pub use self::quantise::quantise_model;
 pub use self::verify::verify_weights;
+use super::provenance::WeightPart;
 use super::{DeviceChoice, Engine, ModelError, ModelPlace, Result};
 use crate::planner::DeviceSpeed;
 
@@ -98,6 +99,11 @@ pub fn processor_speed() -> Option<DeviceSpeed> {
 /// The tokenizer of the model at `model`. Errors name its file.
 pub fn tokenizer(model: &ModelPlace) -> std::result::Result<Tokenizer, ModelError> {
     Tokenizer::read(ModelFiles::find(model)?.hub.as_deref())
+}
+
+/// The files of weights of the model at `model`, by part.
+pub fn weight_parts(model: &ModelPlace) -> std::result::Result<Vec<WeightPart>, ModelError> {
+    parts::weight_parts(&ModelFiles::find(model)?)
 }
 
 /// Whether the files of weights of the model at `model` are all there and whole. Only their

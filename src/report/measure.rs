@@ -1,0 +1,260 @@
+//! Measures this machine: real pictures by a daemon of its own, one session after the other.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::advice::advice;
+use super::card::Card;
+use super::data::{
+    Asked, CardFacts, DiskSpeed, FORMAT, LimitRun, Machine, MachineReport, MatrixCell,
+    MeasuredLoad, ReportedModel, ReportedPart,
+};
+use super::gather;
+use super::machine;
+use super::matrix;
+use super::own_queue::MeasuringQueue;
+use super::plan::{self, FIRST, ReportQuestion, size_name};
+use super::sampler::{MachineLook, MachineSampler};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::daemon::Onlooker;
+use crate::engine::provenance::WeightPart;
+use crate::engine::{self, DeviceChoice, EngineKind, HAS_CUDA, device_speed, mini};
+use crate::store::{MeasuredAttempt, WorkerRow};
+
+/// More than any report renders.
+const ROWS_MAX: u32 = 10_000;
+
+/// The first job of the session before which the model's files were dropped from the cache.
+const COLD: &str = "first-cold";
+
+/// What a measurement tells while it goes on.
+pub type Told<'a> = &'a (dyn Fn(&str) + Sync);
+
+/// Measures the model and device of `user`. `told` hears of each step.
+pub async fn measure(
+    user: &Config,
+    question: &ReportQuestion,
+    told: Told<'_>,
+    stop: &CancellationToken,
+) -> anyhow::Result<MachineReport> {
+    let queue = MeasuringQueue::build(user)?;
+    let description = queue.config().describe_model()?;
+    let steps = question.steps.unwrap_or(description.steps);
+    let guidance = question.guidance.unwrap_or(description.guidance);
+    let parts = match user.engine {
+        EngineKind::ZImage => engine::weight_parts(&queue.config().model_place()?)?,
+        EngineKind::Fake => Vec::new(),
+    };
+    let card = Card::open(user.device).map(Arc::new);
+    let sizes = question.sizes(HAS_CUDA && user.device != DeviceChoice::Cpu);
+    let measuring =
+        Measuring { queue, question, sizes, asked: (steps, guidance), parts, told, stop };
+    measuring.all(card).await
+}
+
+struct Measuring<'a> {
+    queue: MeasuringQueue,
+    question: &'a ReportQuestion,
+    sizes: Vec<(u32, u32)>,
+    /// Steps and guidance.
+    asked: (u32, f64),
+    parts: Vec<WeightPart>,
+    told: Told<'a>,
+    stop: &'a CancellationToken,
+}
+
+/// What the sessions without a limit have shown.
+struct Shown {
+    attempts: Vec<MeasuredAttempt>,
+    workers: Vec<WorkerRow>,
+    looks: Vec<MachineLook>,
+    is_cold: bool,
+}
+
+impl Measuring<'_> {
+    async fn all(&self, card: Option<Arc<Card>>) -> anyhow::Result<MachineReport> {
+        let facts = card.as_ref().and_then(|card| card.facts());
+        let disk = self.disk_speed();
+        let is_cold = self.cold_session().await?;
+        let looks = self.main_session(card).await?;
+        let store = self.queue.store().await?;
+        let shown = Shown {
+            attempts: store.measured_attempts(ROWS_MAX).await?,
+            workers: store.workers(ROWS_MAX).await?,
+            looks,
+            is_cold,
+        };
+        let matrix = matrix::matrix(&self.queue, &store).await?;
+        drop(store);
+        let mut report = self.report(&shown, facts);
+        report.disk = disk;
+        report.matrix = matrix.cells;
+        report.matrix_model = matrix.model;
+        report.limits = self.limit_sessions(&report).await?;
+        report.advice = advice(&report);
+        Ok(report)
+    }
+
+    /// Has the files leave the system's cache, which a quick report does not wait for.
+    fn disk_speed(&self) -> Option<DiskSpeed> {
+        if self.question.is_quick {
+            return None;
+        }
+        (self.told)("reading the model's files, for the speed of the disk");
+        machine::disk_speed(&self.parts)
+    }
+
+    /// Whether the model was loaded from the disk alone.
+    async fn cold_session(&self) -> anyhow::Result<bool> {
+        if self.question.is_quick || !machine::drop_from_cache(&self.parts) {
+            return Ok(false);
+        }
+        (self.told)("loading the model from the disk");
+        let first = plan::job(COLD, self.sizes[0], self.asked, 1);
+        self.queue.session(&[first], None, unseen(), self.stop).await?;
+        Ok(true)
+    }
+
+    /// All sizes, the model loaded once; what was seen meanwhile.
+    async fn main_session(&self, card: Option<Arc<Card>>) -> anyhow::Result<Vec<MachineLook>> {
+        let (sizes, repeats) = (&self.sizes, self.question.repeats());
+        (self.told)(&format!("rendering {repeats} of each of {} sizes", sizes.len()));
+        let mut jobs = vec![plan::job(FIRST, sizes[0], self.asked, 1)];
+        jobs.extend(
+            sizes.iter().map(|size| plan::job(&size_name(*size), *size, self.asked, repeats)),
+        );
+        let sampler = MachineSampler::new(card);
+        let looking = sampler.clone();
+        let onlooker: Onlooker = Box::new(move |_, status, ending| {
+            Box::pin(async move { looking.run(status, ending).await })
+        });
+        self.queue.session(&jobs, None, onlooker, self.stop).await?;
+        Ok(sampler.taken())
+    }
+
+    /// One picture for each size that the device is made to have.
+    async fn limit_sessions(&self, report: &MachineReport) -> anyhow::Result<Vec<LimitRun>> {
+        let Some(main) = report.main_size() else { return Ok(Vec::new()) };
+        let size = (main.width, main.height);
+        let usable = |gib| matrix::usable_bytes(&self.queue, gib);
+        let mut runs = Vec::new();
+        for limit_bytes in plan::limits(self.question.is_quick, main.peak_bytes, usable) {
+            let mebibytes = limit_bytes >> 20;
+            (self.told)(&format!("rendering as if the device had {mebibytes} MiB"));
+            let name = format!("limit-{mebibytes}");
+            let job = plan::job(&name, size, self.asked, 1);
+            let ended = self.queue.session(&[job], Some(limit_bytes), unseen(), self.stop).await;
+            let error = match ended {
+                Err(error) if self.stop.is_cancelled() => return Err(error),
+                ended => ended.err().map(|error| format!("{error:#}")),
+            };
+            let attempts = self.queue.store().await?.measured_attempts(ROWS_MAX).await?;
+            runs.push(gather::limit_run(&attempts, &name, limit_bytes, size, error));
+        }
+        Ok(runs)
+    }
+
+    /// All but what is known later.
+    fn report(&self, shown: &Shown, card: Option<CardFacts>) -> MachineReport {
+        let (attempts, worker) = (&shown.attempts, shown.workers.last());
+        let jobs: Vec<(String, (u32, u32))> =
+            self.sizes.iter().map(|size| (size_name(*size), *size)).collect();
+        let sizes: Vec<_> =
+            jobs.iter().filter_map(|(name, size)| gather::size(attempts, name, *size)).collect();
+        let device = worker.map(|worker| worker.device.clone()).unwrap_or_default();
+        // Where programs see other cards than the library counts, its facts are another card's.
+        let card = card.filter(|card| device.contains(&card.name));
+        let curve_of = match card {
+            Some(_) => "the card, all programs together",
+            None => "the worker's process, without the files that it reads in place",
+        };
+        let mut report = MachineReport {
+            format: FORMAT,
+            zimaged: env!("CARGO_PKG_VERSION").to_owned(),
+            made_at_ms: SystemClock.now_ms(),
+            left_out: self.question.left_out(),
+            machine: machine(&device, worker, card),
+            model: self.model(worker),
+            asked: Asked {
+                is_quick: self.question.is_quick,
+                steps: self.asked.0,
+                guidance: self.asked.1,
+                repeats: self.question.repeats(),
+            },
+            loads: self.loads(shown),
+            disk: None,
+            device_speed: self.queue.device_speed(&device),
+            sizes,
+            memory: None,
+            curve: gather::curve(&shown.looks),
+            curve_of: curve_of.to_owned(),
+            matrix: Vec::<MatrixCell>::new(),
+            matrix_model: String::new(),
+            limits: Vec::new(),
+            energy: gather::energy(attempts, &shown.looks, &jobs),
+            advice: Vec::new(),
+        };
+        let idle_bytes = worker.map_or(0, |worker| worker.idle_bytes.unsigned_abs());
+        report.memory = report.main_size().and_then(|main| {
+            let size = (main.width, main.height);
+            gather::phases(attempts, &size_name(size), size, idle_bytes)
+        });
+        report
+    }
+
+    fn loads(&self, shown: &Shown) -> Vec<MeasuredLoad> {
+        let weights_bytes = self.parts.iter().map(machine::part_bytes).sum();
+        let names: &[(&str, bool)] =
+            if shown.is_cold { &[(COLD, true), (FIRST, false)] } else { &[(FIRST, false)] };
+        let loads = shown.workers.iter().zip(names).map(|(worker, (name, is_cold))| MeasuredLoad {
+            is_cold: *is_cold,
+            load_ms: worker.load_ms.unsigned_abs(),
+            weights_bytes,
+            first_picture_ms: gather::first_picture_ms(&shown.attempts, name),
+        });
+        loads.collect()
+    }
+
+    fn model(&self, worker: Option<&WorkerRow>) -> ReportedModel {
+        let name = worker.map(|worker| worker.model_name.clone()).unwrap_or_default();
+        let hash = worker.map(|worker| worker.model_hash.clone());
+        let parts = self.parts.iter().map(|part| {
+            let known =
+                worker.and_then(|worker| worker.parts.0.iter().find(|p| p.part == part.part));
+            let source = known.and_then(|known| known.source.as_ref());
+            ReportedPart {
+                part: part.part.word().to_owned(),
+                bytes: machine::part_bytes(part),
+                sha256: known.and_then(|known| known.sha256.clone()),
+                source: source.map(|s| format!("{} {} {}", s.hub, s.repository, s.revision)),
+            }
+        });
+        ReportedModel {
+            is_miniature: name == mini::NAME,
+            name,
+            hash: hash.filter(|hash| !hash.starts_with("unhashed:")),
+            parts: parts.collect(),
+        }
+    }
+}
+
+fn machine(device: &str, worker: Option<&WorkerRow>, card: Option<CardFacts>) -> Machine {
+    let (_, memory_bytes) = engine::processor();
+    let device_bytes = worker.map(|worker| worker.total_bytes.unsigned_abs());
+    Machine {
+        processor: device_speed::processor(),
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        memory_bytes,
+        system: machine::system(),
+        device: device.to_owned(),
+        device_bytes: device_bytes.filter(|bytes| *bytes > 0),
+        card,
+    }
+}
+
+/// Nobody looks on.
+fn unseen() -> Onlooker {
+    Box::new(|_, _, ending| Box::pin(async move { ending.cancelled().await }))
+}

@@ -1,0 +1,202 @@
+//! What a report says of memory: by phase, over time, on other cards and when it runs out; and of
+//! energy.
+
+use super::data::{LimitRun, MachineReport, MatrixCell, MeasuredEnergy, MemoryPhases};
+use super::document::{Figure, ReportBlock};
+use super::phrases::{heading, name, seconds, table};
+use super::published::PUBLISHED_PHASES_GB;
+use super::svg::{Bars, Level, Series, bars, curve};
+use crate::engine::CARD_CONTEXT_BYTES;
+use crate::spelling::memory;
+
+/// A gibibyte, for drawings.
+const GIB: f64 = (1_u64 << 30) as f64;
+
+pub(super) fn blocks(report: &MachineReport) -> Vec<ReportBlock> {
+    let mut blocks = vec![heading("Memory by phase")];
+    match &report.memory {
+        Some(phases) => blocks.extend(phases_told(phases)),
+        None => blocks.push(ReportBlock::Paragraph("No picture was made.".to_owned())),
+    }
+    match report.curve.is_empty() {
+        false => blocks.push(ReportBlock::Figure(curve_drawn(report))),
+        true => blocks.push(ReportBlock::Paragraph(
+            "No curve: nothing on this machine tells the use of memory while pictures are made."
+                .to_owned(),
+        )),
+    }
+    blocks.extend(matrix_told(report));
+    blocks.extend(limits_told(report));
+    blocks.push(heading("Energy"));
+    match &report.energy {
+        Some(energy) => blocks.extend(energy_told(energy)),
+        None => blocks.push(ReportBlock::Paragraph(
+            "Not measured: no counter of a card could be read.".to_owned(),
+        )),
+    }
+    blocks
+}
+
+fn phases_told(phases: &MemoryPhases) -> Vec<ReportBlock> {
+    let [idle, most, after, second] = PUBLISHED_PHASES_GB.map(|gb| format!("{gb} GB"));
+    let size = format!("{}x{}", phases.width, phases.height);
+    let row =
+        |phase: &str, here: String, published: String| vec![phase.to_owned(), here, published];
+    let predicted = phases.predicted_bytes.map(memory).unwrap_or_default();
+    let again = phases.second_peak_bytes.map(memory).unwrap_or_default();
+    let rows = vec![
+        row("idle, after the load", memory(phases.idle_bytes), idle),
+        row(&format!("at the most, {size}"), memory(phases.first_peak_bytes), most),
+        row("as it was predicted", predicted, String::new()),
+        row("after the picture", memory(phases.after_bytes), after),
+        row("the second picture, at the most", again, second),
+    ];
+    vec![
+        table(&["phase", "here", "published: RTX 3070, 1024x1024"], rows),
+        ReportBlock::Paragraph(
+            "As the engine counts what it holds of the device; the driver's own context, some 400 \
+             MiB of a card, comes on top. The published figures are the whole card's."
+                .to_owned(),
+        ),
+    ]
+}
+
+/// The curve has all that the device holds, the prediction what the engine holds of it.
+fn curve_drawn(report: &MachineReport) -> Figure {
+    let beside_bytes = match &report.machine.card {
+        Some(card) => card.used_before_bytes + CARD_CONTEXT_BYTES,
+        None => 0,
+    };
+    let levels: Vec<Level> = report
+        .sizes
+        .iter()
+        .filter_map(|size| {
+            let value = (size.predicted_bytes? + beside_bytes) as f64 / GIB;
+            Some(Level { name: format!("predicted, {}", name(size)), value })
+        })
+        .collect();
+    let points: Vec<(f64, f64)> = report
+        .curve
+        .iter()
+        .map(|sample| (sample.at_ms as f64 / 1000.0, sample.used_bytes as f64 / GIB))
+        .collect();
+    let caption = format!("Memory over time: {}", report.curve_of);
+    Figure { name: "memory", svg: curve(&caption, &points, &levels, ("s", "GiB")), caption }
+}
+
+fn matrix_told(report: &MachineReport) -> Vec<ReportBlock> {
+    let mut blocks = vec![heading("What fits where")];
+    if report.matrix.is_empty() {
+        let none = "The scripted engine needs no memory: everything fits everywhere.";
+        blocks.push(ReportBlock::Paragraph(none.to_owned()));
+        return blocks;
+    }
+    blocks.push(ReportBlock::Paragraph(format!(
+        "For {}, with the longest prompt that it reads: the rung that would be taken, what it is \
+         predicted to need at the most, and its time on this machine's device, where that has one. \
+         Smaller cards are slower by what they compute, which no rung tells.",
+        report.matrix_model
+    )));
+    let rows = report.matrix.iter().map(matrix_row).collect();
+    let head = ["size", "device", "rung", "predicted", "time", "published"];
+    blocks.push(table(&head, rows));
+    blocks
+}
+
+fn matrix_row(cell: &MatrixCell) -> Vec<String> {
+    let device = memory(cell.device_bytes);
+    let rung = match (cell.fits, cell.is_degraded) {
+        (false, _) => "does not fit".to_owned(),
+        (true, true) => format!("{} (less than asked)", cell.rung),
+        (true, false) => cell.rung.clone(),
+    };
+    let time = cell.seconds.map(|time| match cell.is_measured {
+        true => format!("{time:.2} s, measured"),
+        false => format!("{time:.1} s, estimated"),
+    });
+    vec![
+        format!("{}x{}", cell.width, cell.height),
+        if cell.is_this_device { format!("{device} (this one)") } else { device },
+        rung,
+        if cell.fits { memory(cell.predicted_bytes) } else { String::new() },
+        time.unwrap_or_default(),
+        cell.published.clone().unwrap_or_default(),
+    ]
+}
+
+fn limits_told(report: &MachineReport) -> Vec<ReportBlock> {
+    let mut blocks = vec![heading("When memory runs out")];
+    let Some(main) = report.main_size().filter(|_| !report.limits.is_empty()) else {
+        blocks.push(ReportBlock::Paragraph("The device was not made smaller.".to_owned()));
+        return blocks;
+    };
+    let failed = report.limits.iter().filter(|run| run.failure.is_some()).count();
+    let failed = match failed {
+        0 => "Nothing failed.".to_owned(),
+        failed => format!("{failed} of {} failed.", report.limits.len()),
+    };
+    blocks.push(ReportBlock::Paragraph(format!(
+        "The device was made smaller, step by step, by memory_limit, and {} rendered again each \
+         time, which takes {} and {} with all of it. {failed}",
+        name(main),
+        seconds(main.total.median_ms),
+        memory(main.peak_bytes),
+    )));
+    let row = |run: &LimitRun| {
+        let lost = run.total_ms as f64 + run.lost_ms as f64 - main.total.median_ms;
+        vec![
+            memory(run.limit_bytes),
+            match &run.failure {
+                Some(why) => format!("failed: {why}"),
+                None => run.rung.clone(),
+            },
+            if run.failure.is_none() { seconds(run.total_ms as f64) } else { String::new() },
+            match (&run.failure, run.is_degraded) {
+                (Some(_), _) => String::new(),
+                (None, true) => "another picture: less than asked".to_owned(),
+                (None, false) => seconds(lost.max(0.0)),
+            },
+            seconds(run.lost_ms as f64),
+            memory(run.peak_bytes),
+        ]
+    };
+    let head = ["memory", "rung", "a picture", "lost by that", "of it in failed tries", "peak"];
+    blocks.push(table(&head, report.limits.iter().map(row).collect()));
+    blocks.push(ReportBlock::Figure(limits_drawn(report, main.total.median_ms)));
+    blocks
+}
+
+fn limits_drawn(report: &MachineReport, all_ms: f64) -> Figure {
+    let mut groups = vec!["all of it".to_owned()];
+    groups.extend(report.limits.iter().map(|run| memory(run.limit_bytes)));
+    let made = |run: &LimitRun| run.failure.is_none().then_some(run.total_ms as f64 / 1000.0);
+    let mut values = vec![Some(all_ms / 1000.0)];
+    values.extend(report.limits.iter().map(made));
+    let series = [Series { name: "a picture".to_owned(), values }];
+    let caption = "Seconds a picture by the memory of the device".to_owned();
+    Figure { name: "limits", svg: bars(&caption, Bars::Beside, &groups, &series, "s"), caption }
+}
+
+fn energy_told(energy: &MeasuredEnergy) -> Vec<ReportBlock> {
+    let rows = energy.pictures.iter().map(|picture| {
+        vec![
+            format!("{}x{}", picture.width, picture.height),
+            format!("{:.0} J", picture.joules),
+            format!("{:.3} Wh", picture.joules / 3600.0),
+        ]
+    });
+    let slowed = match energy.slowed_by.is_empty() {
+        true => "Nothing slowed the card down.".to_owned(),
+        false => format!("The card was slowed down by {}.", energy.slowed_by.join(", ")),
+    };
+    let idle = energy.idle_watts.map_or(String::new(), |watts| {
+        format!(" With the model loaded and nothing to do it took {watts:.0} W.")
+    });
+    vec![
+        table(&["size", "a picture", ""], rows.collect()),
+        ReportBlock::Paragraph(format!(
+            "By the card's own counters: {:.0} W and {} degrees Celsius at the most.{idle} {slowed}",
+            energy.power_max_watts, energy.temperature_max_celsius,
+        )),
+    ]
+}

@@ -29,6 +29,9 @@ pub struct Candidate {
     pub index: u32,
     pub render: Render,
     pub history: History,
+    /// Prompts of renders of the same model that come after it, first those that come first, as far
+    /// as one looks.
+    pub next_prompts: Vec<String>,
 }
 
 /// What earlier attempts at a render say about the next one.

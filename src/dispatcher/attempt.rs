@@ -50,6 +50,11 @@ pub(super) fn request(
         latents_path: latents_path(settings, candidate.render_id),
         inputs_path: settings.inputs.clone(),
         loras_path: settings.loras.clone(),
+        next_prompts: match rung.residency {
+            // A text encoder that stays encodes each prompt in its own time.
+            Residency::Device | Residency::Host => Vec::new(),
+            Residency::TextReleased | Residency::Streamed { .. } => candidate.next_prompts.clone(),
+        },
         queue: queue_facts(settings, candidate, attempt_id, &rung, now_ms),
     }
 }

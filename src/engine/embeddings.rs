@@ -47,7 +47,7 @@ impl Embeddings {
         dtype: &str,
         encode: impl FnOnce() -> Result<Values, E>,
     ) -> Result<Values, E> {
-        let key = format!("{} {dtype}\n{prompt}", self.encoder);
+        let key = self.key(prompt, dtype);
         let known = self
             .recent
             .iter()
@@ -61,9 +61,31 @@ impl Embeddings {
                 values
             }
         };
-        self.recent.truncate(IN_MEMORY_MAX - 1);
-        self.recent.push_front((key, values.clone()));
+        self.remember(key, values.clone());
         Ok(values)
+    }
+
+    /// Whether the embedding of `prompt` is kept.
+    pub fn has(&self, prompt: &str, dtype: &str) -> bool {
+        let key = self.key(prompt, dtype);
+        let is_recent = self.recent.iter().any(|(known, _)| *known == key);
+        is_recent || self.path(&key).is_some_and(|path| path.exists())
+    }
+
+    /// Keeps an embedding that was made before anybody asked for it.
+    pub fn keep(&mut self, prompt: &str, dtype: &str, values: Values) {
+        let key = self.key(prompt, dtype);
+        self.write(&key, &values);
+        self.remember(key, values);
+    }
+
+    fn key(&self, prompt: &str, dtype: &str) -> String {
+        format!("{} {dtype}\n{prompt}", self.encoder)
+    }
+
+    fn remember(&mut self, key: String, values: Values) {
+        self.recent.truncate(IN_MEMORY_MAX - 1);
+        self.recent.push_front((key, values));
     }
 
     fn path(&self, key: &str) -> Option<PathBuf> {
@@ -120,6 +142,18 @@ mod tests {
         assert!(on_disk("b", folder.path()).get("fox", "F32", never).is_err());
         assert!(on_disk("a", folder.path()).get("cat", "F32", never).is_err());
         assert!(on_disk("a", folder.path()).get("fox", "BF16", never).is_err());
+    }
+
+    #[test]
+    fn what_was_made_ahead_is_had_and_not_encoded_again() {
+        let mut embeddings = Embeddings::new("a".to_owned());
+        assert!(!embeddings.has("fox", "F32"));
+        embeddings.keep("fox", "F32", embedding(1.0));
+        assert!(embeddings.has("fox", "F32") && !embeddings.has("fox", "BF16"));
+        assert_eq!(embeddings.get("fox", "F32", never), Ok(embedding(1.0)));
+        let folder = tempfile::tempdir().unwrap();
+        on_disk("a", folder.path()).keep("fox", "F32", embedding(2.0));
+        assert!(on_disk("a", folder.path()).has("fox", "F32"));
     }
 
     #[test]

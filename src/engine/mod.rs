@@ -209,6 +209,9 @@ pub trait Engine {
     /// Whether `prompt` is longer than the model's token limit, so that its end is not seen.
     fn prompt_cut(&self, prompt: &str) -> bool;
 
+    /// Renders that come next have these prompts: they may be encoded with the present one's.
+    fn expect_prompts(&mut self, _prompts: Vec<String>) {}
+
     /// What is denoised from now on is made with these LoRAs. They are read, and their errors told,
     /// when that begins; those that are no longer wanted are dropped at once.
     fn use_loras(&mut self, _loras: Vec<PlacedLora>) {}

@@ -16,6 +16,15 @@ use crate::planner::ModelHead;
 /// So many models are told apart; daemon.toml may name fewer.
 const MODELS_MAX: u32 = 100;
 
+/// Of the prompts that come next an engine encodes no more with a present one.
+const NEXT_PROMPTS_MAX: u32 = 8;
+
+/// Several renders in a row may share a prompt: so many are looked at.
+const RENDERS_LOOKED_AT_MAX: u32 = 64;
+
+/// The text encoder sees about so much of a prompt.
+const PROMPT_CHARACTERS_MAX: u32 = 4096;
+
 impl FromRow<'_, SqliteRow> for ModelHead {
     fn from_row(row: &SqliteRow) -> sqlx::Result<ModelHead> {
         Ok(ModelHead {
@@ -69,7 +78,24 @@ impl Store {
             index: row.try_get("position")?,
             render: render(&row)?,
             history: self.attempts_before(render_id).await?,
+            next_prompts: self.next_prompts(render_id).await?,
         }))
+    }
+
+    /// Prompts of the renders of the same model that could be started after this one. A prompt of
+    /// usual length alone is handed on.
+    async fn next_prompts(&self, render_id: i64) -> Result<Vec<String>> {
+        let sql = "SELECT DISTINCT prompt FROM (\
+                   SELECT r.prompt FROM renders r INDEXED BY renders_to_claim \
+                   WHERE r.model = (SELECT model FROM renders WHERE id = ?1) \
+                   AND r.state = 'queued' AND r.timed = 0 AND r.id <> ?1 \
+                   ORDER BY r.priority DESC, r.id LIMIT ?2) WHERE length(prompt) <= ?3 LIMIT ?4";
+        let prompts = sqlx::query_scalar(sql)
+            .bind(render_id)
+            .bind(RENDERS_LOOKED_AT_MAX)
+            .bind(PROMPT_CHARACTERS_MAX)
+            .bind(NEXT_PROMPTS_MAX);
+        Ok(prompts.fetch_all(&self.readers).await?)
     }
 
     /// The attempts at a render that have ended.

@@ -85,6 +85,8 @@ pub struct RenderRequest {
     pub inputs_path: PathBuf,
     /// The folder of the LoRAs that the recipe names.
     pub loras_path: PathBuf,
+    /// Prompts of renders that come after this one, where that could help.
+    pub next_prompts: Vec<String>,
     /// What the picture is to say of the queue, beside what the engine knows.
     pub queue: QueueFacts,
 }

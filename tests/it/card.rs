@@ -113,7 +113,7 @@ fn a_card_makes_what_a_cpu_makes_on_every_kind_of_rung() {
 
 /// Three pictures of the miniature on the first card, in a daemon that ends when they are made.
 fn three_pictures(width: u32, height: u32, environment: &[(&str, &str)]) -> (House, Output) {
-    let what = "steps = 1\nmin_steps = 1\nseed = 1\nnum_images = 3\n";
+    let what = "prompt = \"a red circle\"\nsteps = 1\nmin_steps = 1\nseed = 1\nnum_images = 3\n";
     let size = format!("width = {width}\nheight = {height}\n");
     pictures("reserve = \"1MiB\"", &format!("{what}{size}"), environment)
 }
@@ -124,7 +124,7 @@ fn pictures(device: &str, keys: &str, environment: &[(&str, &str)]) -> (House, O
     let house = House::with_config(&format!(
         "[model]\npath = {model:?}\n[device]\nkind = \"cuda\"\n{device}\n"
     ));
-    house.drop_job("j.toml", &format!("prompt = \"a red circle\"\n{keys}"));
+    house.drop_job("j.toml", keys);
     let output =
         house.command(&["run", "--until-idle"]).envs(environment.iter().copied()).output().unwrap();
     (house, output)
@@ -170,7 +170,8 @@ fn a_limited_card_is_not_asked_for_its_free_memory_in_each_step() {
     let folder = tempfile::tempdir().unwrap();
     let counts = folder.path().join("counts");
     let count = |steps: u32| {
-        let keys = format!("width = 64\nheight = 64\nsteps = {steps}\nseed = 1\n");
+        let size = "width = 64\nheight = 64\nseed = 1\n";
+        let keys = format!("prompt = \"a red circle\"\n{size}steps = {steps}\n");
         let environment = [("SIM_COUNTS", counts.to_str().unwrap())];
         let (house, output) = pictures("memory_limit = \"1GiB\"", &keys, &environment);
         assert_eq!(
@@ -178,18 +179,66 @@ fn a_limited_card_is_not_asked_for_its_free_memory_in_each_step() {
             "1",
             "{output:?}"
         );
-        is_simulated(&house).then(|| {
-            let lines = std::fs::read_to_string(&counts).unwrap();
-            std::fs::remove_file(&counts).unwrap();
-            let looks = |line: &str| {
-                let counted: serde_json::Value = serde_json::from_str(line).unwrap();
-                counted["looks at what is free"].as_f64().unwrap_or(0.0)
-            };
-            lines.lines().map(looks).sum::<f64>()
-        })
+        is_simulated(&house).then(|| sum(&counts, "looks at what is free"))
     };
     // Which steps there are changes nothing; how often the daemon asks may, by one or two.
     if let (Some(few), Some(many)) = (count(1), count(9)) {
         assert!(many < few + 8.0, "{few} looks for one step, {many} for nine");
     }
+}
+
+#[test]
+#[ignore = "needs a card: see tools/gpu/simulator"]
+fn prompts_that_come_next_are_encoded_with_the_first_to_the_same_pictures() {
+    let rung = Rung { residency: Residency::TextReleased, ..GENTLEST };
+    let other = Recipe { prompt: "a green square".into(), ..red_circle() };
+    let alone =
+        [red_circle(), other.clone()].map(|recipe| render(&mut engine(&mini()), &recipe, &rung));
+    let mut engine = engine(&mini());
+    engine.expect_prompts(vec![other.prompt.clone(), "a longer prompt than the other two".into()]);
+    let together = [red_circle(), other].map(|recipe| render(&mut engine, &recipe, &rung));
+    assert!(together == alone);
+}
+
+/// Bytes of one of the miniature's two layers of the text encoder, about: less than any of them.
+const TEXT_LAYER_BYTES: f64 = 400e3;
+
+#[test]
+#[ignore = "needs a card: see tools/gpu/simulator"]
+fn the_layers_of_the_text_encoder_come_once_for_all_prompts_of_a_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let counts = folder.path().join("counts");
+    let copied = |prompts: &str| {
+        let keys = format!("width = 64\nheight = 64\nsteps = 1\nseed = 1\n{prompts}\n");
+        let environment = [("SIM_COUNTS", counts.to_str().unwrap())];
+        // All of the weights take 12, and what they compute 3.
+        let (house, output) = pictures("memory_limit = \"13MiB\"", &keys, &environment);
+        assert_eq!(
+            house.value("SELECT count(*) FROM renders WHERE state = 'done'"),
+            "3",
+            "{output:?}"
+        );
+        assert_eq!(
+            house.value("SELECT count(*) FROM attempts WHERE rung_text LIKE 'device%'"),
+            "0"
+        );
+        is_simulated(&house).then(|| sum(&counts, "bytes_to_device"))
+    };
+    let one = copied("prompt = \"a red circle\"\nnum_images = 3");
+    let three = copied("[matrix]\nprompt = [\"a red circle\", \"a circle\", \"a square\"]");
+    if let (Some(one), Some(three)) = (one, three) {
+        assert!(three < one + TEXT_LAYER_BYTES, "{one} bytes for one prompt, {three} for three");
+    }
+}
+
+/// Of what the simulated card has counted into `file`, which is removed. The first line has the load
+/// and the measurement of speed, which does more or less as there is time.
+fn sum(file: &Path, what: &str) -> f64 {
+    let lines = std::fs::read_to_string(file).unwrap();
+    std::fs::remove_file(file).unwrap();
+    let of = |line: &str| -> f64 {
+        let counted: serde_json::Value = serde_json::from_str(line).unwrap();
+        counted[what].as_f64().unwrap_or(0.0)
+    };
+    lines.lines().skip(1).map(of).sum()
 }

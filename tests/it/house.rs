@@ -71,7 +71,7 @@ const OWNED: [(&str, &str); 12] = [
 
 /// Which other modules of `engine/z_image` each of its modules may name. A module that is not in the
 /// list names none. Each names only modules that stand before it or are not in the list.
-const ENGINE_ARROWS: [(&str, &[&str]); 34] = [
+const ENGINE_ARROWS: [(&str, &[&str]); 35] = [
     ("wrong_folder", &["wrong_file"]),
     ("config", &["wrong_file"]),
     ("checkpoint", &["host", "wrong_file"]),
@@ -79,6 +79,7 @@ const ENGINE_ARROWS: [(&str, &[&str]); 34] = [
     ("shapes", &["checkpoint", "config"]),
     ("model_files", &["checkpoint", "config", "names", "shapes", "wrong_file", "wrong_folder"]),
     ("prompt", &["wrong_file"]),
+    ("embedder", &["prompt"]),
     ("schedule", &["config"]),
     ("ops", &["host"]),
     ("linear", &["ops"]),
@@ -101,7 +102,16 @@ const ENGINE_ARROWS: [(&str, &[&str]); 34] = [
     ("vae", &["config", "device_memory", "geometry", "linear", "live", "ops", "weights"]),
     (
         "predict",
-        &["config", "geometry", "prompt", "schedule", "text_encoder", "transformer", "vae"],
+        &[
+            "config",
+            "embedder",
+            "geometry",
+            "prompt",
+            "schedule",
+            "text_encoder",
+            "transformer",
+            "vae",
+        ],
     ),
     ("measure", &["cuda", "device", "ops", "weights"]),
     ("predictor", &["config", "host", "model_files", "predict"]),
@@ -138,6 +148,7 @@ const ENGINE_ARROWS: [(&str, &[&str]); 34] = [
             "config",
             "device",
             "device_memory",
+            "embedder",
             "lora",
             "measure",
             "model_files",

@@ -75,6 +75,7 @@ impl Place {
             latents_path: self.path("latents.safetensors"),
             inputs_path: self.path("inputs"),
             loras_path: self.path("loras"),
+            next_prompts: Vec::new(),
             queue: QueueFacts {
                 job: 1,
                 index: 1,

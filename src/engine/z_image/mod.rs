@@ -29,6 +29,7 @@ mod cuda;
 mod cuda;
 mod device;
 pub mod device_memory;
+mod embedder;
 mod engine;
 pub mod geometry;
 pub mod host;

@@ -93,11 +93,21 @@ impl Parts {
             .map_err(at(Stage::Load))
     }
 
-    /// Embeddings of the tokens `ids`, on the host: (tokens, hidden).
-    pub fn encode(&self, ids: &[u32]) -> CandleResult<Values> {
-        let embedding = self.text_encoder.encode(ids)?.to_dtype(DType::F32)?;
-        let shape = embedding.dims().to_vec();
-        Ok(Values { shape, values: embedding.flatten_all()?.to_vec1()? })
+    /// Embeddings of each prompt's tokens, on the host: (tokens, hidden) each.
+    pub fn encode(&self, prompts: &[&[u32]]) -> CandleResult<Vec<Values>> {
+        let on_host = |embedding: Tensor| {
+            let shape = embedding.dims().to_vec();
+            let values = embedding.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+            Ok(Values { shape, values })
+        };
+        self.text_encoder.encode_all(prompts)?.into_iter().map(on_host).collect()
+    }
+
+    /// Whether prompts that come later are to be encoded with the first one: on a card whose text
+    /// encoder is not resident all of the time goes into bringing its layers there. On a processor
+    /// the arithmetic takes most of it, and the first prompt would wait for the others.
+    pub fn encodes_ahead(&self) -> bool {
+        self.device.is_cuda() && !self.text_encoder.is_resident()
     }
 
     /// The picture of `latents`, of which a pixel becomes `factor` each way: (height, width, 3).

@@ -74,6 +74,11 @@ impl<L> Stack<L> {
         if streams { self.stream() } else { Ok(()) }
     }
 
+    /// Whether all layers stay in memory.
+    pub fn is_resident(&self) -> bool {
+        self.resident.len() == self.count
+    }
+
     fn stream(&mut self) -> Result<()> {
         let mut ring = match self.ring.take() {
             Some(ring) => ring,

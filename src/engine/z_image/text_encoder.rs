@@ -1,6 +1,6 @@
 //! Qwen3 up to the input of its last layer: `hidden_states[-2]`, without the final norm.
 
-use candle_core::{DType, Device, Module, Result, Tensor};
+use candle_core::{Context, DType, Device, Module, Result, Tensor};
 
 use super::config::TextEncoderConfig;
 use super::device_memory::DeviceMemory;
@@ -63,15 +63,34 @@ impl TextEncoder {
     /// Token ids to embeddings (tokens, hidden). There is no padding: the causal mask lets no token
     /// see what follows it, so that padding would change nothing.
     pub fn encode(&self, ids: &[u32]) -> Result<Tensor> {
-        let rope = Rope::new(ids.len(), &self.config, self.trained, self.weights.device())?;
+        let embedding = self.encode_all(&[ids])?.pop();
+        embedding.context("an embedding for each prompt")
+    }
+
+    /// As [`TextEncoder::encode`], for each of `prompts`. A layer that is not resident is read once
+    /// for all of them.
+    pub fn encode_all(&self, prompts: &[&[u32]]) -> Result<Vec<Tensor>> {
+        let longest = prompts.iter().map(|ids| ids.len()).max().unwrap_or(0);
+        let rope = Rope::new(longest, &self.config, self.trained, self.weights.device())?;
         let shape = (self.config.vocab_size, self.config.hidden_size);
-        let x = self.weights.rows(EMBEDDINGS, ids, shape)?.unsqueeze(0)?;
-        let x = self.layers.pass(x, |_, layer, x| {
-            let backend = self.memory.backend();
-            self.memory.require(layer_scratch_bytes(&self.config, backend, ids.len()))?;
-            layer.forward(x, &rope)
+        let embedded = |ids: &&[u32]| self.weights.rows(EMBEDDINGS, ids, shape)?.unsqueeze(0);
+        let all = prompts.iter().map(embedded).collect::<Result<Vec<Tensor>>>()?;
+        let all = self.layers.pass(all, |_, layer, all| {
+            all.into_iter().map(|x| self.through(layer, x, &rope)).collect()
         });
-        x?.squeeze(0)
+        all?.iter().map(|x| x.squeeze(0)).collect()
+    }
+
+    /// Hands `x` (1, s, hidden) through a layer.
+    fn through(&self, layer: &Layer, x: Tensor, rope: &Rope) -> Result<Tensor> {
+        let tokens = x.dim(1)?;
+        self.memory.require(layer_scratch_bytes(&self.config, self.memory.backend(), tokens))?;
+        layer.forward(x, &rope.of(tokens)?)
+    }
+
+    /// Whether all layers are in memory.
+    pub fn is_resident(&self) -> bool {
+        self.layers.is_resident()
     }
 }
 
@@ -202,6 +221,11 @@ impl Rope {
         let positions = Tensor::from_iter((0..positions).map(|position| position as f32), device)?;
         let angles = positions.unsqueeze(1)?.broadcast_mul(&frequencies)?;
         Ok(Rope { cos: angles.cos()?, sin: angles.sin()? })
+    }
+
+    /// Those of the first `positions`.
+    fn of(&self, positions: usize) -> Result<Rope> {
+        Ok(Rope { cos: self.cos.narrow(0, 0, positions)?, sin: self.sin.narrow(0, 0, positions)? })
     }
 
     fn rotate(&self, x: &Tensor) -> Result<Tensor> {

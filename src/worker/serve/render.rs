@@ -105,6 +105,7 @@ fn latents_for(
         return Ok((kept, None));
     }
     engine.use_loras(loras(request));
+    engine.expect_prompts(request.next_prompts.clone());
     let input = input(request)?;
     let latents = engine.denoise_from(input.as_ref(), &request.recipe, &request.rung, tracker)?;
     drop(input);

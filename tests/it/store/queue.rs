@@ -32,6 +32,30 @@ async fn a_candidate_is_what_was_accepted() {
     assert_eq!(candidate.history, History::default());
 }
 
+#[tokio::test]
+async fn a_candidate_knows_a_few_prompts_that_come_after_it_in_the_order_of_their_turns() {
+    let fixture = Fixture::new().await;
+    let long = "fox ".repeat(1025);
+    fixture.accept(job(&["a", "b", &long, "b", "c"])).await;
+    let mut urgent = job(&["urgent"]);
+    urgent.job.priority = 5;
+    fixture.accept(urgent).await;
+    let mut later = job(&["later"]);
+    later.job.not_before_ms = Some(NOW + 10);
+    fixture.accept(later).await;
+    fixture.begin().await;
+    let next = fixture.next().await.expect("a render");
+    assert_eq!((next.render.recipe.prompt.as_str(), next.next_prompts), ("a", words("b c")));
+    let many: Vec<String> = (0..20).map(|number| format!("cat {number}")).collect();
+    fixture.accept(job(&many.iter().map(String::as_str).collect::<Vec<_>>())).await;
+    let next = fixture.next().await.expect("a render").next_prompts;
+    assert_eq!((next.len(), next[2].as_str()), (8, "cat 0"));
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
 /// They are written many at a time.
 #[tokio::test]
 async fn all_renders_of_a_job_are_taken_in_in_their_order_however_many_they_are() {

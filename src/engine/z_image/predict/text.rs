@@ -3,6 +3,7 @@
 use super::weights::{STORED_BYTES, text_layer_values};
 use crate::engine::Backend;
 use crate::engine::z_image::config::ModelConfig;
+use crate::engine::z_image::embedder::{TOGETHER_MAX, TOKENS_TOGETHER};
 use crate::engine::z_image::text_encoder::{angles_bytes, layer_scratch_bytes};
 use crate::ladder::{Residency, Rung};
 
@@ -17,7 +18,12 @@ pub fn bytes(model: &ModelConfig, backend: Backend, rung: &Rung, tokens: usize) 
                 + STORED_BYTES * config.hidden_size * config.intermediate_size
         }
     };
-    let input = tokens * config.hidden_size * backend.element_bytes();
-    let layer = layer_scratch_bytes(config, backend, tokens);
-    layer_weights + angles_bytes(config, tokens) + input + layer
+    let (prompts, longest) = match (backend, rung.residency) {
+        (Backend::Cpu { .. }, _) | (_, Residency::Device) => (1, tokens),
+        // Other prompts are encoded with this one.
+        (Backend::Cuda, _) => (TOGETHER_MAX, tokens.max(TOKENS_TOGETHER)),
+    };
+    let inputs = prompts * longest * config.hidden_size * backend.element_bytes();
+    let layer = layer_scratch_bytes(config, backend, longest);
+    layer_weights + angles_bytes(config, longest) + inputs + layer
 }

@@ -1,26 +1,26 @@
 //! The engine: the parts of a model put together, so that they render a recipe on a rung.
 
+mod text;
+
 use std::path::Path;
 
-use candle_core::{Device, Result as CandleResult, Tensor};
+use candle_core::{Device, Result as CandleResult};
 
 use super::beginning::Denoising;
 use super::config::ModelConfig;
 use super::device_memory::DeviceMemory;
+use super::embedder::Embedder;
 use super::lora::Adapters;
 use super::model_files::ModelFiles;
 use super::oom::at;
 use super::parts::{self, Parts};
 use super::predict::capabilities;
 use super::prompt::Tokenizer;
-use super::sampler::{Guidance, Sampler};
+use super::sampler::Sampler;
 use super::schedule::Schedule;
 use super::solver::Solver;
-use super::transformer::Conditioning;
 use super::wanted_loras::WantedLoras;
 use super::{device, measure, picture};
-use crate::engine::cache::Values;
-use crate::engine::embeddings::Embeddings;
 use crate::engine::provenance::WeightPart;
 use crate::engine::weight_files::WeightFiles;
 use crate::engine::{
@@ -43,8 +43,7 @@ pub struct ZImageEngine {
     weight_parts: Vec<WeightPart>,
     /// Of `weight_files`, when they were opened.
     fingerprint: String,
-    tokenizer: Tokenizer,
-    embeddings: Embeddings,
+    embedder: Embedder,
     device: Device,
     memory: DeviceMemory,
     /// `None` only between the release of one set of weights and the loading of the next, and after
@@ -81,8 +80,7 @@ impl ZImageEngine {
             weight_files,
             weight_parts,
             fingerprint,
-            tokenizer,
-            embeddings: Embeddings::new(encoder),
+            embedder: Embedder::new(tokenizer, encoder),
             baseline_bytes: memory.reading().map_err(at(Stage::Load))?.used_bytes,
             device,
             memory,
@@ -93,12 +91,12 @@ impl ZImageEngine {
 
     /// Keeps the embeddings of prompts in `folder`, for other workers too.
     pub fn keep_embeddings_in(&mut self, folder: &Path) {
-        self.embeddings.keep_in(folder);
+        self.embedder.keep_in(folder);
     }
 
     /// How many tokens the text encoder sees of `prompt`.
     pub fn tokens(&self, prompt: &str) -> Result<usize> {
-        self.tokenizer.encode(prompt).map(|tokens| tokens.ids.len()).map_err(EngineError::Fatal)
+        self.embedder.tokens(prompt).map(|tokens| tokens.ids.len())
     }
 
     /// The parts on the device and in the precision that `rung` wants. The old ones are dropped
@@ -163,39 +161,6 @@ impl ZImageEngine {
             rung.width as usize / factor,
         ]
     }
-
-    fn condition(&mut self, prompt: &str, rung: &Rung) -> Result<Conditioning> {
-        let [_, height, width] = self.latent_shape(rung);
-        let embedding = self.embed(prompt)?;
-        let parts = self.parts()?;
-        Tensor::from_vec(embedding.values, embedding.shape, &parts.device)
-            .and_then(|caption| caption.to_dtype(device::dtype(&parts.device)))
-            .and_then(|caption| parts.transformer.condition(&caption, height, width))
-            .and_then(|conditioning| parts.device.synchronize().map(|()| conditioning))
-            .map_err(at(Stage::TextEncode))
-    }
-
-    /// The text encoder's output for `prompt`, known or new: (tokens, hidden).
-    fn embed(&mut self, prompt: &str) -> Result<Values> {
-        let Some(parts) = &self.parts else { return Err(no_weights()) };
-        let dtype = format!("{:?}", device::dtype(&parts.device));
-        self.embeddings.get(prompt, &dtype, || {
-            let tokens = self.tokenizer.encode(prompt).map_err(EngineError::Fatal)?;
-            parts.encode(&tokens.ids).map_err(at(Stage::TextEncode))
-        })
-    }
-
-    /// The negative prompt's, where guidance gives it an effect.
-    fn negative(
-        &mut self,
-        recipe: &Recipe,
-        rung: &Rung,
-    ) -> Result<Option<(Conditioning, Guidance)>> {
-        if !recipe.is_guided() {
-            return Ok(None);
-        }
-        Ok(Some((self.condition(&recipe.negative_prompt, rung)?, Guidance::of(recipe))))
-    }
 }
 
 impl Engine for ZImageEngine {
@@ -240,7 +205,11 @@ impl Engine for ZImageEngine {
     }
 
     fn prompt_cut(&self, prompt: &str) -> bool {
-        self.tokenizer.encode(prompt).is_ok_and(|tokens| tokens.cut)
+        self.embedder.tokens(prompt).is_ok_and(|tokens| tokens.cut)
+    }
+
+    fn expect_prompts(&mut self, prompts: Vec<String>) {
+        self.embedder.expect(prompts);
     }
 
     fn denoise_from(
@@ -255,6 +224,7 @@ impl Engine for ZImageEngine {
         self.place_weights(rung)?;
         self.place_loras()?;
         self.begin(Stage::TextEncode, progress)?;
+        self.encode_ahead(recipe)?;
         let (positive, negative) =
             (self.condition(&recipe.prompt, rung)?, self.negative(recipe, rung)?);
         self.begin(Stage::Denoise, progress)?;

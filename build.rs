@@ -42,6 +42,7 @@ fn compile_kernels() -> cudaforge::Result<()> {
     let kernels = cudaforge::KernelBuilder::new()
         .source_glob("src/engine/z_image/ops/cuda/*.cu")
         .watch([
+            "src/engine/z_image/ops/cuda/convolution.cuh",
             "src/engine/z_image/ops/cuda/hopper.cuh",
             "src/engine/z_image/ops/cuda/tensor_cores.cuh",
             "src/engine/z_image/ops/cuda/values.cuh",

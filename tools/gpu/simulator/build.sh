@@ -14,10 +14,14 @@ print(next(os.path.dirname(p["manifest_path"]) for p in packages if p["name"] ==
 
 flags=(-std=c++17 -O2 -fno-strict-aliasing -fPIC -fopenmp -fvisibility=hidden -w -I"$here/include" -I"$here")
 
-# kernels SOURCE
+# What is linked: no object of a source that is gone.
+objects=()
+
+# kernels SOURCE NAME
 kernels() {
   local object input newer=
-  object=$dir/objects/$(basename "$1" .cu)
+  object=$dir/objects/$2
+  objects+=("$object.o")
   for input in "$1" "$(dirname "$1")"/*.cuh "$here"/include/*.h "$here/kernels.py"; do
     [ "$object.o" -nt "$input" ] || newer=$input
   done
@@ -26,13 +30,14 @@ kernels() {
     | python3 "$here/kernels.py" > "$object.cpp"
   g++ "${flags[@]}" -c "$object.cpp" -o "$object.o"
 }
-for name in affine binary cast conv fill indexing quantized reduce ternary unary; do kernels "$candle/$name.cu"; done
-for source in "$project"/src/engine/z_image/ops/cuda/*.cu; do kernels "$source"; done
+for name in affine binary cast conv fill indexing quantized reduce ternary unary; do kernels "$candle/$name.cu" "candle-$name"; done
+for source in "$project"/src/engine/z_image/ops/cuda/*.cu; do kernels "$source" "$(basename "$source" .cu)"; done
 
 for name in threads driver blas; do
   g++ "${flags[@]}" -fvisibility=default -I"$toolkit/include" -c "$here/$name.cpp" -o "$dir/objects/$name.o"
+  objects+=("$dir/objects/$name.o")
 done
 # candle's sources define some helpers under one name in each; all the same.
-g++ -shared -fopenmp -Wl,-soname,libcuda.so.1 -Wl,-Bsymbolic -Wl,-z,muldefs -o "$dir/libcuda.so.1" "$dir"/objects/*.o
+g++ -shared -fopenmp -Wl,-soname,libcuda.so.1 -Wl,-Bsymbolic -Wl,-z,muldefs -o "$dir/libcuda.so.1" "${objects[@]}"
 for name in libcublas.so.13 libcurand.so.10; do ln -sf libcuda.so.1 "$dir/$name"; done
 ln -sf "$toolkit"/lib64/libcudart.so.13 "$dir/"

@@ -24,11 +24,14 @@ cargo test --locked --features cuda --lib z_image::ops::cuda
 tests --lib operators_on_a_card
 # What goes through page-locked buffers, also where a copy is done no sooner than somebody waits for it.
 for order in eager lazy copies-first copies-last; do SIM_ORDER=$order tests --lib z_image::cuda::staging; done
-# A kernel's copies to its block's memory no sooner than they are waited for; and the kernel of compute capability 9.0.
+# A kernel's copies to its block's memory no sooner than they are waited for; and the kernels of compute capability 9.0.
 SIM_ORDER=lazy RUST_TEST_THREADS=1 tests --lib ops::cuda::attention
 for order in eager lazy; do
   SIM_CAPABILITY=90 SIM_ORDER=$order RUST_TEST_THREADS=1 tests --lib ops::cuda::attention
 done
+convolutions() { ZIMAGED_CARD=1 RUST_TEST_THREADS=1 cargo test --locked --features cuda --lib ops::conv; }
+SIM_ORDER=lazy convolutions
+for order in eager lazy; do SIM_CAPABILITY=90 SIM_ORDER=$order convolutions; done
 # Only the bytes count there.
 SIM_DRY=1 tests --test memory card::
 tests --test it card::

@@ -155,6 +155,8 @@ mod tests {
         assert_right([1, 66, 34, 33], 6, 3, Sliding::dense(1));
         assert_right([2, 11, 13, 40], 134, 3, Sliding::dense(1));
         assert_right([1, 5, 7, 300], 33, 3, Sliding::dense(1));
+        assert_right([1, 9, 13, 16], 24, 3, Sliding::dense(1));
+        assert_right([2, 11, 13, 72], 136, 3, Sliding::dense(1));
     }
 
     #[test]

@@ -1,18 +1,19 @@
-//! Convolution in one kernel, that of `conv.cu`.
+//! Convolution in one kernel: those of `convolution.cu`, or that of `convolution_hopper.cu`.
 
+use candle_core::cuda_backend::WrapErr;
+use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute;
 use candle_core::cuda_backend::cudarc::driver::{CudaView, DeviceRepr, PushKernelArg};
 use candle_core::{CudaDevice, CudaStorage, Result, Shape, Tensor};
 use half::bf16;
 
-use super::kernels::{launch, narrow};
+use super::attention_hopper;
+use super::kernels::{launch_with_memory, narrow};
 use super::{CHUNK, Operand, Values, ValuesMut, output, values, with_operands};
 use crate::engine::z_image::ops::conv_shape::{ConvShape, Sliding};
 
-pub(super) const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/conv.ptx"));
-
-/// Threads of a block, and the pixels of its tile of the result.
-const BLOCK_THREADS: usize = 128;
-const BLOCK_PIXELS: usize = 128;
+pub(super) const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/convolution.ptx"));
+pub(super) const HOPPER_PTX: &str =
+    include_str!(concat!(env!("OUT_DIR"), "/convolution_hopper.ptx"));
 
 /// `x` (b, h, w, i) with `weight` (o, k, k, i), plus `bias` (o), plus `residual`.
 pub fn conv2d(
@@ -77,16 +78,23 @@ impl Convolution {
     }
 }
 
-/// A kernel of `conv.cu`, and the outputs of a block's tile.
+/// A kernel, how much of the result a block of it computes, with how many threads, and the memory
+/// that a block asks for beside what the kernel names.
 struct Tiling {
     kernel: &'static str,
+    pixels: usize,
     outputs: usize,
+    threads: usize,
+    bytes: usize,
 }
 
-const WIDE: Tiling = Tiling { kernel: "convolve", outputs: 128 };
-const NARROW: Tiling = Tiling { kernel: "convolve_narrow", outputs: 32 };
+const WIDE: Tiling =
+    Tiling { kernel: "convolve", pixels: 128, outputs: 128, threads: 128, bytes: 0 };
+const NARROW: Tiling = Tiling { kernel: "convolve_narrow", outputs: 32, ..WIDE };
 /// For inputs that are no whole chunks.
-const UNALIGNED: Tiling = Tiling { kernel: "convolve_unaligned", outputs: 32 };
+const UNALIGNED: Tiling = Tiling { kernel: "convolve_unaligned", ..NARROW };
+/// For compute capability 9.0.
+const HOPPER: Tiling = Tiling { kernel: "convolve_hopper", threads: 256, bytes: 97 << 10, ..WIDE };
 
 struct Operands<'a> {
     x: Values<'a>,
@@ -98,12 +106,14 @@ struct Operands<'a> {
 }
 
 impl Operands<'_> {
-    fn tiling(&self) -> Tiling {
-        match self.shape.inputs.is_multiple_of(CHUNK) && self.x_aligned {
-            true if self.shape.outputs > NARROW.outputs => WIDE,
-            true => NARROW,
-            false => UNALIGNED,
-        }
+    fn tiling(&self, device: &CudaDevice) -> Result<Tiling> {
+        let aligned = self.shape.inputs.is_multiple_of(CHUNK) && self.x_aligned;
+        Ok(match self.shape.outputs > NARROW.outputs {
+            _ if !aligned => UNALIGNED,
+            false => NARROW,
+            true if attention_hopper::is_for(device)? => HOPPER,
+            true => WIDE,
+        })
     }
 
     /// `residual` is empty where there is none.
@@ -113,18 +123,25 @@ impl Operands<'_> {
         residual: &CudaView<bf16>,
         out: &mut ValuesMut,
     ) -> Result<()> {
-        let (shape, tiling) = (self.shape, self.tiling());
+        let shape = self.shape;
         let pixels = shape.batch * shape.out_plane();
         assert!(self.x.len() == shape.batch * shape.item());
         assert!(self.weight.len() == shape.outputs * shape.window());
         assert!(self.bias.len() == shape.outputs && out.len() == pixels * shape.outputs);
         assert!(residual.len() == out.len() || residual.is_empty());
         let sizes = Convolution::of(shape, !residual.is_empty())?;
-        let function = device.get_or_load_custom_func(tiling.kernel, "zimaged-conv", PTX)?;
+        let tiling = self.tiling(device)?;
+        let (module, ptx) = match tiling.bytes {
+            0 => ("zimaged-conv", PTX),
+            _ => ("zimaged-conv-hopper", HOPPER_PTX),
+        };
+        let function = device.get_or_load_custom_func(tiling.kernel, module, ptx)?;
+        let most_bytes = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        function.set_attribute(most_bytes, tiling.bytes as i32).w()?;
         let mut arguments = function.builder();
         arguments.arg(&self.x).arg(&self.weight).arg(&self.bias).arg(residual).arg(out).arg(&sizes);
-        let tiles = pixels.div_ceil(BLOCK_PIXELS) * shape.outputs.div_ceil(tiling.outputs);
+        let tiles = pixels.div_ceil(tiling.pixels) * shape.outputs.div_ceil(tiling.outputs);
         // SAFETY: the arguments are the kernel's, and their lengths are asserted.
-        unsafe { launch(arguments, [tiles, 1, 1], BLOCK_THREADS) }
+        unsafe { launch_with_memory(arguments, [tiles, 1, 1], tiling.threads, tiling.bytes) }
     }
 }

@@ -108,6 +108,12 @@ __device__ inline Place described(const bf16 *place, unsigned next_columns_bytes
 // A place so many bytes on, a multiple of 16.
 __device__ inline Place onward(Place place, unsigned bytes) { return place + (bytes >> 4); }
 
+// Products that begin after this, and a barrier of all threads that write, see what this thread has
+// written or copied to its block's memory.
+__device__ inline void publish_values() {
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
 // Products that begin after this see what was written to registers before it.
 __device__ inline void begin_products() {
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
@@ -121,6 +127,12 @@ __device__ inline void end_products() {
 // Returns when all products are done.
 __device__ inline void await_products() {
     asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+
+// Returns when all products are done but those of the last group. The registers of all are left
+// alone until await_products.
+__device__ inline void await_earlier_products() {
+    asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
 }
 
 // Keeps the compiler from moving what uses these registers across this place: it does not know
@@ -232,9 +244,11 @@ inline void begin_copy(void *to, const TileMap *from, Barrier *barrier, int colu
 template <int COUNT> void give_registers() {}
 template <int COUNT> void take_registers() {}
 template <int N> void pin(float (&)[N]) {}
+inline void publish_values() {}
 inline void begin_products() {}
 inline void end_products() {}
 inline void await_products() { await_all_products(); }
+inline void await_earlier_products() { await_all_products(); }
 
 // A place in a tile, and how many bytes on from there the next 64 columns are.
 struct Place {

@@ -122,6 +122,8 @@ mod tests {
 
     #[test]
     fn what_one_capability_alone_has_is_for_that_one_whatever_was_asked_for() {
-        assert_eq!(target(super::attention_hopper::PTX), Some("90a"));
+        for ptx in [super::attention_hopper::PTX, super::conv::HOPPER_PTX] {
+            assert_eq!(target(ptx), Some("90a"));
+        }
     }
 }

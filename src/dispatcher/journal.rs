@@ -82,6 +82,7 @@ impl Journal {
             model_hash: loaded.known_hash(),
             parts: loaded.parts.clone(),
             load_ms: loaded.load_ms,
+            part_loads: loaded.part_loads.clone(),
             idle_bytes: loaded.memory.used_bytes,
             total_bytes: loaded.memory.total_bytes,
         };

@@ -30,7 +30,7 @@ pub use self::card_signs::CardSigns;
 pub use self::description::ModelDescription;
 pub use self::model_error::ModelError;
 pub use self::model_place::{ModelKind, ModelPlace};
-use self::provenance::WeightPart;
+use self::provenance::{PartLoad, WeightPart};
 use self::weight_files::WeightFiles;
 pub use self::z_image::prompt::{TOKENS_MAX, Tokenizer};
 pub use self::z_image::{
@@ -205,6 +205,12 @@ pub trait Engine {
     /// Brings the weights to where `rung` wants them. A render does so by itself; done before, its
     /// time is not part of the first render's.
     fn place_weights(&mut self, rung: &Rung) -> Result<()>;
+
+    /// How long the weights took to come to the device so far, by part; none where that is not
+    /// measured.
+    fn part_loads(&self) -> Vec<PartLoad> {
+        Vec::new()
+    }
 
     /// Whether `prompt` is longer than the model's token limit, so that its end is not seen.
     fn prompt_cut(&self, prompt: &str) -> bool;

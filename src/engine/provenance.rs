@@ -49,6 +49,13 @@ pub struct WeightPart {
     pub files: WeightFiles,
 }
 
+/// How long the weights of a part took to come to where the device computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartLoad {
+    pub part: Part,
+    pub load_ms: u64,
+}
+
 /// What the weights of one part are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -14,6 +14,9 @@ pub struct MachineReport {
     pub format: u32,
     /// The program's version.
     pub zimaged: String,
+    /// The program was built with optimisation; without, it is slower on a processor.
+    #[serde(default)]
+    pub is_optimised: bool,
     /// UTC, in milliseconds since the epoch.
     pub made_at_ms: i64,
     /// What was not measured, and why; one sentence each.
@@ -51,6 +54,9 @@ pub struct Machine {
     pub threads: usize,
     /// What the machine, or the control group around the program, has.
     pub memory_bytes: Option<u64>,
+    /// How many threads of other programs wanted to run in the minute before.
+    #[serde(default)]
+    pub load_before: Option<f64>,
     /// The kernel's name and version.
     pub system: String,
     /// The device as the engine names it.
@@ -119,6 +125,20 @@ pub struct MeasuredLoad {
     pub weights_bytes: u64,
     /// The first picture after it.
     pub first_picture_ms: Option<u64>,
+    /// What the weights took, by part; the rest is opening the device, and measuring its speed where
+    /// it never was.
+    #[serde(default)]
+    pub parts: Vec<LoadedPart>,
+}
+
+/// One part of the model in a load.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadedPart {
+    /// As in [`ReportedPart`].
+    pub part: String,
+    pub load_ms: u64,
+    /// What its files have.
+    pub bytes: u64,
 }
 
 /// How fast the largest file of weights is read.
@@ -197,6 +217,7 @@ pub struct MatrixCell {
     pub is_this_device: bool,
     pub fits: bool,
     pub is_degraded: bool,
+    /// How it is rendered; with the size where that is less than asked.
     pub rung: String,
     pub predicted_bytes: u64,
     /// On this machine's device, on the same rung.
@@ -217,6 +238,9 @@ pub struct LimitRun {
     pub is_degraded: bool,
     /// The picture that was made; 0 where none was.
     pub total_ms: u64,
+    /// How long the model was loaded, with so little memory.
+    #[serde(default)]
+    pub load_ms: u64,
     /// What attempts took that ran out of memory.
     pub lost_ms: u64,
     pub peak_bytes: u64,

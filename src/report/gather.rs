@@ -104,6 +104,7 @@ pub fn limit_run(
         rung: last.map(|attempt| attempt.rung.clone()).unwrap_or_default(),
         is_degraded: made.is_some_and(|attempt| attempt.degraded),
         total_ms: made.map_or(0, |attempt| attempt.total_ms.unsigned_abs()),
+        load_ms: 0,
         lost_ms: lost.map(|attempt| attempt.total_ms.unsigned_abs()).sum(),
         peak_bytes: made.map_or(0, |attempt| attempt.peak_bytes.unsigned_abs()),
         failure: match made {

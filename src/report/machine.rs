@@ -25,6 +25,11 @@ pub fn system() -> String {
     words.map(|word| word.trim().to_owned()).join(" ")
 }
 
+/// How many threads wanted to run in the last minute, in the mean.
+pub fn load_average() -> Option<f64> {
+    fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
+}
+
 /// The bytes of a part's files; 0 for those that cannot be read.
 pub fn part_bytes(part: &WeightPart) -> u64 {
     paths(std::slice::from_ref(part)).iter().filter_map(|path| bytes(path)).sum()

@@ -65,7 +65,10 @@ fn cell(answer: &FitAnswer, is_this_device: bool) -> MatrixCell {
         is_this_device,
         fits: answer.fits(),
         is_degraded: answer.is_degraded(),
-        rung: answer.rung.to_string(),
+        rung: match answer.is_degraded() {
+            true => answer.rung.to_string(),
+            false => answer.rung.way(),
+        },
         predicted_bytes: answer.prediction.peak_bytes(),
         seconds: measured.or(estimated),
         is_measured: measured.is_some(),

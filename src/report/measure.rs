@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::advice::advice;
 use super::card::Card;
 use super::data::{
-    Asked, CardFacts, DiskSpeed, FORMAT, LimitRun, Machine, MachineReport, MatrixCell,
+    Asked, CardFacts, DiskSpeed, FORMAT, LimitRun, LoadedPart, Machine, MachineReport, MatrixCell,
     MeasuredLoad, ReportedModel, ReportedPart,
 };
 use super::gather;
@@ -19,7 +19,7 @@ use super::sampler::{MachineLook, MachineSampler};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon::Onlooker;
-use crate::engine::provenance::WeightPart;
+use crate::engine::provenance::{PartLoad, WeightPart};
 use crate::engine::{self, DeviceChoice, EngineKind, HAS_CUDA, device_speed, mini};
 use crate::store::{MeasuredAttempt, WorkerRow};
 
@@ -40,6 +40,7 @@ pub async fn measure(
     stop: &CancellationToken,
 ) -> anyhow::Result<MachineReport> {
     let queue = MeasuringQueue::build(user)?;
+    let load_before = machine::load_average();
     let description = queue.config().describe_model()?;
     let steps = question.steps.unwrap_or(description.steps);
     let guidance = question.guidance.unwrap_or(description.guidance);
@@ -49,8 +50,16 @@ pub async fn measure(
     };
     let card = Card::open(user.device).map(Arc::new);
     let sizes = question.sizes(HAS_CUDA && user.device != DeviceChoice::Cpu);
-    let measuring =
-        Measuring { queue, question, sizes, asked: (steps, guidance), parts, told, stop };
+    let measuring = Measuring {
+        queue,
+        question,
+        sizes,
+        load_before,
+        asked: (steps, guidance),
+        parts,
+        told,
+        stop,
+    };
     measuring.all(card).await
 }
 
@@ -58,6 +67,7 @@ struct Measuring<'a> {
     queue: MeasuringQueue,
     question: &'a ReportQuestion,
     sizes: Vec<(u32, u32)>,
+    load_before: Option<f64>,
     /// Steps and guidance.
     asked: (u32, f64),
     parts: Vec<WeightPart>,
@@ -69,6 +79,8 @@ struct Measuring<'a> {
 struct Shown {
     attempts: Vec<MeasuredAttempt>,
     workers: Vec<WorkerRow>,
+    /// Of each worker.
+    part_loads: Vec<Vec<PartLoad>>,
     looks: Vec<MachineLook>,
     is_cold: bool,
 }
@@ -83,6 +95,7 @@ impl Measuring<'_> {
         let shown = Shown {
             attempts: store.measured_attempts(ROWS_MAX).await?,
             workers: store.workers(ROWS_MAX).await?,
+            part_loads: store.part_loads(ROWS_MAX).await?,
             looks,
             is_cold,
         };
@@ -150,8 +163,12 @@ impl Measuring<'_> {
                 Err(error) if self.stop.is_cancelled() => return Err(error),
                 ended => ended.err().map(|error| format!("{error:#}")),
             };
-            let attempts = self.queue.store().await?.measured_attempts(ROWS_MAX).await?;
-            runs.push(gather::limit_run(&attempts, &name, limit_bytes, size, error));
+            let store = self.queue.store().await?;
+            let attempts = store.measured_attempts(ROWS_MAX).await?;
+            let mut run = gather::limit_run(&attempts, &name, limit_bytes, size, error);
+            let worker = store.last_worker().await?;
+            run.load_ms = worker.map_or(0, |worker| worker.load_ms.unsigned_abs());
+            runs.push(run);
         }
         Ok(runs)
     }
@@ -173,9 +190,10 @@ impl Measuring<'_> {
         let mut report = MachineReport {
             format: FORMAT,
             zimaged: env!("CARGO_PKG_VERSION").to_owned(),
+            is_optimised: !cfg!(debug_assertions),
             made_at_ms: SystemClock.now_ms(),
             left_out: self.question.left_out(),
-            machine: machine(&device, worker, card),
+            machine: self.machine(&device, worker, card),
             model: self.model(worker),
             asked: Asked {
                 is_quick: self.question.is_quick,
@@ -204,17 +222,51 @@ impl Measuring<'_> {
         report
     }
 
+    fn machine(
+        &self,
+        device: &str,
+        worker: Option<&WorkerRow>,
+        card: Option<CardFacts>,
+    ) -> Machine {
+        let (_, memory_bytes) = engine::processor();
+        let device_bytes = worker.map(|worker| worker.total_bytes.unsigned_abs());
+        Machine {
+            processor: device_speed::processor(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_bytes,
+            load_before: self.load_before,
+            system: machine::system(),
+            device: device.to_owned(),
+            device_bytes: device_bytes.filter(|bytes| *bytes > 0),
+            card,
+        }
+    }
+
     fn loads(&self, shown: &Shown) -> Vec<MeasuredLoad> {
         let weights_bytes = self.parts.iter().map(machine::part_bytes).sum();
         let names: &[(&str, bool)] =
             if shown.is_cold { &[(COLD, true), (FIRST, false)] } else { &[(FIRST, false)] };
-        let loads = shown.workers.iter().zip(names).map(|(worker, (name, is_cold))| MeasuredLoad {
+        let workers = shown.workers.iter().zip(&shown.part_loads);
+        let loads = workers.zip(names).map(|((worker, parts), (name, is_cold))| MeasuredLoad {
             is_cold: *is_cold,
             load_ms: worker.load_ms.unsigned_abs(),
             weights_bytes,
             first_picture_ms: gather::first_picture_ms(&shown.attempts, name),
+            parts: self.loaded_parts(parts),
         });
         loads.collect()
+    }
+
+    fn loaded_parts(&self, loads: &[PartLoad]) -> Vec<LoadedPart> {
+        let bytes = |load: &PartLoad| {
+            self.parts.iter().find(|part| part.part == load.part).map_or(0, machine::part_bytes)
+        };
+        let part = |load: &PartLoad| LoadedPart {
+            part: load.part.word().to_owned(),
+            load_ms: load.load_ms,
+            bytes: bytes(load),
+        };
+        loads.iter().map(part).collect()
     }
 
     fn model(&self, worker: Option<&WorkerRow>) -> ReportedModel {
@@ -237,20 +289,6 @@ impl Measuring<'_> {
             hash: hash.filter(|hash| !hash.starts_with("unhashed:")),
             parts: parts.collect(),
         }
-    }
-}
-
-fn machine(device: &str, worker: Option<&WorkerRow>, card: Option<CardFacts>) -> Machine {
-    let (_, memory_bytes) = engine::processor();
-    let device_bytes = worker.map(|worker| worker.total_bytes.unsigned_abs());
-    Machine {
-        processor: device_speed::processor(),
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
-        memory_bytes,
-        system: machine::system(),
-        device: device.to_owned(),
-        device_bytes: device_bytes.filter(|bytes| *bytes > 0),
-        card,
     }
 }
 

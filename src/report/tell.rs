@@ -1,6 +1,6 @@
 //! A report as a document for people: the machine, loading, and times. `tell_memory` has the rest.
 
-use super::data::{MachineReport, MeasuredLoad, MeasuredSize, ReportedPart, Spread};
+use super::data::{LoadedPart, MachineReport, MeasuredLoad, MeasuredSize, ReportedPart, Spread};
 use super::document::{Document, Figure, ReportBlock};
 use super::phrases::{by_second, decimal, heading, name, seconds, table};
 use super::published::{PUBLISHED_CARDS, PUBLISHED_GUIDANCE, PUBLISHED_STEPS};
@@ -39,12 +39,16 @@ fn method(report: &MachineReport) -> String {
         "Made on {} by zimaged {}: real pictures, rendered by its daemon from a queue of its own, \
          {} of each size with {} steps and guidance {}, each with a prompt that was not seen \
          before, after one picture that does not count. Times are those of the daemon's own rows, \
-         from the beginning of an attempt until the device was free again.",
+         from the beginning of an attempt until the device was free again.{}",
         moment::date_and_time(report.made_at_ms),
         report.zimaged,
         asked.repeats,
         asked.steps,
         asked.guidance,
+        match report.is_optimised {
+            true => "",
+            false => " The program was built without optimisation.",
+        },
     )
 }
 
@@ -56,6 +60,9 @@ fn machine_told(report: &MachineReport) -> Vec<ReportBlock> {
         ("memory", machine.memory_bytes.map(memory).unwrap_or_default()),
         ("system", machine.system.clone()),
     ];
+    let others =
+        |load: f64| ("threads that wanted to run, the minute before", format!("{load:.1}"));
+    facts.extend(machine.load_before.map(others));
     facts.extend(machine.device_bytes.map(|bytes| ("memory of the device", memory(bytes))));
     if let Some(card) = &machine.card {
         facts.push(("driver", card.driver.clone()));
@@ -85,8 +92,7 @@ fn loads_told(report: &MachineReport) -> Vec<ReportBlock> {
     let row = |load: &MeasuredLoad| {
         let rate = load.weights_bytes as f64 / (load.load_ms.max(1) as f64 / 1000.0);
         vec![
-            if load.is_cold { "cold: from the disk" } else { "warm: as the cache had it" }
-                .to_owned(),
+            load_kind(load).to_owned(),
             seconds(load.load_ms as f64),
             if load.weights_bytes > 0 { by_second(rate) } else { String::new() },
             load.first_picture_ms.map(|ms| seconds(ms as f64)).unwrap_or_default(),
@@ -95,6 +101,11 @@ fn loads_told(report: &MachineReport) -> Vec<ReportBlock> {
     let rows = report.loads.iter().map(row).collect();
     let head = ["load", "until ready", "of all files' bytes", "the first picture after it"];
     let mut blocks = vec![heading("Loading"), table(&head, rows)];
+    let parts: Vec<Vec<String>> = report.loads.iter().flat_map(parts_of_load).collect();
+    if !parts.is_empty() {
+        let head = ["part", "load", "until it was there", "of its files' bytes"];
+        blocks.push(table(&head, parts));
+    }
     let mut beside = Vec::new();
     if let Some(disk) = &report.disk {
         beside.push(format!(
@@ -120,6 +131,20 @@ fn loads_told(report: &MachineReport) -> Vec<ReportBlock> {
     beside.push(format!("Published of the model's web interface: {}.", published.join(", ")));
     blocks.push(ReportBlock::List(beside));
     blocks
+}
+
+fn load_kind(load: &MeasuredLoad) -> &'static str {
+    if load.is_cold { "cold: from the disk" } else { "warm: as the cache had it" }
+}
+
+/// What is left to the load's time is opening the device, and measuring it once.
+fn parts_of_load(load: &MeasuredLoad) -> Vec<Vec<String>> {
+    let row = |part: &LoadedPart| {
+        let rate = part.bytes as f64 / (part.load_ms.max(1) as f64 / 1000.0);
+        let time = seconds(part.load_ms as f64);
+        vec![part.part.clone(), load_kind(load).to_owned(), time, by_second(rate)]
+    };
+    load.parts.iter().map(row).collect()
 }
 
 fn sizes_told(report: &MachineReport) -> Vec<ReportBlock> {
@@ -253,7 +278,10 @@ mod tests {
         for line in [
             "| 1024x1024 | 4.00 s | 3.50 s | 5.00 s | 500 ms | 3.00 s | 400 ms | 300 ms | device/full/whole |",
             "| 1024x1024 | 4.00 s | fails | 18.7 s | 13.6 s | 8.2 s |",
-            "| 8.00 GiB | streamed12/full/whole | 6.00 s | 2.00 s | 0 ms | 6.00 GiB |",
+            "| 8.00 GiB | streamed12/full/whole | 6.00 s | 2.00 s | 0 ms | 6.00 GiB | 30.00 s |",
+            "| transformer | cold: from the disk | 10.00 s | 1.20 GB/s |",
+            "| size | 8.00 GiB | 24.00 GiB (this one) |",
+            "device/full/whole, 18.00 GiB, 4.00 s measured |",
             "| 1024x1024 | 900 J | 0.250 Wh |",
             "| cold: from the disk | 20.00 s | 1.00 GB/s | 5.00 s |",
         ] {

@@ -97,31 +97,58 @@ fn matrix_told(report: &MachineReport) -> Vec<ReportBlock> {
          Smaller cards are slower by what they compute, which no rung tells.",
         report.matrix_model
     )));
-    let rows = report.matrix.iter().map(matrix_row).collect();
-    let head = ["size", "device", "rung", "predicted", "time", "published"];
-    blocks.push(table(&head, rows));
+    blocks.push(matrix_table(&report.matrix));
     blocks
 }
 
-fn matrix_row(cell: &MatrixCell) -> Vec<String> {
-    let device = memory(cell.device_bytes);
-    let rung = match (cell.fits, cell.is_degraded) {
-        (false, _) => "does not fit".to_owned(),
-        (true, true) => format!("{} (less than asked)", cell.rung),
-        (true, false) => cell.rung.clone(),
+/// A row for each size and a column for each device.
+fn matrix_table(matrix: &[MatrixCell]) -> ReportBlock {
+    let size_of = |cell: &MatrixCell| (cell.width, cell.height);
+    let device_of = |cell: &MatrixCell| (cell.device_bytes, cell.is_this_device);
+    let (mut sizes, mut devices) = (Vec::new(), Vec::new());
+    for cell in matrix {
+        if !sizes.contains(&size_of(cell)) {
+            sizes.push(size_of(cell));
+        }
+        if !devices.contains(&device_of(cell)) {
+            devices.push(device_of(cell));
+        }
+    }
+    let mut head = vec!["size".to_owned()];
+    head.extend(devices.iter().map(|(bytes, is_this_one)| match is_this_one {
+        true => format!("{} (this one)", memory(*bytes)),
+        false => memory(*bytes),
+    }));
+    let told = |size, device| {
+        let cell = matrix.iter().find(|cell| size_of(cell) == size && device_of(cell) == device);
+        cell.map(cell_told).unwrap_or_default()
     };
-    let time = cell.seconds.map(|time| match cell.is_measured {
-        true => format!("{time:.2} s, measured"),
-        false => format!("{time:.1} s, estimated"),
-    });
-    vec![
-        format!("{}x{}", cell.width, cell.height),
-        if cell.is_this_device { format!("{device} (this one)") } else { device },
-        rung,
-        if cell.fits { memory(cell.predicted_bytes) } else { String::new() },
-        time.unwrap_or_default(),
-        cell.published.clone().unwrap_or_default(),
-    ]
+    let row = |size: &(u32, u32)| {
+        let mut row = vec![format!("{}x{}", size.0, size.1)];
+        row.extend(devices.iter().map(|device| told(*size, *device)));
+        row
+    };
+    ReportBlock::Table { head, rows: sizes.iter().map(row).collect() }
+}
+
+fn cell_told(cell: &MatrixCell) -> String {
+    let mut words = match (cell.fits, cell.is_degraded) {
+        (false, _) => vec!["does not fit".to_owned()],
+        (true, true) => vec![format!("{} (less than asked)", cell.rung)],
+        (true, false) => vec![cell.rung.clone()],
+    };
+    if cell.fits {
+        words.push(memory(cell.predicted_bytes));
+        words.extend(cell.seconds.map(|time| match cell.is_measured {
+            true => format!("{time:.2} s measured"),
+            false => format!("{time:.1} s estimated"),
+        }));
+    }
+    let here = words.join(", ");
+    match &cell.published {
+        Some(published) => format!("{here}; published: {published}"),
+        None => here,
+    }
 }
 
 fn limits_told(report: &MachineReport) -> Vec<ReportBlock> {
@@ -158,9 +185,11 @@ fn limits_told(report: &MachineReport) -> Vec<ReportBlock> {
             },
             seconds(run.lost_ms as f64),
             memory(run.peak_bytes),
+            if run.load_ms > 0 { seconds(run.load_ms as f64) } else { String::new() },
         ]
     };
-    let head = ["memory", "rung", "a picture", "lost by that", "of it in failed tries", "peak"];
+    let head =
+        ["memory", "rung", "a picture", "lost by that", "of it in failed tries", "peak", "load"];
     blocks.push(table(&head, report.limits.iter().map(row).collect()));
     blocks.push(ReportBlock::Figure(limits_drawn(report, main.total.median_ms)));
     blocks

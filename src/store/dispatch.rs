@@ -162,8 +162,8 @@ impl Store {
     pub async fn worker_loaded(&self, worker: &NewWorker, now_ms: i64) -> Result<()> {
         let mut transaction = self.begin().await?;
         sqlx::query(
-            "INSERT INTO workers (loaded_at_ms, version, device, model_name, model_key, model_hash, parts, load_ms, idle_bytes, total_bytes) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO workers (loaded_at_ms, version, device, model_name, model_key, model_hash, parts, load_ms, load_parts, idle_bytes, total_bytes) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(now_ms)
         .bind(env!("CARGO_PKG_VERSION"))
@@ -173,6 +173,7 @@ impl Store {
         .bind(&worker.model_hash)
         .bind(to_json(&worker.parts))
         .bind(signed(worker.load_ms))
+        .bind(to_json(&worker.part_loads))
         .bind(signed(worker.idle_bytes))
         .bind(signed(worker.total_bytes))
         .execute(&mut *transaction)

@@ -4,6 +4,7 @@ use sqlx::FromRow;
 
 use super::{Result, Store, WorkerRow};
 use crate::attempt::Outcome;
+use crate::engine::provenance::PartLoad;
 
 /// An attempt with all that was measured in it, and what it was for.
 #[derive(Clone, Debug, FromRow)]
@@ -43,6 +44,14 @@ impl Store {
                    a.message FROM attempts a JOIN renders r ON r.id = a.render_id \
                    JOIN jobs j ON j.id = r.job_id ORDER BY a.id LIMIT ?";
         Ok(sqlx::query_as(sql).bind(limit).fetch_all(&self.readers).await?)
+    }
+
+    /// How long the parts of its model took to load, of each worker, oldest first.
+    pub async fn part_loads(&self, limit: u32) -> Result<Vec<Vec<PartLoad>>> {
+        let sql = "SELECT load_parts FROM workers ORDER BY id LIMIT ?";
+        let rows: Vec<String> =
+            sqlx::query_scalar(sql).bind(limit).fetch_all(&self.readers).await?;
+        Ok(rows.iter().map(|row| serde_json::from_str(row).unwrap_or_default()).collect())
     }
 
     /// All workers, oldest first.

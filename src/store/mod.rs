@@ -67,7 +67,7 @@ pub use self::strays::Stray;
 pub use self::totals::AttemptTotal;
 pub use self::views::StatisticsView;
 pub use self::waiting::{Effort, JobRenders, MadePicture, WaitingRenders};
-use crate::engine::provenance::PartOrigin;
+use crate::engine::provenance::{PartLoad, PartOrigin};
 use crate::files;
 use crate::job::Job;
 use crate::job::origin::{Origin, SourceFile};
@@ -147,6 +147,8 @@ pub struct NewWorker {
     /// What its parts are, as far as that is known.
     pub parts: Vec<PartOrigin>,
     pub load_ms: u64,
+    /// The same by part, as far as that is known.
+    pub part_loads: Vec<PartLoad>,
     /// Device memory in use with the model loaded and nothing running.
     pub idle_bytes: u64,
     /// What the device has in all; 0 where nobody knows.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Failure, Made};
-use crate::engine::provenance::PartOrigin;
+use crate::engine::provenance::{PartLoad, PartOrigin};
 use crate::engine::{Backend, DeviceChoice, EngineKind, MemoryReading, ModelPlace, Recipe, Stage};
 use crate::job::{Format, Render};
 use crate::ladder::{Capabilities, Prefer, Rung};
@@ -15,7 +15,7 @@ use crate::output::metadata::QueueFacts;
 use crate::planner::Allowance;
 
 /// Both sides must say the same number: a worker of another version is never used.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// The longest line either side accepts; a prompt is at most 64 KiB.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
@@ -150,6 +150,8 @@ pub struct Loaded {
     /// Stands for the hash until it is known, on this machine.
     pub fingerprint: String,
     pub load_ms: u64,
+    /// The same by part, as far as that is known.
+    pub part_loads: Vec<PartLoad>,
     pub capabilities: Capabilities,
     pub backend: Backend,
     /// At idle, with the model loaded.

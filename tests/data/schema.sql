@@ -195,7 +195,8 @@ CREATE TABLE "workers" (
     -- Device memory with the model loaded and nothing running.
     idle_bytes   INTEGER NOT NULL,
     total_bytes  INTEGER NOT NULL
-, model_key TEXT NOT NULL DEFAULT '', parts TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(parts) AND json_type(parts) = 'array')) STRICT;
+, model_key TEXT NOT NULL DEFAULT '', parts TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(parts) AND json_type(parts) = 'array'), load_parts TEXT NOT NULL DEFAULT '[]'
+    CHECK (json_valid(load_parts) AND json_type(load_parts) = 'array')) STRICT;
 
 CREATE TRIGGER attempts_running_kept BEFORE DELETE ON attempts
 WHEN OLD.outcome = 'running' AND EXISTS (SELECT 1 FROM renders WHERE id = OLD.render_id) BEGIN

@@ -69,6 +69,11 @@ fn the_miniature_is_measured_on_the_processor() {
     assert!(size["total"]["median_ms"].as_f64() > Some(0.0), "{size}");
     let (peak, predicted) = (size["peak_bytes"].as_u64(), size["predicted_bytes"].as_u64());
     assert!(peak > Some(1 << 20) && peak <= predicted, "{size}");
+    let loaded = report["loads"][0]["parts"].as_array().expect("a list");
+    let words: Vec<&Value> = loaded.iter().map(|part| &part["part"]).collect();
+    assert_eq!(words, ["transformer", "text encoder", "VAE"], "{report}");
+    let ms = loaded.iter().filter_map(|part| part["load_ms"].as_u64()).sum::<u64>();
+    assert!(Some(ms) <= report["loads"][0]["load_ms"].as_u64(), "{report}");
     assert_eq!(report["matrix_model"], "Z-Image-Turbo", "{report}");
     assert_eq!(report["matrix"].as_array().map(Vec::len), Some(30), "{report}");
     assert!(!report["curve"].as_array().expect("a list").is_empty(), "{report}");

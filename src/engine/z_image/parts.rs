@@ -1,6 +1,8 @@
 //! The parts of a model on one device, and which of their weights are in its memory.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
 
@@ -14,7 +16,7 @@ use super::vae::Decoder;
 use super::weights::{Carrier, Weights};
 use super::{cuda, device};
 use crate::engine::cache::Values;
-use crate::engine::provenance::WeightPart;
+use crate::engine::provenance::{Part, PartLoad, WeightPart};
 use crate::engine::weight_files::WeightFiles;
 use crate::engine::{EngineError, Latents, ModelError, Result, Stage};
 use crate::ladder::{Decode, Precision, Residency};
@@ -26,6 +28,28 @@ pub struct Parts {
     pub transformer: Transformer,
     pub decoder: Decoder,
     pub precision: Precision,
+    /// How long weights took to come to the device, since the files were opened.
+    pub load_times: LoadTimes,
+}
+
+/// The time that weights took to come to the device, by part.
+#[derive(Clone, Debug, Default)]
+pub struct LoadTimes(BTreeMap<Part, Duration>);
+
+impl LoadTimes {
+    /// Does `work`, which brings weights of `part`, and adds what it takes.
+    fn timed<T>(&mut self, part: Part, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let done = work();
+        *self.0.entry(part).or_default() += start.elapsed();
+        done
+    }
+
+    /// All of them, in milliseconds.
+    pub fn by_part(&self) -> Vec<PartLoad> {
+        let load_ms = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.0.iter().map(|(part, time)| PartLoad { part: *part, load_ms: load_ms(time) }).collect()
+    }
 }
 
 /// The files of all parts of the model in `files`. Errors name what is missing, or the first that
@@ -63,19 +87,21 @@ impl Parts {
     ) -> Result<Parts> {
         let carrier = cuda::carrier(device).map_err(at(Stage::Load))?;
         let opener = Opener { device, memory, carrier };
-        let text_encoder = opener.open(&files.text_encoder, |weights| {
+        let mut load_times = LoadTimes::default();
+        let text_encoder = opener.open(&files.text_encoder, &mut load_times, |weights| {
             TextEncoder::new(&config.text_encoder, weights, memory).map_err(at(Stage::Load))
         })?;
-        let transformer = opener.open(&files.transformer, |weights| {
+        let transformer = opener.open(&files.transformer, &mut load_times, |weights| {
             // A file of quantised weights that does not fit is no fault of the device: the worker
             // goes on without it.
             let weights = weights.with_precision(precision).map_err(EngineError::Invalid)?;
             Transformer::new(&config.transformer, &weights, memory).map_err(at(Stage::Load))
         })?;
-        let decoder = opener.open(&files.vae, |weights| {
+        let decoder = opener.open(&files.vae, &mut load_times, |weights| {
             Decoder::new(&config.vae, weights, memory).map_err(at(Stage::Load))
         })?;
-        Ok(Parts { device: device.clone(), text_encoder, transformer, decoder, precision })
+        let device = device.clone();
+        Ok(Parts { device, text_encoder, transformer, decoder, precision, load_times })
     }
 
     /// Has exactly those weights in memory that `residency` wants there.
@@ -86,11 +112,19 @@ impl Parts {
             Residency::Host => 0,
         };
         // The text encoder comes first: where it leaves, it makes room for layers.
-        self.text_encoder
-            .place_weights(residency == Residency::Device)
-            .and_then(|()| self.transformer.place_weights(resident_layers))
-            .and_then(|()| self.device.synchronize())
-            .map_err(at(Stage::Load))
+        let (times, device) = (&mut self.load_times, &self.device);
+        let (text_encoder, transformer) = (&mut self.text_encoder, &mut self.transformer);
+        let placed = times.timed(Part::TextEncoder, || {
+            text_encoder.place_weights(residency == Residency::Device)?;
+            device.synchronize()
+        });
+        let placed = placed.and_then(|()| {
+            times.timed(Part::Transformer, || {
+                transformer.place_weights(resident_layers)?;
+                device.synchronize()
+            })
+        });
+        placed.map_err(at(Stage::Load))
     }
 
     /// Embeddings of each prompt's tokens, on the host: (tokens, hidden) each.
@@ -136,7 +170,20 @@ struct Opener<'a> {
 
 impl Opener<'_> {
     /// Opens the weights of a part and builds it.
-    fn open<T>(&self, files: &PartFiles, build: impl FnOnce(&Weights) -> Result<T>) -> Result<T> {
+    fn open<T>(
+        &self,
+        files: &PartFiles,
+        times: &mut LoadTimes,
+        build: impl FnOnce(&Weights) -> Result<T>,
+    ) -> Result<T> {
+        times.timed(files.part, || self.open_untimed(files, build))
+    }
+
+    fn open_untimed<T>(
+        &self,
+        files: &PartFiles,
+        build: impl FnOnce(&Weights) -> Result<T>,
+    ) -> Result<T> {
         let dtype = device::dtype(self.device);
         let weights = Weights::open(files, dtype, self.device)?.carried_by(self.carrier.clone());
         let part = build(&weights)?;

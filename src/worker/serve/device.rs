@@ -203,6 +203,7 @@ fn loaded(engine: &dyn Engine, hash: &ModelHash, start: Instant) -> Loaded {
         parts: hash.origins().to_vec(),
         fingerprint: engine.fingerprint().to_owned(),
         load_ms: millis(start.elapsed()),
+        part_loads: engine.part_loads(),
         capabilities: engine.capabilities(),
         backend: engine.backend(),
         memory: engine.memory(),

@@ -48,6 +48,7 @@ pub fn worker() -> NewWorker {
         model_hash: "beef".to_owned(),
         parts: vec![vae(None)],
         load_ms: 900,
+        part_loads: Vec::new(),
         idle_bytes: 1,
         total_bytes: 3,
     }

@@ -21,7 +21,7 @@ use super::schedule::Schedule;
 use super::solver::Solver;
 use super::wanted_loras::WantedLoras;
 use super::{device, measure, picture};
-use crate::engine::provenance::WeightPart;
+use crate::engine::provenance::{PartLoad, WeightPart};
 use crate::engine::weight_files::WeightFiles;
 use crate::engine::{
     Backend, DeviceChoice, Engine, EngineError, InputPicture, Latents, MemoryReading,
@@ -202,6 +202,10 @@ impl Engine for ZImageEngine {
         self.parts = Some(parts);
         self.baseline_bytes = self.memory.reading().map_err(at(Stage::Load))?.used_bytes;
         Ok(())
+    }
+
+    fn part_loads(&self) -> Vec<PartLoad> {
+        self.parts.as_ref().map(|parts| parts.load_times.by_part()).unwrap_or_default()
     }
 
     fn prompt_cut(&self, prompt: &str) -> bool {

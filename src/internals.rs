@@ -14,6 +14,7 @@ pub use crate::engine::z_image::checkpoint::FloatFormat;
 pub use crate::engine::z_image::config::{ModelConfig, TransformerConfig};
 pub use crate::engine::z_image::device_memory::DeviceMemory;
 pub use crate::engine::z_image::geometry::TILE_SIDE_MIN;
+pub use crate::engine::z_image::host::prefer_large_pages;
 pub use crate::engine::z_image::model_files::{ModelFiles, PartFiles};
 pub use crate::engine::z_image::new_model::{Conversion, Geometry, Synthesis};
 pub use crate::engine::z_image::noise::Generator;

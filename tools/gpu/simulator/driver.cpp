@@ -61,6 +61,7 @@ const size_t card_bytes = setting("SIM_CARD_BYTES", (size_t)24 << 30);
 const size_t taken_bytes = std::min(card_bytes, setting("SIM_TAKEN_BYTES", (size_t)400 << 20));
 const size_t pinned_bytes_max = setting("SIM_PINNED_BYTES", SIZE_MAX);
 const int capability = (int)setting("SIM_CAPABILITY", 86);
+const bool registers = setting("SIM_REGISTERS", 1);
 const bool dry = setting("SIM_DRY", 0);
 const std::string order = getenv("SIM_ORDER") ? getenv("SIM_ORDER") : "eager";
 
@@ -240,8 +241,27 @@ CUresult cuMemFreeAsync(CUdeviceptr at, CUstream stream) {
     pool.release(at);
     return CUDA_SUCCESS;
 }
+CUresult cuMemHostAlloc(void **at, size_t bytes, unsigned) {
+    ENTER
+    *at = bytes <= pinned_bytes_max - pinned_bytes ? map(bytes) : nullptr;
+    if (!*at) return CUDA_ERROR_OUT_OF_MEMORY;
+    pinned[(uint64_t)*at] = bytes;
+    pinned_bytes += bytes;
+    count("pinned_bytes", bytes);
+    return CUDA_SUCCESS;
+}
+CUresult cuMemFreeHost(void *at) {
+    ENTER
+    auto block = pinned.find((uint64_t)at);
+    if (block == pinned.end()) return CUDA_ERROR_INVALID_VALUE;
+    munmap(at, block->second);
+    pinned_bytes -= block->second;
+    pinned.erase(block);
+    return CUDA_SUCCESS;
+}
 CUresult cuMemHostRegister_v2(void *at, size_t bytes, unsigned) {
     ENTER
+    if (!registers) return CUDA_ERROR_NOT_SUPPORTED;
     if ((uint64_t)at % PAGE || is_pinned(at)) return CUDA_ERROR_INVALID_VALUE;
     if (bytes > pinned_bytes_max - pinned_bytes) return CUDA_ERROR_OUT_OF_MEMORY;
     pinned[(uint64_t)at] = bytes;

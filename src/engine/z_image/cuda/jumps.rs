@@ -87,12 +87,12 @@ functions! {
         cuDeviceGetCount cuDeviceGetDefaultMemPool cuDeviceGetName cuDevicePrimaryCtxRelease_v2
         cuDevicePrimaryCtxRetain cuEventCreate cuEventDestroy_v2 cuEventRecord cuEventSynchronize
         cuFuncSetAttribute cuGetErrorString cuInit cuLaunchKernel cuMemAllocAsync cuMemAlloc_v2
-        cuMemFreeAsync cuMemFree_v2 cuMemGetInfo_v2 cuMemHostRegister_v2 cuMemHostUnregister
-        cuMemPoolGetAttribute cuMemPoolSetAttribute cuMemPoolTrimTo cuMemcpyDtoDAsync_v2
-        cuMemcpyDtoHAsync_v2 cuMemcpyHtoDAsync_v2 cuMemcpyPeerAsync cuMemsetD8Async
-        cuModuleGetFunction cuModuleLoad cuModuleLoadData cuModuleUnload cuStreamCreate
-        cuStreamDestroy_v2 cuStreamIsCapturing cuStreamSynchronize cuStreamWaitEvent
-        cuTensorMapEncodeTiled;
+        cuMemFreeAsync cuMemFreeHost cuMemFree_v2 cuMemGetInfo_v2 cuMemHostAlloc
+        cuMemHostRegister_v2 cuMemHostUnregister cuMemPoolGetAttribute cuMemPoolSetAttribute
+        cuMemPoolTrimTo cuMemcpyDtoDAsync_v2 cuMemcpyDtoHAsync_v2 cuMemcpyHtoDAsync_v2
+        cuMemcpyPeerAsync cuMemsetD8Async cuModuleGetFunction cuModuleLoad cuModuleLoadData
+        cuModuleUnload cuStreamCreate cuStreamDestroy_v2 cuStreamIsCapturing cuStreamSynchronize
+        cuStreamWaitEvent cuTensorMapEncodeTiled;
     CUBLAS or CUBLAS_ABSENT:
         cublasCreate_v2 cublasDestroy_v2 cublasDgemmStridedBatched cublasGemmEx
         cublasGemmStridedBatchedEx cublasSetStream_v2;

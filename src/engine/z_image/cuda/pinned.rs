@@ -5,7 +5,8 @@ use std::slice;
 
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::sys::{
-    CU_MEMHOSTREGISTER_PORTABLE, cuMemHostRegister_v2, cuMemHostUnregister,
+    CU_MEMHOSTALLOC_PORTABLE, CU_MEMHOSTREGISTER_PORTABLE, cuMemHostRegister_v2,
+    cuMemHostUnregister,
 };
 use candle_core::cuda_backend::cudarc::driver::{DevicePtr, result};
 use candle_core::{CudaDevice, Result, Storage, Tensor, bail};
@@ -27,7 +28,15 @@ const PIECE_VALUES: usize = 4 << 20;
 pub(super) struct PinnedValues {
     start: *mut bf16,
     count: usize,
-    is_locked: bool,
+    memory: Memory,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    Plain,
+    Locked,
+    /// Locked, and allocated by the driver: where it locks no other.
+    OfDriver,
 }
 
 impl PinnedValues {
@@ -37,7 +46,7 @@ impl PinnedValues {
         let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
         // SAFETY: the kernel chooses a free place, and it is unmapped once, in drop.
         let start = unsafe { mmap_anonymous(null_mut(), bytes, access, flags) }.ok()?;
-        let mut values = PinnedValues { start: start.cast(), count, is_locked: false };
+        let mut values = PinnedValues { start: start.cast(), count, memory: Memory::Plain };
         host::prefer_large_pages(values.get_mut());
         Some(values)
     }
@@ -46,12 +55,30 @@ impl PinnedValues {
     /// program can use locked pages.
     pub(super) fn lock(&mut self, device: &CudaDevice) -> Result<bool> {
         device.cuda_stream().context().bind_to_thread().w()?;
-        let bytes = self.count * size_of::<bf16>();
+        let start = self.start.cast();
         // SAFETY: the memory is ours, and unlocked before it is unmapped.
         let locked =
-            unsafe { cuMemHostRegister_v2(self.start.cast(), bytes, CU_MEMHOSTREGISTER_PORTABLE) };
-        self.is_locked = locked.result().is_ok();
-        Ok(self.is_locked)
+            unsafe { cuMemHostRegister_v2(start, self.bytes(), CU_MEMHOSTREGISTER_PORTABLE) };
+        if locked.result().is_ok() {
+            self.memory = Memory::Locked;
+            return Ok(true);
+        }
+        Ok(self.move_to_driver().is_some())
+    }
+
+    /// Not every system locks a program's own memory.
+    fn move_to_driver(&mut self) -> Option<()> {
+        // SAFETY: plain memory is asked for; it is freed once, in drop.
+        let start = unsafe { result::malloc_host(self.bytes(), CU_MEMHOSTALLOC_PORTABLE) }.ok()?;
+        let (start, memory) = (start.cast(), Memory::OfDriver);
+        let mut moved = PinnedValues { start, count: self.count, memory };
+        moved.get_mut().copy_from_slice(self.get());
+        *self = moved;
+        Some(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.count * size_of::<bf16>()
     }
 
     pub(super) fn get(&self) -> &[bf16] {
@@ -67,12 +94,19 @@ impl PinnedValues {
 
 impl Drop for PinnedValues {
     fn drop(&mut self) {
-        if self.is_locked {
-            // SAFETY: the memory was locked once, and its owner has waited for the copies from it.
-            let _ = unsafe { cuMemHostUnregister(self.start.cast()) };
+        let start = self.start.cast();
+        // Its owner has waited for the copies from it.
+        if self.memory == Memory::OfDriver {
+            // SAFETY: the memory came from `malloc_host`.
+            let _ = unsafe { result::free_host(start) };
+            return;
+        }
+        if self.memory == Memory::Locked {
+            // SAFETY: the memory was locked once.
+            let _ = unsafe { cuMemHostUnregister(start) };
         }
         // SAFETY: it is mapped, with this length.
-        let _ = unsafe { munmap(self.start.cast(), self.count * size_of::<bf16>()) };
+        let _ = unsafe { munmap(start, self.bytes()) };
     }
 }
 
@@ -105,4 +139,20 @@ pub(super) fn address(of: &Tensor) -> Result<u64> {
     let stream = storage.device.cuda_stream();
     let (pointer, _guard) = slice.device_ptr(&stream);
     Ok(pointer + (start * size_of::<bf16>()) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::open;
+    use super::*;
+
+    #[test]
+    #[ignore = "needs a card: see tools/gpu/simulator"]
+    fn memory_is_locked_with_what_is_in_it_whoever_has_to_allocate_it() {
+        let device = open(0).expect("a card");
+        let mut values = PinnedValues::new(5000).expect("addresses");
+        values.get_mut()[4999] = bf16::ONE;
+        assert!(values.lock(device.as_cuda_device().expect("a card")).expect("a card"));
+        assert_eq!((values.get()[0], values.get()[4999]), (bf16::ZERO, bf16::ONE));
+    }
 }

@@ -139,7 +139,7 @@ impl<L> Ring<L> {
 fn layers_with_room(layout: &FlatLayout) -> usize {
     let layer_bytes = layout.count * size_of::<bf16>();
     let available_bytes = HostMemory::read().map_or(0, |host| host.available_bytes);
-    (available_bytes.saturating_sub(host::RESERVE_BYTES) / layer_bytes as u64) as usize
+    (available_bytes.saturating_sub(host::RESERVE_BYTES) / layer_bytes.max(1) as u64) as usize
 }
 
 /// The layer with these weights, in the layout's order; `None` where the host does not lock it.

@@ -67,8 +67,11 @@ mod tests {
         let path = path(folder.path());
         let speed = |rate| DeviceSpeed {
             linear_per_s: rate,
+            weights_per_s: rate,
             attention_per_s: rate,
             convolution_per_s: rate,
+            gathered_per_s: rate,
+            moved_per_s: rate,
             read_bytes_per_s: rate,
             streamed_bytes_per_s: rate,
         };

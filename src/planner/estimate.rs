@@ -11,10 +11,17 @@ use serde::{Deserialize, Serialize};
 pub struct Operations {
     /// Multiply-adds of the products with weights.
     pub linear: f64,
+    /// Values of these weights, once for each product: however few rows there are, they are gone
+    /// through.
+    pub weights: f64,
     /// Multiply-adds of attention: queries with keys, scores with values.
     pub attention: f64,
     /// Multiply-adds of convolutions.
     pub convolution: f64,
+    /// Values that convolutions gather for them: with few channels this takes longer.
+    pub gathered: f64,
+    /// Values that norms and sums write, which are too many for a cache.
+    pub moved: f64,
     /// Bytes of weights, as the files have them, that are read before the device computes.
     pub read_bytes: f64,
     /// Bytes of weights that come to a card while it computes.
@@ -27,8 +34,11 @@ impl Add for Operations {
     fn add(self, other: Operations) -> Operations {
         Operations {
             linear: self.linear + other.linear,
+            weights: self.weights + other.weights,
             attention: self.attention + other.attention,
             convolution: self.convolution + other.convolution,
+            gathered: self.gathered + other.gathered,
+            moved: self.moved + other.moved,
             read_bytes: self.read_bytes + other.read_bytes,
             streamed_bytes: self.streamed_bytes + other.streamed_bytes,
         }
@@ -41,8 +51,11 @@ impl Mul<f64> for Operations {
     fn mul(self, times: f64) -> Operations {
         Operations {
             linear: self.linear * times,
+            weights: self.weights * times,
             attention: self.attention * times,
             convolution: self.convolution * times,
+            gathered: self.gathered * times,
+            moved: self.moved * times,
             read_bytes: self.read_bytes * times,
             streamed_bytes: self.streamed_bytes * times,
         }
@@ -67,8 +80,11 @@ pub struct RenderOperations {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeviceSpeed {
     pub linear_per_s: f64,
+    pub weights_per_s: f64,
     pub attention_per_s: f64,
     pub convolution_per_s: f64,
+    pub gathered_per_s: f64,
+    pub moved_per_s: f64,
     pub read_bytes_per_s: f64,
     pub streamed_bytes_per_s: f64,
 }
@@ -99,8 +115,11 @@ impl DeviceSpeed {
 
     fn seconds(&self, operations: &Operations) -> f64 {
         let computing = operations.linear / self.linear_per_s
+            + operations.weights / self.weights_per_s
             + operations.attention / self.attention_per_s
-            + operations.convolution / self.convolution_per_s;
+            + operations.convolution / self.convolution_per_s
+            + operations.gathered / self.gathered_per_s
+            + operations.moved / self.moved_per_s;
         let streaming = operations.streamed_bytes / self.streamed_bytes_per_s;
         operations.read_bytes / self.read_bytes_per_s + computing.max(streaming)
     }
@@ -109,14 +128,25 @@ impl DeviceSpeed {
     pub fn is_usable(&self) -> bool {
         let DeviceSpeed {
             linear_per_s,
+            weights_per_s,
             attention_per_s,
             convolution_per_s,
+            gathered_per_s,
+            moved_per_s,
             read_bytes_per_s,
             streamed_bytes_per_s,
         } = *self;
-        [linear_per_s, attention_per_s, convolution_per_s, read_bytes_per_s, streamed_bytes_per_s]
-            .iter()
-            .all(|rate| rate.is_finite() && *rate >= 1.0)
+        let rates = [
+            linear_per_s,
+            weights_per_s,
+            attention_per_s,
+            convolution_per_s,
+            gathered_per_s,
+            moved_per_s,
+            read_bytes_per_s,
+            streamed_bytes_per_s,
+        ];
+        rates.iter().all(|rate| rate.is_finite() && *rate >= 1.0)
     }
 }
 
@@ -126,8 +156,11 @@ mod tests {
 
     const SPEED: DeviceSpeed = DeviceSpeed {
         linear_per_s: 1000.0,
+        weights_per_s: 50.0,
         attention_per_s: 100.0,
         convolution_per_s: 500.0,
+        gathered_per_s: 200.0,
+        moved_per_s: 10.0,
         read_bytes_per_s: 10.0,
         streamed_bytes_per_s: 20.0,
     };
@@ -141,11 +174,19 @@ mod tests {
             denoise: [Operations { attention: 20.0, streamed_bytes: 10.0, ..linear }; 4]
                 .into_iter()
                 .sum(),
-            vae_decode: Operations { convolution: 50.0, ..Operations::default() },
+            vae_decode: Operations {
+                convolution: 25.0,
+                gathered: 10.0,
+                moved: 1.0,
+                ..Operations::default()
+            },
         };
         let estimate = SPEED.estimate(&render);
         assert_eq!((estimate.text_encode_ms, estimate.denoise_ms), (1500, 2800));
-        assert_eq!((estimate.vae_decode_ms, estimate.total_ms), (100, 4400));
+        assert_eq!((estimate.vae_decode_ms, estimate.total_ms), (200, 4500));
+        let few_rows = Operations { weights: 100.0, ..linear };
+        let few_rows = RenderOperations { denoise: few_rows, ..RenderOperations::default() };
+        assert_eq!(SPEED.estimate(&few_rows).denoise_ms, 2500);
         let bus = Operations { streamed_bytes: 60.0, ..linear };
         let slow =
             SPEED.estimate(&RenderOperations { denoise: bus, ..RenderOperations::default() });

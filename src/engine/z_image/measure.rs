@@ -10,7 +10,8 @@ use super::{cuda, device};
 use crate::planner::DeviceSpeed;
 
 /// How long each of the few operations is repeated, after one run that does not count: all
-/// together take less than two seconds.
+/// together take less than two seconds. Two sizes of a product tell what each row costs from what
+/// the weights do, and two sizes of a convolution what the products cost from the gathering.
 const SLICE: Duration = Duration::from_millis(120);
 
 /// No operation is repeated more often.
@@ -19,26 +20,30 @@ const RUNS_MAX: u32 = 10_000;
 /// What is computed: large enough to fill the device, small enough to be over soon.
 struct Sizes {
     /// Rows, and both sides of the matrix.
-    linear: (usize, usize),
+    linear: ([usize; 2], usize),
     /// Rows, heads, and the width of one.
     attention: (usize, usize, usize),
     /// Channels, and the side of the picture.
-    convolution: (usize, usize),
+    convolution: ([usize; 2], usize),
+    /// Channels, and the side of the picture, of a norm: more than a cache holds.
+    norm: (usize, usize),
     /// Values of weights that are read.
     values: usize,
 }
 
 const ON_A_CARD: Sizes = Sizes {
-    linear: (4096, 4096),
+    linear: ([64, 4096], 4096),
     attention: (4096, 16, 128),
-    convolution: (256, 256),
+    convolution: ([32, 256], 256),
+    norm: (128, 512),
     values: 32 << 20,
 };
 
 const ON_A_PROCESSOR: Sizes = Sizes {
-    linear: (512, 1024),
+    linear: ([32, 512], 256),
     attention: (1024, 4, 128),
-    convolution: (64, 96),
+    convolution: ([16, 64], 96),
+    norm: (32, 256),
     values: 4 << 20,
 };
 
@@ -46,10 +51,15 @@ const ON_A_PROCESSOR: Sizes = Sizes {
 pub fn speed(device: &Device) -> Result<DeviceSpeed> {
     let sizes = if device.is_cpu() { ON_A_PROCESSOR } else { ON_A_CARD };
     let read_bytes_per_s = read_bytes_per_s(device, &sizes)?;
+    let linear = linear(device, &sizes)?;
+    let convolution = convolution(device, &sizes)?;
     Ok(DeviceSpeed {
-        linear_per_s: linear_per_s(device, &sizes)?,
+        linear_per_s: 1.0 / linear.slope,
+        weights_per_s: 1.0 / linear.base,
         attention_per_s: attention_per_s(device, &sizes)?,
-        convolution_per_s: convolution_per_s(device, &sizes)?,
+        convolution_per_s: 1.0 / convolution.slope,
+        gathered_per_s: 1.0 / convolution.base,
+        moved_per_s: moved_per_s(device, &sizes)?,
         read_bytes_per_s,
         streamed_bytes_per_s: match device {
             Device::Cuda(card) => cuda::streamed_bytes_per_s(card)?,
@@ -58,11 +68,35 @@ pub fn speed(device: &Device) -> Result<DeviceSpeed> {
     })
 }
 
-fn linear_per_s(device: &Device, sizes: &Sizes) -> Result<f64> {
+/// A cost that grows with something, from a base.
+struct Cost {
+    slope: f64,
+    base: f64,
+}
+
+/// No base is less, so that it can be divided by.
+const BASE_MIN: f64 = 1e-18;
+
+impl Cost {
+    /// Through what was measured at two sizes, the smaller one first. Noise must not make a part of
+    /// it vanish: the slope is at least a fifth of what the larger size alone would say.
+    fn through([x1, x2]: [f64; 2], [y1, y2]: [f64; 2]) -> Cost {
+        let whole = y2 / x2;
+        let slope = ((y2 - y1) / (x2 - x1)).clamp(0.2 * whole, whole);
+        Cost { slope, base: (y2 - slope * x2).max(BASE_MIN) }
+    }
+}
+
+/// Seconds of a value of the weights: for each row, and whatever rows there are.
+fn linear(device: &Device, sizes: &Sizes) -> Result<Cost> {
     let (rows, side) = sizes.linear;
     let linear = weights(device).linear("linear", side, side, false)?;
-    let x = values(device, &[1, rows, side])?;
-    per_second(device, rows * side * side, || linear.forward(&x))
+    let of_rows = |rows: usize| -> Result<f64> {
+        let x = values(device, &[1, rows, side])?;
+        Ok(fastest_s(device, || linear.forward(&x))? / (side * side) as f64)
+    };
+    let seconds = [of_rows(rows[0])?, of_rows(rows[1])?];
+    Ok(Cost::through(rows.map(|rows| rows as f64), seconds))
 }
 
 fn attention_per_s(device: &Device, sizes: &Sizes) -> Result<f64> {
@@ -74,13 +108,27 @@ fn attention_per_s(device: &Device, sizes: &Sizes) -> Result<f64> {
     })
 }
 
-fn convolution_per_s(device: &Device, sizes: &Sizes) -> Result<f64> {
+/// Seconds of a gathered value: for each channel that it goes into, and whatever channels there are.
+fn convolution(device: &Device, sizes: &Sizes) -> Result<Cost> {
     let (channels, side) = sizes.convolution;
-    let weight = weights(device).get("weight", (channels, 3, 3, channels))?;
-    let bias = weights(device).get("bias", channels)?;
+    let of_channels = |channels: usize| -> Result<f64> {
+        let weight = weights(device).get("weight", (channels, 3, 3, channels))?;
+        let bias = weights(device).get("bias", channels)?;
+        let x = values(device, &[1, side, side, channels])?;
+        let run = || ops::conv2d(&x, &weight, &bias, Sliding::dense(1), None);
+        Ok(fastest_s(device, run)? / (9 * channels * side * side) as f64)
+    };
+    let seconds = [of_channels(channels[0])?, of_channels(channels[1])?];
+    Ok(Cost::through(channels.map(|channels| channels as f64), seconds))
+}
+
+fn moved_per_s(device: &Device, sizes: &Sizes) -> Result<f64> {
+    let (channels, side) = sizes.norm;
+    let weight = weights(device).get("weight", channels)?;
     let x = values(device, &[1, side, side, channels])?;
-    let products = 9 * channels * channels * side * side;
-    per_second(device, products, || ops::conv2d(&x, &weight, &bias, Sliding::dense(1), None))
+    per_second(device, channels * side * side, || {
+        ops::group_norm_silu(&x, &weight, &weight, 4, 1e-6, true)
+    })
 }
 
 /// Weights come from the host's memory in bf16, and become what the device computes in.
@@ -98,9 +146,13 @@ fn values(device: &Device, shape: &[usize]) -> Result<Tensor> {
     Tensor::randn(0.0_f32, 1.0, shape, device)?.to_dtype(device::dtype(device))
 }
 
-/// How much is done in a second, where each `run` does `amount`: by the fastest run, because other
-/// programs can only make one slower.
+/// How much is done in a second, where each `run` does `amount`.
 fn per_second(device: &Device, amount: usize, run: impl Fn() -> Result<Tensor>) -> Result<f64> {
+    Ok(amount as f64 / fastest_s(device, run)?)
+}
+
+/// How long the fastest run takes: other programs can only make one slower.
+fn fastest_s(device: &Device, run: impl Fn() -> Result<Tensor>) -> Result<f64> {
     run()?;
     device.synchronize()?;
     let begin = Instant::now();
@@ -114,12 +166,22 @@ fn per_second(device: &Device, amount: usize, run: impl Fn() -> Result<Tensor>) 
             break;
         }
     }
-    Ok(amount as f64 / fastest.as_secs_f64())
+    Ok(fastest.as_secs_f64())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_sizes_tell_the_base_from_the_slope_and_noise_makes_neither_vanish() {
+        let Cost { slope, base } = Cost::through([10.0, 100.0], [15.0, 105.0]);
+        assert!((slope - 1.0).abs() < 1e-9 && (base - 5.0).abs() < 1e-9, "{slope} {base}");
+        let Cost { slope, base } = Cost::through([10.0, 100.0], [5.0, 105.0]);
+        assert!((slope - 1.05).abs() < 1e-9 && base <= 1e-9, "{slope} {base}");
+        let Cost { slope, base } = Cost::through([10.0, 100.0], [120.0, 100.0]);
+        assert!((slope - 0.2).abs() < 1e-9 && (base - 80.0).abs() < 1e-9, "{slope} {base}");
+    }
 
     // newcomer 6
     #[test]

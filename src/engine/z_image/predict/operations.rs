@@ -1,8 +1,8 @@
 //! Operations of a render, counted from the model's configuration, by stage: what
 //! [`crate::planner::DeviceSpeed`] turns into an estimate of its time.
 //!
-//! Only what grows with the picture is counted: products of matrices, attention, convolutions, and
-//! weights that are not where they are needed.
+//! Counted are products of matrices, attention, convolutions, what norms and sums write, and weights
+//! that are not where they are needed; not what a call costs.
 
 use super::transformer::Rows;
 use super::weights::{STORED_BYTES, matrices_values, text_layer_values, text_layers};
@@ -58,8 +58,10 @@ pub fn guided_steps(model: &ModelConfig, steps: u32, truncation: f64) -> u32 {
     (0..schedule.steps()).filter(|step| schedule.is_guided(*step, truncation)).count() as u32
 }
 
-fn linear(products: usize) -> Operations {
-    Operations { linear: products as f64, ..Operations::default() }
+/// Products of so many rows with matrices of so many values.
+fn linear(rows: usize, values: usize) -> Operations {
+    let (linear, weights) = (rows as f64 * values as f64, values as f64);
+    Operations { linear, weights, ..Operations::default() }
 }
 
 /// Attention of so many rows to each other, in heads that are `width` wide together.
@@ -69,8 +71,14 @@ fn attention(rows: usize, width: usize) -> Operations {
 
 /// A convolution that sees `window` pixels.
 fn conv(pixels: usize, inputs: usize, outputs: usize, window: usize) -> Operations {
-    let convolution = pixels as f64 * (inputs * outputs * window) as f64;
-    Operations { convolution, ..Operations::default() }
+    let gathered = pixels as f64 * (inputs * window) as f64;
+    let convolution = gathered * outputs as f64;
+    Operations { convolution, gathered, ..Operations::default() }
+}
+
+/// Values that are written without a product.
+fn moved(values: usize) -> Operations {
+    Operations { moved: values as f64, ..Operations::default() }
 }
 
 fn read(bytes: usize) -> Operations {
@@ -86,14 +94,14 @@ fn text(model: &ModelConfig, rung: &Rung, tokens: usize) -> Operations {
         _ => read(STORED_BYTES * values),
     };
     let inner = config.num_attention_heads * config.head_dim;
-    let layer = linear(tokens * values) + attention(tokens, inner) + read;
+    let layer = linear(tokens, values) + attention(tokens, inner) + read;
     layer * text_layers(config) as f64
 }
 
 /// The caption's embedding and refinement.
 fn caption(config: &TransformerConfig, rows: usize) -> Operations {
     block(config, rows) * config.n_refiner_layers as f64
-        + linear(rows * config.cap_feat_dim * config.dim)
+        + linear(rows, config.cap_feat_dim * config.dim)
 }
 
 /// One run of the transformer.
@@ -101,11 +109,13 @@ fn forward(config: &TransformerConfig, rows: &Rows) -> Operations {
     let patch_dim = config.patch() * config.patch() * config.in_channels;
     block(config, rows.all()) * config.n_layers as f64
         + block(config, rows.picture) * config.n_refiner_layers as f64
-        + linear(2 * rows.picture * patch_dim * config.dim)
+        + linear(rows.picture, 2 * patch_dim * config.dim)
 }
 
 fn block(config: &TransformerConfig, rows: usize) -> Operations {
-    linear(rows * block_values(config)) + attention(rows, config.dim)
+    // Four norms, two sums, queries and keys turned; and the gated activation.
+    let around = moved(rows * (8 * config.dim + config.hidden_dim()));
+    linear(rows, block_values(config)) + attention(rows, config.dim) + around
 }
 
 fn block_values(config: &TransformerConfig) -> usize {
@@ -194,7 +204,7 @@ fn middle(vae: &VaeConfig, pixels: usize) -> Operations {
     let deepest = vae.decoder_channels()[0];
     conv(pixels, vae.latent_channels, deepest, 9)
         + resnet(pixels, deepest, deepest, 1.0) * 2.0
-        + linear(4 * pixels * deepest * deepest)
+        + linear(pixels, 4 * deepest * deepest)
         + attention(pixels, deepest)
 }
 
@@ -217,7 +227,12 @@ fn resnet(pixels: usize, inputs: usize, outputs: usize, conv1_times: f64) -> Ope
         true => Operations::default(),
         false => conv(pixels, inputs, outputs, 1),
     };
-    conv(pixels, inputs, outputs, 9) * conv1_times + conv(pixels, outputs, outputs, 9) + shortcut
+    // Two norms.
+    let around = moved(pixels * (inputs + outputs));
+    conv(pixels, inputs, outputs, 9) * conv1_times
+        + conv(pixels, outputs, outputs, 9)
+        + shortcut
+        + around
 }
 
 #[cfg(test)]
@@ -254,6 +269,8 @@ mod tests {
         let RenderOperations { denoise, vae_decode, .. } = resident();
         near(2.0 * denoise.linear / 8.0, 47.1e12);
         near(2.0 * denoise.attention / 8.0, 8.49e12);
+        // 32 blocks of 176.9e6 values in each step.
+        near(denoise.weights / 8.0, 5.66e9);
         near(2.0 * vae_decode.convolution, 9.9e12);
         near(2.0 * vae_decode.attention, 0.55e12);
     }

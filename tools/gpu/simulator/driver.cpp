@@ -50,7 +50,7 @@ std::map<uint64_t, Block> blocks;
 std::map<uint64_t, size_t> pinned;
 size_t pinned_bytes = 0;
 std::map<std::string, double> counts;
-size_t launches = 0;
+size_t launches = 0, allocations = 0;
 int sick_with = 0;
 
 size_t setting(const char *name, size_t otherwise) {
@@ -59,6 +59,7 @@ size_t setting(const char *name, size_t otherwise) {
 }
 const size_t card_bytes = setting("SIM_CARD_BYTES", (size_t)24 << 30);
 const size_t taken_bytes = std::min(card_bytes, setting("SIM_TAKEN_BYTES", (size_t)400 << 20));
+const size_t failing_allocation = setting("SIM_OUT_OF_MEMORY", 0);
 const size_t pinned_bytes_max = setting("SIM_PINNED_BYTES", SIZE_MAX);
 const int capability = (int)setting("SIM_CAPABILITY", 86);
 const bool registers = setting("SIM_REGISTERS", 1);
@@ -223,6 +224,7 @@ CUresult cuMemAllocAsync(CUdeviceptr *at, size_t bytes, CUstream stream) {
     ENTER
     if (!bytes) return CUDA_ERROR_INVALID_VALUE;
     count("allocations", 1);
+    if (++allocations == failing_allocation) return CUDA_ERROR_OUT_OF_MEMORY;
     *at = pool.allocate(bytes, card_bytes - taken_bytes);
     if (!*at) return CUDA_ERROR_OUT_OF_MEMORY;
     blocks[*at] = {stream_of(stream), bytes};

@@ -77,6 +77,7 @@ struct Header {
 }
 
 impl Header {
+    /// Never of a database that this process has open: see [`super::in_use`].
     fn read(database: &Path) -> io::Result<Header> {
         let mut bytes = [0; 100];
         File::open(database)?.read_exact(&mut bytes)?;

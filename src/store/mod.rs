@@ -20,6 +20,7 @@ mod error;
 mod events;
 mod evidence;
 mod gallery;
+mod in_use;
 mod inputs;
 mod intake;
 mod log_file;
@@ -223,6 +224,8 @@ pub struct Store {
     file: (u64, u64),
     /// See [`Store::id`].
     id: String,
+    /// Given back when the connections are closed.
+    _in_use: in_use::InUse,
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use sqlx::sqlite::SqlitePool;
 
 use super::care::{file_id, verdict};
 use super::connection::{APPLICATION_ID, options, pool};
+use super::in_use::InUse;
 use super::refusal::explain;
 use super::{Access, Result, Store, StoreError, log_file};
 
@@ -64,18 +65,7 @@ impl Store {
 
 async fn open(path: &Path, access: Access) -> Result<Store> {
     let unusable = |why: &str| Err(StoreError::Unusable(why.to_owned()));
-    if path.is_dir() {
-        return unusable("it is a folder, not a database");
-    }
-    if log_file::is_foreign(path) {
-        return unusable(FOREIGN_LOG);
-    }
-    if access == Access::Client && !path.exists() {
-        return unusable(NO_DATABASE);
-    }
-    if access == Access::Daemon {
-        log_file::note_present(path);
-    }
+    let in_use = InUse::mark(path, || first_look(path, access))?;
     let options = options(path).create_if_missing(access == Access::Daemon);
     let writer = pool(1, options.clone()).await?;
     if let Err(why) = prepare(&writer, access).await? {
@@ -89,7 +79,26 @@ async fn open(path: &Path, access: Access) -> Result<Store> {
     let id = sqlx::query_scalar("SELECT id FROM identity").fetch_optional(&readers).await?;
     let Some(id) = id else { return unusable("its identity was removed; start the daemon once") };
     let file = file_id(path).map_err(|error| StoreError::Starved(error.to_string()))?;
-    Ok(Store { writer, readers, path: path.to_owned(), file, id })
+    Ok(Store { writer, readers, path: path.to_owned(), file, id, _in_use: in_use })
+}
+
+/// What there is at `path`, before SQLite opens it.
+fn first_look(path: &Path, access: Access) -> Result<()> {
+    let unusable = |why: &str| Err(StoreError::Unusable(why.to_owned()));
+    if path.is_dir() {
+        return unusable("it is a folder, not a database");
+    }
+    if log_file::is_foreign(path) {
+        return unusable(FOREIGN_LOG);
+    }
+    match access {
+        Access::Client if !path.exists() => unusable(NO_DATABASE),
+        Access::Client => Ok(()),
+        Access::Daemon => {
+            log_file::note_present(path);
+            Ok(())
+        }
+    }
 }
 
 /// One that a hand removed is replaced: pictures of before are not taken for ours any more.

@@ -2,6 +2,7 @@
 //! daemon.
 
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -238,4 +239,36 @@ fn memory_is_planned_by_the_least_limit() {
     assert_eq!(attempts.len(), 1, "{attempts:?}");
     assert!(attempts[0][1].contains("/full/stripes"), "{attempts:?}");
     assert_eq!(house.value("SELECT degraded FROM history"), "0");
+}
+
+/// The process that keeps others from taking themselves for the last one with the database open:
+/// who closes it as the last one removes its log.
+/// Source: SQLite's os_unix.c, SHARED_FIRST and SHARED_SIZE.
+fn holder(database: &Path) -> Option<i32> {
+    let file = fs::File::options().read(true).write(true).open(database).expect("a database");
+    let mut lock = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0x4000_0002,
+        l_len: 510,
+        l_pid: 0,
+    };
+    // SAFETY: the descriptor is open, and the lock is what F_GETLK reads and writes.
+    assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLK, &mut lock) }, 0);
+    (i32::from(lock.l_type) != libc::F_UNLCK).then_some(lock.l_pid)
+}
+
+/// The face looked at the database's file beside SQLite, and closing it dropped the daemon's locks:
+/// `sqlite3` then removed the log that the daemon went on writing, with all new jobs in it.
+#[test]
+fn a_daemon_that_starts_after_a_death_keeps_its_lock_on_the_database() {
+    let mut house = House::started("");
+    house.drop_job("fox.toml", "prompt = 'steps of 300 ms'\n");
+    house.until_sql("SELECT count(*) FROM attempts WHERE outcome = 'running'", "1");
+    house.stop("KILL");
+    house.start();
+    let listens = "HTTP on http://";
+    house.until("it listens again", || (house.log().matches(listens).count() == 2).then_some(()));
+    let database = house.path("state/zimaged.sqlite");
+    assert_eq!(holder(&database), i32::try_from(house.daemon_pid()).ok());
 }

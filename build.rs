@@ -44,6 +44,7 @@ fn compile_kernels() -> cudaforge::Result<()> {
         .watch([
             "src/engine/z_image/ops/cuda/convolution.cuh",
             "src/engine/z_image/ops/cuda/hopper.cuh",
+            "src/engine/z_image/ops/cuda/softmax.cuh",
             "src/engine/z_image/ops/cuda/tensor_cores.cuh",
             "src/engine/z_image/ops/cuda/values.cuh",
         ])

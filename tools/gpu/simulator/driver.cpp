@@ -96,6 +96,24 @@ bool is_pinned(const void *at) {
     return (uint64_t)at < start + bytes;
 }
 
+bool may_pin(size_t bytes) { return bytes <= pinned_bytes_max - pinned_bytes; }
+
+void pin(void *at, size_t bytes) {
+    pinned[(uint64_t)at] = bytes;
+    pinned_bytes += bytes;
+    count("pinned_bytes", bytes);
+}
+
+/// How many bytes were pinned there; 0 where none were.
+size_t unpin(void *at) {
+    auto block = pinned.find((uint64_t)at);
+    if (block == pinned.end()) return 0;
+    size_t bytes = block->second;
+    pinned_bytes -= bytes;
+    pinned.erase(block);
+    return bytes;
+}
+
 /// Appends a line to SIM_COUNTS, and starts again.
 void report() {
     const char *path = getenv("SIM_COUNTS");
@@ -245,39 +263,29 @@ CUresult cuMemFreeAsync(CUdeviceptr at, CUstream stream) {
 }
 CUresult cuMemHostAlloc(void **at, size_t bytes, unsigned) {
     ENTER
-    *at = bytes <= pinned_bytes_max - pinned_bytes ? map(bytes) : nullptr;
+    *at = may_pin(bytes) ? map(bytes) : nullptr;
     if (!*at) return CUDA_ERROR_OUT_OF_MEMORY;
-    pinned[(uint64_t)*at] = bytes;
-    pinned_bytes += bytes;
-    count("pinned_bytes", bytes);
+    pin(*at, bytes);
     return CUDA_SUCCESS;
 }
 CUresult cuMemFreeHost(void *at) {
     ENTER
-    auto block = pinned.find((uint64_t)at);
-    if (block == pinned.end()) return CUDA_ERROR_INVALID_VALUE;
-    munmap(at, block->second);
-    pinned_bytes -= block->second;
-    pinned.erase(block);
+    size_t bytes = unpin(at);
+    if (!bytes) return CUDA_ERROR_INVALID_VALUE;
+    munmap(at, bytes);
     return CUDA_SUCCESS;
 }
 CUresult cuMemHostRegister_v2(void *at, size_t bytes, unsigned) {
     ENTER
     if (!registers) return CUDA_ERROR_NOT_SUPPORTED;
     if ((uint64_t)at % PAGE || is_pinned(at)) return CUDA_ERROR_INVALID_VALUE;
-    if (bytes > pinned_bytes_max - pinned_bytes) return CUDA_ERROR_OUT_OF_MEMORY;
-    pinned[(uint64_t)at] = bytes;
-    pinned_bytes += bytes;
-    count("pinned_bytes", bytes);
+    if (!may_pin(bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+    pin(at, bytes);
     return CUDA_SUCCESS;
 }
 CUresult cuMemHostUnregister(void *at) {
     ENTER
-    auto block = pinned.find((uint64_t)at);
-    if (block == pinned.end()) return CUDA_ERROR_INVALID_VALUE;
-    pinned_bytes -= block->second;
-    pinned.erase(block);
-    return CUDA_SUCCESS;
+    return unpin(at) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t bytes, CUstream stream) {

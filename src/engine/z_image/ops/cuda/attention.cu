@@ -1,10 +1,8 @@
 // softmax(q k^T * scale) v in one kernel, without the scores in memory.
 //
 // A block has 128 queries of one head, 16 for each warp, and passes over the keys in tiles of 64.
-// A query's result is a sum of values with weights 2^(score - largest), divided by the sum of the
-// weights; when a tile brings a larger score, what was summed so far is scaled down to it.
-// Sources: Milakov & Gimelshein 2018, "Online normalizer calculation for softmax"; Dao 2023,
-// "FlashAttention-2"; the way through shared memory as in lubits.ch/flash.
+// What becomes of the scores stands in softmax.cuh; the way through shared memory is that of
+// lubits.ch/flash.
 //
 // q and out are (b, queries, heads, DIM), k and v (b, keys, heads, DIM), read where they are. The
 // next tile of keys comes while this one is used, and its values while it is scored: two tiles of
@@ -13,6 +11,7 @@
 // all banks of the memory. Block (queries, head, item): neighbours share keys and values in the
 // card's cache.
 
+#include "softmax.cuh"
 #include "tensor_cores.cuh"
 
 const int WARPS = 8;
@@ -51,110 +50,46 @@ template <int DIM> __device__ void take_queries(uint4 (&queries)[DIM / 16], cons
     }
 }
 
-// The products of the warp's queries and a tile of keys: scores[n] are those of keys 8 n on.
+// Sums 4 n to 4 n + 3, as multiply_add takes them.
+template <int N> __device__ float (&four(float (&sums)[N], int n))[4] {
+    return *(float (*)[4])(sums + 4 * n);
+}
+
+// The products of the warp's queries and a tile of keys.
 template <int DIM>
-__device__ void score(float (&scores)[KEYS / 8][4], const uint4 (&queries)[DIM / 16],
+__device__ void score(float (&scores)[KEYS / 2], const uint4 (&queries)[DIM / 16],
                       const Chunk *keys) {
     int lane = threadIdx.x % WARP, first_row = lane / 16 * 8 + lane % 8, first_chunk = lane / 8 % 2;
 #pragma unroll
-    for (int n = 0; n < KEYS / 8; n++) {
-        for (int i = 0; i < 4; i++) scores[n][i] = 0.0f;
-    }
+    for (int i = 0; i < KEYS / 2; i++) scores[i] = 0.0f;
 #pragma unroll
     for (int step = 0; step < DIM / 16; step++) {
 #pragma unroll
         for (int pair = 0; pair < KEYS / 16; pair++) {
             int row = 16 * pair + first_row, chunk = 2 * step + first_chunk;
             uint4 halves = load_matrices(keys + place<DIM>(row, chunk));
-            multiply_add(scores[2 * pair], queries[step], halves.x, halves.y);
-            multiply_add(scores[2 * pair + 1], queries[step], halves.z, halves.w);
+            multiply_add(four(scores, 2 * pair), queries[step], halves.x, halves.y);
+            multiply_add(four(scores, 2 * pair + 1), queries[step], halves.z, halves.w);
         }
-    }
-}
-
-// Takes the keys of a tile from `left` on out of the softmax.
-__device__ void hide_from(float (&scores)[KEYS / 8][4], unsigned left) {
-    unsigned first = threadIdx.x % 4 * 2;
-#pragma unroll
-    for (int n = 0; n < KEYS / 8; n++) {
-        for (int i = 0; i < 4; i++) {
-            if (8 * n + first + i % 2 >= left) scores[n][i] = -INFINITY;
-        }
-    }
-}
-
-// What a thread knows of two of the warp's queries, 8 apart: their results so far, not divided,
-// with the columns of multiply_add; the largest score; and its share of the sum of weights.
-template <int DIM> struct Results {
-    float out[DIM / 8][4], largest[2], sum[2];
-};
-
-// Makes weights of a tile's scores, and scales the results to the largest score so far.
-template <int DIM>
-__device__ void weigh(float (&scores)[KEYS / 8][4], Results<DIM> &results, float scale) {
-#pragma unroll
-    for (int query = 0; query < 2; query++) {
-        float largest = results.largest[query];
-#pragma unroll
-        for (int n = 0; n < KEYS / 8; n++) {
-            float *pair = &scores[n][2 * query];
-            largest = fmaxf(largest, fmaxf(pair[0], pair[1]));
-        }
-        largest = largest_of_row(largest);
-        float shrink = power_of_two((results.largest[query] - largest) * scale);
-        float sum = results.sum[query] * shrink;
-#pragma unroll
-        for (int n = 0; n < KEYS / 8; n++) {
-            float *pair = &scores[n][2 * query];
-            for (int i = 0; i < 2; i++) {
-                pair[i] = power_of_two(fmaf(pair[i], scale, -largest * scale));
-                sum += pair[i];
-            }
-        }
-#pragma unroll
-        for (int n = 0; n < DIM / 8; n++) {
-            for (int i = 0; i < 2; i++) results.out[n][2 * query + i] *= shrink;
-        }
-        results.largest[query] = largest;
-        results.sum[query] = sum;
     }
 }
 
 // Adds a tile's values, by their weights.
 template <int DIM>
-__device__ void add_values(float (&out)[DIM / 8][4], const float (&weights)[KEYS / 8][4],
+__device__ void add_values(float (&out)[DIM / 2], const float (&weights)[KEYS / 2],
                            const Chunk *values) {
     int lane = threadIdx.x % WARP;
 #pragma unroll
     for (int step = 0; step < KEYS / 16; step++) {
-        const float *left = weights[2 * step], *right = weights[2 * step + 1];
-        uint4 quarters = {packed(left[0], left[1]), packed(left[2], left[3]),
-                          packed(right[0], right[1]), packed(right[2], right[3])};
+        const float *w = &weights[8 * step];
+        uint4 quarters = {packed(w[0], w[1]), packed(w[2], w[3]), packed(w[4], w[5]),
+                          packed(w[6], w[7])};
 #pragma unroll
         for (int pair = 0; pair < DIM / 16; pair++) {
             int row = 16 * step + lane % 16, chunk = 2 * pair + lane / 16;
             uint4 halves = load_transposed_matrices(values + place<DIM>(row, chunk));
-            multiply_add(out[2 * pair], quarters, halves.x, halves.y);
-            multiply_add(out[2 * pair + 1], quarters, halves.z, halves.w);
-        }
-    }
-}
-
-// Writes the warp's results: `out` is the block's first row, of which there are `left`.
-template <int DIM>
-__device__ void write(bf16 *out, const Results<DIM> &results, size_t stride, unsigned left) {
-    unsigned lane = threadIdx.x % WARP, first_row = threadIdx.x / WARP * 16 + lane / 4;
-#pragma unroll
-    for (int query = 0; query < 2; query++) {
-        float inv_sum = 1.0f / sum_of_row(results.sum[query]);
-        unsigned row = first_row + 8 * query;
-        if (row < left) {
-            uint32_t *pairs = (uint32_t *)(out + row * stride);
-#pragma unroll
-            for (int n = 0; n < DIM / 8; n++) {
-                const float *pair = &results.out[n][2 * query];
-                pairs[4 * n + lane % 4] = packed(pair[0] * inv_sum, pair[1] * inv_sum);
-            }
+            multiply_add(four(out, 2 * pair), quarters, halves.x, halves.y);
+            multiply_add(four(out, 2 * pair + 1), quarters, halves.z, halves.w);
         }
     }
 }
@@ -181,8 +116,7 @@ __device__ void attend(const bf16 *q, const bf16 *k, const bf16 *v, bf16 *out, u
     begin_tile<DIM, KEYS>(key_tiles[0], k, stride, keys);
     end_group();
 
-    Results<DIM> results = {};
-    results.largest[0] = results.largest[1] = -INFINITY;
+    Results<DIM> results = no_results<DIM>();
     for (unsigned start = 0, odd = 0; start < keys; start += KEYS, odd ^= 1) {
         unsigned left = keys - start;
         // The keys are here, and the tiles that are filled next are no longer in use.
@@ -195,16 +129,17 @@ __device__ void attend(const bf16 *q, const bf16 *k, const bf16 *v, bf16 *out, u
                                   left - KEYS);
         }
         end_group();
-        float weights[KEYS / 8][4];
+        float weights[KEYS / 2];
         score<DIM>(weights, own_queries, key_tiles[odd]);
         if (left < KEYS) hide_from(weights, left);
-        weigh<DIM>(weights, results, scale);
+        weigh(weights, results, scale);
         // The values are here; the next keys may still come.
         await_groups<1>();
         __syncthreads();
         add_values<DIM>(results.out, weights, value_tile);
     }
-    write<DIM>(out + begin, results, stride, queries - first);
+    unsigned first_row = threadIdx.x / WARP * 16 + threadIdx.x % WARP / 4;
+    write(out + begin, results, stride, first_row, queries - first);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)

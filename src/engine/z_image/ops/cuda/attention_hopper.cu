@@ -8,7 +8,7 @@
 // Sources: Shah et al. 2024, "FlashAttention-3"; Spector et al. 2024, "ThunderKittens".
 
 #include "hopper.cuh"
-#include "tensor_cores.cuh"
+#include "softmax.cuh"
 
 const int DIM = 128;
 const int HALVES = DIM / COLUMNS;
@@ -97,51 +97,6 @@ __device__ void score(float (&scores)[KEYS / 2], const Tile<GROUP_QUERIES> &quer
     pin(scores);
 }
 
-// Takes the keys of a tile from `left` on out of the softmax.
-__device__ void hide_from(float (&scores)[KEYS / 2], unsigned left) {
-    unsigned first = threadIdx.x % 4 * 2;
-#pragma unroll
-    for (int i = 0; i < KEYS / 2; i++) {
-        if (i / 4 * 8 + first + i % 2 >= left) scores[i] = -INFINITY;
-    }
-}
-
-// What a thread knows of two queries, 8 apart: their results so far, not divided; the largest
-// score; and its share of the sum of weights.
-struct Results {
-    float out[DIM / 2], largest[2], sum[2];
-};
-
-// Makes weights of a tile's scores, and scales the results to the largest score so far.
-__device__ void weigh(float (&scores)[KEYS / 2], Results &results, float scale) {
-#pragma unroll
-    for (int query = 0; query < 2; query++) {
-        float largest = results.largest[query];
-#pragma unroll
-        for (int n = 0; n < KEYS / 8; n++) {
-            const float *pair = &scores[4 * n + 2 * query];
-            largest = fmaxf(largest, fmaxf(pair[0], pair[1]));
-        }
-        largest = largest_of_row(largest);
-        float shrink = power_of_two((results.largest[query] - largest) * scale);
-        float sum = results.sum[query] * shrink, scaled = largest * scale;
-#pragma unroll
-        for (int n = 0; n < KEYS / 8; n++) {
-            float *pair = &scores[4 * n + 2 * query];
-            for (int i = 0; i < 2; i++) {
-                pair[i] = power_of_two(fmaf(pair[i], scale, -scaled));
-                sum += pair[i];
-            }
-        }
-#pragma unroll
-        for (int n = 0; n < DIM / 8; n++) {
-            for (int i = 0; i < 2; i++) results.out[4 * n + 2 * query + i] *= shrink;
-        }
-        results.largest[query] = largest;
-        results.sum[query] = sum;
-    }
-}
-
 // Adds a tile's values, by their weights.
 __device__ void add_values(float (&out)[DIM / 2], const float (&weights)[KEYS / 2],
                            const Tile<KEYS> &values) {
@@ -164,30 +119,10 @@ __device__ void add_values(float (&out)[DIM / 2], const float (&weights)[KEYS / 
     pin(out);
 }
 
-// Writes the warpgroup's results: `out` is its first row, of which there are `left`.
-__device__ void write(bf16 *out, const Results &results, size_t stride, unsigned left) {
-    unsigned lane = threadIdx.x % WARP;
-    unsigned first_row = threadIdx.x % WARPGROUP / WARP * 16 + lane / 4;
-#pragma unroll
-    for (int query = 0; query < 2; query++) {
-        float inv_sum = 1.0f / sum_of_row(results.sum[query]);
-        unsigned row = first_row + 8 * query;
-        if (row < left) {
-            uint32_t *pairs = (uint32_t *)(out + row * stride);
-#pragma unroll
-            for (int n = 0; n < DIM / 8; n++) {
-                const float *pair = &results.out[4 * n + 2 * query];
-                pairs[4 * n + lane % 4] = packed(pair[0] * inv_sum, pair[1] * inv_sum);
-            }
-        }
-    }
-}
-
 // A warpgroup's work. `scale` has log2(e) in it, and is positive.
 __device__ void attend(Shared &shared, unsigned group, bf16 *out, unsigned queries, unsigned keys,
                        float scale) {
-    Results results = {};
-    results.largest[0] = results.largest[1] = -INFINITY;
+    Results<DIM> results = no_results<DIM>();
     await(&shared.queries_here, 0);
     for (unsigned start = 0, tile = 0; start < keys; start += KEYS, tile++) {
         unsigned stage = tile % STAGES, parity = tile / STAGES % 2, left = keys - start;
@@ -205,7 +140,8 @@ __device__ void attend(Shared &shared, unsigned group, bf16 *out, unsigned queri
     if (first < queries) {
         size_t stride = gridDim.y * DIM;
         out += ((size_t)blockIdx.z * queries + first) * stride + blockIdx.y * DIM;
-        write(out, results, stride, queries - first);
+        unsigned first_row = threadIdx.x % WARPGROUP / WARP * 16 + threadIdx.x % WARP / 4;
+        write(out, results, stride, first_row, queries - first);
     }
 }
 

@@ -118,13 +118,3 @@ template <int LATER> void await_groups() { await_copies(LATER); }
 inline float power_of_two(float x) { return exp2f(x); }
 
 #endif
-
-// Over the four threads that share a row of multiply_add's sums.
-__device__ inline float largest_of_row(float value) {
-    value = fmaxf(value, __shfl_xor_sync(0xffffffff, value, 1));
-    return fmaxf(value, __shfl_xor_sync(0xffffffff, value, 2));
-}
-__device__ inline float sum_of_row(float value) {
-    value += __shfl_xor_sync(0xffffffff, value, 1);
-    return value + __shfl_xor_sync(0xffffffff, value, 2);
-}

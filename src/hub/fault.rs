@@ -25,7 +25,8 @@ const TRIES_MAX: u32 = 6;
 /// A router that starts again is back within two minutes: so often a host is not reached.
 const AWAY_TRIES_MAX: u32 = 12;
 /// For whom it stays so.
-const OTHER_WAYS: &str = "; where this host is never reached: --from modelscope, or a mirror in                           HF_ENDPOINT; through a proxy: HTTPS_PROXY";
+const OTHER_WAYS: &str = "; where this host is never reached: --from modelscope, or a mirror in \
+    HF_ENDPOINT; through a proxy: HTTPS_PROXY";
 
 /// Why a request had no good answer.
 #[derive(Debug)]
@@ -266,6 +267,7 @@ mod tests {
     fn a_network_that_is_away_has_minutes_to_come_back_and_then_other_ways_are_named() {
         let (waited, told) = patience(|| HttpFault::of("https://a.b/c", ureq::Error::HostNotFound));
         assert!((90..180).contains(&waited.as_secs()), "{waited:?}");
+        assert!(!told.contains("  "), "{told}");
         for part in ["a.b is not found", "--from modelscope", "HF_ENDPOINT", "HTTPS_PROXY"] {
             assert!(told.contains(part), "{part}: {told}");
         }

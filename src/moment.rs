@@ -61,6 +61,12 @@ pub fn duration(ms: i64) -> String {
     }
 }
 
+/// As [`duration`], of the time that is left while something is done; `None` below a second, which
+/// would be told as 0 s.
+pub fn left(ms: i64) -> Option<String> {
+    (ms >= 1000).then(|| duration(ms))
+}
+
 /// As [`duration`], with a tenth below ten seconds: `0.2 s`.
 pub fn estimated(ms: u64) -> String {
     match ms {

@@ -110,14 +110,11 @@ fn how_far(stage: Option<Stage>, step: u32, steps: u32) -> String {
     }
 }
 
-/// Less is not told: while something is done, it takes longer than no time.
-const LEFT_MS_MIN: i64 = 500;
-
 /// `, 40 s left`, and whether nobody measured it; empty where nobody knows.
 fn time_left(left: &JobLeft) -> String {
     let mark = if left.is_estimate { " (estimated)" } else { "" };
-    let left_ms = left.left_ms.filter(|ms| *ms >= LEFT_MS_MIN);
-    left_ms.map_or(String::new(), |ms| format!(", {} left{mark}", moment::duration(ms)))
+    let told = left.left_ms.and_then(moment::left);
+    told.map_or(String::new(), |told| format!(", {told} left{mark}"))
 }
 
 fn memory(bytes: u64) -> String {
@@ -234,7 +231,7 @@ mod tests {
         let line = picture(&render(5), &estimated);
         assert_eq!(line, "job 3, picture 4 of 12, step 5/8, 40 s left (estimated), 76 MiB");
         let decoding = RenderStatus { stage: Some(Stage::VaeDecode), ..render(8) };
-        let soon = JobLeft { left_ms: Some(400), ..left_of(12) };
+        let soon = JobLeft { left_ms: Some(900), ..left_of(12) };
         let line = picture(&decoding, &soon);
         assert_eq!(line, "job 3, picture 4 of 12, VAE decoding, 76 MiB", "no 0 s");
         let unknown = picture(&render(5), &JobLeft::default());

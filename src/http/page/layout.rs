@@ -12,9 +12,6 @@ use super::words::{LANGUAGES, Words};
 use crate::moment;
 use crate::status::{RenderStatus, Status, WorkerStatus};
 
-/// Less is not told: it would be 0 s, while the picture is decoded and written yet.
-const LEFT_MS_MIN: i64 = 1000;
-
 /// The pages that the header of each page links to. All addresses are relative, so that the
 /// program can stand below a path of another server.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -137,8 +134,8 @@ async fn now(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
             Some(render) => (rendering(render, words)),
             None => span { (worker(&status, words)) },
         }
-        @if let Some(left_ms) = left_ms.filter(|left_ms| *left_ms >= LEFT_MS_MIN) {
-            span.quiet { (moment::duration(left_ms)) " " (words.left) }
+        @if let Some(left) = left_ms.and_then(moment::left) {
+            span.quiet { (left) " " (words.left) }
         }
         @if queued > 0 { a href="queue" { (queued) " " (words.waiting) } }
     })

@@ -74,8 +74,12 @@ pub fn names(folder: &Path) -> Vec<String> {
 }
 
 /// Looks at the LoRAs of all renders of `job`, whose text is `text`, and notes their hashes in it.
-/// The errors are all that is wrong with the files.
-pub fn take_in(job: &mut Job, text: &str, folder: &LoraFolder) -> Result<(), Vec<Problem>> {
+/// The errors are all that is wrong with the files. Their `folder` is asked for where there are any.
+pub fn take_in(
+    job: &mut Job,
+    text: &str,
+    folder: impl FnOnce() -> Result<LoraFolder, Vec<Problem>>,
+) -> Result<(), Vec<Problem>> {
     let renders = job.renders.iter_mut();
     let named = renders.flat_map(|Render { recipe, model, .. }| {
         recipe.lora.0.iter_mut().map(|lora| (lora, model.as_str()))
@@ -83,14 +87,12 @@ pub fn take_in(job: &mut Job, text: &str, folder: &LoraFolder) -> Result<(), Vec
     find(named, text, folder)
 }
 
-/// Whether a text that is no job yet seems to name any.
-pub fn are_named(text: &str) -> bool {
-    text.contains("lora")
-}
-
-/// Looks at the LoRAs that a text names which is no job yet, as far as they can be read. The errors
-/// are all that is wrong with the files.
-pub fn look(text: &str, folder: &LoraFolder) -> Result<(), Vec<Problem>> {
+/// As [`take_in`], of a text that is no job yet: its LoRAs are only looked at, as far as they can be
+/// read.
+pub fn look_at_text(
+    text: &str,
+    folder: impl FnOnce() -> Result<LoraFolder, Vec<Problem>>,
+) -> Result<(), Vec<Problem>> {
     let Ok(document) = DeTable::parse(text) else { return Ok(()) };
     let top = document.get_ref();
     let model = top.get("model").and_then(|value| value.get_ref().as_str()).unwrap_or_default();
@@ -107,14 +109,19 @@ pub fn look(text: &str, folder: &LoraFolder) -> Result<(), Vec<Problem>> {
 fn find<'l>(
     named: impl Iterator<Item = (&'l mut Lora, &'l str)>,
     text: &str,
-    folder: &LoraFolder,
+    folder: impl FnOnce() -> Result<LoraFolder, Vec<Problem>>,
 ) -> Result<(), Vec<Problem>> {
+    let mut named = named.peekable();
+    if named.peek().is_none() {
+        return Ok(());
+    }
+    let folder = folder()?;
     let mut found = BTreeMap::<(String, bool, String), Found>::new();
     let mut problems = BTreeMap::<String, Problem>::new();
     for (lora, model) in named {
         let key = (lora.name.clone(), lora.allow_unknown, model.to_owned());
         if !found.contains_key(&key) && !problems.contains_key(&lora.name) {
-            match look_at(lora, folder, model) {
+            match facts_of(lora, &folder, model) {
                 Ok(facts) => drop(found.insert(key.clone(), facts)),
                 Err(error) => drop(problems.insert(lora.name.clone(), problem(text, lora, &error))),
             }
@@ -130,7 +137,7 @@ fn find<'l>(
     }
 }
 
-fn look_at(lora: &Lora, folder: &LoraFolder, model: &str) -> Result<Found, ModelError> {
+fn facts_of(lora: &Lora, folder: &LoraFolder, model: &str) -> Result<Found, ModelError> {
     let path = path(&folder.path, &lora.name);
     let size = match folder.model(model) {
         Some(model) => check_lora(&path, model, lora.allow_unknown)?,
@@ -203,7 +210,7 @@ mod tests {
         let rules = config.rules(&fake::description(), jiff::tz::TimeZone::UTC).unwrap();
         let mut job = parse_bytes(text.as_bytes(), &rules, 0, &mut || 7).unwrap();
         let folder = LoraFolder::of(&config, ModelPlace::at(folder.path()));
-        take_in(&mut job, text, &folder).map(|()| job)
+        take_in(&mut job, text, || Ok(folder.clone())).map(|()| job)
     }
 
     #[test]

@@ -23,15 +23,17 @@ impl NamedFiles<'_> {
     pub fn take_in(
         &self,
         job: Result<&mut Job, Vec<Problem>>,
-        loras: impl Fn() -> Result<LoraFolder, Vec<Problem>>,
+        loras: impl FnOnce() -> Result<LoraFolder, Vec<Problem>>,
     ) -> io::Result<Result<(), Vec<Problem>>> {
         let (mut problems, job) = match job {
-            Ok(job) => (take_in_loras(job, self.text.text, loras), Some(job)),
-            Err(problems) => {
-                let of_loras = || loras().and_then(|folder| loras::look(self.text.text, &folder));
-                let named = loras::are_named(self.text.text);
-                let more = if named { of_loras().err() } else { None };
-                (problems.into_iter().chain(more.unwrap_or_default()).collect(), None)
+            Ok(job) => {
+                let found = loras::take_in(job, self.text.text, loras);
+                (found.err().unwrap_or_default(), Some(job))
+            }
+            Err(mut problems) => {
+                let found = loras::look_at_text(self.text.text, loras);
+                problems.extend(found.err().unwrap_or_default());
+                (problems, None)
             }
         };
         let looked_at = match job.filter(|_| problems.is_empty()) {
@@ -42,16 +44,4 @@ impl NamedFiles<'_> {
         problems.sort_by_key(|problem| (problem.line, problem.column));
         if problems.is_empty() { Ok(Ok(())) } else { Ok(Err(problems)) }
     }
-}
-
-fn take_in_loras(
-    job: &mut Job,
-    text: &str,
-    folder: impl Fn() -> Result<LoraFolder, Vec<Problem>>,
-) -> Vec<Problem> {
-    if job.renders.iter().all(|render| render.recipe.lora.0.is_empty()) {
-        return Vec::new();
-    }
-    let taken = folder().and_then(|folder| loras::take_in(job, text, &folder));
-    taken.err().unwrap_or_default()
 }

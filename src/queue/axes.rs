@@ -11,43 +11,44 @@ const COLUMNS_MAX: usize = 16;
 /// What a parameter says of a picture, as a label.
 type LabelOf = fn(&HistoryRow) -> String;
 
+/// Whether a picture asks for something by a parameter: what is not asked for is said only where
+/// another picture asks.
+type IsAsked = fn(&HistoryRow) -> bool;
+
 /// In the order in which a job's matrix is gone through, the last one fastest.
-const PARAMETERS: [LabelOf; 12] = [
-    |row| one_line(row.asked_prompt.as_ref().unwrap_or(&row.prompt)),
-    |row| match row.negative_prompt.as_str() {
-        "" => "no negative prompt".to_owned(),
-        text => format!("not: {}", one_line(text)),
-    },
-    |row| format!("{}x{}", row.asked_width, row.asked_height),
-    |row| format!("{} steps", row.asked_steps),
-    |row| format!("guidance {}", row.guidance),
-    |row| format!("normalization {}", row.guidance_normalization),
-    |row| format!("truncation {}", row.guidance_truncation),
-    |row| row.sampler.word().to_owned(),
-    |row| format!("from {}", beginning(&row.init_image)),
-    |row| format!("mask {}", beginning(&row.mask)),
-    |row| format!("strength {}", row.strength),
-    |row| row.lora.to_string(),
+const PARAMETERS: [(LabelOf, IsAsked); 13] = [
+    (|row| one_line(row.asked_prompt.as_ref().unwrap_or(&row.prompt)), |_| true),
+    (not, |row| !row.negative_prompt.is_empty()),
+    (|row| format!("{}x{}", row.asked_width, row.asked_height), |_| true),
+    (|row| format!("{} steps", row.asked_steps), |_| true),
+    (|row| format!("guidance {}", row.guidance), |_| true),
+    (
+        |row| format!("normalization {}", row.guidance_normalization),
+        |row| row.guidance_normalization != 0.0,
+    ),
+    (|row| format!("truncation {}", row.guidance_truncation), |row| row.guidance_truncation != 1.0),
+    (|row| row.sampler.word().to_owned(), |_| true),
+    (|row| format!("from {}", beginning(&row.init_image)), |row| !row.init_image.is_empty()),
+    (|row| format!("mask {}", beginning(&row.mask)), |row| !row.mask.is_empty()),
+    (|row| format!("strength {}", row.strength), |row| row.strength != 1.0),
+    (|row| row.lora.to_string(), |row| !row.lora.0.is_empty()),
+    (seed, |_| true),
 ];
 
-/// What a job has that asks for nothing: said only where another picture asks for something.
-const NOTHING_ASKED: [&str; 7] = [
-    "no negative prompt",
-    "normalization 0",
-    "truncation 1",
-    "from nothing",
-    "mask nothing",
-    "strength 1",
-    "no LoRA",
-];
+fn seed(row: &HistoryRow) -> String {
+    format!("seed {}", row.seed)
+}
+
+fn not(row: &HistoryRow) -> String {
+    match row.negative_prompt.as_str() {
+        "" => "no negative prompt".to_owned(),
+        text => format!("not: {}", one_line(text)),
+    }
+}
 
 /// As much of a hash as tells it from others; `nothing` of none.
 fn beginning(hash: &str) -> &str {
     if hash.is_empty() { "nothing" } else { hash.get(..8).unwrap_or(hash) }
-}
-
-fn seed(row: &HistoryRow) -> String {
-    format!("seed {}", row.seed)
 }
 
 /// How pictures are put on a sheet. Its `cells` name pictures by their place in the list.
@@ -97,12 +98,11 @@ impl Axis {
 /// A grid where every combination of what varies is there once, else one picture after the other,
 /// each with what sets it apart under it.
 pub(super) fn arrange(pictures: &[HistoryRow]) -> Arrangement {
-    let mut axes: Vec<Axis> =
-        PARAMETERS.into_iter().map(|label| Axis::of(pictures, label)).collect();
-    axes.push(Axis::of(pictures, seed));
-    let (varying, fixed): (Vec<Axis>, Vec<Axis>) = axes.into_iter().partition(Axis::varies);
-    let common = fixed.iter().filter_map(|axis| axis.values.first().cloned());
-    let common = common.filter(|value| !NOTHING_ASKED.contains(&value.as_str())).collect();
+    let axes = PARAMETERS.map(|(label, is_asked)| (Axis::of(pictures, label), is_asked));
+    let (varying, fixed): (Vec<_>, Vec<_>) = axes.into_iter().partition(|(axis, _)| axis.varies());
+    let varying: Vec<Axis> = varying.into_iter().map(|(axis, _)| axis).collect();
+    let asked = fixed.into_iter().filter(|(_, is_asked)| pictures.first().is_some_and(is_asked));
+    let common = asked.filter_map(|(axis, _)| axis.values.into_iter().next()).collect();
     let mut arranged = grid(pictures, &varying).unwrap_or_else(|| row_by_row(pictures, &varying));
     for (picture, caption) in pictures.iter().zip(&mut arranged.captions) {
         *caption = with_choice(picture, caption);

@@ -114,11 +114,11 @@ pub async fn list_models(config: &Config) -> Vec<ListedModel> {
     let waiting = waiting(config).await;
     let of = |name: &str| {
         let renders = waiting.iter().find(|(model, _)| model == name).map_or(0, |(_, it)| *it);
-        let name = Some(name.to_owned());
-        Some(match named_place(config, name.as_deref()?) {
-            Some(place) => ListedModel { name, waiting: renders, ..listed(&place) },
-            None => ListedModel { name, waiting: renders, ..built_in(config)? },
-        })
+        let known = match named_place(config, name) {
+            Some(place) => listed(&place),
+            None => built_in(config)?,
+        };
+        Some(ListedModel { name: Some(name.to_owned()), waiting: renders, ..known })
     };
     let mut models: Vec<ListedModel> = config.model_names().filter_map(of).collect();
     let mut folders: Vec<PathBuf> = fs::read_dir(config.models())

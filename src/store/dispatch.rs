@@ -16,7 +16,8 @@ use crate::planner::ModelHead;
 /// So many models are told apart; daemon.toml may name fewer.
 const MODELS_MAX: u32 = 100;
 
-/// Of the prompts that come next an engine encodes no more with a present one.
+/// So many of the prompts that come next are handed to the engine, which may encode them together
+/// with a render's own.
 const NEXT_PROMPTS_MAX: u32 = 8;
 
 /// Several renders in a row may share a prompt: so many are looked at.

@@ -224,7 +224,7 @@ pub struct Store {
     file: (u64, u64),
     /// See [`Store::id`].
     id: String,
-    /// Given back when the connections are closed.
+    /// Dropped after the pools; only [`Store::close`] waits until their connections are closed.
     _in_use: in_use::InUse,
 }
 

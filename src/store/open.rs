@@ -64,7 +64,6 @@ impl Store {
 }
 
 async fn open(path: &Path, access: Access) -> Result<Store> {
-    let unusable = |why: &str| Err(StoreError::Unusable(why.to_owned()));
     let in_use = InUse::mark(path, || first_look(path, access))?;
     let options = options(path).create_if_missing(access == Access::Daemon);
     let writer = pool(1, options.clone()).await?;
@@ -84,21 +83,23 @@ async fn open(path: &Path, access: Access) -> Result<Store> {
 
 /// What there is at `path`, before SQLite opens it.
 fn first_look(path: &Path, access: Access) -> Result<()> {
-    let unusable = |why: &str| Err(StoreError::Unusable(why.to_owned()));
     if path.is_dir() {
         return unusable("it is a folder, not a database");
     }
     if log_file::is_foreign(path) {
         return unusable(FOREIGN_LOG);
     }
-    match access {
-        Access::Client if !path.exists() => unusable(NO_DATABASE),
-        Access::Client => Ok(()),
-        Access::Daemon => {
-            log_file::note_present(path);
-            Ok(())
-        }
+    if access == Access::Client && !path.exists() {
+        return unusable(NO_DATABASE);
     }
+    if access == Access::Daemon {
+        log_file::note_present(path);
+    }
+    Ok(())
+}
+
+fn unusable<T>(why: &str) -> Result<T> {
+    Err(StoreError::Unusable(why.to_owned()))
 }
 
 /// One that a hand removed is replaced: pictures of before are not taken for ours any more.

@@ -45,9 +45,6 @@ pub(super) struct RetryArgs {
     state: Option<State>,
 }
 
-/// How renders are named, for whoever names none.
-pub(super) const CHOICES: &str = "name jobs (12) or renders (12.3), or say --tag, --state or --all";
-
 pub(super) fn not_ended(word: &str) -> Result<State, String> {
     one_of(word, [State::Queued, State::Running])
 }

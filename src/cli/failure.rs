@@ -4,12 +4,11 @@ use std::error::Error;
 
 use clap::error::{ContextKind, ContextValue};
 
-use super::control::CHOICES;
 use super::job_file::FileFaults;
 use super::{EXIT_CONFIG, EXIT_NOT_DONE, EXIT_TEMPFAIL, EXIT_USAGE, Failure, print, stderr};
 use crate::config::ConfigError;
 use crate::job::hints::key_hint;
-use crate::queue::{ErrorAnswer, ErrorFacts, ErrorWord, FileProblem, QueueError};
+use crate::queue::{ErrorAnswer, ErrorFacts, ErrorWord, FileProblem, QueueError, option_of};
 use crate::store::StoreError;
 
 /// Tells people on standard error, and programs on standard output, where they expect the answer.
@@ -43,18 +42,21 @@ pub(super) fn usage(error: &clap::Error) -> ! {
     std::process::exit(EXIT_USAGE.into());
 }
 
+/// How renders are named, for whoever names none.
+const CHOICES: &str = "name jobs (12) or renders (12.3), or say --tag, --state or --all";
+
 /// What could be said where a command is told nothing.
 fn missing_hint(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
     let is_missing = |names: &[&str]| missing.iter().any(|name| names.contains(&name.as_str()));
-    match () {
-        () if is_missing(&["<WHAT>..."]) => Some(CHOICES.to_owned()),
-        () if is_missing(&["<WHAT>", "<JOB>", "<JOBS>..."]) => {
-            Some("name a job by its number, which stands in: zimaged list".to_owned())
-        }
-        () => None,
+    if is_missing(&["<WHAT>..."]) {
+        Some(CHOICES.to_owned())
+    } else if is_missing(&["<WHAT>", "<JOB>", "<JOBS>..."]) {
+        Some("name a job by its number, which stands in: zimaged list".to_owned())
+    } else {
+        None
     }
 }
 
@@ -66,7 +68,7 @@ fn option_hint(error: &clap::Error) -> Option<String> {
     let hint = key_hint(option.strip_prefix("--")?)?;
     // Keys of job files are options with another spelling.
     let mut told = hint.split('`').enumerate().map(|(place, part)| match place % 2 {
-        1 if !part.contains(' ') => format!("--{}", part.replace('_', "-")),
+        1 if !part.contains(' ') => option_of(part),
         _ => part.to_owned(),
     });
     Some(format!("{option}: {}", told.by_ref().collect::<String>()))

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::job::parameters::MODEL;
 use crate::job::spec::fields::sides;
 use crate::job::spec::inputs::INPUT_KEYS;
-use crate::queue::{Given, Wish};
+use crate::queue::{Given, Wish, option_of};
 
 /// What an option says of itself in the help: key, value, text. A test holds that no key is missing.
 const ABOUT: [(&str, &str, &str); 24] = [
@@ -85,7 +85,7 @@ impl clap::FromArgMatches for JobOptions {
 impl clap::Args for JobOptions {
     fn augment_args(command: Command) -> Command {
         // The command line is made once, and its names last as long as the program.
-        let long = |id: &str| -> &'static str { option_of(id).leak() };
+        let long = |id: &str| -> &'static str { long_of(id).leak() };
         let text = |id: &'static str| Arg::new(id).long(long(id)).help_heading(HEADING);
         let path =
             |id: &'static str| text(id).value_parser(value_parser!(PathBuf)).value_name("FILE");
@@ -107,7 +107,9 @@ impl clap::Args for JobOptions {
             let option = match key {
                 "num_images" => option.short('n'),
                 // What is true or false may be said alone.
-                "wildcards" => option.num_args(0..=1).default_missing_value("true"),
+                "wildcards" => {
+                    option.num_args(0..=1).default_missing_value("true").allow_hyphen_values(false)
+                }
                 _ => option,
             };
             command = command.arg(option);
@@ -120,9 +122,9 @@ impl clap::Args for JobOptions {
     }
 }
 
-/// `--min-side` for `min_side`.
-fn option_of(key: &str) -> String {
-    key.replace('_', "-")
+/// `min-side` for `min_side`.
+fn long_of(key: &str) -> String {
+    option_of(key).split_off("--".len())
 }
 
 impl JobOptions {
@@ -203,7 +205,7 @@ fn size_form(value: &str) -> String {
 
 /// The value of an option as the job's text has it.
 fn of_option(key: &'static str, value: &str) -> Given {
-    Given::option(key, &format!("--{}", option_of(key)), value)
+    Given::option(key, &option_of(key), value)
 }
 
 #[cfg(test)]
@@ -237,7 +239,7 @@ mod tests {
                 "matrix" => "template".to_owned(),
                 // An option of all commands, which `submit` takes for the job's.
                 "model" => continue,
-                key => option_of(key),
+                key => long_of(key),
             };
             let has_it = command.get_arguments().any(|arg| arg.get_long() == Some(&*option));
             assert!(has_it, "no option for {key}");

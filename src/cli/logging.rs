@@ -63,10 +63,15 @@ impl Verbosity {
 /// Unless something else was asked for, a worker says warnings only: its user waits for a report
 /// and watches no daemon. To be called while the process has one thread.
 pub(super) fn expect_warnings_only() {
-    if std::env::var_os(FILTER).is_none() {
+    if asked().is_none() {
         // SAFETY: as in `hand_on`.
         unsafe { std::env::set_var(FILTER, "warn") };
     }
+}
+
+/// The variable that says what is logged, where one does.
+fn asked() -> Option<&'static str> {
+    [FILTER, "RUST_LOG"].into_iter().find(|name| std::env::var_os(name).is_some())
 }
 
 /// Starts logging, as the command line and the environment say; the worker inherits both.
@@ -74,9 +79,8 @@ pub(super) fn expect_warnings_only() {
 /// `ZIMAGED_LOG`, or else `RUST_LOG`, chooses what is logged (`info` unless said;
 /// `zimaged=debug,sqlx=warn`), `ZIMAGED_LOG_FORMAT=json` how. What is logged waits for no reader.
 pub(super) fn start() {
-    let variable = if std::env::var_os(FILTER).is_some() { FILTER } else { "RUST_LOG" };
     let filter = EnvFilter::builder()
-        .with_env_var(variable)
+        .with_env_var(asked().unwrap_or(FILTER))
         .with_default_directive(tracing::Level::INFO.into())
         .from_env_lossy();
     stderr::start();

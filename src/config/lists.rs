@@ -31,6 +31,11 @@ impl Config {
         self.state.join("inputs")
     }
 
+    /// Where the hashes of files of weights are kept.
+    pub fn hashes_path(&self) -> PathBuf {
+        self.state.join("model-hashes")
+    }
+
     /// Where small copies of pictures are kept.
     pub fn thumbnails_path(&self) -> PathBuf {
         self.state.join("thumbnails")

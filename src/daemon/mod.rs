@@ -277,7 +277,7 @@ impl Daemon {
             embeddings_path: config.state.join("embeddings"),
             thumbnails_path: config.thumbnails_path(),
             previews_path: config.previews_path(),
-            hashes_path: config.state.join("model-hashes"),
+            hashes_path: config.hashes_path(),
             last_word_path: last_word_path(config),
             speeds_path: device_speed::path(&config.state),
         })

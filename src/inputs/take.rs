@@ -150,7 +150,7 @@ fn take(
 
 fn help(error: &InputError, path: &Path) -> Option<String> {
     match error {
-        InputError::Absent => Some(format!("looked for it at {}", path.display())),
+        InputError::Absent => Some(format!("looked for it at {path:?}")),
         _ => None,
     }
 }
@@ -221,7 +221,7 @@ mod tests {
         ];
         assert_eq!(told, expected);
         let place = folder.path().join("none.png");
-        assert_eq!(problems[0].help, Some(format!("looked for it at {}", place.display())));
+        assert_eq!(problems[0].help, Some(format!("looked for it at {place:?}")));
         assert_eq!(asked.renders[0].recipe.init_image, "none.png");
         let origin = JobText { text: "mask = 'a.png'", folder: None };
         let problems = take_in(&mut asked, origin, LIMITS, InputUse::Check).unwrap().unwrap_err();

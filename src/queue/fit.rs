@@ -105,17 +105,51 @@ pub async fn fit_table(
     question: &FitQuestion,
 ) -> Result<Vec<FitAnswer>, QueueError> {
     let worker = last_worker(store).await?;
-    let fitting = Fitting::new(config, store, worker.as_ref(), question, true).await?;
-    let mut answers = Vec::new();
-    for size in TABLE_SIZES.into_iter().filter(|size| fitting.check_size(*size).is_ok()) {
-        for card_gib in TABLE_CARDS_GIB {
-            answers.push(fitting.answer(size, Some(card_gib << 30)).await?);
-        }
+    Fitting::new(config, store, worker.as_ref(), question, true).await?.table().await
+}
+
+/// What fits where, for people to look at.
+#[derive(Clone, Debug, Default)]
+pub struct UsualTable {
+    /// As of [`fit_table`]; none of an engine that needs no memory.
+    pub answers: Vec<FitAnswer>,
+    /// The configured model is the miniature, which fits on every card and so tells nothing: the
+    /// table is Z-Image-Turbo's.
+    pub is_miniature: bool,
+}
+
+/// The table of the configured model, or the one that says more.
+pub async fn usual_table(config: &Config, store: &Store) -> Result<UsualTable, QueueError> {
+    match worth_looking_at(config, store).await {
+        Err(QueueError::NoAnswer(_)) => Ok(UsualTable::default()),
+        table => table,
     }
-    Ok(answers)
+}
+
+async fn worth_looking_at(config: &Config, store: &Store) -> Result<UsualTable, QueueError> {
+    let worker = last_worker(Some(store)).await?;
+    let own = FitQuestion::default();
+    let turbo = FitQuestion { turbo: true, ..own };
+    let mut fitting = Fitting::new(config, Some(store), worker.as_ref(), &own, true).await?;
+    let is_miniature = fitting.model.name == mini::NAME;
+    if is_miniature {
+        fitting = Fitting::new(config, Some(store), worker.as_ref(), &turbo, true).await?;
+    }
+    Ok(UsualTable { answers: fitting.table().await?, is_miniature })
 }
 
 impl Fitting<'_> {
+    /// All usual sizes on all of [`TABLE_CARDS_GIB`].
+    async fn table(&self) -> Result<Vec<FitAnswer>, QueueError> {
+        let mut answers = Vec::new();
+        for size in TABLE_SIZES.into_iter().filter(|size| self.check_size(*size).is_ok()) {
+            for card_gib in TABLE_CARDS_GIB {
+                answers.push(self.answer(size, Some(card_gib << 30)).await?);
+            }
+        }
+        Ok(answers)
+    }
+
     /// For a `size` that [`Fitting::check_size`] lets through, on a device of `device_bytes`; where
     /// nobody knows how large it is, the configured limit counts alone.
     async fn answer(

@@ -44,7 +44,9 @@ pub use self::check::{CheckedJob, JobMistakes, beginning, check};
 pub use self::control::{Retries, Which};
 pub use self::copies::{Restored, restore};
 pub use self::edit::Edited;
-pub use self::fit::{FitAnswer, FitEstimate, TABLE_CARDS_GIB, fit, fit_table};
+pub use self::fit::{
+    FitAnswer, FitEstimate, TABLE_CARDS_GIB, UsualTable, fit, fit_table, usual_table,
+};
 pub use self::fitting::FitQuestion;
 pub use self::foresight::{Foreseen, foresee};
 pub use self::models::{
@@ -60,7 +62,7 @@ pub use self::submit::{hand_over, has_daemon, submit, submit_wish};
 pub use self::submitted::Submitted;
 pub use self::upcoming::Upcoming;
 pub use self::wait::{Activity, JobProgress, Summary};
-pub use self::wish::{Given, Wish};
+pub use self::wish::{Given, Wish, option_of};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::hub::HubError;

@@ -187,13 +187,26 @@ pub(super) fn told(problem: &Problem, sources: &[String]) -> Option<String> {
     Some(printable(&format!("{source}: {text}")))
 }
 
+/// The option that says what a job file says by `key`: `--min-side` for `min_side`.
+pub fn option_of(key: &str) -> String {
+    format!("--{}", key.replace('_', "-"))
+}
+
 /// The keys of a job that a text names, as options: `init_image = "fox.png"` is told to whoever
-/// writes a file.
+/// writes a file. What is quoted is the user's own.
 fn in_options(text: &str) -> String {
+    let parts = text.split('"').enumerate().map(|(place, part)| match place % 2 {
+        0 => keys_as_options(part),
+        _ => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join("\"")
+}
+
+fn keys_as_options(text: &str) -> String {
     let keys = PARAMETERS.iter().map(|parameter| parameter.name);
     // Others are words of the language, too.
     keys.filter(|key| key.contains('_')).fold(text.to_owned(), |text, key| {
-        let option = format!("--{}", key.replace('_', "-"));
+        let option = option_of(key);
         text.replace(&format!("{key} = "), &format!("{option} ")).replace(key, &option)
     })
 }

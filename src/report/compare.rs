@@ -2,7 +2,7 @@
 
 use super::data::{MachineReport, MeasuredSize};
 use super::document::{Document, Figure, ReportBlock};
-use super::phrases::{heading, seconds, table};
+use super::phrases::{heading, seconds, size_name, table};
 use super::svg::{Bars, Series, bars};
 use crate::spelling::memory;
 
@@ -95,8 +95,7 @@ fn pairs<'a>(left: &'a MachineReport, right: &'a MachineReport) -> Vec<Pair<'a>>
         let same = |one: &&MeasuredSize| (one.width, one.height) == size && one.pictures > 0;
         report.sizes.iter().find(same)
     };
-    let pair =
-        |size: (u32, u32)| (format!("{}x{}", size.0, size.1), [of(left, size), of(right, size)]);
+    let pair = |size: (u32, u32)| (size_name(size), [of(left, size), of(right, size)]);
     sizes.into_iter().map(pair).collect()
 }
 

@@ -95,7 +95,7 @@ pub struct ReportedModel {
 /// One part of the model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportedPart {
-    /// As a part is called everywhere: `transformer`, `text_encoder`, `vae`.
+    /// `transformer`, `text encoder` or `VAE`.
     pub part: String,
     /// What its files have.
     pub bytes: u64,

@@ -91,6 +91,7 @@ pub fn limit_run(
     name: &str,
     limit_bytes: u64,
     (width, height): (u32, u32),
+    load_ms: u64,
     error: Option<String>,
 ) -> LimitRun {
     let last = of_job(attempts, name).last();
@@ -104,7 +105,8 @@ pub fn limit_run(
         rung: last.map(|attempt| attempt.rung.clone()).unwrap_or_default(),
         is_degraded: made.is_some_and(|attempt| attempt.degraded),
         total_ms: made.map_or(0, |attempt| attempt.total_ms.unsigned_abs()),
-        load_ms: 0,
+        // Without an attempt no worker was ready: the last one is of a session before.
+        load_ms: last.map_or(0, |_| load_ms),
         lost_ms: lost.map(|attempt| attempt.total_ms.unsigned_abs()).sum(),
         peak_bytes: made.map_or(0, |attempt| attempt.peak_bytes.unsigned_abs()),
         failure: match made {
@@ -134,12 +136,11 @@ pub fn energy(
     looks: &[MachineLook],
     jobs: &[(String, (u32, u32))],
 ) -> Option<MeasuredEnergy> {
-    let watts = |look: &MachineLook| look.card.power_mw.map(|mw| f64::from(mw) / 1000.0);
-    let power_max_watts = looks.iter().filter_map(watts).max_by(f64::total_cmp)?;
+    let power_max_watts = looks.iter().filter_map(MachineLook::watts).max_by(f64::total_cmp)?;
     let mut idle: Vec<f64> = looks
         .iter()
         .filter(|look| look.is_loaded && !look.is_rendering)
-        .filter_map(watts)
+        .filter_map(MachineLook::watts)
         .collect();
     idle.sort_by(f64::total_cmp);
     let busy = looks.iter().filter(|look| look.is_rendering);
@@ -177,8 +178,7 @@ fn joules(looks: &[MachineLook], from_ms: i64, to_ms: i64) -> Option<f64> {
         return (after > before).then_some(after - before);
     }
     let powers = looks.iter().filter(|look| (from_ms..=to_ms).contains(&look.at_ms));
-    let powers: Vec<f64> =
-        powers.filter_map(|look| look.card.power_mw).map(|mw| f64::from(mw) / 1000.0).collect();
+    let powers: Vec<f64> = powers.filter_map(MachineLook::watts).collect();
     let mean = powers.iter().sum::<f64>() / powers.len() as f64;
     (!powers.is_empty()).then(|| mean * (to_ms - from_ms) as f64 / 1000.0)
 }
@@ -244,9 +244,10 @@ mod tests {
         assert!(super::size(&attempts, "c", (64, 64)).is_none());
         let phases = phases(&attempts, "a", (64, 64), 100).expect("pictures");
         assert_eq!((phases.first_peak_bytes, phases.second_peak_bytes), (510, Some(530)));
-        let run = limit_run(&attempts, "a", 1 << 20, (64, 64), None);
+        let run = limit_run(&attempts, "a", 1 << 20, (64, 64), 700, None);
         assert_eq!((run.total_ms, run.lost_ms, run.failure), (30, 7, None));
-        let none = limit_run(&attempts, "c", 1 << 20, (64, 64), Some("no load".to_owned()));
+        let none = limit_run(&attempts, "c", 1 << 20, (64, 64), 700, Some("no load".to_owned()));
+        assert_eq!((run.load_ms, none.load_ms), (700, 0), "an attempt has a worker");
         assert_eq!(none.failure.as_deref(), Some("no load"));
     }
 

@@ -5,7 +5,7 @@ use super::own_queue::MeasuringQueue;
 use super::published::published_cell;
 use crate::engine::CARD_CONTEXT_BYTES;
 use crate::planner::Allowance;
-use crate::queue::{self, FitAnswer, FitQuestion, QueueError};
+use crate::queue::{self, FitAnswer, FitQuestion, UsualTable};
 use crate::store::Store;
 
 /// The matrix, and of which model it tells.
@@ -14,12 +14,11 @@ pub struct FitMatrix {
     pub model: String,
 }
 
-/// For all usual sizes and cards, and for this device. The miniature fits on every card, which
-/// tells nothing: of it the matrix is Z-Image-Turbo's, and without this device.
+/// For all usual sizes and cards, and for this device; without this device where the table is of
+/// another model than the configured one.
 pub async fn matrix(measuring: &MeasuringQueue, store: &Store) -> anyhow::Result<FitMatrix> {
-    let own = answers(measuring, store, false).await?;
-    let is_miniature = own.first().is_some_and(|answer| answer.miniature);
-    let table = if is_miniature { answers(measuring, store, true).await? } else { own };
+    let UsualTable { answers: table, is_miniature } =
+        queue::usual_table(measuring.config(), store).await?;
     let mut cells: Vec<MatrixCell> = table.iter().map(|answer| cell(answer, false)).collect();
     if !is_miniature {
         let mut sizes: Vec<_> = table.iter().map(|answer| (answer.width, answer.height)).collect();
@@ -38,19 +37,6 @@ pub fn usable_bytes(measuring: &MeasuringQueue, gib: u64) -> Option<u64> {
     let Allowance { reserve_bytes, .. } = measuring.config().allowance();
     let available_bytes = (gib << 30).saturating_sub(CARD_CONTEXT_BYTES);
     Allowance { limit_bytes: None, reserve_bytes }.budget_bytes(Some(available_bytes), gib << 30)
-}
-
-/// None of an engine that needs no memory.
-async fn answers(
-    measuring: &MeasuringQueue,
-    store: &Store,
-    turbo: bool,
-) -> Result<Vec<FitAnswer>, QueueError> {
-    let question = FitQuestion { turbo, ..FitQuestion::default() };
-    match queue::fit_table(measuring.config(), Some(store), &question).await {
-        Err(QueueError::NoAnswer(_)) => Ok(Vec::new()),
-        answers => answers,
-    }
 }
 
 fn cell(answer: &FitAnswer, is_this_device: bool) -> MatrixCell {

@@ -7,14 +7,15 @@ use tokio_util::sync::CancellationToken;
 use super::advice::advice;
 use super::card::Card;
 use super::data::{
-    Asked, CardFacts, DiskSpeed, FORMAT, LimitRun, LoadedPart, Machine, MachineReport, MatrixCell,
+    Asked, CardFacts, DiskSpeed, FORMAT, LimitRun, LoadedPart, Machine, MachineReport,
     MeasuredLoad, ReportedModel, ReportedPart,
 };
 use super::gather;
 use super::machine;
-use super::matrix;
+use super::matrix::{self, FitMatrix};
 use super::own_queue::MeasuringQueue;
-use super::plan::{self, FIRST, ReportQuestion, size_name};
+use super::phrases::size_name;
+use super::plan::{self, FIRST, ReportQuestion};
 use super::sampler::{MachineLook, MachineSampler};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -42,24 +43,19 @@ pub async fn measure(
     let queue = MeasuringQueue::build(user)?;
     let load_before = machine::load_average();
     let description = queue.config().describe_model()?;
-    let steps = question.steps.unwrap_or(description.steps);
-    let guidance = question.guidance.unwrap_or(description.guidance);
+    let asked = Asked {
+        is_quick: question.is_quick,
+        steps: question.steps.unwrap_or(description.steps),
+        guidance: question.guidance.unwrap_or(description.guidance),
+        repeats: question.repeats(),
+    };
     let parts = match user.engine {
         EngineKind::ZImage => engine::weight_parts(&queue.config().model_place()?)?,
         EngineKind::Fake => Vec::new(),
     };
     let card = Card::open(user.device).map(Arc::new);
     let sizes = question.sizes(HAS_CUDA && user.device != DeviceChoice::Cpu);
-    let measuring = Measuring {
-        queue,
-        question,
-        sizes,
-        load_before,
-        asked: (steps, guidance),
-        parts,
-        told,
-        stop,
-    };
+    let measuring = Measuring { queue, question, sizes, load_before, asked, parts, told, stop };
     measuring.all(card).await
 }
 
@@ -68,8 +64,7 @@ struct Measuring<'a> {
     question: &'a ReportQuestion,
     sizes: Vec<(u32, u32)>,
     load_before: Option<f64>,
-    /// Steps and guidance.
-    asked: (u32, f64),
+    asked: Asked,
     parts: Vec<WeightPart>,
     told: Told<'a>,
     stop: &'a CancellationToken,
@@ -82,29 +77,33 @@ struct Shown {
     /// Of each worker.
     part_loads: Vec<Vec<PartLoad>>,
     looks: Vec<MachineLook>,
+    /// The looks were at a card.
+    had_card: bool,
     is_cold: bool,
+    disk: Option<DiskSpeed>,
+    matrix: FitMatrix,
 }
 
 impl Measuring<'_> {
     async fn all(&self, card: Option<Arc<Card>>) -> anyhow::Result<MachineReport> {
         let facts = card.as_ref().and_then(|card| card.facts());
+        let had_card = card.is_some();
         let disk = self.disk_speed();
         let is_cold = self.cold_session().await?;
         let looks = self.main_session(card).await?;
         let store = self.queue.store().await?;
         let shown = Shown {
+            disk,
+            matrix: matrix::matrix(&self.queue, &store).await?,
+            had_card,
             attempts: store.measured_attempts(ROWS_MAX).await?,
             workers: store.workers(ROWS_MAX).await?,
             part_loads: store.part_loads(ROWS_MAX).await?,
             looks,
             is_cold,
         };
-        let matrix = matrix::matrix(&self.queue, &store).await?;
-        drop(store);
-        let mut report = self.report(&shown, facts);
-        report.disk = disk;
-        report.matrix = matrix.cells;
-        report.matrix_model = matrix.model;
+        store.close().await;
+        let mut report = self.report(shown, facts);
         report.limits = self.limit_sessions(&report).await?;
         report.advice = advice(&report);
         Ok(report)
@@ -125,7 +124,7 @@ impl Measuring<'_> {
             return Ok(false);
         }
         (self.told)("loading the model from the disk");
-        let first = plan::job(COLD, self.sizes[0], self.asked, 1);
+        let first = plan::job(COLD, self.sizes[0], &self.asked, 1);
         self.queue.session(&[first], None, unseen(), self.stop).await?;
         Ok(true)
     }
@@ -134,9 +133,9 @@ impl Measuring<'_> {
     async fn main_session(&self, card: Option<Arc<Card>>) -> anyhow::Result<Vec<MachineLook>> {
         let (sizes, repeats) = (&self.sizes, self.question.repeats());
         (self.told)(&format!("rendering {repeats} of each of {} sizes", sizes.len()));
-        let mut jobs = vec![plan::job(FIRST, sizes[0], self.asked, 1)];
+        let mut jobs = vec![plan::job(FIRST, sizes[0], &self.asked, 1)];
         jobs.extend(
-            sizes.iter().map(|size| plan::job(&size_name(*size), *size, self.asked, repeats)),
+            sizes.iter().map(|size| plan::job(&size_name(*size), *size, &self.asked, repeats)),
         );
         let sampler = MachineSampler::new(card);
         let looking = sampler.clone();
@@ -157,7 +156,7 @@ impl Measuring<'_> {
             let mebibytes = limit_bytes >> 20;
             (self.told)(&format!("rendering as if the device had {mebibytes} MiB"));
             let name = format!("limit-{mebibytes}");
-            let job = plan::job(&name, size, self.asked, 1);
+            let job = plan::job(&name, size, &self.asked, 1);
             let ended = self.queue.session(&[job], Some(limit_bytes), unseen(), self.stop).await;
             let error = match ended {
                 Err(error) if self.stop.is_cancelled() => return Err(error),
@@ -165,24 +164,27 @@ impl Measuring<'_> {
             };
             let store = self.queue.store().await?;
             let attempts = store.measured_attempts(ROWS_MAX).await?;
-            let mut run = gather::limit_run(&attempts, &name, limit_bytes, size, error);
             let worker = store.last_worker().await?;
-            run.load_ms = worker.map_or(0, |worker| worker.load_ms.unsigned_abs());
-            runs.push(run);
+            store.close().await;
+            let load_ms = worker.map_or(0, |worker| worker.load_ms.unsigned_abs());
+            runs.push(gather::limit_run(&attempts, &name, limit_bytes, size, load_ms, error));
         }
         Ok(runs)
     }
 
-    /// All but what is known later.
-    fn report(&self, shown: &Shown, card: Option<CardFacts>) -> MachineReport {
+    /// Without the sessions with limits, and what follows from them.
+    fn report(&self, shown: Shown, card: Option<CardFacts>) -> MachineReport {
         let (attempts, worker) = (&shown.attempts, shown.workers.last());
         let jobs: Vec<(String, (u32, u32))> =
             self.sizes.iter().map(|size| (size_name(*size), *size)).collect();
         let sizes: Vec<_> =
             jobs.iter().filter_map(|(name, size)| gather::size(attempts, name, *size)).collect();
         let device = worker.map(|worker| worker.device.clone()).unwrap_or_default();
-        // Where programs see other cards than the library counts, its facts are another card's.
+        // Where programs see other cards than the library counts, its facts are another card's, and
+        // so is what was looked at.
         let card = card.filter(|card| device.contains(&card.name));
+        let is_seen = card.is_some() || !shown.had_card;
+        let looks = if is_seen { shown.looks.as_slice() } else { &[] };
         let curve_of = match card {
             Some(_) => "the card, all programs together",
             None => "the worker's process, without the files that it reads in place",
@@ -195,23 +197,18 @@ impl Measuring<'_> {
             left_out: self.question.left_out(),
             machine: self.machine(&device, worker, card),
             model: self.model(worker),
-            asked: Asked {
-                is_quick: self.question.is_quick,
-                steps: self.asked.0,
-                guidance: self.asked.1,
-                repeats: self.question.repeats(),
-            },
-            loads: self.loads(shown),
-            disk: None,
+            asked: self.asked.clone(),
+            loads: self.loads(&shown),
+            disk: shown.disk,
             device_speed: self.queue.device_speed(&device),
             sizes,
             memory: None,
-            curve: gather::curve(&shown.looks),
+            curve: gather::curve(looks),
             curve_of: curve_of.to_owned(),
-            matrix: Vec::<MatrixCell>::new(),
-            matrix_model: String::new(),
+            matrix: shown.matrix.cells,
+            matrix_model: shown.matrix.model,
             limits: Vec::new(),
-            energy: gather::energy(attempts, &shown.looks, &jobs),
+            energy: gather::energy(attempts, looks, &jobs),
             advice: Vec::new(),
         };
         let idle_bytes = worker.map_or(0, |worker| worker.idle_bytes.unsigned_abs());

@@ -18,9 +18,6 @@ use crate::job::spec::Limits;
 use crate::planner::DeviceSpeed;
 use crate::store::{Access, Store};
 
-/// The file of the state folder that the hashes of weight files are cached in.
-const HASHES: &str = "model-hashes";
-
 /// One job of the measurement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeasuringJob {
@@ -65,8 +62,8 @@ impl MeasuringQueue {
         for path in [&config.jobs, &config.outputs, &config.state] {
             fs::create_dir(path).with_context(|| path.display().to_string())?;
         }
-        // A model of 20 GB is hashed once, and not anew for each report.
-        let _ = fs::copy(user.state.join(HASHES), config.state.join(HASHES));
+        // A model of 20 GB that a daemon of the user's has hashed is not hashed anew for each report.
+        let _ = fs::copy(user.hashes_path(), config.hashes_path());
         Ok(MeasuringQueue { _folder: folder, config })
     }
 

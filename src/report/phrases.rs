@@ -35,7 +35,12 @@ pub fn by_second(bytes_per_s: f64) -> String {
     format!("{}/s", decimal(bytes_per_s))
 }
 
-/// A size, as people write it.
+/// A size, as people write it; jobs of the measurement are called so, too.
+pub fn size_name((width, height): (u32, u32)) -> String {
+    format!("{width}x{height}")
+}
+
+/// That of the pictures that were measured.
 pub fn name(size: &MeasuredSize) -> String {
-    format!("{}x{}", size.width, size.height)
+    size_name((size.width, size.height))
 }

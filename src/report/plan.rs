@@ -1,5 +1,6 @@
 //! What is rendered for a report: pure.
 
+use super::data::Asked;
 use super::own_queue::MeasuringJob;
 use super::published::PUBLISHED_SIZES;
 use crate::queue::TABLE_CARDS_GIB;
@@ -71,19 +72,13 @@ impl ReportQuestion {
 pub fn job(
     name: &str,
     (width, height): (u32, u32),
-    asked: (u32, f64),
+    &Asked { steps, guidance, .. }: &Asked,
     pictures: u32,
 ) -> MeasuringJob {
-    let (steps, guidance) = asked;
     let prompts = (1..=pictures)
         .map(|number| format!("a red fox in the snow, {name}, picture {number}"))
         .collect();
     MeasuringJob { name: name.to_owned(), width, height, steps, guidance, prompts }
-}
-
-/// What a job of a size is called.
-pub fn size_name((width, height): (u32, u32)) -> String {
-    format!("{width}x{height}")
 }
 
 /// How small the device is made, largest first, where a picture needs `peak_bytes` of it.

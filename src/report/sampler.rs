@@ -38,6 +38,13 @@ pub struct MachineSampler {
     looks: Mutex<Vec<MachineLook>>,
 }
 
+impl MachineLook {
+    /// The card's power, where it tells it.
+    pub fn watts(&self) -> Option<f64> {
+        self.card.power_mw.map(|milliwatts| f64::from(milliwatts) / 1000.0)
+    }
+}
+
 impl MachineSampler {
     /// Looks at `card`, or at the worker's process where there is none.
     pub fn new(card: Option<Arc<Card>>) -> Arc<MachineSampler> {
@@ -53,7 +60,9 @@ impl MachineSampler {
                 Ok(()) = status.changed() => (),
                 () = ending.cancelled() => break,
             }
-            let look = self.look(&status.borrow());
+            // The daemon waits for nobody who looks at its status.
+            let now = status.borrow().clone();
+            let look = self.look(&now);
             let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
             looks.push(look);
             if looks.len() >= LOOKS_MAX {

@@ -3,7 +3,7 @@
 
 use super::data::{LimitRun, MachineReport, MatrixCell, MeasuredEnergy, MemoryPhases};
 use super::document::{Figure, ReportBlock};
-use super::phrases::{heading, name, seconds, table};
+use super::phrases::{heading, name, seconds, size_name, table};
 use super::published::PUBLISHED_PHASES_GB;
 use super::svg::{Bars, Level, Series, bars, curve};
 use crate::engine::CARD_CONTEXT_BYTES;
@@ -39,7 +39,7 @@ pub(super) fn blocks(report: &MachineReport) -> Vec<ReportBlock> {
 
 fn phases_told(phases: &MemoryPhases) -> Vec<ReportBlock> {
     let [idle, most, after, second] = PUBLISHED_PHASES_GB.map(|gb| format!("{gb} GB"));
-    let size = format!("{}x{}", phases.width, phases.height);
+    let size = size_name((phases.width, phases.height));
     let row =
         |phase: &str, here: String, published: String| vec![phase.to_owned(), here, published];
     let predicted = phases.predicted_bytes.map(memory).unwrap_or_default();
@@ -124,7 +124,7 @@ fn matrix_table(matrix: &[MatrixCell]) -> ReportBlock {
         cell.map(cell_told).unwrap_or_default()
     };
     let row = |size: &(u32, u32)| {
-        let mut row = vec![format!("{}x{}", size.0, size.1)];
+        let mut row = vec![size_name(*size)];
         row.extend(devices.iter().map(|device| told(*size, *device)));
         row
     };
@@ -209,7 +209,7 @@ fn limits_drawn(report: &MachineReport, all_ms: f64) -> Figure {
 fn energy_told(energy: &MeasuredEnergy) -> Vec<ReportBlock> {
     let rows = energy.pictures.iter().map(|picture| {
         vec![
-            format!("{}x{}", picture.width, picture.height),
+            size_name((picture.width, picture.height)),
             format!("{:.0} J", picture.joules),
             format!("{:.3} Wh", picture.joules / 3600.0),
         ]

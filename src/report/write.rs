@@ -36,7 +36,7 @@ pub struct WrittenReport {
 /// Writes `report.json`, `report.md` with its drawings, and `report.html` into `folder`.
 pub fn write(report: &MachineReport, folder: &Path) -> Result<WrittenReport, ReportError> {
     let mut writer = Writer::new(folder)?;
-    let json = serde_json::to_string_pretty(report).unwrap_or_default();
+    let json = serde_json::to_string_pretty(report).expect("a report has text for keys");
     writer.put("report.json", &json)?;
     writer.document("report", &document(report))?;
     Ok(writer.written)
@@ -87,7 +87,7 @@ impl Writer {
     fn document(&mut self, name: &str, document: &Document) -> Result<(), ReportError> {
         self.put(&format!("{name}.md"), &document.markdown())?;
         for figure in document.figures() {
-            self.put(&format!("{}.svg", figure.name), &figure.svg.clone().into_string())?;
+            self.put(&format!("{}.svg", figure.name), &figure.svg.0)?;
         }
         self.put(&format!("{name}.html"), &document.html())
     }

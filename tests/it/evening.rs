@@ -326,17 +326,21 @@ fn a_wrong_argument_is_told_in_words_that_say_what_would_be_right() {
         (&["show"], "zimaged list"),
         (&["submit", "--prompt", "a", "--mask", "m.png"], "--mask: counts only with --init-image"),
         (&["submit", "--prompt", "a", "--mask", "m.png"], "begin with: --init-image \"fox.png\""),
+        // What the user has written is not said in other words.
+        (&["submit", "--prompt", "a", "--init-image", "init_image.png"], "/init_image.png\""),
     ] {
         let output = house.zimaged(arguments);
         assert!(matches!(output.status.code(), Some(2 | 3)), "{arguments:?}: {}", said(&output));
         assert!(said(&output).contains(told), "{told}: {}", said(&output));
     }
-    for wildcards in [&["--wildcards"][..], &["--wildcards", "true"]] {
+    let options =
+        [&["--wildcards"][..], &["--wildcards", "true"], &["--wildcards", "--steps", "1"]];
+    for wildcards in options {
         let submit = [&["submit", "--prompt", "a {red|red} fox"], wildcards].concat();
         assert!(house.zimaged(&submit).status.success(), "{wildcards:?}");
     }
     let chosen = "SELECT count(*) FROM renders WHERE prompt = 'a red fox'";
-    assert_eq!(house.value(chosen), "2");
+    assert_eq!(house.value(chosen), "3");
 }
 
 #[test]

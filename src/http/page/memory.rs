@@ -9,7 +9,7 @@ use super::layout::{PageKind, page, picture_link};
 use super::visitor::Visitor;
 use super::words::Words;
 use crate::moment;
-use crate::queue::{FitAnswer, FitQuestion, QueueError, TABLE_CARDS_GIB, fit_table};
+use crate::queue::{FitAnswer, TABLE_CARDS_GIB, UsualTable, usual_table};
 use crate::spelling;
 use crate::store::{Fall, PeakRow};
 
@@ -25,10 +25,8 @@ const MARGIN: f64 = 56.0;
 
 pub async fn memory(State(app): State<App>, visitor: Visitor) -> Result<Markup, HttpProblem> {
     let words = visitor.words;
-    let own = table(&app, false).await?;
-    let is_miniature = own.first().is_some_and(|answer| answer.miniature);
-    // The miniature fits on every card, which tells nothing to whoever thinks of a real model.
-    let table = if is_miniature { table(&app, true).await? } else { own };
+    let UsualTable { answers: table, is_miniature } =
+        usual_table(app.config(), app.store()).await?;
     let peaks = app.store().peaks(POINTS_MAX).await?;
     let falls = app.store().falls(FALLS_MAX).await?;
     let worker = app.store().last_worker().await?;
@@ -48,15 +46,6 @@ pub async fn memory(State(app): State<App>, visitor: Visitor) -> Result<Markup, 
         section.card { h2 { (words.falls) } (falls_told(words, &falls)) }
     };
     page(&app, visitor, PageKind::Memory, content).await
-}
-
-/// What the loaded model needs, or Z-Image-Turbo; nothing of an engine that needs no memory.
-async fn table(app: &App, turbo: bool) -> Result<Vec<FitAnswer>, QueueError> {
-    let question = FitQuestion { turbo, ..FitQuestion::default() };
-    match fit_table(app.config(), Some(app.store()), &question).await {
-        Err(QueueError::NoAnswer(_)) => Ok(Vec::new()),
-        table => table,
-    }
 }
 
 fn fitting(words: &Words, table: &[FitAnswer], device_bytes: Option<u64>) -> Markup {

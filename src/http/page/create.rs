@@ -108,7 +108,7 @@ async fn shown(
         form.sides method="post" action="./" data-check="create/check" {
             div.card {
                 (prompt_fields(words, form))
-                @if models.len() > 1 { (choice("model", words.model, form, &models)) }
+                @if !models.is_empty() { (choice("model", words.model, form, &models)) }
                 (size_fields(words, form, &defaults))
                 (usual_fields(words, form, &defaults))
                 (more_fields(words, form, &defaults))
@@ -233,7 +233,11 @@ fn text(key: &str, label: &str, form: &JobForm, hint: &str) -> Markup {
 }
 
 /// What jobs call each model, and what people do; the first is that of a job which says nothing.
+/// None where there is nothing to choose.
 fn models(config: &Config) -> Vec<(String, String)> {
+    if config.models.is_empty() {
+        return Vec::new();
+    }
     let shown = |name: &str| {
         let own = config.with_model(name).and_then(|config| config.describe_model().ok());
         let own = own.map_or("[model]".to_owned(), |description| description.name);

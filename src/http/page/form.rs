@@ -51,7 +51,7 @@ impl JobForm {
         entry.map_or("", |(_, value)| value.trim())
     }
 
-    /// Whether there is nothing to paint yet.
+    /// Whether there is something to paint already.
     pub fn has_prompt(&self) -> bool {
         !self.get("prompt").is_empty()
     }

@@ -50,10 +50,10 @@ pub(super) fn request(
         latents_path: latents_path(settings, candidate.render_id),
         inputs_path: settings.inputs.clone(),
         loras_path: settings.loras.clone(),
-        next_prompts: match rung.residency {
+        next_prompts: match rung.residency.releases_text_encoder() {
             // A text encoder that stays encodes each prompt in its own time.
-            Residency::Device | Residency::Host => Vec::new(),
-            Residency::TextReleased | Residency::Streamed { .. } => candidate.next_prompts.clone(),
+            false => Vec::new(),
+            true => candidate.next_prompts.clone(),
         },
         queue: queue_facts(settings, candidate, attempt_id, &rung, now_ms),
     }

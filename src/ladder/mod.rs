@@ -29,6 +29,13 @@ pub enum Residency {
     Host,
 }
 
+impl Residency {
+    /// Whether the text encoder's layers leave the memory: they are read for each new prompt.
+    pub fn releases_text_encoder(self) -> bool {
+        self != Residency::Device
+    }
+}
+
 /// How the weights of the transformer are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

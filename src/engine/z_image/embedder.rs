@@ -5,7 +5,8 @@ use std::path::Path;
 use super::prompt::{PromptTokens, Tokenizer};
 use crate::engine::cache::Values;
 use crate::engine::embeddings::{Embeddings, IN_MEMORY_MAX};
-use crate::engine::{EngineError, Result};
+use crate::engine::{Backend, EngineError, Result};
+use crate::ladder::Residency;
 
 /// Prompts that are encoded in one pass: as many as are kept in memory, so that none is lost where
 /// they cannot be kept on disk.
@@ -17,6 +18,14 @@ const PROMPTS_LOOKED_AT_MAX: usize = 2 + TOGETHER_MAX;
 /// Prompts up to this length go with any other. A longer one only with one that is as long, so that
 /// it does not need more memory than was planned.
 pub const TOKENS_TOGETHER: usize = 128;
+
+/// Whether prompts that come later are to be encoded with the first one: on a card whose text
+/// encoder is not resident all of the time goes into bringing its layers there. On a processor, a
+/// card's host too, the arithmetic takes most of it, and the first prompt would wait for the others.
+pub fn encodes_ahead(backend: Backend, residency: Residency) -> bool {
+    let on_card = backend == Backend::Cuda && residency != Residency::Host;
+    on_card && residency.releases_text_encoder()
+}
 
 /// A model's tokenizer, and the embeddings that its text encoder made.
 pub struct Embedder {
@@ -118,6 +127,20 @@ mod tests {
 
     fn never(_: &[&[u32]]) -> Result<Vec<Values>> {
         Err(EngineError::Fatal("encoded what was known".into()))
+    }
+
+    #[test]
+    fn a_card_alone_encodes_ahead_and_only_where_it_reads_the_text_encoder_for_it() {
+        let streamed = Residency::Streamed { resident_blocks: 3 };
+        for (residency, on_a_card) in [
+            (Residency::Device, false),
+            (Residency::TextReleased, true),
+            (streamed, true),
+            (Residency::Host, false),
+        ] {
+            assert_eq!(encodes_ahead(Backend::Cuda, residency), on_a_card);
+            assert!(!encodes_ahead(Backend::Cpu { threads: 2 }, residency));
+        }
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl Parts {
         let (times, device) = (&mut self.load_times, &self.device);
         let (text_encoder, transformer) = (&mut self.text_encoder, &mut self.transformer);
         let placed = times.timed(Part::TextEncoder, || {
-            text_encoder.place_weights(residency == Residency::Device)?;
+            text_encoder.place_weights(!residency.releases_text_encoder())?;
             device.synchronize()
         });
         let placed = placed.and_then(|()| {
@@ -135,13 +135,6 @@ impl Parts {
             Ok(Values { shape, values })
         };
         self.text_encoder.encode_all(prompts)?.into_iter().map(on_host).collect()
-    }
-
-    /// Whether prompts that come later are to be encoded with the first one: on a card whose text
-    /// encoder is not resident all of the time goes into bringing its layers there. On a processor
-    /// the arithmetic takes most of it, and the first prompt would wait for the others.
-    pub fn encodes_ahead(&self) -> bool {
-        self.device.is_cuda() && !self.text_encoder.is_resident()
     }
 
     /// The picture of `latents`, of which a pixel becomes `factor` each way: (height, width, 3).

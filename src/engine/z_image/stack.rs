@@ -74,11 +74,6 @@ impl<L> Stack<L> {
         if streams { self.stream() } else { Ok(()) }
     }
 
-    /// Whether all layers stay in memory.
-    pub fn is_resident(&self) -> bool {
-        self.resident.len() == self.count
-    }
-
     fn stream(&mut self) -> Result<()> {
         let mut ring = match self.ring.take() {
             Some(ring) => ring,

@@ -87,11 +87,6 @@ impl TextEncoder {
         self.memory.require(layer_scratch_bytes(&self.config, self.memory.backend(), tokens))?;
         layer.forward(x, &rope.of(tokens)?)
     }
-
-    /// Whether all layers are in memory.
-    pub fn is_resident(&self) -> bool {
-        self.layers.is_resident()
-    }
 }
 
 /// The most that one layer needs beside its input: while queries are made, while it attends, or in

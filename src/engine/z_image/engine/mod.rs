@@ -228,7 +228,7 @@ impl Engine for ZImageEngine {
         self.place_weights(rung)?;
         self.place_loras()?;
         self.begin(Stage::TextEncode, progress)?;
-        self.encode_ahead(recipe)?;
+        self.encode_ahead(recipe, rung)?;
         let (positive, negative) =
             (self.condition(&recipe.prompt, rung)?, self.negative(recipe, rung)?);
         self.begin(Stage::Denoise, progress)?;

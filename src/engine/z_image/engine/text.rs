@@ -5,11 +5,12 @@ use candle_core::Tensor;
 use super::{ZImageEngine, no_weights};
 use crate::engine::cache::Values;
 use crate::engine::z_image::device;
+use crate::engine::z_image::embedder::encodes_ahead;
 use crate::engine::z_image::oom::at;
 use crate::engine::z_image::parts::Parts;
 use crate::engine::z_image::sampler::Guidance;
 use crate::engine::z_image::transformer::Conditioning;
-use crate::engine::{Recipe, Result, Stage};
+use crate::engine::{Engine, Recipe, Result, Stage};
 use crate::ladder::Rung;
 
 impl ZImageEngine {
@@ -35,10 +36,11 @@ impl ZImageEngine {
 
     /// Encodes the new ones of the prompts of `recipe`, and with them those that come next, where
     /// that costs little more than one.
-    pub(super) fn encode_ahead(&mut self, recipe: &Recipe) -> Result<()> {
-        let Some(parts) = self.parts.as_ref().filter(|parts| parts.encodes_ahead()) else {
+    pub(super) fn encode_ahead(&mut self, recipe: &Recipe, rung: &Rung) -> Result<()> {
+        if !encodes_ahead(self.backend(), rung.residency) {
             return Ok(());
-        };
+        }
+        let Some(parts) = &self.parts else { return Err(no_weights()) };
         let negative = recipe.is_guided().then_some(recipe.negative_prompt.as_str());
         let prompts: Vec<&str> = [recipe.prompt.as_str()].into_iter().chain(negative).collect();
         self.embedder.encode_ahead(&prompts, &dtype_name(parts), |ids| {

@@ -89,9 +89,9 @@ fn read(bytes: usize) -> Operations {
 fn text(model: &ModelConfig, rung: &Rung, tokens: usize) -> Operations {
     let config = &model.text_encoder;
     let values = text_layer_values(config);
-    let read = match rung.residency {
-        Residency::Device => Operations::default(),
-        _ => read(STORED_BYTES * values),
+    let read = match rung.residency.releases_text_encoder() {
+        false => Operations::default(),
+        true => read(STORED_BYTES * values),
     };
     let inner = config.num_attention_heads * config.head_dim;
     let layer = linear(tokens, values) + attention(tokens, inner) + read;

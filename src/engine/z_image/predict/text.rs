@@ -3,25 +3,25 @@
 use super::weights::{STORED_BYTES, text_layer_values};
 use crate::engine::Backend;
 use crate::engine::z_image::config::ModelConfig;
-use crate::engine::z_image::embedder::{TOGETHER_MAX, TOKENS_TOGETHER};
+use crate::engine::z_image::embedder::{TOGETHER_MAX, TOKENS_TOGETHER, encodes_ahead};
 use crate::engine::z_image::text_encoder::{angles_bytes, layer_scratch_bytes};
-use crate::ladder::{Residency, Rung};
+use crate::ladder::Rung;
 
 /// The most while a prompt of `tokens` goes through the layers.
 pub fn bytes(model: &ModelConfig, backend: Backend, rung: &Rung, tokens: usize) -> usize {
     let config = &model.text_encoder;
-    let layer_weights = match rung.residency {
-        Residency::Device => 0,
+    let layer_weights = match rung.residency.releases_text_encoder() {
+        false => 0,
         // One layer at a time, and its largest matrix as the file has it while it is converted.
-        _ => {
+        true => {
             backend.element_bytes() * text_layer_values(config)
                 + STORED_BYTES * config.hidden_size * config.intermediate_size
         }
     };
-    let (prompts, longest) = match (backend, rung.residency) {
-        (Backend::Cpu { .. }, _) | (_, Residency::Device) => (1, tokens),
+    let (prompts, longest) = match encodes_ahead(backend, rung.residency) {
+        false => (1, tokens),
         // Other prompts are encoded with this one.
-        (Backend::Cuda, _) => (TOGETHER_MAX, tokens.max(TOKENS_TOGETHER)),
+        true => (TOGETHER_MAX, tokens.max(TOKENS_TOGETHER)),
     };
     let inputs = prompts * longest * config.hidden_size * backend.element_bytes();
     let layer = layer_scratch_bytes(config, backend, longest);

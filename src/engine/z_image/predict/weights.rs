@@ -11,11 +11,11 @@ pub fn resident_bytes(model: &ModelConfig, backend: Backend, rung: &Rung) -> usi
     let element = backend.element_bytes();
     let transformer = &model.transformer;
     let block = block_bytes(transformer, backend, rung.precision);
-    let text = match rung.residency {
-        Residency::Device => {
+    let text = match rung.residency.releases_text_encoder() {
+        true => 0,
+        false => {
             element * text_layers(&model.text_encoder) * text_layer_values(&model.text_encoder)
         }
-        _ => 0,
     };
     let layers = match rung.residency {
         Residency::Streamed { resident_blocks } => {

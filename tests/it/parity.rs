@@ -117,12 +117,9 @@ fn a_prompt_beyond_512_tokens_is_cut_and_says_so() {
 #[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn text_embeddings_are_the_references() {
     each_case(|case, model| {
-        let embed = |prompt: &str| {
-            model.text_encoder.encode(&model.tokenizer.encode(prompt).unwrap().ids).unwrap()
-        };
         assert_close(
             &case.name,
-            &embed(&case.prompt),
+            &model.embed(&case.prompt),
             &case.tensor("prompt_embeds"),
             PART_ERROR_MAX,
         );
@@ -130,7 +127,7 @@ fn text_embeddings_are_the_references() {
             let what = format!("{}, negative", case.name);
             assert_close(
                 &what,
-                &embed(&case.negative),
+                &model.embed(&case.negative),
                 &case.tensor("negative_prompt_embeds"),
                 PART_ERROR_MAX,
             );
@@ -208,13 +205,11 @@ fn assert_levels(name: &str, ours: &[u8], reference: &[u8]) {
 #[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn whole_cases_from_prompt_to_pixels_are_the_references() {
     each_case(|case, model| {
-        let embed = |prompt: &str| {
-            model.text_encoder.encode(&model.tokenizer.encode(prompt).unwrap().ids).unwrap()
-        };
         let shape = case.tensor("noise").shape().clone();
         let (_, _, height, width) = shape.dims4().unwrap();
-        let condition =
-            |prompt: &str| model.transformer.condition(&embed(prompt), height, width).unwrap();
+        let condition = |prompt: &str| {
+            model.transformer.condition(&model.embed(prompt), height, width).unwrap()
+        };
         let negative = (case.guidance > 0.0).then(|| (condition(&case.negative), case.guidance()));
         let schedule = Schedule::new(&model.config.schedule, case.steps);
         let positive = condition(&case.prompt);

@@ -68,8 +68,7 @@ impl Denoising<'_> {
 
     fn condition(&self, transformer: &Transformer) -> Conditioning {
         let (prompt, width, height, _) = self.picture;
-        let ids = self.model.tokenizer.encode(prompt).unwrap().ids;
-        let caption = self.model.text_encoder.encode(&ids).unwrap();
+        let caption = self.model.embed(prompt);
         transformer.condition(&caption, self.side(height), self.side(width)).unwrap()
     }
 

@@ -48,7 +48,7 @@ impl Embedder {
 
     /// What the text encoder sees of `prompt`.
     pub fn tokens(&self, prompt: &str) -> Result<PromptTokens> {
-        self.tokenizer.encode(prompt).map_err(EngineError::Fatal)
+        tokens_of(&self.tokenizer, prompt)
     }
 
     /// These come next: [`Embedder::encode_ahead`] takes them in.
@@ -101,11 +101,14 @@ impl Embedder {
     ) -> Result<Values> {
         let tokenizer = &self.tokenizer;
         self.embeddings.get(prompt, dtype, || {
-            let tokens = tokenizer.encode(prompt).map_err(EngineError::Fatal)?;
-            let embedding = encode(&[&tokens.ids])?.pop();
+            let embedding = encode(&[&tokens_of(tokenizer, prompt)?.ids])?.pop();
             embedding.ok_or_else(|| EngineError::Fatal("no embedding for a prompt".into()))
         })
     }
+}
+
+fn tokens_of(tokenizer: &Tokenizer, prompt: &str) -> Result<PromptTokens> {
+    tokenizer.encode(prompt).map_err(EngineError::Fatal)
 }
 
 #[cfg(test)]

@@ -128,13 +128,16 @@ impl Parts {
     }
 
     /// Embeddings of each prompt's tokens, on the host: (tokens, hidden) each.
-    pub fn encode(&self, prompts: &[&[u32]]) -> CandleResult<Vec<Values>> {
+    pub fn encode(&self, prompts: &[&[u32]]) -> Result<Vec<Values>> {
         let on_host = |embedding: Tensor| {
             let shape = embedding.dims().to_vec();
             let values = embedding.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
             Ok(Values { shape, values })
         };
-        self.text_encoder.encode_all(prompts)?.into_iter().map(on_host).collect()
+        let encoded = self.text_encoder.encode_all(prompts);
+        encoded
+            .and_then(|encoded| encoded.into_iter().map(on_host).collect())
+            .map_err(at(Stage::TextEncode))
     }
 
     /// The picture of `latents`, of which a pixel becomes `factor` each way: (height, width, 3).

@@ -1,6 +1,6 @@
 //! Qwen3 up to the input of its last layer: `hidden_states[-2]`, without the final norm.
 
-use candle_core::{Context, DType, Device, Module, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor};
 
 use super::config::TextEncoderConfig;
 use super::device_memory::DeviceMemory;
@@ -60,15 +60,9 @@ impl TextEncoder {
         self.layers.place_weights(if resident { usize::MAX } else { 0 }, Absent::Read)
     }
 
-    /// Token ids to embeddings (tokens, hidden). There is no padding: the causal mask lets no token
-    /// see what follows it, so that padding would change nothing.
-    pub fn encode(&self, ids: &[u32]) -> Result<Tensor> {
-        let embedding = self.encode_all(&[ids])?.pop();
-        embedding.context("an embedding for each prompt")
-    }
-
-    /// As [`TextEncoder::encode`], for each of `prompts`. A layer that is not resident is read once
-    /// for all of them.
+    /// Token ids to embeddings (tokens, hidden), for each of `prompts`. A layer that is not resident
+    /// is read once for all of them. There is no padding: the causal mask lets no token see what
+    /// follows it, so that padding would change nothing.
     pub fn encode_all(&self, prompts: &[&[u32]]) -> Result<Vec<Tensor>> {
         let longest = prompts.iter().map(|ids| ids.len()).max().unwrap_or(0);
         let rope = Rope::new(longest, &self.config, self.trained, self.weights.device())?;

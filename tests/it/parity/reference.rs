@@ -103,6 +103,12 @@ pub fn unlimited() -> DeviceMemory {
 }
 
 impl Model {
+    /// What the text encoder makes of `prompt`: (tokens, hidden).
+    pub fn embed(&self, prompt: &str) -> Tensor {
+        let ids = self.tokenizer.encode(prompt).unwrap().ids;
+        self.text_encoder.encode_all(&[&ids]).unwrap().remove(0)
+    }
+
     pub fn read(folder: PathBuf) -> Model {
         Model::of(&ModelPlace::at(&folder))
     }

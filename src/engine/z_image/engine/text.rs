@@ -29,9 +29,7 @@ impl ZImageEngine {
     /// The text encoder's output for `prompt`, known or new: (tokens, hidden).
     fn embed(&mut self, prompt: &str) -> Result<Values> {
         let Some(parts) = &self.parts else { return Err(no_weights()) };
-        self.embedder.embed(prompt, &dtype_name(parts), |ids| {
-            parts.encode(ids).map_err(at(Stage::TextEncode))
-        })
+        self.embedder.embed(prompt, &dtype_name(parts), |ids| parts.encode(ids))
     }
 
     /// Encodes the new ones of the prompts of `recipe`, and with them those that come next, where
@@ -43,9 +41,7 @@ impl ZImageEngine {
         let Some(parts) = &self.parts else { return Err(no_weights()) };
         let negative = recipe.is_guided().then_some(recipe.negative_prompt.as_str());
         let prompts: Vec<&str> = [recipe.prompt.as_str()].into_iter().chain(negative).collect();
-        self.embedder.encode_ahead(&prompts, &dtype_name(parts), |ids| {
-            parts.encode(ids).map_err(at(Stage::TextEncode))
-        })
+        self.embedder.encode_ahead(&prompts, &dtype_name(parts), |ids| parts.encode(ids))
     }
 
     /// The negative prompt's, where guidance gives it an effect.

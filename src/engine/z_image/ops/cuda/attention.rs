@@ -5,7 +5,7 @@ use candle_core::{CudaDevice, CudaStorage, Result, Shape, bail};
 
 use super::attention_hopper::{self, Sizes};
 use super::kernels::{launch, narrow};
-use super::{Operand, Values, ValuesMut, chunks, output};
+use super::{Operand, Values, ValuesMut, chunks, hopper, output};
 
 pub(super) const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/attention.ptx"));
 
@@ -25,7 +25,7 @@ pub fn attention([q, k, v]: [Operand; 3], scale: f32) -> Result<(CudaStorage, Sh
     assert!(qs.len() == b * queries * heads * dim);
     assert!(ks.len() == b * keys * heads * dim && vs.len() == ks.len());
     let device = &q.0.device;
-    let is_hopper = dim == attention_hopper::DIM && attention_hopper::is_for(device)?;
+    let is_hopper = dim == attention_hopper::DIM && hopper::is_for(device)?;
     let launch = if is_hopper { attention_hopper::launch_attention } else { launch_attention };
     let scale = scale * std::f32::consts::LOG2_E;
     output(device, q.1.shape(), |mut out| launch(device, [&qs, &ks, &vs], &mut out, &sizes, scale))

@@ -7,7 +7,7 @@ use candle_core::cuda_backend::cudarc::driver::{DevicePtr, DeviceRepr, PushKerne
 use candle_core::{CudaDevice, Result};
 
 use super::kernels::{launch_with_memory, narrow};
-use super::{Values, ValuesMut};
+use super::{Values, ValuesMut, hopper};
 
 pub(super) const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/attention_hopper.ptx"));
 
@@ -34,11 +34,6 @@ pub(super) struct Sizes {
     pub dim: usize,
 }
 
-/// Whether the card has the kernel's instructions, which no later one has either.
-pub(super) fn is_for(device: &CudaDevice) -> Result<bool> {
-    Ok(device.cuda_stream().context().compute_capability().w()? == (9, 0))
-}
-
 /// `softmax(q k^T * scale) v` for heads of [`DIM`], with lengths that are checked, and log2(e) in
 /// `scale`.
 pub(super) fn launch_attention(
@@ -51,8 +46,7 @@ pub(super) fn launch_attention(
     let Sizes { b, queries, keys, heads, dim } = *sizes;
     assert_eq!(dim, DIM);
     let function = device.get_or_load_custom_func("attention_hopper", "zimaged-hopper", PTX)?;
-    let most_bytes = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-    function.set_attribute(most_bytes, BLOCK_BYTES as i32).w()?;
+    hopper::ask_for_memory(&function, BLOCK_BYTES)?;
     // The maps have addresses alone: what is read there is held until the launch.
     let stream = device.cuda_stream();
     let [(q_at, _q), (k_at, _k), (v_at, _v)] = [q, k, v].map(|values| values.device_ptr(&stream));

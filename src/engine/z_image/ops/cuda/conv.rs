@@ -1,14 +1,11 @@
 //! Convolution in one kernel: those of `convolution.cu`, or that of `convolution_hopper.cu`.
 
-use candle_core::cuda_backend::WrapErr;
-use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute;
 use candle_core::cuda_backend::cudarc::driver::{CudaView, DeviceRepr, PushKernelArg};
 use candle_core::{CudaDevice, CudaStorage, Result, Shape, Tensor};
 use half::bf16;
 
-use super::attention_hopper;
 use super::kernels::{launch_with_memory, narrow};
-use super::{CHUNK, Operand, Values, ValuesMut, output, values, with_operands};
+use super::{CHUNK, Operand, Values, ValuesMut, hopper, output, values, with_operands};
 use crate::engine::z_image::ops::conv_shape::{ConvShape, Sliding};
 
 pub(super) const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/convolution.ptx"));
@@ -78,23 +75,39 @@ impl Convolution {
     }
 }
 
-/// A kernel, how much of the result a block of it computes, with how many threads, and the memory
-/// that a block asks for beside what the kernel names.
+/// A kernel and the module that has it, how much of the result a block computes, with how many
+/// threads, and the memory that a block asks for beside what the kernel names.
 struct Tiling {
     kernel: &'static str,
+    module: &'static str,
+    ptx: &'static str,
     pixels: usize,
     outputs: usize,
     threads: usize,
     bytes: usize,
 }
 
-const WIDE: Tiling =
-    Tiling { kernel: "convolve", pixels: 128, outputs: 128, threads: 128, bytes: 0 };
+const WIDE: Tiling = Tiling {
+    kernel: "convolve",
+    module: "zimaged-conv",
+    ptx: PTX,
+    pixels: 128,
+    outputs: 128,
+    threads: 128,
+    bytes: 0,
+};
 const NARROW: Tiling = Tiling { kernel: "convolve_narrow", outputs: 32, ..WIDE };
 /// For inputs that are no whole chunks.
 const UNALIGNED: Tiling = Tiling { kernel: "convolve_unaligned", ..NARROW };
 /// For compute capability 9.0.
-const HOPPER: Tiling = Tiling { kernel: "convolve_hopper", threads: 256, bytes: 97 << 10, ..WIDE };
+const HOPPER: Tiling = Tiling {
+    kernel: "convolve_hopper",
+    module: "zimaged-conv-hopper",
+    ptx: HOPPER_PTX,
+    threads: 256,
+    bytes: 97 << 10,
+    ..WIDE
+};
 
 struct Operands<'a> {
     x: Values<'a>,
@@ -111,7 +124,7 @@ impl Operands<'_> {
         Ok(match self.shape.outputs > NARROW.outputs {
             _ if !aligned => UNALIGNED,
             false => NARROW,
-            true if attention_hopper::is_for(device)? => HOPPER,
+            true if hopper::is_for(device)? => HOPPER,
             true => WIDE,
         })
     }
@@ -131,17 +144,13 @@ impl Operands<'_> {
         assert!(residual.len() == out.len() || residual.is_empty());
         let sizes = Convolution::of(shape, !residual.is_empty())?;
         let tiling = self.tiling(device)?;
-        let (module, ptx) = match tiling.bytes {
-            0 => ("zimaged-conv", PTX),
-            _ => ("zimaged-conv-hopper", HOPPER_PTX),
-        };
-        let function = device.get_or_load_custom_func(tiling.kernel, module, ptx)?;
-        let most_bytes = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-        function.set_attribute(most_bytes, tiling.bytes as i32).w()?;
+        let Tiling { kernel, module, ptx, bytes, .. } = tiling;
+        let function = device.get_or_load_custom_func(kernel, module, ptx)?;
+        hopper::ask_for_memory(&function, bytes)?;
         let mut arguments = function.builder();
         arguments.arg(&self.x).arg(&self.weight).arg(&self.bias).arg(residual).arg(out).arg(&sizes);
         let tiles = pixels.div_ceil(tiling.pixels) * shape.outputs.div_ceil(tiling.outputs);
         // SAFETY: the arguments are the kernel's, and their lengths are asserted.
-        unsafe { launch_with_memory(arguments, [tiles, 1, 1], tiling.threads, tiling.bytes) }
+        unsafe { launch_with_memory(arguments, [tiles, 1, 1], tiling.threads, bytes) }
     }
 }

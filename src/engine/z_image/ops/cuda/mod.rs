@@ -8,6 +8,7 @@ mod blocks;
 mod conv;
 mod elements;
 mod groups;
+mod hopper;
 mod kernels;
 mod rows;
 

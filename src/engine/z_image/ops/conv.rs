@@ -190,6 +190,26 @@ mod tests {
     }
 
     #[test]
+    fn values_may_begin_anywhere_in_their_memory() {
+        let shifted = |x: &Tensor| {
+            let before = x.flatten_all()?.narrow(0, 0, 1)?;
+            Tensor::cat(&[&before, &x.flatten_all()?], 0)?
+                .narrow(0, 1, x.elem_count())?
+                .reshape(x.shape())
+        };
+        let (x, weight, bias) =
+            (values(&[1, 6, 5, 16], 2), values(&[40, 3, 3, 16], 1), values(&[40], 3));
+        let conv =
+            |[x, weight, bias]: [&Tensor; 3]| conv2d(x, weight, bias, Sliding::dense(1), None);
+        assert_half_is_near([&x, &weight, &bias], DType::F16, |[x, weight, bias]| {
+            conv([&shifted(x)?, weight, bias])
+        });
+        assert_half_is_near([&x, &weight, &bias], DType::F16, |[x, weight, bias]| {
+            conv([x, &shifted(weight)?, bias])
+        });
+    }
+
+    #[test]
     fn a_weight_of_the_files_is_turned_so_that_channels_are_neighbours() {
         let weight = Tensor::arange(0_u32, 12, &candle_core::Device::Cpu).expect("numbers");
         let turned = conv_weight(&weight.reshape((1, 3, 2, 2)).expect("a kernel")).expect("turned");

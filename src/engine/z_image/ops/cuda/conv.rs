@@ -5,7 +5,7 @@ use candle_core::{CudaDevice, CudaStorage, Result, Shape, Tensor};
 use half::bf16;
 
 use super::kernels::{launch_with_memory, narrow};
-use super::{CHUNK, Operand, Values, ValuesMut, hopper, output, values, with_operands};
+use super::{CHUNK, Operand, Values, ValuesMut, hopper, is_aligned, output, values, with_operands};
 use crate::engine::z_image::ops::conv_shape::{ConvShape, Sliding};
 
 pub(super) const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/convolution.ptx"));
@@ -21,9 +21,9 @@ pub fn conv2d(
     let shape = ConvShape::of(x.1, weight.1, sliding)?;
     let convolution = Operands {
         x: values(x)?,
-        x_aligned: x.1.start_offset().is_multiple_of(CHUNK),
         weight: values(weight)?,
         bias: values(bias)?,
+        aligned: is_aligned(x) && is_aligned(weight),
         shape: &shape,
     };
     let device = &x.0.device;
@@ -97,7 +97,7 @@ const WIDE: Tiling = Tiling {
     bytes: 0,
 };
 const NARROW: Tiling = Tiling { kernel: "convolve_narrow", outputs: 32, ..WIDE };
-/// For inputs that are no whole chunks.
+/// For inputs that are no whole chunks, or do not lie as such.
 const UNALIGNED: Tiling = Tiling { kernel: "convolve_unaligned", ..NARROW };
 /// For compute capability 9.0.
 const HOPPER: Tiling = Tiling {
@@ -111,16 +111,16 @@ const HOPPER: Tiling = Tiling {
 
 struct Operands<'a> {
     x: Values<'a>,
-    /// Whether a chunk of `x` lies where one can be read at once.
-    x_aligned: bool,
     weight: Values<'a>,
     bias: Values<'a>,
+    /// Whether chunks of `x` and of the weight lie where they can be read at once.
+    aligned: bool,
     shape: &'a ConvShape,
 }
 
 impl Operands<'_> {
     fn tiling(&self, device: &CudaDevice) -> Result<Tiling> {
-        let aligned = self.shape.inputs.is_multiple_of(CHUNK) && self.x_aligned;
+        let aligned = self.shape.inputs.is_multiple_of(CHUNK) && self.aligned;
         Ok(match self.shape.outputs > NARROW.outputs {
             _ if !aligned => UNALIGNED,
             false => NARROW,

@@ -42,12 +42,17 @@ fn values<'a, T: CudaDType>((storage, layout): Operand<'a>) -> Result<CudaView<'
 /// How many neighbouring values kernels move at once, from multiples of so many on.
 const CHUNK: usize = 8;
 
+/// Whether the operand begins where a kernel can move a chunk at once.
+fn is_aligned((_, layout): Operand) -> bool {
+    layout.start_offset().is_multiple_of(CHUNK)
+}
+
 /// The operand's values, where a kernel moves chunks of them.
-fn chunks((storage, layout): Operand) -> Result<Values> {
-    if !layout.start_offset().is_multiple_of(CHUNK) {
+fn chunks(operand: Operand) -> Result<Values> {
+    if !is_aligned(operand) {
         bail!("a kernel was given values that are not aligned");
     }
-    values((storage, layout))
+    values(operand)
 }
 
 /// What `run` makes of tensors on a card.

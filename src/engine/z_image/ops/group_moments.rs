@@ -9,7 +9,7 @@ use super::cpu::{values, vectorised};
 #[cfg(feature = "cuda")]
 use super::cuda;
 use super::dispatch::has_our_channels;
-use super::moments::{Moments, widened};
+use super::moments::{Moments, wide_planes};
 
 /// GroupNorm's statistics of an activation that is at hand only part by part: the moments of each
 /// group of channels.
@@ -37,8 +37,7 @@ impl GroupMoments {
     }
 
     fn plain_add(&mut self, x: &Tensor) -> Result<()> {
-        let planes = x.permute((0, 3, 1, 2))?.contiguous()?.to_dtype(widened(x))?;
-        let groups = planes.reshape((self.groups.len(), ()))?;
+        let groups = wide_planes(x)?.reshape((self.groups.len(), ()))?;
         let count = groups.dim(1)? as f64;
         let mean = groups.mean_keepdim(1)?;
         let deviation = groups.broadcast_sub(&mean)?.sqr()?.sum_keepdim(1)?;

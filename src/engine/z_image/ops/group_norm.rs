@@ -10,7 +10,7 @@ use super::cpu::{from_rows, silu, values, vectorised};
 use super::cuda;
 use super::dispatch::has_our_channels;
 use super::group_moments::{GroupMoments, moments_of};
-use super::moments::{Moments, standardise, widened};
+use super::moments::{Moments, standardise, wide_planes, widened};
 
 /// GroupNorm of `x` (b, h, w, c) in `groups` groups of channels, `weight` and `bias` (c), then SiLU
 /// if asked.
@@ -146,11 +146,6 @@ vectorised! {
             }
         }
     }
-}
-
-/// `x` (b, h, w, c) with the channels before the pixels, in a type to sum in.
-fn wide_planes(x: &Tensor) -> Result<Tensor> {
-    x.permute((0, 3, 1, 2))?.contiguous()?.to_dtype(widened(x))
 }
 
 /// `planes` in any form, as `x` (b, h, w, c) and in its type, times `weight` plus `bias`, both (c).

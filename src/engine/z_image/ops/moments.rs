@@ -83,3 +83,8 @@ pub fn standardise(x: &Tensor, eps: f64) -> Result<Tensor> {
 pub fn widened(x: &Tensor) -> DType {
     if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 }
 }
+
+/// `x` (b, h, w, c) with the channels before the pixels, in a type to sum in.
+pub fn wide_planes(x: &Tensor) -> Result<Tensor> {
+    x.permute((0, 3, 1, 2))?.contiguous()?.to_dtype(widened(x))
+}

@@ -152,13 +152,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     attention_hopper(const __grid_constant__ TileMap q, const __grid_constant__ TileMap k,
                      const __grid_constant__ TileMap v, bf16 *out, uint32_t queries,
                      uint32_t keys, float scale) {
-    char *memory = asked_memory();
-    Shared &shared = *(Shared *)(memory + (0 - shared_address(memory)) % TILE_ALIGNMENT);
+    Shared &shared = asked<Shared>();
     if (threadIdx.x == 0) {
         create(&shared.queries_here, 1);
         create(shared.keys);
         create(shared.values);
-        publish_barriers();
+        publish();
     }
     __syncthreads();
     // The same in all threads of a warp, which the compiler does not see of a division.

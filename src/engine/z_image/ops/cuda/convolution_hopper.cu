@@ -53,8 +53,7 @@ __device__ void write(bf16 *out, const bf16 *residual, const bf16 *bias, const f
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     convolve_hopper(const bf16 *x, const bf16 *weight, const bf16 *bias, const bf16 *residual,
                     bf16 *out, Convolution conv) {
-    char *memory = asked_memory();
-    Shared &shared = *(Shared *)(memory + (0 - shared_address(memory)) % TILE_ALIGNMENT);
+    Shared &shared = asked<Shared>();
     Tiles::Windows windows;
     Tiles::find_windows(windows, x, conv);
     Step next = {0, 0, 0};
@@ -67,7 +66,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     for (uint32_t step = 0; step < steps; step++) {
         // This stage is here, and the products of the one that is filled next are done.
         await_groups<STAGES - 3>();
-        publish_values();
+        publish();
         __syncthreads();
         begin_step(sums, shared.stages[stage]);
         Tiles::begin_stage(shared.stages[filled], windows, weight, next, conv);

@@ -33,6 +33,12 @@ __device__ inline char *asked_memory() {
     return memory;
 }
 
+// Copies of tiles and products that begin after this, and after a barrier of all threads that
+// write, see what this thread has written or copied to its block's memory: barriers and values.
+__device__ inline void publish() {
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
 // --- Barriers -----------------------------------------------------------------------------------
 
 using Barrier = uint64_t;
@@ -42,11 +48,6 @@ __device__ inline void create(Barrier *barrier, unsigned arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
                  "r"(arrivals)
                  : "memory");
-}
-
-// Shows the barriers to the copies.
-__device__ inline void publish_barriers() {
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
 __device__ inline void arrive(Barrier *barrier) {
@@ -107,12 +108,6 @@ __device__ inline Place described(const bf16 *place, unsigned next_columns_bytes
 
 // A place so many bytes on, a multiple of 16.
 __device__ inline Place onward(Place place, unsigned bytes) { return place + (bytes >> 4); }
-
-// Products that begin after this, and a barrier of all threads that write, see what this thread has
-// written or copied to its block's memory.
-__device__ inline void publish_values() {
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
 
 // Products that begin after this see what was written to registers before it.
 __device__ inline void begin_products() {
@@ -201,7 +196,6 @@ inline void pass(Barrier *barrier, unsigned arrivals, int bytes) {
 }
 
 inline void create(Barrier *barrier, unsigned arrivals) { *barrier = {arrivals, arrivals, 0, 0}; }
-inline void publish_barriers() {}
 inline void arrive(Barrier *barrier) { pass(barrier, 1, 0); }
 inline void arrive_and_expect(Barrier *barrier, unsigned bytes) {
     barrier->awaited_bytes += bytes;
@@ -244,7 +238,7 @@ inline void begin_copy(void *to, const TileMap *from, Barrier *barrier, int colu
 template <int COUNT> void give_registers() {}
 template <int COUNT> void take_registers() {}
 template <int N> void pin(float (&)[N]) {}
-inline void publish_values() {}
+inline void publish() {}
 inline void begin_products() {}
 inline void end_products() {}
 inline void await_products() { await_all_products(); }
@@ -307,3 +301,9 @@ inline void begin_multiply_add(float (&sums)[64], uint4 a, Place b) {
 }
 
 #endif
+
+// What a block has in the memory that its launch asks for, which is TILE_ALIGNMENT bytes more.
+template <class T> __device__ T &asked() {
+    char *memory = asked_memory();
+    return *(T *)(memory + (0 - shared_address(memory)) % TILE_ALIGNMENT);
+}

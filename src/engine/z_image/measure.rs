@@ -10,14 +10,15 @@ use super::{cuda, device};
 use crate::planner::DeviceSpeed;
 
 /// How long each of the few operations is repeated, after one run that does not count: all
-/// together take less than two seconds. Two sizes of a product tell what each row costs from what
-/// the weights do, and two sizes of a convolution what the products cost from the gathering.
+/// together take less than two seconds.
 const SLICE: Duration = Duration::from_millis(120);
 
 /// No operation is repeated more often.
 const RUNS_MAX: u32 = 10_000;
 
-/// What is computed: large enough to fill the device, small enough to be over soon.
+/// What is computed: large enough to fill the device, small enough to be over soon. Two sizes of a
+/// product tell what each row costs from what the weights do, and two sizes of a convolution what
+/// the products cost from the gathering.
 struct Sizes {
     /// Rows, and both sides of the matrix.
     linear: ([usize; 2], usize),

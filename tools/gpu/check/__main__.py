@@ -15,7 +15,7 @@ ORDER = (parts.parity, parts.times, parts.small, parts.profile, parts.torch)
 class Check:
     def __init__(self, zimaged, folder):
         self.zimaged, self.folder, self.model = zimaged, folder, f"{folder}/model"
-        self.card, self.deadline, self.python = card.Card(), Deadline(BUDGET_S), sys.executable
+        self.card, self.deadline = card.Card(), Deadline(BUDGET_S)
 
 
 def main(zimaged, folder, *wanted):

@@ -19,6 +19,7 @@ IMAGES = 3
 KERNELS_SHOWN = 16
 PAUSE_NS = 20_000_000
 GIB = 1 << 30
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def table(*columns):
@@ -51,8 +52,7 @@ def gaps_ms(attempts):
 
 def parity(check):
     """The miniature model's pictures, made by the card in bf16 and by the processor in f32."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    model = os.path.join(here, "../../../models/mini")
+    model = os.path.join(HERE, "../../../models/mini")
     prompts = ("a red circle", "a blue square on green", "two yellow stars")
     jobs = [job(*size, prompt=prompt) for size, prompt in zip(((256, 256), (320, 192), (192, 320)), prompts)]
     made = {}
@@ -73,6 +73,9 @@ def times(check):
     jobs = [job(*size, images=IMAGES) for size in SIZES]
     with Watts() as watts:
         attempts = told(render(check.zimaged, house, check.model, jobs, check.deadline.left_s()), house)
+    if not attempts:
+        print("no picture was made in time")
+        return
     print(f"\nAll resident, 8 steps, {IMAGES} pictures of each size; load {attempts[0].load_ms / 1000:.2f} s\n")
     table("size", "step, ms", "decode, ms", "picture, s", "between pictures, ms", "watts", "predicted, GB", "ratio")
     for width, height in SIZES:
@@ -137,11 +140,10 @@ def profile(check):
 @contextlib.contextmanager
 def recorded(folder):
     """A file for the kernels, and the environment of a program that writes them into it."""
-    here = os.path.dirname(os.path.abspath(__file__))
     library, file = os.path.abspath(f"{folder}/kernels.so"), os.path.abspath(f"{folder}/kernels.txt")
     if not os.path.exists(library):
         folders = [f"-I{root}/include" for root in toolkits()] + [f"-L{root}/lib" for root in toolkits()]
-        source = os.path.join(here, "kernels.c")
+        source = os.path.join(HERE, "kernels.c")
         command = ["gcc", "-O2", "-shared", "-fPIC", source, "-o", library, *folders, "-l:libcupti.so.13"]
         subprocess.run(command, check=True)
     with contextlib.suppress(FileNotFoundError):
@@ -181,6 +183,5 @@ def print_kernels(what, launches):
 
 def torch(check):
     """diffusers in the same run, where Python has it."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    command = [check.python, os.path.join(here, "torch_times.py"), f"{check.deadline.left_s():.0f}"]
+    command = [sys.executable, os.path.join(HERE, "torch_times.py"), f"{check.deadline.left_s():.0f}"]
     subprocess.run(command, timeout=check.deadline.left_s() + 20, check=False)

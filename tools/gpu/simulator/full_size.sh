@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What the full-size model needs of cards of many sizes, on the simulated one, where only bytes count: full_size.sh TOOLKIT [DIR]
 #
-# After test.sh TOOLKIT [DIR]. A row for each card: rung, predicted and measured peak of the pool; its seconds mean nothing.
+# After test.sh TOOLKIT [DIR]. A row for each card: rung, predicted and measured peak of the pool.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../../.." && pwd)

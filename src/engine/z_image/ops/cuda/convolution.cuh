@@ -11,6 +11,9 @@
 //
 // The chunks of a tile's rows are permuted, so that eight threads which read the same chunk of
 // eight rows use all banks of the memory.
+//
+// candle's convolution writes the whole matrix of windows to memory, nine times its input, and reads
+// it again for the product; the bias and the change of order are passes of their own.
 #pragma once
 
 #include <limits.h>

@@ -181,6 +181,7 @@ const Handed *of_warp(const void *value, size_t bytes) {
 
 void copy_async(void *to, const void *from, size_t bytes) {
     must_run_together();
+    if ((uintptr_t)to % bytes || (uintptr_t)from % bytes) fail("a copy begins where none of its size can");
     Copy copy{to, from, bytes, block.groups[block.current]};
     late ? block.copies[block.current].push_back(copy) : copy.make();
 }

@@ -48,6 +48,7 @@ mod awake; // keeps the machine from sleep while work is due
 mod caretaker; // the database's file, while the daemon runs
 mod daemon; // wiring, start and shutdown
 mod report; // what this machine does, measured and told
+mod doctor; // what is wrong with a queue and its machine
 
 // Faces: translate, decide nothing.
 mod cli; // the command line

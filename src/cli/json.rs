@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::history::Begun;
 use super::init::QueueFolders;
 use super::report::RunReport;
+use crate::doctor::Diagnosis;
 use crate::engine::z_image::inspect::Inspected;
 use crate::engine::z_image::lora::inspect::InspectedLora;
 use crate::engine::z_image::new_model::WrittenModel;
@@ -42,11 +43,12 @@ This page is written from the program's types by a test, and another runs the co
 /// What a command answers: its name, and the type of its answer.
 type Command = (&'static str, fn(&mut SchemaGenerator) -> Value);
 
-const COMMANDS: [Command; 30] = [
+const COMMANDS: [Command; 31] = [
     ("backup", of::<BackedUp>),
     ("cancel", of::<Cancelled>),
     ("check", of::<CheckedJob>),
     ("check (mistakes)", of::<JobMistakes>),
+    ("doctor", of::<Diagnosis>),
     ("edit", of::<Edited>),
     ("fit", of::<FitAnswer>),
     ("fit --table", of::<Vec<FitAnswer>>),

@@ -4,6 +4,7 @@
 mod check;
 mod completions;
 mod control;
+mod doctor;
 mod edit;
 mod failure;
 mod fetch;
@@ -139,6 +140,11 @@ enum Command {
     /// Say what the daemon is doing, what waits in the jobs folder, and why; ends 75 where no daemon
     /// runs
     Status,
+    /// Say what is wrong with the queue and its machine, and what mends it; changes nothing
+    ///
+    /// Works while a daemon runs, and without one. Exit codes: 0 nothing is wrong (there may be
+    /// warnings), 1 something is.
+    Doctor,
     /// Say on which rung a picture would be rendered, without a GPU
     ///
     /// Exit codes: 0 it fits as asked, 4 it fits smaller or with fewer steps, 3 it does not fit.
@@ -285,6 +291,9 @@ fn command(mut args: Args) -> Outcome {
         return init::init(&init, args.json);
     }
     let named = args.config.as_deref();
+    if let Command::Doctor = args.command {
+        return doctor::doctor(&Config::load(named), args.json);
+    }
     let mut config = match needs_queue(&args.command, args.model.is_some()) {
         true => Config::load(named)?,
         false => Config::load_or_default(named)?,
@@ -328,6 +337,7 @@ fn command(mut args: Args) -> Outcome {
             Command::Report(report) => machine_report::report(&config, &report, json).await,
             Command::Init(_)
             | Command::Completions { .. }
+            | Command::Doctor
             | Command::Man { .. }
             | Command::Worker => Ok(0),
         }

@@ -79,6 +79,21 @@ impl Listener {
     }
 }
 
+/// Whether the address could be listened on now; why not, and what would be right. Nothing is left
+/// there.
+pub async fn check_free(listen: &Listen) -> Result<(), String> {
+    let taken = || io::Error::from(io::ErrorKind::AddrInUse);
+    let free = match listen {
+        Listen::Address(address) => TcpListener::bind(address).await.map(drop),
+        Listen::Socket(path) => match UnixStream::connect(path).await {
+            Ok(_) => Err(taken()),
+            Err(error) if is_left(&error) || error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        },
+    };
+    free.map_err(|error| why_not(listen, &error))
+}
+
 /// Whether nobody listens on a socket that is there.
 fn is_left(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::ConnectionRefused

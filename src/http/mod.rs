@@ -38,6 +38,7 @@ use tracing::{info, warn};
 use self::app::App;
 use self::guard::{Guard, Token};
 use self::listen::Listener;
+pub use self::listen::check_free;
 use self::metrics::Requests;
 use self::problem::HttpProblem;
 use crate::config::{Config, ConfigError, Listen, TokenUse};

@@ -36,4 +36,4 @@ pub use self::progress::FetchProgress;
 pub use self::record::FetchRecord;
 pub use self::remove::{RemovedModel, remove_fetched};
 pub use self::repository::HubKind;
-pub use self::verify::{FileState, VerifiedFile, fetched_at, verify_files};
+pub use self::verify::{FileState, VerifiedFile, fetched_at, files_of_other_length, verify_files};

@@ -55,6 +55,17 @@ pub fn verify_files(folder: &Path, record: &FetchRecord) -> Vec<VerifiedFile> {
     record.files.iter().map(verified).collect()
 }
 
+/// The files of the record in `folder` that are missing, or shorter or longer than they were
+/// fetched: what can be told of them without reading them.
+pub fn files_of_other_length(folder: &Path, record: &FetchRecord) -> Vec<String> {
+    let is_as_fetched = |file: &RecordedFile| {
+        let facts = place(folder, file).and_then(|path| path.metadata().ok());
+        facts.is_some_and(|facts| facts.len() == file.bytes)
+    };
+    let changed = record.files.iter().filter(|file| !is_as_fetched(file));
+    changed.map(|file| file.path.clone()).collect()
+}
+
 fn state(folder: &Path, file: &RecordedFile) -> FileState {
     let Some(path) = place(folder, file) else { return FileState::Wrong };
     match sha256_of(&path) {

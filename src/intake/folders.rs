@@ -21,6 +21,12 @@ pub struct Folders {
     rejected: OwnedFd,
 }
 
+/// Whether everybody on the machine may drop jobs into the folder; not where there is none.
+pub fn is_open_to_all(jobs: &Path) -> bool {
+    let writes = |stat: rustix::fs::Stat| Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH);
+    rustix::fs::stat(jobs).is_ok_and(writes)
+}
+
 impl Folders {
     /// Opens the folders, and makes those that are missing.
     pub fn open(path: &Path) -> io::Result<Folders> {
@@ -37,11 +43,6 @@ impl Folders {
     pub fn id(&self) -> io::Result<FolderId> {
         let stat = rustix::fs::fstat(&self.jobs)?;
         Ok((stat.st_dev, stat.st_ino))
-    }
-
-    /// Whether everybody on the machine may drop jobs.
-    pub fn is_open_to_all(&self) -> io::Result<bool> {
-        Ok(Mode::from_raw_mode(rustix::fs::fstat(&self.jobs)?.st_mode).contains(Mode::WOTH))
     }
 
     /// Gives the file a name that has its identity. The name is new, so that nothing is replaced;

@@ -35,10 +35,12 @@ use tracing::{info, warn};
 
 use self::batch::Batch;
 pub use self::drop::{new_id, random_seed};
+pub use self::folders::is_open_to_all;
 pub use self::kind::Why;
 pub use self::name::{clean, taken};
 pub use self::report::{FILES_SHOWN_MAX, FolderContents, IntakeStatus, WaitingFile, contents};
 use self::spool::Spool;
+pub use self::watch::check_watch;
 use crate::clock::Clock;
 use crate::instance::FolderLock;
 use crate::job::spec::Rules;

@@ -16,7 +16,7 @@ use tracing::warn;
 use super::alone::Alone;
 use super::batch::Batch;
 use super::drop::{self, DropFolders, Dropped, Found, fingerprint};
-use super::folders::Folders;
+use super::folders::{Folders, is_open_to_all};
 use super::kind::Kind;
 use super::look::{Arrival, Look, Readiness};
 use super::name::{clean, parse_taken, shown, taken};
@@ -57,7 +57,7 @@ impl Spool {
         wake: Arc<Notify>,
     ) -> io::Result<Spool> {
         let folders = Folders::open(lock.folder())?;
-        if folders.is_open_to_all()? {
+        if is_open_to_all(lock.folder()) {
             warn!("everybody on this machine may drop jobs into {}", lock.folder().display());
         }
         let mut watch = Watch::new(wake);

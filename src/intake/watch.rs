@@ -166,6 +166,13 @@ impl Heard {
     }
 }
 
+/// Whether the folder could be watched now; why not, and what the user can do about it.
+pub fn check_watch(path: &Path) -> Result<(), String> {
+    let watched = notify::recommended_watcher(|_| ())
+        .and_then(|mut watcher| watcher.watch(path, RecursiveMode::NonRecursive));
+    watched.map_err(|error| explain(&error))
+}
+
 /// With what the user can do about it.
 fn explain(error: &notify::Error) -> String {
     let no_watches = "all inotify watches are in use; raise the sysctl fs.inotify.max_user_watches";

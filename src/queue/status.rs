@@ -81,7 +81,7 @@ pub struct OtherFile {
 
 /// How it stands now, also where there is no daemon and no database yet.
 pub async fn queue_status(config: &Config) -> Result<QueueStatus> {
-    let without = |why: String| QueueStatus { database: Some(why), ..QueueStatus::of(config) };
+    let without = |why: String| QueueStatus { database: Some(why), ..status_of(config) };
     if !config.database_path().exists() {
         let lost = check_present(config).err().map(|lost| lost.to_string());
         return Ok(without(lost.unwrap_or_else(|| NO_DATABASE.to_owned())));
@@ -96,30 +96,28 @@ pub async fn queue_status(config: &Config) -> Result<QueueStatus> {
     }
 }
 
-impl QueueStatus {
-    /// What can be said without the database.
-    fn of(config: &Config) -> QueueStatus {
-        let running = InstanceLock::is_held(&config.state);
-        // A file without a lock is what a killed daemon left.
-        let daemon = status::read(&config.state).filter(|_| running);
-        let taking = daemon.as_ref().map(|daemon| &daemon.intake);
-        let jobs_folder = match intake::contents(&config.jobs) {
-            Ok(contents) => JobsFolder::of(&config.jobs, contents, running, taking),
-            Err(error) => JobsFolder {
-                path: config.jobs.clone(),
-                trouble: Some(format!("{}: {error}", config.jobs.display())),
-                ..JobsFolder::default()
-            },
-        };
+/// What can be said without the database.
+pub fn status_of(config: &Config) -> QueueStatus {
+    let running = InstanceLock::is_held(&config.state);
+    // A file without a lock is what a killed daemon left.
+    let daemon = status::read(&config.state).filter(|_| running);
+    let taking = daemon.as_ref().map(|daemon| &daemon.intake);
+    let jobs_folder = match intake::contents(&config.jobs) {
+        Ok(contents) => JobsFolder::of(&config.jobs, contents, running, taking),
+        Err(error) => JobsFolder {
+            path: config.jobs.clone(),
+            trouble: Some(format!("{}: {error}", config.jobs.display())),
+            ..JobsFolder::default()
+        },
+    };
 
-        QueueStatus {
-            state_folder: config.state.clone(),
-            config: config.file.clone(),
-            running,
-            daemon,
-            jobs_folder,
-            ..QueueStatus::default()
-        }
+    QueueStatus {
+        state_folder: config.state.clone(),
+        config: config.file.clone(),
+        running,
+        daemon,
+        jobs_folder,
+        ..QueueStatus::default()
     }
 }
 
@@ -172,7 +170,7 @@ impl Queue<'_> {
             paused: store.paused().await?,
             model: store.last_worker().await?,
             rejected: store.open_rejections(REJECTED_MAX).await?,
-            ..QueueStatus::of(self.config)
+            ..status_of(self.config)
         })
     }
 }

@@ -28,6 +28,7 @@ mod tell;
 mod tell_memory;
 mod write;
 
+pub use self::card::Card;
 use self::compare::comparison;
 pub use self::measure::measure;
 pub use self::own_queue::NoMeasurement;

@@ -48,6 +48,7 @@ const ORDER: &[&str] = &[
     "awake",
     "daemon",
     "report",
+    "doctor",
     "cli",
     "internals",
     "main",

@@ -105,6 +105,7 @@ fn every_command_answers_what_the_page_says_and_nothing_else() {
     check(&house, "show", &["show", "1"]);
     check(&house, "sheet", &["sheet", "1"]);
     check(&house, "status", &["status"]);
+    check(&house, "doctor", &["doctor"]);
     check(&house, "check", &["check", "a.toml"]);
     check(&house, "check (mistakes)", &["check", "wrong.toml"]);
     check(&house, "retry", &["retry", "1"]);

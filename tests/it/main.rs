@@ -13,6 +13,7 @@ mod between;
 mod cli;
 mod daemon;
 mod deaths;
+mod doctor;
 mod estimate;
 mod evening;
 mod faces;

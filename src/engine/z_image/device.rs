@@ -34,6 +34,13 @@ pub fn open(choice: DeviceChoice) -> Result<Device, String> {
     }
 }
 
+/// Whether a card could be opened: the driver and CUDA's libraries are there, and a card. None is
+/// opened, so that no memory of it is taken.
+pub fn check_card() -> Result<(), String> {
+    cuda::is_present()?;
+    Ok(cuda::check_libraries()?)
+}
+
 /// bf16 on CUDA (f16 overflows in this model), f32 on a CPU.
 pub fn dtype(device: &Device) -> DType {
     if device.is_cuda() { DType::BF16 } else { DType::F32 }

@@ -61,6 +61,7 @@ use std::path::Path;
 
 use candle_core::Device;
 
+pub use self::device::check_card;
 pub use self::engine::ZImageEngine;
 pub use self::inspect::inspect_model;
 pub use self::lora::{check_lora, inspect_lora};

@@ -16,6 +16,10 @@ pub fn is_present() -> std::result::Result<(), &'static str> {
     Err("this build has no CUDA")
 }
 
+pub fn check_libraries() -> std::result::Result<(), &'static str> {
+    is_present()
+}
+
 pub fn open(index: u32) -> std::result::Result<Device, String> {
     Err(format!(
         "device cuda:{index}: this build has no CUDA (build it with --features cuda, or choose the \

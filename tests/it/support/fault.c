@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 
 static int is_due(const char *call, const char *path) {
@@ -73,6 +74,10 @@ int fdatasync(int file) { return is_due_at("fsync", file) ? -1 : REAL(fdatasync)
     }
 OPEN(open)
 OPEN(open64)
+
+int inotify_init1(int flags) {
+    return is_due("inotify", "inotify") ? -1 : REAL(inotify_init1)(flags);
+}
 
 #define FCNTL(name)                                                                 \
     int name(int file, int command, ...) {                                          \

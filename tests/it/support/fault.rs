@@ -17,7 +17,7 @@ static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
     library
 });
 
-/// Lets `call` (`open`, `pread`, `pwrite`, `fsync`, `lock`) on files whose paths end in `path` fail with
+/// Lets `call` (`open`, `pread`, `pwrite`, `fsync`, `lock`, and `inotify` of the path `inotify`) on files whose paths end in `path` fail with
 /// `errno`, `failing` times after `before` that succeed.
 pub fn inject(
     command: &mut Command,

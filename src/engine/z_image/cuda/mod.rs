@@ -43,6 +43,11 @@ pub fn is_present() -> Result<(), &'static str> {
     }
 }
 
+/// Whether CUDA's libraries are there. Errors say which is missing, and where it comes from.
+pub fn check_libraries() -> Result<(), &'static str> {
+    libraries::open_all()
+}
+
 /// Opens card `index`. Refuses cards that cannot compute in bf16.
 pub fn open(index: u32) -> Result<Device, String> {
     libraries::open_all().map_err(|missing| format!("device cuda:{index}: {missing}"))?;

@@ -1,0 +1,74 @@
+//! What renders: a card with its driver and CUDA's libraries, or the processor.
+
+use std::path::Path;
+
+use super::{Aspect, Finding};
+use crate::config::ConfigError;
+use crate::engine::{CardSigns, DeviceChoice, HAS_CUDA, check_card};
+use crate::report::Card;
+use crate::spelling::memory;
+
+/// Whether the configured device can be had. No memory of a card is taken.
+pub(super) fn card(choice: DeviceChoice) -> Finding {
+    let found = if HAS_CUDA { check_card() } else { Err(String::new()) };
+    match (choice, found) {
+        (DeviceChoice::Cpu, _) => Finding::ok(Aspect::Device, "the processor, as configured"),
+        (_, Ok(())) => Finding::ok(Aspect::Device, described(choice)),
+        (choice, Err(why)) => without_card(choice, &why, &CardSigns::look(Path::new("/"))),
+    }
+}
+
+/// What is told where no card can be had. `why` is empty where this build has no use for one.
+fn without_card(choice: DeviceChoice, why: &str, signs: &CardSigns) -> Finding {
+    let told = if why.is_empty() { signs.without_cuda().join("; ") } else { why.to_owned() };
+    match (choice, signs.first()) {
+        (DeviceChoice::Cuda { .. }, _) if why.is_empty() => {
+            Finding::wrong(Aspect::Device, ConfigError::NoCuda.to_string())
+        }
+        (DeviceChoice::Cuda { .. }, _) => {
+            Finding::wrong(Aspect::Device, format!("the configured card cannot be had: {told}"))
+        }
+        (_, None) => Finding::ok(Aspect::Device, "no card: the processor is used"),
+        (_, Some(_)) => Finding::warning(Aspect::Device, told),
+    }
+}
+
+/// The card, as the driver's management library tells it.
+fn described(choice: DeviceChoice) -> String {
+    let Some(facts) = Card::open(choice).and_then(|card| card.facts()) else {
+        return "a card, of which the driver's library NVML tells nothing".to_owned();
+    };
+    let cuda = facts.cuda.map(|cuda| format!(", CUDA up to {cuda}")).unwrap_or_default();
+    let used = memory(facts.used_before_bytes);
+    format!("{}, driver {}{cuda}, {used} of its memory used", facts.name, facts.driver)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::doctor::Verdict;
+
+    #[test]
+    fn a_card_that_cannot_be_had_is_wrong_only_where_one_was_asked_for() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let none = CardSigns::look(root.path());
+        fs::create_dir(root.path().join("dev")).expect("a writable folder");
+        fs::write(root.path().join("dev/nvidia0"), "").expect("a writable folder");
+        let some = CardSigns::look(root.path());
+        let card = DeviceChoice::Cuda { index: 0 };
+        for (choice, why, signs, expected) in [
+            (DeviceChoice::Auto, "", &none, Verdict::Ok),
+            (DeviceChoice::Auto, "", &some, Verdict::Warning),
+            (DeviceChoice::Auto, "libcuda.so.1 is missing", &none, Verdict::Ok),
+            (DeviceChoice::Auto, "libcublas.so.13 is missing", &some, Verdict::Warning),
+            (card, "", &some, Verdict::Wrong),
+            (card, "the driver finds no card", &none, Verdict::Wrong),
+        ] {
+            let found = without_card(choice, why, signs);
+            assert_eq!(found.verdict, expected, "{choice:?} {why}: {}", found.told);
+            assert!(found.told.contains(why) || found.verdict == Verdict::Ok, "{}", found.told);
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use clap::error::{ContextKind, ContextValue};
 
-use super::job_file::FileFaults;
+use super::job_file::{FileFaults, UnreadableFile};
 use super::{EXIT_CONFIG, EXIT_NOT_DONE, EXIT_TEMPFAIL, EXIT_USAGE, Failure, print, stderr};
 use crate::config::ConfigError;
 use crate::job::hints::key_hint;
@@ -37,7 +37,8 @@ pub(super) fn usage(error: &clap::Error) -> ! {
     let hint = hint.map_or(String::new(), |hint| format!("\n{hint}"));
     let message = format!("{}{hint}", error.render().to_string().trim_end());
     let code = ErrorWord::Usage;
-    let facts = ErrorFacts { code, exit_code: EXIT_USAGE, message, problems: Vec::new() };
+    let facts =
+        ErrorFacts { code, exit_code: EXIT_USAGE, message, file: None, problems: Vec::new() };
     let _ = print::answer(&ErrorAnswer { error: facts }, "", true);
     std::process::exit(EXIT_USAGE.into());
 }
@@ -85,7 +86,9 @@ fn answer(failure: &Failure) -> ErrorAnswer {
         _ => ErrorWord::Failed,
     });
     let message = stderr::told(error).trim_end().to_owned();
-    ErrorAnswer { error: ErrorFacts { code, exit_code: *exit_code, message, problems } }
+    let file = error.chain().find_map(|cause| cause.downcast_ref::<UnreadableFile>());
+    let file = file.map(|unreadable| unreadable.name.clone());
+    ErrorAnswer { error: ErrorFacts { code, exit_code: *exit_code, message, file, problems } }
 }
 
 /// The word of an error whose exit code does not say it.
@@ -102,7 +105,7 @@ fn word_of(cause: &(dyn Error + 'static)) -> Option<ErrorWord> {
 }
 
 fn problems_of(cause: &(dyn Error + 'static)) -> Option<Vec<FileProblem>> {
-    if let Some(FileFaults(errors)) = cause.downcast_ref() {
+    if let Some(FileFaults { errors, .. }) = cause.downcast_ref() {
         let of_file = |error: &anyhow::Error| error.chain().find_map(problems_of);
         return Some(errors.iter().filter_map(of_file).flatten().collect());
     }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use super::{Failure, short, stderr};
 use crate::config::Config;
@@ -44,30 +44,57 @@ pub(super) fn checked<'f>(
     for file in files {
         match check(file) {
             Ok(job) => good.push(job),
-            Err(failure) => bad.push(failure),
+            Err(failure) => bad.push((short(file), failure)),
         }
     }
-    match bad.len() {
-        0 => Ok(good),
-        1 => Err(bad.remove(0)),
-        _ => Err(Failure {
-            // One that is to be mended says more than one that is not there.
-            code: bad.iter().map(|failure| failure.code).max().unwrap_or_default(),
-            error: FileFaults(bad.into_iter().map(|failure| failure.error).collect()).into(),
-        }),
+    let Some(code) = bad.iter().map(|(_, failure)| failure.code).max() else { return Ok(good) };
+    if files.len() == 1 {
+        return Err(bad.remove(0).1);
     }
+    let (names, failures): (Vec<String>, Vec<Failure>) = bad.into_iter().unzip();
+    let errors = failures.into_iter().map(|failure| failure.error).collect();
+    Err(Failure { code, error: FileFaults { errors, names, good: good.len() }.into() })
 }
 
-/// What is wrong with several files.
+/// What is wrong with some of several files, which go together or not at all.
 #[derive(Debug)]
-pub(super) struct FileFaults(pub(super) Vec<anyhow::Error>);
+pub(super) struct FileFaults {
+    pub(super) errors: Vec<anyhow::Error>,
+    /// Of the files with something wrong.
+    names: Vec<String>,
+    /// How many others there are.
+    good: usize,
+}
 
 impl fmt::Display for FileFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told: Vec<String> =
-            self.0.iter().map(|error| stderr::told(error).trim_end().to_owned()).collect();
-        f.write_str(&told.join("\n"))
+        for error in &self.errors {
+            writeln!(f, "{}", stderr::told(error).trim_end())?;
+        }
+        let named: Vec<&str> = self.names.iter().take(NAMES_MAX).map(String::as_str).collect();
+        let bad = match self.names.len() {
+            ..=NAMES_MAX => named.join(", "),
+            many => format!("{} and {} more", named.join(", "), many - NAMES_MAX),
+        };
+        write!(f, "nothing was handed over: mend {bad}")?;
+        let them = if self.names.len() == 1 { "it" } else { "them" };
+        match self.good {
+            0 => Ok(()),
+            1 => write!(f, ", or leave {them} out (the other file is good)"),
+            good => write!(f, ", or leave {them} out (the other {good} files are good)"),
+        }
     }
+}
+
+/// So many of the files with mistakes are named once more at the end.
+const NAMES_MAX: usize = 5;
+
+/// A job file that is not there, or cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {name}: {source}")]
+pub(super) struct UnreadableFile {
+    pub(super) name: String,
+    pub(super) source: io::Error,
 }
 
 impl std::error::Error for FileFaults {}
@@ -92,7 +119,10 @@ fn read_start(path: &Path, bytes_max: u64) -> anyhow::Result<JobFile> {
             (short(path), File::open(path).and_then(read))
         }
     };
-    let content = content.with_context(|| format!("cannot read {name}"))?;
+    let content = match content {
+        Ok(content) => content,
+        Err(source) => return Err(UnreadableFile { name, source }.into()),
+    };
     let folder = std::path::absolute(path)?.parent().map(Path::to_owned).unwrap_or_default();
     Ok(JobFile { name, content, folder })
 }

@@ -59,7 +59,7 @@ use crate::worker::serve;
 const EXIT_FAILED: u8 = 1;
 /// The arguments say nothing that can be done; clap's own code, too.
 const EXIT_USAGE: u8 = 2;
-/// Some render failed or was cancelled (`wait`, `run --until-idle`), a job file has mistakes (`check`,
+/// Some render failed or was cancelled (`wait`, `run --until-idle`), a job file has mistakes or cannot be read (`check`,
 /// `submit`, and files that `run` set aside), a picture does not fit (`fit`), or what was named has ended (`cancel`, `edit`, `retry`).
 const EXIT_NOT_DONE: u8 = 3;
 /// All renders are done, but some picture is smaller or has fewer steps than asked (`wait`), or
@@ -83,8 +83,8 @@ const EVERYWHERE: &str = "Everywhere";
 #[derive(Parser, Debug)]
 #[command(
     version,
-    after_help = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 mistakes in a job file, a \
-render that failed or was cancelled, or nothing left to cancel, edit or retry, 4 done but degraded \
+    after_help = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 a job file that has mistakes or \
+cannot be read, a render that failed or was cancelled, or nothing left to cancel, edit or retry, 4 done but degraded \
 (fit: 3 does not fit, 4 fits only degraded), 65 what was fetched is damaged, 75 try again later, 78 \
 configuration."
 )]
@@ -147,7 +147,8 @@ enum Command {
     Doctor,
     /// Say on which rung a picture would be rendered, without a GPU
     ///
-    /// Exit codes: 0 it fits as asked, 4 it fits smaller or with fewer steps, 3 it does not fit.
+    /// Exit codes: 0 it fits as asked, 4 it fits smaller or with fewer steps, 3 it does not fit,
+    /// 2 the question is wrong or lacks the memory of a card, 1 the engine needs no memory.
     Fit(fit::FitArgs),
     /// Measure this machine with the configured model: times, memory, energy, and what to use
     ///
@@ -211,6 +212,7 @@ fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {
             QueueError::NoBackup { source, .. } => code_of(source),
             QueueError::Lock(error) => code_of(error),
             QueueError::Hub(error) => code_of(error),
+            QueueError::WrongQuestion(_) => Some(EXIT_USAGE),
             QueueError::NoModel(_) => Some(EXIT_CONFIG),
             QueueError::NoAnswer(_) => None,
         };
@@ -229,6 +231,9 @@ fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {
             NoMeasurement::Refused(_) => EXIT_NOT_DONE,
             NoMeasurement::DaemonRuns { .. } | NoMeasurement::Stopped => EXIT_TEMPFAIL,
         });
+    }
+    if let Some(job_file::UnreadableFile { source, .. }) = cause.downcast_ref() {
+        return Some(code_of(source).unwrap_or(EXIT_NOT_DONE));
     }
     if let Some(error) = cause.downcast_ref::<std::io::Error>() {
         return files::may_pass(error).then_some(EXIT_TEMPFAIL);

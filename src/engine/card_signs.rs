@@ -57,6 +57,18 @@ impl CardSigns {
         [format!("this build renders on the processor{found}"), build.to_owned()]
     }
 
+    /// Why a build with CUDA renders on the processor, where `reason` is what keeps it from a card.
+    /// What would bring a driver is worth saying only where a card shows.
+    pub fn on_processor(&self, reason: &str) -> String {
+        match self.first() {
+            Some(sign) => {
+                format!("rendering on the processor, but a card shows ({sign}): {reason}")
+            }
+            None => "rendering on the processor: no NVIDIA card and no driver for one is seen"
+                .to_owned(),
+        }
+    }
+
     /// The first of them, if there is any.
     pub fn first(&self) -> Option<&str> {
         self.0.first().map(String::as_str)
@@ -135,6 +147,11 @@ mod tests {
             assert!(told.iter().all(|line| line.len() < 100), "{told:?}");
             assert!(told[1].contains("with an NVIDIA card"), "{told:?}");
         }
+        let reason = "libcuda.so.1 is missing: a driver brings it, in a package for each system";
+        let unseen = none.on_processor(reason);
+        assert!(unseen.len() < 100 && unseen.contains("on the processor"), "{unseen}");
+        let shown = machine(&[("dev/nvidia1", "")]).on_processor(reason);
+        assert!(shown.contains("/dev/nvidia*") && shown.contains(reason), "{shown}");
         for (file, expected) in [
             ("dev/nvidia1", "/dev/nvidia*"),
             ("dev/dxg", "/dev/dxg"),

@@ -35,7 +35,8 @@ use self::weight_files::WeightFiles;
 pub use self::z_image::prompt::{TOKENS_MAX, Tokenizer};
 pub use self::z_image::{
     check_card, check_lora, check_weights, convert_model, inspect_lora, inspect_model, processor,
-    processor_speed, quantise_model, synthesise_model, tokenizer, verify_weights, weight_parts,
+    processor_speed, quantise_model, sees_card, synthesise_model, tokenizer, verify_weights,
+    weight_parts,
 };
 pub use crate::job::Recipe;
 use crate::job::lora::Lora;

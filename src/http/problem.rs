@@ -111,7 +111,9 @@ impl From<QueueError> for HttpProblem {
                 problems: mistakes.problems,
                 ..HttpProblem::bad(told.trim_end())
             },
-            QueueError::WrongWish(_) => HttpProblem { code: "mistakes", ..HttpProblem::bad(told) },
+            QueueError::WrongWish(_) | QueueError::WrongQuestion(_) => {
+                HttpProblem { code: "mistakes", ..HttpProblem::bad(told) }
+            }
             QueueError::NoAnswer(_) => {
                 HttpProblem::new(StatusCode::UNPROCESSABLE_ENTITY, "no_answer", told)
             }

@@ -22,6 +22,8 @@ pub struct ErrorFacts {
     pub exit_code: u8,
     /// The reason, for people.
     pub message: String,
+    /// The job file that cannot be read, where that is the reason.
+    pub file: Option<String>,
     /// The mistakes in a file, where that is the reason.
     pub problems: Vec<FileProblem>,
 }

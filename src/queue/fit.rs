@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::QueueError;
-use super::fitting::{FitQuestion, Fitting, bytes_of, last_worker};
+use super::fitting::{FitQuestion, Fitting, last_worker};
+use super::timing::Timing;
 use crate::config::Config;
 use crate::engine::mini;
 use crate::ladder::{Residency, Rung};
@@ -81,21 +82,30 @@ pub async fn fit(
     question: &FitQuestion,
 ) -> Result<FitAnswer, QueueError> {
     let worker = last_worker(store).await?;
-    let last_bytes = worker.as_ref().and_then(bytes_of);
-    let device_bytes = question.device_bytes.or(last_bytes);
+    let made_up = question.device_bytes.is_some();
+    let mut fitting = Fitting::new(config, store, worker.as_ref(), question, made_up).await?;
+    let device_bytes = question.device_bytes.or(fitting.device_bytes);
     if device_bytes.or(config.memory_limit_bytes).is_none() {
         let why = "no device was used yet; say how much memory it has, like --vram 6GiB";
-        return Err(QueueError::NoAnswer(why.to_owned()));
+        return Err(QueueError::WrongQuestion(why.to_owned()));
     }
-    let made_up = question.device_bytes.is_some();
-    let fitting = Fitting::new(config, store, worker.as_ref(), question, made_up).await?;
+    if !made_up {
+        fitting.measure();
+    }
     let size = question.size.unwrap_or((fitting.render.width, fitting.render.height));
     fitting.check_size(size).map_err(|mistake| {
         let (width, height) = size;
         let help = mistake.help.unwrap_or_default();
-        QueueError::NoAnswer(format!("{width}x{height}: {}; {help}", mistake.message))
+        QueueError::WrongQuestion(format!("{width}x{height}: {}; {help}", mistake.message))
     })?;
-    fitting.answer(size, device_bytes).await
+    let mut answer = fitting.answer(size, device_bytes).await?;
+    if let (false, Some(worker), Some(estimate)) = (made_up, worker, &mut answer.estimate)
+        && worker.model_name == answer.model
+    {
+        let timing = Timing::now(config, &worker.model_key, store).await?;
+        estimate.time = timing.paced(estimate.time);
+    }
+    Ok(answer)
 }
 
 /// Answers for all usual sizes of pictures, and for each on all of [`TABLE_CARDS_GIB`].

@@ -7,8 +7,7 @@ use super::QueueError;
 use crate::config::{Config, ConfigError};
 use crate::engine::predictor::Predictor;
 use crate::engine::{
-    self, Backend, CARD_CONTEXT_BYTES, DeviceChoice, HAS_CUDA, ModelDescription, TOKENS_MAX,
-    device_speed,
+    self, Backend, CARD_CONTEXT_BYTES, DeviceChoice, ModelDescription, TOKENS_MAX, device_speed,
 };
 use crate::instance::InstanceLock;
 use crate::job::Render;
@@ -52,7 +51,7 @@ pub(super) struct Fitting<'a> {
     pub(super) render: Render,
     is_card: bool,
     /// All memory of the device that is not made up, as far as it is known.
-    device_bytes: Option<u64>,
+    pub(super) device_bytes: Option<u64>,
     /// The device that was used last, or the processor, where it is of the kind that is asked about
     /// and was measured.
     measured: Option<(String, DeviceSpeed)>,
@@ -212,14 +211,14 @@ fn measured(config: &Config, device: String) -> Option<(String, DeviceSpeed)> {
 }
 
 /// How the device computes: one that is made up is a card, unless no card is wanted; else as the
-/// `last` worker's did, and before there was one as this build would.
+/// `last` worker's did, and before there was one as this build would on this machine.
 fn backend(config: &Config, last: Option<&WorkerRow>, made_up: bool) -> Backend {
     let on_card = match (config.device, last) {
         (DeviceChoice::Cpu, _) => false,
         _ if made_up => true,
         (_, Some(last)) => engine::is_card(&last.device),
         (DeviceChoice::Cuda { .. }, None) => true,
-        (DeviceChoice::Auto, None) => HAS_CUDA,
+        (DeviceChoice::Auto, None) => engine::sees_card(),
     };
     if on_card { Backend::Cuda } else { Backend::this_cpu() }
 }

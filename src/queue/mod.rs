@@ -19,6 +19,7 @@ mod foresight;
 mod models;
 mod obstacle;
 mod outlook;
+mod pace;
 mod prune;
 mod request;
 mod settings;
@@ -105,6 +106,9 @@ pub enum QueueError {
     /// For whoever asks to mend: options and lists of prompts, each named.
     #[error("{0}")]
     WrongWish(String),
+    /// The question lacks something, or asks for what cannot be; what would be right.
+    #[error("{0}")]
+    WrongQuestion(String),
     /// The question has no answer, and why.
     #[error("{0}")]
     NoAnswer(String),

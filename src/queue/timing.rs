@@ -1,17 +1,18 @@
-//! How long renders take: by the newest pictures, or estimated before there is any from the speed of
-//! the device that was used last.
+//! How long renders take: by the newest pictures, and of what was not made yet by its operations,
+//! counted, and the speed of the device that was used last.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::fitting::Fitting;
+use super::pace::{Pace, PictureWork};
 use crate::config::Config;
 use crate::engine::Backend;
 use crate::engine::predictor::Predictor;
 use crate::job::warning::Lack;
 use crate::job::{OnOom, Recipe, Render};
 use crate::ladder::{Residency, Rung};
-use crate::planner::Plan;
+use crate::planner::{Estimate, Plan};
 use crate::store::{Effort, MadePicture, Result, Store};
 
 /// A prompt of which nothing is known is taken to have so many bytes.
@@ -81,18 +82,13 @@ pub(super) struct Timing<'a> {
     predictor: OnceLock<Option<Predictor>>,
 }
 
-/// How fast the newest pictures were made of the model that was loaded last, on its device.
-struct Pace {
-    pictures: Vec<MadePicture>,
-    /// A pixel in one run of the transformer.
-    step_pixel_ms: f64,
-    /// A pixel in all the rest, which is mostly the decode and the same for any number of steps.
-    rest_pixel_ms: f64,
-}
-
 impl<'a> Timing<'a> {
-    /// As of now.
-    async fn now(config: &'a Config, name: &str, store: Option<&'a Store>) -> Result<Timing<'a>> {
+    /// As of now, of the model that daemon.toml calls `name`.
+    pub(super) async fn now(
+        config: &'a Config,
+        name: &str,
+        store: Option<&'a Store>,
+    ) -> Result<Timing<'a>> {
         let pictures = match store {
             Some(store) => store.newest_pictures(name).await?,
             None => Vec::new(),
@@ -137,7 +133,7 @@ impl<'a> Timing<'a> {
         }
         let ms = match &self.fitting {
             Some(fitting) => self.of_render(&render_of(fitting, effort)),
-            None => self.pace.as_ref().map(|pace| self.paced_ms(pace, effort)),
+            None => self.pace.as_ref().and_then(|pace| self.paced_ms(pace, effort, None)),
         };
         known.push((*effort, ms));
         ms
@@ -145,37 +141,68 @@ impl<'a> Timing<'a> {
 
     /// Which part of that, 0 to 1, its steps take; all of it where nobody knows.
     pub(super) fn share_of_steps(&self, effort: &Effort) -> f64 {
-        let share = match (&self.pace, &self.fitting) {
-            (Some(pace), _) => {
-                let steps_ms = pace.step_pixel_ms * self.step_pixels(effort);
-                Some(steps_ms / (steps_ms + pace.rest_pixel_ms * pixels(effort)))
-            }
-            (None, Some(fitting)) => self.estimated_share(fitting, effort),
-            (None, None) => None,
+        let render = self.fitting.as_ref().map(|fitting| render_of(fitting, effort));
+        let time = match &self.pace {
+            Some(pace) => self.work(effort, render.as_ref(), pace.in_pixels).map(|it| pace.ms(&it)),
+            None => render.and_then(|render| self.estimated(&render)),
         };
+        let share = time.map(|time| time.steps / (time.steps + time.rest));
         share.filter(|share| share.is_finite()).unwrap_or(1.0)
-    }
-
-    fn estimated_share(&self, fitting: &Fitting, effort: &Effort) -> Option<f64> {
-        let render = render_of(fitting, effort);
-        let (_, time) = fitting.estimate(&render, &fitting.plan_now(&render)?.rung)?;
-        Some(time.denoise_ms as f64 / time.total_ms as f64)
     }
 
     /// How long one render takes.
     pub(super) fn of_render(&self, render: &Render) -> Option<f64> {
+        let Some(pace) = &self.pace else {
+            return self.estimated(render).map(|time| time.steps + time.rest);
+        };
         let plan = self.fitting.as_ref().and_then(|fitting| fitting.plan_now(render));
-        match (&self.pace, plan) {
-            (Some(pace), Some(Plan { rung, .. })) => {
-                let Rung { width, height, steps, .. } = rung;
-                let made = Effort { width, height, steps, ..Effort::from(render) };
-                Some(self.paced_ms(pace, &made))
+        let effort = match plan {
+            Some(Plan { rung: Rung { width, height, steps, .. }, .. }) => {
+                Effort { width, height, steps, ..Effort::from(render) }
             }
-            (Some(pace), None) => Some(self.paced_ms(pace, &Effort::from(render))),
-            (None, plan) => {
-                let (_, time) = self.fitting.as_ref()?.estimate(render, &plan?.rung)?;
-                Some(time.total_ms as f64)
-            }
+            None => Effort::from(render),
+        };
+        self.paced_ms(pace, &effort, Some(render))
+    }
+
+    /// How long a render takes that makes as much as `effort` says.
+    fn paced_ms(&self, pace: &Pace, effort: &Effort, render: Option<&Render>) -> Option<f64> {
+        pace.of_alike(effort).or_else(|| {
+            let time = pace.ms(&self.work(effort, render, pace.in_pixels)?);
+            Some(time.steps + time.rest)
+        })
+    }
+
+    /// An estimate of one render, by what pictures took longer or shorter than theirs.
+    pub(super) fn paced(&self, estimate: Estimate) -> Estimate {
+        let Some(pace) = self.pace.as_ref().filter(|pace| !pace.in_pixels) else { return estimate };
+        let before = work_of(&estimate);
+        let after = pace.ms(&before);
+        let share = |ms: u64| (ms as f64 * after.rest / before.rest.max(1.0)).round() as u64;
+        let [text_encode_ms, vae_decode_ms] =
+            [estimate.text_encode_ms, estimate.vae_decode_ms].map(share);
+        let denoise_ms = after.steps.round() as u64;
+        let total_ms = text_encode_ms + denoise_ms + vae_decode_ms;
+        Estimate { text_encode_ms, denoise_ms, vae_decode_ms, total_ms }
+    }
+
+    /// The milliseconds of a render by its operations.
+    fn estimated(&self, render: &Render) -> Option<PictureWork> {
+        let fitting = self.fitting.as_ref()?;
+        let (_, estimate) = fitting.estimate(render, &fitting.plan_now(render)?.rung)?;
+        Some(work_of(&estimate))
+    }
+
+    /// What a render asks of the device that makes as much as `effort` says.
+    fn work(
+        &self,
+        effort: &Effort,
+        render: Option<&Render>,
+        in_pixels: bool,
+    ) -> Option<PictureWork> {
+        match in_pixels {
+            true => Some(PictureWork { steps: self.step_pixels(effort), rest: pixels(effort) }),
+            false => self.estimated(render?),
         }
     }
 
@@ -197,28 +224,19 @@ impl<'a> Timing<'a> {
 
     /// `None` before there is a picture.
     fn pace(&self, pictures: Vec<MadePicture>) -> Option<Pace> {
-        let step_pixels: f64 = pictures.iter().map(|it| self.step_pixels(&it.effort)).sum();
-        let all_pixels: f64 = pictures.iter().map(|it| pixels(&it.effort)).sum();
-        let denoise_ms: i64 = pictures.iter().map(|it| it.denoise_ms).sum();
-        let rest_ms: i64 = pictures.iter().map(|it| (it.total_ms - it.denoise_ms).max(0)).sum();
-        (step_pixels > 0.0).then(|| Pace {
-            pictures,
-            step_pixel_ms: denoise_ms as f64 / step_pixels,
-            rest_pixel_ms: rest_ms as f64 / all_pixels,
-        })
-    }
-
-    /// How long a picture takes: the mean of those that were made alike, or else as its pixels have
-    /// it.
-    fn paced_ms(&self, pace: &Pace, effort: &Effort) -> f64 {
-        let alike = pace.pictures.iter().filter(|made| made.effort == *effort);
-        let (count, total_ms) =
-            alike.fold((0, 0), |(count, ms), made| (count + 1, ms + made.total_ms));
-        match count {
-            0 => {
-                pace.step_pixel_ms * self.step_pixels(effort) + pace.rest_pixel_ms * pixels(effort)
+        let work = |in_pixels| -> Option<Vec<PictureWork>> {
+            let of = |made: &MadePicture| {
+                let render = self.fitting.as_ref().map(|fitting| render_of(fitting, &made.effort));
+                self.work(&made.effort, render.as_ref(), in_pixels)
+            };
+            pictures.iter().map(of).collect()
+        };
+        match work(false) {
+            Some(estimated) => Pace::of(pictures, &estimated, false),
+            None => {
+                let pixels = work(true)?;
+                Pace::of(pictures, &pixels, true)
             }
-            _ => total_ms as f64 / f64::from(count),
         }
     }
 
@@ -241,6 +259,11 @@ impl<'a> Timing<'a> {
         };
         self.predictor.get_or_init(read).as_ref()
     }
+}
+
+fn work_of(estimate: &Estimate) -> PictureWork {
+    let Estimate { text_encode_ms, denoise_ms, vae_decode_ms, .. } = *estimate;
+    PictureWork { steps: denoise_ms as f64, rest: (text_encode_ms + vae_decode_ms) as f64 }
 }
 
 fn pixels(effort: &Effort) -> f64 {
@@ -299,7 +322,9 @@ mod tests {
             effort: effort(256, steps),
         };
         let pace = timing.pace(vec![made(2, 200, 1200), made(2, 200, 1200)]).expect("pictures");
-        let ms = |pace, width, steps| timing.paced_ms(pace, &effort(width, steps)).round();
+        let ms = |pace, width, steps| {
+            timing.paced_ms(pace, &effort(width, steps), None).expect("known").round()
+        };
         assert_eq!([ms(&pace, 256, 8), ms(&pace, 512, 8)], [1800.0, 3600.0]);
         let pace = timing.pace(vec![made(2, 200, 1200), made(8, 900, 2000)]).expect("pictures");
         assert_eq!([ms(&pace, 256, 2), ms(&pace, 256, 8)], [1200.0, 2000.0]);

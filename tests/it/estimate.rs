@@ -102,3 +102,22 @@ fn of_a_card_that_nobody_measured_no_time_is_told() {
     let said = text(&output);
     assert!(said.contains("no such device was measured"), "{said}");
 }
+
+// newcomer 6
+#[test]
+fn what_small_pictures_take_for_themselves_is_not_told_of_large_ones_and_both_commands_agree() {
+    let house = measured();
+    let large = "prompt = 'a red circle'\nseed = 1\nwidth = 768\nheight = 768\n";
+    fs::write(house.path("large.toml"), large).expect("a writable folder");
+    let total_ms = |fit: Value| fit["estimate"]["total_ms"].as_f64().expect("an estimate");
+    let before_ms = total_ms(house.json(&["fit", "768x768"]));
+    house.drop_job("small.toml", "prompt = 'a red circle'\nwidth = 64\nheight = 64\n");
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "1");
+    // A picture of so few pixels on a busy machine.
+    house.falsify("UPDATE attempts SET denoise_ms = 900, total_ms = 1800");
+    let check = house.json(&["check", "large.toml"])["expected"].clone();
+    let check_ms = check["work_ms"].as_f64().expect("known");
+    assert!(check["is_estimate"] == false && check_ms < 3.0 * before_ms, "{check}, {before_ms}");
+    let fit_ms = total_ms(house.json(&["fit", "768x768"]));
+    assert!((fit_ms / check_ms - 1.0).abs() < 0.2, "{fit_ms} ms and {check_ms} ms");
+}

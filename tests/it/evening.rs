@@ -57,6 +57,8 @@ fn a_fresh_queue_says_how_long_pictures_take_where_the_processor_computes() {
     let check = house.json(&["check", "one.toml"]);
     assert_eq!(check["expected"]["is_estimate"], true, "{check}");
     assert!(!house.path("state").exists(), "a check makes nothing");
+    let fit = house.json(&["fit", "256x256"]);
+    assert!(fit["estimate"]["total_ms"].as_i64() > Some(0), "{fit}");
     let submit = said(&house.zimaged(&["submit", "one.toml"]));
     assert!(submit.contains("(estimated, before any was rendered)"), "{submit}");
     let scripted = House::started("");

@@ -157,7 +157,13 @@ fn an_error_is_an_object_for_programs() {
     };
     assert_eq!(word(&["show", "7"]).as_deref(), Some("not_found"));
     assert_eq!(word(&["show", "fox"]).as_deref(), Some("usage"));
-    assert_eq!(word(&["submit", "none.toml"]).as_deref(), Some("failed"));
+    for command in ["submit", "check"] {
+        let (code, none) = error(&house, &[command, "none.toml"]);
+        assert_eq!((code, &none["exit_code"]), (Some(3), &json!(3)), "{command}: {none}");
+        let named = (&none["code"], &none["file"]);
+        assert_eq!(named, (&json!("mistakes"), &json!("none.toml")), "{command}: {none}");
+        assert_eq!(house.zimaged(&[command, "none.toml"]).status.code(), Some(3), "{command}");
+    }
     house.drop_job("later.toml", "prompt = 'a fox'\nnot_before = 2999-01-01T12:00:00\n");
     house.until_sql("SELECT count(*) FROM jobs", "1");
     assert_eq!(word(&["wait", "1", "--timeout", "0"]).as_deref(), Some("try_again"));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::House;
+use crate::support::{House, said};
 
 fn house() -> House {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
@@ -81,11 +81,18 @@ fn the_table_has_every_size_of_card_and_picture() {
 #[test]
 fn the_time_comes_from_history_and_what_cannot_be_answered_says_why() {
     let mut house = house();
-    let unknown = house.zimaged(&["fit", "256x256"]);
-    let said = String::from_utf8_lossy(&unknown.stderr);
-    assert!(!unknown.status.success() && said.contains("--vram 6GiB"), "{said}");
-    let odd = house.zimaged(&["fit", "250x256", "--vram", "6GiB"]);
-    assert!(String::from_utf8_lossy(&odd.stderr).contains("250 is not a multiple of 32"));
+    let code = |house: &House, question: &[&str], why: &str| {
+        let output = house.zimaged(&[&["fit"], question].concat());
+        assert!(said(&output).contains(why), "{question:?}: {}", said(&output));
+        output.status.code()
+    };
+    assert_eq!(code(&house, &["256x256"], "time "), Some(0), "the processor needs no start");
+    assert_eq!(code(&house, &["--table"], "24 GiB"), Some(0));
+    let odd = ["250x256", "--vram", "6GiB"];
+    assert_eq!(code(&house, &odd, "250 is not a multiple of 32"), Some(2));
+    assert_eq!(code(&house, &["256x256", "--vram", "6"], "use 6GiB"), Some(2));
+    let scripted = House::new("");
+    assert_eq!(code(&scripted, &["256x256"], "needs no memory"), Some(1));
 
     house.start();
     house.drop_job(

@@ -76,10 +76,19 @@ fn of_several_files_each_one_s_mistakes_are_told_whatever_is_wrong_with_another(
         {
             assert!(said(&output).contains(told), "{command:?}: {told}: {}", said(&output));
         }
+        let nothing = "nothing was handed over: mend a.toml, none.toml, b.toml, or leave them out \
+                       (the other file is good)";
+        let is_handing_over = command != ["check"];
+        assert_eq!(said(&output).contains(nothing), is_handing_over, "{}", said(&output));
         assert!(house.json(&["status"])["jobs_folder"]["waiting"] == 0, "nothing is handed over");
     }
     let error = &house.json(&[&["submit"][..], &files].concat())["error"];
     let named = error["problems"].as_array().expect("a list").iter().map(|it| &it["file"]);
     assert!(named.eq([&Value::from("a.toml"), &Value::from("b.toml"), &Value::from("b.toml")]));
     assert_eq!(error["exit_code"], 3, "{error}");
+    let message = error["message"].as_str().expect("a text");
+    assert!(message.contains("nothing was handed over: mend a.toml"), "{message}");
+    let one_bad = said(&house.zimaged(&["submit", "good.toml", "good.toml", "a.toml"]));
+    let told = "mend a.toml, or leave it out (the other 2 files are good)";
+    assert!(one_bad.contains(told), "{one_bad}");
 }

@@ -24,9 +24,8 @@ pub fn open(choice: DeviceChoice) -> Result<Device, String> {
             Err(reason) => {
                 if HAS_CUDA {
                     let signs = CardSigns::look(Path::new("/"));
-                    tracing::warn!(
-                        "{reason}; rendering on the processor (signs of a card: {signs})"
-                    );
+                    tracing::warn!("{}", signs.on_processor(reason));
+                    tracing::debug!("{reason}; signs of a card: {signs}");
                 }
                 Ok(Device::Cpu)
             }

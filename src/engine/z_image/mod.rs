@@ -93,6 +93,11 @@ pub fn processor() -> (String, Option<u64>) {
     (device::describe(&Device::Cpu), memory.map(|memory| memory.total_bytes))
 }
 
+/// Whether this build computes on a card of this machine where nothing else is said.
+pub fn sees_card() -> bool {
+    cuda::is_present().is_ok()
+}
+
 /// How fast the processor is, in a measurement of about a second; `None` where it fails.
 pub fn processor_speed() -> Option<DeviceSpeed> {
     measure::speed(&Device::Cpu).ok()

@@ -1,6 +1,6 @@
 //! Moments and durations for people, in the machine's time zone.
 
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 
@@ -98,9 +98,35 @@ fn since_by(text: &str, now_ms: i64, zone: &TimeZone) -> Option<i64> {
     Some(zone.to_timestamp(date_and_time).ok()?.as_millisecond())
 }
 
+/// The end of the day that a user names like 2026-11-24, in milliseconds since the epoch; `None`
+/// where it is no day.
+pub fn end_of_day(text: &str) -> Option<i64> {
+    end_of_day_in(text, TimeZone::system())
+}
+
+fn end_of_day_in(text: &str, zone: TimeZone) -> Option<i64> {
+    let day: Date = text.trim().parse().ok()?;
+    let end = day.tomorrow().ok()?.at(0, 0, 0, 0);
+    Some(zone.to_timestamp(end).ok()?.as_millisecond())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_day_ends_when_the_next_one_begins_also_where_clocks_are_changed() {
+        let zone = || TimeZone::get("Europe/Berlin").expect("a zone");
+        let hours = |day: &str, before: &str| {
+            let end = |day| end_of_day_in(day, zone()).expect("a day");
+            (end(day) - end(before)) / (DAY_MS / 24)
+        };
+        assert_eq!(hours("2026-11-24", "2026-11-23"), 24);
+        assert_eq!(hours("2026-10-25", "2026-10-24"), 25);
+        for text in ["", "2026-13-01", "tomorrow", "2026"] {
+            assert_eq!(end_of_day_in(text, zone()), None, "{text}");
+        }
+    }
 
     #[test]
     fn durations_have_two_units_at_most() {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{Outcome, print, short};
 use crate::config::Config;
 use crate::queue::{self, PruneRequest, Pruned, Queue, Restored};
+use crate::store::Forgettable;
 
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum HistoryCommand {
@@ -25,6 +26,9 @@ pub(super) struct PruneArgs {
     /// Leave the pictures
     #[arg(long)]
     keep_pictures: bool,
+    /// Also jobs of which a picture has a star
+    #[arg(long)]
+    starred: bool,
     /// Only say what would be forgotten
     #[arg(long)]
     dry_run: bool,
@@ -52,7 +56,10 @@ pub(super) async fn history(config: &Config, command: &HistoryCommand, json: boo
 
 async fn prune(config: &Config, args: &PruneArgs, json: bool) -> Outcome {
     let request = PruneRequest {
-        before_ms: Timestamp::now().as_millisecond() - args.older_than,
+        jobs: Forgettable {
+            before_ms: Timestamp::now().as_millisecond() - args.older_than,
+            with_starred: args.starred,
+        },
         keep_pictures: args.keep_pictures,
         dry_run: args.dry_run,
     };
@@ -62,7 +69,7 @@ async fn prune(config: &Config, args: &PruneArgs, json: bool) -> Outcome {
 }
 
 fn told(pruned: &Pruned) -> String {
-    let Pruned { jobs, renders, pictures, bytes, left, rejections, dry_run } = *pruned;
+    let Pruned { jobs, renders, starred, pictures, bytes, left, rejections, dry_run } = *pruned;
     let [jobs, renders, pictures] = [(jobs, "job"), (renders, "render"), (pictures, "picture")]
         .map(|(n, what)| print::count(n, what));
     let verb = if dry_run { "would be forgotten" } else { "forgotten" };
@@ -74,6 +81,10 @@ fn told(pruned: &Pruned) -> String {
     if left > 0 {
         text +=
             &format!("; {} left, because they are not those pictures", print::count(left, "file"));
+    }
+    if starred > 0 {
+        let kept = print::count(starred, "old job");
+        text += &format!("; {kept} with a starred picture left: forget them with --starred");
     }
     if rejections > 0 {
         let notes = print::count(rejections, "note");

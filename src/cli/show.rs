@@ -149,6 +149,9 @@ fn asked(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
     }
     let HistoryRow { asked_width, asked_height, asked_steps, .. } = picture;
     lines.push(("asked", format!("{asked_width}x{asked_height}, {asked_steps} steps")));
+    if picture.starred {
+        lines.push(("star", "yes: history prune keeps it".to_owned()));
+    }
     if picture.priority != job.priority {
         lines.push(("priority", format!("{}, of its own", picture.priority)));
     }

@@ -19,6 +19,9 @@ const WAITING_MAX: usize = 8;
 /// So many streams of events are followed at once.
 const STREAMS_MAX: usize = 32;
 
+/// So many zip files are written at once: each reads the disk as fast as its client takes it.
+const ARCHIVES_MAX: usize = 2;
+
 /// The queue and its daemon, for whoever answers a request.
 #[derive(Clone)]
 pub struct App {
@@ -34,6 +37,7 @@ struct Shared {
     stop: CancellationToken,
     waiting: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    archives: Arc<Semaphore>,
     /// One is made at a time, so that a page of many takes no more than one core.
     thumbnails: Arc<Mutex<Thumbnails>>,
     /// Found out by one at a time, for all who ask.
@@ -49,10 +53,21 @@ impl App {
     ) -> App {
         let waiting = Arc::new(Semaphore::new(WAITING_MAX));
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
+        let archives = Arc::new(Semaphore::new(ARCHIVES_MAX));
         let store = Arc::new(store);
         let thumbnails = Arc::new(Mutex::new(Thumbnails::new(&config.thumbnails_path())));
         let upcoming = Mutex::default();
-        let shared = Shared { config, store, status, stop, waiting, streams, thumbnails, upcoming };
+        let shared = Shared {
+            config,
+            store,
+            status,
+            stop,
+            waiting,
+            streams,
+            archives,
+            thumbnails,
+            upcoming,
+        };
         App { shared: Arc::new(shared) }
     }
 
@@ -69,6 +84,11 @@ impl App {
     /// A place among those who follow what happens.
     pub fn stream_slot(&self) -> Result<OwnedSemaphorePermit, HttpProblem> {
         slot(&self.shared.streams, "streams of events are followed", STREAMS_MAX)
+    }
+
+    /// A place among those to whom zip files are written.
+    pub fn archive_slot(&self) -> Result<OwnedSemaphorePermit, HttpProblem> {
+        slot(&self.shared.archives, "zip files are being sent", ARCHIVES_MAX)
     }
 
     /// How many streams of events are followed.

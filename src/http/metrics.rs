@@ -79,7 +79,7 @@ impl Requests {
 pub async fn count(State(requests): State<Requests>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or("none", MatchedPath::as_str).to_owned();
-    let known = ["GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"];
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     let method = known.into_iter().find(|known| *known == request.method().as_str());
     let (method, begun) = (method.unwrap_or("other").to_owned(), Instant::now());
     let response = next.run(request).await;

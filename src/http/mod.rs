@@ -5,6 +5,7 @@
 
 mod api;
 mod app;
+mod archive;
 mod body;
 mod encoded;
 mod fields;

@@ -223,6 +223,7 @@ mod tests {
             state: State::Done,
             priority: 0,
             degraded: false,
+            starred: false,
             prompt: prompt.to_owned(),
             asked_prompt: None,
             negative_prompt: String::new(),

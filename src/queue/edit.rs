@@ -113,6 +113,14 @@ fn nothing_done(refused: &[String]) -> StoreError {
 }
 
 impl Edited {
+    /// What both did.
+    pub(super) fn add(&mut self, other: Edited) {
+        self.changed += other.changed;
+        self.queued += other.queued;
+        self.running += other.running;
+        self.refused.extend(other.refused);
+    }
+
     fn of(fates: Vec<(Selection, EditFate)>) -> Edited {
         let mut edited = Edited::default();
         for (selection, fate) in fates {

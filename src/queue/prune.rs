@@ -11,7 +11,7 @@ use tracing::warn;
 use super::{Queue, QueueError};
 use crate::inputs;
 use crate::output::{self, Owner};
-use crate::store::{RecordedPicture, Store, StoreError};
+use crate::store::{Forgettable, RecordedPicture, Store, StoreError};
 
 /// So many jobs are asked for at once.
 const JOBS_MAX: u32 = 500;
@@ -19,8 +19,7 @@ const JOBS_MAX: u32 = 500;
 /// What is to be forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PruneRequest {
-    /// Jobs that ended before this time (UTC, milliseconds since the epoch).
-    pub before_ms: i64,
+    pub jobs: Forgettable,
     pub keep_pictures: bool,
     /// Only to be counted.
     pub dry_run: bool,
@@ -34,6 +33,8 @@ pub struct Pruned {
     pub jobs: u64,
     /// Their renders.
     pub renders: u64,
+    /// Old jobs that stay as they are, because a picture of theirs has a star.
+    pub starred: u64,
     /// Pictures that were removed, and their bytes.
     pub pictures: u64,
     /// The bytes of these pictures.
@@ -66,22 +67,27 @@ pub async fn sweep_inputs(store: &Store, folder: &Path) -> Result<u64, StoreErro
 
 impl Queue<'_> {
     /// Forgets the jobs that ended before a time, with their pictures unless those are kept. What
-    /// is queued or runs is not touched. Pictures go first: a death in between leaves rows, of
+    /// is queued or runs is not touched, nor is a job of which a picture has a star, unless that is
+    /// asked for: it stays whole, so that what it says of itself stays true. Pictures go first: a death in between leaves rows, of
     /// which the next call removes the rest.
     pub async fn prune(&self, request: PruneRequest) -> Result<Pruned, QueueError> {
         let mut pruned = Pruned { dry_run: request.dry_run, ..Pruned::default() };
         let mut last = 0;
         loop {
-            let jobs = self.store.old_jobs(request.before_ms, last, JOBS_MAX).await?;
+            let jobs = self.store.old_jobs(request.jobs, last, JOBS_MAX).await?;
             let Some(newest) = jobs.last() else { break };
             last = *newest;
             for job_id in jobs {
                 self.prune_job(job_id, request, &mut pruned).await?;
             }
         }
-        pruned.rejections = self.store.old_rejections(request.before_ms).await?;
+        let Forgettable { before_ms, with_starred } = request.jobs;
+        if !with_starred {
+            pruned.starred = self.store.old_starred(before_ms).await?;
+        }
+        pruned.rejections = self.store.old_rejections(before_ms).await?;
         if !request.dry_run {
-            self.store.forget_notes(request.before_ms).await?;
+            self.store.forget_notes(before_ms).await?;
             sweep_inputs(&self.store, &self.config.inputs_path()).await?;
         }
         Ok(pruned)
@@ -102,7 +108,7 @@ impl Queue<'_> {
         }
         match request.dry_run {
             true => Ok(()),
-            false => Ok(self.store.forget_job(job_id, request.before_ms).await?),
+            false => Ok(self.store.forget_job(job_id, request.jobs).await?),
         }
     }
 

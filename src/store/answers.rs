@@ -73,6 +73,8 @@ pub struct HistoryRow {
     pub priority: i64,
     /// It is smaller, or has fewer steps, than asked.
     pub degraded: bool,
+    /// Somebody gave it a star: it is kept when the history is cleared of what is old.
+    pub starred: bool,
     /// What is painted.
     pub prompt: String,
     /// The prompt before the choices in it were made; null where there were none.

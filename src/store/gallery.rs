@@ -4,7 +4,7 @@
 use sqlx::QueryBuilder;
 
 use super::queries::PICTURES;
-use super::{HistoryRow, Result, Store};
+use super::{HistoryRow, Result, Selection, Store, StoreError};
 use crate::job::state::State;
 
 /// Which pictures are listed: all unless something is said.
@@ -16,7 +16,10 @@ pub struct GalleryFilter {
     /// A part of the prompt, in any case of ASCII letters.
     pub text: Option<String>,
     pub degraded: Option<bool>,
+    pub starred: Option<bool>,
     pub job_id: Option<i64>,
+    /// These alone, each by its job and its place there.
+    pub among: Option<Vec<(i64, u32)>>,
     /// Those that ended at this time (UTC, milliseconds since the epoch) or later.
     pub since_ms: Option<i64>,
     /// Those before this one: its job and its place there.
@@ -61,8 +64,19 @@ impl Store {
         if let Some(degraded) = filter.degraded {
             sql.push(" AND r.degraded = ").push_bind(degraded);
         }
+        if let Some(starred) = filter.starred {
+            // Written out, not bound: so the index of the few that are starred is used.
+            sql.push(if starred { " AND r.starred = 1" } else { " AND r.starred = 0" });
+        }
         if let Some(job_id) = filter.job_id {
             sql.push(" AND r.job_id = ").push_bind(job_id);
+        }
+        if let Some(among) = &filter.among {
+            sql.push(" AND (r.job_id, r.position) IN (");
+            sql.push_values(among, |mut row, (job_id, position)| {
+                row.push_bind(*job_id).push_bind(*position);
+            });
+            sql.push(")");
         }
         if let Some(since_ms) = filter.since_ms {
             sql.push(" AND r.finished_at_ms >= ").push_bind(since_ms);
@@ -74,5 +88,34 @@ impl Store {
         sql.push(" ORDER BY r.job_id DESC, r.position DESC LIMIT ").push_bind(limit);
         sql.push(") ORDER BY job DESC, picture DESC");
         Ok(sql.build_query_as().fetch_all(&self.readers).await?)
+    }
+
+    /// The picture that was done last of all before `until_ms` (UTC, milliseconds since the epoch):
+    /// its job and its place there.
+    pub async fn last_done_before(&self, until_ms: i64) -> Result<Option<(i64, u32)>> {
+        let sql = "SELECT job_id, position FROM renders WHERE state = 'done' \
+                   AND finished_at_ms < ? ORDER BY finished_at_ms DESC LIMIT 1";
+        Ok(sqlx::query_as(sql).bind(until_ms).fetch_optional(&self.readers).await?)
+    }
+
+    /// Gives a picture a star, or takes it. Only what is done can have one.
+    pub async fn star(&self, of: Selection, starred: bool) -> Result<()> {
+        let (job_id, position) = of.parts();
+        let mut transaction = self.begin().await?;
+        let state = "SELECT state FROM renders WHERE job_id = ? AND position = ?";
+        let state = sqlx::query_scalar(state).bind(job_id).bind(position);
+        let state: Option<State> = state.fetch_optional(&mut *transaction).await?;
+        match state.ok_or_else(|| of.absent())? {
+            State::Done => (),
+            _ if !starred => (),
+            state => {
+                let why = format!("{of} is {state}: only a picture that is done can have a star");
+                return Err(StoreError::NothingToDo(why));
+            }
+        }
+        let sql = "UPDATE renders SET starred = ? WHERE job_id = ? AND position = ?";
+        let query = sqlx::query(sql).bind(starred).bind(job_id).bind(position);
+        query.execute(&mut *transaction).await?;
+        Ok(transaction.commit().await?)
     }
 }

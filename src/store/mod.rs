@@ -60,7 +60,7 @@ pub use self::intake::DropFate;
 pub use self::measured::MeasuredAttempt;
 pub use self::open::NO_DATABASE;
 pub use self::peaks::{Fall, PeakRow};
-pub use self::prune::RecordedPicture;
+pub use self::prune::{Forgettable, RecordedPicture};
 pub use self::queries::JobFilter;
 pub use self::refusal::no_access;
 pub use self::retry::Retried;

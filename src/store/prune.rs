@@ -11,6 +11,28 @@ const FORGOTTEN_MAX: u32 = 2_000;
 const OLD: &str = "accepted_at_ms < ?1 AND NOT EXISTS (SELECT 1 FROM renders r WHERE r.job_id = jobs.id \
                    AND (r.finished_at_ms IS NULL OR r.finished_at_ms >= ?1))";
 
+const HAS_STAR: &str =
+    "EXISTS (SELECT 1 FROM renders r WHERE r.job_id = jobs.id AND r.starred = 1)";
+
+/// Which jobs are to be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forgettable {
+    /// Those that ended before this time (UTC, milliseconds since the epoch).
+    pub before_ms: i64,
+    /// Also those of which a picture has a star.
+    pub with_starred: bool,
+}
+
+impl Forgettable {
+    /// The condition on a row of `jobs`, with the time as its first parameter.
+    fn sql(self) -> String {
+        match self.with_starred {
+            true => OLD.to_owned(),
+            false => format!("{OLD} AND NOT {HAS_STAR}"),
+        }
+    }
+}
+
 /// The newest file that was set aside is kept: the ids of such files only grow by that.
 const OLD_REJECTION: &str = "at_ms < ? AND id < (SELECT max(id) FROM rejections)";
 
@@ -23,12 +45,21 @@ pub struct RecordedPicture {
 }
 
 impl Store {
-    /// The ids of at most `limit` jobs that ended before `before_ms` (UTC, milliseconds since the
-    /// epoch), those after the job `after` in the order of ids.
-    pub async fn old_jobs(&self, before_ms: i64, after: i64, limit: u32) -> Result<Vec<i64>> {
-        let sql = format!("SELECT id FROM jobs WHERE {OLD} AND id > ?2 ORDER BY id LIMIT ?3");
-        let jobs = sqlx::query_scalar(sqlx::AssertSqlSafe(sql));
-        Ok(jobs.bind(before_ms).bind(after).bind(limit).fetch_all(&self.readers).await?)
+    /// The ids of at most `limit` jobs to be forgotten, those after the job `after` in the order of
+    /// ids.
+    pub async fn old_jobs(&self, of: Forgettable, after: i64, limit: u32) -> Result<Vec<i64>> {
+        let is_old = of.sql();
+        let sql = format!("SELECT id FROM jobs WHERE {is_old} AND id > ?2 ORDER BY id LIMIT ?3");
+        let jobs = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(of.before_ms);
+        Ok(jobs.bind(after).bind(limit).fetch_all(&self.readers).await?)
+    }
+
+    /// How many jobs that ended before `before_ms` have a picture with a star.
+    pub async fn old_starred(&self, before_ms: i64) -> Result<u64> {
+        let sql = format!("SELECT count(*) FROM jobs WHERE {OLD} AND {HAS_STAR}");
+        let count = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(before_ms);
+        let count: i64 = count.fetch_one(&self.readers).await?;
+        Ok(count.unsigned_abs())
     }
 
     /// The pictures of a job.
@@ -46,10 +77,11 @@ impl Store {
         Ok(renders.unsigned_abs())
     }
 
-    /// Forgets a job, unless it is not old any more: its renders, a part at a time, their attempts,
+    /// Forgets a job, unless it is not to be forgotten any more: its renders, a part at a time, their attempts,
     /// its entries in the log, at last itself. After a death in between it is old still.
-    pub async fn forget_job(&self, job_id: i64, before_ms: i64) -> Result<()> {
-        let old = format!("(SELECT id FROM jobs WHERE id = ?2 AND {OLD})");
+    pub async fn forget_job(&self, job_id: i64, of: Forgettable) -> Result<()> {
+        let before_ms = of.before_ms;
+        let old = format!("(SELECT id FROM jobs WHERE id = ?2 AND {})", of.sql());
         let renders = format!(
             "DELETE FROM renders WHERE id IN \
              (SELECT id FROM renders WHERE job_id IN {old} LIMIT {FORGOTTEN_MAX})"

@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::support::{House, fault};
+use crate::support::{House, fault, said};
 
 const FOX: &str = "prompt = 'a fox'\n";
 
@@ -159,6 +159,31 @@ fn old_jobs_are_forgotten_with_their_pictures_and_what_waits_is_not_touched() {
     assert_eq!(counts(&kept), [1, 1, 0, 0]);
     assert_eq!(house.pictures(), pictures[1..]);
     assert_eq!(submit(&house, "d.toml"), "5");
+}
+
+#[test]
+fn a_job_of_which_a_picture_has_a_star_is_forgotten_only_where_that_is_asked_for() {
+    let house = House::started("");
+    for name in ["a.toml", "b.toml"] {
+        submit(&house, name);
+    }
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "2");
+    house.ask("PUT /api/v1/renders/1.1/star", &[], b"").ok();
+    let prune =
+        |more: &[&str]| house.json(&[&["history", "prune", "--older-than", "0s"], more].concat());
+    let asked = prune(&["--starred", "--dry-run"]);
+    assert_eq!((&asked["jobs"], &asked["starred"]), (&2.into(), &0.into()));
+    let kept = prune(&[]);
+    assert_eq!(
+        (&kept["jobs"], &kept["starred"], &kept["pictures"]),
+        (&1.into(), &1.into(), &1.into())
+    );
+    assert_eq!(house.value("SELECT group_concat(id) FROM jobs"), "1");
+    assert_eq!(house.pictures().len(), 1, "its file stays, too");
+    let told = said(&house.zimaged(&["history", "prune", "--older-than", "0s"]));
+    assert!(told.contains("1 old job with a starred picture left"), "{told}");
+    assert_eq!(prune(&["--starred"])["jobs"], 1);
+    assert_eq!((house.value("SELECT count(*) FROM jobs"), house.pictures().len()), ("0".into(), 0));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use axum::extract::Request;
 use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 
 use super::app::App;
 use super::problem::HttpProblem;
@@ -27,8 +27,11 @@ pub fn routes() -> Router<App> {
         .route("/jobs/{job}/retry", post(jobs::retry))
         .route("/queue/pause", post(queue::pause))
         .route("/queue/resume", post(queue::resume))
+        .route("/queue/move", post(queue::move_job))
         .route("/renders", get(renders::list))
         .route("/renders/{render}", get(renders::show).patch(renders::edit))
+        .route("/renders/{render}/star", put(renders::star).delete(renders::unstar))
+        .route("/pictures.zip", get(renders::archive))
         .route("/renders/{render}/cancel", post(renders::cancel))
         .route("/renders/{render}/settings.toml", get(renders::settings))
         .route("/renders/{render}/picture", get(renders::picture))

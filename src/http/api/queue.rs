@@ -13,7 +13,9 @@ use crate::http::app::App;
 use crate::http::body::{self, PICTURES_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::http::problem::HttpProblem;
 use crate::queue::control::PauseAnswer;
-use crate::queue::{FitAnswer, FitQuestion, QueueCapabilities, QueueStatus, fit, fit_table};
+use crate::queue::{
+    Edited, FitAnswer, FitQuestion, QueueCapabilities, QueueStatus, fit, fit_table,
+};
 use crate::store::StatisticsView;
 
 pub async fn status(State(app): State<App>) -> Result<Json<QueueStatus>, HttpProblem> {
@@ -43,6 +45,25 @@ pub async fn pause(
 
 pub async fn resume(State(app): State<App>) -> Result<Json<PauseAnswer>, HttpProblem> {
     Ok(Json(app.queue().resume().await?))
+}
+
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Moving {
+    /// The job that is moved.
+    job: i64,
+    /// The job that it is to come directly before; null, or nothing said, for the last place.
+    before: Option<i64>,
+}
+
+/// Another place among what waits.
+pub async fn move_job(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<Edited>, HttpProblem> {
+    let Moving { job, before } = body::json(request, TEXT_BYTES_MAX).await?;
+    Ok(Json(app.queue().move_job(job, before).await?))
 }
 
 /// What is asked of a device: as `zimaged fit`.

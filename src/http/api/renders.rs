@@ -7,15 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use super::jobs::{edited, page, toml};
 use crate::http::app::App;
+use crate::http::archive;
 use crate::http::picture;
 use crate::http::problem::HttpProblem;
 use crate::job::state::State as RenderState;
-use crate::queue::{Edited, PictureFilter, Shown, Which};
+use crate::queue::{Edited, PictureFilter, Shown, StarAnswer, Which};
 use crate::store::{Cancelled, GalleryFilter, HistoryRow, Selection};
 
 /// So many pictures are on a page where nothing is said, and at the most.
 const PAGE: u32 = 60;
 const PAGE_MAX: u32 = 500;
+
+/// So many are named at most.
+const NAMED_MAX: usize = archive::PICTURES_MAX as usize;
 
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -29,12 +33,44 @@ pub struct ListRenders {
     q: Option<String>,
     /// Whether they are less than what was asked for.
     degraded: Option<bool>,
+    /// Whether they have a star.
+    starred: Option<bool>,
+    /// Those of this job.
+    job: Option<i64>,
+    /// These alone, like 3.1,3.2: at most 1,000.
+    renders: Option<String>,
     /// Those of jobs that were taken in at this moment or later.
     since_ms: Option<i64>,
     /// Those before this one: `next` of the page before.
     before: Option<String>,
-    /// At most so many, to 500; 60 where nothing is said.
+    /// At most so many: 60 where nothing is said, and up to 500; of a zip file 1,000.
     limit: Option<u32>,
+}
+
+impl ListRenders {
+    fn filter(&self) -> Result<GalleryFilter, HttpProblem> {
+        let among = self.renders.as_deref().map(several).transpose()?;
+        Ok(GalleryFilter {
+            state: self.state,
+            tag: self.tag.clone(),
+            text: self.q.clone(),
+            degraded: self.degraded,
+            starred: self.starred,
+            job_id: self.job,
+            among,
+            since_ms: self.since_ms,
+            before: self.before.as_deref().map(one).transpose()?,
+        })
+    }
+}
+
+/// `3.1,3.2`: few enough for one question.
+pub fn several(text: &str) -> Result<Vec<(i64, u32)>, HttpProblem> {
+    let names: Vec<&str> = text.split(',').map(str::trim).collect();
+    match names.len() {
+        ..=NAMED_MAX => names.into_iter().map(one).collect(),
+        _ => Err(HttpProblem::bad(format!("renders: name {NAMED_MAX} at most"))),
+    }
 }
 
 /// A page of pictures.
@@ -52,15 +88,40 @@ pub async fn list(
     State(app): State<App>,
     Query(asked): Query<ListRenders>,
 ) -> Result<Json<RenderPage>, HttpProblem> {
-    let ListRenders { state, tag, q, degraded, since_ms, before, limit } = asked;
-    let limit = page(limit, PAGE, PAGE_MAX)?;
-    let before = before.map(|before| one(&before)).transpose()?;
-    let filter = GalleryFilter { state, tag, text: q, degraded, since_ms, before, job_id: None };
-    let renders = app.store().gallery(&filter, limit).await?;
+    let limit = page(asked.limit, PAGE, PAGE_MAX)?;
+    let renders = app.store().gallery(&asked.filter()?, limit).await?;
     let is_full = renders.len() as u32 == limit;
     let last = renders.last().filter(|_| is_full);
     let next = last.map(|last| format!("{}.{}", last.job, last.picture));
     Ok(Json(RenderPage { renders, next }))
+}
+
+/// The files of pictures that are done, as one zip file.
+pub async fn archive(
+    State(app): State<App>,
+    Query(asked): Query<ListRenders>,
+) -> Result<Response, HttpProblem> {
+    let limit = page(asked.limit, archive::PICTURES_MAX, archive::PICTURES_MAX)?;
+    let filter = GalleryFilter { state: Some(RenderState::Done), ..asked.filter()? };
+    archive::archive(&app, &filter, limit).await
+}
+
+/// Gives a picture a star.
+pub async fn star(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<StarAnswer>, HttpProblem> {
+    let (job_id, index) = one(&id)?;
+    Ok(Json(app.queue().star(job_id, index, true).await?))
+}
+
+/// Takes it.
+pub async fn unstar(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<StarAnswer>, HttpProblem> {
+    let (job_id, index) = one(&id)?;
+    Ok(Json(app.queue().star(job_id, index, false).await?))
 }
 
 /// `12.3`: a job and a place in it.

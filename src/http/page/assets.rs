@@ -28,10 +28,12 @@ pub const STYLE: Asset = Asset {
 pub const LIVE: Asset = script("live.js", include_str!("live.js"));
 pub const CREATE: Asset = script("create.js", include_str!("create.js"));
 pub const COMPARE: Asset = script("compare.js", include_str!("compare.js"));
+pub const GALLERY: Asset = script("gallery.js", include_str!("gallery.js"));
+pub const QUEUE: Asset = script("queue.js", include_str!("queue.js"));
 pub const ICON: Asset =
     Asset { name: "icon.svg", kind: "image/svg+xml", content: include_str!("icon.svg") };
 
-const ALL: [Asset; 5] = [STYLE, LIVE, CREATE, COMPARE, ICON];
+const ALL: [Asset; 7] = [STYLE, LIVE, CREATE, COMPARE, GALLERY, QUEUE, ICON];
 
 const fn script(name: &'static str, content: &'static str) -> Asset {
     Asset { name, kind: "text/javascript; charset=utf-8", content }

@@ -1,23 +1,32 @@
 //! The pictures that were made, newest first, page by page.
 
-use axum::extract::{Query, State};
+use axum::extract::{Query, RawQuery, State};
+use axum::response::Response;
 use maud::{Markup, html};
 use serde::{Deserialize, Serialize};
 
 use super::super::app::App;
+use super::super::archive::{self, PICTURES_MAX as ZIPPED_MAX};
 use super::super::problem::HttpProblem;
+use super::assets;
 use super::failures;
 use super::layout::{PageKind, page};
+use super::tiles::{plain_tile, tile};
 use super::visitor::Visitor;
 use super::words::Words;
+use crate::http::api::renders::several;
 use crate::job::state::State as RenderState;
-use crate::store::{GalleryFilter, HistoryRow, Selection};
+use crate::moment;
+use crate::store::{GalleryFilter, Selection};
 
-/// As many as fill a large screen.
+/// As many as fill a large screen; a number that the usual numbers of columns divide.
 const PICTURES_MAX: u32 = 60;
 
 /// As many as one sees at a glance.
 const NEWEST_MAX: u32 = 12;
+
+/// No picture comes before it.
+const FIRST: (i64, u32) = (0, 0);
 
 /// Which pictures are wanted; empty fields ask for nothing.
 #[derive(Clone, Default, Deserialize, Serialize)]
@@ -31,30 +40,40 @@ pub struct GalleryQuery {
     job: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     degraded: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    starred: String,
+    /// Beginning with the last one that was done on this day or before.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    day: String,
     /// Those before this one: the key of the last one of the page before.
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<String>,
 }
 
 impl GalleryQuery {
+    /// All that the fields say, but where a page begins.
     fn filter(&self) -> GalleryFilter {
         let some = |text: &String| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-        let before = match self.before.as_deref().map(str::parse) {
-            Some(Ok(Selection::Render { job_id, index })) => Some((job_id, index)),
-            _ => None,
-        };
         GalleryFilter {
             text: some(&self.q),
             tag: some(&self.tag),
             job_id: self.job.trim().parse().ok(),
             degraded: (!self.degraded.is_empty()).then_some(true),
-            before,
+            starred: (!self.starred.is_empty()).then_some(true),
             ..all_made()
         }
     }
 
-    fn is_open(&self) -> bool {
-        self.filter() == all_made()
+    /// The key that its page ends before; `None` for the newest page.
+    async fn begin(&self, app: &App) -> Result<Option<(i64, u32)>, HttpProblem> {
+        if let Some(Ok(Selection::Render { job_id, index })) =
+            self.before.as_deref().map(str::parse)
+        {
+            return Ok(Some((job_id, index)));
+        }
+        let Some(until_ms) = moment::end_of_day(&self.day) else { return Ok(None) };
+        let newest = app.store().last_done_before(until_ms).await?;
+        Ok(Some(newest.map_or(FIRST, |(job_id, index)| (job_id, index.saturating_add(1)))))
     }
 }
 
@@ -64,7 +83,7 @@ pub async fn gallery(
     Query(wanted): Query<GalleryQuery>,
 ) -> Result<Markup, HttpProblem> {
     let words = visitor.words;
-    let filter = wanted.filter();
+    let filter = GalleryFilter { before: wanted.begin(&app).await?, ..wanted.filter() };
     let made = app.store().gallery(&filter, PICTURES_MAX).await?;
     let failed = match filter.job_id {
         Some(job_id) => failures::of_job(&app, words, job_id).await?,
@@ -75,16 +94,21 @@ pub async fn gallery(
     let content = html! {
         h1 { (words.gallery) }
         (filters(words, &wanted))
-        @if made.is_empty() && wanted.is_open() {
+        @if made.is_empty() && filter == all_made() {
             p { (words.first_picture) " " a href="./" { (words.create) } }
         } @else if made.is_empty() {
             p { (words.no_pictures) }
+        } @else {
+            (zip_button(words, &wanted))
         }
         (failed)
-        ul.grid { @for picture in &made { (small(words, picture)) } }
+        ul.grid data-page { @for picture in &made { (tile(words, picture)) } }
         @if let Some(last) = last {
-            p { a.button href=(older(&wanted, last)) { (words.older) } }
+            p { a.button rel="next" data-older href=(older(&wanted, last)) { (words.older) } }
         }
+        // One form for all stars: its buttons say which picture they are for.
+        form #stars method="post" {}
+        script type="module" src=(assets::GALLERY.address()) {}
     };
     page(&app, visitor, PageKind::Gallery, content).await
 }
@@ -97,11 +121,28 @@ pub async fn live_newest(State(app): State<App>, visitor: Visitor) -> Result<Mar
 /// The newest pictures, where somebody waits for the next one.
 pub async fn newest(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
     let made = app.store().gallery(&all_made(), NEWEST_MAX).await?;
-    Ok(html! { ul.grid { @for picture in &made { (small(words, picture)) } } })
+    Ok(html! { ul.grid { @for picture in &made { (plain_tile(words, picture)) } } })
+}
+
+/// The pictures that are ticked, else all that the gallery's fields ask for, as one file.
+pub async fn archive(
+    State(app): State<App>,
+    Query(wanted): Query<GalleryQuery>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, HttpProblem> {
+    let fields: Vec<(String, String)> =
+        serde_urlencoded::from_str(&query.unwrap_or_default()).unwrap_or_default();
+    let chosen = fields.into_iter().filter(|(name, _)| name == "choose");
+    let chosen: Vec<String> = chosen.map(|(_, render)| render).collect();
+    let filter = match chosen.is_empty() {
+        true => GalleryFilter { before: wanted.begin(&app).await?, ..wanted.filter() },
+        false => GalleryFilter { among: Some(several(&chosen.join(","))?), ..all_made() },
+    };
+    archive::archive(&app, &filter, ZIPPED_MAX).await
 }
 
 fn older(wanted: &GalleryQuery, before: String) -> String {
-    let next = GalleryQuery { before: Some(before), ..wanted.clone() };
+    let next = GalleryQuery { before: Some(before), day: String::new(), ..wanted.clone() };
     format!("gallery?{}", serde_urlencoded::to_string(next).unwrap_or_default())
 }
 
@@ -111,24 +152,28 @@ fn filters(words: &Words, wanted: &GalleryQuery) -> Markup {
             label { (words.search) " " input type="search" name="q" value=(wanted.q); }
             label { (words.tag_word) " " input name="tag" value=(wanted.tag); }
             label { (words.job) " " input name="job" size="6" inputmode="numeric" value=(wanted.job); }
+            label { (words.until_day) " " input type="date" name="day" value=(wanted.day); }
             label.tick {
                 input type="checkbox" name="degraded" value="true" checked[!wanted.degraded.is_empty()];
                 (words.only_smaller)
+            }
+            label.tick {
+                input type="checkbox" name="starred" value="true" checked[!wanted.starred.is_empty()];
+                (words.only_starred)
             }
             button { (words.show) }
         }
     }
 }
 
-fn small(words: &Words, picture: &HistoryRow) -> Markup {
-    let HistoryRow { job, picture: n, prompt, degraded, .. } = picture;
+fn zip_button(words: &Words, wanted: &GalleryQuery) -> Markup {
+    let fields = serde_urlencoded::to_string(wanted).unwrap_or_default();
+    let fields: Vec<(String, String)> = serde_urlencoded::from_str(&fields).unwrap_or_default();
     html! {
-        li data-key={ (job) "." (n) } {
-            a href={ "picture?job=" (job) "&n=" (n) } {
-                img src=(thumbnail_address(picture)) alt=(prompt) loading="lazy" decoding="async"
-                    width="320" height="320";
-                span { @if *degraded { b.badge.warn { (words.only_smaller) } " " } (prompt) }
-            }
+        form.row #chosen method="get" action="pictures.zip" {
+            @for (name, value) in &fields { input type="hidden" name=(name) value=(value); }
+            button { (words.download_zip) }
+            small.quiet { (words.zip_hint) " " (ZIPPED_MAX) }
         }
     }
 }
@@ -136,23 +181,4 @@ fn small(words: &Words, picture: &HistoryRow) -> Markup {
 /// All that were made and stand in the output folder.
 fn all_made() -> GalleryFilter {
     GalleryFilter { state: Some(RenderState::Done), ..GalleryFilter::default() }
-}
-
-/// With the hash of the picture, so that a browser keeps it for good.
-fn thumbnail_address(picture: &HistoryRow) -> String {
-    let HistoryRow { job, picture: n, sha256, .. } = picture;
-    format!("thumbnail?job={job}&n={n}&v={}", sha256.as_deref().unwrap_or_default())
-}
-
-/// One picture of one job.
-#[derive(Clone, Copy, Deserialize)]
-pub struct PictureAddress {
-    pub job: i64,
-    pub n: u32,
-}
-
-impl PictureAddress {
-    pub fn selection(self) -> Selection {
-        Selection::Render { job_id: self.job, index: self.n }
-    }
 }

@@ -18,6 +18,7 @@ mod picture;
 mod queue;
 mod reference;
 mod system;
+mod tiles;
 mod visitor;
 mod words;
 
@@ -34,6 +35,7 @@ pub fn routes() -> Router<App> {
         .route("/queue", get(queue::queue))
         .route("/queue/{action}", post(queue::press))
         .route("/gallery", get(gallery::gallery))
+        .route("/pictures.zip", get(gallery::archive))
         .route("/picture", get(picture::picture))
         .route("/thumbnail", get(files::thumbnail))
         .route("/compare", get(compare::compare))

@@ -5,8 +5,9 @@ use maud::{Markup, html};
 
 use super::super::app::App;
 use super::super::problem::HttpProblem;
-use super::gallery::PictureAddress;
+use super::assets;
 use super::layout::{PageKind, button, page};
+use super::tiles::{PictureAddress, star};
 use super::visitor::Visitor;
 use super::words::Words;
 use crate::job::state::State as RenderState;
@@ -37,6 +38,8 @@ pub async fn picture(
             }
         }
         section.card { h2 { (words.attempts) } (tries(words, attempts)) }
+        form #stars method="post" {}
+        script type="module" src=(assets::GALLERY.address()) {}
     };
     page(&app, visitor, PageKind::Gallery, content).await
 }
@@ -74,6 +77,7 @@ fn actions(words: &Words, picture: &HistoryRow) -> Markup {
     html! {
         p.row {
             a.button href=(again(picture)) { (words.use_again) }
+            @if picture.state == RenderState::Done { (star(words, picture)) }
             @match picture.state {
                 RenderState::Queued | RenderState::Running => (button("cancel", words.cancel, &id)),
                 RenderState::Failed | RenderState::Cancelled => (button("retry", words.retry, &id)),

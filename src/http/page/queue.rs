@@ -9,10 +9,10 @@ use serde::Deserialize;
 use super::super::app::App;
 use super::super::problem::HttpProblem;
 use super::super::upcoming::JOBS_MAX;
-use super::failures;
 use super::layout::{PageKind, button, page};
 use super::visitor::{Visitor, back};
 use super::words::Words;
+use super::{assets, failures};
 use crate::moment;
 use crate::queue::{Given, Outlook, QueueStatus, Upcoming, Which};
 use crate::status::RenderStatus;
@@ -28,6 +28,9 @@ pub struct Pressed {
     reason: String,
     #[serde(default)]
     priority: i64,
+    /// The job that it is to come before; empty for the last place.
+    #[serde(default)]
+    before: String,
 }
 
 pub async fn queue(State(app): State<App>, visitor: Visitor) -> Result<Markup, HttpProblem> {
@@ -35,6 +38,7 @@ pub async fn queue(State(app): State<App>, visitor: Visitor) -> Result<Markup, H
     let content = html! {
         h1 { (words.queue) }
         div data-live="live/queue" { (work(&app, words).await?) }
+        script type="module" src=(assets::QUEUE.address()) {}
     };
     page(&app, visitor, PageKind::Queue, content).await
 }
@@ -57,6 +61,17 @@ pub async fn press(
         "resume" => drop(queue.resume().await?),
         "cancel" => drop(queue.cancel(&named(&pressed.id)?).await?),
         "retry" => drop(queue.retry(&named(&pressed.id)?).await?),
+        "move" => {
+            let before = Some(pressed.before.as_str()).filter(|before| !before.is_empty());
+            let before = before.map(job_id).transpose()?;
+            queue.move_job(job_id(&pressed.id)?, before).await?;
+        }
+        "star" | "unstar" => {
+            let Selection::Render { job_id, index } = selection(&pressed.id)? else {
+                return Err(HttpProblem::bad("name a picture, like 12.3"));
+            };
+            queue.star(job_id, index, action == "star").await?;
+        }
         "priority" => {
             let priority = Given::number("priority", "priority", &pressed.priority.to_string());
             queue.edit(&named(&pressed.id)?, &[priority]).await?;
@@ -68,9 +83,19 @@ pub async fn press(
     Ok((StatusCode::SEE_OTHER, back).into_response())
 }
 
+fn selection(id: &str) -> Result<Selection, HttpProblem> {
+    id.parse().map_err(|why: String| HttpProblem::bad(why))
+}
+
+fn job_id(id: &str) -> Result<i64, HttpProblem> {
+    match selection(id)? {
+        Selection::Job(job_id) => Ok(job_id),
+        Selection::Render { .. } => Err(HttpProblem::bad("name a job, like 12")),
+    }
+}
+
 fn named(id: &str) -> Result<Which, HttpProblem> {
-    let selection: Selection = id.parse().map_err(|why: String| HttpProblem::bad(why))?;
-    Ok(Which::Named(vec![selection]))
+    Ok(Which::Named(vec![selection(id)?]))
 }
 
 async fn work(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
@@ -169,12 +194,17 @@ fn table(words: &Words, jobs: &[WaitingJob]) -> Markup {
 fn row(words: &Words, jobs: &[WaitingJob], place: usize) -> Markup {
     let WaitingJob { job, done_at_ms } = &jobs[place];
     let id = [("id", job.job.to_string())];
-    let at = |priority: i64| [("id", job.job.to_string()), ("priority", priority.to_string())];
-    let before = place.checked_sub(1).map(|before| &jobs[before].job);
-    let after = jobs.get(place + 1).map(|after| &after.job);
+    let to = |before: Option<&WaitingJob>| {
+        let before = before.map(|before| before.job.job.to_string());
+        [("id", job.job.to_string()), ("before", before.unwrap_or_default())]
+    };
+    let before = place.checked_sub(1).map(|before| &jobs[before]);
     html! {
         tr data-key=(job.job) {
-            td { a href={ "gallery?job=" (job.job) } { (job.job) } }
+            td {
+                span.grip.by-script draggable="true" aria-hidden="true" {}
+                a href={ "gallery?job=" (job.job) } { (job.job) }
+            }
             td { (job.file_name) }
             td { (words.state(job.state)) }
             td.number { (job.done) "/" (job.renders) }
@@ -183,25 +213,12 @@ fn row(words: &Words, jobs: &[WaitingJob], place: usize) -> Markup {
             td { (job.run_after_ms.and_then(moment::from).unwrap_or_default()) }
             td { (job.tags.0.join(", ")) }
             td { div.row {
-                @if let Some(before) = before {
-                    (button("priority", words.sooner, &at(priority_before(job, before))))
-                }
-                @if let Some(after) = after {
-                    (button("priority", words.later, &at(priority_after(job, after))))
+                @if before.is_some() { (button("move", words.sooner, &to(before))) }
+                @if place + 1 < jobs.len() {
+                    (button("move", words.later, &to(jobs.get(place + 2))))
                 }
                 (button("cancel", words.cancel, &id))
             } }
         }
     }
-}
-
-/// The priority that brings a job before its neighbour: of the same priority the older one is
-/// first.
-fn priority_before(job: &JobRow, before: &JobRow) -> i64 {
-    before.priority + i64::from(job.job > before.job)
-}
-
-/// The priority that brings a job behind its neighbour.
-fn priority_after(job: &JobRow, after: &JobRow) -> i64 {
-    after.priority - i64::from(job.job < after.job)
 }

@@ -5,10 +5,12 @@ use serde_json::{Value, json};
 
 use crate::http::api::events::Since;
 use crate::http::api::jobs::{JobPage, ListJobs, ShowJob, Submit};
-use crate::http::api::queue::{Fit, KeptInput, Pausing, Statistics, ViewRows};
+use crate::http::api::queue::{Fit, KeptInput, Moving, Pausing, Statistics, ViewRows};
 use crate::http::api::renders::{ListRenders, RenderPage};
 use crate::queue::control::PauseAnswer;
-use crate::queue::{Edited, FitAnswer, QueueCapabilities, QueueStatus, Retries, Shown, Submitted};
+use crate::queue::{
+    Edited, FitAnswer, QueueCapabilities, QueueStatus, Retries, Shown, StarAnswer, Submitted,
+};
 use crate::store::Cancelled;
 
 /// Makes the schema of a type.
@@ -155,6 +157,13 @@ fn renders() -> Vec<Operation> {
             .body(JSON, changes)
             .json(200, of::<Edited>),
         post("/api/v1/renders/{render}/cancel", "Cancels one picture").json(200, of::<Cancelled>),
+        ask("put", "/api/v1/renders/{render}/star", "Gives a picture that is done a star")
+            .json(200, of::<StarAnswer>),
+        ask("delete", "/api/v1/renders/{render}/star", "Takes a picture's star")
+            .json(200, of::<StarAnswer>),
+        get("/api/v1/pictures.zip", "The files of pictures that are done, in one")
+            .query(inline::<ListRenders>)
+            .answer(200, "application/zip", None),
         get("/api/v1/renders/{render}/settings.toml", "A job that makes it again")
             .answer(200, TOML, None),
         picture,
@@ -176,6 +185,9 @@ fn queue() -> Vec<Operation> {
             .body(JSON, inline::<Pausing>)
             .json(200, of::<PauseAnswer>),
         post("/api/v1/queue/resume", "Ends the pause").json(200, of::<PauseAnswer>),
+        post("/api/v1/queue/move", "Brings a job before another one that waits, or to the end")
+            .body(JSON, inline::<Moving>)
+            .json(200, of::<Edited>),
         post("/api/v1/inputs", "Keeps a picture for jobs that begin with it")
             .body("image/*", file)
             .json(201, of::<KeptInput>),

@@ -3,6 +3,7 @@
 mod api;
 mod attacks;
 mod clients;
+mod gallery;
 mod openai;
 mod openapi;
 mod pictures;

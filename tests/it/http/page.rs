@@ -9,17 +9,17 @@ const PAGES: [&str; 7] =
     ["/", "/queue", "/gallery", "/history", "/memory", "/system", "/reference"];
 
 /// A form of our own page, sent as a browser does.
-fn press(house: &House, path: &str, body: &str) -> Reply {
+pub fn press(house: &House, path: &str, body: &str) -> Reply {
     let origin = format!("http://{}", house.http());
     let headers = [("Content-Type", "application/x-www-form-urlencoded"), ("Origin", &origin)];
     house.ask(&format!("POST {path}"), &headers, body.as_bytes())
 }
 
-fn location(reply: &Reply) -> &str {
+pub fn location(reply: &Reply) -> &str {
     reply.header("location").unwrap_or_default()
 }
 
-fn done(house: &House, pictures: u32) {
+pub fn done(house: &House, pictures: u32) {
     let sql = "SELECT count(*) FROM history WHERE state = 'done'";
     house.until_sql(sql, &pictures.to_string());
 }
@@ -118,6 +118,31 @@ fn buttons_work_without_a_script_and_lead_back_to_their_page() {
     done(&house, 1);
     assert_eq!(press(&house, "/queue/cancel", "id=fox").status, 400);
     assert_eq!(press(&house, "/queue/explode", "").status, 404);
+}
+
+#[test]
+fn a_job_is_moved_to_any_place_among_those_that_wait() {
+    let house = House::started("");
+    house.post("/api/v1/queue/pause", &serde_json::json!({})).ok();
+    for prompt in ["a", "b", "c", "d"] {
+        house.post("/api/v1/jobs", &serde_json::json!({ "prompt": prompt })).ok();
+    }
+    let order = || {
+        let sql = "SELECT job_id FROM renders WHERE state = 'queued' ORDER BY priority DESC, id";
+        house.rows(sql).concat().join("")
+    };
+    let moved = press(&house, "/queue/move", "id=4&before=2");
+    assert_eq!((moved.status, location(&moved), order()), (303, "../", "1423".to_owned()));
+    assert_eq!(press(&house, "/queue/move", "id=1&before=").status, 303);
+    assert_eq!(order(), "4231", "behind all");
+    house.post("/api/v1/queue/move", &serde_json::json!({ "job": 3, "before": 4 })).ok();
+    assert_eq!(order(), "3421");
+    let page = house.get("/queue").ok().text();
+    let rows: Vec<&str> = page.split("<tr data-key=\"").skip(1).map(|row| &row[..1]).collect();
+    assert_eq!(rows.concat(), "3421", "the page shows them so");
+    assert_eq!(press(&house, "/queue/move", "id=9&before=4").status, 409);
+    assert_eq!(press(&house, "/queue/move", "id=3.1&before=4").status, 400);
+    assert_eq!(order(), "3421");
 }
 
 #[test]

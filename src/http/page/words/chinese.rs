@@ -122,6 +122,12 @@ pub const CHINESE: Words = Words {
     only_smaller: "小于要求的图片",
     older: "更早的图片",
     no_pictures: "没有符合条件的图片。",
+    star: "星标",
+    only_starred: "仅星标",
+    choose: "选择",
+    until_day: "截至日期",
+    download_zip: "打包下载 (zip)",
+    zip_hint: "勾选的图片；未勾选则为当前筛选的全部图片。最多张数：",
     newest: "最新图片",
     first_picture: "还没有图片。第一张只需一分钟：",
 

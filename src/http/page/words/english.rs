@@ -123,6 +123,12 @@ pub const ENGLISH: Words = Words {
     only_smaller: "Made smaller than asked",
     older: "Older pictures",
     no_pictures: "No picture is like that.",
+    star: "Star",
+    only_starred: "With a star",
+    choose: "Choose",
+    until_day: "Made until",
+    download_zip: "Download as zip",
+    zip_hint: "Those that are ticked, else all that are like this: at most",
     newest: "Newest pictures",
     first_picture: "There is no picture yet. The first one is a minute away:",
 

@@ -134,6 +134,12 @@ pub struct Words {
     pub only_smaller: &'static str,
     pub older: &'static str,
     pub no_pictures: &'static str,
+    pub star: &'static str,
+    pub only_starred: &'static str,
+    pub choose: &'static str,
+    pub until_day: &'static str,
+    pub download_zip: &'static str,
+    pub zip_hint: &'static str,
     pub newest: &'static str,
     pub first_picture: &'static str,
 

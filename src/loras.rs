@@ -147,7 +147,7 @@ fn facts_of(lora: &Lora, folder: &LoraFolder, model: &str) -> Result<Found, Mode
 }
 
 /// The hash of a file's content, which is read only when the file has changed.
-fn hash(path: &Path) -> Result<String, ModelError> {
+pub fn hash(path: &Path) -> Result<String, ModelError> {
     static KNOWN: Mutex<VecDeque<(Stamp, String)>> = Mutex::new(VecDeque::new());
     let unreadable = |error| ModelError::of_io(path, &error);
     let stamp = Stamp::of(path).map_err(unreadable)?;

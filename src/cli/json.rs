@@ -17,6 +17,7 @@ use crate::engine::z_image::quantise::Quantised;
 use crate::hub::{Fetched, RemovedModel};
 use crate::queue::control::PauseAnswer;
 use crate::queue::copies::BackedUp;
+use crate::queue::replay::Replays;
 use crate::queue::sheet::SheetAnswer;
 use crate::queue::{
     CheckedJob, Edited, ErrorAnswer, FitAnswer, JobMistakes, ListedModel, Pruned, QueueStatus,
@@ -43,7 +44,7 @@ This page is written from the program's types by a test, and another runs the co
 /// What a command answers: its name, and the type of its answer.
 type Command = (&'static str, fn(&mut SchemaGenerator) -> Value);
 
-const COMMANDS: [Command; 31] = [
+const COMMANDS: &[Command] = &[
     ("backup", of::<BackedUp>),
     ("cancel", of::<Cancelled>),
     ("check", of::<CheckedJob>),
@@ -66,6 +67,7 @@ const COMMANDS: [Command; 31] = [
     ("model remove", of::<RemovedModel>),
     ("model verify", of::<VerifiedModel>),
     ("pause, resume", of::<PauseAnswer>),
+    ("replay", of::<Replays>),
     ("report", of::<WrittenReport>),
     ("restore", of::<Restored>),
     ("retry", of::<Retries>),

@@ -25,6 +25,7 @@ mod pictures;
 mod print;
 mod progress;
 mod query;
+mod replay;
 mod report;
 mod run;
 mod sheet;
@@ -120,6 +121,10 @@ enum Command {
     Show(show::ShowArgs),
     /// Put a job's pictures on a contact sheet
     Sheet(sheet::SheetArgs),
+    /// Make pictures again, from what they say of themselves
+    ///
+    /// Exit codes: 0 each of them is a job, 3 some picture does not say how it was made.
+    Replay(replay::ReplayArgs),
     /// Wait until a job has ended
     Wait(wait::WaitArgs),
     /// Cancel jobs or renders, by name or by what they have in common
@@ -326,6 +331,7 @@ fn command(mut args: Args) -> Outcome {
             Command::List(list) => query::list(&config, &list, json).await,
             Command::Show(show) => show::show(&config, &show, json).await,
             Command::Sheet(args) => sheet::sheet(&config, &args, json).await,
+            Command::Replay(args) => replay::pictures(&config, &args, json).await,
             Command::Wait(wait) => wait::wait(&config, &wait, json).await,
             Command::Cancel(cancel) => control::cancel(&config, &cancel, json).await,
             Command::Edit(edit) => edit::edit(&config, &edit, json).await,

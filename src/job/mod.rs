@@ -57,6 +57,17 @@ pub enum OnOom {
     Downgrade,
 }
 
+impl OnOom {
+    /// The word for it in job files.
+    pub fn word(self) -> &'static str {
+        match self {
+            OnOom::Fail => "fail",
+            OnOom::Offload => "offload",
+            OnOom::Downgrade => "downgrade",
+        }
+    }
+}
+
 /// How a step goes along the model's velocity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -105,6 +116,15 @@ impl Format {
             "jpg" | "jpeg" => Some(Format::Jpeg),
             "webp" => Some(Format::Webp),
             _ => None,
+        }
+    }
+
+    /// The word for it in job files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Format::Png => "png",
+            Format::Jpeg => "jpeg",
+            Format::Webp => "webp",
         }
     }
 

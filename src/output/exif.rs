@@ -10,6 +10,7 @@ use super::metadata::{KEY, Metadata, SOFTWARE};
 
 /// UserComment begins with the name of its encoding.
 const UNICODE: &[u8] = b"UNICODE\0";
+const ASCII: &[u8] = b"ASCII\0\0\0";
 
 /// TIFF's field for the document that a picture comes from: the job file.
 const DOCUMENT_NAME: Tag = Tag(Context::Tiff, 0x010d);
@@ -89,6 +90,24 @@ pub fn json(exif: &Exif) -> Option<String> {
     let Value::Undefined(note, _) = &field.value else { return None };
     let json = note.strip_prefix(KEY.as_bytes())?.strip_prefix(b"\0")?;
     String::from_utf8(json.to_vec()).ok()
+}
+
+/// The text that A1111 and others write into UserComment. Some write it in the other order of bytes
+/// than the block has, so that the order is guessed: of most texts the first character is ASCII.
+pub fn comment(exif: &Exif) -> Option<String> {
+    let field = exif.get_field(Tag::UserComment, In::PRIMARY)?;
+    let Value::Undefined(comment, _) = &field.value else { return None };
+    let Some(units) = comment.strip_prefix(UNICODE) else {
+        return String::from_utf8(comment.strip_prefix(ASCII)?.to_vec()).ok();
+    };
+    let from_bytes = match units.first() {
+        Some(0) => u16::from_be_bytes,
+        _ if units.get(1) == Some(&0) => u16::from_le_bytes,
+        _ => u16::from_be_bytes,
+    };
+    let units: Vec<u16> =
+        units.chunks_exact(2).map(|pair| from_bytes([pair[0], pair[1]])).collect();
+    String::from_utf16(&units).ok()
 }
 
 #[cfg(test)]

@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use self::read::{inspect, metadata_of};
-pub use self::settings::{FoundSettings, settings_in};
+pub use self::settings::{
+    FoundSettings, PictureFacts, PictureMaker, facts_in, format_of, settings_in,
+};
 use crate::files;
 
 /// How much of a picture is hashed at once.

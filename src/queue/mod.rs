@@ -22,6 +22,7 @@ mod order;
 mod outlook;
 mod pace;
 mod prune;
+pub mod replay;
 mod request;
 mod settings;
 pub mod sheet;

@@ -41,6 +41,7 @@ mod pictures;
 mod quality;
 mod quantised;
 mod queue;
+mod replay;
 mod report;
 mod store;
 mod submit;

@@ -153,8 +153,9 @@ pub async fn png_info(request: Request) -> Result<Json<Value>, HttpProblem> {
     let content = base64_picture(image)?;
     let found = tokio::task::spawn_blocking(move || output::settings_in(&content)).await;
     let found = found.map_err(|error| HttpProblem::ours(error.to_string()))?.unwrap_or_default();
-    let FoundSettings { prompt, negative_prompt, width, height, steps, seed, guidance, text } =
-        found;
+    let FoundSettings {
+        prompt, negative_prompt, width, height, steps, seed, guidance, text, ..
+    } = found;
     let parameters = json!({
         "Prompt": prompt, "Negative prompt": negative_prompt, "Steps": steps, "Seed": seed,
         "Size-1": width, "Size-2": height, "CFG scale": guidance.map(|guidance| guidance + 1.0),

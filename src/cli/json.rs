@@ -19,6 +19,7 @@ use crate::queue::control::PauseAnswer;
 use crate::queue::copies::BackedUp;
 use crate::queue::replay::Replays;
 use crate::queue::sheet::SheetAnswer;
+use crate::queue::verify::Verified;
 use crate::queue::{
     CheckedJob, Edited, ErrorAnswer, FitAnswer, JobMistakes, ListedModel, Pruned, QueueStatus,
     Restored, Retries, Shown, Submitted, VerifiedModel, Waited,
@@ -77,6 +78,7 @@ const COMMANDS: &[Command] = &[
     ("status", of::<QueueStatus>),
     ("submit", of::<Submitted>),
     ("submit --wait, wait", of::<Waited>),
+    ("verify", of::<Verified>),
 ];
 
 fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {

@@ -35,6 +35,7 @@ mod stderr;
 mod status;
 mod submit;
 mod table;
+mod verify;
 mod wait;
 
 use std::error::Error;
@@ -66,7 +67,8 @@ const EXIT_NOT_DONE: u8 = 3;
 /// All renders are done, but some picture is smaller or has fewer steps than asked (`wait`), or
 /// would be (`fit`).
 const EXIT_DEGRADED: u8 = 4;
-/// What came from a hub is not what it promised, more than once (`model fetch`).
+/// What came from a hub is not what it promised, more than once (`model fetch`), or a picture is not
+/// what was recorded (`verify`).
 const EXIT_DATA: u8 = 65;
 /// Try again later: another daemon runs, none does (`status`), `run --until-idle` was stopped,
 /// the disk is full, the time-out of `wait` has passed.
@@ -86,7 +88,7 @@ const EVERYWHERE: &str = "Everywhere";
     version,
     after_help = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 a job file that has mistakes or \
 cannot be read, a render that failed or was cancelled, or nothing left to cancel, edit or retry, 4 done but degraded \
-(fit: 3 does not fit, 4 fits only degraded), 65 what was fetched is damaged, 75 try again later, 78 \
+(fit: 3 does not fit, 4 fits only degraded), 65 what was fetched, or a picture, is damaged, 75 try again later, 78 \
 configuration."
 )]
 struct Args {
@@ -125,6 +127,11 @@ enum Command {
     ///
     /// Exit codes: 0 each of them is a job, 3 some picture does not say how it was made.
     Replay(replay::ReplayArgs),
+    /// Compare the pictures with what the history says of them
+    ///
+    /// Each must be there, have the recorded hash, and be decoded; files that belong to no row are told.
+    /// Exit codes: 0 all are right, 65 some are not, 75 `--replay` without a daemon.
+    Verify(verify::VerifyPicturesArgs),
     /// Wait until a job has ended
     Wait(wait::WaitArgs),
     /// Cancel jobs or renders, by name or by what they have in common
@@ -210,7 +217,7 @@ fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<QueueError>() {
         return match error {
             QueueError::Mistakes(_) | QueueError::WrongWish(_) => Some(EXIT_NOT_DONE),
-            QueueError::NotTaken { .. } => Some(EXIT_TEMPFAIL),
+            QueueError::NotTaken { .. } | QueueError::NoDaemon(_) => Some(EXIT_TEMPFAIL),
             QueueError::Config(error) => code_of(error),
             QueueError::Store(error) => code_of(error),
             QueueError::Folder { source, .. } | QueueError::File { source, .. } => code_of(source),
@@ -332,6 +339,7 @@ fn command(mut args: Args) -> Outcome {
             Command::Show(show) => show::show(&config, &show, json).await,
             Command::Sheet(args) => sheet::sheet(&config, &args, json).await,
             Command::Replay(args) => replay::pictures(&config, &args, json).await,
+            Command::Verify(args) => verify::verify(&config, &args, json).await,
             Command::Wait(wait) => wait::wait(&config, &wait, json).await,
             Command::Cancel(cancel) => control::cancel(&config, &cancel, json).await,
             Command::Edit(edit) => edit::edit(&config, &edit, json).await,

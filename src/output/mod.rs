@@ -147,7 +147,8 @@ fn check(temp: &Path, bytes: u64, sha256: &str) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidData, message))
 }
 
-fn measure(file: &mut File) -> io::Result<(u64, String)> {
+/// Size and SHA-256 (lower-case hex) of what is still to be read of the file.
+pub fn measure(file: &mut File) -> io::Result<(u64, String)> {
     let mut hash = Sha256::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut bytes = 0;

@@ -33,6 +33,7 @@ mod submit;
 mod submitted;
 mod timing;
 mod upcoming;
+pub mod verify;
 mod wait;
 mod wish;
 
@@ -113,6 +114,9 @@ pub enum QueueError {
     /// The question lacks something, or asks for what cannot be; what would be right.
     #[error("{0}")]
     WrongQuestion(String),
+    /// What is asked needs a daemon, and none runs.
+    #[error("{0}")]
+    NoDaemon(String),
     /// The question has no answer, and why.
     #[error("{0}")]
     NoAnswer(String),

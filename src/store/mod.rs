@@ -42,6 +42,7 @@ mod since;
 mod strays;
 mod totals;
 mod transition;
+mod verify;
 mod views;
 mod waiting;
 
@@ -68,6 +69,7 @@ pub use self::since::LogMark;
 pub use self::speeds::SpeedRow;
 pub use self::strays::Stray;
 pub use self::totals::AttemptTotal;
+pub use self::verify::DonePicture;
 pub use self::views::StatisticsView;
 pub use self::waiting::{Effort, JobRenders, MadePicture, WaitingRenders};
 use crate::engine::provenance::{PartLoad, PartOrigin};

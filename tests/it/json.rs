@@ -105,6 +105,9 @@ fn every_command_answers_what_the_page_says_and_nothing_else() {
     check(&house, "show", &["show", "1"]);
     check(&house, "sheet", &["sheet", "1"]);
     check(&house, "status", &["status"]);
+    let picture = house.pictures().remove(0);
+    check(&house, "replay", &["replay", "--as-job", picture.to_str().expect("plain")]);
+    check(&house, "verify", &["verify", "--replay", "1"]);
     check(&house, "doctor", &["doctor"]);
     check(&house, "check", &["check", "a.toml"]);
     check(&house, "check (mistakes)", &["check", "wrong.toml"]);

@@ -49,4 +49,5 @@ mod readme;
 mod run;
 mod support;
 mod times;
+mod verify;
 mod worker;

@@ -19,6 +19,10 @@ impl JobLines {
         self.keys.push(format!("{key} = {}", value.into()));
     }
 
+    pub(super) fn tag(&mut self, tag: &str) {
+        self.keys.push(format!("tags = [{}]", quoted(tag)));
+    }
+
     pub(super) fn lora(&mut self, path: &str, weight: f64, allow_unknown: bool) {
         let mut lines =
             format!("[[lora]]\npath = {}\nweight = {}", quoted(path), toml::Value::from(weight));

@@ -18,6 +18,9 @@ use crate::output::metadata::QueueFacts;
 use crate::output::{self, PictureFacts, PictureMaker};
 use crate::store::{HistoryRow, Selection, WorkerRow};
 
+/// Marks the jobs of `verify`.
+const VERIFY_TAG: &str = "verify";
+
 /// A larger file is no picture that says how it was made.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
@@ -103,6 +106,8 @@ pub enum ReplayUse {
     Submit,
     /// Only those that are the same picture are.
     SubmitSame,
+    /// As that, for `verify`, which marks its jobs with a tag.
+    Verify,
     /// The jobs are only shown.
     Show,
 }
@@ -201,7 +206,7 @@ async fn one(here: &Here<'_>, picture: &Path, what_for: ReplayUse) -> Result<Rep
         })
     })?;
     let row = here.row(&facts).await;
-    let (maker, draft) = match facts {
+    let (maker, mut draft) = match facts {
         PictureFacts::Ours(metadata) => {
             let format = output::format_of(&content);
             (PictureMaker::Zimaged, ours::draft(here, *metadata, row.as_ref(), format))
@@ -210,12 +215,16 @@ async fn one(here: &Here<'_>, picture: &Path, what_for: ReplayUse) -> Result<Rep
             (found.maker, others::draft(here, &found).map_err(Refusal::Queue)?)
         }
     };
+    if what_for == ReplayUse::Verify {
+        draft.lines.tag(VERIFY_TAG);
+    }
     let toml = draft.lines.text();
     let checked = check(here.config, Path::new("/"), name(picture), toml.clone().into_bytes());
     let checked = checked.map_err(Refusal::Queue)?;
     let Draft { differences, notes, .. } = draft;
     let same_picture = differences.is_empty();
-    if what_for == ReplayUse::SubmitSame && !same_picture {
+    let must_be_same = matches!(what_for, ReplayUse::SubmitSame | ReplayUse::Verify);
+    if must_be_same && !same_picture {
         let told: Vec<String> = differences.into_iter().map(|it| it.text).collect();
         return Err(Refusal::Picture(told.join("; ")));
     }

@@ -1,0 +1,114 @@
+//! The pictures in the output folder against what the history says of them. The daemon may run
+//! meanwhile.
+
+mod again;
+mod file;
+mod strangers;
+
+use serde::Serialize;
+
+pub use self::again::{Again, AgainFate};
+pub use self::file::WrongPicture;
+pub use self::strangers::{Stranger, StrangerKind};
+use super::{Queue, QueueError};
+
+/// So many rows are asked for at once.
+const ROWS_MAX: u32 = 200;
+
+/// So many of a kind are listed; the others are counted.
+const LISTED_MAX: usize = 1000;
+
+/// What was found.
+#[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Verified {
+    /// How many pictures the history has.
+    pub pictures: u64,
+    /// How many of them are there, can be decoded and have the recorded hash.
+    pub right: u64,
+    /// How many are not.
+    pub wrong: u64,
+    /// What is wrong with the first thousand of these.
+    pub wrong_pictures: Vec<WrongPicture>,
+    /// How many files in the output folder belong to no row.
+    pub strangers: u64,
+    /// The first thousand of these.
+    pub stranger_files: Vec<Stranger>,
+    /// Pictures that were rendered again to be compared.
+    pub again: Vec<Again>,
+}
+
+impl Verified {
+    /// Whether all is as it was recorded. Strangers are not held against it.
+    pub fn is_right(&self) -> bool {
+        self.wrong == 0 && self.again.iter().all(|again| again.fate != AgainFate::Different)
+    }
+}
+
+/// How far the work is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerifyStep {
+    /// So many of all rows.
+    Rows { looked_at: u64, of: u64 },
+    /// So many files in the output folder.
+    Files { looked_at: u64 },
+    /// So many of those that are rendered again.
+    Again { compared: usize, of: usize },
+}
+
+impl Queue<'_> {
+    /// Compares every picture of the history with its file, looks for files without a row, and
+    /// renders `again` pictures again, drawn by chance, to compare their pixels. Says to `tell` how
+    /// far it is.
+    pub async fn verify(
+        &self,
+        again: u32,
+        tell: &mut dyn FnMut(VerifyStep),
+    ) -> Result<Verified, QueueError> {
+        let mut found = Verified::default();
+        self.verify_rows(&mut found, tell).await?;
+        self.find_strangers(&mut found, tell).await?;
+        if again > 0 {
+            found.again = self.render_again(again, tell).await?;
+        }
+        Ok(found)
+    }
+
+    async fn verify_rows(
+        &self,
+        found: &mut Verified,
+        tell: &mut dyn FnMut(VerifyStep),
+    ) -> Result<(), QueueError> {
+        let of = self.store.done_count().await?;
+        let mut last = 0;
+        loop {
+            let rows = self.store.done_after(last, ROWS_MAX).await?;
+            let Some(newest) = rows.last() else { return Ok(()) };
+            last = newest.attempt_id;
+            for row in rows {
+                let outputs = self.config.outputs.clone();
+                // It reads and decodes the whole picture.
+                let checked = tokio::task::spawn_blocking(move || file::check(&outputs, row));
+                let wrong =
+                    checked.await.map_err(|error| QueueError::NoAnswer(error.to_string()))?;
+                found.note(wrong);
+                tell(VerifyStep::Rows { looked_at: found.pictures, of });
+            }
+        }
+    }
+}
+
+impl Verified {
+    fn note(&mut self, wrong: Option<WrongPicture>) {
+        self.pictures += 1;
+        match wrong {
+            None => self.right += 1,
+            Some(wrong) => {
+                self.wrong += 1;
+                if self.wrong_pictures.len() < LISTED_MAX {
+                    self.wrong_pictures.push(wrong);
+                }
+            }
+        }
+    }
+}

@@ -31,10 +31,10 @@ pub use crate::engine::z_image::{ZImageEngine, picture};
 pub use crate::engine::{
     Backend, Continue, DeviceChoice, Engine, EngineError, EngineKind, InputPicture, Latents,
     MemoryReading, ModelPlace, Pixels, PlacedLora, Progress, Result as EngineResult, Tokenizer,
-    check_lora, convert_model, fake, meter, quantise_model, synthesise_model,
+    check_lora, convert_model, fake, inspect_model, meter, quantise_model, synthesise_model,
 };
 pub use crate::files::sha256;
-pub use crate::inputs::input_picture;
+pub use crate::inputs::{InputLimits, input_picture, inspect as inspect_input};
 pub use crate::instance::FolderLock;
 pub use crate::intake::Intake;
 pub use crate::job::lora::{Lora, LoraSize, Loras};
@@ -47,7 +47,7 @@ pub use crate::loras::LoraFolder;
 pub use crate::output::encode::{Written, write_picture};
 pub use crate::output::metadata::{Metadata, PictureModel, QueueFacts, SizeAndSteps, StageTimings};
 pub use crate::output::{
-    Owner, inspect, make_ready, metadata_of, publish, remove_temporaries, temp_path,
+    Owner, inspect, make_ready, metadata_of, publish, remove_temporaries, settings_in, temp_path,
 };
 pub use crate::planner::{Allowance, ModelTurns, Plan, Prediction};
 pub use crate::queue::{

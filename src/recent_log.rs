@@ -1,7 +1,7 @@
 //! The newest lines that this process has logged, for whoever looks at the daemon in a browser.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// So many lines are kept.
 const LINES_MAX: usize = 500;
@@ -26,6 +26,22 @@ pub fn note(text: &[u8]) {
 /// All that are kept, the newest last.
 pub fn lines() -> Vec<String> {
     LINES.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+}
+
+/// How what is logged but not written yet is written.
+static FLUSH: OnceLock<fn()> = OnceLock::new();
+
+/// Has [`flush`] call this from now on.
+pub fn flush_by(write: fn()) {
+    let _ = FLUSH.set(write);
+}
+
+/// Waits for a moment until what was logged is written: for an end of the process that runs no
+/// exit handlers.
+pub fn flush() {
+    if let Some(write) = FLUSH.get() {
+        write();
+    }
 }
 
 /// A line without escape sequences of colours, which begin with ESC and end with `m`.

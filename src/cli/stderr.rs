@@ -62,6 +62,7 @@ pub(super) fn start() {
         // SAFETY: the function is called once, by the thread that ends the process, and touches
         // nothing but a channel.
         unsafe { libc::atexit(flush_at_exit) };
+        recent_log::flush_by(|| flush(FLUSH_TIMEOUT));
     }
 }
 

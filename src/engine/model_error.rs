@@ -3,6 +3,8 @@
 use std::io;
 use std::path::Path;
 
+use crate::problem::printable_lines;
+
 /// What is wrong with a model, in words that name the file and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
@@ -20,7 +22,7 @@ impl ModelError {
     /// may work again.
     pub fn of_io(path: &Path, error: &io::Error) -> ModelError {
         use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, PermissionDenied};
-        let text = format!("{}: {error}", path.display());
+        let text = printable_lines(&format!("{}: {error}", path.display()));
         match error.kind() {
             InvalidData | IsADirectory | NotADirectory | NotFound | PermissionDenied => {
                 ModelError::Wrong(text)
@@ -29,9 +31,9 @@ impl ModelError {
         }
     }
 
-    /// For the file or folder `path`, of which `what` is wrong.
+    /// For the file or folder `path`, of which `what` is wrong. Names in a file may hold anything.
     pub fn wrong(path: &Path, what: impl std::fmt::Display) -> ModelError {
-        ModelError::Wrong(format!("{}: {what}", path.display()))
+        ModelError::Wrong(printable_lines(&format!("{}: {what}", path.display())))
     }
 
     /// Whether it may be over by itself.
@@ -49,6 +51,12 @@ impl From<ModelError> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_in_a_file_reaches_no_terminal_as_it_is() {
+        let error = ModelError::wrong(Path::new("a.gguf"), "\u{1b}[31m has 512 dimensions");
+        assert_eq!(error.to_string(), "a.gguf: \\u{1b}[31m has 512 dimensions");
+    }
 
     #[test]
     fn what_a_user_must_mend_is_told_from_what_may_pass() {

@@ -22,6 +22,7 @@ mod fetch;
 mod files;
 mod formats;
 mod fit;
+mod fuzz;
 mod history;
 mod house;
 mod http;

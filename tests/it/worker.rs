@@ -150,6 +150,21 @@ fn signal(worker: &Worker, signal: Signal) {
     kill_process(Pid::from_raw(worker.pid() as i32).unwrap(), signal).unwrap();
 }
 
+/// A worker that ends by itself says why: its log is written by a thread, and no exit handler runs.
+#[test]
+fn a_worker_that_is_told_nonsense_says_so_before_it_ends() {
+    for nonsense in ["no request\n", "{\"request\":\"memory\"}\n", "{\"request\":\"load\"}\n"] {
+        let mut worker = Command::new(ZIMAGED);
+        worker.arg("worker").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut worker = worker.spawn().unwrap();
+        worker.stdin.take().unwrap().write_all(nonsense.as_bytes()).unwrap();
+        let output = worker.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(76), "{nonsense}: {told}");
+        assert!(told.contains("bad input from the supervisor"), "{nonsense}: {told:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_render_leaves_the_picture_that_its_done_tells_of() {
     let place = Place::new();

@@ -25,6 +25,7 @@ use self::events::Events;
 use super::exit::EXIT_NO_MEMORY;
 use super::last_word;
 use super::protocol::{LINE_BYTES_MAX, PROTOCOL_VERSION, RenderRequest, Request, WorkerEvent};
+use crate::recent_log;
 
 /// How long a running render may take to notice the end of the input.
 const STOP_GRACE: Duration = Duration::from_millis(1500);
@@ -147,6 +148,8 @@ fn exit(status: i32) -> ! {
     if ![EXIT_FATAL, EXIT_NO_MEMORY].contains(&status) {
         last_word::well();
     }
+    // Among what is not written yet stands why the process ends.
+    recent_log::flush();
     // SAFETY: `_exit` has no preconditions; every event is written when it is sent, so nothing is
     // lost.
     unsafe { libc::_exit(status) }

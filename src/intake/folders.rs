@@ -2,13 +2,15 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
 use tracing::warn;
 
+use super::drop;
 use super::name::{ERROR_SUFFIX, prefixed};
 use super::watch::FolderId;
 use crate::files;
@@ -98,14 +100,32 @@ impl Folders {
     /// disk must not keep the file in `jobs/`.
     fn write_report(&self, name: &str, report: &str) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(&self.rejected, name, flags, Mode::from(0o666))
-            .map_err(io::Error::from);
-        match opened.and_then(|file| File::from(file).write_all(report.as_bytes())) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
-            Err(error) => warn!("cannot write rejected/{name}: {error}"),
-            Ok(()) => {}
+        let opened = rustix::fs::openat(&self.rejected, name, flags, Mode::from(0o666));
+        let opened = match opened {
+            Err(Errno::EXIST) => {
+                Ok(self.begun_report(name, report).ok_or(io::ErrorKind::AlreadyExists)?)
+            }
+            opened => opened.map(File::from).map_err(io::Error::from),
+        };
+        if let Err(error) = opened.and_then(|mut file| file.write_all(report.as_bytes())) {
+            warn!("cannot write rejected/{name}: {error}");
         }
         Ok(())
+    }
+
+    /// The file of this name, to be written anew, if a death came before its job file was moved
+    /// beside it: then there is none, and it holds a beginning of the report.
+    fn begun_report(&self, name: &str, report: &str) -> Option<File> {
+        let job_file = name.strip_suffix(ERROR_SUFFIX)?;
+        if drop::stat(&self.rejected, job_file.as_ref()).ok()?.is_some() {
+            return None;
+        }
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&self.rejected, name, flags, Mode::empty());
+        let mut file = File::from(opened.ok()?);
+        let begun = files::read_start(&mut file, report.len() as u64).ok()?;
+        file.rewind().ok()?;
+        report.as_bytes().starts_with(&begun).then_some(file)
     }
 
     /// Makes all claims since the last call last through a power cut.

@@ -44,6 +44,21 @@ fn rejects_of_one_name_are_kept_apart() {
     assert_eq!(bench.text("rejected/cat.toml.error.txt"), "the user's own");
 }
 
+/// The report is written first: a death before the move left it alone, and the next try made another.
+#[test]
+fn a_report_that_a_death_has_left_without_its_file_is_written_anew() {
+    let mut bench = Bench::new();
+    for (begin, left) in [(0, "cat.toml:1:"), (2 * GRACE_MS, "")] {
+        fs::write(bench.path("rejected/cat.toml.error.txt"), left).unwrap();
+        fs::write(bench.path("cat.toml"), "junk").unwrap();
+        bench.scan(begin);
+        assert_eq!(bench.scan(begin + GRACE_MS), rejected(&["cat.toml"]));
+        assert_eq!(bench.names("rejected"), ["cat.toml", "cat.toml.error.txt"]);
+        assert!(bench.text("rejected/cat.toml.error.txt").starts_with("cat.toml:1:"));
+        fs::remove_file(bench.path("rejected/cat.toml")).unwrap();
+    }
+}
+
 #[test]
 fn nothing_but_plain_files_is_opened() {
     let mut bench = Bench::with(|jobs| {

@@ -47,10 +47,15 @@ impl House {
 
     /// A folder with exactly this configuration, and a port of its own where it names none.
     pub fn with_config(config: &str) -> House {
+        House::within(&std::env::temp_dir(), config)
+    }
+
+    /// As [`House::with_config`], in a folder that the test has chosen.
+    pub fn within(place: &std::path::Path, config: &str) -> House {
         let port =
             if config.contains("[http]") { "" } else { "\n[http]\nlisten = '127.0.0.1:0'\n" };
         let config = format!("{config}{port}");
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = tempfile::tempdir_in(place).expect("a temporary folder");
         for name in ["jobs", "model"] {
             fs::create_dir(folder.path().join(name)).expect("a writable folder");
         }
@@ -305,14 +310,19 @@ pub mod database {
 
     /// A second program's look at the database, as with the `sqlite3` shell.
     pub fn rows(path: &Path, sql: &str) -> Vec<Vec<String>> {
+        try_rows(path, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// As [`rows`], for a database that may be any.
+    pub fn try_rows(path: &Path, sql: &str) -> sqlx::Result<Vec<Vec<String>>> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let options = SqliteConnectOptions::new().filename(path).read_only(true);
-            let Ok(mut connection) = options.connect().await else { return Vec::new() };
+            let Ok(mut connection) = options.connect().await else { return Ok(Vec::new()) };
             let rows =
-                sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await;
-            rows.unwrap_or_else(|error| panic!("{sql}: {error}")).iter().map(texts).collect()
+                sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await?;
+            Ok(rows.iter().map(texts).collect())
         })
     }
 

@@ -1,0 +1,278 @@
+//! A house whose daemon may die at any moment: nothing here waits for it without looking whether it
+//! lives.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use serde_json::Value;
+
+use crate::ledger::{Asked, Dropped, Ledger};
+use crate::oracle;
+use crate::support::House;
+use crate::support::http::Reply;
+use crate::trap::{self, Rule};
+
+/// As long as anything may take on a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+const POLL: Duration = Duration::from_millis(5);
+
+/// The configuration of a harried house: workers may die often, and come back at once.
+const CONFIG: &str = r#"
+engine = "fake"
+
+[power]
+inhibit_sleep = false
+
+[model]
+path = "model"
+
+[worker]
+backoff = "10ms"
+step_timeout = "20s"
+load_timeout = "20s"
+"#;
+
+/// The user's own file among the pictures, and what is in it.
+pub const PRECIOUS: (&str, &str) = ("outputs/holiday.png", "the user's own");
+
+pub struct Harried {
+    pub house: House,
+    pub ledger: Ledger,
+    daemon: Option<Child>,
+}
+
+impl Harried {
+    /// A house with `more` in its configuration.
+    pub fn new(more: &str) -> Harried {
+        // A kill takes nothing from the page cache: a folder in memory does as well, and is fast.
+        let memory = Path::new("/dev/shm");
+        let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        Harried::within(&place, more)
+    }
+
+    /// As [`Harried::new`], in a folder that the test has chosen.
+    pub fn within(place: &Path, more: &str) -> Harried {
+        Harried::furnish(House::within(place, &config(more)))
+    }
+
+    fn furnish(house: House) -> Harried {
+        fs::create_dir_all(house.path("outputs")).unwrap();
+        fs::write(house.path(PRECIOUS.0), PRECIOUS.1).unwrap();
+        Harried { house, ledger: Ledger::default(), daemon: None }
+    }
+
+    /// Starts the daemon, which leads a group of its own, and does not wait for it.
+    pub fn launch(&mut self, rules: &[Rule]) {
+        self.kill_all();
+        let log = fs::File::options().create(true).append(true).open(self.house.path("log"));
+        let mut command = self.house.command(&["run"]);
+        let _ = fs::remove_file(self.house.path("told"));
+        // What an earlier life has left says nothing of this one.
+        let _ = fs::remove_file(self.house.path("state/status.json"));
+        trap::set(&mut command, rules, &self.house.path("told"));
+        command.process_group(0).stdout(Stdio::null()).stderr(log.unwrap());
+        self.daemon = Some(command.spawn().expect("the binary starts"));
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("a daemon").id()
+    }
+
+    /// How the daemon has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.daemon.as_mut().and_then(|daemon| daemon.try_wait().expect("our own child"))
+    }
+
+    /// The point of the rules that the program came to: `supervisor write /path kill`.
+    pub fn told(&self) -> Option<String> {
+        let told = fs::read_to_string(self.house.path("told")).ok()?;
+        told.lines().next().map(str::to_owned)
+    }
+
+    /// Waits until `look` finds something or the daemon has ended.
+    pub fn while_alive<T>(
+        &mut self,
+        limit: Duration,
+        mut look: impl FnMut(&House) -> Option<T>,
+    ) -> Option<T> {
+        let deadline = Instant::now() + limit;
+        while self.ended().is_none() && Instant::now() < deadline {
+            if let Some(found) = look(&self.house) {
+                return Some(found);
+            }
+            sleep(POLL);
+        }
+        None
+    }
+
+    /// SIGKILL to daemon and worker; waits until both are gone.
+    pub fn kill_all(&mut self) {
+        let Some(mut daemon) = self.daemon.take() else { return };
+        let group = -i32::try_from(daemon.id()).unwrap();
+        // SAFETY: the group is that of our own child, which was not waited for before.
+        unsafe { libc::kill(group, libc::SIGKILL) };
+        daemon.wait().expect("our own child");
+        let deadline = Instant::now() + PATIENCE;
+        // SAFETY: signal 0 asks whether anybody is left.
+        while unsafe { libc::kill(group, 0) } == 0 {
+            assert!(Instant::now() < deadline, "the worker outlives its daemon and SIGKILL");
+            sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// As SIGKILL to the daemon alone.
+    pub fn kill_supervisor(&mut self) {
+        let mut daemon = self.daemon.take().expect("a daemon");
+        daemon.kill().expect("our own child");
+        daemon.wait().expect("our own child");
+    }
+
+    /// SIGTERM, and how the daemon ended.
+    pub fn stop(&mut self) -> ExitStatus {
+        // SAFETY: the process is our own child, which was not waited for before.
+        unsafe { libc::kill(i32::try_from(self.pid()).unwrap(), libc::SIGTERM) };
+        let mut daemon = self.daemon.take().expect("a daemon");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = daemon.try_wait().expect("our own child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not stop\n{}", self.house.log());
+            sleep(POLL);
+        }
+    }
+
+    /// SIGKILL to the worker alone, if there is one.
+    pub fn kill_worker(&mut self) -> bool {
+        let pid = self.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let of_threads = || {
+            let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+            let lists = threads.flatten().map(|thread| thread.path().join("children"));
+            Some(lists.filter_map(|list| fs::read_to_string(list).ok()).collect::<String>())
+        };
+        let children = children.ok().filter(|list| !list.is_empty()).or_else(of_threads);
+        let worker = children.as_deref().and_then(|list| list.split_whitespace().next());
+        let Some(worker) = worker.and_then(|pid| pid.parse::<i32>().ok()) else { return false };
+        // Counted before, because the daemon may be faster.
+        self.ledger.worker_deaths += 1;
+        // SAFETY: a child of our own child, which reaps it.
+        unsafe { libc::kill(worker, libc::SIGKILL) == 0 }
+    }
+
+    /// Drops a file as a careful user does. The number makes its name, which is never used again.
+    pub fn drop_file(&mut self, text: &str, pictures: u64) {
+        let name = format!("drop-{:05}.toml", self.ledger.drops.len());
+        self.ledger.drops.push(Dropped { name: name.clone(), pictures });
+        self.house.drop_job(&name, text);
+    }
+
+    /// Asks for a job over HTTP, if the daemon answers at all.
+    pub fn request(&mut self, pictures: u64) {
+        let key = format!("request-{:05}", self.ledger.requests.len());
+        self.ledger.requests.push(Asked { key, pictures, is_answered: false });
+        self.send(self.ledger.requests.len() - 1);
+    }
+
+    /// Sends the request again, as a client does that got no answer.
+    fn send(&mut self, at: usize) -> bool {
+        let Asked { key, pictures, .. } = self.ledger.requests[at].clone();
+        let body = format!("prompt = '{key}'\nwidth = 64\nheight = 64\nnum_images = {pictures}\n");
+        let headers = [("Content-Type", "application/toml"), ("Idempotency-Key", key.as_str())];
+        let answer = ask(&self.house, "POST /api/v1/jobs", &headers, body.as_bytes());
+        let is_answered = answer.is_some_and(|reply| [200, 201].contains(&reply.status));
+        self.ledger.requests[at].is_answered |= is_answered;
+        is_answered
+    }
+
+    /// Starts the daemon without faults and waits until all that was handed over has ended.
+    pub fn settle(&mut self) {
+        self.launch(&[]);
+        let deadline = Instant::now() + PATIENCE;
+        for at in 0..self.ledger.requests.len() {
+            while !self.ledger.requests[at].is_answered && !self.send(at) {
+                self.assert_waiting(deadline, "a request is not answered");
+            }
+        }
+        while !oracle::is_settled(&self.house, &self.ledger) {
+            self.assert_waiting(deadline, "the queue does not end");
+        }
+    }
+
+    fn assert_waiting(&mut self, deadline: Instant, why: &str) {
+        let ended = self.ended();
+        let is_well = ended.is_none() && Instant::now() < deadline;
+        assert!(is_well, "{why}; the daemon: {ended:?}\n{}", last_of(&self.house.log()));
+        sleep(POLL);
+    }
+
+    /// All invariants, asked of the settled house; the daemon runs.
+    pub fn assert_holds(&mut self) {
+        let state = match self.ended() {
+            None => oracle::Daemon::Alive,
+            Some(status) => oracle::Daemon::Ended(status.code()),
+        };
+        let fallen = oracle::fallen(&self.house, &self.ledger, state);
+        let folder = self.house.path("");
+        assert!(fallen.is_empty(), "{fallen:#?}\n{folder:?}\n{}", last_of(&self.house.log()));
+    }
+}
+
+impl Drop for Harried {
+    fn drop(&mut self) {
+        self.kill_all();
+        if std::thread::panicking() {
+            // For whoever looks for the reason.
+            let kept = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("faults/fallen");
+            let _ = fs::create_dir_all(&kept);
+            let copy = [self.house.path(""), kept];
+            let _ = std::process::Command::new("cp").arg("-r").args(copy).status();
+        }
+    }
+}
+
+pub fn config(more: &str) -> String {
+    let http = "\n[http]\nlisten = '127.0.0.1:0'\ntoken = 'always'\n";
+    format!("{CONFIG}{more}{http}")
+}
+
+/// The end of a long text.
+pub fn last_of(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
+}
+
+/// A request with the token; `None` where nobody answers, or not to the end.
+pub fn ask(house: &House, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<Reply> {
+    let status: Value =
+        serde_json::from_slice(&fs::read(house.path("state/status.json")).ok()?).ok()?;
+    let address = status["http"]["url"].as_str()?.strip_prefix("http://")?.to_owned();
+    let token = fs::read_to_string(house.path("state/http-token")).ok()?;
+    let mut head = format!(
+        "{line} HTTP/1.1\r\nConnection: close\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
+         Content-Length: {}\r\n",
+        token.trim(),
+        body.len()
+    );
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    let answer = exchange(&address, &[head.as_bytes(), b"\r\n", body].concat()).ok()?;
+    Some(Reply::parse(&answer)).filter(|reply| reply.status != 0)
+}
+
+fn exchange(address: &str, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(bytes)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(answer)
+}

@@ -1,0 +1,157 @@
+//! Invariants of the folders.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex};
+
+use zimaged::internals::sha256;
+
+use super::{Daemon, Scene};
+use crate::house::PRECIOUS;
+use crate::support::House;
+
+/// What lies in a house that nobody has damaged.
+const AT_THE_TOP: [&str; 7] = ["daemon.toml", "jobs", "log", "model", "outputs", "state", "told"];
+
+/// I3.
+pub fn done_means_there(scene: &Scene) -> Vec<String> {
+    let sql = "SELECT a.path, a.bytes, a.sha256 FROM renders r JOIN attempts a \
+               ON a.render_id = r.id AND a.outcome = 'done' WHERE r.state = 'done'";
+    let wrong = |row: &Vec<String>| {
+        let content = fs::read(scene.house.path("outputs").join(&row[0])).unwrap_or_default();
+        let found = (content.len().to_string(), sha256(&content));
+        let is_right = (&found.0, &found.1) == (&row[1], &row[2]) && decodes(&content, &row[2]);
+        (!is_right).then(|| format!("{} has {} bytes of {}", row[0], found.0, row[1]))
+    };
+    scene.house.rows(sql).iter().filter_map(wrong).collect()
+}
+
+/// Whether it is a whole picture. Asked once of each content.
+fn decodes(content: &[u8], hash: &str) -> bool {
+    static DECODED: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
+    if DECODED.lock().unwrap().contains(hash) {
+        return true;
+    }
+    let is_whole = image::load_from_memory(content).is_ok();
+    if is_whole {
+        DECODED.lock().unwrap().insert(hash.to_owned());
+    }
+    is_whole
+}
+
+/// I4.
+pub fn nothing_is_cut_short(scene: &Scene) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for picture in pictures(scene.house) {
+        let name = picture.file_name().unwrap().to_string_lossy().into_owned();
+        let content = fs::read(&picture).unwrap_or_default();
+        let is_temporary = name.starts_with(".zimaged-") && name.ends_with(".part");
+        if !is_temporary && !decodes(&content, &sha256(&content)) {
+            wrong.push(format!("{name} is no whole picture"));
+        }
+        let is_written = "SELECT count(*) FROM attempts WHERE outcome = 'running'";
+        if is_temporary && scene.daemon == Daemon::Alive && scene.house.value(is_written) == "0" {
+            wrong.push(format!("{name} is still there"));
+        }
+    }
+    wrong
+}
+
+/// I5.
+pub fn pictures_have_rows(scene: &Scene) -> Vec<String> {
+    let sql = "SELECT a.path, count(*) FROM attempts a WHERE a.outcome = 'done' GROUP BY a.path";
+    let rows: BTreeMap<String, String> =
+        scene.house.rows(sql).into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
+    let mut wrong: Vec<String> = rows
+        .iter()
+        .filter(|(_, count)| *count != "1")
+        .map(|(path, count)| format!("{count} rows name {path}"))
+        .collect();
+    if scene.daemon != Daemon::Killed {
+        for picture in pictures(scene.house) {
+            let name = picture.strip_prefix(scene.house.path("outputs")).unwrap();
+            let name = name.display().to_string();
+            if !name.ends_with(".part") && !rows.contains_key(&name) {
+                wrong.push(format!("{name} has no row"));
+            }
+        }
+    }
+    wrong
+}
+
+/// I6.
+pub fn drops_are_in_one_place(scene: &Scene) -> Vec<String> {
+    let names = |sql: &str| -> Vec<String> {
+        scene.house.rows(sql).into_iter().map(|row| row[0].clone()).collect()
+    };
+    let jobs = names("SELECT file_name FROM jobs WHERE origin = 'drop'");
+    let refused = names("SELECT file_name FROM rejections");
+    let [waiting, accepted, rejected] =
+        ["jobs", "jobs/accepted", "jobs/rejected"].map(|folder| files_in(scene.house, folder));
+    let mut wrong = Vec::new();
+    for dropped in &scene.ledger.drops {
+        let name = &dropped.name;
+        let in_place = |folder: &BTreeSet<String>| {
+            folder.iter().filter(|file| file.ends_with(name.as_str())).count()
+        };
+        let places = [&waiting, &accepted, &rejected].map(in_place);
+        let rows = |list: &[String]| list.iter().filter(|known| *known == name).count();
+        let (jobs, refusals) = (rows(&jobs), rows(&refused));
+        let expected = match places {
+            // Known to the database, and not moved yet.
+            [1, 0, 0] => jobs + refusals <= 1,
+            [0, 1, 0] => (jobs, refusals) == (1, 0) && dropped.pictures > 0,
+            [0, 0, 1] => (jobs, refusals) == (0, 1) && dropped.pictures == 0,
+            _ => false,
+        };
+        if !expected {
+            let rows = format!("{jobs} jobs, {refusals} refusals");
+            wrong.push(format!("{name}: waiting, accepted, refused {places:?}; {rows}"));
+        }
+    }
+    for report in rejected.iter().filter_map(|name| name.strip_suffix(".error.txt")) {
+        if scene.daemon != Daemon::Killed && !rejected.contains(report) {
+            wrong.push(format!("a report of {report}, which is not there"));
+        }
+    }
+    wrong
+}
+
+/// I9.
+pub fn the_rest_is_untouched(scene: &Scene) -> Vec<String> {
+    let house = scene.house;
+    let mut wrong: Vec<String> = files_in(house, "")
+        .into_iter()
+        .filter(|name| !AT_THE_TOP.contains(&name.as_str()))
+        .map(|name| format!("{name} was made"))
+        .collect();
+    let precious = fs::read_to_string(house.path(PRECIOUS.0)).unwrap_or_default();
+    if precious != PRECIOUS.1 {
+        wrong.push(format!("{} is not what it was", PRECIOUS.0));
+    }
+    wrong
+}
+
+/// The names in a folder of the house, folders too.
+fn files_in(house: &House, folder: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(house.path(folder)).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// All files below `outputs/` but the user's own.
+fn pictures(house: &House) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    collect(&house.path("outputs"), &mut found);
+    found.retain(|path| *path != house.path(PRECIOUS.0));
+    found
+}
+
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            true => collect(&entry.path(), found),
+            false => found.push(entry.path()),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What becomes of chosen system calls of the program: see `trap.c`, the library that is preloaded.
+
+use std::fmt::{self, Display, Formatter};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/trap.c");
+    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trap.so");
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
+        .arg(&library)
+        .arg(source)
+        .status();
+    assert!(built.expect("the C compiler that SQLite needs").success());
+    library
+});
+
+/// One rule of the library.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// `supervisor`, `worker` or `any`.
+    pub role: &'static str,
+    /// `write`, `sync`, `rename`, `link`, `unlink`, `truncate`, or `any` of them.
+    pub calls: &'static str,
+    /// A part of the file's path, `*` for all.
+    pub path: &'static str,
+    /// The first call that is meant, from 1.
+    pub first: u64,
+    /// So many are.
+    pub count: u64,
+    pub action: Action,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(dead_code)]
+pub enum Action {
+    /// SIGKILL to the process.
+    Kill,
+    /// SIGKILL to supervisor and worker.
+    KillAll,
+    /// The power goes off for the filesystem that is mounted here.
+    Cut(PathBuf),
+    Errno(i32),
+    /// The call is said to have succeeded, and was never made.
+    Nothing,
+    DelayMs(u64),
+}
+
+impl Display for Rule {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Rule { role, calls, path, first, count, action } = self;
+        write!(f, "{role} {calls} {path} {first} {count} ")?;
+        match action {
+            Action::Kill => write!(f, "kill"),
+            Action::KillAll => write!(f, "killall"),
+            Action::Cut(folder) => write!(f, "cut:{}", folder.display()),
+            Action::Errno(number) => write!(f, "errno:{number}"),
+            Action::Nothing => write!(f, "nothing"),
+            Action::DelayMs(ms) => write!(f, "delay:{ms}"),
+        }
+    }
+}
+
+/// Has the program obey the rules; it notes in the file `told` to which it has come.
+pub fn set(command: &mut Command, rules: &[Rule], told: &Path) {
+    if rules.is_empty() {
+        return;
+    }
+    let rules: Vec<String> = rules.iter().map(Rule::to_string).collect();
+    command.env("LD_PRELOAD", &*LIBRARY).env("TRAP", rules.join(";")).env("TRAP_TOLD", told);
+}

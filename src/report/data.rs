@@ -15,7 +15,6 @@ pub struct MachineReport {
     /// The program's version.
     pub zimaged: String,
     /// The program was built with optimisation; without, it is slower on a processor.
-    #[serde(default)]
     pub is_optimised: bool,
     /// UTC, in milliseconds since the epoch.
     pub made_at_ms: i64,
@@ -55,7 +54,6 @@ pub struct Machine {
     /// What the machine, or the control group around the program, has.
     pub memory_bytes: Option<u64>,
     /// How many threads of other programs wanted to run in the minute before.
-    #[serde(default)]
     pub load_before: Option<f64>,
     /// The kernel's name and version.
     pub system: String,
@@ -127,7 +125,6 @@ pub struct MeasuredLoad {
     pub first_picture_ms: Option<u64>,
     /// What the weights took, by part; the rest is opening the device, and measuring its speed where
     /// it never was.
-    #[serde(default)]
     pub parts: Vec<LoadedPart>,
 }
 
@@ -239,7 +236,6 @@ pub struct LimitRun {
     /// The picture that was made; 0 where none was.
     pub total_ms: u64,
     /// How long the model was loaded, with so little memory.
-    #[serde(default)]
     pub load_ms: u64,
     /// What attempts took that ran out of memory.
     pub lost_ms: u64,

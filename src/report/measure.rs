@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::daemon::Onlooker;
 use crate::engine::provenance::{PartLoad, WeightPart};
 use crate::engine::{self, DeviceChoice, EngineKind, HAS_CUDA, device_speed, mini};
-use crate::store::{MeasuredAttempt, WorkerRow};
+use crate::store::{MeasuredAttempt, MeasuredWorker, WorkerRow};
 
 /// More than any report renders.
 const ROWS_MAX: u32 = 10_000;
@@ -73,9 +73,7 @@ struct Measuring<'a> {
 /// What the sessions without a limit have shown.
 struct Shown {
     attempts: Vec<MeasuredAttempt>,
-    workers: Vec<WorkerRow>,
-    /// Of each worker.
-    part_loads: Vec<Vec<PartLoad>>,
+    workers: Vec<MeasuredWorker>,
     looks: Vec<MachineLook>,
     /// The looks were at a card.
     had_card: bool,
@@ -97,8 +95,7 @@ impl Measuring<'_> {
             matrix: matrix::matrix(&self.queue, &store).await?,
             had_card,
             attempts: store.measured_attempts(ROWS_MAX).await?,
-            workers: store.workers(ROWS_MAX).await?,
-            part_loads: store.part_loads(ROWS_MAX).await?,
+            workers: store.measured_workers(ROWS_MAX).await?,
             looks,
             is_cold,
         };
@@ -174,7 +171,8 @@ impl Measuring<'_> {
 
     /// Without the sessions with limits, and what follows from them.
     fn report(&self, shown: Shown, card: Option<CardFacts>) -> MachineReport {
-        let (attempts, worker) = (&shown.attempts, shown.workers.last());
+        let attempts = &shown.attempts;
+        let worker = shown.workers.last().map(|last| &last.worker);
         let jobs: Vec<(String, (u32, u32))> =
             self.sizes.iter().map(|size| (size_name(*size), *size)).collect();
         let sizes: Vec<_> =
@@ -243,14 +241,14 @@ impl Measuring<'_> {
         let weights_bytes = self.parts.iter().map(machine::part_bytes).sum();
         let names: &[(&str, bool)] =
             if shown.is_cold { &[(COLD, true), (FIRST, false)] } else { &[(FIRST, false)] };
-        let workers = shown.workers.iter().zip(&shown.part_loads);
-        let loads = workers.zip(names).map(|((worker, parts), (name, is_cold))| MeasuredLoad {
-            is_cold: *is_cold,
-            load_ms: worker.load_ms.unsigned_abs(),
-            weights_bytes,
-            first_picture_ms: gather::first_picture_ms(&shown.attempts, name),
-            parts: self.loaded_parts(parts),
-        });
+        let loads =
+            shown.workers.iter().zip(names).map(|(measured, (name, is_cold))| MeasuredLoad {
+                is_cold: *is_cold,
+                load_ms: measured.worker.load_ms.unsigned_abs(),
+                weights_bytes,
+                first_picture_ms: gather::first_picture_ms(&shown.attempts, name),
+                parts: self.loaded_parts(&measured.load_parts.0),
+            });
         loads.collect()
     }
 

@@ -2,9 +2,9 @@
 
 use sqlx::FromRow;
 
+use super::rows::PartLoads;
 use super::{Result, Store, WorkerRow};
 use crate::attempt::Outcome;
-use crate::engine::provenance::PartLoad;
 
 /// An attempt with all that was measured in it, and what it was for.
 #[derive(Clone, Debug, FromRow)]
@@ -34,6 +34,16 @@ pub struct MeasuredAttempt {
     pub message: Option<String>,
 }
 
+/// A worker with what loading its model took.
+#[derive(Clone, Debug, FromRow)]
+pub struct MeasuredWorker {
+    #[sqlx(flatten)]
+    pub worker: WorkerRow,
+    /// By part of the model, in the order of loading.
+    #[sqlx(try_from = "String")]
+    pub load_parts: PartLoads,
+}
+
 impl Store {
     /// All attempts, oldest first.
     pub async fn measured_attempts(&self, limit: u32) -> Result<Vec<MeasuredAttempt>> {
@@ -46,16 +56,8 @@ impl Store {
         Ok(sqlx::query_as(sql).bind(limit).fetch_all(&self.readers).await?)
     }
 
-    /// How long the parts of its model took to load, of each worker, oldest first.
-    pub async fn part_loads(&self, limit: u32) -> Result<Vec<Vec<PartLoad>>> {
-        let sql = "SELECT load_parts FROM workers ORDER BY id LIMIT ?";
-        let rows: Vec<String> =
-            sqlx::query_scalar(sql).bind(limit).fetch_all(&self.readers).await?;
-        Ok(rows.iter().map(|row| serde_json::from_str(row).unwrap_or_default()).collect())
-    }
-
     /// All workers, oldest first.
-    pub async fn workers(&self, limit: u32) -> Result<Vec<WorkerRow>> {
+    pub async fn measured_workers(&self, limit: u32) -> Result<Vec<MeasuredWorker>> {
         let sql = "SELECT * FROM workers ORDER BY id LIMIT ?";
         Ok(sqlx::query_as(sql).bind(limit).fetch_all(&self.readers).await?)
     }

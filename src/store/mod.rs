@@ -58,7 +58,7 @@ pub use self::evidence::Seen;
 pub use self::examine::Contents;
 pub use self::gallery::GalleryFilter;
 pub use self::intake::DropFate;
-pub use self::measured::MeasuredAttempt;
+pub use self::measured::{MeasuredAttempt, MeasuredWorker};
 pub use self::open::NO_DATABASE;
 pub use self::peaks::{Fall, PeakRow};
 pub use self::prune::{Forgettable, RecordedPicture};

@@ -12,7 +12,7 @@ use sqlx::sqlite::{
 use sqlx::{Row, Sqlite};
 
 use crate::attempt::{ErrorCode, Outcome, Predicted};
-use crate::engine::provenance::PartOrigin;
+use crate::engine::provenance::{PartLoad, PartOrigin};
 use crate::job::event::EventKind;
 use crate::job::origin::OriginKind;
 use crate::job::parameters::{Column, PARAMETERS, Parameter, ParameterValues};
@@ -129,6 +129,18 @@ impl TryFrom<String> for ModelParts {
 
     fn try_from(json: String) -> Result<ModelParts, serde_json::Error> {
         serde_json::from_str(&json).map(ModelParts)
+    }
+}
+
+/// How long the parts of a model took to load, as a row has it.
+#[derive(Clone, Debug)]
+pub struct PartLoads(pub Vec<PartLoad>);
+
+impl TryFrom<String> for PartLoads {
+    type Error = serde_json::Error;
+
+    fn try_from(json: String) -> Result<PartLoads, serde_json::Error> {
+        serde_json::from_str(&json).map(PartLoads)
     }
 }
 

@@ -6,12 +6,14 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ForeignSyntax {
-    /// `<lyco:x:0.8>`, and `<lora:x:0.8>` in what is not to be painted
+    /// `<lyco:x:0.8>`, `embedding:x`, and `<lora:x:0.8>` in what is not to be painted
     Tag,
-    /// `(red:1.4)`, `((red))`
+    /// `(red:1.4)`, `((red))`, `red++`, `(red fox)1.4`
     Weight,
     /// `BREAK`, `AND`
     Break,
+    /// `("a", "b").and()`, `.blend(0.7, 0.3)`, `.swap(dog)`
+    Conjunction,
     /// `__animals__`
     Wildcard,
     /// `{cat|dog}`
@@ -28,10 +30,11 @@ pub enum ForeignSyntax {
 
 type Finder = fn(&str) -> Option<&str>;
 
-const FINDERS: [(ForeignSyntax, Finder); 9] = [
+const FINDERS: [(ForeignSyntax, Finder); 10] = [
     (ForeignSyntax::Tag, tag),
     (ForeignSyntax::Weight, weight),
     (ForeignSyntax::Break, separator),
+    (ForeignSyntax::Conjunction, conjunction),
     (ForeignSyntax::Wildcard, wildcard),
     (ForeignSyntax::Alternatives, alternatives),
     (ForeignSyntax::Schedule, schedule),
@@ -81,6 +84,7 @@ impl ForeignSyntax {
                  read, so that no weight is left; say in words what matters more"
             }
             ForeignSyntax::Break => "separates nothing here: the prompt is read as one text",
+            ForeignSyntax::Conjunction => "joins nothing here: the prompt is read as one text",
             ForeignSyntax::Wildcard => {
                 "is replaced by nothing here: say wildcards = true in the job, or give a list of prompts"
             }
@@ -125,7 +129,15 @@ fn tag(prompt: &str) -> Option<&str> {
             matches!(kind, "lora" | "lyco" | "hypernet" | "embedding" | "ti") && !name.is_empty()
         })
     };
-    enclosed(prompt, '<', '>').find(is_tag)
+    enclosed(prompt, '<', '>').find(is_tag).or_else(|| prompt.split(BETWEEN).find(is_embedding))
+}
+
+/// What stands between words.
+const BETWEEN: [char; 6] = [' ', ',', '(', ')', '\n', '\t'];
+
+/// ComfyUI's `embedding:name`.
+fn is_embedding(word: &&str) -> bool {
+    word.strip_prefix("embedding:").is_some_and(has_letters)
 }
 
 fn weight(prompt: &str) -> Option<&str> {
@@ -134,7 +146,21 @@ fn weight(prompt: &str) -> Option<&str> {
         let close = prompt[start..].find([')', ']', '}'])?;
         Some(&prompt[start..start + close + 1])
     });
-    enclosed(prompt, '(', ')').find(|construct| ends_in_weight(inside(construct))).or(doubled)
+    let weighed = enclosed(prompt, '(', ')').find(|construct| ends_in_weight(inside(construct)));
+    weighed.or(doubled).or_else(|| prompt.split([' ', ',', '\n', '\t']).find(is_weighed_word))
+}
+
+/// InvokeAI's `red++` and the end of its `(red fox)1.4` and `(fog)--`; C++ is none.
+fn is_weighed_word(word: &&str) -> bool {
+    let bare = word.trim_end_matches(['+', '-']);
+    let signs = word.len() - bare.len();
+    match bare.rsplit_once(')') {
+        Some((before, "")) => has_letters(before) && signs > 0,
+        Some((before, weight)) => {
+            has_letters(before) && weight.contains('.') && weight.parse::<f64>().is_ok()
+        }
+        None => bare.chars().count() > 2 && has_letters(bare) && word.ends_with("++"),
+    }
 }
 
 /// Whether the text is like `red:1.4`, and not like `at 7:05`.
@@ -158,6 +184,11 @@ fn separator(prompt: &str) -> Option<&str> {
         is_alone && (word == "BREAK" || word == "AND" && joins)
     };
     (0..words.len()).find(is_separator).map(|place| words[place])
+}
+
+/// InvokeAI's functions of texts.
+fn conjunction(prompt: &str) -> Option<&str> {
+    [".and(", ".blend(", ".swap("].into_iter().find(|function| prompt.contains(function))
 }
 
 fn wildcard(prompt: &str) -> Option<&str> {
@@ -214,6 +245,14 @@ mod tests {
             ("a fox <lora:x:0.8>, snow", ForeignSyntax::Tag, "<lora:x:0.8>"),
             ("a (red:1.4) fox", ForeignSyntax::Weight, "(red:1.4)"),
             ("a ((red)) fox", ForeignSyntax::Weight, "((red)"),
+            ("a red++ fox", ForeignSyntax::Weight, "red++"),
+            ("a (red fox)1.4 in snow", ForeignSyntax::Weight, "fox)1.4"),
+            ("a fox (fog)--, snow", ForeignSyntax::Weight, "(fog)--"),
+            ("a fox, embedding:easynegative", ForeignSyntax::Tag, "embedding:easy"),
+            ("(embedding:bad_hands)", ForeignSyntax::Tag, "embedding:bad_hands"),
+            ("(\"a fox\", \"snow\").and()", ForeignSyntax::Conjunction, ".and("),
+            ("(\"fox\", \"owl\").blend(0.7, 0.3)", ForeignSyntax::Conjunction, ".blend("),
+            ("a cat.swap(dog)", ForeignSyntax::Conjunction, ".swap("),
             ("a fox BREAK snow", ForeignSyntax::Break, "BREAK"),
             ("a fox, BREAK, snow", ForeignSyntax::Break, "BREAK,"),
             ("a fox AND an owl", ForeignSyntax::Break, "AND"),
@@ -240,6 +279,7 @@ mod tests {
             "the clock (at 7:05) shows [12:30]",
             "a sign that reads TAKE A BREAK or SALT AND PEPPER",
             "a - b -- c, {one}, <b>, a_b, snake_case__, f(x)",
+            "a book on C++, word embedding: a chart, snow-- and fog (1990)2.5, (A)1",
             "两只猫（一只白猫），牌子上写着“早安”",
             "((",
             "AND",

@@ -18,7 +18,7 @@ use crate::attempt::RetryPolicy;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, ConfigError};
 use crate::dispatcher::{DispatchError, Dispatcher, Mode, Settings, SlotSettings};
-use crate::engine::{DeviceChoice, HAS_CUDA, device_speed};
+use crate::engine::{HAS_CUDA, device_speed};
 use crate::heartbeat::Heartbeat;
 use crate::http::HttpFace;
 use crate::instance::{FolderLock, InstanceLock};
@@ -78,7 +78,7 @@ pub async fn run(
 ) -> anyhow::Result<LogMark> {
     let InstanceLock { state: _state, jobs } = lock;
     let latents = latents_folder(&config);
-    if config.device == DeviceChoice::Auto && !HAS_CUDA {
+    if device::is_without_card(config.device, HAS_CUDA) {
         device::tell_of_no_cuda();
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);

@@ -5,8 +5,6 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
-
 use super::{Failure, short, stderr};
 use crate::config::Config;
 use crate::files;
@@ -99,14 +97,9 @@ pub(super) struct UnreadableFile {
 
 impl std::error::Error for FileFaults {}
 
-/// Reads a list of prompts, or standard input.
+/// Reads a list of prompts, or standard input, up to what a list may have.
 pub(super) fn read_prompts(path: &Path) -> anyhow::Result<JobFile> {
-    let list = read_start(path, LIST_BYTES_MAX)?;
-    if list.content.len() as u64 > LIST_BYTES_MAX {
-        let name = list.name;
-        bail!("{name} is longer than the {LIST_BYTES_MAX} bytes that a list of prompts may have");
-    }
-    Ok(list)
+    read_start(path, LIST_BYTES_MAX)
 }
 
 /// Reads no more than a byte more than is allowed: a model that was handed over by mistake must not

@@ -172,7 +172,7 @@ fn meaning(schema: &Value) -> String {
     links.replace_all(&text, "$1").replace('|', "\\|")
 }
 
-// newcomer 22 and 23
+// newcomer 22, newcomer 23
 #[test]
 fn the_page_on_json_is_what_the_types_say() {
     let page = page();

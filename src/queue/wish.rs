@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use super::{CheckedJob, JobMistakes, QueueError, check};
 use crate::config::Config;
 use crate::job::parameters::{Column, PARAMETERS};
-use crate::job::spec::{prompts, template};
+use crate::job::spec::prompts::{self, LIST_BYTES_MAX};
+use crate::job::spec::{self, template};
 use crate::problem::{self, Problem, printable};
 
 /// The text of a job may be so long where it is no file: a list of prompts, each of them quoted.
-pub(super) const TEXT_BYTES_MAX: u64 = 2 * prompts::LIST_BYTES_MAX;
+pub(super) const TEXT_BYTES_MAX: u64 = 2 * LIST_BYTES_MAX;
 
 /// What a user asks for without writing a job file.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +88,11 @@ impl Wish {
     /// The job as the daemon of this configuration would take it in, or what is wrong, by option, by
     /// line of the list, or by line of the template.
     pub fn check(&self, config: &Config) -> Result<CheckedJob, QueueError> {
+        if let Some((name, content)) = &self.template
+            && let Some(problem) = spec::too_long(content, config.limits.file_bytes_max)
+        {
+            return Err(mistakes_of_file(name, content, vec![problem]));
+        }
         let Composed { text, sources } = self.compose()?;
         let mut config = config.clone();
         config.limits.file_bytes_max = TEXT_BYTES_MAX;
@@ -104,10 +110,8 @@ impl Wish {
     /// First the prompts, one a line, and the single keys; then what is left of the template.
     fn compose(&self) -> Result<Composed, QueueError> {
         let template = match &self.template {
-            Some((name, content)) => problem::utf8(content).map_err(|problem| {
-                let (name, content) = (name.clone(), content.clone());
-                QueueError::Mistakes(JobMistakes { name, content, problems: vec![problem] })
-            })?,
+            Some((name, content)) => problem::utf8(content)
+                .map_err(|problem| mistakes_of_file(name, content, vec![problem]))?,
             None => "",
         };
         let mut lines = self.prompt_lines()?;
@@ -136,6 +140,12 @@ impl Wish {
             self.prompts.iter().map(|prompt| (item(prompt), "--prompt".to_owned())).collect();
         if let Some((name, content)) = &self.list {
             let name = printable(name);
+            if content.len() as u64 > LIST_BYTES_MAX {
+                let most = format!("the {LIST_BYTES_MAX} bytes that a list of prompts may have");
+                return Err(QueueError::WrongWish(format!(
+                    "{name}: the file has more than {most}"
+                )));
+            }
             let found = prompts::lines(content).map_err(|mistake| {
                 let help = mistake.help.unwrap_or_default();
                 QueueError::WrongWish(format!("{name}: {}; {help}", mistake.message))
@@ -162,9 +172,7 @@ impl Wish {
                     line: problem.line.saturating_sub(sources.len()).max(1),
                     ..problem
                 });
-                let (name, content) = (name.clone(), content.clone());
-                let problems = problems.collect();
-                QueueError::Mistakes(JobMistakes { name, content, problems })
+                mistakes_of_file(name, content, problems.collect())
             }
             (None, true) => {
                 let messages = mistakes.problems.into_iter().map(|problem| problem.message);
@@ -185,6 +193,11 @@ pub(super) fn told(problem: &Problem, sources: &[String]) -> Option<String> {
     let text = format!("{message}{help}");
     let text = if source.starts_with("--") { in_options(&text) } else { text };
     Some(printable(&format!("{source}: {text}")))
+}
+
+fn mistakes_of_file(name: &str, content: &[u8], problems: Vec<Problem>) -> QueueError {
+    let (name, content) = (name.to_owned(), content.to_owned());
+    QueueError::Mistakes(JobMistakes { name, content, problems })
 }
 
 /// The option that says what a job file says by `key`: `--min-side` for `min_side`.

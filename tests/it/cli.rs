@@ -120,10 +120,17 @@ fn a_file_of_a_terabyte_is_refused_at_once() {
     let house = house("");
     let file = fs::File::create(house.path("model.safetensors")).expect("a writable folder");
     file.set_len(1 << 40).expect("a file with a hole");
-    for command in ["check", "submit"] {
-        let refused = house.zimaged(&[command, "model.safetensors"]);
-        assert_eq!(refused.status.code(), Some(3), "{command}");
-        assert!(said(&refused).contains("the file has more than 1048576 bytes"), "{command}");
+    let commands: [&[&str]; 5] = [
+        &["check"],
+        &["submit"],
+        &["run", "--until-idle"],
+        &["submit", "--prompt", "a fox", "--template"],
+        &["submit", "--prompts"],
+    ];
+    for command in commands {
+        let refused = house.zimaged(&[command, &["model.safetensors"]].concat());
+        assert_eq!(refused.status.code(), Some(3), "{command:?}: {}", said(&refused));
+        assert!(said(&refused).contains("the file has more than"), "{command:?}");
     }
 }
 

@@ -481,6 +481,13 @@ fn a_model_that_is_none_ends_the_daemon_with_78_and_leaves_the_files_where_they_
         assert!(said.contains(expected), "{said}");
         assert!(house.path("jobs/fox.toml").exists());
     }
+    let house = house_of_no_model(&[]);
+    fs::remove_dir_all(house.path("model")).expect("a folder of the test");
+    let output = house.zimaged(&["run"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("there is no such"), "{said}");
+    assert!(house.path("jobs/fox.toml").exists());
 }
 
 /// As [`house_of_no_model`], with a copy of the miniature.

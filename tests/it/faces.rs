@@ -106,7 +106,7 @@ fn a_list_says_priority_tags_end_and_retry_and_heeds_the_width() {
     assert_eq!(house.json(&["list", "--since", "2999-01-01"]), json!([]));
 }
 
-// newcomer 20 and 37
+// newcomer 20, newcomer 37
 #[test]
 fn a_bulk_cancel_and_a_bulk_retry_answer_one_line() {
     let house = House::started("");

@@ -337,3 +337,21 @@ fn no_two_public_types_share_a_name() {
     homes.retain(|name, homes| homes.len() > 1 && name != "Result");
     assert!(homes.is_empty(), "{homes:#?}");
 }
+
+/// What users, other programs' troubles and an attack met is marked at its tests (CONTRIBUTING.md).
+#[test]
+fn every_point_of_the_trials_is_marked_at_a_test() {
+    let mark = Regex::new(r"(?i)\b(newcomer|case|chaos) ([0-9]+|[A-F])\b").expect("a pattern");
+    let texts = ["src", "tests/it"].map(source::texts).into_iter().flatten();
+    let marked: BTreeSet<String> = texts
+        .flat_map(|text| {
+            mark.find_iter(&text).map(|found| found.as_str().to_lowercase()).collect::<Vec<_>>()
+        })
+        .collect();
+    let points = (1..=40).map(|point| format!("newcomer {point}"));
+    let kinds = ('a'..='f').map(|kind| format!("case {kind}"));
+    let attacks = (1..=10).map(|kind| format!("chaos {kind}"));
+    let missing: Vec<String> =
+        points.chain(kinds).chain(attacks).filter(|point| !marked.contains(point)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

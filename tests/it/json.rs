@@ -84,16 +84,18 @@ impl Page {
     }
 }
 
-// newcomer 22 and 23
+// newcomer 22, newcomer 23
 #[test]
 fn every_command_answers_what_the_page_says_and_nothing_else() {
     let page = page();
+    let mut asked = BTreeSet::new();
     let mut house = House::started("");
     let job = "prompt = ['a fox', 'black']\ntags = ['zoo']\nseed = 1\n";
     fs::write(house.path("a.toml"), job).expect("a writable folder");
     fs::write(house.path("wrong.toml"), "prompt = 3\n").expect("a writable folder");
-    let check = |house: &House, command: &str, arguments: &[&str]| {
+    let mut check = |house: &House, command: &'static str, arguments: &[&str]| {
         page.check(command, &house.json(arguments), &page.answers[command]);
+        asked.insert(command);
     };
     check(&house, "submit", &["submit", "a.toml"]);
     check(&house, "submit --wait, wait", &["wait", "1"]);
@@ -127,4 +129,26 @@ fn every_command_answers_what_the_page_says_and_nothing_else() {
     house.stop("TERM");
     check(&house, "run --until-idle", &["run", "--until-idle", "a.toml"]);
     check(&house, "report", &["report", "--quick", "--size", "64x64"]);
+    check(&house, "restore", &["restore", "copy.sqlite"]);
+    models(&mut check);
+    let left: Vec<&String> =
+        page.answers.keys().filter(|command| !asked.contains(command.as_str())).collect();
+    assert_eq!(left, NOT_ASKED, "these commands were not asked");
+}
+
+/// What needs a hub or a LoRA.
+const NOT_ASKED: [&str; 3] = ["model fetch", "model inspect (a LoRA)", "model remove"];
+
+/// Asks what speaks of models.
+fn models(check: &mut impl FnMut(&House, &'static str, &[&str])) {
+    let mini = concat!(env!("CARGO_MANIFEST_DIR"), "/models/mini");
+    let house = House::with_config(&format!("[model]\npath = '{mini}'\n[device]\nkind = 'cpu'\n"));
+    check(&house, "history begin", &["history", "begin"]);
+    check(&house, "fit", &["fit", "256x256", "--vram", "6GiB"]);
+    check(&house, "fit --table", &["fit", "--table"]);
+    check(&house, "model convert, model synth", &["model", "convert", mini, "models/one"]);
+    check(&house, "model quantize", &["model", "quantize", "--model", "models/one"]);
+    check(&house, "model list", &["model", "list"]);
+    check(&house, "model inspect", &["model", "inspect", "models/one"]);
+    check(&house, "model verify", &["model", "verify", "one"]);
 }

@@ -6,6 +6,7 @@ mod wildcards;
 use std::fs;
 use std::io::Write;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use crate::support::{House, said};
 
@@ -108,6 +109,9 @@ fn nothing_is_waited_for_without_a_daemon() {
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "2");
 }
 
+/// A second on an idle machine; many times that without optimisation, and beside other tests.
+const MANY_PROMPTS_MAX: Duration = Duration::from_secs(if cfg!(debug_assertions) { 20 } else { 1 });
+
 #[test]
 fn a_list_of_ten_thousand_prompts_is_one_job() {
     let house = House::started("");
@@ -115,9 +119,14 @@ fn a_list_of_ten_thousand_prompts_is_one_job() {
     let list: String = (0..10_000).map(|number| format!("{words}{number}\n")).collect();
     write(&house, "many.txt", &list);
     assert!(house.zimaged(&["pause"]).status.success());
-    let started = std::time::Instant::now();
-    let submitted = house.zimaged(&["submit", "--prompts", "many.txt"]);
-    eprintln!("10,000 prompts: {:?}", started.elapsed());
-    assert_eq!(submitted.status.code(), Some(0), "{}", said(&submitted));
-    assert_eq!(house.value("SELECT count(*) FROM renders"), "10000");
+    let mut fastest = Duration::MAX;
+    for _ in 0..3 {
+        let started = Instant::now();
+        let submitted = house.zimaged(&["submit", "--prompts", "many.txt"]);
+        fastest = fastest.min(started.elapsed());
+        assert_eq!(submitted.status.code(), Some(0), "{}", said(&submitted));
+    }
+    println!("10,000 prompts: {fastest:?}");
+    assert!(fastest < MANY_PROMPTS_MAX, "10,000 prompts: {fastest:?}");
+    assert_eq!(house.value("SELECT count(*) FROM renders"), "30000");
 }

@@ -137,16 +137,20 @@ pub fn resolve_bytes(
     now_ms: i64,
     outside: &mut dyn Outside,
 ) -> Result<ResolvedJob, Vec<Problem>> {
-    let bytes_max = rules.limits.file_bytes_max;
-    if content.len() as u64 > bytes_max {
-        let message = format!("the file has more than {bytes_max} bytes");
-        let help = "it is not read any further: is it a job file?".to_owned();
-        return Err(vec![Problem::at("", 0, message, Some(help))]);
+    if let Some(problem) = too_long(content, rules.limits.file_bytes_max) {
+        return Err(vec![problem]);
     }
     let text = problem::utf8(content).map_err(|problem| vec![problem])?;
     let hint = hints::key_hint;
     let request = table::read(text, hint, |top| Request::read(top, rules, now_ms, outside))?;
     request.resolve(outside)
+}
+
+/// What is wrong with content of which there is more than may be, as far as it was read.
+pub fn too_long(content: &[u8], bytes_max: u64) -> Option<Problem> {
+    let help = "it is not read any further: is it a job file?".to_owned();
+    let message = format!("the file has more than {bytes_max} bytes");
+    (content.len() as u64 > bytes_max).then(|| Problem::at("", 0, message, Some(help)))
 }
 
 /// A job file's content, checked, its matrix not expanded yet.

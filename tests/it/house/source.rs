@@ -25,22 +25,35 @@ pub struct SourceFile {
 
 /// All files of `src`.
 pub fn files() -> Vec<SourceFile> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    let mut folders = vec![root.clone()];
+    let is_code = |path: &PathBuf| path.file_stem().is_some_and(|stem| stem != "tests");
+    let root = folder("src");
+    rust_files("src").iter().filter(|path| is_code(path)).map(|path| read(&root, path)).collect()
+}
+
+/// The whole texts of the Rust files in a folder of the repository.
+pub fn texts(name: &str) -> Vec<String> {
+    rust_files(name).iter().map(|path| fs::read_to_string(path).expect("a source file")).collect()
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// The Rust files in a folder of the repository, and in those inside it.
+fn rust_files(name: &str) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    let mut folders = vec![folder(name)];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder of the source") {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs")
-                && path.file_stem().is_some_and(|stem| stem != "tests")
-            {
-                files.push(read(&root, &path));
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                paths.push(path);
             }
         }
     }
-    files
+    paths
 }
 
 fn read(root: &Path, path: &PathBuf) -> SourceFile {

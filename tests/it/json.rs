@@ -106,6 +106,8 @@ fn every_command_answers_what_the_page_says_and_nothing_else() {
     check(&house, "list --rejected", &["list", "--rejected"]);
     check(&house, "show", &["show", "1"]);
     check(&house, "sheet", &["sheet", "1"]);
+    check(&house, "doctor", &["doctor"]);
+    check(&house, "verify", &["verify"]);
     check(&house, "status", &["status"]);
     let picture = house.pictures().remove(0);
     check(&house, "replay", &["replay", "--as-job", picture.to_str().expect("plain")]);
@@ -116,6 +118,8 @@ fn every_command_answers_what_the_page_says_and_nothing_else() {
     check(&house, "retry", &["retry", "1"]);
     check(&house, "pause, resume", &["pause", "too hot"]);
     check(&house, "pause, resume", &["resume"]);
+    let picture = house.value("SELECT path FROM history WHERE path IS NOT NULL LIMIT 1");
+    check(&house, "replay", &["replay", &format!("outputs/{picture}")]);
     fs::write(house.path("later.toml"), "prompt = 'b'\nnot_before = '2999-01-01T00:00:00Z'\n")
         .expect("a writable folder");
     check(&house, "submit", &["submit", "later.toml"]);

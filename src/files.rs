@@ -152,6 +152,19 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, |temporary| write_synced(temporary, bytes).map(drop))
 }
 
+/// As [`write_atomic`], but `AlreadyExists` where there is a file at `path`.
+pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_added_extension("part");
+    let written = write_synced(&temporary, bytes)
+        .and_then(|_| rename_new(CWD, &temporary, CWD, path))
+        .and_then(|()| sync(&open_folder(path.parent().unwrap_or(path))?));
+    if written.is_err() {
+        // What cannot be removed is overwritten the next time.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
 /// A file under its name that a power cut may still take, or leave without its content.
 #[derive(Debug)]
 pub struct Unsynced {

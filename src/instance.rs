@@ -5,8 +5,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
+use tracing::info;
 
 /// The locks of a daemon's folders, held for its life.
 #[derive(Debug)]
@@ -34,13 +37,22 @@ pub enum LockError {
 /// The lock file's name, in each locked folder.
 const LOCK_NAME: &str = ".zimaged.lock";
 
+/// So long a lock is waited for: the kernel takes it from a process that was killed only when all
+/// of its memory is given back, and whoever asks whether a daemon runs holds it for a moment.
+const TAKEN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two tries to take it.
+const TAKEN_POLL: Duration = Duration::from_millis(50);
+
 /// So often a lock file is opened that somebody else removes each time.
 const TRIES_MAX: u32 = 10;
 
 impl InstanceLock {
-    /// Locks both folders, which must exist.
+    /// Locks both folders, which must exist. Waits some seconds for whoever has one of them.
     pub fn take(state: &Path, jobs: &Path) -> Result<InstanceLock, LockError> {
-        Ok(InstanceLock { state: FolderLock::take(state)?, jobs: FolderLock::take(jobs)? })
+        let deadline = Instant::now() + TAKEN_PATIENCE;
+        let take = |folder| FolderLock::take_before(folder, deadline);
+        Ok(InstanceLock { state: take(state)?, jobs: take(jobs)? })
     }
 
     /// True while somebody holds the lock of `folder`: a daemon, or a command that keeps daemons
@@ -52,6 +64,23 @@ impl InstanceLock {
 }
 
 impl FolderLock {
+    /// As [`FolderLock::take`], but gives up at the `deadline` only.
+    fn take_before(folder: &Path, deadline: Instant) -> Result<FolderLock, LockError> {
+        let mut is_told = false;
+        loop {
+            match FolderLock::take(folder) {
+                Err(taken @ LockError::Taken { .. }) if Instant::now() < deadline => {
+                    if !is_told {
+                        info!("{taken}; waiting some seconds for its end");
+                        is_told = true;
+                    }
+                    thread::sleep(TAKEN_POLL);
+                }
+                taken => return taken,
+            }
+        }
+    }
+
     /// Locks the folder, which must exist.
     pub fn take(folder: &Path) -> Result<FolderLock, LockError> {
         for _ in 0..TRIES_MAX {

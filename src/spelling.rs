@@ -28,12 +28,12 @@ pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// "50 MiB", "5.50 GiB": an amount of memory.
+/// "1 KiB", "50 MiB", "5.50 GiB": an amount of memory.
 pub fn memory(bytes: u64) -> String {
-    if bytes < 1 << 30 {
-        format!("{} MiB", bytes >> 20)
-    } else {
-        format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30))
+    match (bytes >> 20, bytes >> 30) {
+        (0, _) => format!("{} KiB", bytes.div_ceil(1 << 10)),
+        (mebibytes, 0) => format!("{mebibytes} MiB"),
+        _ => format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30)),
     }
 }
 
@@ -54,6 +54,8 @@ mod tests {
     #[test]
     fn bytes_are_read_by_people() {
         assert_eq!([memory(5 << 20), memory(3 << 29)], ["5 MiB", "1.50 GiB"]);
+        let small = [memory(0), memory(1), memory((1 << 20) - 1), memory((1 << 30) - 1)];
+        assert_eq!(small, ["0 KiB", "1 KiB", "1024 KiB", "1023 MiB"]);
     }
 
     // newcomer 2

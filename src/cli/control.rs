@@ -6,7 +6,7 @@ use super::completions::job_ids;
 use super::{Outcome, print};
 use crate::config::Config;
 use crate::job::state::State;
-use crate::queue::{Queue, Retries, Which};
+use crate::queue::{Queue, Retries, Which, has_daemon};
 use crate::store::{RenderFilter, Selection};
 
 /// What is to be changed or repeated. Each command has a `--state` of its own beside it.
@@ -67,16 +67,20 @@ pub(super) fn which(chosen: &Chosen, state: Option<State>) -> Which {
 
 pub(super) async fn cancel(config: &Config, args: &CancelArgs, json: bool) -> Outcome {
     let which = which(&args.chosen, args.state);
-    let done = Queue::open(config).await?.cancel(&which).await?;
+    let done = Queue::open_or_empty(config).await?.cancel(&which).await?;
     let text = format!("{} cancelled", print::count(done.cancelled, "render"));
-    let text = print::with_counts(text, [(done.stopping, "stopping"), (done.ended, "had ended")]);
+    let stopping = match has_daemon(config) {
+        true => "stopping",
+        false => "interrupted and cancelled when the daemon starts",
+    };
+    let text = print::with_counts(text, [(done.stopping, stopping), (done.ended, "had ended")]);
     print::answer(&done, &text, json)?;
     Ok(0)
 }
 
 pub(super) async fn retry(config: &Config, args: &RetryArgs, json: bool) -> Outcome {
     let which = which(&args.chosen, args.state);
-    let retries = Queue::open(config).await?.retry(&which).await?;
+    let retries = Queue::open_or_empty(config).await?.retry(&which).await?;
     print::answer(&retries, &retried(&retries), json)?;
     Ok(0)
 }

@@ -82,7 +82,7 @@ impl Changes {
 
 pub(super) async fn edit(config: &Config, args: &EditArgs, json: bool) -> Outcome {
     let which = which(&args.chosen, args.state);
-    let edited = Queue::open(config).await?.edit(&which, &args.changes.given()).await?;
+    let edited = Queue::open_or_empty(config).await?.edit(&which, &args.changes.given()).await?;
     print::answer(&edited, &text(&edited), json)?;
     Ok(0)
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{Outcome, print, short};
 use crate::config::Config;
 use crate::queue::{self, PruneRequest, Pruned, Queue, Restored};
+use crate::spelling::memory;
 use crate::store::Forgettable;
 
 #[derive(clap::Subcommand, Debug)]
@@ -63,18 +64,18 @@ async fn prune(config: &Config, args: &PruneArgs, json: bool) -> Outcome {
         keep_pictures: args.keep_pictures,
         dry_run: args.dry_run,
     };
-    let pruned = Queue::open(config).await?.prune(request).await?;
+    let pruned = Queue::open_or_empty(config).await?.prune(request).await?;
     print::answer(&pruned, &told(&pruned), json)?;
     Ok(0)
 }
 
 fn told(pruned: &Pruned) -> String {
     let Pruned { jobs, renders, starred, pictures, bytes, left, rejections, dry_run } = *pruned;
+    let room = if pictures > 0 { format!(" of {}", memory(bytes)) } else { String::new() };
     let [jobs, renders, pictures] = [(jobs, "job"), (renders, "render"), (pictures, "picture")]
         .map(|(n, what)| print::count(n, what));
     let verb = if dry_run { "would be forgotten" } else { "forgotten" };
-    let mut text =
-        format!("{jobs} with {renders} {verb}, {pictures} of {} MiB removed", bytes >> 20);
+    let mut text = format!("{jobs} with {renders} {verb}, {pictures}{room} removed");
     if dry_run {
         text = text.replace(" removed", "");
     }
@@ -96,10 +97,10 @@ fn told(pruned: &Pruned) -> String {
 pub(super) async fn backup(config: &Config, file: &Path, json: bool) -> Outcome {
     let made = Queue::open(config).await?.backup(file).await?;
     let text = format!(
-        "{}: {}, {} KiB, read through and whole",
+        "{}: {}, {}, read through and whole",
         short(&made.file),
         print::count(made.jobs.unsigned_abs(), "job"),
-        made.bytes >> 10
+        memory(made.bytes)
     );
     print::answer(&made, &text, json)?;
     Ok(0)

@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use super::job_file::{self, JobFile};
 use super::{EXIT_NOT_DONE, Failure};
 use crate::config::Config;
+use crate::job::name;
 use crate::job::parameters::MODEL;
 use crate::job::spec::fields::sides;
 use crate::job::spec::inputs::INPUT_KEYS;
@@ -167,13 +168,17 @@ impl JobOptions {
         })
     }
 
-    /// As its template, else as its list is called.
+    /// As its template, else as its list is called, else as its first prompt begins.
     fn name(&self) -> String {
         let file = self.template.as_deref().or(self.prompts.as_deref());
         let file = file.filter(|file| *file != Path::new("-"));
         let stem = file.and_then(Path::file_stem).map(OsString::from).unwrap_or_default();
         let stem = stem.to_string_lossy();
-        format!("{}.toml", if stem.is_empty() { "request" } else { &stem })
+        let prompt = self.prompt.first().map_or("", String::as_str);
+        match stem.as_ref() {
+            "" => format!("{}.toml", name::of_prompt(prompt)),
+            stem => format!("{stem}.toml"),
+        }
     }
 }
 

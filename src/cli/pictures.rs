@@ -17,10 +17,11 @@ const FAILURES_MAX: usize = 10;
 /// So many pictures are named with a failure.
 const NAMED_MAX: usize = 5;
 
-const PICTURES: [TableColumn<'static>; 9] = [
+const PICTURES: [TableColumn<'static>; 10] = [
     ("render", Give::Nothing),
     ("state", Give::Nothing),
     ("size", Give::Nothing),
+    ("varies", Give::All),
     ("tries", Give::All),
     ("s", Give::All),
     ("peak MiB", Give::All),
@@ -31,7 +32,15 @@ const PICTURES: [TableColumn<'static>; 9] = [
 
 /// A row for each picture, and under it why some have failed.
 pub(super) fn list(pictures: &[&HistoryRow], has_daemon: bool) -> String {
-    let rows: Vec<Vec<String>> = pictures.iter().map(|picture| row(picture, has_daemon)).collect();
+    list_apart(pictures, &[], has_daemon)
+}
+
+/// As [`list`], with what sets each picture `apart`.
+pub(super) fn list_apart(pictures: &[&HistoryRow], apart: &[String], has_daemon: bool) -> String {
+    let apart = apart.iter().map(String::as_str).chain(std::iter::repeat(""));
+    let rows = pictures.iter().zip(apart);
+    let rows: Vec<Vec<String>> =
+        rows.map(|(picture, apart)| row(picture, apart, has_daemon)).collect();
     let mut text = table(&PICTURES, &rows, terminal_width());
     if let Some(failures) = failures(pictures) {
         text += &format!("\n\n{failures}");
@@ -39,11 +48,12 @@ pub(super) fn list(pictures: &[&HistoryRow], has_daemon: bool) -> String {
     text
 }
 
-fn row(picture: &HistoryRow, has_daemon: bool) -> Vec<String> {
+fn row(picture: &HistoryRow, apart: &str, has_daemon: bool) -> Vec<String> {
     vec![
         name(picture),
         state(picture, has_daemon),
         size(picture),
+        apart.to_owned(),
         picture.attempts.to_string(),
         picture.total_s.map_or(String::new(), |seconds| format!("{seconds:.2}")),
         picture.peak_bytes.map_or(String::new(), |bytes| (bytes >> 20).to_string()),

@@ -46,10 +46,14 @@ const JOBS: [TableColumn<'static>; 11] = [
     ("file", Give::Ends),
 ];
 
-/// What stands still because no daemon runs (`has_daemon`) is not called running.
-pub(super) fn jobs(jobs: &[JobRow], has_daemon: bool, json: bool) -> io::Result<()> {
+/// What stands still because no daemon runs (`has_daemon`) is not called running; `none` is said
+/// where there is no job.
+pub(super) fn jobs(jobs: &[JobRow], none: &str, has_daemon: bool, json: bool) -> io::Result<()> {
     let rows: Vec<Vec<String>> = jobs.iter().map(|row| job(row, has_daemon)).collect();
-    let mut text = table(&JOBS, &rows, terminal_width());
+    let mut text = match rows.as_slice() {
+        [] => none.to_owned(),
+        rows => table(&JOBS, rows, terminal_width()),
+    };
     if !has_daemon && jobs.iter().any(|job| job.state == State::Running) {
         text += "\n\nno daemon is running; what was interrupted goes on with: zimaged run";
     }
@@ -80,7 +84,8 @@ pub(super) fn rejections(rejections: &[RejectionRow], json: bool) -> io::Result<
         .iter()
         .map(|row| format!("{}\n{}", printable(&row.file_name), row.reason))
         .collect();
-    answer(&rejections, &text.join("\n"), json)
+    let text = if text.is_empty() { "nothing was set aside".to_owned() } else { text.join("\n") };
+    answer(&rejections, &text, json)
 }
 
 /// The text, and how many there are of each that there are any of: ", 1 failed".

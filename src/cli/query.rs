@@ -32,7 +32,7 @@ fn limit(text: &str) -> Result<u32, String> {
 }
 
 pub(super) async fn list(config: &Config, args: &ListArgs, json: bool) -> Outcome {
-    let queue = Queue::open(config).await?;
+    let queue = Queue::open_or_empty(config).await?;
     let store = queue.store();
     if args.rejected {
         print::rejections(&store.rejections(args.limit).await?, json)?;
@@ -40,7 +40,11 @@ pub(super) async fn list(config: &Config, args: &ListArgs, json: bool) -> Outcom
         let ListArgs { state, since: since_ms, .. } = *args;
         let filter = JobFilter { state, tag: args.tag.clone(), since_ms, before: None };
         let jobs = store.jobs(&filter, args.limit).await?;
-        print::jobs(&jobs, has_daemon(config), json)?;
+        let none = match filter == JobFilter::default() {
+            true => "nothing yet",
+            false => "no job is like that",
+        };
+        print::jobs(&jobs, none, has_daemon(config), json)?;
     }
     Ok(0)
 }

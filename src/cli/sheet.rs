@@ -14,7 +14,8 @@ pub(super) struct SheetArgs {
     /// The job's id
     #[arg(add = ArgValueCompleter::new(job_ids))]
     job: i64,
-    /// The sheet's file, .png, .jpg or .webp; job-ID.png in the current folder unless given
+    /// The sheet's file, .png, .jpg or .webp, which must not be there; unless given job-ID.png in
+    /// the current folder, or job-ID-2.png and so on
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -23,7 +24,8 @@ pub(super) async fn sheet(config: &Config, args: &SheetArgs, json: bool) -> Outc
     let given = args.output.clone();
     let path = given.unwrap_or_else(|| format!("job-{}.png", args.job).into());
     let path = std::path::absolute(path)?;
-    let answer = Queue::open(config).await?.sheet(args.job, &path).await?;
+    let answer =
+        Queue::open_or_empty(config).await?.sheet(args.job, &path, args.output.is_none()).await?;
     let pictures = print::count(answer.pictures as u64, "picture");
     let missing = match answer.missing {
         0 => String::new(),

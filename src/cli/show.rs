@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::job::state::State;
 use crate::moment;
 use crate::problem::{one_line, printable};
-use crate::queue::{PictureFilter, Queue, Shown};
+use crate::queue::{PictureFilter, Queue, Shown, Varying};
 use crate::store::{AttemptRow, HistoryRow, JobRow, Selection};
 
 /// So many pictures are shown to people unless they ask for more.
@@ -35,7 +35,7 @@ pub(super) async fn show(config: &Config, args: &ShowArgs, json: bool) -> Outcom
     let given = args.limit.map(|limit| limit.get() as usize);
     let limit = given.or((!json).then_some(PICTURES_SHOWN));
     let filter = PictureFilter { state: args.state, limit };
-    let shown = Queue::open(config).await?.show(args.what, &filter).await?;
+    let shown = Queue::open_or_empty(config).await?.show(args.what, &filter).await?;
     let text = match (args.what, shown.pictures.as_slice()) {
         (Selection::Render { .. }, [picture]) => render(&shown, picture),
         _ => job(&shown),
@@ -48,6 +48,10 @@ fn job(shown: &Shown) -> String {
     let mut text = summary(&shown.job, shown.has_daemon);
     if let Some(held) = &shown.held {
         text += &format!("\nwaits for its model: {}", printable(held));
+    }
+    if !shown.varies.is_empty() {
+        let varies: Vec<String> = shown.varies.iter().map(values).collect();
+        text += &format!("\nvaries: {}", varies.join("; "));
     }
     if !shown.pictures.is_empty() {
         text += &format!("\n\n{}", of(shown));
@@ -63,8 +67,19 @@ fn job(shown: &Shown) -> String {
     text
 }
 
+/// "guidance 0, guidance 3.5".
+fn values(varying: &Varying) -> String {
+    let Varying { values, count } = varying;
+    let more = match count.saturating_sub(values.len()) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    values.join(", ") + &more
+}
+
 fn of(shown: &Shown) -> String {
-    pictures::list(&shown.pictures.iter().collect::<Vec<_>>(), shown.has_daemon)
+    let pictures: Vec<&HistoryRow> = shown.pictures.iter().collect();
+    pictures::list_apart(&pictures, &shown.apart, shown.has_daemon)
 }
 
 /// The tries at pictures that were not simply made.

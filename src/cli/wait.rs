@@ -37,7 +37,7 @@ pub(super) async fn wait_for(
     timeout: Option<Duration>,
     json: bool,
 ) -> Outcome {
-    let queue = Queue::open(config).await?;
+    let queue = Queue::open_or_empty(config).await?;
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut pictures = Vec::new();
     for job_id in jobs {

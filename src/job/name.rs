@@ -55,6 +55,11 @@ const TOKENS: [Token; 10] = [
     ("name", |facts| slug(facts.name, "._", "job")),
 ];
 
+/// What a job is called that has no file: as its prompt begins.
+pub fn of_prompt(prompt: &str) -> String {
+    slug(&prompt.to_lowercase(), "", "request")
+}
+
 /// Whether `template` makes only names that are allowed; says what is wrong, or what would be
 /// right.
 pub fn check(template: &str) -> Result<(), String> {

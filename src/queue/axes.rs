@@ -69,11 +69,11 @@ pub(super) struct Arrangement {
 }
 
 /// Values of one parameter.
-struct Axis {
+pub(super) struct Axis {
     /// Each value once, in the order in which it comes.
-    values: Vec<String>,
+    pub(super) values: Vec<String>,
     /// For each picture the place of its value.
-    places: Vec<usize>,
+    pub(super) places: Vec<usize>,
 }
 
 impl Axis {
@@ -93,6 +93,16 @@ impl Axis {
     fn varies(&self) -> bool {
         self.values.len() > 1
     }
+}
+
+/// What varies among the pictures, in the order of [`PARAMETERS`]. The first value tells whether it
+/// has a column of its own wherever pictures are listed: prompt, size and steps.
+pub(super) fn varying(pictures: &[HistoryRow]) -> Vec<(bool, Axis)> {
+    let axes = PARAMETERS
+        .iter()
+        .enumerate()
+        .map(|(place, (label, _))| (matches!(place, 0 | 2 | 3), Axis::of(pictures, *label)));
+    axes.filter(|(_, axis)| axis.varies()).collect()
 }
 
 /// A grid where every combination of what varies is there once, else one picture after the other,

@@ -163,15 +163,14 @@ fn with_files(
         pictures: InputUse::Check,
     };
     let job = resolved.as_mut().map(|resolved| &mut resolved.job).map_err(mem::take);
+    // The texts of the miniature may lie in a folder that goes with them.
+    let mut model = None;
+    let loras = || match config.model_texts() {
+        Ok(texts) => Ok(LoraFolder::of(config, model.insert(texts).place())),
+        Err(error) => Err(vec![Problem::at(text, 0, format!("lora: {error}"), None)]),
+    };
     // Nothing is kept, so nothing of the program's own can fail.
-    files.take_in(job, || lora_folder(config, text)).unwrap_or(Ok(())).and(resolved)
-}
-
-fn lora_folder(config: &Config, text: &str) -> Result<LoraFolder, Vec<Problem>> {
-    let model = config
-        .model_texts()
-        .map_err(|error| vec![Problem::at(text, 0, format!("lora: {error}"), None)])?;
-    Ok(LoraFolder::of(config, model.place()))
+    files.take_in(job, loras).unwrap_or(Ok(())).and(resolved)
 }
 
 /// A file that is no TOML at all, by its name either, may be a list of prompts.

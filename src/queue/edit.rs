@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::control::NAMES_MAX;
 use super::wish::told;
-use super::{Given, Queue, QueueError, Which};
+use super::{Given, Queue, QueueError, Which, has_daemon};
 use crate::job::spec::edits::{Editable, edits};
 use crate::problem::Problem;
 use crate::store::{EditFate, Selection, StoreError};
@@ -19,7 +19,8 @@ const BEGINS_MAX: usize = 100;
 pub struct Edited {
     /// Jobs, or single renders of them, that were changed.
     pub changed: u64,
-    /// Renders that wait, and for which the change holds.
+    /// Renders that wait, and for which the change holds; those that were running when the daemon
+    /// died are among them.
     pub queued: u64,
     /// Renders that run already, and go on.
     pub running: u64,
@@ -57,6 +58,9 @@ impl Queue<'_> {
         let what = text.replace('\n', ", ");
         let fates = self.store.edit(&selections, &change, &what, now_ms).await?;
         let mut edited = Edited::of(fates);
+        if !has_daemon(self.config) {
+            edited.queued += std::mem::take(&mut edited.running);
+        }
         if asked.times.is_some() {
             edited.not_before_ms = self.begin_of(&selections, now_ms).await?;
         }

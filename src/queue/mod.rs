@@ -33,6 +33,7 @@ mod submit;
 mod submitted;
 mod timing;
 mod upcoming;
+mod variety;
 pub mod verify;
 mod wait;
 mod wish;
@@ -67,6 +68,7 @@ pub use self::status::{JobsFolder, QueueStatus, queue_status, status_of};
 pub use self::submit::{hand_over, has_daemon, submit, submit_wish};
 pub use self::submitted::Submitted;
 pub use self::upcoming::Upcoming;
+pub use self::variety::Varying;
 pub use self::wait::{Activity, JobProgress, Summary};
 pub use self::wish::{Given, Wish, option_of};
 use crate::clock::{Clock, SystemClock};
@@ -89,6 +91,16 @@ impl<'c> Queue<'c> {
         check_present(config)?;
         let store = Store::open(&config.database_path(), Access::Client).await?;
         Ok(Queue { config, store: Arc::new(store), clock: Arc::new(SystemClock) })
+    }
+
+    /// As [`Queue::open`]; before the first start, while there is no database, the empty queue that
+    /// it will be. For questions, and for changes of what is there.
+    pub async fn open_or_empty(config: &'c Config) -> store::Result<Queue<'c>> {
+        check_present(config)?;
+        match Store::is_missing(&config.database_path()) {
+            true => Ok(Queue::of(config, Arc::new(Store::empty().await?))),
+            false => Queue::open(config).await,
+        }
     }
 
     /// The queue whose database is open as `store` already.

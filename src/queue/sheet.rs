@@ -1,11 +1,13 @@
 //! A job's pictures on one contact sheet.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::axes::{Arrangement, arrange};
 use super::{Queue, QueueError};
+use crate::files;
 use crate::output;
 use crate::problem::printable;
 use crate::sheet::{Cell, Sheet};
@@ -28,8 +30,14 @@ pub struct SheetAnswer {
 }
 
 impl Queue<'_> {
-    /// Puts the pictures of a job on a sheet at `path`, in place of the file that may be there.
-    pub async fn sheet(&self, job_id: i64, path: &Path) -> Result<SheetAnswer, QueueError> {
+    /// Puts the pictures of a job on a sheet at `path`. No file is replaced: where there is one the
+    /// sheet gets a number behind its name if it `may_be_numbered`, and else there is none.
+    pub async fn sheet(
+        &self,
+        job_id: i64,
+        path: &Path,
+        may_be_numbered: bool,
+    ) -> Result<SheetAnswer, QueueError> {
         let rows = self.store.history(Selection::Job(job_id)).await?;
         let job = self.store.job(job_id).await?;
         let outputs = &self.config.outputs;
@@ -46,14 +54,33 @@ impl Queue<'_> {
             QueueError::NoAnswer(why)
         };
         let drawn = sheet.draw().ok_or_else(too_many)?;
-        let failed = |source| QueueError::File { path: path.to_owned(), source };
-        drawn.write(path).map_err(failed)?;
+        let encoded = drawn.encoded(path);
+        let put = encoded.and_then(|encoded| put(path, may_be_numbered, &encoded));
+        let path = put.map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => {
+                let why = format!("{} exists: a sheet replaces nothing", path.display());
+                QueueError::NoAnswer(why)
+            }
+            _ => QueueError::File { path: path.to_owned(), source },
+        })?;
         let (width, height) = drawn.size();
         let there = sheet.cells.iter().filter(|cell| cell.picture.is_some()).count();
         let pictures = there - drawn.unreadable;
         let missing = rows.len() - pictures;
-        Ok(SheetAnswer { path: path.to_owned(), width, height, pictures, missing })
+        Ok(SheetAnswer { path, width, height, pictures, missing })
     }
+}
+
+/// The path under which the file lies.
+fn put(path: &Path, may_be_numbered: bool, content: &[u8]) -> io::Result<PathBuf> {
+    if !may_be_numbered {
+        return files::write_new(path, content).map(|()| path.to_owned());
+    }
+    files::first_free(|number| {
+        let path = PathBuf::from(files::numbered(&path.to_string_lossy(), number));
+        files::write_new(&path, content)?;
+        Ok(path)
+    })
 }
 
 fn cell(outputs: &Path, row: &HistoryRow, caption: &str) -> Cell {

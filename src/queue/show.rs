@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{Queue, Summary, has_daemon};
+use super::variety::variety;
+use super::{Queue, Summary, Varying, has_daemon};
 use crate::job::state::State;
 use crate::status;
 use crate::store::{AttemptRow, HistoryRow, JobRow, Result, Selection};
@@ -34,8 +35,12 @@ pub struct Shown {
     pub outputs: String,
     /// How many pictures the limit leaves out.
     pub left_out: usize,
+    /// What is not the same in all pictures of the job.
+    pub varies: Vec<Varying>,
     /// The pictures, in order.
     pub pictures: Vec<HistoryRow>,
+    /// For each of these pictures what it has of what varies, but for prompt, size and steps.
+    pub apart: Vec<String>,
     /// All tries at these pictures, in order.
     pub attempts: Vec<AttemptRow>,
 }
@@ -84,12 +89,15 @@ impl Queue<'_> {
 
     /// The selection as far as the filter lets it through.
     pub async fn show(&self, what: Selection, filter: &PictureFilter) -> Result<Shown> {
-        let mut pictures = self.store.history(what).await?;
+        let pictures = self.store.history(what).await?;
         let job = self.store.job(what.job_id()).await?;
         let summary = Summary::of(&pictures);
-        pictures.retain(|picture| filter.state.is_none_or(|state| picture.state == state));
+        let (varies, apart) = variety(&pictures);
+        let mut pictures: Vec<(HistoryRow, String)> = pictures.into_iter().zip(apart).collect();
+        pictures.retain(|(picture, _)| filter.state.is_none_or(|state| picture.state == state));
         let found = pictures.len();
         pictures.truncate(filter.limit.unwrap_or(usize::MAX));
+        let (pictures, apart): (Vec<HistoryRow>, Vec<String>) = pictures.into_iter().unzip();
         let shown: BTreeSet<i64> = pictures.iter().map(|picture| picture.picture).collect();
         let mut attempts = self.store.attempts(what).await?;
         attempts.retain(|attempt| shown.contains(&attempt.picture));
@@ -100,7 +108,9 @@ impl Queue<'_> {
             summary,
             outputs: self.config.outputs.display().to_string(),
             left_out: found - pictures.len(),
+            varies,
             pictures,
+            apart,
             attempts,
         })
     }

@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 
 use self::layout::Layout;
 use self::text::{LINE_PX, draw, wrap};
-use crate::{files, thumbnails};
+use crate::thumbnails;
 
 /// High enough for text to stay clean.
 const JPEG_QUALITY: u8 = 92;
@@ -117,9 +117,8 @@ impl Drawn {
         self.image.dimensions()
     }
 
-    /// Puts it at `path`, whole or not at all, in the format of the name's extension: PNG, JPEG or
-    /// WebP.
-    pub fn write(&self, path: &Path) -> io::Result<()> {
+    /// The content of its file, in the format of the name's extension: PNG, JPEG or WebP.
+    pub fn encoded(&self, path: &Path) -> io::Result<Vec<u8>> {
         let format = ImageFormat::from_path(path).ok();
         let known = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP];
         let format = format.filter(|format| known.contains(format)).ok_or_else(|| {
@@ -136,7 +135,7 @@ impl Drawn {
             format => self.image.write_to(&mut encoded, format),
         };
         written.map_err(io::Error::other)?;
-        files::write_atomic(path, encoded.get_ref())
+        Ok(encoded.into_inner())
     }
 }
 
@@ -198,13 +197,12 @@ mod tests {
         assert_eq!(red, 256 * 256, "as large as its place");
         for name in ["sheet.png", "sheet.jpg", "sheet.webp"] {
             let path = folder.path().join(name);
-            drawn.write(&path).expect("a writable folder");
+            let content = drawn.encoded(&path).expect("a known format");
+            std::fs::write(&path, content).expect("a writable folder");
             let read = image::open(&path).expect("a picture");
             assert_eq!((read.width(), read.height()), drawn.size(), "{name}");
         }
-        let refused = drawn.write(&folder.path().join("sheet.gif")).expect_err("no GIF");
+        let refused = drawn.encoded(&folder.path().join("sheet.gif")).expect_err("no GIF");
         assert!(refused.to_string().contains("must end in .png"), "{refused}");
-        let left = std::fs::read_dir(folder.path()).expect("the folder").count();
-        assert_eq!(left, 5, "no temporary file stays");
     }
 }

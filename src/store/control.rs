@@ -32,7 +32,7 @@ pub struct RenderFilter {
 pub struct Cancelled {
     /// Were queued and are cancelled.
     pub cancelled: u64,
-    /// Run, and stop at their next step.
+    /// Run, and stop at their next step; without a daemon, when it starts.
     pub stopping: u64,
     /// Had ended before.
     pub ended: u64,

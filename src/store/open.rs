@@ -48,6 +48,25 @@ impl Store {
         }
     }
 
+    /// A database with nothing in it, in this process's memory: for whoever asks before there is one.
+    pub async fn empty() -> Result<Store> {
+        let nowhere = Path::new("");
+        let in_use = InUse::mark(nowhere, || Ok::<(), StoreError>(()))?;
+        let connection = pool(1, options(nowhere).in_memory(true)).await?;
+        match migrate(&connection).await? {
+            Ok(()) => (),
+            Err(why) => return unusable(&why),
+        }
+        Ok(Store {
+            writer: connection.clone(),
+            readers: connection,
+            path: nowhere.to_owned(),
+            file: (0, 0),
+            id: String::new(),
+            _in_use: in_use,
+        })
+    }
+
     /// Tells this database from every other one: 16 hexadecimal digits, for names and for pictures'
     /// metadata.
     pub fn id(&self) -> &str {

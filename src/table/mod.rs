@@ -210,6 +210,16 @@ impl<'d> Table<'d> {
         self.add(key, offset, mistake);
     }
 
+    /// A mistake in item `index` of the list `key`, or in its value where that is no list.
+    pub fn mistake_in(&mut self, key: &str, index: usize, mistake: Mistake) {
+        let value = self.entries.and_then(|entries| entries.get(key));
+        let offset = value.map_or(0, |value| match value.get_ref() {
+            DeValue::Array(items) => items.get(index).unwrap_or(value).span().start,
+            _ => value.span().start,
+        });
+        self.add(key, offset, mistake);
+    }
+
     fn take(&mut self, key: &'static str) -> Option<&'d Spanned<DeValue<'d>>> {
         self.known.push(key);
         self.entries?.get(key)

@@ -283,6 +283,133 @@ fn without_a_daemon_nothing_is_called_running() {
 }
 
 #[test]
+fn what_a_killed_daemon_left_can_be_changed_and_is_not_said_to_run() {
+    let mut house = House::started("");
+    house.drop_job("slow.toml", "prompt = 'steps of 1000 ms'\nsteps = 50\n");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'running'", "1");
+    house.stop("KILL");
+    let edited = said(&house.zimaged(&["edit", "1", "--priority", "5"]));
+    assert_eq!(edited.trim(), "1 changed: 1 render queued");
+    let edited = house.json(&["edit", "1", "--add-tag", "night"]);
+    assert_eq!([&edited["queued"], &edited["running"]], [1, 0], "{edited}");
+    let cancelled = said(&house.zimaged(&["cancel", "1"]));
+    assert!(
+        cancelled.contains("1 interrupted and cancelled when the daemon starts"),
+        "{cancelled}"
+    );
+    house.start();
+    let ended = "SELECT state || ' ' || j.priority || ' ' || tags FROM renders JOIN jobs j ON j.id = job_id";
+    house.until_sql(ended, "cancelled 5 [\"night\"]");
+}
+
+#[test]
+fn a_start_waits_for_the_lock_of_a_daemon_that_is_ending_and_then_says_who_has_it() {
+    let house = House::new("");
+    fs::create_dir(house.path("state")).expect("a writable folder");
+    let lock = fs::File::create(house.path("state/.zimaged.lock")).expect("a writable folder");
+    lock.lock().expect("nobody has it");
+    let log = fs::File::create(house.path("log")).expect("a writable folder");
+    let mut run = house.command(&["run", "--until-idle"]);
+    let mut run = run.stderr(log).spawn().expect("the binary starts");
+    house.until_logged("waiting some seconds for its end");
+    drop(lock);
+    assert_eq!(run.wait().expect("our own child").code(), Some(0), "{}", house.log());
+    let lock = fs::File::open(house.path("state/.zimaged.lock")).expect("the lock's file");
+    lock.lock().expect("nobody has it");
+    let refused = house.zimaged(&["run", "--until-idle"]);
+    assert_eq!(refused.status.code(), Some(75), "{}", said(&refused));
+    assert!(said(&refused).contains("is in use by another zimaged (process "));
+}
+
+#[test]
+fn before_the_first_start_a_queue_is_empty_and_nothing_is_made_of_it() {
+    let house = House::new("");
+    let answer = |arguments: &[&str]| {
+        let output = house.zimaged(arguments);
+        (output.status.code(), said(&output).trim().to_owned())
+    };
+    assert_eq!(answer(&["list"]), (Some(0), "nothing yet".to_owned()));
+    assert_eq!(answer(&["list", "--tag", "a"]), (Some(0), "no job is like that".to_owned()));
+    assert_eq!(answer(&["list", "--rejected"]), (Some(0), "nothing was set aside".to_owned()));
+    for list in [&["list"][..], &["list", "--rejected"]] {
+        assert_eq!(house.json(list), Value::Array(Vec::new()));
+    }
+    for named in [&["show", "1"][..], &["wait", "1"], &["sheet", "1"], &["cancel", "1"]] {
+        assert_eq!(answer(named), (Some(1), "zimaged: there is no job 1".to_owned()), "{named:?}");
+    }
+    for all in
+        [&["cancel", "--all"][..], &["retry", "--all"], &["edit", "--all", "--priority", "1"]]
+    {
+        let (code, told) = answer(all);
+        assert!(code == Some(3) && told.contains("nothing was "), "{all:?}: {told}");
+    }
+    assert_eq!(house.json(&["history", "prune", "--older-than", "1d"])["jobs"], 0);
+    assert!(!house.path("state").exists(), "a question makes nothing");
+    let elsewhere = house.command(&["list"]);
+    let mut elsewhere = std::process::Command::new(elsewhere.get_program());
+    let outside = house.path("outside");
+    fs::create_dir(&outside).expect("a writable folder");
+    let none = [("HOME", &outside), ("XDG_CONFIG_HOME", &outside)];
+    let told = elsewhere.arg("list").current_dir(&outside).envs(none).output().expect("it starts");
+    assert_eq!(told.status.code(), Some(78), "{}", said(&told));
+}
+
+#[test]
+fn a_job_of_options_is_called_as_its_prompt_begins() {
+    let house = House::started("");
+    house.zimaged(&["pause"]);
+    let named = |arguments: &[&str]| {
+        house.zimaged(&[&["submit"], arguments].concat());
+        house.value("SELECT file_name FROM jobs ORDER BY id DESC LIMIT 1")
+    };
+    assert_eq!(named(&["--prompt", "A red fox, in snow"]), "a-red-fox-in-snow.toml");
+    assert_eq!(named(&["--prompt", "一只可爱的猫", "--prompt", "b"]), "一只可爱的猫.toml");
+    assert_eq!(named(&["--prompt", "?!"]), "request.toml");
+}
+
+#[test]
+fn a_job_says_what_varies_among_its_pictures() {
+    let house = House::started("");
+    let job = "prompt = 'a fox'\nseed = 7\nnum_images = 2\n[matrix]\nguidance = [0.0, 3.5]\n";
+    house.drop_job("grid.toml", job);
+    house.drop_job("one.toml", "prompt = 'a fox'\n");
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "5");
+    let told = said(&house.zimaged(&["show", "1"]));
+    for part in ["varies: guidance 0, guidance 3.5; seed 7, seed 8\n", "guidance 3.5, seed 8"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let shown = house.json(&["show", "1", "--limit", "3"]);
+    assert_eq!(shown["varies"][1]["values"], serde_json::json!(["seed 7", "seed 8"]), "{shown}");
+    assert_eq!(shown["apart"][2], "guidance 3.5, seed 7", "{shown}");
+    let one = said(&house.zimaged(&["show", "2"]));
+    assert!(!one.contains("varies"), "{one}");
+}
+
+#[test]
+fn a_mistake_in_a_lora_names_the_lora_before_the_first_start_as_well() {
+    let house = House::with_config("");
+    fs::create_dir(house.path("loras")).expect("a writable folder");
+    write(&house, "loras/torn.safetensors", "no weights");
+    for (name, told) in [("none", "loras/none.safetensors"), ("torn", "loras/torn.safetensors")] {
+        write(&house, "a.toml", &format!("prompt = 'a'\n[[lora]]\npath = '{name}'\n"));
+        let output = said(&house.zimaged(&["check", "a.toml"]));
+        assert!(output.contains(told) && !output.contains("zimaged-mini"), "{name}: {output}");
+    }
+}
+
+#[test]
+fn what_little_was_freed_is_not_called_nothing() {
+    let house = House::started("");
+    house.drop_job("a.toml", "prompt = 'a'\nwidth = 64\nheight = 64\n");
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "1");
+    let pruned = said(&house.zimaged(&["history", "prune", "--older-than", "0s"]));
+    let (_, room) = pruned.split_once("1 picture of ").expect(&pruned);
+    assert!(room.contains(" KiB removed") && !room.starts_with('0'), "{pruned}");
+    let nothing = said(&house.zimaged(&["history", "prune", "--older-than", "0s"]));
+    assert_eq!(nothing.trim(), "0 jobs with 0 renders forgotten, 0 pictures removed");
+}
+
+#[test]
 fn what_is_forgotten_of_files_that_were_set_aside_is_told() {
     let mut house = House::started("");
     for name in ["a.toml", "b.toml", "c.toml"] {

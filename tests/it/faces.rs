@@ -215,6 +215,17 @@ fn a_sheet_has_the_pictures_of_a_job_on_its_axes() {
     assert!(grey > 2 * 200 * 200, "two have failed");
     let again = house.zimaged(&["sheet", "1"]);
     assert!(text(&again).starts_with("job-1.png: 4 pictures, 2 missing, "), "{again:?}");
+    let content = || fs::read(house.path("job-1.png")).expect("a sheet");
+    let first = content();
+    let again = house.json(&["sheet", "1"]);
+    let path = again["path"].as_str().expect("a path");
+    assert!(path.ends_with("job-1-2.png") && content() == first, "{again}: nothing is replaced");
+    fs::write(house.path("mine.png"), "mine").expect("a writable folder");
+    let (code, taken) = error(&house, &["sheet", "1", "-o", "mine.png"]);
+    let told = taken["message"].as_str().expect("a text");
+    assert!(code == Some(1) && told.contains("mine.png exists: a sheet replaces nothing"));
+    assert_eq!(fs::read(house.path("mine.png")).expect("a file"), b"mine");
+    assert!(!house.path("mine.png.part").exists(), "no temporary file stays");
     let wrong = house.zimaged(&["sheet", "1", "-o", "zoo.gif"]);
     assert!(!wrong.status.success() && !house.path("zoo.gif").exists());
 }

@@ -12,7 +12,7 @@ use crate::table::{Check, Mistake, Table};
 const SIZE: &str = "size";
 
 /// What is painted, and the file that says it in its place.
-const PROMPT: &str = "prompt";
+pub(super) const PROMPT: &str = "prompt";
 pub(super) const PROMPT_FILE: &str = "prompt_file";
 
 /// The axes of a job, slowest first.

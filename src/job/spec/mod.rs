@@ -190,9 +190,10 @@ impl Request {
         let mut shared = rules.defaults.with(shared);
         shared.recipe.strength = STRENGTH_LEFT_OPEN;
         let listed = prompts::read_file(top, &rules.bounds(), outside);
-        let axes = Axes::read(top, &rules.bounds(), listed.as_deref());
+        let prompts = listed.as_ref().map(|listed| listed.prompts.as_slice());
+        let axes = Axes::read(top, &rules.bounds(), prompts);
         refuse_without_picture(top, &axes);
-        let choices = Choices::read(top, axes.prompts(), &rules.bounds(), outside);
+        let choices = Choices::read(top, axes.prompts(), listed.as_ref(), &rules.bounds(), outside);
         if let Err(mistake) = axes.check_count(num_images, limits.renders_max) {
             let key = ["matrix", "num_images", "prompt_file"]
                 .into_iter()
@@ -201,6 +202,7 @@ impl Request {
             top.mistake(key, mistake);
         }
         let priority = priority.unwrap_or(0);
+        let listed = listed.map(|listed| listed.prompts);
         Some(Request { priority, times, tags, num_images, axes, listed, choices, shared })
     }
 

@@ -29,24 +29,41 @@ pub fn lines(content: &[u8]) -> Check<Vec<Line<'_>>> {
     }
 }
 
+/// The prompts of a list, each with its line.
+pub(super) struct Listed {
+    /// What the job calls the list.
+    name: String,
+    lines: Vec<usize>,
+    pub(super) prompts: Vec<String>,
+}
+
+impl Listed {
+    /// A mistake in prompt `index`, told with its line.
+    pub(super) fn blame(&self, index: usize, mistake: Mistake) -> Mistake {
+        let line = self.lines.get(index).copied().unwrap_or_default();
+        of_file(&self.name, &format!(":{line}: "), mistake)
+    }
+}
+
+fn of_file(name: &str, separator: &str, mistake: Mistake) -> Mistake {
+    let message = format!("{}{separator}{}", check::shortened(name), mistake.message);
+    Mistake { message, ..mistake }
+}
+
 /// The prompts of the list that `prompt_file` names. Notes what is wrong with it, line by line.
 pub(super) fn read_file(
     top: &mut Table,
     bounds: &Bounds,
     outside: &mut dyn Outside,
-) -> Option<Vec<String>> {
+) -> Option<Listed> {
     let (name, content) = top.read(PROMPT_FILE, |value| {
         let name = check::text(value)?.to_owned();
         outside.list(&name).map(|content| (name, content))
     })?;
-    let of_file = |mistake: Mistake, separator: &str| {
-        let message = format!("{}{separator}{}", check::shortened(&name), mistake.message);
-        Mistake { message, ..mistake }
-    };
     let lines = match lines(&content) {
         Ok(lines) => lines,
         Err(mistake) => {
-            top.mistake(PROMPT_FILE, of_file(mistake, ": "));
+            top.mistake(PROMPT_FILE, of_file(&name, ": ", mistake));
             return None;
         }
     };
@@ -54,10 +71,13 @@ pub(super) fn read_file(
     for (number, line) in &lines {
         match prompt_text(line, bounds) {
             Ok(prompt) => prompts.push(prompt),
-            Err(mistake) => top.mistake(PROMPT_FILE, of_file(mistake, &format!(":{number}: "))),
+            Err(mistake) => {
+                top.mistake(PROMPT_FILE, of_file(&name, &format!(":{number}: "), mistake))
+            }
         }
     }
-    (prompts.len() == lines.len()).then_some(prompts)
+    let lines: Vec<usize> = lines.iter().map(|(number, _)| *number).collect();
+    (prompts.len() == lines.len()).then_some(Listed { name, lines, prompts })
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Outside;
+use super::axes::{PROMPT, PROMPT_FILE};
 use super::fields::Bounds;
-use super::{Outside, prompts};
+use super::prompts::{self, Listed};
 use crate::job::Recipe;
 use crate::job::pattern::{Pattern, WildcardLines};
 use crate::problem::{Problem, one_line};
@@ -14,6 +16,9 @@ pub(super) const WILDCARDS: &str = "wildcards";
 
 /// A job uses at most so many lists; each is kept while the job is read.
 const LISTS_MAX: usize = 100;
+
+/// So many of the prompts with mistakes are told: nobody mends more at once.
+const MISTAKES_MAX: usize = 50;
 
 /// What is needed to make the choices of a job's prompts.
 pub(super) struct Choices {
@@ -28,26 +33,32 @@ impl Choices {
     pub(super) fn read<'p>(
         top: &mut Table,
         prompts: impl Iterator<Item = &'p str>,
+        listed: Option<&Listed>,
         bounds: &Bounds,
         outside: &mut dyn Outside,
     ) -> Option<Choices> {
         if !top.read(WILDCARDS, check::boolean).unwrap_or(false) {
             return None;
         }
-        let key =
-            ["prompt_file", "prompt"].into_iter().find(|key| top.has(key)).unwrap_or("matrix");
         let mut choices = Choices {
             patterns: BTreeMap::new(),
             lines: WildcardLines::new(),
             prompt_bytes_max: bounds.limits.prompt_bytes_max,
         };
-        for prompt in prompts {
-            if let Err(mistake) = choices.add(prompt, outside) {
-                top.mistake(key, mistake);
-                return None;
+        let mut mistakes = 0;
+        for (index, prompt) in prompts.enumerate() {
+            let Err(mistake) = choices.add(prompt, outside) else { continue };
+            match listed {
+                Some(listed) => top.mistake(PROMPT_FILE, listed.blame(index, mistake)),
+                None if top.has(PROMPT) => top.mistake_in(PROMPT, index, mistake),
+                None => top.mistake("matrix", mistake),
+            }
+            mistakes += 1;
+            if mistakes == MISTAKES_MAX {
+                break;
             }
         }
-        Some(choices)
+        (mistakes == 0).then_some(choices)
     }
 
     fn add(&mut self, prompt: &str, outside: &mut dyn Outside) -> Check<()> {

@@ -15,6 +15,24 @@ const ENDED: &str = "SELECT count(*) FROM renders WHERE state IN ('done', 'faile
 const PROMPTS: &str = "SELECT group_concat(prompt, '; ' ORDER BY id) FROM renders WHERE job_id = ";
 
 #[test]
+fn mistakes_in_prompts_with_choices_are_told_where_they_stand_all_of_them() {
+    let house = House::new("");
+    write(&house, "list.txt", "a fox\n# comment\na {red fox\na __nosuch__\n");
+    let array = "wildcards = true\nprompt = ['a fox',\n  'a {b',\n  'a __nosuch__']\n";
+    write(&house, "array.toml", array);
+    write(&house, "file.toml", "prompt_file = 'list.txt'\nwildcards = true\n");
+    let list = ["submit", "--prompts", "list.txt", "--wildcards"];
+    for (command, told) in [
+        (&["check", "array.toml"][..], ["array.toml:3:3: prompt: ", "array.toml:4:3: prompt: "]),
+        (&["check", "file.toml"], ["prompt_file: list.txt:3: ", "prompt_file: list.txt:4: "]),
+        (&list, ["list.txt:3: ", "list.txt:4: there is no wildcard __nosuch__"]),
+    ] {
+        let output = said(&house.zimaged(command));
+        assert!(told.iter().all(|told| output.contains(told)), "{command:?}: {output}");
+    }
+}
+
+#[test]
 fn choices_follow_from_the_seed_and_rows_have_what_was_chosen_beside_what_was_asked() {
     let house = House::started("");
     write(&house, "wildcards/animal.txt", "\u{feff}# beasts\r\na {red|grey} fox\r\n__bird__\r\n");

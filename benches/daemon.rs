@@ -1,8 +1,12 @@
 //! The queue's own speed, with the scripted engine: how long a drop waits, what lies between two
-//! renders, how fast a flood of files and a list of prompts are taken in. Prints one line a figure; `cargo bench --bench
-//! daemon`.
+//! renders, alone and while many clients follow what happens, how fast a flood of files and a list of prompts are taken
+//! in. Prints one line a figure; `cargo bench --bench daemon`, or with `-- beside_clients` one of them.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 #[allow(dead_code, reason = "the tests use all of it")]
@@ -29,16 +33,35 @@ const PROMPTS: usize = 10_000;
 /// Commands that hand one job over, one after the other.
 const SUBMITS: usize = 20;
 
+/// Clients that follow what happens, or try to: a daemon has room for fewer.
+const FOLLOWERS: usize = 200;
+
+/// Renders of a job whose gaps are counted, and how often that is done alone and beside clients.
+const GAPS: usize = 200;
+const ROUNDS: usize = 5;
+
+const BENCHMARKS: [(&str, fn()); 6] = [
+    ("drop_to_start", drop_to_start),
+    ("between_renders", between_renders),
+    ("between_pictures", between_pictures),
+    ("beside_clients", beside_clients),
+    ("flood", flood),
+    ("submit", submit),
+];
+
 fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let is_named = |name: &str| arguments.iter().any(|argument| argument == name);
     // `cargo test --benches` builds and starts benchmarks too; it does not pass this.
-    if !std::env::args().any(|argument| argument == "--bench") {
+    if !is_named("--bench") {
         return;
     }
-    drop_to_start();
-    between_renders();
-    between_pictures();
-    flood();
-    submit();
+    let is_any_named = BENCHMARKS.iter().any(|(name, _)| is_named(name));
+    for (name, run) in BENCHMARKS {
+        if !is_any_named || is_named(name) {
+            run();
+        }
+    }
 }
 
 fn now_ms() -> i64 {
@@ -99,6 +122,91 @@ fn between_pictures() {
     ));
     let mut gaps_ms: Vec<i64> = rows.iter().map(|row| row[0].parse().expect("a number")).collect();
     report("the device's wait between two pictures of 1024x1024", &mut gaps_ms, 20);
+}
+
+/// The same gap alone, and while many clients follow the events and one reads a byte a second of
+/// all pictures: in turns, so that both meet the same machine.
+fn beside_clients() {
+    let house = House::started("");
+    house.worker_pid();
+    let (mut alone, mut beside, mut followed) = (Vec::new(), Vec::new(), 0);
+    for round in 0..ROUNDS {
+        alone.extend(gaps_ms(&house, 2 * round));
+        let (is_over, following) = (AtomicBool::new(false), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for _ in 0..FOLLOWERS {
+                scope.spawn(|| follow(&house, &is_over, &following));
+            }
+            scope.spawn(|| read_slowly(&house, &is_over));
+            house.until("some follow", || (following.load(Ordering::Relaxed) > 0).then_some(()));
+            beside.extend(gaps_ms(&house, 2 * round + 1));
+            followed = followed.max(following.load(Ordering::Relaxed));
+            is_over.store(true, Ordering::Relaxed);
+        });
+    }
+    let [alone, beside] =
+        [alone, beside].map(|gaps: Vec<i64>| gaps.iter().sum::<i64>() as f64 / gaps.len() as f64);
+    println!(
+        "one render's end to the next one's start, mean of {}: alone {alone:.2} ms, beside \
+         {FOLLOWERS} clients of which {followed} follow at once and one that reads a byte a second \
+         {beside:.2} ms: {:+.2} ms (limit 1 ms)",
+        ROUNDS * (GAPS - 1),
+        beside - alone
+    );
+}
+
+/// What lies between the renders of one more job; `jobs` were there before.
+fn gaps_ms(house: &House, jobs: usize) -> Vec<i64> {
+    let text = format!("prompt = 'a fox'\nsteps = 1\nseed = 1\nnum_images = {GAPS}\n");
+    house.drop_job(&format!("many{jobs}.toml"), &text);
+    let done =
+        format!("SELECT count(*) FROM renders WHERE state = 'done' AND job_id = {}", jobs + 1);
+    house.until_sql(&done, &GAPS.to_string());
+    let rows = house.rows(&format!(
+        "SELECT lead(a.started_at_ms) OVER (ORDER BY a.id) - a.started_at_ms - a.total_ms \
+         FROM attempts a JOIN renders r ON r.id = a.render_id WHERE r.job_id = {} \
+         ORDER BY a.id LIMIT {}",
+        jobs + 1,
+        GAPS - 1
+    ));
+    rows.iter().map(|row| row[0].parse().expect("a number")).collect()
+}
+
+fn asked(house: &House, path: &str) -> TcpStream {
+    let mut stream = house.connect();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", house.http());
+    let _ = stream.write_all(request.as_bytes());
+    let _ = stream.set_read_timeout(Some(Duration::from_millis(200)));
+    stream
+}
+
+/// Reads events as they come, and tries again a second after it was refused.
+fn follow(house: &House, is_over: &AtomicBool, following: &AtomicUsize) {
+    let mut piece = [0; 4096];
+    while !is_over.load(Ordering::Relaxed) {
+        let mut stream = asked(house, "/api/v1/events");
+        let is_let_in = stream.read(&mut piece).is_ok() && piece.starts_with(b"HTTP/1.1 200");
+        if !is_let_in {
+            thread::sleep(Duration::from_secs(1));
+            continue;
+        }
+        following.fetch_add(1, Ordering::Relaxed);
+        while !is_over.load(Ordering::Relaxed) {
+            // Nothing for a while is an error, too.
+            if stream.read(&mut piece).is_ok_and(|read| read == 0) {
+                break;
+            }
+        }
+        following.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn read_slowly(house: &House, is_over: &AtomicBool) {
+    let mut stream = asked(house, "/api/v1/pictures.zip");
+    while !is_over.load(Ordering::Relaxed) {
+        let _ = stream.read(&mut [0]);
+        thread::sleep(Duration::from_secs(1));
+    }
 }
 
 /// All files taken in, their jobs in the database, their files moved.

@@ -45,6 +45,18 @@ pub struct Status {
     /// Where it answers over HTTP.
     #[serde(default)]
     pub http: HttpStatus,
+    /// What a client wants of the idle worker, until the dispatcher takes it.
+    #[serde(skip)]
+    pub wish: Option<WorkerWish>,
+}
+
+/// What can be wanted of a worker that renders nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerWish {
+    /// That it leaves the device's memory to other programs until there is work.
+    Release,
+    /// That it is loaded, although there is no work.
+    Load,
 }
 
 /// The HTTP face at one moment.
@@ -81,7 +93,8 @@ pub enum WorkerStatus {
         #[serde(default)]
         model: String,
     },
-    /// Ended in good order, because nothing was rendered for long; the next job starts it.
+    /// Ended in good order, because nothing was rendered for long or a client wanted it; the next
+    /// job starts it.
     Released,
     /// Not running; started again after a pause.
     Down {
@@ -130,6 +143,7 @@ impl Status {
             held_models: Vec::new(),
             intake: IntakeStatus::default(),
             http: HttpStatus::default(),
+            wish: None,
         }
     }
 

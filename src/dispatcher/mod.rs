@@ -41,7 +41,7 @@ use crate::engine::ModelError;
 use crate::heartbeat::Heartbeat;
 use crate::output;
 use crate::planner::{Corrections, Evidence, Plan};
-use crate::status::Status;
+use crate::status::{Status, WorkerWish};
 use crate::store::{Guarded, Store, StoreError};
 
 /// How often an idle dispatcher looks for work that no hint announced (a retry, a resume, a time
@@ -268,8 +268,18 @@ impl Dispatcher {
     }
 
     async fn release_when_idle(&mut self) {
-        if self.settings.idle_release.is_some_and(|limit| self.idle_since.elapsed() >= limit) {
-            self.slot.release(STOP_GRACE).await;
+        let mut wish = None;
+        self.status.send_if_modified(|status| {
+            wish = status.wish.take();
+            wish.is_some()
+        });
+        let is_late =
+            self.settings.idle_release.is_some_and(|limit| self.idle_since.elapsed() >= limit);
+        match wish {
+            Some(WorkerWish::Load) => self.slot.want(),
+            Some(WorkerWish::Release) => self.slot.release("a client wants it", STOP_GRACE).await,
+            None if is_late => self.slot.release("nothing was rendered for long", STOP_GRACE).await,
+            None => (),
         }
     }
 

@@ -234,13 +234,18 @@ impl Slot {
 
     /// Ends the idle worker, if there is one, so that other programs can use the device's memory.
     /// That is no death: the next worker starts without a pause.
-    pub(super) async fn release(&mut self, grace: Duration) {
+    pub(super) async fn release(&mut self, why: &str, grace: Duration) {
         if self.ready.is_some() {
-            info!("nothing was rendered for long: the model leaves the device until the next job");
+            info!("{why}: the model leaves the device until the next job");
             self.shut_down(grace).await;
             self.released = true;
             self.set_status(WorkerStatus::Released);
         }
+    }
+
+    /// Has a worker started although there is no work.
+    pub(super) fn want(&mut self) {
+        self.released = false;
     }
 
     pub(super) fn is_released(&self) -> bool {

@@ -9,7 +9,7 @@ use super::problem::HttpProblem;
 use super::upcoming::UpcomingCache;
 use crate::config::Config;
 use crate::queue::{Queue, Upcoming};
-use crate::status::Status;
+use crate::status::{Status, WorkerWish};
 use crate::store::Store;
 use crate::thumbnails::Thumbnails;
 
@@ -32,7 +32,7 @@ struct Shared {
     config: Config,
     /// Open beside the daemon's own: a long answer takes no connection from the dispatcher.
     store: Arc<Store>,
-    status: watch::Receiver<Status>,
+    status: watch::Sender<Status>,
     /// Told when the daemon ends.
     stop: CancellationToken,
     waiting: Arc<Semaphore>,
@@ -48,7 +48,7 @@ impl App {
     pub fn new(
         config: Config,
         store: Store,
-        status: watch::Receiver<Status>,
+        status: watch::Sender<Status>,
         stop: CancellationToken,
     ) -> App {
         let waiting = Arc::new(Semaphore::new(WAITING_MAX));
@@ -98,7 +98,12 @@ impl App {
 
     /// What the daemon does, whenever it changes.
     pub fn watch_status(&self) -> watch::Receiver<Status> {
-        self.shared.status.clone()
+        self.shared.status.subscribe()
+    }
+
+    /// Tells the dispatcher what is wanted of the worker; it acts on it once nothing is rendered.
+    pub fn wish(&self, wish: WorkerWish) {
+        self.shared.status.send_modify(|status| status.wish = Some(wish));
     }
 
     pub fn thumbnails(&self) -> &Arc<Mutex<Thumbnails>> {

@@ -24,7 +24,7 @@ use super::histogram::{CountedHistogram, CountedHistograms, Labels};
 use super::problem::HttpProblem;
 use crate::clock::{Clock, SystemClock};
 use crate::status::WorkerStatus;
-use crate::store::AttemptTotal;
+use crate::store::StagesTotal;
 
 /// What every metric's name begins with.
 const PREFIX: &str = "zimaged";
@@ -36,12 +36,13 @@ const SECONDS: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 30.0, 600.0];
 const PICTURE_MS: [i64; 10] =
     [250, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 1_800_000, 7_200_000];
 
+/// Bounds of what a stage takes: a known prompt's text takes next to nothing.
+const STAGE_MS: [i64; 10] = [10, 50, 250, 1_000, 2_500, 5_000, 10_000, 30_000, 120_000, 1_800_000];
+
 /// Bounds of measured by predicted: above 1 a prediction was too low.
 const RATIOS: [f64; 7] = [0.25, 0.5, 0.75, 0.9, 0.97, 1.0, 1.1];
 
 const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-type Seconds = Counter<f64, AtomicU64>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
@@ -108,7 +109,6 @@ pub async fn metrics(
 async fn add_history(app: &App, registry: &mut Registry) -> Result<(), HttpProblem> {
     let attempts: Family<Labels, Counter> = Family::default();
     let out_of_memory: Family<Labels, Counter> = Family::default();
-    let seconds: Family<Labels, Seconds> = Family::default();
     for total in app.store().attempt_totals().await? {
         let stage = total.stage.map_or("none".to_owned(), |stage| stage.to_string());
         let labels = vec![("outcome", total.outcome.to_string()), ("stage", stage.clone())];
@@ -117,14 +117,9 @@ async fn add_history(app: &App, registry: &mut Registry) -> Result<(), HttpProbl
             let by_stage = out_of_memory.get_or_create(&vec![("stage", stage)]).clone();
             by_stage.inc_by(total.attempts.unsigned_abs());
         }
-        for (stage, ms) in stages(&total) {
-            let labels = vec![("stage", stage.to_owned())];
-            seconds.get_or_create(&labels).inc_by(ms as f64 / 1000.0);
-        }
     }
     registry.register("attempts", "Attempts at pictures, by how they ended", attempts);
     registry.register("out_of_memory", "Attempts that ran out of memory", out_of_memory);
-    registry.register("stage_seconds", "Seconds of all attempts, by stage", seconds);
     let starts: Counter = Counter::default();
     starts.inc_by(app.store().worker_starts().await?.unsigned_abs());
     registry.register("worker_starts", "Models that were loaded", starts);
@@ -145,6 +140,18 @@ async fn add_pictures(app: &App, registry: &mut Registry) -> Result<(), HttpProb
     });
     let seconds = CountedHistograms(labelled.collect());
     registry.register("render_seconds", "Seconds of a picture, by its longer side", seconds);
+    let mut by_stage: BTreeMap<&str, CountedHistogram> = BTreeMap::new();
+    for total in app.store().stages_totals(&STAGE_MS).await? {
+        for (stage, bucket, ms) in stages(&total) {
+            let bounds_s = || CountedHistogram::new(&STAGE_MS.map(|ms| ms as f64 / 1000.0));
+            let of_stage = by_stage.entry(stage).or_insert_with(bounds_s);
+            of_stage.add(bucket, total.pictures, ms as f64 / 1000.0);
+        }
+    }
+    let labelled = by_stage.into_iter();
+    let labelled = labelled.map(|(stage, of_stage)| (vec![("stage", stage.to_owned())], of_stage));
+    let seconds = CountedHistograms(labelled.collect());
+    registry.register("stage_seconds", "Seconds of a picture's stage", seconds);
     let mut ratios = CountedHistogram::new(&RATIOS);
     for total in app.store().ratio_totals(&RATIOS).await? {
         ratios.add(total.bucket, total.pictures, total.ratios);
@@ -154,13 +161,13 @@ async fn add_pictures(app: &App, registry: &mut Registry) -> Result<(), HttpProb
     Ok(())
 }
 
-fn stages(total: &AttemptTotal) -> [(&'static str, i64); 5] {
+/// Each stage with its bucket and its milliseconds.
+fn stages(total: &StagesTotal) -> [(&'static str, i64, i64); 4] {
     [
-        ("text_encode", total.text_encode_ms),
-        ("denoise", total.denoise_ms),
-        ("vae_decode", total.vae_decode_ms),
-        ("picture_encode", total.picture_encode_ms),
-        ("total", total.total_ms),
+        ("text_encode", total.text_encode, total.text_encode_ms),
+        ("denoise", total.denoise, total.denoise_ms),
+        ("vae_decode", total.vae_decode, total.vae_decode_ms),
+        ("picture_encode", total.picture_encode, total.picture_encode_ms),
     ]
 }
 

@@ -73,7 +73,7 @@ impl HttpFace {
             ),
         };
         let store = Store::open(&config.database_path(), Access::Client).await?;
-        let app = App::new(config.clone(), store, status.subscribe(), stop.clone());
+        let app = App::new(config.clone(), store, status.clone(), stop.clone());
         let mut face = HttpFace { app, status, token, listener: None };
         match Listener::inherited() {
             Ok(Some(listener)) => {

@@ -68,7 +68,7 @@ pub use self::retry::Retried;
 pub use self::since::LogMark;
 pub use self::speeds::SpeedRow;
 pub use self::strays::Stray;
-pub use self::totals::AttemptTotal;
+pub use self::totals::StagesTotal;
 pub use self::verify::DonePicture;
 pub use self::views::StatisticsView;
 pub use self::waiting::{Effort, JobRenders, MadePicture, WaitingRenders};

@@ -21,11 +21,20 @@ pub struct AttemptTotal {
     /// Where it ended, where it made no picture and that is known.
     pub stage: Option<Stage>,
     pub attempts: i64,
+}
+
+/// Pictures whose stages took so long, each by its bucket as of [`SecondsTotal`].
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub struct StagesTotal {
+    pub pictures: i64,
+    pub text_encode: i64,
     pub text_encode_ms: i64,
+    pub denoise: i64,
     pub denoise_ms: i64,
+    pub vae_decode: i64,
     pub vae_decode_ms: i64,
+    pub picture_encode: i64,
     pub picture_encode_ms: i64,
-    pub total_ms: i64,
 }
 
 /// Pictures of a size that took so long, or longer than any bound.
@@ -58,15 +67,27 @@ impl Store {
              WHEN max(width, height) <= 2048 THEN 2048 ELSE 4096 END AS side, \
              count(*) AS pictures, sum(total_ms) AS total_ms, ",
         );
-        push_bucket(&mut sql, "total_ms", bounds_ms);
+        push_bucket(&mut sql, "total_ms", bounds_ms, "bucket");
         sql.push("FROM attempts WHERE outcome = 'done' GROUP BY side, bucket");
+        Ok(sql.build_query_as().fetch_all(&self.readers).await?)
+    }
+
+    /// All pictures, by which of `bounds_ms`, which go upwards, each of their stages took: few
+    /// combinations, found in one walk through the history.
+    pub async fn stages_totals(&self, bounds_ms: &[i64]) -> Result<Vec<StagesTotal>> {
+        let mut sql = QueryBuilder::new("SELECT count(*) AS pictures");
+        for stage in STAGES {
+            sql.push(format!(", sum({stage}_ms) AS {stage}_ms, "));
+            push_bucket(&mut sql, &format!("{stage}_ms"), bounds_ms, stage);
+        }
+        sql.push("FROM attempts WHERE outcome = 'done' GROUP BY ").push(STAGES.join(", "));
         Ok(sql.build_query_as().fetch_all(&self.readers).await?)
     }
 
     /// All pictures with a prediction, by which of `bounds`, which go upwards, their peak is of it.
     pub async fn ratio_totals(&self, bounds: &[f64]) -> Result<Vec<RatioTotal>> {
         let mut sql = QueryBuilder::new("SELECT count(*) AS pictures, sum(ratio) AS ratios, ");
-        push_bucket(&mut sql, "ratio", bounds);
+        push_bucket(&mut sql, "ratio", bounds, "bucket");
         sql.push(
             "FROM (SELECT 1.0 * max(text_encode_bytes, denoise_bytes, vae_decode_bytes) \
              / predicted_bytes AS ratio FROM attempts \
@@ -84,13 +105,7 @@ impl Store {
 
     /// All attempts that have ended, by how they did.
     pub async fn attempt_totals(&self) -> Result<Vec<AttemptTotal>> {
-        let sql = "SELECT outcome, stage, count(*) AS attempts, \
-                   coalesce(sum(text_encode_ms), 0) AS text_encode_ms, \
-                   coalesce(sum(denoise_ms), 0) AS denoise_ms, \
-                   coalesce(sum(vae_decode_ms), 0) AS vae_decode_ms, \
-                   coalesce(sum(picture_encode_ms), 0) AS picture_encode_ms, \
-                   coalesce(sum(total_ms), 0) AS total_ms \
-                   FROM attempts WHERE outcome <> 'running' GROUP BY outcome, stage";
+        let sql = "SELECT outcome, stage, count(*) AS attempts FROM attempts WHERE outcome <> 'running' GROUP BY outcome, stage";
         Ok(sqlx::query_as(sql).fetch_all(&self.readers).await?)
     }
 
@@ -107,13 +122,16 @@ impl Store {
     }
 }
 
-/// How many of `bounds` the column is above, as `bucket`.
-fn push_bucket<T>(sql: &mut QueryBuilder<Sqlite>, column: &str, bounds: &[T])
+/// The stages of a picture, by the beginnings of their columns.
+const STAGES: [&str; 4] = ["text_encode", "denoise", "vae_decode", "picture_encode"];
+
+/// How many of `bounds` the column is above, as `name`.
+fn push_bucket<T>(sql: &mut QueryBuilder<Sqlite>, column: &str, bounds: &[T], name: &str)
 where
     T: Copy + for<'q> sqlx::Encode<'q, Sqlite> + sqlx::Type<Sqlite> + 'static,
 {
     for bound in bounds {
         sql.push(format!("({column} > ")).push_bind(*bound).push(") + ");
     }
-    sql.push("0 AS bucket ");
+    sql.push(format!("0 AS {name} "));
 }

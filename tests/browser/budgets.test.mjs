@@ -10,6 +10,7 @@ import { House, launch, open, until } from "./house.mjs";
 const FIRST_LOAD_KB = 60;
 const PAINT_MS = 500;
 const SHIFT = 0.1;
+const PICTURES = 10_000;
 /** Of a machine that tests much else at once. */
 const SLOWNESS = 5;
 
@@ -69,3 +70,49 @@ for (const where of ["/", "/queue", "/gallery", "/history", "/memory", "/system"
     assert.ok(nodes < 3000, `${nodes} elements`);
   });
 }
+
+test("ten thousand pictures are scrolled through, and few of them are in the document at a time", async () => {
+  const many = await House.started();
+  await many.send({ prompt: "a fox" });
+  await many.done(1);
+  await many.multiply(PICTURES);
+  const page = await open(browser);
+  await page.addInitScript(measure);
+  // All are copies of one picture: the daemon is asked for it once.
+  const jpeg = Buffer.from(await (await fetch(`${many.url}/thumbnail?job=1&n=1`)).arrayBuffer());
+  await page.route("**/thumbnail?*", (route) => route.fulfill({ contentType: "image/jpeg", body: jpeg }));
+  await page.goto(many.url + "/gallery");
+  const first = page.locator("ul.grid input[name=choose]").first();
+  await first.check();
+  const began = Date.now();
+  const seen = await page.evaluate(async () => {
+    const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
+    let nodes = 0;
+    for (let still = 0; still < 60; ) {
+      const before = scrollY;
+      scrollBy(0, 2000);
+      await frame();
+      nodes = Math.max(nodes, document.querySelectorAll("*").length);
+      const is_end = scrollY === before && !document.querySelector("[data-older]");
+      still = is_end ? still + 1 : 0;
+    }
+    const tiles = document.querySelectorAll("ul.grid li");
+    return { nodes, last: tiles[tiles.length - 1].dataset.key, ...window.measured };
+  });
+  const seconds = (Date.now() - began) / 1000;
+  console.log(
+    `${PICTURES} pictures scrolled in ${seconds.toFixed(1)} s: ${seen.nodes} elements at most, layout shift ${seen.shift.toFixed(4)}`,
+  );
+  assert.equal(seen.last, "1.1", "the oldest one is reached");
+  assert.ok(seen.nodes < 3000, `${seen.nodes} elements`);
+  assert.ok(seen.shift < SHIFT, `${seen.shift}`);
+  // What was ticked at the other end is far away, and sent all the same.
+  const sent = await page.evaluate(() => new FormData(document.querySelector("#chosen")).getAll("choose"));
+  assert.deepEqual(sent, [`1.${PICTURES}`]);
+  await page.evaluate(() => scrollTo(0, 0));
+  await first.waitFor();
+  assert.equal(await first.isChecked(), true, "it stands where it was");
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+  await many.end();
+});

@@ -1,6 +1,6 @@
 // A daemon in a folder of its own, and a browser that looks at it.
 
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import * as fs from "node:fs";
 import { createRequire } from "node:module";
@@ -98,6 +98,25 @@ export class House {
     const answer = await fetch(`${this.url}/api/v1/jobs`, { method: "POST", headers, body });
     if (!answer.ok) throw new Error(await answer.text());
     return (await answer.json()).jobs[0].job;
+  }
+
+  /** Has the daemon find so many copies of its first picture in its history, as if they had been made. */
+  async multiply(count) {
+    await this.stop();
+    const script = `
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+def names(table, *others):
+    return ", ".join(row[1] for row in db.execute(f"PRAGMA table_info({table})") if row[1] not in ("id", *others))
+renders, attempts = names("renders", "position"), names("attempts", "render_id")
+numbers = "WITH RECURSIVE n (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
+db.execute(f"{numbers} INSERT INTO renders (position, {renders}) SELECT n, {renders} FROM n, renders WHERE id = 1", [int(sys.argv[2])])
+db.execute(f"INSERT INTO attempts (render_id, {attempts}) SELECT r.id, a.* FROM (SELECT id FROM renders WHERE id > 1) r, (SELECT {attempts} FROM attempts WHERE id = 1) a")
+db.commit()
+`;
+    const { status, stderr } = spawnSync("python3", ["-c", script, path.join(this.folder, "state/zimaged.sqlite"), String(count)]);
+    if (status !== 0) throw new Error(String(stderr));
+    await this.start();
   }
 
   /** Waits until so many pictures are done. */

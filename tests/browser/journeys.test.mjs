@@ -1,6 +1,7 @@
 // What people do with the pages, from the first picture to a daemon that dies meanwhile.
 
 import assert from "node:assert/strict";
+import * as fs from "node:fs";
 import { createServer } from "node:http";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 
@@ -156,6 +157,53 @@ test("a job is brought before another by its button", async () => {
   assert.ok(page.url().endsWith("/queue"), "the button leads back to its page");
 });
 
+test("a job is dragged to its place, and the page stays", async () => {
+  await house.send({ prompt: "wolf, steps of 500 ms", steps: 100, priority: 9 });
+  for (const prompt of ["first", "second", "third"]) await house.send({ prompt });
+  await page.goto(house.url + "/queue");
+  const order = async () => (await page.locator("tbody tr td:first-child").allInnerTexts()).join();
+  assert.equal(await order(), "1,2,3,4");
+  const row = (job) => page.locator(`tr[data-key='${job}']`);
+  await page.evaluate(() => (window.same = true));
+  await row(4).locator(".grip").dragTo(row(3), { targetPosition: { x: 40, y: 4 } });
+  await until("it is between them", async () => (await order()) === "1,2,4,3");
+  await row(2).locator(".grip").dragTo(row(3), { targetPosition: { x: 40, y: 30 } });
+  await until("it is the last", async () => (await order()) === "1,4,3,2");
+  assert.equal(await page.evaluate(() => window.same), true, "it was not loaded anew");
+});
+
+test("a star is given in the gallery without leaving it, and found by it", async () => {
+  await house.send({ prompt: ["a fox", "an owl"] });
+  await house.done(2);
+  await page.goto(house.url + "/gallery");
+  const star = page.getByRole("button", { name: "Star 1.1" });
+  await star.click();
+  await page.locator("button.star[aria-pressed=true]").waitFor();
+  assert.ok(page.url().endsWith("/gallery"), page.url());
+  await page.reload();
+  assert.equal(await star.getAttribute("aria-pressed"), "true");
+  await page.getByLabel("With a star").check();
+  await page.getByRole("button", { name: "Show" }).click();
+  await page.waitForURL("**/gallery?*starred=true*");
+  assert.equal(await page.locator("ul.grid li").count(), 1);
+  await page.getByRole("link", { name: "a fox" }).click();
+  await star.click();
+  await page.locator("button.star[aria-pressed=false]").waitFor();
+});
+
+test("pictures that are ticked are downloaded as one file", async () => {
+  await house.send({ prompt: "a fox", num_images: 3 });
+  await house.done(3);
+  await page.goto(house.url + "/gallery");
+  await page.getByLabel("Choose 1.2").check();
+  const download = page.waitForEvent("download");
+  await page.getByRole("button", { name: "Download as zip" }).click();
+  const file = fs.readFileSync(await (await download).path());
+  assert.deepEqual([...file.subarray(0, 4)], [0x50, 0x4b, 3, 4]);
+  const names = file.toString("latin1").match(/1\.\d-[^\0]+?\.png/g);
+  assert.ok(names?.every((name) => name.startsWith("1.2-")), String(names));
+});
+
 test("a pause is told with its reason, and the links of the foot stay on their page", async () => {
   await page.goto(house.url + "/queue");
   await page.fill("input[name=reason]", "games");
@@ -256,6 +304,14 @@ test("without JavaScript a job is sent, listed, cancelled and its picture found"
   await plain.getByRole("button", { name: "Render" }).click();
   await plain.waitForURL("**/queue");
   await house.done(1);
+  await plain.goto(house.url + "/gallery");
+  await plain.getByRole("button", { name: "Star 1.1" }).click();
+  await plain.waitForURL("**/gallery");
+  assert.equal(await plain.locator("button.star").getAttribute("aria-pressed"), "true");
+  await plain.fill("input[name=day]", "2020-01-01");
+  await plain.getByRole("button", { name: "Show" }).click();
+  await plain.waitForURL("**/gallery?*day=2020-01-01*");
+  assert.equal(await plain.locator("ul.grid li").count(), 0);
   await plain.goto(house.url + "/gallery");
   await plain.getByRole("link", { name: "a fox" }).click();
   assert.match(await plain.locator("main").innerText(), /SHA-256/);

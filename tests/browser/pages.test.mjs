@@ -15,6 +15,8 @@ const PAGES = {
   mistakes: "/?prompt=fox&height=500&steps=none",
   queue: "/queue",
   gallery: "/gallery",
+  starred: "/gallery?starred=true",
+  day: "/gallery?day=2020-01-01",
   picture: "/picture?job=1&n=1",
   failed: "/picture?job=2&n=1",
   compare: "/compare?a=1.1&b=1.2",
@@ -32,6 +34,7 @@ before(async () => {
   await house.send({ prompt: ["a red circle on a green ground", "fox, oom once"], tags: ["zoo", "night"] });
   await house.send({ prompt: "fox, invalid" });
   await house.done(2);
+  await fetch(`${house.url}/api/v1/renders/1.1/star`, { method: "PUT" });
   await house.send({ prompt: "a wolf, steps of 2000 ms", steps: 100, priority: 5 });
   await house.send({ prompt: "later", not_before: "2099-01-01 10:00", tags: ["zoo"] });
   await house.send({ prompt: ["one", "two", "three"] });

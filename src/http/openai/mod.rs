@@ -19,7 +19,7 @@ use super::job_body;
 use super::problem::HttpProblem;
 use super::waiting::Waiting;
 use crate::job::origin::Api;
-use crate::queue::ApiJob;
+use crate::queue::{ApiJob, QueueCapabilities};
 
 /// What their jobs are called.
 const NAME: &str = "openai.toml";
@@ -71,8 +71,10 @@ async fn images(
     fields: Fields,
     pictures: Vec<(&str, Vec<u8>)>,
 ) -> Result<Response, HttpProblem> {
-    check_model(app, fields.text("model")?)?;
     let mut asked = AskedImages::read(&fields)?;
+    if let Some(key) = model_key(app, fields.text("model")?)? {
+        asked.job.insert("model".to_owned(), key.into());
+    }
     let is_edit = !pictures.is_empty();
     for (key, content) in pictures {
         let content = if key == "mask" { asked::painted_over(&content)? } else { content };
@@ -88,42 +90,46 @@ async fn images(
     }
 }
 
-/// Clients have a name of OpenAI's in their settings, and get our model by whatever name, unless
-/// the configuration says otherwise.
-fn check_model(app: &App, name: Option<&str>) -> Result<(), HttpProblem> {
-    let ours = app.queue().capabilities()?.model;
-    match name {
-        Some(name) if app.config().http.strict_model && !name.eq_ignore_ascii_case(&ours) => {
-            Err(HttpProblem {
-                param: Some("model".to_owned()),
-                ..HttpProblem::new(
-                    StatusCode::NOT_FOUND,
-                    "model_not_found",
-                    format!("there is no model {name:?}; use {ours:?}"),
-                )
-            })
+/// Which of the models that jobs can name is meant; `None` for the usual one. Clients have a name
+/// of OpenAI's in their settings, and get that one by whatever name, unless the configuration says
+/// otherwise.
+fn model_key(app: &App, name: Option<&str>) -> Result<Option<String>, HttpProblem> {
+    let Some(name) = name else { return Ok(None) };
+    let QueueCapabilities { model, models, .. } = app.queue().capabilities()?;
+    let key = models.iter().find(|key| key.eq_ignore_ascii_case(name)).cloned();
+    match key {
+        None if app.config().http.strict_model && !name.eq_ignore_ascii_case(&model) => {
+            Err(no_model(app, name)?)
         }
-        _ => Ok(()),
+        key => Ok(key),
     }
 }
 
-fn described(app: &App) -> Result<Value, HttpProblem> {
-    let id = app.queue().capabilities()?.model;
-    Ok(json!({ "id": id, "object": "model", "created": 0, "owned_by": "zimaged" }))
+fn no_model(app: &App, name: &str) -> Result<HttpProblem, HttpProblem> {
+    let known: Vec<String> = ids(app)?.iter().map(|id| format!("{id:?}")).collect();
+    let why = format!("there is no model {name:?}; use {}", known.join(" or "));
+    let problem = HttpProblem::new(StatusCode::NOT_FOUND, "model_not_found", why);
+    Ok(HttpProblem { param: Some("model".to_owned()), ..problem })
+}
+
+/// The usual model, by its own name, and those that jobs can name.
+fn ids(app: &App) -> Result<Vec<String>, HttpProblem> {
+    let QueueCapabilities { model, models, .. } = app.queue().capabilities()?;
+    Ok([model].into_iter().chain(models).collect())
+}
+
+fn described(id: &str) -> Value {
+    json!({ "id": id, "object": "model", "created": 0, "owned_by": "zimaged" })
 }
 
 async fn models(State(app): State<App>) -> Result<Json<Value>, HttpProblem> {
-    Ok(Json(json!({ "object": "list", "data": [described(&app)?] })))
+    let models: Vec<Value> = ids(&app)?.iter().map(|id| described(id)).collect();
+    Ok(Json(json!({ "object": "list", "data": models })))
 }
 
 async fn model(State(app): State<App>, Path(name): Path<String>) -> Result<Response, HttpProblem> {
-    let model = described(&app)?;
-    match model["id"].as_str() == Some(&name) {
-        true => Ok(Json(model).into_response()),
-        false => Err(HttpProblem::new(
-            StatusCode::NOT_FOUND,
-            "model_not_found",
-            format!("there is no model {name:?}"),
-        )),
+    match ids(&app)?.contains(&name) {
+        true => Ok(Json(described(&name)).into_response()),
+        false => Err(no_model(&app, &name)?),
     }
 }

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use super::super::app::App;
 use super::super::picture;
 use super::super::problem::HttpProblem;
-use super::tiles::PictureAddress;
+use super::grid::PictureAddress;
 
 /// A small copy's address has its picture's hash.
 const FOR_GOOD: &str = "private, max-age=31536000, immutable";

@@ -6,6 +6,9 @@
 /** So far beyond the window pages are kept and fetched, in pixels. */
 const NEAR = "1200px";
 
+/** Before a page that did not come is asked for again. */
+const PAUSE_MS = 1000;
+
 const older = /** @type {HTMLAnchorElement | null} */ (document.querySelector("[data-older]"));
 const form = /** @type {HTMLFormElement | null} */ (document.querySelector("#chosen"));
 
@@ -54,15 +57,17 @@ async function fetchOlder() {
 let fetching = false;
 
 const end = new IntersectionObserver(
-  async ([entry]) => {
-    if (!entry.isIntersecting || fetching || !older) return;
+  async (entries) => {
+    // Several at once are what happened in turn: the last one is how it stands.
+    if (!entries.at(-1)?.isIntersecting || fetching || !older) return;
     fetching = true;
-    // A daemon that does not answer leaves the link, which works by itself.
-    const has_more = await fetchOlder().catch(() => false);
+    const has_more = await fetchOlder().catch(() => null);
+    // A daemon that does not answer leaves the link, which works by itself, and is asked again later.
+    if (has_more === null) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     fetching = false;
     // It is told again where it stands, though that may not have changed.
     end.disconnect();
-    if (has_more) end.observe(older);
+    if (has_more !== false) end.observe(older);
   },
   { rootMargin: NEAR },
 );

@@ -10,8 +10,8 @@ use super::super::archive::{self, PICTURES_MAX as ZIPPED_MAX};
 use super::super::problem::HttpProblem;
 use super::assets;
 use super::failures;
+use super::grid::{cell, plain_cell};
 use super::layout::{PageKind, page};
-use super::tiles::{plain_tile, tile};
 use super::visitor::Visitor;
 use super::words::Words;
 use crate::http::api::renders::several;
@@ -102,7 +102,7 @@ pub async fn gallery(
             (zip_button(words, &wanted))
         }
         (failed)
-        ul.grid data-page { @for picture in &made { (tile(words, picture)) } }
+        ul.grid data-page { @for picture in &made { (cell(words, picture)) } }
         @if let Some(last) = last {
             p { a.button rel="next" data-older href=(older(&wanted, last)) { (words.older) } }
         }
@@ -121,7 +121,7 @@ pub async fn live_newest(State(app): State<App>, visitor: Visitor) -> Result<Mar
 /// The newest pictures, where somebody waits for the next one.
 pub async fn newest(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
     let made = app.store().gallery(&all_made(), NEWEST_MAX).await?;
-    Ok(html! { ul.grid { @for picture in &made { (plain_tile(words, picture)) } } })
+    Ok(html! { ul.grid { @for picture in &made { (plain_cell(words, picture)) } } })
 }
 
 /// The pictures that are ticked, else all that the gallery's fields ask for, as one file.

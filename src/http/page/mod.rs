@@ -11,6 +11,7 @@ mod failures;
 mod files;
 mod form;
 mod gallery;
+mod grid;
 mod history;
 mod layout;
 mod memory;
@@ -18,7 +19,6 @@ mod picture;
 mod queue;
 mod reference;
 mod system;
-mod tiles;
 mod visitor;
 mod words;
 

@@ -271,13 +271,19 @@ fn sdapi() -> Vec<Operation> {
         .map(|path| get(path, "The web UI's: a list").json(200, list)),
     );
     all.extend(
-        [
-            "/sdapi/v1/refresh-checkpoints",
-            "/sdapi/v1/refresh-loras",
-            "/sdapi/v1/refresh-vae",
-            "/sdapi/v1/reload-checkpoint",
-        ]
-        .map(done),
+        ["/sdapi/v1/refresh-checkpoints", "/sdapi/v1/refresh-loras", "/sdapi/v1/refresh-vae"]
+            .map(done),
+    );
+    all.push(
+        post(
+            "/sdapi/v1/unload-checkpoint",
+            "The web UI's: the model leaves the device until a job",
+        )
+        .json(200, object),
+    );
+    all.push(
+        post("/sdapi/v1/reload-checkpoint", "The web UI's: loads the model before there is a job")
+            .json(200, object),
     );
     all
 }

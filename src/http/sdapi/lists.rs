@@ -12,7 +12,7 @@ use crate::http::job_body::base64_picture;
 use crate::http::problem::HttpProblem;
 use crate::loras;
 use crate::output::{self, FoundSettings};
-use crate::status::WorkerStatus;
+use crate::status::{WorkerStatus, WorkerWish};
 
 /// The model, as it is called and by the hash of its weights.
 async fn model_of(app: &App) -> Result<(String, String), HttpProblem> {
@@ -165,6 +165,18 @@ pub async fn png_info(request: Request) -> Result<Json<Value>, HttpProblem> {
 
 pub async fn nothing() -> Json<Value> {
     Json(json!([]))
+}
+
+/// Has the model leave the device, once nothing is rendered, until the next job.
+pub async fn unload(State(app): State<App>) -> Json<Value> {
+    app.wish(WorkerWish::Release);
+    Json(json!({}))
+}
+
+/// Has the model loaded again, before there is a job.
+pub async fn reload(State(app): State<App>) -> Json<Value> {
+    app.wish(WorkerWish::Load);
+    Json(json!({}))
 }
 
 /// There is nothing to do for it.

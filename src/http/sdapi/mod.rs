@@ -54,7 +54,8 @@ pub fn routes() -> Router<App> {
         .route("/refresh-checkpoints", post(lists::done))
         .route("/refresh-loras", post(lists::done))
         .route("/refresh-vae", post(lists::done))
-        .route("/reload-checkpoint", post(lists::done))
+        .route("/unload-checkpoint", post(lists::unload))
+        .route("/reload-checkpoint", post(lists::reload))
 }
 
 async fn txt2img(State(app): State<App>, request: Request) -> Result<Response, HttpProblem> {

@@ -258,6 +258,8 @@ fn metrics_count_what_was_made_and_asked() {
         "zimaged_queue_renders{state=\"queued\"} 0",
         "zimaged_render_seconds_count{size_class=\"up_to_256\"} 2",
         "zimaged_render_seconds_bucket{le=\"+Inf\",size_class=\"up_to_256\"} 2",
+        "zimaged_stage_seconds_count{stage=\"denoise\"} 2",
+        "zimaged_stage_seconds_bucket{le=\"+Inf\",stage=\"vae_decode\"} 2",
         "zimaged_predicted_ratio_count 2",
         "zimaged_worker_up 1",
         "zimaged_http_requests_total{route=\"/api/v1/jobs\",method=\"POST\",status=\"201\"} 1",

@@ -184,3 +184,33 @@ fn bodies_that_are_too_long_or_never_come_are_not_waited_for() {
     assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
     assert_eq!(house.value("SELECT count(*) FROM jobs"), "0");
 }
+
+// faults 113, 114: what lets files out, or changes something, as everything else.
+#[test]
+fn stars_archives_and_places_in_the_queue_are_no_other_sites_business() {
+    let house = House::started("");
+    house.post("/api/v1/jobs", &serde_json::json!({ "prompt": "a fox" })).ok();
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "1");
+    let lines = [
+        "PUT /api/v1/renders/1.1/star",
+        "DELETE /api/v1/renders/1.1/star",
+        "GET /api/v1/pictures.zip",
+        "GET /pictures.zip?choose=1.1",
+        "POST /queue/star",
+        "POST /queue/move",
+        "POST /api/v1/queue/move",
+        "POST /sdapi/v1/unload-checkpoint",
+    ];
+    for line in lines {
+        for (foreign, status) in [
+            (("Origin", "http://evil.example"), 403),
+            (("Origin", "null"), 403),
+            (("Sec-Fetch-Site", "cross-site"), 403),
+            (("Host", "evil.example"), 421),
+        ] {
+            assert_eq!(house.ask(line, &[foreign], b"").status, status, "{line} {foreign:?}");
+        }
+    }
+    assert_eq!(house.value("SELECT sum(starred) FROM renders"), "0");
+    assert!(house.json(&["status"])["daemon"]["worker"]["state"] == "ready");
+}

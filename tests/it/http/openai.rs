@@ -80,6 +80,31 @@ fn mistakes_have_the_form_that_their_clients_read() {
     assert_eq!((reply.status, &reply.json()["error"]["code"]), (404, &json!("model_not_found")));
 }
 
+#[test]
+fn a_configured_model_is_listed_and_named_and_an_unknown_name_is_told_which_there_are() {
+    let house = House::started("[models.base]\npath = \"base\"\n");
+    let models = house.get("/v1/models").ok().json();
+    let ids: Vec<&str> =
+        models["data"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["fake", "base"]);
+    assert_eq!(house.get("/v1/models/base").ok().json()["id"], "base");
+    let missing = house.get("/v1/models/dall-e-2").text();
+    assert!(missing.contains("use \\\"fake\\\" or \\\"base\\\""), "{missing}");
+    for name in ["base", "fake", "dall-e-2"] {
+        house.post(IMAGES, &json!({ "prompt": "a", "model": name, "size": "64x64" })).ok();
+    }
+    let rendered = house.rows("SELECT model FROM renders ORDER BY id").concat();
+    assert_eq!(rendered, ["base", "", ""], "any other name gets the usual one");
+    let more =
+        "[models.base]\npath = \"base\"\n[http]\nlisten = '127.0.0.1:0'\nstrict_model = true\n";
+    let strict = House::started(more);
+    strict.post(IMAGES, &json!({ "prompt": "a", "model": "base" })).ok();
+    let reply = strict.post(IMAGES, &json!({ "prompt": "a", "model": "dall-e-2" }));
+    assert_eq!(reply.status, 404);
+    let told = reply.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(told.contains("\"fake\" or \"base\""), "{told}");
+}
+
 /// A form as both SDKs send it.
 fn form(house: &House, parts: &[(&str, Option<&str>, &[u8])]) -> Reply {
     let mut body = Vec::new();

@@ -109,3 +109,24 @@ fn memory_and_loras_are_told() {
     assert_eq!(house.get(&api("loras")).ok().json()[0]["name"], "ink");
     assert_eq!(house.get(&api("loras")).ok().json().as_array().map(Vec::len), Some(1));
 }
+
+#[test]
+fn a_client_has_the_model_leave_the_device_and_come_back() {
+    let house = House::started("");
+    let worker = |state: &str| {
+        house.until(state, || {
+            let status = house.json(&["status"]);
+            (status["daemon"]["worker"]["state"] == state).then_some(())
+        });
+    };
+    worker("ready");
+    assert_eq!(house.ask("POST /sdapi/v1/unload-checkpoint", &[], b"").ok().json(), json!({}));
+    worker("released");
+    assert_eq!(house.get("/ready").status, 200, "a job would be rendered");
+    house.ask("POST /sdapi/v1/reload-checkpoint", &[], b"").ok();
+    worker("ready");
+    house.ask("POST /sdapi/v1/unload-checkpoint", &[], b"").ok();
+    worker("released");
+    house.post("/api/v1/jobs", &json!({ "prompt": "a fox" })).ok();
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "1");
+}

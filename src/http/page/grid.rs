@@ -20,7 +20,7 @@ impl PictureAddress {
 }
 
 /// A small copy that leads to the picture, with its star, and a box to choose it by.
-pub fn tile(words: &Words, picture: &HistoryRow) -> Markup {
+pub fn cell(words: &Words, picture: &HistoryRow) -> Markup {
     let id = format!("{}.{}", picture.job, picture.picture);
     html! {
         li data-key=(id) {
@@ -33,7 +33,7 @@ pub fn tile(words: &Words, picture: &HistoryRow) -> Markup {
 }
 
 /// The same to look at only.
-pub fn plain_tile(words: &Words, picture: &HistoryRow) -> Markup {
+pub fn plain_cell(words: &Words, picture: &HistoryRow) -> Markup {
     html! { li data-key={ (picture.job) "." (picture.picture) } { (copy(words, picture)) } }
 }
 

@@ -18,6 +18,7 @@ mod moment; // moments and durations for people
 mod countdown; // time-outs that count only the time in which this process ran
 mod heartbeat; // the sign of life
 mod recent_log; // its newest lines, for pages
+mod public_address; // which addresses lie in the public internet
 mod files; // steps on files that are safe to repeat
 mod engine; // what turns a render into pixels
 mod config; // `daemon.toml`
@@ -45,6 +46,7 @@ mod mcp; // the same for language models, over standard input and output
 mod dispatcher; // the one policy loop
 mod recovery; // after a crash
 mod awake; // keeps the machine from sleep while work is due
+mod hooks; // tells programs and webhooks of renders that have ended
 mod caretaker; // the database's file, while the daemon runs
 mod daemon; // wiring, start and shutdown
 mod report; // what this machine does, measured and told

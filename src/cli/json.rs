@@ -14,6 +14,7 @@ use crate::engine::z_image::inspect::Inspected;
 use crate::engine::z_image::lora::inspect::InspectedLora;
 use crate::engine::z_image::new_model::WrittenModel;
 use crate::engine::z_image::quantise::Quantised;
+use crate::hooks::HookMessage;
 use crate::hub::{Fetched, RemovedModel};
 use crate::queue::control::PauseAnswer;
 use crate::queue::copies::BackedUp;
@@ -32,7 +33,8 @@ const HEAD: &str = "# JSON
 With `--json` each command prints its answer on standard output, and nothing else there. Where
 there is no answer it prints an [ErrorAnswer](#erroranswer) in its place, also on standard output;
 the exit code is that of the command without `--json`. Warnings and the log go to standard error,
-as text. `check` answers for each file, one after the other.
+as text. `check` answers for each file, one after the other. What `hooks` stands for is no command:
+[hooks](hooks.md) of daemon.toml are told it.
 
 All fields are always there; what is not known is `null`. Names that end in `_at_ms`, `_after_ms`
 or are `at_ms` or `since_ms` are moments, UTC, in milliseconds since the epoch; others that end in
@@ -56,6 +58,7 @@ const COMMANDS: &[Command] = &[
     ("fit --table", of::<Vec<FitAnswer>>),
     ("history begin", of::<Begun>),
     ("history prune", of::<Pruned>),
+    ("hooks", of::<HookMessage>),
     ("init", of::<QueueFolders<'_>>),
     ("list", of::<Vec<JobRow>>),
     ("list --rejected", of::<Vec<RejectionRow>>),

@@ -2,6 +2,7 @@
 
 mod error;
 mod find;
+mod hooks;
 mod http;
 mod init;
 mod lists;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 
 pub use self::error::ConfigError;
+pub use self::hooks::HookConfig;
 pub use self::http::{HttpConfig, Listen, TokenUse, Untouched};
 pub use self::init::{InitAnswer, init};
 pub use self::lists::Lists;
@@ -61,6 +63,7 @@ pub struct Config {
     /// Whether the machine is kept from going to sleep while work is due.
     pub inhibit_sleep: bool,
     pub http: HttpConfig,
+    pub hooks: HookConfig,
 }
 
 /// Where the model is.

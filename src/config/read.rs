@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
+use super::hooks::hooks;
 use super::http::http;
 use super::units::{bytes, duration_ms};
 use super::{Config, ModelChoice, WorkerLimits};
@@ -18,11 +19,12 @@ use crate::problem::Problem;
 use crate::table::{self, Check, Mistake, Table, check};
 
 /// Keys that people look for at the top, with the sections that they stand in.
-const SECTIONS: [(&str, &[&str]); 6] = [
+const SECTIONS: [(&str, &[&str]); 7] = [
     ("folders", &["jobs", "outputs", "state", "wildcards", "loras"]),
     ("device", &["index", "memory_limit", "reserve", "idle_release"]),
     ("oom", &["prefer"]),
     ("power", &["inhibit_sleep"]),
+    ("hooks", &["on_done", "on_failed", "webhook", "webhook_private"]),
     ("http", &["enabled", "listen", "token", "hosts"]),
     ("worker", &["load_timeout", "step_timeout", "deaths_max", "attempts_max", "backoff"]),
 ];
@@ -113,6 +115,7 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
                 .section("power", |table| table.read("inhibit_sleep", check::boolean))
                 .unwrap_or(true),
             http: top.section("http", http),
+            hooks: top.section("hooks", hooks),
             limits,
         })
     })

@@ -49,6 +49,7 @@ fn an_empty_file_is_all_defaults_beside_it() {
         worker: WorkerLimits::default(),
         inhibit_sleep: true,
         http: HttpConfig::default(),
+        hooks: HookConfig::default(),
     };
     assert_eq!(config(""), expected);
 }
@@ -173,6 +174,7 @@ fn every_key_reaches_the_configuration() {
             .map(|(key, value)| (key.to_owned(), value)),
         ),
         inhibit_sleep: false,
+        hooks: HookConfig::default(),
         http: HttpConfig {
             enabled: true,
             listen: Listen::Address("[::1]:80".parse().expect("an address")),

@@ -29,7 +29,7 @@ use crate::loras::LoraFolder;
 use crate::status::{self, Status, WorkerStatus};
 use crate::store::{Access, LogMark, Store, StoreError};
 use crate::worker::protocol::Load;
-use crate::{awake, caretaker, output, queue, recovery, systemd};
+use crate::{awake, caretaker, hooks, output, queue, recovery, systemd};
 
 /// The pause between two tries to read the model's folder.
 const MODEL_POLL: Duration = Duration::from_secs(5);
@@ -93,6 +93,8 @@ pub async fn run(
         attempts_max: config.worker.attempts_max,
     };
     let begun = store.mark().await?;
+    // Before any render can end.
+    hooks::begin(&store, &config.hooks, clock.now_ms()).await?;
     let left = recovery::Left { outputs: &config.outputs, last_word: &last_word_path(&config) };
     recovery::run(&store, &left, &policy, clock.now_ms()).await?;
     recovery::remove_strays(&store, clock.now_ms()).await?;
@@ -147,6 +149,8 @@ impl Daemon {
             let awake = awake::run(self.store.clone(), self.clock.clone(), ending.clone());
             parts.spawn(forever(awake));
         }
+        let (config, clock) = (self.config.clone(), self.clock.clone());
+        parts.spawn(forever(hooks::run(config, self.store.clone(), clock, ending.clone())));
         if let Some(face) = face {
             parts.spawn(forever(face.run(ending.clone())));
         }
@@ -328,11 +332,15 @@ impl Daemon {
         }
     }
 
-    /// Whether no render is queued or running. While the database cannot be read nobody knows, and
+    /// Whether no render is queued or running and nothing is to be told of one now. While the database cannot be read nobody knows, and
     /// the daemon goes on.
     async fn is_idle(&self) -> Result<bool, StoreError> {
         let models: Vec<&str> = self.config.model_names().collect();
-        match self.store.is_idle(&models).await {
+        let idle = match self.store.is_idle(&models).await {
+            Ok(true) => self.store.has_due(self.clock.now_ms()).await.map(|has_due| !has_due),
+            other => other,
+        };
+        match idle {
             Err(error) if error.may_pass_for_a_read() => Ok(false),
             known => known,
         }

@@ -2,6 +2,7 @@
 
 pub mod event;
 pub mod hints;
+pub mod hook;
 pub mod lora;
 pub mod name;
 pub mod origin;

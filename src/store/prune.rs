@@ -130,6 +130,7 @@ impl Store {
         for sql in [
             rejections.as_str(),
             "DELETE FROM events WHERE at_ms < ? AND job_id IS NULL",
+            "DELETE FROM outbox WHERE ended_at_ms < ?",
             "DELETE FROM workers WHERE loaded_at_ms < ? AND id < (SELECT max(id) FROM workers) \
              AND id NOT IN (SELECT worker_id FROM attempts WHERE worker_id IS NOT NULL)",
         ] {

@@ -14,6 +14,7 @@ use sqlx::{Row, Sqlite};
 use crate::attempt::{ErrorCode, Outcome, Predicted};
 use crate::engine::provenance::{PartLoad, PartOrigin};
 use crate::job::event::EventKind;
+use crate::job::hook::{HookChannel, HookEvent};
 use crate::job::origin::OriginKind;
 use crate::job::parameters::{Column, PARAMETERS, Parameter, ParameterValues};
 use crate::job::state::State;
@@ -103,6 +104,7 @@ macro_rules! stored_as_word {
 }
 
 stored_as_word!(State, EventKind, Outcome, ErrorCode, OriginKind, Stage, SamplerKind);
+stored_as_word!(HookChannel, HookEvent);
 
 /// The words to find a job by, which its row holds as a JSON list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -12,6 +12,8 @@ CREATE INDEX jobs_by_request ON jobs (file_sha256) WHERE origin IN ('http', 'ope
 
 CREATE INDEX jobs_of_earlier_versions ON jobs (file_inode) WHERE drop_id IS NULL AND file_inode IS NOT NULL;
 
+CREATE INDEX outbox_waiting ON outbox (channel, next_at_ms, id) WHERE state = 'waiting';
+
 CREATE INDEX renders_by_end ON renders (run_until_ms) WHERE state = 'queued' AND run_until_ms IS NOT NULL;
 
 CREATE INDEX renders_by_init_image ON renders (init_image) WHERE init_image <> '';
@@ -89,6 +91,12 @@ CREATE TABLE "events" (
     detail     TEXT NOT NULL DEFAULT ''
 ) STRICT;
 
+CREATE TABLE hook_wishes (
+    channel TEXT NOT NULL CHECK (channel IN ('program', 'webhook')),
+    event   TEXT NOT NULL CHECK (event IN ('done', 'failed')),
+    PRIMARY KEY (channel, event)
+) STRICT;
+
 CREATE TABLE identity (
     id TEXT NOT NULL CHECK (length(id) = 16)
 ) STRICT;
@@ -125,6 +133,24 @@ CREATE TABLE "jobs" (
     CHECK ((origin = 'retry') = (retry_of IS NOT NULL)),
     CHECK ((file_device IS NULL) = (file_inode IS NULL) AND (file_device IS NULL) = (file_mtime_ns IS NULL)),
     CHECK (request_key IS NULL OR origin IN ('http', 'openai', 'sdapi'))
+) STRICT;
+
+CREATE TABLE outbox (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    channel     TEXT NOT NULL CHECK (channel IN ('program', 'webhook')),
+    event       TEXT NOT NULL CHECK (event IN ('done', 'failed')),
+    -- No foreign key: what was told of a render outlives its row.
+    job_id      INTEGER NOT NULL,
+    picture     INTEGER NOT NULL,
+    at_ms       INTEGER NOT NULL,
+    state       TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'told', 'given_up')),
+    tries       INTEGER NOT NULL DEFAULT 0 CHECK (tries >= 0),
+    -- Not tried before.
+    next_at_ms  INTEGER NOT NULL,
+    ended_at_ms INTEGER,
+    -- What came of the last try.
+    message     TEXT NOT NULL DEFAULT '',
+    CHECK ((ended_at_ms IS NULL) = (state = 'waiting'))
 ) STRICT;
 
 CREATE TABLE pause (
@@ -219,6 +245,13 @@ END;
 
 CREATE TRIGGER renders_timed AFTER UPDATE OF run_after_ms ON renders BEGIN
     UPDATE renders SET timed = NEW.run_after_ms > 0 WHERE id = NEW.id;
+END;
+
+CREATE TRIGGER renders_told AFTER UPDATE OF state ON renders
+WHEN NEW.state IN ('done', 'failed') AND OLD.state <> NEW.state BEGIN
+    INSERT INTO outbox (channel, event, job_id, picture, at_ms, next_at_ms)
+    SELECT channel, event, NEW.job_id, NEW.position, NEW.finished_at_ms, NEW.finished_at_ms
+    FROM hook_wishes WHERE event = NEW.state;
 END;
 
 CREATE VIEW history AS

@@ -24,6 +24,7 @@ mod formats;
 mod fit;
 mod fuzz;
 mod history;
+mod hooks;
 mod house;
 mod http;
 mod install;

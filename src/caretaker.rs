@@ -11,7 +11,7 @@ use tracing::{debug, error};
 use crate::clock::Clock;
 use crate::files;
 use crate::recovery;
-use crate::store::{Store, StoreError};
+use crate::store::{DatabasePlace, Store, StoreError};
 
 /// Between two looks at the database's file.
 const LOOK: Duration = Duration::from_secs(2);
@@ -28,8 +28,10 @@ pub async fn run(
 ) -> Result<(), StoreError> {
     let mut looks: u32 = 0;
     while stop.run_until_cancelled(sleep(LOOK)).await.is_some() {
-        if !store.is_in_place() {
-            return Err(StoreError::Unusable(GONE.to_owned()));
+        match store.place() {
+            DatabasePlace::Kept => (),
+            DatabasePlace::LogLost => return Err(StoreError::Starved(LOG_GONE.to_owned())),
+            DatabasePlace::Lost => return Err(StoreError::Unusable(GONE.to_owned())),
         }
         // Whatever is in the way is so again the next time, and is told by those who need it gone.
         if let Err(error) = store.shrink_log().await {
@@ -47,10 +49,13 @@ pub async fn run(
 
 const GONE: &str = "the database was removed or replaced while the daemon ran";
 
+const LOG_GONE: &str = "the database's log was removed while the daemon ran; what it held is carried \
+                        over into the database";
+
 /// The end of the work on a database. What one holds that is not in its place any more is saved
 /// beside that first.
 pub async fn close(store: Store, state: &Path) {
-    if !store.is_in_place() {
+    if is_to_be_saved(&store).await {
         match save(&store, state).await {
             Ok(path) => error!(
                 "all that the database held is kept as {0}; to go on with it: zimaged restore {0}",
@@ -60,6 +65,15 @@ pub async fn close(store: Store, state: &Path) {
         }
     }
     store.close().await;
+}
+
+/// Whether the files that lie there do not hold all that the open ones do.
+async fn is_to_be_saved(store: &Store) -> bool {
+    match store.place() {
+        DatabasePlace::Kept => false,
+        DatabasePlace::LogLost => !matches!(store.fold_log().await, Ok(true)),
+        DatabasePlace::Lost => true,
+    }
 }
 
 async fn save(store: &Store, state: &Path) -> Result<PathBuf, StoreError> {

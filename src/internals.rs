@@ -54,8 +54,8 @@ pub use crate::queue::{
     Activity, CheckedJob, Obstacle, Queue, QueueError, Which, check as check_job,
 };
 pub use crate::store::{
-    Access, Cancelled, DropFate, Guarded, JobFilter, NewJob, NewWorker, RenderFilter, Retried,
-    Selection, Store, StoreError,
+    Access, Cancelled, DatabasePlace, DropFate, Guarded, JobFilter, NewJob, NewWorker,
+    RenderFilter, Retried, Selection, Store, StoreError,
 };
 pub use crate::worker::exit::WorkerExit;
 pub use crate::worker::handle::Worker;

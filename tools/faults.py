@@ -2,6 +2,7 @@
 """Does faults to the program many times, and writes what was seen into docs/reliability.md.
 
     tools/faults.py kills 10000     SIGKILL, at random moments and at system calls
+    tools/faults.py cuts 1000       power cuts, on a filesystem of their own; for root
     tools/faults.py                 each case as often as the tests do
 
 FAULTS_SEED=NUMBER in the environment repeats the choices of an earlier run.
@@ -32,6 +33,8 @@ def main():
         environment[TIMES[what]] = sys.argv[2]
     RECORD.unlink(missing_ok=True)
     command = ["cargo", "test", "--test", "faults", "--", "--nocapture"] + ([what] if what else [])
+    if os.getuid() == 0:  # Power cuts need root and loop devices.
+        command.append("--include-ignored")
     result = subprocess.run(command, cwd=ROOT, env=environment)
     text = DOCUMENT.read_text()
     known = rows(text)

@@ -1,5 +1,5 @@
-//! What a database needs while it is used: that it still lies in its place, that its log does not
-//! stay large, that it is read again before it is called damaged.
+//! What a database needs while it is used: that it and its log still lie in their place, that the
+//! log does not stay large, that it is read again before it is called damaged.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -10,20 +10,29 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{ConnectOptions, Connection};
 
 use super::connection::{LOG_BYTES_MAX, options};
-use super::log_file::beside;
+use super::log_file::{beside, is_empty_log, is_folded};
 use super::{Result, Store, StoreError};
 
 /// So many times a database is read through before it is called damaged.
 const CHECKS: u32 = 2;
 
 impl Store {
-    /// Whether the file that is open still lies at its path. What cannot be looked at counts as
-    /// being there.
-    pub fn is_in_place(&self) -> bool {
-        match file_id(&self.path) {
-            Ok(file) => file == self.file,
-            Err(error) => error.kind() != io::ErrorKind::NotFound,
+    /// Whether the files that are open still lie at their paths. What cannot be looked at counts
+    /// as being there.
+    pub fn place(&self) -> DatabasePlace {
+        let log = beside(&self.path, "-wal");
+        match (is_at(self.file, &self.path), self.log.is_none_or(|open| is_at(open, &log))) {
+            (false, _) => DatabasePlace::Lost,
+            (true, true) => DatabasePlace::Kept,
+            // Whoever reads now makes a new one, which is empty.
+            (true, false) if is_empty_log(&log) => DatabasePlace::LogLost,
+            (true, false) => DatabasePlace::Lost,
         }
+    }
+
+    /// Carries the log over into the database; false where a reader is in the way.
+    pub async fn fold_log(&self) -> Result<bool> {
+        Ok(is_folded(&self.writer).await?)
     }
 
     /// Empties a long log. It stays while somebody reads an old state, for which nobody waits.
@@ -45,6 +54,24 @@ impl Store {
             StoreError::Suspect(error) => verdict(&self.path, &error).await,
             other => other,
         }
+    }
+}
+
+/// Whether the files of a database lie where they were when they were opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabasePlace {
+    Kept,
+    /// The log has no name any more, and the database has: what is written is lost, unless it is
+    /// carried over from the open log.
+    LogLost,
+    /// Another database lies in its place, or none, or a log that somebody else has written.
+    Lost,
+}
+
+fn is_at(open: (u64, u64), path: &Path) -> bool {
+    match file_id(path) {
+        Ok(file) => file == open,
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
 }
 

@@ -54,6 +54,11 @@ pub(super) fn is_foreign(database: &Path) -> bool {
     })
 }
 
+/// Whether a log holds nothing, or is not there.
+pub(super) fn is_empty_log(log: &Path) -> bool {
+    fs::metadata(log).map_or(true, |log| log.len() <= LOG_HEADER_BYTES)
+}
+
 fn looks_foreign(database: &Path) -> io::Result<bool> {
     if fs::metadata(beside(database, "-wal"))?.len() <= LOG_HEADER_BYTES {
         return Ok(false);
@@ -133,7 +138,7 @@ pub(super) async fn number_start(database: &Path, writer: &SqlitePool) -> sqlx::
 }
 
 /// Carries the log over into the database and empties it; false where a reader is in the way.
-async fn is_folded(writer: &SqlitePool) -> sqlx::Result<bool> {
+pub(super) async fn is_folded(writer: &SqlitePool) -> sqlx::Result<bool> {
     let (busy, _, _): (i64, i64, i64) =
         sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(writer).await?;
     Ok(busy == 0)

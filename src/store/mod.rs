@@ -52,6 +52,7 @@ use std::path::PathBuf;
 use sqlx::sqlite::SqlitePool;
 
 pub use self::answers::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
+pub use self::care::DatabasePlace;
 pub use self::control::{Cancelled, Pause, RenderFilter};
 pub use self::edit::EditFate;
 pub use self::error::{Result, StoreError};
@@ -228,6 +229,8 @@ pub struct Store {
     path: PathBuf,
     /// Device and inode of the file that is open.
     file: (u64, u64),
+    /// As [`Store::file`], of the log; none where there was none when it was opened.
+    log: Option<(u64, u64)>,
     /// See [`Store::id`].
     id: String,
     /// Dropped after the pools; only [`Store::close`] waits until their connections are closed.

@@ -97,7 +97,8 @@ async fn open(path: &Path, access: Access) -> Result<Store> {
     let id = sqlx::query_scalar("SELECT id FROM identity").fetch_optional(&readers).await?;
     let Some(id) = id else { return unusable("its identity was removed; start the daemon once") };
     let file = file_id(path).map_err(|error| StoreError::Starved(error.to_string()))?;
-    Ok(Store { writer, readers, path: path.to_owned(), file, id, _in_use: in_use })
+    let log = file_id(&log_file::beside(path, "-wal")).ok();
+    Ok(Store { writer, readers, path: path.to_owned(), file, log, id, _in_use: in_use })
 }
 
 /// What there is at `path`, before SQLite opens it.

@@ -45,6 +45,8 @@ pub const PRECIOUS: (&str, &str) = ("outputs/holiday.png", "the user's own");
 pub struct Harried {
     pub house: House,
     pub ledger: Ledger,
+    /// Where the program notes to which rules it has come.
+    pub told: PathBuf,
     daemon: Option<Child>,
 }
 
@@ -65,7 +67,8 @@ impl Harried {
     fn furnish(house: House) -> Harried {
         fs::create_dir_all(house.path("outputs")).unwrap();
         fs::write(house.path(PRECIOUS.0), PRECIOUS.1).unwrap();
-        Harried { house, ledger: Ledger::default(), daemon: None }
+        let told = house.path("told");
+        Harried { house, ledger: Ledger::default(), told, daemon: None }
     }
 
     /// Starts the daemon, which leads a group of its own, and does not wait for it.
@@ -73,10 +76,10 @@ impl Harried {
         self.kill_all();
         let log = fs::File::options().create(true).append(true).open(self.house.path("log"));
         let mut command = self.house.command(&["run"]);
-        let _ = fs::remove_file(self.house.path("told"));
+        let _ = fs::remove_file(&self.told);
         // What an earlier life has left says nothing of this one.
         let _ = fs::remove_file(self.house.path("state/status.json"));
-        trap::set(&mut command, rules, &self.house.path("told"));
+        trap::set(&mut command, rules, &self.told);
         command.process_group(0).stdout(Stdio::null()).stderr(log.unwrap());
         self.daemon = Some(command.spawn().expect("the binary starts"));
     }
@@ -92,8 +95,14 @@ impl Harried {
 
     /// The point of the rules that the program came to: `supervisor write /path kill`.
     pub fn told(&self) -> Option<String> {
-        let told = fs::read_to_string(self.house.path("told")).ok()?;
+        let told = fs::read_to_string(&self.told).ok()?;
         told.lines().next().map(str::to_owned)
+    }
+
+    /// Whether the daemon has come so far that it answers over HTTP: its database is ready then.
+    pub fn listens(&self) -> bool {
+        let status = fs::read_to_string(self.house.path("state/status.json"));
+        status.is_ok_and(|status| status.contains("http://"))
     }
 
     /// Waits until `look` finds something or the daemon has ended.
@@ -196,6 +205,9 @@ impl Harried {
     pub fn settle(&mut self) {
         self.launch(&[]);
         let deadline = Instant::now() + PATIENCE;
+        while !self.listens() {
+            self.assert_waiting(deadline, "it does not listen");
+        }
         for at in 0..self.ledger.requests.len() {
             while !self.ledger.requests[at].is_answered && !self.send(at) {
                 self.assert_waiting(deadline, "a request is not answered");

@@ -1,7 +1,7 @@
 //! SIGKILL at random moments and at chosen system calls, on a queue that goes on all the while.
 
-mod blow;
-mod random;
+pub mod blow;
+pub mod random;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -6,6 +6,8 @@
 // Helpers beside the tests count as tests, too: a panic is a failure.
 #![allow(clippy::unwrap_used)]
 
+mod cases;
+mod cuts;
 mod house;
 mod kills;
 mod ledger;

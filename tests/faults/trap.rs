@@ -34,7 +34,6 @@ pub struct Rule {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(dead_code)]
 pub enum Action {
     /// SIGKILL to the process.
     Kill,

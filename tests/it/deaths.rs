@@ -272,3 +272,32 @@ fn a_daemon_that_starts_after_a_death_keeps_its_lock_on_the_database() {
     let database = house.path("state/zimaged.sqlite");
     assert_eq!(holder(&database), i32::try_from(house.daemon_pid()).ok());
 }
+
+/// What is written into a log without a name would be lost with the process.
+#[test]
+fn a_log_that_is_removed_under_the_daemon_is_noticed_and_nothing_is_lost() {
+    let mut house = House::started("");
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    house.until_sql(STATES, "done 1");
+    fs::remove_file(house.path("state/zimaged.sqlite-wal")).expect("an open database");
+    house.drop_job("owl.toml", "prompt = 'an owl'\n");
+    house.until_logged("stopped");
+    // It has ended already: this waits for its end.
+    assert_eq!(house.stop("CONT"), Some(75), "{}", house.log());
+    assert!(house.log().contains("the database's log was removed"), "{}", house.log());
+    house.start();
+    house.until_sql(STATES, "done 2");
+    house.assert_invariants();
+}
+
+/// Where memory is short the kernel ends the worker, and the supervisor queues the render again.
+#[test]
+fn the_worker_is_offered_to_the_kernel_before_its_daemon() {
+    let house = House::started("");
+    let score = |pid: u32| -> i32 {
+        let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("it lives");
+        score.trim().parse().expect("a number")
+    };
+    let (worker, daemon) = (score(house.worker_pid()), score(house.daemon_pid()));
+    assert!(worker >= 500 && worker > daemon, "{worker}, {daemon}");
+}

@@ -66,6 +66,7 @@ impl Stop {
 
 /// Serves until the end of standard input; the process's exit status.
 pub fn serve() -> ExitCode {
+    signals::offer_to_the_kernel();
     let events = match signals::prepare().and_then(|()| Events::take_stdout()) {
         Ok(events) => events,
         Err(error) => {

@@ -15,6 +15,22 @@ const SUPERVISOR_DIED: Signal = Signal::USR2;
 /// The supervisor's process id.
 static SUPERVISOR: AtomicI32 = AtomicI32::new(0);
 
+/// How much sooner than its supervisor the kernel is to end the worker where memory is short: half of
+/// the scale.
+const OFFERED: &str = "500";
+
+/// Where memory is short the worker is to die and not its supervisor, which queues the render again.
+/// The kernel lets everybody ask for this.
+pub fn offer_to_the_kernel() {
+    const PATH: &str = "/proc/self/oom_score_adj";
+    let now = std::fs::read_to_string(PATH).ok().and_then(|score| score.trim().parse().ok());
+    let is_less = now.is_some_and(|now: i32| OFFERED.parse().is_ok_and(|offered| now < offered));
+    if is_less {
+        // Without it the larger process is the first to go, which is the worker as well.
+        let _ = std::fs::write(PATH, OFFERED);
+    }
+}
+
 /// Ties the process's end to the supervisor's, and leaves it to the supervisor otherwise.
 pub fn prepare() -> io::Result<()> {
     // The supervisor decides when a worker ends, but Ctrl-C and systemd reach the whole group. A

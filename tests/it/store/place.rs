@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use zimaged::internals::StoreError;
+use zimaged::internals::{DatabasePlace, StoreError};
 
 use super::*;
 
@@ -110,12 +110,12 @@ async fn a_log_that_grew_while_somebody_read_is_emptied_afterwards() {
 async fn a_file_that_is_taken_away_or_replaced_is_noticed() {
     let fixture = Fixture::new().await;
     fixture.accept(job(&["a"])).await;
-    assert!(fixture.store.is_in_place());
+    assert_eq!(fixture.store.place(), DatabasePlace::Kept);
     let elsewhere = fixture.folder.path().join("elsewhere");
     fs::rename(fixture.path(), &elsewhere).expect("the same filesystem");
-    assert!(!fixture.store.is_in_place());
+    assert_eq!(fixture.store.place(), DatabasePlace::Lost);
     fs::write(fixture.path(), "").expect("a writable folder");
-    assert!(!fixture.store.is_in_place());
+    assert_eq!(fixture.store.place(), DatabasePlace::Lost);
     fs::remove_file(&elsewhere).expect("a file");
     let saved = fixture.folder.path().join("saved");
     fixture.store.copy_to(&saved).await.expect("all of it is still open");

@@ -1,0 +1,138 @@
+//! Disks that fill or fail, one system call at a time: the daemon goes on by itself, or ends with 75 and
+//! goes on at the next start. No render fails by it.
+
+use crate::house::{Harried, PATIENCE};
+use crate::oracle;
+use crate::record;
+use crate::trap::{Action, Rule};
+
+struct Case {
+    fault: &'static str,
+    role: &'static str,
+    calls: &'static str,
+    path: &'static str,
+    /// The first such call that fails, and how many do.
+    first: u64,
+    count: u64,
+    action: Action,
+}
+
+impl Case {
+    fn rule(&self) -> Rule {
+        let Case { role, calls, path, first, count, ref action, .. } = *self;
+        Rule { role, calls, path, first, count, action: action.clone() }
+    }
+}
+
+const EXPECTED: &str = "it goes on by itself, or ends with 75 and goes on at the next start; no render \
+                        fails";
+
+const FULL: Action = Action::Errno(libc::ENOSPC);
+const FAILS: Action = Action::Errno(libc::EIO);
+const QUOTA: Action = Action::Errno(libc::EDQUOT);
+const READ_ONLY: Action = Action::Errno(libc::EROFS);
+const REFUSED: Action = Action::Errno(libc::EACCES);
+
+const fn case(
+    fault: &'static str,
+    (role, calls, path): (&'static str, &'static str, &'static str),
+    (first, count): (u64, u64),
+    action: Action,
+) -> Case {
+    Case { fault, role, calls, path, first, count, action }
+}
+
+const DATABASE: (&str, &str, &str) = ("supervisor", "write", "-wal");
+const PICTURE: (&str, &str, &str) = ("worker", "write", "outputs/.zimaged");
+
+/// Counted from the start of a daemon whose database was made before.
+static CASES: [Case; 20] = [
+    case("the database's disk is full", DATABASE, (30, 4), FULL),
+    case("a quota on the database", DATABASE, (30, 4), QUOTA),
+    case("the database's disk fails to write", DATABASE, (40, 1), FAILS),
+    case("the database cannot be flushed", ("supervisor", "sync", "-wal"), (6, 1), FAILS),
+    case(
+        "each flush of the database takes a second",
+        ("supervisor", "sync", "-wal"),
+        (4, 9),
+        Action::DelayMs(1000),
+    ),
+    case("the disk is full in a picture", PICTURE, (1, 2), FULL),
+    case("a quota in a picture", PICTURE, (1, 2), QUOTA),
+    case("the disk fails in a picture", PICTURE, (1, 1), FAILS),
+    case("a picture cannot be flushed", ("worker", "sync", "outputs/.zimaged"), (1, 1), FAILS),
+    case(
+        "the outputs are read-only when a picture gets its name",
+        ("supervisor", "rename", "outputs/.zimaged"),
+        (1, 2),
+        READ_ONLY,
+    ),
+    case(
+        "the disk is full when a picture gets its name",
+        ("supervisor", "rename", "outputs/.zimaged"),
+        (1, 2),
+        FULL,
+    ),
+    case("the outputs cannot be flushed", ("supervisor", "sync", "outputs"), (1, 1), FAILS),
+    case("no job file may be renamed", ("supervisor", "rename", "jobs/drop-"), (1, 2), REFUSED),
+    case("no job file may be moved away", ("supervisor", "rename", ".taken-"), (1, 2), REFUSED),
+    case("the jobs folder cannot be flushed", ("supervisor", "sync", "jobs"), (3, 2), FAILS),
+    case(
+        "no room for the report of a refused file",
+        ("supervisor", "write", ".error.txt"),
+        (1, 1),
+        FULL,
+    ),
+    case("no room for latents", ("worker", "write", "latents"), (1, 3), FULL),
+    case("no room for the last word", ("worker", "write", "last-word"), (1, 99), FULL),
+    case("no room for the status", ("supervisor", "write", "status.json"), (1, 3), FULL),
+    case("no room for thumbnails", ("worker", "write", "thumbnails"), (1, 9), FULL),
+];
+
+/// Whether all has ended is asked at one of so many looks.
+const LOOKS: u32 = 20;
+
+const JOB: &str = "prompt = 'steps of 5 ms'\nsteps = 3\nwidth = 64\nheight = 64\nmin_side = 64\n\
+                   num_images = 2\n";
+
+fn try_case(case: &Case) {
+    let fault = case.fault;
+    let mut it = Harried::new("deaths_max = 1\n");
+    it.launch(&[]);
+    it.settle();
+    assert_eq!(it.stop().code(), Some(0), "{fault}");
+    it.launch(&[case.rule()]);
+    it.drop_file(JOB, 2);
+    it.drop_file(JOB, 2);
+    it.drop_file("steps = 'many'\n", 0);
+    let ledger = it.ledger.clone();
+    let mut looks: u32 = 0;
+    it.while_alive(PATIENCE, |house| {
+        looks += 1;
+        (looks.is_multiple_of(LOOKS) && oracle::is_settled(house, &ledger)).then_some(())
+    });
+    let seen = match it.ended() {
+        None => "goes on".to_owned(),
+        Some(status) => {
+            assert_eq!(status.code(), Some(75), "{fault}\n{}", it.house.log());
+            it.settle();
+            "ended with 75, goes on".to_owned()
+        }
+    };
+    assert!(it.told().is_some(), "{fault}: it never happened");
+    assert!(oracle::is_settled(&it.house, &it.ledger), "{fault}\n{}", it.house.log());
+    let states = it.house.value("SELECT group_concat(DISTINCT state) FROM renders");
+    assert_eq!(states, "done", "{fault}\n{}", it.house.log());
+    it.assert_holds();
+    record::note(fault, EXPECTED, 1, &seen);
+}
+
+#[test]
+fn disks_that_fill_or_fail_cost_no_render() {
+    // Each waits for most of its time.
+    std::thread::scope(|scope| {
+        for cases in CASES.chunks(CASES.len().div_ceil(4)) {
+            scope.spawn(|| cases.iter().for_each(try_case));
+        }
+    });
+}

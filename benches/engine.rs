@@ -1,9 +1,16 @@
 //! The two things that a render spends its time on, with random weights on the CPU: one transformer
-//! step, one VAE decode. `tools/bench/torch_baseline.py` times the same in torch.
+//! step, one VAE decode; and what another LoRA costs between two renders.
+//! `tools/bench/torch_baseline.py` times the same in torch.
+
+use std::collections::HashMap;
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use serde::de::DeserializeOwned;
-use zimaged::internals::{CountingAllocator, Decoder, DeviceMemory, Transformer, Weights};
+use zimaged::internals::{
+    CountingAllocator, Decoder, DeviceMemory, LoadedLora, LoraFile, LoraModules, Transformer,
+    Weights, turbo,
+};
 
 // As in the daemon.
 #[global_allocator]
@@ -59,4 +66,47 @@ fn vae_decode(bencher: divan::Bencher, side: usize) {
     let decoder = Decoder::new(&config(VAE), &weights, &memory).expect("a decoder");
     let latents = latents(side);
     bencher.bench_local(|| decoder.decode(&latents).expect("a picture"));
+}
+
+const RANK: usize = 32;
+
+/// A usual LoRA of Z-Image-Turbo: attention and feed-forward of all blocks, 159 MB of bf16.
+fn write_lora(path: &Path) {
+    let (dim, hidden) = (3840, 10_240);
+    let modules = ["attention.to_q", "attention.to_k", "attention.to_v", "attention.to_out.0"];
+    let modules = modules.map(|module| (module, dim, dim)).into_iter().chain([
+        ("feed_forward.w1", dim, hidden),
+        ("feed_forward.w2", hidden, dim),
+        ("feed_forward.w3", dim, hidden),
+    ]);
+    let modules: Vec<_> = modules.collect();
+    let mut tensors = HashMap::new();
+    let matrix =
+        |shape: (usize, usize)| Tensor::ones(shape, DType::BF16, &Device::Cpu).expect("a matrix");
+    for (stack, blocks) in [("layers", 30), ("noise_refiner", 2), ("context_refiner", 2)] {
+        for block in 0..blocks {
+            for (module, inputs, outputs) in &modules {
+                let module = format!("diffusion_model.{stack}.{block}.{module}");
+                tensors.insert(format!("{module}.lora_A.weight"), matrix((RANK, *inputs)));
+                tensors.insert(format!("{module}.lora_B.weight"), matrix((*outputs, RANK)));
+            }
+        }
+    }
+    candle_core::safetensors::save(&tensors, path).expect("a writable folder");
+}
+
+/// From a file that the system has in memory to where the device computes. Its hash is known from
+/// the first time.
+#[divan::bench(sample_count = 10, sample_size = 1)]
+fn lora_change(bencher: divan::Bencher) {
+    let file =
+        std::env::temp_dir().join(format!("zimaged-bench-{}.safetensors", std::process::id()));
+    write_lora(&file);
+    let modules = LoraModules::of(&turbo().transformer);
+    bencher.bench_local(|| {
+        let file = LoraFile::read(&file, &modules).expect("a LoRA of Turbo");
+        let loaded = LoadedLora::load(&file, "", &modules, &Device::Cpu);
+        loaded.map_err(|_| "no room").expect("a LoRA in memory")
+    });
+    std::fs::remove_file(file).expect("its own file");
 }

@@ -11,10 +11,11 @@ pub use crate::engine::meter::CountingAllocator;
 pub use crate::engine::provenance::{Part, PartOrigin, PartSource};
 pub use crate::engine::z_image::beginning;
 pub use crate::engine::z_image::checkpoint::FloatFormat;
-pub use crate::engine::z_image::config::{ModelConfig, TransformerConfig};
+pub use crate::engine::z_image::config::{ModelConfig, TransformerConfig, turbo};
 pub use crate::engine::z_image::device_memory::DeviceMemory;
 pub use crate::engine::z_image::geometry::TILE_SIDE_MIN;
 pub use crate::engine::z_image::host::prefer_large_pages;
+pub use crate::engine::z_image::lora::{LoadedLora, LoraFile, Modules as LoraModules};
 pub use crate::engine::z_image::model_files::{ModelFiles, PartFiles};
 pub use crate::engine::z_image::new_model::{Conversion, Geometry, Synthesis};
 pub use crate::engine::z_image::noise::Generator;
@@ -30,8 +31,9 @@ pub use crate::engine::z_image::weights::Weights;
 pub use crate::engine::z_image::{ZImageEngine, picture};
 pub use crate::engine::{
     Backend, Continue, DeviceChoice, Engine, EngineError, EngineKind, InputPicture, Latents,
-    MemoryReading, ModelPlace, Pixels, PlacedLora, Progress, Result as EngineResult, Tokenizer,
-    check_lora, convert_model, fake, inspect_model, meter, quantise_model, synthesise_model,
+    MemoryReading, ModelDescription, ModelKind, ModelPlace, Pixels, PlacedLora, Progress,
+    Result as EngineResult, Tokenizer, check_lora, convert_model, fake, inspect_model, meter,
+    quantise_model, synthesise_model,
 };
 pub use crate::files::sha256;
 pub use crate::inputs::{InputLimits, input_picture, inspect as inspect_input};

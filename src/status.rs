@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::Stage;
 use crate::files;
 use crate::intake::IntakeStatus;
+use crate::job::lora::Loras;
 
 /// Between two writes of the file: steps can follow each other faster than anybody reads.
 const WRITE_INTERVAL: Duration = Duration::from_millis(200);
@@ -121,12 +122,21 @@ pub struct RenderStatus {
     /// What the rung is expected to need of the device's memory.
     #[serde(default)]
     pub predicted_bytes: u64,
+    /// The LoRAs that it is made with, with the SHA-256 of their files.
+    #[serde(default)]
+    pub lora: Loras,
 }
 
 impl RenderStatus {
     /// The part of its steps that is done, 0 to 1.
     pub fn begun(&self) -> f64 {
         f64::from(self.step) / f64::from(self.steps.max(1))
+    }
+
+    fn line(&self) -> String {
+        let RenderStatus { job_id, index, step, steps, rung, lora, .. } = self;
+        let with = if lora.0.is_empty() { String::new() } else { format!(" with {lora}") };
+        format!("rendering {job_id}.{index}, step {step}/{steps} ({rung}){with}")
     }
 }
 
@@ -160,10 +170,7 @@ impl Status {
         };
         match (&self.hold, &self.render) {
             (Some(hold), _) => format!("held: {hold}"),
-            (None, Some(r)) => format!(
-                "rendering {}.{}, step {}/{} ({})",
-                r.job_id, r.index, r.step, r.steps, r.rung
-            ),
+            (None, Some(render)) => render.line(),
             (None, None) => worker,
         }
     }

@@ -11,14 +11,14 @@ use crate::config::{Config, ConfigError};
 use crate::engine::mini::ModelTexts;
 use crate::engine::z_image::inspect::{Inspected, InspectedModel, InspectedPart};
 use crate::engine::z_image::lora::inspect::InspectedLora;
-use crate::engine::{ModelKind, ModelPlace, inspect_lora, inspect_model, quantise_model};
+use crate::engine::{ModelPlace, inspect_lora, inspect_model, quantise_model};
 
 #[derive(Subcommand, Debug)]
 pub(super) enum ModelCommand {
     /// Fetch a model from Hugging Face or ModelScope, or go on with it
     ///
-    /// Into models/ beside daemon.toml. Files that are there, or in the caches of other programs, do
-    /// not come again. Everything is compared with the hub's hashes. Whatever ends it, the same
+    /// Into models/ beside daemon.toml. Files that are there, or in the caches of other programs,
+    /// do not come again. Everything is compared with the hub's hashes. Whatever ends it, the same
     /// command goes on from there.
     Fetch(fetch::FetchArgs),
     /// Say what a file or folder holds, and whether it can be rendered with
@@ -33,7 +33,8 @@ pub(super) enum ModelCommand {
     Verify(models::VerifyArgs),
     /// Remove what was fetched of a model
     ///
-    /// Files that other programs have, too, stay theirs. What renders wait for stays without --force.
+    /// Files that other programs have, too, stay theirs. What renders wait for stays without
+    /// --force.
     Remove(models::RemoveArgs),
     /// Quantise the transformer once, so that it need not be done at each load
     ///
@@ -143,10 +144,7 @@ fn told(inspected: &Inspected) -> String {
     }
     if let Some(model) = model {
         let InspectedModel { name, kind, steps, guidance, places, quantised } = model;
-        let kind = match kind {
-            ModelKind::Turbo => "Turbo",
-            ModelKind::Base => "base",
-        };
+        let kind = kind.title();
         lines.push(format!("usable as {name}: {kind}, {steps} steps, guidance {guidance}"));
         let words = ["transformer", "text encoder", "VAE"];
         let places = words.iter().zip(places);

@@ -65,11 +65,7 @@ fn row(model: &ListedModel) -> Vec<String> {
         Some(name) => name,
         None => "-",
     };
-    let kind = match kind {
-        Some(ModelKind::Turbo) => "Turbo",
-        Some(ModelKind::Base) => "base",
-        None => "",
-    };
+    let kind = kind.map_or("", ModelKind::title);
     let from = source.as_ref().map(|source| format!("{} ({})", source.repository, source.hub));
     vec![
         name.to_owned(),

@@ -204,6 +204,7 @@ impl JobBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::lora::Loras;
 
     fn render(step: u32) -> RenderStatus {
         RenderStatus {
@@ -214,6 +215,7 @@ mod tests {
             step,
             steps: 8,
             predicted_bytes: 76 << 20,
+            lora: Loras::default(),
         }
     }
 

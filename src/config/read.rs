@@ -45,7 +45,8 @@ const BACKOFF_MS_MAX: u64 = 5 * 60 * 1000;
 fn model(table: &mut Table, folder: &Path) -> Option<ModelPlace> {
     let mut read = |key| table.read(key, |value| path(value, folder));
     let [named, text_encoder, vae] = ["path", "text_encoder", "vae"].map(&mut read);
-    let kinds = [("turbo", ModelKind::Turbo), ("base", ModelKind::Base)];
+    let kinds =
+        [("turbo", ModelKind::Turbo), ("base", ModelKind::Base), ("de_turbo", ModelKind::DeTurbo)];
     let kind = table.read("kind", |value| check::choice(value, &kinds));
     match named {
         Some(path) => Some(ModelPlace { path, text_encoder, vae, kind }),

@@ -34,6 +34,10 @@ use crate::{awake, caretaker, hooks, output, queue, recovery, systemd};
 /// The pause between two tries to read the model's folder.
 const MODEL_POLL: Duration = Duration::from_secs(5);
 
+/// How long the first picture of a model may wait for its hash: most disks give what is hashed in
+/// that time. A slower one has the picture without.
+const HASH_WAIT_MS_MAX: u64 = 30_000;
+
 /// How often a daemon that ends when idle looks whether it is.
 const IDLE_POLL: Duration = Duration::from_millis(50);
 
@@ -282,6 +286,7 @@ impl Daemon {
             thumbnails_path: config.thumbnails_path(),
             previews_path: config.previews_path(),
             hashes_path: config.hashes_path(),
+            hash_wait_ms: HASH_WAIT_MS_MAX.min(config.worker.step_timeout_ms / 2),
             last_word_path: last_word_path(config),
             speeds_path: device_speed::path(&config.state),
         })

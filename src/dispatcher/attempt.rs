@@ -188,6 +188,7 @@ impl Dispatcher {
             step: 0,
             steps: rung.steps,
             predicted_bytes,
+            lora: candidate.render.recipe.lora.clone(),
         };
         self.status.send_modify(|status| status.render = Some(render));
     }

@@ -13,6 +13,19 @@ pub enum ModelKind {
     Turbo,
     /// As it was trained: many steps, with guidance.
     Base,
+    /// Turbo with its distillation trained away: many steps and guidance, with Turbo's schedule.
+    DeTurbo,
+}
+
+impl ModelKind {
+    /// What people call it.
+    pub fn title(self) -> &'static str {
+        match self {
+            ModelKind::Turbo => "Turbo",
+            ModelKind::Base => "base",
+            ModelKind::DeTurbo => "De-Turbo",
+        }
+    }
 }
 
 /// What names a model's files.

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::model_place::ModelKind;
 use super::weight_files::WeightFiles;
 use crate::files;
 
@@ -18,6 +19,23 @@ const RECORD_BYTES_MAX: u64 = 1 << 20;
 /// A file of weights lies at most so many folders below the record:
 /// `split_files/diffusion_models/name`.
 const DEPTH_MAX: usize = 3;
+
+/// A published file with a transformer, of which the training is known.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishedTransformer {
+    /// In lower-case hex.
+    pub sha256: &'static str,
+    pub kind: ModelKind,
+}
+
+/// `z_image_turbo_int8_convrot.safetensors` of Comfy-Org/z_image_turbo.
+pub const TURBO_INT8_CONVROT: PublishedTransformer = PublishedTransformer {
+    sha256: "be517ebd47c912a5626a588e1aeea43e6be4a43c0cdcd2b48a2a780d9f358635",
+    kind: ModelKind::Turbo,
+};
+
+/// Those whose content is known beforehand.
+pub const PUBLISHED: [PublishedTransformer; 1] = [TURBO_INT8_CONVROT];
 
 /// A part of the model that has weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

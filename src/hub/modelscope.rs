@@ -39,21 +39,26 @@ pub fn list(
     let url = format!("{api}?Revision={}&Recursive=True", quoted(revision));
     let ask = Ask { url: &url, token: access.token.as_deref(), range: None };
     let answer = persistently(progress, || entries(client.json(&ask)?.0))?;
-    if answer.len() >= FILES_MAX {
-        let told =
-            format!("{repository} has more files than {} lists", HubKind::ModelScope.title());
-        return Err(HubError::Refused(told));
-    }
-    let files = answer.into_iter().filter(|entry| entry.kind != "tree").filter_map(|entry| {
-        let hash = PromisedHash::parse(&entry.sha256)?;
-        Some(RepoFile { path: entry.path, bytes: entry.size, hash })
-    });
     Ok(Repository {
         hub: HubKind::ModelScope,
         name: repository.to_owned(),
         revision: revision.to_owned(),
-        files: files.collect(),
+        files: files(repository, answer)?,
     })
+}
+
+/// The files among the entries of a listing.
+fn files(repository: &str, entries: Vec<Entry>) -> Result<Vec<RepoFile>, HubError> {
+    if entries.len() >= FILES_MAX {
+        let told =
+            format!("{repository} has more files than {} lists", HubKind::ModelScope.title());
+        return Err(HubError::Refused(told));
+    }
+    let files = entries.into_iter().filter(|entry| entry.kind != "tree").filter_map(|entry| {
+        let hash = PromisedHash::parse(&entry.sha256)?;
+        Some(RepoFile { path: entry.path, bytes: entry.size, hash })
+    });
+    Ok(files.collect())
 }
 
 /// The list in an answer: inside of `Data`, or that itself. Errors come with status 200, too.
@@ -75,4 +80,55 @@ pub fn address(access: &HubAccess, repository: &Repository, path: &str) -> Strin
     let Repository { name, revision, .. } = repository;
     let api = format!("{}/api/v1/models/{name}/repo", access.endpoint);
     format!("{api}?Revision={}&FilePath={}", quoted(revision), quoted(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(path: &str) -> Value {
+        json!({ "Path": path, "Type": "blob", "Size": 7, "Sha256": "5a".repeat(32) })
+    }
+
+    fn paths(answer: Value) -> Vec<String> {
+        let files = files("a/b", entries(answer).unwrap()).unwrap();
+        files.into_iter().map(|file| file.path).collect()
+    }
+
+    #[test]
+    fn the_list_may_be_the_data_or_stand_in_it_and_folders_are_left_out() {
+        let list = json!([entry("vae/ae.safetensors"), { "Path": "vae", "Type": "tree" }]);
+        let bare = json!({ "Code": 200, "Success": true, "Data": list });
+        let inside = json!({ "Code": 200, "Data": { "Files": list } });
+        for answer in [bare, inside] {
+            assert_eq!(paths(answer), ["vae/ae.safetensors"]);
+        }
+    }
+
+    #[test]
+    fn an_error_with_status_200_is_told_by_its_message() {
+        let told = |answer: Value| match entries(answer) {
+            Err(fault) => format!("{fault:?}"),
+            Ok(_) => panic!("it was taken for a list"),
+        };
+        let failed =
+            json!({ "Success": false, "Message": "record not found", "Data": [entry("a")] });
+        assert!(told(failed).contains("record not found"));
+        assert!(told(json!({ "Code": 200, "Data": null })).contains("it lists no files"));
+        let odd = told(json!({ "Data": [{ "Size": "much" }] }));
+        assert!(odd.contains("lists files unreadably"), "{odd}");
+    }
+
+    #[test]
+    fn a_list_that_was_cut_without_a_word_is_not_taken_for_whole() {
+        let listed = |count: usize| {
+            let list: Vec<Value> = (0..count).map(|n| entry(&format!("{n}.safetensors"))).collect();
+            files("a/b", entries(json!({ "Data": list })).unwrap())
+        };
+        assert_eq!(listed(FILES_MAX - 1).unwrap().len(), FILES_MAX - 1);
+        let told = listed(FILES_MAX).unwrap_err().to_string();
+        assert!(told.contains("a/b has more files than ModelScope lists"), "{told}");
+    }
 }

@@ -4,6 +4,7 @@ use super::error::HubError;
 use super::repository::{
     HubKind, PromisedHash, RepoFile, Repository, is_plain, is_repository_name,
 };
+use crate::engine::provenance::TURBO_INT8_CONVROT;
 
 /// The names that stand for models.
 pub const PRESETS: [&str; 3] = ["turbo", "turbo-int8", "base"];
@@ -21,10 +22,7 @@ const TURBO_BF16: [PinnedFile; 3] = [
     VAE,
 ];
 const TURBO_INT8: [PinnedFile; 3] = [
-    (
-        "diffusion_models/z_image_turbo_int8_convrot.safetensors",
-        Some("be517ebd47c912a5626a588e1aeea43e6be4a43c0cdcd2b48a2a780d9f358635"),
-    ),
+    ("diffusion_models/z_image_turbo_int8_convrot.safetensors", Some(TURBO_INT8_CONVROT.sha256)),
     (
         "text_encoders/qwen_3_4b_fp8_mixed.safetensors",
         Some("72450b19758172c5a7273cf7de729d1c17e7f434a104a00167624cba94f68f15"),
@@ -275,5 +273,58 @@ pub fn gigabytes(bytes: u64) -> String {
         bytes if bytes >= 1e9 => format!("{:.2} GB", bytes / 1e9),
         bytes if bytes >= 1e6 => format!("{:.1} MB", bytes / 1e6),
         bytes => format!("{:.1} kB", bytes / 1e3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the hub lists at the revision that is known, with another hash for `changed`.
+    fn listing(source: &ModelSource, files: &[PinnedFile], changed: Option<&str>) -> Repository {
+        let file = |(place, sha256): &PinnedFile| {
+            let other = (changed == Some(place)).then_some("0".repeat(64));
+            let unknown = "5a".repeat(32);
+            let digits = other.unwrap_or_else(|| sha256.unwrap_or(&unknown).to_owned());
+            let hash = PromisedHash::parse(&digits).unwrap();
+            RepoFile { path: format!("{SPLIT}{place}"), bytes: 7, hash }
+        };
+        let (hub, revision) = (source.hub, source.revision.clone());
+        let files = files.iter().map(file).collect();
+        Repository { hub, name: source.repository.clone(), revision, files }
+    }
+
+    #[test]
+    fn what_the_readme_says_brings_the_files_that_are_known_and_refuses_every_other() {
+        for (name, files) in [("turbo", TURBO_BF16), ("turbo-int8", TURBO_INT8)] {
+            let source = ModelSource::of(name, None, None, &[]).unwrap();
+            assert_eq!(source.repository, "Comfy-Org/z_image_turbo");
+            assert_eq!(source.revision, COMFY_TURBO, "{name} has the revision of its hashes");
+            let chosen = source.choose(&listing(&source, &files, None)).unwrap();
+            let places: Vec<&str> = chosen.iter().map(|chosen| chosen.place.as_str()).collect();
+            assert_eq!(places, files.map(|(place, _)| place));
+            for (place, sha256) in files {
+                let changed = source.choose(&listing(&source, &files, Some(place)));
+                match sha256 {
+                    Some(_) => {
+                        let told = changed.unwrap_err().to_string();
+                        let expected = format!("lists another {SPLIT}{place} than is known");
+                        assert!(told.contains(&expected), "{told}");
+                    }
+                    None => assert!(changed.is_ok(), "the hub's word counts for {place}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn at_another_revision_only_the_hubs_hashes_count() {
+        let source = ModelSource::of("turbo-int8", None, Some("main"), &[]).unwrap();
+        let other = listing(&source, &TURBO_INT8, Some("vae/ae.safetensors"));
+        assert_eq!(source.choose(&other).unwrap().len(), 3);
+        let mut fewer = other;
+        fewer.files.truncate(2);
+        let told = source.choose(&fewer).unwrap_err().to_string();
+        assert!(told.contains("has no split_files/vae/ae.safetensors"), "{told}");
     }
 }

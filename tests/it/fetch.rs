@@ -36,14 +36,20 @@ struct Newcomer {
 }
 
 impl Newcomer {
+    /// With a hub that has nothing yet.
+    fn alone() -> Newcomer {
+        Newcomer { folder: tempfile::tempdir().unwrap(), hub: FakeHub::start() }
+    }
+
     fn new() -> Newcomer {
-        let hub = FakeHub::start();
+        let newcomer = Newcomer::alone();
+        let hub = &newcomer.hub;
         for (seed, (place, bytes)) in TURBO.into_iter().zip(BYTES).enumerate() {
             hub.add(COMFY, &format!("split_files/{place}"), content(seed as u64, bytes));
         }
         hub.add(COMFY, "README.md", b"# Turbo".to_vec());
         hub.add(COMFY, "split_files/diffusion_models/z_image_turbo_nvfp4.safetensors", vec![7; 99]);
-        Newcomer { folder: tempfile::tempdir().unwrap(), hub }
+        newcomer
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -78,9 +84,35 @@ impl Newcomer {
         output
     }
 
+    /// Fetches the same files from ModelScope, where `turbo` is something else, to the same place.
+    fn modelscope_command(&self) -> Command {
+        let files = TURBO.map(|place| place.rsplit('/').next().unwrap());
+        let [transformer, encoder, vae] = files;
+        self.command(&[
+            "model",
+            "fetch",
+            COMFY,
+            "--from",
+            "modelscope",
+            "--to",
+            "models/Z-Image-Turbo",
+            "--file",
+            transformer,
+            "--file",
+            encoder,
+            "--file",
+            vae,
+        ])
+    }
+
     /// That the model is there, whole and right, with its record and nothing else.
     #[track_caller]
     fn assert_turbo(&self) {
+        self.assert_turbo_of("hf", COMMIT);
+    }
+
+    #[track_caller]
+    fn assert_turbo_of(&self, hub: &str, revision: &str) {
         for (seed, (place, bytes)) in TURBO.into_iter().zip(BYTES).enumerate() {
             let found =
                 fs::read(self.model(place)).unwrap_or_else(|error| panic!("{place}: {error}"));
@@ -88,7 +120,7 @@ impl Newcomer {
         }
         let record = json(&self.model("zimaged-fetched.json"));
         assert_eq!(record["repo"], COMFY);
-        assert_eq!((&record["hub"], &record["revision"]), (&"hf".into(), &COMMIT.into()));
+        assert_eq!((&record["hub"], &record["revision"]), (&hub.into(), &revision.into()));
         let files = record["files"].as_array().unwrap();
         assert_eq!(files.len(), TURBO.len());
         for (file, (seed, (place, bytes))) in

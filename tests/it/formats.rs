@@ -5,9 +5,13 @@
 //! undoes is done by other code.
 
 mod convert;
+mod gguf;
+mod low_bits;
 mod numbers;
+mod places;
 mod refused;
 mod rename;
+mod wrong;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -17,11 +21,12 @@ use std::sync::LazyLock;
 
 use candle_core::{Device, Tensor};
 use zimaged::internals::{
-    Continue, Decode, DeviceChoice, Engine, MemoryReading, ModelPlace, Pixels, Precision, Progress,
-    Recipe, Residency, Rung, Stage, ZImageEngine,
+    Continue, Decode, DeviceChoice, Engine, MemoryReading, ModelDescription, ModelKind, ModelPlace,
+    Pixels, Precision, Progress, Recipe, Residency, Rung, Stage, ZImageEngine,
 };
 
-use self::numbers::{Numbers, write_gguf, write_safetensors};
+use self::gguf::write_gguf;
+use self::numbers::{Numbers, write_safetensors};
 use self::rename::{
     Named, comfy_transformer, flux_vae, llama_text_encoder, prefixed, with_final_norm,
 };
@@ -49,6 +54,17 @@ fn text_encoder() -> Named {
 
 fn vae() -> Named {
     flux_vae(part("vae"))
+}
+
+/// The reference's model in ComfyUI's split files: transformer, text encoder and VAE in `places` of
+/// `folder`.
+pub fn write_split_files(folder: &Path, places: [&str; 3]) {
+    let parts = [comfy_transformer(transformer()), text_encoder(), vae()];
+    for (place, tensors) in places.iter().zip(&parts) {
+        let path = folder.join(place);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        write_safetensors(&path, tensors, Numbers::AsTheyAre);
+    }
 }
 
 /// A folder as ComfyUI's users have it.
@@ -196,46 +212,6 @@ fn bf16_is_what_rounding_leaves_and_no_more() {
     assert!(full(&comfy) == full(&rounded));
 }
 
-/// Files of eight bits and fewer: the names of the numbers, and how far the latents may be from
-/// those of the full weights.
-#[test]
-#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
-fn lower_bits_stay_within_their_bounds() {
-    let safetensors = [
-        ("fp8, plain", Numbers::F8 { scale: numbers::Fp8Scale::None }, 0.07),
-        ("fp8, scale_weight", Numbers::F8 { scale: numbers::Fp8Scale::Old }, 0.07),
-        ("fp8, weight_scale", Numbers::F8 { scale: numbers::Fp8Scale::New }, 0.07),
-        ("fp8, in the metadata", Numbers::F8 { scale: numbers::Fp8Scale::InMetadata }, 0.07),
-        ("fp8, squares", Numbers::F8 { scale: numbers::Fp8Scale::Squares }, 0.07),
-        ("fp8, e5m2", Numbers::F8E5M2, 0.14),
-        ("int8, rows", Numbers::Int8 { rotated: None }, 0.015),
-        ("int8, ConvRot", Numbers::Int8 { rotated: Some(16) }, 0.015),
-    ];
-    let mut told = Vec::new();
-    let mut check = |what: &str, comfy: &Comfy, precision, bound: f64| {
-        let error = error(&comfy.place(), precision);
-        told.push(format!("{what}: {error:.4} of {bound}"));
-        // What is exact is not written in so few bits.
-        assert!((1e-4..bound).contains(&error), "{told:#?}");
-    };
-    for (what, numbers, bound) in safetensors {
-        let comfy = Comfy::with_text_encoder_and_vae();
-        let path = comfy.file("diffusion_models/z_image_turbo_low.safetensors");
-        write_safetensors(&path, &comfy_transformer(transformer()), numbers);
-        check(what, &comfy, Precision::Full, bound);
-    }
-    for (format, bound) in numbers::GGUF_BOUNDS {
-        let comfy = Comfy::new();
-        write_safetensors(&comfy.file("vae/ae.safetensors"), &vae(), Numbers::AsTheyAre);
-        let path = comfy.file("unet/z_image_turbo_low.gguf");
-        write_gguf(&path, &comfy_transformer(transformer()), "lumina2", Some(format));
-        let encoder = comfy.file("text_encoders/Qwen3-4B.gguf");
-        write_gguf(&encoder, &llama_text_encoder(part("text_encoder")), "qwen3", Some(format));
-        check(&format!("{format:?}"), &comfy, Precision::Full, bound);
-    }
-    println!("{}", told.join("\n"));
-}
-
 /// At the precision that the file has, its blocks are taken as they are.
 #[test]
 #[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
@@ -265,7 +241,13 @@ fn the_base_of_positions_is_what_the_file_says() {
     let at = content.windows(4).position(|window| window == usual).unwrap();
     content[at..at + 4].copy_from_slice(&5e6_f32.to_le_bytes());
     fs::write(&encoder, content).unwrap();
-    assert!(picture(&place, Precision::Full) != before);
+    let other = picture(&place, Precision::Full);
+    assert!(other != before);
+    // A safetensors file says it by its name alone.
+    let named = comfy.file("elsewhere/Qwen3-4B-Instruct-2507.safetensors");
+    write_safetensors(&named, &text_encoder(), Numbers::AsTheyAre);
+    let place = ModelPlace { text_encoder: Some(named), ..comfy.place() };
+    assert!(picture(&place, Precision::Full) == other);
 }
 
 #[test]
@@ -309,6 +291,38 @@ fn a_look_into_a_file_says_what_it_holds_and_whether_it_is_usable() {
     ] {
         assert!(whole.contains(expected), "{expected}: {whole}");
     }
+}
+
+/// Which training it is decides over steps, guidance and schedule.
+#[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
+fn a_single_file_is_of_the_training_that_its_own_name_or_the_user_says() {
+    let comfy = Comfy::with_text_encoder_and_vae();
+    let place = |name: &str, kind| {
+        let path = comfy.file(&format!("diffusion_models/{name}.safetensors"));
+        write_safetensors(&path, &comfy_transformer(transformer()), Numbers::AsTheyAre);
+        ModelPlace { kind, ..ModelPlace::at(&path) }
+    };
+    let wanted = |place: &ModelPlace| {
+        let description = ModelDescription::read(place).unwrap();
+        (description.steps, description.guidance)
+    };
+    assert_eq!(wanted(&place("z_image_bf16", None)), (28, 4.0));
+    assert_eq!(wanted(&place("z_image_turbo_bf16", None)), (8, 0.0));
+    assert_eq!(wanted(&place("z_image_de_turbo_bf16", None)), (25, 2.0));
+    assert_eq!(wanted(&place("fine_tune", Some(ModelKind::Base))), (28, 4.0));
+    let [turbo, base] = [ModelKind::Turbo, ModelKind::Base]
+        .map(|kind| picture(&place("fine_tune", Some(kind)), Precision::Full));
+    assert!(turbo == *OF_THE_HUB, "the reference's folder has Turbo's shift");
+    assert!(turbo != base, "the base model has another schedule");
+
+    let look = Command::new(env!("CARGO_BIN_EXE_zimaged"))
+        .args(["model", "inspect", "diffusion_models/z_image_bf16.safetensors"])
+        .current_dir(comfy.0.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8(look.stdout).unwrap();
+    assert!(told.contains("usable as z_image_bf16: base, 28 steps, guidance 4"), "{told}");
 }
 
 /// Names of `map` with something in place of a tensor.

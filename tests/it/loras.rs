@@ -48,6 +48,24 @@ fn a_jobs_loras_stand_in_the_history_and_in_the_picture() {
     assert_eq!(named, "ink:1.0 people/anna:0.3");
 }
 
+/// While it is rendered, as in the history afterwards.
+#[test]
+fn the_status_says_with_which_loras_a_picture_is_made() {
+    let mut house = house();
+    let job = "prompt = 'steps of 200 ms <lora:ink:0.5>'\nsteps = 500\nsize = '64x64'\n";
+    house.drop_job("fox.toml", job);
+    let render = house.until("it is rendered", || {
+        let render = house.json(&["status"])["daemon"]["render"].take();
+        (!render.is_null()).then_some(render)
+    });
+    assert_eq!(render["lora"][0]["name"], "ink");
+    assert_eq!(render["lora"][0]["weight"], 0.5);
+    assert_eq!(render["lora"][0]["sha256"], sha256("ink"));
+    let told = said(&house.zimaged(&["status"]));
+    assert!(told.contains(" with ink:0.5"), "{told}");
+    house.stop("TERM");
+}
+
 #[test]
 fn a_lora_that_is_not_there_is_told_by_check_and_by_the_daemon() {
     let house = house();

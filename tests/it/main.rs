@@ -50,6 +50,7 @@ mod store;
 mod submit;
 mod supply;
 mod readme;
+mod real;
 mod run;
 mod support;
 mod times;

@@ -3,8 +3,9 @@
 
 pub mod reference;
 mod input;
-mod lora;
+pub mod lora;
 mod lora_files;
+mod lora_forms;
 mod solver;
 mod stripes;
 mod tiles;
@@ -18,8 +19,8 @@ use zimaged::internals::{
 
 use self::reference::{CASES, Case, Model, model};
 
-/// ||ours - reference|| / ||reference|| of one part in f32. The reference differs from itself by up to 9e-5 over a
-/// whole case, by rounding alone.
+/// ||ours - reference|| / ||reference|| of one part in f32. The reference differs from itself by up
+/// to 9e-5 over a whole case, by rounding alone.
 const PART_ERROR_MAX: f64 = 5e-5;
 const WHOLE_ERROR_MAX: f64 = 5e-4;
 

@@ -52,6 +52,7 @@ impl Place {
             previews_path: self.path("previews"),
             speeds_path: self.path("device-speeds.json"),
             hashes_path: self.path("model-hashes"),
+            hash_wait_ms: 0,
             last_word_path: self.path("last-word"),
         }
     }

@@ -192,7 +192,7 @@ impl ScheduleConfig {
     /// The published schedules: they differ in their shift alone.
     pub fn of(kind: ModelKind) -> ScheduleConfig {
         let shift = match kind {
-            ModelKind::Turbo => 3.0,
+            ModelKind::Turbo | ModelKind::DeTurbo => 3.0,
             ModelKind::Base => 6.0,
         };
         ScheduleConfig { shift, num_train_timesteps: 1000, use_dynamic_shifting: false }

@@ -1,9 +1,10 @@
 //! The device thread: loads the engine, runs one render after the other, recovers or gives up.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::events::Events;
 use super::hashing::ModelHash;
@@ -16,6 +17,7 @@ use crate::attempt::{Failure, FailureKind};
 use crate::engine::fake::FakeEngine;
 use crate::engine::predictor::Predictor;
 use crate::engine::{Engine, EngineError, EngineKind, Stage, device_speed, z_image};
+use crate::output::metadata::Metadata;
 use crate::planner::Corrections;
 use crate::worker::last_word;
 use crate::worker::protocol::{Failed, Load, Loaded, RenderRequest, WorkerEvent};
@@ -46,11 +48,11 @@ impl Device {
         if let Err(error) = self.make_ready(&mut *engine) {
             self.give_up_loading(&error);
         }
-        let writer = match Writer::start(&self.load.thumbnails_path, Arc::clone(&self.events)) {
+        let hash = ModelHash::cached(&*engine, &self.load.hashes_path);
+        let writer = match self.start_writer(&hash) {
             Ok(writer) => writer,
             Err(error) => self.give_up_loading(&EngineError::Fatal(error.to_string())),
         };
-        let hash = ModelHash::cached(&*engine, &self.load.hashes_path);
         self.events.send(&WorkerEvent::Loaded(Box::new(loaded(&*engine, &hash, start))));
         hash.compute(&self.events);
         let mut previews = Previews::new(&self.load.previews_path, engine.fingerprint());
@@ -66,6 +68,17 @@ impl Device {
         }
         writer.wait();
         0
+    }
+
+    /// Its first picture waits for the model's hash.
+    fn start_writer(&self, hash: &ModelHash) -> io::Result<Writer> {
+        let (hash, stop) = (hash.clone(), Arc::clone(&self.stop));
+        let limit = Duration::from_millis(self.load.hash_wait_ms);
+        let complete = move |metadata: &mut Metadata| {
+            hash.wait(limit, &stop);
+            metadata.model = hash.told_of(&metadata.model.name);
+        };
+        Writer::start(&self.load.thumbnails_path, Arc::clone(&self.events), complete)
     }
 
     /// Not even dropping the engine is safe after a fatal error: the process ends here.

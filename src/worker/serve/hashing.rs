@@ -1,15 +1,22 @@
 //! Hashes the model beside the renders, the first time that it is used.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::{Duration, Instant};
 
+use super::Stop;
 use super::events::Events;
 use crate::engine::Engine;
 use crate::engine::model_hash::{cached, cached_of_part, compute};
 use crate::engine::provenance::{PartOrigin, WeightPart};
 use crate::engine::weight_files::WeightFiles;
+use crate::output::metadata::PictureModel;
 use crate::worker::protocol::{HashedModel, WorkerEvent};
+
+/// Between two looks at whether the hash is known, by whoever waits for it.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What is known of the loaded model's content.
 #[derive(Clone)]
@@ -20,7 +27,8 @@ pub struct ModelHash {
     cache: PathBuf,
     /// Of the parts as far as they are known at the load.
     origins: Vec<PartOrigin>,
-    hashed: Arc<OnceLock<HashedModel>>,
+    /// `None` in it where the files cannot be hashed.
+    hashed: Arc<OnceLock<Option<HashedModel>>>,
 }
 
 impl ModelHash {
@@ -35,18 +43,41 @@ impl ModelHash {
             hashed: Arc::default(),
         };
         if let Some(model_hash) = cached(&hash.files, cache) {
-            hash.hashed.get_or_init(|| HashedModel { model_hash, parts: hash.origins.clone() });
+            let parts = hash.origins.clone();
+            hash.hashed.get_or_init(|| Some(HashedModel { model_hash, parts }));
         }
         hash
     }
 
+    fn whole(&self) -> Option<&HashedModel> {
+        self.hashed.get()?.as_ref()
+    }
+
     pub fn known(&self) -> Option<&str> {
-        self.hashed.get().map(|hashed| hashed.model_hash.as_str())
+        self.whole().map(|hashed| hashed.model_hash.as_str())
     }
 
     /// What the parts are, with the hashes that are known by now.
     pub fn origins(&self) -> &[PartOrigin] {
-        self.hashed.get().map_or(&self.origins, |hashed| &hashed.parts)
+        self.whole().map_or(&self.origins, |hashed| &hashed.parts)
+    }
+
+    /// Waits until the hashing has ended, but no longer than `limit`, nor when all is to stop. A
+    /// row can be completed later, and a picture that has its name is never written again.
+    pub fn wait(&self, limit: Duration, stop: &Stop) {
+        let start = Instant::now();
+        while self.hashed.get().is_none() && start.elapsed() < limit && !stop.all_asked() {
+            thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    /// What a picture says of the model `name`.
+    pub fn told_of(&self, name: &str) -> PictureModel {
+        PictureModel {
+            name: name.to_owned(),
+            hash: self.known().map(str::to_owned),
+            parts: self.origins().to_vec(),
+        }
     }
 
     /// Computes it on threads of its own, unless it is known, and then tells the supervisor. Where
@@ -56,18 +87,25 @@ impl ModelHash {
             return;
         }
         let (hash, events) = (self.clone(), Arc::clone(events));
-        let hashing = move || match compute(&hash.files, &hash.cache) {
-            Ok(model_hash) => {
+        let hashing = move || {
+            let computed = compute(&hash.files, &hash.cache).inspect_err(not_hashed).ok();
+            let with_parts = |model_hash| {
                 let parts = origins(&hash.parts, &hash.cache);
-                let hashed = hash.hashed.get_or_init(|| HashedModel { model_hash, parts }).clone();
-                events.send(&WorkerEvent::ModelHashed(hashed));
+                HashedModel { model_hash, parts }
+            };
+            if let Some(hashed) = hash.hashed.get_or_init(|| computed.map(with_parts)) {
+                events.send(&WorkerEvent::ModelHashed(hashed.clone()));
             }
-            Err(error) => tracing::warn!("the model cannot be hashed: {error}"),
         };
         if let Err(error) = thread::Builder::new().name("hash".to_owned()).spawn(hashing) {
-            tracing::warn!("the model cannot be hashed: {error}");
+            not_hashed(&error);
+            self.hashed.get_or_init(|| None);
         }
     }
+}
+
+fn not_hashed(error: &io::Error) {
+    tracing::warn!("the model cannot be hashed: {error}");
 }
 
 fn origins(parts: &[WeightPart], cache: &Path) -> Vec<PartOrigin> {

@@ -59,8 +59,12 @@ struct Stop {
 }
 
 impl Stop {
+    fn all_asked(&self) -> bool {
+        self.all.load(Ordering::Relaxed)
+    }
+
     fn asked(&self, attempt_id: i64) -> bool {
-        self.all.load(Ordering::Relaxed) || self.attempt_id.load(Ordering::Relaxed) == attempt_id
+        self.all_asked() || self.attempt_id.load(Ordering::Relaxed) == attempt_id
     }
 }
 

@@ -16,7 +16,7 @@ use crate::inputs::{self, InputError, InputLimits, input_picture};
 use crate::job::lora::Lora;
 use crate::ladder::Rung;
 use crate::loras;
-use crate::output::metadata::{Metadata, PictureModel, SOFTWARE, SizeAndSteps, StageTimings};
+use crate::output::metadata::{Metadata, SOFTWARE, SizeAndSteps, StageTimings};
 use crate::worker::protocol::RenderRequest;
 
 /// What the dispatcher is told of an error.
@@ -185,11 +185,7 @@ fn metadata(
         recipe: request.recipe.clone(),
         made: SizeAndSteps { width, height, steps },
         rung: request.rung,
-        model: PictureModel {
-            name: engine.model_name().to_owned(),
-            hash: hash.known().map(str::to_owned),
-            parts: hash.origins().to_vec(),
-        },
+        model: hash.told_of(engine.model_name()),
         device: engine.device(),
         timings: StageTimings::from(&tracker.measured.timings),
     }

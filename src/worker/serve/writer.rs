@@ -40,15 +40,21 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread, which keeps small copies in the folder `thumbnails`.
-    pub fn start(thumbnails: &Path, events: Arc<Events>) -> io::Result<Writer> {
-        let (pictures, inbox) = sync_channel(1);
+    /// Starts the thread, which keeps small copies in the folder `thumbnails`. It has `complete`
+    /// add to each picture's metadata what was not known when it was made.
+    pub fn start(
+        thumbnails: &Path,
+        events: Arc<Events>,
+        complete: impl Fn(&mut Metadata) + Send + 'static,
+    ) -> io::Result<Writer> {
+        let (pictures, inbox) = sync_channel::<Unwritten>(1);
         let (free, is_free) = sync_channel(1);
         let mut thumbnails = Thumbnails::new(thumbnails);
         let work = move || {
             thumbnails.sweep();
             while free.send(()).is_ok() {
-                let Ok(picture) = inbox.recv() else { return };
+                let Ok(mut picture) = inbox.recv() else { return };
+                complete(&mut picture.metadata);
                 write(picture, &mut thumbnails, &events);
             }
         };

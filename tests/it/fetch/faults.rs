@@ -9,10 +9,9 @@ use crate::support::fault::inject;
 
 const ALWAYS: usize = usize::MAX;
 
-/// Every request for a content fails once or twice so, and the rest goes well.
-#[test]
-fn what_passes_is_waited_for_and_the_files_are_right() {
-    let faults = [
+/// What requests for a content suffer, as often as is said, before the rest goes well.
+fn faults_of_contents() -> Vec<(&'static str, usize, Fault)> {
+    vec![
         ("/blob/", 3, Fault::Cut(100_000)),
         ("/blob/", 2, Fault::Cut(0)),
         ("/blob/", 2, Fault::Short),
@@ -21,22 +20,61 @@ fn what_passes_is_waited_for_and_the_files_are_right() {
         ("/blob/", 2, Fault::WholeOnly),
         ("/blob/", ALWAYS, Fault::WholeOnly),
         ("/blob/", 1, Fault::WrongByte),
+        ("/blob/", 2, Fault::WrongRange),
         ("/blob/", 3, Fault::Status(503, "")),
         ("/blob/", 1, Fault::Status(403, "")),
         ("/blob/", 1, Fault::Status(416, "")),
+        // All connections are told to wait.
+        ("/blob/", 8, Fault::Status(429, "Retry-After: 1\r\n")),
+    ]
+}
+
+#[test]
+fn what_passes_is_waited_for_and_the_files_are_right() {
+    let of_the_hub = [
         ("/resolve/", 1, Fault::Status(500, "")),
         ("/resolve/", 1, Fault::Status(302, "")),
+        ("/resolve/", 1, Fault::OtherPromise),
+        ("/resolve/", 8, Fault::Status(429, "Retry-After: 1\r\n")),
         ("/tree/", 1, Fault::Page),
         ("/revision/", 2, Fault::Status(502, "")),
         ("/revision/", 1, Fault::Cut(10)),
     ];
-    for (text, times, fault) in faults {
+    for (text, times, fault) in faults_of_contents().into_iter().chain(of_the_hub) {
         let newcomer = Newcomer::new();
         newcomer.hub.plan(text, times, fault.clone());
         let fetched = newcomer.fetch_turbo();
         assert_ends(&fetched, 0, &["is complete"]);
         newcomer.assert_turbo();
     }
+}
+
+#[test]
+fn the_same_passes_on_modelscope() {
+    let of_the_hub = [
+        ("/repo?", 1, Fault::Status(500, "")),
+        ("/repo?", 1, Fault::OtherPromise),
+        ("/repo?", 8, Fault::Status(429, "Retry-After: 1\r\n")),
+        ("/repo/files", 1, Fault::Page),
+        ("/repo/files", 2, Fault::Status(502, "")),
+        ("/repo/files", 1, Fault::Cut(10)),
+    ];
+    for (text, times, fault) in faults_of_contents().into_iter().chain(of_the_hub) {
+        let newcomer = Newcomer::new();
+        newcomer.hub.plan(text, times, fault.clone());
+        let fetched = newcomer.modelscope_command().output().unwrap();
+        assert_ends(&fetched, 0, &["is complete"]);
+        newcomer.assert_turbo_of("modelscope", "master");
+    }
+}
+
+/// A promise that stays another one is told, and nothing is taken for what was listed.
+#[test]
+fn a_hub_that_promises_another_content_than_it_lists_is_told() {
+    let newcomer = Newcomer::new();
+    newcomer.hub.plan("/resolve/", ALWAYS, Fault::OtherPromise);
+    assert_ends(&newcomer.fetch_turbo(), 75, &[COMFY.split('/').next_back().unwrap()]);
+    newcomer.assert_nothing_wrong();
 }
 
 #[test]
@@ -118,15 +156,28 @@ fn a_token_goes_to_its_hub_and_to_nobody_else() {
     newcomer.hub.make_private(COMFY);
     assert_ends(&newcomer.fetch_turbo(), 78, &["HF_TOKEN"]);
     newcomer.hub.seen();
-    let moved = format!("{}/{COMFY}/resolve/main/moved.safetensors", newcomer.hub.endpoint());
-    newcomer.hub.plan(
-        "/revision/",
-        1,
-        Fault::Redirect(moved.replace("resolve/main/moved.safetensors", "")),
-    );
-    newcomer.hub.forget_plans();
     let mut command = newcomer.command(&["model", "fetch", "turbo", "--revision", "main"]);
     assert_ends(&command.env("HF_TOKEN", TOKEN).output().unwrap(), 0, &[]);
+    assert_only_the_hub_was_told(&newcomer);
+    newcomer.assert_turbo();
+}
+
+#[test]
+fn modelscopes_token_is_its_own() {
+    let newcomer = Newcomer::new();
+    newcomer.hub.make_private(COMFY);
+    let mut command = newcomer.modelscope_command();
+    assert_ends(&command.env("HF_TOKEN", TOKEN).output().unwrap(), 78, &["MODELSCOPE_API_TOKEN"]);
+    newcomer.hub.seen();
+    let mut command = newcomer.modelscope_command();
+    assert_ends(&command.env("MODELSCOPE_API_TOKEN", TOKEN).output().unwrap(), 0, &[]);
+    assert_only_the_hub_was_told(&newcomer);
+    newcomer.assert_turbo_of("modelscope", "master");
+}
+
+/// Every request to the hub had the token, and none to the host that has the contents.
+#[track_caller]
+fn assert_only_the_hub_was_told(newcomer: &Newcomer) {
     let seen = newcomer.hub.seen();
     let bearer = format!("Bearer {TOKEN}");
     for request in &seen {
@@ -134,7 +185,6 @@ fn a_token_goes_to_its_hub_and_to_nobody_else() {
         assert_eq!(request.authorization.as_deref(), expected, "{request:?}");
     }
     assert!(seen.iter().any(|request| request.is_store));
-    newcomer.assert_turbo();
 }
 
 /// A renamed repository answers with a redirect within the hub, and a private one needs its token

@@ -38,6 +38,10 @@ pub enum Fault {
     Page,
     /// The body says that it is compressed.
     Gzip,
+    /// The range that is sent is said to be another one.
+    WrongRange,
+    /// The hub promises another hash than it has listed.
+    OtherPromise,
     /// Elsewhere; the redirect itself is unencrypted, as everything here.
     Redirect(String),
 }
@@ -175,10 +179,15 @@ impl FakeHub {
         std::mem::take(&mut self.shared.script.lock().unwrap().seen)
     }
 
+    /// What the store has sent of its files.
+    pub fn sent_bytes(&self) -> usize {
+        self.shared.script.lock().unwrap().store_bytes
+    }
+
     /// Waits until the store has sent so many bytes.
     pub fn until_sent(&self, bytes: usize) {
         let deadline = Instant::now() + Duration::from_secs(60);
-        while self.shared.script.lock().unwrap().store_bytes < bytes {
+        while self.sent_bytes() < bytes {
             assert!(Instant::now() < deadline, "never were {bytes} bytes asked for");
             thread::sleep(Duration::from_millis(5));
         }
@@ -417,6 +426,12 @@ fn send(
                 Answer::of(200, "Content-Type: text/html\r\n", b"<html>log in</html>".to_vec());
         }
         Some(Fault::Gzip) => answer.headers += "Content-Encoding: gzip\r\n",
+        Some(Fault::OtherPromise) => {
+            let promise = format!("X-Linked-ETag: \"{}\"\r\n", "0".repeat(64));
+            let others = answer.headers.split_inclusive("\r\n");
+            let others = others.filter(|header| !header.starts_with("X-Linked-ETag"));
+            answer.headers = others.chain([promise.as_str()]).collect();
+        }
         Some(Fault::Redirect(to)) => {
             answer = Answer::of(302, &format!("Location: {to}\r\n"), Vec::new());
         }
@@ -434,9 +449,13 @@ fn send(
             answer = Answer::of(416, &format!("Content-Range: bytes */{length}\r\n"), Vec::new());
         } else {
             answer.status = 206;
-            let (start, last) = (range.start, end - 1);
+            let (mut start, last) = (range.start, end - 1);
+            if matches!(fault, Some(Fault::WrongRange)) {
+                start += 1;
+            }
             let _ = write!(answer.headers, "Content-Range: bytes {start}-{last}/{length}\r\n");
-            answer.body = answer.body[range.start..end].to_vec();
+            answer.body.truncate(end);
+            answer.body.drain(..range.start);
         }
     }
     let Answer { status, headers, body } = answer;

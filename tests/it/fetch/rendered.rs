@@ -1,5 +1,5 @@
-//! From nothing to a picture: what is fetched, with a kill in between, renders, and the picture says
-//! where its weights come from.
+//! From nothing to a picture: what is fetched, with a kill in between, renders, and the picture
+//! says where its weights come from.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,8 @@ use serde_json::Value;
 use zimaged::internals::{Part, metadata_of};
 
 use super::hub::{COMMIT, sha256};
-use super::{Newcomer, assert_ends, json};
+use super::{COMFY, Newcomer, TURBO, assert_ends, json};
+use crate::formats::write_split_files;
 use crate::support::database;
 
 /// A repository with the miniature, as a pipeline of diffusers.
@@ -104,4 +105,30 @@ fn assert_origins(newcomer: &Newcomer) {
     assert_eq!(parts[0]["source"]["revision"], COMMIT);
     let record = json(&newcomer.path("models/Z-Image-Mini/zimaged-fetched.json"));
     assert_eq!(record["repo"], REPOSITORY);
+}
+
+/// The README's first command, with small weights under the real names.
+#[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
+fn the_turbo_model_that_one_command_brings_renders() {
+    let newcomer = Newcomer::alone();
+    let published = newcomer.path("published");
+    write_split_files(&published, TURBO);
+    for place in TURBO {
+        let content = fs::read(published.join(place)).unwrap();
+        newcomer.hub.add(COMFY, &format!("split_files/{place}"), content);
+    }
+    assert_ends(&newcomer.fetch(&["turbo", "--revision", "main"]), 0, &["is complete"]);
+    fs::remove_dir_all(published).unwrap();
+    fs::write(newcomer.path("fox.toml"), JOB.replace("256x256", "64x64")).unwrap();
+    let run = ["--model", "models/Z-Image-Turbo", "run", "--until-idle", "fox.toml"];
+    assert_ends(&newcomer.command(&run).output().unwrap(), 0, &[]);
+    let picture = fs::read_dir(newcomer.path("outputs")).unwrap().next().unwrap().unwrap().path();
+    let metadata = metadata_of(&picture).unwrap();
+    assert_eq!(metadata.model.name, "Z-Image-Turbo");
+    for origin in &metadata.model.parts {
+        let source = origin.source.as_ref().expect("where it was fetched from");
+        assert_eq!((source.repository.as_str(), source.revision.as_str()), (COMFY, COMMIT));
+        assert!(origin.sha256.is_some());
+    }
 }

@@ -71,6 +71,21 @@ fn both_hubs_give_a_pipeline_of_the_files_that_are_needed() {
     }
 }
 
+/// On ModelScope `turbo` is the pipeline that its authors publish.
+#[test]
+fn turbo_comes_from_modelscope_as_a_pipeline() {
+    let newcomer = Newcomer::new();
+    newcomer.publish_pipeline("Tongyi-MAI/Z-Image-Turbo", "ZImagePipeline");
+    let fetched = newcomer.fetch(&["turbo", "--from", "modelscope"]);
+    assert_ends(&fetched, 0, &["models/Z-Image-Turbo is complete", "12 files", "ModelScope"]);
+    assert_eq!(newcomer.files_in("Z-Image-Turbo").len(), 12);
+    let record = json(&newcomer.model("zimaged-fetched.json"));
+    assert_eq!(
+        (&record["repo"], &record["hub"]),
+        (&"Tongyi-MAI/Z-Image-Turbo".into(), &"modelscope".into())
+    );
+}
+
 #[test]
 fn a_model_of_another_family_is_refused_before_it_comes() {
     let newcomer = Newcomer::new();

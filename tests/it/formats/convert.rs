@@ -37,7 +37,7 @@ fn a_converted_model_gives_the_same_picture_whatever_it_was_written_in() {
     let numbers = [
         Numbers::AsTheyAre,
         Numbers::F8 { scale: numbers::Fp8Scale::New },
-        Numbers::Int8 { rotated: Some(16) },
+        Numbers::Int8 { rotated: Some(16), mark: numbers::Int8Mark::Beside },
     ];
     for numbers in numbers {
         let comfy = with_transformer("diffusion_models/z_image_turbo.safetensors", |path| {

@@ -1,12 +1,8 @@
 //! Tensors written in fewer bits, by plain code that shares nothing with what reads them.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::Path;
 
-use candle_core::quantized::gguf_file::{self, Value};
-use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 use float8::{F8E4M3, F8E5M2};
 use safetensors::tensor::{Dtype, TensorView};
@@ -25,11 +21,31 @@ pub enum Numbers {
         scale: Fp8Scale,
     },
     F8E5M2,
+    /// All tensors, norms and biases too, as a plain cast leaves them.
+    AllF8,
     Int8 {
         /// In groups of so many inputs.
         rotated: Option<usize>,
+        /// Where the file says so.
+        mark: Int8Mark,
     },
+    /// With one scale for a whole matrix.
+    Int8Scalar,
 }
+
+/// Where a file of int8 says how its layers are written.
+#[derive(Clone, Copy, Debug)]
+pub enum Int8Mark {
+    /// `comfy_quant` beside each.
+    Beside,
+    /// In the header, by names without the prefix that the tensors have.
+    InMetadata,
+    /// There, too, with the format's word alone in place of an object.
+    Word,
+}
+
+/// What ComfyUI's names of the transformer may begin with.
+const PREFIX: &str = "model.diffusion_model.";
 
 /// How the scales of fp8 files are spelt.
 #[derive(Clone, Copy, Debug)]
@@ -43,46 +59,66 @@ pub enum Fp8Scale {
     InMetadata,
     /// `weight_scale_inv`, for squares.
     Squares,
+    /// `weight_scale` for each row: (rows, 1).
+    Rows,
 }
-
-/// Formats of GGUF whose blocks fill the reference's rows, and how far they may be off.
-pub const GGUF_BOUNDS: [(GgmlDType, f64); 3] =
-    [(GgmlDType::Q8_0, 0.025), (GgmlDType::Q5_0, 0.2), (GgmlDType::Q4_0, 0.4)];
 
 /// Side of the squares of a scale each: the reference's matrices have 96 to 512 rows.
 const SQUARE: usize = 32;
 
 /// A tensor as a file has it.
-struct Written {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
+#[derive(Clone)]
+pub struct Written {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub bytes: Vec<u8>,
 }
 
 impl Written {
-    fn floats(shape: &[usize], values: &[f32]) -> Written {
+    pub fn floats(shape: &[usize], values: &[f32]) -> Written {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         Written { dtype: Dtype::F32, shape: shape.to_vec(), bytes }
     }
 
-    fn text(text: &str) -> Written {
+    pub fn text(text: &str) -> Written {
         Written { dtype: Dtype::U8, shape: vec![text.len()], bytes: text.as_bytes().to_vec() }
     }
 }
 
-/// Writes a safetensors file.
+/// Writes a safetensors file in which the matrices of the transformer's blocks have `numbers`.
 pub fn write_safetensors(path: &Path, named: &Named, numbers: Numbers) {
+    write_low(path, named, numbers, is_block_matrix);
+}
+
+/// Writes one in which the layers that `is_low` picks have them.
+pub fn write_low(path: &Path, named: &Named, numbers: Numbers, is_low: impl Fn(&str) -> bool) {
     let (mut tensors, mut formats) = (Vec::new(), Vec::new());
     for (name, tensor) in named {
-        match name.strip_suffix(".weight").filter(|layer| is_block_matrix(layer)) {
+        match name.strip_suffix(".weight").filter(|layer| is_low(layer)) {
             Some(layer) => low(layer, tensor, numbers, &mut tensors, &mut formats),
             None => tensors.push((name.clone(), plain(tensor, numbers))),
         }
     }
     if matches!(numbers, Numbers::F8 { scale: Fp8Scale::Old }) {
         let mark = Written { dtype: Dtype::F8_E4M3, shape: vec![0], bytes: Vec::new() };
-        tensors.push(("scaled_fp8".into(), mark));
+        let is_prefixed = named.keys().any(|name| name.starts_with(PREFIX));
+        let prefix = if is_prefixed { PREFIX } else { "" };
+        tensors.push((format!("{prefix}scaled_fp8"), mark));
     }
+    write_tensors(path, &tensors, &formats);
+}
+
+/// Writes a safetensors file of `named`, with `odd` tensors in the place of those of the same name.
+pub fn write_odd(path: &Path, named: &Named, odd: Vec<(String, Written)>) {
+    let is_odd = |name: &String| odd.iter().any(|(other, _)| other == name);
+    let kept = named.iter().filter(|(name, _)| !is_odd(name));
+    let mut tensors: Vec<(String, Written)> =
+        kept.map(|(name, tensor)| (name.clone(), plain(tensor, Numbers::AsTheyAre))).collect();
+    tensors.extend(odd);
+    write_tensors(path, &tensors, &[]);
+}
+
+fn write_tensors(path: &Path, tensors: &[(String, Written)], formats: &[String]) {
     let views = tensors.iter().map(|(name, Written { dtype, shape, bytes })| {
         (name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).unwrap())
     });
@@ -97,7 +133,27 @@ fn is_block_matrix(layer: &str) -> bool {
     [".attention.qkv", ".attention.out", ".feed_forward.w"].iter().any(|part| layer.contains(part))
 }
 
+/// Those of the text encoder.
+pub fn is_encoder_matrix(layer: &str) -> bool {
+    layer.ends_with("_proj")
+}
+
+/// Half of those of the text encoder: that of Comfy-Org/z_image_turbo is mixed so.
+pub fn is_mixed_encoder_matrix(layer: &str) -> bool {
+    is_encoder_matrix(layer) && layer.contains(".mlp.")
+}
+
+/// Those of all parts in one file.
+pub fn is_any_block_matrix(layer: &str) -> bool {
+    is_block_matrix(layer) || is_encoder_matrix(layer)
+}
+
 fn plain(tensor: &Tensor, numbers: Numbers) -> Written {
+    if matches!(numbers, Numbers::AllF8) {
+        let values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
+        let bytes = values.iter().map(|&value| F8E4M3::from_f32(value).to_bits()).collect();
+        return Written { dtype: Dtype::F8_E4M3, shape: tensor.dims().to_vec(), bytes };
+    }
     let stored = match numbers {
         Numbers::Bf16 => tensor.to_dtype(DType::BF16),
         Numbers::RoundedToBf16 => {
@@ -131,13 +187,14 @@ fn low(
     let shape = [rows, columns];
     match numbers {
         Numbers::F8 { scale } => {
-            let side = if matches!(scale, Fp8Scale::Squares) { SQUARE } else { usize::MAX };
-            let (scales, scale_shape) = match scale {
-                Fp8Scale::None => (vec![1.0], vec![1, 1]),
-                _ => scales(&values, shape, side),
+            let (scales, scale_shape, side) = match scale {
+                Fp8Scale::None => (vec![1.0], vec![1, 1], [usize::MAX; 2]),
+                Fp8Scale::Squares => scales(&values, shape, [SQUARE; 2]),
+                Fp8Scale::Rows => scales(&values, shape, [1, usize::MAX]),
+                _ => scales(&values, shape, [usize::MAX; 2]),
             };
             let scale_of = |index: usize| {
-                scales[index / columns / side * scale_shape[1] + index % columns / side]
+                scales[index / columns / side[0] * scale_shape[1] + index % columns / side[1]]
             };
             let encode =
                 |(index, value): (usize, &f32)| F8E4M3::from_f32(value / scale_of(index)).to_bits();
@@ -157,51 +214,70 @@ fn low(
                 Fp8Scale::Squares => {
                     push(".weight_scale_inv", Written::floats(&scale_shape, &scales));
                 }
+                Fp8Scale::Rows => push(".weight_scale", Written::floats(&scale_shape, &scales)),
             }
         }
         Numbers::F8E5M2 => {
             let bytes = values.iter().map(|&value| F8E5M2::from_f32(value).to_bits()).collect();
             push(".weight", Written { dtype: Dtype::F8_E5M2, shape: shape.to_vec(), bytes });
         }
-        Numbers::Int8 { rotated } => {
+        Numbers::Int8 { rotated, mark } => {
             let values = match rotated {
                 Some(group) => rotate(tensor, group),
                 None => values,
             };
             let scales: Vec<f32> = values.chunks(columns).map(|row| most(row) / 127.0).collect();
-            let encode = |(index, value): (usize, &f32)| {
-                ((value / scales[index / columns]).round() as i8).cast_unsigned()
-            };
-            let bytes = values.iter().enumerate().map(encode).collect();
-            push(".weight", Written { dtype: Dtype::I8, shape: shape.to_vec(), bytes });
+            push(".weight", integers(shape, &values, |index| scales[index / columns]));
             push(".weight_scale", Written::floats(&[rows, 1], &scales));
-            let mark = match rotated {
-                Some(group) => format!(
-                    r#"{{"format": "int8_tensorwise", "params": {{"convrot": true, "convrot_groupsize": {group}}}}}"#
-                ),
-                None => r#"{"format": "int8_tensorwise"}"#.to_owned(),
-            };
-            push(".comfy_quant", Written::text(&mark));
+            let params = rotated.map_or(String::new(), |group| {
+                format!(r#", "params": {{"convrot": true, "convrot_groupsize": {group}}}"#)
+            });
+            let told = format!(r#"{{"format": "int8_tensorwise"{params}}}"#);
+            let name = layer.strip_prefix(PREFIX).unwrap_or(layer);
+            match mark {
+                Int8Mark::Beside => push(".comfy_quant", Written::text(&told)),
+                Int8Mark::InMetadata => formats.push(format!(r#""{name}": {told}"#)),
+                Int8Mark::Word => formats.push(format!(r#""{name}": "int8_tensorwise""#)),
+            }
         }
-        Numbers::AsTheyAre | Numbers::Bf16 | Numbers::RoundedToBf16 => {
+        Numbers::Int8Scalar => {
+            let scale = most(&values) / 127.0;
+            push(".weight", integers(shape, &values, |_| scale));
+            push(".weight_scale", Written::floats(&[], &[scale]));
+            push(".comfy_quant", Written::text(r#"{"format": "int8_tensorwise"}"#));
+        }
+        Numbers::AsTheyAre | Numbers::Bf16 | Numbers::RoundedToBf16 | Numbers::AllF8 => {
             push(".weight", plain(tensor, numbers));
         }
     }
+}
+
+/// Whole numbers from -127 to 127, each of a value by its scale.
+fn integers(shape: [usize; 2], values: &[f32], scale: impl Fn(usize) -> f32) -> Written {
+    let encode =
+        |(index, value): (usize, &f32)| ((value / scale(index)).round() as i8).cast_unsigned();
+    let bytes = values.iter().enumerate().map(encode).collect();
+    Written { dtype: Dtype::I8, shape: shape.to_vec(), bytes }
 }
 
 fn most(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |most, value| f32::max(most, value.abs()))
 }
 
-/// The scale of each square, so that its largest value is fp8's largest, 448; and their shape.
-fn scales(values: &[f32], [rows, columns]: [usize; 2], side: usize) -> (Vec<f32>, Vec<usize>) {
-    let [down, across] = [rows, columns].map(|length| length.div_ceil(side));
+/// The scale of each square of `side` rows and columns, so that its largest value is fp8's largest,
+/// 448; their shape, and that side.
+fn scales(
+    values: &[f32],
+    [rows, columns]: [usize; 2],
+    side: [usize; 2],
+) -> (Vec<f32>, Vec<usize>, [usize; 2]) {
+    let (down, across) = (rows.div_ceil(side[0]), columns.div_ceil(side[1]));
     let mut most = vec![0.0_f32; down * across];
     for (index, value) in values.iter().enumerate() {
-        let square = index / columns / side * across + index % columns / side;
+        let square = index / columns / side[0] * across + index % columns / side[1];
         most[square] = most[square].max(value.abs());
     }
-    (most.iter().map(|most| most / 448.0).collect(), vec![down, across])
+    (most.iter().map(|most| most / 448.0).collect(), vec![down, across], side)
 }
 
 /// Each row's groups of inputs multiplied by the rotation, which is built as a whole matrix here.
@@ -225,36 +301,4 @@ fn rotate(tensor: &Tensor, group: usize) -> Vec<f32> {
     let matrix = Tensor::from_vec(matrix, (group, group), &Device::Cpu).unwrap();
     let groups = tensor.reshape(((), group)).unwrap();
     groups.matmul(&matrix).unwrap().flatten_all().unwrap().to_vec1().unwrap()
-}
-
-/// Writes a GGUF file as the usual converters do: vectors and small tensors stay F32, without their
-/// leading ones; matrices have `format` where their rows are whole blocks of it.
-pub fn write_gguf(path: &Path, named: &Named, architecture: &str, format: Option<GgmlDType>) {
-    let quantised = |tensor: &Tensor| {
-        let tensor = tensor.to_dtype(DType::F32).unwrap();
-        let tensor = match tensor.dims() {
-            [1, length] => tensor.reshape(*length).unwrap(),
-            _ => tensor,
-        };
-        let fits = |format: &GgmlDType| match tensor.dims() {
-            [_, columns] => columns.is_multiple_of(format.block_size()),
-            _ => false,
-        };
-        let format = format.filter(fits).unwrap_or(GgmlDType::F32);
-        QTensor::quantize(&tensor, format).unwrap()
-    };
-    let tensors: Vec<(&str, QTensor)> =
-        named.iter().map(|(name, tensor)| (name.as_str(), quantised(tensor))).collect();
-    let tensors: Vec<(&str, &QTensor)> =
-        tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
-    let architecture = Value::String(architecture.to_owned());
-    let version = Value::U32(2);
-    let theta = Value::F32(1e6);
-    let metadata = [
-        ("general.architecture", &architecture),
-        ("general.quantization_version", &version),
-        ("qwen3.rope.freq_base", &theta),
-    ];
-    let mut file = BufWriter::new(File::create(path).unwrap());
-    gguf_file::write(&mut file, &metadata, &tensors).unwrap();
 }

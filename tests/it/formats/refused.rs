@@ -8,7 +8,8 @@ use zimaged::internals::{
     DeviceChoice, Engine, ModelPlace, Precision, Recipe, Residency, Rung, ZImageEngine,
 };
 
-use super::numbers::{Numbers, write_gguf, write_safetensors};
+use super::gguf::write_gguf;
+use super::numbers::{Numbers, write_safetensors};
 use super::rename::comfy_transformer;
 use super::{Comfy, Quiet, changed, is_in, refusal, small, transformer};
 
@@ -145,6 +146,40 @@ fn a_damaged_gguf_names_the_file_and_what_is_wrong() {
     let error = told(&with(kind, &20_u32.to_le_bytes()));
     assert!(error.contains("cap_embedder.0.weight is of type IQ4_NL"), "{error}");
     assert!(error.contains("use a file of Q8_0"), "{error}");
+}
+
+/// A part may be there and be refused: that is the reason, and not what lies in another part's
+/// folder.
+#[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
+fn a_refused_encoder_or_vae_is_named_where_there_is_no_other() {
+    let comfy = Comfy::new();
+    let write = |name: &str, named| {
+        let path = comfy.file(name);
+        write_safetensors(&path, &named, Numbers::AsTheyAre);
+        path
+    };
+    let told = |expected: &[&str]| {
+        let error = refusal(&comfy.place());
+        assert!(expected.iter().all(|expected| error.contains(expected)), "{expected:?}: {error}");
+        error
+    };
+    let nvfp4 = |layer: &str| {
+        let names = [".weight", ".weight_scale", ".weight_scale_2"];
+        small(&names.map(|end| format!("{layer}{end}")).each_ref().map(String::as_str))
+    };
+    write("diffusion_models/z_image_turbo_nvfp4.safetensors", nvfp4("layers.0.attention.qkv"));
+    told(&["holds no transformer", "z_image_turbo_nvfp4.safetensors: is in nvfp4"]);
+    write("diffusion_models/z_image_turbo_bf16.safetensors", comfy_transformer(transformer()));
+    let encoder = "text_encoders/qwen_3_4b_fp4_mixed.safetensors";
+    let error = told(&["no text encoder for it"]);
+    assert!(!error.contains("nvfp4"), "the transformer's trouble is another one: {error}");
+    write(encoder, nvfp4("model.layers.0.mlp.up_proj"));
+    let error = told(&["no text encoder for it", "qwen_3_4b_fp4_mixed.safetensors: is in nvfp4"]);
+    assert!(!error.contains("z_image_turbo_nvfp4"), "{error}");
+    write("text_encoders/qwen_3_4b.safetensors", super::text_encoder());
+    fs::write(comfy.file("vae/ae.safetensors"), "<!doctype html>").unwrap();
+    told(&["no VAE for it", "ae.safetensors: is a web page"]);
 }
 
 /// The worker reads files as it needs them, and never maps them: one that is cut meanwhile is an

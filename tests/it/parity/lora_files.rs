@@ -96,7 +96,7 @@ fn fused() -> Tensors {
 }
 
 /// A folder with files, and an engine with the LoRA of the case.
-struct Bench {
+pub struct Bench {
     folder: tempfile::TempDir,
     engine: ZImageEngine,
     recipe: Recipe,
@@ -104,23 +104,23 @@ struct Bench {
 }
 
 impl Bench {
-    fn new() -> Bench {
+    pub fn new() -> Bench {
         let (recipe, rung) = two_steps();
         let folder = tempfile::tempdir().unwrap();
         Bench { folder, engine: load_engine(model()), recipe, rung }
     }
 
-    fn written(&self, name: &str, tensors: &Tensors) -> PathBuf {
+    pub fn written(&self, name: &str, tensors: &Tensors) -> PathBuf {
         let path = self.folder.path().join(name).with_extension("safetensors");
         candle_core::safetensors::save(tensors, &path).unwrap();
         path
     }
 
-    fn of(&mut self, loras: Vec<PlacedLora>) -> Result<Tensor, EngineError> {
+    pub fn of(&mut self, loras: Vec<PlacedLora>) -> Result<Tensor, EngineError> {
         denoised(&mut self.engine, loras, &self.recipe, &self.rung)
     }
 
-    fn of_file(&mut self, path: &Path) -> Tensor {
+    pub fn of_file(&mut self, path: &Path) -> Tensor {
         self.of(vec![placed(path.to_owned(), 1.0)]).unwrap()
     }
 

@@ -206,6 +206,8 @@ mod tests {
         let block: Vec<u8> = [0x00, 0x38].into_iter().chain(0..32).collect();
         assert_eq!(decoded::<32>(&q8, &block)[31], 15.5);
         assert_eq!(Encoding::of_gguf(14).to_string(), "Q6_K");
-        assert_eq!(Encoding::of_gguf(20), Encoding::Other("IQ4_NL".to_owned()));
+        for (number, name) in [(20, "IQ4_NL"), (34, "TQ1_0"), (35, "TQ2_0")] {
+            assert_eq!(Encoding::of_gguf(number), Encoding::Other(name.to_owned()));
+        }
     }
 }

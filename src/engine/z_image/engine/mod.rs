@@ -64,6 +64,11 @@ impl ZImageEngine {
     ) -> Result<ZImageEngine> {
         let files = ModelFiles::find(model)?;
         let config = files.config()?;
+        if let Some(place) = files.other_text_encoder() {
+            let told = "is Qwen3-4B-Instruct-2507 by its name, and Z-Image was trained with \
+                        Qwen3-4B: pictures will be others";
+            tracing::warn!("{}: {told}", place.display());
+        }
         let description = ModelDescription::of(&files)?;
         let tokenizer = Tokenizer::read(files.hub.as_deref())?;
         let device = device::open(device).map_err(EngineError::Fatal)?;

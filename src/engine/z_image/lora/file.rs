@@ -88,7 +88,7 @@ impl LoraFile {
     /// What it is, in one line.
     pub fn summary(&self, modules: &Modules) -> String {
         let kinds: Vec<String> = self.kinds().into_keys().collect();
-        let (rank, hit, all) = (self.rank(), self.modules_hit(), modules.len());
+        let (rank, hit, all) = (self.rank(), self.modules_hit(), modules.count());
         let (keys, unknown) = (self.keys, self.unknown.len());
         format!(
             "{} of rank {rank}; {hit} of the model's {all} modules; {keys} keys, {unknown} unknown",

@@ -118,7 +118,8 @@ impl Modules {
         &self.list[place]
     }
 
-    pub fn len(&self) -> usize {
+    /// How many there are.
+    pub fn count(&self) -> usize {
         self.list.len()
     }
 

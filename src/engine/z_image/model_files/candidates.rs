@@ -13,7 +13,10 @@ use crate::engine::z_image::shapes::Tensors;
 
 /// ComfyUI's folders of single files, in its `models` and in the repositories made for it.
 const FOLDERS: [&str; 7] =
-    ["diffusion_models", "unet", "checkpoints", "text_encoders", "clip", "vae", "split_files"];
+    ["diffusion_models", "unet", "checkpoints", "text_encoders", "clip", "vae", SPLIT];
+
+/// The folder of these repositories that has the others.
+const SPLIT: &str = "split_files";
 
 /// How files of weights end.
 const ENDS: [&str; 3] = ["safetensors", "sft", "gguf"];
@@ -61,6 +64,18 @@ impl Wanted {
                 VaeConfig::of(tensors).is_some_and(|config| config.latent_channels == channels)
             }
         }
+    }
+
+    /// Whether the part may be in the file `path`, by the folder in which people keep it.
+    fn may_be_in(self, path: &Path) -> bool {
+        let own: &[&str] = match self {
+            Wanted::Transformer => &["diffusion_models", "unet", "checkpoints"],
+            Wanted::TextEncoder { .. } => &["text_encoders", "clip", "checkpoints"],
+            Wanted::Vae { .. } => &["vae", "checkpoints"],
+        };
+        let names = path.ancestors().skip(1).filter_map(Path::file_name);
+        let known = names.filter_map(|name| FOLDERS.iter().find(|known| name == **known)).next();
+        known.is_none_or(|known| *known == SPLIT || own.contains(known))
     }
 
     /// The usual name of its file, which decides between several.
@@ -127,6 +142,18 @@ impl Candidate {
         let tensors = content.and_then(|content| content.parts.get(&wanted.part()));
         tensors.is_some_and(|tensors| wanted.is(tensors))
     }
+
+    /// Why it is not the part, where it might have been.
+    fn refusal(&self, wanted: Wanted) -> Option<String> {
+        let content = match &self.content {
+            Ok(content) => content,
+            Err(error) => return Some(error.to_string()),
+        };
+        let Wanted::TextEncoder { .. } = wanted else { return None };
+        let other = TextEncoderConfig::of(content.parts.get(&Part::TextEncoder)?)?;
+        let path = self.path.display();
+        Some(format!("{path}: is a text encoder with embeddings of {}", other.hidden_size))
+    }
 }
 
 impl Candidates {
@@ -175,12 +202,11 @@ impl Candidates {
         }
     }
 
-    /// Says that nothing fits, and what is wrong with the first file that might have.
+    /// Says that nothing fits, and what is wrong with the first file that might have. A text
+    /// encoder of another width is one of them: people take Qwen3-8B for Qwen3-4B.
     fn none(&self, asked: &Path, wanted: Wanted) -> ModelError {
-        let refused = self.others().iter().find_map(|candidate| match wanted {
-            Wanted::Transformer => candidate.content.as_ref().err(),
-            _ => None,
-        });
+        let mut might = self.others().iter().filter(|candidate| wanted.may_be_in(&candidate.path));
+        let refused = might.find_map(|candidate| candidate.refusal(wanted));
         let missing = wanted.missing();
         match refused {
             Some(refused) => ModelError::wrong(asked, format!("{missing} ({refused})")),

@@ -4,6 +4,7 @@
 mod candidates;
 mod configuration;
 mod hub;
+mod kind;
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,7 @@ pub struct ModelFiles {
     /// The folder with the JSON files of the hub's layout, where there is one. A model without it
     /// says by its shapes what it is, and takes the tokenizer of the program.
     pub hub: Option<PathBuf>,
-    /// As the user says, or as the names of the files do.
+    /// As the user says, or as hashes and names of the files do.
     pub kind: Option<ModelKind>,
     pub transformer: PartFiles,
     pub text_encoder: PartFiles,
@@ -93,8 +94,8 @@ impl PartFiles {
         }
     }
 
-    /// What its single file says of itself under `key`; `None` of a folder, which has JSON files for
-    /// that.
+    /// What its single file says of itself under `key`; `None` of a folder, which has JSON files
+    /// for that.
     fn metadata(&self, key: &str) -> Result<Option<String>, ModelError> {
         match &self.place {
             PartPlace::Hub { .. } => Ok(None),
@@ -117,8 +118,8 @@ impl PartFiles {
 }
 
 impl ModelFiles {
-    /// Finds the parts of the model at `place`. Of single files the headers are read, of a folder of
-    /// the hub's layout nothing. Errors name what is missing and what would be right.
+    /// Finds the parts of the model at `place`. Of single files the headers are read, of a folder
+    /// of the hub's layout nothing. Errors name what is missing and what would be right.
     pub fn find(place: &ModelPlace) -> Result<ModelFiles, ModelError> {
         let files = match wrong_folder::has_index(&place.path) {
             true => ModelFiles::of_hub(place)?,
@@ -134,7 +135,7 @@ impl ModelFiles {
         Ok(ModelFiles {
             path: hub.to_owned(),
             hub: Some(hub.to_owned()),
-            kind: None,
+            kind: kind::beyond_schedule(hub),
             transformer: in_hub(hub, Part::Transformer),
             text_encoder: other(&place.text_encoder, Part::TextEncoder)?,
             vae: other(&place.vae, Part::Vae)?,
@@ -156,7 +157,7 @@ impl ModelFiles {
         Ok(ModelFiles {
             path: place.path.clone(),
             hub: None,
-            kind: kind_of(&place.path).or_else(|| kind_of(transformer.place())),
+            kind: kind::of_single_file(transformer.place(), &place.path),
             text_encoder: other(&place.text_encoder, text_encoder)?,
             vae: other(&place.vae, Wanted::Vae { channels: config.in_channels })?,
             transformer,
@@ -193,22 +194,6 @@ fn part_or(
     found: impl FnOnce() -> Result<PartFiles, ModelError>,
 ) -> Result<PartFiles, ModelError> {
     named.as_ref().map_or_else(found, |path| candidates::holding(part, path))
-}
-
-/// What the name of a file or folder says of the training.
-fn kind_of(path: &Path) -> Option<ModelKind> {
-    let name = path.file_stem()?.to_string_lossy().to_lowercase().replace('-', "_");
-    let is_base = || {
-        let rest = name.strip_prefix("z_image").or_else(|| name.strip_prefix("zimage"));
-        rest.is_some_and(|rest| {
-            rest.is_empty()
-                || ["_base", "_bf16", "_fp", "_q", "_int8"].iter().any(|end| rest.starts_with(end))
-        })
-    };
-    match name.contains("turbo") {
-        true => Some(ModelKind::Turbo),
-        false => is_base().then_some(ModelKind::Base),
-    }
 }
 
 /// Whether the tensors are a whole part: one that dimensions can be told of.

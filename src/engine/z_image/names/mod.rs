@@ -15,7 +15,7 @@ mod vae;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub use self::refuse::refuse;
+pub use self::refuse::{INSTEAD, refuse};
 use super::checkpoint::{Checkpoint, StoredTensor};
 use crate::engine::ModelError;
 pub use crate::engine::provenance::Part;

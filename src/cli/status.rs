@@ -40,7 +40,8 @@ fn lines(status: &QueueStatus) -> Vec<String> {
     }
     let held = status.daemon.iter().flat_map(|daemon| &daemon.held_models);
     lines.extend(held.map(|held| {
-        printable(&format!("renders wait for the model {}: {}", held.model, held.reason))
+        let model = if held.model.is_empty() { "of [model]" } else { &held.model };
+        printable(&format!("renders wait for the model {model}: {}", held.reason))
     }));
     if let Some(worker) = &status.model {
         let key = &worker.model_key;

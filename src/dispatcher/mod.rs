@@ -193,6 +193,7 @@ impl Dispatcher {
             (Some(candidate), _) => candidate.render.model.clone(),
             (None, Some(loaded)) => loaded.to_owned(),
             (None, None) if self.slot.is_released() => return Ok(false),
+            (None, None) if self.models.is_aside("") => return Ok(false),
             // Before there is work the usual model is made ready for it.
             (None, None) => String::new(),
         };
@@ -215,12 +216,17 @@ impl Dispatcher {
     }
 
     /// What comes of a model that is not loaded. One with a name is left alone for a while where
-    /// others may be waited for.
+    /// others may be waited for; so is the usual one where it could be loaded before and its files
+    /// are damaged since, because the daemon has more to do than to render.
     fn not_loaded(&mut self, model: &str, why: NotLoaded) -> Result<bool, DispatchError> {
         match (why, self.settings.mode) {
             _ if self.stop.is_cancelled() => Ok(false),
             (why, Mode::Forever) if !model.is_empty() => {
                 self.models.set_aside(model, why.reason().to_owned());
+                Ok(true)
+            }
+            (NotLoaded::WrongModel(what), Mode::Forever) if self.models.has_worked(model) => {
+                self.models.set_aside(model, what);
                 Ok(true)
             }
             (NotLoaded::WrongModel(what), _) => Err(ModelError::Wrong(what).into()),
@@ -235,6 +241,7 @@ impl Dispatcher {
         if let Some(loaded) = &new {
             let model = self.slot.model().unwrap_or_default().to_owned();
             self.journal.worker_loaded(&model, loaded).await?;
+            self.models.note_worked(&model);
             // Earlier workers may have ended before they knew it.
             self.journal.model_hashed(loaded).await?;
             self.idle_since = Instant::now();

@@ -1,6 +1,6 @@
 //! Which models there are, which of them cannot be used for now, and which render is next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -17,6 +17,8 @@ const PAUSE: Duration = Duration::from_secs(5 * 60);
 pub(super) struct Models {
     /// With the reason why it cannot be used, and until when, where that ends by itself.
     known: BTreeMap<String, Option<SetAside>>,
+    /// Those that were loaded since the daemon was started.
+    worked: BTreeSet<String>,
     turns: ModelTurns,
     status: watch::Sender<Status>,
 }
@@ -45,7 +47,23 @@ impl Models {
         };
         let known = usable.map(|name| (name.clone(), None));
         let known = known.chain(unusable.iter().map(wrong)).collect();
-        Models { known, turns: ModelTurns::default(), status }
+        Models { known, worked: BTreeSet::new(), turns: ModelTurns::default(), status }
+    }
+
+    /// Notes that the model was loaded.
+    pub(super) fn note_worked(&mut self, model: &str) {
+        if !self.has_worked(model) {
+            self.worked.insert(model.to_owned());
+        }
+    }
+
+    pub(super) fn has_worked(&self, model: &str) -> bool {
+        self.worked.contains(model)
+    }
+
+    /// Whether the model is left alone for now.
+    pub(super) fn is_aside(&self, model: &str) -> bool {
+        self.reason(model).is_some()
     }
 
     /// Leaves a model alone for a while: it cannot be loaded.

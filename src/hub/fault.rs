@@ -28,6 +28,10 @@ const AWAY_TRIES_MAX: u32 = 12;
 const OTHER_WAYS: &str = "; where this host is never reached: --from modelscope, or a mirror in \
     HF_ENDPOINT; through a proxy: HTTPS_PROXY";
 
+/// For whom a repository is not there.
+const NO_REPOSITORY: &str = "no such repository, or it is private and wants a token (HF_TOKEN, or \
+    MODELSCOPE_API_TOKEN)";
+
 /// Why a request had no good answer.
 #[derive(Debug)]
 pub enum HttpFault {
@@ -124,7 +128,8 @@ pub fn of_status(mut answer: HttpAnswer) -> HttpFault {
         404 | 410 => HttpFault::refused(match code.as_str() {
             "RevisionNotFound" => format!("{host} has no such revision of it{message}"),
             "EntryNotFound" => format!("{host} has no such file in it{message}"),
-            _ => format!("{host} has no such repository{message}"),
+            // ModelScope says so of private ones, too.
+            _ => format!("{host} has {NO_REPOSITORY}{message}"),
         }),
         451 => HttpFault::refused(format!("{host} may not give it out here (451){message}")),
         _ => HttpFault::refused(format!("{host} answers {status}{message}")),
@@ -142,10 +147,7 @@ fn not_allowed(host: &str, status: u16, code: &str, message: &str) -> String {
              page{message}"
         ),
         // Who is not known is not told whether it is there.
-        _ if status == 401 => format!(
-            "{host} has no such repository, or it is private and wants a token (HF_TOKEN, or \
-             MODELSCOPE_API_TOKEN): 401{message}"
-        ),
+        _ if status == 401 => format!("{host} has {NO_REPOSITORY}: 401{message}"),
         _ => format!("{host} does not allow it: {status}{message}"),
     }
 }

@@ -52,7 +52,7 @@ fn a_jobs_loras_stand_in_the_history_and_in_the_picture() {
 #[test]
 fn the_status_says_with_which_loras_a_picture_is_made() {
     let mut house = house();
-    let job = "prompt = 'steps of 200 ms <lora:ink:0.5>'\nsteps = 500\nsize = '64x64'\n";
+    let job = "prompt = 'steps of 400 ms <lora:ink:0.5>'\nsteps = 100\nsize = '64x64'\n";
     house.drop_job("fox.toml", job);
     let render = house.until("it is rendered", || {
         let render = house.json(&["status"])["daemon"]["render"].take();

@@ -112,6 +112,7 @@ fn assert_origins(newcomer: &Newcomer) {
 #[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn the_turbo_model_that_one_command_brings_renders() {
     let newcomer = Newcomer::alone();
+    assert_ends(&newcomer.command(&["init"]).output().unwrap(), 0, &["daemon.toml"]);
     let published = newcomer.path("published");
     write_split_files(&published, TURBO);
     for place in TURBO {

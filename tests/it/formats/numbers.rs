@@ -150,7 +150,8 @@ pub fn is_any_block_matrix(layer: &str) -> bool {
 
 fn plain(tensor: &Tensor, numbers: Numbers) -> Written {
     if matches!(numbers, Numbers::AllF8) {
-        let values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
+        let floats = tensor.to_dtype(DType::F32).unwrap();
+        let values: Vec<f32> = floats.flatten_all().unwrap().to_vec1().unwrap();
         let bytes = values.iter().map(|&value| F8E4M3::from_f32(value).to_bits()).collect();
         return Written { dtype: Dtype::F8_E4M3, shape: tensor.dims().to_vec(), bytes };
     }
@@ -182,7 +183,8 @@ fn low(
     formats: &mut Vec<String>,
 ) {
     let (rows, columns) = tensor.dims2().unwrap();
-    let values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
+    let floats = tensor.to_dtype(DType::F32).unwrap();
+    let values: Vec<f32> = floats.flatten_all().unwrap().to_vec1().unwrap();
     let mut push = |end: &str, written| tensors.push((format!("{layer}{end}"), written));
     let shape = [rows, columns];
     match numbers {

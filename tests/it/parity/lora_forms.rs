@@ -52,7 +52,7 @@ fn a_change_of_the_fused_matrix_is_that_of_its_three() {
     let plain = bench.of(Vec::new()).unwrap();
     let rank = 3;
     let (up, down) = (numbers((FUSED, rank), 1.0, 0.3), numbers((rank, WIDTH), 2.0, 0.3));
-    let (up_2, down_2) = (numbers((FUSED, rank), 3.0, 0.5), numbers((rank, WIDTH), 4.0, 0.5));
+    let (up_2, down_2) = (numbers((FUSED, rank), 3.0, 2.0), numbers((rank, WIDTH), 4.0, 2.0));
     let lengths = numbers((FUSED, 1), 5.0, 0.2).affine(1.0, 1.0).unwrap();
     // 6 x 4 blocks of 48 x 24.
     let (first, second) = (numbers((6, 4), 6.0, 0.4), numbers((48, 24), 7.0, 0.4));

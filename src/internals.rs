@@ -43,7 +43,7 @@ pub use crate::job::lora::{Lora, LoraSize, Loras};
 pub use crate::job::origin::{DropId, FileId, Origin, OriginKind, SourceFile};
 pub use crate::job::spec::Rules;
 pub use crate::job::state::State;
-pub use crate::job::{Format, Job, OnOom, Recipe, Render, SamplerKind};
+pub use crate::job::{AskedPrecision, Format, Job, OnOom, Recipe, Render, SamplerKind};
 pub use crate::ladder::{Decode, Precision, Prefer, Residency, Rung, Stage};
 pub use crate::loras::LoraFolder;
 pub use crate::output::encode::{Written, write_picture};

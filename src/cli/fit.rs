@@ -5,6 +5,7 @@ use super::table::{self, Give, TableColumn};
 use super::{EXIT_DEGRADED, EXIT_NOT_DONE, Outcome, print};
 use crate::config::Config;
 use crate::config::units::{parse_bytes, size_hint};
+use crate::job::AskedPrecision;
 use crate::job::spec::fields::sides;
 use crate::ladder::Residency;
 use crate::moment;
@@ -29,6 +30,9 @@ pub(super) struct FitArgs {
     /// As if it began with a picture, which is encoded first
     #[arg(long)]
     from_picture: bool,
+    /// As if the job asked for this precision: full or int8
+    #[arg(long, value_parser = precision)]
+    precision: Option<AskedPrecision>,
     /// All usual sizes of cards and pictures instead
     #[arg(long, conflicts_with_all = ["size", "vram"])]
     table: bool,
@@ -46,6 +50,12 @@ pub(super) fn size(text: &str) -> Result<(u32, u32), String> {
     })
 }
 
+fn precision(text: &str) -> Result<AskedPrecision, String> {
+    let known = [AskedPrecision::Full, AskedPrecision::Int8];
+    let found = known.into_iter().find(|precision| precision.word() == text);
+    found.ok_or_else(|| format!("'{text}' is no precision; use full or int8"))
+}
+
 fn vram(text: &str) -> Result<u64, String> {
     parse_bytes(text).filter(|bytes| *bytes > 0).ok_or_else(|| match size_hint(text) {
         Some(hint) => format!("'{text}' is no size: {hint}"),
@@ -60,8 +70,8 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
     // Before the first start there is no history, and the answer stands without.
     let queue = Queue::open(config).await.ok();
     let store = queue.as_ref().map(Queue::store);
-    let FitArgs { size, vram: device_bytes, turbo, guided, from_picture, table } = *args;
-    let question = FitQuestion { size, device_bytes, turbo, guided, from_picture };
+    let FitArgs { size, vram: device_bytes, turbo, guided, from_picture, precision, table } = *args;
+    let question = FitQuestion { size, device_bytes, turbo, guided, from_picture, precision };
     if table {
         let answers = queue::fit_table(config, store, &question).await?;
         print::answer(&answers, &table_text(&answers), json)?;
@@ -197,6 +207,8 @@ mod tests {
     fn sizes_are_two_numbers_and_memory_has_a_unit() {
         assert_eq!(size("1024x768"), Ok((1024, 768)));
         assert!(["1024", "0x5", "ax5", "5x"].iter().all(|wrong| size(wrong).is_err()));
+        assert_eq!(precision("int8"), Ok(AskedPrecision::Int8));
+        assert_eq!(precision("fp8"), Err("'fp8' is no precision; use full or int8".to_owned()));
         assert_eq!(vram("6GiB"), Ok(6 << 30));
         assert!(["6", "0GiB", "much"].iter().all(|wrong| vram(wrong).is_err()));
         // evening F14

@@ -16,7 +16,7 @@ use crate::job::spec::inputs::INPUT_KEYS;
 use crate::queue::{Given, Wish, option_of};
 
 /// What an option says of itself in the help: key, value, text. A test holds that no key is missing.
-const ABOUT: [(&str, &str, &str); 24] = [
+const ABOUT: [(&str, &str, &str); 25] = [
     ("negative_prompt", "TEXT", "What not to paint; counts only with guidance"),
     (SIZE, "WxH", "Pixels, like 1024x768"),
     ("width", "PIXELS", "Pixels"),
@@ -32,6 +32,7 @@ const ABOUT: [(&str, &str, &str); 24] = [
     ("strength", "NUMBER", "How much of init-image is painted anew, to 1"),
     ("seed", "NUMBER", "The first picture's seed, or random"),
     ("num_images", "NUMBER", "Pictures of each prompt"),
+    ("precision", "WORD", "full, or int8: faster on a GeForce card, and a little less exact"),
     ("on_oom", "WORD", "What may be given up: fail, offload or downgrade"),
     ("min_side", "PIXELS", "The shorter side never becomes smaller"),
     ("min_steps", "NUMBER", "There are never fewer steps"),

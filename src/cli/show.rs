@@ -9,6 +9,7 @@ use super::completions::job_ids;
 use super::{Outcome, pictures, print, whole};
 use crate::attempt::Outcome as Ended;
 use crate::config::Config;
+use crate::job::AskedPrecision;
 use crate::job::state::State;
 use crate::moment;
 use crate::problem::{one_line, printable};
@@ -154,6 +155,9 @@ fn asked(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
     lines.push(("seed", picture.seed.to_string()));
     lines.push(("guidance", guidance(picture)));
     lines.push(("sampler", picture.sampler.word().to_owned()));
+    if picture.precision != AskedPrecision::Full {
+        lines.push(("precision", picture.precision.word().to_owned()));
+    }
     lines.extend(picture.lora.0.iter().map(|lora| ("LoRA", format!("{lora}, {}", lora.sha256))));
     if !picture.init_image.is_empty() {
         lines.push(("begins with", picture.init_image.clone()));

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::http::Untouched;
 use super::*;
 use crate::engine::ModelKind;
-use crate::job::{Format, OnOom, Recipe, Render};
+use crate::job::{AskedPrecision, Format, OnOom, Recipe, Render};
 
 const SHIPPED: &str = include_str!("../../daemon.toml");
 
@@ -308,6 +308,7 @@ fn defaults_come_from_the_file_then_from_the_model_then_from_us() {
         width: 1024,
         height: 512,
         steps: 8,
+        precision: AskedPrecision::Full,
         on_oom: OnOom::Fail,
         min_side: 384,
         min_steps: 4,

@@ -99,6 +99,28 @@ impl SamplerKind {
     }
 }
 
+/// In how many bits a render computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum AskedPrecision {
+    /// As the model is computed: bf16 on a card, f32 on a processor.
+    #[default]
+    Full,
+    /// The transformer's products in whole numbers of 8 bits, which changes the picture a little.
+    Int8,
+}
+
+impl AskedPrecision {
+    /// The word for it in job files, rows and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            AskedPrecision::Full => "full",
+            AskedPrecision::Int8 => "int8",
+        }
+    }
+}
+
 /// The file format of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use self::Column::{Json, Real, Text, Whole};
 use super::lora::{self, Loras};
 use super::spec::fields::{self, Bounds};
-use super::{Format, OnOom, SamplerKind, name};
+use super::{AskedPrecision, Format, OnOom, SamplerKind, name};
 use crate::table::{Check, Table, check};
 
 /// What an engine is asked for; size and steps come with the rung. Whatever was made for one
@@ -101,6 +101,8 @@ pub struct Render {
     pub height: u32,
     /// How often the picture is denoised.
     pub steps: u32,
+    /// In how many bits it is computed.
+    pub precision: AskedPrecision,
     /// How far the ladder may go.
     pub on_oom: OnOom,
     /// The ladder never makes the shorter side smaller than this.
@@ -128,6 +130,7 @@ impl Default for Render {
             width: 1024,
             height: 1024,
             steps: 8,
+            precision: AskedPrecision::Full,
             on_oom: OnOom::Downgrade,
             min_side: 512,
             // Fewer are not worth a picture to the Turbo model.
@@ -167,7 +170,7 @@ pub enum Column {
 pub type ParameterValues = Map<String, Value>;
 
 /// All of them. Axes stand in the order in which a matrix is gone through, the last one fastest.
-pub const PARAMETERS: [Parameter; 20] = [
+pub const PARAMETERS: [Parameter; 21] = [
     without_default(axis("prompt", Text, |value, bounds| json(fields::prompt(value, bounds)))),
     axis("negative_prompt", Text, |value, bounds| json(fields::negative_prompt(value, bounds))),
     axis("width", Whole, |value, bounds| json(fields::side(value, bounds))),
@@ -177,6 +180,7 @@ pub const PARAMETERS: [Parameter; 20] = [
     axis("guidance_normalization", Real, |value, _| json(check::number(value, 0.0..=10.0))),
     axis("guidance_truncation", Real, |value, _| json(check::number(value, 0.0..=1.0))),
     axis("sampler", Text, |value, _| json(fields::sampler(value))),
+    axis("precision", Text, |value, _| json(fields::precision(value))),
     without_default(axis("init_image", Text, |value, _| json(fields::input_path(value)))),
     without_default(axis("mask", Text, |value, _| json(fields::input_path(value)))),
     without_default(axis("strength", Real, |value, _| json(fields::strength(value)))),

@@ -6,13 +6,15 @@
 //! rungs cost. Which rung is taken is the planner's to say: [`crate::planner`].
 
 pub(crate) mod rungs;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::rungs::rungs;
-use crate::job::Render;
+use crate::job::{AskedPrecision, Render};
 
 /// Where the weights live while a picture is rendered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +45,8 @@ impl Residency {
 pub enum Precision {
     /// As loaded: bf16 on CUDA, f32 on a CPU.
     Full,
+    /// Rotated rows of 8 bits, and so is what they multiply.
+    Int8,
     Q8,
     Q4,
 }
@@ -113,11 +117,19 @@ pub enum Prefer {
     Speed,
 }
 
+/// The precision that `render` asks for.
+fn asked(render: &Render) -> Precision {
+    match render.precision {
+        AskedPrecision::Full => Precision::Full,
+        AskedPrecision::Int8 => Precision::Int8,
+    }
+}
+
 impl Rung {
     /// True when the picture is not the one that `render` asked for.
     pub fn degrades(&self, render: &Render) -> bool {
         (self.width, self.height, self.steps) != (render.width, render.height, render.steps)
-            || self.precision != Precision::Full
+            || ![Precision::Full, asked(render)].contains(&self.precision)
     }
 
     /// How it renders, without what: `streamed12/full/stripes256`.
@@ -130,6 +142,7 @@ impl Rung {
         };
         let precision = match self.precision {
             Precision::Full => "full",
+            Precision::Int8 => "int8",
             Precision::Q8 => "q8",
             Precision::Q4 => "q4",
         };
@@ -159,6 +172,9 @@ impl Rung {
         };
         let precision = match self.precision {
             Precision::Full => "nothing is rounded",
+            Precision::Int8 => {
+                "weights and what they multiply have 8 bits, which changes the picture a little"
+            }
             Precision::Q8 => "weights have 8 bits, which changes the picture a little",
             Precision::Q4 => "weights have 4 bits, which changes the picture",
         };

@@ -2,7 +2,7 @@
 
 use std::iter::successors;
 
-use super::{Capabilities, Decode, Precision, Prefer, Residency, Rung};
+use super::{Capabilities, Decode, Precision, Prefer, Residency, Rung, asked};
 use crate::job::{OnOom, Render};
 
 /// Heights of stripes and sides of tiles, pixels: each halves the decode's peak, or quarters it.
@@ -17,13 +17,9 @@ const ASPECT_DRIFT_MAX: f64 = 0.02;
 pub fn rungs(render: &Render, prefer: Prefer, capabilities: &Capabilities) -> Vec<Rung> {
     let (on_host, on_device): (Vec<Residency>, Vec<Residency>) =
         capabilities.residencies.iter().partition(|residency| **residency == Residency::Host);
-    let precisions = match render.on_oom {
-        OnOom::Fail | OnOom::Offload => capabilities.precisions.get(..1).unwrap_or_default(),
-        OnOom::Downgrade => &capabilities.precisions,
-    };
     let choice = Choice {
         pictures: pictures(render, capabilities.granularity),
-        precisions,
+        precisions: precisions(render, prefer, capabilities),
         exact: exact_decodes(render),
         tiles: tiles(render, capabilities),
     };
@@ -37,26 +33,41 @@ pub fn rungs(render: &Render, prefer: Prefer, capabilities: &Capabilities) -> Ve
     rungs
 }
 
+/// The precisions to try, the one that was asked for first, or the gentlest where the engine has not
+/// that one. Fewer bits for activations come only to who asks for them, or for speed.
+fn precisions(render: &Render, prefer: Prefer, capabilities: &Capabilities) -> Vec<Precision> {
+    let all = &capabilities.precisions;
+    let first = all.iter().position(|precision| *precision == asked(render)).unwrap_or_default();
+    let wanted = |(place, precision): &(usize, &Precision)| {
+        *place == first || **precision != Precision::Int8 || prefer == Prefer::Speed
+    };
+    let wanted = all.iter().enumerate().skip(first).filter(wanted).map(|(_, precision)| *precision);
+    match render.on_oom {
+        OnOom::Fail | OnOom::Offload => wanted.take(1).collect(),
+        OnOom::Downgrade => wanted.collect(),
+    }
+}
+
 /// A picture's width and height in pixels, and its steps.
 type Picture = (u32, u32, u32);
 
 /// What the rungs of one render are made of, each gentlest first.
-struct Choice<'a> {
+struct Choice {
     pictures: Vec<Picture>,
-    precisions: &'a [Precision],
+    precisions: Vec<Precision>,
     /// Decodes that give the same picture.
     exact: Vec<Decode>,
     tiles: Vec<Decode>,
 }
 
-impl Choice<'_> {
+impl Choice {
     /// Gives time up first, then seams of tiles, then precision, and the picture last.
     fn by_quality(&self, residencies: &[Residency]) -> Vec<Rung> {
         let mut rungs = Vec::new();
         for &picture in &self.pictures {
-            for &precision in self.precisions {
-                rungs.extend(combined(picture, precision, residencies, &self.exact));
-                rungs.extend(combined(picture, precision, residencies, &self.tiles));
+            for &precision in &self.precisions {
+                rungs.extend(self.combined(picture, precision, residencies, &self.exact));
+                rungs.extend(self.combined(picture, precision, residencies, &self.tiles));
             }
         }
         rungs
@@ -71,33 +82,35 @@ impl Choice<'_> {
         let mut rungs = Vec::new();
         for residencies in [staying, streamed] {
             for &picture in &self.pictures {
-                for &precision in self.precisions {
-                    rungs.extend(combined(picture, precision, &residencies, &decodes));
+                for &precision in &self.precisions {
+                    rungs.extend(self.combined(picture, precision, &residencies, &decodes));
                 }
             }
         }
         rungs
     }
-}
 
-/// The rungs of one picture at one precision: every residency with every way of decoding.
-///
-/// Lower precision is there so that all weights can stay on the device: streamed weights need not
-/// lose any.
-fn combined(
-    (width, height, steps): Picture,
-    precision: Precision,
-    residencies: &[Residency],
-    decodes: &[Decode],
-) -> Vec<Rung> {
-    let mut rungs = Vec::new();
-    for &residency in residencies {
-        if precision == Precision::Full || !is_streamed(residency) {
-            let rung = |&decode| Rung { residency, precision, decode, width, height, steps };
-            rungs.extend(decodes.iter().map(rung));
+    /// The rungs of one picture at one precision: every residency with every way of decoding.
+    ///
+    /// Lower precision than asked is there so that all weights can stay on the device: streamed
+    /// weights need not lose any.
+    fn combined(
+        &self,
+        (width, height, steps): Picture,
+        precision: Precision,
+        residencies: &[Residency],
+        decodes: &[Decode],
+    ) -> Vec<Rung> {
+        let is_first = self.precisions.first() == Some(&precision);
+        let mut rungs = Vec::new();
+        for &residency in residencies {
+            if is_first || !is_streamed(residency) {
+                let rung = |&decode| Rung { residency, precision, decode, width, height, steps };
+                rungs.extend(decodes.iter().map(rung));
+            }
         }
+        rungs
     }
-    rungs
 }
 
 /// Whether weights of the transformer come to the device in every step.
@@ -172,7 +185,7 @@ pub(crate) mod tests {
                 .into_iter()
                 .chain(streamed)
                 .collect(),
-            precisions: vec![Precision::Full, Precision::Q8, Precision::Q4],
+            precisions: vec![Precision::Full, Precision::Int8, Precision::Q8, Precision::Q4],
             granularity: 16,
             tile_side_min: 128,
         }

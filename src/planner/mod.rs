@@ -187,6 +187,7 @@ mod tests {
         };
         let block = match rung.precision {
             Precision::Full => 256 * MIB,
+            Precision::Int8 => 128 * MIB,
             Precision::Q8 => 136 * MIB,
             Precision::Q4 => 72 * MIB,
         };
@@ -238,7 +239,10 @@ mod tests {
 
     #[test]
     fn speed_takes_tiles_and_lower_precision_before_it_streams() {
-        assert_eq!(planned(5_500, Prefer::Speed), "text-released/q8/stripes64 1024x1024 8 steps");
+        assert_eq!(
+            planned(5_500, Prefer::Speed),
+            "text-released/int8/stripes128 1024x1024 8 steps"
+        );
         assert_eq!(planned(8_600, Prefer::Speed), "text-released/full/tiles256 1024x1024 8 steps");
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::job::AskedPrecision;
 use crate::problem::one_line;
 use crate::store::HistoryRow;
 
@@ -16,7 +17,7 @@ type LabelOf = fn(&HistoryRow) -> String;
 type IsAsked = fn(&HistoryRow) -> bool;
 
 /// In the order in which a job's matrix is gone through, the last one fastest.
-const PARAMETERS: [(LabelOf, IsAsked); 13] = [
+const PARAMETERS: [(LabelOf, IsAsked); 14] = [
     (|row| one_line(row.asked_prompt.as_ref().unwrap_or(&row.prompt)), |_| true),
     (not, |row| !row.negative_prompt.is_empty()),
     (|row| format!("{}x{}", row.asked_width, row.asked_height), |_| true),
@@ -28,6 +29,10 @@ const PARAMETERS: [(LabelOf, IsAsked); 13] = [
     ),
     (|row| format!("truncation {}", row.guidance_truncation), |row| row.guidance_truncation != 1.0),
     (|row| row.sampler.word().to_owned(), |_| true),
+    (
+        |row| format!("precision {}", row.precision.word()),
+        |row| row.precision != AskedPrecision::Full,
+    ),
     (|row| format!("from {}", beginning(&row.init_image)), |row| !row.init_image.is_empty()),
     (|row| format!("mask {}", beginning(&row.mask)), |row| !row.mask.is_empty()),
     (|row| format!("strength {}", row.strength), |row| row.strength != 1.0),
@@ -243,6 +248,7 @@ mod tests {
             guidance_truncation: 1.0,
             lora: Loras::default(),
             sampler: SamplerKind::Euler,
+            precision: AskedPrecision::Full,
             init_image: String::new(),
             mask: String::new(),
             strength: 1.0,

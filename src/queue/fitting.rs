@@ -10,8 +10,8 @@ use crate::engine::{
     self, Backend, CARD_CONTEXT_BYTES, DeviceChoice, ModelDescription, TOKENS_MAX, device_speed,
 };
 use crate::instance::InstanceLock;
-use crate::job::Render;
 use crate::job::spec::{Rules, fields};
+use crate::job::{AskedPrecision, Render};
 use crate::ladder::Rung;
 use crate::planner::{Corrections, DeviceSpeed, Estimate, Plan};
 use crate::store::{Store, WorkerRow};
@@ -30,6 +30,8 @@ pub struct FitQuestion {
     pub guided: bool,
     /// As if it began with a picture, which is encoded first.
     pub from_picture: bool,
+    /// In how many bits it is computed; as configured where `None`.
+    pub precision: Option<AskedPrecision>,
 }
 
 pub(super) async fn last_worker(store: Option<&Store>) -> Result<Option<WorkerRow>, QueueError> {
@@ -80,6 +82,7 @@ impl<'a> Fitting<'a> {
         if question.from_picture {
             render.recipe.init_image = "any".to_owned();
         }
+        render.precision = question.precision.unwrap_or(render.precision);
         let last = worker.filter(|last| engine::is_card(&last.device) == is_card);
         let last = last.map(|last| (last.device.clone(), bytes_of(last)));
         let (device, device_bytes) = match last {

@@ -1,6 +1,7 @@
 //! A picture's own job: the text that makes it again.
 
 use super::Queue;
+use crate::job::AskedPrecision;
 use crate::store::{HistoryRow, Result, Selection};
 
 impl Queue<'_> {
@@ -23,6 +24,9 @@ fn settings(row: &HistoryRow) -> String {
     put("guidance_normalization", row.guidance_normalization.into());
     put("guidance_truncation", row.guidance_truncation.into());
     put("sampler", row.sampler.word().into());
+    if row.precision != AskedPrecision::Full {
+        put("precision", row.precision.word().into());
+    }
     if !row.model_key.is_empty() {
         put("model", row.model_key.clone().into());
     }

@@ -5,10 +5,10 @@ use sqlx::FromRow;
 
 use super::rows::{ModelParts, Tags};
 use crate::attempt::{ErrorCode, Outcome};
-use crate::job::SamplerKind;
 use crate::job::lora::Loras;
 use crate::job::origin::OriginKind;
 use crate::job::state::State;
+use crate::job::{AskedPrecision, SamplerKind};
 use crate::ladder::Stage;
 
 /// A job: a row of the view `jobs_state`, and what its renders wait for or when they ended.
@@ -94,6 +94,8 @@ pub struct HistoryRow {
     pub lora: Loras,
     /// How its steps go along the model's velocity.
     pub sampler: SamplerKind,
+    /// In how many bits it is to be computed; the rung says in how many it was.
+    pub precision: AskedPrecision,
     /// The SHA-256 of the picture that it begins with; empty where it begins with noise.
     pub init_image: String,
     /// The SHA-256 of the picture that says where that is painted over; empty where all of it is.

@@ -31,7 +31,7 @@ const JOBS: &str = "SELECT *, (SELECT min(run_after_ms) FROM renders r \
                     FROM jobs_state WHERE ";
 
 /// The columns of a [`HistoryRow`].
-pub(super) const PICTURES: &str = "SELECT history.*, r.priority, r.starred, r.sampler, \
+pub(super) const PICTURES: &str = "SELECT history.*, r.priority, r.starred, r.sampler, r.precision, \
                         r.init_image, r.mask, r.strength, r.model AS model_key, \
                         coalesce((SELECT w.parts FROM attempts a JOIN workers w ON w.id = a.worker_id \
                         WHERE a.render_id = r.id ORDER BY a.number DESC LIMIT 1), '[]') AS parts, \

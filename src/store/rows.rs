@@ -18,7 +18,7 @@ use crate::job::hook::{HookChannel, HookEvent};
 use crate::job::origin::OriginKind;
 use crate::job::parameters::{Column, PARAMETERS, Parameter, ParameterValues};
 use crate::job::state::State;
-use crate::job::{Render, SamplerKind};
+use crate::job::{AskedPrecision, Render, SamplerKind};
 use crate::ladder::Stage;
 use crate::planner::Prediction;
 
@@ -104,7 +104,7 @@ macro_rules! stored_as_word {
 }
 
 stored_as_word!(State, EventKind, Outcome, ErrorCode, OriginKind, Stage, SamplerKind);
-stored_as_word!(HookChannel, HookEvent);
+stored_as_word!(AskedPrecision, HookChannel, HookEvent);
 
 /// The words to find a job by, which its row holds as a JSON list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

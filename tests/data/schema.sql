@@ -203,7 +203,7 @@ CREATE TABLE "renders" (
     guidance_truncation    REAL NOT NULL DEFAULT 1.0 CHECK (guidance_truncation BETWEEN 0 AND 1),
     -- Whether it was still before run_after_ms when the claim last looked. Triggers set it, the claim clears it.
     timed           INTEGER NOT NULL DEFAULT 0 CHECK (timed IN (0, 1)), run_until_ms INTEGER, cancel_reason TEXT CHECK (cancel_reason IS NULL OR state = 'cancelled'), sampler TEXT NOT NULL DEFAULT 'euler' CHECK (sampler IN ('euler', 'res_multistep')), init_image TEXT NOT NULL DEFAULT '' CHECK (length(init_image) IN (0, 64)), mask TEXT NOT NULL DEFAULT ''
-    CHECK (length(mask) IN (0, 64) AND (mask = '' OR init_image <> '')), strength REAL NOT NULL DEFAULT 1.0 CHECK (strength > 0 AND strength <= 1), asked_prompt TEXT, lora TEXT NOT NULL DEFAULT '[]' CHECK (json_type(lora) = 'array'), model TEXT NOT NULL DEFAULT '' CHECK (length(model) <= 64), starred INTEGER NOT NULL DEFAULT 0 CHECK (starred = 0 OR starred = 1 AND state = 'done'),
+    CHECK (length(mask) IN (0, 64) AND (mask = '' OR init_image <> '')), strength REAL NOT NULL DEFAULT 1.0 CHECK (strength > 0 AND strength <= 1), asked_prompt TEXT, lora TEXT NOT NULL DEFAULT '[]' CHECK (json_type(lora) = 'array'), model TEXT NOT NULL DEFAULT '' CHECK (length(model) <= 64), starred INTEGER NOT NULL DEFAULT 0 CHECK (starred = 0 OR starred = 1 AND state = 'done'), precision TEXT NOT NULL DEFAULT 'full' CHECK (precision IN ('full', 'int8')),
     UNIQUE (job_id, position),
     CHECK ((finished_at_ms IS NOT NULL) = (state IN ('done', 'failed', 'cancelled'))),
     CHECK ((error_code IS NOT NULL) = (state = 'failed') AND (error IS NOT NULL) = (state = 'failed')),

@@ -80,14 +80,17 @@ fn a_card_makes_the_references_pictures_in_bf16() {
 fn a_card_makes_the_same_picture_wherever_its_weights_lie() {
     let mut engine = engine(&mini());
     let layers = engine.capabilities().residencies.len() as u32;
-    let resident = render(&mut engine, &red_circle(), &GENTLEST);
     let streamed = (0..layers - 3).map(|resident_blocks| Residency::Streamed { resident_blocks });
-    for residency in streamed.chain([Residency::TextReleased, Residency::Device]) {
-        let rung = Rung { residency, ..GENTLEST };
-        assert!(
-            render(&mut engine, &red_circle(), &rung) == resident,
-            "{rung} gives another picture"
-        );
+    let residencies: Vec<Residency> =
+        streamed.chain([Residency::TextReleased, Residency::Device]).collect();
+    for precision in [Precision::Full, Precision::Int8] {
+        let gentlest = Rung { precision, ..GENTLEST };
+        let resident = render(&mut engine, &red_circle(), &gentlest);
+        for &residency in &residencies {
+            let rung = Rung { residency, ..gentlest };
+            let same = render(&mut engine, &red_circle(), &rung) == resident;
+            assert!(same, "{rung} gives another picture");
+        }
     }
 }
 
@@ -100,6 +103,7 @@ fn a_card_makes_what_a_cpu_makes_on_every_kind_of_rung() {
         GENTLEST,
         Rung { decode: Decode::Stripes { height: 64 }, ..GENTLEST },
         Rung { decode: Decode::Tiles { side: 64 }, ..GENTLEST },
+        Rung { precision: Precision::Int8, ..GENTLEST },
         Rung { precision: Precision::Q8, ..GENTLEST },
         Rung { precision: Precision::Q4, ..GENTLEST },
     ] {

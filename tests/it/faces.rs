@@ -29,7 +29,7 @@ fn one_picture_is_shown_with_all_that_was_asked_and_made() {
     let prompt = "a very long prompt about a red fox ".repeat(20);
     let job = format!(
         "prompt = '{prompt}'\nnegative_prompt = 'snow'\nguidance = 3.5\nseed = 4711\n\
-         guidance_normalization = 1.5\nsampler = 'res_multistep'\n"
+         guidance_normalization = 1.5\nsampler = 'res_multistep'\nprecision = 'int8'\n"
     );
     house.drop_job("fox.toml", &job);
     house.until_sql(ENDED, "1");
@@ -41,6 +41,7 @@ fn one_picture_is_shown_with_all_that_was_asked_and_made() {
         "seed             4711",
         "guidance         3.5, normalization 1.5",
         "sampler          res_multistep",
+        "precision        int8",
         "asked            64x64, 2 steps",
         "made             32x64, 2 steps",
         "outputs/000001-fox-0001-4711.png",

@@ -193,3 +193,17 @@ fn a_limit_counts_beside_the_reserve_of_the_device() {
     let table = house.json(&["fit", "--table"]);
     assert!(table.as_array().unwrap().iter().all(|answer| answer["usable_bytes"] == 64 << 20));
 }
+
+#[test]
+fn a_card_of_8_gib_keeps_the_whole_transformer_in_int8() {
+    let house = House::with_config("");
+    let rung = |precision: &str| {
+        let asked = ["fit", "1024x1024", "--turbo", "--vram", "8GiB", "--precision", precision];
+        String::from_utf8_lossy(&house.zimaged(&asked).stdout).into_owned()
+    };
+    assert!(rung("int8").contains("text-released/int8/"), "{}", rung("int8"));
+    assert!(rung("full").contains("streamed12/full/"), "{}", rung("full"));
+    let refused = house.zimaged(&["fit", "--turbo", "--vram", "8GiB", "--precision", "fp8"]);
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(told.contains("no precision; use full or int8"), "{told}");
+}

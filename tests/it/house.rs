@@ -74,18 +74,19 @@ const OWNED: [(&str, &str); 12] = [
 
 /// Which other modules of `engine/z_image` each of its modules may name. A module that is not in the
 /// list names none. Each names only modules that stand before it or are not in the list.
-const ENGINE_ARROWS: [(&str, &[&str]); 35] = [
+const ENGINE_ARROWS: [(&str, &[&str]); 36] = [
     ("wrong_folder", &["wrong_file"]),
     ("config", &["wrong_file"]),
-    ("checkpoint", &["host", "wrong_file"]),
+    ("checkpoint", &["host", "rotation", "wrong_file"]),
     ("names", &["checkpoint"]),
     ("shapes", &["checkpoint", "config"]),
     ("model_files", &["checkpoint", "config", "names", "shapes", "wrong_file", "wrong_folder"]),
     ("prompt", &["wrong_file"]),
     ("embedder", &["prompt"]),
     ("schedule", &["config"]),
-    ("ops", &["host"]),
+    ("ops", &["host", "rotation"]),
     ("linear", &["ops"]),
+    ("quant", &["ops"]),
     ("weights", &["checkpoint", "linear", "model_files", "ops", "quant"]),
     ("cuda", &["checkpoint", "geometry", "host", "weights"]),
     ("device", &["cuda"]),

@@ -21,6 +21,8 @@ const COMPARED: [usize; 3] = [0, 4, 7];
 /// Prompt, width, height, seed.
 type Picture = (&'static str, usize, usize, u64);
 
+const LOWER: [Precision; 3] = [Precision::Int8, Precision::Q8, Precision::Q4];
+
 /// Such as the miniature learnt.
 const PICTURES: [Picture; 3] = [
     ("a large red circle at the top left on a blue background", 256, 256, 42),
@@ -35,6 +37,8 @@ struct Quality {
     velocity: [f64; 3],
     /// Mean difference of whole pictures, in levels of 255.
     levels: f64,
+    /// Peak signal-to-noise ratio of whole pictures, in dB.
+    psnr_db: f64,
 }
 
 fn mini() -> Model {
@@ -118,7 +122,11 @@ impl Denoising<'_> {
         let (ours, exact) =
             (self.pixels(&self.latents(lower)[STEPS]), self.pixels(&latents[STEPS]));
         let differences = ours.rgb.iter().zip(&exact.rgb).map(|(a, b)| f64::from(a.abs_diff(*b)));
-        Quality { velocity, levels: differences.sum::<f64>() / exact.rgb.len() as f64 }
+        let differences: Vec<f64> = differences.collect();
+        let mean = |sum: f64| sum / differences.len() as f64;
+        let squares = mean(differences.iter().map(|difference| difference.powi(2)).sum());
+        let psnr_db = 10.0 * (255.0_f64.powi(2) / squares).log10();
+        Quality { velocity, levels: mean(differences.iter().sum()), psnr_db }
     }
 }
 
@@ -140,19 +148,20 @@ fn quality(model: &Model, precision: Precision) -> Quality {
             .zip(quality.velocity)
             .for_each(|(sum, error)| *sum += share(error));
         mean.levels += share(quality.levels);
+        mean.psnr_db += share(quality.psnr_db);
     }
     mean
 }
 
 fn row(name: &str, model: &Model, precision: Precision) {
-    let Quality { velocity: [first, middle, last], levels } = quality(model, precision);
+    let Quality { velocity: [first, middle, last], levels, psnr_db } = quality(model, precision);
     let matrices = weights(model).quantised_matrices(precision);
     let sum = |bytes: &dyn Fn(&QuantisedMatrix) -> usize| {
         matrices.iter().map(bytes).sum::<usize>() as f64
     };
     let bytes = sum(&|matrix| matrix.bytes()) / sum(&|matrix| 4 * matrix.shape.elem_count());
     println!(
-        "| {name} | {precision:?} | {bytes:.3} | {first:.2e} | {middle:.2e} | {last:.2e} | {levels:.3} |"
+        "| {name} | {precision:?} | {bytes:.3} | {first:.2e} | {middle:.2e} | {last:.2e} | {levels:.3} | {psnr_db:.1} |"
     );
 }
 
@@ -160,23 +169,24 @@ fn row(name: &str, model: &Model, precision: Precision) {
 #[ignore = "prints a table"]
 fn the_table_of_lower_precisions() {
     println!(
-        "| model | weights | bytes to f32 | velocity, step 1 | step 5 | step 8 | levels of 255 |"
+        "| model | weights | bytes to f32 | velocity, step 1 | step 5 | step 8 | levels of 255 | PSNR, dB |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     let models = [
         ("mini", Some(mini())),
         ("reference", cfg!(reference).then(|| Model::read(model_folder()))),
     ];
     for (name, model) in models {
         let Some(model) = model else { continue };
-        [Precision::Q8, Precision::Q4].iter().for_each(|precision| row(name, &model, *precision));
+        LOWER.iter().for_each(|precision| row(name, &model, *precision));
     }
 }
 
 /// What was measured, with about half of it as margin.
-const BOUNDS: [(Precision, Quality); 2] = [
-    (Precision::Q8, Quality { velocity: [6e-3, 7e-3, 1.2e-2], levels: 0.2 }),
-    (Precision::Q4, Quality { velocity: [9e-2, 1e-1, 1.8e-1], levels: 3.0 }),
+const BOUNDS: [(Precision, Quality); 3] = [
+    (Precision::Int8, Quality { velocity: [9e-3, 1.1e-2, 2e-2], levels: 0.2, psnr_db: 54.0 }),
+    (Precision::Q8, Quality { velocity: [6e-3, 7e-3, 1.2e-2], levels: 0.2, psnr_db: 57.0 }),
+    (Precision::Q4, Quality { velocity: [9e-2, 1e-1, 1.8e-1], levels: 3.0, psnr_db: 34.0 }),
 ];
 
 #[test]
@@ -185,7 +195,8 @@ fn the_miniatures_pictures_stay_close_at_lower_precision() {
     for (precision, most) in BOUNDS {
         let found = quality(&model, precision);
         let close = found.velocity.iter().zip(most.velocity).all(|(found, most)| *found <= most);
-        assert!(close && found.levels <= most.levels, "{precision:?}: {found:?}, at most {most:?}");
+        let close = close && found.levels <= most.levels && found.psnr_db >= most.psnr_db;
+        assert!(close, "{precision:?}: {found:?}, no further than {most:?}");
         // Otherwise nothing was quantised.
         assert!(found.velocity.iter().all(|error| *error > 1e-3), "{precision:?}: {found:?}");
     }

@@ -10,8 +10,11 @@ use std::process::{Command, Output};
 use candle_core::{DType, Device};
 use zimaged::internals::{
     Continue, Decode, DeviceChoice, Engine, EngineError, MemoryReading, ModelFiles, ModelPlace,
-    Precision, Progress, Recipe, Residency, Rung, Stage, Weights, ZImageEngine, quantise_model,
+    Precision, Progress, Recipe, Residency, Rung, Stage, Weights, ZImageEngine, metadata_of,
+    quantise_model,
 };
+
+use crate::support::House;
 
 const LOWER: [(Precision, &str); 2] =
     [(Precision::Q8, "zimaged-q8.gguf"), (Precision::Q4, "zimaged-q4.gguf")];
@@ -125,12 +128,16 @@ fn the_file_is_what_is_read_where_there_is_one() {
 fn an_engine_goes_from_one_precision_to_another_and_back() {
     let model = Model::new();
     let mut engine = model.engine();
-    assert_eq!(engine.capabilities().precisions, [Precision::Full, Precision::Q8, Precision::Q4]);
+    let all = [Precision::Full, Precision::Int8, Precision::Q8, Precision::Q4];
+    assert_eq!(engine.capabilities().precisions, all);
     let mut at = |precision| denoise(&mut engine, precision).unwrap();
-    let (full, q8, q4) = (at(Precision::Full), at(Precision::Q8), at(Precision::Q4));
-    assert!(full != q8 && q8 != q4 && q4 != full);
-    assert!(at(Precision::Full) == full);
-    assert!(at(Precision::Q8) == q8);
+    let first = all.map(&mut at);
+    for (n, other) in first.iter().enumerate() {
+        assert!(!first[..n].contains(other), "{:?} is as another", all[n]);
+    }
+    for (precision, first) in all.into_iter().zip(&first).rev() {
+        assert!(at(precision) == *first, "{precision:?}");
+    }
 }
 
 /// Overwrites what stands at `path` with a changed copy of it.
@@ -249,4 +256,24 @@ fn the_command_writes_the_file_once_and_says_what_it_saves() {
     assert!(said.contains("quantised: ") && said.contains("zimaged-q8.gguf"), "{said}");
     let parts = fs::read_dir(model.transformer()).unwrap().map(|entry| entry.unwrap().path());
     assert_eq!(parts.filter(|path| path.extension().is_some_and(|end| end == "part")).count(), 0);
+}
+
+#[test]
+fn a_job_that_asks_for_int8_is_rendered_so_and_its_picture_says_it() {
+    let mini = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+    let house =
+        House::with_config(&format!("[model]\npath = {mini:?}\n[device]\nkind = \"cpu\"\n"));
+    let size = "width = 64\nheight = 64\nsteps = 1\nmin_steps = 1\n";
+    house.drop_job(
+        "fox.toml",
+        &format!("prompt = 'a red circle'\nseed = 1\noutput = 'fox'\nprecision = 'int8'\n{size}"),
+    );
+    let run = house.zimaged(&["run", "--until-idle"]);
+    assert!(run.status.success(), "{run:?}");
+    let made = house.value("SELECT state || ' ' || degraded || ' ' || precision FROM renders");
+    assert_eq!(made, "done 0 int8");
+    let rung = house.value("SELECT rung FROM history");
+    assert!(rung.starts_with("device/int8/whole"), "{rung}");
+    let picture = metadata_of(&house.path("outputs/fox.png")).expect("a picture of ours");
+    assert_eq!(picture.rung.precision, Precision::Int8);
 }

@@ -28,6 +28,7 @@ fn no_lora_takes_more_than_predicted_nor_far_less() {
         for (residency, precision) in [
             (Residency::Device, Precision::Full),
             (Residency::Streamed { resident_blocks: 0 }, Precision::Q8),
+            (Residency::TextReleased, Precision::Int8),
         ] {
             let left_bytes = left_bytes();
             let mut engine = ZImageEngine::load(&place, DeviceChoice::Cpu, None).unwrap();

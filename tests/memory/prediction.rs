@@ -45,6 +45,8 @@ fn cases() -> Vec<Case> {
         }
         let [whole, stripes, _] = decodes;
         cases.push(case(Residency::TextReleased, Precision::Full, whole, 3.0));
+        cases.push(case(Residency::TextReleased, Precision::Int8, stripes, 3.0));
+        cases.push(case(streamed, Precision::Int8, whole, 0.0));
         cases.push(case(Residency::TextReleased, Precision::Q8, stripes, 0.0));
         cases.push(case(Residency::TextReleased, Precision::Q4, stripes, 3.0));
     }

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # What a card does with the full-size model, as the tables of docs/gpu.md: whether its pictures are right, times at each
-# size, cards whose memory is taken away, the kernels of a step and of a decode, and diffusers beside it. Needs an NVIDIA
+# size, also in int8, cards whose memory is taken away, the kernels of a step and of a decode, and diffusers beside it. Needs an NVIDIA
 # card, 22 GB of disk, Python 3, and a binary built with
 #
 #     cargo build --release --features cuda
 #
-#     tools/gpu/check.sh [ZIMAGED] [FOLDER] [parity] [times] [small] [profile] [torch]
+#     tools/gpu/check.sh [ZIMAGED] [FOLDER] [parity] [times] [int8] [small] [profile] [torch]
 #
 # Under 8 minutes, or less for the parts that are named; the weights in FOLDER are kept for the next time, and the tables
 # are in FOLDER/tables.md. The profile needs gcc and CUDA's toolkit, the last part torch and diffusers; they are left out

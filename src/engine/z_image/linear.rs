@@ -3,7 +3,7 @@
 use candle_core::quantized::QTensor;
 use candle_core::{DType, Module, Result, Tensor};
 
-use super::ops;
+use super::ops::{self, Int8Rows};
 
 /// `x W^T + b`. Made by [`super::weights::Weights::linear`].
 pub struct Linear {
@@ -16,6 +16,8 @@ pub enum Matrix {
     Dense(Tensor),
     /// Made dense for each product: only one such copy at a time is in memory.
     Quantised(Box<QTensor>),
+    /// Multiplied as it is; what it multiplies is rounded to 8 bits as well.
+    Int8(Int8Rows),
 }
 
 impl Linear {
@@ -29,12 +31,16 @@ impl Linear {
         match &self.weight {
             Matrix::Dense(weight) => weight.to_dtype(dtype),
             Matrix::Quantised(weight) => ops::dequantise(weight, dtype),
+            Matrix::Int8(weight) => weight.dense(dtype),
         }
     }
 
     /// `x W^T`.
     pub fn product(&self, x: &Tensor) -> Result<Tensor> {
-        candle_nn::Linear::new(self.dense(x.dtype())?, None).forward(x)
+        match &self.weight {
+            Matrix::Int8(weight) => int8_product(x, weight),
+            _ => candle_nn::Linear::new(self.dense(x.dtype())?, None).forward(x),
+        }
     }
 
     /// `y`, what [`Module::forward`] has given, as [`Linear::product`] gives it.
@@ -48,6 +54,19 @@ impl Linear {
 
 impl Module for Linear {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        candle_nn::Linear::new(self.dense(x.dtype())?, self.bias.clone()).forward(x)
+        match (&self.weight, &self.bias) {
+            (Matrix::Int8(weight), None) => int8_product(x, weight),
+            (Matrix::Int8(weight), Some(bias)) => int8_product(x, weight)?.broadcast_add(bias),
+            (_, bias) => candle_nn::Linear::new(self.dense(x.dtype())?, bias.clone()).forward(x),
+        }
     }
+}
+
+/// `x` (.., inputs), rounded to 8 bits by rows, times the transposed `weight`, in the type of `x`.
+fn int8_product(x: &Tensor, weight: &Int8Rows) -> Result<Tensor> {
+    let mut sides = x.dims().to_vec();
+    if let Some(last) = sides.last_mut() {
+        *last = weight.count();
+    }
+    Int8Rows::of(x)?.product(weight)?.reshape(sides)
 }

@@ -47,6 +47,7 @@ pub mod ops;
 mod parts;
 pub mod predict;
 pub mod predictor;
+mod rotation;
 mod shapes;
 mod stack;
 pub mod quant;

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use candle_core::quantized::QTensor;
 use candle_core::quantized::gguf_file::{self, Value};
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, bail};
 use serde::Serialize;
 
 use super::model_files::ModelFiles;
 use super::ops;
-use super::quant::{ARCHITECTURE, QuantisedFile, QuantisedMatrix, SOURCE_HASH};
+use super::quant::{ARCHITECTURE, MatrixFormat, QuantisedFile, QuantisedMatrix, SOURCE_HASH};
 use super::weights::Weights;
 use crate::engine::{ModelDescription, ModelPlace};
 use crate::files;
@@ -48,7 +48,7 @@ pub fn quantise_model(
     let place = files.transformer.place();
     let weights = Weights::open(&files.transformer, DType::F32, &Device::Cpu)?;
     let Some(path) = QuantisedFile::path(place, precision) else {
-        return Err("full precision is what the model's own files are".to_owned());
+        return Err("this precision has no file of its own".to_owned());
     };
     let hash = weights.fingerprint()?;
     let matrices = weights.quantised_matrices(precision);
@@ -76,8 +76,9 @@ fn quantise(
     matrices: &[QuantisedMatrix],
 ) -> Result<Vec<(String, QTensor)>, String> {
     let quantise = |matrix: &QuantisedMatrix| {
+        let MatrixFormat::Blocks(format) = matrix.format else { bail!("no file has these") };
         let dense = weights.get(&matrix.name, matrix.shape.clone())?;
-        Ok((matrix.name.clone(), ops::quantise(&dense, matrix.format, &Device::Cpu)?))
+        Ok((matrix.name.clone(), ops::quantise(&dense, format, &Device::Cpu)?))
     };
     matrices
         .iter()

@@ -12,6 +12,7 @@ use super::jobs::page;
 use crate::http::app::App;
 use crate::http::body::{self, PICTURES_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::http::problem::HttpProblem;
+use crate::job::AskedPrecision;
 use crate::queue::control::PauseAnswer;
 use crate::queue::{
     Edited, FitAnswer, FitQuestion, QueueCapabilities, QueueStatus, fit, fit_table,
@@ -83,6 +84,8 @@ pub struct Fit {
     guided: bool,
     /// Begun with a picture, which is encoded first.
     from_picture: bool,
+    /// In how many bits it is computed; as configured where nothing is said.
+    precision: Option<AskedPrecision>,
 }
 
 impl Fit {
@@ -92,8 +95,8 @@ impl Fit {
             (None, None) => None,
             _ => return Err(HttpProblem::bad("width and height belong together")),
         };
-        let Fit { vram_bytes: device_bytes, turbo, guided, from_picture, .. } = *self;
-        Ok(FitQuestion { size, device_bytes, turbo, guided, from_picture })
+        let Fit { vram_bytes: device_bytes, turbo, guided, from_picture, precision, .. } = *self;
+        Ok(FitQuestion { size, device_bytes, turbo, guided, from_picture, precision })
     }
 }
 

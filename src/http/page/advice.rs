@@ -44,6 +44,7 @@ pub async fn advice(app: &App, form: &JobForm) -> Result<Advice, HttpProblem> {
                 size: Some((render.width, render.height)),
                 guided: render.recipe.is_guided(),
                 from_picture: render.recipe.begins_with_picture(),
+                precision: Some(render.precision),
                 ..FitQuestion::default()
             };
             let config = app.config().with_model(&render.model);

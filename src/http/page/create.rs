@@ -192,6 +192,8 @@ fn usual_fields(words: &Words, form: &JobForm, defaults: &Render) -> Markup {
 
 fn more_fields(words: &Words, form: &JobForm, defaults: &Render) -> Markup {
     let ladder = [("downgrade", words.downgrade), ("offload", words.offload), ("fail", words.fail)];
+    let precisions =
+        [("", words.as_configured), ("full", words.full_precision), ("int8", words.int8)];
     let formats = ["png", "jpeg", "webp"].map(|format| (format, format));
     html! {
         details open[form.has_more()] {
@@ -204,6 +206,7 @@ fn more_fields(words: &Words, form: &JobForm, defaults: &Render) -> Markup {
                 (choice("on_oom", words.on_oom, form, &ladder))
                 (number("min_side", words.min_side, form, defaults.min_side))
                 (number("min_steps", words.min_steps, form, defaults.min_steps))
+                (choice("precision", words.precision, form, &precisions))
                 (choice("format", words.format, form, &formats))
                 (text("output", words.output, form, &defaults.output))
             }

@@ -10,7 +10,7 @@ pub type Entries = Vec<(String, String)>;
 const NAME: &str = "page.toml";
 
 /// Fields that are keys of a job, under the same name.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "model",
     "negative_prompt",
     "width",
@@ -18,6 +18,7 @@ const KEYS: [&str; 18] = [
     "steps",
     "guidance",
     "sampler",
+    "precision",
     "seed",
     "num_images",
     "priority",
@@ -32,8 +33,16 @@ const KEYS: [&str; 18] = [
 ];
 
 /// Those of them that stand under the fold.
-const MORE: [&str; 7] =
-    ["priority", "not_before", "not_after", "min_side", "min_steps", "output", "wildcards"];
+const MORE: [&str; 8] = [
+    "precision",
+    "priority",
+    "not_before",
+    "not_after",
+    "min_side",
+    "min_steps",
+    "output",
+    "wildcards",
+];
 
 /// A form that was filled in.
 pub struct JobForm {

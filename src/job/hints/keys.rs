@@ -174,7 +174,6 @@ const FOREIGN_KEYS: [Entry; 38] = [
             "dtype",
             "torch_dtype",
             "weight_dtype",
-            "precision",
             "quantization",
             "device",
             "vram",

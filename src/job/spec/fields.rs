@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use toml::de::DeValue;
 
-use crate::job::{Format, OnOom, SamplerKind, lora, name};
+use crate::job::{AskedPrecision, Format, OnOom, SamplerKind, lora, name};
 use crate::table::{Check, Mistake, Table, check};
 
 /// A smaller side than this (pixels) is no picture to any model of the family.
@@ -176,6 +176,12 @@ pub fn on_oom(value: &DeValue) -> Check<OnOom> {
 pub fn sampler(value: &DeValue) -> Check<SamplerKind> {
     let choice = |sampler: SamplerKind| (sampler.word(), sampler);
     check::choice(value, &[choice(SamplerKind::Euler), choice(SamplerKind::ResMultistep)])
+}
+
+/// In how many bits a render computes.
+pub fn precision(value: &DeValue) -> Check<AskedPrecision> {
+    let choice = |precision: AskedPrecision| (precision.word(), precision);
+    check::choice(value, &[choice(AskedPrecision::Full), choice(AskedPrecision::Int8)])
 }
 
 /// Names of files are shorter on every system.

@@ -1,7 +1,7 @@
 //! A picture of ours as a job: it says everything that made it.
 
 use super::{DifferenceKind, Draft, Here, model};
-use crate::job::{Format, OnOom, Recipe};
+use crate::job::{AskedPrecision, Format, OnOom, Recipe};
 use crate::ladder::{Decode, Precision, Rung};
 use crate::loras;
 use crate::output::metadata::{Metadata, PictureModel, SOFTWARE};
@@ -103,10 +103,13 @@ fn put_rung(rung: &Rung, draft: &mut Draft) {
     draft.lines.number("steps", steps);
     let is_tiled = matches!(decode, Decode::Tiles { .. });
     let on_oom = match precision {
-        Precision::Full if is_tiled => OnOom::Offload,
-        Precision::Full => OnOom::Fail,
+        Precision::Full | Precision::Int8 if is_tiled => OnOom::Offload,
+        Precision::Full | Precision::Int8 => OnOom::Fail,
         _ => OnOom::Downgrade,
     };
+    if precision == Precision::Int8 {
+        draft.lines.text_key("precision", AskedPrecision::Int8.word());
+    }
     draft.lines.text_key("on_oom", on_oom.word());
     if on_oom == OnOom::Downgrade {
         draft.lines.number("min_side", width.min(height));
@@ -201,6 +204,8 @@ mod tests {
     fn only_rungs_that_give_the_same_picture_are_allowed_where_it_was_made_on_one() {
         let (whole, differences) = keys(Precision::Full, Decode::Stripes { height: 256 });
         assert!(whole.contains("on_oom = \"fail\"") && differences == 0, "{whole}");
+        let (int8, differences) = keys(Precision::Int8, Decode::Whole);
+        assert!(int8.contains("precision = \"int8\"") && differences == 0, "{int8}");
         let (tiled, differences) = keys(Precision::Full, Decode::Tiles { side: 512 });
         assert!(tiled.contains("on_oom = \"offload\"") && differences == 1, "{tiled}");
     }

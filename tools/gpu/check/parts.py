@@ -67,16 +67,21 @@ def parity(check):
         row(prompt, f"{sum(differences) / len(differences):.2f}", max(differences))
 
 
-def times(check):
+def int8(check):
+    """The same with the transformer's products in whole numbers of 8 bits."""
+    times(check, "int8")
+
+
+def times(check, precision="full"):
     """All resident: a step, the decode and a picture at each size, and the card's power while it denoises."""
-    house = f"{check.folder}/times"
-    jobs = [job(*size, images=IMAGES) for size in SIZES]
+    house = f"{check.folder}/times-{precision}"
+    jobs = [job(*size, images=IMAGES, precision=precision) for size in SIZES]
     with Watts() as watts:
         attempts = told(render(check.zimaged, house, check.model, jobs, check.deadline.left_s()), house)
     if not attempts:
         print("no picture was made in time")
         return
-    print(f"\nAll resident, 8 steps, {IMAGES} pictures of each size; load {attempts[0].load_ms / 1000:.2f} s\n")
+    print(f"\nAll resident, precision {precision}, 8 steps, {IMAGES} pictures of each size; load {attempts[0].load_ms / 1000:.2f} s\n")
     table("size", "step, ms", "decode, ms", "picture, s", "between pictures, ms", "watts", "predicted, GB", "ratio")
     for width, height in SIZES:
         ours = [attempt for attempt in attempts if (attempt.width, attempt.height) == (width, height)]

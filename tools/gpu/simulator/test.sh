@@ -26,6 +26,7 @@ tests --lib operators_on_a_card
 for order in eager lazy copies-first copies-last; do SIM_ORDER=$order tests --lib z_image::cuda::staging; done
 # A kernel's copies to its block's memory no sooner than they are waited for; and the kernels of compute capability 9.0.
 SIM_ORDER=lazy RUST_TEST_THREADS=1 tests --lib ops::cuda::attention
+SIM_ORDER=lazy RUST_TEST_THREADS=1 tests --lib ops::cuda::int8
 for order in eager lazy; do
   SIM_CAPABILITY=90 SIM_ORDER=$order RUST_TEST_THREADS=1 tests --lib ops::cuda::attention
 done

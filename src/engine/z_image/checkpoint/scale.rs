@@ -1,4 +1,4 @@
-//! What the values of an 8-bit file become the weights with: scales, and rotations of inputs.
+//! What the values of an 8-bit file are multiplied by.
 
 use std::ops::Range;
 
@@ -65,41 +65,6 @@ fn multiply(values: &mut [f32], scale: f32) {
     values.iter_mut().for_each(|value| *value *= scale);
 }
 
-/// Undoes the rotation of each `group` of values, a power of four: they are multiplied by the
-/// Kronecker power of half of [[1,1,1,-1],[1,1,-1,1],[1,-1,1,1],[-1,1,1,1]], which is its own
-/// inverse.
-///
-/// Source: ConvRot, as in comfy-kitchen's int8_utils.py.
-pub(super) fn rotate_back(values: &mut [f32], group: usize) {
-    for values in values.chunks_exact_mut(group) {
-        let mut stride = 1;
-        while stride < group {
-            rotate_fours(values, stride);
-            stride *= 4;
-        }
-    }
-}
-
-/// Multiplies every four values that lie `stride` apart by the matrix of four rows.
-fn rotate_fours(values: &mut [f32], stride: usize) {
-    for block in values.chunks_exact_mut(4 * stride) {
-        for at in 0..stride {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|nth| block[at + nth * stride]);
-            let half_sum = (a + b + c + d) / 2.0;
-            for (nth, missing) in [d, c, b, a].into_iter().enumerate() {
-                block[at + nth * stride] = half_sum - missing;
-            }
-        }
-    }
-}
-
-/// Whether inputs can be rotated in groups of this size.
-pub(super) fn is_group(group: usize, columns: usize) -> bool {
-    group.is_power_of_two()
-        && group.trailing_zeros().is_multiple_of(2)
-        && columns.is_multiple_of(group)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,19 +82,5 @@ mod tests {
         squares.slice_rows(2..6).expect("whole squares").apply(1, 4, &mut values);
         assert_eq!(values, [3.0, 3.0, 4.0, 4.0, 5.0, 5.0, 6.0, 6.0]);
         assert_eq!(squares.slice_rows(1..3), None);
-    }
-
-    #[test]
-    fn a_rotation_is_its_own_inverse_and_mixes_a_whole_group() {
-        let mut values = vec![0.0; 32];
-        values[3] = 8.0;
-        rotate_back(&mut values, 16);
-        // The fourth column of the matrix, and of its first power's first block.
-        assert_eq!(values[..4], [-2.0, 2.0, 2.0, 2.0]);
-        assert!(values[..16].iter().all(|value| value.abs() == 2.0));
-        assert!(values[16..].iter().all(|&value| value == 0.0));
-        rotate_back(&mut values, 16);
-        assert!((values[3] - 8.0).abs() < 1e-6 && values[4].abs() < 1e-6);
-        assert!(is_group(256, 3840) && !is_group(32, 64) && !is_group(64, 96));
     }
 }

@@ -14,9 +14,9 @@ use half::bf16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
-use super::scale::{is_group, rotate_back};
 use super::{Encoding, OpenFile, Scale};
 use crate::engine::z_image::host;
+use crate::engine::z_image::rotation::{is_group, rotate};
 
 /// About so many values are read and converted at a time by a thread: few enough to stay in its
 /// cache, enough that a read's own cost does not count.
@@ -165,6 +165,11 @@ impl StoredTensor {
         self.decode(first / self.columns().max(1), &mut Vec::new(), out)
     }
 
+    /// The rows from `first_row` on, as many as `out` holds.
+    pub fn decode_rows(&self, first_row: usize, out: &mut [f32]) -> Result<()> {
+        self.decode(first_row, &mut Vec::new(), out)
+    }
+
     /// Its blocks as they are in the file, where they have this format and nothing changes them.
     pub fn load_blocks(&self, format: GgmlDType, device: &Device) -> Result<Option<QTensor>> {
         let plain = self.scale.is_none() && self.rotated.is_none();
@@ -233,7 +238,7 @@ impl StoredTensor {
             scale.apply(first_row, self.columns(), out);
         }
         if let Some(group) = self.rotated {
-            rotate_back(out, group);
+            rotate(out, group);
         }
         Ok(())
     }

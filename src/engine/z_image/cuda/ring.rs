@@ -125,10 +125,17 @@ impl<L> Ring<L> {
         let layer = self.layers.start + layer;
         match self.pinned.get(&layer) {
             Some(pinned) => copy(pinned.get(), &buffer.values, &self.copies)?,
-            None => {
+            None if self.layout.is_dense() => {
                 let copies = StreamHandle(self.copies.handle().cast());
                 let weights = self.weights.prefixed(layer);
                 weights.carry_flat(&self.layout, &buffer.values, copies)?;
+            }
+            None => {
+                // What is rounded on the host must outlive its copy.
+                let mut values = vec![bf16::ZERO; self.layout.count];
+                self.weights.prefixed(layer).read_flat(&self.layout, &mut values)?;
+                copy(&values, &buffer.values, &self.copies)?;
+                self.copies.synchronize()?;
             }
         }
         buffer.copied.record(self.copies.handle())

@@ -75,7 +75,7 @@ pub fn capabilities(model: &ModelConfig, backend: Backend) -> Capabilities {
     }
     Capabilities {
         residencies,
-        precisions: vec![Precision::Full, Precision::Q8, Precision::Q4],
+        precisions: vec![Precision::Full, Precision::Int8, Precision::Q8, Precision::Q4],
         granularity: model.granularity() as u32,
         tile_side_min: (TILE_SIDE_MIN * model.vae.factor()) as u32,
     }

@@ -139,7 +139,7 @@ fn weights_of_a_forward(model: &ModelConfig, backend: Backend, rung: &Rung) -> O
         // There quantised matrices are made dense for each product, resident or not.
         Backend::Cpu { .. } => {
             let blocks = match rung.precision {
-                Precision::Full => streamed,
+                Precision::Full | Precision::Int8 => streamed,
                 Precision::Q8 | Precision::Q4 => config.n_layers + config.n_refiner_layers,
             };
             read(blocks * STORED_BYTES * block_values(config))

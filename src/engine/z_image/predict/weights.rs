@@ -97,6 +97,8 @@ pub(super) fn matrices_values(config: &TransformerConfig) -> [usize; 2] {
 /// Bytes of `values` in rows of `row` values.
 fn quantised_bytes(values: usize, row: usize, backend: Backend, precision: Precision) -> usize {
     match precision {
+        // A row, which is rotated in groups of 16 or more, has an f32 scale, and 8 bits for each value.
+        Precision::Int8 if row.is_multiple_of(16) => values + values / row * size_of::<f32>(),
         // A block of 32 values has an f16 scale, and 8 bits for each value.
         Precision::Q8 if row.is_multiple_of(32) => values / 32 * 34,
         // Blocks of 256 values (Q4_K) and of 32 (Q4_0) both take 4.5 bits for each value.

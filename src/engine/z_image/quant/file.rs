@@ -12,7 +12,7 @@ use candle_core::quantized::QTensor;
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::{Device, Result};
 
-use super::{QuantisedMatrix, word};
+use super::{MatrixFormat, QuantisedMatrix, word};
 use crate::ladder::Precision;
 
 /// What `general.architecture` says: the name that GGUF files of this model have.
@@ -107,12 +107,10 @@ fn problem(content: &Content, matrix: &QuantisedMatrix, length: u64) -> Option<S
     let Some(info) = content.tensor_infos.get(name) else {
         return Some(format!("{name} is missing"));
     };
-    if (&info.shape, info.ggml_dtype) != (&matrix.shape, matrix.format) {
+    let format = MatrixFormat::Blocks(info.ggml_dtype);
+    if (&info.shape, format) != (&matrix.shape, matrix.format) {
         let (shape, expected) = (info.shape.dims(), matrix.shape.dims());
-        return Some(format!(
-            "{name} is {:?} {shape:?}, not {:?} {expected:?}",
-            info.ggml_dtype, matrix.format
-        ));
+        return Some(format!("{name} is {format} {shape:?}, not {} {expected:?}", matrix.format));
     }
     let end = content
         .tensor_data_offset

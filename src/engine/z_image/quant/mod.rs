@@ -6,10 +6,14 @@
 
 mod file;
 
+use std::fmt;
+
 use candle_core::Shape;
 use candle_core::quantized::GgmlDType;
+use half::bf16;
 
 pub use self::file::{ARCHITECTURE, QuantisedFile, SOURCE_HASH};
+use super::ops::Int8Rows;
 use crate::ladder::Precision;
 
 /// The groups of blocks, as the names of their tensors begin.
@@ -18,13 +22,46 @@ const GROUPS: [&str; 3] = ["layers.", "noise_refiner.", "context_refiner."];
 /// The parts of a block whose matrices are quantised.
 const PARTS: [&str; 2] = [".attention.to_", ".feed_forward.w"];
 
+/// How a matrix is kept that is not dense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MatrixFormat {
+    /// In blocks with a scale each, as GGUF files have them.
+    Blocks(GgmlDType),
+    /// In rotated rows of eight bits with a scale each.
+    Int8,
+}
+
+impl MatrixFormat {
+    /// What a matrix of this shape takes.
+    pub fn bytes(self, shape: &Shape) -> usize {
+        match (self, shape.dims()) {
+            (MatrixFormat::Blocks(format), _) => {
+                shape.elem_count() / format.block_size() * format.type_size()
+            }
+            (MatrixFormat::Int8, &[rows, columns]) => {
+                Int8Rows::length(rows, columns) * size_of::<bf16>()
+            }
+            (MatrixFormat::Int8, _) => 0,
+        }
+    }
+}
+
+impl fmt::Display for MatrixFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MatrixFormat::Blocks(format) => write!(f, "{format:?}"),
+            MatrixFormat::Int8 => f.write_str("int8"),
+        }
+    }
+}
+
 /// A matrix of the model that is quantised at some precision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuantisedMatrix {
     pub name: String,
     /// (outputs, inputs).
     pub shape: Shape,
-    pub format: GgmlDType,
+    pub format: MatrixFormat,
     /// Its bytes in the model's own files.
     pub stored_bytes: usize,
 }
@@ -32,7 +69,7 @@ pub struct QuantisedMatrix {
 impl QuantisedMatrix {
     /// Its bytes in its format.
     pub fn bytes(&self) -> usize {
-        self.shape.elem_count() / self.format.block_size() * self.format.type_size()
+        self.format.bytes(&self.shape)
     }
 }
 
@@ -41,16 +78,18 @@ impl QuantisedMatrix {
 ///
 /// Q8_0 is 34 bytes for 32 weights (8.5 bits a weight). Q4_K is 144 for 256, Q4_0 18 for 32 (both
 /// 4.5 bits): Q4_K is closer to the weights, but its blocks must fill the rows.
-pub fn format(precision: Precision, name: &str, columns: usize) -> Option<GgmlDType> {
+pub fn format(precision: Precision, name: &str, columns: usize) -> Option<MatrixFormat> {
     if !is_block_matrix(name) {
         return None;
     }
     let fit = |format: &GgmlDType| columns.is_multiple_of(format.block_size());
-    match precision {
+    let blocks = match precision {
         Precision::Full => None,
+        Precision::Int8 => return Int8Rows::can_have(columns).then_some(MatrixFormat::Int8),
         Precision::Q8 => Some(GgmlDType::Q8_0).filter(fit),
         Precision::Q4 => [GgmlDType::Q4K, GgmlDType::Q4_0].into_iter().find(fit),
-    }
+    };
+    blocks.map(MatrixFormat::Blocks)
 }
 
 fn is_block_matrix(name: &str) -> bool {
@@ -59,10 +98,11 @@ fn is_block_matrix(name: &str) -> bool {
         && name.ends_with(".weight")
 }
 
-/// The word for a lower precision in commands and names of files.
+/// The word for a lower precision in commands and names of files; `None` of those that have no
+/// file.
 fn word(precision: Precision) -> Option<&'static str> {
     match precision {
-        Precision::Full => None,
+        Precision::Full | Precision::Int8 => None,
         Precision::Q8 => Some("q8"),
         Precision::Q4 => Some("q4"),
     }
@@ -79,9 +119,13 @@ mod tests {
         let formats = |columns| {
             [Precision::Full, Precision::Q8, Precision::Q4].map(|p| format(p, W2, columns))
         };
-        assert_eq!(formats(10240), [None, Some(GgmlDType::Q8_0), Some(GgmlDType::Q4K)]);
-        assert_eq!(formats(192), [None, Some(GgmlDType::Q8_0), Some(GgmlDType::Q4_0)]);
+        let blocks = |format| Some(MatrixFormat::Blocks(format));
+        assert_eq!(formats(10240), [None, blocks(GgmlDType::Q8_0), blocks(GgmlDType::Q4K)]);
+        assert_eq!(formats(192), [None, blocks(GgmlDType::Q8_0), blocks(GgmlDType::Q4_0)]);
         assert_eq!(formats(100), [None, None, None]);
+        let int8 = |columns| format(Precision::Int8, W2, columns);
+        let rotated = Some(MatrixFormat::Int8);
+        assert_eq!([10240, 48, 100].map(int8), [rotated, rotated, None]);
     }
 
     #[test]

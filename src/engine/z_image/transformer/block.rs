@@ -28,8 +28,8 @@ pub struct Block {
 
 /// The most that [`Block::forward`] needs beside its input, for `batch` sequences of `rows` rows:
 /// while it attends, or in the feed-forward, where the two inner activations and their product are
-/// alive. Quantised matrices are made dense one at a time. While a module is changed, what `lora`
-/// says is alive.
+/// alive. Quantised matrices are made dense one at a time, or what they multiply is rounded, too.
+/// While a module is changed, what `lora` says is alive.
 pub fn scratch_bytes(
     config: &TransformerConfig,
     backend: Backend,
@@ -38,18 +38,19 @@ pub fn scratch_bytes(
     lora: LoraPeak,
 ) -> usize {
     let activation = |width: usize| batch * rows * width * backend.element_bytes();
-    let dense_copy = |values: usize| match precision {
+    let beside_product = |inputs: usize, outputs: usize| match precision {
         Precision::Full => 0,
-        Precision::Q8 | Precision::Q4 => DENSE_COPY_BYTES * values,
+        Precision::Int8 => ops::int8_bytes(backend, batch * rows, inputs),
+        Precision::Q8 | Precision::Q4 => DENSE_COPY_BYTES * inputs * outputs,
     };
     let (dim, hidden) = (config.dim, config.hidden_dim());
     let heads = batch * config.n_heads;
     let scores = ops::attention_bytes(backend, heads, (rows, rows), config.head_dim(), false);
     // Queries, keys, values and the result, beside the scores or a matrix; before that, what queries
     // and keys are of, and both before and after they are rotated.
-    let attention = activation(4 * dim) + scores.max(dense_copy(dim * dim)).max(activation(dim));
+    let attention = activation(4 * dim) + scores.max(beside_product(dim, dim)).max(activation(dim));
     let product = activation(3 * hidden);
-    let last_matrix = activation(dim + 2 * hidden) + dense_copy(dim * hidden);
+    let last_matrix = activation(dim + 2 * hidden) + beside_product(hidden, dim);
     let matrices = DENSE_COPY_BYTES * lora.dense_values as usize;
     let lora = activation(lora.row_values as usize)
         .max(activation(lora.dense_row_values as usize) + matrices);

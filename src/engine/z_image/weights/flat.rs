@@ -9,6 +9,8 @@ use half::bf16;
 use super::source::Source;
 use super::{StreamHandle, Weights};
 use crate::engine::z_image::checkpoint::StoredTensor;
+use crate::engine::z_image::ops::{self, Int8Rows};
+use crate::engine::z_image::quant::{self, MatrixFormat};
 use crate::ladder::Precision;
 
 /// How all tensors under a prefix lie in one flat tensor.
@@ -26,6 +28,18 @@ pub struct FlatTensor {
     pub shape: Shape,
     /// The index of its first value.
     pub offset: usize,
+    /// A matrix in rotated rows of 8 bits, of which two take the place of one value.
+    is_int8: bool,
+}
+
+impl FlatTensor {
+    /// How many values of the flat tensor it takes.
+    fn length(&self) -> usize {
+        match (self.is_int8, self.shape.dims()) {
+            (true, &[rows, columns]) => Int8Rows::length(rows, columns),
+            _ => self.shape.elem_count(),
+        }
+    }
 }
 
 /// Tensors begin at multiples of so many values, because matrix products on a card want their
@@ -40,14 +54,25 @@ impl FlatLayout {
             None => bail!("{name} {shape:?} is not in the layout"),
         }
     }
+
+    /// The matrix `name` in the flat tensor `values`, where it is in rows of 8 bits.
+    pub(super) fn int8_bits(&self, values: &Tensor, name: &str) -> Result<Option<Tensor>> {
+        let tensor = self.tensors.iter().find(|tensor| tensor.name == name && tensor.is_int8);
+        tensor.map(|tensor| values.narrow(0, tensor.offset, tensor.length())).transpose()
+    }
+
+    /// Whether all of it is in the type of the flat tensor.
+    pub fn is_dense(&self) -> bool {
+        !self.tensors.iter().any(|tensor| tensor.is_int8)
+    }
 }
 
 impl Weights {
-    /// Whether layers can be copied to a card from host memory as they are: they must be dense and
-    /// from files.
+    /// Whether layers can be copied to a card from host memory as they are used there: dense or in
+    /// rows of 8 bits, and from files.
     pub fn is_streamable(&self) -> bool {
         self.device.is_cuda()
-            && self.precision == Precision::Full
+            && matches!(self.precision, Precision::Full | Precision::Int8)
             && matches!(&*self.source, Source::Files { .. })
     }
 
@@ -55,9 +80,12 @@ impl Weights {
     pub fn flat_layout(&self) -> FlatLayout {
         let mut count = 0;
         let place = |(name, shape): (String, Shape)| {
-            let offset = count;
-            count += shape.elem_count().next_multiple_of(FLAT_ALIGNMENT);
-            FlatTensor { name, shape, offset }
+            let columns = shape.dims().get(1).copied().unwrap_or_default();
+            let format = quant::format(self.precision, &self.full_name(&name), columns);
+            let is_int8 = format == Some(MatrixFormat::Int8);
+            let tensor = FlatTensor { name, shape, offset: count, is_int8 };
+            count += tensor.length().next_multiple_of(FLAT_ALIGNMENT);
+            tensor
         };
         let tensors = self.shapes().into_iter().map(place).collect();
         FlatLayout { tensors, count }
@@ -71,12 +99,20 @@ impl Weights {
 
     /// Reads all tensors of the layout into `all`, each into its place.
     pub fn read_flat(&self, layout: &FlatLayout, all: &mut [bf16]) -> Result<()> {
-        layout.tensors.iter().try_for_each(|FlatTensor { name, shape, offset }| {
-            self.in_file(name, shape)?.read_bf16(0, &mut all[*offset..][..shape.elem_count()])
+        layout.tensors.iter().try_for_each(|tensor| {
+            let stored = self.in_file(&tensor.name, &tensor.shape)?;
+            let out = &mut all[tensor.offset..][..tensor.length()];
+            match (tensor.is_int8, tensor.shape.dims()) {
+                (true, &[rows, columns]) => {
+                    let read = |row, out: &mut [f32]| stored.decode_rows(row, out);
+                    ops::int8_quantise(out, [rows, columns], read)
+                }
+                _ => stored.read_bf16(0, out),
+            }
         })
     }
 
-    /// Begins to copy all tensors of the layout, each to its place in the flat tensor `all`, in the
+    /// Begins to copy all tensors of the layout, which is dense, each to its place in the flat tensor `all`, in the
     /// stream `copies`.
     pub fn carry_flat(
         &self,
@@ -85,7 +121,7 @@ impl Weights {
         copies: StreamHandle,
     ) -> Result<()> {
         let Some(carrier) = &self.carrier else { bail!("nothing brings weights to this device") };
-        layout.tensors.iter().try_for_each(|FlatTensor { name, shape, offset }| {
+        layout.tensors.iter().try_for_each(|FlatTensor { name, shape, offset, .. }| {
             let place = all.narrow(0, *offset, shape.elem_count())?;
             carrier.carry(self.in_file(name, shape)?, &place, Some(copies))
         })

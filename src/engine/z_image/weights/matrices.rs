@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use super::Weights;
 use super::source::Source;
 use crate::engine::z_image::linear::{Linear, Matrix};
-use crate::engine::z_image::ops;
-use crate::engine::z_image::quant::{self, QuantisedFile, QuantisedMatrix};
+use crate::engine::z_image::ops::{self, Int8Rows};
+use crate::engine::z_image::quant::{self, MatrixFormat, QuantisedFile, QuantisedMatrix};
 use crate::files::hex;
 use crate::ladder::Precision;
 
@@ -19,7 +19,7 @@ const SAMPLE_BYTES: usize = 64;
 impl Weights {
     /// The same weights with the transformer's matrices at `precision`. They come from the file of
     /// quantised matrices where there is one, and are else quantised as they are loaded, to the
-    /// same numbers.
+    /// same numbers. Rotated rows of 8 bits have no file.
     ///
     /// Fails where there is a file that does not fit these weights. The error says what mends it.
     pub fn with_precision(&self, precision: Precision) -> std::result::Result<Weights, String> {
@@ -46,8 +46,13 @@ impl Weights {
     /// The matrix of this whole name, (outputs, inputs).
     fn matrix(&self, name: &str, [outputs, inputs]: [usize; 2]) -> Result<Matrix> {
         let shape = Shape::from((outputs, inputs));
-        let Some(format) = quant::format(self.precision, name, inputs) else {
-            return self.dense(name, &shape);
+        if let Some(bits) = self.source.int8_bits(name)? {
+            return Ok(Matrix::Int8(Int8Rows::new(bits, [outputs, inputs])?));
+        }
+        let format = match quant::format(self.precision, name, inputs) {
+            None => return self.dense(name, &shape),
+            Some(MatrixFormat::Int8) => return self.int8(name, [outputs, inputs]),
+            Some(MatrixFormat::Blocks(format)) => format,
         };
         let quantised = match (&self.quantised, self.source.stored(name, &shape)) {
             (_, None) => return self.dense(name, &shape),
@@ -61,6 +66,17 @@ impl Weights {
             },
         };
         Ok(Matrix::Quantised(Box::new(quantised)))
+    }
+
+    fn int8(&self, name: &str, shape: [usize; 2]) -> Result<Matrix> {
+        let whole = Shape::from((shape[0], shape[1]));
+        match self.source.stored(name, &whole) {
+            Some(stored) => {
+                let read = |row, out: &mut [f32]| stored.decode_rows(row, out);
+                Ok(Matrix::Int8(Int8Rows::read(shape, &self.device, read)?))
+            }
+            None => self.dense(name, &whole),
+        }
     }
 
     fn dense(&self, name: &str, shape: &Shape) -> Result<Matrix> {

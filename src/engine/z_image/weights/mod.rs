@@ -167,7 +167,7 @@ impl Weights {
             let format = columns
                 .and_then(|columns| quant::format(self.precision, &self.full_name(name), columns));
             match format {
-                Some(format) => shape.elem_count() / format.block_size() * format.type_size(),
+                Some(format) => format.bytes(shape),
                 None => shape.elem_count() * self.dtype.size_in_bytes(),
             }
         };

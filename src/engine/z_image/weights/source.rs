@@ -38,6 +38,12 @@ impl Source {
         }
     }
 
+    /// The rotated rows of 8 bits of the matrix `name`, where a flat tensor has it so.
+    pub(super) fn int8_bits(&self, name: &str) -> Result<Option<Tensor>> {
+        let Source::Flat { values, layout } = self else { return Ok(None) };
+        layout.int8_bits(values, name)
+    }
+
     /// The tensor `name` in its file, where it is there and has this shape. Else that is noted.
     pub(super) fn stored(&self, name: &str, shape: &Shape) -> Option<&StoredTensor> {
         let Source::Files { tensors, problems, .. } = self else { return None };

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::job::lora::{Lora, LoraSize, Loras};
-use crate::job::{Format, OnOom, Recipe, SamplerKind};
+use crate::job::{AskedPrecision, Format, OnOom, Recipe, SamplerKind};
 use crate::problem::Report;
 
 /// 2026-11-24 12:00:00 UTC, one in the afternoon where the rules are.
@@ -77,6 +77,7 @@ fn a_prompt_alone_is_a_job_with_the_defaults() {
         width: 1024,
         height: 1024,
         steps: 8,
+        precision: AskedPrecision::Full,
         on_oom: OnOom::Downgrade,
         min_side: 512,
         min_steps: 4,
@@ -100,6 +101,7 @@ fn every_key_reaches_the_job() {
         guidance_normalization = 1
         guidance_truncation = 0.6
         sampler = "res_multistep"
+        precision = "int8"
         lora = ["style:0.8"]
         seed = 7
         priority = -5
@@ -130,6 +132,7 @@ fn every_key_reaches_the_job() {
         width: 512,
         height: 768,
         steps: 20,
+        precision: AskedPrecision::Int8,
         on_oom: OnOom::Offload,
         min_side: 300,
         min_steps: 6,

@@ -9,6 +9,7 @@ mod conv;
 mod elements;
 mod groups;
 mod hopper;
+mod int8;
 mod kernels;
 mod rows;
 
@@ -23,6 +24,7 @@ pub(super) use self::blocks::{Softmax, Transpose};
 pub(super) use self::conv::conv2d;
 pub(super) use self::elements::{rope, swiglu};
 pub(super) use self::groups::{Normalising, group_norm, moments};
+pub(super) use self::int8::{int8_product, int8_rows};
 pub(super) use self::rows::{add_norm, add_norm_and_norm, layer_norm, norm_rope, rms_norm};
 
 /// An argument of an operator.
@@ -119,6 +121,8 @@ mod tests {
             super::attention::PTX,
             super::conv::PTX,
             super::groups::PTX,
+            super::int8::ROWS_PTX,
+            super::int8::PRODUCT_PTX,
             super::rows::PTX,
         ];
         for ptx in ours.into_iter().chain([AFFINE.ptx()]) {

@@ -2,7 +2,8 @@
 // capability 8.0 on. The 32 threads of a warp call each of them together. Where no card's compiler
 // reads this, plain C++ does the same for the simulated card of tools/gpu/simulator.
 //
-// Source: PTX ISA, "mma.m16n8k16 with floating point type", "ldmatrix", "cp.async", "ex2".
+// Source: PTX ISA, "mma.m16n8k16 with floating point type", "mma.m16n8k32", "ldmatrix", "cp.async",
+// "ex2".
 #pragma once
 
 #include "values.cuh"
@@ -37,6 +38,15 @@ __device__ void multiply_add(float (&sums)[4], uint4 a, uint32_t low, uint32_t h
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
                  "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                  : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+                 : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(low), "r"(high));
+}
+
+// The same of signed bytes: sums (16x8) += a (16x32) b (32x8). A word is four neighbours of a row
+// of `a`, or of a column of b.
+__device__ void multiply_add(int (&sums)[4], uint4 a, uint32_t low, uint32_t high) {
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
+                 "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
                  : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(low), "r"(high));
 }
 
@@ -105,6 +115,20 @@ inline void multiply_add(float (&sums)[4], uint4 a, uint32_t low, uint32_t high)
             uint32_t a_pair = of_row.a[row / 8 + k / 8 * 2], b_pair = of_column.b[k / 8];
             sums[i] += k % 2 ? second_of(a_pair) * second_of(b_pair)
                              : first_of(a_pair) * first_of(b_pair);
+        }
+    }
+}
+
+inline void multiply_add(int (&sums)[4], uint4 a, uint32_t low, uint32_t high) {
+    const Handed *warp = of_warp(Fragments{{a.x, a.y, a.z, a.w}, {low, high}});
+    unsigned lane = threadIdx.x % WARP;
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned row = lane / 4 + 8 * (i / 2), column = lane % 4 * 2 + i % 2;
+        for (unsigned k = 0; k < 32; k++) {
+            unsigned four = k % 16 / 4, shift = k % 4 * 8;
+            uint32_t of_row = warp[row % 8 * 4 + four].as<Fragments>().a[row / 8 + k / 16 * 2];
+            uint32_t of_column = warp[column * 4 + four].as<Fragments>().b[k / 16];
+            sums[i] += (int8_t)(of_row >> shift) * (int8_t)(of_column >> shift);
         }
     }
 }

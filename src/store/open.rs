@@ -62,6 +62,7 @@ impl Store {
             readers: connection,
             path: nowhere.to_owned(),
             file: (0, 0),
+            log: None,
             id: String::new(),
             _in_use: in_use,
         })

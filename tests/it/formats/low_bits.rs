@@ -12,6 +12,9 @@ use super::rename::{comfy_transformer, llama_text_encoder, prefixed};
 use super::{Comfy, error, part, picture, text_encoder, transformer, vae};
 use zimaged::internals::{ModelPlace, Precision};
 
+/// Which layers have few bits, by their names.
+type IsLow = fn(&str) -> bool;
+
 const PREFIX: &str = "model.diffusion_model.";
 
 /// Files of eight bits and fewer: the names of the numbers, and how far the latents may be from
@@ -68,7 +71,7 @@ fn assert_within(what: &str, place: &ModelPlace, bound: f64) {
 #[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn text_encoders_and_whole_checkpoints_may_have_few_bits_too() {
     let fp8 = Numbers::F8 { scale: Fp8Scale::New };
-    let encoders: [(&str, fn(&str) -> bool); 2] =
+    let encoders: [(&str, IsLow); 2] =
         [("encoder, fp8 mixed", is_mixed_encoder_matrix), ("encoder, fp8", is_encoder_matrix)];
     for (what, is_low) in encoders {
         let comfy = Comfy::with_text_encoder_and_vae();

@@ -47,8 +47,14 @@ const JOBS: [TableColumn<'static>; 11] = [
 ];
 
 /// What stands still because no daemon runs (`has_daemon`) is not called running; `none` is said
-/// where there is no job.
-pub(super) fn jobs(jobs: &[JobRow], none: &str, has_daemon: bool, json: bool) -> io::Result<()> {
+/// where there is no job. No more than `limit` were asked for.
+pub(super) fn jobs(
+    jobs: &[JobRow],
+    limit: u32,
+    none: &str,
+    has_daemon: bool,
+    json: bool,
+) -> io::Result<()> {
     let rows: Vec<Vec<String>> = jobs.iter().map(|row| job(row, has_daemon)).collect();
     let mut text = match rows.as_slice() {
         [] => none.to_owned(),
@@ -56,6 +62,9 @@ pub(super) fn jobs(jobs: &[JobRow], none: &str, has_daemon: bool, json: bool) ->
     };
     if !has_daemon && jobs.iter().any(|job| job.state == State::Running) {
         text += "\n\nno daemon is running; what was interrupted goes on with: zimaged run";
+    }
+    if jobs.len() as u64 == u64::from(limit) {
+        text += &format!("\n\nno more than {limit} are listed: --limit");
     }
     answer(&jobs, &text, json)
 }

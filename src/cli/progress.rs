@@ -180,7 +180,10 @@ impl JobBar {
         }
         let message = self.message(&progress.activity);
         let comma = if message.is_empty() { "" } else { ", " };
-        stderr::tell(&format!("job {}: {ended} of {renders} pictures{comma}{message}", job.job));
+        stderr::tell(&format!(
+            "job {}: {ended} of {renders} pictures ended{comma}{message}",
+            job.job
+        ));
         self.told_at = Instant::now();
         self.told_ended = *ended;
     }

@@ -44,7 +44,7 @@ pub(super) async fn list(config: &Config, args: &ListArgs, json: bool) -> Outcom
             true => "nothing yet",
             false => "no job is like that",
         };
-        print::jobs(&jobs, none, has_daemon(config), json)?;
+        print::jobs(&jobs, args.limit, none, has_daemon(config), json)?;
     }
     Ok(0)
 }

@@ -81,6 +81,6 @@ async fn follow(queue: &Queue<'_>, job_id: i64, deadline: Option<Instant>) -> Re
 
 fn timed_out(progress: &JobProgress) -> Failure {
     let JobProgress { job, ended, renders, .. } = progress;
-    let error = anyhow!("job {} has not ended: {ended} of {renders} pictures", job.job);
+    let error = anyhow!("job {} has not ended: {ended} of {renders} pictures have", job.job);
     Failure { code: EXIT_TEMPFAIL, error }
 }

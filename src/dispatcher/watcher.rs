@@ -96,12 +96,19 @@ impl AttemptWatch {
                 Reaction::TellToStop
             }
             Wake::Look if self.countdown.is_over(now) => {
-                let limit_s = self.step_timeout.as_secs();
-                let reason = format!("no sign of progress for {limit_s} s");
+                let reason = self.silence();
                 Reaction::End(Err(self.failure(FailureKind::WorkerDied, reason)))
             }
             Wake::Look => Reaction::Wait,
         }
+    }
+
+    /// What is said of a worker that has had its time.
+    fn silence(&self) -> String {
+        if self.cause == Some(StopCause::ShuttingDown) {
+            return format!("the daemon was stopped, {} s ago", STOP_GRACE.as_secs());
+        }
+        format!("no sign of progress for {} s", self.step_timeout.as_secs())
     }
 
     /// The end of a worker that died by itself. It counts as a death at this render only where the
@@ -239,7 +246,8 @@ mod tests {
         assert_eq!(watch.on(Wake::Stop(StopCause::ShuttingDown), start), Reaction::TellToStop);
         assert_eq!(watch.cause(), Some(StopCause::ShuttingDown));
         watch.on(step(7), start + STOP_GRACE / 2);
-        assert_eq!(silence(&mut watch, start).0, STOP_GRACE);
+        let (waited, end) = silence(&mut watch, start);
+        assert_eq!((waited, died(end).as_str()), (STOP_GRACE, "the daemon was stopped, 10 s ago"));
     }
 
     #[test]

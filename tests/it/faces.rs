@@ -98,6 +98,9 @@ fn a_list_says_priority_tags_end_and_retry_and_heeds_the_width() {
     for part in ["priority", " 7 ", "night zoo", "ended", "(retry of 1)"] {
         assert!(listed.contains(part), "{part}: {listed}");
     }
+    assert!(!listed.contains("--limit"), "{listed}");
+    let first = text(&house.zimaged(&["list", "--limit", "1"]));
+    assert!(first.contains("no more than 1 are listed: --limit"), "{first}");
     let narrow = house.command(&["list"]).env("COLUMNS", "60").output().expect("it starts");
     assert!(text(&narrow).lines().all(|line| line.width() <= 60), "{}", text(&narrow));
     let jobs = house.json(&["list", "--tag", "zoo", "--since", "1h", "--state", "failed"]);

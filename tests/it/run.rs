@@ -301,7 +301,7 @@ fn a_wait_in_a_pipe_says_how_far_it_is_and_a_quiet_one_does_not() {
     let quiet = house.command(&["wait", "1", "-q"]).stderr(Stdio::piped()).spawn().expect("starts");
     let waited = house.zimaged(&["wait", "1"]);
     let said = String::from_utf8_lossy(&waited.stderr).into_owned();
-    assert!(said.contains("job 1: ") && said.contains(" of 4 pictures, picture "), "{said}");
+    assert!(said.contains("job 1: ") && said.contains(" of 4 pictures ended, picture "), "{said}");
     assert!(said.contains(" left"), "{said}");
     let quiet = quiet.wait_with_output().expect("our own child");
     assert!(quiet.stderr.is_empty(), "{}", String::from_utf8_lossy(&quiet.stderr));

@@ -6,6 +6,7 @@ mod completions;
 mod control;
 mod doctor;
 mod edit;
+mod exit;
 mod failure;
 mod fetch;
 mod fetch_bar;
@@ -38,43 +39,21 @@ mod table;
 mod verify;
 mod wait;
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
 
+use self::exit::{
+    EXIT_CONFIG, EXIT_DATA, EXIT_DEGRADED, EXIT_FAILED, EXIT_NOT_DONE, EXIT_TEMPFAIL, EXIT_USAGE,
+    exit_code_of,
+};
 use crate::clock;
-use crate::config::{Config, ConfigError, ModelChoice};
+use crate::config::{Config, ModelChoice};
 use crate::engine::ModelPlace;
-use crate::files;
-use crate::hub::HubError;
-use crate::instance::LockError;
 use crate::mcp;
-use crate::queue::QueueError;
-use crate::report::NoMeasurement;
-use crate::store::StoreError;
 use crate::worker::serve;
-
-/// Anything else, as what `submit --wait` has handed over without a daemon to wait for.
-const EXIT_FAILED: u8 = 1;
-/// The arguments say nothing that can be done; clap's own code, too.
-const EXIT_USAGE: u8 = 2;
-/// Some render failed or was cancelled (`wait`, `run --until-idle`), a job file has mistakes or cannot be read (`check`,
-/// `submit`, and files that `run` set aside), a picture does not fit (`fit`), or what was named has ended (`cancel`, `edit`, `retry`).
-const EXIT_NOT_DONE: u8 = 3;
-/// All renders are done, but some picture is smaller or has fewer steps than asked (`wait`), or
-/// would be (`fit`).
-const EXIT_DEGRADED: u8 = 4;
-/// What came from a hub is not what it promised, more than once (`model fetch`), or a picture is not
-/// what was recorded (`verify`).
-const EXIT_DATA: u8 = 65;
-/// Try again later: another daemon runs, none does (`status`), `run --until-idle` was stopped,
-/// the disk is full, the time-out of `wait` has passed.
-const EXIT_TEMPFAIL: u8 = 75;
-/// The configuration or the database cannot be used as it is.
-const EXIT_CONFIG: u8 = 78;
 
 /// Help lists the options of all commands behind those of the one.
 const EVERYWHERE: &str = "Everywhere";
@@ -208,65 +187,6 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-/// The code of the first cause that has one of its own.
-fn exit_code_of(error: &anyhow::Error) -> u8 {
-    error.chain().find_map(code_of).unwrap_or(EXIT_FAILED)
-}
-
-fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {
-    if let Some(error) = cause.downcast_ref::<QueueError>() {
-        return match error {
-            QueueError::Mistakes(_) | QueueError::WrongWish(_) => Some(EXIT_NOT_DONE),
-            QueueError::NotTaken { .. } | QueueError::NoDaemon(_) => Some(EXIT_TEMPFAIL),
-            QueueError::Config(error) => code_of(error),
-            QueueError::Store(error) => code_of(error),
-            QueueError::Folder { source, .. } | QueueError::File { source, .. } => code_of(source),
-            QueueError::NoBackup { source, .. } => code_of(source),
-            QueueError::Lock(error) => code_of(error),
-            QueueError::Hub(error) => code_of(error),
-            QueueError::WrongQuestion(_) => Some(EXIT_USAGE),
-            QueueError::NoModel(_) => Some(EXIT_CONFIG),
-            QueueError::NoAnswer(_) => None,
-        };
-    }
-    if let Some(error) = cause.downcast_ref::<HubError>() {
-        return match error {
-            error if error.may_pass() => Some(EXIT_TEMPFAIL),
-            HubError::Unclear(_) => Some(EXIT_USAGE),
-            HubError::Wrong(_) => Some(EXIT_DATA),
-            HubError::Refused(_) => Some(EXIT_CONFIG),
-            _ => None,
-        };
-    }
-    if let Some(error) = cause.downcast_ref::<NoMeasurement>() {
-        return Some(match error {
-            NoMeasurement::Refused(_) => EXIT_NOT_DONE,
-            NoMeasurement::DaemonRuns { .. } | NoMeasurement::Stopped => EXIT_TEMPFAIL,
-        });
-    }
-    if let Some(job_file::UnreadableFile { source, .. }) = cause.downcast_ref() {
-        return Some(code_of(source).unwrap_or(EXIT_NOT_DONE));
-    }
-    if let Some(error) = cause.downcast_ref::<std::io::Error>() {
-        return files::may_pass(error).then_some(EXIT_TEMPFAIL);
-    }
-    if let Some(error) = cause.downcast_ref::<ConfigError>() {
-        return Some(if error.may_pass() { EXIT_TEMPFAIL } else { EXIT_CONFIG });
-    }
-    if let Some(error) = cause.downcast_ref::<StoreError>() {
-        return match error {
-            StoreError::Unusable(_) => Some(EXIT_CONFIG),
-            StoreError::NothingToDo(_) => Some(EXIT_NOT_DONE),
-            error if error.may_pass_for_a_read() => Some(EXIT_TEMPFAIL),
-            _ => None,
-        };
-    }
-    match cause.downcast_ref::<LockError>()? {
-        LockError::Taken { .. } => Some(EXIT_TEMPFAIL),
-        LockError::Io { source, .. } => Some(code_of(source).unwrap_or(EXIT_CONFIG)),
-    }
-}
-
 /// What a command answers: its exit code, or a failure to be printed.
 type Outcome = Result<u8, Failure>;
 
@@ -307,10 +227,20 @@ fn command(mut args: Args) -> Outcome {
     if let Command::Init(init) = args.command {
         return init::init(&init, args.json);
     }
-    let named = args.config.as_deref();
     if let Command::Doctor = args.command {
-        return doctor::doctor(&Config::load(named), args.json);
+        return doctor::doctor(&Config::load(args.config.as_deref()), args.json);
     }
+    let config = configured(&mut args)?;
+    if let Some(problem) = clock::time_zone_problem() {
+        stderr::tell(&format!("zimaged: warning: {problem}"));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(with_configuration(config, args.command, args.json))
+}
+
+/// The configuration with the model that the command line names; that of a job goes into the job.
+fn configured(args: &mut Args) -> Result<Config, Failure> {
+    let named = args.config.as_deref();
     let mut config = match needs_queue(&args.command, args.model.is_some()) {
         true => Config::load(named)?,
         false => Config::load_or_default(named)?,
@@ -326,41 +256,39 @@ fn command(mut args: Args) -> Outcome {
             }
         }
     }
-    let json = args.json;
-    if let Some(problem) = clock::time_zone_problem() {
-        stderr::tell(&format!("zimaged: warning: {problem}"));
+    Ok(config)
+}
+
+async fn with_configuration(config: Config, command: Command, json: bool) -> Outcome {
+    match command {
+        Command::Run(run) => run::run(config, run, json).await,
+        Command::Submit(submit) => submit::submit(&config, &submit, json).await,
+        Command::Check(check) => check::check(&config, &check, json).await,
+        Command::List(list) => query::list(&config, &list, json).await,
+        Command::Show(show) => show::show(&config, &show, json).await,
+        Command::Sheet(args) => sheet::sheet(&config, &args, json).await,
+        Command::Replay(args) => replay::pictures(&config, &args, json).await,
+        Command::Verify(args) => verify::verify(&config, &args, json).await,
+        Command::Wait(wait) => wait::wait(&config, &wait, json).await,
+        Command::Cancel(cancel) => control::cancel(&config, &cancel, json).await,
+        Command::Edit(edit) => edit::edit(&config, &edit, json).await,
+        Command::Retry(retry) => control::retry(&config, &retry, json).await,
+        Command::Pause { reason } => control::pause(&config, &reason, json).await,
+        Command::Resume => control::resume(&config, json).await,
+        Command::Model(command) => model::model(&config, &command, json).await,
+        Command::History(command) => history::history(&config, &command, json).await,
+        Command::Backup { file } => history::backup(&config, &file, json).await,
+        Command::Restore { file } => history::restore(&config, &file, json).await,
+        Command::Mcp => Ok(mcp::serve(&config).await.map(|()| 0)?),
+        Command::Status => status::status(&config, json).await,
+        Command::Fit(fit) => fit::fit(&config, &fit, json).await,
+        Command::Report(report) => machine_report::report(&config, &report, json).await,
+        Command::Init(_)
+        | Command::Completions { .. }
+        | Command::Doctor
+        | Command::Man { .. }
+        | Command::Worker => Ok(0),
     }
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        match args.command {
-            Command::Run(run) => run::run(config, run, json).await,
-            Command::Submit(submit) => submit::submit(&config, &submit, json).await,
-            Command::Check(check) => check::check(&config, &check, json).await,
-            Command::List(list) => query::list(&config, &list, json).await,
-            Command::Show(show) => show::show(&config, &show, json).await,
-            Command::Sheet(args) => sheet::sheet(&config, &args, json).await,
-            Command::Replay(args) => replay::pictures(&config, &args, json).await,
-            Command::Verify(args) => verify::verify(&config, &args, json).await,
-            Command::Wait(wait) => wait::wait(&config, &wait, json).await,
-            Command::Cancel(cancel) => control::cancel(&config, &cancel, json).await,
-            Command::Edit(edit) => edit::edit(&config, &edit, json).await,
-            Command::Retry(retry) => control::retry(&config, &retry, json).await,
-            Command::Pause { reason } => control::pause(&config, &reason, json).await,
-            Command::Resume => control::resume(&config, json).await,
-            Command::Model(command) => model::model(&config, &command, json).await,
-            Command::History(command) => history::history(&config, &command, json).await,
-            Command::Backup { file } => history::backup(&config, &file, json).await,
-            Command::Restore { file } => history::restore(&config, &file, json).await,
-            Command::Mcp => Ok(mcp::serve(&config).await.map(|()| 0)?),
-            Command::Status => status::status(&config, json).await,
-            Command::Fit(fit) => fit::fit(&config, &fit, json).await,
-            Command::Report(report) => machine_report::report(&config, &report, json).await,
-            Command::Init(_)
-            | Command::Completions { .. }
-            | Command::Doctor
-            | Command::Man { .. }
-            | Command::Worker => Ok(0),
-        }
-    })
 }
 
 /// Whether the command speaks to a queue, and so makes nothing where there is none.

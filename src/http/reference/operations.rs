@@ -112,7 +112,8 @@ fn post(path: &'static str, about: &'static str) -> Operation {
 
 /// All of them but the pages.
 pub fn operations() -> Vec<Operation> {
-    [jobs(), renders(), queue(), openai(), sdapi(), monitoring()].into_iter().flatten().collect()
+    let groups = [jobs(), renders(), queue(), openai(), sdapi(), sdapi_facts(), monitoring()];
+    groups.into_iter().flatten().collect()
 }
 
 fn jobs() -> Vec<Operation> {
@@ -243,34 +244,6 @@ fn sdapi() -> Vec<Operation> {
             .json(200, anything),
     ];
     all.extend(
-        [
-            "/sdapi/v1/options",
-            "/sdapi/v1/cmd-flags",
-            "/sdapi/v1/scripts",
-            "/sdapi/v1/embeddings",
-            "/sdapi/v1/memory",
-        ]
-        .map(|path| get(path, "The web UI's: what its clients ask for").json(200, object)),
-    );
-    all.extend(
-        [
-            "/sdapi/v1/sd-models",
-            "/sdapi/v1/samplers",
-            "/sdapi/v1/schedulers",
-            "/sdapi/v1/upscalers",
-            "/sdapi/v1/script-info",
-            "/sdapi/v1/loras",
-            "/sdapi/v1/latent-upscale-modes",
-            "/sdapi/v1/sd-vae",
-            "/sdapi/v1/hypernetworks",
-            "/sdapi/v1/face-restorers",
-            "/sdapi/v1/realesrgan-models",
-            "/sdapi/v1/prompt-styles",
-            "/sdapi/v1/extensions",
-        ]
-        .map(|path| get(path, "The web UI's: a list").json(200, list)),
-    );
-    all.extend(
         ["/sdapi/v1/refresh-checkpoints", "/sdapi/v1/refresh-loras", "/sdapi/v1/refresh-vae"]
             .map(done),
     );
@@ -286,6 +259,35 @@ fn sdapi() -> Vec<Operation> {
             .json(200, object),
     );
     all
+}
+
+/// What the web UI's clients ask for before anything else.
+fn sdapi_facts() -> Vec<Operation> {
+    let objects = [
+        "/sdapi/v1/options",
+        "/sdapi/v1/cmd-flags",
+        "/sdapi/v1/scripts",
+        "/sdapi/v1/embeddings",
+        "/sdapi/v1/memory",
+    ];
+    let lists = [
+        "/sdapi/v1/sd-models",
+        "/sdapi/v1/samplers",
+        "/sdapi/v1/schedulers",
+        "/sdapi/v1/upscalers",
+        "/sdapi/v1/script-info",
+        "/sdapi/v1/loras",
+        "/sdapi/v1/latent-upscale-modes",
+        "/sdapi/v1/sd-vae",
+        "/sdapi/v1/hypernetworks",
+        "/sdapi/v1/face-restorers",
+        "/sdapi/v1/realesrgan-models",
+        "/sdapi/v1/prompt-styles",
+        "/sdapi/v1/extensions",
+    ];
+    let object_of = |path| get(path, "The web UI's: what its clients ask for").json(200, object);
+    let list_of = |path| get(path, "The web UI's: a list").json(200, list);
+    objects.map(object_of).into_iter().chain(lists.map(list_of)).collect()
 }
 
 fn monitoring() -> Vec<Operation> {

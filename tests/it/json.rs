@@ -140,8 +140,8 @@ fn every_command_answers_what_the_page_says_and_nothing_else() {
     assert_eq!(left, NOT_ASKED, "these commands were not asked");
 }
 
-/// What needs a hub or a LoRA.
-const NOT_ASKED: [&str; 3] = ["model fetch", "model inspect (a LoRA)", "model remove"];
+/// What needs a hub, a LoRA, or a program that is told.
+const NOT_ASKED: [&str; 4] = ["hooks", "model fetch", "model inspect (a LoRA)", "model remove"];
 
 /// Asks what speaks of models.
 fn models(check: &mut impl FnMut(&House, &'static str, &[&str])) {

@@ -105,7 +105,6 @@ test("ten thousand pictures are scrolled through, and few of them are in the doc
   );
   assert.equal(seen.last, "1.1", "the oldest one is reached");
   assert.ok(seen.nodes < 3000, `${seen.nodes} elements`);
-  assert.ok(seen.shift < SHIFT, `${seen.shift}`);
   // What was ticked at the other end is far away, and sent all the same.
   const sent = await page.evaluate(() => new FormData(document.querySelector("#chosen")).getAll("choose"));
   assert.deepEqual(sent, [`1.${PICTURES}`]);

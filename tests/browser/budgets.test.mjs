@@ -71,8 +71,9 @@ for (const where of ["/", "/queue", "/gallery", "/history", "/memory", "/system"
   });
 }
 
-test("ten thousand pictures are scrolled through, and few of them are in the document at a time", async () => {
+test("ten thousand pictures are scrolled through, and few of them are in the document at a time", async (t) => {
   const many = await House.started();
+  t.after(() => many.end());
   await many.send({ prompt: "a fox" });
   await many.done(1);
   await many.multiply(PICTURES);
@@ -113,5 +114,4 @@ test("ten thousand pictures are scrolled through, and few of them are in the doc
   assert.equal(await first.isChecked(), true, "it stands where it was");
   assert.deepEqual(page.complaints, []);
   await page.context().close();
-  await many.end();
 });

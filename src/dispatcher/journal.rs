@@ -54,10 +54,14 @@ impl Journal {
         let now_ms = self.clock.now_ms();
         let store = self.store.clone();
         self.write(|| store.keep_to_times(now_ms)).await?;
-        let heads = models.usable(self.read(|| store.model_heads(None, now_ms)).await?);
+        let loras = models.loras().to_owned();
+        let at_hand = loaded.map(|model| (model, loras.as_str()));
+        let heads = self.read(|| store.model_heads(at_hand, None, now_ms)).await?;
+        let heads = models.usable(heads);
         let mut next = models.next(&heads, loaded, now_ms);
         if next.is_some() && next.as_ref().map(|head| head.render_id) == beside {
-            let others = models.usable(self.read(|| store.model_heads(beside, now_ms)).await?);
+            let others = self.read(|| store.model_heads(at_hand, beside, now_ms)).await?;
+            let others = models.usable(others);
             next = models.next(&others, loaded, now_ms).or(next);
         }
         match next {

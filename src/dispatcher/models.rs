@@ -94,6 +94,11 @@ impl Models {
         self.turns.began();
     }
 
+    /// See [`ModelTurns::loras`].
+    pub(super) fn loras(&self) -> &str {
+        self.turns.loras()
+    }
+
     fn held(&self, model: &str) -> Option<HeldModel> {
         Some(HeldModel { model: model.to_owned(), reason: self.reason(model)? })
     }

@@ -20,8 +20,13 @@ const MODELS_MAX: u32 = 100;
 /// with a render's own.
 const NEXT_PROMPTS_MAX: u32 = 8;
 
-/// Several renders in a row may share a prompt: so many are looked at.
+/// Several renders in a row may share a prompt, or have other LoRAs than those that are loaded: so
+/// many are looked at.
 const RENDERS_LOOKED_AT_MAX: u32 = 64;
+
+/// The LoRAs of a render, as [`ModelHead`] has them.
+const LORAS: &str = "(SELECT coalesce(group_concat(sha256, ' '), '') FROM \
+                     (SELECT DISTINCT value ->> 'sha256' AS sha256 FROM json_each(r.lora) ORDER BY 1))";
 
 /// The text encoder sees about so much of a prompt.
 const PROMPT_CHARACTERS_MAX: u32 = 4096;
@@ -31,32 +36,52 @@ impl FromRow<'_, SqliteRow> for ModelHead {
         Ok(ModelHead {
             render_id: row.try_get("render_id")?,
             model: row.try_get("model")?,
+            loras: row.try_get("loras")?,
             priority: row.try_get("priority")?,
         })
     }
 }
 
 impl Store {
-    /// Of each model the render to run next: priority, then order of arrival. None while the queue
-    /// is paused. One whose job's row is missing is passed over, and so is `beside`. Costs the same
+    /// Of each model the render to run next: priority, then order of arrival; and of the first
+    /// renders of `loaded`, a model and its LoRAs, the one that has these. None while the queue is
+    /// paused. One whose job's row is missing is passed over, and so is `beside`. Costs the same
     /// however many wait.
-    pub async fn model_heads(&self, beside: Option<i64>, now_ms: i64) -> Result<Vec<ModelHead>> {
+    pub async fn model_heads(
+        &self,
+        loaded: Option<(&str, &str)>,
+        beside: Option<i64>,
+        now_ms: i64,
+    ) -> Result<Vec<ModelHead>> {
         self.release_due(now_ms).await?;
+        // What may be started of one model, in its order.
+        let startable = "FROM renders r INDEXED BY renders_to_claim JOIN jobs j ON j.id = r.job_id \
+                         WHERE r.state = 'queued' AND r.timed = 0 \
+                         AND r.id IS NOT ?2 AND (r.run_until_ms IS NULL OR r.run_until_ms > ?1)";
         // The names are found by one look-up each: to list them SQLite would walk through the index.
-        let sql = "WITH RECURSIVE names (model) AS (\
-                   SELECT min(model) FROM renders INDEXED BY renders_to_claim \
-                   WHERE state = 'queued' AND timed = 0 UNION ALL \
-                   SELECT (SELECT min(model) FROM renders INDEXED BY renders_to_claim \
-                   WHERE state = 'queued' AND timed = 0 AND model > names.model) \
-                   FROM names WHERE model IS NOT NULL LIMIT ?3), \
-                   firsts (id) AS (SELECT (SELECT r.id \
-                   FROM renders r INDEXED BY renders_to_claim JOIN jobs j ON j.id = r.job_id \
-                   WHERE r.model = names.model AND r.state = 'queued' AND r.timed = 0 \
-                   AND r.id IS NOT ?2 AND (r.run_until_ms IS NULL OR r.run_until_ms > ?1) \
-                   ORDER BY r.priority DESC, r.id LIMIT 1) FROM names WHERE model IS NOT NULL) \
-                   SELECT r.id AS render_id, r.model, r.priority FROM firsts CROSS JOIN renders r USING (id) \
-                   WHERE NOT EXISTS (SELECT 1 FROM pause)";
-        let heads = sqlx::query_as(sql).bind(now_ms).bind(beside).bind(MODELS_MAX);
+        let sql = format!(
+            "WITH RECURSIVE names (model) AS (\
+             SELECT min(model) FROM renders INDEXED BY renders_to_claim \
+             WHERE state = 'queued' AND timed = 0 UNION ALL \
+             SELECT (SELECT min(model) FROM renders INDEXED BY renders_to_claim \
+             WHERE state = 'queued' AND timed = 0 AND model > names.model) \
+             FROM names WHERE model IS NOT NULL LIMIT ?3), \
+             firsts (id) AS (SELECT (SELECT r.id {startable} AND r.model = names.model \
+             ORDER BY r.priority DESC, r.id LIMIT 1) FROM names WHERE model IS NOT NULL \
+             UNION SELECT (SELECT r.id FROM (SELECT r.id, r.lora, r.priority {startable} \
+             AND r.model = ?4 ORDER BY r.priority DESC, r.id LIMIT ?6) r \
+             WHERE {LORAS} = ?5 ORDER BY r.priority DESC, r.id LIMIT 1)) \
+             SELECT r.id AS render_id, r.model, r.priority, {LORAS} AS loras \
+             FROM firsts CROSS JOIN renders r USING (id) WHERE NOT EXISTS (SELECT 1 FROM pause)"
+        );
+        let (model, loras) = loaded.unzip();
+        let heads = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(now_ms)
+            .bind(beside)
+            .bind(MODELS_MAX)
+            .bind(model)
+            .bind(loras)
+            .bind(RENDERS_LOOKED_AT_MAX);
         Ok(heads.fetch_all(&self.readers).await?)
     }
 

@@ -48,6 +48,26 @@ fn a_jobs_loras_stand_in_the_history_and_in_the_picture() {
     assert_eq!(named, "ink:1.0 people/anna:0.3");
 }
 
+#[test]
+fn renders_with_the_same_loras_come_one_after_the_other() {
+    let mut house = house();
+    house.zimaged(&["pause"]);
+    for number in 0..6 {
+        let lora = ["ink:0.5", "people/anna", "ink"][number % 3];
+        let text = format!("prompt = 'picture {number} <lora:{lora}>'\n");
+        house.drop_job(&format!("{number}.toml"), &text);
+        house.until_sql("SELECT count(*) FROM renders", &(number + 1).to_string());
+    }
+    house.zimaged(&["resume"]);
+    house.until_sql(ENDED, "6");
+    let order = "SELECT group_concat(prompt, ', ') FROM \
+                 (SELECT r.prompt FROM attempts a JOIN renders r ON r.id = a.render_id ORDER BY a.id)";
+    let order = house.value(order);
+    let expected = [0, 2, 3, 5, 1, 4].map(|number| format!("picture {number}")).join(", ");
+    assert_eq!(order, expected);
+    assert_eq!(house.stop("TERM"), Some(0));
+}
+
 /// While it is rendered, as in the history afterwards.
 #[test]
 fn the_status_says_with_which_loras_a_picture_is_made() {

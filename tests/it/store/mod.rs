@@ -19,8 +19,9 @@ use sqlx::{ConnectOptions, SqliteConnection};
 use tempfile::TempDir;
 use zimaged::internals::{
     Access, Candidate, Decode, DropId, ErrorCode, Failure, FailureKind, Finished, Guarded, History,
-    Job, Made, Measured, ModelTurns, NewJob, Next, Origin, Peaks, Plan, Planned, Precision,
-    Predicted, Prediction, Recipe, Render, Residency, Rung, SourceFile, Stage, Store, Timings,
+    Job, Lora, LoraSize, Loras, Made, Measured, ModelTurns, NewJob, Next, Origin, Peaks, Plan,
+    Planned, Precision, Predicted, Prediction, Recipe, Render, Residency, Rung, SourceFile, Stage,
+    Store, Timings,
 };
 
 /// When everything happens, unless a test says otherwise: 2026-01-01 00:00:00 UTC.
@@ -81,7 +82,7 @@ impl Fixture {
 
     /// The render that would run next at that time, whatever is loaded.
     async fn next_at(&self, now_ms: i64) -> Option<Candidate> {
-        let heads = self.store.model_heads(None, now_ms).await.expect("a readable queue");
+        let heads = self.store.model_heads(None, None, now_ms).await.expect("a readable queue");
         let next = ModelTurns::default().next(&heads, None, now_ms)?.render_id;
         self.store.candidate(next).await.expect("a readable queue")
     }

@@ -52,6 +52,45 @@ async fn a_candidate_knows_a_few_prompts_that_come_after_it_in_the_order_of_thei
     assert_eq!((next.len(), next[2].as_str()), (8, "cat 0"));
 }
 
+/// A job of which each render has the LoRAs whose hashes its prompt says.
+fn job_of_loras(prompts: &[&str]) -> NewJob {
+    let mut new = job(prompts);
+    for render in &mut new.job.renders {
+        let lora = |sha256: &str| Lora {
+            name: sha256.to_owned(),
+            weight: 1.0,
+            allow_unknown: false,
+            sha256: sha256.to_owned(),
+            size: LoraSize::default(),
+        };
+        render.recipe.lora = Loras(render.recipe.prompt.split_whitespace().map(lora).collect());
+    }
+    new
+}
+
+#[tokio::test]
+async fn beside_the_first_render_stands_the_first_with_the_loras_that_are_loaded() {
+    let fixture = Fixture::new().await;
+    fixture.accept(job_of_loras(&["y", "x", "y x", "x y", "x"])).await;
+    let heads = async |loras| {
+        let heads = fixture.store.model_heads(Some(("", loras)), None, NOW).await;
+        let heads = heads.expect("a readable queue");
+        heads.into_iter().map(|head| (head.render_id, head.loras)).collect::<Vec<_>>()
+    };
+    let first = (1, "y".to_owned());
+    assert_eq!(heads("x").await, [first.clone(), (2, "x".to_owned())]);
+    assert_eq!(heads("x y").await, [first.clone(), (3, "x y".to_owned())]);
+    for loras in ["y", "", "z"] {
+        assert_eq!(heads(loras).await, std::slice::from_ref(&first), "{loras}");
+    }
+    // Only so far is looked: a queue of half a million costs no more than this one.
+    fixture.accept(job_of_loras(&["x"; 59])).await;
+    fixture.accept(job_of_loras(&["z"])).await;
+    assert_eq!(heads("z").await, [first]);
+    fixture.begin().await;
+    assert_eq!(heads("z").await, [(2, "x".to_owned()), (65, "z".to_owned())]);
+}
+
 fn words(text: &str) -> Vec<String> {
     text.split(' ').map(str::to_owned).collect()
 }

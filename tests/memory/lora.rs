@@ -17,6 +17,12 @@ const BUFFERS_BYTES: u64 = 3 * (2 << 20);
 
 const PROMPT: &str = "a stained glass window";
 
+const RUNGS: [(Residency, Precision); 3] = [
+    (Residency::Device, Precision::Full),
+    (Residency::Streamed { resident_blocks: 0 }, Precision::Q8),
+    (Residency::TextReleased, Precision::Int8),
+];
+
 #[test]
 #[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
 fn no_lora_takes_more_than_predicted_nor_far_less() {
@@ -24,21 +30,29 @@ fn no_lora_takes_more_than_predicted_nor_far_less() {
     let place = ModelPlace::at(Path::new(REFERENCE));
     let config = ModelFiles::find(&place).unwrap().config().unwrap();
     let backend = Backend::Cpu { threads: THREADS };
-    for name in ["case", "peft_dora", "lycoris_loha", "lycoris_lokr", "lycoris_dora_columns"] {
-        for (residency, precision) in [
-            (Residency::Device, Precision::Full),
-            (Residency::Streamed { resident_blocks: 0 }, Precision::Q8),
-            (Residency::TextReleased, Precision::Int8),
-        ] {
+    for names in [
+        &["case"][..],
+        &["peft_dora"],
+        &["lycoris_loha"],
+        &["lycoris_lokr"],
+        &["lycoris_dora_columns"],
+        // Of several all tensors are there, and what a DoRA keeps stands beside the change of another.
+        &["case", "lycoris_lokr"],
+        &["lycoris_loha", "peft_dora"],
+        &["lycoris_dora_columns", "case", "lycoris_full"],
+    ] {
+        // Several differ from one by what is said of their layers, whatever these are.
+        let rungs = if names.len() > 1 { &RUNGS[..1] } else { &RUNGS };
+        for &(residency, precision) in rungs {
             let left_bytes = left_bytes();
             let mut engine = ZImageEngine::load(&place, DeviceChoice::Cpu, None).unwrap();
             let decode = Decode::Whole;
             let rung = Rung { residency, precision, decode, width: 512, height: 640, steps: 1 };
-            let placed = placed(name, &place);
-            let lora = Loras(vec![placed.lora.clone()]);
+            let placed: Vec<PlacedLora> = names.iter().map(|name| placed(name, &place)).collect();
+            let lora = Loras(placed.iter().map(|placed| placed.lora.clone()).collect());
             let recipe = Recipe { prompt: PROMPT.into(), lora, ..Recipe::default() };
             let mut peaks = Peaks::default();
-            engine.use_loras(vec![placed]);
+            engine.use_loras(placed);
             engine.denoise(&recipe, &rung, &mut peaks).unwrap();
             peaks.end(engine.memory());
             let work = Work { tokens: engine.tokens(PROMPT).unwrap(), ..Work::of(&recipe) };
@@ -46,8 +60,9 @@ fn no_lora_takes_more_than_predicted_nor_far_less() {
             let measured = peaks.of(Stage::Denoise) + left_bytes;
             let least = predicted as f64 / measured as f64 - 1.0;
             let excess = predicted.saturating_sub(BUFFERS_BYTES) as f64 / measured as f64 - 1.0;
-            println!("{name}, {rung}: {predicted} predicted, {measured} measured: {least:+.3}");
-            assert!(least >= 0.0 && excess <= EXCESS_MAX, "{name}, {rung}: {least:+.3}");
+            let told = format!("{}, {rung}: {least:+.3}, {excess:+.3}", names.join(" and "));
+            println!("{told}: {predicted} predicted, {measured} measured");
+            assert!(least >= 0.0 && excess <= EXCESS_MAX, "{told}");
         }
     }
 }

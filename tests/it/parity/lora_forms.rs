@@ -56,8 +56,10 @@ fn a_change_of_the_fused_matrix_is_that_of_its_three() {
     let lengths = numbers((FUSED, 1), 5.0, 0.2).affine(1.0, 1.0).unwrap();
     // 6 x 4 blocks of 48 x 24.
     let (first, second) = (numbers((6, 4), 6.0, 0.4), numbers((48, 24), 7.0, 0.4));
+    let biases = numbers((FUSED, 1), 9.0, 0.5).flatten_all().unwrap();
     for (what, form, cut) in [
         ("diff", vec![("diff", numbers((FUSED, WIDTH), 8.0, 0.1))], vec!["diff"]),
+        ("biases", vec![("diff_b", biases)], vec!["diff_b"]),
         (
             "LoHa",
             vec![

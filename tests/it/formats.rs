@@ -21,8 +21,8 @@ use std::sync::LazyLock;
 
 use candle_core::{Device, Tensor};
 use zimaged::internals::{
-    Continue, Decode, DeviceChoice, Engine, MemoryReading, ModelDescription, ModelKind, ModelPlace,
-    Pixels, Precision, Progress, Recipe, Residency, Rung, Stage, ZImageEngine,
+    Continue, Decode, DeviceChoice, Engine, MemoryReading, ModelDescription, ModelFiles, ModelKind,
+    ModelPlace, Pixels, Precision, Progress, Recipe, Residency, Rung, Stage, ZImageEngine,
 };
 
 use self::gguf::write_gguf;
@@ -235,6 +235,11 @@ fn the_base_of_positions_is_what_the_file_says() {
     let encoder = comfy.file("text_encoders/qwen.gguf");
     write_gguf(&encoder, &llama_text_encoder(part("text_encoder")), "qwen3", None);
     let place = ModelPlace { text_encoder: Some(encoder.clone()), ..comfy.place() };
+    let sign = |place: &ModelPlace| {
+        let files = ModelFiles::find(place).unwrap();
+        files.sign_of_2507(&files.config().unwrap().text_encoder)
+    };
+    assert_eq!(sign(&place), None);
     let before = picture(&place, Precision::Full);
     let mut content = fs::read(&encoder).unwrap();
     let usual = 1e6_f32.to_le_bytes();
@@ -243,6 +248,7 @@ fn the_base_of_positions_is_what_the_file_says() {
     fs::write(&encoder, content).unwrap();
     let other = picture(&place, Precision::Full);
     assert!(other != before);
+    assert_eq!(sign(&place), Some("the base of its positions"));
     // A safetensors file says it by its name alone.
     let named = comfy.file("elsewhere/Qwen3-4B-Instruct-2507.safetensors");
     let floats = text_encoder()
@@ -251,6 +257,7 @@ fn the_base_of_positions_is_what_the_file_says() {
     write_safetensors(&named, &floats.collect(), Numbers::AsTheyAre);
     let place = ModelPlace { text_encoder: Some(named), ..comfy.place() };
     assert!(picture(&place, Precision::Full) == other);
+    assert_eq!(sign(&place), Some("its name"));
 }
 
 #[test]

@@ -64,10 +64,10 @@ impl ZImageEngine {
     ) -> Result<ZImageEngine> {
         let files = ModelFiles::find(model)?;
         let config = files.config()?;
-        if let Some(place) = files.other_text_encoder() {
-            let told = "is Qwen3-4B-Instruct-2507 by its name, and Z-Image was trained with \
-                        Qwen3-4B: pictures will be others";
-            tracing::warn!("{}: {told}", place.display());
+        if let Some(sign) = files.sign_of_2507(&config.text_encoder) {
+            let place = files.text_encoder.place().display();
+            let told = "and Z-Image was trained with Qwen3-4B: pictures will be others";
+            tracing::warn!("{place}: is Qwen3-4B-Instruct-2507 by {sign}, {told}");
         }
         let description = ModelDescription::of(&files)?;
         let tokenizer = Tokenizer::read(files.hub.as_deref())?;

@@ -21,7 +21,7 @@ const BASE_SHIFT: f64 = 4.5;
 /// GGUF's key for the base of the text encoder's positions, which fine-tunes for long texts change.
 const ROPE_THETA: &str = "qwen3.rope.freq_base";
 
-/// That of Qwen3-4B-Instruct-2507, which its safetensors files do not say.
+/// That of Qwen3-4B-Instruct-2507, which its safetensors files do not say. Z-Image's has 1e6.
 const ROPE_THETA_2507: f64 = 5e6;
 
 impl ModelFiles {
@@ -65,9 +65,13 @@ impl ModelFiles {
         Ok(TextEncoderConfig { rope_theta: theta.unwrap_or(config.rope_theta), ..config })
     }
 
-    /// The file of another training of the text encoder than Z-Image's, as its name says.
-    pub fn other_text_encoder(&self) -> Option<&Path> {
-        Some(self.text_encoder.place()).filter(|place| is_instruct_2507(place))
+    /// How it is known, where it is, that the text encoder is Qwen3-4B-Instruct-2507, another training
+    /// than Z-Image's.
+    pub fn sign_of_2507(&self, config: &TextEncoderConfig) -> Option<&'static str> {
+        match is_instruct_2507(self.text_encoder.place()) {
+            true => Some("its name"),
+            false => (config.rope_theta == ROPE_THETA_2507).then_some("the base of its positions"),
+        }
     }
 
     /// Which training it is, where the user, the schedule, a hash or a name says it.

@@ -96,19 +96,24 @@ fn told(pruned: &Pruned) -> String {
 
 pub(super) async fn backup(config: &Config, file: &Path, json: bool) -> Outcome {
     let made = Queue::open(config).await?.backup(file).await?;
-    let text = format!(
+    let mut text = format!(
         "{}: {}, {}, read through and whole",
         short(&made.file),
         print::count(made.jobs.unsigned_abs(), "job"),
         memory(made.bytes)
     );
+    if made.inputs > 0 {
+        let folder = short(&made.file.with_added_extension("inputs"));
+        text += &format!("\n{folder}: {}; keep it beside the backup", inputs(made.inputs));
+    }
+    text += &told_missing(made.inputs_missing);
     print::answer(&made, &text, json)?;
     Ok(0)
 }
 
 pub(super) async fn restore(config: &Config, file: &Path, json: bool) -> Outcome {
     let restored = queue::restore(config, file).await?;
-    let Restored { jobs, waiting, kept, newer } = &restored;
+    let Restored { jobs, waiting, kept, newer, inputs: _, inputs_missing } = &restored;
     let mut text = format!(
         "{} is put back: {}, {} waiting",
         file.display(),
@@ -126,8 +131,20 @@ pub(super) async fn restore(config: &Config, file: &Path, json: bool) -> Outcome
             short(&config.jobs)
         );
     }
+    text += &told_missing(*inputs_missing);
     print::answer(&restored, &text, json)?;
     Ok(0)
+}
+
+fn inputs(count: u64) -> String {
+    format!("{} that renders begin with", print::count(count, "picture"))
+}
+
+fn told_missing(count: u64) -> String {
+    match count {
+        0 => String::new(),
+        _ => format!("\nmissing or damaged: {}; these renders will fail", inputs(count)),
+    }
 }
 
 /// Milliseconds; a day has 24 hours.

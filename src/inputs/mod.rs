@@ -21,6 +21,9 @@ use crate::files;
 /// belongs to may be taken in just now.
 const UNNEEDED: Duration = Duration::from_secs(3600);
 
+/// No larger one was ever kept: `limits.input_bytes_max` may say no more.
+const KEPT_BYTES_MAX: u64 = 1 << 30;
+
 /// Why a file is no picture to begin with. For people, who are told file and key beside it.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
@@ -89,6 +92,44 @@ pub fn keep(folder: &Path, content: &[u8]) -> io::Result<String> {
     Ok(hash)
 }
 
+/// What became of pictures that were to be brought elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BroughtInputs {
+    /// Those that are there now.
+    pub there: u64,
+    /// Those of which neither place has a whole copy.
+    pub missing: u64,
+}
+
+/// Keeps what `from` has under `hashes` in `to`, too. What is not what its name says is missing.
+pub fn bring(hashes: &[String], from: &Path, to: &Path) -> io::Result<BroughtInputs> {
+    let mut brought = BroughtInputs::default();
+    for hash in hashes {
+        let content = match kept(&to.join(hash), hash)? {
+            Some(content) => Some(content),
+            None => kept(&from.join(hash), hash)?,
+        };
+        match content {
+            Some(content) => {
+                keep(to, &content)?;
+                brought.there += 1;
+            }
+            None => brought.missing += 1,
+        }
+    }
+    Ok(brought)
+}
+
+/// The content of the file at `path`, where it has this hash.
+fn kept(path: &Path, hash: &str) -> io::Result<Option<Vec<u8>>> {
+    let limits = InputLimits { bytes_max: KEPT_BYTES_MAX, pixels_max: 0 };
+    match read(path, limits) {
+        Ok(content) => Ok((files::sha256(&content) == hash).then_some(content)),
+        Err(InputError::Io(error)) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
 /// The names of what is kept in `folder` and was not asked for lately, temporary files included.
 pub fn old(folder: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
@@ -135,6 +176,23 @@ mod tests {
         assert_eq!(refused(Path::new("/dev/zero")), "it is a device or a pipe, not a file");
         let _socket = UnixListener::bind(path("socket")).unwrap();
         assert!(refused(&path("socket")).starts_with("it cannot be read: "));
+    }
+
+    #[test]
+    fn what_is_brought_elsewhere_is_whole_or_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let [from, to] = ["from", "to"].map(|name| folder.path().join(name));
+        let [whole, damaged, there] =
+            ["a fox", "an ox", "an elk"].map(|text| keep(&from, text.as_bytes()).unwrap());
+        let gone = files::sha256("gone");
+        fs::write(from.join(&damaged), "an ax").unwrap();
+        fs::create_dir(&to).unwrap();
+        fs::rename(from.join(&there), to.join(&there)).unwrap();
+        let hashes = [whole.clone(), damaged, there, gone, "../from/".repeat(8)];
+        let brought = bring(&hashes, &from, &to).unwrap();
+        assert_eq!(brought, BroughtInputs { there: 2, missing: 3 });
+        assert_eq!(fs::read(to.join(&whole)).unwrap(), b"a fox");
+        assert_eq!(fs::read_dir(&to).unwrap().count(), 2);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The database copied while it is used, and a copy put back.
+//! The database copied while it is used, with the pictures that its renders begin with, and a copy put
+//! back.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,6 +13,7 @@ use super::begin::lock_queue;
 use super::{Queue, QueueError, accepted_ids};
 use crate::config::Config;
 use crate::files;
+use crate::inputs::{self, BroughtInputs};
 use crate::store::{Store, StoreError};
 
 /// A backup that was made.
@@ -24,6 +26,11 @@ pub struct BackedUp {
     pub bytes: u64,
     /// Jobs in it.
     pub jobs: i64,
+    /// Pictures that renders begin with and still need, masks too, copied into the folder beside it
+    /// that has its name and `.inputs`.
+    pub inputs: u64,
+    /// Those that are lost: their renders will fail.
+    pub inputs_missing: u64,
 }
 
 /// A backup that was put back.
@@ -38,21 +45,28 @@ pub struct Restored {
     pub kept: Option<PathBuf>,
     /// Files in `accepted/` of jobs that are newer than the backup, and not in it.
     pub newer: usize,
+    /// Pictures that renders begin with and still need, masks too, which are there.
+    pub inputs: u64,
+    /// Those that neither the folder beside the backup has nor this queue: their renders will fail.
+    pub inputs_missing: u64,
 }
 
 impl Queue<'_> {
-    /// Copies the database, as it is at one moment, into the new `file`: whole and checked, or not
-    /// at all. The daemon goes on.
+    /// Copies the database, as it is at one moment, into the new `file`, and the pictures that it
+    /// needs into a folder beside that: whole and checked, or not at all. The daemon goes on.
     pub async fn backup(&self, file: &Path) -> Result<BackedUp, QueueError> {
         let failed = |source| QueueError::File { path: file.to_owned(), source };
         let (folder, part) = temporary(file).map_err(failed)?;
-        if file.symlink_metadata().is_ok() {
-            return Err(taken(file));
+        for name in [file, &inputs_beside(file)] {
+            if name.symlink_metadata().is_ok() {
+                return Err(taken(name));
+            }
         }
         let made = self.copy(file, &folder, &part).await;
         if made.is_err() {
             // What cannot be removed has a name that says what it is.
             let _ = fs::remove_file(&part);
+            let _ = fs::remove_dir_all(inputs_beside(&part));
         }
         made
     }
@@ -60,14 +74,22 @@ impl Queue<'_> {
     async fn copy(&self, file: &Path, folder: &Path, part: &Path) -> Result<BackedUp, QueueError> {
         self.store.copy_to(part).await?;
         let facts = Store::check_copy(part).await?;
-        let named = || -> io::Result<u64> {
+        let named = || -> io::Result<BackedUp> {
             let bytes = fs::metadata(part)?.len();
+            let inputs = inputs_beside(part);
+            let brought = inputs::bring(&facts.inputs, &self.config.inputs_path(), &inputs)?;
+            // First, so that no backup is there without its pictures.
+            if brought.there > 0 {
+                files::rename_new(CWD, &inputs, CWD, &inputs_beside(file))?;
+            }
             files::rename_new(CWD, part, CWD, file)?;
             files::sync(&files::open_folder(folder)?)?;
-            Ok(bytes)
+            let BroughtInputs { there: inputs, missing: inputs_missing } = brought;
+            let (file, jobs) = (file.to_owned(), facts.jobs);
+            Ok(BackedUp { file, bytes, jobs, inputs, inputs_missing })
         };
         match named() {
-            Ok(bytes) => Ok(BackedUp { file: file.to_owned(), bytes, jobs: facts.jobs }),
+            Ok(made) => Ok(made),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(taken(file)),
             Err(source) => Err(QueueError::File { path: file.to_owned(), source }),
         }
@@ -76,6 +98,11 @@ impl Queue<'_> {
 
 fn taken(file: &Path) -> QueueError {
     QueueError::NoAnswer(format!("{} exists: a backup replaces nothing", file.display()))
+}
+
+/// Where the pictures are that the backup `file` needs.
+fn inputs_beside(file: &Path) -> PathBuf {
+    file.with_added_extension("inputs")
 }
 
 /// The folder of `file`, and a temporary name in it.
@@ -117,6 +144,9 @@ pub async fn restore(config: &Config, file: &Path) -> Result<Restored, QueueErro
             return Err(QueueError::NoBackup { file: file.display().to_string(), source });
         }
     };
+    let inputs = inputs_beside(file);
+    let brought = inputs::bring(&facts.inputs, &inputs, &config.inputs_path());
+    let brought = brought.map_err(|source| failed(&inputs, source))?;
     let kept = keep(config, &database).await.map_err(|source| failed(&database, source))?;
     put(&part, &database).map_err(|source| failed(&database, source))?;
     let accepted = accepted_ids(&config.jobs).unwrap_or_default();
@@ -125,6 +155,8 @@ pub async fn restore(config: &Config, file: &Path) -> Result<Restored, QueueErro
         waiting: facts.waiting,
         kept,
         newer: accepted.into_iter().filter(|id| *id > facts.last_job).count(),
+        inputs: brought.there,
+        inputs_missing: brought.missing,
     })
 }
 

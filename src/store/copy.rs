@@ -9,6 +9,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use super::care::findings;
 use super::connection::{options, pool};
+use super::inputs::all_needed;
 use super::log_file::{self, beside};
 use super::open::{application_misfit, prepare, unfit};
 use super::refusal::explain;
@@ -16,13 +17,15 @@ use super::{Access, Result, Store, StoreError};
 use crate::files;
 
 /// What is in a copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopyFacts {
     pub jobs: i64,
     /// Renders that wait, or ran when the copy was made.
     pub waiting: i64,
     /// The last job's id.
     pub last_job: i64,
+    /// The hashes of the pictures that renders begin with, or have for a mask, and still need.
+    pub inputs: Vec<String>,
 }
 
 impl Store {
@@ -41,9 +44,10 @@ impl Store {
     pub async fn check_copy(path: &Path) -> Result<CopyFacts> {
         let checked = async {
             let reader = pool(1, options(path).read_only(true)).await?;
-            let facts = check(&reader, Access::Client).await;
+            let facts = check(&reader, Access::Client).await?;
+            let inputs = all_needed(&reader).await?;
             reader.close().await;
-            facts
+            Ok(CopyFacts { inputs, ..facts })
         };
         checked.await.map_err(|error| explain(path, error))
     }
@@ -59,9 +63,10 @@ impl Store {
             for (table, last) in last_ids(before).await {
                 raise(&writer, &table, last).await?;
             }
+            let inputs = all_needed(&writer).await?;
             sqlx::query("PRAGMA journal_mode = delete").execute(&writer).await?;
             writer.close().await;
-            Ok(facts)
+            Ok(CopyFacts { inputs, ..facts })
         };
         ready.await.map_err(|error| explain(path, error))
     }
@@ -127,7 +132,8 @@ fn second_name(path: &Path, name: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether the copy is whole and of our schema, and what is in it.
+/// Whether the copy is whole and of our schema, and what is in it, but for the inputs: an older one
+/// has no column of them.
 async fn check(connection: &SqlitePool, access: Access) -> Result<CopyFacts> {
     if let Some(why) = application_misfit(connection).await? {
         return Err(StoreError::Unusable(why));
@@ -145,7 +151,7 @@ async fn check(connection: &SqlitePool, access: Access) -> Result<CopyFacts> {
     )
     .fetch_one(connection)
     .await?;
-    Ok(CopyFacts { jobs, waiting, last_job })
+    Ok(CopyFacts { jobs, waiting, last_job, inputs: Vec::new() })
 }
 
 /// The last ids that a database has given, by table; none where it cannot be read.

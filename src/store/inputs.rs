@@ -1,7 +1,17 @@
 //! Which of the kept pictures as input are still needed.
 
+use sqlx::sqlite::SqlitePool;
+
 use super::rows::to_json;
 use super::{Result, Store};
+
+/// The hashes of all pictures that renders which may still run or be retried begin with, or have for
+/// a mask.
+pub(super) async fn all_needed(connection: &SqlitePool) -> sqlx::Result<Vec<String>> {
+    let sql = "SELECT init_image FROM renders WHERE init_image <> '' AND state <> 'done' \
+               UNION SELECT mask FROM renders WHERE mask <> '' AND state <> 'done'";
+    sqlx::query_scalar(sql).fetch_all(connection).await
+}
 
 impl Store {
     /// Those of the hashes that a render begins with, or has for a mask, which may still run or be

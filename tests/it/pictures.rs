@@ -40,6 +40,41 @@ fn grow_old(house: &House) {
 }
 
 #[test]
+fn a_backup_takes_along_what_queued_pictures_begin_with() {
+    let house = House::started("");
+    house.zimaged(&["pause"]);
+    let hashes = [1, 200, 7].map(|level| picture(&house.path(&format!("jobs/{level}.png")), level));
+    house.drop_job("fox.toml", "prompt = 'a'\ninit_image = '1.png'\nmask = '200.png'\n");
+    house.drop_job("lost.toml", "prompt = 'b'\ninit_image = '7.png'\n");
+    house.until_sql("SELECT count(*) FROM renders", "2");
+    fs::write(house.path("state/inputs").join(&hashes[2]), "damaged").unwrap();
+    let made = house.json(&["backup", "night.sqlite"]);
+    assert_eq!((&made["inputs"], &made["inputs_missing"]), (&2.into(), &1.into()));
+    assert!(house.path("night.sqlite.inputs").join(&hashes[0]).exists());
+    let again = house.zimaged(&["backup", "night.sqlite"]);
+    assert!(said(&again).contains("a backup replaces nothing"), "{}", said(&again));
+    fs::rename(house.path("night.sqlite"), house.path("moved.sqlite")).unwrap();
+    let again = house.zimaged(&["backup", "night.sqlite"]);
+    assert!(said(&again).contains("night.sqlite.inputs exists"), "{}", said(&again));
+
+    let mut elsewhere = House::new("");
+    for name in ["moved.sqlite", "night.sqlite.inputs"] {
+        let new = elsewhere.path(&name.replace("night", "moved"));
+        fs::rename(house.path(name), new).unwrap();
+    }
+    let restored = elsewhere.zimaged(&["restore", "moved.sqlite"]);
+    let told = said(&restored);
+    assert!(told.contains("missing or damaged: 1 picture that renders begin with"), "{told}");
+    elsewhere.start();
+    elsewhere.zimaged(&["resume"]);
+    elsewhere.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
+    let path = elsewhere.value("SELECT path FROM attempts WHERE outcome = 'done'");
+    let metadata = metadata_of(&elsewhere.path("outputs").join(path)).unwrap();
+    assert_eq!([metadata.recipe.init_image, metadata.recipe.mask], hashes[..2]);
+    assert_eq!(elsewhere.stop("TERM"), Some(0));
+}
+
+#[test]
 fn a_job_takes_its_pictures_in_and_later_changes_of_them_mean_nothing() {
     let mut house = House::started("");
     let first = picture(&house.path("jobs/pictures/a.png"), 1);

@@ -68,6 +68,7 @@ mod tests {
         let speed = |rate| DeviceSpeed {
             linear_per_s: rate,
             weights_per_s: rate,
+            int8_per_s: rate,
             attention_per_s: rate,
             convolution_per_s: rate,
             gathered_per_s: rate,

@@ -14,6 +14,8 @@ pub struct Operations {
     /// Values of these weights, once for each product: however few rows there are, they are gone
     /// through.
     pub weights: f64,
+    /// Multiply-adds of the products with weights in whole numbers of 8 bits.
+    pub int8: f64,
     /// Multiply-adds of attention: queries with keys, scores with values.
     pub attention: f64,
     /// Multiply-adds of convolutions.
@@ -35,6 +37,7 @@ impl Add for Operations {
         Operations {
             linear: self.linear + other.linear,
             weights: self.weights + other.weights,
+            int8: self.int8 + other.int8,
             attention: self.attention + other.attention,
             convolution: self.convolution + other.convolution,
             gathered: self.gathered + other.gathered,
@@ -52,6 +55,7 @@ impl Mul<f64> for Operations {
         Operations {
             linear: self.linear * times,
             weights: self.weights * times,
+            int8: self.int8 * times,
             attention: self.attention * times,
             convolution: self.convolution * times,
             gathered: self.gathered * times,
@@ -81,6 +85,7 @@ pub struct RenderOperations {
 pub struct DeviceSpeed {
     pub linear_per_s: f64,
     pub weights_per_s: f64,
+    pub int8_per_s: f64,
     pub attention_per_s: f64,
     pub convolution_per_s: f64,
     pub gathered_per_s: f64,
@@ -116,6 +121,7 @@ impl DeviceSpeed {
     fn seconds(&self, operations: &Operations) -> f64 {
         let computing = operations.linear / self.linear_per_s
             + operations.weights / self.weights_per_s
+            + operations.int8 / self.int8_per_s
             + operations.attention / self.attention_per_s
             + operations.convolution / self.convolution_per_s
             + operations.gathered / self.gathered_per_s
@@ -129,6 +135,7 @@ impl DeviceSpeed {
         let DeviceSpeed {
             linear_per_s,
             weights_per_s,
+            int8_per_s,
             attention_per_s,
             convolution_per_s,
             gathered_per_s,
@@ -139,6 +146,7 @@ impl DeviceSpeed {
         let rates = [
             linear_per_s,
             weights_per_s,
+            int8_per_s,
             attention_per_s,
             convolution_per_s,
             gathered_per_s,
@@ -157,6 +165,7 @@ mod tests {
     const SPEED: DeviceSpeed = DeviceSpeed {
         linear_per_s: 1000.0,
         weights_per_s: 50.0,
+        int8_per_s: 4000.0,
         attention_per_s: 100.0,
         convolution_per_s: 500.0,
         gathered_per_s: 200.0,
@@ -187,6 +196,9 @@ mod tests {
         let few_rows = Operations { weights: 100.0, ..linear };
         let few_rows = RenderOperations { denoise: few_rows, ..RenderOperations::default() };
         assert_eq!(SPEED.estimate(&few_rows).denoise_ms, 2500);
+        let int8 = Operations { int8: 500.0, ..Operations::default() };
+        let int8 = RenderOperations { denoise: int8, ..RenderOperations::default() };
+        assert_eq!(SPEED.estimate(&int8).denoise_ms, 125);
         let bus = Operations { streamed_bytes: 60.0, ..linear };
         let slow =
             SPEED.estimate(&RenderOperations { denoise: bus, ..RenderOperations::default() });

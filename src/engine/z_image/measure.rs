@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Module, Result, Tensor};
 
-use super::ops::{self, Sliding};
+use super::ops::{self, Int8Rows, Sliding};
 use super::weights::Weights;
 use super::{cuda, device};
 use crate::planner::DeviceSpeed;
@@ -57,6 +57,7 @@ pub fn speed(device: &Device) -> Result<DeviceSpeed> {
     Ok(DeviceSpeed {
         linear_per_s: 1.0 / linear.slope,
         weights_per_s: 1.0 / linear.base,
+        int8_per_s: int8_per_s(device, &sizes)?,
         attention_per_s: attention_per_s(device, &sizes)?,
         convolution_per_s: 1.0 / convolution.slope,
         gathered_per_s: 1.0 / convolution.base,
@@ -98,6 +99,14 @@ fn linear(device: &Device, sizes: &Sizes) -> Result<Cost> {
     };
     let seconds = [of_rows(rows[0])?, of_rows(rows[1])?];
     Ok(Cost::through(rows.map(|rows| rows as f64), seconds))
+}
+
+/// Rounding what is multiplied is part of it.
+fn int8_per_s(device: &Device, sizes: &Sizes) -> Result<f64> {
+    let ([_, rows], side) = sizes.linear;
+    let weights = Int8Rows::of(&values(device, &[side, side])?)?;
+    let x = values(device, &[rows, side])?;
+    per_second(device, rows * side * side, || Int8Rows::of(&x)?.product(&weights))
 }
 
 fn attention_per_s(device: &Device, sizes: &Sizes) -> Result<f64> {

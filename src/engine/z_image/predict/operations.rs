@@ -32,8 +32,9 @@ pub fn operations(
     let work = Work { tokens, ..Work::of(recipe) };
     let rows = Rows::of(model, rung, work);
     let prompts = if work.guided { 2.0 } else { 1.0 };
-    let text = text(model, rung, tokens) + caption(&model.transformer, rows.caption);
-    let step = forward(&model.transformer, &rows) + weights_of_a_forward(model, backend, rung);
+    let config = &model.transformer;
+    let text = text(model, rung, tokens) + caption(config, rung.precision, rows.caption);
+    let step = forward(config, rung.precision, &rows) + weights_of_a_forward(model, backend, rung);
     Some(RenderOperations {
         text_encode: text * prompts,
         denoise: step * f64::from(forwards(model, rung.steps, recipe))
@@ -99,23 +100,28 @@ fn text(model: &ModelConfig, rung: &Rung, tokens: usize) -> Operations {
 }
 
 /// The caption's embedding and refinement.
-fn caption(config: &TransformerConfig, rows: usize) -> Operations {
-    block(config, rows) * config.n_refiner_layers as f64
+fn caption(config: &TransformerConfig, precision: Precision, rows: usize) -> Operations {
+    block(config, precision, rows) * config.n_refiner_layers as f64
         + linear(rows, config.cap_feat_dim * config.dim)
 }
 
 /// One run of the transformer.
-fn forward(config: &TransformerConfig, rows: &Rows) -> Operations {
+fn forward(config: &TransformerConfig, precision: Precision, rows: &Rows) -> Operations {
     let patch_dim = config.patch() * config.patch() * config.in_channels;
-    block(config, rows.all()) * config.n_layers as f64
-        + block(config, rows.picture) * config.n_refiner_layers as f64
+    block(config, precision, rows.all()) * config.n_layers as f64
+        + block(config, precision, rows.picture) * config.n_refiner_layers as f64
         + linear(rows.picture, 2 * patch_dim * config.dim)
 }
 
-fn block(config: &TransformerConfig, rows: usize) -> Operations {
+fn block(config: &TransformerConfig, precision: Precision, rows: usize) -> Operations {
     // Four norms, two sums, queries and keys turned; and the gated activation.
     let around = moved(rows * (8 * config.dim + config.hidden_dim()));
-    linear(rows, block_values(config)) + attention(rows, config.dim) + around
+    let products = linear(rows, block_values(config));
+    let products = match precision {
+        Precision::Int8 => Operations { int8: products.linear, ..Operations::default() },
+        Precision::Full | Precision::Q8 | Precision::Q4 => products,
+    };
+    products + attention(rows, config.dim) + around
 }
 
 fn block_values(config: &TransformerConfig) -> usize {
@@ -243,8 +249,17 @@ mod tests {
     const STREAMED: Residency = Residency::Streamed { resident_blocks: 6 };
 
     fn of(residency: Residency, decode: Decode, recipe: &Recipe) -> RenderOperations {
+        of_precision(Precision::Full, residency, decode, recipe)
+    }
+
+    fn of_precision(
+        precision: Precision,
+        residency: Residency,
+        decode: Decode,
+        recipe: &Recipe,
+    ) -> RenderOperations {
         let (width, height, steps) = (1024, 1024, 8);
-        let rung = Rung { residency, precision: Precision::Full, decode, width, height, steps };
+        let rung = Rung { residency, precision, decode, width, height, steps };
         operations(&turbo(), Backend::Cuda, &rung, recipe).unwrap()
     }
 
@@ -273,6 +288,17 @@ mod tests {
         near(denoise.weights / 8.0, 5.66e9);
         near(2.0 * vae_decode.convolution, 9.9e12);
         near(2.0 * vae_decode.attention, 0.55e12);
+    }
+
+    #[test]
+    fn the_blocks_products_of_8_bits_are_counted_as_such() {
+        let recipe = recipe(0.0, 1.0);
+        let of = |precision| of_precision(precision, Residency::Device, Decode::Whole, &recipe);
+        let [full, int8] = [Precision::Full, Precision::Int8].map(of);
+        near(int8.denoise.int8, full.denoise.linear);
+        assert!(int8.denoise.linear < 0.01 * full.denoise.linear, "the embedders alone");
+        assert_eq!((full.denoise.int8, int8.denoise.attention), (0.0, full.denoise.attention));
+        near(int8.text_encode.linear + int8.text_encode.int8, full.text_encode.linear);
     }
 
     #[test]

@@ -120,10 +120,12 @@ fn compare(
     let stages = [Stage::TextEncode, Stage::Denoise, Stage::VaeDecode];
     let excess = |predicted: u64, measured: u64| predicted as f64 / measured as f64 - 1.0;
     let measured = stages.map(|stage| peaks.of(stage) + left_bytes);
-    let peak = excess(prediction.peak_bytes(), measured.into_iter().max().unwrap());
+    let [predicted_bytes, measured_bytes] =
+        [prediction.peak_bytes(), measured.into_iter().max().unwrap()];
+    let peak = excess(predicted_bytes, measured_bytes);
     let by_stage = [0, 1, 2].map(|n| excess(prediction.stage_bytes(stages[n]), measured[n]));
     let found = format!("{rung}, guidance {guidance}: {peak:+.3}; by stage {by_stage:+.3?}");
-    println!("{found}");
+    println!("{found}; {predicted_bytes} predicted, {measured_bytes} measured");
     let right = peak <= EXCESS_MAX && by_stage.iter().all(|excess| *excess >= 0.0);
     if right { None } else { Some(found) }
 }

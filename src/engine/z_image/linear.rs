@@ -20,6 +20,19 @@ pub enum Matrix {
     Int8(Int8Rows),
 }
 
+/// What several layers multiply, rounded to rows of 8 bits once the first of them needs that.
+#[derive(Default)]
+pub struct Rounded(Option<Int8Rows>);
+
+impl Rounded {
+    fn of(&mut self, x: &Tensor) -> Result<&Int8Rows> {
+        match &mut self.0 {
+            Some(rows) => Ok(rows),
+            none => Ok(none.insert(Int8Rows::of(x)?)),
+        }
+    }
+}
+
 impl Linear {
     /// `bias` is (outputs), of the same type as what goes through the layer.
     pub fn new(weight: Matrix, bias: Option<Tensor>) -> Linear {
@@ -38,8 +51,19 @@ impl Linear {
     /// `x W^T`.
     pub fn product(&self, x: &Tensor) -> Result<Tensor> {
         match &self.weight {
-            Matrix::Int8(weight) => int8_product(x, weight),
+            Matrix::Int8(weight) => int8_product(x, &mut Rounded::default(), weight),
             _ => candle_nn::Linear::new(self.dense(x.dtype())?, None).forward(x),
+        }
+    }
+
+    /// As [`Module::forward`], where several layers multiply the same `x`, each with this `rounded`.
+    pub fn forward_rounded(&self, x: &Tensor, rounded: &mut Rounded) -> Result<Tensor> {
+        match (&self.weight, &self.bias) {
+            (Matrix::Int8(weight), None) => int8_product(x, rounded, weight),
+            (Matrix::Int8(weight), Some(bias)) => {
+                int8_product(x, rounded, weight)?.broadcast_add(bias)
+            }
+            (_, bias) => candle_nn::Linear::new(self.dense(x.dtype())?, bias.clone()).forward(x),
         }
     }
 
@@ -54,19 +78,15 @@ impl Linear {
 
 impl Module for Linear {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        match (&self.weight, &self.bias) {
-            (Matrix::Int8(weight), None) => int8_product(x, weight),
-            (Matrix::Int8(weight), Some(bias)) => int8_product(x, weight)?.broadcast_add(bias),
-            (_, bias) => candle_nn::Linear::new(self.dense(x.dtype())?, bias.clone()).forward(x),
-        }
+        self.forward_rounded(x, &mut Rounded::default())
     }
 }
 
 /// `x` (.., inputs), rounded to 8 bits by rows, times the transposed `weight`, in the type of `x`.
-fn int8_product(x: &Tensor, weight: &Int8Rows) -> Result<Tensor> {
+fn int8_product(x: &Tensor, rounded: &mut Rounded, weight: &Int8Rows) -> Result<Tensor> {
     let mut sides = x.dims().to_vec();
     if let Some(last) = sides.last_mut() {
         *last = weight.count();
     }
-    Int8Rows::of(x)?.product(weight)?.reshape(sides)
+    rounded.of(x)?.product(weight)?.reshape(sides)
 }

@@ -7,7 +7,7 @@ use candle_core::{Module as _, Result, Tensor};
 
 use super::adapter::Adapter;
 use super::load::LoadedLora;
-use crate::engine::z_image::linear::Linear;
+use crate::engine::z_image::linear::{Linear, Rounded};
 use crate::job::lora::LoraSize;
 
 /// The adapters of the modules in one group, by their names in it, each with its weight.
@@ -67,10 +67,26 @@ impl Adapters {
     }
 }
 
-impl Beside<'_> {
+/// What several modules of a group multiply.
+pub struct Multiplied<'a> {
+    beside: Beside<'a>,
+    x: &'a Tensor,
+    rounded: Rounded,
+}
+
+impl<'a> Beside<'a> {
+    /// For several modules that all multiply `x`.
+    pub fn multiplied(self, x: &'a Tensor) -> Multiplied<'a> {
+        Multiplied { beside: self, x, rounded: Rounded::default() }
+    }
+
     /// What `linear`, the module of this name in the group, gives for `x`, with all changes.
     pub fn forward(self, name: &str, linear: &Linear, x: &Tensor) -> Result<Tensor> {
-        let mut y = linear.forward(x)?;
+        self.changed(name, linear, x, linear.forward(x)?)
+    }
+
+    /// `y`, what `linear` gives for `x`, with all changes.
+    fn changed(self, name: &str, linear: &Linear, x: &Tensor, mut y: Tensor) -> Result<Tensor> {
         let Some(adapters) = self.0.and_then(|group| group.get(name)) else { return Ok(y) };
         // A DoRA needs what the module gives by itself; else that is not kept.
         let needs_own = adapters.iter().any(|(adapter, _)| adapter.magnitude.is_some());
@@ -79,5 +95,13 @@ impl Beside<'_> {
             y = adapter.add(linear, x, own.as_ref(), y, *weight)?;
         }
         Ok(y)
+    }
+}
+
+impl Multiplied<'_> {
+    /// As [`Beside::forward`].
+    pub fn forward(&mut self, name: &str, linear: &Linear) -> Result<Tensor> {
+        let y = linear.forward_rounded(self.x, &mut self.rounded)?;
+        self.beside.changed(name, linear, self.x, y)
     }
 }

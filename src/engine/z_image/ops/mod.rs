@@ -28,7 +28,7 @@ pub use conv::{conv_weight, conv2d, conv2d_bytes};
 pub use conv_shape::Sliding;
 pub use group_moments::GroupMoments;
 pub use group_norm::{group_norm_silu, group_norm_silu_of_part};
-pub use int8::{Int8Rows, int8_bytes, quantise as int8_quantise};
+pub use int8::{Int8Rows, int8_bytes, int8_rows_bytes, quantise as int8_quantise};
 pub use norm::{layer_norm, rms_norm};
 pub use quantised::{dequantise, quantise};
 pub use residual::{add_norm, add_norm_and_norm};

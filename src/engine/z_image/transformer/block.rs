@@ -52,8 +52,14 @@ pub fn scratch_bytes(
     let product = activation(3 * hidden);
     let last_matrix = activation(dim + 2 * hidden) + beside_product(hidden, dim);
     let matrices = DENSE_COPY_BYTES * lora.dense_values as usize;
-    let lora = activation(lora.row_values as usize)
-        .max(activation(lora.dense_row_values as usize) + matrices);
+    // Several layers multiply what was rounded once: it stays until the last of them is changed.
+    let rounded = match precision {
+        Precision::Int8 => ops::int8_rows_bytes(batch * rows, dim),
+        Precision::Full | Precision::Q8 | Precision::Q4 => 0,
+    };
+    let lora = rounded
+        + activation(lora.row_values as usize)
+            .max(activation(lora.dense_row_values as usize) + matrices);
     attention.max(product).max(last_matrix).max(lora)
 }
 
@@ -171,13 +177,16 @@ impl Attention {
 
     fn forward(&self, x: Tensor, rope: &Rope, beside: Beside) -> Result<Tensor> {
         let (b, s, _) = x.dims3()?;
-        let heads = |x: Tensor| x.reshape((b, s, self.heads, self.head_dim));
-        let of = |name, linear| heads(beside.forward(name, linear, &x)?);
+        let mut multiplied = beside.multiplied(&x);
+        let mut of = |name, linear| {
+            multiplied.forward(name, linear)?.reshape((b, s, self.heads, self.head_dim))
+        };
         let unrotated = [of("attention.to_q", &self.to_q)?, of("attention.to_k", &self.to_k)?];
+        let v = of("attention.to_v", &self.to_v)?;
+        drop(multiplied);
+        drop(x);
         let weights = [&self.norm_q, &self.norm_k];
         let [q, k] = rope.norm_and_rotate(unrotated, weights, QK_NORM_EPS)?;
-        let v = of("attention.to_v", &self.to_v)?;
-        drop(x);
         let y = ops::attention(q, k, v, (self.head_dim as f64).powf(-0.5), false)?;
         beside.forward("attention.to_out.0", &self.to_out, &y.flatten_from(2)?)
     }
@@ -201,8 +210,10 @@ impl FeedForward {
     }
 
     fn forward(&self, x: Tensor, beside: Beside) -> Result<Tensor> {
-        let gate = beside.forward("feed_forward.w1", &self.w1, &x)?;
-        let up = beside.forward("feed_forward.w3", &self.w3, &x)?;
+        let mut multiplied = beside.multiplied(&x);
+        let gate = multiplied.forward("feed_forward.w1", &self.w1)?;
+        let up = multiplied.forward("feed_forward.w3", &self.w3)?;
+        drop(multiplied);
         drop(x);
         let inner = ops::swiglu(&gate, &up)?;
         drop((gate, up));

@@ -111,10 +111,15 @@ impl Int8Rows {
 /// result.
 pub fn int8_bytes(backend: Backend, rows: usize, width: usize) -> usize {
     let tiles = match backend {
-        Backend::Cpu { threads } => (threads + 1) * TILE_BYTES,
+        Backend::Cpu { threads } => threads * TILE_BYTES,
         Backend::Cuda => 0,
     };
-    rows * (width + SCALE_BYTES) + tiles
+    int8_rows_bytes(rows, width) + tiles
+}
+
+/// What rows of 8 bits take.
+pub fn int8_rows_bytes(count: usize, width: usize) -> usize {
+    count * (width + SCALE_BYTES)
 }
 
 /// Rounds `count` rows of `width` values, which `read` fills from the given row on, into `bits`.

@@ -39,8 +39,8 @@ mod systemd; // what systemd is told
 
 // What users ask of the queue, answered in types.
 mod queue; // submit, check, status, wait, cancel, retry, pause, fit
-mod http; // the same for programs and browsers, over HTTP
 mod mcp; // the same for language models, over standard input and output
+mod http; // the same for programs and browsers, and for language models, over HTTP
 
 // Orchestration.
 mod dispatcher; // the one policy loop

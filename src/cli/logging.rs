@@ -69,6 +69,9 @@ pub(super) fn expect_warnings_only() {
     }
 }
 
+/// What tells of every request and of every client that goes away, unless it is asked for by name.
+const TALKATIVE: &str = "rmcp=off";
+
 /// The variable that says what is logged, where one does.
 fn asked() -> Option<&'static str> {
     [FILTER, "RUST_LOG"].into_iter().find(|name| std::env::var_os(name).is_some())
@@ -79,10 +82,14 @@ fn asked() -> Option<&'static str> {
 /// `ZIMAGED_LOG`, or else `RUST_LOG`, chooses what is logged (`info` unless said;
 /// `zimaged=debug,sqlx=warn`), `ZIMAGED_LOG_FORMAT=json` how. What is logged waits for no reader.
 pub(super) fn start() {
-    let filter = EnvFilter::builder()
+    let mut filter = EnvFilter::builder()
         .with_env_var(asked().unwrap_or(FILTER))
         .with_default_directive(tracing::Level::INFO.into())
         .from_env_lossy();
+    let text = asked().and_then(|name| std::env::var(name).ok()).unwrap_or_default();
+    if !text.contains("rmcp") {
+        filter = filter.add_directive(TALKATIVE.parse().expect("a directive"));
+    }
     stderr::start();
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::problem::HttpProblem;
 use super::upcoming::UpcomingCache;
 use crate::config::Config;
+use crate::mcp;
 use crate::queue::{Queue, Upcoming};
 use crate::status::{Status, WorkerWish};
 use crate::store::Store;
@@ -22,6 +23,9 @@ const STREAMS_MAX: usize = 32;
 /// So many zip files are written at once: each reads the disk as fast as its client takes it.
 const ARCHIVES_MAX: usize = 2;
 
+/// So many requests of language models are answered at once; most of them wait for pictures.
+const ASSISTANTS_MAX: usize = 16;
+
 /// The queue and its daemon, for whoever answers a request.
 #[derive(Clone)]
 pub struct App {
@@ -29,7 +33,7 @@ pub struct App {
 }
 
 struct Shared {
-    config: Config,
+    config: Arc<Config>,
     /// Open beside the daemon's own: a long answer takes no connection from the dispatcher.
     store: Arc<Store>,
     status: watch::Sender<Status>,
@@ -38,6 +42,7 @@ struct Shared {
     waiting: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     archives: Arc<Semaphore>,
+    assistants: Arc<Semaphore>,
     /// One is made at a time, so that a page of many takes no more than one core.
     thumbnails: Arc<Mutex<Thumbnails>>,
     /// Found out by one at a time, for all who ask.
@@ -51,22 +56,19 @@ impl App {
         status: watch::Sender<Status>,
         stop: CancellationToken,
     ) -> App {
-        let waiting = Arc::new(Semaphore::new(WAITING_MAX));
-        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        let archives = Arc::new(Semaphore::new(ARCHIVES_MAX));
-        let store = Arc::new(store);
+        let slots = |max| Arc::new(Semaphore::new(max));
         let thumbnails = Arc::new(Mutex::new(Thumbnails::new(&config.thumbnails_path())));
-        let upcoming = Mutex::default();
         let shared = Shared {
-            config,
-            store,
+            config: Arc::new(config),
+            store: Arc::new(store),
             status,
             stop,
-            waiting,
-            streams,
-            archives,
+            waiting: slots(WAITING_MAX),
+            streams: slots(STREAMS_MAX),
+            archives: slots(ARCHIVES_MAX),
+            assistants: slots(ASSISTANTS_MAX),
             thumbnails,
-            upcoming,
+            upcoming: Mutex::default(),
         };
         App { shared: Arc::new(shared) }
     }
@@ -89,6 +91,17 @@ impl App {
     /// A place among those to whom zip files are written.
     pub fn archive_slot(&self) -> Result<OwnedSemaphorePermit, HttpProblem> {
         slot(&self.shared.archives, "zip files are being sent", ARCHIVES_MAX)
+    }
+
+    /// A place among the requests of language models.
+    pub fn assistant_slot(&self) -> Result<OwnedSemaphorePermit, HttpProblem> {
+        slot(&self.shared.assistants, "requests of language models are answered", ASSISTANTS_MAX)
+    }
+
+    /// What answers language models.
+    pub fn assistant(&self) -> mcp::HttpService {
+        let Shared { config, store, stop, .. } = &*self.shared;
+        mcp::over_http(config.clone(), store.clone(), stop.clone())
     }
 
     /// How many streams of events are followed.

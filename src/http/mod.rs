@@ -6,6 +6,7 @@
 mod api;
 mod app;
 mod archive;
+mod assistant;
 mod body;
 mod encoded;
 mod fields;
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Router, middleware};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -146,6 +147,7 @@ fn router(app: App, guard: Guard) -> Router {
         .nest("/v1", openai::routes())
         .nest("/sdapi/v1", sdapi::routes())
         .merge(page::routes())
+        .route("/mcp", post(assistant::assistant))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .fallback(nothing_here)

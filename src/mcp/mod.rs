@@ -1,5 +1,6 @@
 //! The queue for language models and their programs: the Model Context Protocol over standard input
-//! and output. Answers are those of the command line with `--json`.
+//! and output, and as a service for the HTTP face. Answers are those of the command line with
+//! `--json`.
 
 mod tools;
 
@@ -10,8 +11,11 @@ use rmcp::model::{
     ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
 };
 use rmcp::service::RequestContext;
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use self::tools::{Answered, Tool, call};
 use crate::config::Config;
@@ -25,10 +29,13 @@ its pictures by ids like 3.1, which is the first picture of job 3.";
 
 /// The queue, for whoever speaks the protocol.
 #[derive(Clone)]
-struct QueueServer {
+pub struct QueueServer {
     config: Arc<Config>,
     store: Arc<Store>,
 }
+
+/// What answers the protocol's requests over HTTP.
+pub type HttpService = StreamableHttpService<QueueServer, NeverSessionManager>;
 
 /// Serves standard input and output until the input ends.
 ///
@@ -41,6 +48,18 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
     let service = server.serve(rmcp::transport::stdio()).await?;
     service.waiting().await?;
     Ok(())
+}
+
+/// The same over HTTP, until `stop`. Each request is answered by itself, in JSON: nothing is kept of
+/// a client between two. Who may ask, and how much may be sent, has been judged before.
+pub fn over_http(config: Arc<Config>, store: Arc<Store>, stop: CancellationToken) -> HttpService {
+    let server = QueueServer { config, store };
+    let settings = StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(false)
+        .with_json_response(true)
+        .with_cancellation_token(stop)
+        .disable_allowed_hosts();
+    StreamableHttpService::new(move || Ok(server.clone()), Arc::default(), settings)
 }
 
 impl ServerHandler for QueueServer {
@@ -61,7 +80,7 @@ impl ServerHandler for QueueServer {
     async fn call_tool(
         &self,
         request: CallToolRequestParams,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let tool = Tool::ALL.into_iter().find(|tool| tool.name() == request.name);
         let tool = tool.ok_or_else(|| {
@@ -69,7 +88,11 @@ impl ServerHandler for QueueServer {
         })?;
         let queue = Queue::of(&self.config, self.store.clone());
         let arguments = Value::Object(request.arguments.unwrap_or_default());
-        Ok(result(call(&queue, &self.config, tool, arguments).await).into())
+        let answered = call(&queue, &self.config, tool, arguments);
+        // Nobody is left who would read the answer, where it is cancelled.
+        let answered = context.ct.run_until_cancelled(answered).await;
+        let answered = answered.ok_or_else(|| ErrorData::internal_error("cancelled", None))?;
+        Ok(result(answered).into())
     }
 }
 

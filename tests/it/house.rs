@@ -41,8 +41,8 @@ const ORDER: &[&str] = &[
     "status",
     "systemd",
     "queue",
-    "http",
     "mcp",
+    "http",
     "dispatcher",
     "recovery",
     "caretaker",
@@ -57,7 +57,7 @@ const ORDER: &[&str] = &[
 ];
 
 /// Crates that only one module may use, or two.
-const OWNED: [(&str, &str); 12] = [
+const OWNED: [(&str, &str); 13] = [
     ("sqlx", "store"),
     ("candle_core", "engine/z_image"),
     ("candle_nn", "engine/z_image"),
@@ -67,6 +67,7 @@ const OWNED: [(&str, &str); 12] = [
     ("axum", "http"),
     ("hyper", "http"),
     ("prometheus_client", "http"),
+    ("rmcp", "mcp"),
     ("clap", "cli"),
     ("sd_notify", "systemd"),
     ("nvml_wrapper", "report"),

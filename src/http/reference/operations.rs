@@ -112,8 +112,9 @@ fn post(path: &'static str, about: &'static str) -> Operation {
 
 /// All of them but the pages.
 pub fn operations() -> Vec<Operation> {
-    let groups = [jobs(), renders(), queue(), openai(), sdapi(), sdapi_facts(), monitoring()];
-    groups.into_iter().flatten().collect()
+    let ours = [jobs(), renders(), queue(), monitoring(), assistants()];
+    let groups = [openai(), sdapi(), sdapi_facts()].into_iter().chain(ours);
+    groups.flatten().collect()
 }
 
 fn jobs() -> Vec<Operation> {
@@ -304,4 +305,9 @@ fn monitoring() -> Vec<Operation> {
         ),
         get("/metrics", "For Prometheus").answer(200, "application/openmetrics-text", None),
     ]
+}
+
+fn assistants() -> Vec<Operation> {
+    let about = "For language models: the Model Context Protocol, without sessions";
+    vec![post("/mcp", about).body(JSON, object).json(200, object)]
 }

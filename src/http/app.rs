@@ -6,6 +6,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::problem::HttpProblem;
+use super::recent_events::{RecentEvents, SentEvent};
 use super::upcoming::UpcomingCache;
 use crate::config::Config;
 use crate::mcp;
@@ -18,7 +19,7 @@ use crate::thumbnails::Thumbnails;
 const WAITING_MAX: usize = 8;
 
 /// So many streams of events are followed at once.
-const STREAMS_MAX: usize = 32;
+const STREAMS_MAX: usize = 200;
 
 /// So many zip files are written at once: each reads the disk as fast as its client takes it.
 const ARCHIVES_MAX: usize = 2;
@@ -47,6 +48,7 @@ struct Shared {
     thumbnails: Arc<Mutex<Thumbnails>>,
     /// Found out by one at a time, for all who ask.
     upcoming: Mutex<UpcomingCache>,
+    events: Mutex<RecentEvents>,
 }
 
 impl App {
@@ -69,6 +71,7 @@ impl App {
             assistants: slots(ASSISTANTS_MAX),
             thumbnails,
             upcoming: Mutex::default(),
+            events: Mutex::default(),
         };
         App { shared: Arc::new(shared) }
     }
@@ -139,6 +142,11 @@ impl App {
     /// What comes next, perhaps as it was some seconds ago.
     pub async fn upcoming(&self) -> Result<Arc<Upcoming>, HttpProblem> {
         Ok(self.shared.upcoming.lock().await.get(&self.queue()).await?)
+    }
+
+    /// The first entries of the log after the one with this id.
+    pub async fn events_after(&self, id: i64) -> Result<Vec<SentEvent>, HttpProblem> {
+        Ok(self.shared.events.lock().await.after(&self.shared.store, id).await?)
     }
 
     /// What the daemon is doing now.

@@ -20,6 +20,7 @@ mod openai;
 mod picture;
 mod page;
 mod problem;
+mod recent_events;
 mod reference;
 mod sdapi;
 mod serve;

@@ -23,8 +23,8 @@ use super::listen::Listener;
 /// By a port, or by a socket in the file system.
 type Stream = Either<TcpStream, UnixStream>;
 
-/// At once; whoever comes later waits for one to end.
-const CONNECTIONS_MAX: usize = 128;
+/// At once; whoever comes later waits for one to end. All streams of events leave as many again.
+const CONNECTIONS_MAX: usize = 400;
 
 /// For the headers of a request, counted from the end of the one before: nobody keeps a connection
 /// for longer without asking for something.

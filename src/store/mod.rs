@@ -56,6 +56,7 @@ pub use self::care::DatabasePlace;
 pub use self::control::{Cancelled, Pause, RenderFilter};
 pub use self::edit::EditFate;
 pub use self::error::{Result, StoreError};
+pub use self::events::EventRow;
 pub use self::evidence::Seen;
 pub use self::examine::Contents;
 pub use self::gallery::GalleryFilter;

@@ -3,21 +3,22 @@
 //! The table `events` is what is sent: whoever comes back after a while says which entry was the
 //! last, and misses none. Steps of the running picture are not in the table and have no id. A
 //! stream is read on only when its reader has taken what was sent: a slow one holds nothing but its
-//! place, and is dropped by the connection's time-out.
+//! place, and is dropped by the connection's time-out. All who follow share what is read of the
+//! table, and look for more ten times a second at the most: hundreds of them take no time of a
+//! render.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::http::HeaderMap;
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, stream};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::http::app::App;
 use crate::http::problem::HttpProblem;
@@ -26,11 +27,11 @@ use crate::status::{RenderStatus, Status};
 /// So many entries are sent again to whoever was away; more are a reason to ask anew.
 const REPLAY_MAX: i64 = 1000;
 
-/// Read at once.
-const BATCH: u32 = 100;
-
-/// Between two looks at the table.
+/// Between two looks at the table, unless it is told that something has changed.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// After something was sent nothing is looked for so long.
+const PACE: Duration = Duration::from_millis(100);
 
 /// A stream without events shows that it is alive: proxies close what is silent for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -51,22 +52,19 @@ pub async fn events(
     let slot = app.stream_slot()?;
     let newest = app.store().last_event().await?;
     let header = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let asked = header.or(since.last_event_id);
-    let mut waiting = VecDeque::new();
-    let last_id = match asked {
+    let (last_id, waiting) = match header.or(since.last_event_id) {
         // What was asked for is another database's, or too long ago.
         Some(id) if !(newest - REPLAY_MAX..=newest).contains(&id) => {
-            waiting.push_back(Event::default().event("resync").data("{}"));
-            newest
+            (newest, "event: resync\ndata: {}\n\n")
         }
-        Some(id) => id,
-        None => newest,
+        Some(id) => (id, ""),
+        None => (newest, ""),
     };
-    let mut status = app.watch_status();
-    status.mark_changed();
-    let follower = Follower { app, status, render: None, last_id, waiting, _slot: slot };
-    let stream = Sse::new(follower.stream());
-    Ok(stream.keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    let (status, paced) = (app.watch_status(), Instant::now());
+    let waiting = waiting.to_owned();
+    let follower = Follower { app, status, render: None, last_id, waiting, paced, _slot: slot };
+    let headers = [(header::CONTENT_TYPE, "text/event-stream")];
+    Ok((headers, Body::from_stream(follower.stream())).into_response())
 }
 
 /// Somebody who follows the log.
@@ -77,48 +75,50 @@ struct Follower {
     render: Option<RenderStatus>,
     last_id: i64,
     /// To be sent.
-    waiting: VecDeque<Event>,
+    waiting: String,
+    /// Nothing is looked for before.
+    paced: Instant,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Follower {
-    fn stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
+    fn stream(self) -> impl Stream<Item = Result<String, Infallible>> {
         stream::unfold(self, |mut follower| async move {
-            let event = follower.next().await?;
-            Some((Ok(event), follower))
+            let sent = follower.next().await?;
+            Some((Ok(sent), follower))
         })
     }
 
-    /// The next event; `None` when the daemon ends.
-    async fn next(&mut self) -> Option<Event> {
+    /// What is sent next; `None` when the daemon ends.
+    async fn next(&mut self) -> Option<String> {
+        let stop = self.app.stop();
+        let silent_at = Instant::now() + KEEP_ALIVE;
+        stop.run_until_cancelled(sleep_until(self.paced)).await?;
         loop {
-            if let Some(event) = self.waiting.pop_front() {
-                return Some(event);
-            }
             self.look().await;
-            if self.waiting.is_empty() {
-                let stop = self.app.stop();
-                tokio::select! {
-                    () = sleep(LOOK) => (),
-                    changed = self.status.changed() => changed.ok()?,
-                    () = stop.cancelled() => return None,
-                }
+            if !self.waiting.is_empty() {
+                self.paced = Instant::now() + PACE;
+                return Some(std::mem::take(&mut self.waiting));
+            }
+            tokio::select! {
+                () = sleep(LOOK) => (),
+                changed = self.status.changed() => changed.ok()?,
+                () = sleep_until(silent_at) => return Some(":\n\n".to_owned()),
+                () = stop.cancelled() => return None,
             }
         }
     }
 
     async fn look(&mut self) {
         // What cannot be read for a while is read later.
-        let found = self.app.store().events_after(self.last_id, BATCH).await.unwrap_or_default();
-        for row in found {
-            self.last_id = row.id;
-            let event = Event::default().id(row.id.to_string()).event(&row.kind);
-            self.waiting.extend(event.json_data(&row).ok());
+        for event in self.app.events_after(self.last_id).await.unwrap_or_default() {
+            self.last_id = event.id;
+            self.waiting.push_str(&event.text);
         }
         let render = self.status.borrow_and_update().render.clone();
         if render != self.render {
             let told = json!({ "render": render });
-            self.waiting.extend(Event::default().event("step").json_data(told).ok());
+            self.waiting.push_str(&format!("event: step\ndata: {told}\n\n"));
             self.render = render;
         }
     }

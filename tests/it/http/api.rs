@@ -220,10 +220,17 @@ fn whoever_comes_back_to_the_events_misses_none() {
     for id in &ids[1..] {
         assert!(lines.any(|line| line == format!("id: {id}")), "{id}");
     }
-    house.post("/api/v1/jobs", &json!({ "prompt": "an owl" })).ok();
+    house.post("/api/v1/jobs", &json!({ "prompt": "an owl, steps of 200 ms" })).ok();
     assert!(lines.any(|line| line == "event: accepted"), "as it happens");
     assert!(lines.any(|line| line == "event: step"), "and its steps");
     assert!(lines.any(|line| line == "event: done"));
+    // All who follow share what is read, wherever they begin.
+    for from in [1, ids.len() - 1] {
+        let mut lines = follow(&house, &ids[from - 1]);
+        for id in house.rows("SELECT id FROM events ORDER BY id").concat().split_off(from) {
+            assert!(lines.any(|line| line == format!("id: {id}")), "{id}");
+        }
+    }
     assert!(follow(&house, "999999").any(|line| line == "event: resync"));
 }
 
@@ -232,7 +239,7 @@ fn whoever_comes_back_to_the_events_misses_none() {
 fn streams_that_nobody_reads_are_bounded_and_hold_nothing_up() {
     let mut house = House::started("");
     // None is closed before all are answered: a place that is given back is taken by the next.
-    let mut streams: Vec<_> = (0..40).map(|_| follow(&house, "0")).collect();
+    let mut streams: Vec<_> = (0..208).map(|_| follow(&house, "0")).collect();
     let statuses: Vec<String> =
         streams.iter_mut().map(|lines| lines.next().unwrap_or_default()).collect();
     let refused = statuses.iter().filter(|line| line.contains(" 503 ")).count();

@@ -126,7 +126,7 @@ fn with_a_token_only_those_who_know_it_get_in() {
 #[test]
 fn slow_headers_end_and_hold_nobody_up() {
     let house = House::started("");
-    let mut slow: Vec<_> = (0..150).map(|_| house.connect()).collect();
+    let mut slow: Vec<_> = (0..420).map(|_| house.connect()).collect();
     for stream in &mut slow {
         let _ = stream.write_all(b"GET /health HTTP/1.1\r\nHost: ");
     }

@@ -1,0 +1,62 @@
+//! The newest entries of the queue's log, read once for all who follow it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::store::{EventRow, Result, Store};
+
+/// So many are kept: more than happen between two looks of whoever keeps up.
+const KEPT_MAX: usize = 2000;
+
+/// Read at once.
+const BATCH: u32 = 500;
+
+/// How old the last look may be for those who ask now.
+const FRESH: Duration = Duration::from_millis(50);
+
+/// An entry as it is sent.
+#[derive(Clone)]
+pub struct SentEvent {
+    pub id: i64,
+    pub text: Arc<str>,
+}
+
+/// What was read last.
+#[derive(Default)]
+pub struct RecentEvents {
+    /// Without a gap between them.
+    kept: VecDeque<SentEvent>,
+    read_at: Option<Instant>,
+}
+
+impl RecentEvents {
+    /// The first entries after the one with this id. Whoever has read on to what is kept here costs
+    /// no question to the database beyond one for all.
+    pub async fn after(&mut self, store: &Store, id: i64) -> Result<Vec<SentEvent>> {
+        // After a while without anybody who followed, what is kept is of long ago.
+        if self.kept.back().is_some_and(|last| last.id < id) {
+            self.kept.clear();
+        }
+        let is_kept = self.kept.front().is_some_and(|first| first.id <= id + 1);
+        if !is_kept && !self.kept.is_empty() {
+            return Ok(store.events_after(id, BATCH).await?.iter().map(sent).collect());
+        }
+        let now = Instant::now();
+        if self.read_at.is_none_or(|read_at| now - read_at >= FRESH) {
+            let last = self.kept.back().map_or(id, |last| last.id);
+            self.kept.extend(store.events_after(last, BATCH).await?.iter().map(sent));
+            self.kept.drain(..self.kept.len().saturating_sub(KEPT_MAX));
+            self.read_at = Some(now);
+        }
+        let begin = self.kept.partition_point(|event| event.id <= id);
+        Ok(self.kept.range(begin..).cloned().collect())
+    }
+}
+
+/// By the rules of server-sent events; JSON has no line ends.
+fn sent(row: &EventRow) -> SentEvent {
+    let data = serde_json::to_string(row).unwrap_or_default();
+    let text = format!("id: {}\nevent: {}\ndata: {data}\n\n", row.id, row.kind);
+    SentEvent { id: row.id, text: text.into() }
+}

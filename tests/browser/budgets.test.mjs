@@ -29,14 +29,24 @@ after(async () => {
   await house?.end();
 });
 
-/** Counts from before the first script of each page. */
+/**
+ * Counts from before the first script of each page. The shift is the largest of a window, as browsers' vendors define it: shifts
+ * that follow each other within a second, over five seconds at the most, but for those that a click or a key has caused.
+ */
 function measure() {
   window.measured = { paint: 0, shift: 0 };
   new PerformanceObserver((list) => {
     for (const entry of list.getEntries()) window.measured.paint = entry.startTime;
   }).observe({ type: "largest-contentful-paint", buffered: true });
+  let began = 0, last = 0, sum = 0;
   new PerformanceObserver((list) => {
-    for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.measured.shift += entry.value;
+    for (const { hadRecentInput, startTime, value } of list.getEntries()) {
+      if (hadRecentInput) continue;
+      const is_same = startTime - last < 1000 && startTime - began < 5000;
+      if (!is_same) [began, sum] = [startTime, 0];
+      [last, sum] = [startTime, sum + value];
+      window.measured.shift = Math.max(window.measured.shift, sum);
+    }
   }).observe({ type: "layout-shift", buffered: true });
 }
 
@@ -66,7 +76,7 @@ for (const where of ["/", "/queue", "/gallery", "/history", "/memory", "/system"
     assert.ok(loaded.length >= 3, "page, style and script are counted");
     assert.ok(kb < FIRST_LOAD_KB, `${kb} KB`);
     assert.ok(paint > 0 && paint < PAINT_MS * SLOWNESS, `${paint} ms`);
-    assert.ok(shift < SHIFT, `${shift}`);
+    assert.ok(shift <= SHIFT, `${shift}`);
     assert.ok(nodes < 3000, `${nodes} elements`);
   });
 }
@@ -105,6 +115,7 @@ test("ten thousand pictures are scrolled through, and few of them are in the doc
     `${PICTURES} pictures scrolled in ${seconds.toFixed(1)} s: ${seen.nodes} elements at most, layout shift ${seen.shift.toFixed(4)}`,
   );
   assert.equal(seen.last, "1.1", "the oldest one is reached");
+  assert.ok(seen.shift <= SHIFT, `${seen.shift}`);
   assert.ok(seen.nodes < 3000, `${seen.nodes} elements`);
   // What was ticked at the other end is far away, and sent all the same.
   const sent = await page.evaluate(() => new FormData(document.querySelector("#chosen")).getAll("choose"));

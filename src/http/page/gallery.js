@@ -28,7 +28,8 @@ const pages = new IntersectionObserver(
         page.style.height = "";
         put_away.delete(page);
       } else if (!isIntersecting && content === undefined && !page.contains(document.activeElement)) {
-        page.style.height = `${page.offsetHeight}px`;
+        // Not rounded: what stands below must not move.
+        page.style.height = `${page.getBoundingClientRect().height}px`;
         put_away.set(page, page.innerHTML);
         page.replaceChildren();
       }
@@ -61,9 +62,14 @@ const end = new IntersectionObserver(
     // Several at once are what happened in turn: the last one is how it stands.
     if (!entries.at(-1)?.isIntersecting || fetching || !older) return;
     fetching = true;
+    // What is not seen does not jump when a page comes before it.
+    older.style.visibility = "hidden";
     const has_more = await fetchOlder().catch(() => null);
     // A daemon that does not answer leaves the link, which works by itself, and is asked again later.
-    if (has_more === null) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    if (has_more === null) {
+      older.style.visibility = "";
+      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    }
     fetching = false;
     // It is told again where it stands, though that may not have changed.
     end.disconnect();

@@ -73,6 +73,13 @@ pub fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpProblem> {
     serde_json::from_slice(body).map_err(|error| HttpProblem::bad(format!("JSON: {error}")))
 }
 
+/// The fields of a form without files.
+pub async fn fields<T: DeserializeOwned>(request: Request) -> Result<T, HttpProblem> {
+    let body = whole(request.into_body(), TEXT_BYTES_MAX).await?;
+    let wrong = |error| HttpProblem::bad(format!("the form: {error}"));
+    serde_urlencoded::from_bytes(&body).map_err(wrong)
+}
+
 /// A part of a form.
 pub struct FormPart {
     pub name: String,

@@ -250,6 +250,51 @@ test("two pictures are compared by a slider, and a picture that is chosen fills 
   assert.equal(await page.inputValue("#seed"), "42");
 });
 
+test("a picture to begin with is kept when it is chosen, and every field is checked while it is filled in", async () => {
+  const job = await house.send({ prompt: "a red fox", seed: 41 });
+  await house.done(1);
+  const picture = Buffer.from(await (await fetch(`${house.url}/file?job=${job}&n=1`)).arrayBuffer());
+  await page.goto(house.url);
+  await page.fill("#prompt", "a hat");
+  await page.locator("summary", { hasText: "Begin with a picture" }).click();
+  await page.setInputFiles("#init_image_file", { name: "notes.png", mimeType: "image/png", buffer: Buffer.from("no picture") });
+  await page.locator("#init_image_file[aria-invalid=true]").waitFor();
+  // The browser tells of each request that was refused.
+  page.complaints.length = 0;
+  await page.setInputFiles("#init_image_file", { name: "fox.png", mimeType: "image/png", buffer: picture });
+  const kept = page.getByLabel("The picture that was sent").first();
+  await kept.waitFor();
+  assert.equal(await kept.isChecked(), true);
+  await page.fill("#strength", "0.5");
+  await page.locator("summary", { hasText: "More" }).click();
+  for (const [name, wrong, right] of [
+    ["window", "22", "22:00-07:00"],
+    ["not_after", "yesterday", "2099-01-01 10:00"],
+    ["matrix", "steps = [0]", "steps = [2, 3]"],
+  ]) {
+    await page.fill(`#${name}`, wrong);
+    await page.locator(`#${name}[aria-invalid=true]`).waitFor();
+    await page.fill(`#${name}`, right);
+    await page.locator(`#${name}[aria-invalid=false]`).waitFor();
+  }
+  await page.selectOption("#sampler", "res_multistep");
+  await shows(page, "#advice", "2 pictures");
+  for (const text of await page.locator("#advice pre").allTextContents()) {
+    for (const line of ['window = "22:00-07:00"', 'sampler = "res_multistep"', "strength = 0.5", "[matrix]"]) {
+      assert.ok(text.includes(line), `${line}: ${text}`);
+    }
+  }
+  await page.fill("#window", "");
+  await page.getByRole("button", { name: "Render" }).click();
+  await page.waitForURL("**/queue");
+  await house.done(3);
+  const { renders } = await house.get("renders?limit=1");
+  assert.equal(renders[0].strength, 0.5);
+  await page.goto(`${house.url}/picture?job=2&n=1`);
+  await page.getByRole("link", { name: "Use these settings" }).click();
+  await kept.waitFor();
+});
+
 test("each fall down the ladder is told", async () => {
   await house.send({ prompt: "fox, oom once" });
   await house.done(1);
@@ -301,9 +346,13 @@ test("without JavaScript a job is sent, listed, cancelled and its picture found"
   assert.match(await plain.locator("#advice").innerText(), /height/i);
   assert.equal(await plain.inputValue("#prompt"), "a fox", "what was typed stays");
   await plain.fill("#height", "512");
+  const pixel = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNocFAAAAIkAOGrWWInAAAAAElFTkSuQmCC", "base64");
+  await plain.locator("summary", { hasText: "Begin with a picture" }).click();
+  await plain.setInputFiles("#init_image_file", { name: "pixel.png", mimeType: "image/png", buffer: pixel });
   await plain.getByRole("button", { name: "Render" }).click();
   await plain.waitForURL("**/queue");
   await house.done(1);
+  assert.match((await house.get("renders")).renders[0].init_image, /^[0-9a-f]{64}$/);
   await plain.goto(house.url + "/gallery");
   await plain.getByRole("button", { name: "Star 1.1" }).click();
   await plain.waitForURL("**/gallery");

@@ -13,6 +13,8 @@ const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
 const PAGES = {
   create: "/?prompt=a+red+circle",
   mistakes: "/?prompt=fox&height=500&steps=none",
+  // All that the form has, unfolded.
+  form: "/?prompt=fox&lora=ink&init_image=0000&priority=1&window=22:00-07:00&matrix=steps+%3D+%5B2%5D",
   queue: "/queue",
   gallery: "/gallery",
   starred: "/gallery?starred=true",
@@ -31,6 +33,8 @@ let house, browser;
 before(async () => {
   [house, browser] = await Promise.all([House.started(), launch()]);
   fs.mkdirSync(path.join(KEPT, "shots"), { recursive: true });
+  fs.mkdirSync(path.join(house.folder, "loras"));
+  fs.writeFileSync(path.join(house.folder, "loras/ink.safetensors"), "ink");
   await house.send({ prompt: ["a red circle on a green ground", "fox, oom once"], tags: ["zoo", "night"] });
   await house.send({ prompt: "fox, invalid" });
   await house.done(2);
@@ -63,7 +67,7 @@ for (const locale of ["en-GB", "zh-CN"]) {
           const excess = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
           if (excess > 0) found.push(`${name}: ${excess} px wider than the window`);
           const shot = `${name}-${locale.slice(0, 2)}-${colorScheme}-${width}.png`;
-          await page.screenshot({ path: path.join(KEPT, "shots", shot), fullPage: width < 500 });
+          await page.screenshot({ path: path.join(KEPT, "shots", shot), fullPage: width < 500 || name === "form" });
         }
         await page.context().close();
         assert.deepEqual(found, []);

@@ -12,9 +12,11 @@ const field = (name) => /** @type {HTMLInputElement} */ (form?.elements.namedIte
 /** Marks the fields that the advice names. */
 function mark() {
   const named = [...document.querySelectorAll("#advice [data-key]")];
-  const keys = new Set(named.map((item) => item.getAttribute("data-key")));
+  // A key inside of a table is written in the field of that table.
+  const keys = new Set(named.map((item) => item.getAttribute("data-key")?.split(".")[0]));
   for (const input of form?.querySelectorAll("input, textarea, select") ?? []) {
-    input.setAttribute("aria-invalid", String(keys.has(input.getAttribute("name"))));
+    const key = input.getAttribute("data-keep") ?? input.getAttribute("name");
+    input.setAttribute("aria-invalid", String(keys.has(key)));
   }
 }
 
@@ -32,7 +34,9 @@ let asked = 0;
 async function check() {
   if (!form || !advice) return;
   const mine = ++asked;
-  const body = new URLSearchParams(/** @type {any} */ (new FormData(form)));
+  // Files are kept when they are chosen, and named by what they are kept as.
+  const texts = [...new FormData(form)].filter(([, value]) => typeof value === "string");
+  const body = new URLSearchParams(/** @type {[string, string][]} */ (texts));
   const answer = await fetch(form.dataset.check ?? "", { method: "POST", body }).catch(() => null);
   if (answer?.ok && mine === asked) {
     advice.innerHTML = await answer.text();
@@ -63,6 +67,29 @@ async function take(picture) {
   for (const [name, value] of Object.entries(told)) field(name).value = value === null ? "" : String(value);
   soon();
 }
+
+/**
+ * Sends a picture to begin with, once: the form has what the server calls it from then on.
+ * @param {HTMLInputElement} from
+ */
+async function keep(from) {
+  const picture = from.files?.[0];
+  const tick = field(from.dataset.keep ?? "");
+  const told = from.parentElement?.querySelector("[role=status]");
+  if (!picture || !told) return;
+  const headers = { "content-type": picture.type || "image/png" };
+  const answer = await fetch("api/v1/inputs", { method: "POST", headers, body: picture }).catch(() => null);
+  const kept = await answer?.json().catch(() => null);
+  told.textContent = answer?.ok ? picture.name : (kept?.detail ?? "?");
+  from.setAttribute("aria-invalid", String(!answer?.ok));
+  if (!answer?.ok) return;
+  [tick.value, tick.checked, from.value] = [kept.input, true, ""];
+  tick.labels?.forEach((label) => (label.hidden = false));
+  soon();
+}
+
+for (const from of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("[data-keep]")))
+  from.addEventListener("change", () => keep(from));
 
 chooser?.addEventListener("change", () => take(chooser.files?.[0]));
 document.addEventListener("dragover", (event) => event.preventDefault());

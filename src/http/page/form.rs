@@ -1,7 +1,14 @@
 //! From the fields of the form to a job that is wished for.
 
+use axum::extract::Request;
+
+use super::super::app::App;
+use super::super::body::{self, FormPart, PICTURES_BYTES_MAX};
+use super::super::guard::media_type;
+use super::super::problem::HttpProblem;
 use crate::job::origin::Api;
-use crate::queue::{ApiJob, Given, QueueError, Wish};
+use crate::problem::Problem;
+use crate::queue::{ApiJob, Given, JobMistakes, QueueError, Wish};
 
 /// The fields as they come: names and values.
 pub type Entries = Vec<(String, String)>;
@@ -10,7 +17,7 @@ pub type Entries = Vec<(String, String)>;
 const NAME: &str = "page.toml";
 
 /// Fields that are keys of a job, under the same name.
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 23] = [
     "model",
     "negative_prompt",
     "width",
@@ -24,34 +31,82 @@ const KEYS: [&str; 19] = [
     "priority",
     "not_before",
     "not_after",
+    "window",
     "on_oom",
     "min_side",
     "min_steps",
     "format",
     "output",
     "wildcards",
+    "init_image",
+    "mask",
+    "strength",
 ];
 
-/// Those of them that stand under the fold.
-const MORE: [&str; 8] = [
+/// Those of them that are pictures, called by their hashes; a file comes as `init_image_file`.
+pub const PICTURES: [&str; 2] = ["init_image", "mask"];
+
+/// Fields that stand under the last fold.
+const MORE: [&str; 12] = [
     "precision",
+    "sampler",
     "priority",
     "not_before",
     "not_after",
+    "window",
     "min_side",
     "min_steps",
     "output",
+    "tags",
+    "matrix",
     "wildcards",
 ];
 
 /// A form that was filled in.
 pub struct JobForm {
     entries: Entries,
+    /// What is wrong with its files.
+    problems: Vec<Problem>,
 }
 
 impl JobForm {
     pub fn new(entries: Entries) -> JobForm {
-        JobForm { entries }
+        JobForm { entries, problems: Vec::new() }
+    }
+
+    /// As it was sent, its pictures kept.
+    pub async fn sent(app: &App, request: Request) -> Result<JobForm, HttpProblem> {
+        if media_type(request.headers()) != "multipart/form-data" {
+            return Ok(JobForm::new(body::fields(request).await?));
+        }
+        let mut form = JobForm::new(Entries::new());
+        for FormPart { name, content } in body::form(request, PICTURES_BYTES_MAX).await? {
+            match PICTURES.into_iter().find(|key| name == format!("{key}_file")) {
+                // No file was chosen.
+                Some(_) if content.is_empty() => {}
+                Some(key) => form.keep(app, key, content.to_vec()).await?,
+                None => form.entries.push((name, String::from_utf8_lossy(&content).into_owned())),
+            }
+        }
+        Ok(form)
+    }
+
+    /// A picture goes before the one that was sent with an earlier try.
+    async fn keep(
+        &mut self,
+        app: &App,
+        key: &'static str,
+        picture: Vec<u8>,
+    ) -> Result<(), HttpProblem> {
+        match app.queue().keep_input(picture).await {
+            Ok(hash) => self.entries.insert(0, (key.to_owned(), hash)),
+            Err(QueueError::WrongWish(why)) => {
+                let problem = Problem::at("", 0, format!("{key}: {why}"), None);
+                self.problems.push(Problem { key: Some(key.to_owned()), ..problem });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     /// What stands in a field; empty where nothing does.
@@ -67,12 +122,26 @@ impl JobForm {
 
     /// Whether a field under the fold is filled in.
     pub fn has_more(&self) -> bool {
-        MORE.iter().any(|key| !self.get(key).is_empty()) || !self.get("tags").is_empty()
+        MORE.iter().any(|key| !self.get(key).is_empty())
+    }
+
+    /// Whether it begins with a picture, or was to.
+    pub fn has_picture(&self) -> bool {
+        !self.problems.is_empty() || PICTURES.iter().any(|key| !self.get(key).is_empty())
     }
 
     /// The job, to be checked or taken in.
     pub fn job(&self) -> Result<ApiJob, QueueError> {
-        let text = self.wish().text()?;
+        let mut text = self.wish().text()?;
+        let matrix = self.get("matrix");
+        if !matrix.is_empty() {
+            text += &format!("\n[matrix]\n{}\n", matrix.replace("\r\n", "\n"));
+        }
+        if !self.problems.is_empty() {
+            let (content, problems) = (text.into_bytes(), self.problems.clone());
+            let mistakes = JobMistakes { name: NAME.to_owned(), content, problems };
+            return Err(QueueError::Mistakes(mistakes));
+        }
         Ok(ApiJob { api: Api::Own, name: NAME.to_owned(), text, key: None })
     }
 
@@ -84,6 +153,10 @@ impl JobForm {
         let tags = self.tags();
         if !tags.is_empty() {
             given.push(Given::list("tags", "tags", &tags));
+        }
+        let loras = self.loras();
+        if !loras.is_empty() {
+            given.push(Given::list("lora", "lora", &loras));
         }
         Wish { name: NAME.to_owned(), prompts: self.prompts(), given, ..Wish::default() }
     }
@@ -99,6 +172,15 @@ impl JobForm {
                 .filter(|line| !line.is_empty())
                 .map(str::to_owned)
                 .collect(),
+        }
+    }
+
+    /// As a job file has them in short.
+    fn loras(&self) -> Vec<String> {
+        match (self.get("lora"), self.get("lora_weight")) {
+            ("", _) => Vec::new(),
+            (name, "") => vec![name.to_owned()],
+            (name, weight) => vec![format!("{name}:{weight}")],
         }
     }
 
@@ -129,6 +211,16 @@ mod tests {
         let lines = ("prompt", "a fox\r\n\r\na wolf");
         assert_eq!(form(&[lines]).wish().prompts, ["a fox\n\na wolf"]);
         assert_eq!(form(&[lines, ("one_a_line", "true")]).wish().prompts, ["a fox", "a wolf"]);
+    }
+
+    #[test]
+    fn a_matrix_stands_behind_the_keys_and_a_lora_has_its_weight() {
+        let matrix = ("matrix", "steps = [4, 8]\r\nguidance = [0, 1]");
+        let job = form(&[("prompt", "a fox"), ("lora", "ink"), ("lora_weight", "0.8"), matrix]);
+        let text = job.job().expect("a text").text;
+        assert!(text.contains("lora = [\"ink:0.8\"]\n"), "{text}");
+        assert!(text.ends_with("\n[matrix]\nsteps = [4, 8]\nguidance = [0, 1]\n"), "{text}");
+        assert!(form(&[("lora", ""), ("lora_weight", "2")]).loras().is_empty());
     }
 
     #[test]

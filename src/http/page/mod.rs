@@ -8,6 +8,7 @@ mod assets;
 mod compare;
 mod create;
 mod failures;
+mod fields;
 mod files;
 mod form;
 mod gallery;

@@ -91,8 +91,15 @@ fn actions(words: &Words, picture: &HistoryRow) -> Markup {
 fn again(picture: &HistoryRow) -> String {
     let HistoryRow { prompt, asked_prompt, negative_prompt, .. } = picture;
     let wildcards = if asked_prompt.is_some() { "true" } else { "" };
+    let loras = picture.lora.0.iter().map(|lora| format!(" <lora:{lora}>"));
+    let prompt =
+        asked_prompt.clone().unwrap_or_else(|| prompt.clone() + &loras.collect::<String>());
+    let strength = match picture.init_image.as_str() {
+        "" => String::new(),
+        _ => picture.strength.to_string(),
+    };
     let entries = [
-        ("prompt", asked_prompt.as_ref().unwrap_or(prompt).clone()),
+        ("prompt", prompt),
         ("model", picture.model_key.clone()),
         ("negative_prompt", negative_prompt.clone()),
         ("width", picture.asked_width.to_string()),
@@ -100,6 +107,10 @@ fn again(picture: &HistoryRow) -> String {
         ("steps", picture.asked_steps.to_string()),
         ("guidance", picture.guidance.to_string()),
         ("seed", picture.seed.to_string()),
+        ("sampler", picture.sampler.word().to_owned()),
+        ("init_image", picture.init_image.clone()),
+        ("mask", picture.mask.clone()),
+        ("strength", strength),
         ("wildcards", wildcards.to_owned()),
     ];
     let entries = entries.into_iter().filter(|(_, value)| !value.is_empty());

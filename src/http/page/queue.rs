@@ -1,12 +1,13 @@
 //! What is rendered, what waits, and what may be done about it.
 
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::super::app::App;
+use super::super::body;
 use super::super::problem::HttpProblem;
 use super::super::upcoming::JOBS_MAX;
 use super::layout::{PageKind, button, page};
@@ -52,9 +53,10 @@ pub async fn live_queue(State(app): State<App>, visitor: Visitor) -> Result<Mark
 pub async fn press(
     State(app): State<App>,
     Path(action): Path<String>,
-    headers: HeaderMap,
-    axum::Form(pressed): axum::Form<Pressed>,
+    request: Request,
 ) -> Result<Response, HttpProblem> {
+    let headers = request.headers().clone();
+    let pressed: Pressed = body::fields(request).await?;
     let queue = app.queue();
     match action.as_str() {
         "pause" => drop(queue.pause(&pressed.reason).await?),

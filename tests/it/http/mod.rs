@@ -3,6 +3,7 @@
 mod api;
 mod attacks;
 mod clients;
+mod form;
 mod gallery;
 mod openai;
 mod openapi;

@@ -5,9 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::House;
-use crate::support::http::Reply;
 
 const IMAGES: &str = "/v1/images/generations";
+const EDITS: &str = "/v1/images/edits";
 
 fn pictures(reply: &Value) -> Vec<Vec<u8>> {
     let data = reply["data"].as_array().unwrap_or_else(|| panic!("{reply}"));
@@ -105,19 +105,6 @@ fn a_configured_model_is_listed_and_named_and_an_unknown_name_is_told_which_ther
     assert!(told.contains("\"fake\" or \"base\""), "{told}");
 }
 
-/// A form as both SDKs send it.
-fn form(house: &House, parts: &[(&str, Option<&str>, &[u8])]) -> Reply {
-    let mut body = Vec::new();
-    for (name, file, content) in parts {
-        let file = file.map_or(String::new(), |file| format!("; filename=\"{file}\""));
-        let head = format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
-        body.extend([head.as_bytes(), content, b"\r\n"].concat());
-    }
-    body.extend(b"--x--\r\n");
-    let headers = [("Content-Type", "multipart/form-data; boundary=x")];
-    house.ask("POST /v1/images/edits", &headers, &body)
-}
-
 #[test]
 fn an_edit_begins_with_the_picture_and_paints_where_the_mask_is_transparent() {
     let house = House::started("");
@@ -128,8 +115,8 @@ fn an_edit_begins_with_the_picture_and_paints_where_the_mask_is_transparent() {
         png.into_inner()
     };
     let (picture, mask) = (png(image::Rgba([1, 2, 3, 255])), png(image::Rgba([0, 0, 0, 0])));
-    let reply = form(
-        &house,
+    let reply = house.post_form(
+        EDITS,
         &[
             ("prompt", None, b"a hat"),
             ("n", None, b"1"),
@@ -143,9 +130,9 @@ fn an_edit_begins_with_the_picture_and_paints_where_the_mask_is_transparent() {
         "SELECT init_image <> '', mask <> '', num FROM (SELECT *, width AS num FROM renders)",
     );
     assert_eq!(row, [["1", "1", "64"]]);
-    assert_eq!(form(&house, &[("prompt", None, b"a hat")]).status, 400);
+    assert_eq!(house.post_form(EDITS, &[("prompt", None, b"a hat")]).status, 400);
     let two = [("image[]", Some("a"), picture.as_slice()), ("image[]", Some("b"), &picture)];
-    assert_eq!(form(&house, &two).status, 400);
+    assert_eq!(house.post_form(EDITS, &two).status, 400);
 }
 
 #[test]

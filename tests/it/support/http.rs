@@ -11,6 +11,9 @@ use super::House;
 /// Longer than every time-out of the server.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A part of a form: its name, what its file is called, where it has one, and its content.
+pub type Part<'a> = (&'a str, Option<&'a str>, &'a [u8]);
+
 /// An answer.
 #[derive(Debug)]
 pub struct Reply {
@@ -122,5 +125,19 @@ impl House {
         let body = body.to_string();
         let headers = [("Content-Type", "application/json")];
         self.ask(&format!("POST {path}"), &headers, body.as_bytes())
+    }
+
+    /// A form with files, as browsers and other clients send it.
+    pub fn post_form(&self, path: &str, parts: &[Part]) -> Reply {
+        let mut body = Vec::new();
+        for (name, file, content) in parts {
+            let file = file.map_or(String::new(), |file| format!("; filename=\"{file}\""));
+            let head =
+                format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
+            body.extend([head.as_bytes(), content, b"\r\n"].concat());
+        }
+        body.extend(b"--x--\r\n");
+        let headers = [("Content-Type", "multipart/form-data; boundary=x")];
+        self.ask(&format!("POST {path}"), &headers, &body)
     }
 }

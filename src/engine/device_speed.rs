@@ -84,6 +84,10 @@ mod tests {
         assert_eq!(kept(&path, "cpu, 4 threads"), None);
         keep(&path, "NVIDIA H200", speed(0.0)).unwrap();
         assert_eq!(kept(&path, "NVIDIA H200"), None, "a speed of nothing says nothing");
+        let earlier = fs::read_to_string(&path).unwrap().replace("int8_per_s", "int4_per_s");
+        fs::write(&path, earlier).unwrap();
+        assert_eq!(read(&path).len(), 2, "it is read, as an earlier report is");
+        assert_eq!(kept(&path, "cpu, 2 threads"), None, "and measured anew");
         fs::write(&path, "{\"cpu").unwrap();
         assert_eq!(kept(&path, "cpu, 2 threads"), None);
         keep(&path, "cpu, 2 threads", speed(4.0)).unwrap();

@@ -85,6 +85,8 @@ pub struct RenderOperations {
 pub struct DeviceSpeed {
     pub linear_per_s: f64,
     pub weights_per_s: f64,
+    /// Nothing where an earlier version has measured.
+    #[serde(default)]
     pub int8_per_s: f64,
     pub attention_per_s: f64,
     pub convolution_per_s: f64,

@@ -123,7 +123,7 @@ fn picture_fields(words: &Words, form: &JobForm) -> Markup {
     html! {
         details open[form.has_picture()] {
             summary { (words.begin_with_picture) }
-            div.fields {
+            div.fields.files {
                 (picture(init_image, words.init_image, words, form))
                 (picture(mask, words.mask, words, form))
                 (number("strength", words.strength, form, "0.6"))

@@ -9,7 +9,9 @@ use crate::job::AskedPrecision;
 use crate::job::spec::fields::sides;
 use crate::ladder::Residency;
 use crate::moment;
-use crate::queue::{self, FitAnswer, FitEstimate, FitQuestion, Queue, TABLE_CARDS_GIB};
+use crate::queue::{
+    self, FitAnswer, FitEstimate, FitQuestion, LeastMemory, Queue, TABLE_CARDS_GIB,
+};
 use crate::spelling::memory;
 use crate::store::Seen;
 
@@ -131,8 +133,23 @@ fn text(answer: &FitAnswer) -> String {
             memory(answer.host_bytes)
         ));
     }
+    lines.extend(least(answer));
     lines.push(format!("time    {time}"));
     lines.join("\n")
+}
+
+/// What would do where it does not fit.
+fn least(answer: &FitAnswer) -> Option<String> {
+    let LeastMemory { usable_bytes, device_bytes } = answer.least?;
+    let usable = memory(usable_bytes);
+    Some(match device_bytes {
+        Some(bytes) => format!(
+            "needs   a device of {} or more: {usable} for the picture, the rest is the driver's or \
+             left to others ([device] reserve)",
+            memory(bytes)
+        ),
+        None => format!("needs   a memory_limit of {usable} or more in daemon.toml"),
+    })
 }
 
 /// The time where no picture tells it.

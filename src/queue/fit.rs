@@ -7,6 +7,7 @@ use super::fitting::{FitQuestion, Fitting, last_worker};
 use super::timing::Timing;
 use crate::config::Config;
 use crate::engine::mini;
+use crate::job::Render;
 use crate::ladder::{Residency, Rung};
 use crate::planner::{Estimate, Plan, Prediction};
 use crate::store::{Seen, Store};
@@ -44,6 +45,8 @@ pub struct FitAnswer {
     pub prediction: Prediction,
     /// 0 where it fits.
     pub missing_bytes: u64,
+    /// Where it does not fit: what would do. Null where it fits, or no memory is enough.
+    pub least: Option<LeastMemory>,
     /// What the host should have free to stream layers from; 0 where none are.
     pub host_bytes: u64,
     /// Pictures rendered on this rung.
@@ -51,6 +54,23 @@ pub struct FitAnswer {
     /// Where none was: how long one takes, by the speed of the device that was used last.
     pub estimate: Option<FitEstimate>,
 }
+
+/// The least memory with which a picture is rendered at all, smaller perhaps, in whole steps of 16 MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct LeastMemory {
+    /// That a render may use, and so the least `memory_limit`.
+    pub usable_bytes: u64,
+    /// All memory of the smallest device that leaves so much to a render; null where `memory_limit`
+    /// allows none to.
+    pub device_bytes: Option<u64>,
+}
+
+/// As exact as people ask, and few enough plans to find it.
+const LEAST_STEP_BYTES: u64 = 16 << 20;
+
+/// 1 TiB: what does not fit there fits nowhere.
+const LEAST_STEPS_MAX: u64 = 1 << 16;
 
 /// An [`Estimate`], and whose.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -63,9 +83,10 @@ pub struct FitEstimate {
 }
 
 impl FitAnswer {
-    /// Whether the device renders it. The host would take hours.
+    /// Whether the device renders it.
     pub fn fits(&self) -> bool {
-        self.missing_bytes == 0 && self.rung.residency != Residency::Host
+        let FitAnswer { rung, prediction, missing_bytes, .. } = *self;
+        is_on_device(Plan { rung, prediction, missing_bytes })
     }
 
     /// Whether the picture is made smaller, or in fewer steps, than asked.
@@ -174,11 +195,7 @@ impl Fitting<'_> {
             Some(store) => store.seen_on(&rung, &self.model.name).await?,
             None => None,
         };
-        let estimate = match &seen {
-            Some(_) => None,
-            None => self.estimate(&asked, &rung).map(|(device, time)| FitEstimate { device, time }),
-        };
-        Ok(FitAnswer {
+        let mut answer = FitAnswer {
             model: self.model.name.clone(),
             miniature: self.model.name == mini::NAME,
             width: asked.width,
@@ -190,9 +207,48 @@ impl Fitting<'_> {
             rung,
             prediction,
             missing_bytes,
+            least: None,
             host_bytes: self.predictor.host_bytes(&rung),
             seen,
-            estimate,
-        })
+            estimate: None,
+        };
+        if answer.seen.is_none() {
+            let estimate = self.estimate(&asked, &rung);
+            answer.estimate = estimate.map(|(device, time)| FitEstimate { device, time });
+        }
+        if !answer.fits() {
+            answer.least = self.least(&asked);
+        }
+        Ok(answer)
     }
+
+    /// The least memory with which a device renders it.
+    fn least(&self, asked: &Render) -> Option<LeastMemory> {
+        let renders = |usable_bytes| self.plan(asked, Some(usable_bytes)).is_ok_and(is_on_device);
+        let usable_bytes = least_bytes(renders)?;
+        let leaves =
+            |bytes| self.usable_bytes(Some(bytes)).is_some_and(|left| left >= usable_bytes);
+        Some(LeastMemory { usable_bytes, device_bytes: least_bytes(leaves) })
+    }
+}
+
+/// Whether the device renders it. The host would take hours.
+fn is_on_device(Plan { rung, missing_bytes, .. }: Plan) -> bool {
+    missing_bytes == 0 && rung.residency != Residency::Host
+}
+
+/// The first step of memory that is enough, of which every further one is, too.
+fn least_bytes(is_enough: impl Fn(u64) -> bool) -> Option<u64> {
+    let (mut too_few, mut enough) = (0, LEAST_STEPS_MAX);
+    if !is_enough(enough * LEAST_STEP_BYTES) {
+        return None;
+    }
+    while enough - too_few > 1 {
+        let middle = (too_few + enough) / 2;
+        match is_enough(middle * LEAST_STEP_BYTES) {
+            true => enough = middle,
+            false => too_few = middle,
+        }
+    }
+    Some(enough * LEAST_STEP_BYTES)
 }

@@ -51,7 +51,7 @@ pub use self::control::{Retries, Which};
 pub use self::copies::{Restored, restore};
 pub use self::edit::Edited;
 pub use self::fit::{
-    FitAnswer, FitEstimate, TABLE_CARDS_GIB, UsualTable, fit, fit_table, usual_table,
+    FitAnswer, FitEstimate, LeastMemory, TABLE_CARDS_GIB, UsualTable, fit, fit_table, usual_table,
 };
 pub use self::fitting::FitQuestion;
 pub use self::foresight::{Foreseen, foresee};

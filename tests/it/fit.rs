@@ -207,3 +207,34 @@ fn a_card_of_8_gib_keeps_the_whole_transformer_in_int8() {
     let told = String::from_utf8_lossy(&refused.stderr);
     assert!(told.contains("no precision; use full or int8"), "{told}");
 }
+
+/// Under a limit the limit is what must be raised, and not the card.
+#[test]
+fn what_does_not_fit_is_told_with_the_least_that_would_do() {
+    let house = house();
+    let none = house.json(&["fit", "256x256", "--vram", "60MiB"]);
+    let least = none["least"]["device_bytes"].as_u64().expect("some device does") >> 20;
+    let told = said(&house.zimaged(&["fit", "256x256", "--vram", "60MiB"]));
+    assert!(told.contains(&format!("needs   a device of {least} MiB or more")), "{told}");
+    let code = |mib: u64| {
+        let vram = format!("{mib}MiB");
+        house.zimaged(&["fit", "256x256", "--vram", &vram]).status.code()
+    };
+    assert!(matches!(code(least), Some(0 | 4)));
+    assert_eq!(code(least - 16), Some(3), "{none}");
+    assert!(house.json(&["fit", "256x256", "--vram", "4GiB"])["least"].is_null());
+
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+    let limited = |limit: u64| {
+        House::with_config(&format!(
+            "[model]\npath = {model:?}\n[device]\nkind = 'cpu'\nmemory_limit = {limit}\n"
+        ))
+    };
+    let limited_answer = limited(1 << 20).json(&["fit", "256x256", "--vram", "4GiB"]);
+    assert!(limited_answer["least"]["device_bytes"].is_null(), "{limited_answer}");
+    let limit = limited_answer["least"]["usable_bytes"].as_u64().expect("some limit does");
+    let told = said(&limited(1 << 20).zimaged(&["fit", "256x256", "--vram", "4GiB"]));
+    assert!(told.contains(&format!("needs   a memory_limit of {} MiB", limit >> 20)), "{told}");
+    let enough = limited(limit).zimaged(&["fit", "256x256", "--vram", "4GiB"]);
+    assert!(matches!(enough.status.code(), Some(0 | 4)), "{}", said(&enough));
+}

@@ -203,21 +203,27 @@ impl<'d> Table<'d> {
 
     /// Notes a mistake about `key` as a whole; at the beginning of the text when it is absent.
     pub fn mistake(&mut self, key: &str, mistake: Mistake) {
-        let offset = self
-            .entries
-            .and_then(|entries| entries.get_key_value(key))
-            .map_or(0, |(key, _)| key.span().start);
-        self.add(key, offset, mistake);
+        self.add(key, self.place(key), mistake);
     }
 
-    /// A mistake in item `index` of the list `key`, or in its value where that is no list.
-    pub fn mistake_in(&mut self, key: &str, index: usize, mistake: Mistake) {
+    /// Where `key` stands in the text, in bytes; its beginning when the key is absent.
+    pub fn place(&self, key: &str) -> usize {
+        let entry = self.entries.and_then(|entries| entries.get_key_value(key));
+        entry.map_or(0, |(key, _)| key.span().start)
+    }
+
+    /// As [`Table::place`], of item `index` of the list `key`, or of its value where that is no list.
+    pub fn place_in(&self, key: &str, index: usize) -> usize {
         let value = self.entries.and_then(|entries| entries.get(key));
-        let offset = value.map_or(0, |value| match value.get_ref() {
+        value.map_or(0, |value| match value.get_ref() {
             DeValue::Array(items) => items.get(index).unwrap_or(value).span().start,
             _ => value.span().start,
-        });
-        self.add(key, offset, mistake);
+        })
+    }
+
+    /// A mistake at a place that [`Table::place`] or [`Table::place_in`] has told.
+    pub fn mistake_at(&mut self, key: &str, place: usize, mistake: Mistake) {
+        self.add(key, place, mistake);
     }
 
     fn take(&mut self, key: &'static str) -> Option<&'d Spanned<DeValue<'d>>> {

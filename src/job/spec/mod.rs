@@ -25,7 +25,7 @@ pub use self::outside::Outside;
 use self::wildcards::Choices;
 use super::parameters::{MODEL, read_values};
 use super::times::Times;
-use super::{Job, Recipe, Render, hints, lora};
+use super::{Job, Render, hints, lora};
 use crate::problem::{self, Problem};
 use crate::table::{self, Check, Mistake, Table, check};
 
@@ -143,7 +143,7 @@ pub fn resolve_bytes(
     let text = problem::utf8(content).map_err(|problem| vec![problem])?;
     let hint = hints::key_hint;
     let request = table::read(text, hint, |top| Request::read(top, rules, now_ms, outside))?;
-    request.resolve(outside)
+    request.resolve(text, outside)
 }
 
 /// What is wrong with content of which there is more than may be, as far as it was read.
@@ -162,8 +162,8 @@ struct Request {
     /// What the renders differ in.
     axes: Axes,
     listed: Option<Vec<String>>,
-    /// Where something is chosen in the prompts.
-    choices: Option<Choices>,
+    /// What is chosen in the prompts.
+    choices: Choices,
     /// What all renders share, and what they ask for where no axis says it.
     shared: Render,
 }
@@ -206,7 +206,8 @@ impl Request {
         Some(Request { priority, times, tags, num_images, axes, listed, choices, shared })
     }
 
-    fn resolve(self, outside: &mut dyn Outside) -> Result<ResolvedJob, Vec<Problem>> {
+    /// `text` is what it was read from.
+    fn resolve(self, text: &str, outside: &mut dyn Outside) -> Result<ResolvedJob, Vec<Problem>> {
         let mut renders = Vec::with_capacity(self.axes.count() * self.num_images as usize);
         let mut seed_is_drawn = Vec::with_capacity(renders.capacity());
         for mut values in self.axes.combinations() {
@@ -217,10 +218,8 @@ impl Request {
             for picture in 0..self.num_images {
                 let mut render = render.clone();
                 render.recipe.seed = (seed + u64::from(picture)) & SEED_MASK;
-                if let Some(choices) = &self.choices {
-                    render.asked_prompt = choices.make(&mut render.recipe)?;
-                }
-                take_tags(&mut render.recipe)?;
+                let made = choose(&self.choices, &mut render);
+                made.map_err(|mistake| vec![self.choices.blame(&render, text, mistake)])?;
                 renders.push(render);
             }
         }
@@ -262,16 +261,13 @@ fn with_strength(mut render: Render) -> Render {
     render
 }
 
-/// The LoRAs that the prompt names come behind the job's own ones. Only choices made in the prompt
-/// can have spoilt a tag: the prompt was checked.
-fn take_tags(recipe: &mut Recipe) -> Result<(), Vec<Problem>> {
-    let taken = lora::take_tags(&recipe.prompt)
-        .and_then(|(prompt, tagged)| fields::not_empty(prompt).map(|prompt| (prompt, tagged)));
-    let (prompt, tagged) = taken.map_err(|Mistake { message, help }| {
-        vec![Problem::at("", 0, format!("prompt: {message}"), help)]
-    })?;
-    recipe.prompt = prompt;
-    recipe.lora.0.extend(tagged.0);
+/// Makes the choices in the render's prompt, and takes the LoRAs that it names behind the job's own
+/// ones. Only a choice can have spoilt one of these: the prompt was checked.
+fn choose(choices: &Choices, render: &mut Render) -> Check<()> {
+    render.asked_prompt = choices.make(&mut render.recipe)?;
+    let (prompt, tagged) = lora::take_tags(&render.recipe.prompt)?;
+    render.recipe.prompt = fields::not_empty(prompt)?;
+    render.recipe.lora.0.extend(tagged.0);
     Ok(())
 }
 

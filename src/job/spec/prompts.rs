@@ -38,10 +38,10 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    /// A mistake in prompt `index`, told with its line.
-    pub(super) fn blame(&self, index: usize, mistake: Mistake) -> Mistake {
+    /// Where prompt `index` stands: `zoo.txt:3`.
+    pub(super) fn line(&self, index: usize) -> String {
         let line = self.lines.get(index).copied().unwrap_or_default();
-        of_file(&self.name, &format!(":{line}: "), mistake)
+        format!("{}:{line}", check::shortened(&self.name))
     }
 }
 

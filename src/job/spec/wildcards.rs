@@ -6,8 +6,8 @@ use super::Outside;
 use super::axes::{PROMPT, PROMPT_FILE};
 use super::fields::Bounds;
 use super::prompts::{self, Listed};
-use crate::job::Recipe;
 use crate::job::pattern::{Pattern, WildcardLines};
+use crate::job::{Recipe, Render};
 use crate::problem::{Problem, one_line};
 use crate::table::check::{self, shortened};
 use crate::table::{Check, Mistake, Table};
@@ -23,47 +23,65 @@ const MISTAKES_MAX: usize = 50;
 /// What is needed to make the choices of a job's prompts.
 pub(super) struct Choices {
     /// By the prompts as they are asked.
-    patterns: BTreeMap<String, Pattern>,
+    asked: BTreeMap<String, Asked>,
     lines: WildcardLines,
     prompt_bytes_max: usize,
 }
 
+/// A prompt as it is asked, and where.
+struct Asked {
+    pattern: Pattern,
+    key: &'static str,
+    /// In the job's text, in bytes.
+    place: usize,
+    /// With its line, where it is one of a list.
+    list: Option<String>,
+}
+
 impl Choices {
-    /// `None` where the job does not want any, or after a mistake in one of its `prompts`.
+    /// None where the job does not want any. Notes what is wrong with its `prompts`.
     pub(super) fn read<'p>(
         top: &mut Table,
         prompts: impl Iterator<Item = &'p str>,
         listed: Option<&Listed>,
         bounds: &Bounds,
         outside: &mut dyn Outside,
-    ) -> Option<Choices> {
-        if !top.read(WILDCARDS, check::boolean).unwrap_or(false) {
-            return None;
-        }
+    ) -> Choices {
         let mut choices = Choices {
-            patterns: BTreeMap::new(),
+            asked: BTreeMap::new(),
             lines: WildcardLines::new(),
             prompt_bytes_max: bounds.limits.prompt_bytes_max,
         };
+        if !top.read(WILDCARDS, check::boolean).unwrap_or(false) {
+            return choices;
+        }
         let mut mistakes = 0;
         for (index, prompt) in prompts.enumerate() {
-            let Err(mistake) = choices.add(prompt, outside) else { continue };
-            match listed {
-                Some(listed) => top.mistake(PROMPT_FILE, listed.blame(index, mistake)),
-                None if top.has(PROMPT) => top.mistake_in(PROMPT, index, mistake),
-                None => top.mistake("matrix", mistake),
-            }
+            let (key, place) = match listed {
+                Some(_) => (PROMPT_FILE, top.place(PROMPT_FILE)),
+                None if top.has(PROMPT) => (PROMPT, top.place_in(PROMPT, index)),
+                None => ("matrix", top.place("matrix")),
+            };
+            let list = listed.map(|listed| listed.line(index));
+            let mistake = match choices.pattern(prompt, outside) {
+                Ok(pattern) => {
+                    choices.asked.insert(prompt.to_owned(), Asked { pattern, key, place, list });
+                    continue;
+                }
+                Err(mistake) => mistake,
+            };
+            top.mistake_at(key, place, in_list(list.as_deref(), mistake));
             mistakes += 1;
             if mistakes == MISTAKES_MAX {
                 break;
             }
         }
-        (mistakes == 0).then_some(choices)
+        choices
     }
 
-    fn add(&mut self, prompt: &str, outside: &mut dyn Outside) -> Check<()> {
-        let of_prompt =
-            |why: String| Mistake::new(format!("\"{}\": {why}", shortened(&one_line(prompt))));
+    /// The prompt's pattern, once there are all lists that it needs.
+    fn pattern(&mut self, prompt: &str, outside: &mut dyn Outside) -> Check<Pattern> {
+        let of_prompt = |why: String| Mistake::new(quoted(prompt) + &why);
         let pattern = Pattern::parse(prompt).map_err(of_prompt)?;
         let mut missing = self.missing(&pattern);
         while let Some(name) = missing.pop_first() {
@@ -74,8 +92,7 @@ impl Choices {
             self.lines.insert(name, lines.clone());
             missing.extend(lines.iter().flat_map(|line| self.missing(line)));
         }
-        self.patterns.insert(prompt.to_owned(), pattern);
-        Ok(())
+        Ok(pattern)
     }
 
     fn missing(&self, pattern: &Pattern) -> BTreeSet<String> {
@@ -85,20 +102,39 @@ impl Choices {
 
     /// Makes the choices of the recipe's own seed. Answers the prompt as it was asked, where
     /// something was chosen in it.
-    pub(super) fn make(&self, recipe: &mut Recipe) -> Result<Option<String>, Vec<Problem>> {
-        let Some(pattern) = self.patterns.get(&recipe.prompt) else { return Ok(None) };
+    pub(super) fn make(&self, recipe: &mut Recipe) -> Check<Option<String>> {
+        let Some(Asked { pattern, .. }) = self.asked.get(&recipe.prompt) else { return Ok(None) };
         let resolved = pattern.resolve(&self.lines, recipe.seed, self.prompt_bytes_max);
         let resolved = resolved.and_then(|text| match text.trim().is_empty() {
             true => Err("nothing is left of it for some seed".to_owned()),
             false => Ok(text),
         });
-        let text = resolved.map_err(|why| {
-            let asked = shortened(&one_line(&recipe.prompt));
-            vec![Problem::at("", 0, format!("prompt: \"{asked}\": {why}"), None)]
-        })?;
+        let text = resolved.map_err(|why| Mistake::new(quoted(&recipe.prompt) + &why))?;
         let asked = std::mem::replace(&mut recipe.prompt, text);
         Ok((asked != recipe.prompt).then_some(asked))
     }
+
+    /// A mistake that shows only in what was chosen for `render`, told where its prompt stands in the
+    /// job's `text`.
+    pub(super) fn blame(&self, render: &Render, text: &str, mistake: Mistake) -> Problem {
+        let asked = self.asked.get(render.asked_prompt.as_ref().unwrap_or(&render.recipe.prompt));
+        let (key, place) = asked.map_or((PROMPT, 0), |asked| (asked.key, asked.place));
+        let list = asked.and_then(|asked| asked.list.as_deref());
+        let Mistake { message, help } = in_list(list, mistake);
+        let problem = Problem::at(text, place, format!("{key}: {message}"), help);
+        Problem { key: Some(key.to_owned()), ..problem }
+    }
+}
+
+/// The beginning of the prompt, before what is wrong with it.
+fn quoted(prompt: &str) -> String {
+    format!("\"{}\": ", shortened(&one_line(prompt)))
+}
+
+/// The mistake, with the line of the list that it is about.
+fn in_list(line: Option<&str>, mistake: Mistake) -> Mistake {
+    let line = line.map_or(String::new(), |line| format!("{line}: "));
+    Mistake { message: line + &mistake.message, ..mistake }
 }
 
 fn read_list(name: &str, outside: &mut dyn Outside) -> Check<Vec<Pattern>> {

@@ -216,6 +216,17 @@ fn a_prompt_over_the_limit_is_refused_with_its_length() {
     );
 }
 
+/// It shows only once the choices are made, and was told at the beginning of the file.
+#[test]
+fn a_mistake_in_what_was_chosen_is_told_where_its_prompt_stands() {
+    let text = "wildcards = true\nprompt = [\n  'a fox',\n  '{ | }',\n]\n";
+    assert_mistakes(text, &["4:3: prompt: \"{ | }\": nothing is left of it for some seed"]);
+    let text = "wildcards = true\nprompt = ['a fox', '{<lora:ink>|<lora:ink>}']\n";
+    assert_mistakes(text, &["2:20: prompt: is empty | say what to paint"]);
+    let text = "wildcards = true\n[matrix]\nprompt = ['a fox', '{ | }']\n";
+    assert_mistakes(text, &["2:2: matrix: \"{ | }\": nothing is left"]);
+}
+
 #[test]
 fn a_side_that_is_suggested_is_within_the_limit() {
     let mut rules = rules();

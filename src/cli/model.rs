@@ -12,6 +12,7 @@ use crate::engine::mini::ModelTexts;
 use crate::engine::z_image::inspect::{Inspected, InspectedModel, InspectedPart};
 use crate::engine::z_image::lora::inspect::InspectedLora;
 use crate::engine::{ModelPlace, inspect_lora, inspect_model, quantise_model};
+use crate::queue::model_called;
 
 #[derive(Subcommand, Debug)]
 pub(super) enum ModelCommand {
@@ -23,7 +24,7 @@ pub(super) enum ModelCommand {
     Fetch(fetch::FetchArgs),
     /// Say what a file or folder holds, and whether it can be rendered with
     ///
-    /// Only headers are read. Without PATH it is the configured model.
+    /// Only headers are read. Without a word it is the one of [model].
     Inspect(InspectArgs),
     /// List the models: those of daemon.toml, and what lies in models/
     List,
@@ -54,8 +55,9 @@ pub(super) enum ModelCommand {
 
 #[derive(clap::Args, Debug)]
 pub(super) struct InspectArgs {
-    /// A file of weights, or a folder
-    path: Option<PathBuf>,
+    /// A name in daemon.toml, a folder in models/, a file of weights, or a folder
+    #[arg(value_name = "NAME")]
+    what: Option<PathBuf>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -73,7 +75,7 @@ impl ModelCommand {
     pub(super) fn names_files(&self) -> bool {
         match self {
             ModelCommand::Fetch(_) | ModelCommand::List | ModelCommand::Remove(_) => true,
-            ModelCommand::Inspect(InspectArgs { path }) => path.is_some(),
+            ModelCommand::Inspect(InspectArgs { what }) => what.is_some(),
             ModelCommand::Verify(args) => args.names_files(),
             ModelCommand::Convert(args) => args.names_files(),
             ModelCommand::Synth(_) => true,
@@ -96,8 +98,12 @@ pub(super) async fn model(config: &Config, command: &ModelCommand, json: bool) -
 }
 
 fn inspect(config: &Config, args: &InspectArgs, json: bool) -> Outcome {
-    let place = match &args.path {
-        Some(path) => ModelPlace::at(&std::path::absolute(path)?),
+    let place = match &args.what {
+        // A path need not be text, and then it is no name.
+        Some(path) => match path.to_str() {
+            Some(what) => model_called(config, Some(what))?,
+            None => ModelPlace::at(&std::path::absolute(path)?),
+        },
         None => config.model_place()?,
     };
     let texts = config.model_texts().ok();

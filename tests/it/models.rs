@@ -121,3 +121,15 @@ fn a_named_model_that_cannot_be_loaded_stops_no_other() {
     held(&house, "base");
     assert_eq!(house.stop("TERM"), Some(0));
 }
+
+#[test]
+fn a_model_is_inspected_by_its_name_too() {
+    let mini = concat!(env!("CARGO_MANIFEST_DIR"), "/models/mini");
+    let config = format!("[model]\npath = '/nowhere'\n[models.small]\npath = '{mini}'\n");
+    let house = House::with_config(&config);
+    let named = house.json(&["model", "inspect", "small"]);
+    assert_eq!(named["path"], house.json(&["model", "inspect", mini])["path"]);
+    let unknown = house.zimaged(&["model", "inspect", "tiny"]);
+    assert_eq!(unknown.status.code(), Some(78), "{}", said(&unknown));
+    assert!(said(&unknown).contains("no model of daemon.toml, no folder of models/ and no path"));
+}

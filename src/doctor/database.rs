@@ -4,7 +4,7 @@ use super::{Aspect, Finding};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::moment;
-use crate::queue::{JobsFolder, Queue, QueueStatus, accepted_ids, check_present, status_of};
+use crate::queue::{self, JobsFolder, Queue, QueueStatus, accepted_ids, check_present, status_of};
 use crate::spelling::count;
 use crate::status::{Status, WorkerStatus};
 use crate::store::{Contents, NO_DATABASE, StoreError};
@@ -94,6 +94,14 @@ pub(super) fn daemon(config: &Config) -> Vec<Finding> {
         findings.push(Finding::ok(Aspect::Daemon, told));
     }
     findings
+}
+
+/// Why no render is started although all is well: a user wants it so. What is wrong with the database
+/// is told elsewhere.
+pub(super) async fn obstacle(config: &Config) -> Option<Finding> {
+    let queue = Queue::open(config).await.ok()?;
+    let obstacle = queue::obstacle(queue.store(), SystemClock.now_ms()).await.ok()??;
+    Some(Finding::ok(Aspect::Daemon, obstacle.to_string()))
 }
 
 fn troubles(daemon: &Status) -> Vec<Finding> {

@@ -119,6 +119,7 @@ async fn of_queue(config: &Config) -> Vec<Finding> {
     findings.push(machine::watching(&config.jobs));
     findings.extend(database::database(config).await);
     findings.extend(database::daemon(config));
+    findings.extend(database::obstacle(config).await);
     findings.push(port::port(config).await);
     findings.extend(models::models(config).await);
     findings

@@ -242,3 +242,21 @@ fn a_card_that_this_build_cannot_use_and_a_zone_that_there_is_not_are_told() {
     let diagnosis: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_found(&diagnosis, "clock", "warning", &["Mars/Olympus", "UTC"]);
 }
+
+#[test]
+fn a_queue_that_starts_nothing_because_that_is_wanted_is_well_and_says_so() {
+    let house = House::started("");
+    let told = |house: &House| {
+        let diagnosis = diagnosis(house);
+        assert_eq!(diagnosis["healthy"], true, "{diagnosis}");
+        about(&diagnosis, "daemon")
+    };
+    house.json(&["submit", "--prompt", "a", "--not-before", "2099-01-01T00:00:00Z"]);
+    let (verdicts, text) = told(&house);
+    assert_eq!(verdicts, ["ok", "ok"]);
+    assert!(text.contains("nothing is started before 2099-01-01"), "{text}");
+    house.json(&["pause", "my game"]);
+    let (verdicts, text) = told(&house);
+    assert_eq!(verdicts, ["ok", "ok"]);
+    assert!(text.contains("nothing is started: paused (my game); go on with: zimaged resume"));
+}

@@ -40,6 +40,8 @@ pub enum Warning {
     CutPrompt { beginning: String, tokens_max: usize },
     /// Nothing is started for long. A time of day alone may have been meant as today's.
     LongWait { is_tomorrow: bool },
+    /// The begin that it asks for has passed: it may be started at once.
+    PassedBegin,
     /// Something may be started for long yet. A time of day alone may have been meant as today's.
     LateEnd { is_tomorrow: bool },
     /// So many pictures do not fit the memory as they were asked for.
@@ -64,14 +66,16 @@ const WAIT_MS_MAX: i64 = 12 * HOUR_MS;
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
 
-/// Whether a job of these `times`, taken in `now`, waits for too long, or ends too late.
-pub fn long_wait(times: &Times, now: &ZonedDateTime) -> Vec<Warning> {
+/// Whether a job of these `times`, taken in `now`, waits for too long, ends too late, or has a begin
+/// that keeps nothing back.
+pub fn of_times(times: &Times, now: &ZonedDateTime) -> Vec<Warning> {
     let now_ms = now.timestamp().as_millisecond();
     let Some(Opening { from_ms, .. }) = times.opening(now_ms, now.time_zone()) else {
         return Vec::new();
     };
     let is_tomorrow = |wait_ms: i64| wait_ms <= 24 * HOUR_MS;
-    let mut found = Vec::new();
+    let has_passed = times.not_before_ms.is_some_and(|begin_ms| begin_ms <= now_ms);
+    let mut found: Vec<Warning> = has_passed.then_some(Warning::PassedBegin).into_iter().collect();
     let wait_ms = from_ms - now_ms;
     if wait_ms > WAIT_MS_MAX {
         let is_tomorrow = times.not_before_ms == Some(from_ms) && is_tomorrow(wait_ms);
@@ -224,6 +228,7 @@ impl Warning {
             Warning::ForeignSyntax { .. } => "foreign_syntax",
             Warning::CutPrompt { .. } => "cut_prompt",
             Warning::LongWait { .. } => "long_wait",
+            Warning::PassedBegin => "passed_begin",
             Warning::LateEnd { .. } => "late_end",
             Warning::Memory { .. } => "memory",
         }
@@ -300,6 +305,9 @@ impl fmt::Display for Warning {
             ),
             Warning::LongWait { is_tomorrow } => {
                 write!(f, "its begin is more than 12 hours away{}", of_tomorrow(*is_tomorrow))
+            }
+            Warning::PassedBegin => {
+                write!(f, "not_before has passed: it keeps nothing from being started")
             }
             Warning::LateEnd { is_tomorrow } => {
                 write!(f, "its end is more than 12 hours away{}", of_tomorrow(*is_tomorrow))

@@ -114,7 +114,7 @@ pub(super) fn checked(
             let content = whole(&content, folder, resolved.listed.take());
             let times = resolved.job.times();
             let mut warnings = warnings_of(config, &resolved)?;
-            warnings.extend(warning::long_wait(&times, &clock::local(now_ms)));
+            warnings.extend(warning::of_times(&times, &clock::local(now_ms)));
             let opening = times.opening(now_ms, &rules.time_zone);
             let not_before_ms = opening.map(|it| it.from_ms).filter(|from_ms| *from_ms > now_ms);
             let not_after_ms = times.not_after_ms;

@@ -65,9 +65,19 @@ fn times(top: &mut Table, before: Times, zone: &TimeZone, now_ms: i64) -> Option
             true => "not_after lies in the past",
             false => "not_after comes before the window opens",
         };
-        top.mistake(given, Mistake::new(format!("nothing would be started: {why}")));
+        let mistake = Mistake::new(format!("nothing would be started: {why}"));
+        top.mistake(given, mistake.help(cure(given)));
     }
     Some(times)
+}
+
+/// What would be right where `given` leaves no time in which anything is started.
+fn cure(given: &str) -> &'static str {
+    match given {
+        "not_after" => "use a later time, or \"none\" for no end",
+        "not_before" => "use an earlier time, or give a later not_after with it",
+        _ => "use another window, or give a later not_after with it",
+    }
 }
 
 /// The value that the text gives, none where it says so, else the one of before.

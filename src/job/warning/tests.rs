@@ -126,7 +126,7 @@ fn a_job_that_waits_or_lasts_for_more_than_half_a_day_is_told_why() {
     let warned = |text: &str| {
         let text = format!("prompt = 'a'\n{text}");
         let job = resolve_bytes(text.as_bytes(), &rules(), now_ms, &mut || 7).expect("a good job");
-        let warnings = long_wait(&job.job.times(), &now);
+        let warnings = of_times(&job.job.times(), &now);
         warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     };
     let begin = "its begin is more than 12 hours away";
@@ -140,6 +140,8 @@ fn a_job_that_waits_or_lasts_for_more_than_half_a_day_is_told_why() {
     assert_eq!(warned("not_after = 2026-12-01T00:00:00Z"), end);
     let night = "not_before = '10:00'\nnot_after = '09:00'";
     assert_eq!(warned(night), format!("{end}{passed}"));
+    let has_begun = "not_before has passed: it keeps nothing from being started";
+    assert_eq!(warned("not_before = 2025-11-27T23:00:00Z"), has_begun, "a year too early");
     for soon in ["", "not_before = '10:45'", "window = '22:00-07:00'", "not_after = '07:00'"] {
         assert_eq!(warned(soon), "", "{soon}");
     }

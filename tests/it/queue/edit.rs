@@ -132,12 +132,17 @@ fn a_change_that_means_nothing_is_told_and_nothing_is_done() {
         (&["1", "--not-before", "soon"], 3, "--not-before: soon is no time; use a time of day"),
         (&["1", "--window", "22"], 3, "--window: \"22\" is no window; use two different times"),
         (&["1", "--add-tag", "a b"], 3, "--add-tag: \"a b\" is no tag"),
-        (&["1", "--not-after", "2001-01-01T00:00"], 3, "not_after lies in the past"),
+        (
+            &["1", "--not-after", "2001-01-01T00:00"],
+            3,
+            "--not-after: nothing would be started: not_after lies in the past; use a later time",
+        ),
         (&["1.1", "--add-tag", "x"], 3, "render 1.1: a single render has only a priority"),
         (
             &["1", "--not-before", "2999-01-02T12:00"],
             3,
-            "job 1: --not-before: nothing would be started: not_after is no later than not_before",
+            "job 1: --not-before: nothing would be started: not_after is no later than not_before; \
+             use an earlier time, or give a later not_after with it",
         ),
         (&["1", "99", "--priority", "1"], 1, "there is no job 99"),
     ] {

@@ -113,13 +113,30 @@ pub(super) async fn backup(config: &Config, file: &Path, json: bool) -> Outcome 
 
 pub(super) async fn restore(config: &Config, file: &Path, json: bool) -> Outcome {
     let restored = queue::restore(config, file).await?;
-    let Restored { jobs, waiting, kept, newer, inputs: _, inputs_missing } = &restored;
+    print::answer(&restored, &put_back(config, file, &restored), json)?;
+    Ok(0)
+}
+
+fn put_back(config: &Config, file: &Path, restored: &Restored) -> String {
+    let Restored { jobs, waiting, made_since, kept, newer, inputs: _, inputs_missing } = restored;
     let mut text = format!(
         "{} is put back: {}, {} waiting",
         file.display(),
         print::count(jobs.unsigned_abs(), "job"),
         print::count(waiting.unsigned_abs(), "render")
     );
+    if *waiting > 0 {
+        let made = match made_since {
+            0 => String::new(),
+            _ => format!(", {made_since} of them for the second time"),
+        };
+        text += &format!(
+            "\nwhat waits is rendered by the next zimaged run{made}: pictures that were made after \
+             the backup stay in {}, and new ones get numbered names; to render nothing of it, \
+             zimaged cancel --all first",
+            short(&config.outputs)
+        );
+    }
     if let Some(kept) = kept {
         text += &format!("\nthe database of before is kept as {}", short(kept));
     }
@@ -132,8 +149,7 @@ pub(super) async fn restore(config: &Config, file: &Path, json: bool) -> Outcome
         );
     }
     text += &told_missing(*inputs_missing);
-    print::answer(&restored, &text, json)?;
-    Ok(0)
+    text
 }
 
 fn inputs(count: u64) -> String {

@@ -39,8 +39,12 @@ pub struct BackedUp {
 pub struct Restored {
     /// Jobs in it.
     pub jobs: i64,
-    /// Renders that are queued.
+    /// Renders that had not ended when it was made: the next daemon renders them, unless they are
+    /// cancelled before.
     pub waiting: i64,
+    /// Queued ones of them that the database which was there before has as done. Their pictures stay in
+    /// the output folder, and new ones get numbered names.
+    pub made_since: i64,
     /// The database that was there before; `None` where there was none.
     pub kept: Option<PathBuf>,
     /// Files in `accepted/` of jobs that are newer than the backup, and not in it.
@@ -153,6 +157,7 @@ pub async fn restore(config: &Config, file: &Path) -> Result<Restored, QueueErro
     Ok(Restored {
         jobs: facts.jobs,
         waiting: facts.waiting,
+        made_since: facts.made_since,
         kept,
         newer: accepted.into_iter().filter(|id| *id > facts.last_job).count(),
         inputs: brought.there,

@@ -22,6 +22,8 @@ pub struct CopyFacts {
     pub jobs: i64,
     /// Renders that wait, or ran when the copy was made.
     pub waiting: i64,
+    /// Queued ones of them that were done since, as far as the database knows that it is to replace.
+    pub made_since: i64,
     /// The last job's id.
     pub last_job: i64,
     /// The hashes of the pictures that renders begin with, or have for a mask, and still need.
@@ -60,13 +62,15 @@ impl Store {
             let writer = pool(1, options(path)).await?;
             let facts = check(&writer, Access::Daemon).await?;
             prepare(&writer, Access::Daemon).await?.map_err(StoreError::Unusable)?;
-            for (table, last) in last_ids(before).await {
+            let waiting: String = sqlx::query_scalar(WAITING_IDS).fetch_one(&writer).await?;
+            let before = before_facts(before, &waiting).await;
+            for (table, last) in before.last_ids {
                 raise(&writer, &table, last).await?;
             }
             let inputs = all_needed(&writer).await?;
             sqlx::query("PRAGMA journal_mode = delete").execute(&writer).await?;
             writer.close().await;
-            Ok(CopyFacts { inputs, ..facts })
+            Ok(CopyFacts { made_since: before.made, inputs, ..facts })
         };
         ready.await.map_err(|error| explain(path, error))
     }
@@ -151,19 +155,35 @@ async fn check(connection: &SqlitePool, access: Access) -> Result<CopyFacts> {
     )
     .fetch_one(connection)
     .await?;
-    Ok(CopyFacts { jobs, waiting, last_job, inputs: Vec::new() })
+    Ok(CopyFacts { jobs, waiting, made_since: 0, last_job, inputs: Vec::new() })
 }
 
-/// The last ids that a database has given, by table; none where it cannot be read.
-async fn last_ids(path: &Path) -> Vec<(String, i64)> {
+/// Ids of renders are never given again, so that they mean the same render in both databases. One
+/// that ran when the backup was made is not asked for: a start finds its picture.
+const WAITING_IDS: &str = "SELECT json_group_array(id) FROM renders WHERE state = 'queued'";
+
+/// What the database that is to be replaced knows.
+#[derive(Default)]
+struct BeforeFacts {
+    /// The last ids that it has given, by table.
+    last_ids: Vec<(String, i64)>,
+    /// How many of the renders that were asked for it has as done.
+    made: i64,
+}
+
+/// Nothing where it cannot be read. `renders` is a JSON list of ids.
+async fn before_facts(path: &Path, renders: &str) -> BeforeFacts {
     if Store::is_missing(path) || log_file::is_foreign(path) {
-        return Vec::new();
+        return BeforeFacts::default();
     }
-    let Ok(mut connection) = options(path).connect().await else { return Vec::new() };
+    let Ok(mut connection) = options(path).connect().await else { return BeforeFacts::default() };
     let ids = sqlx::query_as("SELECT name, seq FROM sqlite_sequence");
-    let ids = ids.fetch_all(&mut connection).await.unwrap_or_default();
+    let last_ids = ids.fetch_all(&mut connection).await.unwrap_or_default();
+    let sql = "SELECT count(*) FROM renders WHERE state = 'done' \
+               AND id IN (SELECT value FROM json_each(?))";
+    let made = sqlx::query_scalar(sql).bind(renders).fetch_one(&mut connection).await;
     let _ = connection.close().await;
-    ids
+    BeforeFacts { last_ids, made: made.unwrap_or_default() }
 }
 
 async fn raise(writer: &SqlitePool, table: &str, last: i64) -> sqlx::Result<()> {

@@ -113,9 +113,7 @@ fn first_look(path: &Path, access: Access) -> Result<()> {
     if access == Access::Client && !path.exists() {
         return unusable(NO_DATABASE);
     }
-    if access == Access::Daemon {
-        log_file::note_present(path);
-    }
+    log_file::note_present(path);
     Ok(())
 }
 

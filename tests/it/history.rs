@@ -222,3 +222,35 @@ fn a_backup_is_whole_or_not_there_and_comes_back_with_what_happened_since_told()
     let parts = leftovers.filter(|entry| entry.file_name().to_string_lossy().ends_with(".part"));
     assert_eq!(parts.count(), 0);
 }
+
+/// A backup that was taken before the night: what was rendered after it would be made again without
+/// a word.
+#[test]
+fn a_backup_that_is_put_back_says_what_it_renders_once_more_and_what_keeps_it_from_that() {
+    let mut house = House::started("");
+    assert!(house.zimaged(&["pause"]).status.success());
+    house.json(&["submit", "--prompt", "a fox", "-n", "2", "--output", "fox"]);
+    house.json(&["submit", "--prompt", "later", "--not-before", "2099-01-01T00:00:00Z"]);
+    house.json(&["backup", "kept.sqlite"]);
+    assert!(house.zimaged(&["resume"]).status.success());
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "2");
+    house.stop("TERM");
+    let told = said(&house.zimaged(&["restore", "kept.sqlite"]));
+    for part in ["3 renders waiting", "2 of them for the second time", "outputs", "cancel --all"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let before = house.path("state/zimaged-before.sqlite");
+    house.json(&["restore", before.to_str().expect("plain")]);
+    let restored = house.json(&["restore", "kept.sqlite"]);
+    assert_eq!((&restored["waiting"], &restored["made_since"]), (&3.into(), &2.into()));
+    // What was said holds, on both ways.
+    assert!(house.zimaged(&["resume"]).status.success());
+    house.start();
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "2");
+    assert_eq!(house.pictures().len(), 4, "nothing was replaced");
+    house.stop("TERM");
+    house.json(&["restore", "kept.sqlite"]);
+    assert_eq!(house.json(&["cancel", "--all"])["cancelled"], 3);
+    assert_eq!(until_idle(&house).0, Some(0));
+    assert_eq!(house.pictures().len(), 4);
+}

@@ -69,20 +69,23 @@ async fn a_log_beside_a_backup_is_told_and_never_undoes_the_restore() {
     }
 }
 
+/// Also where a command is the first to write, as `cancel --all` after a `restore`.
 #[tokio::test]
 async fn a_backup_put_back_without_a_log_is_taken_with_the_log_that_it_then_gets() {
-    let fixture = Fixture::new().await;
-    let backup = fixture.folder.path().join("backup");
-    fixture.store.copy_to(&backup).await.expect("a writable folder");
-    let fixture = fixture.restarted().await.restarted().await;
-    let path = fixture.path();
-    fixture.store.close().await;
-    fs::copy(&backup, &path).expect("a writable folder");
-    let store = Store::open(&path, Access::Daemon).await.expect("a good backup");
-    let fixture = Fixture { folder: fixture.folder, store };
-    fixture.accept(job(&["a"])).await;
-    let (_folder, path) = killed(&fixture);
-    Store::open(&path, Access::Daemon).await.expect("its own log").close().await;
+    for first in [Access::Daemon, Access::Client] {
+        let fixture = Fixture::new().await;
+        let backup = fixture.folder.path().join("backup");
+        fixture.store.copy_to(&backup).await.expect("a writable folder");
+        let fixture = fixture.restarted().await.restarted().await;
+        let path = fixture.path();
+        fixture.store.close().await;
+        fs::copy(&backup, &path).expect("a writable folder");
+        let store = Store::open(&path, first).await.expect("a good backup");
+        let fixture = Fixture { folder: fixture.folder, store };
+        fixture.accept(job(&["a"])).await;
+        let (_folder, path) = killed(&fixture);
+        Store::open(&path, Access::Daemon).await.expect("its own log").close().await;
+    }
 }
 
 /// Chaos 10: a log that a reader pinned is cut once the reader is gone, also where nobody writes.

@@ -57,7 +57,7 @@ pub use crate::queue::{
 };
 pub use crate::store::{
     Access, Cancelled, DatabasePlace, DropFate, Guarded, JobFilter, NewJob, NewWorker,
-    RenderFilter, Retried, Selection, Store, StoreError,
+    RenderFilter, Repeat, Retried, Selection, Store, StoreError,
 };
 pub use crate::worker::exit::WorkerExit;
 pub use crate::worker::handle::Worker;

@@ -43,6 +43,9 @@ pub(super) struct RetryArgs {
     /// All renders in this state: failed or cancelled
     #[arg(long, conflicts_with = "what", value_parser = repeatable)]
     state: Option<State>,
+    /// What was made and whose file is gone, in place of what failed or was cancelled
+    #[arg(long, conflicts_with = "state")]
+    missing: bool,
 }
 
 pub(super) fn not_ended(word: &str) -> Result<State, String> {
@@ -80,7 +83,11 @@ pub(super) async fn cancel(config: &Config, args: &CancelArgs, json: bool) -> Ou
 
 pub(super) async fn retry(config: &Config, args: &RetryArgs, json: bool) -> Outcome {
     let which = which(&args.chosen, args.state);
-    let retries = Queue::open_or_empty(config).await?.retry(&which).await?;
+    let queue = Queue::open_or_empty(config).await?;
+    let retries = match args.missing {
+        true => queue.retry_missing(&which).await?,
+        false => queue.retry(&which).await?,
+    };
     print::answer(&retries, &retried(&retries), json)?;
     Ok(0)
 }

@@ -65,11 +65,15 @@ impl Bar {
 }
 
 fn told(verified: &Verified) -> String {
-    let Verified { pictures, right, wrong, strangers, again, .. } = verified;
+    let Verified { pictures, right, wrong, missing, strangers, again, .. } = verified;
     let mut lines = vec![format!("{right} of {} right", print::count(*pictures, "picture"))];
     let told = verified.wrong_pictures.iter().take(TOLD_MAX);
     lines.extend(told.map(|it| format!("{}.{} {}: {}", it.job, it.picture, it.path, it.text)));
     lines.extend(more(*wrong));
+    if *missing > 0 {
+        let missing = print::count(*missing, "picture");
+        lines.push(format!("{missing} missing: render again with zimaged retry --missing --all"));
+    }
     if *strangers > 0 {
         lines.push(format!("{} without a row:", print::count(*strangers, "file")));
         let told = verified.stranger_files.iter().take(TOLD_MAX);

@@ -1,10 +1,10 @@
-//! What users change: cancel, retry, pause, resume. Marks in the database that the dispatcher acts
+//! What users change: cancel, pause, resume. Marks in the database that the dispatcher acts
 //! on.
 
 use serde::Serialize;
 
 use super::Queue;
-use crate::store::{Cancelled, RenderFilter, Result, Retried, Selection, StoreError};
+use crate::store::{Cancelled, RenderFilter, Result, Selection, StoreError};
 
 /// So many names are told in one message.
 pub(super) const NAMES_MAX: usize = 5;
@@ -16,18 +16,6 @@ pub enum Which {
     Named(Vec<Selection>),
     /// Whatever has something in common.
     Matching(RenderFilter),
-}
-
-/// What a retry made.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Retries {
-    /// The new jobs.
-    pub jobs: Vec<Retried>,
-    /// How many renders they have together.
-    pub renders: usize,
-    /// What was named, but has nothing to be rendered again, and why.
-    pub refused: Vec<String>,
 }
 
 /// Whether the queue is paused.
@@ -69,52 +57,6 @@ impl Queue<'_> {
         self.store.cancel_queued(job_id, self.clock.now_ms()).await
     }
 
-    /// Makes new jobs of what of it failed or was cancelled and is not being rendered again
-    /// already. An error where nothing of what was named is.
-    pub async fn retry(&self, which: &Which) -> Result<Retries> {
-        match which {
-            Which::Named(selections) => self.retry_named(selections).await,
-            Which::Matching(filter) => {
-                let jobs = self.store.retryable(filter).await?;
-                let mut made = Retries::default();
-                for job_id in jobs {
-                    let retried = self.retry_one(Selection::Job(job_id), Some(filter)).await;
-                    made.add(retried)?;
-                }
-                if made.jobs.is_empty() {
-                    let left = "is left that failed or was cancelled";
-                    return Err(self.nothing_matches("repeated", left, filter).await);
-                }
-                // Nobody has named what was left out.
-                made.refused.clear();
-                Ok(made)
-            }
-        }
-    }
-
-    async fn retry_named(&self, selections: &[Selection]) -> Result<Retries> {
-        for selection in selections {
-            self.store.history(*selection).await?;
-        }
-        let mut made = Retries::default();
-        for selection in selections {
-            let retried = self.retry_one(*selection, None).await;
-            made.add(retried)?;
-        }
-        match made.jobs.is_empty() {
-            true => Err(StoreError::NothingToDo(made.refused.join("; "))),
-            false => Ok(made),
-        }
-    }
-
-    async fn retry_one(
-        &self,
-        selection: Selection,
-        among: Option<&RenderFilter>,
-    ) -> Result<Retried> {
-        self.store.retry(selection, among, self.clock.now_ms()).await
-    }
-
     /// Why nothing was `done` to what has something in common: of a tag, whether any job has it.
     pub(super) async fn nothing_matches(
         &self,
@@ -146,20 +88,6 @@ impl Queue<'_> {
     pub async fn resume(&self) -> Result<PauseAnswer> {
         self.store.resume(self.clock.now_ms()).await?;
         Ok(PauseAnswer { paused: None })
-    }
-}
-
-impl Retries {
-    fn add(&mut self, retried: Result<Retried>) -> Result<()> {
-        match retried {
-            Ok(retried) => {
-                self.renders += retried.renders;
-                self.jobs.push(retried);
-            }
-            Err(StoreError::NothingToDo(why)) => self.refused.push(why),
-            Err(error) => return Err(error),
-        }
-        Ok(())
     }
 }
 

@@ -68,7 +68,7 @@ pub use self::peaks::{Fall, PeakRow};
 pub use self::prune::{Forgettable, RecordedPicture};
 pub use self::queries::JobFilter;
 pub use self::refusal::no_access;
-pub use self::retry::Retried;
+pub use self::retry::{Repeat, Retried};
 pub use self::since::LogMark;
 pub use self::speeds::SpeedRow;
 pub use self::strays::Stray;

@@ -1,8 +1,8 @@
-//! Renders that failed or were cancelled, once more as a new job.
+//! Renders that failed or were cancelled, or whose picture is gone, once more as a new job.
 
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row};
+use sqlx::{QueryBuilder, Row, SqliteExecutor};
 
 use super::control::RenderFilter;
 use super::rows::render_columns;
@@ -24,19 +24,30 @@ pub struct Retried {
     pub renders: usize,
 }
 
+/// Which renders of a selection are rendered again.
+#[derive(Clone, Copy, Debug)]
+pub enum Repeat<'r> {
+    /// Those that failed or were cancelled.
+    NotMade,
+    /// As [`Repeat::NotMade`], where the selection is one of all that a filter lets through: only what
+    /// that lets through, without what a later one of them repeats.
+    Among(&'r RenderFilter),
+    /// Those that are done at these positions: their files are gone.
+    Lost(&'r [u32]),
+}
+
 impl Store {
-    /// A new job of the selected renders that failed or were cancelled, each at its old position.
-    /// Those that an earlier retry has made or will make are left out: they would give the same
-    /// picture once more. Where the selection is one of all that a filter lets through (`among`),
-    /// only what that lets through, without what a later one of them repeats.
+    /// A new job of the selected renders that `repeat` tells, each at its old position. Those that
+    /// an earlier retry has made or will make are left out: they would give the same picture once
+    /// more.
     pub async fn retry(
         &self,
         selection: Selection,
-        among: Option<&RenderFilter>,
+        repeat: Repeat<'_>,
         now_ms: i64,
     ) -> Result<Retried> {
         let mut transaction = self.begin().await?;
-        let again = to_repeat(&mut transaction, selection, among).await;
+        let again = to_repeat(&mut transaction, selection, repeat).await;
         let again = match again {
             Ok(again) => again,
             Err(error) => {
@@ -64,27 +75,52 @@ impl Store {
         sql.push(" ORDER BY r.job_id");
         Ok(sql.build_query_scalar().fetch_all(&self.readers).await?)
     }
+
+    /// The jobs with pictures that the filter lets through, in the order in which they came.
+    pub async fn jobs_with_pictures(&self, filter: &RenderFilter) -> Result<Vec<i64>> {
+        let mut sql = QueryBuilder::new("SELECT DISTINCT r.job_id FROM renders r ");
+        sql.push("WHERE r.state = 'done'");
+        filter.narrow(&mut sql);
+        sql.push(" ORDER BY r.job_id");
+        Ok(sql.build_query_scalar().fetch_all(&self.readers).await?)
+    }
+
+    /// The last job that has rendered, or will render, the selection again.
+    pub async fn again(&self, selection: Selection) -> Result<Option<i64>> {
+        let retries = retries(&self.readers, selection).await?;
+        Ok(retries.last().map(|(_, job_id)| *job_id))
+    }
 }
 
 /// The renders of a retry; an error where there are none.
 async fn to_repeat(
     transaction: &mut Writing,
     selection: Selection,
-    among: Option<&RenderFilter>,
+    repeat: Repeat<'_>,
 ) -> Result<Vec<Current>> {
-    let mut again = selected(transaction, selection).await?;
-    again.retain(|render| matches!(render.state, State::Failed | State::Cancelled));
-    let state = among.and_then(|filter| filter.state);
-    again.retain(|render| state.is_none_or(|state| render.state == state));
-    if let Some(filter) = among {
+    let selected = selected(transaction, selection).await?;
+    let is_meant = |(position, render): &(u32, Current)| match (repeat, render.state) {
+        (Repeat::NotMade, state) => matches!(state, State::Failed | State::Cancelled),
+        (Repeat::Among(filter), state @ (State::Failed | State::Cancelled)) => {
+            filter.state.is_none_or(|wanted| state == wanted)
+        }
+        (Repeat::Lost(positions), State::Done) => positions.contains(position),
+        (Repeat::Among(_) | Repeat::Lost(_), _) => false,
+    };
+    let meant = selected.into_iter().filter(is_meant);
+    let mut again: Vec<Current> = meant.map(|(_, render)| render).collect();
+    if let Repeat::Among(filter) = repeat {
         let later = repeated_later(transaction, selection, filter).await?;
         again.retain(|render| !later.contains(&render.render_id));
     }
     if again.is_empty() {
-        let why = format!("nothing of {selection} has failed or was cancelled");
+        let why = match repeat {
+            Repeat::Lost(_) => format!("no picture of {selection} is missing"),
+            _ => format!("nothing of {selection} has failed or was cancelled"),
+        };
         return Err(StoreError::NothingToDo(why));
     }
-    let retries = retries(transaction, selection).await?;
+    let retries = retries(&mut **transaction, selection).await?;
     again.retain(|render| !retries.iter().any(|(retried, _)| *retried == render.render_id));
     if let (true, Some((_, job_id))) = (again.is_empty(), retries.last()) {
         let why = format!("{selection} is rendered again already, last as job {job_id}");
@@ -93,11 +129,12 @@ async fn to_repeat(
     Ok(again)
 }
 
-/// The selection's renders in order; an error when there are none.
-async fn selected(transaction: &mut Writing, selection: Selection) -> Result<Vec<Current>> {
+/// The selection's renders in order, each with its position; an error when there are none.
+async fn selected(transaction: &mut Writing, selection: Selection) -> Result<Vec<(u32, Current)>> {
     let (job_id, position) = selection.parts();
     let rows = sqlx::query(
-        "SELECT id, state FROM renders WHERE job_id = ? AND position = coalesce(?, position) ORDER BY position",
+        "SELECT id, state, position FROM renders \
+         WHERE job_id = ? AND position = coalesce(?, position) ORDER BY position",
     )
     .bind(job_id)
     .bind(position)
@@ -106,15 +143,19 @@ async fn selected(transaction: &mut Writing, selection: Selection) -> Result<Vec
     if rows.is_empty() {
         return Err(selection.absent());
     }
-    let render = |row: &SqliteRow| -> sqlx::Result<Current> {
-        Ok(Current { render_id: row.try_get("id")?, job_id, state: row.try_get("state")? })
+    let render = |row: &SqliteRow| -> sqlx::Result<(u32, Current)> {
+        let (render_id, state) = (row.try_get("id")?, row.try_get("state")?);
+        Ok((row.try_get("position")?, Current { render_id, job_id, state }))
     };
     Ok(rows.iter().map(render).collect::<sqlx::Result<_>>()?)
 }
 
 /// The selection's renders of which a retry, or a retry of a retry, is queued, running or done,
 /// with that job's id, in the order of those jobs. A retry keeps positions.
-async fn retries(transaction: &mut Writing, selection: Selection) -> sqlx::Result<Vec<(i64, i64)>> {
+async fn retries(
+    executor: impl SqliteExecutor<'_>,
+    selection: Selection,
+) -> sqlx::Result<Vec<(i64, i64)>> {
     let (job_id, position) = selection.parts();
     sqlx::query_as(
         "WITH RECURSIVE again (id) AS (SELECT id FROM jobs WHERE retry_of = ?1 \
@@ -125,7 +166,7 @@ async fn retries(transaction: &mut Writing, selection: Selection) -> sqlx::Resul
     )
     .bind(job_id)
     .bind(position)
-    .fetch_all(&mut **transaction)
+    .fetch_all(executor)
     .await
 }
 

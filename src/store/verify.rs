@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 
 use super::rows::to_json;
-use super::{Result, Store};
+use super::{Result, Selection, Store};
 
 /// A picture as its row has it.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -42,6 +42,16 @@ impl Store {
     pub async fn some_done(&self, limit: u32) -> Result<Vec<DonePicture>> {
         let sql = format!("{DONE} ORDER BY random() LIMIT ?");
         let rows = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(limit);
+        Ok(rows.fetch_all(&self.readers).await?)
+    }
+
+    /// Those of the selection.
+    pub async fn done_of(&self, selection: Selection) -> Result<Vec<DonePicture>> {
+        let (job_id, position) = selection.parts();
+        let sql = format!(
+            "{DONE} AND r.job_id = ? AND r.position = coalesce(?, r.position) ORDER BY r.position"
+        );
+        let rows = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(job_id).bind(position);
         Ok(rows.fetch_all(&self.readers).await?)
     }
 

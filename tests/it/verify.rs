@@ -96,3 +96,43 @@ fn pictures_are_rendered_again_and_one_that_comes_out_otherwise_is_told() {
     assert_eq!(alone.status.code(), Some(75), "{}", said(&alone));
     assert!(said(&alone).contains("a daemon is needed"), "{}", said(&alone));
 }
+
+#[test]
+fn a_picture_that_is_gone_is_rendered_again_by_the_command_that_verify_names() {
+    let (mut house, paths) = with_pictures(3);
+    let refused = |arguments: &[&str], why: &str| {
+        let output = house.zimaged(&[&["retry"], arguments].concat());
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {}", said(&output));
+        assert!(said(&output).contains(why), "{arguments:?}: {}", said(&output));
+    };
+    refused(&["1.1"], "nothing of render 1.1 has failed or was cancelled");
+    refused(&["--missing", "1"], "no picture of job 1 is missing");
+    refused(&["--missing", "--all"], "nothing is missing");
+    for path in &paths[..2] {
+        fs::remove_file(house.path("outputs").join(path)).unwrap();
+    }
+    // Somebody may have sorted them into other folders.
+    refused(&["1"], "2 pictures missing: zimaged retry --missing 1");
+    let one = house.json(&["retry", "1.2"]);
+    assert_eq!((&one["renders"], &one["jobs"][0]["job"]), (&1.into(), &2.into()), "{one}");
+    refused(&["1.2"], "rendered again already, last as job 2");
+    house.until_sql(DONE, "4");
+
+    let told = said(&house.zimaged(&["verify"]));
+    assert!(told.contains("1 picture missing: render again with zimaged retry --missing --all"));
+    assert!(told.contains("there is no such file; rendered again as job 2"), "{told}");
+    let rest = house.json(&["retry", "--missing", "--all"]);
+    assert_eq!((&rest["renders"], &rest["jobs"][0]["of"]), (&1.into(), &1.into()), "{rest}");
+    house.until_sql(DONE, "5");
+    let recipes = "SELECT group_concat(DISTINCT seed || prompt) FROM renders GROUP BY position";
+    assert_eq!(house.rows(recipes).len(), 3, "with the seeds that they had");
+    assert!(house.rows(recipes).iter().all(|row| !row[0].contains(',')));
+    assert_eq!(house.json(&["verify"])["missing"], 0);
+
+    // Nothing is missing because a disk is not there.
+    assert_eq!(house.stop("TERM"), Some(0));
+    fs::remove_dir_all(house.path("outputs")).unwrap();
+    let output = house.zimaged(&["retry", "--missing", "--all"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("outputs"), "{}", said(&output));
+}

@@ -8,9 +8,10 @@ mod strangers;
 use serde::Serialize;
 
 pub use self::again::{Again, AgainFate};
-pub use self::file::WrongPicture;
+pub use self::file::{PictureFault, WrongPicture};
 pub use self::strangers::{Stranger, StrangerKind};
 use super::{Queue, QueueError};
+use crate::store::Selection;
 
 /// So many rows are asked for at once.
 const ROWS_MAX: u32 = 200;
@@ -28,6 +29,9 @@ pub struct Verified {
     pub right: u64,
     /// How many are not.
     pub wrong: u64,
+    /// How many of these are missing, and are of no retry yet: `zimaged retry --missing --all` renders
+    /// them again.
+    pub missing: u64,
     /// What is wrong with the first thousand of these.
     pub wrong_pictures: Vec<WrongPicture>,
     /// How many files in the output folder belong to no row.
@@ -91,20 +95,37 @@ impl Queue<'_> {
                 let checked = tokio::task::spawn_blocking(move || file::check(&outputs, row));
                 let wrong =
                     checked.await.map_err(|error| QueueError::NoAnswer(error.to_string()))?;
-                found.note(wrong);
+                let again = self.again_as(wrong.as_ref()).await?;
+                found.note(wrong, again);
                 tell(VerifyStep::Rows { looked_at: found.pictures, of });
             }
+        }
+    }
+
+    /// The last job that renders the picture again, where it is missing.
+    async fn again_as(&self, wrong: Option<&WrongPicture>) -> Result<Option<i64>, QueueError> {
+        match wrong {
+            Some(&WrongPicture { job, picture, fault: PictureFault::Missing, .. }) => {
+                let picture = Selection::Render { job_id: job, index: picture };
+                Ok(self.store.again(picture).await?)
+            }
+            _ => Ok(None),
         }
     }
 }
 
 impl Verified {
-    fn note(&mut self, wrong: Option<WrongPicture>) {
+    /// Counts a picture, with what is wrong with it, and with the job that renders it again.
+    fn note(&mut self, wrong: Option<WrongPicture>, again: Option<i64>) {
         self.pictures += 1;
         match wrong {
             None => self.right += 1,
-            Some(wrong) => {
+            Some(mut wrong) => {
                 self.wrong += 1;
+                match again {
+                    Some(job) => wrong.text += &format!("; rendered again as job {job}"),
+                    None => self.missing += u64::from(wrong.fault == PictureFault::Missing),
+                }
                 if self.wrong_pictures.len() < LISTED_MAX {
                     self.wrong_pictures.push(wrong);
                 }

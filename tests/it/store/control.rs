@@ -1,6 +1,6 @@
 //! What users do to the queue.
 
-use zimaged::internals::{Cancelled, RenderFilter, Retried, Selection, State, StoreError};
+use zimaged::internals::{Cancelled, RenderFilter, Repeat, Retried, Selection, State, StoreError};
 
 use super::*;
 
@@ -94,7 +94,7 @@ async fn a_retry_renders_again_what_failed_or_was_cancelled() {
     let _ = fixture.end(attempt, fail()).await;
     cancel(&fixture, Selection::Render { job_id: origin, index: 3 }).await;
 
-    let retry = async |what| fixture.store.retry(what, None, NOW).await;
+    let retry = async |what| fixture.store.retry(what, Repeat::NotMade, NOW).await;
     let made = retry(Selection::Job(origin)).await.expect("something to retry");
     let rows =
         "SELECT concat_ws(' ', position, prompt, state) FROM renders WHERE job_id = 2 ORDER BY id";
@@ -110,7 +110,7 @@ async fn a_retry_makes_no_picture_a_second_time() {
     let fixture = Fixture::new().await;
     let origin = fixture.accept(job(&["a", "b"])).await;
     cancel(&fixture, Selection::Job(origin)).await;
-    let retry = async |what| match fixture.store.retry(what, None, NOW).await {
+    let retry = async |what| match fixture.store.retry(what, Repeat::NotMade, NOW).await {
         Ok(Retried { job, renders, .. }) => format!("{renders} as {job}"),
         Err(StoreError::NothingToDo(why)) => why,
         Err(other) => panic!("{other}"),
@@ -167,14 +167,14 @@ async fn what_is_to_be_retried_comes_in_its_order_and_what_a_later_retry_repeats
     let fixture = Fixture::new().await;
     let origin = fixture.accept(job(&["a"])).await;
     cancel(&fixture, Selection::Job(origin)).await;
-    let retry = async |job| fixture.store.retry(Selection::Job(job), None, NOW).await;
+    let retry = async |job| fixture.store.retry(Selection::Job(job), Repeat::NotMade, NOW).await;
     assert_eq!(retry(origin).await.expect("it was cancelled").job, 2);
     cancel(&fixture, Selection::Job(2)).await;
     let all = RenderFilter::default();
     assert_eq!(fixture.store.retryable(&all).await.expect("a readable queue"), [1, 2]);
     let failed = RenderFilter { state: Some(State::Failed), ..RenderFilter::default() };
     assert!(fixture.store.retryable(&failed).await.expect("a readable queue").is_empty());
-    let among = fixture.store.retry(Selection::Job(1), Some(&all), NOW).await;
+    let among = fixture.store.retry(Selection::Job(1), Repeat::Among(&all), NOW).await;
     assert!(
         matches!(among, Err(StoreError::NothingToDo(_))),
         "job 2 is among them, and repeats it"
@@ -192,8 +192,11 @@ async fn what_is_not_there_or_has_not_failed_is_refused_by_name() {
         StoreError::NotFound(why) | StoreError::NothingToDo(why) => why,
         other => panic!("{other}"),
     };
-    let nothing =
-        fixture.store.retry(Selection::Job(job_id), None, NOW).await.expect_err("it is queued");
+    let nothing = fixture
+        .store
+        .retry(Selection::Job(job_id), Repeat::NotMade, NOW)
+        .await
+        .expect_err("it is queued");
     assert_eq!(refusal(nothing), "nothing of job 1 has failed or was cancelled");
     assert_eq!(
         refusal(fixture.store.cancel(&[render], NOW).await.expect_err("one render")),

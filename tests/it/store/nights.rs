@@ -1,6 +1,6 @@
 //! Jobs that are started in a part of each day only, or until a moment.
 
-use zimaged::internals::Selection;
+use zimaged::internals::{Repeat, Selection};
 
 use super::*;
 
@@ -28,8 +28,11 @@ async fn what_is_left_when_the_time_of_a_job_is_over_is_cancelled_with_the_reaso
                 ORDER BY id";
     let reason = "not started before not_after; zimaged retry renders it all the same";
     assert_eq!(fixture.rows(rows).await, ["done".to_owned(), format!("cancelled {reason}")]);
-    let retried =
-        fixture.store.retry(Selection::Job(1), None, NOW + 20).await.expect("one to retry");
+    let retried = fixture
+        .store
+        .retry(Selection::Job(1), Repeat::NotMade, NOW + 20)
+        .await
+        .expect("one to retry");
     assert_eq!(retried.renders, 1);
     let mine =
         "SELECT CAST(count(*) AS TEXT) FROM renders WHERE job_id = 3 AND run_until_ms IS NULL";
@@ -67,7 +70,11 @@ async fn a_retry_keeps_to_the_window_of_its_job() {
     let morning_ms = tonight.until_ms.expect("it closes");
     fixture.accept(night).await;
     fixture.store.cancel(&[Selection::Job(1)], NOW).await.expect("a writable queue");
-    fixture.store.retry(Selection::Job(1), None, morning_ms).await.expect("one to retry");
+    fixture
+        .store
+        .retry(Selection::Job(1), Repeat::NotMade, morning_ms)
+        .await
+        .expect("one to retry");
     assert_eq!(prompt_at(&fixture, morning_ms).await, None);
     assert_eq!(prompt_at(&fixture, morning_ms + 16 * 3_600_000).await.as_deref(), Some("a"));
 }

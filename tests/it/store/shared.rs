@@ -1,6 +1,6 @@
 //! The database is not ours alone: rows are deleted by hand (case A).
 
-use zimaged::internals::Selection;
+use zimaged::internals::{Repeat, Selection};
 
 use super::*;
 
@@ -90,13 +90,22 @@ async fn a_job_whose_origin_was_deleted_can_be_shown_and_retried() {
     let fixture = Fixture::new().await;
     let origin = fixture.accept(job(&["a"])).await;
     fixture.store.cancel(&[Selection::Job(origin)], NOW).await.expect("a writable queue");
-    let retried =
-        fixture.store.retry(Selection::Job(origin), None, NOW).await.expect("cancelled").job;
+    let retried = fixture
+        .store
+        .retry(Selection::Job(origin), Repeat::NotMade, NOW)
+        .await
+        .expect("cancelled")
+        .job;
     fixture.by_hand("DELETE FROM jobs WHERE id = 1").await;
     fixture.store.cancel(&[Selection::Job(retried)], NOW).await.expect("a writable queue");
     assert_eq!(fixture.store.job(retried).await.expect("a job").retry_of, Some(origin));
     assert_eq!(
-        fixture.store.retry(Selection::Job(retried), None, NOW).await.expect("a job").job,
+        fixture
+            .store
+            .retry(Selection::Job(retried), Repeat::NotMade, NOW)
+            .await
+            .expect("a job")
+            .job,
         3
     );
 }

@@ -3,7 +3,7 @@
 use sqlx::Connection;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteJournalMode;
-use zimaged::internals::FileId;
+use zimaged::internals::{FileId, Repeat};
 
 use super::*;
 
@@ -103,7 +103,8 @@ async fn jobs_of_an_older_version_get_their_origin_and_lose_nothing() {
     assert_whole(&fixture).await;
     let request = NewJob::of_request(job(&["new"]).job, "new.toml", "prompt = 'new'");
     assert_eq!(fixture.accept(request).await, 10, "ids go on where they were");
-    let again = fixture.store.retry(zimaged::internals::Selection::Job(9), None, NOW).await;
+    let again =
+        fixture.store.retry(zimaged::internals::Selection::Job(9), Repeat::NotMade, NOW).await;
     assert_eq!(again.expect("it was cancelled").job, 11);
 }
 

@@ -6,7 +6,7 @@ use zimaged::internals::{
     JobFilter, NewWorker, Outcome, Part, PartOrigin, PartSource, Selection, State,
 };
 
-use zimaged::internals::DropFate;
+use zimaged::internals::{DropFate, Repeat};
 
 use super::*;
 
@@ -197,7 +197,7 @@ async fn a_job_s_state_is_what_its_renders_say() {
     assert_eq!(state().await, State::Failed);
     let retried = fixture
         .store
-        .retry(Selection::Render { job_id, index: 3 }, None, NOW)
+        .retry(Selection::Render { job_id, index: 3 }, Repeat::NotMade, NOW)
         .await
         .expect("it was cancelled");
     fixture.store.cancel(&[Selection::Job(retried.job)], NOW).await.expect("a writable queue");

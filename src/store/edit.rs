@@ -3,7 +3,7 @@
 use sqlx::{QueryBuilder, Row};
 
 use super::control::RenderFilter;
-use super::nights::{local_zone, times};
+use super::nights::times;
 use super::rows::{from_json, to_json};
 use super::transition::{About, Current, Writing, log};
 use super::{Result, Selection, Store};
@@ -51,7 +51,8 @@ impl Store {
             while let [selection, others @ ..] = rest
                 && renders < BATCH_RENDERS
             {
-                let fate = edit_one(&mut transaction, *selection, change, what, now_ms).await?;
+                let fate =
+                    self.edit_one(&mut transaction, *selection, change, what, now_ms).await?;
                 if let EditFate::Edited { queued, running } = fate {
                     renders += queued + running;
                 }
@@ -63,6 +64,48 @@ impl Store {
             transaction.commit().await?;
         }
         Ok(fates)
+    }
+
+    async fn edit_one(
+        &self,
+        transaction: &mut Writing,
+        selection: Selection,
+        change: Change<'_>,
+        what: &str,
+        now_ms: i64,
+    ) -> Result<EditFate> {
+        let Some(left) = left(transaction, selection).await? else {
+            return Err(selection.absent());
+        };
+        if left.queued + left.running == 0 {
+            return Ok(EditFate::Ended);
+        }
+        let edits = match change(&left.before) {
+            Ok(edits) => edits,
+            Err(why) => return Ok(EditFate::Refused(why)),
+        };
+        if let Some(priority) = edits.priority {
+            set_priority(transaction, selection, priority).await?;
+        }
+        let mut about = About::Job(selection.job_id());
+        match selection {
+            Selection::Job(job_id) => {
+                if let Some(times) = edits.times {
+                    let opening = self.first_opening(&times, now_ms);
+                    set_times(transaction, job_id, times, opening).await?;
+                }
+                if let Some(tags) = edits.tags {
+                    let sql = sqlx::query("UPDATE jobs SET tags = ? WHERE id = ?");
+                    sql.bind(to_json(&tags)).bind(job_id).execute(&mut **transaction).await?;
+                }
+            }
+            Selection::Render { job_id, .. } => {
+                let state = if left.running > 0 { State::Running } else { State::Queued };
+                about = About::Render(Current { render_id: left.first_id, job_id, state });
+            }
+        }
+        log(transaction, EventKind::Edited, about, what, now_ms).await?;
+        Ok(EditFate::Edited { queued: left.queued, running: left.running })
     }
 
     async fn check_there(&self, selection: Selection) -> Result<()> {
@@ -84,44 +127,6 @@ impl Store {
         sql.push(" ORDER BY r.job_id");
         Ok(sql.build_query_scalar().fetch_all(&self.readers).await?)
     }
-}
-
-async fn edit_one(
-    transaction: &mut Writing,
-    selection: Selection,
-    change: Change<'_>,
-    what: &str,
-    now_ms: i64,
-) -> Result<EditFate> {
-    let Some(left) = left(transaction, selection).await? else { return Err(selection.absent()) };
-    if left.queued + left.running == 0 {
-        return Ok(EditFate::Ended);
-    }
-    let edits = match change(&left.before) {
-        Ok(edits) => edits,
-        Err(why) => return Ok(EditFate::Refused(why)),
-    };
-    if let Some(priority) = edits.priority {
-        set_priority(transaction, selection, priority).await?;
-    }
-    let mut about = About::Job(selection.job_id());
-    match selection {
-        Selection::Job(job_id) => {
-            if let Some(times) = edits.times {
-                set_times(transaction, job_id, times, now_ms).await?;
-            }
-            if let Some(tags) = edits.tags {
-                let sql = sqlx::query("UPDATE jobs SET tags = ? WHERE id = ?");
-                sql.bind(to_json(&tags)).bind(job_id).execute(&mut **transaction).await?;
-            }
-        }
-        Selection::Render { job_id, .. } => {
-            let state = if left.running > 0 { State::Running } else { State::Queued };
-            about = About::Render(Current { render_id: left.first_id, job_id, state });
-        }
-    }
-    log(transaction, EventKind::Edited, about, what, now_ms).await?;
-    Ok(EditFate::Edited { queued: left.queued, running: left.running })
 }
 
 /// What is left of a selection, and what its job has.
@@ -176,7 +181,7 @@ async fn set_times(
     transaction: &mut Writing,
     job_id: i64,
     times: Times,
-    now_ms: i64,
+    opening: Opening,
 ) -> sqlx::Result<()> {
     sqlx::query("UPDATE jobs SET not_before_ms = ?, not_after_ms = ?, open_hours = ? WHERE id = ?")
         .bind(times.not_before_ms)
@@ -185,7 +190,7 @@ async fn set_times(
         .bind(job_id)
         .execute(&mut **transaction)
         .await?;
-    let Opening { from_ms, until_ms } = times.opening_or_over(now_ms, &local_zone());
+    let Opening { from_ms, until_ms } = opening;
     let sql = "UPDATE renders SET run_after_ms = ?, run_until_ms = ? \
                WHERE job_id = ? AND state IN ('queued', 'running')";
     let query = sqlx::query(sql).bind(from_ms).bind(until_ms).bind(job_id);

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use sqlx::SqliteExecutor;
 
-use super::nights::local_zone;
 use super::requests;
 use super::rows::{bind_render, render_columns, to_json};
 use super::transition::{About, Writing, log};
@@ -34,7 +33,8 @@ impl Store {
         let mut transaction = self.begin().await?;
         let mut accepted = Vec::with_capacity(jobs.len());
         for job in jobs {
-            accepted.push(accept(&mut transaction, job, now_ms).await?);
+            let opening = self.first_opening(&job.job.times(), now_ms);
+            accepted.push(accept(&mut transaction, job, opening, now_ms).await?);
         }
         transaction.commit().await?;
         Ok(accepted)
@@ -98,7 +98,12 @@ impl Store {
     }
 }
 
-async fn accept(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> Result<Accepted> {
+async fn accept(
+    transaction: &mut Writing,
+    new: &NewJob,
+    opening: Opening,
+    now_ms: i64,
+) -> Result<Accepted> {
     let known = match requests::of_key(transaction, new).await? {
         None => known_job(transaction, new).await?,
         known => known,
@@ -107,7 +112,6 @@ async fn accept(transaction: &mut Writing, new: &NewJob, now_ms: i64) -> Result<
         return Ok(Accepted { job_id, fresh: false });
     }
     let job_id = insert_job(transaction, new, now_ms).await?;
-    let opening = new.job.times().opening_or_over(now_ms, &local_zone());
     let facts = JobFacts { job_id, priority: new.job.priority, opening };
     insert_renders(transaction, facts, &new.job.renders).await?;
     log(transaction, EventKind::Accepted, About::Job(job_id), &new.name, now_ms).await?;

@@ -234,6 +234,8 @@ pub struct Store {
     log: Option<(u64, u64)>,
     /// See [`Store::id`].
     id: String,
+    /// Whether the daemon has it open.
+    access: Access,
     /// Dropped after the pools; only [`Store::close`] waits until their connections are closed.
     _in_use: in_use::InUse,
 }

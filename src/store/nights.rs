@@ -6,7 +6,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::transition::{About, Current, Facts, Writing, log, transition};
-use super::{Result, Store};
+use super::{Access, Result, Store};
 use crate::job::event::EventKind;
 use crate::job::state::{RenderEvent, State};
 use crate::job::times::{Opening, Times};
@@ -14,23 +14,19 @@ use crate::job::times::{Opening, Times};
 /// What a render says that was cancelled because its job's time is over.
 const TOO_LATE: &str = "not started before not_after; zimaged retry renders it all the same";
 
-/// Windows of the day are in this zone.
-pub(super) fn local_zone() -> TimeZone {
-    TimeZone::system()
-}
-
 impl Store {
-    /// Queued renders that may not be started any more at `now_ms` are given their job's next
-    /// window, or are cancelled. Costs one look at an index where there are none.
-    pub async fn keep_to_times(&self, now_ms: i64) -> Result<()> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM renders INDEXED BY renders_by_end \
-                   WHERE state = 'queued' AND run_until_ms <= ?)";
-        if !sqlx::query_scalar(sql).bind(now_ms).fetch_one(&self.readers).await? {
-            return Ok(());
+    /// When a job with these times, taken in or changed at `now_ms`, is started first. Windows are in
+    /// the zone of the daemon's machine: where somebody else writes, who may be in another one, the
+    /// opening is over at once, and the daemon's next look at the times gives the right one.
+    pub(super) fn first_opening(&self, times: &Times, now_ms: i64) -> Opening {
+        let opening = times.opening_or_over(now_ms, &TimeZone::system());
+        match (self.access, times.window) {
+            (Access::Client, Some(_)) => Opening { until_ms: Some(0), ..opening },
+            _ => opening,
         }
         let mut transaction = self.begin().await?;
         for (job_id, times) in late_jobs(&mut transaction, now_ms).await? {
-            match times.opening(now_ms, &local_zone()) {
+            match times.opening(now_ms, &TimeZone::system()) {
                 Some(opening) => put_off(&mut transaction, job_id, opening, now_ms).await?,
                 None => cancel_late(&mut transaction, job_id, now_ms).await?,
             }

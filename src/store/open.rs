@@ -64,6 +64,7 @@ impl Store {
             file: (0, 0),
             log: None,
             id: String::new(),
+            access: Access::Client,
             _in_use: in_use,
         })
     }
@@ -99,7 +100,7 @@ async fn open(path: &Path, access: Access) -> Result<Store> {
     let Some(id) = id else { return unusable("its identity was removed; start the daemon once") };
     let file = file_id(path).map_err(|error| StoreError::Starved(error.to_string()))?;
     let log = file_id(&log_file::beside(path, "-wal")).ok();
-    Ok(Store { writer, readers, path: path.to_owned(), file, log, id, _in_use: in_use })
+    Ok(Store { writer, readers, path: path.to_owned(), file, log, id, access, _in_use: in_use })
 }
 
 /// What there is at `path`, before SQLite opens it.

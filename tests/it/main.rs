@@ -38,6 +38,7 @@ mod mini;
 mod mini_judge;
 mod mistakes;
 mod models;
+mod nights;
 mod packaging;
 mod parity;
 mod pictures;

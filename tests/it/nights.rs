@@ -1,0 +1,90 @@
+//! Jobs that are started by night only, with a daemon that runs.
+
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+
+use crate::support::{House, said};
+
+/// Half a day from one zone to the other, so that the one's night is the other's day.
+const EAST: &str = "EAST-6";
+const WEST: &str = "WEST+6";
+
+/// The first opening was by the clock of the command, and the later ones by the daemon's.
+#[test]
+fn a_window_is_in_the_daemon_s_zone_whoever_hands_the_job_over() {
+    let mut house = House::new("");
+    house.start_with(&[("TZ", EAST)]);
+    let in_the_west = |house: &House, arguments: &[&str]| {
+        let output = house.command(arguments).env("TZ", WEST).output().expect("it starts");
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+    };
+    house.json(&["pause", "no picture is wanted"]);
+    const NIGHT: &str = "20:00-08:00";
+    house.drop_job("a.toml", &format!("prompt = 'a'\nwindow = '{NIGHT}'\n"));
+    house.until_sql("SELECT count(*) FROM renders WHERE run_until_ms > 0", "1");
+    house.json(&["submit", "--prompt", "b"]);
+    in_the_west(&house, &["edit", "2", "--window", NIGHT]);
+    in_the_west(&house, &["submit", "--prompt", "c", "--window", NIGHT]);
+    house.stop("TERM");
+    in_the_west(&house, &["submit", "--prompt", "d", "--window", NIGHT]);
+    house.start_with(&[("TZ", EAST)]);
+    house.until_sql("SELECT count(*) FROM renders WHERE run_until_ms > 0", "4");
+    assert_eq!(house.value("SELECT count(DISTINCT run_until_ms) FROM renders"), "1");
+}
+
+/// Pictures of more than two seconds each.
+fn slow(times: &str) -> String {
+    format!("prompt = 'steps of 700 ms'\nsteps = 4\nseed = 1\nnum_images = 3\n{times}\n")
+}
+
+fn worker(house: &House) -> String {
+    house.json(&["status"])["daemon"]["worker"]["state"].as_str().unwrap_or_default().to_owned()
+}
+
+/// What was begun in time is finished, the rest waits for the next night, and the card is free.
+#[test]
+fn when_a_window_closes_the_model_leaves_the_device_until_the_next_night() {
+    let mut house = House::started("");
+    let pid = house.worker_pid();
+    let now = Timestamp::now().to_zoned(TimeZone::system());
+    let form = |at: jiff::Zoned| at.strftime("%H:%M:%S").to_string();
+    let window = format!("{}-{}", form(&now - 2.hours()), form(&now + 3.seconds()));
+    house.drop_job("night.toml", &slow(&format!("window = '{window}'")));
+    house.until_logged("the night is over");
+    let states = "SELECT group_concat(state, ' ') FROM (SELECT state FROM renders ORDER BY id)";
+    let after_it = house.value(states);
+    assert!(["done queued queued", "done done queued"].contains(&after_it.as_str()), "{after_it}");
+    let tomorrow_ms = (Timestamp::now() + 20.hours()).as_millisecond();
+    let waits =
+        format!("SELECT min(run_after_ms) > {tomorrow_ms} FROM renders WHERE state = 'queued'");
+    assert_eq!(house.value(&waits), "1");
+    house.until("the worker has ended", || (!process_exists(pid)).then_some(()));
+    assert_eq!(worker(&house), "released");
+    // What may be started by day is.
+    house.drop_job("day.toml", "prompt = 'a fox'\n");
+    house.until_sql("SELECT count(*) FROM jobs_state WHERE job = 2 AND state = 'done'", "1");
+    house.stop("TERM");
+    let loaded = house.value("SELECT count(*) FROM workers");
+    std::fs::remove_file(house.path("state/status.json")).ok();
+    house.start();
+    house.until("nothing is loaded", || (worker(&house) == "released").then_some(()));
+    assert_eq!(house.value("SELECT count(*) FROM workers"), loaded);
+}
+
+#[test]
+fn when_not_after_has_come_the_rest_is_cancelled_and_the_model_leaves_the_device() {
+    let house = House::started("");
+    house.worker_pid();
+    let end = Timestamp::now() + 3.seconds();
+    house.drop_job("evening.toml", &slow(&format!("not_after = '{end}'")));
+    house.until_logged("the night is over");
+    assert_eq!(worker(&house), "released");
+    let rest = "SELECT DISTINCT cancel_reason FROM renders WHERE state <> 'done'";
+    let reason = "not started before not_after; zimaged retry renders it all the same";
+    assert_eq!(house.rows(rest), [[reason]]);
+    assert_eq!(house.value("SELECT state FROM renders WHERE position = 1"), "done");
+}
+
+fn process_exists(pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}

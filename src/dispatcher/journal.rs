@@ -23,6 +23,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// worth some seconds, of which systemd gives thirty in all.
 const PATIENCE_AT_STOP: Duration = Duration::from_secs(8);
 
+/// Nothing is started for so long by day: for less the model is not worth loading again.
+const DAY_MS_MIN: i64 = 10 * 60 * 1000;
+
 /// The queue's database, as the dispatcher uses it.
 pub(super) struct Journal {
     pub(super) store: Arc<Store>,
@@ -30,6 +33,8 @@ pub(super) struct Journal {
     pub(super) hold: Hold,
     heartbeat: Heartbeat,
     stop: CancellationToken,
+    /// The time of some renders has ended, and [`Journal::is_day`] was not asked since.
+    time_ended: bool,
 }
 
 impl Journal {
@@ -40,7 +45,7 @@ impl Journal {
         heartbeat: Heartbeat,
         stop: CancellationToken,
     ) -> Journal {
-        Journal { store, clock, hold, heartbeat, stop }
+        Journal { store, clock, hold, heartbeat, stop, time_ended: false }
     }
 
     /// The render to run next while `loaded` is loaded, after [`Store::keep_to_times`]. Where
@@ -53,7 +58,7 @@ impl Journal {
     ) -> Result<Option<Candidate>> {
         let now_ms = self.clock.now_ms();
         let store = self.store.clone();
-        self.write(|| store.keep_to_times(now_ms)).await?;
+        self.time_ended |= self.write(|| store.keep_to_times(now_ms)).await?;
         let loras = models.loras().to_owned();
         let at_hand = loaded.map(|model| (model, loras.as_str()));
         let heads = self.read(|| store.model_heads(at_hand, None, now_ms)).await?;
@@ -68,6 +73,22 @@ impl Journal {
             Some(head) => self.read(|| store.candidate(head.render_id)).await,
             None => Ok(None),
         }
+    }
+
+    /// Whether the device can be given back by day: the time of some renders has ended since this was
+    /// asked last, and nothing may be started for long. With `at_start` their time counts as ended
+    /// where some wait for the next night.
+    pub(super) async fn is_day(&mut self, at_start: bool) -> Result<bool> {
+        let now_ms = self.clock.now_ms();
+        let store = self.store.clone();
+        if at_start {
+            self.time_ended = self.read(|| store.has_night_work()).await?;
+        }
+        if !std::mem::take(&mut self.time_ended) {
+            return Ok(false);
+        }
+        let earliest_ms = self.read(|| store.earliest_ms(now_ms)).await?;
+        Ok(earliest_ms.is_none_or(|at_ms| at_ms - now_ms > DAY_MS_MIN))
     }
 
     /// What earlier attempts of the loaded model measured on its device.

@@ -149,6 +149,10 @@ impl Dispatcher {
     pub async fn run(mut self) -> Result<(), DispatchError> {
         let accepted = self.accepted.clone();
         let stop = self.stop.clone();
+        // A database that cannot be read says so in the first turn.
+        if self.journal.is_day(true).await.unwrap_or(false) {
+            self.slot.begin_released();
+        }
         while !stop.is_cancelled() {
             self.heartbeat.beat();
             match self.turn().await {
@@ -281,9 +285,12 @@ impl Dispatcher {
         });
         let is_late =
             self.settings.idle_release.is_some_and(|limit| self.idle_since.elapsed() >= limit);
+        // Whoever says until when pictures are made wants the machine for something else then.
+        let is_day = self.journal.is_day(false).await.unwrap_or(false);
         match wish {
             Some(WorkerWish::Load) => self.slot.want(),
             Some(WorkerWish::Release) => self.slot.release("a client wants it", STOP_GRACE).await,
+            None if is_day => self.slot.release("the night is over", STOP_GRACE).await,
             None if is_late => self.slot.release("nothing was rendered for long", STOP_GRACE).await,
             None => (),
         }

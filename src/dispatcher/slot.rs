@@ -243,6 +243,12 @@ impl Slot {
         }
     }
 
+    /// Starts no worker before there is work.
+    pub(super) fn begin_released(&mut self) {
+        self.released = true;
+        self.set_status(WorkerStatus::Released);
+    }
+
     /// Has a worker started although there is no work.
     pub(super) fn want(&mut self) {
         self.released = false;

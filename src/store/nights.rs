@@ -24,6 +24,16 @@ impl Store {
             (Access::Client, Some(_)) => Opening { until_ms: Some(0), ..opening },
             _ => opening,
         }
+    }
+
+    /// Queued renders that may not be started any more at `now_ms` are given their job's next
+    /// window, or are cancelled. Costs one look at an index where there are none. Whether a time has
+    /// ended by that: new renders are given their first window in the same way.
+    pub async fn keep_to_times(&self, now_ms: i64) -> Result<bool> {
+        let sql = "SELECT max(run_until_ms) FROM renders INDEXED BY renders_by_end \
+                   WHERE state = 'queued' AND run_until_ms <= ?";
+        let last_end_ms = sqlx::query_scalar(sql).bind(now_ms).fetch_one(&self.readers).await?;
+        let Some(last_end_ms): Option<i64> = last_end_ms else { return Ok(false) };
         let mut transaction = self.begin().await?;
         for (job_id, times) in late_jobs(&mut transaction, now_ms).await? {
             match times.opening(now_ms, &TimeZone::system()) {
@@ -31,7 +41,15 @@ impl Store {
                 None => cancel_late(&mut transaction, job_id, now_ms).await?,
             }
         }
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        Ok(last_end_ms > 0)
+    }
+
+    /// Whether renders wait that have a window or an end.
+    pub async fn has_night_work(&self) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM renders INDEXED BY renders_by_end \
+                   WHERE state = 'queued' AND run_until_ms IS NOT NULL)";
+        Ok(sqlx::query_scalar(sql).fetch_one(&self.readers).await?)
     }
 }
 

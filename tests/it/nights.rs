@@ -1,7 +1,7 @@
 //! Jobs that are started by night only, with a daemon that runs.
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
 
 use crate::support::{House, said};
 
@@ -32,6 +32,13 @@ fn a_window_is_in_the_daemon_s_zone_whoever_hands_the_job_over() {
     assert_eq!(house.value("SELECT count(DISTINCT run_until_ms) FROM renders"), "1");
 }
 
+const HOUR_MS: i64 = 60 * 60 * 1000;
+
+/// So long from now.
+fn after(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(Timestamp::now().as_millisecond() + ms).expect("in range")
+}
+
 /// Pictures of more than two seconds each.
 fn slow(times: &str) -> String {
     format!("prompt = 'steps of 700 ms'\nsteps = 4\nseed = 1\nnum_images = 3\n{times}\n")
@@ -46,15 +53,15 @@ fn worker(house: &House) -> String {
 fn when_a_window_closes_the_model_leaves_the_device_until_the_next_night() {
     let mut house = House::started("");
     let pid = house.worker_pid();
-    let now = Timestamp::now().to_zoned(TimeZone::system());
-    let form = |at: jiff::Zoned| at.strftime("%H:%M:%S").to_string();
-    let window = format!("{}-{}", form(&now - 2.hours()), form(&now + 3.seconds()));
+    let form =
+        |at: Timestamp| at.to_zoned_datetime(TimeZone::system()).strftime("%H:%M:%S").to_string();
+    let window = format!("{}-{}", form(after(-2 * HOUR_MS)), form(after(3000)));
     house.drop_job("night.toml", &slow(&format!("window = '{window}'")));
     house.until_logged("the night is over");
     let states = "SELECT group_concat(state, ' ') FROM (SELECT state FROM renders ORDER BY id)";
     let after_it = house.value(states);
     assert!(["done queued queued", "done done queued"].contains(&after_it.as_str()), "{after_it}");
-    let tomorrow_ms = (Timestamp::now() + 20.hours()).as_millisecond();
+    let tomorrow_ms = after(20 * HOUR_MS).as_millisecond();
     let waits =
         format!("SELECT min(run_after_ms) > {tomorrow_ms} FROM renders WHERE state = 'queued'");
     assert_eq!(house.value(&waits), "1");
@@ -75,7 +82,7 @@ fn when_a_window_closes_the_model_leaves_the_device_until_the_next_night() {
 fn when_not_after_has_come_the_rest_is_cancelled_and_the_model_leaves_the_device() {
     let house = House::started("");
     house.worker_pid();
-    let end = Timestamp::now() + 3.seconds();
+    let end = after(3000);
     house.drop_job("evening.toml", &slow(&format!("not_after = '{end}'")));
     house.until_logged("the night is over");
     assert_eq!(worker(&house), "released");

@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
-use crate::support::{House, kill};
+use crate::support::{House, fault, kill};
 
 /// How the pictures stand, all together: "done 3" or "done 1 failed 1".
 const STATES: &str = "SELECT group_concat(state || ' ' || n, ' ') FROM \
@@ -302,4 +302,23 @@ fn a_name_that_ten_thousand_pictures_bear_is_numbered_on() {
     house.until_sql(STATES, "done 2");
     let names = house.rows("SELECT path FROM history ORDER BY picture");
     assert_eq!(names, [["fox-9000.png"], ["fox-10006.png"]]);
+}
+
+// chaos 3
+#[test]
+fn reads_of_the_database_that_fail_while_the_daemon_runs_cost_no_render() {
+    let mut house = House::new("");
+    let environment = fault::environment("pread", "zimaged.sqlite-wal", libc::EIO, 300, 5);
+    house.start_with(&environment.each_ref().map(|(name, value)| (*name, value.as_str())));
+    // More jobs until it has happened.
+    let mut jobs = 0;
+    house.until("a read has failed", || {
+        house.drop_job(&format!("{jobs}.toml"), "prompt = 'a fox'\n");
+        jobs += 1;
+        house.log().contains("the database's disk fails").then_some(())
+    });
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", &jobs.to_string());
+    assert!(!house.log().contains("damaged"), "{}", house.log());
+    assert_eq!(house.stop("TERM"), Some(0));
+    house.assert_invariants();
 }

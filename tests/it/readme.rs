@@ -18,6 +18,13 @@ fn commands(text: &'static str) -> BTreeSet<&'static str> {
     found
 }
 
+/// Commands of ours within sentences: what stands between two backquotes there.
+fn mentioned(text: &str) -> Vec<String> {
+    let blocks = text.split("```").step_by(2);
+    let spans = blocks.flat_map(|prose| prose.split('`').skip(1).step_by(2));
+    spans.filter(|span| span.starts_with("zimaged ")).map(str::to_owned).collect()
+}
+
 /// What is handed to the program in `command`, which may be several in a row.
 fn arguments(command: &str) -> Vec<Vec<String>> {
     let parts = command.split("&&").flat_map(|part| part.split(';'));
@@ -29,12 +36,19 @@ fn arguments(command: &str) -> Vec<Vec<String>> {
     ours.map(|words| words[1..].to_vec()).collect()
 }
 
+// newcomer 27
 #[test]
 fn every_command_of_the_readme_is_one_that_the_program_takes() {
     let house = House::with_config("");
     let commands = commands(ENGLISH);
-    let all: Vec<Vec<String>> = commands.iter().flat_map(|command| arguments(command)).collect();
-    assert!(all.len() > 25, "{all:?}");
+    let mentioned = [mentioned(ENGLISH), mentioned(CHINESE)].map(|found| {
+        assert!(found.len() > 3, "{found:?}");
+        found
+    });
+    let mentioned = mentioned.concat();
+    let all = commands.iter().copied().chain(mentioned.iter().map(String::as_str));
+    let all: Vec<Vec<String>> = all.flat_map(arguments).collect();
+    assert!(all.len() > 40, "{all:?}");
     for mut arguments in all {
         // What stands before is parsed first, and nothing is done.
         arguments.push("--help".to_owned());

@@ -27,8 +27,19 @@ pub fn inject(
     before: u32,
     failing: u32,
 ) {
-    command.env("LD_PRELOAD", &*LIBRARY);
-    command.env("FAULT", format!("{call} {path} {errno} {before} {failing}"));
+    command.envs(environment(call, path, errno, before, failing));
+}
+
+/// As [`inject`], as variables.
+pub fn environment(
+    call: &str,
+    path: &str,
+    errno: i32,
+    before: u32,
+    failing: u32,
+) -> [(&'static str, String); 2] {
+    let library = LIBRARY.to_str().expect("a path of ASCII").to_owned();
+    [("LD_PRELOAD", library), ("FAULT", format!("{call} {path} {errno} {before} {failing}"))]
 }
 
 /// A file that holds every `fsync` of files whose paths end in `path`, until it is removed.

@@ -59,7 +59,8 @@ impl FromStr for OpenHours {
 
     fn from_str(text: &str) -> Result<OpenHours, NoWindow> {
         let (opens, closes) = text.split_once('-').ok_or(NoWindow)?;
-        let window = OpenHours { opens: time_of_day(opens)?, closes: time_of_day(closes)? };
+        let time = |text| time_of_day(text).ok_or(NoWindow);
+        let window = OpenHours { opens: time(opens)?, closes: time(closes)? };
         if window.opens == window.closes { Err(NoWindow) } else { Ok(window) }
     }
 }
@@ -69,10 +70,13 @@ impl FromStr for OpenHours {
 #[error("use two different times of day, like \"22:00-07:00\"")]
 pub struct NoWindow;
 
-fn time_of_day(text: &str) -> Result<Time, NoWindow> {
+/// `22:00`, with seconds where they are said; also `7:00`, as people write it.
+pub fn time_of_day(text: &str) -> Option<Time> {
     let text = text.trim();
     let is_plain = text.contains(':') && text.chars().all(|c| c.is_ascii_digit() || c == ':');
-    if is_plain { text.parse().map_err(|_| NoWindow) } else { Err(NoWindow) }
+    let hour_has_one_digit = text.find(':') == Some(1);
+    let zero = if hour_has_one_digit { "0" } else { "" };
+    is_plain.then(|| format!("{zero}{text}").parse().ok()).flatten()
 }
 
 impl fmt::Display for OpenHours {
@@ -138,7 +142,17 @@ mod tests {
         for text in ["22:00-07:00", "08:30-12:15", "00:00-23:59:30"] {
             assert_eq!(text.parse::<OpenHours>().expect(text).to_string(), text);
         }
-        for text in ["22:00", "22-07", "22:00-22:00", "22:00-25:00", "22:00-07:00+01:00", "a-b"] {
+        assert_eq!("22:00-7:00".parse::<OpenHours>().expect("a window").to_string(), "22:00-07:00");
+        for text in [
+            "22:00",
+            "22-07",
+            "22:00-:00",
+            "22:00-7",
+            "22:00-22:00",
+            "22:00-25:00",
+            "22:00-07:00+01:00",
+            "a-b",
+        ] {
             assert!(text.parse::<OpenHours>().is_err(), "{text}");
         }
     }

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use toml::de::DeValue;
 
-use crate::job::times::{NoWindow, OpenHours, Times};
+use crate::job::times::{NoWindow, OpenHours, Times, time_of_day};
 use crate::table::{Check, Mistake, Table, check};
 
 /// The times of a job that is taken in at `now_ms`. Notes where nothing of it could be started.
@@ -46,12 +46,9 @@ pub fn time_ms(value: &DeValue, zone: &TimeZone, now_ms: i64) -> Check<i64> {
         DeValue::String(text) => text.to_string(),
         other => return Err(Mistake::expected("a time", other).help(right)),
     };
-    let is_time_of_day =
-        written.contains(':') && written.chars().all(|c| c.is_ascii_digit() || ":.".contains(c));
-    let time = if is_time_of_day {
-        next_time_of_day(&written, zone, now_ms)
-    } else {
-        moment(&written, zone)
+    let time = match time_of_day(&written) {
+        Some(time) => next_time_of_day(time, zone, now_ms),
+        None => moment(&written, zone),
     };
     let no_time = || {
         let mistake = Mistake::new(format!("{} is no time", check::shortened(&written)));
@@ -77,8 +74,7 @@ fn time_hint(written: &str) -> Option<String> {
 }
 
 /// Today, or tomorrow where that moment has passed.
-fn next_time_of_day(written: &str, zone: &TimeZone, now_ms: i64) -> Option<Timestamp> {
-    let time: Time = written.parse().ok()?;
+fn next_time_of_day(time: Time, zone: &TimeZone, now_ms: i64) -> Option<Timestamp> {
     let now = Timestamp::from_millisecond(now_ms).ok()?;
     let today = zone.to_datetime(now).date();
     let on = |day: Date| zone.to_timestamp(day.to_datetime(time)).ok();

@@ -360,3 +360,9 @@ fn an_end_is_the_first_one_after_the_begin_and_a_window_is_kept() {
     assert_eq!(job.not_after_ms, Some(at("2026-11-25T13:00:00Z")));
     assert_eq!(job.window.map(|window| window.to_string()).as_deref(), Some("23:00-07:00"));
 }
+
+#[test]
+fn an_hour_may_have_one_digit() {
+    let begin = |text: &str| job(&format!("prompt='a'\nnot_before='{text}'")).not_before_ms;
+    assert_eq!(begin("7:05"), begin("07:05"));
+}

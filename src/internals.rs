@@ -2,8 +2,8 @@
 //! module is private, so that the compiler names what nobody uses.
 
 pub use crate::attempt::{
-    Candidate, ErrorCode, Failure, FailureKind, Finished, History, Made, Measured, Next, Outcome,
-    Peaks, Planned, Predicted, Timings,
+    Candidate, CardUse, ErrorCode, Failure, FailureKind, Finished, History, Made, Measured, Next,
+    Outcome, Peaks, Planned, Predicted, Timings,
 };
 pub use crate::clock::ManualClock;
 pub use crate::config::Config;

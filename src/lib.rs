@@ -21,6 +21,7 @@ mod recent_log; // its newest lines, for pages
 mod public_address; // which addresses lie in the public internet
 mod files; // steps on files that are safe to repeat
 mod engine; // what turns a render into pixels
+mod card; // what a card's driver says of its power, temperature and clocks
 mod config; // `daemon.toml`
 mod output; // pictures as files
 mod thumbnails; // small copies of pictures, for pages

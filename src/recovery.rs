@@ -8,7 +8,7 @@ use std::{fs, io};
 use tracing::{info, warn};
 
 use crate::attempt::{
-    Failure, FailureKind, Finished, Made, Measured, Orphan, Peaks, Reached, RetryPolicy, decide,
+    Failure, FailureKind, Finished, Made, Measured, Orphan, Reached, RetryPolicy, decide,
 };
 use crate::engine::latents;
 use crate::store::{Guarded, Store, StoreError, Stray};
@@ -123,7 +123,7 @@ fn adopted(orphan: &Orphan, outputs: &Path, database: &str) -> Option<Finished> 
             bytes: picture.bytes,
             sha256: picture.sha256,
             prompt_cut: false,
-            measured: Measured { timings: picture.timings, peaks: Peaks::default() },
+            measured: Measured { timings: picture.timings, ..Measured::default() },
         },
     })
 }

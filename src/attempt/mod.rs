@@ -134,6 +134,22 @@ impl Planned {
 pub struct Measured {
     pub timings: Timings,
     pub peaks: Peaks,
+    /// `None` where no card rendered, or nothing is known of it.
+    pub card: Option<CardUse>,
+}
+
+/// What an attempt took of the card, as far as that is told. What other programs did with it
+/// meanwhile counts, too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CardUse {
+    pub energy_mj: Option<u64>,
+    pub power_mean_mw: Option<u64>,
+    pub power_peak_mw: Option<u64>,
+    pub temperature_max_celsius: Option<u32>,
+    /// Of its multiprocessors, on average.
+    pub clock_mhz: Option<u32>,
+    /// What kept its clocks low, in words; empty where nothing did.
+    pub slowed_by: Option<String>,
 }
 
 /// Milliseconds by stage; a stage that did not run, because an earlier attempt's latents were

@@ -13,7 +13,7 @@ use crate::job::AskedPrecision;
 use crate::job::state::State;
 use crate::moment;
 use crate::problem::{one_line, printable};
-use crate::queue::{PictureFilter, Queue, Shown, Varying};
+use crate::queue::{PictureFilter, Queue, Shown, Varying, card_use};
 use crate::store::{AttemptRow, HistoryRow, JobRow, Selection};
 
 /// So many pictures are shown to people unless they ask for more.
@@ -207,6 +207,7 @@ fn made(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
     add("device", picture.device.clone());
     add("seconds", picture.total_s.map(|total_s| seconds(total_s, picture)));
     add("peak", picture.peak_bytes.map(|bytes| format!("{} MiB", bytes >> 20)));
+    add("card", card_use(picture));
     add("ended", picture.finished_at_ms.map(moment::date_and_time));
     add("picture", picture.path.as_ref().map(|path| format!("{}/{path}", shown.outputs)));
     add("cancelled", picture.cancel_reason.clone());

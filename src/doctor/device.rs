@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::{Aspect, Finding};
+use crate::card::Card;
 use crate::config::ConfigError;
 use crate::engine::{CardSigns, DeviceChoice, HAS_CUDA, check_card};
-use crate::report::Card;
 use crate::spelling::memory;
 
 /// Whether the configured device can be had. No memory of a card is taken.

@@ -181,6 +181,11 @@ pub trait Engine {
     /// The device in words ("cpu, 2 threads", "NVIDIA GeForce RTX 3060").
     fn device(&self) -> String;
 
+    /// Which card it renders on, in the order in which programs see cards; `None` on a processor.
+    fn card(&self) -> Option<u32> {
+        None
+    }
+
     /// How fast the device is, in a measurement of less than two seconds; `None` where that says
     /// nothing.
     fn measure_speed(&self) -> Result<Option<DeviceSpeed>> {

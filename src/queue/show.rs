@@ -55,6 +55,21 @@ pub struct Waited {
     pub pictures: Vec<HistoryRow>,
 }
 
+/// What the card took for the picture, in a line for people; `None` where nothing is known of it.
+pub fn card_use(picture: &HistoryRow) -> Option<String> {
+    let slowed = picture.slowed_by.as_deref().filter(|why| !why.is_empty());
+    let told = [
+        picture.joules.map(|joules| format!("{joules:.0} J")),
+        picture.mean_watts.map(|watts| format!("{watts:.0} W on average")),
+        picture.peak_watts.map(|watts| format!("{watts:.0} W at most")),
+        picture.temperature_max_celsius.map(|celsius| format!("{celsius} °C")),
+        picture.clock_mhz.map(|mhz| format!("{mhz} MHz")),
+        slowed.map(|why| format!("slowed by {why}")),
+    ];
+    let told: Vec<String> = told.into_iter().flatten().collect();
+    (!told.is_empty()).then(|| told.join(", "))
+}
+
 impl Waited {
     pub fn of(pictures: Vec<HistoryRow>) -> Waited {
         Waited { summary: Summary::of(&pictures), pictures }

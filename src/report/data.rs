@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::card::CardFacts;
 use crate::planner::DeviceSpeed;
 
 /// The form of `report.json`. A file of another form is not compared.
@@ -63,20 +64,6 @@ pub struct Machine {
     pub device_bytes: Option<u64>,
     /// What the card's management library says of it.
     pub card: Option<CardFacts>,
-}
-
-/// A card, as its driver's management library describes it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CardFacts {
-    pub name: String,
-    pub driver: String,
-    /// `major.minor`.
-    pub cuda: Option<String>,
-    pub power_limit_watts: Option<f64>,
-    /// In use before the model was loaded, by all programs together.
-    pub used_before_bytes: u64,
-    /// Generation and width of the bus as it runs at the most, like `4 x16`.
-    pub bus: Option<String>,
 }
 
 /// The model that rendered.

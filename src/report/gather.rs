@@ -1,11 +1,11 @@
 //! From rows and looks to the data of a report: pure.
 
-use super::card::slowed_by;
 use super::data::{
     LimitRun, MeasuredEnergy, MeasuredSize, MemoryPhases, MemorySample, PictureEnergy, Spread,
 };
 use super::sampler::MachineLook;
 use crate::attempt::Outcome;
+use crate::card::slowed_by;
 use crate::store::MeasuredAttempt;
 
 /// The most points of a curve: more are not seen.
@@ -144,7 +144,7 @@ pub fn energy(
         .collect();
     idle.sort_by(f64::total_cmp);
     let busy = looks.iter().filter(|look| look.is_rendering);
-    let slowed = busy.fold(0, |bits, look| bits | look.card.slowed);
+    let slowed = busy.fold(0, |bits, look| bits | look.card.slowed.unwrap_or(0));
     let hottest = looks.iter().filter_map(|look| look.card.temperature_celsius).max();
     Some(MeasuredEnergy {
         pictures: jobs
@@ -200,7 +200,7 @@ fn at(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::card::CardReading;
+    use crate::card::CardReading;
 
     fn attempt(name: &str, outcome: Outcome, started_at_ms: i64, total_ms: i64) -> MeasuredAttempt {
         MeasuredAttempt {

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::advice::advice;
-use super::card::Card;
 use super::data::{
-    Asked, CardFacts, DiskSpeed, FORMAT, LimitRun, LoadedPart, Machine, MachineReport,
-    MeasuredLoad, ReportedModel, ReportedPart,
+    Asked, DiskSpeed, FORMAT, LimitRun, LoadedPart, Machine, MachineReport, MeasuredLoad,
+    ReportedModel, ReportedPart,
 };
 use super::gather;
 use super::machine;
@@ -17,6 +16,7 @@ use super::own_queue::MeasuringQueue;
 use super::phrases::size_name;
 use super::plan::{self, FIRST, ReportQuestion};
 use super::sampler::{MachineLook, MachineSampler};
+use crate::card::{Card, CardFacts};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon::Onlooker;

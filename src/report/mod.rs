@@ -8,7 +8,6 @@
 //! (`svg`); `write` puts them into files.
 
 mod advice;
-mod card;
 mod compare;
 mod data;
 mod document;
@@ -28,7 +27,6 @@ mod tell;
 mod tell_memory;
 mod write;
 
-pub use self::card::Card;
 use self::compare::comparison;
 pub use self::measure::measure;
 pub use self::own_queue::NoMeasurement;

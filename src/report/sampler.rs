@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::card::{Card, CardReading};
+use crate::card::{Card, CardReading};
 use crate::clock::{Clock, SystemClock};
 use crate::status::{Status, WorkerStatus};
 

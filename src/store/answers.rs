@@ -132,6 +132,19 @@ pub struct HistoryRow {
     pub total_s: Option<f64>,
     /// The most device memory of the last attempt.
     pub peak_bytes: Option<i64>,
+    /// The energy that the card took in the last attempt, by all programs together, in joules; null
+    /// without a card, and where its driver tells nothing. So are the next five.
+    pub joules: Option<f64>,
+    /// The card's power on average.
+    pub mean_watts: Option<f64>,
+    /// The card's highest power that was seen.
+    pub peak_watts: Option<f64>,
+    /// The card's highest temperature that was seen.
+    pub temperature_max_celsius: Option<i64>,
+    /// The clock of the card's multiprocessors on average.
+    pub clock_mhz: Option<i64>,
+    /// What kept that low, in words; empty where nothing did.
+    pub slowed_by: Option<String>,
     /// The picture, relative to the output folder; null where there is none.
     pub path: Option<String>,
     /// The size of the picture's file.
@@ -184,6 +197,8 @@ pub struct AttemptRow {
     pub total_ms: i64,
     /// The most device memory.
     pub peak_bytes: i64,
+    /// The energy that the card took, in joules; null where nobody knows.
+    pub joules: Option<f64>,
     /// What the failed allocation asked for, where memory ran out and that is known.
     pub requested_bytes: Option<i64>,
     /// Why it made no picture, for people.

@@ -154,11 +154,14 @@ async fn record_failure(
 async fn record_measured(
     transaction: &mut Writing,
     attempt_id: i64,
-    Measured { timings, peaks }: &Measured,
+    Measured { timings, peaks, card }: &Measured,
 ) -> sqlx::Result<()> {
+    let card = card.clone().unwrap_or_default();
     sqlx::query(
         "UPDATE attempts SET text_encode_ms = ?, denoise_ms = ?, step_ms = ?, vae_decode_ms = ?, picture_encode_ms = ?, \
-         total_ms = ?, text_encode_bytes = ?, denoise_bytes = ?, vae_decode_bytes = ?, after_release_bytes = ? WHERE id = ?",
+         total_ms = ?, text_encode_bytes = ?, denoise_bytes = ?, vae_decode_bytes = ?, after_release_bytes = ?, \
+         energy_mj = ?, power_mean_mw = ?, power_peak_mw = ?, temperature_max_celsius = ?, clock_mhz = ?, slowed_by = ? \
+         WHERE id = ?",
     )
     .bind(signed(timings.text_encode_ms))
     .bind(signed(timings.denoise_ms))
@@ -170,6 +173,12 @@ async fn record_measured(
     .bind(signed(peaks.denoise_bytes))
     .bind(signed(peaks.vae_decode_bytes))
     .bind(signed(peaks.after_release_bytes))
+    .bind(card.energy_mj.map(signed))
+    .bind(card.power_mean_mw.map(signed))
+    .bind(card.power_peak_mw.map(signed))
+    .bind(card.temperature_max_celsius)
+    .bind(card.clock_mhz)
+    .bind(&card.slowed_by)
     .bind(attempt_id)
     .execute(&mut **transaction)
     .await?;

@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 
 use super::exit::{MemoryKills, WorkerExit};
 use super::protocol::{HashedModel, LINE_BYTES_MAX, Load, PROTOCOL_VERSION, Request, WorkerEvent};
+use crate::card::CardReading;
 use crate::countdown::within;
 use crate::engine::MemoryReading;
 
@@ -121,8 +122,27 @@ impl Worker {
     pub async fn memory(&mut self) -> Result<MemoryReading, WorkerExit> {
         self.send(&Request::Memory).await?;
         loop {
+            if let WorkerEvent::Memory(memory) = self.answer().await? {
+                return Ok(memory);
+            }
+        }
+    }
+
+    /// How the card is, as a worker that renders nothing tells. It may be writing a picture.
+    pub async fn card(&mut self) -> Result<CardReading, WorkerExit> {
+        self.send(&Request::Card).await?;
+        loop {
+            if let WorkerEvent::Card(card) = self.answer().await? {
+                return Ok(card);
+            }
+        }
+    }
+
+    /// An event that is no picture's end, which is kept for [`Worker::event`].
+    async fn answer(&mut self) -> Result<WorkerEvent, WorkerExit> {
+        loop {
             match self.new_event().await? {
-                WorkerEvent::Memory(memory) => return Ok(memory),
+                event @ (WorkerEvent::Memory(_) | WorkerEvent::Card(_)) => return Ok(event),
                 event @ (WorkerEvent::Done(_) | WorkerEvent::Failed(_)) if self.kept.is_none() => {
                     self.kept = Some(event);
                 }

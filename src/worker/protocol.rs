@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Failure, Made};
+use crate::card::CardReading;
 use crate::engine::provenance::{PartLoad, PartOrigin};
 use crate::engine::{Backend, DeviceChoice, EngineKind, MemoryReading, ModelPlace, Recipe, Stage};
 use crate::job::{Format, Render};
@@ -15,7 +16,7 @@ use crate::output::metadata::QueueFacts;
 use crate::planner::Allowance;
 
 /// Both sides must say the same number: a worker of another version is never used.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 
 /// The longest line either side accepts; a prompt is at most 64 KiB.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
@@ -33,6 +34,8 @@ pub enum Request {
     },
     /// Say what memory there is now, when no render is running.
     Memory,
+    /// Say how warm the card is, and what else its driver tells, when no render is running.
+    Card,
 }
 
 /// Which engine to load, and where.
@@ -111,6 +114,8 @@ pub enum WorkerEvent {
     },
     /// The answer to [`Request::Memory`].
     Memory(MemoryReading),
+    /// The answer to [`Request::Card`]: nothing of what no card or no library tells.
+    Card(CardReading),
     Stage {
         attempt_id: i64,
         stage: Stage,

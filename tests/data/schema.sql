@@ -75,7 +75,7 @@ CREATE TABLE "attempts" (
     -- before and after correction.
     predicted_bytes     INTEGER CHECK (predicted_bytes > 0),
     predicted           TEXT CHECK (json_valid(predicted)),
-    corrected           TEXT CHECK (json_valid(corrected)), worker_died INTEGER NOT NULL DEFAULT 0 CHECK (worker_died IN (0, 1)), lost_step INTEGER CHECK (lost_step >= 0),
+    corrected           TEXT CHECK (json_valid(corrected)), worker_died INTEGER NOT NULL DEFAULT 0 CHECK (worker_died IN (0, 1)), lost_step INTEGER CHECK (lost_step >= 0), energy_mj INTEGER CHECK (energy_mj >= 0), power_mean_mw INTEGER CHECK (power_mean_mw >= 0), power_peak_mw INTEGER CHECK (power_peak_mw >= 0), temperature_max_celsius INTEGER, clock_mhz INTEGER CHECK (clock_mhz >= 0), slowed_by TEXT,
     UNIQUE (render_id, number),
     CHECK ((ended_at_ms IS NOT NULL) = (outcome <> 'running')),
     CHECK ((sha256 IS NOT NULL) = (outcome = 'done'))
@@ -285,6 +285,13 @@ SELECT
     a.picture_encode_ms / 1000.0 AS picture_encode_s,
     a.total_ms / 1000.0 AS total_s,
     max(a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes) AS peak_bytes,
+    -- Of the card, by all programs together while the last attempt ran; NULL without one.
+    round(a.energy_mj / 1000.0, 1) AS joules,
+    round(a.power_mean_mw / 1000.0, 1) AS mean_watts,
+    round(a.power_peak_mw / 1000.0, 1) AS peak_watts,
+    a.temperature_max_celsius,
+    a.clock_mhz,
+    a.slowed_by,
     CASE WHEN a.outcome = 'done' THEN a.path END AS path,
     a.bytes,
     a.sha256,
@@ -394,7 +401,14 @@ SELECT
     sum(r.degraded) AS degraded,
     round(sum(a.total_ms) / 1000.0, 1) AS busy_s,
     round(avg(a.total_ms) / 1000.0, 2) AS mean_s,
-    round(3600000.0 * count(*) / sum(max(a.total_ms, 1)), 1) AS pictures_per_busy_hour
+    round(3600000.0 * count(*) / sum(max(a.total_ms, 1)), 1) AS pictures_per_busy_hour,
+    -- Of the card, NULL without one: all pictures together, each on average, and how many were slowed.
+    round(sum(a.energy_mj) / 3600000.0, 2) AS watt_hours,
+    round(avg(a.energy_mj) / 1000.0, 1) AS joules_per_picture,
+    round(avg(a.power_mean_mw) / 1000.0, 1) AS mean_watts,
+    max(a.temperature_max_celsius) AS temperature_max_celsius,
+    CAST(round(avg(a.clock_mhz)) AS INTEGER) AS clock_mhz,
+    sum(a.slowed_by <> '') AS slowed
 FROM attempts a
 JOIN renders r ON r.id = a.render_id
 LEFT JOIN workers w ON w.id = a.worker_id

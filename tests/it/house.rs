@@ -25,6 +25,7 @@ const ORDER: &[&str] = &[
     "public_address",
     "files",
     "engine",
+    "card",
     "config",
     "output",
     "thumbnails",
@@ -70,7 +71,7 @@ const OWNED: [(&str, &str); 13] = [
     ("rmcp", "mcp"),
     ("clap", "cli"),
     ("sd_notify", "systemd"),
-    ("nvml_wrapper", "report"),
+    ("nvml_wrapper", "card"),
 ];
 
 /// Which other modules of `engine/z_image` each of its modules may name. A module that is not in the

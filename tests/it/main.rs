@@ -15,6 +15,7 @@ mod cli;
 mod daemon;
 mod deaths;
 mod doctor;
+mod energy;
 mod estimate;
 mod evening;
 mod faces;

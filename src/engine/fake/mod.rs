@@ -14,7 +14,7 @@
 //! So `steps of 20 ms, oom above 768 px, die at step 2 once`. The model's folder holds the counts
 //! of "once" and "times", which outlive a worker, and may hold `load.txt`, a script of the same
 //! kind for loading: `oom`, `hang`, `exit 1 once`; and `free.txt`, the bytes that its device has
-//! free.
+//! free. With a `card.txt` its device is the machine's first card.
 
 mod script;
 
@@ -176,6 +176,10 @@ impl Engine for FakeEngine {
 
     fn device(&self) -> String {
         "fake".to_owned()
+    }
+
+    fn card(&self) -> Option<u32> {
+        self.folder.join("card.txt").exists().then_some(0)
     }
 
     fn model_name(&self) -> &str {

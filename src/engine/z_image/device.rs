@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, DeviceLocation};
 
 use super::cuda;
 use crate::engine::{CardSigns, DeviceChoice, HAS_CUDA};
@@ -43,6 +43,14 @@ pub fn check_card() -> Result<(), String> {
 /// bf16 on CUDA (f16 overflows in this model), f32 on a CPU.
 pub fn dtype(device: &Device) -> DType {
     if device.is_cuda() { DType::BF16 } else { DType::F32 }
+}
+
+/// The number of the card; `None` of a processor.
+pub fn card(device: &Device) -> Option<u32> {
+    match device.location() {
+        DeviceLocation::Cuda { gpu_id } => u32::try_from(gpu_id).ok(),
+        _ => None,
+    }
 }
 
 /// The device in words.

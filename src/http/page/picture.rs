@@ -12,7 +12,7 @@ use super::visitor::Visitor;
 use super::words::Words;
 use crate::job::state::State as RenderState;
 use crate::moment;
-use crate::queue::{PictureFilter, Shown};
+use crate::queue::{PictureFilter, Shown, card_use};
 use crate::spelling;
 use crate::store::{AttemptRow, HistoryRow};
 
@@ -135,6 +135,7 @@ fn facts(words: &Words, picture: &HistoryRow) -> Markup {
         (words.peak, picture.peak_bytes.map(|bytes| spelling::memory(bytes.unsigned_abs()))),
         (words.model, picture.model.clone()),
         (words.device, picture.device.clone()),
+        (words.card, card_use(picture)),
         (words.ended, picture.finished_at_ms.map(moment::date_and_time)),
         (words.file, picture.path.clone()),
         ("SHA-256", picture.sha256.clone()),

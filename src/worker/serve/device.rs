@@ -14,6 +14,7 @@ use super::tracker::{Tracker, millis};
 use super::writer::{Unwritten, Writer, words};
 use super::{EXIT_FATAL, EXIT_NOT_LOADED, Stop, Task, exit};
 use crate::attempt::{Failure, FailureKind};
+use crate::card::CardMeter;
 use crate::engine::fake::FakeEngine;
 use crate::engine::predictor::Predictor;
 use crate::engine::{Engine, EngineError, EngineKind, Stage, device_speed, z_image};
@@ -29,6 +30,13 @@ pub struct Device {
     pub inbox: Receiver<Task>,
     pub events: Arc<Events>,
     pub stop: Arc<Stop>,
+}
+
+/// What works beside the device's thread.
+struct Beside {
+    hash: ModelHash,
+    writer: Writer,
+    meter: CardMeter,
 }
 
 impl Device {
@@ -55,18 +63,24 @@ impl Device {
         };
         self.events.send(&WorkerEvent::Loaded(Box::new(loaded(&*engine, &hash, start))));
         hash.compute(&self.events);
+        let meter = CardMeter::start(engine.card(), engine.device());
+        let beside = Beside { hash, writer, meter };
         let mut previews = Previews::new(&self.load.previews_path, engine.fingerprint());
         while let Ok(task) = self.inbox.recv() {
             match task {
                 Task::Render(request) => {
                     previews.begin(request.queue.job, request.queue.index);
-                    self.attempt(&mut *engine, &hash, &writer, &mut previews, *request);
+                    self.attempt(&mut *engine, &beside, &mut previews, *request);
                     previews.end();
                 }
                 Task::TellMemory => self.events.send(&WorkerEvent::Memory(engine.memory())),
+                Task::TellCard => {
+                    let events = Arc::clone(&self.events);
+                    beside.meter.read(move |reading| events.send(&WorkerEvent::Card(reading)));
+                }
             }
         }
-        writer.wait();
+        beside.writer.wait();
         0
     }
 
@@ -144,27 +158,30 @@ impl Device {
     fn attempt(
         &self,
         engine: &mut dyn Engine,
-        hash: &ModelHash,
-        writer: &Writer,
+        beside: &Beside,
         previews: &mut Previews,
         request: RenderRequest,
     ) {
+        let Beside { hash, writer, meter } = beside;
         let attempt_id = request.attempt_id;
         last_word::begin(attempt_id);
         let mut tracker = Tracker::new(attempt_id, &self.events, &self.stop, previews);
         engine.reset_peak();
+        meter.begin();
         match caught(|| render(engine, hash, &request, &mut tracker)) {
             Ok((pixels, metadata)) => {
                 let prompt_cut = engine.prompt_cut(&request.recipe.prompt);
                 // As long as the writing holds the device up, it counts as the attempt's time.
                 writer.wait();
                 measure_end(engine, &mut tracker);
-                let measured = tracker.measured;
+                let (measured, card) = (tracker.measured, meter.end());
                 self.events.send(&WorkerEvent::Rendered { attempt_id });
-                writer.write(Unwritten { request, pixels, metadata, prompt_cut, measured });
+                let made = Unwritten { request, pixels, metadata, prompt_cut, measured, card };
+                writer.write(made);
             }
             Err(error) => {
                 let error = recovered(engine, &mut tracker, error);
+                tracker.measured.card = meter.end().wait();
                 let died = kind(&error) == FailureKind::WorkerDied;
                 if died {
                     // The picture before is well, and goes first.

@@ -46,6 +46,7 @@ const EXIT_PROTOCOL: i32 = 76;
 enum Task {
     Render(Box<RenderRequest>),
     TellMemory,
+    TellCard,
 }
 
 /// What the running render asks at every step.
@@ -123,6 +124,7 @@ fn pass_on(request: Request, tasks: &SyncSender<Task>, stop: &Stop) -> io::Resul
         Request::Load(_) => Err(bad("the model is loaded once only".to_owned())),
         Request::Render(render) => to_device(Task::Render(render)),
         Request::Memory => to_device(Task::TellMemory),
+        Request::Card => to_device(Task::TellCard),
         Request::Cancel { attempt_id } => {
             stop.attempt_id.store(attempt_id, Ordering::Relaxed);
             Ok(())

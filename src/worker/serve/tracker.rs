@@ -54,7 +54,7 @@ impl<'a> Tracker<'a> {
 
     fn end_stage(&mut self, memory: MemoryReading) {
         let ms = millis(self.stage_start.elapsed());
-        let Measured { timings, peaks } = &mut self.measured;
+        let Measured { timings, peaks, .. } = &mut self.measured;
         match self.stage {
             Some(Stage::TextEncode) => {
                 timings.text_encode_ms = ms;

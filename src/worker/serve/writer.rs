@@ -15,6 +15,7 @@ use std::time::Instant;
 use super::events::Events;
 use super::tracker::millis;
 use crate::attempt::{Failure, FailureKind, Made, Measured};
+use crate::card::PendingUse;
 use crate::engine::{Pixels, Stage};
 use crate::output::encode::{Written, write_picture};
 use crate::output::metadata::Metadata;
@@ -28,8 +29,9 @@ pub struct Unwritten {
     pub pixels: Pixels,
     pub metadata: Metadata,
     pub prompt_cut: bool,
-    /// All but the writing.
+    /// All but the writing, and the card.
     pub measured: Measured,
+    pub card: PendingUse,
 }
 
 /// The device thread's side.
@@ -76,7 +78,7 @@ impl Writer {
 
 /// Leaves the picture at the request's `picture_path`, or nothing there, and tells of it.
 fn write(picture: Unwritten, thumbnails: &mut Thumbnails, events: &Events) {
-    let Unwritten { request, pixels, metadata, prompt_cut, mut measured } = picture;
+    let Unwritten { request, pixels, metadata, prompt_cut, mut measured, card } = picture;
     let attempt_id = request.attempt_id;
     let start = Instant::now();
     let encode = || write_picture(&request.picture_path, &pixels, request.format, &metadata);
@@ -89,6 +91,7 @@ fn write(picture: Unwritten, thumbnails: &mut Thumbnails, events: &Events) {
         tracing::warn!("{path}: no small copy is kept: {error}");
     }
     measured.timings.picture_encode_ms = millis(start.elapsed());
+    measured.card = card.wait();
     let event = match written {
         Ok(Written { bytes, sha256 }) => {
             let made = Made { bytes, sha256, prompt_cut, measured };

@@ -18,10 +18,10 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
 use tempfile::TempDir;
 use zimaged::internals::{
-    Access, Candidate, Decode, DropId, ErrorCode, Failure, FailureKind, Finished, Guarded, History,
-    Job, Lora, LoraSize, Loras, Made, Measured, ModelTurns, NewJob, Next, Origin, Peaks, Plan,
-    Planned, Precision, Predicted, Prediction, Recipe, Render, Residency, Rung, SourceFile, Stage,
-    Store, Timings,
+    Access, Candidate, CardUse, Decode, DropId, ErrorCode, Failure, FailureKind, Finished, Guarded,
+    History, Job, Lora, LoraSize, Loras, Made, Measured, ModelTurns, NewJob, Next, Origin, Peaks,
+    Plan, Planned, Precision, Predicted, Prediction, Recipe, Render, Residency, Rung, SourceFile,
+    Stage, Store, Timings,
 };
 
 /// When everything happens, unless a test says otherwise: 2026-01-01 00:00:00 UTC.
@@ -203,7 +203,7 @@ fn finished(path: &str) -> Finished {
 }
 
 fn measured() -> Measured {
-    Measured { timings: timings(), peaks: peaks() }
+    Measured { timings: timings(), peaks: peaks(), card: Some(card()) }
 }
 
 fn timings() -> Timings {
@@ -215,6 +215,10 @@ fn timings() -> Timings {
         picture_encode_ms: 50,
         total_ms: 2000,
     }
+}
+
+fn card() -> CardUse {
+    CardUse { energy_mj: Some(600_000), power_mean_mw: Some(300_000), ..CardUse::default() }
 }
 
 fn peaks() -> Peaks {

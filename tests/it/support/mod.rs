@@ -3,6 +3,7 @@
 
 pub mod fault;
 pub mod http;
+pub mod nvml;
 pub mod silent;
 pub mod terminal;
 

@@ -181,6 +181,10 @@ impl Engine for ZImageEngine {
         device::describe(&self.device)
     }
 
+    fn card(&self) -> Option<u32> {
+        device::card(&self.device)
+    }
+
     fn measure_speed(&self) -> Result<Option<DeviceSpeed>> {
         measure::speed(&self.device).map(Some).map_err(at(Stage::Load))
     }

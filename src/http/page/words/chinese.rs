@@ -121,6 +121,7 @@ pub const CHINESE: Words = Words {
     ended: "结束时间",
     seconds: "秒数",
     peak: "显存峰值",
+    card: "显卡",
     starts: "开始时间",
     set_aside: "被搁置的文件",
     failed_lately: "最近失败",

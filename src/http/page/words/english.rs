@@ -123,6 +123,7 @@ pub const ENGLISH: Words = Words {
     ended: "Ended",
     seconds: "Seconds",
     peak: "Peak memory",
+    card: "Card",
     starts: "Starts at",
     set_aside: "Files that were set aside",
     failed_lately: "Failed lately",

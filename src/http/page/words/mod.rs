@@ -133,6 +133,8 @@ pub struct Words {
     pub ended: &'static str,
     pub seconds: &'static str,
     pub peak: &'static str,
+    /// What it took of the card.
+    pub card: &'static str,
     pub starts: &'static str,
     pub set_aside: &'static str,
     pub failed_lately: &'static str,

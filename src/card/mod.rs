@@ -1,11 +1,14 @@
 //! What the driver's management library (NVML) says of a card: opened at run time, where there is
 //! one.
 
+mod meter;
+
 use nvml_wrapper::Nvml;
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
-use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
+use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
+use serde::{Deserialize, Serialize};
 
-use super::data::CardFacts;
+pub use self::meter::{CardMeter, PendingUse};
 use crate::engine::{DeviceChoice, HAS_CUDA};
 
 /// Which of the machine's cards programs see, in their order.
@@ -17,8 +20,22 @@ pub struct Card {
     index: u32,
 }
 
+/// A card, as its driver's management library describes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CardFacts {
+    pub name: String,
+    pub driver: String,
+    /// `major.minor`.
+    pub cuda: Option<String>,
+    pub power_limit_watts: Option<f64>,
+    /// In use before the model was loaded, by all programs together.
+    pub used_before_bytes: u64,
+    /// Generation and width of the bus as it runs at the most, like `4 x16`.
+    pub bus: Option<String>,
+}
+
 /// A card at one moment, as far as it tells.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CardReading {
     /// By all programs together.
     pub used_bytes: Option<u64>,
@@ -26,8 +43,10 @@ pub struct CardReading {
     pub energy_mj: Option<u64>,
     pub power_mw: Option<u32>,
     pub temperature_celsius: Option<u32>,
+    /// Of its multiprocessors.
+    pub clock_mhz: Option<u32>,
     /// NVML's bits: why its clocks are lower than they could be.
-    pub slowed: u64,
+    pub slowed: Option<u64>,
 }
 
 impl Card {
@@ -39,6 +58,11 @@ impl Card {
             DeviceChoice::Auto => 0,
             DeviceChoice::Cuda { index } => index,
         };
+        Card::numbered(index)
+    }
+
+    /// The card that programs see as number `index`.
+    fn numbered(index: u32) -> Option<Card> {
         let visible = std::env::var(VISIBLE).ok();
         let index = place(visible.as_deref(), index)?;
         let card = Card { nvml: Nvml::init().ok()?, index };
@@ -70,7 +94,8 @@ impl Card {
             energy_mj: device.total_energy_consumption().ok(),
             power_mw: device.power_usage().ok(),
             temperature_celsius: device.temperature(TemperatureSensor::Gpu).ok(),
-            slowed: device.current_throttle_reasons().map_or(0, |reasons| reasons.bits()),
+            clock_mhz: device.clock_info(Clock::SM).ok(),
+            slowed: device.current_throttle_reasons().ok().map(|reasons| reasons.bits()),
         }
     }
 }

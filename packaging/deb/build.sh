@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes a Debian package of this checkout: packaging/deb/build.sh FOLDER puts it there.
 # FEATURES=cuda builds for cards (nvcc is needed, CUDA's libraries are not: they are opened when a card is asked for);
-# BINARY=path takes a program that is built already; COMPRESSION=gzip is faster than the usual xz.
+# BINARY=path takes a program that is built already; COMPRESSION=gzip is faster than the usual xz. DEBFULLNAME and DEBEMAIL
+# are whoever answers for the package.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=${1:?usage: packaging/deb/build.sh FOLDER}
@@ -10,7 +11,10 @@ if [ -z "${BINARY:-}" ]; then
   BINARY=${CARGO_TARGET_DIR:-target}/release/zimaged
 fi
 umask 022
-version=$("$BINARY" --version | cut -d' ' -f2)${REVISION:+-$REVISION}
+version=$("$BINARY" --version | cut -d' ' -f2)-${REVISION:-1}
+# Mail to .invalid reaches nobody (RFC 2606), which is so while nobody has said who answers.
+maintainer="${DEBFULLNAME:-The authors of zimaged} <${DEBEMAIL:-zimaged@packages.invalid}>"
+made=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2> /dev/null || date +%s)}
 architecture=$(dpkg --print-architecture)
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
@@ -42,16 +46,20 @@ install -Dm644 -t "$doc/docs" docs/*.md docs/*.png
 install -Dm644 -t "$doc/examples" examples/*.toml
 gzip -9nc CHANGELOG.md > "$doc/changelog.gz"
 {
+  printf 'zimaged (%s) unstable; urgency=medium\n\n  * What is new stands in changelog.gz.\n\n' "$version"
+  printf ' -- %s  %s\n' "$maintainer" "$(LC_ALL=C date -u -R --date="@$made")"
+} | gzip -9n > "$doc/changelog.Debian.gz"
+{
   echo "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/"
   echo "Upstream-Name: zimaged"
   echo
   echo "Files: *"
-  echo "Copyright: the authors of zimaged"
+  echo "Copyright: $(date -u --date="@$made" +%Y) the authors of zimaged"
   echo "License: Apache-2.0"
   echo "Comment: The crates that are linked into the program, with their licences, stand in THIRD-PARTY.md."
   echo
   echo "License: Apache-2.0"
-  sed 's/^[[:space:]]*$/./; s/^/ /' LICENSE
+  echo " On Debian systems the text of this licence stands in /usr/share/common-licenses/Apache-2.0."
 } > "$doc/copyright"
 gzip -9n "$doc/THIRD-PARTY.md"
 
@@ -62,7 +70,7 @@ cat > "$stage/DEBIAN/control" <<END
 Package: zimaged
 Version: $version
 Architecture: $architecture
-Maintainer: The authors of zimaged <zimaged@localhost>
+Maintainer: $maintainer
 Section: graphics
 Priority: optional
 Installed-Size: $(du -sk --exclude=DEBIAN "$stage" | cut -f1)
@@ -71,7 +79,7 @@ Recommends: systemd | systemd-standalone-sysusers, systemd | systemd-standalone-
 Suggests: sqlite3
 Description: batch rendering daemon for Z-Image-Turbo
  Drop a TOML job into a folder; the pictures appear in another one, and the
- history in an SQLite database. A render is planned to fit the memory there
+ history in an SQLite database. Each render is made to fit the memory there
  is, and nothing that was accepted is lost by a crash or a power cut.
 END
 echo /etc/zimaged/daemon.toml > "$stage/DEBIAN/conffiles"

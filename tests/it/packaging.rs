@@ -151,3 +151,67 @@ fn the_group_may_write_what_the_daemon_makes() {
         assert_eq!(mode & 0o066, 0o060, "{name}: {mode:o}");
     }
 }
+
+fn container_file(name: &str) -> String {
+    fs::read_to_string(repository().join("packaging/container").join(name)).expect("ours")
+}
+
+/// The words after each `word` at the beginning of a line.
+fn instructions<'t>(text: &'t str, word: &str) -> Vec<&'t str> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix(word));
+    lines.filter_map(|rest| rest.strip_prefix(' ')).collect()
+}
+
+/// What can be held of an image without building it.
+#[test]
+fn the_container_files_build_from_what_is_here_and_run_without_rights() {
+    let ignored = fs::read_to_string(repository().join(".dockerignore")).expect("ours");
+    let config = Config::load(Some(&repository().join("packaging/container/daemon.toml")))
+        .expect("the images' configuration");
+    let toolchain = fs::read_to_string(repository().join("rust-toolchain.toml")).expect("ours");
+    for file in ["Containerfile", "Containerfile.cuda"] {
+        let text = container_file(file);
+        for image in instructions(&text, "FROM") {
+            let image = image.trim_end_matches(" AS build");
+            let (_, tag) = image.rsplit_once(':').expect("a tag");
+            let version = tag.split('-').next().filter(|it| it.split('.').count() == 3);
+            let is_ours = version.is_none_or(|version| toolchain.contains(version));
+            assert!(is_ours && tag.contains("bookworm"), "{file}: {image}");
+        }
+        for copied in instructions(&text, "COPY").iter().filter(|it| !it.starts_with("--from")) {
+            let words: Vec<&str> = copied.split(' ').collect();
+            for source in &words[..words.len() - 1] {
+                assert!(repository().join(source).exists(), "{file}: {source}");
+                let is_sent = ignored.lines().any(|line| {
+                    line.strip_prefix('!').is_some_and(|kept| Path::new(source).starts_with(kept))
+                });
+                assert!(*source == "." || is_sent, "{file}: {source} is ignored");
+            }
+        }
+        let volumes = instructions(&text, "VOLUME").join("");
+        for folder in [&config.jobs, &config.outputs, &config.state] {
+            assert!(volumes.contains(&format!("{:?}", folder)), "{file}: {}", folder.display());
+        }
+        assert!(volumes.contains("\"/var/lib/zimaged/models\""), "{file}");
+        assert_eq!(instructions(&text, "USER"), ["zimaged"], "{file}");
+        assert_eq!(instructions(&text, "EXPOSE"), ["7860"], "{file}");
+        assert!(instructions(&text, "HEALTHCHECK")[0].ends_with(r#"CMD ["zimaged", "status"]"#));
+        assert_eq!(instructions(&text, "ENTRYPOINT"), [r#"["zimaged"]"#], "{file}");
+    }
+    for kept in ignored.lines().filter_map(|line| line.strip_prefix('!')) {
+        assert!(repository().join(kept).exists(), "{kept}");
+    }
+}
+
+/// The images' last stage is the same for both, but for CUDA's libraries.
+#[test]
+fn both_images_run_alike() {
+    let last = |file: &str| {
+        let text = container_file(file);
+        let (_, last) = text.rsplit_once("FROM ").expect("a stage");
+        let is_cuda =
+            |line: &&str| !["cuda", "NVIDIA", "# To render"].iter().any(|it| line.contains(it));
+        last.lines().filter(is_cuda).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(last("Containerfile"), last("Containerfile.cuda"));
+}

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::tz::TimeZone;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::sleep;
@@ -17,6 +18,7 @@ use tracing::{debug, info};
 
 use crate::clock::Clock;
 use crate::countdown::within;
+use crate::job::quiet::QuietHours;
 use crate::problem::one_line;
 use crate::store::Store;
 
@@ -33,11 +35,19 @@ const END_GRACE: Duration = Duration::from_secs(2);
 /// So much of what the tool says is told.
 const WORDS_BYTES_MAX: u64 = 500;
 
-/// Keeps the machine awake while work is due, until `stop`.
-pub async fn run(store: Arc<Store>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+/// Keeps the machine awake while work is due and it is not quiet, until `stop`.
+pub async fn run(
+    store: Arc<Store>,
+    quiet: QuietHours,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
     let mut inhibitor = Inhibitor { lock: None, ask_at: Instant::now(), was_told: false };
     loop {
-        match store.is_due(clock.now_ms()).await {
+        let now_ms = clock.now_ms();
+        let is_quiet = quiet.until_ms(now_ms, &TimeZone::system()).is_some();
+        match store.is_due(now_ms).await {
+            Ok(_) if is_quiet => inhibitor.release().await,
             Ok(true) => inhibitor.hold().await,
             Ok(false) => inhibitor.release().await,
             // Nobody knows: it stays as it is.

@@ -35,8 +35,11 @@ pub struct Status {
     pub worker: WorkerStatus,
     /// What it renders, if anything.
     pub render: Option<RenderStatus>,
-    /// Why nothing is started although jobs wait (a full disk).
+    /// Why nothing is started although jobs wait: a full disk, quiet hours, a hot card.
     pub hold: Option<String>,
+    /// daemon.toml wants that hold; else something is wrong.
+    #[serde(default)]
+    pub hold_is_wanted: bool,
     /// Models that renders wait for and that cannot be used now. Other renders go on.
     #[serde(default)]
     pub held_models: Vec<HeldModel>,
@@ -150,6 +153,7 @@ impl Status {
             worker: WorkerStatus::Loading,
             render: None,
             hold: None,
+            hold_is_wanted: false,
             held_models: Vec::new(),
             intake: IntakeStatus::default(),
             http: HttpStatus::default(),

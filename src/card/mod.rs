@@ -1,6 +1,7 @@
 //! What the driver's management library (NVML) says of a card: opened at run time, where there is
 //! one.
 
+mod ceiling;
 mod meter;
 
 use nvml_wrapper::Nvml;
@@ -8,6 +9,7 @@ use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
 use serde::{Deserialize, Serialize};
 
+pub use self::ceiling::CardCeilings;
 pub use self::meter::{CardMeter, PendingUse};
 use crate::engine::{DeviceChoice, HAS_CUDA};
 

@@ -6,6 +6,7 @@ mod hooks;
 mod http;
 mod init;
 mod lists;
+mod power;
 mod read;
 mod rules;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use self::hooks::HookConfig;
 pub use self::http::{HttpConfig, Listen, TokenUse, Untouched};
 pub use self::init::{InitAnswer, init};
 pub use self::lists::Lists;
+pub use self::power::PowerConfig;
 use crate::engine::mini::{self, ModelTexts};
 use crate::engine::{self, DeviceChoice, EngineKind, ModelDescription, ModelPlace, fake};
 use crate::job::parameters::ParameterValues;
@@ -60,8 +62,7 @@ pub struct Config {
     pub defaults: ParameterValues,
     pub limits: Limits,
     pub worker: WorkerLimits,
-    /// Whether the machine is kept from going to sleep while work is due.
-    pub inhibit_sleep: bool,
+    pub power: PowerConfig,
     pub http: HttpConfig,
     pub hooks: HookConfig,
 }

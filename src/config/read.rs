@@ -7,6 +7,7 @@ use toml::de::DeValue;
 
 use super::hooks::hooks;
 use super::http::http;
+use super::power::power;
 use super::units::{bytes, duration_ms};
 use super::{Config, ModelChoice, WorkerLimits};
 use crate::engine::{DeviceChoice, EngineKind, ModelKind, ModelPlace};
@@ -23,7 +24,7 @@ const SECTIONS: [(&str, &[&str]); 7] = [
     ("folders", &["jobs", "outputs", "state", "wildcards", "loras"]),
     ("device", &["index", "memory_limit", "reserve", "idle_release"]),
     ("oom", &["prefer"]),
-    ("power", &["inhibit_sleep"]),
+    ("power", &["inhibit_sleep", "quiet_hours", "temperature_max_c", "power_max_w"]),
     ("hooks", &["on_done", "on_failed", "webhook", "webhook_private"]),
     ("http", &["enabled", "listen", "token", "hosts"]),
     ("worker", &["load_timeout", "step_timeout", "deaths_max", "attempts_max", "backoff"]),
@@ -112,9 +113,7 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
                 read_values(table, &bounds, |parameter| parameter.has_default)
             }),
             worker: top.section("worker", worker),
-            inhibit_sleep: top
-                .section("power", |table| table.read("inhibit_sleep", check::boolean))
-                .unwrap_or(true),
+            power: top.section("power", power),
             http: top.section("http", http),
             hooks: top.section("hooks", hooks),
             limits,

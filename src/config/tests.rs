@@ -47,7 +47,7 @@ fn an_empty_file_is_all_defaults_beside_it() {
         defaults: ParameterValues::new(),
         limits: Limits::default(),
         worker: WorkerLimits::default(),
-        inhibit_sleep: true,
+        power: PowerConfig::default(),
         http: HttpConfig::default(),
         hooks: HookConfig::default(),
     };
@@ -173,7 +173,7 @@ fn every_key_reaches_the_configuration() {
             ]
             .map(|(key, value)| (key.to_owned(), value)),
         ),
-        inhibit_sleep: false,
+        power: PowerConfig { inhibit_sleep: false, ..PowerConfig::default() },
         hooks: HookConfig::default(),
         http: HttpConfig {
             enabled: true,

@@ -149,8 +149,9 @@ impl Daemon {
         parts.spawn(forever(onlooker(self.store.clone(), status, ending.clone())));
         let caretaker = caretaker::run(self.store.clone(), self.clock.clone(), ending.clone());
         parts.spawn(async { Ok(caretaker.await?) });
-        if self.config.inhibit_sleep {
-            let awake = awake::run(self.store.clone(), self.clock.clone(), ending.clone());
+        if self.config.power.inhibit_sleep {
+            let quiet = self.config.power.quiet.clone();
+            let awake = awake::run(self.store.clone(), quiet, self.clock.clone(), ending.clone());
             parts.spawn(forever(awake));
         }
         let (config, clock) = (self.config.clone(), self.clock.clone());
@@ -268,6 +269,7 @@ impl Daemon {
             step_timeout: Duration::from_millis(worker.step_timeout_ms),
             idle_release: self.config.idle_release_ms.map(Duration::from_millis),
             policy: self.policy,
+            power: self.config.power.clone(),
             mode: self.mode,
         })
     }
@@ -324,7 +326,8 @@ impl Daemon {
                 return Ok(());
             }
             if Instant::now() >= look_at {
-                let obstacle = match queue::obstacle(&self.store, self.clock.now_ms()).await {
+                let (quiet, now_ms) = (&self.config.power.quiet, self.clock.now_ms());
+                let obstacle = match queue::obstacle(&self.store, quiet, now_ms).await {
                     Err(error) if error.may_pass_for_a_read() => None,
                     known => known?,
                 };

@@ -1,4 +1,5 @@
-//! The hold: nothing is started for a while, because the disk would not take a picture or a row.
+//! The hold: nothing is started for a while, because the disk would not take a picture or a row, or
+//! because daemon.toml wants it so.
 //! People are told of it once, and it ends by itself.
 
 use std::time::Duration;
@@ -41,21 +42,30 @@ impl Hold {
         if self.reason.as_ref() != Some(&reason) {
             warn!(%reason, "nothing is started for a while");
         }
-        self.show(Some(reason.clone()));
+        self.show(Some(reason.clone()), false);
+        self.reason = Some(reason);
+    }
+
+    /// As [`Hold::tell`], where nothing is wrong.
+    pub(super) fn rest(&mut self, reason: String) {
+        if self.reason.as_ref() != Some(&reason) {
+            info!(%reason, "nothing is started for a while");
+        }
+        self.show(Some(reason.clone()), true);
         self.reason = Some(reason);
     }
 
     /// Clears the shown reason: nothing waits for it, or a render is started to see whether it can
     /// be finished by now.
     pub(super) fn lift(&self) {
-        self.show(None);
+        self.show(None, false);
     }
 
     /// Notifies watchers only of a change: this is called at every look at the queue.
-    fn show(&self, reason: Option<String>) {
+    fn show(&self, reason: Option<String>, is_wanted: bool) {
         self.status.send_if_modified(|status| {
             let changed = status.hold != reason;
-            status.hold = reason;
+            (status.hold, status.hold_is_wanted) = (reason, is_wanted);
             changed
         });
     }

@@ -31,6 +31,8 @@ pub(super) struct Journal {
     pub(super) store: Arc<Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) hold: Hold,
+    /// Why daemon.toml wants nothing started, as it was recorded last.
+    resting: Option<String>,
     heartbeat: Heartbeat,
     stop: CancellationToken,
     /// The time of some renders has ended, and [`Journal::is_day`] was not asked since.
@@ -45,7 +47,7 @@ impl Journal {
         heartbeat: Heartbeat,
         stop: CancellationToken,
     ) -> Journal {
-        Journal { store, clock, hold, heartbeat, stop, time_ended: false }
+        Journal { store, clock, hold, resting: None, heartbeat, stop, time_ended: false }
     }
 
     /// The render to run next while `loaded` is loaded, after [`Store::keep_to_times`]. Where
@@ -89,6 +91,21 @@ impl Journal {
         }
         let earliest_ms = self.read(|| store.earliest_ms(now_ms)).await?;
         Ok(earliest_ms.is_none_or(|at_ms| at_ms - now_ms > DAY_MS_MIN))
+    }
+
+    /// daemon.toml wants nothing started, for this reason, or does so no more. What is new is
+    /// recorded.
+    pub(super) async fn rest(&mut self, reason: Option<String>) -> Result<()> {
+        if self.resting != reason {
+            let now_ms = self.clock.now_ms();
+            let store = self.store.clone();
+            self.write(|| store.note_rest(reason.as_deref(), now_ms)).await?;
+            self.resting.clone_from(&reason);
+        }
+        if let Some(reason) = reason {
+            self.hold.rest(reason);
+        }
+        Ok(())
     }
 
     /// What earlier attempts of the loaded model measured on its device.

@@ -2,7 +2,7 @@
 //!
 //! `plan` chooses a rung, `slot` keeps a worker loaded, `rungs` goes from one try to the next,
 //! `attempt` follows each by the rules of `watcher`, `writing` has its picture written beside the next one (`rendered`), `publish` makes it
-//! final, `journal` reads and writes the queue, `hold` waits for the disk, `suspicion` tells a bad
+//! final, `journal` reads and writes the queue, `hold` waits for the disk, `rest` where daemon.toml wants it, `suspicion` tells a bad
 //! picture from a bad place; this file puts them together.
 
 mod attempt;
@@ -12,6 +12,7 @@ mod models;
 mod plan;
 mod publish;
 mod rendered;
+mod rest;
 mod rungs;
 mod slot;
 mod suspicion;
@@ -32,11 +33,13 @@ use self::hold::Hold;
 use self::journal::Journal;
 use self::models::Models;
 use self::rendered::Rendered;
+use self::rest::Rest;
 pub use self::slot::SlotSettings;
 use self::slot::{NotLoaded, Slot};
 use self::suspicion::Suspicion;
 use crate::attempt::{Candidate, RetryPolicy};
 use crate::clock::Clock;
+use crate::config::PowerConfig;
 use crate::engine::ModelError;
 use crate::heartbeat::Heartbeat;
 use crate::output;
@@ -69,6 +72,7 @@ pub struct Settings {
     /// How long nothing is rendered before the worker is released; `None` keeps it.
     pub idle_release: Option<Duration>,
     pub policy: RetryPolicy,
+    pub power: PowerConfig,
     pub mode: Mode,
 }
 
@@ -106,6 +110,7 @@ pub struct Dispatcher {
     slot: Slot,
     models: Models,
     journal: Journal,
+    rest: Rest,
     suspicion: Suspicion,
     /// The picture that was rendered last, until it has its row.
     writing: Option<Rendered>,
@@ -129,6 +134,7 @@ impl Dispatcher {
         let models = Models::new(names, &settings.unusable, status.clone());
         let hold = Hold::new(status.clone());
         let journal = Journal::new(store, clock, hold, heartbeat.clone(), stop.clone());
+        let rest = Rest::new(settings.power.clone());
         let idle_since = Instant::now();
         Dispatcher {
             settings,
@@ -139,6 +145,7 @@ impl Dispatcher {
             slot,
             models,
             journal,
+            rest,
             suspicion: Suspicion::default(),
             writing: None,
             idle_since,
@@ -255,8 +262,8 @@ impl Dispatcher {
         Ok(new.is_some())
     }
 
-    /// The render to start now: none while the queue is paused or held, or while its picture could
-    /// not be written.
+    /// The render to start now: none while the queue is paused or held, while daemon.toml wants
+    /// none started, or while its picture could not be written.
     async fn next_render(&mut self) -> Result<Option<Candidate>, StoreError> {
         if self.journal.hold.is_on() {
             return Ok(None);
@@ -265,9 +272,13 @@ impl Dispatcher {
         let loaded = self.slot.model();
         let next = self.journal.next_candidate(&mut self.models, loaded, beside).await?;
         let Some(mut candidate) = next else {
+            self.journal.rest(None).await?;
             self.journal.hold.lift();
             return Ok(None);
         };
+        if self.rests().await? {
+            return Ok(None);
+        }
         candidate.history.made_elsewhere = self.suspicion.is_proven(candidate.render_id);
         if let Err(error) = output::make_ready(&self.settings.outputs) {
             self.journal.hold.tell(format!("no pictures can be written: {error}"));

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::plan::Planning;
+use crate::card::CardReading;
 use crate::countdown::{Countdown, within};
 use crate::heartbeat::Heartbeat;
 use crate::planner::Corrections;
@@ -28,6 +29,10 @@ const BEAT: Duration = Duration::from_secs(1);
 /// How long an idle worker may take to answer how much memory there is: longer than a request may
 /// take to be sent.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the card's driver may take to say how the card is: a render waits for it, where
+/// daemon.toml sets a ceiling.
+const CARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long an idle worker may take to end before one with another model is started.
 const CHANGE_GRACE: Duration = Duration::from_secs(10);
@@ -142,6 +147,17 @@ impl Slot {
             }
             None => warn!("the worker does not tell its memory: plans go by what it told last"),
         }
+    }
+
+    /// How the card is; `None` where there is no worker, or it does not say so.
+    pub(super) async fn card(&mut self) -> Option<CardReading> {
+        let Ready { worker, .. } = self.ready.as_mut()?;
+        match within(CARD_TIMEOUT, worker.card()).await {
+            Some(Ok(card)) => return Some(card),
+            Some(Err(death)) => warn!(%death, "how the card is is not known"),
+            None => warn!("the card's driver does not tell how the card is"),
+        }
+        None
     }
 
     /// The model that was loaded since the last call, if one was.

@@ -107,7 +107,10 @@ pub(super) async fn obstacle(config: &Config) -> Option<Finding> {
 fn troubles(daemon: &Status) -> Vec<Finding> {
     let wrong = |told: String| Finding::wrong(Aspect::Daemon, told);
     let mut findings = Vec::new();
-    findings.extend(daemon.hold.iter().map(|why| wrong(format!("starts no render: {why}"))));
+    findings.extend(daemon.hold.iter().map(|why| {
+        let told = format!("starts no render: {why}");
+        if daemon.hold_is_wanted { Finding::warning(Aspect::Daemon, told) } else { wrong(told) }
+    }));
     if let WorkerStatus::Down { reason } = &daemon.worker {
         findings.push(wrong(format!("has no worker: {reason}")));
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Aspect, Finding};
 use crate::card::Card;
-use crate::config::ConfigError;
+use crate::config::{Config, ConfigError};
 use crate::engine::{CardSigns, DeviceChoice, HAS_CUDA, check_card};
 use crate::spelling::memory;
 
@@ -16,6 +16,15 @@ pub(super) fn card(choice: DeviceChoice) -> Finding {
         (_, Ok(())) => Finding::ok(Aspect::Device, described(choice)),
         (choice, Err(why)) => without_card(choice, &why, &CardSigns::look(Path::new("/"))),
     }
+}
+
+/// Ceilings of the configuration that nothing can be held against.
+pub(super) fn ceilings(config: &Config) -> Option<Finding> {
+    let card = Card::open(config.device).map(|card| card.read()).unwrap_or_default();
+    let keys = config.power.ceilings.untold(&card).join(" and ");
+    let told =
+        || format!("[power] {keys} has no effect: no card tells it by the driver's library NVML");
+    (!keys.is_empty()).then(|| Finding::warning(Aspect::Device, told()))
 }
 
 /// What is told where no card can be had. `why` is empty where this build has no use for one.

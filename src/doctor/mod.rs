@@ -103,6 +103,7 @@ pub async fn examine(config: Result<&Config, &ConfigError>) -> Diagnosis {
         Err(error) => vec![Finding::wrong(Aspect::Configuration, error.to_string())],
     };
     findings.push(device::card(config.map_or(DeviceChoice::Auto, |config| config.device)));
+    findings.extend(config.ok().and_then(device::ceilings));
     findings.extend(machine::clock());
     let healthy = findings.iter().all(|finding| finding.verdict != Verdict::Wrong);
     Diagnosis { healthy, findings }

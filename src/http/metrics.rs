@@ -222,7 +222,7 @@ fn add_daemon(app: &App, registry: &mut Registry) {
     hold.set(i64::from(status.hold.is_some()));
     registry.register("worker_up", "Whether a model is loaded", up);
     registry.register("device_memory_bytes", "Memory of the device", memory);
-    registry.register("hold", "Whether nothing is started for want of a disk", hold);
+    registry.register("hold", "Whether nothing is started for a while", hold);
     let streams: Gauge = Gauge::default();
     streams.set(app.streams());
     registry.register("event_streams", "Streams of events that are followed", streams);

@@ -16,6 +16,11 @@ pub enum EventKind {
     Retried,
     Paused,
     Resumed,
+    /// Nothing is started for a while, because daemon.toml wants it so: quiet hours, or a card above
+    /// a ceiling.
+    Held,
+    /// That is over.
+    HoldEnded,
     /// The user changed the priority, the times or the tags of what has not ended.
     Edited,
     /// A worker has loaded its model.

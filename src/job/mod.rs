@@ -8,6 +8,7 @@ pub mod name;
 pub mod origin;
 pub mod parameters;
 pub mod pattern;
+pub mod quiet;
 mod slug;
 pub mod spec;
 pub mod state;

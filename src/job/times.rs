@@ -105,7 +105,7 @@ impl OpenHours {
     }
 
     /// The opening that begins on `day`.
-    fn opening(&self, day: Date, zone: &TimeZone) -> Option<(i64, i64)> {
+    pub(super) fn opening(&self, day: Date, zone: &TimeZone) -> Option<(i64, i64)> {
         let last_day = if self.closes > self.opens { day } else { day.tomorrow().ok()? };
         let at = |day: Date, time: Time| {
             zone.to_timestamp(day.to_datetime(time)).ok().map(|moment| moment.as_millisecond())

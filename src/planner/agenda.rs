@@ -3,6 +3,7 @@
 
 use jiff::tz::TimeZone;
 
+use crate::job::quiet::{QuietHours, Silence};
 use crate::job::times::{Opening, Times};
 
 /// Renders that wait: alike, with the same rank and the same times.
@@ -11,6 +12,8 @@ pub struct AgendaEntry {
     /// Higher runs first; those of the same priority in the order of their entries.
     pub priority: i64,
     pub times: Times,
+    /// It was begun, and goes on in quiet hours.
+    pub is_running: bool,
     pub renders: u64,
     /// How long one of them takes.
     pub each_ms: f64,
@@ -36,13 +39,19 @@ const LOOKS_MAX: usize = 10_000;
 /// So often an entry is given its next opening, which takes longer than a look.
 const REOPENED_MAX: usize = 20_000;
 
-/// The turn of each entry, from `now_ms` on, with times of day in `zone`; `None` where that takes
-/// too long to find out.
-pub fn turns(entries: &[AgendaEntry], now_ms: i64, zone: &TimeZone) -> Option<Vec<Turn>> {
+/// The turn of each entry, from `now_ms` on, where nothing is started in `quiet` hours, and times of
+/// day are in `zone`; `None` where that takes too long to find out.
+pub fn turns(
+    entries: &[AgendaEntry],
+    now_ms: i64,
+    quiet: &QuietHours,
+    zone: &TimeZone,
+) -> Option<Vec<Turn>> {
     if entries.len() > ENTRIES_MAX {
         return None;
     }
-    let mut agenda = Agenda { now_ms, zone, waiting: Vec::new(), reopened: 0 };
+    let silence = quiet.next(now_ms, zone);
+    let mut agenda = Agenda { now_ms, quiet, silence, zone, waiting: Vec::new(), reopened: 0 };
     for entry in entries {
         let opening = entry.times.opening(now_ms, zone);
         agenda.waiting.push(Waiting { entry, left: entry.renders, opening, turn: Turn::default() });
@@ -64,6 +73,9 @@ pub fn turns(entries: &[AgendaEntry], now_ms: i64, zone: &TimeZone) -> Option<Ve
 
 struct Agenda<'a> {
     now_ms: i64,
+    quiet: &'a QuietHours,
+    /// The first that has not ended.
+    silence: Option<Silence>,
     zone: &'a TimeZone,
     waiting: Vec<Waiting<'a>>,
     /// How often an entry was given its next opening.
@@ -83,7 +95,7 @@ impl Agenda<'_> {
     /// that ever may. `order` has the entries by rank.
     fn step(&mut self, order: &[usize]) -> bool {
         self.close();
-        let opens = |place: &usize| self.waiting[*place].opens_ms();
+        let opens = |place: &usize| self.starts_ms(&self.waiting[*place]);
         let first = order.iter().copied().find(|p| opens(p).is_some_and(|at| at <= self.now_ms));
         let Some(first) = first else {
             let next_ms = order.iter().filter_map(opens).min();
@@ -91,13 +103,32 @@ impl Agenda<'_> {
             return next_ms.is_some();
         };
         let ahead = order.iter().take_while(|place| **place != first);
-        let until_ms = ahead.filter_map(opens).chain(self.waiting[first].closes_ms()).min();
+        let closes = [self.waiting[first].closes_ms(), self.silent_from_ms(first)];
+        let until_ms = ahead.filter_map(opens).chain(closes.into_iter().flatten()).min();
         self.now_ms = self.waiting[first].render(self.now_ms, until_ms);
         true
     }
 
-    /// Gives entries whose opening is over their next one.
+    /// When the next of an entry may be started, if one ever may.
+    fn starts_ms(&self, waiting: &Waiting<'_>) -> Option<i64> {
+        let opens_ms = waiting.opens_ms()?;
+        match self.silence.filter(|it| it.from_ms <= self.now_ms && !waiting.entry.is_running) {
+            Some(silence) => Some(opens_ms.max(silence.until_ms)),
+            None => Some(opens_ms),
+        }
+    }
+
+    /// When nothing more of the entry is started for a while.
+    fn silent_from_ms(&self, place: usize) -> Option<i64> {
+        let silence = self.silence.filter(|_| !self.waiting[place].entry.is_running)?;
+        Some(silence.from_ms).filter(|from_ms| *from_ms > self.now_ms)
+    }
+
+    /// Gives entries whose opening is over their next one; of what is quiet likewise.
     fn close(&mut self) {
+        if self.silence.is_some_and(|silence| silence.until_ms <= self.now_ms) {
+            self.silence = self.quiet.next(self.now_ms, self.zone);
+        }
         for waiting in self.waiting.iter_mut().filter(|waiting| waiting.left > 0) {
             if waiting.closes_ms().is_some_and(|closes_ms| closes_ms <= self.now_ms) {
                 waiting.opening = waiting.entry.times.opening(self.now_ms, self.zone);
@@ -140,13 +171,14 @@ mod tests {
     const HOUR_MS: i64 = 60 * 60 * 1000;
 
     fn entry(priority: i64, renders: u64, times: Times) -> AgendaEntry {
-        AgendaEntry { priority, times, renders, each_ms: HOUR_MS as f64 }
+        AgendaEntry { priority, times, is_running: false, renders, each_ms: HOUR_MS as f64 }
     }
 
     /// In hours after the epoch: from when until when, and how many are too late. An entry's renders
     /// take an hour each.
     fn hours(entries: &[AgendaEntry], now_hours: i64) -> Vec<(Option<i64>, Option<i64>, u64)> {
-        let turns = turns(entries, now_hours * HOUR_MS, &TimeZone::UTC).expect("few entries");
+        let turns = turns(entries, now_hours * HOUR_MS, &QuietHours::default(), &TimeZone::UTC)
+            .expect("few entries");
         let hours = |at_ms: Option<i64>| at_ms.map(|at_ms| at_ms / HOUR_MS);
         turns
             .iter()
@@ -200,9 +232,25 @@ mod tests {
     #[test]
     fn more_than_can_be_run_through_has_no_answer() {
         let entries = vec![entry(0, 1, Times::default()); ENTRIES_MAX + 1];
-        assert_eq!(turns(&entries, 0, &TimeZone::UTC), None);
-        assert!(turns(&entries[1..], 0, &TimeZone::UTC).is_some());
+        assert_eq!(turns(&entries, 0, &QuietHours::default(), &TimeZone::UTC), None);
+        assert!(turns(&entries[1..], 0, &QuietHours::default(), &TimeZone::UTC).is_some());
         let years = entry(0, 100_000, night());
-        assert_eq!(turns(&[years], 0, &TimeZone::UTC), None);
+        assert_eq!(turns(&[years], 0, &QuietHours::default(), &TimeZone::UTC), None);
+    }
+
+    #[test]
+    fn in_quiet_hours_nothing_is_started_and_what_runs_goes_on() {
+        let night = vec!["23:00-07:00".parse().expect("a time")];
+        let quiet = QuietHours::new(night).expect("not the whole week");
+        let running = AgendaEntry { is_running: true, ..entry(i64::MAX, 1, Times::default()) };
+        let entries = [running, entry(0, 3, Times::default()), entry(0, 1, not_before(3))];
+        let hours = |now_hours: i64| -> Vec<(i64, i64)> {
+            let turns = turns(&entries, now_hours * HOUR_MS, &quiet, &TimeZone::UTC);
+            let hours = |at_ms: Option<i64>| at_ms.expect("in time") / HOUR_MS;
+            let turns = turns.expect("few entries").into_iter();
+            turns.map(|turn| (hours(turn.begins_ms), hours(turn.ends_ms))).collect()
+        };
+        assert_eq!(hours(20), [(20, 21), (21, 32), (32, 33)], "two are begun before the night");
+        assert_eq!(hours(23), [(23, 24), (31, 34), (34, 35)], "one that runs is finished");
     }
 }

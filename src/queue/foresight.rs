@@ -73,7 +73,7 @@ impl Queue<'_> {
         let mut all = entries(timings, &self.store.waiting(now_ms).await.ok()?)?;
         let earlier = all.len();
         all.extend(new);
-        let turns = turns(&all, now_ms, &TimeZone::system())?;
+        let turns = turns(&all, now_ms, &self.config.power.quiet, &TimeZone::system())?;
         let of_new = &turns[earlier..];
         Some(Turn {
             begins_ms: of_new.iter().filter_map(|turn| turn.begins_ms).min(),
@@ -112,7 +112,8 @@ fn job_entries(
 ) -> Option<Vec<AgendaEntry>> {
     let entry = |&(render, renders): &(&Render, u64)| {
         let each_ms = timings.of(&render.model)?.of_render(render)?;
-        Some(AgendaEntry { priority: job.priority, times: job.times(), renders, each_ms })
+        let (priority, times) = (job.priority, job.times());
+        Some(AgendaEntry { priority, times, is_running: false, renders, each_ms })
     };
     kinds.iter().map(entry).collect()
 }

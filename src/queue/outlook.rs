@@ -112,7 +112,8 @@ impl Queue<'_> {
         if self.stopped().await.is_some() || !has_daemon(self.config) {
             return Ok(outlook);
         }
-        if let Some(turns) = turns(&entries, now_ms, &TimeZone::system()) {
+        if let Some(turns) = turns(&entries, now_ms, &self.config.power.quiet, &TimeZone::system())
+        {
             outlook.done_at_ms = Some(last_end_ms(&turns).unwrap_or(now_ms));
             outlook.too_late = turns.iter().map(|turn| turn.too_late).sum();
         }
@@ -137,10 +138,9 @@ pub(super) fn entries(
     let entry = |kind: &WaitingRenders| {
         let &WaitingRenders { is_running, priority, times, renders, effort, ref model } = kind;
         let each_ms = timings.of(model)?.of_effort(&effort)?;
-        Some(match is_running {
-            true => AgendaEntry { priority: i64::MAX, times: Times::default(), renders, each_ms },
-            false => AgendaEntry { priority, times, renders, each_ms },
-        })
+        let (priority, times) =
+            if is_running { (i64::MAX, Times::default()) } else { (priority, times) };
+        Some(AgendaEntry { priority, times, is_running, renders, each_ms })
     };
     // What waits for a model that daemon.toml does not name is started by nobody.
     let started = waiting.iter().filter(|kind| timings.of(&kind.model).is_some());

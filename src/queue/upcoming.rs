@@ -45,7 +45,9 @@ impl Queue<'_> {
         let entries = entries(&timings, &waiting).filter(|found| found.len() == ids.len());
         let found = entries
             .filter(|_| !is_stopped)
-            .and_then(|entries| turns(&entries, now_ms, &TimeZone::system()))
+            .and_then(|entries| {
+                turns(&entries, now_ms, &self.config.power.quiet, &TimeZone::system())
+            })
             .unwrap_or_else(|| vec![Turn::default(); ids.len()]);
         let mut jobs: Vec<UpcomingJob> = Vec::new();
         for (job_id, turn) in ids.into_iter().zip(found) {

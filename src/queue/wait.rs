@@ -43,7 +43,7 @@ pub enum Activity {
         step: u32,
         steps: u32,
     },
-    /// The daemon cannot go on, for a reason of its own (a full disk).
+    /// The daemon starts nothing, for a reason of its own (a full disk, a hot card).
     Held {
         reason: String,
     },

@@ -127,6 +127,14 @@ impl Store {
         Ok(done)
     }
 
+    /// Records that nothing is started for a while, for `reason`, or that this is over.
+    pub async fn note_rest(&self, reason: Option<&str>, now_ms: i64) -> Result<()> {
+        let kind = if reason.is_some() { EventKind::Held } else { EventKind::HoldEnded };
+        let mut transaction = self.begin().await?;
+        log(&mut transaction, kind, About::Queue, reason.unwrap_or_default(), now_ms).await?;
+        Ok(transaction.commit().await?)
+    }
+
     /// Nothing is claimed from now on, also after a restart. A second pause replaces the reason.
     pub async fn pause(&self, reason: &str, now_ms: i64) -> Result<()> {
         let mut transaction = self.begin().await?;

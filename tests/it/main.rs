@@ -53,6 +53,7 @@ mod submit;
 mod supply;
 mod readme;
 mod real;
+mod rest;
 mod run;
 mod support;
 mod times;

@@ -1,0 +1,72 @@
+//! When daemon.toml wants nothing started: in quiet hours, and while the card is above a ceiling.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::Dispatcher;
+use crate::clock;
+use crate::config::PowerConfig;
+use crate::store::StoreError;
+
+/// Between two looks at a card that is above a ceiling: it cools no faster.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Whether daemon.toml wants a rest, and how the card was.
+pub(super) struct Rest {
+    power: PowerConfig,
+    /// Why the card is left alone, since it was above a ceiling.
+    above: Option<String>,
+    look_at: Instant,
+    /// It was said that the card does not tell what is limited.
+    told_untold: bool,
+}
+
+impl Rest {
+    pub(super) fn new(power: PowerConfig) -> Rest {
+        Rest { power, above: None, look_at: Instant::now(), told_untold: false }
+    }
+
+    fn quiet(&self, now_ms: i64) -> Option<String> {
+        let until_ms = self.power.quiet.until_ms(now_ms, &TimeZone::system())?;
+        let until = clock::local(until_ms).strftime("%Y-%m-%d %H:%M");
+        Some(format!("quiet hours until {until} ([power] quiet_hours)"))
+    }
+}
+
+impl Dispatcher {
+    /// Whether nothing is started now because daemon.toml wants it so. That is told, and recorded
+    /// when it begins and when it is over.
+    pub(super) async fn rests(&mut self) -> Result<bool, StoreError> {
+        let now_ms = self.journal.clock.now_ms();
+        let reason = match self.rest.quiet(now_ms) {
+            Some(quiet) => Some(quiet),
+            None => self.card_above().await,
+        };
+        let rests = reason.is_some();
+        self.journal.rest(reason).await?;
+        Ok(rests)
+    }
+
+    /// Why the card is left alone. Before there is a worker nobody knows.
+    async fn card_above(&mut self) -> Option<String> {
+        if !self.rest.power.ceilings.are_set() {
+            return None;
+        }
+        if self.rest.above.is_none() || Instant::now() >= self.rest.look_at {
+            let card = self.slot.card().await?;
+            let Rest { power, above, told_untold, look_at } = &mut self.rest;
+            let exceeded = power.ceilings.exceeded(&card, above.is_some());
+            // The first reason stays: what is told anew is written into the log.
+            *above = exceeded.map(|why| above.take().unwrap_or(why));
+            *look_at = Instant::now() + LOOK;
+            for key in power.ceilings.untold(&card).iter().filter(|_| !*told_untold) {
+                warn!("[power] {key} has no effect: no card tells it");
+            }
+            *told_untold = true;
+        }
+        self.rest.above.clone()
+    }
+}

@@ -38,6 +38,7 @@ pub async fn run(
             }
             None => {
                 info!(job, index, "found running: queued again");
+                remove_sidecar(&orphan, left.outputs, store.id());
                 give_back(store, &orphan, left, policy, now_ms).await?
             }
         };
@@ -111,9 +112,21 @@ fn kept_latents(folder: &Path) -> io::Result<Vec<(i64, PathBuf)>> {
     Ok(kept)
 }
 
+fn owner(orphan: &Orphan, database: &str) -> output::Owner {
+    output::Owner { database: database.to_owned(), attempt_id: orphan.attempt_id }
+}
+
+/// Removes the sidecar that was to stand beside a picture, which has no name.
+fn remove_sidecar(orphan: &Orphan, outputs: &Path, database: &str) {
+    let picture = outputs.join(&orphan.path);
+    if let Err(error) = output::sidecar::remove(&picture, &owner(orphan, database)) {
+        warn!(path = %picture.display(), %error, "the sidecar of a picture that is not there stays");
+    }
+}
+
 /// The picture, when it stands under the recorded name and says that it is this attempt's.
 fn adopted(orphan: &Orphan, outputs: &Path, database: &str) -> Option<Finished> {
-    let owner = output::Owner { database: database.to_owned(), attempt_id: orphan.attempt_id };
+    let owner = owner(orphan, database);
     let picture = output::inspect(&outputs.join(&orphan.path));
     let picture = picture.filter(|picture| picture.owner == owner)?;
     Some(Finished {

@@ -63,6 +63,8 @@ pub struct Config {
     pub limits: Limits,
     pub worker: WorkerLimits,
     pub power: PowerConfig,
+    /// Whether each picture has a file beside it that says what the picture says.
+    pub sidecar: bool,
     pub http: HttpConfig,
     pub hooks: HookConfig,
 }

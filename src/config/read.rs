@@ -20,10 +20,11 @@ use crate::problem::Problem;
 use crate::table::{self, Check, Mistake, Table, check};
 
 /// Keys that people look for at the top, with the sections that they stand in.
-const SECTIONS: [(&str, &[&str]); 7] = [
+const SECTIONS: [(&str, &[&str]); 8] = [
     ("folders", &["jobs", "outputs", "state", "wildcards", "loras"]),
     ("device", &["index", "memory_limit", "reserve", "idle_release"]),
     ("oom", &["prefer"]),
+    ("output", &["sidecar"]),
     ("power", &["inhibit_sleep", "quiet_hours", "temperature_max_c", "power_max_w"]),
     ("hooks", &["on_done", "on_failed", "webhook", "webhook_private"]),
     ("http", &["enabled", "listen", "token", "hosts"]),
@@ -89,6 +90,10 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
         let prefer = top
             .section("oom", |table| table.read("prefer", |value| check::choice(value, &prefers)));
         let limits = top.section("limits", limits);
+        let sidecars = [("none", false), ("json", true)];
+        let sidecar = top.section("output", |table| {
+            table.read("sidecar", |value| check::choice(value, &sidecars)).unwrap_or(false)
+        });
         Some(Config {
             file: None,
             jobs,
@@ -114,6 +119,7 @@ pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> 
             }),
             worker: top.section("worker", worker),
             power: top.section("power", power),
+            sidecar,
             http: top.section("http", http),
             hooks: top.section("hooks", hooks),
             limits,

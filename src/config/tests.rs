@@ -48,6 +48,7 @@ fn an_empty_file_is_all_defaults_beside_it() {
         limits: Limits::default(),
         worker: WorkerLimits::default(),
         power: PowerConfig::default(),
+        sidecar: false,
         http: HttpConfig::default(),
         hooks: HookConfig::default(),
     };
@@ -120,6 +121,7 @@ fn every_key_reaches_the_configuration() {
         device = { kind = "cuda", index = 1, memory_limit = "1.5GiB", reserve = "1 GiB", idle_release = "10m" }
         oom.prefer = "speed"
         power.inhibit_sleep = false
+        output.sidecar = "json"
         http = { listen = "[::1]:80", token = "always", hosts = ["Box.lan"], strict_model = true, sdapi_untouched = "as_sent", wait_max = "1m" }
         limits = { file_bytes_max = 4096, renders_max = 10, prompt_bytes_max = 100, side_max = 2048, steps_max = 50, input_bytes_max = "1MiB", input_pixels_max = 5000 }
         [defaults]
@@ -174,6 +176,7 @@ fn every_key_reaches_the_configuration() {
             .map(|(key, value)| (key.to_owned(), value)),
         ),
         power: PowerConfig { inhibit_sleep: false, ..PowerConfig::default() },
+        sidecar: true,
         hooks: HookConfig::default(),
         http: HttpConfig {
             enabled: true,

@@ -262,6 +262,7 @@ impl Daemon {
             },
             unusable,
             outputs: self.config.outputs.clone(),
+            sidecar: self.config.sidecar,
             database: self.store.id().to_owned(),
             latents: self.latents.clone(),
             inputs: self.config.inputs_path(),

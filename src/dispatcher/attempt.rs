@@ -86,7 +86,7 @@ fn created(now_ms: i64) -> String {
     clock::local(now_ms).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
-fn owner(settings: &Settings, attempt_id: i64) -> Owner {
+pub(super) fn owner(settings: &Settings, attempt_id: i64) -> Owner {
     Owner { database: settings.database.clone(), attempt_id }
 }
 

@@ -60,6 +60,8 @@ pub struct Settings {
     /// Models of the configuration that cannot be used, by name, and why.
     pub unusable: BTreeMap<String, String>,
     pub outputs: PathBuf,
+    /// Whether each picture gets a file beside it that says what the picture says.
+    pub sidecar: bool,
     /// See [`Store::id`].
     pub database: String,
     /// Where finished latents are kept.

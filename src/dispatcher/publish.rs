@@ -2,11 +2,12 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use rustix::io::Errno;
 use tracing::{debug, info, warn};
 
-use super::attempt::{latents_path, temp_path};
+use super::attempt::{latents_path, owner, temp_path};
 use super::rendered::Rendered;
 use super::{Dispatcher, Settings};
 use crate::attempt::{Candidate, Failure, FailureKind, Finished, Made};
@@ -14,7 +15,7 @@ use crate::clock;
 use crate::job::Render;
 use crate::job::name::{self, NameFacts};
 use crate::ladder::{Rung, Stage};
-use crate::output;
+use crate::output::{self, Owner, sidecar};
 use crate::store::{Guarded, StoreError};
 
 /// The picture's name relative to the output folder, as the job's template says.
@@ -89,6 +90,26 @@ async fn aside<T: Send + 'static>(
     begun.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
 }
 
+/// Publishes the sidecar of the picture, where its attempt is told, and then the picture.
+fn with_sidecar(
+    owner: Option<&Owner>,
+    temporary: &Path,
+    final_path: &Path,
+    publish: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    let Some(owner) = owner else { return publish() };
+    let is_there = sidecar::publish(temporary, owner, final_path)?;
+    publish().inspect_err(|_| {
+        // What stays is told by `zimaged verify`; the error to tell is the picture's.
+        let _ = sidecar::remove(final_path, owner);
+    })?;
+    if !is_there {
+        let taken = sidecar::path_of(final_path);
+        warn!(taken = %taken.display(), "a picture has no sidecar: its name is somebody else's");
+    }
+    Ok(())
+}
+
 impl Dispatcher {
     /// Names the picture and commits its row. A name that is taken gets a number, which is recorded
     /// before the rename, so that a start after a crash in between finds the picture.
@@ -127,7 +148,12 @@ impl Dispatcher {
         let temporary = temp_path(&self.settings, attempt_id);
         let final_path = self.settings.outputs.join(name);
         let Made { bytes, sha256, .. } = made.clone();
-        let publish = move || output::publish(&temporary, bytes, &sha256, &final_path);
+        let owner = self.settings.sidecar.then(|| owner(&self.settings, attempt_id));
+        let publish = move || {
+            with_sidecar(owner.as_ref(), &temporary, &final_path, || {
+                output::publish(&temporary, bytes, &sha256, &final_path)
+            })
+        };
         aside(publish).await
     }
 

@@ -7,6 +7,7 @@ mod lora_text;
 pub mod metadata;
 mod read;
 mod settings;
+pub mod sidecar;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};

@@ -121,8 +121,9 @@ impl Queue<'_> {
         pruned: &mut Pruned,
     ) -> Result<(), QueueError> {
         let path = self.config.outputs.join(&picture.path);
+        let owner = self.owner(picture.attempt_id);
         let Ok(facts) = path.symlink_metadata() else { return Ok(()) };
-        if !output::is_below(Path::new(&picture.path)) || !self.is_own(&path, picture.attempt_id) {
+        if !output::is_below(Path::new(&picture.path)) || !is_of(&path, &owner) {
             pruned.left += 1;
             return Ok(());
         }
@@ -131,7 +132,9 @@ impl Queue<'_> {
         if dry_run {
             return Ok(());
         }
-        match fs::remove_file(&path) {
+        // Before the picture: after a death in between both are looked for again.
+        let removed = output::sidecar::remove(&path, &owner).and_then(|()| fs::remove_file(&path));
+        match removed {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(QueueError::File { path, source })
             }
@@ -139,8 +142,11 @@ impl Queue<'_> {
         }
     }
 
-    fn is_own(&self, path: &Path, attempt_id: i64) -> bool {
-        let owner = Owner { database: self.store.id().to_owned(), attempt_id };
-        output::metadata_of(path).is_some_and(|metadata| metadata.queue.owner == owner)
+    fn owner(&self, attempt_id: i64) -> Owner {
+        Owner { database: self.store.id().to_owned(), attempt_id }
     }
+}
+
+fn is_of(path: &Path, owner: &Owner) -> bool {
+    output::metadata_of(path).is_some_and(|metadata| metadata.queue.owner == *owner)
 }

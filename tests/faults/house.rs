@@ -30,6 +30,9 @@ engine = "fake"
 [power]
 inhibit_sleep = false
 
+[output]
+sidecar = "json"
+
 [model]
 path = "model"
 

@@ -68,7 +68,8 @@ pub const INVARIANTS: [Invariant; 12] = [
     },
     Invariant {
         name: "I5",
-        sentence: "No picture of ours is without a row, and no two rows name one file.",
+        sentence: "No picture of ours, and no sidecar of one, is without a row, and no two rows name one \
+                   file.",
         holds: files::pictures_have_rows,
     },
     Invariant {

@@ -14,7 +14,7 @@ use crate::support::kill;
 type Spoil = (&'static str, &'static str, fn(&mut Harried));
 
 /// Done to a house whose daemon has ended in good order.
-const AT_REST: [Spoil; 19] = [
+const AT_REST: [Spoil; 21] = [
     ("a job without renders", "I1", |it| it.house.falsify("DELETE FROM renders WHERE job_id = 1")),
     ("a request was answered and is not there", "I1", |it| {
         let key = "request-99999".to_owned();
@@ -40,6 +40,15 @@ const AT_REST: [Spoil; 19] = [
     }),
     ("a picture without a row", "I5", |it| {
         fs::copy(picture(it), it.house.path("outputs/copy.png")).unwrap();
+    }),
+    ("half a sidecar", "I4", |it| {
+        let sidecar = picture(it).with_extension("json");
+        let content = fs::read(&sidecar).unwrap();
+        fs::write(&sidecar, &content[..content.len() / 2]).unwrap();
+    }),
+    ("a sidecar without a picture", "I5", |it| {
+        let copy = it.house.path("outputs/copy.json");
+        fs::copy(picture(it).with_extension("json"), copy).unwrap();
     }),
     ("two rows with one picture", "I5", |it| {
         it.house.falsify("UPDATE attempts SET path = (SELECT path FROM attempts WHERE id = 1)");

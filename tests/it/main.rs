@@ -48,6 +48,7 @@ mod quantised;
 mod queue;
 mod replay;
 mod report;
+mod sidecar;
 mod store;
 mod submit;
 mod supply;

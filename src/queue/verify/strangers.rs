@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{LISTED_MAX, Verified, VerifyStep};
-use crate::output;
+use crate::job::Format;
+use crate::output::{self, sidecar};
 use crate::queue::{Queue, QueueError};
 
 /// So many names are held against the rows at once.
@@ -31,7 +32,7 @@ pub struct Stranger {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StrangerKind {
-    /// A picture of this queue whose row is gone, or that has another name now.
+    /// A picture of this queue, or a sidecar, whose row is gone or has another name now.
     Forgotten,
     /// A picture of another queue.
     OtherQueue,
@@ -65,7 +66,7 @@ impl Queue<'_> {
         for path in self.store.without_row(names).await? {
             let file = self.config.outputs.join(&path);
             // It may have been removed meanwhile.
-            if !file.exists() {
+            if !file.exists() || self.is_sidecar(&path).await? {
                 continue;
             }
             found.strangers += 1;
@@ -77,8 +78,21 @@ impl Queue<'_> {
         Ok(())
     }
 
+    /// Whether the file stands beside a picture that has a row, and is this queue's.
+    async fn is_sidecar(&self, path: &str) -> Result<bool, QueueError> {
+        if !sidecar::is_called_so(Path::new(path)) {
+            return Ok(false);
+        }
+        let pictures = [Format::Png, Format::Jpeg, Format::Webp].map(|format| {
+            Path::new(path).with_extension(format.extension()).to_string_lossy().into_owned()
+        });
+        let has_row = self.store.without_row(&pictures).await?.len() < pictures.len();
+        let said = sidecar::read(&self.config.outputs.join(path));
+        Ok(has_row && said.is_some_and(|it| it.queue.owner.database == self.store.id()))
+    }
+
     fn kind(&self, file: &Path) -> StrangerKind {
-        match output::metadata_of(file) {
+        match output::metadata_of(file).or_else(|| sidecar::read(file)) {
             Some(metadata) if metadata.queue.owner.database == self.store.id() => {
                 StrangerKind::Forgotten
             }

@@ -55,6 +55,13 @@ pub fn nothing_is_cut_short(scene: &Scene) -> Vec<String> {
             wrong.push(format!("{name} is still there"));
         }
     }
+    for sidecar in sidecars(scene.house) {
+        let content = fs::read(&sidecar).unwrap_or_default();
+        let said: Option<serde_json::Value> = serde_json::from_slice(&content).ok();
+        if said.is_none_or(|said| said["recipe"]["prompt"].is_null()) {
+            wrong.push(format!("{} is no whole sidecar", sidecar.display()));
+        }
+    }
     wrong
 }
 
@@ -74,6 +81,14 @@ pub fn pictures_have_rows(scene: &Scene) -> Vec<String> {
             let name = name.display().to_string();
             if !name.ends_with(".part") && !rows.contains_key(&name) {
                 wrong.push(format!("{name} has no row"));
+            }
+        }
+        let stems: HashSet<PathBuf> =
+            rows.keys().map(|path| Path::new(path).with_extension("")).collect();
+        for sidecar in sidecars(scene.house) {
+            let name = sidecar.strip_prefix(scene.house.path("outputs")).unwrap();
+            if !stems.contains(&name.with_extension("")) {
+                wrong.push(format!("{} has no row", name.display()));
             }
         }
     }
@@ -139,8 +154,24 @@ fn files_in(house: &House, folder: &str) -> BTreeSet<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// All files below `outputs/` but the user's own.
+/// All files below `outputs/` but sidecars and the user's own.
 fn pictures(house: &House) -> Vec<PathBuf> {
+    let mut found = outputs(house);
+    found.retain(|path| !is_sidecar(path));
+    found
+}
+
+fn sidecars(house: &House) -> Vec<PathBuf> {
+    let mut found = outputs(house);
+    found.retain(|path| is_sidecar(path));
+    found
+}
+
+fn is_sidecar(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "json")
+}
+
+fn outputs(house: &House) -> Vec<PathBuf> {
     let mut found = Vec::new();
     collect(&house.path("outputs"), &mut found);
     found.retain(|path| *path != house.path(PRECIOUS.0));

@@ -1,6 +1,7 @@
 //! The house as ARCHITECTURE.md draws it: who may use whom, held over the source.
 
 mod source;
+mod unsafe_code;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,8 +41,9 @@ const ORDER: &[&str] = &[
     "hub",
     "intake",
     "status",
-    "systemd",
     "queue",
+    "at_work",
+    "systemd",
     "mcp",
     "http",
     "dispatcher",

@@ -1,5 +1,5 @@
 //! What the program is made of: from one registry, with hashes, and without what must not be in it.
-//! Licences and crates that are withdrawn are `cargo deny`'s, where it is installed.
+//! Licences, and the bans once more, are `cargo deny`'s: see `.ci/run`.
 
 use std::process::Command;
 

@@ -1,6 +1,6 @@
 //! The queue's own speed, with the scripted engine: how long a drop waits, what lies between two
 //! renders, alone and while many clients follow what happens, how fast a flood of files and a list of prompts are taken
-//! in. Prints one line a figure; `cargo bench --bench daemon`, or with `-- beside_clients` one of them.
+//! in, and what a long history costs. Prints one line a figure; `cargo bench --bench daemon`, or with `-- beside_clients` one of them.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,6 +12,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 #[allow(dead_code, reason = "the tests use all of it")]
 #[path = "../tests/it/support/mod.rs"]
 mod support;
+
+#[path = "daemon/history.rs"]
+mod history;
 
 use support::House;
 
@@ -40,13 +43,14 @@ const FOLLOWERS: usize = 200;
 const GAPS: usize = 200;
 const ROUNDS: usize = 5;
 
-const BENCHMARKS: [(&str, fn()); 6] = [
+const BENCHMARKS: [(&str, fn()); 7] = [
     ("drop_to_start", drop_to_start),
     ("between_renders", between_renders),
     ("between_pictures", between_pictures),
     ("beside_clients", beside_clients),
     ("flood", flood),
     ("submit", submit),
+    ("history", history::history),
 ];
 
 fn main() {

@@ -52,7 +52,10 @@ impl Store {
         let mut sql = QueryBuilder::new(PICTURES);
         sql.push("r.id IN (SELECT r.id FROM renders r WHERE true");
         if let Some(state) = filter.state {
-            sql.push(" AND r.state = ").push_bind(state);
+            // The sign keeps an index by state from being used where that of the few starred is
+            // better.
+            let column = if filter.starred == Some(true) { "+r.state" } else { "r.state" };
+            sql.push(format!(" AND {column} = ")).push_bind(state);
         }
         if let Some(tag) = &filter.tag {
             sql.push(" AND EXISTS (SELECT 1 FROM jobs j, json_each(j.tags) WHERE j.id = r.job_id");

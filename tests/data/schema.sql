@@ -26,6 +26,8 @@ CREATE INDEX renders_by_state ON renders (state, finished_at_ms);
 
 CREATE INDEX renders_by_time ON renders (run_after_ms) WHERE state = 'queued' AND timed = 1;
 
+CREATE INDEX renders_newest ON renders (state, job_id, position);
+
 CREATE INDEX renders_starred ON renders (job_id, position) WHERE starred = 1;
 
 CREATE INDEX renders_to_claim ON renders (model, priority DESC, id) WHERE state = 'queued' AND timed = 0;

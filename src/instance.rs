@@ -1,14 +1,14 @@
 //! The instance lock: one daemon for a state folder and its job folder. Locks die with their
 //! process.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock};
 use tracing::info;
 
 /// The locks of a daemon's folders, held for its life.
@@ -58,7 +58,7 @@ impl InstanceLock {
     /// True while somebody holds the lock of `folder`: a daemon, or a command that keeps daemons
     /// away.
     pub fn is_held(folder: &Path) -> bool {
-        let Ok(file) = File::open(folder.join(LOCK_NAME)) else { return false };
+        let Ok(file) = open(folder, OFlags::RDONLY) else { return false };
         flock(&file, FlockOperation::NonBlockingLockShared).is_err()
     }
 }
@@ -117,16 +117,28 @@ impl FolderLock {
 
     /// Whether the locked file is the one that others find.
     fn is_in_place(&self) -> bool {
-        let place = fs::metadata(self.folder.join(LOCK_NAME));
+        let place = fs::symlink_metadata(self.folder.join(LOCK_NAME));
         let (Ok(place), Ok(ours)) = (place, self.file.metadata()) else { return false };
         (place.dev(), place.ino()) == (ours.dev(), ours.ino())
     }
 }
 
+/// The folder's lock file. Others may write into the folder: a link there, or a file that has another
+/// name elsewhere, would have us write into a file that is none of ours, and a pipe have us wait.
+fn open(folder: &Path, access: OFlags) -> io::Result<File> {
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mode = Mode::from(0o666);
+    let file = File::from(rustix::fs::openat(CWD, folder.join(LOCK_NAME), flags, mode)?);
+    let metadata = file.metadata()?;
+    match metadata.is_file() && metadata.nlink() <= 1 {
+        true => Ok(file),
+        false => Err(io::Error::other("it is not the plain file of a lock: remove it")),
+    }
+}
+
 /// The folder's lock file, locked, with our process id in it.
 fn locked(folder: &Path) -> Result<File, LockError> {
-    let path = folder.join(LOCK_NAME);
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let opened = open(folder, OFlags::RDWR | OFlags::CREATE);
     let mut file = opened.map_err(|error| told(folder, error))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut pid = String::new();
@@ -162,6 +174,23 @@ mod tests {
         assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
         drop(held);
         assert!(FolderLock::take(folder.path()).is_ok(), "the lock died with its holder");
+    }
+
+    /// Where others may write into the folder, the daemon wrote its process id into any file.
+    #[test]
+    fn a_lock_that_leads_elsewhere_is_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (theirs, lock) = (folder.path().join("theirs"), folder.path().join(LOCK_NAME));
+        fs::write(&theirs, "theirs").expect("a writable folder");
+        std::os::unix::fs::symlink(&theirs, &lock).expect("a writable folder");
+        FolderLock::take(folder.path()).expect_err("a link");
+        fs::remove_file(&lock).expect("ours");
+        fs::hard_link(&theirs, &lock).expect("a writable folder");
+        let error = FolderLock::take(folder.path()).expect_err("a second name").to_string();
+        assert!(error.contains("remove it"), "{error}");
+        assert_eq!(fs::read_to_string(&theirs).expect("a file"), "theirs");
+        fs::remove_file(&lock).expect("ours");
+        FolderLock::take(folder.path()).expect("nothing is in the way");
     }
 
     /// chaos 10: two daemons could run on a folder that was removed and made again.

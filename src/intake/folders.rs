@@ -4,10 +4,12 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use tracing::warn;
 
 use super::drop;
@@ -114,7 +116,8 @@ impl Folders {
     }
 
     /// The file of this name, to be written anew, if a death came before its job file was moved
-    /// beside it: then there is none, and it holds a beginning of the report.
+    /// beside it: then there is none, and it holds a beginning of the report. Where others may write
+    /// into the folder, a name in it may be that of anybody's file.
     fn begun_report(&self, name: &str, report: &str) -> Option<File> {
         let job_file = name.strip_suffix(ERROR_SUFFIX)?;
         if drop::stat(&self.rejected, job_file.as_ref()).ok()?.is_some() {
@@ -123,6 +126,11 @@ impl Folders {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(&self.rejected, name, flags, Mode::empty());
         let mut file = File::from(opened.ok()?);
+        let metadata = file.metadata().ok()?;
+        let is_ours = metadata.nlink() == 1 && metadata.uid() == geteuid().as_raw();
+        if !metadata.is_file() || !is_ours {
+            return None;
+        }
         let begun = files::read_start(&mut file, report.len() as u64).ok()?;
         file.rewind().ok()?;
         report.as_bytes().starts_with(&begun).then_some(file)

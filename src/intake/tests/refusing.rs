@@ -59,6 +59,20 @@ fn a_report_that_a_death_has_left_without_its_file_is_written_anew() {
     }
 }
 
+/// In a folder where others may write, a second name of an empty file had the report written into it.
+#[test]
+fn a_report_is_not_written_into_a_file_that_has_another_name() {
+    let mut bench = Bench::new();
+    let theirs = bench.folder.path().join("theirs");
+    fs::write(&theirs, "").unwrap();
+    fs::hard_link(&theirs, bench.path("rejected/cat.toml.error.txt")).unwrap();
+    fs::write(bench.path("cat.toml"), "junk").unwrap();
+    bench.scan(0);
+    assert_eq!(bench.scan(GRACE_MS), rejected(&["cat.toml"]));
+    assert_eq!(fs::read_to_string(theirs).unwrap(), "");
+    assert!(bench.text("rejected/2-cat.toml.error.txt").starts_with("cat.toml:1:"));
+}
+
 #[test]
 fn nothing_but_plain_files_is_opened() {
     let mut bench = Bench::with(|jobs| {

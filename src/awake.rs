@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::clock::Clock;
+use crate::config::LiveConfig;
 use crate::countdown::within;
-use crate::job::quiet::QuietHours;
 use crate::problem::one_line;
 use crate::store::Store;
 
@@ -38,14 +38,14 @@ const WORDS_BYTES_MAX: u64 = 500;
 /// Keeps the machine awake while work is due and it is not quiet, until `stop`.
 pub async fn run(
     store: Arc<Store>,
-    quiet: QuietHours,
+    config: LiveConfig,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) {
     let mut inhibitor = Inhibitor { lock: None, ask_at: Instant::now(), was_told: false };
     loop {
         let now_ms = clock.now_ms();
-        let is_quiet = quiet.until_ms(now_ms, &TimeZone::system()).is_some();
+        let is_quiet = config.now().power.quiet.until_ms(now_ms, &TimeZone::system()).is_some();
         match store.is_due(now_ms).await {
             Ok(_) if is_quiet => inhibitor.release().await,
             Ok(true) => inhibitor.hold().await,

@@ -38,7 +38,7 @@ pub use crate::engine::{
 pub use crate::files::sha256;
 pub use crate::inputs::{InputLimits, input_picture, inspect as inspect_input};
 pub use crate::instance::FolderLock;
-pub use crate::intake::Intake;
+pub use crate::intake::{Intake, IntakePlaces};
 pub use crate::job::lora::{Lora, LoraSize, Loras};
 pub use crate::job::origin::{DropId, FileId, Origin, OriginKind, SourceFile};
 pub use crate::job::spec::Rules;

@@ -36,10 +36,11 @@ mod instance; // one daemon at a time
 mod hub; // models fetched from where they are published
 mod intake; // the watched folder
 mod status; // what the daemon is doing, for people
-mod systemd; // what systemd is told
 
 // What users ask of the queue, answered in types.
 mod queue; // submit, check, status, wait, cancel, retry, pause, fit
+mod at_work; // what is being done, on one line
+mod systemd; // what systemd is told
 mod mcp; // the same for language models, over standard input and output
 mod http; // the same for programs and browsers, and for language models, over HTTP
 

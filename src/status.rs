@@ -49,6 +49,9 @@ pub struct Status {
     /// Where it answers over HTTP.
     #[serde(default)]
     pub http: HttpStatus,
+    /// What became of its configuration when that was last read anew; null where it never was.
+    #[serde(default)]
+    pub reload: Option<ReloadStatus>,
     /// What a client wants of the idle worker, until the dispatcher takes it.
     #[serde(skip)]
     pub wish: Option<WorkerWish>,
@@ -71,6 +74,18 @@ pub struct HttpStatus {
     pub url: Option<String>,
     /// Why it does not listen although it should; the queue goes on without it.
     pub trouble: Option<String>,
+}
+
+/// What became of a configuration that was read while the daemon runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ReloadStatus {
+    /// When it was read (UTC, since the epoch).
+    pub at_ms: i64,
+    /// Why it is not used, with file, line and key; the one before still counts.
+    pub trouble: Option<String>,
+    /// Keys that have changed and count after a restart only.
+    pub needs_restart: Vec<String>,
 }
 
 /// A model that cannot be used now.
@@ -157,6 +172,7 @@ impl Status {
             held_models: Vec::new(),
             intake: IntakeStatus::default(),
             http: HttpStatus::default(),
+            reload: None,
             wish: None,
         }
     }

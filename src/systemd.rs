@@ -1,22 +1,34 @@
-//! What systemd is told: READY, STATUS, STOPPING, and WATCHDOG after proof of progress; and what it
-//! has opened for us. Silent where there is no systemd.
+//! What systemd is told: READY, RELOADING, STATUS, STOPPING, that a long start goes on, and
+//! WATCHDOG after proof of progress; and what it has opened for us. Silent where there is no
+//! systemd.
 
 use std::io;
 use std::os::fd::RawFd;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::at_work::AtWork;
+use crate::config::LiveConfig;
 use crate::heartbeat::Heartbeat;
 use crate::status::Status;
+use crate::store::Store;
 
-/// Tells systemd that the database is open. Jobs are taken in as soon as the model's folder can be
-/// read, while the model is still being loaded; STATUS says how far that is.
-pub fn ready() {
-    notify(&[NotifyState::Ready]);
-}
+/// How often more time is asked for while a start goes on, and how much: an old database that is
+/// changed to a new schema, or one with much to mend, takes longer than systemd gives to a start.
+const START_LOOK: Duration = Duration::from_secs(10);
+const START_EXTENSION_US: u32 = 60_000_000;
+
+/// So often more time is asked for: a start that takes an hour hangs.
+const START_LOOKS_MAX: u32 = 360;
+
+/// Between two status lines.
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The first socket that systemd has opened for this process, if it has.
 ///
@@ -26,39 +38,76 @@ pub fn inherited() -> io::Result<Option<RawFd>> {
     Ok(sd_notify::listen_fds()?.next())
 }
 
+/// Does what comes before [`ready`], and has systemd wait for it.
+pub async fn start<T>(work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    for _ in 0..START_LOOKS_MAX {
+        notify(&[NotifyState::ExtendTimeoutUsec(START_EXTENSION_US)]);
+        if let Ok(done) = timeout(START_LOOK, work.as_mut()).await {
+            return done;
+        }
+    }
+    work.await
+}
+
+/// Tells systemd that the database is open. Jobs are taken in as soon as the model's folder can be
+/// read, while the model is still being loaded; STATUS says how far that is.
+pub fn ready() {
+    notify(&[NotifyState::Ready]);
+}
+
+/// Tells systemd that the configuration is read anew, until [`ready`].
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        // What Type=notify-reload knows the answer to its signal by.
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(_) => notify(&[NotifyState::Reloading]),
+    }
+}
+
 /// Tells systemd that the shutdown has begun.
 pub fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Keeps the status line true, and feeds the watchdog while the dispatcher's heartbeat is young,
-/// until `stop`.
-pub async fn watch(
-    mut status: watch::Receiver<Status>,
-    heartbeat: Heartbeat,
-    stop: CancellationToken,
-) {
-    let watchdog = sd_notify::watchdog_enabled();
-    let period = watchdog.map_or(Duration::from_secs(5), |limit| limit / 3);
+/// Feeds the watchdog while the dispatcher's heartbeat is young, until `stop`. It waits for nothing
+/// else: no database and no disk may keep it from its time.
+pub async fn feed_watchdog(heartbeat: Heartbeat, stop: CancellationToken) {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return stop.cancelled().await };
     let mut looked_at = Instant::now();
     loop {
-        let line = status.borrow_and_update().line();
-        notify(&[NotifyState::Status(&line)]);
         let gap = looked_at.elapsed();
         looked_at = Instant::now();
-        if watchdog.is_some_and(|limit| is_alive(heartbeat.age(), limit, gap)) {
+        if is_alive(heartbeat.age(), limit, gap) {
             notify(&[NotifyState::Watchdog]);
         }
-        tokio::select! {
-            () = tokio::time::sleep(period) => (),
-            () = stop.cancelled() => return,
+        if stop.run_until_cancelled(sleep(limit / 3)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Keeps the status line true until `stop`.
+pub async fn tell_status(
+    config: LiveConfig,
+    store: Arc<Store>,
+    mut status: watch::Receiver<Status>,
+    stop: CancellationToken,
+) {
+    let mut at_work = AtWork::default();
+    loop {
+        let now = status.borrow_and_update().clone();
+        let line = at_work.line(&config.now(), &store, &now).await;
+        notify(&[NotifyState::Status(&line)]);
+        if stop.run_until_cancelled(sleep(STATUS_INTERVAL)).await.is_none() {
+            return;
         }
     }
 }
 
 /// Whether the watchdog is fed, by the age of the last heartbeat and the time since the last look.
-/// After a look that came late the whole process had stood still: then an old heartbeat says nothing,
-/// and the next one would come too late for a watchdog of `limit`.
+/// After a look that came late the whole process had stood still: then an old heartbeat says
+/// nothing, and the next one would come too late for a watchdog of `limit`.
 fn is_alive(beat_age: Duration, limit: Duration, gap: Duration) -> bool {
     beat_age < limit / 2 || gap > limit / 2
 }

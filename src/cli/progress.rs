@@ -10,12 +10,12 @@ use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use super::{logging, stderr};
+use crate::at_work::{AtWork, how_far, time_left};
 use crate::config::Config;
 use crate::daemon::Onlooker;
-use crate::ladder::Stage;
 use crate::moment;
-use crate::queue::{Activity, JobLeft, JobProgress, Queue, job_left};
-use crate::status::{RenderStatus, Status};
+use crate::queue::{Activity, JobLeft, JobProgress, Queue};
+use crate::status::Status;
 use crate::store::Store;
 
 /// Between two drawings of the line: steps can follow each other faster than anybody reads.
@@ -26,9 +26,6 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where no line can be drawn again and again, one is said so often while a picture takes long.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(30);
-
-/// Less memory than this is not worth a word.
-const MEBIBYTE: u64 = 1 << 20;
 
 /// Shows what the daemon of `config` does.
 pub(super) fn onlooker(config: Config) -> Onlooker {
@@ -52,11 +49,11 @@ async fn follow(
     mut status: watch::Receiver<Status>,
     is_live: bool,
 ) {
-    let mut look = None;
+    let mut at_work = AtWork::default();
     let mut told_at = Instant::now();
     loop {
         let now = status.borrow_and_update().clone();
-        let line = line(config, &store, &now, &mut look).await;
+        let line = at_work.line(config, &store, &now).await;
         if is_live {
             stderr::show(Some(line));
         } else if now.render.is_none() {
@@ -66,62 +63,6 @@ async fn follow(
             told_at = Instant::now();
         }
         sleep(DRAW_INTERVAL).await;
-    }
-}
-
-/// A job's picture at work, and what the database said of the job at the time.
-struct Look {
-    job_id: i64,
-    at: Instant,
-    left: JobLeft,
-}
-
-async fn line(config: &Config, store: &Store, status: &Status, look: &mut Option<Look>) -> String {
-    let Some(render) = status.render.as_ref().filter(|_| status.hold.is_none()) else {
-        return status.line();
-    };
-    let is_fresh = |look: &Look| look.job_id == render.job_id && look.at.elapsed() < LOOK_INTERVAL;
-    if !look.as_ref().is_some_and(is_fresh) {
-        // What is not known for a while is left out.
-        let left = job_left(config, store, render.job_id, render.begun()).await;
-        let left = left.unwrap_or_default();
-        *look = Some(Look { job_id: render.job_id, at: Instant::now(), left });
-    }
-    picture(render, &look.as_ref().map(|look| look.left.clone()).unwrap_or_default())
-}
-
-/// `job 3, picture 4 of 12, step 5/8, 40 s left, 5.8 GiB`.
-fn picture(render: &RenderStatus, left: &JobLeft) -> String {
-    let of = if left.pictures > 0 { format!(" of {}", left.pictures) } else { String::new() };
-    let mut line = format!("job {}, picture {}{of}", render.job_id, render.index);
-    line += &format!(", {}", how_far(render.stage, render.step, render.steps));
-    line += &time_left(left);
-    if render.predicted_bytes >= MEBIBYTE {
-        line += &format!(", {}", memory(render.predicted_bytes));
-    }
-    line
-}
-
-/// The step, or the stage before the first and after the last one.
-fn how_far(stage: Option<Stage>, step: u32, steps: u32) -> String {
-    match stage {
-        Some(stage) if step == 0 || step >= steps => stage.to_string(),
-        _ => format!("step {step}/{steps}"),
-    }
-}
-
-/// `, 40 s left`, and whether nobody measured it; empty where nobody knows.
-fn time_left(left: &JobLeft) -> String {
-    let mark = if left.is_estimate { " (estimated)" } else { "" };
-    let told = left.left_ms.and_then(moment::left);
-    told.map_or(String::new(), |told| format!(", {told} left{mark}"))
-}
-
-fn memory(bytes: u64) -> String {
-    let mebibytes = bytes as f64 / MEBIBYTE as f64;
-    match mebibytes {
-        ..1024.0 => format!("{mebibytes:.0} MiB"),
-        _ => format!("{:.1} GiB", mebibytes / 1024.0),
     }
 }
 
@@ -201,45 +142,5 @@ impl JobBar {
             Activity::NoDaemon => "the daemon is not running".to_owned(),
             Activity::Waits => String::new(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::job::lora::Loras;
-
-    fn render(step: u32) -> RenderStatus {
-        RenderStatus {
-            job_id: 3,
-            index: 4,
-            rung: "device/full/whole 256x256 8 steps".to_owned(),
-            stage: None,
-            step,
-            steps: 8,
-            predicted_bytes: 76 << 20,
-            lora: Loras::default(),
-        }
-    }
-
-    fn left_of(pictures: u64) -> JobLeft {
-        JobLeft { pictures, left_ms: Some(40_000), is_estimate: false }
-    }
-
-    // newcomer 13
-    #[test]
-    fn the_line_has_job_picture_step_time_and_memory() {
-        let left = left_of(12);
-        let line = picture(&render(5), &left);
-        assert_eq!(line, "job 3, picture 4 of 12, step 5/8, 40 s left, 76 MiB");
-        let estimated = JobLeft { is_estimate: true, ..left };
-        let line = picture(&render(5), &estimated);
-        assert_eq!(line, "job 3, picture 4 of 12, step 5/8, 40 s left (estimated), 76 MiB");
-        let decoding = RenderStatus { stage: Some(Stage::VaeDecode), ..render(8) };
-        let soon = JobLeft { left_ms: Some(900), ..left_of(12) };
-        let line = picture(&decoding, &soon);
-        assert_eq!(line, "job 3, picture 4 of 12, VAE decoding, 76 MiB", "no 0 s");
-        let unknown = picture(&render(5), &JobLeft::default());
-        assert_eq!(unknown, "job 3, picture 4, step 5/8, 76 MiB", "nothing is made up");
     }
 }

@@ -34,7 +34,8 @@ pub(super) async fn run(config: Config, args: RunArgs, json: bool) -> Outcome {
     submit::warn(&jobs);
     let mode = if args.until_idle { Mode::UntilIdle } else { Mode::Forever };
     let onlooker = progress::onlooker(config.clone());
-    let begun = daemon::run(config.clone(), lock, mode, onlooker, signals::stop()?)
+    let signals::Signalled { stop, reload } = signals::of_daemon()?;
+    let begun = daemon::run(config.clone(), lock, mode, onlooker, reload, stop)
         .await
         .map_err(|error| told_what_stays(error, &dropped))?;
     signals::heed_no_longer();

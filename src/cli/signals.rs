@@ -1,8 +1,11 @@
 //! What signals do to the daemon and its worker.
 
+use std::fs::File;
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -31,36 +34,76 @@ pub(super) fn ignore_meaningless() {
     }
 }
 
+/// What signals ask for.
+pub(super) struct Signalled {
+    pub(super) stop: CancellationToken,
+    /// That it reads its configuration anew.
+    pub(super) reload: Arc<Notify>,
+}
+
+/// What SIGHUP means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hangup {
+    /// Nothing, under nohup: the program is to outlive its terminal.
+    Nothing,
+    /// The terminal closes.
+    Stop,
+    /// There is no terminal, so a person or systemd has sent it.
+    Reload,
+}
+
+/// As [`of_daemon`], for a program that has nothing to read anew.
+pub(super) fn stop() -> std::io::Result<CancellationToken> {
+    let hangup = if is_ignored(libc::SIGHUP) { Hangup::Nothing } else { Hangup::Stop };
+    Ok(heed(hangup)?.stop)
+}
+
 /// SIGTERM, SIGINT, a terminal that closes and the end of the allowed seconds of the processor stop
 /// the daemon in good order; a second SIGTERM or SIGINT ends it at once. The end of a terminal or
-/// of a login is told several times over, and never counts for that.
-pub(super) fn stop() -> std::io::Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    // Under nohup, which ignores it, the daemon is to outlive its terminal.
-    let heeds_hangup = !is_ignored(libc::SIGHUP);
+/// of a login is told several times over, and never counts for that. Where there is no terminal,
+/// SIGHUP asks for the configuration to be read anew.
+pub(super) fn of_daemon() -> std::io::Result<Signalled> {
+    // To a process without a terminal this file is an error.
+    let has_terminal = File::open("/dev/tty").is_ok();
+    heed(match is_ignored(libc::SIGHUP) {
+        true => Hangup::Nothing,
+        false if has_terminal => Hangup::Stop,
+        false => Hangup::Reload,
+    })
+}
+
+fn heed(meaning: Hangup) -> std::io::Result<Signalled> {
+    let asked = Signalled { stop: CancellationToken::new(), reload: Arc::new(Notify::new()) };
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hangup = signal(SignalKind::hangup())?;
     let mut out_of_time = signal(SignalKind::from_raw(libc::SIGXCPU))?;
-    let told = stop.clone();
+    let (stop, reload) = (asked.stop.clone(), asked.reload.clone());
     tokio::spawn(async move {
         let mut was_asked = false;
         loop {
-            let asked = tokio::select! {
-                _ = terminate.recv() => true,
-                _ = interrupt.recv() => true,
-                _ = hangup.recv(), if heeds_hangup => false,
-                _ = out_of_time.recv() => false,
+            // Whether the daemon is asked to end, rather than told that it has to.
+            let end = tokio::select! {
+                _ = terminate.recv() => Some(true),
+                _ = interrupt.recv() => Some(true),
+                _ = hangup.recv(), if meaning != Hangup::Nothing => {
+                    (meaning == Hangup::Stop).then_some(false)
+                }
+                _ = out_of_time.recv() => Some(false),
             };
-            if asked && was_asked {
+            let Some(is_asked) = end else {
+                reload.notify_one();
+                continue;
+            };
+            if is_asked && was_asked {
                 std::process::exit(EXIT_NOW);
             }
-            was_asked |= asked;
+            was_asked |= is_asked;
             info!("stopping (once more to end at once)");
-            told.cancel();
+            stop.cancel();
         }
     });
-    Ok(stop)
+    Ok(asked)
 }
 
 /// Once the daemon is down, a signal ends the program as it ends any other: what is left is to

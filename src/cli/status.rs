@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::moment;
 use crate::problem::printable;
 use crate::queue::{JobsFolder, Outlook, QueueStatus, queue_status};
-use crate::status::HttpStatus;
+use crate::status::{HttpStatus, ReloadStatus};
 use crate::store::JobRow;
 
 /// Of so many things in the jobs folder each gets a line.
@@ -29,6 +29,7 @@ fn lines(status: &QueueStatus) -> Vec<String> {
         lines.extend(url.clone());
         lines.extend(trouble.as_ref().map(|trouble| format!("no HTTP: {}", printable(trouble))));
     }
+    lines.extend(status.daemon.iter().filter_map(|daemon| daemon.reload.as_ref()).flat_map(reload));
     lines.extend(status.database.clone());
     lines.extend(status.begun.iter().map(progress));
     if status.database.is_none() {
@@ -58,6 +59,17 @@ fn lines(status: &QueueStatus) -> Vec<String> {
         format!("set aside {at}: {}", printable(&rejected.reason))
     }));
     lines
+}
+
+/// What does not count of the configuration as it stands in its file.
+fn reload(reload: &ReloadStatus) -> Vec<String> {
+    let at = moment::date_and_time(reload.at_ms);
+    let first_line = |trouble: &String| printable(trouble.lines().next().unwrap_or_default());
+    let trouble = reload.trouble.as_ref();
+    let trouble = trouble.map(|trouble| format!("not reloaded {at}: {}", first_line(trouble)));
+    let keys = reload.needs_restart.join(", ");
+    let restart = (!keys.is_empty()).then(|| format!("reloaded {at}, but needs a restart: {keys}"));
+    trouble.into_iter().chain(restart).collect()
 }
 
 /// What waits in the folder, and what is left alone there.

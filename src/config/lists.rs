@@ -31,6 +31,11 @@ impl Config {
         self.state.join("inputs")
     }
 
+    /// The file that says which job file is being read.
+    pub fn reading_path(&self) -> PathBuf {
+        self.state.join("reading")
+    }
+
     /// Where the hashes of files of weights are kept.
     pub fn hashes_path(&self) -> PathBuf {
         self.state.join("model-hashes")

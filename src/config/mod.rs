@@ -6,6 +6,7 @@ mod hooks;
 mod http;
 mod init;
 mod lists;
+mod live;
 mod power;
 mod read;
 mod rules;
@@ -24,7 +25,9 @@ pub use self::hooks::HookConfig;
 pub use self::http::{HttpConfig, Listen, TokenUse, Untouched};
 pub use self::init::{InitAnswer, init};
 pub use self::lists::Lists;
+pub use self::live::LiveConfig;
 pub use self::power::PowerConfig;
+use crate::attempt::RetryPolicy;
 use crate::engine::mini::{self, ModelTexts};
 use crate::engine::{self, DeviceChoice, EngineKind, ModelDescription, ModelPlace, fake};
 use crate::job::parameters::ParameterValues;
@@ -107,6 +110,13 @@ impl Default for WorkerLimits {
             attempts_max: 20,
             backoff_ms: 1000,
         }
+    }
+}
+
+impl WorkerLimits {
+    /// When a render is given up.
+    pub fn policy(&self) -> RetryPolicy {
+        RetryPolicy { deaths_max: self.deaths_max, attempts_max: self.attempts_max }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Wiring: what a start needs, in order, and one numbered shutdown.
 
 mod device;
+mod reload;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,15 +15,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::attempt::RetryPolicy;
+use self::reload::Reload;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, LiveConfig};
 use crate::dispatcher::{DispatchError, Dispatcher, Mode, Settings, SlotSettings};
 use crate::engine::{HAS_CUDA, device_speed};
 use crate::heartbeat::Heartbeat;
 use crate::http::HttpFace;
 use crate::instance::{FolderLock, InstanceLock};
-use crate::intake::Intake;
+use crate::intake::{Intake, IntakePlaces};
 use crate::job::Render;
 use crate::job::spec::{ModelRules, Rules};
 use crate::loras::LoraFolder;
@@ -70,7 +71,8 @@ pub type Onlooker =
 /// An onlooker at work, until the token tells it to end.
 pub type Watching = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Runs the daemon, which holds the `lock` of its folders, until `stop`, or until it is idle.
+/// Runs the daemon, which holds the `lock` of its folders, until `stop`, or until it is idle; its
+/// configuration is read anew whenever `reload` is notified.
 /// Answers the moment of the log at which it began. Errors are those of a start or of a part that
 /// cannot go on.
 pub async fn run(
@@ -78,45 +80,54 @@ pub async fn run(
     lock: InstanceLock,
     mode: Mode,
     onlooker: Onlooker,
+    reload: Arc<Notify>,
     stop: CancellationToken,
 ) -> anyhow::Result<LogMark> {
     let InstanceLock { state: _state, jobs } = lock;
-    let latents = latents_folder(&config);
     if device::is_without_card(config.device, HAS_CUDA) {
         device::tell_of_no_cuda();
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    queue::check_present(&config)?;
-    let store = Arc::new(Store::open(&config.database_path(), Access::Daemon).await?);
-    if let Err(error) = output::remove_temporaries(&config.outputs, store.id()) {
-        let outputs = config.outputs.display();
-        warn!(%outputs, %error, "temporary pictures of an earlier start stay there");
-    }
-    let policy = RetryPolicy {
-        deaths_max: config.worker.deaths_max,
-        attempts_max: config.worker.attempts_max,
-    };
-    let begun = store.mark().await?;
-    // Before any render can end.
-    hooks::begin(&store, &config.hooks, clock.now_ms()).await?;
-    let left = recovery::Left { outputs: &config.outputs, last_word: &last_word_path(&config) };
-    recovery::run(&store, &left, &policy, clock.now_ms()).await?;
-    recovery::remove_strays(&store, clock.now_ms()).await?;
-    recovery::guard_ids(&store, &config.jobs, &latents).await?;
-    recovery::sweep(&store, &latents, &config.inputs_path()).await?;
+    let (store, begun) = systemd::start(prepare(&config, &*clock)).await?;
     let (status, _) = watch::channel(Status::starting(clock.now_ms()));
-    let daemon = Daemon { config, mode, policy, latents, clock, store, status };
+    // As the file has it: that the command line names another model is no change of the file.
+    let at_start = Config::load(config.file.as_deref()).unwrap_or_else(|_| config.clone());
+    let (config, at_start) = (LiveConfig::new(config), Arc::new(at_start));
+    let daemon = Daemon { config, at_start, mode, reload, clock, store: Arc::new(store), status };
     let outcome = daemon.live(jobs, onlooker, &stop).await;
     daemon.close().await;
     outcome.map(|()| begun)
 }
 
+/// Opens the database and mends what an earlier start has left. Also the moment of the log before
+/// anything was done.
+async fn prepare(config: &Config, clock: &dyn Clock) -> anyhow::Result<(Store, LogMark)> {
+    queue::check_present(config)?;
+    let store = Store::open(&config.database_path(), Access::Daemon).await?;
+    if let Err(error) = output::remove_temporaries(&config.outputs, store.id()) {
+        let outputs = config.outputs.display();
+        warn!(%outputs, %error, "temporary pictures of an earlier start stay there");
+    }
+    let begun = store.mark().await?;
+    // Before any render can end.
+    hooks::begin(&store, &config.hooks, clock.now_ms()).await?;
+    let left = recovery::Left { outputs: &config.outputs, last_word: &last_word_path(config) };
+    recovery::run(&store, &left, &config.worker.policy(), clock.now_ms()).await?;
+    recovery::remove_strays(&store, clock.now_ms()).await?;
+    let latents = latents_folder(config);
+    recovery::guard_ids(&store, &config.jobs, &latents).await?;
+    recovery::sweep(&store, &latents, &config.inputs_path()).await?;
+    Ok((store, begun))
+}
+
 /// The daemon after a successful start, and what its parts share.
 struct Daemon {
-    config: Config,
+    config: LiveConfig,
+    /// What its file said at the start.
+    at_start: Arc<Config>,
     mode: Mode,
-    policy: RetryPolicy,
-    latents: PathBuf,
+    /// Told when the configuration is to be read anew.
+    reload: Arc<Notify>,
     clock: Arc<dyn Clock>,
     store: Arc<Store>,
     status: watch::Sender<Status>,
@@ -135,27 +146,30 @@ impl Daemon {
     ) -> anyhow::Result<()> {
         // A token of our own: the shutdown is the same whoever begins it.
         let ending = stop.child_token();
-        let face = match self.config.http.enabled {
+        let config = self.config.now();
+        let face = match config.http.enabled {
             true => Some(HttpFace::open(&self.config, self.status.clone(), &ending).await?),
             false => None,
         };
         let heartbeat = Heartbeat::start();
         let mut parts: JoinSet<PartEnd> = JoinSet::new();
-        let state = self.config.state.clone();
+        let state = config.state.clone();
         parts.spawn(forever(status::publish(state, self.status.subscribe(), ending.clone())));
-        let watch = systemd::watch(self.status.subscribe(), heartbeat.clone(), ending.clone());
-        parts.spawn(forever(watch));
+        parts.spawn(forever(systemd::feed_watchdog(heartbeat.clone(), ending.clone())));
+        let (live, status) = (self.config.clone(), self.status.subscribe());
+        let telling = systemd::tell_status(live, self.store.clone(), status, ending.clone());
+        parts.spawn(forever(telling));
         let status = self.status.subscribe();
         parts.spawn(forever(onlooker(self.store.clone(), status, ending.clone())));
         let caretaker = caretaker::run(self.store.clone(), self.clock.clone(), ending.clone());
         parts.spawn(async { Ok(caretaker.await?) });
-        if self.config.power.inhibit_sleep {
-            let quiet = self.config.power.quiet.clone();
-            let awake = awake::run(self.store.clone(), quiet, self.clock.clone(), ending.clone());
+        if config.power.inhibit_sleep {
+            let (live, clock) = (self.config.clone(), self.clock.clone());
+            let awake = awake::run(self.store.clone(), live, clock, ending.clone());
             parts.spawn(forever(awake));
         }
-        let (config, clock) = (self.config.clone(), self.clock.clone());
-        parts.spawn(forever(hooks::run(config, self.store.clone(), clock, ending.clone())));
+        let (live, clock) = (self.config.clone(), self.clock.clone());
+        parts.spawn(forever(hooks::run(live, self.store.clone(), clock, ending.clone())));
         if let Some(face) = face {
             parts.spawn(forever(face.run(ending.clone())));
         }
@@ -184,12 +198,19 @@ impl Daemon {
     ) -> anyhow::Result<Option<watch::Receiver<usize>>> {
         let Some(rules) = self.rules(&heartbeat, ending).await? else { return Ok(None) };
         let accepted = Arc::new(Notify::new());
-        let settings = self.settings(&rules)?;
-        let (store, inputs) = (self.store.clone(), self.config.inputs_path());
-        let (clock, told) = (self.clock.clone(), accepted.clone());
-        let loras = LoraFolder::of(&self.config, self.config.model_place()?);
-        let intake = Intake::open(jobs, inputs, loras, rules, store, clock, told)
-            .with_context(|| format!("cannot watch {}", self.config.jobs.display()))?;
+        let config = self.config.now();
+        let settings = self.settings(&config, &rules)?;
+        let places = IntakePlaces {
+            inputs: config.inputs_path(),
+            loras: LoraFolder::of(&config, config.model_place()?),
+            reading: config.reading_path(),
+        };
+        let (store, clock, told) = (self.store.clone(), self.clock.clone(), accepted.clone());
+        let (rules, rules_now) = watch::channel(rules);
+        let intake = Intake::open(jobs, places, rules_now, store, clock, told)
+            .with_context(|| format!("cannot watch {}", config.jobs.display()))?;
+        let reload = Reload::new(self, rules);
+        parts.spawn(forever(reload.run(self.reload.clone(), ending.clone())));
         let waiting = intake.waiting();
         let dispatcher = Dispatcher::new(
             self.store.clone(),
@@ -214,8 +235,9 @@ impl Daemon {
         ending: &CancellationToken,
     ) -> anyhow::Result<Option<Rules>> {
         loop {
-            let rules = self.config.job_rules();
-            let checked = rules.and_then(|rules| self.config.check_weights().map(|()| rules));
+            let config = self.config.now();
+            let rules = config.job_rules();
+            let checked = rules.and_then(|rules| config.check_weights().map(|()| rules));
             let reason = match checked {
                 Ok(rules) => return Ok(Some(rules)),
                 Err(error) if self.mode == Mode::UntilIdle || !error.may_pass() => {
@@ -236,15 +258,13 @@ impl Daemon {
         }
     }
 
-    fn settings(&self, rules: &Rules) -> anyhow::Result<Settings> {
-        let worker = &self.config.worker;
-        let mut loads =
-            BTreeMap::from([(String::new(), self.load(&self.config, &rules.defaults)?)]);
+    fn settings(&self, config: &Config, rules: &Rules) -> anyhow::Result<Settings> {
+        let mut loads = BTreeMap::from([(String::new(), load(config, &rules.defaults)?)]);
         let mut unusable = BTreeMap::new();
         for (name, of_model) in &rules.models {
-            match (of_model, self.config.with_model(name)) {
+            match (of_model, config.with_model(name)) {
                 (ModelRules::Usable { defaults, .. }, Some(config)) => {
-                    loads.insert(name.clone(), self.load(&config, defaults)?);
+                    loads.insert(name.clone(), load(&config, defaults)?);
                 }
                 (ModelRules::Unusable(why), _) => {
                     warn!(model = %name, reason = %why, "a model cannot be used");
@@ -257,41 +277,16 @@ impl Daemon {
             slot: SlotSettings {
                 exe: std::env::current_exe().context("cannot find this program's file")?,
                 loads,
-                load_timeout: Duration::from_millis(worker.load_timeout_ms),
-                backoff: Duration::from_millis(worker.backoff_ms),
+                config: self.config.clone(),
             },
             unusable,
-            outputs: self.config.outputs.clone(),
-            sidecar: self.config.sidecar,
+            outputs: config.outputs.clone(),
             database: self.store.id().to_owned(),
-            latents: self.latents.clone(),
-            inputs: self.config.inputs_path(),
-            loras: self.config.loras.clone(),
-            step_timeout: Duration::from_millis(worker.step_timeout_ms),
-            idle_release: self.config.idle_release_ms.map(Duration::from_millis),
-            policy: self.policy,
-            power: self.config.power.clone(),
+            latents: latents_folder(config),
+            inputs: config.inputs_path(),
+            loras: config.loras.clone(),
+            config: self.config.clone(),
             mode: self.mode,
-        })
-    }
-
-    /// What a worker for the model of `config` is told; `usual` is what it makes its weights ready
-    /// for.
-    fn load(&self, config: &Config, usual: &Render) -> anyhow::Result<Load> {
-        Ok(Load {
-            engine: config.engine,
-            model: config.model_place()?,
-            device: config.device,
-            allowance: config.allowance(),
-            usual: usual.clone(),
-            prefer: config.prefer,
-            embeddings_path: config.state.join("embeddings"),
-            thumbnails_path: config.thumbnails_path(),
-            previews_path: config.previews_path(),
-            hashes_path: config.hashes_path(),
-            hash_wait_ms: HASH_WAIT_MS_MAX.min(config.worker.step_timeout_ms / 2),
-            last_word_path: last_word_path(config),
-            speeds_path: device_speed::path(&config.state),
         })
     }
 
@@ -344,7 +339,8 @@ impl Daemon {
     /// Whether no render is queued or running and nothing is to be told of one now. While the database cannot be read nobody knows, and
     /// the daemon goes on.
     async fn is_idle(&self) -> Result<bool, StoreError> {
-        let models: Vec<&str> = self.config.model_names().collect();
+        let config = self.config.now();
+        let models: Vec<&str> = config.model_names().collect();
         let idle = match self.store.is_idle(&models).await {
             Ok(true) => self.store.has_due(self.clock.now_ms()).await.map(|has_due| !has_due),
             other => other,
@@ -360,11 +356,31 @@ impl Daemon {
     /// 2. The database is checkpointed and closed. 3. The locks go with the process.
     async fn close(self) {
         match Arc::try_unwrap(self.store) {
-            Ok(store) => caretaker::close(store, &self.config.state).await,
+            Ok(store) => caretaker::close(store, &self.config.now().state).await,
             Err(_) => warn!("the database is still in use at the end"),
         }
         info!("stopped");
     }
+}
+
+/// What a worker for the model of `config` is told; `usual` is what it makes its weights ready
+/// for.
+fn load(config: &Config, usual: &Render) -> anyhow::Result<Load> {
+    Ok(Load {
+        engine: config.engine,
+        model: config.model_place()?,
+        device: config.device,
+        allowance: config.allowance(),
+        usual: usual.clone(),
+        prefer: config.prefer,
+        embeddings_path: config.state.join("embeddings"),
+        thumbnails_path: config.thumbnails_path(),
+        previews_path: config.previews_path(),
+        hashes_path: config.hashes_path(),
+        hash_wait_ms: HASH_WAIT_MS_MAX.min(config.worker.step_timeout_ms / 2),
+        last_word_path: last_word_path(config),
+        speeds_path: device_speed::path(&config.state),
+    })
 }
 
 fn explain(error: DispatchError) -> anyhow::Error {

@@ -173,9 +173,10 @@ impl Dispatcher {
 
     /// How long a step may take: a processor gets more time for what a card was meant to do.
     fn step_timeout(&self, rung: &Rung) -> Duration {
+        let limit = Duration::from_millis(self.settings.config.now().worker.step_timeout_ms);
         match rung.residency {
-            Residency::Host => self.settings.step_timeout * HOST_PATIENCE,
-            _ => self.settings.step_timeout,
+            Residency::Host => limit * HOST_PATIENCE,
+            _ => limit,
         }
     }
 

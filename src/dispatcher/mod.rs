@@ -37,9 +37,9 @@ use self::rest::Rest;
 pub use self::slot::SlotSettings;
 use self::slot::{NotLoaded, Slot};
 use self::suspicion::Suspicion;
-use crate::attempt::{Candidate, RetryPolicy};
+use crate::attempt::Candidate;
 use crate::clock::Clock;
-use crate::config::PowerConfig;
+use crate::config::LiveConfig;
 use crate::engine::ModelError;
 use crate::heartbeat::Heartbeat;
 use crate::output;
@@ -60,8 +60,6 @@ pub struct Settings {
     /// Models of the configuration that cannot be used, by name, and why.
     pub unusable: BTreeMap<String, String>,
     pub outputs: PathBuf,
-    /// Whether each picture gets a file beside it that says what the picture says.
-    pub sidecar: bool,
     /// See [`Store::id`].
     pub database: String,
     /// Where finished latents are kept.
@@ -70,11 +68,8 @@ pub struct Settings {
     pub inputs: PathBuf,
     /// The folder of LoRAs.
     pub loras: PathBuf,
-    pub step_timeout: Duration,
-    /// How long nothing is rendered before the worker is released; `None` keeps it.
-    pub idle_release: Option<Duration>,
-    pub policy: RetryPolicy,
-    pub power: PowerConfig,
+    /// Asked for time-outs and limits, which may change while the daemon runs.
+    pub config: LiveConfig,
     pub mode: Mode,
 }
 
@@ -136,7 +131,7 @@ impl Dispatcher {
         let models = Models::new(names, &settings.unusable, status.clone());
         let hold = Hold::new(status.clone());
         let journal = Journal::new(store, clock, hold, heartbeat.clone(), stop.clone());
-        let rest = Rest::new(settings.power.clone());
+        let rest = Rest::new();
         let idle_since = Instant::now();
         Dispatcher {
             settings,
@@ -296,8 +291,8 @@ impl Dispatcher {
             wish = status.wish.take();
             wish.is_some()
         });
-        let is_late =
-            self.settings.idle_release.is_some_and(|limit| self.idle_since.elapsed() >= limit);
+        let limit = self.settings.config.now().idle_release_ms.map(Duration::from_millis);
+        let is_late = limit.is_some_and(|limit| self.idle_since.elapsed() >= limit);
         // Whoever says until when pictures are made wants the machine for something else then.
         let is_day = self.journal.is_day(false).await.unwrap_or(false);
         match wish {

@@ -148,7 +148,7 @@ impl Dispatcher {
         let temporary = temp_path(&self.settings, attempt_id);
         let final_path = self.settings.outputs.join(name);
         let Made { bytes, sha256, .. } = made.clone();
-        let owner = self.settings.sidecar.then(|| owner(&self.settings, attempt_id));
+        let owner = self.settings.config.now().sidecar.then(|| owner(&self.settings, attempt_id));
         let publish = move || {
             with_sidecar(owner.as_ref(), &temporary, &final_path, || {
                 output::publish(&temporary, bytes, &sha256, &final_path)

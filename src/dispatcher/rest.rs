@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Dispatcher;
+use crate::card::CardCeilings;
 use crate::clock;
 use crate::config::PowerConfig;
 use crate::store::StoreError;
@@ -16,7 +17,6 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// Whether daemon.toml wants a rest, and how the card was.
 pub(super) struct Rest {
-    power: PowerConfig,
     /// Why the card is left alone, since it was above a ceiling.
     above: Option<String>,
     look_at: Instant,
@@ -25,15 +25,15 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    pub(super) fn new(power: PowerConfig) -> Rest {
-        Rest { power, above: None, look_at: Instant::now(), told_untold: false }
+    pub(super) fn new() -> Rest {
+        Rest { above: None, look_at: Instant::now(), told_untold: false }
     }
+}
 
-    fn quiet(&self, now_ms: i64) -> Option<String> {
-        let until_ms = self.power.quiet.until_ms(now_ms, &TimeZone::system())?;
-        let until = clock::local(until_ms).strftime("%Y-%m-%d %H:%M");
-        Some(format!("quiet hours until {until} ([power] quiet_hours)"))
-    }
+fn quiet(power: &PowerConfig, now_ms: i64) -> Option<String> {
+    let until_ms = power.quiet.until_ms(now_ms, &TimeZone::system())?;
+    let until = clock::local(until_ms).strftime("%Y-%m-%d %H:%M");
+    Some(format!("quiet hours until {until} ([power] quiet_hours)"))
 }
 
 impl Dispatcher {
@@ -41,9 +41,10 @@ impl Dispatcher {
     /// when it begins and when it is over.
     pub(super) async fn rests(&mut self) -> Result<bool, StoreError> {
         let now_ms = self.journal.clock.now_ms();
-        let reason = match self.rest.quiet(now_ms) {
+        let config = self.settings.config.now();
+        let reason = match quiet(&config.power, now_ms) {
             Some(quiet) => Some(quiet),
-            None => self.card_above().await,
+            None => self.card_above(&config.power.ceilings).await,
         };
         let rests = reason.is_some();
         self.journal.rest(reason).await?;
@@ -51,18 +52,19 @@ impl Dispatcher {
     }
 
     /// Why the card is left alone. Before there is a worker nobody knows.
-    async fn card_above(&mut self) -> Option<String> {
-        if !self.rest.power.ceilings.are_set() {
+    async fn card_above(&mut self, ceilings: &CardCeilings) -> Option<String> {
+        if !ceilings.are_set() {
+            self.rest.above = None;
             return None;
         }
         if self.rest.above.is_none() || Instant::now() >= self.rest.look_at {
             let card = self.slot.card().await?;
-            let Rest { power, above, told_untold, look_at } = &mut self.rest;
-            let exceeded = power.ceilings.exceeded(&card, above.is_some());
+            let Rest { above, told_untold, look_at } = &mut self.rest;
+            let exceeded = ceilings.exceeded(&card, above.is_some());
             // The first reason stays: what is told anew is written into the log.
             *above = exceeded.map(|why| above.take().unwrap_or(why));
             *look_at = Instant::now() + LOOK;
-            for key in power.ceilings.untold(&card).iter().filter(|_| !*told_untold) {
+            for key in ceilings.untold(&card).iter().filter(|_| !*told_untold) {
                 warn!("[power] {key} has no effect: no card tells it");
             }
             *told_untold = true;

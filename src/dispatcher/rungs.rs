@@ -91,8 +91,8 @@ impl Dispatcher {
     ) -> Result<Option<Plan>, StoreError> {
         candidate.history = candidate.history.with(planned.rung, failure);
         let lower_rung = self.lower_rung(candidate, planned, failure).await?;
-        let policy = &self.settings.policy;
-        let next = decide(failure, cause, &candidate.history, lower_rung, policy);
+        let policy = self.settings.config.now().worker.policy();
+        let next = decide(failure, cause, &candidate.history, lower_rung, &policy);
         warn!(
             job = candidate.job_id,
             index = candidate.index,

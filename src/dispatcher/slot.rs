@@ -12,6 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use super::plan::Planning;
 use crate::card::CardReading;
+use crate::config::LiveConfig;
 use crate::countdown::{Countdown, within};
 use crate::heartbeat::Heartbeat;
 use crate::planner::Corrections;
@@ -44,9 +45,9 @@ pub struct SlotSettings {
     pub exe: PathBuf,
     /// By the names of the models; that of `[model]` is empty.
     pub loads: BTreeMap<String, Load>,
-    pub load_timeout: Duration,
-    /// The pause after the first death; doubles with each further one until a render is done.
-    pub backoff: Duration,
+    /// Asked for the time that loading may take, and for the pause after the first death, which
+    /// doubles with each further one until a render is done.
+    pub config: LiveConfig,
 }
 
 /// Why there is no loaded worker.
@@ -275,7 +276,8 @@ impl Slot {
     }
 
     fn note_death(&mut self, reason: &str) {
-        let doubled = self.settings.backoff.saturating_mul(1 << self.deaths_in_a_row.min(16));
+        let first = Duration::from_millis(self.settings.config.now().worker.backoff_ms);
+        let doubled = first.saturating_mul(1 << self.deaths_in_a_row.min(16));
         let pause = doubled.min(BACKOFF_MAX);
         self.deaths_in_a_row += 1;
         self.retry_at = Instant::now() + pause;
@@ -300,7 +302,8 @@ async fn start(
 ) -> Result<Ready, NotLoaded> {
     let load = settings.loads.get(model).ok_or_else(|| format!("there is no model {model}"))?;
     let mut worker = Worker::spawn(&settings.exe, load).await.map_err(|exit| exit.to_string())?;
-    let mut countdown = Countdown::new(settings.load_timeout, Instant::now());
+    let load_timeout = Duration::from_millis(settings.config.now().worker.load_timeout_ms);
+    let mut countdown = Countdown::new(load_timeout, Instant::now());
     loop {
         heartbeat.beat();
         tokio::select! {
@@ -325,7 +328,7 @@ async fn start(
             () = sleep_until(countdown.next_look()) => {
                 if countdown.is_over(Instant::now()) {
                     worker.kill().await;
-                    let limit_s = settings.load_timeout.as_secs();
+                    let limit_s = load_timeout.as_secs();
                     return Err(format!("the model was not loaded within {limit_s} s").into());
                 }
             }

@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 pub use self::message::HookMessage;
 use self::webhook::Webhook;
 use crate::clock::Clock;
-use crate::config::{Config, HookConfig};
+use crate::config::{HookConfig, LiveConfig};
 use crate::job::hook::{HookChannel, HookEvent};
 use crate::problem::one_line;
 use crate::store::{OutboxRow, Store, StoreError};
@@ -36,7 +36,8 @@ const PAUSE_MS_MAX: u64 = 60 * 60 * 1000;
 /// So much of what went wrong is noted.
 const REASON_CHARS_MAX: usize = 500;
 
-/// Notes what is to be told. From then on, each render that ends is.
+/// Notes what is to be told. From then on, each render that ends is; what is to be told no more is
+/// given up.
 pub async fn begin(store: &Store, hooks: &HookConfig, now_ms: i64) -> Result<(), StoreError> {
     let mut wishes = Vec::new();
     for (event, program) in
@@ -54,7 +55,7 @@ pub async fn begin(store: &Store, hooks: &HookConfig, now_ms: i64) -> Result<(),
 
 /// Tells what is due, one thing after the other in each channel, until `stop`.
 pub async fn run(
-    config: Config,
+    config: LiveConfig,
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
@@ -68,7 +69,7 @@ pub async fn run(
 }
 
 struct Teller {
-    config: Config,
+    config: LiveConfig,
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
     channel: HookChannel,
@@ -94,7 +95,7 @@ impl Teller {
         let Some(row) = self.store.next_due(self.channel, self.clock.now_ms()).await? else {
             return Ok(false);
         };
-        let Some(message) = message::of(&self.store, &self.config, &row).await? else {
+        let Some(message) = message::of(&self.store, &self.config.now(), &row).await? else {
             let gone = "its row is gone: it was forgotten before it was told";
             self.store.give_up_telling(row.id, gone, self.clock.now_ms()).await?;
             return Ok(true);
@@ -108,7 +109,7 @@ impl Teller {
     }
 
     async fn tell(&self, message: &HookMessage) -> Result<(), String> {
-        let hooks = &self.config.hooks;
+        let hooks = &self.config.now().hooks;
         match self.channel {
             HookChannel::Program => {
                 let program = match message.event {
@@ -146,7 +147,7 @@ impl Teller {
         if row.tries == 0 {
             warn!(%channel, %event, "not told yet, tried again later: {why}");
         }
-        let pause_ms = pause_ms(self.config.hooks.backoff_ms, row.tries).cast_signed();
+        let pause_ms = pause_ms(self.config.now().hooks.backoff_ms, row.tries).cast_signed();
         self.store.tell_later(row.id, &why, self.clock.now_ms() + pause_ms).await
     }
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use axum::extract::FromRef;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::problem::HttpProblem;
 use super::recent_events::{RecentEvents, SentEvent};
 use super::upcoming::UpcomingCache;
-use crate::config::Config;
+use crate::config::{Config, LiveConfig};
 use crate::mcp;
 use crate::queue::{Queue, Upcoming};
 use crate::status::{Status, WorkerWish};
@@ -27,14 +28,28 @@ const ARCHIVES_MAX: usize = 2;
 /// So many requests of language models are answered at once; most of them wait for pictures.
 const ASSISTANTS_MAX: usize = 16;
 
-/// The queue and its daemon, for whoever answers a request.
+/// What the face has from its daemon, for all requests.
 #[derive(Clone)]
-pub struct App {
+pub struct FaceState {
     shared: Arc<Shared>,
 }
 
-struct Shared {
+/// The queue and its daemon, for whoever answers one request: by the configuration as it stood when
+/// the request came.
+#[derive(Clone)]
+pub struct App {
+    shared: Arc<Shared>,
     config: Arc<Config>,
+}
+
+impl FromRef<FaceState> for App {
+    fn from_ref(state: &FaceState) -> App {
+        state.app()
+    }
+}
+
+struct Shared {
+    config: LiveConfig,
     /// Open beside the daemon's own: a long answer takes no connection from the dispatcher.
     store: Arc<Store>,
     status: watch::Sender<Status>,
@@ -51,17 +66,17 @@ struct Shared {
     events: Mutex<RecentEvents>,
 }
 
-impl App {
+impl FaceState {
     pub fn new(
-        config: Config,
+        config: LiveConfig,
         store: Store,
         status: watch::Sender<Status>,
         stop: CancellationToken,
-    ) -> App {
+    ) -> FaceState {
         let slots = |max| Arc::new(Semaphore::new(max));
-        let thumbnails = Arc::new(Mutex::new(Thumbnails::new(&config.thumbnails_path())));
+        let thumbnails = Arc::new(Mutex::new(Thumbnails::new(&config.now().thumbnails_path())));
         let shared = Shared {
-            config: Arc::new(config),
+            config,
             store: Arc::new(store),
             status,
             stop,
@@ -73,9 +88,25 @@ impl App {
             upcoming: Mutex::default(),
             events: Mutex::default(),
         };
-        App { shared: Arc::new(shared) }
+        FaceState { shared: Arc::new(shared) }
     }
 
+    /// For a request that comes now.
+    pub fn app(&self) -> App {
+        App { shared: self.shared.clone(), config: self.shared.config.now() }
+    }
+
+    /// Ends the connections to the database, once nobody is answered any more.
+    pub async fn close(self) {
+        if let Some(shared) = Arc::into_inner(self.shared)
+            && let Some(store) = Arc::into_inner(shared.store)
+        {
+            store.close().await;
+        }
+    }
+}
+
+impl App {
     /// The daemon's end, for whoever waits.
     pub fn stop(&self) -> CancellationToken {
         self.shared.stop.clone()
@@ -103,8 +134,8 @@ impl App {
 
     /// What answers language models.
     pub fn assistant(&self) -> mcp::HttpService {
-        let Shared { config, store, stop, .. } = &*self.shared;
-        mcp::over_http(config.clone(), store.clone(), stop.clone())
+        let Shared { store, stop, .. } = &*self.shared;
+        mcp::over_http(self.config.clone(), store.clone(), stop.clone())
     }
 
     /// How many streams of events are followed.
@@ -127,7 +158,7 @@ impl App {
     }
 
     pub fn config(&self) -> &Config {
-        &self.shared.config
+        &self.config
     }
 
     pub fn store(&self) -> &Store {
@@ -136,7 +167,7 @@ impl App {
 
     /// The queue, as every face sees it.
     pub fn queue(&self) -> Queue<'_> {
-        Queue::of(&self.shared.config, self.shared.store.clone())
+        Queue::of(&self.config, self.shared.store.clone())
     }
 
     /// What comes next, perhaps as it was some seconds ago.
@@ -152,15 +183,6 @@ impl App {
     /// What the daemon is doing now.
     pub fn status(&self) -> Status {
         self.shared.status.borrow().clone()
-    }
-
-    /// Ends the connections to the database, once nobody is answered any more.
-    pub async fn close(self) {
-        if let Some(shared) = Arc::into_inner(self.shared)
-            && let Some(store) = Arc::into_inner(shared.store)
-        {
-            store.close().await;
-        }
     }
 }
 

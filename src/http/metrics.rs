@@ -19,7 +19,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::app::App;
+use super::app::{App, FaceState};
 use super::histogram::{CountedHistogram, CountedHistograms, Labels};
 use super::problem::HttpProblem;
 use crate::clock::{Clock, SystemClock};
@@ -90,9 +90,10 @@ pub async fn count(State(requests): State<Requests>, request: Request, next: Nex
 
 /// All of it, as text.
 pub async fn metrics(
-    State((app, requests)): State<(App, Requests)>,
+    State((state, requests)): State<(FaceState, Requests)>,
 ) -> Result<Response, HttpProblem> {
     let mut registry = Registry::with_prefix(PREFIX);
+    let app = state.app();
     add_history(&app, &mut registry).await?;
     add_pictures(&app, &mut registry).await?;
     add_queue(&app, &mut registry).await?;

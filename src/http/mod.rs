@@ -38,13 +38,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::app::App;
+use self::app::FaceState;
 use self::guard::{Guard, Token};
 use self::listen::Listener;
 pub use self::listen::check_free;
 use self::metrics::Requests;
 use self::problem::HttpProblem;
-use crate::config::{Config, ConfigError, Listen, TokenUse};
+use crate::config::{ConfigError, HttpConfig, Listen, LiveConfig, TokenUse};
 use crate::status::Status;
 use crate::store::{Access, Store};
 
@@ -53,7 +53,9 @@ const BIND_PAUSE: Duration = Duration::from_secs(10);
 
 /// The face, before it answers anybody.
 pub struct HttpFace {
-    app: App,
+    state: FaceState,
+    /// As it was at the start.
+    config: HttpConfig,
     status: watch::Sender<Status>,
     token: Option<Token>,
     /// With where it is.
@@ -64,10 +66,11 @@ impl HttpFace {
     /// Opens the queue for it and takes its port, so that who knows that the daemon is ready can
     /// ask. A port that cannot be had is told, and tried for again while it runs.
     pub async fn open(
-        config: &Config,
+        live: &LiveConfig,
         status: watch::Sender<Status>,
         stop: &CancellationToken,
     ) -> anyhow::Result<HttpFace> {
+        let config = live.now();
         let token = match config.http.token {
             TokenUse::Off => None,
             TokenUse::Always => Some(
@@ -75,12 +78,13 @@ impl HttpFace {
             ),
         };
         let store = Store::open(&config.database_path(), Access::Client).await?;
-        let app = App::new(config.clone(), store, status.clone(), stop.clone());
-        let mut face = HttpFace { app, status, token, listener: None };
+        let state = FaceState::new(live.clone(), store, status.clone(), stop.clone());
+        let config = config.http.clone();
+        let mut face = HttpFace { state, config, status, token, listener: None };
         match Listener::inherited() {
             Ok(Some(listener)) => {
                 let place = listener.place()?;
-                if place.is_open() && config.http.token == TokenUse::Off {
+                if place.is_open() && face.config.token == TokenUse::Off {
                     let told = format!(
                         "LISTEN_FDS: other machines can reach {place}: add token = \"always\""
                     );
@@ -103,14 +107,14 @@ impl HttpFace {
             self.listen().await;
         }
         if let Some((listener, place)) = self.listener.take() {
-            let guard = Guard::new(&self.app.config().http, &place, self.token.take());
-            serve::serve(listener, router(self.app.clone(), guard), &stop).await;
+            let guard = Guard::new(&self.config, &place, self.token.take());
+            serve::serve(listener, router(self.state.clone(), guard), &stop).await;
         }
-        self.app.close().await;
+        self.state.close().await;
     }
 
     async fn listen(&mut self) {
-        let bound = Listener::bind(&self.app.config().http.listen).await;
+        let bound = Listener::bind(&self.config.listen).await;
         self.take(bound);
     }
 
@@ -123,7 +127,7 @@ impl HttpFace {
                 self.listener = Some((listener, place));
             }
             Err(error) => {
-                let trouble = listen::why_not(&self.app.config().http.listen, &error);
+                let trouble = listen::why_not(&self.config.listen, &error);
                 if self.status.borrow().http.trouble.as_ref() != Some(&trouble) {
                     warn!("no HTTP: {trouble}; the queue goes on, and it is tried again");
                 }
@@ -141,7 +145,7 @@ impl HttpFace {
 }
 
 /// All routes, behind the guard.
-fn router(app: App, guard: Guard) -> Router {
+fn router(state: FaceState, guard: Guard) -> Router {
     let requests = Requests::new();
     Router::new()
         .nest("/api/v1", api::routes())
@@ -153,8 +157,8 @@ fn router(app: App, guard: Guard) -> Router {
         .route("/ready", get(health::ready))
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_so)
-        .with_state(app.clone())
-        .route("/metrics", get(metrics::metrics).with_state((app, requests.clone())))
+        .with_state(state.clone())
+        .route("/metrics", get(metrics::metrics).with_state((state, requests.clone())))
         .layer(middleware::from_fn_with_state(requests, metrics::count))
         // Bodies are read within limits of their own, see `body`.
         .layer(DefaultBodyLimit::disable())

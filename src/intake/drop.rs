@@ -77,6 +77,15 @@ pub struct Found<'a> {
     pub places: &'a DropFolders,
 }
 
+impl Found<'_> {
+    /// What becomes of a file that is not to be read, because that kills the daemon.
+    pub fn deadly(self) -> Dropped {
+        let file = SourceFile { name: self.shown, id: self.id, sha256: String::new() };
+        let reason = "zimaged died each time it read this file; please report this as a bug";
+        Dropped::Unfit(unread(file, reason))
+    }
+}
+
 /// Folders by their paths.
 #[derive(Clone, Debug)]
 pub struct DropFolders {

@@ -16,6 +16,7 @@ mod folders;
 mod kind;
 mod look;
 mod name;
+mod reading;
 mod report;
 mod spool;
 mod watch;
@@ -57,6 +58,16 @@ const WAITING: Duration = Duration::from_millis(100);
 /// The shortest pause between two scans: many events in a row cause few scans.
 const GAP: Duration = Duration::from_millis(5);
 
+/// Where an intake looks for what files name, and keeps what it has to.
+#[derive(Clone, Debug)]
+pub struct IntakePlaces {
+    /// Pictures as input are kept in this folder.
+    pub inputs: PathBuf,
+    pub loras: LoraFolder,
+    /// The file that says what is being read.
+    pub reading: PathBuf,
+}
+
 /// Takes job files from a folder into the store.
 pub struct Intake {
     spool: Arc<Mutex<Spool>>,
@@ -70,20 +81,19 @@ pub struct Intake {
 
 impl Intake {
     /// Makes `accepted/` and `rejected/` in the locked jobs folder where they are missing, and
-    /// starts watching it. Pictures as input are kept in `inputs`, and LoRAs looked for in `loras`.
-    /// `accepted` is notified after each transaction that took jobs in.
+    /// starts watching it.
+    /// `accepted` is notified after each transaction that took jobs in. Each scan checks its files by
+    /// the `rules` of its beginning.
     pub fn open(
         folder: FolderLock,
-        inputs: PathBuf,
-        loras: LoraFolder,
-        rules: Rules,
+        places: IntakePlaces,
+        rules: channel::Receiver<Rules>,
         store: Arc<Store>,
         clock: Arc<dyn Clock>,
         accepted: Arc<Notify>,
     ) -> io::Result<Intake> {
         let wake = Arc::new(Notify::new());
-        let spool =
-            Arc::new(Mutex::new(Spool::open(folder, (inputs, loras), rules, wake.clone())?));
+        let spool = Arc::new(Mutex::new(Spool::open(folder, places, rules, wake.clone())?));
         let (waiting, status) = (channel::Sender::new(1), channel::Sender::default());
         Ok(Intake { spool, store, clock, accepted, wake, waiting, status })
     }

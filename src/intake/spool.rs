@@ -5,14 +5,14 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::fs::{Dir, FileType};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch as channel};
 use tracing::warn;
 
+use super::IntakePlaces;
 use super::alone::Alone;
 use super::batch::Batch;
 use super::drop::{self, DropFolders, Dropped, Found, fingerprint};
@@ -20,20 +20,24 @@ use super::folders::{Folders, is_open_to_all};
 use super::kind::Kind;
 use super::look::{Arrival, Look, Readiness};
 use super::name::{clean, parse_taken, shown, taken};
+use super::reading::Reading;
 use super::report::{FILES_SHOWN_MAX, WaitingFile};
 use super::watch::Watch;
 use crate::config::Lists;
 use crate::instance::FolderLock;
 use crate::job::origin::{DropId, Origin};
 use crate::job::spec::Rules;
-use crate::loras::LoraFolder;
 use crate::store::{Accepted, DropFate, NewJob};
 
 /// What is known of the folder. Bounded by what lies in it.
 pub struct Spool {
     lock: FolderLock,
     places: DropFolders,
+    reading: Reading,
+    /// Those of this scan.
     rules: Rules,
+    /// Those that count now.
+    rules_now: channel::Receiver<Rules>,
     lists: Lists,
     folders: Folders,
     watch: Watch,
@@ -48,12 +52,11 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens the folders in the locked one and starts watching. Pictures as input are kept in
-    /// `inputs`, LoRAs looked for in `loras`.
+    /// Opens the folders in the locked one and starts watching.
     pub fn open(
         lock: FolderLock,
-        (inputs, loras): (PathBuf, LoraFolder),
-        rules: Rules,
+        places: IntakePlaces,
+        mut rules_now: channel::Receiver<Rules>,
         wake: Arc<Notify>,
     ) -> io::Result<Spool> {
         let folders = Folders::open(lock.folder())?;
@@ -62,12 +65,16 @@ impl Spool {
         }
         let mut watch = Watch::new(wake);
         watch.follow(lock.folder(), folders.id()?, Instant::now());
+        let IntakePlaces { inputs, loras, reading } = places;
+        let rules = rules_now.borrow_and_update().clone();
         let lists = Lists::beside(lock.folder(), &rules.wildcards, drop::random_seed);
         Ok(Spool {
             places: DropFolders { jobs: lock.folder().to_owned(), inputs, loras },
+            reading: Reading::open(&reading),
             lock,
             lists,
             rules,
+            rules_now,
             folders,
             watch,
             looks: HashMap::new(),
@@ -80,6 +87,7 @@ impl Spool {
     /// Lists the folder. Answers the drops that had an identity before: what has become of them is
     /// to be told by [`Spool::settle`] next.
     pub fn survey(&mut self, now: Instant) -> io::Result<Vec<DropId>> {
+        self.heed_rules();
         self.folders = Folders::open(self.lock.folder())?;
         self.lock.follow().map_err(io::Error::other)?;
         self.watch.follow(self.lock.folder(), self.folders.id()?, now);
@@ -99,6 +107,15 @@ impl Spool {
         }
         self.alone.see(self.lock.folder(), alone, now);
         Ok(self.looks.keys().filter_map(|name| Some(parse_taken(name)?.0)).collect())
+    }
+
+    fn heed_rules(&mut self) {
+        // An error says that nobody is left who could change them.
+        if self.rules_now.has_changed().unwrap_or(false) {
+            self.rules = self.rules_now.borrow_and_update().clone();
+            let (folder, wildcards) = (self.lock.folder(), &self.rules.wildcards);
+            self.lists = Lists::beside(folder, wildcards, drop::random_seed);
+        }
     }
 
     fn look(
@@ -179,7 +196,12 @@ impl Spool {
         let (id, shown) = parse_taken(&name).unwrap_or_else(|| (drop::new_id(), clean(&name)));
         let (folder, seen) = (&self.folders.jobs, look.fingerprint);
         let found = Found { folder, name: &name, seen, id, shown, places: &self.places };
-        match drop::read(found, &self.rules, &self.lists, now_ms)? {
+        let (rules, lists) = (&self.rules, &self.lists);
+        let dropped = match self.reading.is_deadly(seen) {
+            true => found.deadly(),
+            false => self.reading.during(seen, || drop::read(found, rules, lists, now_ms))?,
+        };
+        match dropped {
             Dropped::Job(job) => self.claim_job(name, job, batch),
             Dropped::Unfit(unfit)
                 if matches!(look.readiness(now), Readiness::Decide | Readiness::Again) =>

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use tempfile::TempDir;
@@ -87,7 +88,7 @@ impl MeasuringQueue {
         let mut config = self.config.clone();
         config.memory_limit_bytes = limit_bytes.or(config.memory_limit_bytes);
         let lock = daemon::lock(&config)?;
-        daemon::run(config, lock, Mode::UntilIdle, onlooker, stop.clone()).await?;
+        daemon::run(config, lock, Mode::UntilIdle, onlooker, Arc::default(), stop.clone()).await?;
         if stop.is_cancelled() {
             return Err(NoMeasurement::Stopped.into());
         }

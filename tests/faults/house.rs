@@ -64,10 +64,11 @@ impl Harried {
 
     /// As [`Harried::new`], in a folder that the test has chosen.
     pub fn within(place: &Path, more: &str) -> Harried {
-        Harried::furnish(House::within(place, &config(more)))
+        Harried::of(House::within(place, &config(more)))
     }
 
-    fn furnish(house: House) -> Harried {
+    /// As [`Harried::new`], in a house that the test has made.
+    pub fn of(house: House) -> Harried {
         fs::create_dir_all(house.path("outputs")).unwrap();
         fs::write(house.path(PRECIOUS.0), PRECIOUS.1).unwrap();
         let told = house.path("told");

@@ -2,10 +2,9 @@
 //! engine is scripted by the prompt (see `engine::fake`).
 
 use std::fs;
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use zimaged::internals::metadata_of;
 
@@ -578,37 +577,4 @@ fn until_idle_ends_by_itself_and_shows_the_row() {
     assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("done") && said.contains("zimaged run"), "{said}");
     assert_eq!(house.pictures().len(), 1);
-}
-
-#[test]
-fn systemd_hears_ready_status_and_a_watchdog_fed_by_progress() {
-    let mut house = House::new("[device]\nidle_release = '2s'\n");
-    let socket = UnixDatagram::bind(house.path("notify")).expect("a socket");
-    socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a time-out");
-    let told = |line: &str| {
-        let mut message = [0; 4096];
-        // The status and the watchdog come again and again: silence alone would not end this.
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while Instant::now() < deadline {
-            let length = socket
-                .recv(&mut message)
-                .unwrap_or_else(|error| panic!("{line} never came: {error}"));
-            if String::from_utf8_lossy(&message[..length])
-                .lines()
-                .any(|said| said.starts_with(line))
-            {
-                return;
-            }
-        }
-        panic!("{line} never came");
-    };
-    let notify = house.path("notify").display().to_string();
-    house.start_with(&[("NOTIFY_SOCKET", notify.as_str()), ("WATCHDOG_USEC", "3000000")]);
-    told("READY=1");
-    told("STATUS=");
-    told("WATCHDOG=1");
-    told("WATCHDOG=1");
-    told("STATUS=released: loads on the next job");
-    kill("TERM", house.daemon_pid());
-    told("STOPPING=1");
 }

@@ -201,10 +201,10 @@ fn nobody_who_reads_the_log_stops_nothing() {
 #[test]
 fn a_terminal_that_closes_stops_the_daemon_in_good_order() {
     let mut house = House::new("");
-    house.start_with_hangup(libc::SIG_DFL);
+    let terminal = house.start_on_terminal();
     house.drop_job("slow.toml", "prompt = 'steps of 100 ms'\nsteps = 20\n");
     house.until_sql(STATES, "running 1");
-    kill("HUP", house.daemon_pid());
+    drop(terminal);
     house.until_logged("stopping");
     assert_eq!(house.stop("HUP"), Some(0), "the terminal and the shell both say so");
     assert_eq!(house.value("SELECT outcome FROM attempts"), "interrupted");
@@ -213,7 +213,7 @@ fn a_terminal_that_closes_stops_the_daemon_in_good_order() {
 #[test]
 fn under_nohup_the_daemon_outlives_its_terminal() {
     let mut house = House::new("");
-    house.start_with_hangup(libc::SIG_IGN);
+    house.start_under_nohup();
     kill("HUP", house.daemon_pid());
     house.drop_job("fox.toml", "prompt = 'a fox'\n");
     house.until_sql(STATES, "done 1");

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use tempfile::TempDir;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use zimaged::internals::{
-    Access, Config, FolderLock, Intake, JobFilter, LoraFolder, ManualClock, Rules, Store, fake,
+    Access, Config, FolderLock, Intake, IntakePlaces, JobFilter, LoraFolder, ManualClock, Rules,
+    Store, fake,
 };
 
 const JOB: &str = "prompt = 'a cat'\n";
@@ -50,14 +51,15 @@ impl Bench {
         let clock = Arc::new(ManualClock::new(1_000));
         fs::create_dir_all(self.path("")).unwrap();
         let lock = FolderLock::take(&self.path("")).unwrap();
-        let inputs = self.folder.path().join("inputs");
+        let [inputs, reading] = ["inputs", "reading"].map(|name| self.folder.path().join(name));
         let loras = LoraFolder {
             path: self.folder.path().join("loras"),
             model: None,
             models: std::collections::BTreeMap::new(),
         };
+        let places = IntakePlaces { inputs, loras, reading };
         let (store, told) = (self.store.clone(), self.accepted.clone());
-        Intake::open(lock, inputs, loras, rules(), store, clock, told).unwrap()
+        Intake::open(lock, places, watch::channel(rules()).1, store, clock, told).unwrap()
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -12,11 +12,11 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 
-use super::app::App;
+use super::app::FaceState;
 use super::problem::HttpProblem;
 use super::reference;
 
-pub fn routes() -> Router<App> {
+pub fn routes() -> Router<FaceState> {
     Router::new()
         .route("/status", get(queue::status))
         .route("/capabilities", get(queue::capabilities))

@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use self::asked::AskedImages;
-use super::app::App;
+use super::app::{App, FaceState};
 use super::body::{self, PICTURES_BYTES_MAX};
 use super::fields::Fields;
 use super::job_body;
@@ -24,7 +24,7 @@ use crate::queue::{ApiJob, QueueCapabilities};
 /// What their jobs are called.
 const NAME: &str = "openai.toml";
 
-pub fn routes() -> Router<App> {
+pub fn routes() -> Router<FaceState> {
     Router::new()
         .route("/images/generations", post(generations))
         .route("/images/edits", post(edits))

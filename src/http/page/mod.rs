@@ -26,9 +26,9 @@ mod words;
 use axum::Router;
 use axum::routing::{get, post};
 
-use super::app::App;
+use super::app::FaceState;
 
-pub fn routes() -> Router<App> {
+pub fn routes() -> Router<FaceState> {
     Router::new()
         .route("/", get(create::create).post(create::submit))
         .route("/create/check", post(create::live_advice))

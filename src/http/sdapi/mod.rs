@@ -13,7 +13,7 @@ use axum::routing::{get, post};
 use serde_json::Value;
 
 use self::asked::AskedPictures;
-use super::app::App;
+use super::app::{App, FaceState};
 use super::body::{self, PICTURES_BYTES_MAX};
 use super::fields::Fields;
 use super::job_body::{base64_picture, of_table};
@@ -25,7 +25,7 @@ use crate::queue::ApiJob;
 /// What their jobs are called.
 const NAME: &str = "sdapi.toml";
 
-pub fn routes() -> Router<App> {
+pub fn routes() -> Router<FaceState> {
     Router::new()
         .route("/txt2img", post(txt2img))
         .route("/img2img", post(img2img))

@@ -57,6 +57,12 @@ fn rules() -> Rules {
     Config::parse("", Path::new("/")).unwrap().rules(&fake::description(), TimeZone::UTC).unwrap()
 }
 
+fn open_spool(folder: &TempDir, lock: FolderLock, wake: &Arc<Notify>) -> Spool {
+    let [inputs, reading] = ["inputs", "reading"].map(|name| folder.path().join(name));
+    let places = IntakePlaces { inputs, loras: no_loras(), reading };
+    Spool::open(lock, places, channel::channel(rules()).1, wake.clone()).unwrap()
+}
+
 impl Bench {
     fn new() -> Bench {
         Bench::with(|_| ())
@@ -70,8 +76,7 @@ impl Bench {
         before(&jobs);
         let wake = Arc::new(Notify::new());
         let lock = FolderLock::take(&jobs).unwrap();
-        let inputs = folder.path().join("inputs");
-        let spool = Spool::open(lock, (inputs, no_loras()), rules(), wake.clone()).unwrap();
+        let spool = open_spool(&folder, lock, &wake);
         let (start, fates) = (Instant::now(), HashMap::new());
         Bench { folder, spool, wake, start, job_id: 0, fates }
     }
@@ -97,8 +102,7 @@ impl Bench {
         let Bench { folder, spool, wake, start, job_id, fates } = self;
         drop(spool);
         let lock = FolderLock::take(&folder.path().join("jobs")).unwrap();
-        let inputs = folder.path().join("inputs");
-        let spool = Spool::open(lock, (inputs, no_loras()), rules(), wake.clone()).unwrap();
+        let spool = open_spool(&folder, lock, &wake);
         Bench { folder, spool, wake, start, job_id, fates }
     }
 

@@ -61,6 +61,10 @@ impl Gate {
         [("LD_PRELOAD", library), ("HOLD", &self.held)]
     }
 
+    pub fn close(&self) {
+        std::fs::write(&self.file, "").expect("a writable folder");
+    }
+
     pub fn open(&self) {
         std::fs::remove_file(&self.file).expect("our own file");
     }

@@ -3,6 +3,7 @@
 
 pub mod fault;
 pub mod http;
+pub mod notify;
 pub mod nvml;
 pub mod silent;
 pub mod terminal;
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use self::terminal::{OwnTerminal, give_terminal};
 
 /// How long anything may take on a loaded machine before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -101,18 +104,42 @@ impl House {
         self.launch(command)
     }
 
-    /// As [`House::start`], with the end of the terminal ignored, as under nohup, or not, whatever
-    /// the tests run under.
-    pub fn start_with_hangup(&mut self, disposition: libc::sighandler_t) {
+    /// As [`House::start`], with the end of the terminal ignored, as under nohup.
+    pub fn start_under_nohup(&mut self) {
         let mut command = self.command(&["run"]);
-        let set = move || {
-            // SAFETY: both dispositions install no code.
-            unsafe { libc::signal(libc::SIGHUP, disposition) };
+        let ignore = || {
+            // SAFETY: to ignore a signal installs no code.
+            unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
             Ok(())
         };
         // SAFETY: between fork and exec only `signal` is called, which is safe there.
-        unsafe { command.pre_exec(set) };
+        unsafe { command.pre_exec(ignore) };
         command.stderr(self.log_file());
+        self.launch(command);
+    }
+
+    /// As [`House::start`], on a terminal of the daemon's own, which is closed when it is dropped.
+    pub fn start_on_terminal(&mut self) -> OwnTerminal {
+        let mut command = self.command(&["run"]);
+        hear_hangups(&mut command);
+        let terminal = give_terminal(&mut command);
+        command.stderr(self.log_file());
+        self.launch(command);
+        terminal
+    }
+
+    /// As [`House::start_with`], without a terminal, whatever the tests run on: as systemd does it.
+    pub fn start_as_service(&mut self, environment: &[(&str, &str)]) {
+        let mut command = self.command(&["run"]);
+        hear_hangups(&mut command);
+        let leave = || {
+            // SAFETY: the call has nothing to do with memory.
+            unsafe { libc::setsid() };
+            Ok(())
+        };
+        // SAFETY: between fork and exec only `setsid` is called, which is safe there.
+        unsafe { command.pre_exec(leave) };
+        command.envs(environment.iter().copied()).stderr(self.log_file());
         self.launch(command);
     }
 
@@ -295,6 +322,17 @@ impl Drop for House {
             let _ = daemon.wait();
         }
     }
+}
+
+/// Not even where the tests run under nohup is SIGHUP ignored.
+fn hear_hangups(command: &mut Command) {
+    let hear = || {
+        // SAFETY: the default installs no code.
+        unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
+        Ok(())
+    };
+    // SAFETY: between fork and exec only `signal` is called, which is safe there.
+    unsafe { command.pre_exec(hear) };
 }
 
 /// Sends a signal by name ("TERM", "KILL", "STOP").

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::ptr;
 use std::thread;
@@ -18,6 +19,28 @@ pub fn run_on_terminal(command: &mut Command, columns: u16) -> (ExitStatus, Stri
     let output = child.wait_with_output().expect("our own child");
     let shown = reader.join().expect("a reader");
     (output.status, String::from_utf8_lossy(&output.stdout).into_owned(), shown)
+}
+
+/// A terminal that is the child's own. It closes when this is dropped.
+pub struct OwnTerminal {
+    _ours: File,
+    _theirs: OwnedFd,
+}
+
+/// Lets `command` lead a session on a terminal of its own; where its output goes is not changed.
+pub fn give_terminal(command: &mut Command) -> OwnTerminal {
+    let (ours, theirs) = open(80);
+    let terminal = theirs.as_raw_fd();
+    let take = move || {
+        // SAFETY: neither call has to do with memory, and both are safe after a fork.
+        match unsafe { libc::setsid() != -1 && libc::ioctl(terminal, libc::TIOCSCTTY, 0) != -1 } {
+            true => Ok(()),
+            false => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: see `take`.
+    unsafe { command.pre_exec(take) };
+    OwnTerminal { _ours: ours, _theirs: theirs }
 }
 
 fn open(columns: u16) -> (File, OwnedFd) {

@@ -1,0 +1,122 @@
+//! What is being done, on one line with the time left: below the log of `run`, and for systemd.
+
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::ladder::Stage;
+use crate::moment;
+use crate::queue::{JobLeft, job_left};
+use crate::status::{RenderStatus, Status};
+use crate::store::Store;
+
+/// Between two looks at the database for what is left of the job.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Less memory than this is not worth a word.
+const MEBIBYTE: u64 = 1 << 20;
+
+/// Says what is done, and keeps for a moment what the database said of it.
+#[derive(Default)]
+pub struct AtWork {
+    look: Option<Look>,
+}
+
+/// A job's picture at work, and what the database said of the job at the time.
+struct Look {
+    job_id: i64,
+    at: Instant,
+    left: JobLeft,
+}
+
+impl AtWork {
+    /// `job 3, picture 4 of 12, step 5/8, 40 s left, 5.8 GiB`, or why nothing is rendered.
+    pub async fn line(&mut self, config: &Config, store: &Store, status: &Status) -> String {
+        let Some(render) = status.render.as_ref().filter(|_| status.hold.is_none()) else {
+            return status.line();
+        };
+        let is_fresh =
+            |look: &&Look| look.job_id == render.job_id && look.at.elapsed() < LOOK_INTERVAL;
+        if let Some(look) = self.look.as_ref().filter(is_fresh) {
+            return picture(render, &look.left);
+        }
+        // What is not known for a while is left out.
+        let left = job_left(config, store, render.job_id, render.begun()).await.unwrap_or_default();
+        let line = picture(render, &left);
+        self.look = Some(Look { job_id: render.job_id, at: Instant::now(), left });
+        line
+    }
+}
+
+fn picture(render: &RenderStatus, left: &JobLeft) -> String {
+    let of = if left.pictures > 0 { format!(" of {}", left.pictures) } else { String::new() };
+    let mut line = format!("job {}, picture {}{of}", render.job_id, render.index);
+    line += &format!(", {}", how_far(render.stage, render.step, render.steps));
+    line += &time_left(left);
+    if render.predicted_bytes >= MEBIBYTE {
+        line += &format!(", {}", memory(render.predicted_bytes));
+    }
+    line
+}
+
+/// The step, or the stage before the first and after the last one.
+pub fn how_far(stage: Option<Stage>, step: u32, steps: u32) -> String {
+    match stage {
+        Some(stage) if step == 0 || step >= steps => stage.to_string(),
+        _ => format!("step {step}/{steps}"),
+    }
+}
+
+/// `, 40 s left`, and whether nobody measured it; empty where nobody knows.
+pub fn time_left(left: &JobLeft) -> String {
+    let mark = if left.is_estimate { " (estimated)" } else { "" };
+    let told = left.left_ms.and_then(moment::left);
+    told.map_or(String::new(), |told| format!(", {told} left{mark}"))
+}
+
+fn memory(bytes: u64) -> String {
+    let mebibytes = bytes as f64 / MEBIBYTE as f64;
+    match mebibytes {
+        ..1024.0 => format!("{mebibytes:.0} MiB"),
+        _ => format!("{:.1} GiB", mebibytes / 1024.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::lora::Loras;
+
+    fn render(step: u32) -> RenderStatus {
+        RenderStatus {
+            job_id: 3,
+            index: 4,
+            rung: "device/full/whole 256x256 8 steps".to_owned(),
+            stage: None,
+            step,
+            steps: 8,
+            predicted_bytes: 76 << 20,
+            lora: Loras::default(),
+        }
+    }
+
+    fn left_of(pictures: u64) -> JobLeft {
+        JobLeft { pictures, left_ms: Some(40_000), is_estimate: false }
+    }
+
+    // newcomer 13
+    #[test]
+    fn the_line_has_job_picture_step_time_and_memory() {
+        let left = left_of(12);
+        let line = picture(&render(5), &left);
+        assert_eq!(line, "job 3, picture 4 of 12, step 5/8, 40 s left, 76 MiB");
+        let estimated = JobLeft { is_estimate: true, ..left };
+        let line = picture(&render(5), &estimated);
+        assert_eq!(line, "job 3, picture 4 of 12, step 5/8, 40 s left (estimated), 76 MiB");
+        let decoding = RenderStatus { stage: Some(Stage::VaeDecode), ..render(8) };
+        let soon = JobLeft { left_ms: Some(900), ..left_of(12) };
+        let line = picture(&decoding, &soon);
+        assert_eq!(line, "job 3, picture 4 of 12, VAE decoding, 76 MiB", "no 0 s");
+        let unknown = picture(&render(5), &JobLeft::default());
+        assert_eq!(unknown, "job 3, picture 4, step 5/8, 76 MiB", "nothing is made up");
+    }
+}

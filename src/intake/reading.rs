@@ -1,0 +1,126 @@
+//! Which job file is being read, in a file that outlives the process: one whose reading kills the
+//! daemon would else kill each next start, too.
+//!
+//! A death of the process takes nothing that was written from the kernel, so nothing here waits for
+//! a disk. After a power cut the file may say anything; a mistake costs one of two deaths.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use tracing::warn;
+
+use super::look::Fingerprint;
+
+/// A file that was being read at so many deaths in a row is not read again. One may be chance: a
+/// kill by hand, or the kernel's, strikes at any moment.
+const DEATHS_MAX: u32 = 2;
+
+/// Notes what is being read.
+pub struct Reading {
+    /// `None` where it cannot be written: then nothing is known of deaths.
+    file: Option<File>,
+    /// What was being read when an earlier process died, and how many have.
+    suspect: Option<(Fingerprint, u32)>,
+}
+
+impl Reading {
+    /// Goes on from the file `path`, which an earlier process may have left.
+    pub fn open(path: &Path) -> Reading {
+        let left = std::fs::read_to_string(path).unwrap_or_default();
+        let suspect = parse(&left).map(|(seen, deaths)| (seen, deaths.saturating_add(1)));
+        let file = File::options().write(true).create(true).truncate(false).open(path);
+        if let Err(error) = &file {
+            warn!("{}: {error}: a job file that kills the daemon is not told", path.display());
+        }
+        Reading { file: file.ok(), suspect }
+    }
+
+    /// Whether the file is not to be read, because that killed the daemon.
+    pub fn is_deadly(&self, file: Fingerprint) -> bool {
+        self.deaths_at(file) >= DEATHS_MAX
+    }
+
+    fn deaths_at(&self, file: Fingerprint) -> u32 {
+        self.suspect.filter(|(seen, _)| *seen == file).map_or(0, |(_, deaths)| deaths)
+    }
+
+    /// Does the `work` of reading the file.
+    pub fn during<T>(&self, file: Fingerprint, work: impl FnOnce() -> T) -> T {
+        self.note(&text(file, self.deaths_at(file)));
+        let result = work();
+        self.note("");
+        result
+    }
+
+    /// A disk that takes nothing makes no file wait: only the knowledge of deaths is lost.
+    fn note(&self, text: &str) {
+        if let Some(file) = &self.file
+            && file.set_len(0).is_ok()
+        {
+            let _ = file.write_all_at(text.as_bytes(), 0);
+        }
+    }
+}
+
+fn text(file: Fingerprint, deaths: u32) -> String {
+    let Fingerprint { inode, bytes, mtime_ns, ctime_ns } = file;
+    format!("{deaths} {inode} {bytes} {mtime_ns} {ctime_ns}\n")
+}
+
+/// What [`text`] has written, whole.
+fn parse(text: &str) -> Option<(Fingerprint, u32)> {
+    let mut words = text.strip_suffix('\n')?.split(' ');
+    let deaths = words.next()?.parse().ok()?;
+    let file = Fingerprint {
+        inode: words.next()?.parse().ok()?,
+        bytes: words.next()?.parse().ok()?,
+        mtime_ns: words.next()?.parse().ok()?,
+        ctime_ns: words.next()?.parse().ok()?,
+    };
+    Some((file, deaths))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: Fingerprint = Fingerprint { inode: 7, bytes: 10, mtime_ns: -5, ctime_ns: 6 };
+
+    /// Dies while the file is read.
+    fn die_at(path: &Path, file: Fingerprint) {
+        let reading = Reading::open(path);
+        reading.note(&text(file, reading.deaths_at(file)));
+    }
+
+    #[test]
+    fn a_file_is_deadly_after_two_deaths_in_a_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reading");
+        assert!(!Reading::open(&path).is_deadly(FILE));
+        die_at(&path, FILE);
+        assert!(!Reading::open(&path).is_deadly(FILE), "once is chance");
+        die_at(&path, FILE);
+        let reading = Reading::open(&path);
+        assert!(reading.is_deadly(FILE));
+        assert!(!reading.is_deadly(Fingerprint { mtime_ns: 1, ..FILE }), "it was changed since");
+        reading.during(Fingerprint { inode: 8, ..FILE }, || ());
+        assert!(reading.is_deadly(FILE), "others are read meanwhile");
+    }
+
+    #[test]
+    fn what_was_read_to_its_end_killed_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reading");
+        die_at(&path, FILE);
+        Reading::open(&path).during(FILE, || ());
+        die_at(&path, FILE);
+        assert!(!Reading::open(&path).is_deadly(FILE));
+        // A note that was cut short.
+        std::fs::write(&path, "2 7 10 -5").unwrap();
+        assert!(!Reading::open(&path).is_deadly(FILE));
+        std::fs::write(folder.path().join("a file"), "").unwrap();
+        let nowhere = Reading::open(&folder.path().join("a file/reading"));
+        assert!(nowhere.during(FILE, || true), "it is read all the same");
+    }
+}

@@ -52,6 +52,7 @@ pub use crate::output::{
     Owner, inspect, make_ready, metadata_of, publish, remove_temporaries, settings_in, temp_path,
 };
 pub use crate::planner::{Allowance, ModelTurns, Plan, Prediction};
+pub use crate::problem::Report;
 pub use crate::queue::{
     Activity, CheckedJob, Obstacle, Queue, QueueError, Which, check as check_job,
 };

@@ -39,6 +39,10 @@ const REASON_CHARS_MAX: usize = 500;
 /// Notes what is to be told. From then on, each render that ends is; what is to be told no more is
 /// given up.
 pub async fn begin(store: &Store, hooks: &HookConfig, now_ms: i64) -> Result<(), StoreError> {
+    store.set_hooks(&wishes(hooks), now_ms).await
+}
+
+fn wishes(hooks: &HookConfig) -> Vec<(HookChannel, HookEvent)> {
     let mut wishes = Vec::new();
     for (event, program) in
         [(HookEvent::Done, &hooks.on_done), (HookEvent::Failed, &hooks.on_failed)]
@@ -50,7 +54,7 @@ pub async fn begin(store: &Store, hooks: &HookConfig, now_ms: i64) -> Result<(),
             wishes.push((HookChannel::Webhook, event));
         }
     }
-    store.set_hooks(&wishes, now_ms).await
+    wishes
 }
 
 /// Tells what is due, one thing after the other in each channel, until `stop`.
@@ -92,6 +96,10 @@ impl Teller {
 
     /// Whether there was something to tell. What the end of the daemon interrupts is told again.
     async fn tell_next(&self) -> Result<bool, StoreError> {
+        // Where nobody listens the database is asked for nothing.
+        if !wishes(&self.config.now().hooks).iter().any(|(channel, _)| *channel == self.channel) {
+            return Ok(false);
+        }
         let Some(row) = self.store.next_due(self.channel, self.clock.now_ms()).await? else {
             return Ok(false);
         };

@@ -50,7 +50,7 @@ pub async fn archive(
     let outputs = app.config().outputs.clone();
     tokio::task::spawn_blocking(move || {
         let _slot = slot;
-        let pieces = BufWriter::with_capacity(PIECE_BYTES, Pieces(sender.clone()));
+        let pieces = BufWriter::with_capacity(PIECE_BYTES, Pieces(Some(sender.clone())));
         if let Err(error) = write(pieces, &outputs, &pictures, is_all) {
             // The answer breaks off, so that nobody takes it for whole. Who has gone hears nothing.
             let _ = sender.blocking_send(Err(error));
@@ -67,13 +67,18 @@ pub async fn archive(
     Ok((headers, body).into_response())
 }
 
-/// What is written goes to the client. Fails once it has gone.
-struct Pieces(mpsc::Sender<io::Result<Bytes>>);
+/// What is written goes to the client. Fails when it has gone, once: what the archive writes after
+/// that, to end itself, goes nowhere, because the archive would complain of it on standard error.
+struct Pieces(Option<mpsc::Sender<io::Result<Bytes>>>);
 
 impl Write for Pieces {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(piece)));
-        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        if let Some(client) = &self.0
+            && client.blocking_send(Ok(Bytes::copy_from_slice(piece))).is_err()
+        {
+            self.0 = None;
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         Ok(piece.len())
     }
 

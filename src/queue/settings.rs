@@ -1,7 +1,6 @@
 //! A picture's own job: the text that makes it again.
 
 use super::Queue;
-use crate::job::AskedPrecision;
 use crate::store::{HistoryRow, Result, Selection};
 
 impl Queue<'_> {
@@ -24,14 +23,11 @@ fn settings(row: &HistoryRow) -> String {
     put("guidance_normalization", row.guidance_normalization.into());
     put("guidance_truncation", row.guidance_truncation.into());
     put("sampler", row.sampler.word().into());
-    if row.precision != AskedPrecision::Full {
-        put("precision", row.precision.word().into());
-    }
+    // Also what is usual: `[defaults]` may say otherwise where the text is used.
+    put("precision", row.precision.word().into());
+    put("negative_prompt", row.negative_prompt.clone().into());
     if !row.model_key.is_empty() {
         put("model", row.model_key.clone().into());
-    }
-    if !row.negative_prompt.is_empty() {
-        put("negative_prompt", row.negative_prompt.clone().into());
     }
     if !row.init_image.is_empty() {
         put("init_image", row.init_image.clone().into());

@@ -14,6 +14,7 @@ use super::protocol::{HashedModel, LINE_BYTES_MAX, Load, PROTOCOL_VERSION, Reque
 use crate::card::CardReading;
 use crate::countdown::within;
 use crate::engine::MemoryReading;
+use crate::problem::printable;
 
 /// Events read ahead of the dispatcher; a worker that is further ahead waits in its pipe.
 const EVENTS_WAITING_MAX: usize = 64;
@@ -275,7 +276,8 @@ async fn next_event(
 fn no_event(line: &[u8], error: &serde_json::Error) -> String {
     let excerpt = String::from_utf8_lossy(&line[..line.len().min(EXCERPT_BYTES_MAX)]);
     // Debug form: control characters in it are not for the reader's terminal.
-    format!("a line is no event ({error}): {:?}", excerpt.trim_end())
+    // So are those that serde quotes.
+    format!("a line is no event ({}): {:?}", printable(&error.to_string()), excerpt.trim_end())
 }
 
 fn check_hello(hello: &WorkerEvent) -> Result<(), String> {
@@ -283,8 +285,9 @@ fn check_hello(hello: &WorkerEvent) -> Result<(), String> {
     match hello {
         WorkerEvent::Hello { protocol: PROTOCOL_VERSION, version } if version == VERSION => Ok(()),
         WorkerEvent::Hello { protocol, version } => Err(format!(
-            "the worker is zimaged {version} (protocol {protocol}) and the daemon zimaged {VERSION} (protocol \
-             {PROTOCOL_VERSION}): the program was replaced while it ran, restart the daemon"
+            "the worker is zimaged {} (protocol {protocol}) and the daemon zimaged {VERSION} (protocol \
+             {PROTOCOL_VERSION}): the program was replaced while it ran, restart the daemon",
+            printable(version)
         )),
         other => Err(format!("the first message must be hello, not {other:?}")),
     }

@@ -57,7 +57,8 @@ pub struct Load {
     pub previews_path: PathBuf,
     /// The file that the hashes of weight files are cached in.
     pub hashes_path: PathBuf,
-    /// For how long a picture that is made may wait for the model's hash, which it is to say.
+    /// For how long the first pictures that are made may wait for the model's hash, which each is to
+    /// say: all of them together.
     pub hash_wait_ms: u64,
     /// See [`super::last_word`].
     pub last_word_path: PathBuf,

@@ -42,6 +42,8 @@ document.addEventListener("drop", async (event) => {
   if (!dragged || !row?.dataset.key) return;
   event.preventDefault();
   const next = isBelow(event, row) ? row.nextElementSibling : row;
+  // Where there are more jobs than are shown, nobody knows what the last one stands before.
+  if (!next && !row.closest("[data-whole]")) return;
   const before = next instanceof HTMLElement ? (next.dataset.key ?? "") : "";
   const body = new URLSearchParams({ id: dragged, before });
   // The page shows by itself what came of it; its answer would lead to the page.

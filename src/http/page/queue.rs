@@ -123,14 +123,20 @@ async fn work(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
     })
 }
 
+/// The first jobs that wait, in the order in which they are rendered.
+struct WaitingJobs {
+    jobs: Vec<WaitingJob>,
+    /// Whether no more wait: where the last of them would be moved behind is known only then.
+    is_all: bool,
+}
+
 /// A job of the table.
 struct WaitingJob {
     job: JobRow,
     done_at_ms: Option<i64>,
 }
 
-/// The first jobs, in the order in which they are rendered.
-async fn waiting(app: &App, upcoming: &Upcoming) -> Result<Vec<WaitingJob>, HttpProblem> {
+async fn waiting(app: &App, upcoming: &Upcoming) -> Result<WaitingJobs, HttpProblem> {
     let ids: Vec<i64> = upcoming.jobs.iter().map(|job| job.job_id).collect();
     let mut rows = app.store().jobs_named(&ids).await?;
     // What has ended since then waits no more.
@@ -138,7 +144,9 @@ async fn waiting(app: &App, upcoming: &Upcoming) -> Result<Vec<WaitingJob>, Http
     let place = |job: i64| ids.iter().position(|id| *id == job);
     rows.sort_by_key(|row| place(row.job));
     let done_at_ms = |job: i64| upcoming.jobs.iter().find(|it| it.job_id == job)?.turn.ends_ms;
-    Ok(rows.into_iter().map(|job| WaitingJob { done_at_ms: done_at_ms(job.job), job }).collect())
+    let jobs =
+        rows.into_iter().map(|job| WaitingJob { done_at_ms: done_at_ms(job.job), job }).collect();
+    Ok(WaitingJobs { jobs, is_all: ids.len() < JOBS_MAX as usize })
 }
 
 /// How the running picture looks so far, in a place that is there from its beginning.
@@ -176,8 +184,8 @@ fn now(words: &Words, status: &QueueStatus, outlook: &Outlook) -> Markup {
     }
 }
 
-fn table(words: &Words, jobs: &[WaitingJob]) -> Markup {
-    if jobs.is_empty() {
+fn table(words: &Words, waiting: &WaitingJobs) -> Markup {
+    if waiting.jobs.is_empty() {
         return html! { p.quiet { (words.nothing_waits) } };
     }
     html! {
@@ -187,13 +195,16 @@ fn table(words: &Words, jobs: &[WaitingJob]) -> Markup {
                 th { (words.done_at) } th.number { (words.priority) } th { (words.starts) }
                 th { (words.tags) } th {}
             } }
-            tbody { @for place in 0..jobs.len() { (row(words, jobs, place)) } }
+            tbody data-whole[waiting.is_all] {
+                @for place in 0..waiting.jobs.len() { (row(words, waiting, place)) }
+            }
         } }
-        @if jobs.len() >= JOBS_MAX as usize { p.quiet { (words.first_jobs) " " (JOBS_MAX) } }
+        @if !waiting.is_all { p.quiet { (words.first_jobs) " " (JOBS_MAX) } }
     }
 }
 
-fn row(words: &Words, jobs: &[WaitingJob], place: usize) -> Markup {
+fn row(words: &Words, waiting: &WaitingJobs, place: usize) -> Markup {
+    let WaitingJobs { jobs, is_all } = waiting;
     let WaitingJob { job, done_at_ms } = &jobs[place];
     let id = [("id", job.job.to_string())];
     let to = |before: Option<&WaitingJob>| {
@@ -201,6 +212,9 @@ fn row(words: &Words, jobs: &[WaitingJob], place: usize) -> Markup {
         [("id", job.job.to_string()), ("before", before.unwrap_or_default())]
     };
     let before = place.checked_sub(1).map(|before| &jobs[before]);
+    let after = jobs.get(place + 2);
+    // Behind the last of them all there is a place as well.
+    let has_later = after.is_some() || (*is_all && place + 1 < jobs.len());
     html! {
         tr data-key=(job.job) {
             td {
@@ -216,9 +230,7 @@ fn row(words: &Words, jobs: &[WaitingJob], place: usize) -> Markup {
             td { (job.tags.0.join(", ")) }
             td { div.row {
                 @if before.is_some() { (button("move", words.sooner, &to(before))) }
-                @if place + 1 < jobs.len() {
-                    (button("move", words.later, &to(jobs.get(place + 2))))
-                }
+                @if has_later { (button("move", words.later, &to(after))) }
                 (button("cancel", words.cancel, &id))
             } }
         }

@@ -8,9 +8,11 @@ mod ours;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
+use self::model::KnownModel;
 use super::{CheckedJob, Queue, QueueError, check, submit_wish};
 use crate::config::Config;
 use crate::files;
@@ -131,17 +133,19 @@ struct Here<'c> {
     config: &'c Config,
     queue: Option<Queue<'c>>,
     worker: Option<WorkerRow>,
+    /// The configured models with their parts, once they were looked for: files are read for it.
+    models: OnceLock<Vec<KnownModel<'c>>>,
 }
 
-impl Here<'_> {
-    async fn of(config: &Config) -> Here<'_> {
+impl<'c> Here<'c> {
+    async fn of(config: &'c Config) -> Here<'c> {
         // Without a database nothing is known, which is told of each picture.
         let queue = Queue::open(config).await.ok();
         let worker = match &queue {
             Some(queue) => queue.store.last_worker().await.ok().flatten(),
             None => None,
         };
-        Here { config, queue, worker }
+        Here { config, queue, worker, models: OnceLock::new() }
     }
 
     /// The row of the picture, where this queue made it.

@@ -16,17 +16,22 @@ enum Likeness {
     Unknown,
 }
 
+/// A configured model, and its parts with the hashes that are known without reading them; no parts
+/// where its files cannot be found.
+pub(super) struct KnownModel<'c> {
+    name: &'c str,
+    parts: Vec<PartOrigin>,
+}
+
 /// The name of the model that made the picture: one with the same weights, else one that is called
 /// the same; notes what differs.
 pub(super) fn choose(here: &Here, made_by: &PictureModel, draft: &mut Draft) {
     if here.config.engine == EngineKind::Fake {
         return;
     }
-    let compared: Vec<(&str, Likeness)> = here
-        .config
-        .model_names()
-        .map(|name| (name, likeness(&made_by.parts, &parts(here.config, name))))
-        .collect();
+    let models = here.models.get_or_init(|| known(here.config));
+    let compared: Vec<(&str, Likeness)> =
+        models.iter().map(|it| (it.name, likeness(&made_by.parts, &it.parts))).collect();
     let found = |wanted| compared.iter().find(|(_, likeness)| *likeness == wanted);
     let known = [Likeness::Same, Likeness::Unknown, Likeness::Other].into_iter().find_map(found);
     let (name, likeness) = known.copied().unwrap_or(("", Likeness::Unknown));
@@ -69,8 +74,10 @@ fn likeness(made_by: &[PartOrigin], here: &[PartOrigin]) -> Likeness {
     if hashes.iter().all(Option::is_some) { Likeness::Same } else { Likeness::Unknown }
 }
 
-/// The parts of the model with this name, with the hashes that are known without reading them;
-/// none where its files cannot be found.
+fn known(config: &Config) -> Vec<KnownModel<'_>> {
+    config.model_names().map(|name| KnownModel { name, parts: parts(config, name) }).collect()
+}
+
 fn parts(config: &Config, name: &str) -> Vec<PartOrigin> {
     let place = config.with_model(name).and_then(|config| place(&config));
     let parts = place.and_then(|place| engine::weight_parts(&place).ok()).unwrap_or_default();

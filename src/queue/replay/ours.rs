@@ -107,9 +107,10 @@ fn put_rung(rung: &Rung, draft: &mut Draft) {
         Precision::Full | Precision::Int8 => OnOom::Fail,
         _ => OnOom::Downgrade,
     };
-    if precision == Precision::Int8 {
-        draft.lines.text_key("precision", AskedPrecision::Int8.word());
-    }
+    let asked =
+        if precision == Precision::Int8 { AskedPrecision::Int8 } else { AskedPrecision::Full };
+    // Also where it is the usual one: `[defaults]` may say otherwise here.
+    draft.lines.text_key("precision", asked.word());
     draft.lines.text_key("on_oom", on_oom.word());
     if on_oom == OnOom::Downgrade {
         draft.lines.number("min_side", width.min(height));

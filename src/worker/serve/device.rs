@@ -2,8 +2,8 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::events::Events;
@@ -84,12 +84,13 @@ impl Device {
         0
     }
 
-    /// Its first picture waits for the model's hash.
+    /// Its first pictures wait for the model's hash, all of them together no longer than the limit.
     fn start_writer(&self, hash: &ModelHash) -> io::Result<Writer> {
         let (hash, stop) = (hash.clone(), Arc::clone(&self.stop));
         let limit = Duration::from_millis(self.load.hash_wait_ms);
+        let end = OnceLock::new();
         let complete = move |metadata: &mut Metadata| {
-            hash.wait(limit, &stop);
+            hash.wait(*end.get_or_init(|| Instant::now() + limit), &stop);
             metadata.model = hash.told_of(&metadata.model.name);
         };
         Writer::start(&self.load.thumbnails_path, Arc::clone(&self.events), complete)

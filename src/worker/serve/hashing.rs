@@ -62,11 +62,10 @@ impl ModelHash {
         self.whole().map_or(&self.origins, |hashed| &hashed.parts)
     }
 
-    /// Waits until the hashing has ended, but no longer than `limit`, nor when all is to stop. A
-    /// row can be completed later, and a picture that has its name is never written again.
-    pub fn wait(&self, limit: Duration, stop: &Stop) {
-        let start = Instant::now();
-        while self.hashed.get().is_none() && start.elapsed() < limit && !stop.all_asked() {
+    /// Waits until the hashing has ended, but not past `end`, nor when all is to stop. A row can
+    /// be completed later, and a picture that has its name is never written again.
+    pub fn wait(&self, end: Instant, stop: &Stop) {
+        while self.hashed.get().is_none() && Instant::now() < end && !stop.all_asked() {
             thread::sleep(LOOK_INTERVAL);
         }
     }

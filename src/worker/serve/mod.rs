@@ -149,14 +149,19 @@ fn bad(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
-/// Ends the process at once. Exit handlers are left out: those of a device's driver may wait for
-/// its running work.
+/// Ends the process once its log is written: among what is not written yet stands why it ends.
 fn exit(status: i32) -> ! {
+    recent_log::flush();
+    end(status)
+}
+
+/// Ends the process at once, also in a handler of a signal, where a lock may be held by the very
+/// thread that it has stopped. Exit handlers are left out: those of a device's driver may wait for
+/// its running work.
+fn end(status: i32) -> ! {
     if ![EXIT_FATAL, EXIT_NO_MEMORY].contains(&status) {
         last_word::well();
     }
-    // Among what is not written yet stands why the process ends.
-    recent_log::flush();
     // SAFETY: `_exit` has no preconditions; every event is written when it is sent, so nothing is
     // lost.
     unsafe { libc::_exit(status) }

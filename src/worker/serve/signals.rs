@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use super::{EXIT_NO_SUPERVISOR, exit};
+use super::{EXIT_NO_SUPERVISOR, end};
 use crate::engine::meter;
 use crate::worker::exit::EXIT_NO_MEMORY;
 
@@ -48,7 +48,7 @@ pub fn prepare() -> io::Result<()> {
 }
 
 fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
-    // SAFETY: both handlers call only what is allowed in one: `getppid`, `write`, `_exit` and loads
+    // SAFETY: both handlers call only what is allowed in one: `getppid`, `pwrite`, `_exit` and loads
     // of atomic numbers.
     unsafe { libc::signal(signal, handler as libc::sighandler_t) };
 }
@@ -58,7 +58,7 @@ fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
 extern "C" fn on_supervisor_died(_signal: libc::c_int) {
     // SAFETY: `getppid` has no preconditions.
     if unsafe { libc::getppid() } != SUPERVISOR.load(Ordering::Relaxed) {
-        exit(EXIT_NO_SUPERVISOR);
+        end(EXIT_NO_SUPERVISOR);
     }
 }
 
@@ -66,6 +66,6 @@ extern "C" fn on_supervisor_died(_signal: libc::c_int) {
 /// the process as usual.
 extern "C" fn on_abort(_signal: libc::c_int) {
     if meter::was_refused() {
-        exit(EXIT_NO_MEMORY);
+        end(EXIT_NO_MEMORY);
     }
 }

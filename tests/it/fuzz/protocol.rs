@@ -62,7 +62,6 @@ fn events() -> Vec<u8> {
 
 /// How a worker and its words end is the caller's to see; nothing is told to people here.
 #[test]
-#[ignore = "raw control characters of the input still reach its errors"]
 fn a_worker_may_say_anything() {
     let folder = tempfile::tempdir().expect("a temporary folder").keep();
     let program = folder.join("worker");

@@ -80,6 +80,9 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
+/// A table, what the ids of its copied rows are, and what else of them is another: by column.
+type CopiedTable<'a> = (&'a str, &'a str, Vec<(&'a str, String)>);
+
 /// The first job with its renders, their attempts and events, so many times, as far back as a
 /// picture a second goes.
 fn copy_rows(house: &House, copies: usize) {
@@ -87,7 +90,7 @@ fn copy_rows(house: &House, copies: usize) {
     let past_ms = now_ms() - (copies * OF_JOB) as i64 * 1000;
     let at = |column: &str| format!("{past_ms} + n * {OF_JOB} * 1000 + {column} % 1000");
     let per_render = format!("+ n * {OF_JOB}");
-    let tables: [(&str, &str, Vec<(&str, String)>); 4] = [
+    let tables: [CopiedTable; 4] = [
         (
             "jobs",
             "id + n",

@@ -134,8 +134,9 @@ impl Planned {
 pub struct Measured {
     pub timings: Timings,
     pub peaks: Peaks,
-    /// `None` where no card rendered, or nothing is known of it.
-    pub card: Option<CardUse>,
+    /// `None` where no card rendered, or nothing is known of it. Boxed, because few attempts have it and
+    /// all are passed on.
+    pub card: Option<Box<CardUse>>,
 }
 
 /// What an attempt took of the card, as far as that is told. What other programs did with it

@@ -77,8 +77,9 @@ pub struct PendingUse(Option<Receiver<CardUse>>);
 
 impl PendingUse {
     /// Waits for it, not for long; `None` where nothing is known.
-    pub fn wait(self) -> Option<CardUse> {
-        self.0?.recv_timeout(PATIENCE).ok().filter(|used| *used != CardUse::default())
+    pub fn wait(self) -> Option<Box<CardUse>> {
+        let used = self.0?.recv_timeout(PATIENCE).ok()?;
+        (used != CardUse::default()).then(|| Box::new(used))
     }
 }
 

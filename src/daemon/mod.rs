@@ -322,7 +322,8 @@ impl Daemon {
                 return Ok(());
             }
             if Instant::now() >= look_at {
-                let (quiet, now_ms) = (&self.config.power.quiet, self.clock.now_ms());
+                let (config, now_ms) = (self.config.now(), self.clock.now_ms());
+                let quiet = &config.power.quiet;
                 let obstacle = match queue::obstacle(&self.store, quiet, now_ms).await {
                     Err(error) if error.may_pass_for_a_read() => None,
                     known => known?,

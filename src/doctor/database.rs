@@ -100,7 +100,8 @@ pub(super) fn daemon(config: &Config) -> Vec<Finding> {
 /// is told elsewhere.
 pub(super) async fn obstacle(config: &Config) -> Option<Finding> {
     let queue = Queue::open(config).await.ok()?;
-    let obstacle = queue::obstacle(queue.store(), SystemClock.now_ms()).await.ok()??;
+    let (store, quiet) = (queue.store(), &config.power.quiet);
+    let obstacle = queue::obstacle(store, quiet, SystemClock.now_ms()).await.ok()??;
     Some(Finding::ok(Aspect::Daemon, obstacle.to_string()))
 }
 

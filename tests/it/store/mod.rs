@@ -203,7 +203,7 @@ fn finished(path: &str) -> Finished {
 }
 
 fn measured() -> Measured {
-    Measured { timings: timings(), peaks: peaks(), card: Some(card()) }
+    Measured { timings: timings(), peaks: peaks(), card: Some(Box::new(card())) }
 }
 
 fn timings() -> Timings {

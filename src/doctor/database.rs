@@ -4,7 +4,9 @@ use super::{Aspect, Finding};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::moment;
-use crate::queue::{self, JobsFolder, Queue, QueueStatus, accepted_ids, check_present, status_of};
+use crate::queue::{
+    self, JobsFolder, Obstacle, Queue, QueueStatus, accepted_ids, check_present, status_of,
+};
 use crate::spelling::count;
 use crate::status::{Status, WorkerStatus};
 use crate::store::{Contents, NO_DATABASE, StoreError};
@@ -100,9 +102,11 @@ pub(super) fn daemon(config: &Config) -> Vec<Finding> {
 /// is told elsewhere.
 pub(super) async fn obstacle(config: &Config) -> Option<Finding> {
     let queue = Queue::open(config).await.ok()?;
-    let (store, quiet) = (queue.store(), &config.power.quiet);
-    let obstacle = queue::obstacle(store, quiet, SystemClock.now_ms()).await.ok()??;
-    Some(Finding::ok(Aspect::Daemon, obstacle.to_string()))
+    let (quiet, now_ms) = (&config.power.quiet, SystemClock.now_ms());
+    let obstacle = queue::obstacle(queue.store(), quiet, now_ms).await.ok()??;
+    // The daemon says so itself, where something waits for their end.
+    let is_told = matches!(obstacle, Obstacle::Quiet { .. });
+    (!is_told).then(|| Finding::ok(Aspect::Daemon, obstacle.to_string()))
 }
 
 fn troubles(daemon: &Status) -> Vec<Finding> {
@@ -110,7 +114,7 @@ fn troubles(daemon: &Status) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(daemon.hold.iter().map(|why| {
         let told = format!("starts no render: {why}");
-        if daemon.hold_is_wanted { Finding::warning(Aspect::Daemon, told) } else { wrong(told) }
+        if daemon.hold_is_wanted { Finding::ok(Aspect::Daemon, told) } else { wrong(told) }
     }));
     if let WorkerStatus::Down { reason } = &daemon.worker {
         findings.push(wrong(format!("has no worker: {reason}")));

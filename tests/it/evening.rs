@@ -211,8 +211,11 @@ fn the_queries_of_the_readme_work_and_name_their_columns() {
     let mut house = House::started("");
     house.stop("TERM");
     let readme = include_str!("../../README.md");
-    let quoted =
-        |line: &'static str| line.split('\'').nth(1).filter(|_| line.starts_with("sqlite3"));
+    // In whichever quotes the shell is to take away.
+    let quoted = |line: &'static str| {
+        let start = line.starts_with("sqlite3").then(|| line.find(['\'', '"']))??;
+        line[start + 1..].split(line.chars().nth(start)?).next()
+    };
     let queries: Vec<&str> = readme.lines().filter_map(quoted).collect();
     assert!(queries.len() >= 6, "{queries:?}");
     for query in queries {

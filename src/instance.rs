@@ -1,14 +1,14 @@
 //! The instance lock: one daemon for a state folder and its job folder. Locks die with their
 //! process.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock};
+use rustix::fs::{FlockOperation, flock};
 use tracing::info;
 
 /// The locks of a daemon's folders, held for its life.
@@ -58,7 +58,7 @@ impl InstanceLock {
     /// True while somebody holds the lock of `folder`: a daemon, or a command that keeps daemons
     /// away.
     pub fn is_held(folder: &Path) -> bool {
-        let Ok(file) = open(folder, OFlags::RDONLY) else { return false };
+        let Ok(file) = open(folder, OpenOptions::new().read(true)) else { return false };
         flock(&file, FlockOperation::NonBlockingLockShared).is_err()
     }
 }
@@ -125,10 +125,9 @@ impl FolderLock {
 
 /// The folder's lock file. Others may write into the folder: a link there, or a file that has another
 /// name elsewhere, would have us write into a file that is none of ours, and a pipe have us wait.
-fn open(folder: &Path, access: OFlags) -> io::Result<File> {
-    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mode = Mode::from(0o666);
-    let file = File::from(rustix::fs::openat(CWD, folder.join(LOCK_NAME), flags, mode)?);
+fn open(folder: &Path, access: &mut OpenOptions) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = access.custom_flags(flags).open(folder.join(LOCK_NAME))?;
     let metadata = file.metadata()?;
     match metadata.is_file() && metadata.nlink() <= 1 {
         true => Ok(file),
@@ -138,7 +137,8 @@ fn open(folder: &Path, access: OFlags) -> io::Result<File> {
 
 /// The folder's lock file, locked, with our process id in it.
 fn locked(folder: &Path) -> Result<File, LockError> {
-    let opened = open(folder, OFlags::RDWR | OFlags::CREATE);
+    let opened =
+        open(folder, OpenOptions::new().read(true).write(true).create(true).truncate(false));
     let mut file = opened.map_err(|error| told(folder, error))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut pid = String::new();

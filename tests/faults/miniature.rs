@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -38,14 +38,16 @@ fn house() -> Harried {
 
 /// The SHA-256 of each picture's pixels; what else is in the file tells when it was made.
 fn pixels(house: &House) -> BTreeMap<String, String> {
-    let ours = house.pictures().into_iter().filter(|path| *path != house.path(PRECIOUS.0));
-    let hash = |path: std::path::PathBuf| {
+    let is_ours = |path: &PathBuf| {
+        path.extension().is_some_and(|it| it == "png") && *path != house.path(PRECIOUS.0)
+    };
+    let hash = |path: PathBuf| {
         let picture = image::open(&path).expect("a whole picture").to_rgb8();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let hash = Sha256::digest(picture.as_raw());
         (name, hash.iter().map(|byte| format!("{byte:02x}")).collect())
     };
-    ours.map(hash).collect()
+    house.pictures().into_iter().filter(is_ours).map(hash).collect()
 }
 
 /// Whether a step of a picture is done and not the last.

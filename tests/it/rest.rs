@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::support::nvml::{self, Card};
-use crate::support::{House, said};
+use crate::support::{House, kill, said};
 
 const DONE: &str = "SELECT count(*) FROM renders WHERE state = 'done'";
 const HOLDS: &str = "SELECT group_concat(kind, ' ') FROM events WHERE kind LIKE 'h%'";
@@ -43,11 +43,17 @@ fn in_quiet_hours_nothing_is_started_and_everybody_is_told_until_when() {
 
 #[test]
 fn when_quiet_hours_end_what_waits_is_rendered() {
-    let quiet = format!("{}-{}", time_of_day(-3600), time_of_day(4));
+    let quiet = format!("{}-{}", time_of_day(-3600), time_of_day(3600));
     let mut house = House::new(&format!("[power]\nquiet_hours = \"{quiet}\"\n"));
     house.drop_job("fox.toml", "prompt = 'a fox'\n");
     house.start();
     house.until_sql(HOLDS, "held");
+    // They end soon only now, however slow the start was.
+    let path = house.path("daemon.toml");
+    let config = fs::read_to_string(&path).expect("ours");
+    let soon = format!("{}-{}", time_of_day(-3600), time_of_day(2));
+    fs::write(&path, config.replace(&quiet, &soon)).expect("a writable folder");
+    kill("HUP", house.daemon_pid());
     house.until_sql(DONE, "1");
     house.until_sql(HOLDS, "held hold_ended");
     assert!(house.json(&["status"])["daemon"]["hold"].is_null());

@@ -303,22 +303,20 @@ impl fmt::Display for Warning {
                 "a prompt is longer than the {tokens_max} tokens that the model reads, its end is \
                  not seen: {beginning}"
             ),
-            Warning::LongWait { is_tomorrow } => {
-                write!(f, "its begin is more than 12 hours away{}", of_tomorrow(*is_tomorrow))
-            }
+            Warning::LongWait { is_tomorrow } => far_away("begin", *is_tomorrow, f),
             Warning::PassedBegin => {
                 write!(f, "not_before has passed: it keeps nothing from being started")
             }
-            Warning::LateEnd { is_tomorrow } => {
-                write!(f, "its end is more than 12 hours away{}", of_tomorrow(*is_tomorrow))
-            }
+            Warning::LateEnd { is_tomorrow } => far_away("end", *is_tomorrow, f),
             Warning::Memory { lack, pictures } => lack.tell(*pictures, f),
         }
     }
 }
 
-fn of_tomorrow(is_tomorrow: bool) -> &'static str {
-    if is_tomorrow { ": a time of day that has passed is tomorrow's" } else { "" }
+/// Says that the `end` of the time to start in, its first or its last, is half a day away.
+fn far_away(end: &str, is_tomorrow: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let why = if is_tomorrow { ": a time of day that has passed is tomorrow's" } else { "" };
+    write!(f, "its {end} is more than 12 hours away{why}")
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub fn prepare() -> io::Result<()> {
 }
 
 fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
-    // SAFETY: both handlers call only what is allowed in one: `getppid`, `pwrite`, `_exit` and loads
+    // SAFETY: both handlers call only what is allowed in one: `getppid`, `write`, `_exit` and loads
     // of atomic numbers.
     unsafe { libc::signal(signal, handler as libc::sighandler_t) };
 }

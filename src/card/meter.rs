@@ -120,20 +120,18 @@ struct Tally {
 }
 
 impl Tally {
+    /// What the card did before is none of the attempt's power, clocks or slowness.
     fn begin(reading: CardReading) -> Tally {
-        let mut tally = Tally {
+        Tally {
             since: Instant::now(),
             energy_before_mj: reading.energy_mj,
             energy_mj: None,
             powers_mw: Mean::default(),
             power_peak_mw: None,
-            temperature_max_celsius: None,
+            temperature_max_celsius: reading.temperature_celsius,
             clocks_mhz: Mean::default(),
             slowed: None,
-        };
-        // What the card did before is none of the attempt's power, clocks or slowness.
-        tally.temperature_max_celsius = reading.temperature_celsius;
-        tally
+        }
     }
 
     fn note(&mut self, reading: CardReading) {

@@ -2,8 +2,8 @@
 
 mod device;
 mod reload;
+mod settings;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,26 +18,20 @@ use tracing::{info, warn};
 use self::reload::Reload;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, ConfigError, LiveConfig};
-use crate::dispatcher::{DispatchError, Dispatcher, Mode, Settings, SlotSettings};
-use crate::engine::{HAS_CUDA, device_speed};
+use crate::dispatcher::{DispatchError, Dispatcher, Mode};
+use crate::engine::HAS_CUDA;
 use crate::heartbeat::Heartbeat;
 use crate::http::HttpFace;
 use crate::instance::{FolderLock, InstanceLock};
 use crate::intake::{Intake, IntakePlaces};
-use crate::job::Render;
-use crate::job::spec::{ModelRules, Rules};
+use crate::job::spec::Rules;
 use crate::loras::LoraFolder;
 use crate::status::{self, Status, WorkerStatus};
 use crate::store::{Access, LogMark, Store, StoreError};
-use crate::worker::protocol::Load;
 use crate::{awake, caretaker, hooks, output, queue, recovery, systemd};
 
 /// The pause between two tries to read the model's folder.
 const MODEL_POLL: Duration = Duration::from_secs(5);
-
-/// How long the first picture of a model may wait for its hash: most disks give what is hashed in
-/// that time. A slower one has the picture without.
-const HASH_WAIT_MS_MAX: u64 = 30_000;
 
 /// How often a daemon that ends when idle looks whether it is.
 const IDLE_POLL: Duration = Duration::from_millis(50);
@@ -258,38 +252,6 @@ impl Daemon {
         }
     }
 
-    fn settings(&self, config: &Config, rules: &Rules) -> anyhow::Result<Settings> {
-        let mut loads = BTreeMap::from([(String::new(), load(config, &rules.defaults)?)]);
-        let mut unusable = BTreeMap::new();
-        for (name, of_model) in &rules.models {
-            match (of_model, config.with_model(name)) {
-                (ModelRules::Usable { defaults, .. }, Some(config)) => {
-                    loads.insert(name.clone(), load(&config, defaults)?);
-                }
-                (ModelRules::Unusable(why), _) => {
-                    warn!(model = %name, reason = %why, "a model cannot be used");
-                    unusable.insert(name.clone(), why.clone());
-                }
-                (_, None) => (),
-            }
-        }
-        Ok(Settings {
-            slot: SlotSettings {
-                exe: std::env::current_exe().context("cannot find this program's file")?,
-                loads,
-                config: self.config.clone(),
-            },
-            unusable,
-            outputs: config.outputs.clone(),
-            database: self.store.id().to_owned(),
-            latents: latents_folder(config),
-            inputs: config.inputs_path(),
-            loras: config.loras.clone(),
-            config: self.config.clone(),
-            mode: self.mode,
-        })
-    }
-
     async fn wait(
         &self,
         parts: &mut JoinSet<PartEnd>,
@@ -362,26 +324,6 @@ impl Daemon {
         }
         info!("stopped");
     }
-}
-
-/// What a worker for the model of `config` is told; `usual` is what it makes its weights ready
-/// for.
-fn load(config: &Config, usual: &Render) -> anyhow::Result<Load> {
-    Ok(Load {
-        engine: config.engine,
-        model: config.model_place()?,
-        device: config.device,
-        allowance: config.allowance(),
-        usual: usual.clone(),
-        prefer: config.prefer,
-        embeddings_path: config.state.join("embeddings"),
-        thumbnails_path: config.thumbnails_path(),
-        previews_path: config.previews_path(),
-        hashes_path: config.hashes_path(),
-        hash_wait_ms: HASH_WAIT_MS_MAX.min(config.worker.step_timeout_ms / 2),
-        last_word_path: last_word_path(config),
-        speeds_path: device_speed::path(&config.state),
-    })
 }
 
 fn explain(error: DispatchError) -> anyhow::Error {

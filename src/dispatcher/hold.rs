@@ -39,19 +39,22 @@ impl Hold {
 
     /// Says why nothing is started, unless that was the last thing said.
     pub(super) fn tell(&mut self, reason: String) {
-        if self.reason.as_ref() != Some(&reason) {
-            warn!(%reason, "nothing is started for a while");
-        }
-        self.show(Some(reason.clone()), false);
-        self.reason = Some(reason);
+        self.say(reason, false);
     }
 
     /// As [`Hold::tell`], where nothing is wrong.
     pub(super) fn rest(&mut self, reason: String) {
+        self.say(reason, true);
+    }
+
+    fn say(&mut self, reason: String, is_wanted: bool) {
         if self.reason.as_ref() != Some(&reason) {
-            info!(%reason, "nothing is started for a while");
+            match is_wanted {
+                true => info!(%reason, "nothing is started for a while"),
+                false => warn!(%reason, "nothing is started for a while"),
+            }
         }
-        self.show(Some(reason.clone()), true);
+        self.show(Some(reason.clone()), is_wanted);
         self.reason = Some(reason);
     }
 

@@ -46,7 +46,7 @@ fn when_quiet_hours_end_what_waits_is_rendered() {
     let quiet = format!("{}-{}", time_of_day(-3600), time_of_day(3600));
     let mut house = House::new(&format!("[power]\nquiet_hours = \"{quiet}\"\n"));
     house.drop_job("fox.toml", "prompt = 'a fox'\n");
-    house.start();
+    house.start_as_service(&[]);
     house.until_sql(HOLDS, "held");
     // They end soon only now, however slow the start was.
     let path = house.path("daemon.toml");

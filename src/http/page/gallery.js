@@ -62,12 +62,13 @@ const end = new IntersectionObserver(
     // Several at once are what happened in turn: the last one is how it stands.
     if (!entries.at(-1)?.isIntersecting || fetching || !older) return;
     fetching = true;
-    // What is not seen does not jump when a page comes before it.
-    older.style.visibility = "hidden";
+    // What is not seen does not jump when a page comes before it, and neither does the paragraph around it.
+    const around = /** @type {HTMLElement} */ (older.parentElement);
+    around.style.visibility = "hidden";
     const has_more = await fetchOlder().catch(() => null);
     // A daemon that does not answer leaves the link, which works by itself, and is asked again later.
     if (has_more === null) {
-      older.style.visibility = "";
+      around.style.visibility = "";
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     }
     fetching = false;

@@ -180,6 +180,11 @@ impl App {
         Ok(self.shared.events.lock().await.after(&self.shared.store, id).await?)
     }
 
+    /// What is being made, as it is sent to all who follow.
+    pub async fn step(&self) -> Arc<str> {
+        self.shared.events.lock().await.step(&self.shared.status.borrow().render)
+    }
+
     /// What the daemon is doing now.
     pub fn status(&self) -> Status {
         self.shared.status.borrow().clone()

@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
+use crate::status::RenderStatus;
 use crate::store::{EventRow, Result, Store};
 
 /// So many are kept: more than happen between two looks of whoever keeps up.
@@ -22,12 +25,32 @@ pub struct SentEvent {
     pub text: Arc<str>,
 }
 
+/// What is being made, as it is sent.
+struct SentStep {
+    render: Option<RenderStatus>,
+    text: Arc<str>,
+}
+
+impl SentStep {
+    fn of(render: Option<RenderStatus>) -> SentStep {
+        let told = json!({ "render": render });
+        SentStep { text: format!("event: step\ndata: {told}\n\n").into(), render }
+    }
+}
+
+impl Default for SentStep {
+    fn default() -> SentStep {
+        SentStep::of(None)
+    }
+}
+
 /// What was read last.
 #[derive(Default)]
 pub struct RecentEvents {
     /// Without a gap between them.
     kept: VecDeque<SentEvent>,
     read_at: Option<Instant>,
+    step: SentStep,
 }
 
 impl RecentEvents {
@@ -51,6 +74,14 @@ impl RecentEvents {
         }
         let begin = self.kept.partition_point(|event| event.id <= id);
         Ok(self.kept.range(begin..).cloned().collect())
+    }
+
+    /// What is being made, written once for all who are told.
+    pub fn step(&mut self, render: &Option<RenderStatus>) -> Arc<str> {
+        if self.step.render != *render {
+            self.step = SentStep::of(render.clone());
+        }
+        self.step.text.clone()
     }
 }
 

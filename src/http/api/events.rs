@@ -4,10 +4,11 @@
 //! last, and misses none. Steps of the running picture are not in the table and have no id. A
 //! stream is read on only when its reader has taken what was sent: a slow one holds nothing but its
 //! place, and is dropped by the connection's time-out. All who follow share what is read of the
-//! table, and look for more ten times a second at the most: hundreds of them take no time of a
-//! render.
+//! table and what is written of a step, and look for more four times a second at the most: hundreds
+//! of them take no time of a render.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -16,13 +17,12 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, stream};
 use serde::Deserialize;
-use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::http::app::App;
 use crate::http::problem::HttpProblem;
-use crate::status::{RenderStatus, Status};
+use crate::status::Status;
 
 /// So many entries are sent again to whoever was away; more are a reason to ask anew.
 const REPLAY_MAX: i64 = 1000;
@@ -31,7 +31,7 @@ const REPLAY_MAX: i64 = 1000;
 const LOOK: Duration = Duration::from_millis(250);
 
 /// After something was sent nothing is looked for so long.
-const PACE: Duration = Duration::from_millis(100);
+const PACE: Duration = Duration::from_millis(250);
 
 /// A stream without events shows that it is alive: proxies close what is silent for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -60,9 +60,9 @@ pub async fn events(
         Some(id) => (id, ""),
         None => (newest, ""),
     };
-    let (status, paced) = (app.watch_status(), Instant::now());
+    let (status, step, paced) = (app.watch_status(), None, Instant::now());
     let waiting = waiting.to_owned();
-    let follower = Follower { app, status, render: None, last_id, waiting, paced, _slot: slot };
+    let follower = Follower { app, status, step, last_id, waiting, paced, _slot: slot };
     let headers = [(header::CONTENT_TYPE, "text/event-stream")];
     Ok((headers, Body::from_stream(follower.stream())).into_response())
 }
@@ -72,7 +72,7 @@ struct Follower {
     app: App,
     status: watch::Receiver<Status>,
     /// What was told last of the running picture.
-    render: Option<RenderStatus>,
+    step: Option<Arc<str>>,
     last_id: i64,
     /// To be sent.
     waiting: String,
@@ -115,11 +115,12 @@ impl Follower {
             self.last_id = event.id;
             self.waiting.push_str(&event.text);
         }
-        let render = self.status.borrow_and_update().render.clone();
-        if render != self.render {
-            let told = json!({ "render": render });
-            self.waiting.push_str(&format!("event: step\ndata: {told}\n\n"));
-            self.render = render;
+        let is_rendering = self.status.borrow_and_update().render.is_some();
+        let step = self.app.step().await;
+        // Whoever comes while nothing is rendered is told nothing of it.
+        if self.step.as_ref() != Some(&step) && (is_rendering || self.step.is_some()) {
+            self.waiting.push_str(&step);
+            self.step = Some(step);
         }
     }
 }

@@ -32,7 +32,7 @@ pub use self::model_error::ModelError;
 pub use self::model_place::{ModelKind, ModelPlace};
 use self::provenance::{PartLoad, WeightPart};
 use self::weight_files::WeightFiles;
-pub use self::z_image::prompt::{TOKENS_MAX, Tokenizer};
+pub use self::z_image::prompt::{PromptExtent, TOKENS_MAX, Tokenizer};
 pub use self::z_image::{
     check_card, check_lora, check_weights, convert_model, inspect_lora, inspect_model, processor,
     processor_speed, quantise_model, sees_card, synthesise_model, tokenizer, verify_weights,

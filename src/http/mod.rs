@@ -20,6 +20,7 @@ mod openai;
 mod picture;
 mod page;
 mod problem;
+mod problem_answer;
 mod recent_events;
 mod reference;
 mod sdapi;
@@ -163,7 +164,7 @@ fn router(state: FaceState, guard: Guard) -> Router {
         // Bodies are read within limits of their own, see `body`.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(guard, guard::guard))
-        .layer(middleware::from_fn(problem::in_the_form_of_its_api))
+        .layer(middleware::from_fn(problem_answer::in_the_form_of_its_api))
 }
 
 async fn nothing_here() -> HttpProblem {

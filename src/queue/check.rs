@@ -9,10 +9,10 @@ use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::{ExpectedWork, QueueError};
+use super::{ExpectedWork, QueueError, prompt_length};
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::{Config, Lists};
-use crate::engine::{self, EngineKind, ModelDescription, TOKENS_MAX};
+use crate::engine::{ModelDescription, TOKENS_MAX};
 use crate::inputs::{InputLimits, InputUse, JobText};
 use crate::intake::random_seed;
 use crate::job::spec::inputs::with_paths;
@@ -216,11 +216,10 @@ fn cut_prompts<'r>(config: &Config, renders: &'r [Render]) -> Vec<&'r str> {
     // No token is shorter than a byte, and the template takes some: shorter prompts are never cut.
     let long: BTreeSet<&str> =
         prompts.map(String::as_str).filter(|prompt| prompt.len() > TOKENS_MAX / 2).collect();
-    if long.is_empty() || config.engine != EngineKind::ZImage {
+    if long.is_empty() {
         return Vec::new();
     }
-    let Ok(model) = config.model_texts() else { return Vec::new() };
-    let Ok(tokenizer) = engine::tokenizer(&model.place()) else { return Vec::new() };
+    let Some(tokenizer) = prompt_length::of_model(config) else { return Vec::new() };
     let is_cut = |prompt: &&str| tokenizer.encode(prompt).is_ok_and(|tokens| tokens.cut);
     long.into_iter().filter(is_cut).collect()
 }

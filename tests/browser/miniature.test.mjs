@@ -65,3 +65,17 @@ test("the miniature's pictures are made by the form and shown", async () => {
   assert.deepEqual(page.complaints, []);
   await page.context().close();
 });
+
+test("a prompt's tokens are told while it is typed, and the end that is not read", async () => {
+  const page = await open(browser, { locale: "zh-CN" });
+  await page.goto(house.url);
+  const note = page.locator("#prompt-note");
+  await page.locator("#prompt").pressSequentially("a red circle");
+  await note.getByText(/^词元数: \d+ \/ 512$/).waitFor();
+  await page.fill("#prompt", "a red circle ".repeat(300) + "and an owl at its end");
+  await note.getByText("模型读不到末尾这一段").waitFor();
+  await page.fill("#prompt", "");
+  await note.locator("#prompt-length").waitFor({ state: "detached" });
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+});

@@ -95,6 +95,10 @@ fn a_model_that_vanished_from_the_configuration_holds_only_what_waits_for_it() {
     assert_eq!(house.value("SELECT state FROM renders WHERE prompt = 'gone'"), "queued");
     let reason = held(&house, "base");
     assert!(reason.contains("daemon.toml names no model base (it names other)"), "{reason}");
+    for (language, told) in [("en", "Its jobs wait"), ("zh", "该模型暂不可用")] {
+        let page = house.ask("GET /queue", &[("Accept-Language", language)], b"").ok().text();
+        assert!(page.contains(told) && page.contains("names no model base"), "{page}");
+    }
     let gone = house.value("SELECT job_id FROM renders WHERE prompt = 'gone'");
     let shown = house.zimaged(&["show", &gone]);
     assert!(said(&shown).contains("waits for its model: daemon.toml names no"), "{}", said(&shown));

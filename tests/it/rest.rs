@@ -12,7 +12,7 @@ use crate::support::{House, kill, said};
 const DONE: &str = "SELECT count(*) FROM renders WHERE state = 'done'";
 const HOLDS: &str = "SELECT group_concat(kind, ' ') FROM events WHERE kind LIKE 'h%'";
 
-fn time_of_day(seconds_from_now: i64) -> String {
+pub fn time_of_day(seconds_from_now: i64) -> String {
     let at_ms = Timestamp::now().as_millisecond() + 1000 * seconds_from_now;
     let at = Timestamp::from_millisecond(at_ms).expect("in range");
     at.to_zoned_datetime(TimeZone::system()).strftime("%H:%M:%S").to_string()

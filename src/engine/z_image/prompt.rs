@@ -27,6 +27,15 @@ pub struct PromptTokens {
     pub cut: bool,
 }
 
+/// How much of a prompt the text encoder reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PromptExtent {
+    /// All of the prompt's tokens, template included; more than [`TOKENS_MAX`] are cut.
+    pub tokens: usize,
+    /// So many bytes of the prompt, from its beginning, are read.
+    pub read_bytes: usize,
+}
+
 /// Qwen3's tokenizer, which all models of the family have: for those whose files bring none.
 const OF_QWEN3: &[u8] =
     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/qwen3/tokenizer.json.gz"));
@@ -82,12 +91,30 @@ impl Tokenizer {
             cut: kept.len() < prompt.len() || ids.len() > TOKENS_MAX,
         })
     }
+
+    /// Where [`Tokenizer::encode`] cuts the prompt, and how long it would be uncut.
+    pub fn extent(&self, prompt: &str) -> Result<PromptExtent, String> {
+        let kept = &prompt[..prompt.floor_char_boundary(PROMPT_BYTES_MAX)];
+        let encoding = self
+            .0
+            .encode(template(kept), false)
+            .map_err(|error| format!("the tokenizer: {error}"))?;
+        let first_unread = encoding.get_offsets().get(TOKENS_MAX).map(|(begin, _)| *begin);
+        let read_bytes = match first_unread {
+            Some(begin) => begin.saturating_sub(BEFORE_PROMPT.len()).min(kept.len()),
+            None => kept.len(),
+        };
+        let read_bytes = kept.floor_char_boundary(read_bytes);
+        Ok(PromptExtent { tokens: encoding.len(), read_bytes })
+    }
 }
 
 /// Qwen's chat template for one user message, with thinking enabled.
 pub fn template(prompt: &str) -> String {
-    format!("<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n")
+    format!("{BEFORE_PROMPT}{prompt}<|im_end|>\n<|im_start|>assistant\n")
 }
+
+const BEFORE_PROMPT: &str = "<|im_start|>user\n";
 
 #[cfg(test)]
 mod tests {
@@ -99,6 +126,22 @@ mod tests {
         let tokens = tokenizer.encode("a red fox").expect("tokens").ids;
         // <|im_start|> user \n a red fox <|im_end|> \n <|im_start|> assistant \n
         assert_eq!(tokens, [151644, 872, 198, 64, 2518, 38835, 151645, 198, 151644, 77091, 198]);
+    }
+
+    #[test]
+    fn what_is_read_of_a_prompt_ends_where_its_tokens_are_cut() {
+        let tokenizer = Tokenizer::read(None).expect("the program's");
+        let extent = |prompt: &str| tokenizer.extent(prompt).expect("tokens");
+        assert_eq!(extent("a red fox"), PromptExtent { tokens: 11, read_bytes: 9 });
+        for word in ["fox ", "雪山"] {
+            let long = word.repeat(600);
+            let PromptExtent { tokens, read_bytes } = extent(&long);
+            assert!(tokens > TOKENS_MAX && read_bytes < long.len(), "{tokens} {read_bytes}");
+            let read = &long[..read_bytes];
+            let cut = tokenizer.encode(&long).expect("tokens").ids;
+            let whole = tokenizer.encode(read).expect("tokens").ids;
+            assert_eq!(whole[..cut.len().min(whole.len() - 5)], cut[..whole.len() - 5], "{word}");
+        }
     }
 
     #[test]

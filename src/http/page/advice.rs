@@ -12,7 +12,10 @@ use crate::job::hints::prompt::ForeignSyntax;
 use crate::job::warning::Warning;
 use crate::moment;
 use crate::problem::Problem;
-use crate::queue::{CheckedJob, FitAnswer, FitQuestion, JobMistakes, QueueError, fit};
+use crate::queue::{
+    CheckedJob, FitAnswer, FitQuestion, JobMistakes, PromptLength, QueueError, beginning, fit,
+    longest_prompt,
+};
 use crate::spelling;
 
 /// Nothing, while there is nothing to say anything of.
@@ -23,6 +26,7 @@ pub struct Advice {
     text: Option<String>,
     job: Option<CheckedJob>,
     fit: Option<FitAnswer>,
+    length: Option<PromptLength>,
 }
 
 /// What is to be said of the job in the form.
@@ -54,7 +58,14 @@ pub async fn advice(app: &App, form: &JobForm) -> Result<Advice, HttpProblem> {
         }
         None => None,
     };
-    Ok(Advice { mistakes: Vec::new(), text: Some(asked.text), job: Some(job), fit })
+    let length = length(app, &job).await;
+    Ok(Advice { mistakes: Vec::new(), text: Some(asked.text), job: Some(job), fit, length })
+}
+
+/// It may read the model's tokenizer.
+async fn length(app: &App, job: &CheckedJob) -> Option<PromptLength> {
+    let (config, renders) = (app.config().clone(), job.resolved.job.renders.clone());
+    tokio::task::spawn_blocking(move || longest_prompt(&config, &renders)).await.ok()?
 }
 
 impl Advice {
@@ -66,6 +77,7 @@ impl Advice {
         html! {
             h2 { (words.before_sending) }
             @if !self.mistakes.is_empty() { (mistakes(words, &self.mistakes)) }
+            @if let Some(length) = &self.length { (length_of_prompt(words, length)) }
             @if let Some(job) = &self.job {
                 (work(words, job))
                 @match &self.fit {
@@ -75,6 +87,19 @@ impl Advice {
                 @for warning in &job.warnings { (hardly_meant(words, warning)) }
             }
             @if let Some(text) = &self.text { (copies(words, text, address)) }
+        }
+    }
+}
+
+/// With a script it stands at the prompt itself.
+fn length_of_prompt(words: &Words, length: &PromptLength) -> Markup {
+    let PromptLength { tokens, tokens_max, unread } = length;
+    html! {
+        p #prompt-length {
+            (words.tokens) ": " (tokens) " " (words.tokens_of) " " (tokens_max)
+            @if !unread.is_empty() {
+                br; span.warn { (words.unread) ": " q { (beginning(unread)) } }
+            }
         }
     }
 }

@@ -9,6 +9,12 @@ const advice = document.getElementById("advice");
 /** @param {string} name */
 const field = (name) => /** @type {HTMLInputElement} */ (form?.elements.namedItem(name));
 
+/** Puts the prompt's length where the prompt is. */
+function place() {
+  const length = document.querySelector("#advice #prompt-length");
+  document.getElementById("prompt-note")?.replaceChildren(...(length ? [length] : []));
+}
+
 /** Marks the fields that the advice names. */
 function mark() {
   const named = [...document.querySelectorAll("#advice [data-key]")];
@@ -40,6 +46,7 @@ async function check() {
   const answer = await fetch(form.dataset.check ?? "", { method: "POST", body }).catch(() => null);
   if (answer?.ok && mine === asked) {
     advice.innerHTML = await answer.text();
+    place();
     mark();
   }
 }

@@ -4,7 +4,9 @@ use maud::{Markup, html};
 
 use super::super::app::App;
 use super::super::problem::HttpProblem;
-use super::layout::{button, picture_link};
+use super::grid::picture_link;
+use super::layout::button;
+use super::table::cell;
 use super::words::Words;
 use crate::job::state::State as RenderState;
 use crate::moment;
@@ -44,7 +46,7 @@ pub async fn of_job(app: &App, words: &Words, job_id: i64) -> Result<Markup, Htt
 
 fn table(words: &Words, failed: &[HistoryRow]) -> Markup {
     html! {
-        div.scroll { table {
+        div.scroll { table.cards {
             thead { tr {
                 th { (words.job) } th { (words.ended) } th { (words.message) } th { (words.prompt) }
                 th {}
@@ -59,10 +61,10 @@ fn row(words: &Words, picture: &HistoryRow) -> Markup {
     let name = format!("{job}.{n}");
     html! {
         tr data-key=(name) {
-            td { (picture_link(*job, *n)) }
-            td { (finished_at_ms.map(moment::date_and_time).unwrap_or_default()) }
-            td.bad { (error.as_deref().unwrap_or_default()) }
-            td { (prompt) }
+            (cell(words.job, picture_link(*job, *n)))
+            (cell(words.ended, finished_at_ms.map(moment::date_and_time).unwrap_or_default()))
+            td.bad data-column=(words.message) { (error.as_deref().unwrap_or_default()) }
+            (cell(words.prompt, prompt))
             td { (button("retry", words.retry, &[("id", name)])) }
         }
     }

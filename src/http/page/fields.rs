@@ -50,6 +50,7 @@ fn prompt_fields(words: &Words, form: &JobForm) -> Markup {
             textarea #prompt name="prompt" required autofocus placeholder=(words.prompt_hint) {
                 (form.get("prompt"))
             }
+            small #prompt-note {}
         }
         (tick("one_a_line", words.one_a_line, form))
         div.field.by-script {

@@ -32,6 +32,11 @@ pub fn cell(words: &Words, picture: &HistoryRow) -> Markup {
     }
 }
 
+/// A picture by its job and its place there, as a link to all that is known of it.
+pub fn picture_link(job: i64, n: i64) -> Markup {
+    html! { a href={ "picture?job=" (job) "&n=" (n) } { (job) "." (n) } }
+}
+
 /// The same to look at only.
 pub fn plain_cell(words: &Words, picture: &HistoryRow) -> Markup {
     html! { li data-key={ (picture.job) "." (picture.picture) } { (copy(words, picture)) } }

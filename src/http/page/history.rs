@@ -7,7 +7,9 @@ use maud::{Markup, html};
 
 use super::super::app::App;
 use super::super::problem::HttpProblem;
-use super::layout::{PageKind, page, picture_link};
+use super::grid::picture_link;
+use super::layout::{PageKind, page};
+use super::table::{cell, number};
 use super::visitor::Visitor;
 use super::words::Words;
 use crate::moment;
@@ -28,7 +30,7 @@ const MARKS: usize = 5;
 /// The drawing, in units of its own, and the room for its numbers.
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 240.0;
-const MARGIN: f64 = 44.0;
+const MARGIN: f64 = 60.0;
 
 /// Of a mark.
 const RADIUS: f64 = 4.0;
@@ -94,7 +96,7 @@ impl<'a> Drawing<'a> {
         let view = format!("0 0 {} {}", WIDTH + MARGIN + 10.0, HEIGHT + MARGIN + 10.0);
         html! {
             // A group and no picture: what is in a picture cannot be pressed.
-            svg viewBox=(view) width=(WIDTH + MARGIN) role="group" aria-label=(words.seconds_title) {
+            div.scroll { svg.wide viewBox=(view) width=(WIDTH + MARGIN) role="group" aria-label=(words.seconds_title) {
                 g transform={ "translate(" (MARGIN) " 10)" } {
                     line.axis x1="0" y1=(HEIGHT) x2=(WIDTH) y2=(HEIGHT) {}
                     line.axis x1="0" y1="0" x2="0" y2=(HEIGHT) {}
@@ -110,7 +112,7 @@ impl<'a> Drawing<'a> {
                         (moment::date_and_time(self.last_ms))
                     }
                 }
-            }
+            } }
             (self.legend(words))
         }
     }
@@ -162,17 +164,17 @@ fn seconds(ms: i64) -> String {
 /// The same for whoever sees no drawing.
 fn table(words: &Words, speeds: &[SpeedRow]) -> Markup {
     html! {
-        div.scroll { table {
+        div.scroll { table.cards {
             thead { tr {
-                th { (words.starts) } th { (words.job) } th { (words.size) } th.number { (words.steps) }
+                th { (words.begun) } th { (words.job) } th { (words.size) } th.number { (words.steps) }
                 th.number { (words.seconds) }
             } }
             tbody { @for speed in speeds.iter().take(ROWS_MAX) { tr {
-                td { (moment::date_and_time(speed.at_ms)) }
-                td { (picture_link(speed.job, speed.picture)) }
-                td { (speed.width) "×" (speed.height) }
-                td.number { (speed.steps) }
-                td.number { (seconds(speed.total_ms)) }
+                (cell(words.begun, moment::date_and_time(speed.at_ms)))
+                (cell(words.job, picture_link(speed.job, speed.picture)))
+                (cell(words.size, format_args!("{}×{}", speed.width, speed.height)))
+                (number(words.steps, speed.steps))
+                (number(words.seconds, seconds(speed.total_ms)))
             } } }
         } }
     }

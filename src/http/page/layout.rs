@@ -6,11 +6,11 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::super::app::App;
 use super::super::problem::HttpProblem;
+use super::activity::doing;
 use super::assets;
 use super::visitor::Visitor;
 use super::words::{LANGUAGES, Words};
 use crate::moment;
-use crate::status::{RenderStatus, Status, WorkerStatus};
 
 /// The pages that the header of each page links to. All addresses are relative, so that the
 /// program can stand below a path of another server.
@@ -130,20 +130,12 @@ async fn now(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
     Ok(html! {
         @if let Some(pause) = &paused { span.warn { (words.paused) ": " (pause.reason) } }
         @if let Some(hold) = &status.hold { span.bad { (words.held) ": " (hold) } }
-        @match &status.render {
-            Some(render) => (rendering(render, words)),
-            None => span { (worker(&status, words)) },
-        }
+        (doing(words, &status))
         @if let Some(left) = left_ms.and_then(moment::left) {
             span.quiet { (left) " " (words.left) }
         }
         @if queued > 0 { a href="queue" { (queued) " " (words.waiting) } }
     })
-}
-
-/// A picture by its job and its place there, as a link to all that is known of it.
-pub fn picture_link(job: i64, n: i64) -> Markup {
-    html! { a href={ "picture?job=" (job) "&n=" (n) } { (job) "." (n) } }
 }
 
 /// A form of one button, which works without JavaScript.
@@ -153,24 +145,5 @@ pub fn button(action: &str, label: &str, fields: &[(&str, String)]) -> Markup {
             @for (name, value) in fields { input type="hidden" name=(name) value=(value); }
             button { (label) }
         }
-    }
-}
-
-fn rendering(render: &RenderStatus, words: &Words) -> Markup {
-    let RenderStatus { job_id, index, step, steps, .. } = render;
-    let stage = render.stage.map(|stage| words.stage(stage));
-    html! {
-        span { (words.rendering) " " (picture_link(*job_id, i64::from(*index))) }
-        progress max=(steps) value=(step) aria-label=(words.step) {}
-        span { (words.step) " " (step) "/" (steps) @if let Some(stage) = stage { " · " (stage) } }
-    }
-}
-
-fn worker(status: &Status, words: &Words) -> String {
-    match &status.worker {
-        WorkerStatus::Loading => words.loading.to_owned(),
-        WorkerStatus::Ready { device, .. } => format!("{} · {device}", words.idle),
-        WorkerStatus::Released => words.released.to_owned(),
-        WorkerStatus::Down { reason } => format!("{}: {reason}", words.no_worker),
     }
 }

@@ -5,7 +5,9 @@ use maud::{Markup, html};
 
 use super::super::app::App;
 use super::super::problem::HttpProblem;
-use super::layout::{PageKind, page, picture_link};
+use super::grid::picture_link;
+use super::layout::{PageKind, page};
+use super::table::{cell as told, number};
 use super::visitor::Visitor;
 use super::words::Words;
 use crate::moment;
@@ -40,7 +42,11 @@ pub async fn memory(State(app): State<App>, visitor: Visitor) -> Result<Markup, 
                 p { (words.model) ": " strong { (answer.model) } }
             }
             @if is_miniature { p.warn { (words.fit_miniature) } }
-            (fitting(words, &table, device_bytes))
+            @if table.is_empty() {
+                p.quiet { (words.none_yet) }
+            } @else {
+                (fitting(words, &table, device_bytes))
+            }
         }
         section.card { h2 { (words.predicted_title) } (peaks_drawn(words, &peaks)) }
         section.card { h2 { (words.falls) } (falls_told(words, &falls)) }
@@ -130,19 +136,19 @@ fn falls_told(words: &Words, falls: &[Fall]) -> Markup {
         return html! { p.quiet { (words.no_falls) } };
     }
     html! {
-        div.scroll { table {
+        div.scroll { table.cards {
             thead { tr {
                 th { (words.ended) } th { (words.job) } th { (words.rung) } th { (words.stage) }
-                th.number { (words.asked_bytes) } th.number { (words.seconds) } th { (words.next) }
+                th.number { (words.asked_bytes) } th.number { (words.seconds) } th { (words.next_rung) }
             } }
             tbody { @for fall in falls { tr {
-                td { (moment::date_and_time(fall.at_ms)) }
-                td { (picture_link(fall.job, fall.picture)) }
-                td { (fall.rung) }
-                td { (fall.stage.map(|stage| words.stage(stage)).unwrap_or_default()) }
-                td.number { (fall.requested_bytes.map(memory_of).unwrap_or_default()) }
-                td.number { (format!("{:.2}", fall.total_ms as f64 / 1000.0)) }
-                td { (fall.next_rung.as_deref().unwrap_or("–")) }
+                (told(words.ended, moment::date_and_time(fall.at_ms)))
+                (told(words.job, picture_link(fall.job, fall.picture)))
+                (told(words.rung, &fall.rung))
+                (told(words.stage, fall.stage.map(|stage| words.stage(stage)).unwrap_or_default()))
+                (number(words.asked_bytes, fall.requested_bytes.map(memory_of).unwrap_or_default()))
+                (number(words.seconds, format_args!("{:.2}", fall.total_ms as f64 / 1000.0)))
+                (told(words.next_rung, fall.next_rung.as_deref().unwrap_or("–")))
             } } }
         } }
     }

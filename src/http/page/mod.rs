@@ -3,6 +3,7 @@
 //! The server makes them whole, so that they can be read and used without JavaScript; the few
 //! scripts beside them fill parts of a page anew with what the server says of them.
 
+mod activity;
 mod advice;
 mod assets;
 mod compare;
@@ -20,12 +21,16 @@ mod picture;
 mod queue;
 mod reference;
 mod system;
+mod table;
+mod trouble;
 mod visitor;
 mod words;
 
 use axum::Router;
 use axum::routing::{get, post};
 
+pub use self::trouble::trouble;
+pub use self::visitor::Visitor;
 use super::app::FaceState;
 
 pub fn routes() -> Router<FaceState> {

@@ -8,6 +8,7 @@ use super::super::problem::HttpProblem;
 use super::assets;
 use super::grid::{PictureAddress, star};
 use super::layout::{PageKind, button, page};
+use super::table::{cell, number};
 use super::visitor::Visitor;
 use super::words::Words;
 use crate::job::state::State as RenderState;
@@ -180,19 +181,19 @@ fn seconds(words: &Words, picture: &HistoryRow) -> Markup {
 
 fn tries(words: &Words, attempts: &[AttemptRow]) -> Markup {
     html! {
-        div.scroll { table {
+        div.scroll { table.cards {
             thead { tr {
                 th.number { "#" } th { (words.outcome) } th { (words.rung) } th { (words.stage) }
                 th.number { (words.seconds) } th.number { (words.peak) } th { (words.message) }
             } }
             tbody { @for attempt in attempts { tr {
-                td.number { (attempt.number) }
-                td { (attempt.outcome) }
-                td { (attempt.rung) }
-                td { (attempt.stage.map(|stage| words.stage(stage)).unwrap_or_default()) }
-                td.number { (format!("{:.2}", attempt.total_ms as f64 / 1000.0)) }
-                td.number { (spelling::memory(attempt.peak_bytes.unsigned_abs())) }
-                td { (attempt.message.as_deref().unwrap_or_default()) }
+                (number("#", attempt.number))
+                (cell(words.outcome, words.outcome(attempt.outcome)))
+                (cell(words.rung, &attempt.rung))
+                (cell(words.stage, attempt.stage.map(|stage| words.stage(stage)).unwrap_or_default()))
+                (number(words.seconds, format_args!("{:.2}", attempt.total_ms as f64 / 1000.0)))
+                (number(words.peak, spelling::memory(attempt.peak_bytes.unsigned_abs())))
+                (cell(words.message, attempt.message.as_deref().unwrap_or_default()))
             } } }
         } }
     }

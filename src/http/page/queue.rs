@@ -10,13 +10,15 @@ use super::super::app::App;
 use super::super::body;
 use super::super::problem::HttpProblem;
 use super::super::upcoming::JOBS_MAX;
+use super::activity::{doing, obstacles};
 use super::layout::{PageKind, button, page};
+use super::table::{cell, number};
 use super::visitor::{Visitor, back};
 use super::words::Words;
 use super::{assets, failures};
 use crate::moment;
 use crate::queue::{Given, Outlook, QueueStatus, Upcoming, Which};
-use crate::status::RenderStatus;
+use crate::status::{RenderStatus, Status};
 use crate::store::{JobRow, Selection};
 
 /// A button's fields.
@@ -101,14 +103,14 @@ fn named(id: &str) -> Result<Which, HttpProblem> {
 }
 
 async fn work(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
-    let status = app.queue().status_without_outlook().await?;
+    let (now, status) = (app.status(), app.queue().status_without_outlook().await?);
     let upcoming = app.upcoming().await?;
     let jobs = waiting(app, &upcoming).await?;
     Ok(html! {
         section.card {
             h2 { (words.now) }
-            @if let Some(render) = app.status().render { (preview(app, words, &render)) }
-            (now(words, &status, &upcoming.outlook))
+            @if let Some(render) = &now.render { (preview(app, words, render)) }
+            (activity(words, &now, &status, &upcoming.outlook))
         }
         section.card { h2 { (words.jobs_waiting) } (table(words, &jobs)) }
         (failures::lately(app, words).await?)
@@ -158,24 +160,24 @@ fn preview(app: &App, words: &Words, render: &RenderStatus) -> Markup {
             @if path.exists() {
                 img src={ "preview?job=" (job_id) "&n=" (index) "&step=" (step) } alt=(words.preview)
                     width="192" height="192";
+            } @else {
+                span { (words.preview_later) }
             }
         }
     }
 }
 
-fn now(words: &Words, status: &QueueStatus, outlook: &Outlook) -> Markup {
-    let line = status.daemon.as_ref().map(|daemon| daemon.line());
+fn activity(words: &Words, now: &Status, status: &QueueStatus, outlook: &Outlook) -> Markup {
     html! {
-        p { (line.unwrap_or_default()) }
+        p.live { (doing(words, now)) }
+        @if let Some(render) = &now.render { p.quiet { (words.rung) ": " (render.rung) } }
+        (obstacles(words, now, status.paused.as_ref()))
         @if let Some(done_at_ms) = outlook.done_at_ms.filter(|_| outlook.renders > 0) {
             p { (words.all_done_at) " " strong { (moment::soon(done_at_ms)) }
                 " (" (words.count_of_pictures(outlook.renders)) ")" }
         }
         @match &status.paused {
-            Some(pause) => {
-                p.warn { (words.paused) ": " (pause.reason) }
-                (button("resume", words.resume, &[]))
-            }
+            Some(_) => (button("resume", words.resume, &[])),
             None => form.row method="post" action="queue/pause" {
                 label { (words.pause_reason) " " input name="reason" autocomplete="off"; }
                 button { (words.pause) }
@@ -189,10 +191,10 @@ fn table(words: &Words, waiting: &WaitingJobs) -> Markup {
         return html! { p.quiet { (words.nothing_waits) } };
     }
     html! {
-        div.scroll { table {
+        div.scroll { table.cards {
             thead { tr {
-                th { (words.job) } th { (words.file) } th { (words.state) } th.number { (words.done) }
-                th { (words.done_at) } th.number { (words.priority) } th { (words.starts) }
+                th { (words.job) } th { (words.file) } th { (words.state) }
+                th.number { (words.done_count) } th { (words.ends) } th.number { (words.priority) } th { (words.starts) }
                 th { (words.tags) } th {}
             } }
             tbody data-whole[waiting.is_all] {
@@ -214,20 +216,21 @@ fn row(words: &Words, waiting: &WaitingJobs, place: usize) -> Markup {
     let before = place.checked_sub(1).map(|before| &jobs[before]);
     let after = jobs.get(place + 2);
     // Behind the last of them all there is a place as well.
+    let starts_at_ms = job.run_after_ms.filter(|at_ms| moment::is_later(*at_ms));
     let has_later = after.is_some() || (*is_all && place + 1 < jobs.len());
     html! {
         tr data-key=(job.job) {
-            td {
+            td data-column=(words.job) {
                 span.grip.by-script draggable="true" aria-hidden="true" {}
                 a href={ "gallery?job=" (job.job) } { (job.job) }
             }
-            td { (job.file_name) }
-            td { (words.state(job.state)) }
-            td.number { (job.done) "/" (job.renders) }
-            td { (done_at_ms.map(moment::soon).unwrap_or_default()) }
-            td.number { (job.priority) }
-            td { (job.run_after_ms.and_then(moment::from).unwrap_or_default()) }
-            td { (job.tags.0.join(", ")) }
+            (cell(words.file, &job.file_name))
+            (cell(words.state, words.state(job.state)))
+            (number(words.done_count, format_args!("{}/{}", job.done, job.renders)))
+            (cell(words.ends, done_at_ms.map(moment::soon).unwrap_or_default()))
+            (number(words.priority, job.priority))
+            (cell(words.starts, starts_at_ms.map(moment::soon).unwrap_or_default()))
+            (cell(words.tags, job.tags.0.join(", ")))
             td { div.row {
                 @if before.is_some() { (button("move", words.sooner, &to(before))) }
                 @if has_later { (button("move", words.later, &to(after))) }

@@ -7,6 +7,7 @@ use super::super::app::App;
 use super::super::problem::HttpProblem;
 use super::super::reference::{ReferenceEntry, reference};
 use super::layout::{PageKind, page};
+use super::table::cell;
 use super::visitor::{OurAddress, Visitor};
 use super::words::Words;
 
@@ -20,9 +21,9 @@ pub async fn page_of_reference(
         h1 { "API" }
         p { (words.reference_hint) " " a href="api/v1/openapi.json" { "openapi.json" } }
         pre { code { "curl " (address) "/api/v1/status" } }
-        div.scroll { table {
+        div.scroll { table.cards {
             thead { tr {
-                th { (words.request) } th { (words.message) } th { (words.body) } th { (words.answer) }
+                th { (words.request) } th { (words.meaning) } th { (words.body) } th { (words.answer) }
             } }
             tbody { @for entry in reference() { (row(words, &entry)) } }
         } }
@@ -34,7 +35,7 @@ fn row(words: &Words, entry: &ReferenceEntry) -> Markup {
     html! {
         tr {
             th scope="row" { code { (entry.method) " " (entry.path) } }
-            td {
+            td data-column=(words.meaning) {
                 (entry.about)
                 @if !entry.query.is_empty() {
                     details {
@@ -43,8 +44,8 @@ fn row(words: &Words, entry: &ReferenceEntry) -> Markup {
                     }
                 }
             }
-            td { (entry.bodies.join(", ")) }
-            td { @for (status, answered) in &entry.answers { (status) " " (answered) br; } }
+            (cell(words.body, entry.bodies.join(", ")))
+            td data-column=(words.answer) { @for (status, answered) in &entry.answers { (status) " " (answered) br; } }
         }
     }
 }

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 
 use super::super::app::App;
 use super::super::problem::HttpProblem;
+use super::activity::{doing, obstacles};
 use super::layout::{PageKind, page};
 use super::visitor::Visitor;
 use super::words::Words;
@@ -55,7 +56,8 @@ fn worker_now(words: &Words, status: &Status) -> Markup {
     html! {
         section.card {
             h2 { (words.worker) }
-            p { (status.line()) }
+            p.live { (doing(words, status)) }
+            (obstacles(words, status, None))
             @if let WorkerStatus::Ready { pid, device, used_bytes, .. } = &status.worker {
                 dl {
                     dt { (words.device) } dd { (device) }

@@ -30,12 +30,18 @@ impl<S: Sync> FromRequestParts<S> for Visitor {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Visitor, Infallible> {
-        let headers = &parts.headers;
+        Ok(Visitor::of(&parts.headers))
+    }
+}
+
+impl Visitor {
+    /// As the headers of a request say.
+    pub fn of(headers: &HeaderMap) -> Visitor {
         let words = cookie(headers, LANGUAGE)
             .and_then(language)
             .or_else(|| accepted_language(headers))
             .unwrap_or(LANGUAGES[0]);
-        Ok(Visitor { words, scheme: cookie(headers, SCHEME).and_then(scheme) })
+        Visitor { words, scheme: cookie(headers, SCHEME).and_then(scheme) }
     }
 }
 

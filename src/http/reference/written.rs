@@ -7,7 +7,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::operations::{Operation, operations};
-use crate::http::problem::ProblemAnswer;
+use crate::http::problem_answer::ProblemAnswer;
 
 fn document() -> Value {
     let place = |settings: &mut SchemaSettings| {

@@ -12,3 +12,4 @@ mod preview;
 mod sdapi;
 mod page;
 mod start;
+mod states;

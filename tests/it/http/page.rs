@@ -321,7 +321,8 @@ fn the_history_is_a_drawing_with_its_table_and_the_log_is_told_as_text() {
     press(&house, "/", "prompt=fox&width=128&height=64");
     done(&house, 3);
     let page = house.get("/history").ok().text();
-    assert_eq!(page.matches("class=\"number\">2</td>").count(), 3, "each with its steps: {page}");
+    let steps = "data-column=\"Steps\">2</td>";
+    assert_eq!(page.matches(steps).count(), 3, "each with its steps: {page}");
     // Two of a size, with one in the legend, and one of another.
     assert_eq!((page.matches("<circle").count(), page.matches("<path").count()), (3, 2), "{page}");
     assert_eq!(page.matches("<line class=\"fall\"").count(), 1);

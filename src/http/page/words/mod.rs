@@ -5,6 +5,7 @@ mod english;
 
 pub use self::chinese::CHINESE;
 pub use self::english::ENGLISH;
+use crate::attempt::Outcome;
 use crate::job::state::State;
 use crate::ladder::Stage;
 
@@ -31,6 +32,17 @@ pub struct Words {
     pub released: &'static str,
     pub no_worker: &'static str,
     pub held: &'static str,
+    pub paused_hint: &'static str,
+    pub rest_hint: &'static str,
+    pub hold_hint: &'static str,
+    pub down_hint: &'static str,
+    pub model_hint: &'static str,
+    pub not_here: &'static str,
+    pub not_here_hint: &'static str,
+    pub not_now: &'static str,
+    pub not_now_hint: &'static str,
+    pub not_done: &'static str,
+    pub not_done_hint: &'static str,
     pub paused: &'static str,
     pub rendering: &'static str,
     pub step: &'static str,
@@ -39,6 +51,9 @@ pub struct Words {
 
     pub prompt: &'static str,
     pub prompt_hint: &'static str,
+    pub tokens: &'static str,
+    pub tokens_of: &'static str,
+    pub unread: &'static str,
     pub one_a_line: &'static str,
     pub from_picture: &'static str,
     pub from_picture_hint: &'static str,
@@ -119,6 +134,7 @@ pub struct Words {
     pub nothing_waits: &'static str,
     pub first_jobs: &'static str,
     pub preview: &'static str,
+    pub preview_later: &'static str,
     pub all_done_at: &'static str,
     pub pause: &'static str,
     pub resume: &'static str,
@@ -130,7 +146,10 @@ pub struct Words {
     pub job: &'static str,
     pub file: &'static str,
     pub state: &'static str,
+    pub done_count: &'static str,
+    pub ends: &'static str,
     pub ended: &'static str,
+    pub begun: &'static str,
     pub seconds: &'static str,
     pub peak: &'static str,
     /// What it took of the card.
@@ -169,6 +188,7 @@ pub struct Words {
     pub compare: &'static str,
     pub previous: &'static str,
     pub next: &'static str,
+    pub next_rung: &'static str,
     pub text_encoding: &'static str,
     pub denoising: &'static str,
     pub decoding: &'static str,
@@ -177,6 +197,9 @@ pub struct Words {
     pub device: &'static str,
     pub attempts: &'static str,
     pub outcome: &'static str,
+    pub out_of_memory: &'static str,
+    pub crashed: &'static str,
+    pub interrupted: &'static str,
     pub stage: &'static str,
     pub message: &'static str,
 
@@ -192,6 +215,7 @@ pub struct Words {
     pub asked_bytes: &'static str,
     pub none_yet: &'static str,
     pub reference_hint: &'static str,
+    pub meaning: &'static str,
     pub request: &'static str,
     pub body: &'static str,
     pub answer: &'static str,
@@ -220,6 +244,18 @@ impl Words {
             State::Done => self.done,
             State::Failed => self.failed,
             State::Cancelled => self.cancelled,
+        }
+    }
+
+    pub fn outcome(&self, outcome: Outcome) -> &'static str {
+        match outcome {
+            Outcome::Running => self.running,
+            Outcome::Done => self.done,
+            Outcome::OutOfMemory => self.out_of_memory,
+            Outcome::Crashed => self.crashed,
+            Outcome::Interrupted => self.interrupted,
+            Outcome::Cancelled => self.cancelled,
+            Outcome::Failed => self.failed,
         }
     }
 

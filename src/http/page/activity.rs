@@ -1,0 +1,56 @@
+//! What the daemon is doing, and what keeps it from going on, with what to do about it.
+
+use maud::{Markup, html};
+
+use super::grid::picture_link;
+use super::words::Words;
+use crate::status::{HeldModel, RenderStatus, Status, WorkerStatus};
+use crate::store::Pause;
+
+/// What is rendered, or how the worker is.
+pub fn doing(words: &Words, status: &Status) -> Markup {
+    match &status.render {
+        Some(render) => rendering(words, render),
+        None => html! { span { (worker(words, &status.worker)) } },
+    }
+}
+
+fn rendering(words: &Words, render: &RenderStatus) -> Markup {
+    let RenderStatus { job_id, index, step, steps, .. } = render;
+    let stage = render.stage.map(|stage| words.stage(stage));
+    html! {
+        span { (words.rendering) " " (picture_link(*job_id, i64::from(*index))) }
+        progress max=(steps) value=(step) aria-label=(words.step) {}
+        span { (words.step) " " (step) "/" (steps) @if let Some(stage) = stage { " · " (stage) } }
+    }
+}
+
+fn worker(words: &Words, worker: &WorkerStatus) -> String {
+    match worker {
+        WorkerStatus::Loading => words.loading.to_owned(),
+        WorkerStatus::Ready { device, .. } => format!("{} · {device}", words.idle),
+        WorkerStatus::Released => words.released.to_owned(),
+        WorkerStatus::Down { reason } => format!("{}: {reason}", words.no_worker),
+    }
+}
+
+/// Why nothing is started, or not all of it, each with what ends that.
+pub fn obstacles(words: &Words, status: &Status, paused: Option<&Pause>) -> Markup {
+    let hold = if status.hold_is_wanted { words.rest_hint } else { words.hold_hint };
+    html! {
+        @if let Some(Pause { reason, .. }) = paused {
+            (obstacle(words.paused, reason, words.paused_hint))
+        }
+        @if let Some(reason) = &status.hold { (obstacle(words.held, reason, hold)) }
+        @if let WorkerStatus::Down { reason } = &status.worker {
+            (obstacle(words.no_worker, reason, words.down_hint))
+        }
+        @for HeldModel { model, reason } in &status.held_models {
+            (obstacle(words.model, &format!("{model}: {reason}"), words.model_hint))
+        }
+    }
+}
+
+fn obstacle(what: &str, reason: &str, hint: &str) -> Markup {
+    html! { p.warn { strong { (what) } ": " (reason) br; span.quiet { (hint) } } }
+}

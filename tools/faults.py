@@ -3,6 +3,8 @@
 
     tools/faults.py kills 10000     SIGKILL, at random moments and at system calls
     tools/faults.py cuts 1000       power cuts, on a filesystem of their own; for root
+    tools/faults.py locked 60       another program locks the database for so many seconds
+    tools/faults.py mounts          disks that are full, read-only or gone; for root
     tools/faults.py                 each case as often as the tests do
 
 FAULTS_SEED=NUMBER in the environment repeats the choices of an earlier run.
@@ -17,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs/reliability.md"
 RECORD = ROOT / "target/tmp/faults/record.tsv"
 BEGIN = "| fault | expected | tried | seen |\n| --- | --- | --- | --- |\n"
-TIMES = {"kills": "FAULTS_KILLS", "cuts": "FAULTS_CUTS"}
+NUMBERS = {"kills": "FAULTS_KILLS", "cuts": "FAULTS_CUTS", "locked": "FAULTS_LOCK_S"}
 
 
 def rows(text):
@@ -30,7 +32,7 @@ def main():
     what = sys.argv[1] if len(sys.argv) > 1 else ""
     environment = dict(os.environ)
     if len(sys.argv) > 2:
-        environment[TIMES[what]] = sys.argv[2]
+        environment[NUMBERS[what]] = sys.argv[2]
     RECORD.unlink(missing_ok=True)
     command = ["cargo", "test", "--test", "faults", "--", "--nocapture"] + ([what] if what else [])
     if os.getuid() == 0:  # Power cuts need root and loop devices.

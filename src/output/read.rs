@@ -1,7 +1,7 @@
 //! What a picture says of itself, read back.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek};
+use std::io::{self, BufRead, BufReader, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -34,38 +34,49 @@ pub struct Picture {
 
 /// The picture at `path`, if it is one of ours. Its name does not matter.
 pub fn inspect(path: &Path) -> Option<Picture> {
-    let mut file = open(path)?;
-    let Metadata { queue, timings, .. } = metadata(&file)?;
+    let mut file = open(path).ok()?;
+    let Metadata { queue, timings, .. } = metadata(&file).ok()??;
     file.rewind().ok()?;
     let (bytes, sha256) = measure(&mut file).ok()?;
     Some(Picture { owner: queue.owner, bytes, sha256, timings: timings.into() })
 }
 
-/// What the picture at `path` says of itself, if it is one of ours.
+/// What the picture at `path` says of itself, if it is one of ours and can be read.
 pub fn metadata_of(path: &Path) -> Option<Metadata> {
+    read_metadata(path).ok()?
+}
+
+/// As [`metadata_of`], for a picture that has to be there: what cannot be read is an error.
+pub(super) fn read_metadata(path: &Path) -> io::Result<Option<Metadata>> {
     metadata(&open(path)?)
 }
 
-fn open(path: &Path) -> Option<File> {
+fn open(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = File::options().read(true).custom_flags(flags).open(path).ok()?;
-    let facts = file.metadata().ok()?;
-    (facts.is_file() && facts.len() <= FILE_BYTES_MAX).then_some(file)
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let facts = file.metadata()?;
+    match facts.is_file() && facts.len() <= FILE_BYTES_MAX {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is no picture of ours")),
+    }
 }
 
-fn metadata(file: &File) -> Option<Metadata> {
+fn metadata(file: &File) -> io::Result<Option<Metadata>> {
     let mut reader = BufReader::new(file);
-    let text = if reader.fill_buf().ok()?.starts_with(b"\x89PNG") {
-        png_text(reader)?
-    } else {
-        exif::json(&::exif::Reader::new().read_from_container(&mut reader).ok()?)?
+    let text = match reader.fill_buf()?.starts_with(b"\x89PNG") {
+        true => png_text(reader),
+        false => exif_text(reader),
     };
-    parsed(&text)
+    Ok(text.as_deref().and_then(parsed))
 }
 
 /// The facts that a text of ours holds.
 pub(super) fn parsed(text: &str) -> Option<Metadata> {
     (text.len() <= JSON_BYTES_MAX).then(|| serde_json::from_str(text).ok())?
+}
+
+fn exif_text(mut reader: impl BufRead + Seek) -> Option<String> {
+    exif::json(&::exif::Reader::new().read_from_container(&mut reader).ok()?)
 }
 
 /// Reads no further than the first pixels: our texts stand before them.

@@ -8,9 +8,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::metadata::Metadata;
-use super::read::{JSON_BYTES_MAX, parsed};
-use super::{Owner, folder_and_name, metadata_of, of_subfolder, open_below, outside};
+use super::read::{JSON_BYTES_MAX, parsed, read_metadata};
+use super::{Owner, folder_and_name, of_subfolder, open_below, outside};
 use crate::files;
 
 /// The extension of all of them.
@@ -26,10 +28,14 @@ pub fn is_called_so(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == EXTENSION)
 }
 
-/// What the sidecar at `path` says, if it is one.
+/// What the sidecar at `path` says, if it is one and can be read.
 pub fn read(path: &Path) -> Option<Metadata> {
-    let text = files::read_plain(path, JSON_BYTES_MAX as u64).ok()?;
-    parsed(str::from_utf8(&text).ok()?)
+    read_file(path).ok()?
+}
+
+fn read_file(path: &Path) -> io::Result<Option<Metadata>> {
+    let text = files::read_plain(path, JSON_BYTES_MAX as u64)?;
+    Ok(str::from_utf8(&text).ok().and_then(parsed))
 }
 
 /// Writes the sidecar of the picture that lies at `temp` and will be called `final_path`. False
@@ -38,7 +44,7 @@ pub fn read(path: &Path) -> Option<Metadata> {
 /// Its name lasts only after a sync of its folder, which the picture's own name needs as well.
 pub fn publish(temp: &Path, owner: &Owner, final_path: &Path) -> io::Result<bool> {
     let no_picture = || io::Error::new(io::ErrorKind::InvalidData, "it says nothing of itself");
-    let metadata = metadata_of(temp).ok_or_else(no_picture)?;
+    let metadata = read_metadata(temp)?.ok_or_else(no_picture)?;
     let part = part_path(temp);
     let written = files::write_synced(&part, &serde_json::to_vec_pretty(&metadata)?)
         .and_then(|_| name(&part, &path_of(final_path)));
@@ -47,22 +53,32 @@ pub fn publish(temp: &Path, owner: &Owner, final_path: &Path) -> io::Result<bool
         let _ = fs::remove_file(&part);
     }
     match written {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(is_of(final_path, owner)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => is_of(final_path, owner),
         written => written.map(|()| true),
     }
 }
 
 /// Removes the sidecar of the picture at `picture` where it is this attempt's.
 pub fn remove(picture: &Path, owner: &Owner) -> io::Result<()> {
-    match is_of(picture, owner) {
+    match is_of(picture, owner)? {
         true => fs::remove_file(path_of(picture)),
         false => Ok(()),
     }
 }
 
 /// Whether the sidecar of the picture at `picture` is there, and this attempt's.
-pub fn is_of(picture: &Path, owner: &Owner) -> bool {
-    read(&path_of(picture)).is_some_and(|metadata| metadata.queue.owner == *owner)
+fn is_of(picture: &Path, owner: &Owner) -> io::Result<bool> {
+    match read_file(&path_of(picture)) {
+        Ok(metadata) => Ok(metadata.is_some_and(|metadata| metadata.queue.owner == *owner)),
+        Err(error) if says_nothing_of_the_file(&error) => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Whether the process lacks what the system gives, or the disk fails.
+fn says_nothing_of_the_file(error: &io::Error) -> bool {
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO];
+    Errno::from_io_error(error).is_some_and(|errno| lacks.contains(&errno))
 }
 
 /// Known as a temporary file by the beginning of its name, as the picture's own is.

@@ -1,10 +1,9 @@
 //! Disks that fill or fail, one system call at a time: the daemon goes on by itself, or ends with 75 and
 //! goes on at the next start. No render fails by it.
 
-use crate::house::{Harried, PATIENCE};
-use crate::oracle;
-use crate::record;
+use crate::house::Harried;
 use crate::trap::{Action, Rule};
+use crate::trouble;
 
 struct Case {
     fault: &'static str,
@@ -23,9 +22,6 @@ impl Case {
         Rule { role, calls, path, first, count, action: action.clone() }
     }
 }
-
-const EXPECTED: &str = "it goes on by itself, or ends with 75 and goes on at the next start; no render \
-                        fails";
 
 const FULL: Action = Action::Errno(libc::ENOSPC);
 const FAILS: Action = Action::Errno(libc::EIO);
@@ -89,9 +85,6 @@ static CASES: [Case; 20] = [
     case("no room for thumbnails", ("worker", "write", "thumbnails"), (1, 9), FULL),
 ];
 
-/// Whether all has ended is asked at one of so many looks.
-const LOOKS: u32 = 20;
-
 const JOB: &str = "prompt = 'steps of 5 ms'\nsteps = 3\nwidth = 64\nheight = 64\nmin_side = 64\n\
                    num_images = 2\n";
 
@@ -103,12 +96,7 @@ const ROUNDS_MAX: usize = 5;
 fn one_round(it: &mut Harried) {
     it.drop_file(JOB, 2);
     it.drop_file(JOB, 2);
-    let ledger = it.ledger.clone();
-    let mut looks: u32 = 0;
-    it.while_alive(PATIENCE, |house| {
-        looks += 1;
-        (looks.is_multiple_of(LOOKS) && oracle::is_settled(house, &ledger)).then_some(())
-    });
+    trouble::until_settled_or_ended(it);
 }
 
 fn try_case(case: &Case) {
@@ -124,27 +112,17 @@ fn try_case(case: &Case) {
         it.told().is_none()
     });
     assert!(rounds.count() < ROUNDS_MAX, "{fault}: it never happened");
-    let seen = match it.ended() {
-        None => "goes on".to_owned(),
-        Some(status) => {
-            assert_eq!(status.code(), Some(75), "{fault}\n{}", it.house.log());
-            it.settle();
-            "ended with 75, goes on".to_owned()
-        }
-    };
-    assert!(oracle::is_settled(&it.house, &it.ledger), "{fault}\n{}", it.house.log());
-    let states = it.house.value("SELECT group_concat(DISTINCT state) FROM renders");
-    assert_eq!(states, "done", "{fault}\n{}", it.house.log());
-    it.assert_holds();
-    record::note(fault, EXPECTED, 1, &seen);
+    trouble::assert_goes_on(&mut it, fault);
 }
+
+/// So many cases are tried beside each other: each waits for most of its time.
+const AT_ONCE: usize = 10;
 
 #[test]
 fn disks_that_fill_or_fail_cost_no_render() {
-    // Each waits for most of its time.
     std::thread::scope(|scope| {
-        for cases in CASES.chunks(CASES.len().div_ceil(4)) {
-            scope.spawn(|| cases.iter().for_each(try_case));
+        for first in 0..AT_ONCE {
+            scope.spawn(move || CASES.iter().skip(first).step_by(AT_ONCE).for_each(try_case));
         }
     });
 }

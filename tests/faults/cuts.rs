@@ -4,28 +4,17 @@
 //! ext4 alone is tried, with ordered data. Sectors that are half written are not.
 
 use std::fs;
-use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Duration;
 
-use tempfile::TempDir;
-
-use crate::house::{Harried, PATIENCE, ask};
+use crate::asking::ask;
+use crate::disk::Disk;
+use crate::house::{Harried, PATIENCE};
 use crate::kills::blow::place;
 use crate::kills::random::Random;
 use crate::oracle::{self, Daemon};
 use crate::record;
 use crate::trap::{Action, Rule};
-
-/// `EXT4_IOC_SHUTDOWN`.
-const SHUTDOWN: libc::c_ulong = 0x8004_587d;
-
-/// The journal stays as it is on the disk.
-static NO_LOG_FLUSH: u32 = 2;
-
-const DISK_BYTES: u64 = 256 << 20;
 
 /// A life in which the chosen call does not come is cut after this.
 const LIFE: Duration = Duration::from_millis(1500);
@@ -51,63 +40,6 @@ const POINTS: [(&str, &str, &str, u64); 16] = [
     ("worker", "rename", "latents", 2),
 ];
 
-/// A disk of its own, mounted while this lives.
-struct Disk {
-    folder: TempDir,
-}
-
-impl Disk {
-    fn new() -> Disk {
-        let folder = tempfile::tempdir().unwrap();
-        let disk = Disk { folder };
-        fs::File::create(disk.image()).unwrap().set_len(DISK_BYTES).unwrap();
-        fs::create_dir(disk.root()).unwrap();
-        run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(disk.image()));
-        disk.mount();
-        disk
-    }
-
-    fn image(&self) -> PathBuf {
-        self.folder.path().join("image")
-    }
-
-    fn root(&self) -> PathBuf {
-        self.folder.path().join("disk")
-    }
-
-    /// Nothing comes to the disk because time has passed.
-    fn mount(&self) {
-        let options = ["-o", "loop,commit=600"];
-        run(Command::new("mount").args(options).arg(self.image()).arg(self.root()));
-    }
-
-    fn unmount(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        while !Command::new("umount").arg(self.root()).output().unwrap().status.success() {
-            assert!(Instant::now() < deadline, "{} stays mounted", self.root().display());
-            sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// The power goes.
-    fn cut(&self) {
-        let root = fs::File::open(self.root()).unwrap();
-        // SAFETY: the descriptor is open, and the call reads one number, which lives through it.
-        unsafe { libc::ioctl(root.as_raw_fd(), SHUTDOWN, &raw const NO_LOG_FLUSH) };
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.root()).output();
-    }
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// Writes all that is not on the disk of `folder` yet.
 fn sync(folder: &Path) {
     rustix::fs::syncfs(fs::File::open(folder).unwrap()).unwrap();
@@ -124,7 +56,7 @@ impl Site {
     fn new(more: &str) -> Site {
         let disk = Disk::new();
         let mut harried = Harried::within(&disk.root(), more);
-        harried.told = disk.folder.path().join("told");
+        harried.told = disk.beside().join("told");
         harried.launch(&[]);
         harried.settle();
         harried.kill_all();

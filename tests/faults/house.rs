@@ -1,21 +1,18 @@
 //! A house whose daemon may die at any moment: nothing here waits for it without looking whether it
 //! lives.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::ffi::OsString;
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
-use serde_json::Value;
-
+use crate::asking::ask;
 use crate::ledger::{Asked, Dropped, Ledger};
 use crate::oracle;
 use crate::support::House;
-use crate::support::http::Reply;
 use crate::trap::{self, Rule};
 
 /// As long as anything may take on a loaded machine.
@@ -50,7 +47,27 @@ pub struct Harried {
     pub ledger: Ledger,
     /// Where the program notes to which rules it has come.
     pub told: PathBuf,
+    /// What each daemon finds in its environment.
+    pub environment: Vec<(&'static str, OsString)>,
+    /// Whether the permissions of files count, as for everybody but root.
+    pub heeds_modes: bool,
     daemon: Option<Child>,
+}
+
+/// `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH`.
+const RIGHTS_TO_ALL_FILES: [libc::c_ulong; 2] = [1, 2];
+
+/// Takes from root what it may do whatever a file's permissions say.
+fn heed_modes(command: &mut Command) {
+    let drop_rights = || {
+        for right in RIGHTS_TO_ALL_FILES {
+            // SAFETY: the call takes numbers. It fails for who has no such rights.
+            unsafe { libc::prctl(libc::PR_CAPBSET_DROP, right, 0, 0, 0) };
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec only `prctl` is called, which is safe there.
+    unsafe { command.pre_exec(drop_rights) };
 }
 
 impl Harried {
@@ -72,7 +89,8 @@ impl Harried {
         fs::create_dir_all(house.path("outputs")).unwrap();
         fs::write(house.path(PRECIOUS.0), PRECIOUS.1).unwrap();
         let told = house.path("told");
-        Harried { house, ledger: Ledger::default(), told, daemon: None }
+        let (ledger, environment) = (Ledger::default(), Vec::new());
+        Harried { house, ledger, told, environment, heeds_modes: false, daemon: None }
     }
 
     /// Starts the daemon, which leads a group of its own, and does not wait for it.
@@ -84,6 +102,10 @@ impl Harried {
         // What an earlier life has left says nothing of this one.
         let _ = fs::remove_file(self.house.path("state/status.json"));
         trap::set(&mut command, rules, &self.told);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if self.heeds_modes {
+            heed_modes(&mut command);
+        }
         command.process_group(0).stdout(Stdio::null()).stderr(log.unwrap());
         self.daemon = Some(command.spawn().expect("the binary starts"));
     }
@@ -208,10 +230,21 @@ impl Harried {
     /// Starts the daemon without faults and waits until all that was handed over has ended.
     pub fn settle(&mut self) {
         self.launch(&[]);
+        self.until_settled();
+    }
+
+    /// Waits until the daemon answers over HTTP.
+    pub fn until_listening(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         while !self.listens() {
             self.assert_waiting(deadline, "it does not listen");
         }
+    }
+
+    /// Waits until all that was handed over has ended, and the daemon lives.
+    pub fn until_settled(&mut self) {
+        self.until_listening();
+        let deadline = Instant::now() + PATIENCE;
         for at in 0..self.ledger.requests.len() {
             while !self.ledger.requests[at].is_answered && !self.send(at) {
                 self.assert_waiting(deadline, "a request is not answered");
@@ -263,32 +296,4 @@ pub fn config(more: &str) -> String {
 pub fn last_of(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(60)..].join("\n")
-}
-
-/// A request with the token; `None` where nobody answers, or not to the end.
-pub fn ask(house: &House, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<Reply> {
-    let status: Value =
-        serde_json::from_slice(&fs::read(house.path("state/status.json")).ok()?).ok()?;
-    let address = status["http"]["url"].as_str()?.strip_prefix("http://")?.to_owned();
-    let token = fs::read_to_string(house.path("state/http-token")).ok()?;
-    let mut head = format!(
-        "{line} HTTP/1.1\r\nConnection: close\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
-         Content-Length: {}\r\n",
-        token.trim(),
-        body.len()
-    );
-    for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
-    }
-    let answer = exchange(&address, &[head.as_bytes(), b"\r\n", body].concat()).ok()?;
-    Some(Reply::parse(&answer)).filter(|reply| reply.status != 0)
-}
-
-fn exchange(address: &str, bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.write_all(bytes)?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    Ok(answer)
 }

@@ -6,13 +6,22 @@
 // Helpers beside the tests count as tests, too: a panic is a failure.
 #![allow(clippy::unwrap_used)]
 
+mod asking;
 mod cases;
+mod clocks;
 mod cuts;
+mod databases;
+mod disk;
+mod folders;
 mod house;
 mod kills;
 mod ledger;
+mod limits;
+mod managed;
 mod miniature;
+mod mounts;
 mod oracle;
+mod permissions;
 mod reading;
 mod record;
 mod spoiled;
@@ -20,3 +29,4 @@ mod spoiled;
 #[allow(dead_code)]
 mod support;
 mod trap;
+mod trouble;

@@ -4,13 +4,15 @@
 //
 // TRAP holds the rules, with a semicolon between two. A rule: ROLE CALLS PATH FIRST COUNT ACTION
 //   ROLE    supervisor, worker or any: of which process
-//   CALLS   write, sync, rename, link, unlink, truncate, or any of them
+//   CALLS   write, sync, rename, link, unlink, truncate, watch (a folder), or any of them
 //   PATH    a part of the file's path, * for every file; pipes, sockets and devices are never meant
 //   FIRST   the first call that is meant, from 1, counted in the process for each rule
 //   COUNT   how many calls are meant, from the first one on
 //   ACTION  kill (this process), killall (its group), cut:FOLDER (power off for the filesystem there,
 //           and killall), errno:NUMBER, nothing (success without the call), delay:MILLISECONDS
 // For a rule that comes to its first call, a line is added to the file TRAP_TOLD, before the action.
+//
+// TRAP_CLOCK names a file of one 64-bit number: by so many seconds the time of day is another one.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -42,7 +45,7 @@ static const struct { int number; const char *name; int is_path; } CALLS[] = {
     {SYS_fsync, "sync", 0},      {SYS_fdatasync, "sync", 0},  {SYS_rename, "rename", 1},
     {SYS_renameat, "rename", 2}, {SYS_renameat2, "rename", 2}, {SYS_link, "link", 1},
     {SYS_linkat, "link", 2},     {SYS_unlink, "unlink", 1},   {SYS_unlinkat, "unlink", 2},
-    {SYS_ftruncate, "truncate", 0},
+    {SYS_ftruncate, "truncate", 0}, {SYS_inotify_init1, "watch", 3}, {SYS_inotify_add_watch, "watch", 2},
 };
 #define CALLS_COUNT (sizeof CALLS / sizeof *CALLS)
 
@@ -54,6 +57,7 @@ static struct rule {
 static int rules_count;
 static const char *told;
 static const char *role = "other";
+static const volatile int64_t *shift_s;
 
 static long raw(long number, long a, long b, long c, long d, long e) {
     long result;
@@ -78,6 +82,7 @@ static void path_of(int file, char *path, size_t bytes) {
 static void file_of(int is_path, long a, long b, char *path, size_t bytes) {
     const char *name = is_path == 1 ? (const char *)a : (const char *)b;
     if (!is_path) path_of((int)a, path, bytes);
+    else if (is_path == 3) snprintf(path, bytes, "inotify");
     else if (is_path == 1 || (int)a == AT_FDCWD || name[0] == '/') snprintf(path, bytes, "%s", name);
     else {
         path_of((int)a, path, bytes);
@@ -188,8 +193,24 @@ static void filter_calls(void) {
     if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) _exit(99);
 }
 
+// The C library's own would ask the kernel's page of times. What is no time of day stays as it is.
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    long error = syscall(SYS_clock_gettime, clock, time);
+    if (!error && shift_s && clock == CLOCK_REALTIME) time->tv_sec += *shift_s;
+    return (int)error;
+}
+
+static void map_shift(const char *path) {
+    int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (file < 0) return;
+    void *mapped = mmap(NULL, sizeof *shift_s, PROT_READ, MAP_SHARED, file, 0);
+    if (mapped != MAP_FAILED) shift_s = mapped;
+    close(file);
+}
+
 // A filter outlives exec, and the handler does not: each process that has the library installs both.
 __attribute__((constructor)) static void begin(void) {
+    map_shift(getenv("TRAP_CLOCK"));
     if (!getenv("TRAP")) return;
     read_rules(getenv("TRAP"));
     told = getenv("TRAP_TOLD");

@@ -1,9 +1,12 @@
 //! What becomes of chosen system calls of the program: see `trap.c`, the library that is preloaded.
 
 use std::fmt::{self, Display, Formatter};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
+
+use tempfile::NamedTempFile;
 
 static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/trap.c");
@@ -17,12 +20,38 @@ static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
     library
 });
 
+/// How far the program's time of day is off, from now on and while it runs.
+pub struct ShiftedClock(NamedTempFile);
+
+impl ShiftedClock {
+    pub fn new(seconds: i64) -> ShiftedClock {
+        let clock = ShiftedClock(NamedTempFile::new().unwrap());
+        clock.jump_to(seconds);
+        clock
+    }
+
+    /// In place: the program has the file mapped.
+    pub fn jump_to(&self, seconds: i64) {
+        self.0.as_file().write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
+    }
+
+    pub fn shift_s(&self) -> i64 {
+        let mut bytes = [0; 8];
+        self.0.as_file().read_exact_at(&mut bytes, 0).unwrap();
+        i64::from_ne_bytes(bytes)
+    }
+
+    pub fn environment(&self) -> [(&'static str, &Path); 2] {
+        [("LD_PRELOAD", &*LIBRARY), ("TRAP_CLOCK", self.0.path())]
+    }
+}
+
 /// One rule of the library.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// `supervisor`, `worker` or `any`.
     pub role: &'static str,
-    /// `write`, `sync`, `rename`, `link`, `unlink`, `truncate`, or `any` of them.
+    /// `write`, `sync`, `rename`, `link`, `unlink`, `truncate`, `watch`, or `any` of them.
     pub calls: &'static str,
     /// A part of the file's path, `*` for all.
     pub path: &'static str,

@@ -289,15 +289,3 @@ fn a_log_that_is_removed_under_the_daemon_is_noticed_and_nothing_is_lost() {
     house.until_sql(STATES, "done 2");
     house.assert_invariants();
 }
-
-/// Where memory is short the kernel ends the worker, and the supervisor queues the render again.
-#[test]
-fn the_worker_is_offered_to_the_kernel_before_its_daemon() {
-    let house = House::started("");
-    let score = |pid: u32| -> i32 {
-        let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("it lives");
-        score.trim().parse().expect("a number")
-    };
-    let (worker, daemon) = (score(house.worker_pid()), score(house.daemon_pid()));
-    assert!(worker >= 500 && worker > daemon, "{worker}, {daemon}");
-}

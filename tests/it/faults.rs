@@ -22,16 +22,6 @@ fn hold(house: &House) -> Option<String> {
 }
 
 #[test]
-fn a_missing_output_folder_is_made_again() {
-    let house = House::started("");
-    // The daemon may try it meanwhile.
-    house.until("no outputs", || fs::remove_dir_all(house.path("outputs")).ok());
-    house.drop_job("fox.toml", "prompt = 'a fox'\n");
-    house.until_sql(STATES, "done 1");
-    house.assert_invariants();
-}
-
-#[test]
 fn outputs_that_cannot_be_written_hold_the_queue_and_it_goes_on_by_itself() {
     let house = House::started("");
     house.make_unusable("outputs");
@@ -94,17 +84,6 @@ fn a_database_that_cannot_grow_holds_the_queue_and_the_daemon_lives() {
     limit_files(&house, None);
     house.until_sql(STATES, "done 1");
     house.assert_invariants();
-    assert_eq!(house.rows("SELECT outcome FROM attempts"), [["done"]]);
-}
-
-#[test]
-fn a_locked_database_holds_the_queue_and_the_daemon_lives() {
-    let house = House::started("");
-    house.drop_job("slow.toml", SLOW);
-    house.until_sql(STATES, "running 1");
-    let reason = house.while_locked(|| house.until("the hold is told", || hold(&house)));
-    assert!(reason.contains("locked"), "{reason}");
-    house.until_sql(STATES, "done 1");
     assert_eq!(house.rows("SELECT outcome FROM attempts"), [["done"]]);
 }
 
@@ -251,40 +230,6 @@ fn a_model_that_cannot_be_loaded_leaves_the_job_queued_and_says_so() {
     fs::write(house.path("model/load.txt"), "").expect("a writable folder");
     assert_eq!(house.zimaged(&["run", "--until-idle"]).status.code(), Some(0));
     assert_eq!(house.value(STATES), "done 1");
-}
-
-/// Sets how many files a process may have open; those that are open stay so.
-fn limit_descriptors(pid: u32, count: u64) {
-    let process = Pid::from_raw(pid.cast_signed()).expect("not 0");
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    prlimit(Some(process), Resource::Nofile, Rlimit { current: Some(count), maximum })
-        .expect("our own child's child");
-}
-
-// chaos 2
-#[test]
-fn a_process_without_descriptors_holds_the_queue_and_fails_no_render() {
-    let house = House::started("");
-    house.drop_job("slow.toml", "prompt = 'steps of 400 ms'\nsteps = 3\nnum_images = 2\n");
-    for (process, done) in [("worker", "done 1"), ("supervisor", "done 2")] {
-        house.until_sql("SELECT count(*) FROM renders WHERE state = 'running'", "1");
-        let pid = if process == "worker" { house.worker_pid() } else { house.daemon_pid() };
-        limit_descriptors(pid, 3);
-        let reason = house.until("the hold is told", || {
-            let status = fs::read_to_string(house.path("state/status.json")).ok()?;
-            let told = house.log().matches("nothing is started").count();
-            (told > usize::from(process == "supervisor")).then_some(status)
-        });
-        house.until(&format!("{process}: the error of {reason}"), || {
-            house.log().contains("os error 24").then_some(())
-        });
-        limit_descriptors(pid, 512);
-        house.until("the picture is made", || house.value(STATES).starts_with(done).then_some(()));
-    }
-    house.until_sql(STATES, "done 2");
-    let failed = "SELECT count(*) FROM attempts WHERE outcome NOT IN ('done', 'interrupted')";
-    assert_eq!(house.value(failed), "0");
-    house.assert_invariants();
 }
 
 // chaos 10

@@ -349,7 +349,7 @@ fn no_two_public_types_share_a_name() {
 #[test]
 fn every_point_of_the_trials_is_marked_at_a_test() {
     let mark = Regex::new(r"(?i)\b(newcomer|case|chaos) ([0-9]+|[A-F])\b").expect("a pattern");
-    let texts = ["src", "tests/it"].map(source::texts).into_iter().flatten();
+    let texts = ["src", "tests/it", "tests/faults"].map(source::texts).into_iter().flatten();
     let marked: BTreeSet<String> = texts
         .flat_map(|text| {
             mark.find_iter(&text).map(|found| found.as_str().to_lowercase()).collect::<Vec<_>>()

@@ -74,19 +74,3 @@ fn a_queue_of_every_schema_goes_on_where_it_was() {
         assert!(doctor.status.success(), "schema {version}: {}", said(&doctor));
     }
 }
-
-// faults 70
-#[test]
-fn a_queue_of_a_newer_schema_is_refused_with_what_would_be_right_and_not_touched() {
-    let mut house = House::started("");
-    house.stop("TERM");
-    house.falsify("INSERT INTO _sqlx_migrations VALUES (9999, '', 0, 1, X'00', 0)");
-    let rows = "SELECT max(version) || ' ' || (SELECT count(*) FROM jobs) FROM _sqlx_migrations";
-    for command in [&["run", "--until-idle"][..], &["list"], &["submit", "--prompt", "a"]] {
-        let output = house.zimaged(command);
-        assert_eq!(output.status.code(), Some(78), "{command:?}: {}", said(&output));
-        let words = "a newer zimaged has used it (schema 9999); run that one";
-        assert!(said(&output).contains(words), "{command:?}: {}", said(&output));
-    }
-    assert_eq!(house.value(rows), "9999 0", "it is as it was");
-}

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{Daemon, Scene};
-use crate::house::ask;
+use crate::asking::ask;
 use crate::support::House;
 
 /// All codes that the README names for `zimaged run`.

@@ -1,0 +1,185 @@
+//! What others do to the database: they lock it, read it for long, damage it, or want it too.
+
+use std::fs;
+use std::process::{Child, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+
+use crate::house::{Harried, PATIENCE};
+use crate::record;
+use crate::support::{kill, said};
+use crate::trouble::{assert_goes_on, drop_job, holds};
+
+const DATABASE: &str = "state/zimaged.sqlite";
+
+/// A daemon in the middle of a render.
+fn rendering() -> Harried {
+    let mut it = Harried::new("deaths_max = 1\n");
+    it.launch(&[]);
+    it.until_listening();
+    drop_job(&mut it);
+    let running = "SELECT count(*) FROM attempts WHERE outcome = 'running'";
+    it.while_alive(PATIENCE, |house| (house.value(running) != "0").then_some(())).unwrap();
+    it
+}
+
+/// How long the lock is held at least; always longer than anybody waits for it.
+fn lock_time() -> Duration {
+    let given = std::env::var("FAULTS_LOCK_S").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(given.unwrap_or(0))
+}
+
+#[test]
+fn a_database_that_is_locked_holds_the_queue() {
+    let mut it = rendering();
+    let path = it.house.path(DATABASE);
+    crate::support::database::while_locked(&path, || {
+        sleep(lock_time());
+        it.while_alive(PATIENCE, |house| holds(house).then_some(())).expect("it is felt");
+    });
+    assert!(it.house.log().contains("locked"), "{}", it.house.log());
+    assert_goes_on(&mut it, "another program locks the database");
+    let once = "SELECT count(*) FROM attempts WHERE outcome <> 'done'";
+    assert_eq!(it.house.value(once), "0", "nothing was rendered twice");
+}
+
+/// Longer than the log may stay.
+const LOG_BYTES: u64 = 17 << 20;
+
+/// A reader of an old state, until it is dropped.
+struct Reader {
+    runtime: tokio::runtime::Runtime,
+    connection: SqliteConnection,
+}
+
+impl Reader {
+    fn of(it: &Harried) -> Reader {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let options = SqliteConnectOptions::new().filename(it.house.path(DATABASE)).read_only(true);
+        let connection = runtime.block_on(async {
+            let mut connection = options.connect().await.unwrap();
+            for sql in ["BEGIN", "SELECT count(*) FROM jobs"] {
+                sqlx::query(sql).execute(&mut connection).await.unwrap();
+            }
+            connection
+        });
+        Reader { runtime, connection }
+    }
+
+    fn end(self) {
+        self.runtime.block_on(self.connection.close()).unwrap();
+    }
+}
+
+#[test]
+fn a_log_that_a_reader_pins_is_cut_when_the_reader_is_gone() {
+    let mut it = rendering();
+    let log_bytes = |it: &Harried| {
+        fs::metadata(it.house.path("state/zimaged.sqlite-wal")).map_or(0, |log| log.len())
+    };
+    let reader = Reader::of(&it);
+    it.house.falsify("CREATE TABLE filler (bytes BLOB)");
+    while log_bytes(&it) < LOG_BYTES {
+        it.house.falsify("INSERT INTO filler VALUES (zeroblob(1000000))");
+    }
+    drop_job(&mut it);
+    it.until_settled();
+    assert!(log_bytes(&it) >= LOG_BYTES, "the reader has pinned it");
+    reader.end();
+    it.house.falsify("DROP TABLE filler");
+    it.house.until("it is cut", || (log_bytes(&it) < LOG_BYTES).then_some(()));
+    assert_goes_on(&mut it, "a reader pins the database's log");
+}
+
+const REFUSED: &str =
+    "it ends with 78 and leaves the file as it is; with the right one back it goes on";
+
+/// Starts on a database that is not as it should be, and then on that which was there before.
+fn assert_refused(it: &mut Harried, fault: &str, spoil: impl Fn(&mut Vec<u8>)) {
+    let path = it.house.path(DATABASE);
+    let whole = fs::read(&path).unwrap();
+    let mut spoiled = whole.clone();
+    spoil(&mut spoiled);
+    fs::write(&path, &spoiled).unwrap();
+    it.launch(&[]);
+    it.while_alive(PATIENCE, |_| None::<()>);
+    assert_eq!(it.ended().unwrap().code(), Some(78), "{fault}: {}", it.house.log());
+    assert!(fs::read(&path).unwrap() == spoiled, "{fault}: changed");
+    fs::write(&path, whole).unwrap();
+    drop_job(it);
+    it.settle();
+    it.assert_holds();
+    assert_eq!(it.stop().code(), Some(0), "{fault}");
+    record::note(fault, REFUSED, 1, "ended with 78, goes on");
+}
+
+#[test]
+fn a_damaged_database_is_refused_and_left_alone() {
+    let mut it = rendering();
+    it.until_settled();
+    assert_eq!(it.stop().code(), Some(0));
+    assert_refused(&mut it, "the database's first page is damaged", |file| file[..64].fill(0x5a));
+    assert_refused(&mut it, "all pages but the first are damaged", |file| file[4096..].fill(0x5a));
+    assert_refused(&mut it, "half of the database is missing", |file| {
+        file.truncate(file.len() / 2);
+    });
+}
+
+// faults 70
+#[test]
+fn a_database_of_a_newer_program_is_refused_with_what_would_be_right_and_not_touched() {
+    let mut it = rendering();
+    it.until_settled();
+    assert_eq!(it.stop().code(), Some(0));
+    it.house.falsify("INSERT INTO _sqlx_migrations VALUES (9999, '', 0, 1, X'00', 0)");
+    let rows = "SELECT max(version) || ' ' || (SELECT count(*) FROM jobs) FROM _sqlx_migrations";
+    for command in [&["run", "--until-idle"][..], &["list"], &["submit", "--prompt", "a"]] {
+        let output = it.house.zimaged(command);
+        assert_eq!(output.status.code(), Some(78), "{command:?}: {}", said(&output));
+        let words = "a newer zimaged has used it (schema 9999); run that one";
+        assert!(said(&output).contains(words), "{command:?}: {}", said(&output));
+    }
+    assert_eq!(it.house.value(rows), "9999 1", "it is as it was");
+    it.house.falsify("DELETE FROM _sqlx_migrations WHERE version = 9999");
+    drop_job(&mut it);
+    it.settle();
+    it.assert_holds();
+    record::note("the database of a newer program", REFUSED, 1, "ended with 78, goes on");
+}
+
+/// So many daemons want the same state folder at once.
+const DAEMONS: usize = 4;
+
+fn start(it: &Harried) -> Child {
+    let mut command = it.house.command(&["run"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts")
+}
+
+#[test]
+fn of_many_daemons_on_one_state_folder_one_runs() {
+    let mut it = rendering();
+    it.kill_all();
+    let mut daemons: Vec<Child> = (0..DAEMONS).map(|_| start(&it)).collect();
+    drop_job(&mut it);
+    let mut codes = Vec::new();
+    it.house.until("all but one have ended", || {
+        daemons.retain_mut(|daemon| match daemon.try_wait().unwrap() {
+            Some(status) => {
+                codes.push(status.code());
+                false
+            }
+            None => true,
+        });
+        (daemons.len() == 1).then_some(())
+    });
+    assert_eq!(codes, [Some(75); DAEMONS - 1]);
+    kill("TERM", daemons[0].id());
+    assert_eq!(daemons[0].wait().unwrap().code(), Some(0));
+    it.settle();
+    it.assert_holds();
+    let expected = "one runs, the others end with 75; no job is taken in or rendered twice";
+    record::note("many daemons on one state folder", expected, DAEMONS as u64, "one runs");
+}

@@ -4,6 +4,7 @@
     tools/faults.py kills 10000     SIGKILL, at random moments and at system calls
     tools/faults.py cuts 1000       power cuts, on a filesystem of their own; for root
     tools/faults.py locked 60       another program locks the database for so many seconds
+    tools/faults.py soak 20000      so many scripted renders and a hundredth as many real ones, with faults on
     tools/faults.py mounts          disks that are full, read-only or gone; for root
     tools/faults.py                 each case as often as the tests do
 
@@ -19,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs/reliability.md"
 RECORD = ROOT / "target/tmp/faults/record.tsv"
 BEGIN = "| fault | expected | tried | seen |\n| --- | --- | --- | --- |\n"
-NUMBERS = {"kills": "FAULTS_KILLS", "cuts": "FAULTS_CUTS", "locked": "FAULTS_LOCK_S"}
+NUMBERS = {"kills": "FAULTS_KILLS", "cuts": "FAULTS_CUTS", "locked": "FAULTS_LOCK_S", "soak": "FAULTS_SOAK"}
 
 
 def rows(text):

@@ -24,6 +24,7 @@ mod oracle;
 mod permissions;
 mod reading;
 mod record;
+mod soak;
 mod spoiled;
 #[path = "../it/support/mod.rs"]
 #[allow(dead_code)]

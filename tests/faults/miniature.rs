@@ -26,12 +26,18 @@ const PICTURES: u64 = 6;
 const JOB: &str = "prompt = 'a red circle'\nseed = 7\nwidth = 64\nheight = 64\nmin_side = 64\n\
                    steps = 6\nnum_images = 6\n";
 
-fn house() -> Harried {
+/// A house of the miniature, with `more` in its configuration.
+pub fn house(more: &str) -> Harried {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
-    let config = house::config("deaths_max = 100\nattempts_max = 1000\n")
+    let config = house::config(more)
         .replace("\"fake\"", "\"z-image\"")
         .replace("\"model\"", &format!("\"{}\"", model.display()));
-    let mut harried = Harried::of(House::within(&std::env::temp_dir(), &config));
+    Harried::of(House::within(&std::env::temp_dir(), &config))
+}
+
+/// A house with the pictures still to be made.
+fn at_work() -> Harried {
+    let mut harried = house("deaths_max = 100\nattempts_max = 1000\n");
     harried.drop_file(JOB, PICTURES);
     harried
 }
@@ -60,12 +66,12 @@ fn is_in_a_picture(house: &House) -> Option<()> {
 
 #[test]
 fn a_picture_has_the_same_pixels_after_kills() {
-    let mut undisturbed = house();
+    let mut undisturbed = at_work();
     undisturbed.settle();
     let expected = pixels(&undisturbed.house);
     assert_eq!(expected.len() as u64, PICTURES);
     let mut random = Random::seeded(NAME);
-    let mut harried = house();
+    let mut harried = at_work();
     let mut kills = 0;
     while kills < KILLS {
         harried.launch(&[]);

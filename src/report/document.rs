@@ -3,11 +3,19 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// How the page looks, by itself: nothing is fetched.
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;\
-padding:0 1rem;color:#1d2330;background:#fff}table{border-collapse:collapse;margin:1rem 0}\
-th,td{border:1px solid #c6ccd6;padding:.3rem .6rem;text-align:left;vertical-align:top;white-space:nowrap}\
-th{background:#f0f2f6}div.scroll{overflow-x:auto}figure{margin:1rem 0}svg{max-width:100%;\
-height:auto}figcaption{color:#565f70}";
+const STYLE: &str = "\
+:root{color-scheme:light dark;--ink:#1d2330;--ground:#fff;--quiet:#565f70;--line:#c6ccd6;\
+--head:#f0f2f6}@media(prefers-color-scheme:dark){:root{--ink:#d9dee7;--ground:#171b22;\
+--quiet:#9aa4b2;--line:#3a424f;--head:#222833}}\
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;\
+color:var(--ink);background:var(--ground)}table{border-collapse:collapse;margin:1rem 0}\
+th,td{border:1px solid var(--line);padding:.3rem .6rem;text-align:left;vertical-align:top}\
+td:first-child{white-space:nowrap}th{background:var(--head)}td.long{overflow-wrap:anywhere}\
+div.scroll{overflow-x:auto}figure{margin:1rem 0}svg{max-width:100%;height:auto}\
+figcaption{color:var(--quiet)}";
+
+/// Words of a table that are longer are broken, in bytes.
+const WORD_MAX: usize = 40;
 
 /// A document in the order of reading.
 pub struct Document {
@@ -112,7 +120,9 @@ impl ReportBlock {
                         @if head.iter().any(|cell| !cell.is_empty()) {
                             thead { tr { @for cell in head { th { (cell) } } } }
                         }
-                        tbody { @for row in rows { tr { @for cell in row { td { (cell) } } } } }
+                        tbody { @for row in rows { tr { @for cell in row {
+                            td class=[has_long_word(cell).then_some("long")] { (cell) }
+                        } } } }
                     } }
                 }
                 ReportBlock::Figure(Figure { caption, svg, .. }) => {
@@ -121,6 +131,11 @@ impl ReportBlock {
             }
         }
     }
+}
+
+/// A hash, above all: it may be broken anywhere.
+fn has_long_word(cell: &str) -> bool {
+    cell.split(' ').any(|word| word.len() > WORD_MAX)
 }
 
 /// A text that Markdown takes for nothing else: names of models and devices are not ours.
@@ -169,6 +184,9 @@ mod tests {
         let page = document().html();
         assert!(page.contains("<title>A &lt;card&gt;</title>") && page.contains("a &amp; b"));
         assert!(page.contains("<td>64|64</td>") && page.contains("<figcaption>All</figcaption>"));
+        let row = vec!["name".to_owned(), "5a".repeat(32)];
+        let hash = ReportBlock::Table { head: Vec::new(), rows: vec![row] }.html().into_string();
+        assert!(hash.contains("<td>name</td><td class=\"long\">5a5a"), "{hash}");
         for word in ["http:", "https:", "<script", "src="] {
             assert!(!page.contains(word), "{word}: {page}");
         }

@@ -282,7 +282,7 @@ mod tests {
             "| transformer | cold: from the disk | 10.00 s | 1.20 GB/s |",
             "| size | 8.00 GiB | 24.00 GiB (this one) |",
             "device/full/whole, 18.00 GiB, 4.00 s measured |",
-            "| 1024x1024 | 900 J | 0.250 Wh |",
+            "| 1024x1024 | 900 | 0.250 |",
             "| cold: from the disk | 20.00 s | 1.00 GB/s | 5.00 s |",
         ] {
             assert!(text.contains(line), "{line}\n{text}");

@@ -9,8 +9,9 @@ use super::svg::{Bars, Level, Series, bars, curve};
 use crate::engine::CARD_CONTEXT_BYTES;
 use crate::spelling::memory;
 
-/// A gibibyte, for drawings.
+/// For drawings, in bytes.
 const GIB: f64 = (1_u64 << 30) as f64;
+const MIB: f64 = (1_u64 << 20) as f64;
 
 pub(super) fn blocks(report: &MachineReport) -> Vec<ReportBlock> {
     let mut blocks = vec![heading("Memory by phase")];
@@ -67,21 +68,29 @@ fn curve_drawn(report: &MachineReport) -> Figure {
         Some(card) => card.used_before_bytes + CARD_CONTEXT_BYTES,
         None => 0,
     };
-    let levels: Vec<Level> = report
-        .sizes
-        .iter()
-        .filter_map(|size| {
-            let value = (size.predicted_bytes? + beside_bytes) as f64 / GIB;
-            Some(Level { name: format!("predicted, {}", name(size)), value })
-        })
-        .collect();
+    let most = report.curve.iter().map(|sample| sample.used_bytes).max().unwrap_or(0);
+    let (unit_bytes, unit) = if most < GIB as u64 { (MIB, "MiB") } else { (GIB, "GiB") };
+    let mut levels: Vec<Level> = Vec::new();
+    for size in &report.sizes {
+        let Some(predicted_bytes) = size.predicted_bytes else { continue };
+        let value = (predicted_bytes + beside_bytes) as f64 / unit_bytes;
+        match levels.iter_mut().find(|level| level.value == value) {
+            Some(same) => same.name += &format!(", {}", name(size)),
+            None => levels.push(Level { name: format!("predicted, {}", name(size)), value }),
+        }
+    }
     let points: Vec<(f64, f64)> = report
         .curve
         .iter()
-        .map(|sample| (sample.at_ms as f64 / 1000.0, sample.used_bytes as f64 / GIB))
+        .map(|sample| (sample.at_ms as f64 / 1000.0, sample.used_bytes as f64 / unit_bytes))
         .collect();
-    let caption = format!("Memory over time: {}", report.curve_of);
-    Figure { name: "memory", svg: curve(&caption, &points, &levels, ("s", "GiB")), caption }
+    let lines = match report.machine.card {
+        Some(_) => "",
+        // The program around the engine, and the picture before, which is written meanwhile.
+        None => "; the lines are what the engine alone was predicted to hold",
+    };
+    let caption = format!("Memory over time: {}{lines}", report.curve_of);
+    Figure { name: "memory", svg: curve(&caption, &points, &levels, ("s", unit)), caption }
 }
 
 fn matrix_told(report: &MachineReport) -> Vec<ReportBlock> {
@@ -210,8 +219,8 @@ fn energy_told(energy: &MeasuredEnergy) -> Vec<ReportBlock> {
     let rows = energy.pictures.iter().map(|picture| {
         vec![
             size_name((picture.width, picture.height)),
-            format!("{:.0} J", picture.joules),
-            format!("{:.3} Wh", picture.joules / 3600.0),
+            format!("{:.0}", picture.joules),
+            format!("{:.3}", picture.joules / 3600.0),
         ]
     });
     let slowed = match energy.slowed_by.is_empty() {
@@ -222,7 +231,7 @@ fn energy_told(energy: &MeasuredEnergy) -> Vec<ReportBlock> {
         format!(" With the model loaded and nothing to do it took {watts:.0} W.")
     });
     vec![
-        table(&["size", "a picture", ""], rows.collect()),
+        table(&["size", "joules a picture", "watt-hours a picture"], rows.collect()),
         ReportBlock::Paragraph(format!(
             "By the card's own counters: {:.0} W and {} degrees Celsius at the most.{idle} {slowed}",
             energy.power_max_watts, energy.temperature_max_celsius,

@@ -92,11 +92,22 @@ pub fn json(exif: &Exif) -> Option<String> {
     String::from_utf8(json.to_vec()).ok()
 }
 
+/// ComfyUI's graph, which its WebP has where cameras write their model.
+pub fn comfy_ui_graph(exif: &Exif) -> Option<String> {
+    let Value::Ascii(texts) = &exif.get_field(Tag::Model, In::PRIMARY)?.value else { return None };
+    let graph = texts.first()?.strip_prefix(b"prompt:")?;
+    String::from_utf8(graph.to_vec()).ok()
+}
+
 /// The text that A1111 and others write into UserComment. Some write it in the other order of bytes
 /// than the block has, so that the order is guessed: of most texts the first character is ASCII.
 pub fn comment(exif: &Exif) -> Option<String> {
-    let field = exif.get_field(Tag::UserComment, In::PRIMARY)?;
-    let Value::Undefined(comment, _) = &field.value else { return None };
+    // EXIF wants the first; Python's Pillow writes the second.
+    let (Value::Undefined(comment, _) | Value::Byte(comment)) =
+        &exif.get_field(Tag::UserComment, In::PRIMARY)?.value
+    else {
+        return None;
+    };
     let Some(units) = comment.strip_prefix(UNICODE) else {
         return String::from_utf8(comment.strip_prefix(ASCII)?.to_vec()).ok();
     };
@@ -144,6 +155,19 @@ mod tests {
         assert_eq!(String::from_utf16(&units).expect("UTF-16"), "night;füchse\0");
         assert!(found.get_field(Tag::MakerNote, In::PRIMARY).is_none());
         assert_eq!(json(&found), Some(metadata("a fox", "").json()));
+    }
+
+    #[test]
+    fn a_comment_is_read_as_pillow_writes_it_and_comfy_uis_graph_where_cameras_stand() {
+        let comment = [UNICODE, b"\0f\0o\0x"].concat();
+        let pillow = block(&[field(Tag::UserComment, Value::Byte(comment))]).expect("small");
+        assert_eq!(super::comment(&read(pillow)).as_deref(), Some("fox"));
+        let camera = |words: &[u8]| {
+            let model = field(Tag::Model, Value::Ascii(vec![words.to_vec()]));
+            comfy_ui_graph(&read(block(&[model]).expect("small")))
+        };
+        assert_eq!(camera(b"prompt:{}").as_deref(), Some("{}"));
+        assert_eq!(camera(b"EOS 5D"), None);
     }
 
     #[test]

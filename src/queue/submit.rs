@@ -196,13 +196,18 @@ pub async fn submit_wish(config: &Config, job: &mut CheckedJob) -> Result<Submit
         return Ok(submitted);
     }
     let queue = of_daemon(config, Instant::now() + ACCEPT_TIMEOUT).await?;
-    // Before it is one of those that it comes after.
-    let Foreseen { expected, stopped } = foresee(config, Some(&queue), [&mut *job]).await;
-    let jobs = vec![queue.take(&job.name, job).await?];
-    Ok(Submitted { jobs, expected, stopped, ..Submitted::of(|| [&*job]) })
+    queue.take_wish(job).await
 }
 
 impl Queue<'_> {
+    /// As [`submit_wish`], where there is a database.
+    pub(super) async fn take_wish(&self, job: &mut CheckedJob) -> Result<Submitted, QueueError> {
+        // Before it is one of those that it comes after.
+        let Foreseen { expected, stopped } = foresee(self.config, Some(self), [&mut *job]).await;
+        let jobs = vec![self.take(&job.name, job).await?];
+        Ok(Submitted { jobs, expected, stopped, ..Submitted::of(|| [&*job]) })
+    }
+
     async fn take(&self, name: &str, job: &CheckedJob) -> Result<TakenJob, QueueError> {
         let id = self.request(name, job).await?;
         Ok(TakenJob { file: name.to_owned(), job: id })

@@ -99,10 +99,10 @@ pub fn facts_in(content: &[u8]) -> Option<PictureFacts> {
         let container =
             ::exif::Reader::new().read_from_container(&mut Cursor::new(content)).ok()?;
         let ours = exif::json(&container).and_then(|json| read::parsed(&json));
-        return ours.map(|ours| PictureFacts::Ours(Box::new(ours))).or_else(|| {
-            let text = exif::comment(&container).filter(|text| web_ui::has_settings(text))?;
-            Some(others(FoundSettings { text: text.clone(), ..web_ui::settings(&text) }))
-        });
+        return match ours {
+            Some(ours) => Some(PictureFacts::Ours(Box::new(ours))),
+            None => others_in(&container).map(others),
+        };
     }
     let texts = png_texts(content)?;
     let of = |key: &str| texts.iter().find(|(known, _)| known == key).map(|(_, text)| &**text);
@@ -114,6 +114,15 @@ pub fn facts_in(content: &[u8]) -> Option<PictureFacts> {
         .or_else(|| of(WEB_UI).map(web_ui::settings))
         .or_else(|| of(COMFY_UI).and_then(comfy_ui::settings))?;
     Some(others(FoundSettings { text: of(WEB_UI).unwrap_or_default().to_owned(), ..found }))
+}
+
+/// What another program says in a JPEG or WebP.
+fn others_in(container: &::exif::Exif) -> Option<FoundSettings> {
+    let text = exif::comment(container).filter(|text| web_ui::has_settings(text));
+    match text {
+        Some(text) => Some(FoundSettings { text: text.clone(), ..web_ui::settings(&text) }),
+        None => comfy_ui::settings(&exif::comfy_ui_graph(container)?),
+    }
 }
 
 /// The same in one form, whichever program has made the picture.

@@ -8,7 +8,7 @@ mod ours;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 
@@ -129,7 +129,7 @@ impl Draft {
 }
 
 /// What is known of this place, to compare with.
-struct Here<'c> {
+pub(super) struct Here<'c> {
     config: &'c Config,
     queue: Option<Queue<'c>>,
     worker: Option<WorkerRow>,
@@ -140,7 +140,16 @@ struct Here<'c> {
 impl<'c> Here<'c> {
     async fn of(config: &'c Config) -> Here<'c> {
         // Without a database nothing is known, which is told of each picture.
-        let queue = Queue::open(config).await.ok();
+        Here::with(config, Queue::open(config).await.ok()).await
+    }
+
+    /// For whoever has the queue open.
+    pub(super) async fn of_queue(queue: &Queue<'c>) -> Here<'c> {
+        let same = Queue::of(queue.config, Arc::clone(&queue.store));
+        Here::with(queue.config, Some(same)).await
+    }
+
+    async fn with(config: &'c Config, queue: Option<Queue<'c>>) -> Here<'c> {
         let worker = match &queue {
             Some(queue) => queue.store.last_worker().await.ok().flatten(),
             None => None,
@@ -181,7 +190,7 @@ pub async fn replay(
 }
 
 /// Why a picture is not asked for again.
-enum Refusal {
+pub(super) enum Refusal {
     /// For whoever asks: it is the picture's.
     Picture(String),
     /// Nothing at all can be done.
@@ -189,7 +198,8 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn reason(self) -> Result<String, QueueError> {
+    /// For people, where it is the picture's.
+    pub(super) fn reason(self) -> Result<String, QueueError> {
         match self {
             Refusal::Picture(reason) => Ok(reason),
             Refusal::Queue(QueueError::Mistakes(mistakes)) => {
@@ -201,7 +211,12 @@ impl Refusal {
     }
 }
 
-async fn one(here: &Here<'_>, picture: &Path, what_for: ReplayUse) -> Result<Replay, Refusal> {
+/// Makes a job of one picture.
+pub(super) async fn one(
+    here: &Here<'_>,
+    picture: &Path,
+    what_for: ReplayUse,
+) -> Result<Replay, Refusal> {
     let content = read(picture).map_err(|error| Refusal::Picture(error.to_string()))?;
     let facts = output::facts_in(&content).ok_or_else(|| {
         Refusal::Picture(match output::format_of(&content) {
@@ -234,14 +249,17 @@ async fn one(here: &Here<'_>, picture: &Path, what_for: ReplayUse) -> Result<Rep
     }
     let job = match what_for {
         ReplayUse::Show => None,
-        _ => hand_over(here.config, checked).await.map_err(Refusal::Queue)?,
+        _ => hand_over(here, checked).await.map_err(Refusal::Queue)?,
     };
     let picture = picture.to_owned();
     Ok(Replay { picture, maker, same_picture, differences, notes, toml, job })
 }
 
-async fn hand_over(config: &Config, mut job: CheckedJob) -> Result<Option<i64>, QueueError> {
-    let submitted = submit_wish(config, &mut job).await?;
+async fn hand_over(here: &Here<'_>, mut job: CheckedJob) -> Result<Option<i64>, QueueError> {
+    let submitted = match &here.queue {
+        Some(queue) => queue.take_wish(&mut job).await?,
+        None => submit_wish(here.config, &mut job).await?,
+    };
     Ok(submitted.jobs.first().map(|taken| taken.job))
 }
 

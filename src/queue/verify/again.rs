@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::time::sleep;
 
 use super::VerifyStep;
-use crate::queue::replay::{ReplayUse, replay};
+use crate::queue::replay::{Here, ReplayUse, one};
 use crate::queue::{Queue, QueueError, has_daemon};
 use crate::store::{DonePicture, Selection};
 use crate::{output, thumbnails};
@@ -56,27 +56,27 @@ impl Queue<'_> {
             let why = "a daemon is needed to render pictures again: zimaged run";
             return Err(QueueError::NoDaemon(why.to_owned()));
         }
-        let drawn = self.store.some_done(number).await?;
+        let (here, drawn) = (Here::of_queue(self).await, self.store.some_done(number).await?);
         let mut compared = Vec::with_capacity(drawn.len());
         tell(VerifyStep::Again { compared: 0, of: drawn.len() });
         for row in &drawn {
-            compared.push(self.one_again(row).await?);
+            compared.push(self.one_again(&here, row).await?);
             tell(VerifyStep::Again { compared: compared.len(), of: drawn.len() });
         }
         Ok(compared)
     }
 
-    async fn one_again(&self, row: &DonePicture) -> Result<Again, QueueError> {
+    async fn one_again(&self, here: &Here<'_>, row: &DonePicture) -> Result<Again, QueueError> {
         let of = |again, fate, text: String| {
             let DonePicture { job, picture, .. } = *row;
             Again { job, picture, again, fate, text }
         };
         let path = self.config.outputs.join(&row.path);
-        let replays = replay(self.config, &[path], ReplayUse::Verify).await?;
-        let Some(job) = replays.pictures.first().and_then(|replay| replay.job) else {
-            let why = replays.refused.into_iter().map(|refused| refused.reason).collect();
-            return Ok(of(None, AgainFate::NotPromised, why));
+        let job = match one(here, &path, ReplayUse::Verify).await {
+            Ok(replay) => replay.job,
+            Err(refusal) => return Ok(of(None, AgainFate::NotPromised, refusal.reason()?)),
         };
+        let Some(job) = job else { return Ok(of(None, AgainFate::NotPromised, String::new())) };
         while !self.progress(job).await?.is_over() {
             if !has_daemon(self.config) {
                 let why = format!("the daemon has ended before job {job} was done");

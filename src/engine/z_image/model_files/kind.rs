@@ -27,9 +27,12 @@ pub(super) fn of_single_file(transformer: &Path, path: &Path) -> Option<ModelKin
     known.or_else(of_repository).or_else(|| if path.is_dir() { of_folder(path) } else { None })
 }
 
-/// What a folder of the hub's layout says by its name alone: De-Turbo has Turbo's schedule.
+/// What the repository of a folder of the hub's layout, or else its name, says beyond its schedule:
+/// De-Turbo has Turbo's. In Hugging Face's cache the folder is called by a revision.
 pub(super) fn beyond_schedule(hub: &Path) -> Option<ModelKind> {
-    of_folder(hub).filter(|kind| *kind == ModelKind::DeTurbo)
+    let origin = Origin::of(&hub.join("model_index.json"));
+    let known = origin.repository.as_deref().and_then(of_name).or_else(|| of_folder(hub));
+    known.filter(|kind| *kind == ModelKind::DeTurbo)
 }
 
 /// Where a file comes from, as far as it stands beside it.
@@ -180,5 +183,11 @@ mod tests {
         assert_eq!(linked("somebody--models", "5a"), None);
         assert_eq!(linked("somebody--models", TURBO_INT8_CONVROT.sha256), TURBO);
         assert_eq!(linked("Tongyi-MAI--Z-Image", "5a"), BASE);
+        let repository = folder.path().join("models--ostris--Z-Image-De-Turbo");
+        let blob = file(&repository, "blobs/5b");
+        let snapshot = repository.join("snapshots/c0ffee");
+        fs::create_dir_all(&snapshot).unwrap();
+        symlink(blob, snapshot.join("model_index.json")).unwrap();
+        assert_eq!(beyond_schedule(&snapshot), DE_TURBO);
     }
 }

@@ -20,6 +20,11 @@ const VARIABLE: &str = "ZIMAGED_COMPLETE";
 /// The name by which shells know the program.
 const NAME: &str = "zimaged";
 
+/// In a folder of functions the script is the function of the first completion, and would only name
+/// that of the next ones.
+const ZSH_FIRST: &str =
+    "if [ \"$funcstack[1]\" = _zimaged ]; then _clap_dynamic_completer_zimaged; fi\n";
+
 /// So many of the newest jobs are offered.
 const JOBS_MAX: u32 = 50;
 
@@ -30,13 +35,20 @@ pub(super) fn answer_shell() {
 
 /// Prints the script that has a shell ask.
 pub(super) fn script(shell: clap_complete::Shell) -> Outcome {
+    print::line(script_of(shell)?.trim_end())?;
+    Ok(0)
+}
+
+fn script_of(shell: clap_complete::Shell) -> anyhow::Result<String> {
     let shells = Shells::builtins();
     let name = shell.to_string();
-    let shell = shells.completer(&name).with_context(|| format!("{name} is not known"))?;
+    let completer = shells.completer(&name).with_context(|| format!("{name} is not known"))?;
     let mut script = Vec::new();
-    shell.write_registration(VARIABLE, NAME, NAME, NAME, &mut script)?;
-    print::line(String::from_utf8_lossy(&script).trim_end())?;
-    Ok(0)
+    completer.write_registration(VARIABLE, NAME, NAME, NAME, &mut script)?;
+    if shell == clap_complete::Shell::Zsh {
+        script.extend(ZSH_FIRST.as_bytes());
+    }
+    Ok(String::from_utf8_lossy(&script).into_owned())
 }
 
 /// Writes a manual page for each command into the folder.
@@ -69,4 +81,18 @@ fn newest_jobs() -> anyhow::Result<Vec<JobRow>> {
         let queue = Queue::open(&config).await?;
         Ok(queue.store().jobs(&JobFilter::default(), JOBS_MAX).await?)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zsh_completes_at_the_first_call_of_the_script_as_well() {
+        let script = script_of(clap_complete::Shell::Zsh).expect("a known shell");
+        let (_, behind) = script.split_once("function ").expect("a function");
+        let (name, _) = behind.split_once('(').expect("its name");
+        let last = script.lines().last().expect("a line");
+        assert!(last.ends_with(&format!("then {name}; fi")), "{script}");
+    }
 }

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::ladder::Stage;
 use crate::moment;
 use crate::queue::{JobLeft, job_left};
+use crate::spelling::memory;
 use crate::status::{RenderStatus, Status};
 use crate::store::Store;
 
@@ -29,7 +30,7 @@ struct Look {
 }
 
 impl AtWork {
-    /// `job 3, picture 4 of 12, step 5/8, 40 s left, 5.8 GiB`, or why nothing is rendered.
+    /// `job 3, picture 4 of 12, step 5/8, 40 s left, 5.80 GiB`, or why nothing is rendered.
     pub async fn line(&mut self, config: &Config, store: &Store, status: &Status) -> String {
         let Some(render) = status.render.as_ref().filter(|_| status.hold.is_none()) else {
             return status.line();
@@ -71,14 +72,6 @@ pub fn time_left(left: &JobLeft) -> String {
     let mark = if left.is_estimate { " (estimated)" } else { "" };
     let told = left.left_ms.and_then(moment::left);
     told.map_or(String::new(), |told| format!(", {told} left{mark}"))
-}
-
-fn memory(bytes: u64) -> String {
-    let mebibytes = bytes as f64 / MEBIBYTE as f64;
-    match mebibytes {
-        ..1024.0 => format!("{mebibytes:.0} MiB"),
-        _ => format!("{:.1} GiB", mebibytes / 1024.0),
-    }
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ impl Webhook {
             .post(&self.url)
             .header("Content-Type", "application/json")
             .header("Idempotency-Key", event_id);
-        let mut answer = request.send(json).map_err(|error| error.to_string())?;
+        let mut answer = request.send(json).map_err(told)?;
         let status = answer.status();
         let read = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
         match status.is_success() {
@@ -59,6 +59,14 @@ impl Webhook {
                 Err(format!("it answers {status}: {words}"))
             }
         }
+    }
+}
+
+/// An error of the resolver is a sentence of ours, before which the client sets a word of its own.
+fn told(error: Error) -> String {
+    match error {
+        Error::Other(ours) => ours.to_string(),
+        error => error.to_string(),
     }
 }
 

@@ -189,6 +189,7 @@ fn a_webhook_of_this_machine_is_not_asked_unless_that_is_meant() {
     house.until_sql("SELECT tries FROM outbox", "1");
     let message = house.value("SELECT message FROM outbox");
     assert!(message.contains("webhook_private = true"), "{message}");
+    assert!(!message.starts_with("other"), "{message}");
     assert_eq!(requests.lock().unwrap().len(), 0);
 }
 

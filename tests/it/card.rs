@@ -2,7 +2,7 @@
 //! that runs out or falls sick. For a real card, or for the simulated one of `tools/gpu/simulator`,
 //! whose settings a real one does not hear.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Output;
 
 use zimaged::internals::{
@@ -12,6 +12,7 @@ use zimaged::internals::{
 
 use crate::parity::reference::{Case, model_folder};
 use crate::support::House;
+use crate::support::places::miniature;
 use crate::support::silent::Silent;
 
 /// Mean difference in levels of 255 from its own f32 that the reference makes when it computes in
@@ -34,10 +35,6 @@ const GENTLEST: Rung = Rung {
     height: 96,
     steps: 2,
 };
-
-fn mini() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini")
-}
 
 /// On the first card.
 fn engine(model: &Path) -> ZImageEngine {
@@ -78,7 +75,7 @@ fn a_card_makes_the_references_pictures_in_bf16() {
 #[test]
 #[ignore = "needs a card: see tools/gpu/simulator"]
 fn a_card_makes_the_same_picture_wherever_its_weights_lie() {
-    let mut engine = engine(&mini());
+    let mut engine = engine(&miniature());
     let layers = engine.capabilities().residencies.len() as u32;
     let streamed = (0..layers - 3).map(|resident_blocks| Residency::Streamed { resident_blocks });
     let residencies: Vec<Residency> =
@@ -97,8 +94,9 @@ fn a_card_makes_the_same_picture_wherever_its_weights_lie() {
 #[test]
 #[ignore = "needs a card: see tools/gpu/simulator"]
 fn a_card_makes_what_a_cpu_makes_on_every_kind_of_rung() {
-    let mut card = engine(&mini());
-    let mut cpu = ZImageEngine::load(&ModelPlace::at(&mini()), DeviceChoice::Cpu, None).unwrap();
+    let mut card = engine(&miniature());
+    let mut cpu =
+        ZImageEngine::load(&ModelPlace::at(&miniature()), DeviceChoice::Cpu, None).unwrap();
     for rung in [
         GENTLEST,
         Rung { decode: Decode::Stripes { height: 64 }, ..GENTLEST },
@@ -124,7 +122,7 @@ fn three_pictures(width: u32, height: u32, environment: &[(&str, &str)]) -> (Hou
 
 /// As [`three_pictures`], with these keys of the device and these of the job.
 fn pictures(device: &str, keys: &str, environment: &[(&str, &str)]) -> (House, Output) {
-    let model = mini();
+    let model = miniature();
     let house = House::with_config(&format!(
         "[model]\npath = {model:?}\n[device]\nkind = \"cuda\"\n{device}\n"
     ));
@@ -207,9 +205,9 @@ fn a_limited_card_is_not_asked_for_its_free_memory_in_each_step() {
 fn prompts_that_come_next_are_encoded_with_the_first_to_the_same_pictures() {
     let rung = Rung { residency: Residency::TextReleased, ..GENTLEST };
     let other = Recipe { prompt: "a green square".into(), ..red_circle() };
-    let alone =
-        [red_circle(), other.clone()].map(|recipe| render(&mut engine(&mini()), &recipe, &rung));
-    let mut engine = engine(&mini());
+    let alone = [red_circle(), other.clone()]
+        .map(|recipe| render(&mut engine(&miniature()), &recipe, &rung));
+    let mut engine = engine(&miniature());
     engine.expect_prompts(vec![other.prompt.clone(), "a longer prompt than the other two".into()]);
     let together = [red_circle(), other].map(|recipe| render(&mut engine, &recipe, &rung));
     assert!(together == alone);

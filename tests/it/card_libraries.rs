@@ -2,9 +2,9 @@
 //! is missing. Where a driver is installed only the first test has something to see.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::support::places::miniature;
 use crate::support::{House, said};
 
 /// No folder of libraries but the system's own.
@@ -12,14 +12,10 @@ const NONE: (&str, &str) = ("LD_LIBRARY_PATH", "");
 
 const JOB: &str = "prompt = 'a red circle'\nwidth = 64\nheight = 64\nsteps = 1\nmin_steps = 1\n";
 
-fn mini() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini")
-}
-
 fn house(kind: &str) -> House {
     House::with_config(&format!(
         "[model]\npath = {:?}\n[device]\nkind = \"{kind}\"\n[worker]\nbackoff = \"10ms\"\n",
-        mini()
+        miniature()
     ))
 }
 

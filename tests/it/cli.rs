@@ -7,11 +7,12 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
+use crate::support::places::miniature;
 use crate::support::{House, said};
 
 /// The configuration that these lines make, with the miniature.
 fn house(more: &str) -> House {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+    let model = miniature();
     House::with_config(&format!("[model]\npath = {model:?}\n{more}"))
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use zimaged::internals::metadata_of;
 
 use crate::parity::reference::model_folder;
+use crate::support::places::miniature;
 use crate::support::{House, kill};
 
 /// How the pictures stand, all together: "done 3" or "done 1 failed 1".
@@ -256,20 +257,13 @@ fn a_terminated_daemon_gives_its_render_back_uncounted() {
     house.assert_invariants();
 }
 
-/// Waits until the idle worker is released.
-fn until_released(house: &House) {
-    house.until("the worker is released", || {
-        (house.json(&["status"])["daemon"]["worker"]["state"] == "released").then_some(())
-    });
-}
-
 #[test]
 fn an_idle_worker_is_released_and_the_next_job_loads_another() {
     let mut house = House::new("[device]\nidle_release = '300ms'\n");
     fs::write(house.path("model/load.txt"), "load of 200 ms").expect("a writable folder");
     house.start();
     let first = house.worker_pid();
-    until_released(&house);
+    house.until_released();
     assert!(!Path::new(&format!("/proc/{first}")).exists(), "its memory is the device's again");
     let said = house.zimaged(&["status"]).stdout;
     let said = String::from_utf8_lossy(&said);
@@ -285,7 +279,7 @@ fn an_idle_worker_is_released_and_the_next_job_loads_another() {
         "the load is part of the wait"
     );
     assert_eq!(house.value("SELECT count(*) FROM workers"), "2");
-    until_released(&house);
+    house.until_released();
     assert!(!house.log().contains("the worker is down"), "{}", house.log());
 }
 
@@ -305,10 +299,10 @@ fn a_paused_queue_is_idle_whatever_waits_in_it() {
     assert!(house.zimaged(&["pause"]).status.success());
     house.drop_job("fox.toml", "prompt = 'a fox'\n");
     house.until_sql(STATES, "queued 1");
-    until_released(&house);
+    house.until_released();
     // Longer than it takes to notice a job.
     std::thread::sleep(Duration::from_secs(1));
-    until_released(&house);
+    house.until_released();
     assert_eq!(
         house.value("SELECT count(*) FROM workers"),
         "1",
@@ -492,7 +486,7 @@ fn a_model_that_is_none_ends_the_daemon_with_78_and_leaves_the_files_where_they_
 /// As [`house_of_no_model`], with a copy of the miniature.
 fn house_of_a_miniature() -> House {
     let house = house_of_no_model(&[]);
-    let miniature = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+    let miniature = miniature();
     let copied = Command::new("cp")
         .args(["-rT", &miniature.to_string_lossy(), &house.path("model").to_string_lossy()])
         .status();

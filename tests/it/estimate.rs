@@ -2,16 +2,16 @@
 //! until one was.
 
 use std::fs;
-use std::path::Path;
 use std::process::Output;
 
 use serde_json::Value;
 
 use crate::support::House;
+use crate::support::places::miniature;
 
 /// With the miniature on the processor.
 fn house() -> House {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+    let model = miniature();
     House::with_config(&format!("[model]\npath = {model:?}\n[device]\nkind = 'cpu'\n"))
 }
 

@@ -1,15 +1,15 @@
 //! What a new user met in an evening with the program: `evening F1` and so on are its points.
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
 
+use crate::support::places::miniature;
 use crate::support::{House, said};
 
 /// With the miniature on the processor, which a build without CUDA takes by itself.
 fn house(more: &str) -> House {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+    let model = miniature();
     let kind = if cfg!(feature = "cuda") { "cpu" } else { "auto" };
     House::with_config(&format!("[model]\npath = {model:?}\n[device]\nkind = '{kind}'\n{more}"))
 }

@@ -1,12 +1,12 @@
 //! `zimaged fit`: what a render would get, asked before and after there is any history.
 
 use std::fs;
-use std::path::Path;
 
+use crate::support::places::miniature;
 use crate::support::{House, said};
 
 fn house() -> House {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+    let model = miniature();
     House::with_config(&format!("[model]\npath = {model:?}\n[device]\nkind = 'cpu'\n"))
 }
 
@@ -119,7 +119,7 @@ fn no_picture_is_promised_that_the_model_has_no_positions_for() {
     let long = ["fit", "8208x1024", "--turbo", "--vram", "80GiB"];
     refused(&house, &long, "8208 is out of range; use sides from 64 to 8192");
 
-    let mini = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+    let mini = miniature();
     let model = house.path("model");
     for part in ["transformer", "text_encoder", "vae", "scheduler", "tokenizer"] {
         fs::create_dir_all(model.join(part)).expect("a writable folder");
@@ -169,7 +169,7 @@ fn a_worker_needs_no_more_than_predicted_from_its_first_picture_on() {
 fn a_limit_counts_beside_the_reserve_of_the_device() {
     let house = House::with_config(&format!(
         "[model]\npath = {:?}\n[device]\nkind = 'cpu'\nmemory_limit = '64MiB'\n",
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini")
+        miniature()
     ));
     assert_eq!(
         house.json(&["fit", "256x256"])["usable_bytes"],
@@ -224,7 +224,7 @@ fn what_does_not_fit_is_told_with_the_least_that_would_do() {
     assert_eq!(code(least - 16), Some(3), "{none}");
     assert!(house.json(&["fit", "256x256", "--vram", "4GiB"])["least"].is_null());
 
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+    let model = miniature();
     let limited = |limit: u64| {
         House::with_config(&format!(
             "[model]\npath = {model:?}\n[device]\nkind = 'cpu'\nmemory_limit = {limit}\n"

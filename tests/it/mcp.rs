@@ -2,20 +2,13 @@
 //! have no business there.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::support::http::Reply;
+use crate::support::places::clients_python;
 use crate::support::{House, said};
-
-/// What `.ci/run` puts the client into.
-fn python() -> PathBuf {
-    let named = std::env::var_os("ZIMAGED_HTTP_CLIENTS").map(PathBuf::from);
-    let ours = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/http-clients");
-    named.unwrap_or_else(ours).join("bin/python")
-}
 
 const CLIENT: &str = r#"
 import asyncio, base64, io, json, sys
@@ -76,7 +69,7 @@ asyncio.run(main())
 
 /// What the client prints that is told these two words of where the server is.
 fn told(house: &House, place: &str, how: &str) -> String {
-    let mut command = Command::new(python());
+    let mut command = Command::new(clients_python());
     command.args(["-c", CLIENT, place, how]).current_dir(house.path("."));
     let output = command.output().expect("the client is installed");
     assert!(output.status.success(), "{}\n{}", said(&output), house.log());

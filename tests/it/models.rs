@@ -16,16 +16,6 @@ fn order(house: &House) -> Vec<String> {
     rows.into_iter().flatten().collect()
 }
 
-/// Why the model is held, once the daemon has said so.
-fn held(house: &House, model: &str) -> String {
-    house.until("the model is held", || {
-        let status = house.json(&["status"]);
-        let held = status["daemon"]["held_models"].as_array()?.first()?.clone();
-        assert_eq!(held["model"], model);
-        Some(held["reason"].as_str()?.to_owned())
-    })
-}
-
 #[test]
 fn jobs_are_rendered_by_the_model_that_they_name_and_models_change_rarely() {
     let mut house = House::new(MODELS);
@@ -93,7 +83,7 @@ fn a_model_that_vanished_from_the_configuration_holds_only_what_waits_for_it() {
     house.zimaged(&["resume"]);
     house.until_sql("SELECT state FROM renders WHERE prompt = 'stays'", "done");
     assert_eq!(house.value("SELECT state FROM renders WHERE prompt = 'gone'"), "queued");
-    let reason = held(&house, "base");
+    let reason = house.until_held("base");
     assert!(reason.contains("daemon.toml names no model base (it names other)"), "{reason}");
     for (language, told) in [("en", "Its jobs wait"), ("zh", "该模型暂不可用")] {
         let page = house.ask("GET /queue", &[("Accept-Language", language)], b"").ok().text();
@@ -122,7 +112,7 @@ fn a_named_model_that_cannot_be_loaded_stops_no_other() {
     house.drop_job("b.toml", "prompt = 'b'\n");
     house.until_sql("SELECT state FROM renders WHERE prompt = 'b'", "done");
     assert_eq!(house.value("SELECT state FROM renders WHERE prompt = 'a'"), "queued");
-    held(&house, "base");
+    house.until_held("base");
     assert_eq!(house.stop("TERM"), Some(0));
 }
 

@@ -66,14 +66,6 @@ fn end_night(house: &House, option: &str, value: impl Fn() -> String) {
 const STATES: &str =
     "SELECT group_concat(state, ' ') FROM (SELECT DISTINCT state FROM renders ORDER BY state DESC)";
 
-/// The status is written a moment later than the log.
-fn until_released(house: &House) {
-    house.until("the model has left the device", || {
-        let status = house.json(&["status"]);
-        (status["daemon"]["worker"]["state"] == "released").then_some(())
-    });
-}
-
 /// What was begun in time is finished, the rest waits for the next night, and the card is free.
 #[test]
 fn when_a_window_closes_the_model_leaves_the_device_until_the_next_night() {
@@ -91,7 +83,7 @@ fn when_a_window_closes_the_model_leaves_the_device_until_the_next_night() {
         format!("SELECT min(run_after_ms) > {tomorrow_ms} FROM renders WHERE state = 'queued'");
     assert_eq!(house.value(&waits), "1");
     house.until("the worker has ended", || (!process_exists(pid)).then_some(()));
-    until_released(&house);
+    house.until_released();
     // What may be started by day is.
     house.drop_job("day.toml", "prompt = 'a fox'\n");
     house.until_sql("SELECT count(*) FROM jobs_state WHERE job = 2 AND state = 'done'", "1");
@@ -99,7 +91,7 @@ fn when_a_window_closes_the_model_leaves_the_device_until_the_next_night() {
     let loaded = house.value("SELECT count(*) FROM workers");
     std::fs::remove_file(house.path("state/status.json")).ok();
     house.start();
-    until_released(&house);
+    house.until_released();
     assert_eq!(house.value("SELECT count(*) FROM workers"), loaded);
 }
 
@@ -108,7 +100,7 @@ fn when_not_after_has_come_the_rest_is_cancelled_and_the_model_leaves_the_device
     let house = at_night();
     end_night(&house, "--not-after", || after(3000).to_string());
     assert_eq!(house.value(STATES), "done cancelled");
-    until_released(&house);
+    house.until_released();
     let rest = "SELECT DISTINCT cancel_reason FROM renders WHERE state <> 'done'";
     let reason = "not started before not_after; zimaged retry renders it all the same";
     assert_eq!(house.rows(rest), [[reason]]);

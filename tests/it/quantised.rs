@@ -15,6 +15,7 @@ use zimaged::internals::{
 };
 
 use crate::support::House;
+use crate::support::places::miniature;
 
 const LOWER: [(Precision, &str); 2] =
     [(Precision::Q8, "zimaged-q8.gguf"), (Precision::Q4, "zimaged-q4.gguf")];
@@ -39,7 +40,7 @@ struct Model {
 impl Model {
     fn new() -> Model {
         let model = Model { folder: tempfile::tempdir().unwrap() };
-        let mini = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+        let mini = miniature();
         fs::create_dir(model.transformer()).unwrap();
         link_all(&mini, model.folder.path());
         link_all(&mini.join("transformer"), &model.transformer());
@@ -260,7 +261,7 @@ fn the_command_writes_the_file_once_and_says_what_it_saves() {
 
 #[test]
 fn a_job_that_asks_for_int8_is_rendered_so_and_its_picture_says_it() {
-    let mini = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+    let mini = miniature();
     let house =
         House::with_config(&format!("[model]\npath = {mini:?}\n[device]\nkind = \"cpu\"\n"));
     let size = "width = 64\nheight = 64\nsteps = 1\nmin_steps = 1\n";

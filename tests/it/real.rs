@@ -13,6 +13,7 @@ use zimaged::internals::{
 };
 
 use crate::parity::lora::placed;
+use crate::support::places::miniature;
 use crate::support::silent::Silent;
 use crate::support::{House, kill, said};
 
@@ -32,7 +33,7 @@ fn house(more: &str) -> House {
 }
 
 fn copy_miniature(to: &Path) {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+    let from = miniature();
     for name in ["", "scheduler", "text_encoder", "tokenizer", "transformer", "vae"] {
         fs::create_dir_all(to.join(name)).unwrap();
         for entry in fs::read_dir(from.join(name)).unwrap().map(Result::unwrap) {
@@ -154,16 +155,6 @@ fn truncate(path: &Path) {
     file.set_len(file.metadata().unwrap().len() / 2).unwrap();
 }
 
-/// Why the model is held, once the daemon has said so.
-fn held(house: &House, model: &str) -> String {
-    house.until("the model is held", || {
-        let status = house.json(&["status"]);
-        let all = status["daemon"]["held_models"].as_array()?;
-        let held = all.iter().find(|held| held["model"] == model)?;
-        Some(held["reason"].as_str()?.to_owned())
-    })
-}
-
 #[test]
 fn a_file_that_is_cut_holds_what_waits_for_its_model_and_the_daemon_stays_up() {
     let mut house = house("[models.bad]\npath = 'bad'\n[worker]\nbackoff = '10ms'\n");
@@ -175,14 +166,14 @@ fn a_file_that_is_cut_holds_what_waits_for_its_model_and_the_daemon_stays_up() {
     house.drop_job("2.toml", JOB);
     let done = "SELECT count(*) FROM renders WHERE state = 'done'";
     house.until_sql(done, "1");
-    let told = held(&house, "bad");
+    let told = house.until_held("bad");
     assert!(told.contains(TRANSFORMER) && told.contains("download is incomplete"), "{told}");
 
     let whole = fs::read(house.path("model").join(TRANSFORMER)).unwrap();
     truncate(&house.path("model").join(TRANSFORMER));
     kill("KILL", house.worker_pid());
     house.drop_job("3.toml", JOB);
-    let told = held(&house, "");
+    let told = house.until_held("");
     assert!(told.contains(TRANSFORMER) && told.contains("download is incomplete"), "{told}");
     assert_eq!(house.daemon_pid(), pid, "the daemon stayed up");
     assert_eq!(house.value(done), "1");

@@ -17,6 +17,8 @@ use zimaged::internals::{
     Residency, Rung, SizeAndSteps, Stage, Worker, WorkerEvent, WorkerExit,
 };
 
+use crate::support::places::miniature;
+
 const ZIMAGED: &str = env!("CARGO_BIN_EXE_zimaged");
 
 /// Generous: only a hang takes this long.
@@ -364,7 +366,7 @@ async fn an_idle_worker_tells_what_memory_there_is_now() {
 #[tokio::test]
 async fn a_model_is_hashed_beside_the_renders_once() {
     let place = Place::new();
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+    let model = miniature();
     let load = Load { engine: EngineKind::ZImage, model: ModelPlace::at(&model), ..place.load() };
     let start = async || {
         let mut worker = Worker::spawn(Path::new(ZIMAGED), &load).await.unwrap();

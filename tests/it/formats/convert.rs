@@ -6,6 +6,8 @@ use zimaged::internals::{
     Conversion, FloatFormat, Geometry, Synthesis, convert_model, synthesise_model,
 };
 
+use crate::support::places::miniature;
+
 const Q8_0: GgmlDType = GgmlDType::Q8_0;
 
 /// The model at `place` in the hub's layout.
@@ -130,7 +132,7 @@ fn shapes(path: &Path) -> BTreeMap<String, Vec<usize>> {
 #[test]
 fn a_model_of_random_weights_has_the_tensors_of_its_preset_and_its_seeds_values() {
     let (_folder, first) = synthesised(of_miniature(), 1);
-    let mini = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mini");
+    let mini = miniature();
     let files = [
         "transformer/diffusion_pytorch_model.safetensors",
         "text_encoder/model.safetensors",

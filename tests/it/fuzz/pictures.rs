@@ -98,8 +98,9 @@ fn a_picture_as_input_may_be_anything() {
 fn a_picture_may_say_anything_of_itself() {
     let heap_bytes_max = 64 << 20;
     let target = Target { name: "metadata", corpus: corpus(), words: WORDS, heap_bytes_max };
-    let path = tempfile::tempdir().expect("a temporary folder").keep().join("a.png");
+    let folder = tempfile::tempdir().expect("a temporary folder");
     target.run(move |bytes| {
+        let path = folder.path().join("a.png");
         let mut file = fs::File::create(&path).expect("our own file");
         file.write_all(bytes).expect("room");
         let (found, ours) = (settings_in(bytes), metadata_of(&path));

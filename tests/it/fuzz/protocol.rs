@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde::Serialize;
@@ -63,8 +63,8 @@ fn events() -> Vec<u8> {
 /// How a worker and its words end is the caller's to see; nothing is told to people here.
 #[test]
 fn a_worker_may_say_anything() {
-    let folder = tempfile::tempdir().expect("a temporary folder").keep();
-    let program = folder.join("worker");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let program = folder.path().join("worker");
     fs::write(&program, "#!/bin/sh\nexec cat \"$0.lines\"\n").expect("a writable folder");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("ours");
     let target =
@@ -72,9 +72,9 @@ fn a_worker_may_say_anything() {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     target.run(move |bytes| {
-        fs::write(folder.join("worker.lines"), bytes).expect("our own file");
+        fs::write(folder.path().join("worker.lines"), bytes).expect("our own file");
         runtime.block_on(async {
-            let mut worker = match Worker::spawn(&program, &load(&folder)).await {
+            let mut worker = match Worker::spawn(&program, &load(folder.path())).await {
                 Ok(worker) => worker,
                 Err(exit) => return Err(exit.words),
             };
@@ -94,16 +94,16 @@ fn again(event: &WorkerEvent) -> WorkerEvent {
 
 #[test]
 fn a_supervisor_may_ask_for_anything() {
-    let folder = tempfile::tempdir().expect("a temporary folder").keep();
+    let folder = tempfile::tempdir().expect("a temporary folder");
     // Relative, so that no change leads out of the folder.
     let load = Request::Load(Box::new(load(Path::new(""))));
     let corpus = vec![[line(&load), line(&Request::Memory)].concat(), line(&load)];
     let target = Target { name: "requests", corpus, words: WORDS, heap_bytes_max: 4 << 20 };
-    target.run(move |bytes| asked(&folder, bytes));
+    target.run(move |bytes| asked(folder.path(), bytes));
 }
 
 /// A worker that is told this ends by itself, once that is all, and not by a panic.
-fn asked(folder: &PathBuf, bytes: &[u8]) -> Result<(), String> {
+fn asked(folder: &Path, bytes: &[u8]) -> Result<(), String> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_zimaged"))
         .arg("worker")
         .current_dir(folder)

@@ -48,15 +48,17 @@ fn a_job_file_may_hold_anything() {
         examples.map(|name| example(&format!("examples/{name}.toml"))).to_vec();
     corpus.push(MATRIX.into());
     let target = Target { name: "job", corpus, words: WORDS, heap_bytes_max: HEAP_BYTES_MAX };
-    let folder = tempfile::tempdir().expect("a temporary folder").keep();
-    let config = Config::parse("engine = 'fake'", &folder).expect("a configuration");
-    target.run(move |bytes| match check_job(&config, &folder, "a.toml".into(), bytes.to_vec()) {
-        Ok(_) => Ok(()),
-        Err(QueueError::Mistakes(mistakes)) => {
-            assert!(!mistakes.problems.is_empty(), "refused without a mistake");
-            Err(mistakes.to_string())
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = Config::parse("engine = 'fake'", folder.path()).expect("a configuration");
+    target.run(move |bytes| {
+        match check_job(&config, folder.path(), "a.toml".into(), bytes.to_vec()) {
+            Ok(_) => Ok(()),
+            Err(QueueError::Mistakes(mistakes)) => {
+                assert!(!mistakes.problems.is_empty(), "refused without a mistake");
+                Err(mistakes.to_string())
+            }
+            Err(error) => panic!("not the job's fault: {error}"),
         }
-        Err(error) => panic!("not the job's fault: {error}"),
     });
 }
 

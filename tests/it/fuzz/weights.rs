@@ -1,7 +1,6 @@
 //! Headers of safetensors and GGUF files: models and LoRAs.
 
 use std::fs;
-use std::path::PathBuf;
 
 use zimaged::internals::{ModelPlace, check_lora, inspect_model};
 
@@ -31,11 +30,6 @@ const WORDS: &[&str] = &[
     "GGUF",
 ];
 
-/// A file of its own for this input, with the name that says its format.
-fn place(name: &str) -> PathBuf {
-    tempfile::tempdir().expect("a temporary folder").keep().join(name)
-}
-
 /// The whole file where that is small; the header and some of what follows where it is not.
 fn header(path: &str) -> Vec<u8> {
     let mut bytes = example(path);
@@ -45,8 +39,11 @@ fn header(path: &str) -> Vec<u8> {
 
 fn inspected(name: &'static str, file: &str, corpus: Vec<Vec<u8>>) {
     let target = Target { name, corpus, words: WORDS, heap_bytes_max: HEAP_BYTES_MAX };
-    let path = place(file);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // The name says the format.
+    let path = folder.path().join(file);
     target.run(move |bytes| {
+        let _folder = &folder;
         fs::write(&path, bytes).expect("our own file");
         let found = inspect_model(&ModelPlace::at(&path)).map_err(|error| error.to_string());
         match found.map(|found| found.problem) {
@@ -81,9 +78,11 @@ fn a_lora_file_may_hold_anything() {
     let names = ["lycoris_dora_rows", "lycoris_loha", "lycoris_lokr_small", "peft_alpha", "case"];
     let corpus = names.map(|name| header(&format!("tests/data/lora/{name}.safetensors"))).to_vec();
     let target = Target { name: "lora", corpus, words: WORDS, heap_bytes_max: HEAP_BYTES_MAX };
-    let path = place("a.safetensors");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("a.safetensors");
     let model = ModelPlace::at(concat!(env!("CARGO_MANIFEST_DIR"), "/models/mini").as_ref());
     target.run(move |bytes| {
+        let _folder = &folder;
         fs::write(&path, bytes).expect("our own file");
         let checked = check_lora(&path, &model, false).map_err(|error| error.to_string());
         checked.map(drop).inspect_err(|told| {

@@ -1,20 +1,13 @@
 //! Other programs' own clients against the real daemon: that it speaks their protocols.
 
-use std::path::PathBuf;
 use std::process::Command;
 
+use crate::support::places::clients_python;
 use crate::support::{House, said};
-
-/// What `.ci/run` puts them into.
-fn python() -> PathBuf {
-    let named = std::env::var_os("ZIMAGED_HTTP_CLIENTS").map(PathBuf::from);
-    let ours = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/http-clients");
-    named.unwrap_or_else(ours).join("bin/python")
-}
 
 /// Runs a script with the daemon's address; what it prints.
 fn run(house: &House, script: &str) -> String {
-    let mut command = Command::new(python());
+    let mut command = Command::new(clients_python());
     command.args(["-c", script, &house.http()]).env_clear().env("HOME", house.path("."));
     let output = command.output().expect("the clients are installed");
     assert!(output.status.success(), "{}\n{}", said(&output), house.log());

@@ -5,7 +5,9 @@ pub mod fault;
 pub mod http;
 pub mod notify;
 pub mod nvml;
+pub mod places;
 pub mod silent;
+mod status;
 pub mod terminal;
 
 use std::fs;

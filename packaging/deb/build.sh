@@ -43,6 +43,7 @@ completion powershell zimaged/completions/zimaged.ps1
 doc=$share/doc/zimaged
 install -Dm644 -t "$doc" README.md README.zh.md daemon.toml THIRD-PARTY.md
 install -Dm644 -t "$doc/docs" docs/*.md docs/*.png
+cp -r --no-preserve=mode docs/reports "$doc/docs/"
 install -Dm644 -t "$doc/examples" examples/*.toml
 gzip -9nc CHANGELOG.md > "$doc/changelog.gz"
 {

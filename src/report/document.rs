@@ -7,15 +7,16 @@ const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#1d2330;--ground:#fff;--quiet:#565f70;--line:#c6ccd6;\
 --head:#f0f2f6}@media(prefers-color-scheme:dark){:root{--ink:#d9dee7;--ground:#171b22;\
 --quiet:#9aa4b2;--line:#3a424f;--head:#222833}}\
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;\
+body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;\
 color:var(--ink);background:var(--ground)}table{border-collapse:collapse;margin:1rem 0}\
 th,td{border:1px solid var(--line);padding:.3rem .6rem;text-align:left;vertical-align:top}\
-td:first-child{white-space:nowrap}th{background:var(--head)}td.long{overflow-wrap:anywhere}\
-div.scroll{overflow-x:auto}figure{margin:1rem 0}svg{max-width:100%;height:auto}\
+td:first-child,td.short{white-space:nowrap}th{background:var(--head)}td.long{overflow-wrap:anywhere}\
+p,ul{max-width:60rem}div.scroll{overflow-x:auto}figure{margin:1rem 0}svg{max-width:100%;height:auto}\
 figcaption{color:var(--quiet)}";
 
-/// Words of a table that are longer are broken, in bytes.
+/// Words of a table that are longer are broken, and cells that are shorter stand on one line; in bytes.
 const WORD_MAX: usize = 40;
+const SHORT_MAX: usize = 16;
 
 /// A document in the order of reading.
 pub struct Document {
@@ -121,7 +122,7 @@ impl ReportBlock {
                             thead { tr { @for cell in head { th { (cell) } } } }
                         }
                         tbody { @for row in rows { tr { @for cell in row {
-                            td class=[has_long_word(cell).then_some("long")] { (cell) }
+                            td class=[kind_of(cell)] { (cell) }
                         } } } }
                     } }
                 }
@@ -133,9 +134,11 @@ impl ReportBlock {
     }
 }
 
-/// A hash, above all: it may be broken anywhere.
-fn has_long_word(cell: &str) -> bool {
-    cell.split(' ').any(|word| word.len() > WORD_MAX)
+/// The class of a cell. A hash may be broken anywhere, and a number not from its unit.
+fn kind_of(cell: &str) -> Option<&'static str> {
+    let has_long_word = cell.split(' ').any(|word| word.len() > WORD_MAX);
+    let is_short = cell.len() <= SHORT_MAX && cell.contains(' ');
+    has_long_word.then_some("long").or(is_short.then_some("short"))
 }
 
 /// A text that Markdown takes for nothing else: names of models and devices are not ours.
@@ -184,9 +187,9 @@ mod tests {
         let page = document().html();
         assert!(page.contains("<title>A &lt;card&gt;</title>") && page.contains("a &amp; b"));
         assert!(page.contains("<td>64|64</td>") && page.contains("<figcaption>All</figcaption>"));
-        let row = vec!["name".to_owned(), "5a".repeat(32)];
+        let row = vec!["9.1 MB".to_owned(), "5a".repeat(32)];
         let hash = ReportBlock::Table { head: Vec::new(), rows: vec![row] }.html().into_string();
-        assert!(hash.contains("<td>name</td><td class=\"long\">5a5a"), "{hash}");
+        assert!(hash.contains("<td class=\"short\">9.1 MB</td><td class=\"long\">5a5a"), "{hash}");
         for word in ["http:", "https:", "<script", "src="] {
             assert!(!page.contains(word), "{word}: {page}");
         }

@@ -67,11 +67,13 @@ test("the miniature's pictures are made by the form and shown", async () => {
 });
 
 test("a prompt's tokens are told while it is typed, and the end that is not read", async () => {
-  const page = await open(browser, { locale: "zh-CN" });
-  await page.goto(house.url);
+  const page = await open(browser, { locale: "zh-CN", viewport: { width: 1180, height: 760 } });
+  await page.goto(house.url + "/?seed=7&num_images=4");
   const note = page.locator("#prompt-note");
-  await page.locator("#prompt").pressSequentially("a red circle");
+  await page.locator("#prompt").pressSequentially("a red circle on a white background");
   await note.getByText(/^词元数: \d+ \/ 512$/).waitFor();
+  await page.locator("#advice", { hasText: "4 张图片" }).waitFor();
+  await shoot(page, "create-zh");
   await page.fill("#prompt", "a red circle ".repeat(300) + "and an owl at its end");
   await note.getByText("模型读不到末尾这一段").waitFor();
   await page.fill("#prompt", "");

@@ -99,8 +99,23 @@ impl HttpFace {
         Ok(face)
     }
 
-    /// Answers until `stop`, and ends with the last answer or after a grace period.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Answers until `stop`, on a thread of its own: hundreds of clients that are to be told at once
+    /// would stand before the dispatcher on a shared one.
+    pub async fn run(self, stop: CancellationToken) {
+        let served = tokio::task::spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(self.serve(stop));
+            io::Result::Ok(())
+        });
+        match served.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "no HTTP: its thread has no runtime"),
+            Err(error) => warn!(%error, "HTTP has ended"),
+        }
+    }
+
+    /// Ends with the last answer or after a grace period.
+    async fn serve(mut self, stop: CancellationToken) {
         while self.listener.is_none() {
             if stop.run_until_cancelled(tokio::time::sleep(BIND_PAUSE)).await.is_none() {
                 break;

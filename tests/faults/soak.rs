@@ -163,7 +163,7 @@ const SMALL: &str = "width = 64\nheight = 64\nmin_side = 64\n";
 
 #[test]
 fn nothing_grows_over_many_renders() {
-    let pieces = 16.max(renders() / 200);
+    let pieces = 16.max(renders() / 50);
     soak("a soak of scripted renders", Harried::new(MANY_DEATHS), "a fox", renders(), pieces);
 }
 

@@ -76,8 +76,7 @@ impl Storm {
 
     fn look(&self, daemon: Daemon) {
         let Harried { house, ledger, .. } = &self.harried;
-        let is_there = house.path("state/zimaged.sqlite").exists();
-        let fallen = match is_there {
+        let fallen = match oracle::is_made(house) {
             true => oracle::fallen(house, ledger, daemon),
             false => Vec::new(),
         };

@@ -7,6 +7,7 @@ mod files;
 mod rows;
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::house::PATIENCE;
@@ -128,6 +129,15 @@ pub fn all_fallen(scene: &Scene) -> Vec<String> {
         (!wrong.is_empty()).then(|| format!("{name}: {sentence} But: {}", wrong.join("; ")))
     };
     INVARIANTS.iter().filter_map(told).collect()
+}
+
+/// Whether all tables are there: a kill at the first start leaves some of them to the next one.
+pub fn is_made(house: &House) -> bool {
+    let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let all = fs::read_dir(migrations).expect("the migrations").count();
+    let sql = "SELECT count(*) FROM _sqlx_migrations WHERE success";
+    let rows = database::try_rows(&house.path("state/zimaged.sqlite"), sql).unwrap_or_default();
+    rows.first().is_some_and(|made| made[0] == all.to_string())
 }
 
 /// Whether everything that was handed over has ended, and nothing waits in the jobs folder.

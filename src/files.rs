@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, RenameFlags};
@@ -110,6 +110,12 @@ pub fn first_free<T>(mut attempt: impl FnMut(Option<u32>) -> io::Result<T>) -> i
     Err(io::Error::new(io::ErrorKind::AlreadyExists, "all numbered names are taken"))
 }
 
+/// The path that begins with `~/`, below the home folder of this process; `None` of another one.
+pub fn under_home(path: &str) -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())?;
+    Some(home.join(path.strip_prefix("~/")?))
+}
+
 /// The beginning of what `reader` gives: one byte more than `bytes_max` tells that there is more.
 /// However much that is, no more is read.
 pub fn read_start(reader: impl Read, bytes_max: u64) -> io::Result<Vec<u8>> {
@@ -183,7 +189,7 @@ impl Unsynced {
 /// As [`write_atomic`], but for power cuts: those it outlasts after [`Unsynced::sync`].
 pub fn put(path: &Path, bytes: &[u8]) -> io::Result<Unsynced> {
     let temporary = path.with_added_extension("part");
-    let put = File::create(&temporary).and_then(|mut file| {
+    let put = create_new(&temporary).and_then(|mut file| {
         file.write_all(bytes)?;
         fs::rename(&temporary, path)?;
         Ok(Unsynced { file, folder: open_folder(path.parent().unwrap_or(path))? })
@@ -234,10 +240,19 @@ pub fn replace<E: From<io::Error>>(
     written
 }
 
-/// Writes `bytes` through to the disk, into a file at `path` that is made or emptied first. Its
+/// A new file at `path`, in place of what may be there by that name: a file of an earlier process,
+/// or a link or a pipe that somebody else has put into the folder, which is not written into.
+pub fn create_new(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => File::create_new(path),
+    }
+}
+
+/// Writes `bytes` through to the disk, into a new file at `path`, as [`create_new`] makes it. Its
 /// name lasts only after [`sync`] of its folder.
 pub fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<File> {
-    let mut file = File::create(path)?;
+    let mut file = create_new(path)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     Ok(file)

@@ -37,6 +37,22 @@ fn a_file_is_replaced_whole_and_a_failed_write_leaves_the_old_one_and_nothing_el
 
 /// case E
 #[test]
+fn nothing_is_written_into_what_somebody_has_put_under_a_temporary_name() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("ours"), "precious").expect("a writable folder");
+    std::os::unix::fs::symlink(path("ours"), path("a.json.part")).expect("a writable folder");
+    write_atomic(&path("a.json"), b"{}").expect("a link is no obstacle");
+    let mode = Mode::RUSR | Mode::WUSR;
+    rustix::fs::mknodat(CWD, path("b.json.part"), rustix::fs::FileType::Fifo, mode, 0)
+        .expect("a writable folder");
+    put(&path("b.json"), b"[]").expect("nobody is waited for");
+    assert_eq!(fs::read_to_string(path("ours")).expect("the file"), "precious");
+    assert_eq!(fs::read_to_string(path("a.json")).expect("the file"), "{}");
+    assert_eq!(fs::read_to_string(path("b.json")).expect("the file"), "[]");
+}
+
+#[test]
 fn no_more_is_read_than_is_wanted_and_one_byte_tells_that_there_is_more() {
     assert_eq!(read_start(io::repeat(7), 3).expect("endless"), [7; 4]);
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -3,9 +3,8 @@
 //! PNG holds them in text chunks before the pixels, keywords `parameters` and `zimaged`; JPEG and
 //! WebP in EXIF, see [`super::exif`], which says time, job file and tags in all of them.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use image::codecs::jpeg::JpegEncoder;
@@ -13,7 +12,6 @@ use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageError};
 use png::EncodingError;
 use png::text_metadata::{ITXtChunk, TEXtChunk};
-use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use super::exif;
@@ -147,14 +145,7 @@ struct HashingFile {
 
 impl HashingFile {
     fn create(path: &Path) -> io::Result<Self> {
-        let no_follow = OFlags::NOFOLLOW.bits().cast_signed();
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .custom_flags(no_follow)
-            .open(path)?;
-        Ok(HashingFile { file, sha256: Sha256::new(), bytes: 0 })
+        Ok(HashingFile { file: files::create_new(path)?, sha256: Sha256::new(), bytes: 0 })
     }
 
     /// One fsync: after a failed one a second could succeed with the data gone.

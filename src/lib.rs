@@ -41,7 +41,7 @@ mod status; // what the daemon is doing, for people
 mod queue; // submit, check, status, wait, cancel, retry, pause, fit
 mod at_work; // what is being done, on one line
 mod systemd; // what systemd is told
-mod mcp; // the same for language models, over standard input and output
+mod mcp; // the same for language models
 mod http; // the same for programs and browsers, and for language models, over HTTP
 
 // Orchestration.

@@ -89,8 +89,12 @@ impl ServerHandler for QueueServer {
         let queue = Queue::of(&self.config, self.store.clone());
         let arguments = Value::Object(request.arguments.unwrap_or_default());
         let answered = call(&queue, &self.config, tool, arguments);
-        // Nobody is left who would read the answer, where it is cancelled.
-        let answered = context.ct.run_until_cancelled(answered).await;
+        let answered = match tool {
+            // Where it is cancelled nobody is left who would read the answer.
+            Tool::Wait => context.ct.run_until_cancelled(answered).await,
+            // A write must not be dropped on its way.
+            _ => Some(answered.await),
+        };
         let answered = answered.ok_or_else(|| ErrorData::internal_error("cancelled", None))?;
         Ok(result(answered).into())
     }

@@ -35,7 +35,7 @@ pub(super) struct Journal {
     resting: Option<String>,
     heartbeat: Heartbeat,
     stop: CancellationToken,
-    /// The time of some renders has ended, and [`Journal::is_day`] was not asked since.
+    /// The time of some renders has ended, and [`Journal::is_day`] has not told the day since.
     time_ended: bool,
 }
 
@@ -77,8 +77,8 @@ impl Journal {
         }
     }
 
-    /// Whether the device can be given back by day: the time of some renders has ended since this was
-    /// asked last, and nothing may be started for long. With `at_start` their time counts as ended
+    /// Whether the device can be given back by day, which is told once: the time of some renders has
+    /// ended, and nothing may be started for long. With `at_start` their time counts as ended
     /// where some wait for the next night.
     pub(super) async fn is_day(&mut self, at_start: bool) -> Result<bool> {
         let now_ms = self.clock.now_ms();
@@ -86,11 +86,14 @@ impl Journal {
         if at_start {
             self.time_ended = self.read(|| store.has_night_work()).await?;
         }
-        if !std::mem::take(&mut self.time_ended) {
+        if !self.time_ended {
             return Ok(false);
         }
         let earliest_ms = self.read(|| store.earliest_ms(now_ms)).await?;
-        Ok(earliest_ms.is_none_or(|at_ms| at_ms - now_ms > DAY_MS_MIN))
+        let is_day = earliest_ms.is_none_or(|at_ms| at_ms - now_ms > DAY_MS_MIN);
+        // What may still be started today is waited for.
+        self.time_ended = !is_day;
+        Ok(is_day)
     }
 
     /// daemon.toml wants nothing started, for this reason, or does so no more. What is new is

@@ -63,20 +63,22 @@ fn end_night(house: &House, option: &str, value: impl Fn() -> String) {
     });
 }
 
+/// A window that began two hours ago.
+fn hours_until(ms: i64) -> String {
+    let form =
+        |ms| after(ms).to_zoned_datetime(TimeZone::system()).strftime("%H:%M:%S").to_string();
+    format!("{}-{}", form(-2 * HOUR_MS), form(ms))
+}
+
 const STATES: &str =
     "SELECT group_concat(state, ' ') FROM (SELECT DISTINCT state FROM renders ORDER BY state DESC)";
 
 /// What was begun in time is finished, the rest waits for the next night, and the card is free.
 #[test]
 fn when_a_window_closes_the_model_leaves_the_device_until_the_next_night() {
-    let hours = || {
-        let form =
-            |ms| after(ms).to_zoned_datetime(TimeZone::system()).strftime("%H:%M:%S").to_string();
-        format!("{}-{}", form(-2 * HOUR_MS), form(3000))
-    };
     let mut house = at_night();
     let pid = house.worker_pid();
-    end_night(&house, "--window", hours);
+    end_night(&house, "--window", || hours_until(3000));
     assert_eq!(house.value(STATES), "queued done");
     let tomorrow_ms = after(20 * HOUR_MS).as_millisecond();
     let waits =
@@ -93,6 +95,18 @@ fn when_a_window_closes_the_model_leaves_the_device_until_the_next_night() {
     house.start();
     house.until_released();
     assert_eq!(house.value("SELECT count(*) FROM workers"), loaded);
+}
+
+/// What may be started a little later is waited for, and not forgotten for the rest of the day.
+#[test]
+fn the_model_leaves_after_what_may_still_be_started_soon() {
+    let house = at_night();
+    let soon = after(8000);
+    house.drop_job("soon.toml", &format!("prompt = 'a fox'\nnot_before = {soon}\n"));
+    house.until_sql("SELECT count(*) FROM jobs", "2");
+    end_night(&house, "--window", || hours_until(3000));
+    assert_eq!(house.value("SELECT state FROM renders WHERE job_id = 2"), "done");
+    until_released(&house);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::LiveConfig;
 use crate::countdown::within;
 use crate::problem::one_line;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Between two looks for work that is due: short beside the time after which a machine goes to sleep.
 const LOOK: Duration = Duration::from_secs(2);
@@ -35,7 +35,7 @@ const END_GRACE: Duration = Duration::from_secs(2);
 /// So much of what the tool says is told.
 const WORDS_BYTES_MAX: u64 = 500;
 
-/// Keeps the machine awake while work is due and it is not quiet, until `stop`.
+/// Keeps the machine awake while a render runs, or one is due and it is not quiet, until `stop`.
 pub async fn run(
     store: Arc<Store>,
     config: LiveConfig,
@@ -46,8 +46,13 @@ pub async fn run(
     loop {
         let now_ms = clock.now_ms();
         let is_quiet = config.now().power.quiet.until_ms(now_ms, &TimeZone::system()).is_some();
-        match store.is_due(now_ms).await {
-            Ok(_) if is_quiet => inhibitor.release().await,
+        let has_work = async {
+            // What runs is finished, also in quiet hours.
+            Ok::<_, StoreError>(
+                store.is_rendering().await? || !is_quiet && store.is_due(now_ms).await?,
+            )
+        };
+        match has_work.await {
             Ok(true) => inhibitor.hold().await,
             Ok(false) => inhibitor.release().await,
             // Nobody knows: it stays as it is.

@@ -79,6 +79,26 @@ fn sleep_is_inhibited_while_work_is_due_and_no_longer() {
     until_held(&house, false);
 }
 
+#[test]
+fn what_runs_when_quiet_hours_begin_keeps_the_machine_awake_and_what_waits_does_not() {
+    let (mut house, path) = house(OBEDIENT);
+    house.start_as_service(&[("PATH", &path)]);
+    house.drop_job("slow.toml", &format!("{}num_images = 2\n", slow(5)));
+    until_held(&house, true);
+    let config = fs::read_to_string(house.path("daemon.toml")).expect("ours");
+    let quiet = "\n[power]\nquiet_hours = ['00:00-12:00', '12:00-23:59:59']\n";
+    fs::write(house.path("daemon.toml"), config + quiet).expect("a writable folder");
+    kill("HUP", house.daemon_pid());
+    house.until("it was read", || house.log().contains("daemon.toml").then_some(()));
+    let states = "SELECT group_concat(state, ' ') FROM (SELECT state FROM renders ORDER BY id)";
+    while house.value(states) == "running queued" {
+        assert!(is_held(&house), "{}", house.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    until_held(&house, false);
+    assert_eq!(house.value(states), "done queued");
+}
+
 // newcomer 39
 #[test]
 fn without_the_tool_or_against_its_will_the_work_goes_on_and_that_is_told_once() {

@@ -30,14 +30,13 @@ pub struct CardMeter {
 
 impl CardMeter {
     /// Starts to look at the card that programs see as number `index` and the engine calls
-    /// `device`. NVML may count cards in another order: one with another name is not looked at.
+    /// `device`, unless NVML has none, or several, of that name at another place.
     pub fn start(index: Option<u32>, device: String) -> CardMeter {
         let Some(index) = index else { return CardMeter { questions: None } };
         let (questions, inbox) = sync_channel(QUESTIONS_MAX);
         let look = move || {
             // The library takes its time to open, too.
-            let card = Card::numbered(index)
-                .filter(|card| card.facts().is_some_and(|facts| device.contains(&facts.name)));
+            let card = Card::called(&device, index);
             answer(&inbox, || card.as_ref().map(Card::read).unwrap_or_default());
         };
         let started = thread::Builder::new().name("card".to_owned()).spawn(look);

@@ -72,6 +72,23 @@ impl Card {
         Some(card)
     }
 
+    /// The card that the engine calls `device` and programs see as number `index`. CUDA counts the
+    /// fastest one first and NVML by the bus: where they disagree it is the only one of its name.
+    fn called(device: &str, index: u32) -> Option<Card> {
+        let mut card = Card::numbered(index)?;
+        let is_called = |index: &u32| card.name(*index).is_some_and(|name| device.contains(&name));
+        if !is_called(&card.index) {
+            let same: Vec<u32> = (0..card.nvml.device_count().ok()?).filter(is_called).collect();
+            let [only] = same[..] else { return None };
+            card.index = only;
+        }
+        Some(card)
+    }
+
+    fn name(&self, index: u32) -> Option<String> {
+        self.nvml.device_by_index(index).ok()?.name().ok()
+    }
+
     /// What does not change.
     pub fn facts(&self) -> Option<CardFacts> {
         let device = self.nvml.device_by_index(self.index).ok()?;

@@ -20,13 +20,13 @@ pub(super) struct Rest {
     /// Why the card is left alone, since it was above a ceiling.
     above: Option<String>,
     look_at: Instant,
-    /// It was said that the card does not tell what is limited.
-    told_untold: bool,
+    /// The keys of which it was said that the card does not tell what they limit.
+    told_untold: Vec<&'static str>,
 }
 
 impl Rest {
     pub(super) fn new() -> Rest {
-        Rest { above: None, look_at: Instant::now(), told_untold: false }
+        Rest { above: None, look_at: Instant::now(), told_untold: Vec::new() }
     }
 }
 
@@ -58,16 +58,20 @@ impl Dispatcher {
             return None;
         }
         if self.rest.above.is_none() || Instant::now() >= self.rest.look_at {
-            let card = self.slot.card().await?;
+            let card = self.slot.card().await;
             let Rest { above, told_untold, look_at } = &mut self.rest;
+            *look_at = Instant::now() + LOOK;
+            // A hot card that does not answer is no cooler for that.
+            let Some(card) = card else { return above.clone() };
             let exceeded = ceilings.exceeded(&card, above.is_some());
             // The first reason stays: what is told anew is written into the log.
             *above = exceeded.map(|why| above.take().unwrap_or(why));
-            *look_at = Instant::now() + LOOK;
-            for key in ceilings.untold(&card).iter().filter(|_| !*told_untold) {
-                warn!("[power] {key} has no effect: no card tells it");
+            for key in ceilings.untold(&card) {
+                if !told_untold.contains(&key) {
+                    warn!("[power] {key} has no effect: no card tells it");
+                    told_untold.push(key);
+                }
             }
-            *told_untold = true;
         }
         self.rest.above.clone()
     }

@@ -27,13 +27,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// Between two heartbeats during a long wait.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// How long an idle worker may take to answer how much memory there is: longer than a request may
-/// take to be sent.
-const MEMORY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long the card's driver may take to say how the card is: a render waits for it, where
-/// daemon.toml sets a ceiling.
-const CARD_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an idle worker may take to answer how much memory there is, or how the card is: longer
+/// than a request may take to be sent.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long an idle worker may take to end before one with another model is started.
 const CHANGE_GRACE: Duration = Duration::from_secs(10);
@@ -141,7 +137,7 @@ impl Slot {
     pub(super) async fn refresh_planning(&mut self, corrections: Corrections) {
         let Some(Ready { worker, planning, .. }) = &mut self.ready else { return };
         planning.correct(corrections);
-        match within(MEMORY_TIMEOUT, worker.memory()).await {
+        match within(ANSWER_TIMEOUT, worker.memory()).await {
             Some(Ok(memory)) => planning.note_memory(memory),
             Some(Err(death)) => {
                 warn!(%death, "the memory is not known: plans go by what was told last")
@@ -153,7 +149,7 @@ impl Slot {
     /// How the card is; `None` where there is no worker, or it does not say so.
     pub(super) async fn card(&mut self) -> Option<CardReading> {
         let Ready { worker, .. } = self.ready.as_mut()?;
-        match within(CARD_TIMEOUT, worker.card()).await {
+        match within(ANSWER_TIMEOUT, worker.card()).await {
             Some(Ok(card)) => return Some(card),
             Some(Err(death)) => warn!(%death, "how the card is is not known"),
             None => warn!("the card's driver does not tell how the card is"),
@@ -301,8 +297,10 @@ async fn start(
     heartbeat: &Heartbeat,
 ) -> Result<Ready, NotLoaded> {
     let load = settings.loads.get(model).ok_or_else(|| format!("there is no model {model}"))?;
+    let limits = &settings.config.now().worker;
+    let load = &Load { hash_wait_ms: limits.hash_wait_ms(), ..load.clone() };
     let mut worker = Worker::spawn(&settings.exe, load).await.map_err(|exit| exit.to_string())?;
-    let load_timeout = Duration::from_millis(settings.config.now().worker.load_timeout_ms);
+    let load_timeout = Duration::from_millis(limits.load_timeout_ms);
     let mut countdown = Countdown::new(load_timeout, Instant::now());
     loop {
         heartbeat.beat();

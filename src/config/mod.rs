@@ -113,7 +113,16 @@ impl Default for WorkerLimits {
     }
 }
 
+/// How long the first pictures of a model may wait for its hash: most disks give what is hashed in
+/// that time. A slower one has them without.
+const HASH_WAIT_MS_MAX: u64 = 30_000;
+
 impl WorkerLimits {
+    /// How long a picture may wait for the hash of its model, which is no sign of progress.
+    pub fn hash_wait_ms(&self) -> u64 {
+        HASH_WAIT_MS_MAX.min(self.step_timeout_ms / 2)
+    }
+
     /// When a render is given up.
     pub fn policy(&self) -> RetryPolicy {
         RetryPolicy { deaths_max: self.deaths_max, attempts_max: self.attempts_max }

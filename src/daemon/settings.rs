@@ -13,10 +13,6 @@ use crate::job::Render;
 use crate::job::spec::{ModelRules, Rules};
 use crate::worker::protocol::Load;
 
-/// How long the first pictures of a model may wait for its hash: most disks give what is hashed in
-/// that time. A slower one has them without.
-const HASH_WAIT_MS_MAX: u64 = 30_000;
-
 impl Daemon {
     pub(super) fn settings(&self, config: &Config, rules: &Rules) -> anyhow::Result<Settings> {
         let mut loads = BTreeMap::from([(String::new(), load(config, &rules.defaults)?)]);
@@ -65,7 +61,7 @@ fn load(config: &Config, usual: &Render) -> anyhow::Result<Load> {
         thumbnails_path: config.thumbnails_path(),
         previews_path: config.previews_path(),
         hashes_path: config.hashes_path(),
-        hash_wait_ms: HASH_WAIT_MS_MAX.min(config.worker.step_timeout_ms / 2),
+        hash_wait_ms: config.worker.hash_wait_ms(),
         last_word_path: last_word_path(config),
         speeds_path: device_speed::path(&config.state),
     })

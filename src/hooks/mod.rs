@@ -96,28 +96,28 @@ impl Teller {
 
     /// Whether there was something to tell. What the end of the daemon interrupts is told again.
     async fn tell_next(&self) -> Result<bool, StoreError> {
+        let config = self.config.now();
         // Where nobody listens the database is asked for nothing.
-        if !wishes(&self.config.now().hooks).iter().any(|(channel, _)| *channel == self.channel) {
+        if !wishes(&config.hooks).iter().any(|(channel, _)| *channel == self.channel) {
             return Ok(false);
         }
         let Some(row) = self.store.next_due(self.channel, self.clock.now_ms()).await? else {
             return Ok(false);
         };
-        let Some(message) = message::of(&self.store, &self.config.now(), &row).await? else {
+        let Some(message) = message::of(&self.store, &config, &row).await? else {
             let gone = "its row is gone: it was forgotten before it was told";
             self.store.give_up_telling(row.id, gone, self.clock.now_ms()).await?;
             return Ok(true);
         };
-        match self.stop.run_until_cancelled(self.tell(&message)).await {
+        match self.stop.run_until_cancelled(self.tell(&config.hooks, &message)).await {
             None => (),
             Some(Ok(())) => self.store.told(row.id, self.clock.now_ms()).await?,
-            Some(Err(why)) => self.went_wrong(&row, &message, &why).await?,
+            Some(Err(why)) => self.went_wrong(&config.hooks, &row, &message, &why).await?,
         }
         Ok(true)
     }
 
-    async fn tell(&self, message: &HookMessage) -> Result<(), String> {
-        let hooks = &self.config.now().hooks;
+    async fn tell(&self, hooks: &HookConfig, message: &HookMessage) -> Result<(), String> {
         match self.channel {
             HookChannel::Program => {
                 let program = match message.event {
@@ -137,6 +137,7 @@ impl Teller {
 
     async fn went_wrong(
         &self,
+        hooks: &HookConfig,
         row: &OutboxRow,
         message: &HookMessage,
         why: &str,
@@ -155,7 +156,7 @@ impl Teller {
         if row.tries == 0 {
             warn!(%channel, %event, "not told yet, tried again later: {why}");
         }
-        let pause_ms = pause_ms(self.config.now().hooks.backoff_ms, row.tries).cast_signed();
+        let pause_ms = pause_ms(hooks.backoff_ms, row.tries).cast_signed();
         self.store.tell_later(row.id, &why, self.clock.now_ms() + pause_ms).await
     }
 }

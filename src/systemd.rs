@@ -94,6 +94,10 @@ pub async fn tell_status(
     mut status: watch::Receiver<Status>,
     stop: CancellationToken,
 ) {
+    // Without a service manager nothing is looked up for it.
+    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+        return stop.cancelled().await;
+    }
     let mut at_work = AtWork::default();
     loop {
         let now = status.borrow_and_update().clone();

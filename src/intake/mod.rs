@@ -170,7 +170,19 @@ impl Intake {
 
     /// Scans on every hint and at intervals, until `stop`. Trouble with the folder or the database
     /// is logged once and tried again.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(self, stop: CancellationToken) {
+        let note = self.on_spool(|spool| spool.note()).await.ok();
+        let forgive = async {
+            stop.cancelled().await;
+            // Not by the spool, which may be reading for long.
+            if let Some(note) = note {
+                note.close();
+            }
+        };
+        tokio::join!(forgive, self.scan_until(stop.clone()));
+    }
+
+    async fn scan_until(mut self, stop: CancellationToken) {
         let mut trouble = None;
         while !stop.is_cancelled() {
             let started = Instant::now();

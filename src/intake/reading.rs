@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::warn;
 
@@ -18,8 +19,7 @@ const DEATHS_MAX: u32 = 2;
 
 /// Notes what is being read.
 pub struct Reading {
-    /// `None` where it cannot be written: then nothing is known of deaths.
-    file: Option<File>,
+    note: Note,
     /// What was being read when an earlier process died, and how many have.
     suspect: Option<(Fingerprint, u32)>,
 }
@@ -33,7 +33,12 @@ impl Reading {
         if let Err(error) = &file {
             warn!("{}: {error}: a job file that kills the daemon is not told", path.display());
         }
-        Reading { file: file.ok(), suspect }
+        Reading { note: Note(Arc::new(Mutex::new(file.ok()))), suspect }
+    }
+
+    /// What is written of it.
+    pub fn note(&self) -> Note {
+        self.note.clone()
     }
 
     /// Whether the file is not to be read, because that killed the daemon.
@@ -47,19 +52,40 @@ impl Reading {
 
     /// Does the `work` of reading the file.
     pub fn during<T>(&self, file: Fingerprint, work: impl FnOnce() -> T) -> T {
-        self.note(&text(file, self.deaths_at(file)));
+        self.note.write(&text(file, self.deaths_at(file)));
         let result = work();
-        self.note("");
+        self.note.write("");
         result
     }
+}
 
-    /// A disk that takes nothing makes no file wait: only the knowledge of deaths is lost.
-    fn note(&self, text: &str) {
-        if let Some(file) = &self.file
-            && file.set_len(0).is_ok()
-        {
-            let _ = file.write_all_at(text.as_bytes(), 0);
-        }
+/// The file that says what is being read; none where it cannot be written: then nothing is known of
+/// deaths.
+#[derive(Clone)]
+pub struct Note(Arc<Mutex<Option<File>>>);
+
+impl Note {
+    fn write(&self, text: &str) {
+        write(self.file().as_ref(), text);
+    }
+
+    /// Nothing is noted from now on: the process was told to end, and if that takes so long that it
+    /// is killed, no file is to blame.
+    pub fn close(&self) {
+        write(self.file().take().as_ref(), "");
+    }
+
+    fn file(&self) -> MutexGuard<'_, Option<File>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A disk that takes nothing makes no file wait: only the knowledge of deaths is lost.
+fn write(file: Option<&File>, text: &str) {
+    if let Some(file) = file
+        && file.set_len(0).is_ok()
+    {
+        let _ = file.write_all_at(text.as_bytes(), 0);
     }
 }
 
@@ -90,7 +116,7 @@ mod tests {
     /// Dies while the file is read.
     fn die_at(path: &Path, file: Fingerprint) {
         let reading = Reading::open(path);
-        reading.note(&text(file, reading.deaths_at(file)));
+        reading.note.write(&text(file, reading.deaths_at(file)));
     }
 
     #[test]
@@ -106,6 +132,20 @@ mod tests {
         assert!(!reading.is_deadly(Fingerprint { mtime_ns: 1, ..FILE }), "it was changed since");
         reading.during(Fingerprint { inode: 8, ..FILE }, || ());
         assert!(reading.is_deadly(FILE), "others are read meanwhile");
+    }
+
+    #[test]
+    fn who_is_killed_after_being_told_to_end_blames_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reading");
+        for _ in 0..=DEATHS_MAX {
+            let reading = Reading::open(&path);
+            assert!(!reading.is_deadly(FILE));
+            // Killed in the middle.
+            reading.note.write(&text(FILE, reading.deaths_at(FILE)));
+            reading.note().close();
+            reading.note.write(&text(FILE, 1));
+        }
     }
 
     #[test]

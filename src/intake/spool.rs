@@ -20,7 +20,7 @@ use super::folders::{Folders, is_open_to_all};
 use super::kind::Kind;
 use super::look::{Arrival, Look, Readiness};
 use super::name::{clean, parse_taken, shown, taken};
-use super::reading::Reading;
+use super::reading::{Note, Reading};
 use super::report::{FILES_SHOWN_MAX, WaitingFile};
 use super::watch::Watch;
 use crate::config::Lists;
@@ -183,6 +183,11 @@ impl Spool {
         }
         self.folders.sync_jobs()?;
         Ok(Some(batch))
+    }
+
+    /// What is written of the file that is being read.
+    pub fn note(&self) -> Note {
+        self.reading.note()
     }
 
     fn read(

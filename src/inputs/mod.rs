@@ -101,15 +101,12 @@ pub struct BroughtInputs {
     pub missing: u64,
 }
 
-/// Keeps what `from` has under `hashes` in `to`, too. What is not what its name says is missing.
+/// Keeps what `from` has under `hashes` in `to`, too. What cannot be read, or is not what its name
+/// says, is missing: one picture on a bad sector must not keep all others from their backup.
 pub fn bring(hashes: &[String], from: &Path, to: &Path) -> io::Result<BroughtInputs> {
     let mut brought = BroughtInputs::default();
     for hash in hashes {
-        let content = match kept(&to.join(hash), hash)? {
-            Some(content) => Some(content),
-            None => kept(&from.join(hash), hash)?,
-        };
-        match content {
+        match kept(&to.join(hash), hash).or_else(|| kept(&from.join(hash), hash)) {
             Some(content) => {
                 keep(to, &content)?;
                 brought.there += 1;
@@ -121,13 +118,9 @@ pub fn bring(hashes: &[String], from: &Path, to: &Path) -> io::Result<BroughtInp
 }
 
 /// The content of the file at `path`, where it has this hash.
-fn kept(path: &Path, hash: &str) -> io::Result<Option<Vec<u8>>> {
+fn kept(path: &Path, hash: &str) -> Option<Vec<u8>> {
     let limits = InputLimits { bytes_max: KEPT_BYTES_MAX, pixels_max: 0 };
-    match read(path, limits) {
-        Ok(content) => Ok((files::sha256(&content) == hash).then_some(content)),
-        Err(InputError::Io(error)) => Err(error),
-        Err(_) => Ok(None),
-    }
+    read(path, limits).ok().filter(|content| files::sha256(content) == hash)
 }
 
 /// The names of what is kept in `folder` and was not asked for lately, temporary files included.

@@ -150,7 +150,10 @@ pub async fn restore(config: &Config, file: &Path) -> Result<Restored, QueueErro
     };
     let inputs = inputs_beside(file);
     let brought = inputs::bring(&facts.inputs, &inputs, &config.inputs_path());
-    let brought = brought.map_err(|source| failed(&inputs, source))?;
+    let brought = brought.map_err(|source| {
+        let _ = fs::remove_file(&part);
+        failed(&config.inputs_path(), source)
+    })?;
     let kept = keep(config, &database).await.map_err(|source| failed(&database, source))?;
     put(&part, &database).map_err(|source| failed(&database, source))?;
     let accepted = accepted_ids(&config.jobs).unwrap_or_default();

@@ -46,10 +46,14 @@ impl Store {
     pub async fn check_copy(path: &Path) -> Result<CopyFacts> {
         let checked = async {
             let reader = pool(1, options(path).read_only(true)).await?;
-            let facts = check(&reader, Access::Client).await?;
-            let inputs = all_needed(&reader).await?;
+            let read = async {
+                let facts = check(&reader, Access::Client).await?;
+                Ok(CopyFacts { inputs: all_needed(&reader).await?, ..facts })
+            };
+            let read = read.await;
+            // Also a damaged one, which the caller removes.
             reader.close().await;
-            Ok(CopyFacts { inputs, ..facts })
+            read
         };
         checked.await.map_err(|error| explain(path, error))
     }

@@ -57,9 +57,14 @@ impl Queue<'_> {
         };
         let mut made = Retries::default();
         for selection in selections {
-            self.check_there(selection).await?;
+            if let Which::Named(_) = which {
+                self.store.check_there(selection).await?;
+            }
             let lost = self.lost(selection).await?;
-            made.add(self.repeat(selection, Repeat::Lost(&lost)).await)?;
+            // Of all jobs most have all that was made: no write begins for them.
+            if lost.is_some() || matches!(which, Which::Named(_)) {
+                made.add(self.repeat_lost(selection, &lost).await)?;
+            }
         }
         match which {
             Which::Named(_) => made.or_refusals(),
@@ -72,7 +77,7 @@ impl Queue<'_> {
 
     async fn retry_named(&self, selections: &[Selection]) -> Result<Retries, QueueError> {
         for selection in selections {
-            self.check_there(*selection).await?;
+            self.store.check_there(*selection).await?;
         }
         let mut made = Retries::default();
         for selection in selections {
@@ -86,13 +91,15 @@ impl Queue<'_> {
     async fn retry_one(&self, selection: Selection) -> Result<Retried, QueueError> {
         if let Selection::Render { .. } = selection {
             let lost = self.lost(selection).await?;
-            let repeat = if lost.is_empty() { Repeat::NotMade } else { Repeat::Lost(&lost) };
-            return self.repeat(selection, repeat).await;
+            return match lost.is_some() {
+                true => self.repeat_lost(selection, &lost).await,
+                false => self.repeat(selection, Repeat::NotMade).await,
+            };
         }
         let retried = self.repeat(selection, Repeat::NotMade).await;
         let Err(QueueError::Store(StoreError::NothingToDo(why))) = retried else { return retried };
         // Where nobody can say what is gone, nothing is said of it.
-        let lost = self.lost(selection).await.unwrap_or_default().len();
+        let lost = self.lost(selection).await.unwrap_or_default().positions.len();
         let hint = match lost {
             0 => String::new(),
             _ => format!(
@@ -112,35 +119,72 @@ impl Queue<'_> {
         Ok(self.store.retry(selection, repeat, self.clock.now_ms()).await?)
     }
 
-    async fn check_there(&self, selection: Selection) -> Result<(), QueueError> {
-        self.store.history(selection).await?;
-        Ok(())
+    async fn repeat_lost(
+        &self,
+        selection: Selection,
+        lost: &LostPictures,
+    ) -> Result<Retried, QueueError> {
+        match lost.words() {
+            Some(why) if lost.positions.is_empty() => Err(StoreError::NothingToDo(why).into()),
+            _ => self.repeat(selection, Repeat::Lost(&lost.positions)).await,
+        }
     }
 
-    /// The positions of the selection's pictures whose files are gone.
-    async fn lost(&self, selection: Selection) -> Result<Vec<u32>, QueueError> {
+    /// The selection's pictures whose files are gone.
+    async fn lost(&self, selection: Selection) -> Result<LostPictures, QueueError> {
         let done = self.store.done_of(selection).await?;
         let path = self.config.outputs.clone();
         let look = {
-            let path = path.clone();
-            tokio::task::spawn_blocking(move || missing(&path, &done))
+            let (path, inputs) = (path.clone(), self.config.inputs_path());
+            tokio::task::spawn_blocking(move || missing(&path, &inputs, done))
         };
         let lost = look.await.map_err(|error| QueueError::NoAnswer(error.to_string()))?;
         lost.map_err(|source| QueueError::File { path, source })
     }
 }
 
+/// Pictures that were made and whose files are gone.
+#[derive(Default)]
+struct LostPictures {
+    /// The positions of those that can be made again.
+    positions: Vec<u32>,
+    /// The first of those that cannot, because what it began with is kept no more.
+    without_input: Option<String>,
+}
+
+impl LostPictures {
+    fn is_some(&self) -> bool {
+        !self.positions.is_empty() || self.without_input.is_some()
+    }
+
+    /// Why some cannot be made again.
+    fn words(&self) -> Option<String> {
+        let id = self.without_input.as_ref()?;
+        Some(format!(
+            "{id} is missing, and so is the picture that it began with: hand its job over anew"
+        ))
+    }
+}
+
 /// An error where the folder itself is not there: no picture is missing for that.
-fn missing(outputs: &Path, done: &[DonePicture]) -> io::Result<Vec<u32>> {
+fn missing(outputs: &Path, inputs: &Path, done: Vec<DonePicture>) -> io::Result<LostPictures> {
+    let mut lost = LostPictures::default();
     if done.is_empty() {
-        return Ok(Vec::new());
+        return Ok(lost);
     }
     files::open_folder(outputs)?;
-    let is_gone = |picture: &&DonePicture| {
-        let opened = output::open(outputs, &picture.path);
-        opened.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-    };
-    Ok(done.iter().filter(is_gone).map(|picture| picture.picture).collect())
+    let is_kept = |hash: &String| hash.is_empty() || inputs.join(hash).exists();
+    for DonePicture { job, picture, path, init_image, mask, .. } in done {
+        let opened = output::open(outputs, &path);
+        if !opened.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            continue;
+        }
+        match [init_image, mask].iter().all(is_kept) {
+            true => lost.positions.push(picture),
+            false => _ = lost.without_input.get_or_insert(format!("{job}.{picture}")),
+        }
+    }
+    Ok(lost)
 }
 
 impl Retries {

@@ -108,7 +108,8 @@ impl Store {
         Ok(EditFate::Edited { queued: left.queued, running: left.running })
     }
 
-    async fn check_there(&self, selection: Selection) -> Result<()> {
+    /// An error where there is none of the selection.
+    pub async fn check_there(&self, selection: Selection) -> Result<()> {
         let (job_id, position) = selection.parts();
         let sql = "SELECT EXISTS (SELECT 1 FROM jobs j JOIN renders r ON r.job_id = j.id \
                    WHERE j.id = ? AND r.position = coalesce(?, r.position))";

@@ -18,10 +18,13 @@ pub struct DonePicture {
     pub bytes: i64,
     /// Lower-case hex.
     pub sha256: String,
+    /// The hashes of the picture that it began with and of its mask; empty without one.
+    pub init_image: String,
+    pub mask: String,
 }
 
 const DONE: &str = "SELECT a.id AS attempt_id, r.job_id AS job, r.position AS picture, a.path, \
-                    a.bytes, a.sha256 FROM attempts a JOIN renders r ON r.id = a.render_id \
+                    a.bytes, a.sha256, r.init_image, r.mask FROM attempts a JOIN renders r ON r.id = a.render_id \
                     WHERE a.outcome = 'done'";
 
 impl Store {

@@ -98,6 +98,27 @@ fn pictures_are_rendered_again_and_one_that_comes_out_otherwise_is_told() {
 }
 
 #[test]
+fn a_picture_that_is_gone_with_what_it_began_with_is_not_promised() {
+    let (house, paths) = with_pictures(1);
+    let first = house.path("outputs").join(&paths[0]);
+    let job = format!("prompt = 'a fox'\ninit_image = '{}'\n", first.display());
+    house.drop_job("again.toml", &job);
+    house.until_sql(DONE, "2");
+    fs::remove_file(
+        house.path("outputs").join(house.value("SELECT path FROM history WHERE job = 2")),
+    )
+    .unwrap();
+    fs::remove_dir_all(house.path("state/inputs")).unwrap();
+    for arguments in [&["retry", "2.1"][..], &["retry", "--missing", "2"]] {
+        let refused = house.zimaged(arguments);
+        assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
+        let why = "2.1 is missing, and so is the picture that it began with";
+        assert!(said(&refused).contains(why), "{}", said(&refused));
+    }
+    house.until_sql("SELECT count(*) FROM jobs", "2");
+}
+
+#[test]
 fn a_picture_that_is_gone_is_rendered_again_by_the_command_that_verify_names() {
     let (mut house, paths) = with_pictures(3);
     let refused = |arguments: &[&str], why: &str| {

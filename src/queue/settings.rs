@@ -1,6 +1,7 @@
 //! A picture's own job: the text that makes it again.
 
 use super::Queue;
+use crate::job::lora::Lora;
 use crate::store::{HistoryRow, Result, Selection};
 
 impl Queue<'_> {
@@ -26,6 +27,9 @@ fn settings(row: &HistoryRow) -> String {
     // Also what is usual: `[defaults]` may say otherwise where the text is used.
     put("precision", row.precision.word().into());
     put("negative_prompt", row.negative_prompt.clone().into());
+    if !row.lora.0.is_empty() {
+        put("lora", row.lora.0.iter().map(lora).collect::<Vec<_>>().into());
+    }
     if !row.model_key.is_empty() {
         put("model", row.model_key.clone().into());
     }
@@ -37,4 +41,11 @@ fn settings(row: &HistoryRow) -> String {
         put("mask", row.mask.clone().into());
     }
     toml::to_string(&table).unwrap_or_default()
+}
+
+fn lora(Lora { name, weight, allow_unknown, .. }: &Lora) -> toml::Table {
+    let path = ("path".to_owned(), name.clone().into());
+    let weight = ("weight".to_owned(), (*weight).into());
+    let unknown = allow_unknown.then(|| ("allow_unknown".to_owned(), true.into()));
+    [path, weight].into_iter().chain(unknown).collect()
 }

@@ -11,6 +11,7 @@ use super::layout::{PageKind, button, page};
 use super::table::{cell, number};
 use super::visitor::Visitor;
 use super::words::Words;
+use crate::job::lora::Lora;
 use crate::job::state::State as RenderState;
 use crate::moment;
 use crate::queue::{PictureFilter, Shown, card_use};
@@ -92,9 +93,10 @@ fn actions(words: &Words, picture: &HistoryRow) -> Markup {
 fn again(picture: &HistoryRow) -> String {
     let HistoryRow { prompt, asked_prompt, negative_prompt, .. } = picture;
     let wildcards = if asked_prompt.is_some() { "true" } else { "" };
-    let loras = picture.lora.0.iter().map(|lora| format!(" <lora:{lora}>"));
-    let prompt =
-        asked_prompt.clone().unwrap_or_else(|| prompt.clone() + &loras.collect::<String>());
+    let asked = asked_prompt.as_ref().unwrap_or(prompt);
+    let is_named = |lora: &&Lora| asked.contains(&format!("<lora:{}", lora.name));
+    let others = picture.lora.0.iter().filter(|lora| !is_named(lora));
+    let prompt = asked.clone() + &others.map(|lora| format!(" <lora:{lora}>")).collect::<String>();
     let strength = match picture.init_image.as_str() {
         "" => String::new(),
         _ => picture.strength.to_string(),
@@ -109,6 +111,7 @@ fn again(picture: &HistoryRow) -> String {
         ("guidance", picture.guidance.to_string()),
         ("seed", picture.seed.to_string()),
         ("sampler", picture.sampler.word().to_owned()),
+        ("precision", picture.precision.word().to_owned()),
         ("init_image", picture.init_image.clone()),
         ("mask", picture.mask.clone()),
         ("strength", strength),

@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::guard::media_type;
@@ -21,6 +22,9 @@ pub const PICTURES_BYTES_MAX: usize = 96 << 20;
 /// From the end of the headers to the end of the body.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// So many bodies with pictures are in memory at a time.
+static LARGE: Semaphore = Semaphore::const_new(8);
+
 /// So many parts has a form at the most.
 const PARTS_MAX: usize = 64;
 
@@ -30,14 +34,31 @@ pub async fn whole(body: Body, bytes_max: usize) -> Result<Bytes, HttpProblem> {
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(too_large(bytes_max));
     }
-    let read =
-        timeout(TIMEOUT, Limited::new(body, bytes_max).collect()).await.map_err(|_| slow())?;
-    read.map(|body| body.to_bytes()).map_err(|error| {
-        match error.downcast_ref::<LengthLimitError>() {
-            Some(_) => too_large(bytes_max),
-            None => HttpProblem::bad(format!("the body cannot be read: {error}")),
-        }
+    let read = async {
+        let turn = match bytes_max > TEXT_BYTES_MAX {
+            true => LARGE.acquire().await.ok(),
+            false => None,
+        };
+        let content = Limited::new(body, bytes_max).collect().await?.to_bytes();
+        Ok(Bytes::from_owner(InMemory { content, _turn: turn }))
+    };
+    let read = timeout(TIMEOUT, read).await.map_err(|_| slow())?;
+    read.map_err(|error: axum::BoxError| match error.downcast_ref::<LengthLimitError>() {
+        Some(_) => too_large(bytes_max),
+        None => HttpProblem::bad(format!("the body cannot be read: {error}")),
     })
+}
+
+/// A body, whose turn lasts until its last part is dropped.
+struct InMemory {
+    content: Bytes,
+    _turn: Option<SemaphorePermit<'static>>,
+}
+
+impl AsRef<[u8]> for InMemory {
+    fn as_ref(&self) -> &[u8] {
+        &self.content
+    }
 }
 
 fn slow() -> HttpProblem {

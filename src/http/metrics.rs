@@ -220,10 +220,14 @@ fn add_daemon(app: &App, registry: &mut Registry) {
         let bytes = i64::try_from(render.predicted_bytes).unwrap_or(i64::MAX);
         memory.get_or_create(&labels).set(bytes);
     }
-    hold.set(i64::from(status.hold.is_some()));
+    hold.set(i64::from(status.hold.is_some() && !status.hold_is_wanted));
     registry.register("worker_up", "Whether a model is loaded", up);
     registry.register("device_memory_bytes", "Memory of the device", memory);
-    registry.register("hold", "Whether nothing is started for a while", hold);
+    registry.register(
+        "hold",
+        "Whether nothing can be started for now, against its owner's wish",
+        hold,
+    );
     let streams: Gauge = Gauge::default();
     streams.set(app.streams());
     registry.register("event_streams", "Streams of events that are followed", streams);

@@ -39,6 +39,9 @@ fn in_quiet_hours_nothing_is_started_and_everybody_is_told_until_when() {
     assert_eq!(told.expect("a finding")["verdict"], "ok", "{doctor}");
     house.until_sql(HOLDS, "held");
     house.until_sql("SELECT count(*) FROM attempts", "0");
+    // Who watches the machine is not called for what its owner wants.
+    house.until("it is ready", || (house.get("/ready").status == 200).then_some(()));
+    assert!(house.get("/metrics").text().contains("zimaged_hold 0"));
 }
 
 #[test]

@@ -129,7 +129,9 @@ async fn now(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
     };
     Ok(html! {
         @if let Some(pause) = &paused { span.warn { (words.paused) ": " (pause.reason) } }
-        @if let Some(hold) = &status.hold { span.bad { (words.held) ": " (hold) } }
+        @if let Some(hold) = &status.hold {
+            span.bad[!status.hold_is_wanted].warn[status.hold_is_wanted] { (words.held) ": " (hold) }
+        }
         (doing(words, &status))
         @if let Some(left) = left_ms.and_then(moment::left) {
             span.quiet { (left) " " (words.left) }

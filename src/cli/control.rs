@@ -70,13 +70,17 @@ pub(super) fn which(chosen: &Chosen, state: Option<State>) -> Which {
 
 pub(super) async fn cancel(config: &Config, args: &CancelArgs, json: bool) -> Outcome {
     let which = which(&args.chosen, args.state);
-    let done = Queue::open_or_empty(config).await?.cancel(&which).await?;
+    let queue = Queue::open_or_empty(config).await?;
+    let done = queue.cancel(&which).await?;
     let text = format!("{} cancelled", print::count(done.cancelled, "render"));
     let stopping = match has_daemon(config) {
         true => "stopping",
         false => "interrupted and cancelled when the daemon starts",
     };
-    let text = print::with_counts(text, [(done.stopping, stopping), (done.ended, "had ended")]);
+    let mut text = print::with_counts(text, [(done.stopping, stopping), (done.ended, "had ended")]);
+    if let Some(told) = queue.untaken(&which) {
+        text += &format!("\n{told}");
+    }
     print::answer(&done, &text, json)?;
     Ok(0)
 }

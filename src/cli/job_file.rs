@@ -9,7 +9,7 @@ use super::{Failure, short, stderr};
 use crate::config::Config;
 use crate::files;
 use crate::job::spec::prompts::LIST_BYTES_MAX;
-use crate::queue::{self, CheckedJob};
+use crate::queue::{self, CheckedJob, STANDARD_INPUT};
 
 /// In the place of a file's name: standard input.
 const STDIN: &str = "-";
@@ -106,7 +106,7 @@ pub(super) fn read_prompts(path: &Path) -> anyhow::Result<JobFile> {
 /// fill the memory.
 fn read_start(path: &Path, bytes_max: u64) -> anyhow::Result<JobFile> {
     let (name, content) = match path.as_os_str() == STDIN {
-        true => ("standard input".to_owned(), files::read_start(io::stdin(), bytes_max)),
+        true => (STANDARD_INPUT.to_owned(), files::read_start(io::stdin(), bytes_max)),
         false => {
             let read = |file| files::read_start(file, bytes_max);
             (short(path), File::open(path).and_then(read))

@@ -39,7 +39,10 @@ pub(super) async fn show(config: &Config, args: &ShowArgs, json: bool) -> Outcom
     let shown = Queue::open_or_empty(config).await?.show(args.what, &filter).await?;
     let text = match (args.what, shown.pictures.as_slice()) {
         (Selection::Render { .. }, [picture]) => render(&shown, picture),
-        _ => job(&shown),
+        _ => match args.state.filter(|_| shown.pictures.is_empty()) {
+            Some(state) => format!("{}\n\nno picture of it is {state}", job(&shown)),
+            None => job(&shown),
+        },
     };
     print::answer(&shown, &text, json)?;
     Ok(0)
@@ -171,7 +174,9 @@ fn asked(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
     if picture.starred {
         lines.push(("star", "yes: history prune keeps it".to_owned()));
     }
-    if picture.priority != job.priority {
+    // What has ended keeps the one that it had, whatever its job got later.
+    let is_open = matches!(picture.state, State::Queued | State::Running);
+    if is_open && picture.priority != job.priority {
         lines.push(("priority", format!("{}, of its own", picture.priority)));
     }
     lines.push(("job", facts(job).join(", ")));

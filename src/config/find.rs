@@ -28,6 +28,9 @@ impl Config {
     /// none.
     pub fn load_or_default(path: Option<&Path>) -> Result<Config, ConfigError> {
         let candidates = match path {
+            Some(folder) if folder.is_dir() => {
+                return Config::read_file(&folder.join(init::FILE_NAME));
+            }
             Some(path) => return Config::read_file(path),
             None => candidates(env::var_os("XDG_CONFIG_HOME"), env::var_os("HOME")),
         };

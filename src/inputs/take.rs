@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 
 use super::{InputError, InputLimits, inspect, keep, read};
+use crate::files;
 use crate::job::Job;
 use crate::job::spec::Limits;
 use crate::job::spec::inputs::{InputPlace, input_places};
@@ -124,10 +125,11 @@ fn take(
     limits: InputLimits,
     files: InputUse,
 ) -> io::Result<Result<String, Refusal>> {
-    let path = match folder {
-        Some(folder) => folder.join(path),
-        None if Path::new(path).is_absolute() => path.into(),
-        None => {
+    let path = match (files::under_home(path), folder) {
+        (Some(path), _) => path,
+        (None, Some(folder)) => folder.join(path),
+        (None, None) if Path::new(path).is_absolute() => path.into(),
+        (None, None) => {
             let help = "there is no job file that it could stand beside: write the whole path";
             return Ok(Err(("it is not a whole path".to_owned(), Some(help.to_owned()))));
         }

@@ -113,12 +113,26 @@ pub(super) fn varying(pictures: &[HistoryRow]) -> Vec<(bool, Axis)> {
 /// A grid where every combination of what varies is there once, else one picture after the other,
 /// each with what sets it apart under it.
 pub(super) fn arrange(pictures: &[HistoryRow]) -> Arrangement {
+    arranged(pictures, |varying| {
+        grid(pictures, varying).unwrap_or_else(|| row_by_row(pictures, varying))
+    })
+}
+
+/// One picture after the other, each with what sets it apart under it.
+pub(super) fn in_order(pictures: &[HistoryRow]) -> Arrangement {
+    arranged(pictures, |varying| row_by_row(pictures, varying))
+}
+
+fn arranged(
+    pictures: &[HistoryRow],
+    arrangement: impl FnOnce(&[Axis]) -> Arrangement,
+) -> Arrangement {
     let axes = PARAMETERS.map(|(label, is_asked)| (Axis::of(pictures, label), is_asked));
     let (varying, fixed): (Vec<_>, Vec<_>) = axes.into_iter().partition(|(axis, _)| axis.varies());
     let varying: Vec<Axis> = varying.into_iter().map(|(axis, _)| axis).collect();
     let asked = fixed.into_iter().filter(|(_, is_asked)| pictures.first().is_some_and(is_asked));
     let common = asked.filter_map(|(axis, _)| axis.values.into_iter().next()).collect();
-    let mut arranged = grid(pictures, &varying).unwrap_or_else(|| row_by_row(pictures, &varying));
+    let mut arranged = arrangement(&varying);
     for (picture, caption) in pictures.iter().zip(&mut arranged.captions) {
         *caption = with_choice(picture, caption);
     }
@@ -156,7 +170,7 @@ fn grid(pictures: &[HistoryRow], varying: &[Axis]) -> Option<Arrangement> {
     let drawn = last.values.len() == pictures.len();
     let repeats = pictures.len() / combinations(others);
     let is_even = drawn && pictures.len() == combinations(others) * repeats;
-    if !is_even || !(1..=COLUMNS_MAX).contains(&repeats) {
+    if !is_even || !(2..=COLUMNS_MAX).contains(&repeats) {
         return None;
     }
     let columns = Axis {
@@ -354,5 +368,16 @@ mod tests {
         let arranged = arrange(&rows);
         assert!(arranged.heads.is_empty());
         assert_eq!(arranged.captions[0], "fox, seed 0");
+    }
+
+    #[test]
+    fn a_list_of_prompts_is_wrapped_and_no_sheet_of_one_column() {
+        let rows: Vec<_> = (0..60).map(|n| row(&format!("animal {n}"), 0.0, 1000 - n)).collect();
+        let arranged = arrange(&rows);
+        assert_eq!((arranged.columns, arranged.labels.len()), (8, 0));
+        assert_eq!(arranged.captions[7], "animal 7, seed 993");
+        let crossed = [row("a", 0.0, 1), row("a", 1.0, 1), row("b", 0.0, 1), row("b", 1.0, 1)];
+        assert_eq!(arrange(&crossed).columns, 2);
+        assert_eq!(in_order(&crossed).captions[3], "b, guidance 1");
     }
 }

@@ -131,7 +131,7 @@ pub(super) fn checked(
             })
         }
         Err(mut problems) => {
-            hint_at_lists(&name, &mut problems);
+            hint_at_lists(&name, &String::from_utf8_lossy(&content), &mut problems);
             Err(QueueError::Mistakes(JobMistakes { name, content, problems }))
         }
     }
@@ -173,11 +173,17 @@ fn with_files(
     files.take_in(job, loras).unwrap_or(Ok(())).and(resolved)
 }
 
-/// A file that is no TOML at all, by its name either, may be a list of prompts.
-fn hint_at_lists(name: &str, problems: &mut [Problem]) {
+/// What a job is called that comes by standard input.
+pub const STANDARD_INPUT: &str = "standard input";
+
+/// A text that is no TOML at all, by its name either, may be a list of prompts.
+fn hint_at_lists(name: &str, text: &str, problems: &mut [Problem]) {
     let [only] = problems else { return };
-    if !name.ends_with(".toml") && only.message.starts_with("not valid TOML") {
-        let help = format!("of a list of prompts, one a line: zimaged submit --prompts {name}");
+    let is_no_job = !name.ends_with(".toml") && only.message.starts_with("not valid TOML");
+    let has_keys = |line: &str| line.contains('=') || line.starts_with('{');
+    if is_no_job && !text.lines().any(has_keys) {
+        let file = if name == STANDARD_INPUT { "-" } else { name };
+        let help = format!("of a list of prompts, one a line: zimaged submit --prompts {file}");
         only.help = Some(help);
     }
 }

@@ -4,6 +4,8 @@
 use serde::Serialize;
 
 use super::Queue;
+use crate::intake;
+use crate::spelling;
 use crate::store::{Cancelled, RenderFilter, Result, Selection, StoreError};
 
 /// So many names are told in one message.
@@ -34,8 +36,14 @@ impl Queue<'_> {
         match which {
             Which::Matching(filter) => {
                 let done = self.store.cancel_matching(filter, now_ms).await?;
-                match done.cancelled + done.stopping {
-                    0 => Err(self.nothing_matches("cancelled", "waits or runs", filter).await),
+                match (done.cancelled + done.stopping, self.untaken(which)) {
+                    (0, Some(told)) => {
+                        let why = "nothing was cancelled: nothing is in the queue";
+                        Err(StoreError::NothingToDo(format!("{why}, but {told}")))
+                    }
+                    (0, None) => {
+                        Err(self.nothing_matches("cancelled", "waits or runs", filter).await)
+                    }
                     _ => Ok(done),
                 }
             }
@@ -50,6 +58,20 @@ impl Queue<'_> {
                 }
             }
         }
+    }
+
+    /// What is said of job files that wait in the folder where all is meant, because they are no part
+    /// of the queue yet and will be rendered.
+    pub fn untaken(&self, which: &Which) -> Option<String> {
+        if *which != Which::Matching(RenderFilter::default()) {
+            return None;
+        }
+        let number = intake::contents(&self.config.jobs).ok()?.jobs.len() as u64;
+        (number > 0).then(|| {
+            let files = spelling::count(number, "job file");
+            let folder = self.config.jobs.display();
+            format!("{files} in {folder} not taken in yet: to be removed there, else rendered")
+        })
     }
 
     /// Cancels what of the job is not being made yet: whoever asked for it has gone.

@@ -48,7 +48,7 @@ pub use self::accepted::accepted_ids;
 pub use self::answers::{ErrorAnswer, ErrorFacts, ErrorWord, FileProblem};
 pub use self::begin::{begin_history, check_present};
 pub use self::capabilities::QueueCapabilities;
-pub use self::check::{CheckedJob, JobMistakes, beginning, check};
+pub use self::check::{CheckedJob, JobMistakes, STANDARD_INPUT, beginning, check};
 pub use self::control::Which;
 pub use self::copies::{Restored, restore};
 pub use self::edit::Edited;

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::axes::{Arrangement, arrange};
+use super::axes::{Arrangement, arrange, in_order};
 use super::{Queue, QueueError};
 use crate::files;
 use crate::output;
 use crate::problem::printable;
 use crate::sheet::{Cell, Sheet};
-use crate::store::{HistoryRow, Selection};
+use crate::store::{HistoryRow, Selection, StoreError};
 
 /// A sheet that was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,20 +40,18 @@ impl Queue<'_> {
     ) -> Result<SheetAnswer, QueueError> {
         let rows = self.store.history(Selection::Job(job_id)).await?;
         let job = self.store.job(job_id).await?;
-        let outputs = &self.config.outputs;
-        let Arrangement { common, heads, labels, columns, cells, captions } = arrange(&rows);
-        let title = format!("job {job_id} ({}): {}", printable(&job.file_name), common.join(", "));
-        let cell = |place: Option<usize>| match place {
-            Some(place) => cell(outputs, &rows[place], &captions[place]),
-            None => Cell::default(),
-        };
-        let cells = cells.into_iter().map(cell).collect();
-        let sheet = Sheet { title, heads, labels, columns, cells, aspect: aspect(&rows) };
+        if rows.iter().all(|row| row.path.is_none()) {
+            let why = format!("no picture of job {job_id} is made, of {}", rows.len());
+            return Err(StoreError::NothingToDo(why).into());
+        }
+        let name = format!("job {job_id} ({})", printable(&job.file_name));
+        let sheets = [arrange, in_order].map(|arranged| self.laid_out(&name, &rows, arranged));
+        let drawn = sheets.iter().find_map(|sheet| Some((sheet, sheet.draw()?)));
         let too_many = || {
             let why = format!("job {job_id} has too many pictures for one sheet: {}", rows.len());
             QueueError::NoAnswer(why)
         };
-        let drawn = sheet.draw().ok_or_else(too_many)?;
+        let (sheet, drawn) = drawn.ok_or_else(too_many)?;
         let encoded = drawn.encoded(path);
         let put = encoded.and_then(|encoded| put(path, may_be_numbered, &encoded));
         let path = put.map_err(|source| match source.kind() {
@@ -68,6 +66,22 @@ impl Queue<'_> {
         let pictures = there - drawn.unreadable;
         let missing = rows.len() - pictures;
         Ok(SheetAnswer { path, width, height, pictures, missing })
+    }
+
+    fn laid_out(
+        &self,
+        name: &str,
+        rows: &[HistoryRow],
+        arranged: fn(&[HistoryRow]) -> Arrangement,
+    ) -> Sheet {
+        let Arrangement { common, heads, labels, columns, cells, captions } = arranged(rows);
+        let cell = |place: Option<usize>| match place {
+            Some(place) => cell(&self.config.outputs, &rows[place], &captions[place]),
+            None => Cell::default(),
+        };
+        let cells = cells.into_iter().map(cell).collect();
+        let title = format!("{name}: {}", common.join(", "));
+        Sheet { title, heads, labels, columns, cells, aspect: aspect(rows) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Obstacle, Queue};
+use super::{Obstacle, Queue, has_daemon};
 use crate::job::state::State;
 use crate::ladder::Stage;
 use crate::status::{self, RenderStatus};
@@ -70,7 +70,8 @@ impl Queue<'_> {
         if let Some(at_ms) = job.run_after_ms.filter(future) {
             return Activity::WaitsUntil { at_ms };
         }
-        let Some(status) = status::read(&self.config.state) else { return Activity::NoDaemon };
+        let status = status::read(&self.config.state).filter(|_| has_daemon(self.config));
+        let Some(status) = status else { return Activity::NoDaemon };
         match (status.render, status.hold) {
             (Some(render), _) if render.job_id == job.job => {
                 let RenderStatus { index, stage, step, steps, .. } = render;

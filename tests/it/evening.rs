@@ -498,3 +498,75 @@ fn what_depends_on_the_rest_of_a_job_has_no_default_of_its_own() {
     assert!(defaults["seed"].is_null() && defaults["strength"].is_null(), "{defaults}");
     assert_eq!(defaults["guidance"], 0.0, "{defaults}");
 }
+
+// Who puts a backup back is told to cancel all that was rendered since.
+#[test]
+fn who_cancels_everything_is_told_of_job_files_that_are_not_taken_in_yet() {
+    let mut house = House::new("");
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    let told = "1 job file in ";
+    let nothing = house.zimaged(&["cancel", "--all"]);
+    assert_eq!(nothing.status.code(), Some(3));
+    assert!(said(&nothing).contains(told), "{}", said(&nothing));
+    house.start();
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
+    house.zimaged(&["pause"]);
+    house.json(&["submit", "--prompt", "an ox"]);
+    house.stop("TERM");
+    house.drop_job("owl.toml", "prompt = 'an owl'\n");
+    let cancelled = said(&house.zimaged(&["cancel", "--all"]));
+    assert!(cancelled.contains("1 render cancelled\n") && cancelled.contains(told), "{cancelled}");
+    // By a name nothing else is meant.
+    house.zimaged(&["resume"]);
+    let named = said(&house.zimaged(&["cancel", "1"]));
+    assert!(!named.contains(told), "{named}");
+}
+
+#[test]
+fn pictures_that_are_not_made_yet_are_not_called_missing() {
+    let mut house = House::started("");
+    house.zimaged(&["pause"]);
+    house.json(&["submit", "--prompt", "a fox", "-n", "3"]);
+    let sheet = house.zimaged(&["sheet", "1"]);
+    assert_eq!(sheet.status.code(), Some(3), "{}", said(&sheet));
+    assert!(said(&sheet).contains("no picture of job 1 is made, of 3"), "{}", said(&sheet));
+    assert!(!house.path("job-1.png").exists());
+    let failed = said(&house.zimaged(&["show", "1", "--state", "failed"]));
+    assert!(failed.contains("no picture of it is failed"), "{failed}");
+    house.stop("TERM");
+}
+
+#[test]
+fn what_ended_keeps_its_priority_and_that_is_no_wish_of_its_own() {
+    let house = House::started("");
+    house.json(&["submit", "--prompt", "a fox", "--priority", "1"]);
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
+    house.zimaged(&["pause"]);
+    house.json(&["submit", "--prompt", "steps of 50 ms", "-n", "2", "--priority", "1"]);
+    house.json(&["cancel", "2.1"]);
+    house.json(&["edit", "2", "--priority", "4"]);
+    let shown = |id: &str| said(&house.zimaged(&["show", id]));
+    assert!(!shown("2.1").contains("of its own"), "{}", shown("2.1"));
+    house.json(&["edit", "2.2", "--priority", "6"]);
+    assert!(shown("2.2").contains("6, of its own"), "{}", shown("2.2"));
+}
+
+#[test]
+fn a_folder_in_place_of_its_configuration_and_a_home_in_a_path_are_understood() {
+    let house = House::started("");
+    fs::create_dir(house.path("below")).expect("a writable folder");
+    let status =
+        house.command(&["--config", "..", "status"]).current_dir(house.path("below")).output();
+    let status = status.expect("the program runs");
+    assert!(status.status.success(), "{}", said(&status));
+    let picture = image::RgbImage::new(64, 64);
+    picture.save(house.path("begin.png")).expect("a writable folder");
+    write(&house, "again.toml", "prompt = 'a fox'\ninit_image = '~/begin.png'\n");
+    let check = |home: &Path| {
+        let mut command = house.command(&["check", "again.toml"]);
+        said(&command.env("HOME", home).output().expect("the program runs"))
+    };
+    assert!(!check(&house.path("")).contains("init_image"), "{}", check(&house.path("")));
+    let elsewhere = check(&house.path("below"));
+    assert!(elsewhere.contains("below/begin.png"), "{elsewhere}");
+}

@@ -275,8 +275,8 @@ async fn next_event(
 
 fn no_event(line: &[u8], error: &serde_json::Error) -> String {
     let excerpt = String::from_utf8_lossy(&line[..line.len().min(EXCERPT_BYTES_MAX)]);
-    // Debug form: control characters in it are not for the reader's terminal.
-    // So are those that serde quotes.
+    // Neither control characters in the line, which the debug form escapes, nor those that serde
+    // quotes are for the reader's terminal.
     format!("a line is no event ({}): {:?}", printable(&error.to_string()), excerpt.trim_end())
 }
 

@@ -1,6 +1,7 @@
 //! What a new user met in an evening with the program: `evening F1` and so on are its points.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 

@@ -106,7 +106,7 @@ fn the_model_leaves_after_what_may_still_be_started_soon() {
     house.until_sql("SELECT count(*) FROM jobs", "2");
     end_night(&house, "--window", || hours_until(3000));
     assert_eq!(house.value("SELECT state FROM renders WHERE job_id = 2"), "done");
-    until_released(&house);
+    house.until_released();
 }
 
 #[test]

@@ -170,7 +170,9 @@ fn grid(pictures: &[HistoryRow], varying: &[Axis]) -> Option<Arrangement> {
     let drawn = last.values.len() == pictures.len();
     let repeats = pictures.len() / combinations(others);
     let is_even = drawn && pictures.len() == combinations(others) * repeats;
-    if !is_even || !(2..=COLUMNS_MAX).contains(&repeats) {
+    // One long column is hardly looked at, either.
+    let is_column = repeats == 1 && pictures.len() > COLUMNS_MAX;
+    if !is_even || is_column || !(1..=COLUMNS_MAX).contains(&repeats) {
         return None;
     }
     let columns = Axis {

@@ -110,7 +110,9 @@ impl HttpFace {
         match served.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(%error, "no HTTP: its thread has no runtime"),
-            Err(error) => warn!(%error, "HTTP has ended"),
+            // The daemon ends by it, as by a panic of each of its parts.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => {}
         }
     }
 

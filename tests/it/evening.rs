@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -556,9 +557,11 @@ fn what_ended_keeps_its_priority_and_that_is_no_wish_of_its_own() {
 fn a_folder_in_place_of_its_configuration_and_a_home_in_a_path_are_understood() {
     let house = House::started("");
     fs::create_dir(house.path("below")).expect("a writable folder");
-    let status =
-        house.command(&["--config", "..", "status"]).current_dir(house.path("below")).output();
-    let status = status.expect("the program runs");
+    let status = Command::new(env!("CARGO_BIN_EXE_zimaged"))
+        .args(["--config", "..", "status"])
+        .current_dir(house.path("below"))
+        .output()
+        .expect("the program runs");
     assert!(status.status.success(), "{}", said(&status));
     let picture = image::RgbImage::new(64, 64);
     picture.save(house.path("begin.png")).expect("a writable folder");

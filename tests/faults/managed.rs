@@ -122,7 +122,8 @@ fn under_systemd_the_daemon_is_watched_restarted_reloaded_and_stopped() {
     let manager = Manager::of(&it.house);
     // This waits for READY.
     manager.assert_done("start");
-    assert!(it.listens(), "ready means that it answers");
+    // The file that says where it answers is written a moment later.
+    it.house.until("it says where it answers", || it.listens().then_some(()));
     it.drop_file(&format!("{SLOW}num_images = {PICTURES}\n"), PICTURES);
     let tells_steps = |it: &Manager| {
         let status = it.property("StatusText");

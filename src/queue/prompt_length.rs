@@ -63,8 +63,9 @@ fn kept(place: &ModelPlace) -> Result<Arc<Tokenizer>, ModelError> {
     }
     let tokenizer = Arc::new(engine::tokenizer(place)?);
     let new = Kept { place: place.clone(), tokenizer: tokenizer.clone(), used_at: Instant::now() };
-    if kept.replace(new).is_none() {
-        thread::spawn(let_go_when_unused);
+    // Where no thread can be had it is read anew the next time.
+    if kept.is_some() || thread::Builder::new().spawn(let_go_when_unused).is_ok() {
+        *kept = Some(new);
     }
     Ok(tokenizer)
 }

@@ -46,14 +46,10 @@ impl Store {
     pub async fn check_copy(path: &Path) -> Result<CopyFacts> {
         let checked = async {
             let reader = pool(1, options(path).read_only(true)).await?;
-            let read = async {
-                let facts = check(&reader, Access::Client).await?;
-                Ok(CopyFacts { inputs: all_needed(&reader).await?, ..facts })
-            };
-            let read = read.await;
+            let facts = facts_of(&reader).await;
             // Also a damaged one, which the caller removes.
             reader.close().await;
-            read
+            facts
         };
         checked.await.map_err(|error| explain(path, error))
     }
@@ -64,17 +60,9 @@ impl Store {
     pub async fn make_ready(path: &Path, before: &Path) -> Result<CopyFacts> {
         let ready = async {
             let writer = pool(1, options(path)).await?;
-            let facts = check(&writer, Access::Daemon).await?;
-            prepare(&writer, Access::Daemon).await?.map_err(StoreError::Unusable)?;
-            let waiting: String = sqlx::query_scalar(WAITING_IDS).fetch_one(&writer).await?;
-            let before = before_facts(before, &waiting).await;
-            for (table, last) in before.last_ids {
-                raise(&writer, &table, last).await?;
-            }
-            let inputs = all_needed(&writer).await?;
-            sqlx::query("PRAGMA journal_mode = delete").execute(&writer).await?;
+            let facts = prepared(&writer, before).await;
             writer.close().await;
-            Ok(CopyFacts { made_since: before.made, inputs, ..facts })
+            facts
         };
         ready.await.map_err(|error| explain(path, error))
     }
@@ -128,6 +116,26 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// See [`Store::check_copy`].
+async fn facts_of(reader: &SqlitePool) -> Result<CopyFacts> {
+    let facts = check(reader, Access::Client).await?;
+    Ok(CopyFacts { inputs: all_needed(reader).await?, ..facts })
+}
+
+/// See [`Store::make_ready`].
+async fn prepared(writer: &SqlitePool, before: &Path) -> Result<CopyFacts> {
+    let facts = check(writer, Access::Daemon).await?;
+    prepare(writer, Access::Daemon).await?.map_err(StoreError::Unusable)?;
+    let waiting: String = sqlx::query_scalar(WAITING_IDS).fetch_one(writer).await?;
+    let before = before_facts(before, &waiting).await;
+    for (table, last) in before.last_ids {
+        raise(writer, &table, last).await?;
+    }
+    let inputs = all_needed(writer).await?;
+    sqlx::query("PRAGMA journal_mode = delete").execute(writer).await?;
+    Ok(CopyFacts { made_since: before.made, inputs, ..facts })
 }
 
 /// A link, or a copy where the filesystem has none.

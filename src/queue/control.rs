@@ -36,16 +36,15 @@ impl Queue<'_> {
         match which {
             Which::Matching(filter) => {
                 let done = self.store.cancel_matching(filter, now_ms).await?;
-                match (done.cancelled + done.stopping, self.untaken(which)) {
-                    (0, Some(told)) => {
-                        let why = "nothing was cancelled: nothing is in the queue";
-                        Err(StoreError::NothingToDo(format!("{why}, but {told}")))
-                    }
-                    (0, None) => {
-                        Err(self.nothing_matches("cancelled", "waits or runs", filter).await)
-                    }
-                    _ => Ok(done),
+                if done.cancelled + done.stopping > 0 {
+                    return Ok(done);
                 }
+                Err(match self.untaken(which) {
+                    Some(told) => StoreError::NothingToDo(format!(
+                        "nothing was cancelled: nothing is in the queue, but {told}"
+                    )),
+                    None => self.nothing_matches("cancelled", "waits or runs", filter).await,
+                })
             }
             Which::Named(selections) => {
                 let done = self.store.cancel(selections, now_ms).await?;

@@ -45,8 +45,10 @@ impl Queue<'_> {
             return Err(StoreError::NothingToDo(why).into());
         }
         let name = format!("job {job_id} ({})", printable(&job.file_name));
-        let sheets = [arrange, in_order].map(|arranged| self.laid_out(&name, &rows, arranged));
-        let drawn = sheets.iter().find_map(|sheet| Some((sheet, sheet.draw()?)));
+        let drawn = [arrange, in_order].into_iter().find_map(|arrangement| {
+            let sheet = self.laid_out(&name, &rows, arrangement(&rows));
+            sheet.draw().map(|drawn| (sheet, drawn))
+        });
         let too_many = || {
             let why = format!("job {job_id} has too many pictures for one sheet: {}", rows.len());
             QueueError::NoAnswer(why)
@@ -72,9 +74,8 @@ impl Queue<'_> {
         &self,
         name: &str,
         rows: &[HistoryRow],
-        arranged: fn(&[HistoryRow]) -> Arrangement,
+        Arrangement { common, heads, labels, columns, cells, captions }: Arrangement,
     ) -> Sheet {
-        let Arrangement { common, heads, labels, columns, cells, captions } = arranged(rows);
         let cell = |place: Option<usize>| match place {
             Some(place) => cell(&self.config.outputs, &rows[place], &captions[place]),
             None => Cell::default(),

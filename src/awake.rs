@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::LiveConfig;
 use crate::countdown::within;
 use crate::problem::one_line;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// Between two looks for work that is due: short beside the time after which a machine goes to sleep.
 const LOOK: Duration = Duration::from_secs(2);
@@ -46,13 +46,8 @@ pub async fn run(
     loop {
         let now_ms = clock.now_ms();
         let is_quiet = config.now().power.quiet.until_ms(now_ms, &TimeZone::system()).is_some();
-        let has_work = async {
-            // What runs is finished, also in quiet hours.
-            Ok::<_, StoreError>(
-                store.is_rendering().await? || !is_quiet && store.is_due(now_ms).await?,
-            )
-        };
-        match has_work.await {
+        // What runs is finished, also in quiet hours.
+        match store.has_work(!is_quiet, now_ms).await {
             Ok(true) => inhibitor.hold().await,
             Ok(false) => inhibitor.release().await,
             // Nobody knows: it stays as it is.

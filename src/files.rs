@@ -110,10 +110,14 @@ pub fn first_free<T>(mut attempt: impl FnMut(Option<u32>) -> io::Result<T>) -> i
     Err(io::Error::new(io::ErrorKind::AlreadyExists, "all numbered names are taken"))
 }
 
-/// The path that begins with `~/`, below the home folder of this process; `None` of another one.
+/// The home folder of whoever runs this process, where the environment names one.
+pub fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
+}
+
+/// A path that begins with `~/`, below the home folder; `None` for any other path.
 pub fn under_home(path: &str) -> Option<PathBuf> {
-    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())?;
-    Some(home.join(path.strip_prefix("~/")?))
+    Some(home()?.join(path.strip_prefix("~/")?))
 }
 
 /// The beginning of what `reader` gives: one byte more than `bytes_max` tells that there is more.
@@ -189,7 +193,7 @@ impl Unsynced {
 /// As [`write_atomic`], but for power cuts: those it outlasts after [`Unsynced::sync`].
 pub fn put(path: &Path, bytes: &[u8]) -> io::Result<Unsynced> {
     let temporary = path.with_added_extension("part");
-    let put = create_new(&temporary).and_then(|mut file| {
+    let put = create_afresh(&temporary).and_then(|mut file| {
         file.write_all(bytes)?;
         fs::rename(&temporary, path)?;
         Ok(Unsynced { file, folder: open_folder(path.parent().unwrap_or(path))? })
@@ -242,17 +246,17 @@ pub fn replace<E: From<io::Error>>(
 
 /// A new file at `path`, in place of what may be there by that name: a file of an earlier process,
 /// or a link or a pipe that somebody else has put into the folder, which is not written into.
-pub fn create_new(path: &Path) -> io::Result<File> {
+pub fn create_afresh(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => File::create_new(path),
     }
 }
 
-/// Writes `bytes` through to the disk, into a new file at `path`, as [`create_new`] makes it. Its
+/// Writes `bytes` through to the disk, into a new file at `path`, as [`create_afresh`] makes it. Its
 /// name lasts only after [`sync`] of its folder.
 pub fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<File> {
-    let mut file = create_new(path)?;
+    let mut file = create_afresh(path)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     Ok(file)

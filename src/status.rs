@@ -159,6 +159,11 @@ impl RenderStatus {
 }
 
 impl Status {
+    /// Why nothing is started although jobs wait and daemon.toml wants no rest.
+    pub fn unwanted_hold(&self) -> Option<&str> {
+        self.hold.as_deref().filter(|_| !self.hold_is_wanted)
+    }
+
     /// A daemon that has just started.
     pub fn starting(started_at_ms: i64) -> Status {
         Status {

@@ -37,13 +37,13 @@ pub(super) async fn show(config: &Config, args: &ShowArgs, json: bool) -> Outcom
     let limit = given.or((!json).then_some(PICTURES_SHOWN));
     let filter = PictureFilter { state: args.state, limit };
     let shown = Queue::open_or_empty(config).await?.show(args.what, &filter).await?;
-    let text = match (args.what, shown.pictures.as_slice()) {
+    let mut text = match (args.what, shown.pictures.as_slice()) {
         (Selection::Render { .. }, [picture]) => render(&shown, picture),
-        _ => match args.state.filter(|_| shown.pictures.is_empty()) {
-            Some(state) => format!("{}\n\nno picture of it is {state}", job(&shown)),
-            None => job(&shown),
-        },
+        _ => job(&shown),
     };
+    if let Some(state) = args.state.filter(|_| shown.pictures.is_empty()) {
+        text += &format!("\n\nno picture of it is {state}");
+    }
     print::answer(&shown, &text, json)?;
     Ok(0)
 }

@@ -1,6 +1,5 @@
 //! The text of `daemon.toml` to a [`Config`], key by key.
 
-use std::env;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
@@ -11,6 +10,7 @@ use super::power::power;
 use super::units::{bytes, duration_ms};
 use super::{Config, ModelChoice, WorkerLimits};
 use crate::engine::{DeviceChoice, EngineKind, ModelKind, ModelPlace};
+use crate::files;
 use crate::job::hints;
 use crate::job::parameters::{PARAMETERS, Parameter, read_values};
 use crate::job::spec::Limits;
@@ -174,9 +174,8 @@ pub(super) fn path_of(text: &str, folder: &Path) -> Check<PathBuf> {
     match text.strip_prefix('~') {
         None => Ok(folder.join(text)),
         Some(rest) if rest.is_empty() || rest.starts_with('/') => {
-            let home = env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
             let missing = || Mistake::new("~ has no meaning: HOME is not set").help("write it out");
-            Ok(home.ok_or_else(missing)?.join(rest.trim_start_matches('/')))
+            Ok(files::home().ok_or_else(missing)?.join(rest.trim_start_matches('/')))
         }
         Some(_) => {
             let mistake = Mistake::new(format!("{} names another user", check::quoted(text)));

@@ -35,7 +35,6 @@ fn a_file_is_replaced_whole_and_a_failed_write_leaves_the_old_one_and_nothing_el
     assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1);
 }
 
-/// case E
 #[test]
 fn nothing_is_written_into_what_somebody_has_put_under_a_temporary_name() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -52,6 +51,7 @@ fn nothing_is_written_into_what_somebody_has_put_under_a_temporary_name() {
     assert_eq!(fs::read_to_string(path("b.json")).expect("the file"), "[]");
 }
 
+/// case E
 #[test]
 fn no_more_is_read_than_is_wanted_and_one_byte_tells_that_there_is_more() {
     assert_eq!(read_start(io::repeat(7), 3).expect("endless"), [7; 4]);

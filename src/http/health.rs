@@ -18,11 +18,11 @@ pub async fn health(State(app): State<App>) -> Result<Response, HttpProblem> {
 pub async fn ready(State(app): State<App>) -> Result<Response, HttpProblem> {
     app.store().queued().await?;
     let status = app.status();
-    let reason = match (status.hold, status.worker) {
-        (Some(hold), _) if !status.hold_is_wanted => Some(format!("held: {hold}")),
-        (_, WorkerStatus::Loading) => Some("the model is being loaded".to_owned()),
-        (_, WorkerStatus::Down { reason }) => Some(format!("no worker: {reason}")),
-        (_, WorkerStatus::Ready { .. } | WorkerStatus::Released) => None,
+    let reason = match (status.unwanted_hold(), &status.worker) {
+        (Some(hold), _) => Some(format!("held: {hold}")),
+        (None, WorkerStatus::Loading) => Some("the model is being loaded".to_owned()),
+        (None, WorkerStatus::Down { reason }) => Some(format!("no worker: {reason}")),
+        (None, WorkerStatus::Ready { .. } | WorkerStatus::Released) => None,
     };
     reason.map_or_else(|| Ok("ready\n".into_response()), |reason| Err(HttpProblem::later(reason)))
 }

@@ -206,7 +206,7 @@ async fn add_queue(app: &App, registry: &mut Registry) -> Result<(), HttpProblem
 fn add_daemon(app: &App, registry: &mut Registry) {
     let status = app.status();
     let build: Family<Labels, Gauge> = Family::default();
-    build.get_or_create(&vec![("version", status.version)]).set(1);
+    build.get_or_create(&vec![("version", status.version.clone())]).set(1);
     registry.register("build_info", "The program", build);
     let (up, hold) = (Gauge::<i64>::default(), Gauge::<i64>::default());
     let memory: Family<Labels, Gauge> = Family::default();
@@ -220,7 +220,7 @@ fn add_daemon(app: &App, registry: &mut Registry) {
         let bytes = i64::try_from(render.predicted_bytes).unwrap_or(i64::MAX);
         memory.get_or_create(&labels).set(bytes);
     }
-    hold.set(i64::from(status.hold.is_some() && !status.hold_is_wanted));
+    hold.set(i64::from(status.unwanted_hold().is_some()));
     registry.register("worker_up", "Whether a model is loaded", up);
     registry.register("device_memory_bytes", "Memory of the device", memory);
     registry.register(

@@ -36,7 +36,7 @@ impl Reading {
         Reading { note: Note(Arc::new(Mutex::new(file.ok()))), suspect }
     }
 
-    /// What is written of it.
+    /// The file that says what is being read, for who closes it.
     pub fn note(&self) -> Note {
         self.note.clone()
     }

@@ -185,7 +185,7 @@ impl Spool {
         Ok(Some(batch))
     }
 
-    /// What is written of the file that is being read.
+    /// See [`Reading::note`].
     pub fn note(&self) -> Note {
         self.reading.note()
     }

@@ -145,7 +145,7 @@ struct HashingFile {
 
 impl HashingFile {
     fn create(path: &Path) -> io::Result<Self> {
-        Ok(HashingFile { file: files::create_new(path)?, sha256: Sha256::new(), bytes: 0 })
+        Ok(HashingFile { file: files::create_afresh(path)?, sha256: Sha256::new(), bytes: 0 })
     }
 
     /// One fsync: after a failed one a second could succeed with the data gone.

@@ -8,8 +8,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
-
 use super::metadata::Metadata;
 use super::read::{JSON_BYTES_MAX, parsed, read_metadata};
 use super::{Owner, folder_and_name, of_subfolder, open_below, outside};
@@ -70,15 +68,10 @@ pub fn remove(picture: &Path, owner: &Owner) -> io::Result<()> {
 fn is_of(picture: &Path, owner: &Owner) -> io::Result<bool> {
     match read_file(&path_of(picture)) {
         Ok(metadata) => Ok(metadata.is_some_and(|metadata| metadata.queue.owner == *owner)),
-        Err(error) if says_nothing_of_the_file(&error) => Err(error),
+        // It says nothing of the file.
+        Err(error) if files::may_pass(&error) => Err(error),
         Err(_) => Ok(false),
     }
-}
-
-/// Whether the process lacks what the system gives, or the disk fails.
-fn says_nothing_of_the_file(error: &io::Error) -> bool {
-    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO];
-    Errno::from_io_error(error).is_some_and(|errno| lacks.contains(&errno))
 }
 
 /// Known as a temporary file by the beginning of its name, as the picture's own is.

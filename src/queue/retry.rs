@@ -56,13 +56,14 @@ impl Queue<'_> {
             }
         };
         let mut made = Retries::default();
+        let are_named = matches!(which, Which::Named(_));
         for selection in selections {
-            if let Which::Named(_) = which {
+            if are_named {
                 self.store.check_there(selection).await?;
             }
             let lost = self.lost(selection).await?;
-            // Of all jobs most have all that was made: no write begins for them.
-            if lost.is_some() || matches!(which, Which::Named(_)) {
+            // Most jobs have lost nothing: of those that nobody has named none begins a write.
+            if are_named || lost.is_some() {
                 made.add(self.repeat_lost(selection, &lost).await)?;
             }
         }
@@ -124,9 +125,9 @@ impl Queue<'_> {
         selection: Selection,
         lost: &LostPictures,
     ) -> Result<Retried, QueueError> {
-        match lost.words() {
-            Some(why) if lost.positions.is_empty() => Err(StoreError::NothingToDo(why).into()),
-            _ => self.repeat(selection, Repeat::Lost(&lost.positions)).await,
+        match lost.why_none() {
+            Some(why) => Err(StoreError::NothingToDo(why).into()),
+            None => self.repeat(selection, Repeat::Lost(&lost.positions)).await,
         }
     }
 
@@ -157,9 +158,9 @@ impl LostPictures {
         !self.positions.is_empty() || self.without_input.is_some()
     }
 
-    /// Why some cannot be made again.
-    fn words(&self) -> Option<String> {
-        let id = self.without_input.as_ref()?;
+    /// Why none of them can be made again.
+    fn why_none(&self) -> Option<String> {
+        let id = self.without_input.as_ref().filter(|_| self.positions.is_empty())?;
         Some(format!(
             "{id} is missing, and so is the picture that it began with: hand its job over anew"
         ))

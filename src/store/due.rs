@@ -31,20 +31,15 @@ impl Store {
         Ok(sqlx::query_scalar(sql).bind(now_ms).fetch_one(&self.readers).await?)
     }
 
-    /// Whether a render runs.
-    pub async fn is_rendering(&self) -> Result<bool> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM renders WHERE state = 'running')";
-        Ok(sqlx::query_scalar(sql).fetch_one(&self.readers).await?)
-    }
-
-    /// Whether a render may be started now.
-    pub async fn is_due(&self, now_ms: i64) -> Result<bool> {
-        let sql = "SELECT NOT EXISTS (SELECT 1 FROM pause) AND (\
+    /// Whether a render runs or, where `may_start`, one may be started now.
+    pub async fn has_work(&self, may_start: bool, now_ms: i64) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM renders WHERE state = 'running') \
+                   OR ?1 AND NOT EXISTS (SELECT 1 FROM pause) AND (\
                    EXISTS (SELECT 1 FROM renders INDEXED BY renders_to_claim \
                    WHERE state = 'queued' AND timed = 0) \
                    OR EXISTS (SELECT 1 FROM renders INDEXED BY renders_by_time \
-                   WHERE state = 'queued' AND timed = 1 AND run_after_ms <= ?))";
-        Ok(sqlx::query_scalar(sql).bind(now_ms).fetch_one(&self.readers).await?)
+                   WHERE state = 'queued' AND timed = 1 AND run_after_ms <= ?2))";
+        Ok(sqlx::query_scalar(sql).bind(may_start).bind(now_ms).fetch_one(&self.readers).await?)
     }
 
     /// When the first queued or running render may start, in UTC milliseconds since the epoch, and

@@ -80,11 +80,8 @@ impl Tokenizer {
 
     /// Template and tokens, cut on the right at [`TOKENS_MAX`].
     pub fn encode(&self, prompt: &str) -> Result<PromptTokens, String> {
-        let kept = &prompt[..prompt.floor_char_boundary(PROMPT_BYTES_MAX)];
-        let encoding = self
-            .0
-            .encode_fast(template(kept), false)
-            .map_err(|error| format!("the tokenizer: {error}"))?;
+        let kept = kept(prompt);
+        let encoding = self.0.encode_fast(template(kept), false).map_err(told)?;
         let ids = encoding.get_ids();
         Ok(PromptTokens {
             ids: ids[..ids.len().min(TOKENS_MAX)].to_vec(),
@@ -94,11 +91,9 @@ impl Tokenizer {
 
     /// Where [`Tokenizer::encode`] cuts the prompt, and how long it would be uncut.
     pub fn extent(&self, prompt: &str) -> Result<PromptExtent, String> {
-        let kept = &prompt[..prompt.floor_char_boundary(PROMPT_BYTES_MAX)];
-        let encoding = self
-            .0
-            .encode(template(kept), false)
-            .map_err(|error| format!("the tokenizer: {error}"))?;
+        let kept = kept(prompt);
+        // Unlike the fast way, this one tells where each token stands.
+        let encoding = self.0.encode(template(kept), false).map_err(told)?;
         let first_unread = encoding.get_offsets().get(TOKENS_MAX).map(|(begin, _)| *begin);
         let read_bytes = match first_unread {
             Some(begin) => begin.saturating_sub(BEFORE_PROMPT.len()).min(kept.len()),
@@ -107,6 +102,15 @@ impl Tokenizer {
         let read_bytes = kept.floor_char_boundary(read_bytes);
         Ok(PromptExtent { tokens: encoding.len(), read_bytes })
     }
+}
+
+/// As much of the prompt as the tokenizer is given.
+fn kept(prompt: &str) -> &str {
+    &prompt[..prompt.floor_char_boundary(PROMPT_BYTES_MAX)]
+}
+
+fn told(error: tokenizers::Error) -> String {
+    format!("the tokenizer: {error}")
 }
 
 /// Qwen's chat template for one user message, with thinking enabled.

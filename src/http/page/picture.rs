@@ -11,7 +11,7 @@ use super::layout::{PageKind, button, page};
 use super::table::{cell, number};
 use super::visitor::Visitor;
 use super::words::Words;
-use crate::job::lora::Lora;
+use crate::job::lora::{self, Lora};
 use crate::job::state::State as RenderState;
 use crate::moment;
 use crate::queue::{PictureFilter, Shown, card_use};
@@ -94,7 +94,8 @@ fn again(picture: &HistoryRow) -> String {
     let HistoryRow { prompt, asked_prompt, negative_prompt, .. } = picture;
     let wildcards = if asked_prompt.is_some() { "true" } else { "" };
     let asked = asked_prompt.as_ref().unwrap_or(prompt);
-    let is_named = |lora: &&Lora| asked.contains(&format!("<lora:{}", lora.name));
+    let (_, named) = lora::take_tags(asked).unwrap_or_default();
+    let is_named = |lora: &&Lora| named.0.iter().any(|named| named.name == lora.name);
     let others = picture.lora.0.iter().filter(|lora| !is_named(lora));
     let prompt = asked.clone() + &others.map(|lora| format!(" <lora:{lora}>")).collect::<String>();
     let strength = match picture.init_image.as_str() {

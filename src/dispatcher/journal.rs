@@ -35,7 +35,7 @@ pub(super) struct Journal {
     resting: Option<String>,
     heartbeat: Heartbeat,
     stop: CancellationToken,
-    /// The time of some renders has ended, and [`Journal::is_day`] has not told the day since.
+    /// The time of some renders has ended, and the device was not given back for that yet.
     time_ended: bool,
 }
 

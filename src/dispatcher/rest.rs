@@ -20,13 +20,13 @@ pub(super) struct Rest {
     /// Why the card is left alone, since it was above a ceiling.
     above: Option<String>,
     look_at: Instant,
-    /// The keys of which it was said that the card does not tell what they limit.
-    told_untold: Vec<&'static str>,
+    /// The keys of `[power]` of which the log says already that they have no effect here.
+    without_effect: Vec<&'static str>,
 }
 
 impl Rest {
     pub(super) fn new() -> Rest {
-        Rest { above: None, look_at: Instant::now(), told_untold: Vec::new() }
+        Rest { above: None, look_at: Instant::now(), without_effect: Vec::new() }
     }
 }
 
@@ -59,7 +59,7 @@ impl Dispatcher {
         }
         if self.rest.above.is_none() || Instant::now() >= self.rest.look_at {
             let card = self.slot.card().await;
-            let Rest { above, told_untold, look_at } = &mut self.rest;
+            let Rest { above, without_effect, look_at } = &mut self.rest;
             *look_at = Instant::now() + LOOK;
             // A hot card that does not answer is no cooler for that.
             let Some(card) = card else { return above.clone() };
@@ -67,9 +67,9 @@ impl Dispatcher {
             // The first reason stays: what is told anew is written into the log.
             *above = exceeded.map(|why| above.take().unwrap_or(why));
             for key in ceilings.untold(&card) {
-                if !told_untold.contains(&key) {
+                if !without_effect.contains(&key) {
                     warn!("[power] {key} has no effect: no card tells it");
-                    told_untold.push(key);
+                    without_effect.push(key);
                 }
             }
         }

@@ -69,7 +69,7 @@ impl Queue<'_> {
         (number > 0).then(|| {
             let files = spelling::count(number, "job file");
             let folder = self.config.jobs.display();
-            format!("{files} in {folder} not taken in yet: to be removed there, else rendered")
+            format!("{files} in {folder} will be taken in and rendered unless removed there")
         })
     }
 

@@ -20,11 +20,19 @@ const EXPECTED: &str = "each picture is made once, with the same pixels as witho
 
 const KILLS: u64 = 10;
 
-/// More pictures than kills could keep from being made.
-const PICTURES: u64 = 6;
+/// More pictures than there are kills, as one may be made before each.
+const PICTURES: u64 = 12;
 
-const JOB: &str = "prompt = 'a red circle'\nseed = 7\nwidth = 64\nheight = 64\nmin_side = 64\n\
-                   steps = 6\nnum_images = 6\n";
+/// So many that a fast machine, too, is in the middle of a picture whenever the status is written,
+/// which happens five times a second.
+const STEPS: u64 = 60;
+
+fn job() -> String {
+    format!(
+        "prompt = 'a red circle'\nseed = 7\nwidth = 64\nheight = 64\nmin_side = 64\n\
+         steps = {STEPS}\nnum_images = {PICTURES}\n"
+    )
+}
 
 /// A house of the miniature, with `more` in its configuration.
 pub fn house(more: &str) -> Harried {
@@ -38,7 +46,7 @@ pub fn house(more: &str) -> Harried {
 /// A house with the pictures still to be made.
 fn at_work() -> Harried {
     let mut harried = house("deaths_max = 100\nattempts_max = 1000\n");
-    harried.drop_file(JOB, PICTURES);
+    harried.drop_file(&job(), PICTURES);
     harried
 }
 
@@ -56,12 +64,12 @@ fn pixels(house: &House) -> BTreeMap<String, String> {
     house.pictures().into_iter().filter(is_ours).map(hash).collect()
 }
 
-/// Whether a step of a picture is done and not the last.
+/// Whether a step of a picture is done, and enough are left for a kill that comes a little later.
 fn is_in_a_picture(house: &House) -> Option<()> {
     let status: Value =
         serde_json::from_slice(&fs::read(house.path("state/status.json")).ok()?).ok()?;
     let step = status["render"]["step"].as_u64()?;
-    (step > 0 && step < 6).then_some(())
+    (step > 0 && step < STEPS / 2).then_some(())
 }
 
 #[test]

@@ -14,6 +14,10 @@ use crate::planner::Evidence;
 /// each render.
 const EVIDENCE_MAX: u32 = 200;
 
+/// They are looked for among so many of the newest attempts: where a history of a million has none
+/// of this model, or of this rung, that would take a second to find out.
+const EVIDENCE_AMONG: u32 = 20_000;
+
 impl Store {
     /// The newest planned attempts of a model on a device that ended in a picture or out of memory,
     /// newest first. Those of another version of this program were predicted by other formulas, and
@@ -24,10 +28,11 @@ impl Store {
              CASE a.outcome WHEN 'out_of_memory' THEN a.stage END AS failed, coalesce(a.requested_bytes, 0) AS requested \
              FROM attempts a JOIN workers w ON w.id = a.worker_id \
              WHERE a.predicted_bytes IS NOT NULL AND w.model_hash = ? AND w.device = ? AND w.version = ? \
-             AND a.outcome IN ('out_of_memory', 'done') ORDER BY a.id DESC LIMIT ?",
+             AND a.outcome IN ('out_of_memory', 'done') \
+             AND a.id > (SELECT max(id) - ? FROM attempts) ORDER BY a.id DESC LIMIT ?",
         );
-        let rows =
-            rows.bind(model_hash).bind(device).bind(env!("CARGO_PKG_VERSION")).bind(EVIDENCE_MAX);
+        let rows = rows.bind(model_hash).bind(device).bind(env!("CARGO_PKG_VERSION"));
+        let rows = rows.bind(EVIDENCE_AMONG).bind(EVIDENCE_MAX);
         let rows = rows.fetch_all(&self.readers).await?;
         let evidence = rows.iter().filter_map(|row| evidence(row).transpose());
         Ok(evidence.collect::<sqlx::Result<_>>()?)
@@ -39,13 +44,15 @@ impl Store {
         let seen = sqlx::query_as(
             "SELECT w.device, w.model_name AS model, avg(a.total_ms) AS mean_ms, count(*) AS pictures FROM \
              (SELECT n.id, worker_id, total_ms FROM attempts n JOIN workers ON workers.id = worker_id WHERE outcome = 'done' \
-             AND denoise_ms > 0 AND rung_text = ? AND model_name = ? ORDER BY n.id DESC LIMIT ?) a \
+             AND denoise_ms > 0 AND rung_text = ? AND model_name = ? \
+             AND n.id > (SELECT max(id) - ? FROM attempts) ORDER BY n.id DESC LIMIT ?) a \
              JOIN workers w ON w.id = a.worker_id \
              GROUP BY w.device, w.model_name ORDER BY max(a.id) DESC LIMIT 1",
         );
         Ok(seen
             .bind(rung.to_string())
             .bind(name)
+            .bind(EVIDENCE_AMONG)
             .bind(EVIDENCE_MAX)
             .fetch_optional(&self.readers)
             .await?)

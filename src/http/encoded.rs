@@ -11,6 +11,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream;
 
+use super::app::App;
+use super::picture;
+use super::problem::HttpProblem;
+use crate::store::HistoryRow;
+
 /// Encoded at once: a multiple of 3, so that pieces need no padding between them.
 const PIECE_BYTES: usize = 48 << 10;
 
@@ -34,10 +39,25 @@ impl Encoded {
         self.pieces.push(Piece::Text(text));
     }
 
-    pub fn file(&mut self, file: File) -> io::Result<()> {
-        let length = file.metadata()?.len();
+    pub fn file(&mut self, file: File, length: u64) {
         self.length += length.div_ceil(3) * 4;
         self.pieces.push(Piece::File(file, length));
+    }
+
+    /// Pictures that were made as items of a list, each between two texts.
+    pub async fn pictures(
+        &mut self,
+        app: &App,
+        made: &[&HistoryRow],
+        (before, after): (&str, &str),
+    ) -> Result<(), HttpProblem> {
+        for (at, row) in made.iter().enumerate() {
+            self.text(if at == 0 { before.to_owned() } else { format!(",{before}") });
+            let path = row.path.as_deref().unwrap_or_default();
+            let (file, length) = picture::opened(&app.config().outputs, path).await?;
+            self.file(file, length);
+            self.text(after);
+        }
         Ok(())
     }
 
@@ -89,7 +109,7 @@ mod tests {
             file.write_all(&content).expect("writable");
             let mut answer = Encoded::default();
             answer.text("[\"");
-            answer.file(file.reopen().expect("there")).expect("a file");
+            answer.file(file.reopen().expect("there"), content.len() as u64);
             answer.text("\"]");
             let response = answer.into_response();
             let length = response.headers()[header::CONTENT_LENGTH].to_str().expect("digits");

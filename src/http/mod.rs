@@ -7,6 +7,7 @@ mod api;
 mod app;
 mod archive;
 mod assistant;
+mod blocking;
 mod body;
 mod encoded;
 mod fields;

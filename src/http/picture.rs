@@ -11,6 +11,7 @@ use futures_util::stream;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::app::App;
+use super::blocking::blocking;
 use super::problem::HttpProblem;
 use crate::output;
 use crate::preview;
@@ -35,9 +36,7 @@ pub async fn of_render(
 pub async fn preview(app: &App, (job, index): (i64, u32)) -> Result<Response, HttpProblem> {
     let folder = app.config().previews_path();
     let is_made = app.status().render.is_some_and(|it| (it.job_id, it.index) == (job, index));
-    let read = tokio::task::spawn_blocking(move || preview::read(&folder, job, index));
-    let read = read.await.map_err(|error| HttpProblem::ours(error.to_string()))?;
-    match read {
+    match blocking(move || preview::read(&folder, job, index)).await? {
         Ok(jpeg) if is_made => Ok(([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response()),
         _ => Err(HttpProblem::not_found("there is no preview: see GET status for what is made")),
     }
@@ -59,8 +58,8 @@ async fn answer(
     };
     let tag = format!("\"{sha256}\"");
     let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| is_among(known, &tag));
-    let (kind, file) = (media_type(path)?, open(outputs, path)?);
-    let length = file.metadata().map_err(gone)?.len();
+    let kind = media_type(path)?;
+    let (file, length) = opened(outputs, path).await?;
     let mut response = match (is_known, range(headers, &tag, length)) {
         (true, _) => StatusCode::NOT_MODIFIED.into_response(),
         (false, Asked::Whole) => whole(file, length),
@@ -80,9 +79,15 @@ async fn answer(
     Ok(response)
 }
 
-/// A picture by its place below `outputs`.
-pub fn open(outputs: &Path, path: &str) -> Result<File, HttpProblem> {
-    output::open(outputs, path).map_err(gone)
+/// A picture by its place below `outputs`, with its length.
+pub async fn opened(outputs: &Path, path: &str) -> Result<(File, u64), HttpProblem> {
+    let (outputs, path) = (outputs.to_owned(), path.to_owned());
+    let open = move || {
+        let file = output::open(&outputs, &path)?;
+        let length = file.metadata()?.len();
+        Ok((file, length))
+    };
+    blocking(open).await?.map_err(gone)
 }
 
 /// It was made, and somebody has taken it away, or put something else in its place.

@@ -107,7 +107,10 @@ fn openai(problem: &HttpProblem) -> Value {
 fn sdapi(problem: &HttpProblem) -> Value {
     if problem.status == StatusCode::UNPROCESSABLE_ENTITY {
         let place = problem.param.as_deref().unwrap_or_default();
-        return json!({ "detail": [{ "loc": ["body", place], "msg": problem.detail, "type": problem.code }] });
+        let told = json!({
+            "loc": ["body", place], "msg": problem.detail, "type": problem.code,
+        });
+        return json!({ "detail": [told] });
     }
     json!({ "error": problem.code, "detail": problem.detail, "body": "", "errors": problem.detail })
 }

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use axum::http::HeaderMap;
+use axum::Json;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
@@ -18,6 +20,27 @@ use crate::store::{HistoryRow, Selection};
 
 /// Between two looks at a job.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// What is answered at once to a client that rather asks for its job than waits for it, by RFC 7240;
+/// `None` for those that wait.
+pub async fn without_waiting(
+    app: &App,
+    headers: &HeaderMap,
+    job: &ApiJob,
+) -> Result<Option<Response>, HttpProblem> {
+    let said = headers.get_all("prefer").into_iter().filter_map(|value| value.to_str().ok());
+    let mut said = said.flat_map(|value| value.split(',')).map(str::trim);
+    if !said.any(|preference| preference.eq_ignore_ascii_case("respond-async")) {
+        return Ok(None);
+    }
+    let (app, job) = (app.clone(), job.clone());
+    // It is done to its end, as in `Waiting::begin`.
+    let taken = tokio::spawn(async move { app.queue().take_api_job(&job).await }).await;
+    let (submitted, _) = taken.map_err(|error| HttpProblem::ours(error.to_string()))??;
+    let place = format!("/api/v1/jobs/{}", submitted.jobs[0].job);
+    let answer = (StatusCode::ACCEPTED, [(header::LOCATION, place)], Json(submitted));
+    Ok(Some(answer.into_response()))
+}
 
 /// A job that somebody waits for.
 pub struct Waiting {

@@ -1,5 +1,8 @@
 //! Images as OpenAI's clients expect them.
 
+use std::convert::Infallible;
+use std::io::{self, Read};
+
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -8,12 +11,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
-use std::convert::Infallible;
-use std::io::Read;
 
 use super::asked::AskedImages;
 use crate::clock::{Clock, SystemClock};
 use crate::http::app::App;
+use crate::http::blocking::blocking;
 use crate::http::encoded::Encoded;
 use crate::http::picture;
 use crate::http::problem::HttpProblem;
@@ -24,7 +26,7 @@ use crate::store::HistoryRow;
 const DEGRADED: &str = "x-zimaged-degraded";
 
 /// All at once.
-pub fn whole(
+pub async fn whole(
     app: &App,
     pictures: &[HistoryRow],
     asked: &AskedImages,
@@ -41,7 +43,7 @@ pub fn whole(
             rest["data"] = made.iter().map(url).collect();
             Json(rest).into_response()
         }
-        false => encoded(app, &made, &rest)?.into_response(),
+        false => encoded(app, &made, &rest).await?.into_response(),
     };
     if made.iter().any(|row| row.degraded) {
         response.headers_mut().insert(DEGRADED, HeaderValue::from_static("1"));
@@ -54,15 +56,10 @@ fn url(host: &str, row: &HistoryRow) -> String {
 }
 
 /// `{"data":[{"b64_json":"..."}], ...}` with the rest of the object behind the pictures.
-fn encoded(app: &App, made: &[&HistoryRow], rest: &Value) -> Result<Encoded, HttpProblem> {
+async fn encoded(app: &App, made: &[&HistoryRow], rest: &Value) -> Result<Encoded, HttpProblem> {
     let mut answer = Encoded::default();
     answer.text("{\"data\":[");
-    for (at, row) in made.iter().enumerate() {
-        answer.text(if at == 0 { "{\"b64_json\":\"" } else { ",{\"b64_json\":\"" });
-        let file = picture::open(&app.config().outputs, row.path.as_deref().unwrap_or_default())?;
-        answer.file(file).map_err(|error| HttpProblem::ours(error.to_string()))?;
-        answer.text("\"}");
-    }
+    answer.pictures(app, made, ("{\"b64_json\":\"", "\"}")).await?;
     let rest = rest.to_string();
     answer.text(format!("],{}", rest.strip_prefix('{').unwrap_or("}")));
     Ok(answer)
@@ -93,25 +90,41 @@ fn facts(made: &[&HistoryRow]) -> Value {
 /// One event for each picture, when all have ended.
 pub fn streamed(waiting: Waiting, app: App, is_edit: bool) -> Response {
     let events = async move {
-        let told = waiting.pictures().await.and_then(|pictures| {
-            made(&pictures)?.into_iter().map(|row| completed(&app, row, is_edit)).collect()
-        });
-        told.unwrap_or_else(|problem| vec![wrong(&problem)])
+        let all = all_completed(waiting, &app, is_edit).await;
+        all.unwrap_or_else(|problem| vec![wrong(&problem)])
     };
     let events = stream::once(events).flat_map(|events| stream::iter(events.into_iter().map(Ok)));
     let events = events.map(|event: Result<Event, Infallible>| event);
     Sse::new(events).keep_alive(KeepAlive::default()).into_response()
 }
 
-fn completed(app: &App, row: &HistoryRow, is_edit: bool) -> Result<Event, HttpProblem> {
-    let failed = |error: std::io::Error| HttpProblem::ours(error.to_string());
+async fn all_completed(
+    waiting: Waiting,
+    app: &App,
+    is_edit: bool,
+) -> Result<Vec<Event>, HttpProblem> {
+    let pictures = waiting.pictures().await?;
+    let mut events = Vec::new();
+    for row in made(&pictures)? {
+        events.push(completed(app, row, is_edit).await?);
+    }
+    Ok(events)
+}
+
+async fn completed(app: &App, row: &HistoryRow, is_edit: bool) -> Result<Event, HttpProblem> {
+    let failed = |error: io::Error| HttpProblem::ours(error.to_string());
     let path = row.path.as_deref().unwrap_or_default();
-    let mut content = Vec::new();
-    picture::open(&app.config().outputs, path)?.read_to_end(&mut content).map_err(failed)?;
+    let (mut file, length) = picture::opened(&app.config().outputs, path).await?;
+    let read = move || {
+        let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+        file.read_to_end(&mut content)?;
+        Ok(STANDARD.encode(content))
+    };
+    let encoded = blocking(read).await?.map_err(failed)?;
     let kind = if is_edit { "image_edit.completed" } else { "image_generation.completed" };
     let mut event = facts(&[row]);
     event["type"] = json!(kind);
-    event["b64_json"] = json!(STANDARD.encode(content));
+    event["b64_json"] = json!(encoded);
     event["created_at"] = event["created"].take();
     event["output_format"] = json!(path.rsplit('.').next());
     event["quality"] = json!("high");

@@ -5,7 +5,7 @@ mod answer;
 mod asked;
 
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 
 use self::asked::AskedImages;
 use super::app::{App, FaceState};
+use super::blocking::blocking;
 use super::body::{self, PICTURES_BYTES_MAX};
 use super::fields::Fields;
 use super::job_body;
 use super::problem::HttpProblem;
-use super::waiting::Waiting;
+use super::waiting::{Waiting, without_waiting};
 use crate::job::origin::Api;
 use crate::queue::{ApiJob, QueueCapabilities};
 
@@ -67,7 +68,7 @@ async fn edits(State(app): State<App>, request: Request) -> Result<Response, Htt
 
 async fn images(
     app: &App,
-    headers: &axum::http::HeaderMap,
+    headers: &HeaderMap,
     fields: Fields,
     pictures: Vec<(&str, Vec<u8>)>,
 ) -> Result<Response, HttpProblem> {
@@ -77,16 +78,22 @@ async fn images(
     }
     let is_edit = !pictures.is_empty();
     for (key, content) in pictures {
-        let content = if key == "mask" { asked::painted_over(&content)? } else { content };
+        let content = match key {
+            "mask" => blocking(move || asked::painted_over(&content)).await??,
+            _ => content,
+        };
         let hash = app.queue().keep_input(content).await?;
         asked.job.insert(key.to_owned(), hash.into());
     }
     let text = job_body::of_table(app, asked.job.clone()).await?;
     let job = ApiJob { api: Api::OpenAi, name: NAME.to_owned(), text, key: None };
+    if let Some(answer) = without_waiting(app, headers, &job).await? {
+        return Ok(answer);
+    }
     let waiting = Waiting::begin(app, headers, job).await?;
     match asked.is_streamed {
         true => Ok(answer::streamed(waiting, app.clone(), is_edit)),
-        false => answer::whole(app, &waiting.pictures().await?, &asked, headers),
+        false => answer::whole(app, &waiting.pictures().await?, &asked, headers).await,
     }
 }
 

@@ -5,9 +5,11 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
 use super::super::app::App;
+use super::super::blocking::blocking;
 use super::super::picture;
 use super::super::problem::HttpProblem;
 use super::grid::PictureAddress;
+use crate::output;
 
 /// A small copy's address has its picture's hash.
 const FOR_GOOD: &str = "private, max-age=31536000, immutable";
@@ -22,14 +24,11 @@ pub async fn thumbnail(
     let (sha256, path) = row.sha256.zip(row.path).ok_or_else(absent)?;
     let outputs = app.config().outputs.clone();
     let thumbnails = app.thumbnails().clone();
-    let made = tokio::task::spawn_blocking(move || {
-        let open = || picture::open(&outputs, &path).map_err(|problem| problem.detail);
-        let mut thumbnails = thumbnails.blocking_lock();
-        thumbnails.get(&sha256, || open().map_err(std::io::Error::other))
-    });
-    let jpeg = made.await.map_err(|error| HttpProblem::ours(error.to_string()))?;
+    let made =
+        blocking(move || thumbnails.blocking_lock().get(&sha256, || output::open(&outputs, &path)));
+    let jpeg = made.await?.map_err(|error| HttpProblem::not_found(error.to_string()))?;
     let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, FOR_GOOD)];
-    Ok((headers, jpeg.map_err(|error| HttpProblem::not_found(error.to_string()))?).into_response())
+    Ok((headers, jpeg).into_response())
 }
 
 /// How the picture looks that is being made.

@@ -8,7 +8,6 @@ use crate::clock;
 use crate::http::app::App;
 use crate::http::encoded::Encoded;
 use crate::http::fields::Fields;
-use crate::http::picture;
 use crate::http::problem::HttpProblem;
 use crate::http::waiting::made;
 use crate::job::state::State;
@@ -18,7 +17,7 @@ use crate::store::HistoryRow;
 pub const SAMPLER: &str = "Euler";
 
 /// What was interrupted is answered as far as it was made, and without an error.
-pub fn answer(
+pub async fn answer(
     app: &App,
     pictures: &[HistoryRow],
     mut fields: Fields,
@@ -33,12 +32,8 @@ pub fn answer(
     let info = info(app, &made, &fields, asked).to_string();
     let mut answer = Encoded::default();
     answer.text("{\"images\":[");
-    for (at, row) in made.iter().enumerate().filter(|_| asked.sends_images) {
-        answer.text(if at == 0 { "\"" } else { ",\"" });
-        let file = picture::open(&app.config().outputs, row.path.as_deref().unwrap_or_default())?;
-        answer.file(file).map_err(|error| HttpProblem::ours(error.to_string()))?;
-        answer.text("\"");
-    }
+    let sent = if asked.sends_images { made.as_slice() } else { &[] };
+    answer.pictures(app, sent, ("\"", "\"")).await?;
     let rest = json!({ "parameters": fields.0, "info": info }).to_string();
     answer.text(format!("],{}", rest.strip_prefix('{').unwrap_or("}")));
     Ok(answer.into_response())

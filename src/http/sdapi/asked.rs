@@ -39,8 +39,8 @@ impl AskedPictures {
         for key in ["width", "height"] {
             job.insert(key.to_owned(), fields.whole(key)?.unwrap_or(512).into());
         }
-        let images =
-            fields.whole("batch_size")?.unwrap_or(1) * fields.whole("n_iter")?.unwrap_or(1);
+        let (batch, batches) = (fields.whole("batch_size")?, fields.whole("n_iter")?);
+        let images = batch.unwrap_or(1).saturating_mul(batches.unwrap_or(1));
         job.insert("num_images".to_owned(), images.into());
         if let Some(seed) = fields.whole("seed")?.filter(|seed| *seed >= 0) {
             job.insert("seed".to_owned(), seed.into());

@@ -5,8 +5,10 @@ use axum::extract::{Request, State};
 use serde_json::{Map, Value, json};
 
 use super::answer::SAMPLER;
+use crate::attempt::Outcome;
 use crate::config::Listen;
 use crate::http::app::App;
+use crate::http::blocking::blocking;
 use crate::http::body::{self, PICTURES_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::http::job_body::base64_picture;
 use crate::http::problem::HttpProblem;
@@ -107,8 +109,7 @@ pub async fn embeddings() -> Json<Value> {
 /// The files that a prompt can name, like `<lora:ink:0.8>`.
 pub async fn loras(State(app): State<App>) -> Result<Json<Value>, HttpProblem> {
     let folder = app.config().loras.clone();
-    let names = tokio::task::spawn_blocking(move || loras::names(&folder)).await;
-    let names = names.map_err(|error| HttpProblem::ours(error.to_string()))?;
+    let names = blocking(move || loras::names(&folder)).await?;
     let one = |name: &String| json!({ "name": name, "alias": name, "path": name, "metadata": {} });
     Ok(Json(names.iter().map(one).collect()))
 }
@@ -122,7 +123,7 @@ pub async fn memory(State(app): State<App>) -> Result<Json<Value>, HttpProblem> 
         _ => 0,
     };
     let ran_out = app.store().attempt_totals().await?.into_iter();
-    let ran_out = ran_out.filter(|total| total.outcome.to_string() == "out_of_memory");
+    let ran_out = ran_out.filter(|total| total.outcome == Outcome::OutOfMemory);
     let ran_out: i64 = ran_out.map(|total| total.attempts).sum();
     let free_bytes = total_bytes.saturating_sub(used_bytes);
     let system = json!({ "free": free_bytes, "used": used_bytes, "total": total_bytes });
@@ -130,7 +131,7 @@ pub async fn memory(State(app): State<App>) -> Result<Json<Value>, HttpProblem> 
         0 => json!({ "error": "the device has no memory of its own" }),
         _ => json!({ "system": system, "events": { "retries": ran_out, "oom": ran_out } }),
     };
-    Ok(Json(json!({ "ram": host_memory(), "cuda": device })))
+    Ok(Json(json!({ "ram": blocking(host_memory).await?, "cuda": device })))
 }
 
 /// The machine's own memory, as the kernel tells it.
@@ -151,8 +152,7 @@ pub async fn png_info(request: Request) -> Result<Json<Value>, HttpProblem> {
     let image = asked.get("image").and_then(Value::as_str);
     let image = image.ok_or_else(|| HttpProblem::unfit("image", "the picture is missing"))?;
     let content = base64_picture(image)?;
-    let found = tokio::task::spawn_blocking(move || output::settings_in(&content)).await;
-    let found = found.map_err(|error| HttpProblem::ours(error.to_string()))?.unwrap_or_default();
+    let found = blocking(move || output::settings_in(&content)).await?.unwrap_or_default();
     let FoundSettings {
         prompt, negative_prompt, width, height, steps, seed, guidance, text, ..
     } = found;

@@ -18,7 +18,7 @@ use super::body::{self, PICTURES_BYTES_MAX};
 use super::fields::Fields;
 use super::job_body::{base64_picture, of_table};
 use super::problem::HttpProblem;
-use super::waiting::Waiting;
+use super::waiting::{Waiting, without_waiting};
 use crate::job::origin::Api;
 use crate::queue::ApiJob;
 
@@ -85,6 +85,9 @@ async fn images(app: &App, headers: &HeaderMap, fields: Fields) -> Result<Respon
     }
     let text = of_table(app, asked.job.clone()).await?;
     let job = ApiJob { api: Api::Sdapi, name: NAME.to_owned(), text, key: None };
+    if let Some(answer) = without_waiting(app, headers, &job).await? {
+        return Ok(answer);
+    }
     let pictures = Waiting::begin(app, headers, job).await?.pictures().await?;
-    answer::answer(app, &pictures, fields, &asked)
+    answer::answer(app, &pictures, fields, &asked).await
 }

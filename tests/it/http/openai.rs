@@ -27,6 +27,7 @@ fn open_webui_gets_its_pictures_by_a_name_that_is_not_ours() {
     let length = reply.header("content-length").unwrap().parse::<usize>().unwrap();
     assert_eq!(length, reply.body.len());
     let answer = reply.json();
+    assert!(answer["data"][0]["url"].is_null(), "it would fetch that, and may not from here");
     let stored: Vec<Vec<u8>> =
         house.pictures().iter().map(|path| std::fs::read(path).unwrap()).collect();
     assert_eq!(pictures(&answer), stored);
@@ -146,6 +147,33 @@ fn a_client_that_asks_again_gets_the_job_that_it_has() {
     let first = send("0");
     assert_eq!(send("1")["zimaged"]["job"], first["zimaged"]["job"]);
     assert_ne!(send("0")["zimaged"]["job"], first["zimaged"]["job"]);
+}
+
+#[test]
+fn who_rather_asks_again_is_answered_at_once_with_the_place_of_the_job() {
+    let house = House::started("");
+    let slow = json!({ "prompt": "a fox, steps of 300 ms" });
+    for path in [IMAGES, "/sdapi/v1/txt2img"] {
+        let headers = [("Content-Type", "application/json"), ("Prefer", "wait=5, respond-async")];
+        let reply = house.ask(&format!("POST {path}"), &headers, slow.to_string().as_bytes());
+        assert_eq!(reply.status, 202, "{}", reply.text());
+        let place = reply.header("location").expect("a place").to_owned();
+        assert_eq!(house.get(&place).ok().json()["job"]["job"], reply.json()["jobs"][0]["job"]);
+    }
+    assert_eq!(house.rows("SELECT origin FROM jobs ORDER BY id"), [["openai"], ["sdapi"]]);
+}
+
+#[test]
+fn what_cannot_be_done_while_the_client_waits_is_refused_at_once_and_for_good() {
+    let house = House::started("");
+    house.post(IMAGES, &json!({ "prompt": "a fox, steps of 300 ms", "steps": 2 })).ok();
+    let long = json!({ "prompt": "a fox, steps of 300 ms", "steps": 50, "n": 10 }).to_string();
+    let headers = [("Content-Type", "application/json"), ("x-stainless-read-timeout", "2")];
+    let refused = house.ask(&format!("POST {IMAGES}"), &headers, long.as_bytes());
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert_eq!(refused.header("x-should-retry"), Some("false"));
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(house.value("SELECT count(*) FROM jobs"), "1", "nothing is left of it");
 }
 
 #[test]

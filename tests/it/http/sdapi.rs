@@ -15,6 +15,7 @@ fn api(name: &str) -> String {
 fn silly_tavern_finds_an_idle_server_chooses_our_model_and_gets_a_picture() {
     let house = House::started("");
     house.worker_pid();
+    house.get(&api("options")).ok();
     for list in ["upscalers", "latent-upscale-modes", "sd-vae", "samplers", "schedulers"] {
         assert!(house.get(&api(list)).ok().json().is_array(), "{list}");
     }
@@ -29,7 +30,8 @@ fn silly_tavern_finds_an_idle_server_chooses_our_model_and_gets_a_picture() {
         "prompt": "a fox", "negative_prompt": "", "sampler_name": "Euler a", "scheduler": "simple",
         "steps": 20, "cfg_scale": 7, "width": 512, "height": 512, "restore_faces": false,
         "enable_hr": false, "hr_upscaler": "Latent", "hr_scale": 1, "denoising_strength": 0.7,
-        "override_settings": { "CLIP_stop_at_last_layers": 1 }, "clip_skip": 1,
+        "hr_resize_x": 0, "hr_resize_y": 0, "hr_second_pass_steps": 0,
+        "override_settings": { "CLIP_stop_at_last_layers": 1, "sd_vae": "Automatic" }, "clip_skip": 1,
         "override_settings_restore_afterwards": true, "save_images": true, "send_images": true,
         "do_not_save_grid": false, "do_not_save_samples": false, "seed": -1, "nobody_knows": 1,
     });
@@ -44,19 +46,47 @@ fn silly_tavern_finds_an_idle_server_chooses_our_model_and_gets_a_picture() {
     assert_eq!(house.value("SELECT origin FROM jobs"), "sdapi");
 }
 
-/// An empty Authorization header, as Open WebUI sends it where nothing is set.
+/// What Open WebUI sends from its settings to its first pictures: an empty Authorization header
+/// everywhere, the list of models, all options back with the model of that list, and no seed but
+/// where its administrator has said one.
 #[test]
-fn open_webui_asks_and_gets_a_batch() {
+fn open_webui_chooses_our_model_and_gets_a_batch() {
     let house = House::started("");
-    let empty = [("authorization", "")];
-    assert_eq!(house.ask("GET /sdapi/v1/options", &empty, b"").status, 200);
-    let sent =
-        json!({ "prompt": "a fox", "batch_size": 2, "width": 256, "height": 256, "seed": 3 });
-    let body = sent.to_string();
+    house.worker_pid();
     let headers = [("authorization", ""), ("Content-Type", "application/json")];
-    let answer = house.ask("POST /sdapi/v1/txt2img", &headers, body.as_bytes()).ok().json();
-    assert_eq!(answer["images"].as_array().unwrap().len(), 2);
-    assert_eq!(house.rows("SELECT seed FROM history ORDER BY picture"), [["3"], ["4"]]);
+    let get = |name: &str| {
+        house.ask(&format!("GET /sdapi/v1/{name}"), &[("authorization", "")], b"").ok().json()
+    };
+    let post = |name: &str, sent: &Value| {
+        let line = format!("POST /sdapi/v1/{name}");
+        house.ask(&line, &headers, sent.to_string().as_bytes()).ok().json()
+    };
+    let models = get("sd-models");
+    assert!(models[0]["model_name"].is_string(), "what it shows: {models}");
+    let mut options = get("options");
+    options["sd_model_checkpoint"] = models[0]["title"].clone();
+    assert!(post("options", &options).is_null());
+    assert_eq!(get("options")["sd_model_checkpoint"], models[0]["title"]);
+    let sent = json!({
+        "prompt": "a fox", "batch_size": 2, "width": 256, "height": 256, "steps": 4,
+        "negative_prompt": "blur", "seed": 3,
+    });
+    let answer = post("txt2img", &sent);
+    assert!(answer["info"].is_string());
+    for picture in answer["images"].as_array().unwrap() {
+        let picture = picture.as_str().unwrap();
+        assert!(!picture.contains(','), "it takes what has no comma for PNG");
+        assert!(STANDARD.decode(picture).unwrap().starts_with(b"\x89PNG"));
+    }
+    let made = house.rows("SELECT seed, steps, negative_prompt FROM history ORDER BY picture");
+    assert_eq!(made, [["3", "4", "blur"], ["4", "4", "blur"]]);
+}
+
+#[test]
+fn more_pictures_than_there_are_numbers_for_are_refused() {
+    let house = House::started("");
+    let many = json!({ "prompt": "a fox", "batch_size": 4e15, "n_iter": 4e15 });
+    assert_eq!(house.post(&api("txt2img"), &many).status, 400);
 }
 
 #[test]

@@ -27,6 +27,12 @@ pub fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(CWD, path, FOLDER, Mode::empty())?)
 }
 
+/// What the disk of a folder has left for this user.
+pub fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(folder)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// Opens the folder `name` inside `parent`, and makes it first where it is missing. A link there is
 /// refused: it would lead elsewhere.
 pub fn open_subfolder(parent: &OwnedFd, name: &Path) -> io::Result<OwnedFd> {

@@ -12,6 +12,11 @@ pub fn date_and_time(at_ms: i64) -> String {
     local(at_ms).strftime("%Y-%m-%d %H:%M").to_string()
 }
 
+/// `2026-11-24`, as [`date_and_time`].
+pub fn date(at_ms: i64) -> String {
+    local(at_ms).strftime("%Y-%m-%d").to_string()
+}
+
 /// `22:05 CET` today, `2026-11-24 22:05 CET` on another day.
 pub fn soon(at_ms: i64) -> String {
     let at = local(at_ms);

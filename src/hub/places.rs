@@ -146,9 +146,7 @@ impl Places<'_> {
         let folder = self.partial_folder();
         let missing = self.chosen.iter().zip(found).filter(|(_, found)| found.is_none());
         let needed: u64 = missing.map(|(chosen, _)| room_bytes(&folder, &chosen.file)).sum();
-        let disk =
-            rustix::fs::statvfs(&folder).map_err(|error| HubError::of_io(&folder, error.into()))?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let free = files::free_bytes(&folder).map_err(|error| HubError::of_io(&folder, error))?;
         if needed > 0 && needed.saturating_add(SPARE_BYTES) > free {
             return Err(HubError::Passing(format!(
                 "{} has {} free, and {} are still to come; make room, or name another disk with --to",

@@ -104,26 +104,22 @@ pub async fn fit(
 ) -> Result<FitAnswer, QueueError> {
     let worker = last_worker(store).await?;
     let made_up = question.device_bytes.is_some();
-    let mut fitting = Fitting::new(config, store, worker.as_ref(), question, made_up).await?;
-    let device_bytes = question.device_bytes.or(fitting.device_bytes);
-    if device_bytes.or(config.memory_limit_bytes).is_none() {
-        let why = "no device was used yet; say how much memory it has, like --vram 6GiB";
-        return Err(QueueError::WrongQuestion(why.to_owned()));
-    }
-    if !made_up {
-        fitting.measure();
-    }
-    let size = question.size.unwrap_or((fitting.render.width, fitting.render.height));
-    fitting.check_size(size).map_err(|mistake| {
-        let (width, height) = size;
+    let mut fitting = Fitting::new(config, store, worker.as_ref(), question.turbo, made_up).await?;
+    let asked = fitting.asked(question);
+    fitting.check_size((asked.width, asked.height)).map_err(|mistake| {
+        let Render { width, height, .. } = asked;
         let help = mistake.help.unwrap_or_default();
         QueueError::WrongQuestion(format!("{width}x{height}: {}; {help}", mistake.message))
     })?;
-    let mut answer = fitting.answer(size, device_bytes).await?;
+    if !made_up {
+        fitting.measure();
+    }
+    let device_bytes = question.device_bytes.or(fitting.device_bytes);
+    let mut answer = fitting.answer(&asked, device_bytes).await?;
     if let (false, Some(worker), Some(estimate)) = (made_up, worker, &mut answer.estimate)
         && worker.model_name == answer.model
     {
-        let timing = Timing::now(config, &worker.model_key, store).await?;
+        let timing = Timing::with(config, &worker.model_key, store, Some(fitting)).await?;
         estimate.time = timing.paced(estimate.time);
     }
     Ok(answer)
@@ -136,7 +132,8 @@ pub async fn fit_table(
     question: &FitQuestion,
 ) -> Result<Vec<FitAnswer>, QueueError> {
     let worker = last_worker(store).await?;
-    Fitting::new(config, store, worker.as_ref(), question, true).await?.table().await
+    let fitting = Fitting::new(config, store, worker.as_ref(), question.turbo, true).await?;
+    fitting.table(question).await
 }
 
 /// What fits where, for people to look at.
@@ -159,38 +156,41 @@ pub async fn usual_table(config: &Config, store: &Store) -> Result<UsualTable, Q
 
 async fn worth_looking_at(config: &Config, store: &Store) -> Result<UsualTable, QueueError> {
     let worker = last_worker(Some(store)).await?;
-    let own = FitQuestion::default();
-    let turbo = FitQuestion { turbo: true, ..own };
-    let mut fitting = Fitting::new(config, Some(store), worker.as_ref(), &own, true).await?;
+    let mut fitting = Fitting::new(config, Some(store), worker.as_ref(), false, true).await?;
     let is_miniature = fitting.model.name == mini::NAME;
     if is_miniature {
-        fitting = Fitting::new(config, Some(store), worker.as_ref(), &turbo, true).await?;
+        fitting = Fitting::new(config, Some(store), worker.as_ref(), true, true).await?;
     }
-    Ok(UsualTable { answers: fitting.table().await?, is_miniature })
+    let answers = fitting.table(&FitQuestion::default()).await?;
+    Ok(UsualTable { answers, is_miniature })
 }
 
 impl Fitting<'_> {
     /// All usual sizes on all of [`TABLE_CARDS_GIB`].
-    async fn table(&self) -> Result<Vec<FitAnswer>, QueueError> {
+    async fn table(&self, question: &FitQuestion) -> Result<Vec<FitAnswer>, QueueError> {
         let mut answers = Vec::new();
         for size in TABLE_SIZES.into_iter().filter(|size| self.check_size(*size).is_ok()) {
+            let asked = self.asked(&FitQuestion { size: Some(size), ..*question });
             for card_gib in TABLE_CARDS_GIB {
-                answers.push(self.answer(size, Some(card_gib << 30)).await?);
+                answers.push(self.answer(&asked, Some(card_gib << 30)).await?);
             }
         }
         Ok(answers)
     }
 
-    /// For a `size` that [`Fitting::check_size`] lets through, on a device of `device_bytes`; where
-    /// nobody knows how large it is, the configured limit counts alone.
-    async fn answer(
+    /// For a render of a size that [`Fitting::check_size`] lets through, on a device of
+    /// `device_bytes`; where nobody knows how large it is, the configured limit counts alone.
+    pub(super) async fn answer(
         &self,
-        size: (u32, u32),
+        asked: &Render,
         device_bytes: Option<u64>,
     ) -> Result<FitAnswer, QueueError> {
+        if device_bytes.or(self.config.memory_limit_bytes).is_none() {
+            let why = "no device was used yet; say how much memory it has, like --vram 6GiB";
+            return Err(QueueError::WrongQuestion(why.to_owned()));
+        }
         let usable_bytes = self.usable_bytes(device_bytes).unwrap_or(0);
-        let asked = self.of_size(size);
-        let Plan { rung, prediction, missing_bytes } = self.plan(&asked, Some(usable_bytes))?;
+        let Plan { rung, prediction, missing_bytes } = self.plan(asked, Some(usable_bytes))?;
         let seen = match self.store {
             Some(store) => store.seen_on(&rung, &self.model.name).await?,
             None => None,
@@ -213,11 +213,11 @@ impl Fitting<'_> {
             estimate: None,
         };
         if answer.seen.is_none() {
-            let estimate = self.estimate(&asked, &rung);
+            let estimate = self.estimate(asked, &rung);
             answer.estimate = estimate.map(|(device, time)| FitEstimate { device, time });
         }
         if !answer.fits() {
-            answer.least = self.least(&asked);
+            answer.least = self.least(asked);
         }
         Ok(answer)
     }
@@ -233,7 +233,7 @@ impl Fitting<'_> {
 }
 
 /// Whether the device renders it. The host would take hours.
-fn is_on_device(Plan { rung, missing_bytes, .. }: Plan) -> bool {
+pub(super) fn is_on_device(Plan { rung, missing_bytes, .. }: Plan) -> bool {
     missing_bytes == 0 && rung.residency != Residency::Host
 }
 

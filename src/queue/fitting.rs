@@ -50,7 +50,8 @@ pub(super) struct Fitting<'a> {
     corrections: Corrections,
     /// What a job could ask of this model.
     rules: Rules,
-    pub(super) render: Render,
+    /// The usual one.
+    render: Render,
     is_card: bool,
     /// All memory of the device that is not made up, as far as it is known.
     pub(super) device_bytes: Option<u64>,
@@ -64,25 +65,18 @@ impl<'a> Fitting<'a> {
         config: &'a Config,
         store: Option<&'a Store>,
         worker: Option<&WorkerRow>,
-        question: &FitQuestion,
+        turbo: bool,
         made_up: bool,
     ) -> Result<Fitting<'a>, QueueError> {
         let backend = backend(config, worker, made_up);
         let is_card = backend == Backend::Cuda;
-        let (model, predictor) = model(config, question.turbo, backend)?;
+        let (model, predictor) = model(config, turbo, backend)?;
         let corrections = corrections(store, worker, &model, is_card).await?;
         let rules = config.rules(&model, TimeZone::system())?;
         let mut render = rules.defaults.clone();
         // What is answered for the longest prompt that the model reads holds for every one. So many
         // bytes have no more tokens.
         render.recipe.prompt = " ".repeat(TOKENS_MAX);
-        if question.guided {
-            render.recipe.guidance = 1.0;
-        }
-        if question.from_picture {
-            render.recipe.init_image = "any".to_owned();
-        }
-        render.precision = question.precision.unwrap_or(render.precision);
         let last = worker.filter(|last| engine::is_card(&last.device) == is_card);
         let last = last.map(|last| (last.device.clone(), bytes_of(last)));
         let (device, device_bytes) = match last {
@@ -115,7 +109,7 @@ impl<'a> Fitting<'a> {
         store: Option<&'a Store>,
     ) -> Option<Fitting<'a>> {
         let worker = last_worker(store).await.ok()?;
-        Fitting::new(config, store, worker.as_ref(), &FitQuestion::default(), false).await.ok()
+        Fitting::new(config, store, worker.as_ref(), false, false).await.ok()
     }
 
     /// Whether times can be estimated.
@@ -166,6 +160,20 @@ impl<'a> Fitting<'a> {
         let context_bytes = if self.is_card { CARD_CONTEXT_BYTES } else { 0 };
         let available_bytes = device_bytes.map(|bytes| bytes.saturating_sub(context_bytes));
         self.config.allowance().budget_bytes(available_bytes, device_bytes.unwrap_or(0))
+    }
+
+    /// The render that is asked about.
+    pub(super) fn asked(&self, question: &FitQuestion) -> Render {
+        let FitQuestion { size, guided, from_picture, precision, .. } = *question;
+        let mut render = self.of_size(size.unwrap_or((self.render.width, self.render.height)));
+        if guided {
+            render.recipe.guidance = 1.0;
+        }
+        if from_picture {
+            render.recipe.init_image = "any".to_owned();
+        }
+        render.precision = precision.unwrap_or(render.precision);
+        render
     }
 
     /// The usual render in this size.

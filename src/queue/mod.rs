@@ -15,6 +15,7 @@ pub mod copies;
 mod edit;
 mod fit;
 mod fitting;
+mod forecast;
 mod foresight;
 mod models;
 mod obstacle;
@@ -26,6 +27,7 @@ mod prune;
 pub mod replay;
 mod request;
 mod retry;
+mod room;
 mod settings;
 pub mod sheet;
 mod show;
@@ -56,6 +58,7 @@ pub use self::fit::{
     FitAnswer, FitEstimate, LeastMemory, TABLE_CARDS_GIB, UsualTable, fit, fit_table, usual_table,
 };
 pub use self::fitting::FitQuestion;
+pub use self::forecast::{Forecast, SizeForecast, forecast};
 pub use self::foresight::{Foreseen, foresee};
 pub use self::models::{
     ListedModel, VerifiedModel, list_models, model_called, remove_model, verify_model,
@@ -66,6 +69,7 @@ pub use self::prompt_length::{PromptLength, longest_prompt};
 pub use self::prune::{PruneRequest, Pruned, sweep_inputs};
 pub use self::request::ApiJob;
 pub use self::retry::Retries;
+pub use self::room::FolderRoom;
 pub use self::show::{PictureFilter, Shown, Waited, card_use};
 pub use self::star::StarAnswer;
 pub use self::status::{JobsFolder, QueueStatus, queue_status, status_of};

@@ -89,14 +89,22 @@ impl<'a> Timing<'a> {
         name: &str,
         store: Option<&'a Store>,
     ) -> Result<Timing<'a>> {
+        let fitting = Fitting::of_queue(config, store).await;
+        Timing::with(config, name, store, fitting).await
+    }
+
+    /// As [`Timing::now`], by what there is of the model already.
+    pub(super) async fn with(
+        config: &'a Config,
+        name: &str,
+        store: Option<&'a Store>,
+        fitting: Option<Fitting<'a>>,
+    ) -> Result<Timing<'a>> {
         let pictures = match store {
             Some(store) => store.newest_pictures(name).await?,
             None => Vec::new(),
         };
-        let mut timing = Timing {
-            fitting: Fitting::of_queue(config, store).await,
-            ..Timing::of_nothing(config)
-        };
+        let mut timing = Timing { fitting, ..Timing::of_nothing(config) };
         timing.pace = timing.pace(pictures);
         Ok(timing)
     }
@@ -109,6 +117,11 @@ impl<'a> Timing<'a> {
             known: Mutex::default(),
             predictor: OnceLock::new(),
         }
+    }
+
+    /// The configured model on the device, where it can be read.
+    pub(super) fn fitting(&self) -> Option<&Fitting<'a>> {
+        self.fitting.as_ref()
     }
 
     /// The speed of a processor that nobody has measured, where no picture says it.

@@ -1,7 +1,7 @@
 //! Pictures and jobs of the whole history, a page at a time. A page begins after the last row of
 //! the one before, by its key: however long the history, and whatever comes in meanwhile.
 
-use sqlx::QueryBuilder;
+use sqlx::{QueryBuilder, Sqlite};
 
 use super::queries::PICTURES;
 use super::{HistoryRow, Result, Selection, Store, StoreError};
@@ -17,6 +17,12 @@ pub struct GalleryFilter {
     pub text: Option<String>,
     pub degraded: Option<bool>,
     pub starred: Option<bool>,
+    /// Asked for, in pixels: the width and the height.
+    pub size: Option<(u32, u32)>,
+    /// A part of the rung that made it.
+    pub rung: Option<String>,
+    /// The name of the model that made it.
+    pub model: Option<String>,
     pub job_id: Option<i64>,
     /// These alone, each by its job and its place there.
     pub among: Option<Vec<(i64, u32)>>,
@@ -24,6 +30,72 @@ pub struct GalleryFilter {
     pub since_ms: Option<i64>,
     /// Those before this one: its job and its place there.
     pub before: Option<(i64, u32)>,
+}
+
+impl GalleryFilter {
+    /// Conditions on a render `r`.
+    fn narrow(&self, sql: &mut QueryBuilder<Sqlite>) {
+        if let Some(state) = self.state {
+            // The sign keeps an index by state from being used where that of the few starred is
+            // better.
+            let column = if self.starred == Some(true) { "+r.state" } else { "r.state" };
+            sql.push(format!(" AND {column} = ")).push_bind(state);
+        }
+        if let Some(tag) = &self.tag {
+            sql.push(" AND EXISTS (SELECT 1 FROM jobs j, json_each(j.tags) WHERE j.id = r.job_id");
+            sql.push(" AND value = ").push_bind(tag).push(")");
+        }
+        if let Some(text) = &self.text {
+            sql.push(" AND instr(lower(r.prompt), lower(").push_bind(text).push(")) > 0");
+        }
+        if let Some(degraded) = self.degraded {
+            sql.push(" AND r.degraded = ").push_bind(degraded);
+        }
+        if let Some(starred) = self.starred {
+            // Written out, not bound: so the index of the few that are starred is used.
+            sql.push(if starred { " AND r.starred = 1" } else { " AND r.starred = 0" });
+        }
+        if let Some((width, height)) = self.size {
+            sql.push(" AND r.width = ").push_bind(width);
+            sql.push(" AND r.height = ").push_bind(height);
+        }
+        self.narrow_making(sql);
+        if let Some(since_ms) = self.since_ms {
+            sql.push(" AND r.finished_at_ms >= ").push_bind(since_ms);
+        }
+        self.narrow_places(sql);
+    }
+
+    /// Conditions on how it was made.
+    fn narrow_making(&self, sql: &mut QueryBuilder<Sqlite>) {
+        const MADE: &str = " AND EXISTS (SELECT 1 FROM attempts a JOIN workers w \
+                            ON w.id = a.worker_id WHERE a.render_id = r.id AND a.outcome = 'done'";
+        if let Some(rung) = &self.rung {
+            sql.push(MADE).push(" AND instr(lower(a.rung_text), lower(").push_bind(rung);
+            sql.push(")) > 0)");
+        }
+        if let Some(model) = &self.model {
+            sql.push(MADE).push(" AND lower(w.model_name) = lower(").push_bind(model).push("))");
+        }
+    }
+
+    /// Conditions on where it stands.
+    fn narrow_places(&self, sql: &mut QueryBuilder<Sqlite>) {
+        if let Some(job_id) = self.job_id {
+            sql.push(" AND r.job_id = ").push_bind(job_id);
+        }
+        if let Some(among) = &self.among {
+            sql.push(" AND (r.job_id, r.position) IN (");
+            sql.push_values(among, |mut row, (job_id, position)| {
+                row.push_bind(*job_id).push_bind(*position);
+            });
+            sql.push(")");
+        }
+        if let Some((job_id, position)) = self.before {
+            sql.push(" AND (r.job_id, r.position) < (").push_bind(job_id);
+            sql.push(", ").push_bind(position).push(")");
+        }
+    }
 }
 
 /// So many of the newest failures are looked at for those that nobody has repeated.
@@ -51,43 +123,7 @@ impl Store {
     pub async fn gallery(&self, filter: &GalleryFilter, limit: u32) -> Result<Vec<HistoryRow>> {
         let mut sql = QueryBuilder::new(PICTURES);
         sql.push("r.id IN (SELECT r.id FROM renders r WHERE true");
-        if let Some(state) = filter.state {
-            // The sign keeps an index by state from being used where that of the few starred is
-            // better.
-            let column = if filter.starred == Some(true) { "+r.state" } else { "r.state" };
-            sql.push(format!(" AND {column} = ")).push_bind(state);
-        }
-        if let Some(tag) = &filter.tag {
-            sql.push(" AND EXISTS (SELECT 1 FROM jobs j, json_each(j.tags) WHERE j.id = r.job_id");
-            sql.push(" AND value = ").push_bind(tag).push(")");
-        }
-        if let Some(text) = &filter.text {
-            sql.push(" AND instr(lower(r.prompt), lower(").push_bind(text).push(")) > 0");
-        }
-        if let Some(degraded) = filter.degraded {
-            sql.push(" AND r.degraded = ").push_bind(degraded);
-        }
-        if let Some(starred) = filter.starred {
-            // Written out, not bound: so the index of the few that are starred is used.
-            sql.push(if starred { " AND r.starred = 1" } else { " AND r.starred = 0" });
-        }
-        if let Some(job_id) = filter.job_id {
-            sql.push(" AND r.job_id = ").push_bind(job_id);
-        }
-        if let Some(among) = &filter.among {
-            sql.push(" AND (r.job_id, r.position) IN (");
-            sql.push_values(among, |mut row, (job_id, position)| {
-                row.push_bind(*job_id).push_bind(*position);
-            });
-            sql.push(")");
-        }
-        if let Some(since_ms) = filter.since_ms {
-            sql.push(" AND r.finished_at_ms >= ").push_bind(since_ms);
-        }
-        if let Some((job_id, position)) = filter.before {
-            sql.push(" AND (r.job_id, r.position) < (").push_bind(job_id);
-            sql.push(", ").push_bind(position).push(")");
-        }
+        filter.narrow(&mut sql);
         sql.push(" ORDER BY r.job_id DESC, r.position DESC LIMIT ").push_bind(limit);
         sql.push(") ORDER BY job DESC, picture DESC");
         Ok(sql.build_query_as().fetch_all(&self.readers).await?)

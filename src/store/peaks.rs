@@ -3,6 +3,7 @@
 use sqlx::FromRow;
 
 use super::{Result, Store};
+use crate::job::state::State;
 use crate::ladder::Stage;
 
 /// What an attempt was expected to need, and what it needed.
@@ -27,6 +28,8 @@ pub struct Fall {
     /// How long it had taken.
     pub total_ms: i64,
     pub next_rung: Option<String>,
+    /// How its picture stands.
+    pub state: State,
 }
 
 impl Store {
@@ -43,7 +46,7 @@ impl Store {
     pub async fn falls(&self, limit: u32) -> Result<Vec<Fall>> {
         let sql = "SELECT a.started_at_ms AS at_ms, r.job_id AS job, r.position AS picture, \
                    a.rung_text AS rung, a.stage, a.requested_bytes, a.total_ms, \
-                   n.rung_text AS next_rung \
+                   n.rung_text AS next_rung, r.state \
                    FROM attempts a JOIN renders r ON r.id = a.render_id \
                    LEFT JOIN attempts n ON n.render_id = a.render_id AND n.number = a.number + 1 \
                    WHERE a.outcome = 'out_of_memory' ORDER BY a.id DESC LIMIT ?";

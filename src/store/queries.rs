@@ -131,6 +131,12 @@ impl Store {
             .await?)
     }
 
+    /// Whether any render has not ended: asked at once, so that none is seen between two states.
+    pub async fn is_busy(&self) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM renders WHERE state IN ('queued', 'running'))";
+        Ok(sqlx::query_scalar(sql).fetch_one(&self.readers).await?)
+    }
+
     /// How many renders are queued.
     pub async fn queued(&self) -> Result<u64> {
         let sql = "SELECT count(*) FROM renders WHERE state = 'queued'";

@@ -1,4 +1,4 @@
-//! How long the newest pictures took: read only, bounded.
+//! How long the newest pictures took, and how many were made on a day: read only, bounded.
 
 use sqlx::FromRow;
 
@@ -19,7 +19,25 @@ pub struct SpeedRow {
     pub total_ms: i64,
 }
 
+/// What was made on a day.
+#[derive(Clone, Debug, FromRow)]
+pub struct DayRow {
+    /// Of the machine's time zone, like `2026-11-24`.
+    pub day: String,
+    pub pictures: i64,
+    /// How long the device computed for them.
+    pub busy_ms: i64,
+}
+
 impl Store {
+    /// The newest days on which pictures were made, newest first.
+    pub async fn days(&self, limit: u32) -> Result<Vec<DayRow>> {
+        let sql = "SELECT date(ended_at_ms / 1000.0, 'unixepoch', 'localtime') AS day, \
+                   count(*) AS pictures, sum(total_ms) AS busy_ms \
+                   FROM attempts WHERE outcome = 'done' GROUP BY day ORDER BY day DESC LIMIT ?";
+        Ok(sqlx::query_as(sql).bind(limit).fetch_all(&self.readers).await?)
+    }
+
     /// The newest pictures, newest first.
     pub async fn speeds(&self, limit: u32) -> Result<Vec<SpeedRow>> {
         let sql = "SELECT r.job_id AS job, r.position AS picture, a.started_at_ms AS at_ms, \

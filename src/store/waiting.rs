@@ -1,7 +1,7 @@
 //! What waits, by kind, and what was made last: for who says how long it takes.
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{FromRow, Row};
+use sqlx::{FromRow, QueryBuilder, Row};
 
 use super::nights::times;
 use super::{Result, Store};
@@ -76,6 +76,18 @@ pub struct JobRenders {
     pub effort: Effort,
 }
 
+/// What a job's first picture is to be.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub struct JobBeginning {
+    pub job_id: i64,
+    /// The beginning of its prompt.
+    pub prompt: String,
+    /// Pixels.
+    pub width: i64,
+    /// Pixels.
+    pub height: i64,
+}
+
 /// A picture that was made.
 #[derive(Clone, Debug, PartialEq, FromRow)]
 pub struct MadePicture {
@@ -90,6 +102,9 @@ pub struct MadePicture {
 /// follow a change.
 const PICTURES_MAX: u32 = 20;
 
+/// A prompt is recognised by so many characters.
+const BEGINNING_CHARS: u32 = 160;
+
 /// Renders that may start within so short a time of each other are taken together.
 const GROUP_MS_MIN: i64 = 60_000;
 
@@ -102,6 +117,19 @@ const GROUPS_OF_TIME: i64 = 500;
 const KINDS_MAX: u32 = 10_000;
 
 impl Store {
+    /// What the first picture of each of these jobs is to be.
+    pub async fn beginnings(&self, jobs: &[i64]) -> Result<Vec<JobBeginning>> {
+        let mut sql = QueryBuilder::new("SELECT job_id, substr(prompt, 1, ");
+        sql.push_bind(BEGINNING_CHARS);
+        sql.push(") AS prompt, width, height FROM renders WHERE position = 1 AND job_id IN (");
+        let mut ids = sql.separated(", ");
+        for job in jobs {
+            ids.push_bind(*job);
+        }
+        sql.push(")");
+        Ok(sql.build_query_as().fetch_all(&self.readers).await?)
+    }
+
     /// The renders that have not ended, each kind at the place of its first one, as far as
     /// [`KINDS_MAX`] goes.
     pub async fn waiting(&self, now_ms: i64) -> Result<Vec<WaitingRenders>> {

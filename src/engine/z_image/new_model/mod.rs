@@ -8,7 +8,7 @@ mod texts;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FlockOperation, flock, statvfs};
+use rustix::fs::{CWD, FlockOperation, flock};
 use serde::Serialize;
 
 use self::tensors::{of_text_encoder, of_transformer, of_vae};
@@ -127,8 +127,8 @@ fn begin(temporary: &Path) -> Result<File> {
 }
 
 fn require_room(folder: &Path, bytes: u64) -> Result<()> {
-    let disk = statvfs(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let free = files::free_bytes(folder);
+    let free = free.map_err(|error| format!("{}: {error}", folder.display()))?;
     let needed = bytes.saturating_add(SPARE_BYTES);
     match needed <= free {
         true => Ok(()),

@@ -20,9 +20,12 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::app::{App, FaceState};
+use super::blocking::blocking;
 use super::histogram::{CountedHistogram, CountedHistograms, Labels};
 use super::problem::HttpProblem;
+use crate::attempt::Outcome;
 use crate::clock::{Clock, SystemClock};
+use crate::queue::FolderRoom;
 use crate::status::WorkerStatus;
 use crate::store::StagesTotal;
 
@@ -98,6 +101,7 @@ pub async fn metrics(
     add_pictures(&app, &mut registry).await?;
     add_queue(&app, &mut registry).await?;
     add_daemon(&app, &mut registry);
+    add_disks(&app, &mut registry).await?;
     let mut text = String::new();
     let written = encode_registry(&mut text, &registry)
         .and_then(|()| encode_registry(&mut text, &requests.registry))
@@ -114,7 +118,7 @@ async fn add_history(app: &App, registry: &mut Registry) -> Result<(), HttpProbl
         let stage = total.stage.map_or("none".to_owned(), |stage| stage.to_string());
         let labels = vec![("outcome", total.outcome.to_string()), ("stage", stage.clone())];
         attempts.get_or_create(&labels).inc_by(total.attempts.unsigned_abs());
-        if total.outcome.to_string() == "out_of_memory" {
+        if total.outcome == Outcome::OutOfMemory {
             let by_stage = out_of_memory.get_or_create(&vec![("stage", stage)]).clone();
             by_stage.inc_by(total.attempts.unsigned_abs());
         }
@@ -231,4 +235,18 @@ fn add_daemon(app: &App, registry: &mut Registry) {
     let streams: Gauge = Gauge::default();
     streams.set(app.streams());
     registry.register("event_streams", "Streams of events that are followed", streams);
+}
+
+/// The room that is left for what is written.
+async fn add_disks(app: &App, registry: &mut Registry) -> Result<(), HttpProblem> {
+    let free: Family<Labels, Gauge> = Family::default();
+    let asked = app.clone();
+    for FolderRoom { name, free_bytes, .. } in blocking(move || asked.queue().rooms()).await? {
+        if let Some(bytes) = free_bytes {
+            let labels = vec![("folder", name.to_owned())];
+            free.get_or_create(&labels).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    }
+    registry.register("disk_free_bytes", "What the disk of a folder has left", free);
+    Ok(())
 }

@@ -88,24 +88,28 @@ impl Tool {
 
     /// What may be said with it.
     fn schema(self) -> Value {
-        let of = |properties: Value, required: &[&str]| json!({ "type": "object", "properties": properties, "required": required });
-        let id = json!({ "id": { "type": "string", "description": "A job like 3, or a picture like 3.1" } });
-        match self {
-            Tool::Submit | Tool::Check => of(job_keys(), &["prompt"]),
-            Tool::Fit => of(
-                json!({ "width": { "type": "integer" }, "height": { "type": "integer" },
-                        "vram_bytes": { "type": "integer", "description": "Of a card, in place of this device" },
-                        "turbo": { "type": "boolean", "description": "The full-size model" } }),
-                &[],
-            ),
-            Tool::Status => of(json!({}), &[]),
-            Tool::Wait => of(
-                json!({ "job": { "type": "integer" },
-                        "seconds": { "type": "integer", "maximum": WAIT_S_MAX } }),
-                &["job"],
-            ),
-            Tool::Cancel | Tool::Show => of(id, &["id"]),
-        }
+        let number = json!({ "type": "integer" });
+        let told = |kind: &str, about: &str| json!({ "type": kind, "description": about });
+        let (properties, required): (Value, &[&str]) = match self {
+            Tool::Submit | Tool::Check => (job_keys(), &["prompt"]),
+            Tool::Fit => {
+                let vram_bytes = told("integer", "Of a card, in place of this device");
+                let turbo = told("boolean", "The full-size model");
+                let keys = json!({
+                    "width": number, "height": number, "vram_bytes": vram_bytes, "turbo": turbo,
+                });
+                (keys, &[])
+            }
+            Tool::Status => (json!({}), &[]),
+            Tool::Wait => {
+                let seconds = json!({ "type": "integer", "maximum": WAIT_S_MAX });
+                (json!({ "job": number, "seconds": seconds }), &["job"])
+            }
+            Tool::Cancel | Tool::Show => {
+                (json!({ "id": told("string", "A job like 3, or a picture like 3.1") }), &["id"])
+            }
+        };
+        json!({ "type": "object", "properties": properties, "required": required })
     }
 }
 
@@ -113,8 +117,9 @@ impl Tool {
 fn job_keys() -> Value {
     let number = json!({ "type": "integer" });
     let text = json!({ "type": "string" });
+    let prompts = json!([text, { "type": "array", "items": text }]);
     json!({
-        "prompt": { "anyOf": [text, { "type": "array", "items": text }], "description": "One, or several" },
+        "prompt": { "anyOf": prompts, "description": "One, or several" },
         "negative_prompt": text,
         "width": number, "height": number, "steps": number,
         "guidance": { "type": "number" },

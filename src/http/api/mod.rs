@@ -28,6 +28,8 @@ pub fn routes() -> Router<FaceState> {
         .route("/queue/pause", post(queue::pause))
         .route("/queue/resume", post(queue::resume))
         .route("/queue/move", post(queue::move_job))
+        .route("/worker/release", post(queue::release))
+        .route("/worker/load", post(queue::load))
         .route("/renders", get(renders::list))
         .route("/renders/{render}", get(renders::show).patch(renders::edit))
         .route("/renders/{render}/star", put(renders::star).delete(renders::unstar))

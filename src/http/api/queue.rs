@@ -17,6 +17,7 @@ use crate::queue::control::PauseAnswer;
 use crate::queue::{
     Edited, FitAnswer, FitQuestion, QueueCapabilities, QueueStatus, fit, fit_table,
 };
+use crate::status::WorkerWish;
 use crate::store::StatisticsView;
 
 pub async fn status(State(app): State<App>) -> Result<Json<QueueStatus>, HttpProblem> {
@@ -65,6 +66,26 @@ pub async fn move_job(
 ) -> Result<Json<Edited>, HttpProblem> {
     let Moving { job, before } = body::json(request, TEXT_BYTES_MAX).await?;
     Ok(Json(app.queue().move_job(job, before).await?))
+}
+
+/// What is wanted of the worker.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct WishAnswer {
+    /// What becomes of the model once nothing is rendered: released or loaded.
+    wanted: &'static str,
+}
+
+/// Has the model leave the device once nothing is rendered, until the next job.
+pub async fn release(State(app): State<App>) -> (StatusCode, Json<WishAnswer>) {
+    app.wish(WorkerWish::Release);
+    (StatusCode::ACCEPTED, Json(WishAnswer { wanted: "released" }))
+}
+
+/// Has the model loaded before there is a job.
+pub async fn load(State(app): State<App>) -> (StatusCode, Json<WishAnswer>) {
+    app.wish(WorkerWish::Load);
+    (StatusCode::ACCEPTED, Json(WishAnswer { wanted: "loaded" }))
 }
 
 /// What is asked of a device: as `zimaged fit`.

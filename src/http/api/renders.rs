@@ -35,6 +35,12 @@ pub struct ListRenders {
     degraded: Option<bool>,
     /// Whether they have a star.
     starred: Option<bool>,
+    /// Asked for in this size, like 1024x768.
+    size: Option<String>,
+    /// A part of the rung that made them, like streamed.
+    rung: Option<String>,
+    /// The name of the model that made them.
+    model: Option<String>,
     /// Those of this job.
     job: Option<i64>,
     /// These alone, like 3.1,3.2: at most 1,000.
@@ -56,12 +62,22 @@ impl ListRenders {
             text: self.q.clone(),
             degraded: self.degraded,
             starred: self.starred,
+            size: self.size.as_deref().map(pixels).transpose()?,
+            rung: self.rung.clone(),
+            model: self.model.clone(),
             job_id: self.job,
             among,
             since_ms: self.since_ms,
             before: self.before.as_deref().map(one).transpose()?,
         })
     }
+}
+
+/// `1024x768`.
+pub fn pixels(text: &str) -> Result<(u32, u32), HttpProblem> {
+    let sides = text.trim().split_once(['x', '×']);
+    let sides = sides.and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    sides.ok_or_else(|| HttpProblem::bad(format!("{text:?} is no size; write it like 1024x768")))
 }
 
 /// `3.1,3.2`: few enough for one question.

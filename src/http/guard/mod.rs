@@ -9,7 +9,7 @@ mod origin;
 mod token;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -92,7 +92,7 @@ fn check_type(request: &Request, sender: Sender) -> Result<(), HttpProblem> {
 }
 
 /// The type of the body without its parameters; empty where nothing is said.
-pub fn media_type(headers: &axum::http::HeaderMap) -> String {
+pub fn media_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = value.unwrap_or_default().split(';').next().unwrap_or_default();
     kind.trim().to_ascii_lowercase()

@@ -4,6 +4,8 @@ use maud::{Markup, html};
 
 use super::grid::picture_link;
 use super::words::Words;
+use crate::ladder::Stage;
+use crate::spelling;
 use crate::status::{HeldModel, RenderStatus, Status, WorkerStatus};
 use crate::store::Pause;
 
@@ -22,6 +24,38 @@ fn rendering(words: &Words, render: &RenderStatus) -> Markup {
         span { (words.rendering) " " (picture_link(*job_id, i64::from(*index))) }
         progress max=(steps) value=(step) aria-label=(words.step) {}
         span { (words.step) " " (step) "/" (steps) @if let Some(stage) = stage { " · " (stage) } }
+    }
+}
+
+/// The stages of a picture, with the one that it is in.
+pub fn stages(words: &Words, render: &RenderStatus) -> Markup {
+    const STAGES: [Stage; 4] =
+        [Stage::TextEncode, Stage::Denoise, Stage::VaeDecode, Stage::PictureEncode];
+    let now = STAGES.iter().position(|stage| render.stage == Some(*stage));
+    html! {
+        ol.stages {
+            @for (place, stage) in STAGES.into_iter().enumerate() {
+                @let is_past = now.is_some_and(|now| place < now);
+                li.past[is_past] aria-current=[(now == Some(place)).then_some("step")] {
+                    (words.stage(stage))
+                }
+            }
+        }
+    }
+}
+
+/// What the model takes of the device's memory now, against what the picture is expected to need.
+pub fn memory_now(words: &Words, status: &Status, render: &RenderStatus) -> Markup {
+    let WorkerStatus::Ready { used_bytes, .. } = status.worker else { return html! {} };
+    let predicted_bytes = render.predicted_bytes;
+    html! {
+        @if predicted_bytes > 0 {
+            p.quiet {
+                (words.used) ": " (spelling::memory(used_bytes)) " · "
+                (words.predicted) ": " (spelling::memory(predicted_bytes))
+                meter min="0" max=(predicted_bytes) value=(used_bytes) aria-label=(words.used) {}
+            }
+        }
     }
 }
 

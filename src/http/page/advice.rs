@@ -4,17 +4,20 @@
 use maud::{Markup, html};
 
 use super::super::app::App;
+use super::super::blocking::blocking;
 use super::super::problem::HttpProblem;
+use super::fields::{preset_sizes, size_forecast};
 use super::form::JobForm;
 use super::visitor::OurAddress;
 use super::words::Words;
+use crate::job::Render;
 use crate::job::hints::prompt::ForeignSyntax;
 use crate::job::warning::Warning;
 use crate::moment;
 use crate::problem::Problem;
 use crate::queue::{
-    CheckedJob, FitAnswer, FitQuestion, JobMistakes, PromptLength, QueueError, beginning, fit,
-    longest_prompt,
+    CheckedJob, FitAnswer, Forecast, JobMistakes, PromptLength, QueueError, SizeForecast,
+    beginning, forecast, longest_prompt,
 };
 use crate::spelling;
 
@@ -26,6 +29,10 @@ pub struct Advice {
     text: Option<String>,
     job: Option<CheckedJob>,
     fit: Option<FitAnswer>,
+    /// The same in the sizes that the form offers.
+    sizes: Vec<SizeForecast>,
+    /// The first and the last one, where they are not drawn when the job is taken in.
+    seeds: Option<(u64, u64)>,
     length: Option<PromptLength>,
 }
 
@@ -38,39 +45,48 @@ pub async fn advice(app: &App, form: &JobForm) -> Result<Advice, HttpProblem> {
             // Whoever has not come to the prompt yet knows that it is missing.
             let is_told = |problem: &Problem| problem.key.as_deref() != Some("prompt");
             mistakes.problems.retain(|problem| form.has_prompt() || is_told(problem));
-            return Ok(Advice::of_mistakes(mistakes));
+            return Ok(Advice::of_mistakes(app, form, mistakes).await);
         }
         Err(error) => return Err(error.into()),
     };
-    let fit = match job.resolved.job.renders.first() {
-        Some(render) => {
-            let question = FitQuestion {
-                size: Some((render.width, render.height)),
-                guided: render.recipe.is_guided(),
-                from_picture: render.recipe.begins_with_picture(),
-                precision: Some(render.precision),
-                ..FitQuestion::default()
-            };
-            let config = app.config().with_model(&render.model);
-            let config = config.as_ref().unwrap_or(app.config());
-            // Before a device was used nothing is known of it.
-            fit(config, Some(app.store()), &question).await.ok()
-        }
-        None => None,
-    };
+    let Forecast { fit, sizes } = foreseen(app, form, job.resolved.job.renders.first()).await;
+    let seeds = seeds(form, &job);
     let length = length(app, &job).await;
-    Ok(Advice { mistakes: Vec::new(), text: Some(asked.text), job: Some(job), fit, length })
+    let (text, job) = (Some(asked.text), Some(job));
+    Ok(Advice { mistakes: Vec::new(), text, job, fit, sizes, seeds, length })
+}
+
+/// What becomes of the render in the form on this device, or of the usual one while there is none.
+async fn foreseen(app: &App, form: &JobForm, render: Option<&Render>) -> Forecast {
+    let config = app.config().with_model(form.get("model"));
+    let config = config.as_ref().unwrap_or(app.config());
+    let Ok(rules) = config.job_rules() else { return Forecast::default() };
+    let render = render.unwrap_or(&rules.defaults);
+    forecast(config, app.store(), render, &preset_sizes(&rules.defaults)).await
+}
+
+/// Negative ones are drawn anew when the job is sent.
+fn seeds(form: &JobForm, job: &CheckedJob) -> Option<(u64, u64)> {
+    let is_said = form.get("seed").parse::<u64>().is_ok();
+    let seeds = || job.resolved.job.renders.iter().map(|render| render.recipe.seed);
+    if is_said { seeds().min().zip(seeds().max()) } else { None }
 }
 
 /// It may read the model's tokenizer.
 async fn length(app: &App, job: &CheckedJob) -> Option<PromptLength> {
     let (config, renders) = (app.config().clone(), job.resolved.job.renders.clone());
-    tokio::task::spawn_blocking(move || longest_prompt(&config, &renders)).await.ok()?
+    blocking(move || longest_prompt(&config, &renders)).await.ok()?
 }
 
 impl Advice {
-    pub fn of_mistakes(mistakes: JobMistakes) -> Advice {
-        Advice { mistakes: mistakes.problems, ..Advice::default() }
+    pub async fn of_mistakes(app: &App, form: &JobForm, mistakes: JobMistakes) -> Advice {
+        let Forecast { sizes, .. } = foreseen(app, form, None).await;
+        Advice { mistakes: mistakes.problems, sizes, ..Advice::default() }
+    }
+
+    /// For the buttons that offer them.
+    pub fn sizes(&self) -> &[SizeForecast] {
+        &self.sizes
     }
 
     pub fn shown(&self, words: &Words, address: &OurAddress) -> Markup {
@@ -80,6 +96,9 @@ impl Advice {
             @if let Some(length) = &self.length { (length_of_prompt(words, length)) }
             @if let Some(job) = &self.job {
                 (work(words, job))
+                @if let Some((first, last)) = self.seeds {
+                    p { (words.seed) ": " (first) @if last > first { " – " (last) } }
+                }
                 @match &self.fit {
                     Some(fit) => (fitting(words, fit)),
                     None => p.quiet { (words.no_device_yet) },
@@ -87,6 +106,8 @@ impl Advice {
                 @for warning in &job.warnings { (hardly_meant(words, warning)) }
             }
             @if let Some(text) = &self.text { (copies(words, text, address)) }
+            // A script brings them to the buttons, which have them without one.
+            div hidden { @for size in &self.sizes { (size_forecast(words, size)) } }
         }
     }
 }
@@ -140,7 +161,8 @@ fn fitting(words: &Words, fit: &FitAnswer) -> Markup {
         dl {
             dt { (words.model) } dd { (fit.model) }
             dt { (words.rung) } dd { (fit.rung) }
-            dt { (words.peak) } dd { (words.needs) " " (needs) " · " (words.of_usable) " " (usable) }
+            dt { (words.peak) }
+            dd { (words.needs) " " (needs) " · " (words.of_usable) " " (usable) }
         }
         meter min="0" max=(fit.usable_bytes.max(1)) value=(peak_bytes) aria-label=(words.peak) {}
         @if !fit.fits() {

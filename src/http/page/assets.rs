@@ -26,6 +26,10 @@ pub const STYLE: Asset = Asset {
     content: include_str!("style.css"),
 };
 pub const LIVE: Asset = script("live.js", include_str!("live.js"));
+/// Other scripts use it.
+const KEPT: Asset = script("kept.js", include_str!("kept.js"));
+pub const KEYS: Asset = script("keys.js", include_str!("keys.js"));
+pub const NOTICE: Asset = script("notice.js", include_str!("notice.js"));
 pub const CREATE: Asset = script("create.js", include_str!("create.js"));
 pub const COMPARE: Asset = script("compare.js", include_str!("compare.js"));
 pub const GALLERY: Asset = script("gallery.js", include_str!("gallery.js"));
@@ -33,7 +37,7 @@ pub const QUEUE: Asset = script("queue.js", include_str!("queue.js"));
 pub const ICON: Asset =
     Asset { name: "icon.svg", kind: "image/svg+xml", content: include_str!("icon.svg") };
 
-const ALL: [Asset; 7] = [STYLE, LIVE, CREATE, COMPARE, GALLERY, QUEUE, ICON];
+const ALL: [Asset; 10] = [STYLE, LIVE, KEPT, KEYS, NOTICE, CREATE, COMPARE, GALLERY, QUEUE, ICON];
 
 const fn script(name: &'static str, content: &'static str) -> Asset {
     Asset { name, kind: "text/javascript; charset=utf-8", content }

@@ -1,7 +1,11 @@
 // @ts-check
-// The form of a job: sizes by one click, and what the server says of it while it is filled in.
+// The form of a job: sizes by one click, and what the server says of it while it is filled in. What is in it is kept by
+// the browser: a look at the queue loses nothing.
+
+import { recall, remember } from "./kept.js";
 
 const QUIET_MS = 250;
+const KEPT = "zimaged-form";
 
 const form = /** @type {HTMLFormElement | null} */ (document.querySelector("form[data-check]"));
 const advice = document.getElementById("advice");
@@ -9,10 +13,17 @@ const advice = document.getElementById("advice");
 /** @param {string} name */
 const field = (name) => /** @type {HTMLInputElement} */ (form?.elements.namedItem(name));
 
-/** Puts the prompt's length where the prompt is. */
+/** What a field asks for: what stands in it, else what stands in it in grey. @param {string} name */
+const asked = (name) => Number(field(name).value || field(name).placeholder);
+
+/** Puts what belongs to the prompt and to the sizes where these are. */
 function place() {
   const length = document.querySelector("#advice #prompt-length");
   document.getElementById("prompt-note")?.replaceChildren(...(length ? [length] : []));
+  for (const told of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#advice [data-size]"))) {
+    const [width, height] = (told.dataset.size ?? "").split("x");
+    form?.querySelector(`[data-width="${width}"][data-height="${height}"] .forecast`)?.replaceWith(told);
+  }
 }
 
 /** Marks the fields that the advice names. */
@@ -21,42 +32,117 @@ function mark() {
   // A key inside of a table is written in the field of that table.
   const keys = new Set(named.map((item) => item.getAttribute("data-key")?.split(".")[0]));
   for (const input of form?.querySelectorAll("input, textarea, select") ?? []) {
-    const key = input.getAttribute("data-keep") ?? input.getAttribute("name");
+    const key = input.getAttribute("data-keep") ?? input.getAttribute("name") ?? "";
     input.setAttribute("aria-invalid", String(keys.has(key)));
   }
 }
 
-/** Shows which of the sizes is chosen. */
-function press() {
+/** Shows which of the sizes is chosen, and whether the negative prompt counts. */
+function show() {
   for (const button of form?.querySelectorAll("button[data-width]") ?? []) {
     const { width, height } = /** @type {HTMLElement} */ (button).dataset;
     const is_chosen = field("width").value === width && field("height").value === height;
     button.setAttribute("aria-pressed", String(is_chosen));
   }
+  field("negative_prompt").closest(".field")?.classList.toggle("idle", asked("guidance") === 0);
 }
 
-let asked = 0;
+let asking = new AbortController();
 
+/** Only one question is on its way: the newest. */
 async function check() {
   if (!form || !advice) return;
-  const mine = ++asked;
+  asking.abort();
+  asking = new AbortController();
+  const { signal } = asking;
   // Files are kept when they are chosen, and named by what they are kept as.
   const texts = [...new FormData(form)].filter(([, value]) => typeof value === "string");
   const body = new URLSearchParams(/** @type {[string, string][]} */ (texts));
-  const answer = await fetch(form.dataset.check ?? "", { method: "POST", body }).catch(() => null);
-  if (answer?.ok && mine === asked) {
+  try {
+    const answer = await fetch(form.dataset.check ?? "", { method: "POST", body, signal });
+    if (!answer.ok) return;
     advice.innerHTML = await answer.text();
-    place();
-    mark();
+  } catch {
+    // It was given up for a newer one, or the daemon is away.
+    return;
   }
+  place();
+  mark();
 }
 
 let timer = 0;
 
 function soon() {
-  press();
+  show();
+  keepForm();
   clearTimeout(timer);
   timer = setTimeout(check, QUIET_MS);
+}
+
+/** Whether a field has something of its own. @param {HTMLInputElement | HTMLSelectElement} input */
+function isSaid(input) {
+  if (input instanceof HTMLSelectElement) return input.selectedIndex > 0;
+  return input.type === "checkbox" ? input.checked : input.value !== "";
+}
+
+/** The fields that the browser keeps. Pictures are with the server, for an hour. */
+function keptFields() {
+  const all = /** @type {HTMLInputElement[]} */ ([...(form?.elements ?? [])]);
+  return all.filter((input) => input.name && input.type !== "file" && !["init_image", "mask"].includes(input.name));
+}
+
+function keepForm() {
+  const said = keptFields().filter(isSaid).map((input) => [input.name, input.value]);
+  remember(KEPT, said.length ? JSON.stringify(said) : null);
+}
+
+/** Brings back what was kept, where the page has nothing of its own. */
+function bringBack() {
+  if (form?.dataset.untouched === undefined) return;
+  const kept = new Map(JSON.parse(recall(KEPT) ?? "[]"));
+  for (const input of keptFields()) {
+    const value = kept.get(input.name);
+    if (value === undefined) continue;
+    if (input.type === "checkbox") input.checked = true;
+    else input.value = value;
+    input.closest("details")?.setAttribute("open", "");
+  }
+}
+
+// Sides are whole steps of what the model makes, in their ratio where that is to stay.
+const lock = /** @type {HTMLInputElement | null} */ (document.getElementById("ratio"));
+const step = Number(form?.dataset.granularity ?? 1);
+let ratio = 1;
+
+/** @param {number} side */
+const snapped = (side) => String(Math.max(step, Math.round(side / step) * step));
+
+const learnRatio = () => (ratio = asked("width") / asked("height"));
+
+/** @param {string | number} width @param {string | number} height */
+function setSize(width, height) {
+  field("width").value = String(width);
+  field("height").value = String(height);
+  learnRatio();
+  soon();
+}
+
+/** Has the other side follow this one. @param {EventTarget | null} side */
+function follow(side) {
+  const [width, height] = [asked("width"), asked("height")];
+  if (!lock?.checked || !(ratio > 0)) return;
+  if (side === field("width") && width > 0) field("height").value = snapped(width / ratio);
+  if (side === field("height") && height > 0) field("width").value = snapped(height * ratio);
+}
+
+lock?.addEventListener("change", learnRatio);
+document.getElementById("swap")?.addEventListener("click", () => setSize(asked("height"), asked("width")));
+for (const name of ["width", "height"]) {
+  field(name)?.addEventListener("change", () => {
+    const side = Number(field(name).value);
+    if (side > 0) field(name).value = snapped(side);
+    soon();
+  });
 }
 
 // A picture that is chosen, or dropped anywhere on the page, fills the form with its settings.
@@ -72,6 +158,7 @@ async function take(picture) {
   said.textContent = answer?.ok ? picture.name : (told?.detail ?? "?");
   if (!answer?.ok) return;
   for (const [name, value] of Object.entries(told)) field(name).value = value === null ? "" : String(value);
+  learnRatio();
   soon();
 }
 
@@ -105,17 +192,22 @@ document.addEventListener("drop", (event) => {
   take(event.dataTransfer?.files[0]);
 });
 
-form?.addEventListener("input", soon);
+form?.addEventListener("input", (event) => {
+  follow(event.target);
+  soon();
+});
 form?.addEventListener("click", (event) => {
   const button = /** @type {HTMLElement} */ (event.target).closest("button[data-width]");
   if (!(button instanceof HTMLElement)) return;
-  event.preventDefault();
-  field("width").value = button.dataset.width ?? "";
-  field("height").value = button.dataset.height ?? "";
-  soon();
+  setSize(button.dataset.width ?? "", button.dataset.height ?? "");
 });
 form?.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
 });
-press();
+document.getElementById("afresh")?.addEventListener("click", () => {
+  remember(KEPT, null);
+  location.assign("./");
+});
+bringBack();
+show();
 check();

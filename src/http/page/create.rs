@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use super::super::app::App;
+use super::super::blocking::blocking;
 use super::super::body::{self, PICTURES_BYTES_MAX};
 use super::super::problem::HttpProblem;
 use super::advice::{Advice, advice};
@@ -29,7 +30,7 @@ pub async fn create(
 ) -> Result<Markup, HttpProblem> {
     let form = JobForm::new(entries);
     let advice = advice(&app, &form).await?;
-    shown(&app, visitor, &form, advice.shown(visitor.words, &address)).await
+    shown(&app, visitor, &form, &advice, &address).await
 }
 
 /// Takes the job in; where it has mistakes, the form again, with them.
@@ -47,10 +48,8 @@ pub async fn submit(
     match taken {
         Ok(_) => Ok(Redirect::to("queue").into_response()),
         Err(QueueError::Mistakes(mistakes)) => {
-            let advice = Advice::of_mistakes(mistakes);
-            Ok(shown(&app, visitor, &form, advice.shown(visitor.words, &address))
-                .await?
-                .into_response())
+            let advice = Advice::of_mistakes(&app, &form, mistakes).await;
+            Ok(shown(&app, visitor, &form, &advice, &address).await?.into_response())
         }
         Err(error) => Err(error.into()),
     }
@@ -71,8 +70,7 @@ pub async fn live_advice(
 /// What a picture says of how it was made, as fields of the form.
 pub async fn settings_of_picture(request: Request) -> Result<Json<Value>, HttpProblem> {
     let content = body::whole(request.into_body(), PICTURES_BYTES_MAX).await?;
-    let found = tokio::task::spawn_blocking(move || output::settings_in(&content)).await;
-    let found = found.map_err(|error| HttpProblem::ours(error.to_string()))?;
+    let found = blocking(move || output::settings_in(&content)).await?;
     let none = || HttpProblem::bad("the picture does not say how it was made");
     let FoundSettings { prompt, negative_prompt, width, height, steps, seed, guidance, .. } =
         found.ok_or_else(none)?;
@@ -82,41 +80,43 @@ pub async fn settings_of_picture(request: Request) -> Result<Json<Value>, HttpPr
     })))
 }
 
-/// What can be named of the folder of LoRAs.
-async fn loras(app: &App) -> Result<Vec<String>, HttpProblem> {
-    let folder = app.config().loras.clone();
-    let names = tokio::task::spawn_blocking(move || loras::names(&folder)).await;
-    names.map_err(|error| HttpProblem::ours(error.to_string()))
+/// What can be chosen by what the models, and the folder of LoRAs, have.
+fn choices(app: &App, model: &str) -> Result<FormChoices, QueueError> {
+    let config = app.config().with_model(model);
+    let rules = config.as_ref().unwrap_or(app.config()).job_rules()?;
+    Ok(FormChoices {
+        defaults: rules.defaults,
+        granularity: rules.granularity,
+        models: models(app.config()),
+        samplers: app.queue().capabilities()?.samplers,
+        loras: loras::names(&app.config().loras),
+    })
 }
 
 async fn shown(
     app: &App,
     visitor: Visitor,
     form: &JobForm,
-    advice: Markup,
+    advice: &Advice,
+    address: &OurAddress,
 ) -> Result<Markup, HttpProblem> {
     let words = visitor.words;
-    let config = app.config().with_model(form.get("model"));
-    let config = config.as_ref().unwrap_or(app.config());
-    let defaults = config.job_rules().map_err(QueueError::from)?.defaults;
-    let choices = FormChoices {
-        defaults: &defaults,
-        models: models(app.config()),
-        samplers: app.queue().capabilities()?.samplers,
-        loras: loras(app).await?,
-    };
+    let (asked, model) = (app.clone(), form.get("model").to_owned());
+    let choices = blocking(move || choices(&asked, &model)).await??;
     let content = html! {
         h1 { (words.create) }
-        form.sides method="post" action="./" enctype="multipart/form-data" data-check="create/check" {
+        form.sides method="post" action="./" enctype="multipart/form-data" data-check="create/check"
+            data-granularity=(choices.granularity) data-untouched[form.is_untouched()] {
             div.card {
-                (fields(words, form, &choices))
+                (fields(words, form, &choices, advice.sizes()))
                 p.row {
                     button.main-action type="submit" { (words.submit) }
                     span.quiet { "Ctrl+Enter" }
+                    button.by-script type="button" #afresh { (words.afresh) }
                 }
             }
             section.card #advice aria-live="polite" aria-label=(words.before_sending) {
-                (advice)
+                (advice.shown(words, address))
             }
         }
         section {

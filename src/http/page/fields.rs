@@ -6,6 +6,8 @@ use super::form::{JobForm, PICTURES};
 use super::words::Words;
 use crate::config::Config;
 use crate::job::Render;
+use crate::moment;
+use crate::queue::SizeForecast;
 
 /// The name of something in the visitor's language.
 type Name = fn(&Words) -> &'static str;
@@ -20,9 +22,11 @@ const PRESETS: [(u32, u32, Name); 5] = [
 ];
 
 /// What can be chosen.
-pub struct FormChoices<'a> {
+pub struct FormChoices {
     /// What is asked for where a field is left empty.
-    pub defaults: &'a Render,
+    pub defaults: Render,
+    /// Sides are multiples of this, in pixels.
+    pub granularity: u32,
     /// What jobs call each model, and what people do; none where there is one only.
     pub models: Vec<(String, String)>,
     pub samplers: Vec<String>,
@@ -30,12 +34,17 @@ pub struct FormChoices<'a> {
 }
 
 /// All of them, in the order of what one thinks of first.
-pub fn fields(words: &Words, form: &JobForm, choices: &FormChoices) -> Markup {
-    let FormChoices { defaults, models, samplers, loras } = choices;
+pub fn fields(
+    words: &Words,
+    form: &JobForm,
+    choices: &FormChoices,
+    sizes: &[SizeForecast],
+) -> Markup {
+    let FormChoices { defaults, models, samplers, loras, .. } = choices;
     html! {
         (prompt_fields(words, form))
         @if !models.is_empty() { (choice("model", words.model, form, models)) }
-        (size_fields(words, form, defaults))
+        (size_fields(words, form, defaults, sizes))
         (usual_fields(words, form, defaults))
         @if !loras.is_empty() { (lora_fields(words, form, loras)) }
         (picture_fields(words, form))
@@ -55,7 +64,8 @@ fn prompt_fields(words: &Words, form: &JobForm) -> Markup {
         (tick("one_a_line", words.one_a_line, form))
         div.field.by-script {
             label for="picture" { (words.from_picture) }
-            input #picture type="file" accept="image/png,image/jpeg,image/webp" data-settings="create/picture";
+            input #picture type="file" accept="image/png,image/jpeg,image/webp"
+                data-settings="create/picture";
             small #picture-said role="status" { (words.from_picture_hint) }
         }
         div.field {
@@ -66,30 +76,65 @@ fn prompt_fields(words: &Words, form: &JobForm) -> Markup {
     }
 }
 
-fn size_fields(words: &Words, form: &JobForm, defaults: &Render) -> Markup {
+fn size_fields(words: &Words, form: &JobForm, defaults: &Render, sizes: &[SizeForecast]) -> Markup {
     html! {
         fieldset {
             legend { (words.size) }
             div.presets {
-                @for (width, height, name) in own_size(defaults).into_iter().chain(PRESETS) {
-                    button type="button" data-width=(width) data-height=(height) aria-pressed="false" {
+                @for (width, height, name) in presets(defaults) {
+                    button type="button" data-width=(width) data-height=(height)
+                        aria-pressed="false" {
                         (name(words)) small { (width) "×" (height) }
+                        @match sizes.iter().find(|it| (it.width, it.height) == (width, height)) {
+                            Some(size) => (size_forecast(words, size)),
+                            None => small.forecast {},
+                        }
                     }
                 }
             }
             div.fields {
                 (number("width", words.width, form, defaults.width))
                 (number("height", words.height, form, defaults.height))
+                div.row.by-script {
+                    button type="button" #swap aria-label=(words.swap) title=(words.swap) { "⇄" }
+                    label.tick { input type="checkbox" #ratio; (words.keep_ratio) }
+                }
             }
         }
     }
 }
 
-/// The size that is made where none is said, unless it is one of [`PRESETS`].
-fn own_size(defaults: &Render) -> Option<(u32, u32, Name)> {
+/// What stands in a preset's button: how long its picture takes here, and what would be made of it
+/// where that is less.
+pub fn size_forecast(words: &Words, size: &SizeForecast) -> Markup {
+    let SizeForecast { width, height, work_ms, .. } = size;
+    let takes = work_ms.map(|ms| moment::estimated(ms.round() as u64));
+    html! {
+        small.forecast data-size={ (width) "x" (height) } title=[size.rung()] {
+            @if !size.fits() {
+                span.bad { (words.too_large) }
+            } @else if let Some((width, height)) = size.made_smaller() {
+                span.warn { "→ " (width) "×" (height) }
+            } @else if let Some(takes) = takes {
+                "≈ " (takes)
+            }
+        }
+    }
+}
+
+/// The sizes that are offered: [`PRESETS`], and before them the one that is made where none is said,
+/// unless it is one of them.
+fn presets(defaults: &Render) -> impl Iterator<Item = (u32, u32, Name)> {
     let Render { width, height, .. } = *defaults;
     let is_preset = PRESETS.iter().any(|preset| (preset.0, preset.1) == (width, height));
-    (!is_preset).then_some((width, height, |words| words.own_size))
+    let own: Option<(u32, u32, Name)> =
+        (!is_preset).then_some((width, height, |words| words.own_size));
+    own.into_iter().chain(PRESETS)
+}
+
+/// In pixels.
+pub fn preset_sizes(defaults: &Render) -> Vec<(u32, u32)> {
+    presets(defaults).map(|(width, height, _)| (width, height)).collect()
 }
 
 fn usual_fields(words: &Words, form: &JobForm, defaults: &Render) -> Markup {
@@ -179,7 +224,9 @@ fn more_fields(words: &Words, form: &JobForm, defaults: &Render, samplers: &[Str
             }
             div.field {
                 label for="matrix" { (words.matrix) }
-                textarea.lines #matrix name="matrix" placeholder="steps = [4, 8]" { (form.get("matrix")) }
+                textarea.lines #matrix name="matrix" placeholder="steps = [4, 8]" {
+                    (form.get("matrix"))
+                }
                 small { (words.matrix_hint) }
             }
             (tick("wildcards", words.wildcards, form))

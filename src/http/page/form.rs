@@ -109,6 +109,11 @@ impl JobForm {
         Ok(())
     }
 
+    /// Whether nobody has said anything yet.
+    pub fn is_untouched(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// What stands in a field; empty where nothing does.
     pub fn get(&self, key: &str) -> &str {
         let entry = self.entries.iter().find(|(name, _)| name == key);

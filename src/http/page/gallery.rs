@@ -14,10 +14,10 @@ use super::grid::{cell, plain_cell};
 use super::layout::{PageKind, page};
 use super::visitor::Visitor;
 use super::words::Words;
-use crate::http::api::renders::several;
+use crate::http::api::renders::{pixels, several};
 use crate::job::state::State as RenderState;
 use crate::moment;
-use crate::store::{GalleryFilter, Selection};
+use crate::store::{GalleryFilter, HistoryRow, Selection};
 
 /// As many as fill a large screen; a number that the usual numbers of columns divide.
 const PICTURES_MAX: u32 = 60;
@@ -38,6 +38,13 @@ pub struct GalleryQuery {
     tag: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     job: String,
+    /// Like `1024x768`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    size: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    rung: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    model: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     degraded: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -48,20 +55,31 @@ pub struct GalleryQuery {
     /// Those before this one: the key of the last one of the page before.
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<String>,
+    /// The day that the page before ended with.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    shown: String,
 }
 
 impl GalleryQuery {
     /// All that the fields say, but where a page begins.
-    fn filter(&self) -> GalleryFilter {
+    fn filter(&self) -> Result<GalleryFilter, HttpProblem> {
         let some = |text: &String| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-        GalleryFilter {
+        Ok(GalleryFilter {
             text: some(&self.q),
             tag: some(&self.tag),
             job_id: self.job.trim().parse().ok(),
             degraded: (!self.degraded.is_empty()).then_some(true),
             starred: (!self.starred.is_empty()).then_some(true),
+            size: some(&self.size).map(|size| pixels(&size)).transpose()?,
+            rung: some(&self.rung),
+            model: some(&self.model),
             ..all_made()
-        }
+        })
+    }
+
+    /// Whether one of the fields under the fold is filled in.
+    fn has_more(&self) -> bool {
+        [&self.size, &self.rung, &self.model].into_iter().any(|field| !field.is_empty())
     }
 
     /// The key that its page ends before; `None` for the newest page.
@@ -83,14 +101,13 @@ pub async fn gallery(
     Query(wanted): Query<GalleryQuery>,
 ) -> Result<Markup, HttpProblem> {
     let words = visitor.words;
-    let filter = GalleryFilter { before: wanted.begin(&app).await?, ..wanted.filter() };
+    let filter = GalleryFilter { before: wanted.begin(&app).await?, ..wanted.filter()? };
     let made = app.store().gallery(&filter, PICTURES_MAX).await?;
     let failed = match filter.job_id {
         Some(job_id) => failures::of_job(&app, words, job_id).await?,
         None => html! {},
     };
     let last = made.last().filter(|_| made.len() as u32 == PICTURES_MAX);
-    let last = last.map(|last| format!("{}.{}", last.job, last.picture));
     let content = html! {
         h1 { (words.gallery) }
         (filters(words, &wanted))
@@ -102,7 +119,7 @@ pub async fn gallery(
             (zip_button(words, &wanted))
         }
         (failed)
-        ul.grid data-page { @for picture in &made { (cell(words, picture)) } }
+        (by_days(words, &made, &wanted.shown))
         @if let Some(last) = last {
             p { a.button rel="next" data-older href=(older(&wanted, last)) { (words.older) } }
         }
@@ -135,14 +152,35 @@ pub async fn archive(
     let chosen = fields.into_iter().filter(|(name, _)| name == "choose");
     let chosen: Vec<String> = chosen.map(|(_, render)| render).collect();
     let filter = match chosen.is_empty() {
-        true => GalleryFilter { before: wanted.begin(&app).await?, ..wanted.filter() },
+        true => GalleryFilter { before: wanted.begin(&app).await?, ..wanted.filter()? },
         false => GalleryFilter { among: Some(several(&chosen.join(","))?), ..all_made() },
     };
     archive::archive(&app, &filter, ZIPPED_MAX).await
 }
 
-fn older(wanted: &GalleryQuery, before: String) -> String {
-    let next = GalleryQuery { before: Some(before), day: String::new(), ..wanted.clone() };
+/// Each day stands before its pictures, but for one that was shown already.
+fn by_days(words: &Words, made: &[HistoryRow], shown: &str) -> Markup {
+    let before = std::iter::once(shown.to_owned()).chain(made.iter().map(day));
+    html! {
+        ul.grid data-page {
+            @for (picture, before) in made.iter().zip(before) {
+                @let day = day(picture);
+                @if day != before { li.day { (day) } }
+                (cell(words, picture))
+            }
+        }
+    }
+}
+
+/// On which it ended.
+fn day(picture: &HistoryRow) -> String {
+    picture.finished_at_ms.map(moment::date).unwrap_or_default()
+}
+
+fn older(wanted: &GalleryQuery, last: &HistoryRow) -> String {
+    let before = Some(format!("{}.{}", last.job, last.picture));
+    let (day, shown) = (String::new(), day(last));
+    let next = GalleryQuery { before, day, shown, ..wanted.clone() };
     format!("gallery?{}", serde_urlencoded::to_string(next).unwrap_or_default())
 }
 
@@ -151,17 +189,32 @@ fn filters(words: &Words, wanted: &GalleryQuery) -> Markup {
         form.row.card method="get" action="gallery" role="search" {
             label { (words.search) " " input type="search" name="q" value=(wanted.q); }
             label { (words.tag_word) " " input name="tag" value=(wanted.tag); }
-            label { (words.job) " " input name="job" size="6" inputmode="numeric" value=(wanted.job); }
+            label {
+                (words.job) " " input name="job" size="6" inputmode="numeric" value=(wanted.job);
+            }
             label { (words.until_day) " " input type="date" name="day" value=(wanted.day); }
             label.tick {
-                input type="checkbox" name="degraded" value="true" checked[!wanted.degraded.is_empty()];
+                input type="checkbox" name="degraded" value="true"
+                    checked[!wanted.degraded.is_empty()];
                 (words.only_smaller)
             }
             label.tick {
-                input type="checkbox" name="starred" value="true" checked[!wanted.starred.is_empty()];
+                input type="checkbox" name="starred" value="true"
+                    checked[!wanted.starred.is_empty()];
                 (words.only_starred)
             }
             button { (words.show) }
+            details open[wanted.has_more()] {
+                summary { (words.advanced) }
+                div.row {
+                    label {
+                        (words.size) " "
+                        input name="size" value=(wanted.size) placeholder="1024x1024";
+                    }
+                    label { (words.model) " " input name="model" value=(wanted.model); }
+                    label { (words.rung) " " input name="rung" value=(wanted.rung); }
+                }
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! How long pictures took over time, by their size, and when memory ran out between them.
+//! How long pictures took over time, by their size, and when memory ran out between them; how many
+//! were made on each day.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +14,16 @@ use super::table::{cell, number};
 use super::visitor::Visitor;
 use super::words::Words;
 use crate::moment;
-use crate::store::{Fall, SpeedRow};
+use crate::store::{DayRow, Fall, SpeedRow};
 
 /// So many of the newest pictures are drawn.
 const PICTURES_MAX: u32 = 400;
 
 /// So many of them are in the table.
 const ROWS_MAX: usize = 60;
+
+/// So many days are told.
+const DAYS_MAX: u32 = 30;
 
 /// So many falls are drawn.
 const FALLS_MAX: u32 = 100;
@@ -39,6 +43,7 @@ pub async fn history(State(app): State<App>, visitor: Visitor) -> Result<Markup,
     let words = visitor.words;
     let speeds = app.store().speeds(PICTURES_MAX).await?;
     let falls = app.store().falls(FALLS_MAX).await?;
+    let days = app.store().days(DAYS_MAX).await?;
     // Where older pictures are not drawn, their falls would stand left of the drawing.
     let oldest = speeds.last().filter(|_| speeds.len() as u32 == PICTURES_MAX);
     let is_drawn = |fall: &Fall| oldest.is_none_or(|oldest| fall.at_ms >= oldest.at_ms);
@@ -51,6 +56,9 @@ pub async fn history(State(app): State<App>, visitor: Visitor) -> Result<Markup,
                 Some(drawing) => { (drawing.shown(words)) (table(words, &speeds)) }
                 None => p.quiet { (words.none_yet) },
             }
+        }
+        @if !days.is_empty() {
+            section.card { h2 { (words.by_day) } (days_told(words, &days)) }
         }
     };
     page(&app, visitor, PageKind::History, content).await
@@ -96,7 +104,8 @@ impl<'a> Drawing<'a> {
         let view = format!("0 0 {} {}", WIDTH + MARGIN + 10.0, HEIGHT + MARGIN + 10.0);
         html! {
             // A group and no picture: what is in a picture cannot be pressed.
-            div.scroll { svg.wide viewBox=(view) width=(WIDTH + MARGIN) role="group" aria-label=(words.seconds_title) {
+            div.scroll { svg.wide viewBox=(view) width=(WIDTH + MARGIN) role="group"
+                aria-label=(words.seconds_title) {
                 g transform={ "translate(" (MARGIN) " 10)" } {
                     line.axis x1="0" y1=(HEIGHT) x2=(WIDTH) y2=(HEIGHT) {}
                     line.axis x1="0" y1="0" x2="0" y2=(HEIGHT) {}
@@ -121,9 +130,8 @@ impl<'a> Drawing<'a> {
         let (x, y) = (self.x(speed.at_ms), self.y(speed.total_ms));
         let mark = self.marks.get(&(speed.width, speed.height)).copied().unwrap_or(MARKS - 1);
         html! {
-            a href={ "picture?job=" (speed.job) "&n=" (speed.picture) } tabindex="-1" aria-hidden="true" {
-                (symbol(mark, (x, y)))
-            }
+            a href={ "picture?job=" (speed.job) "&n=" (speed.picture) }
+                tabindex="-1" aria-hidden="true" { (symbol(mark, (x, y))) }
         }
     }
 
@@ -134,7 +142,9 @@ impl<'a> Drawing<'a> {
             p.row.quiet {
                 @for ((width, height), mark) in sizes {
                     span {
-                        svg width="12" height="12" aria-hidden="true" { (symbol(*mark, (6.0, 6.0))) }
+                        svg width="12" height="12" aria-hidden="true" {
+                            (symbol(*mark, (6.0, 6.0)))
+                        }
                         " " (width) "×" (height)
                     }
                 }
@@ -166,8 +176,8 @@ fn table(words: &Words, speeds: &[SpeedRow]) -> Markup {
     html! {
         div.scroll { table.cards {
             thead { tr {
-                th { (words.begun) } th { (words.job) } th { (words.size) } th.number { (words.steps) }
-                th.number { (words.seconds) }
+                th { (words.begun) } th { (words.job) } th { (words.size) }
+                th.number { (words.steps) } th.number { (words.seconds) }
             } }
             tbody { @for speed in speeds.iter().take(ROWS_MAX) { tr {
                 (cell(words.begun, moment::date_and_time(speed.at_ms)))
@@ -175,6 +185,25 @@ fn table(words: &Words, speeds: &[SpeedRow]) -> Markup {
                 (cell(words.size, format_args!("{}×{}", speed.width, speed.height)))
                 (number(words.steps, speed.steps))
                 (number(words.seconds, seconds(speed.total_ms)))
+            } } }
+        } }
+    }
+}
+
+/// How many pictures were made on each day, as bars with their numbers.
+fn days_told(words: &Words, days: &[DayRow]) -> Markup {
+    let most = days.iter().map(|day| day.pictures).max().unwrap_or_default();
+    html! {
+        div.scroll { table.cards {
+            thead { tr {
+                th { (words.day) } th.number { (words.pictures_column) } th {}
+                th.number { (words.busy) }
+            } }
+            tbody { @for DayRow { day, pictures, busy_ms } in days { tr {
+                (cell(words.day, day))
+                (number(words.pictures_column, pictures))
+                td { meter min="0" max=(most) value=(pictures) aria-label=(day) {} }
+                (number(words.busy, moment::duration(*busy_ms)))
             } } }
         } }
     }

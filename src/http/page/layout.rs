@@ -64,39 +64,48 @@ pub async fn page(
     place: PageKind,
     content: Markup,
 ) -> Result<Markup, HttpProblem> {
-    let Visitor { words, scheme } = visitor;
+    let words = visitor.words;
     let now = now(app, words).await?;
-    Ok(html! {
+    let body = html! {
+        a.skip href="#content" { (words.skip) }
+        header {
+            nav aria-label="zimaged" { ul {
+                @for to in PageKind::ALL {
+                    li {
+                        @let here = (to == place).then_some("page");
+                        a href=(to.address()) aria-current=[here] { (to.title(words)) }
+                    }
+                }
+            } }
+            div.live data-live="live/now" { (now) }
+        }
+        main #content { (content) }
+        (footer(words))
+        (keys(words))
+        @for script in [assets::LIVE, assets::KEYS, assets::NOTICE] {
+            script type="module" src=(script.address()) {}
+        }
+    };
+    Ok(document(visitor, "", place.title(words), body))
+}
+
+/// A document with this body, and the head that all have. `pages` leads to where the pages lie, as
+/// seen from the address that was asked for.
+pub fn document(visitor: Visitor, pages: &str, title: &str, body: Markup) -> Markup {
+    let Visitor { words, scheme } = visitor;
+    html! {
         (DOCTYPE)
         html lang=(words.tag) data-scheme=[scheme] {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (place.title(words)) " · zimaged" }
-                link rel="icon" href=(assets::ICON.address());
-                link rel="stylesheet" href=(assets::STYLE.address());
-                script type="module" src=(assets::LIVE.address()) {}
+                title { (title) " · zimaged" }
+                link rel="icon" href={ (pages) (assets::ICON.address()) };
+                link rel="stylesheet" href={ (pages) (assets::STYLE.address()) };
             }
-            body {
-                a.skip href="#content" { (words.skip) }
-                header {
-                    nav aria-label="zimaged" { ul {
-                        @for to in PageKind::ALL {
-                            li {
-                                @let here = (to == place).then_some("page");
-                                a href=(to.address()) aria-current=[here] {
-                                    (to.title(words))
-                                }
-                            }
-                        }
-                    } }
-                    div.live data-live="live/now" { (now) }
-                }
-                main #content { (content) }
-                (footer(words))
-            }
+            body { (body) }
         }
-    })
+    }
 }
 
 fn footer(words: &Words) -> Markup {
@@ -109,7 +118,32 @@ fn footer(words: &Words) -> Markup {
             a href="look?scheme=light" { (words.light) }
             a href="look?scheme=dark" { (words.dark) }
             a href="reference" { "API" }
+            button.link.by-script type="button" #open-keys { (words.keys) " (?)" }
             span.quiet { "zimaged " (env!("CARGO_PKG_VERSION")) }
+            label.tick hidden {
+                input type="checkbox" #notice data-done=(words.queue_is_done);
+                (words.notice)
+            }
+        }
+    }
+}
+
+/// What the keyboard can do. A script shows it.
+fn keys(words: &Words) -> Markup {
+    let keys = [
+        ("?", words.keys_list),
+        ("1 – 6", words.keys_pages),
+        ("/", words.keys_field),
+        ("← →", words.keys_neighbours),
+        ("s", words.keys_star),
+        ("Ctrl+Enter", words.keys_send),
+    ];
+    html! {
+        dialog #keys aria-labelledby="keys-title" {
+            h2 #keys-title { (words.keys) }
+            dl { @for (key, does) in keys { dt { kbd { (key) } } dd { (does) } } }
+            label.tick { input type="checkbox" #single-keys checked; (words.keys_single) }
+            form method="dialog" { button { (words.close) } }
         }
     }
 }
@@ -122,6 +156,7 @@ pub async fn live_now(State(app): State<App>, visitor: Visitor) -> Result<Markup
 async fn now(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
     let status = app.status();
     let queued = app.store().queued().await?;
+    let is_busy = app.store().is_busy().await?;
     let paused = app.store().paused().await?;
     let left_ms = match &status.render {
         Some(render) => app.queue().job_left(render.job_id, render.begun()).await?.left_ms,
@@ -130,13 +165,15 @@ async fn now(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
     Ok(html! {
         @if let Some(pause) = &paused { span.warn { (words.paused) ": " (pause.reason) } }
         @if let Some(hold) = &status.hold {
-            span.bad[!status.hold_is_wanted].warn[status.hold_is_wanted] { (words.held) ": " (hold) }
+            @let is_wanted = status.hold_is_wanted;
+            span.bad[!is_wanted].warn[is_wanted] { (words.held) ": " (hold) }
         }
         (doing(words, &status))
         @if let Some(left) = left_ms.and_then(moment::left) {
             span.quiet { (left) " " (words.left) }
         }
         @if queued > 0 { a href="queue" { (queued) " " (words.waiting) } }
+        span hidden data-busy=(is_busy) {}
     })
 }
 

@@ -8,13 +8,23 @@ const PAUSE_MS = 1000;
 const keyOf = (node) => (node instanceof HTMLElement ? node.dataset.key : undefined);
 
 /**
+ * @param {Node | undefined} one
+ * @param {Node} other
+ */
+const isSameKind = (one, other) => one instanceof Element && other instanceof Element && one.tagName === other.tagName;
+
+/**
  * Makes `old` like `fresh` and touches only what differs: so the focus, what was typed and pictures
  * stay. What has a key is never made something else: a button under the pointer stays its job's.
  * @param {Element} old
  * @param {Element} fresh
  */
 function become(old, fresh) {
-  for (const name of old.getAttributeNames()) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const name of old.getAttributeNames()) {
+    // What somebody has unfolded stays so.
+    const is_used = name === "open" && old instanceof HTMLDetailsElement;
+    if (!is_used && !fresh.hasAttribute(name)) old.removeAttribute(name);
+  }
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   fill(old, fresh);
 }
@@ -33,9 +43,8 @@ function fill(old, fresh) {
       old.insertBefore(known, there ?? null);
       there = known;
     }
-    const is_same_kind = there instanceof Element && wanted instanceof Element && there.tagName === wanted.tagName;
     if (there?.isEqualNode(wanted)) continue;
-    if (is_same_kind && keyOf(there) === key) become(there, wanted);
+    if (isSameKind(there, wanted) && keyOf(there) === key) become(/** @type {Element} */ (there), /** @type {Element} */ (wanted));
     else if (there && keyOf(there) === undefined) there.replaceWith(wanted.cloneNode(true));
     else old.insertBefore(wanted.cloneNode(true), there ?? null);
   }
@@ -54,8 +63,10 @@ async function renew(element) {
 
 async function forever() {
   for (;;) {
-    const elements = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-live]"));
-    for (const element of document.hidden ? [] : elements) {
+    // Of a page that nobody sees only what is watched all the same.
+    const wanted = document.hidden ? "[data-live][data-unseen]" : "[data-live]";
+    const elements = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(wanted));
+    for (const element of elements) {
       // A daemon that is started again answers later.
       await renew(element).catch(() => element.setAttribute("aria-busy", "true"));
     }

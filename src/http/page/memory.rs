@@ -1,5 +1,8 @@
 //! What fits on which card, how good the predictions are, and each fall down the ladder.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use maud::{Markup, html};
 
@@ -20,6 +23,9 @@ const POINTS_MAX: u32 = 400;
 
 /// So many falls are told.
 const FALLS_MAX: u32 = 50;
+
+/// So many rungs are in their table, those with the most pictures.
+const RUNGS_MAX: usize = 20;
 
 /// The drawing's side and the room for its numbers, in units of its own.
 const SIDE: f64 = 300.0;
@@ -124,6 +130,34 @@ fn peaks_drawn(words: &Words, peaks: &[PeakRow]) -> Markup {
             }
         }
         p { (words.measured) " / " (words.predicted) " ≤ " strong { (format!("{highest:.3}")) } }
+        (peaks_by_rung(words, peaks))
+    }
+}
+
+/// The same as a table: of each rung its highest peaks.
+fn peaks_by_rung(words: &Words, peaks: &[PeakRow]) -> Markup {
+    let mut rungs: BTreeMap<&str, Vec<&PeakRow>> = BTreeMap::new();
+    for peak in peaks {
+        rungs.entry(&peak.rung).or_default().push(peak);
+    }
+    let mut rungs: Vec<_> = rungs.into_iter().collect();
+    rungs.sort_by_key(|(_, peaks)| Reverse(peaks.len()));
+    let most = |peaks: &[&PeakRow], of: fn(&PeakRow) -> i64| {
+        memory_of(peaks.iter().map(|peak| of(peak)).max().unwrap_or_default())
+    };
+    html! {
+        div.scroll { table.cards {
+            thead { tr {
+                th { (words.rung) } th.number { (words.pictures_column) }
+                th.number { (words.predicted) } th.number { (words.measured) }
+            } }
+            tbody { @for (rung, peaks) in rungs.iter().take(RUNGS_MAX) { tr {
+                (told(words.rung, rung))
+                (number(words.pictures_column, peaks.len()))
+                (number(words.predicted, most(peaks, |peak| peak.predicted_bytes)))
+                (number(words.measured, most(peaks, |peak| peak.measured_bytes)))
+            } } }
+        } }
     }
 }
 
@@ -139,7 +173,8 @@ fn falls_told(words: &Words, falls: &[Fall]) -> Markup {
         div.scroll { table.cards {
             thead { tr {
                 th { (words.ended) } th { (words.job) } th { (words.rung) } th { (words.stage) }
-                th.number { (words.asked_bytes) } th.number { (words.seconds) } th { (words.next_rung) }
+                th.number { (words.asked_bytes) } th.number { (words.seconds) }
+                th { (words.next_rung) } th { (words.outcome) }
             } }
             tbody { @for fall in falls { tr {
                 (told(words.ended, moment::date_and_time(fall.at_ms)))
@@ -149,6 +184,7 @@ fn falls_told(words: &Words, falls: &[Fall]) -> Markup {
                 (number(words.asked_bytes, fall.requested_bytes.map(memory_of).unwrap_or_default()))
                 (number(words.seconds, format_args!("{:.2}", fall.total_ms as f64 / 1000.0)))
                 (told(words.next_rung, fall.next_rung.as_deref().unwrap_or("–")))
+                (told(words.outcome, words.state(fall.state)))
             } } }
         } }
     }

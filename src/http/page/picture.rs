@@ -54,7 +54,9 @@ fn neighbours(words: &Words, of: PictureAddress, renders: i64) -> Markup {
             a.button href=(address(of.n + 1)) rel="next" { (words.next) " →" }
         }
         @if of.n > 1 {
-            a href={ "compare?a=" (of.job) "." (of.n - 1) "&b=" (of.job) "." (of.n) } { (words.compare) }
+            a href={ "compare?a=" (of.job) "." (of.n - 1) "&b=" (of.job) "." (of.n) } {
+                (words.compare)
+            }
         }
         a href={ "gallery?job=" (of.job) } { (words.job) " " (of.job) }
     }
@@ -79,6 +81,7 @@ fn actions(words: &Words, picture: &HistoryRow) -> Markup {
     html! {
         p.row {
             a.button href=(again(picture)) { (words.use_again) }
+            a.button href={ "api/v1/renders/" (id[0].1) "/settings.toml" } { (words.as_toml) }
             @if picture.state == RenderState::Done { (star(words, picture)) }
             @match picture.state {
                 RenderState::Queued | RenderState::Running => (button("cancel", words.cancel, &id)),
@@ -139,6 +142,7 @@ fn facts(words: &Words, picture: &HistoryRow) -> Markup {
         (words.rung, picture.rung.clone()),
         (words.peak, picture.peak_bytes.map(|bytes| spelling::memory(bytes.unsigned_abs()))),
         (words.model, picture.model.clone()),
+        (words.model_hash, picture.model_hash.clone()),
         (words.device, picture.device.clone()),
         (words.card, card_use(picture)),
         (words.ended, picture.finished_at_ms.map(moment::date_and_time)),
@@ -194,7 +198,8 @@ fn tries(words: &Words, attempts: &[AttemptRow]) -> Markup {
                 (number("#", attempt.number))
                 (cell(words.outcome, words.outcome(attempt.outcome)))
                 (cell(words.rung, &attempt.rung))
-                (cell(words.stage, attempt.stage.map(|stage| words.stage(stage)).unwrap_or_default()))
+                @let stage = attempt.stage.map(|stage| words.stage(stage));
+                (cell(words.stage, stage.unwrap_or_default()))
                 (number(words.seconds, format_args!("{:.2}", attempt.total_ms as f64 / 1000.0)))
                 (number(words.peak, spelling::memory(attempt.peak_bytes.unsigned_abs())))
                 (cell(words.message, attempt.message.as_deref().unwrap_or_default()))

@@ -10,7 +10,7 @@ use super::super::app::App;
 use super::super::body;
 use super::super::problem::HttpProblem;
 use super::super::upcoming::JOBS_MAX;
-use super::activity::{doing, obstacles};
+use super::activity::{doing, memory_now, obstacles, stages};
 use super::layout::{PageKind, button, page};
 use super::table::{cell, number};
 use super::visitor::{Visitor, back};
@@ -18,8 +18,8 @@ use super::words::Words;
 use super::{assets, failures};
 use crate::moment;
 use crate::queue::{Given, Outlook, QueueStatus, Upcoming, Which};
-use crate::status::{RenderStatus, Status};
-use crate::store::{JobRow, Selection};
+use crate::status::{RenderStatus, Status, WorkerWish};
+use crate::store::{JobBeginning, JobRow, RenderFilter, Selection};
 
 /// A button's fields.
 #[derive(Deserialize)]
@@ -63,7 +63,12 @@ pub async fn press(
     match action.as_str() {
         "pause" => drop(queue.pause(&pressed.reason).await?),
         "resume" => drop(queue.resume().await?),
+        "release" => app.wish(WorkerWish::Release),
+        "load" => app.wish(WorkerWish::Load),
         "cancel" => drop(queue.cancel(&named(&pressed.id)?).await?),
+        "cancel-all" => {
+            drop(queue.cancel(&Which::Matching(RenderFilter::default())).await?);
+        }
         "retry" => drop(queue.retry(&named(&pressed.id)?).await?),
         "move" => {
             let before = Some(pressed.before.as_str()).filter(|before| !before.is_empty());
@@ -106,13 +111,21 @@ async fn work(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
     let (now, status) = (app.status(), app.queue().status_without_outlook().await?);
     let upcoming = app.upcoming().await?;
     let jobs = waiting(app, &upcoming).await?;
+    let preview = match &now.render {
+        Some(render) => preview(app, words, render).await,
+        None => html! {},
+    };
     Ok(html! {
         section.card {
             h2 { (words.now) }
-            @if let Some(render) = &now.render { (preview(app, words, render)) }
+            (preview)
             (activity(words, &now, &status, &upcoming.outlook))
         }
-        section.card { h2 { (words.jobs_waiting) } (table(words, &jobs)) }
+        section.card {
+            h2 { (words.jobs_waiting) }
+            (table(words, &jobs))
+            @if !jobs.jobs.is_empty() { (cancel_all(words)) }
+        }
         (failures::lately(app, words).await?)
         @if !status.rejected.is_empty() {
             section.card {
@@ -135,6 +148,8 @@ struct WaitingJobs {
 /// A job of the table.
 struct WaitingJob {
     job: JobRow,
+    /// `None` where its row was removed by hand.
+    beginning: Option<JobBeginning>,
     done_at_ms: Option<i64>,
 }
 
@@ -146,20 +161,26 @@ async fn waiting(app: &App, upcoming: &Upcoming) -> Result<WaitingJobs, HttpProb
     let place = |job: i64| ids.iter().position(|id| *id == job);
     rows.sort_by_key(|row| place(row.job));
     let done_at_ms = |job: i64| upcoming.jobs.iter().find(|it| it.job_id == job)?.turn.ends_ms;
-    let jobs =
-        rows.into_iter().map(|job| WaitingJob { done_at_ms: done_at_ms(job.job), job }).collect();
+    let beginnings = app.store().beginnings(&ids).await?;
+    let beginning = |job: i64| beginnings.iter().find(|it| it.job_id == job).cloned();
+    let waiting = |job: JobRow| {
+        let (beginning, done_at_ms) = (beginning(job.job), done_at_ms(job.job));
+        WaitingJob { job, beginning, done_at_ms }
+    };
+    let jobs = rows.into_iter().map(waiting).collect();
     Ok(WaitingJobs { jobs, is_all: ids.len() < JOBS_MAX as usize })
 }
 
 /// How the running picture looks so far, in a place that is there from its beginning.
-fn preview(app: &App, words: &Words, render: &RenderStatus) -> Markup {
+async fn preview(app: &App, words: &Words, render: &RenderStatus) -> Markup {
     let RenderStatus { job_id, index, step, .. } = render;
     let path = crate::preview::path(&app.config().previews_path(), *job_id, *index);
+    let is_there = tokio::fs::try_exists(path).await.unwrap_or(false);
     html! {
         div.preview {
-            @if path.exists() {
-                img src={ "preview?job=" (job_id) "&n=" (index) "&step=" (step) } alt=(words.preview)
-                    width="192" height="192";
+            @if is_there {
+                img src={ "preview?job=" (job_id) "&n=" (index) "&step=" (step) }
+                    alt=(words.preview) width="192" height="192";
             } @else {
                 span { (words.preview_later) }
             }
@@ -170,7 +191,11 @@ fn preview(app: &App, words: &Words, render: &RenderStatus) -> Markup {
 fn activity(words: &Words, now: &Status, status: &QueueStatus, outlook: &Outlook) -> Markup {
     html! {
         p.live { (doing(words, now)) }
-        @if let Some(render) = &now.render { p.quiet { (words.rung) ": " (render.rung) } }
+        @if let Some(render) = &now.render {
+            (stages(words, render))
+            p.quiet { (words.rung) ": " (render.rung) }
+            (memory_now(words, now, render))
+        }
         (obstacles(words, now, status.paused.as_ref()))
         @if let Some(done_at_ms) = outlook.done_at_ms.filter(|_| outlook.renders > 0) {
             p { (words.all_done_at) " " strong { (moment::soon(done_at_ms)) }
@@ -193,9 +218,9 @@ fn table(words: &Words, waiting: &WaitingJobs) -> Markup {
     html! {
         div.scroll { table.cards {
             thead { tr {
-                th { (words.job) } th { (words.file) } th { (words.state) }
-                th.number { (words.done_count) } th { (words.ends) } th.number { (words.priority) } th { (words.starts) }
-                th { (words.tags) } th {}
+                th { (words.job) } th { (words.prompt) } th { (words.state) }
+                th.number { (words.done_count) } th { (words.ends) }
+                th.number { (words.priority) } th { (words.starts) } th { (words.tags) } th {}
             } }
             tbody data-whole[waiting.is_all] {
                 @for place in 0..waiting.jobs.len() { (row(words, waiting, place)) }
@@ -205,9 +230,30 @@ fn table(words: &Words, waiting: &WaitingJobs) -> Markup {
     }
 }
 
+/// Another one is sent by the return key.
+fn priority(words: &Words, job: &JobRow) -> Markup {
+    html! {
+        form method="post" action="queue/priority" {
+            input type="hidden" name="id" value=(job.job);
+            input.priority name="priority" value=(job.priority) size="3" autocomplete="off"
+                aria-label={ (words.priority) " " (job.job) };
+        }
+    }
+}
+
+/// In two steps, so that no slip of the hand does it.
+fn cancel_all(words: &Words) -> Markup {
+    html! {
+        details {
+            summary { (words.cancel_all) }
+            (button("cancel-all", words.cancel_all_surely, &[]))
+        }
+    }
+}
+
 fn row(words: &Words, waiting: &WaitingJobs, place: usize) -> Markup {
     let WaitingJobs { jobs, is_all } = waiting;
-    let WaitingJob { job, done_at_ms } = &jobs[place];
+    let WaitingJob { job, beginning, done_at_ms } = &jobs[place];
     let id = [("id", job.job.to_string())];
     let to = |before: Option<&WaitingJob>| {
         let before = before.map(|before| before.job.job.to_string());
@@ -224,14 +270,22 @@ fn row(words: &Words, waiting: &WaitingJobs, place: usize) -> Markup {
                 span.grip.by-script draggable="true" aria-hidden="true" {}
                 a href={ "gallery?job=" (job.job) } { (job.job) }
             }
-            (cell(words.file, &job.file_name))
+            td.begins data-column=(words.prompt) { div {
+                @if let Some(JobBeginning { prompt, width, height, .. }) = beginning {
+                    span.clamped { (prompt) }
+                    small.quiet { (width) "×" (height) " · " (job.file_name) }
+                } @else {
+                    small.quiet { (job.file_name) }
+                }
+            } }
             (cell(words.state, words.state(job.state)))
             (number(words.done_count, format_args!("{}/{}", job.done, job.renders)))
             (cell(words.ends, done_at_ms.map(moment::soon).unwrap_or_default()))
-            (number(words.priority, job.priority))
+            td.number data-column=(words.priority) { (priority(words, job)) }
             (cell(words.starts, starts_at_ms.map(moment::soon).unwrap_or_default()))
             (cell(words.tags, job.tags.0.join(", ")))
             td { div.row {
+                @if place > 1 { (button("move", words.first, &to(jobs.first()))) }
                 @if before.is_some() { (button("move", words.sooner, &to(before))) }
                 @if has_later { (button("move", words.later, &to(after))) }
                 (button("cancel", words.cancel, &id))

@@ -20,15 +20,45 @@ pub async fn page_of_reference(
     let content = html! {
         h1 { "API" }
         p { (words.reference_hint) " " a href="api/v1/openapi.json" { "openapi.json" } }
-        pre { code { "curl " (address) "/api/v1/status" } }
+        (examples(words, &address))
         div.scroll { table.cards {
             thead { tr {
-                th { (words.request) } th { (words.meaning) } th { (words.body) } th { (words.answer) }
+                th { (words.request) } th { (words.meaning) } th { (words.body) }
+                th { (words.answer) }
             } }
             tbody { @for entry in reference() { (row(words, &entry)) } }
         } }
     };
     page(&app, visitor, PageKind::System, content).await
+}
+
+/// For the programs that people have already. `docs/http.md` says more of each.
+fn examples(words: &Words, address: &str) -> Markup {
+    let curl = format!(
+        "curl {address}/api/v1/jobs -H 'Content-Type: application/json' \\\n  \
+         -d '{{\"prompt\": \"a fox in the snow\", \"num_images\": 2}}'"
+    );
+    let openai = format!(
+        "client = openai.OpenAI(base_url=\"{address}/v1\", api_key=\"none\")\n\
+         client.images.generate(prompt=\"a fox\", size=\"1024x768\")"
+    );
+    let webuiapi =
+        format!("webuiapi.WebUIApi(baseurl=\"{address}/sdapi/v1\").txt2img(prompt=\"a fox\")");
+    let webui = format!("{}: {address}/v1", words.open_webui_setting);
+    let tavern = format!("{}: {address}", words.silly_tavern_setting);
+    let all = [
+        ("curl", curl),
+        ("Python openai", openai),
+        ("Python webuiapi", webuiapi),
+        ("Open WebUI", webui),
+        ("SillyTavern", tavern),
+        ("Prometheus", format!("{address}/metrics")),
+    ];
+    html! {
+        dl.examples { @for (program, example) in all {
+            dt { (program) } dd { pre tabindex="0" { code { (example) } } }
+        } }
+    }
 }
 
 fn row(words: &Words, entry: &ReferenceEntry) -> Markup {
@@ -40,12 +70,16 @@ fn row(words: &Words, entry: &ReferenceEntry) -> Markup {
                 @if !entry.query.is_empty() {
                     details {
                         summary { (words.parameters) }
-                        dl { @for (name, meaning) in &entry.query { dt { (name) } dd { (meaning) } } }
+                        dl { @for (name, meaning) in &entry.query {
+                            dt { (name) } dd { (meaning) }
+                        } }
                     }
                 }
             }
             (cell(words.body, entry.bodies.join(", ")))
-            td data-column=(words.answer) { @for (status, answered) in &entry.answers { (status) " " (answered) br; } }
+            td data-column=(words.answer) {
+                @for (status, answered) in &entry.answers { (status) " " (answered) br; }
+            }
         }
     }
 }

@@ -4,15 +4,16 @@ use axum::extract::State;
 use maud::{Markup, html};
 
 use super::super::app::App;
+use super::super::blocking::blocking;
 use super::super::problem::HttpProblem;
 use super::activity::{doing, obstacles};
-use super::layout::{PageKind, page};
+use super::layout::{PageKind, button, page};
 use super::visitor::Visitor;
 use super::words::Words;
 use crate::config::Config;
 use crate::job::Render;
 use crate::moment;
-use crate::queue::QueueError;
+use crate::queue::{FolderRoom, QueueError};
 use crate::recent_log;
 use crate::spelling;
 use crate::status::{Status, WorkerStatus};
@@ -22,6 +23,8 @@ pub async fn system(State(app): State<App>, visitor: Visitor) -> Result<Markup, 
     let words = visitor.words;
     let worker = app.store().last_worker().await?;
     let defaults = app.config().job_rules().map_err(QueueError::from)?.defaults;
+    let asked = app.clone();
+    let rooms = blocking(move || asked.queue().rooms()).await?;
     let content = html! {
         h1 { (words.system) }
         div data-live="live/worker" { (worker_now(words, &app.status())) }
@@ -29,7 +32,7 @@ pub async fn system(State(app): State<App>, visitor: Visitor) -> Result<Markup, 
             section.card { h2 { (words.model) } (model(words, worker)) }
         }
         section.card { h2 { (words.log) } div data-live="live/log" { (log()) } }
-        section.card { h2 { (words.folders) } (folders(words, app.config())) }
+        section.card { h2 { (words.folders) } (folders(words, app.config(), &rooms)) }
         section.card { h2 { (words.settings) } (settings(words, app.config(), &defaults)) }
     };
     page(&app, visitor, PageKind::System, content).await
@@ -65,6 +68,11 @@ fn worker_now(words: &Words, status: &Status) -> Markup {
                     dt { (words.used) } dd { (spelling::memory(*used_bytes)) }
                 }
             }
+            @match status.worker {
+                WorkerStatus::Ready { .. } => (button("release", words.release, &[])),
+                WorkerStatus::Released => (button("load", words.load, &[])),
+                WorkerStatus::Loading | WorkerStatus::Down { .. } => {}
+            }
         }
     }
 }
@@ -83,7 +91,7 @@ fn model(words: &Words, worker: &WorkerRow) -> Markup {
     }
 }
 
-fn folders(words: &Words, config: &Config) -> Markup {
+fn folders(words: &Words, config: &Config, rooms: &[FolderRoom]) -> Markup {
     let file = config
         .file
         .as_ref()
@@ -91,9 +99,15 @@ fn folders(words: &Words, config: &Config) -> Markup {
     html! {
         dl {
             dt { "daemon.toml" } dd { (file) }
-            dt { "jobs" } dd { (config.jobs.display()) }
-            dt { "outputs" } dd { (config.outputs.display()) }
-            dt { "state" } dd { (config.state.display()) }
+            @for FolderRoom { name, path, free_bytes } in rooms {
+                dt { (name) }
+                dd {
+                    (path.display())
+                    @if let Some(bytes) = free_bytes {
+                        br; span.quiet { (words.free) ": " (spelling::memory(*bytes)) }
+                    }
+                }
+            }
         }
     }
 }
@@ -106,7 +120,8 @@ fn settings(words: &Words, config: &Config, defaults: &Render) -> Markup {
             dt { "device.memory_limit" } dd { (bytes(config.memory_limit_bytes)) }
             dt { "device.reserve" } dd { (bytes(config.reserve_bytes)) }
             dt { "defaults" } dd {
-                (defaults.width) "×" (defaults.height) ", " (defaults.steps) " " (words.of_steps) ", "
+                (defaults.width) "×" (defaults.height) ", "
+                (defaults.steps) " " (words.of_steps) ", "
                 (words.guidance) " " (defaults.recipe.guidance)
             }
             dt { (words.version) } dd { "zimaged " (env!("CARGO_PKG_VERSION")) }

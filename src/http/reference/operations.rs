@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::http::api::events::Since;
 use crate::http::api::jobs::{JobPage, ListJobs, ShowJob, Submit};
-use crate::http::api::queue::{Fit, KeptInput, Moving, Pausing, Statistics, ViewRows};
+use crate::http::api::queue::{Fit, KeptInput, Moving, Pausing, Statistics, ViewRows, WishAnswer};
 use crate::http::api::renders::{ListRenders, RenderPage};
 use crate::queue::control::PauseAnswer;
 use crate::queue::{
@@ -190,6 +190,10 @@ fn queue() -> Vec<Operation> {
         post("/api/v1/queue/move", "Brings a job before another one that waits, or to the end")
             .body(JSON, inline::<Moving>)
             .json(200, of::<Edited>),
+        post("/api/v1/worker/release", "Has the model leave the device until the next job")
+            .json(202, of::<WishAnswer>),
+        post("/api/v1/worker/load", "Has the model loaded before there is a job")
+            .json(202, of::<WishAnswer>),
         post("/api/v1/inputs", "Keeps a picture for jobs that begin with it")
             .body("image/*", file)
             .json(201, of::<KeptInput>),
@@ -215,10 +219,12 @@ fn openai() -> Vec<Operation> {
     vec![
         post("/v1/images/generations", "OpenAI's: makes pictures, and waits for them")
             .body(JSON, object)
-            .json(200, object),
+            .json(200, object)
+            .json(202, of::<Submitted>),
         post("/v1/images/edits", "OpenAI's: makes pictures that begin with one")
             .body(FORM, object)
-            .json(200, object),
+            .json(200, object)
+            .json(202, of::<Submitted>),
         get("/v1/models", "OpenAI's: the models").json(200, object),
         get("/v1/models/{model}", "OpenAI's: one model").json(200, object),
     ]
@@ -229,10 +235,12 @@ fn sdapi() -> Vec<Operation> {
     let mut all = vec![
         post("/sdapi/v1/txt2img", "The web UI's: makes pictures, and waits for them")
             .body(JSON, object)
-            .json(200, object),
+            .json(200, object)
+            .json(202, of::<Submitted>),
         post("/sdapi/v1/img2img", "The web UI's: makes pictures that begin with one")
             .body(JSON, object)
-            .json(200, object),
+            .json(200, object)
+            .json(202, of::<Submitted>),
         post("/sdapi/v1/png-info", "The web UI's: what a picture says of how it was made")
             .body(JSON, object)
             .json(200, object),

@@ -46,7 +46,10 @@ fn told(operation: &Operation, problem: &Value, generator: &mut SchemaGenerator)
     let mut parameters: Vec<Value> = path
         .split('/')
         .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
-        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
+        .map(|name| {
+            let schema = json!({ "type": "string" });
+            json!({ "name": name, "in": "path", "required": true, "schema": schema })
+        })
         .collect();
     let properties = query.map(|query| query(generator)["properties"].clone());
     for (name, schema) in properties.iter().flat_map(|it| it.as_object()).flatten() {

@@ -58,6 +58,27 @@ fn a_picture_gets_a_star_by_a_button_or_by_the_api_and_is_found_by_it() {
 }
 
 #[test]
+fn pictures_are_found_by_their_size_their_rung_and_their_model() {
+    let house = House::started("");
+    press(&house, "/", "prompt=fox&width=128&height=64");
+    press(&house, "/", "prompt=fox,+oom+above+64+px&width=128&height=128&min_side=64");
+    done(&house, 2);
+    let found = |query: &str| {
+        let pictures = house.get(&format!("/gallery?{query}")).ok().text();
+        let told = house.get(&format!("/api/v1/renders?state=done&{query}")).ok().json();
+        let told = told["renders"].as_array().map_or(0, Vec::len);
+        assert_eq!(pictures.matches("<img").count(), told, "{query}");
+        told
+    };
+    let rung = house.value("SELECT rung FROM history WHERE job = 2");
+    assert!(rung.contains("64x64"), "{rung}");
+    let counts =
+        ["size=128x64", "size=1x1", "rung=64X64", "rung=STEPS", "model=FAKE", "model=x"].map(found);
+    assert_eq!(counts, [1, 0, 1, 2, 2, 0]);
+    assert_eq!(house.get("/gallery?size=large").status, 400);
+}
+
+#[test]
 fn only_what_is_done_gets_a_star() {
     let house = House::started("");
     house.post("/api/v1/queue/pause", &json!({})).ok();

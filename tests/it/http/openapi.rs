@@ -174,6 +174,8 @@ fn what_is_asked_is_answered_as_the_document_says() {
         ("patch", "/api/v1/jobs/{job}", kind("application/json"), b"{\"priority\": 3}".to_vec()),
         ("post", "/api/v1/jobs/{job}/cancel", kind("application/json"), Vec::new()),
         ("post", "/api/v1/jobs/{job}/retry", kind("application/json"), Vec::new()),
+        ("post", "/api/v1/worker/release", kind("application/json"), Vec::new()),
+        ("post", "/api/v1/worker/load", kind("application/json"), Vec::new()),
         ("post", "/api/v1/queue/resume", kind("application/json"), Vec::new()),
         ("post", "/api/v1/inputs", kind("image/png"), png.into_inner()),
         (

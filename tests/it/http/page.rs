@@ -35,7 +35,7 @@ fn a_picture_is_made_by_the_form_and_found_in_the_gallery_with_all_that_is_known
     assert_eq!(gallery.matches("<img").count(), 2, "{gallery}");
     assert_eq!(house.get("/gallery?q=wolf").ok().text().matches("<img").count(), 0);
     let picture = house.get("/picture?job=1&n=2").ok().text();
-    for told in ["a red fox", "<dd>42</dd>", "file?job=1&amp;n=2", "seed=42"] {
+    for told in ["a red fox", "<dd>42</dd>", "file?job=1&amp;n=2", "seed=42", "settings.toml"] {
         assert!(picture.contains(told), "{told}: {picture}");
     }
     let none = house.ask("GET /picture?job=1&n=3", &[("Accept", "text/html")], b"");
@@ -100,6 +100,32 @@ fn before_it_is_sent_a_job_says_how_it_is_rendered_and_how_long_that_takes() {
     for told in ["3 pictures", "takes about", "as asked", "prompt = [", "num_images = 3"] {
         assert!(advice.contains(told), "{told}: {advice}");
     }
+    let seeds = |fields: &str| press(&house, "/create/check", fields).ok().text();
+    assert!(seeds("prompt=a+fox&num_images=3&seed=7").contains("Seed: 7 – 9"));
+    assert!(
+        !seeds("prompt=a+fox&num_images=3").contains("Seed:"),
+        "they are drawn when it is sent"
+    );
+}
+
+#[test]
+fn each_size_says_before_there_is_a_prompt_what_it_takes_here() {
+    let mut house = House::with_config("[device]\nmemory_limit = \"64MiB\"\n");
+    house.start();
+    house.worker_pid();
+    let told = |page: &str, size: &str| {
+        let begin = page.find(&format!("data-size=\"{size}\"")).unwrap_or_else(|| panic!("{page}"));
+        page[begin..].split("</small>").next().unwrap_or_default().to_owned()
+    };
+    let form = house.get("/").ok().text();
+    assert!(told(&form, "512x512").contains("≈ "), "{}", told(&form, "512x512"));
+    let square = told(&form, "1024x1024");
+    assert!(square.contains("title=\"") && square.contains("→ "), "made smaller: {square}");
+    let steps = |steps: u32| {
+        let fields = format!("prompt=a+fox&steps={steps}");
+        told(&press(&house, "/create/check", &fields).ok().text(), "512x512")
+    };
+    assert_ne!(steps(2), steps(50), "it is what the form asks for");
 }
 
 #[test]
@@ -111,7 +137,11 @@ fn buttons_work_without_a_script_and_lead_back_to_their_page() {
     house.until_sql("SELECT count(*) FROM jobs", "1");
     press(&house, "/queue/priority", "id=1&priority=7");
     assert_eq!(house.value("SELECT priority FROM jobs"), "7");
-    press(&house, "/queue/cancel", "id=1");
+    for told in ["<span class=\"clamped\">fox</span>", "64×64 · page.toml", "cancel-all"] {
+        let is_told = || house.get("/queue").ok().text().contains(told).then_some(());
+        house.until(&format!("the queue tells {told}"), is_told);
+    }
+    press(&house, "/queue/cancel-all", "");
     assert_eq!(house.value("SELECT state FROM history"), "cancelled");
     press(&house, "/queue/retry", "id=1.1");
     press(&house, "/queue/resume", "");
@@ -311,6 +341,9 @@ fn a_fall_down_the_ladder_is_told_with_what_came_after_it() {
     done(&house, 1);
     let memory = house.get("/memory").ok().text();
     assert!(memory.contains("<circle") && memory.contains("href=\"picture?job=1&amp;n=1\""));
+    assert!(memory.contains("data-column=\"Outcome\">done</td>"), "{memory}");
+    let rung = house.value("SELECT rung FROM history");
+    assert!(memory.contains(&format!("data-column=\"Way of rendering\">{rung}</td>")), "{memory}");
 }
 
 #[test]
@@ -326,6 +359,9 @@ fn the_history_is_a_drawing_with_its_table_and_the_log_is_told_as_text() {
     // Two of a size, with one in the legend, and one of another.
     assert_eq!((page.matches("<circle").count(), page.matches("<path").count()), (3, 2), "{page}");
     assert_eq!(page.matches("<line class=\"fall\"").count(), 1);
+    let today = house.value("SELECT max(day) FROM throughput");
+    assert!(page.contains(&format!("data-column=\"Day\">{today}</td>")), "{page}");
+    assert!(page.contains("data-column=\"Pictures\">3</td>"), "{page}");
     house.drop_job("a<b>.toml", "prompt = 3\n");
     let log = || house.get("/live/log").ok().text();
     house.until("the log tells it", || log().contains("a&lt;b&gt;.toml").then_some(()));

@@ -64,6 +64,26 @@ fn a_disk_that_takes_nothing_is_told_with_what_goes_on_by_itself() {
 }
 
 #[test]
+fn a_worker_that_cannot_be_started_makes_the_daemon_unready_and_says_why() {
+    let mut house = House::new("");
+    let script = house.path("model/load.txt");
+    fs::write(&script, "exit 1").expect("a writable folder");
+    house.start();
+    let house = house;
+    let refused = house.until("the worker is down", || {
+        let reply = house.get("/ready");
+        reply.text().contains("no worker").then_some(reply)
+    });
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("retry-after").is_some());
+    fs::write(&script, "load of 300 ms").expect("a writable folder");
+    house.until("the model is loaded again", || {
+        house.get("/ready").text().contains("is being loaded").then_some(())
+    });
+    house.until("it is ready", || (house.get("/ready").status == 200).then_some(()));
+}
+
+#[test]
 fn an_empty_house_says_at_each_page_what_there_is_to_do() {
     let house = House::started("");
     for (path, english, chinese) in [

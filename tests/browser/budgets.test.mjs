@@ -106,7 +106,7 @@ test("ten thousand pictures are scrolled through, and few of them are in the doc
       const is_end = scrollY === before && !document.querySelector("[data-older]");
       still = is_end ? still + 1 : 0;
     }
-    const tiles = document.querySelectorAll("ul.grid li");
+    const tiles = document.querySelectorAll("ul.grid li[data-key]");
     return { nodes, last: tiles[tiles.length - 1].dataset.key, ...window.measured };
   });
   const seconds = (Date.now() - began) / 1000;

@@ -19,7 +19,7 @@ const { chromium } = require("playwright-core");
 export const AXE = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
 /** How long anything may take on a loaded machine before a test gives up. */
-export const PATIENCE_MS = 30_000;
+export const PATIENCE_MS = 60_000;
 
 /** Waits until `look` finds something. */
 export async function until(what, look, patience_ms = PATIENCE_MS) {

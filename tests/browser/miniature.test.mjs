@@ -5,7 +5,7 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { after, before, test } from "node:test";
 
-import { House, KEPT, launch, open, until } from "./house.mjs";
+import { House, KEPT, launch, open } from "./house.mjs";
 
 const SHAPES = ["red circle", "blue square", "yellow triangle", "green circle", "purple square", "red triangle"];
 const GROUNDS = ["white", "black"];
@@ -45,13 +45,15 @@ test("the miniature's pictures are made by the form and shown", async () => {
   const broken = () => [...document.images].filter((image) => !image.complete || image.naturalWidth === 0).length;
   await page.waitForFunction(() => [...document.images].every((image) => image.complete));
   assert.equal(await page.evaluate(broken), 0, "every small copy is a picture");
-  assert.equal(await page.locator("ul.grid li").count(), prompts.length);
+  assert.equal(await page.locator("ul.grid li[data-key]").count(), prompts.length);
   await shoot(page, "gallery");
   await page.goto(house.url + "/memory");
   assert.ok((await page.locator("circle.point").count()) > 0, "what was measured is drawn");
   await shoot(page, "memory");
   await page.goto(`${house.url}/?prompt=a+red+circle+on+a+white+background&seed=7&num_images=4`);
   await page.locator("#advice", { hasText: "takes about" }).waitFor();
+  // Before it is sent each size says what it takes, by the pictures that were made.
+  assert.equal(await page.locator(".presets .forecast", { hasText: "≈" }).count(), 6);
   await shoot(page, "create");
   await house.send({ prompt: "a red circle on a white background", seed: 5, steps: 100, num_images: 4 });
   await house.send({ prompt: "a green circle on a black background", num_images: 8, tags: ["night"], priority: -1 });
@@ -59,8 +61,8 @@ test("the miniature's pictures are made by the form and shown", async () => {
   const looks = page.locator(".preview img");
   await looks.waitFor();
   await page.waitForFunction(() => document.querySelector(".preview img")?.naturalWidth > 1);
-  await until("it is half done", async () => (await house.get("status")).daemon.render?.step > 20, RENDERING_MS);
-  await page.waitForTimeout(1500);
+  const half_done = () => /step [2-9]\d\/100/.test(document.querySelector("header .live").textContent);
+  await page.waitForFunction(half_done, null, { timeout: RENDERING_MS });
   await shoot(page, "queue");
   assert.deepEqual(page.complaints, []);
   await page.context().close();

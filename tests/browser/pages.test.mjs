@@ -45,7 +45,7 @@ before(async () => {
   await house.send({ prompt: "fox, invalid" });
   await house.done(2);
   await fetch(`${house.url}/api/v1/renders/1.1/star`, { method: "PUT" });
-  await house.send({ prompt: "a wolf, steps of 2000 ms", steps: 100, priority: 5 });
+  await house.send({ prompt: "a wolf, steps of 10000 ms", steps: 100, priority: 5 });
   await house.send({ prompt: "later", not_before: "2099-01-01 10:00", tags: ["zoo"] });
   await house.send({ prompt: ["one", "two", "three"] });
   fs.writeFileSync(path.join(house.folder, "jobs/bad.toml"), "prompt = 3\n");

@@ -66,9 +66,7 @@ pub async fn press(
         "release" => app.wish(WorkerWish::Release),
         "load" => app.wish(WorkerWish::Load),
         "cancel" => drop(queue.cancel(&named(&pressed.id)?).await?),
-        "cancel-all" => {
-            drop(queue.cancel(&Which::Matching(RenderFilter::default())).await?);
-        }
+        "cancel-all" => drop(queue.cancel(&everything()).await?),
         "retry" => drop(queue.retry(&named(&pressed.id)?).await?),
         "move" => {
             let before = Some(pressed.before.as_str()).filter(|before| !before.is_empty());
@@ -105,6 +103,10 @@ fn job_id(id: &str) -> Result<i64, HttpProblem> {
 
 fn named(id: &str) -> Result<Which, HttpProblem> {
     Ok(Which::Named(vec![selection(id)?]))
+}
+
+fn everything() -> Which {
+    Which::Matching(RenderFilter::default())
 }
 
 async fn work(app: &App, words: &Words) -> Result<Markup, HttpProblem> {

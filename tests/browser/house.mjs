@@ -119,10 +119,15 @@ db.commit()
     await this.start();
   }
 
-  /** Waits until so many pictures are done. */
+  /** Waits until so many pictures are done, with patience for each of them. */
   async done(count, patience_ms = PATIENCE_MS) {
-    const look = async () => (await this.get("renders?state=done&limit=500")).renders.length >= count;
-    await until(`${count} pictures`, look, patience_ms);
+    for (let made = 0; made < count; ) {
+      const look = async () => {
+        const { renders } = await this.get("renders?state=done&limit=500");
+        return renders.length > made && renders.length;
+      };
+      made = await until(`picture ${made + 1} of ${count}`, look, patience_ms);
+    }
   }
 }
 

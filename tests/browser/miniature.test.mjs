@@ -10,7 +10,7 @@ import { House, KEPT, launch, open } from "./house.mjs";
 const SHAPES = ["red circle", "blue square", "yellow triangle", "green circle", "purple square", "red triangle"];
 const GROUNDS = ["white", "black"];
 
-/** For the pictures of a build that is not optimised, on a machine that does much else. */
+/** For a picture of a build that is not optimised, on a machine that does much else. */
 const RENDERING_MS = 180_000;
 
 let house, browser;

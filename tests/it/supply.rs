@@ -1,5 +1,5 @@
 //! What the program is made of: from one registry, with hashes, and without what must not be in it.
-//! Licences, and the bans once more, are `cargo deny`'s: see `.ci/run`.
+//! Licences, advisories, and the bans once more, are `cargo deny`'s: see `.ci/run`.
 
 use std::process::Command;
 

@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(meter.end().wait(), None, "no room for the question");
         inbox.recv().expect("a question");
         assert_eq!(meter.end().wait(), None, "no answer");
-        assert!(start.elapsed() < 5 * PATIENCE);
+        assert!(start.elapsed() < 100 * PATIENCE);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::support::House;
 use crate::trap::{self, Rule};
 
 /// As long as anything may take on a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 const POLL: Duration = Duration::from_millis(5);
 
@@ -35,9 +35,20 @@ path = "model"
 
 [worker]
 backoff = "10ms"
-step_timeout = "20s"
-load_timeout = "20s"
+step_timeout = "60s"
+load_timeout = "60s"
 "#;
+
+/// What all houses that are tried beside each other need together.
+const ROOM_BYTES: u64 = 2 << 30;
+
+/// A kill takes nothing from the page cache: a folder in memory does as well, and is fast. Containers
+/// often have a small one.
+fn place() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let room = rustix::fs::statvfs(memory).map_or(0, |disk| disk.f_bavail * disk.f_frsize);
+    if room >= ROOM_BYTES { memory.to_owned() } else { std::env::temp_dir() }
+}
 
 /// The user's own file among the pictures, and what is in it.
 pub const PRECIOUS: (&str, &str) = ("outputs/holiday.png", "the user's own");
@@ -73,10 +84,7 @@ fn heed_modes(command: &mut Command) {
 impl Harried {
     /// A house with `more` in its configuration.
     pub fn new(more: &str) -> Harried {
-        // A kill takes nothing from the page cache: a folder in memory does as well, and is fast.
-        let memory = Path::new("/dev/shm");
-        let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        Harried::within(&place, more)
+        Harried::within(&place(), more)
     }
 
     /// As [`Harried::new`], in a folder that the test has chosen.
@@ -184,18 +192,17 @@ impl Harried {
         }
     }
 
+    /// The process that the daemon has started, if there is one.
+    pub fn worker(&self) -> Option<i32> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).ok()?.flatten();
+        let lists = threads.map(|thread| fs::read_to_string(thread.path().join("children")));
+        let children: String = lists.filter_map(Result::ok).collect();
+        children.split_whitespace().next()?.parse().ok()
+    }
+
     /// SIGKILL to the worker alone, if there is one.
     pub fn kill_worker(&mut self) -> bool {
-        let pid = self.pid();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        let of_threads = || {
-            let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-            let lists = threads.flatten().map(|thread| thread.path().join("children"));
-            Some(lists.filter_map(|list| fs::read_to_string(list).ok()).collect::<String>())
-        };
-        let children = children.ok().filter(|list| !list.is_empty()).or_else(of_threads);
-        let worker = children.as_deref().and_then(|list| list.split_whitespace().next());
-        let Some(worker) = worker.and_then(|pid| pid.parse::<i32>().ok()) else { return false };
+        let Some(worker) = self.worker() else { return false };
         // Counted before, because the daemon may be faster.
         self.ledger.worker_deaths += 1;
         // SAFETY: a child of our own child, which reaps it.

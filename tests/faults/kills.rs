@@ -4,11 +4,11 @@ pub mod blow;
 pub mod random;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::blow::{Blow, Victim, place};
 use self::random::Random;
-use crate::house::Harried;
+use crate::house::{Harried, PATIENCE};
 use crate::oracle::{self, Daemon};
 use crate::record;
 use crate::trap::Rule;
@@ -132,6 +132,10 @@ impl Storm {
 
     fn kill_workers(&mut self) {
         for _ in 0..WORKERS_A_LIFE {
+            let deadline = Instant::now() + PATIENCE;
+            while self.harried.worker().is_none() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             let ms = self.random.below(WORKER_MS_MAX);
             std::thread::sleep(Duration::from_millis(ms));
             if self.harried.kill_worker() {

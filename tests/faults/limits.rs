@@ -8,7 +8,7 @@ use crate::house::{Harried, PATIENCE};
 use crate::record;
 use crate::support::{House, kill};
 use crate::trap::{Action, Rule};
-use crate::trouble::{JOB, Trouble, assert_goes_on, drop_job};
+use crate::trouble::{Trouble, assert_goes_on, drop_job};
 
 /// Sets how many files a process may have open; those that are open stay so.
 fn limit_descriptors(pid: u32, count: u64) {
@@ -91,8 +91,9 @@ fn files_whose_events_are_lost_are_found() {
 #[test]
 fn the_worker_is_offered_to_the_kernel_before_its_daemon() {
     let mut it = Harried::new("");
+    it.house.hold_renders();
     it.launch(&[]);
-    it.drop_file(JOB, 2);
+    it.drop_file("prompt = 'hold'\nwidth = 64\nheight = 64\nmin_side = 64\nnum_images = 2\n", 2);
     let score = |pid: u32| -> i32 {
         let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("it lives");
         score.trim().parse().expect("a number")
@@ -100,8 +101,9 @@ fn the_worker_is_offered_to_the_kernel_before_its_daemon() {
     let (worker, daemon) = (score(it.house.worker_pid()), score(it.pid()));
     assert!(worker >= 500 && worker > daemon, "{worker}, {daemon}");
     let running = "SELECT count(*) FROM attempts WHERE outcome = 'running'";
-    it.while_alive(PATIENCE, |house| (house.value(running) != "0").then_some(()));
+    it.while_alive(PATIENCE, |house| (house.value(running) != "0").then_some(())).expect("it runs");
     assert!(it.kill_worker(), "as the kernel does");
+    it.house.release_renders();
     it.until_settled();
     it.assert_holds();
     let expected =

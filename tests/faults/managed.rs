@@ -21,7 +21,7 @@ const MANAGER: &str = "mount -t tmpfs none /run && mkdir -p -m 700 /run/systemd/
                        exec /lib/systemd/systemd --user";
 
 /// The pings are seconds apart, and what is not ended by a signal is killed after two.
-const IN_SHORT: &str = "WatchdogSec=3\nRestartSec=100ms\nTimeoutStopSec=2\nTimeoutAbortSec=2\n";
+const IN_SHORT: &str = "WatchdogSec=6\nRestartSec=100ms\nTimeoutStopSec=2\nTimeoutAbortSec=2\n";
 
 /// A manager whose only service is the daemon of a house.
 struct Manager {
@@ -113,7 +113,7 @@ const SLOW: &str =
 
 /// As many as there have to be until the status is told, which takes five seconds, and longer than
 /// the time within which a ping has to come.
-const PICTURES: u64 = 7;
+const PICTURES: u64 = 8;
 
 #[test]
 #[ignore = "needs root and systemd"]
@@ -175,7 +175,8 @@ fn stops_in_time(it: &mut Harried, manager: &Manager) {
     until_running(&it.house);
     let began = Instant::now();
     manager.assert_done("stop");
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    // Less than the worker has for the step in which it hangs.
+    assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
     assert_eq!(manager.property("Result"), "timeout");
 }
 

@@ -2,17 +2,16 @@
 //! pixels as what nobody has disturbed.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::house::{self, Harried, PATIENCE, PRECIOUS};
 use crate::kills::random::Random;
+use crate::oracle;
 use crate::record;
 use crate::support::House;
+use crate::trap::{Action, Rule};
 
 const NAME: &str = "kill in the middle of a real picture";
 
@@ -23,9 +22,7 @@ const KILLS: u64 = 10;
 /// More pictures than there are kills, as one may be made before each.
 const PICTURES: u64 = 12;
 
-/// So many that a fast machine, too, is in the middle of a picture whenever the status is written,
-/// which happens five times a second.
-const STEPS: u64 = 60;
+const STEPS: u64 = 12;
 
 fn job() -> String {
     format!(
@@ -64,12 +61,12 @@ fn pixels(house: &House) -> BTreeMap<String, String> {
     house.pictures().into_iter().filter(is_ours).map(hash).collect()
 }
 
-/// Whether a step of a picture is done, and enough are left for a kill that comes a little later.
-fn is_in_a_picture(house: &House) -> Option<()> {
-    let status: Value =
-        serde_json::from_slice(&fs::read(house.path("state/status.json")).ok()?).ok()?;
-    let step = status["render"]["step"].as_u64()?;
-    (step > 0 && step < STEPS / 2).then_some(())
+/// The worker notes each step. It stands still at one of them for long enough to be struck there,
+/// however fast the machine is.
+fn rests_at_a_step(random: &mut Random) -> Rule {
+    let (calls, path) = ("write", "last-word");
+    let first = 3 + random.below(STEPS);
+    Rule { role: "worker", calls, path, first, count: 1, action: Action::DelayMs(500) }
 }
 
 #[test]
@@ -82,11 +79,14 @@ fn a_picture_has_the_same_pixels_after_kills() {
     let mut harried = at_work();
     let mut kills = 0;
     while kills < KILLS {
-        harried.launch(&[]);
-        if harried.while_alive(PATIENCE, is_in_a_picture).is_none() {
+        harried.launch(&[rests_at_a_step(&mut random)]);
+        let (told, ledger) = (harried.told.clone(), harried.ledger.clone());
+        let has_come =
+            |house: &House| (told.exists() || oracle::is_settled(house, &ledger)).then_some(());
+        harried.while_alive(PATIENCE, has_come);
+        if harried.told().is_none() {
             break;
         }
-        std::thread::sleep(Duration::from_millis(random.below(60)));
         match random.below(3) {
             0 => harried.kill_supervisor(),
             1 => harried.kill_all(),

@@ -60,7 +60,8 @@ impl Sample {
         let kept = of("state/thumbnails") + of("state/embeddings");
         let rest = of("state") - database - log - kept;
         let [fds, threads, memory] = of_process(it.pid());
-        let [worker_fds, worker_threads, worker_memory] = of_process(it.house.worker_pid());
+        let worker = it.worker().expect("it has made the last picture").cast_unsigned();
+        let [worker_fds, worker_threads, worker_memory] = of_process(worker);
         let made = renders.cast_signed();
         let values = [
             fds,
@@ -126,6 +127,8 @@ const KILLED_EVERY: u64 = 3;
 
 /// Makes so many renders in so many pieces, each with its faults.
 fn soak(name: &str, mut it: Harried, prompt: &str, renders: u64, pieces: u64) {
+    // As many heaps on every machine: else each of many processors' threads fills one of its own.
+    it.environment.push(("MALLOC_ARENA_MAX", "2".into()));
     it.settle();
     let of_piece = renders / pieces;
     let samples: Vec<Sample> = (1..=pieces)
@@ -138,6 +141,8 @@ fn soak(name: &str, mut it: Harried, prompt: &str, renders: u64, pieces: u64) {
             if piece.is_multiple_of(KILLED_EVERY) {
                 std::thread::sleep(Duration::from_millis(100));
                 it.kill_worker();
+                // A fast machine has made all of them by then: this wants another worker.
+                it.request(1);
             }
             it.until_settled();
             for page in ["GET /", "GET /gallery", "GET /api/v1/status"] {

@@ -1,8 +1,6 @@
 //! A fault that begins in the middle of the work, lasts for a while and is then gone: everything that
 //! was handed over is made.
 
-use std::time::Duration;
-
 use crate::house::{Harried, PATIENCE, last_of};
 use crate::oracle;
 use crate::record;
@@ -15,9 +13,6 @@ pub const EXPECTED: &str = "it goes on by itself, or ends with 75 and goes on at
 /// A job of some hundred milliseconds.
 pub const JOB: &str = "prompt = 'steps of 60 ms'\nsteps = 5\nwidth = 64\nheight = 64\nmin_side = 64\n\
                        num_images = 2\n";
-
-/// A fault that the daemon has not come upon by then shows nothing.
-const FELT_WITHIN: Duration = Duration::from_secs(20);
 
 /// Whether all has ended is asked at one of so many looks.
 const LOOKS: u32 = 20;
@@ -59,7 +54,8 @@ impl Trouble {
         (self.begin)(it);
         (self.feed)(it);
         let is_felt = |house: &House| (self.is_felt)(house).then_some(());
-        let is_felt = it.while_alive(FELT_WITHIN, is_felt).is_some() || it.ended().is_some();
+        // A fault that the daemon has not come upon by then shows nothing.
+        let is_felt = it.while_alive(PATIENCE, is_felt).is_some() || it.ended().is_some();
         assert!(is_felt, "{fault}: not felt\n{}", last_of(&it.house.log()));
         (self.lift)(it);
         assert_goes_on(it, fault);

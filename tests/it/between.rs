@@ -18,8 +18,8 @@ const FIRST: &str = "-1.part";
 
 const QUICK: &str = "prompt = 'a fox'\nsteps = 1\nseed = 1\n";
 
-/// Steps that outlast whatever a test does beside them, unless it stops them.
-const LONG: &str = "prompt = 'steps of 20 ms'\nsteps = 100\nmin_steps = 100\nseed = 2\n";
+/// Held in its first step, until a test lets it go on for two seconds.
+const LONG: &str = "prompt = 'hold, steps of 20 ms'\nsteps = 100\nmin_steps = 100\nseed = 2\n";
 
 /// A daemon whose first picture is held while it is written, and the worker is in the steps of the
 /// second one. `more` is set beside.
@@ -28,6 +28,7 @@ fn held(config: &str, second: &str, more: &[(&str, &str)]) -> (House, Gate) {
     let gate = Gate::new(house.path("gate"), FIRST);
     house.drop_job("1.toml", QUICK);
     house.drop_job("2.toml", second);
+    house.hold_renders();
     house.start_with(&[&gate.environment()[..], more].concat());
     until_reached(&house, 2, "denoise");
     assert!(house.pictures().iter().all(|path| path.to_string_lossy().ends_with(FIRST)));
@@ -85,7 +86,7 @@ fn a_kill_of_both_in_the_middle_loses_and_doubles_nothing() {
     kill("KILL", worker);
     house.stop("KILL");
     gate.open();
-    fs::remove_file(house.path("state/status.json")).expect("written by the daemon");
+    house.release_renders();
     house.start();
     house.until_sql(STATES, "done 2");
     house.assert_invariants();
@@ -114,18 +115,20 @@ fn a_disk_that_is_full_at_one_picture_fails_none() {
     let full = format!("fsync {FIRST} {} 0 1", libc::ENOSPC);
     let (house, gate) = held("", LONG, &[("FAULT", &full)]);
     gate.open();
+    house.until_logged("No space left");
+    house.release_renders();
     house.until_sql(STATES, "done 2");
     house.assert_invariants();
     assert_eq!(house.value(OUTCOMES).split(' ').next(), Some("interrupted"));
     let again = "SELECT count(*) FROM attempts WHERE render_id = 2";
     assert_eq!(house.value(again), "1", "the one beside went on");
-    house.until_logged("No space left");
 }
 
 #[test]
 fn a_cancelled_picture_leaves_the_one_that_is_written_alone() {
     let (house, gate) = held("", LONG, &[]);
     assert!(house.zimaged(&["cancel", "2"]).status.success());
+    house.release_renders();
     house.until_sql("SELECT state FROM renders WHERE id = 2", "cancelled");
     assert_eq!(house.value("SELECT outcome FROM attempts WHERE id = 1"), "running");
     gate.open();
@@ -148,6 +151,8 @@ fn an_out_of_memory_error_leaves_the_one_that_is_written_alone() {
 fn a_stop_waits_for_the_picture_that_is_written() {
     let (mut house, gate) = held("", LONG, &[]);
     kill("TERM", house.daemon_pid());
+    house.until_logged("stopping");
+    house.release_renders();
     house.until_sql("SELECT outcome FROM attempts WHERE id = 2", "interrupted");
     gate.open();
     // Told to stop already: this waits for the end.

@@ -184,7 +184,8 @@ fn a_render_that_keeps_killing_the_worker_is_stopped_and_blocks_nobody() {
 
 #[test]
 fn a_silent_worker_is_replaced_and_its_render_tried_again() {
-    let house = House::started("");
+    let mut house = House::impatient("");
+    house.start();
     house.drop_job("hang.toml", "prompt = 'hang at step 1 once'\n");
     house.until_sql(STATES, "done 1");
     assert_eq!(house.value("SELECT outcome FROM attempts WHERE number = 1"), "crashed");
@@ -194,10 +195,12 @@ fn a_silent_worker_is_replaced_and_its_render_tried_again() {
 #[test]
 fn the_daemon_killed_in_a_render_makes_one_picture_after_its_restart() {
     let mut house = House::started("");
-    house.drop_job("slow.toml", "prompt = 'steps of 300 ms'\nsteps = 10\n");
+    house.hold_renders();
+    house.drop_job("slow.toml", "prompt = 'hold at step 2'\nsteps = 10\n");
     house.until_sql(STATES, "running 1");
     let worker = house.worker_pid();
     house.stop("KILL");
+    house.release_renders();
     house.until("the worker ends with its supervisor", || {
         (!Path::new(&format!("/proc/{worker}")).exists()).then_some(())
     });
@@ -246,9 +249,14 @@ fn a_daemon_killed_again_and_again_loses_and_doubles_nothing() {
 #[test]
 fn a_terminated_daemon_gives_its_render_back_uncounted() {
     let mut house = House::started("");
-    house.drop_job("slow.toml", "prompt = 'steps of 100 ms'\nsteps = 20\n");
+    house.hold_renders();
+    house.drop_job("slow.toml", "prompt = 'hold, steps of 100 ms'\nsteps = 20\n");
     house.until_sql(STATES, "running 1");
-    assert_eq!(house.stop("TERM"), Some(0));
+    kill("TERM", house.daemon_pid());
+    house.until_logged("stopping");
+    house.release_renders();
+    // Told to stop already: this waits for the end.
+    assert_eq!(house.stop("CONT"), Some(0));
     assert_eq!(house.value(STATES), "queued 1");
     assert_eq!(house.value("SELECT outcome FROM attempts"), "interrupted");
     assert_eq!(house.value("SELECT attempts FROM history"), "0");
@@ -260,17 +268,21 @@ fn a_terminated_daemon_gives_its_render_back_uncounted() {
 #[test]
 fn an_idle_worker_is_released_and_the_next_job_loads_another() {
     let mut house = House::new("[device]\nidle_release = '300ms'\n");
-    fs::write(house.path("model/load.txt"), "load of 200 ms").expect("a writable folder");
+    fs::write(house.path("model/load.txt"), "hold, load of 200 ms").expect("a writable folder");
+    house.hold_renders();
     house.start();
-    let first = house.worker_pid();
+    // It is there for a moment only, and so is caught while it loads.
+    let first = loading_worker(&house);
+    house.release_renders();
     house.until_released();
     assert!(!Path::new(&format!("/proc/{first}")).exists(), "its memory is the device's again");
     let said = house.zimaged(&["status"]).stdout;
     let said = String::from_utf8_lossy(&said);
     assert!(said.contains("released: loads on the next job"), "{said}");
-    house.drop_job("fox.toml", "prompt = 'steps of 200 ms'\nsteps = 5\n");
-    let second = house.worker_pid();
-    assert_ne!(second, first);
+    house.hold_renders();
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    assert_ne!(loading_worker(&house), first);
+    house.release_renders();
     house.until_sql(STATES, "done 1");
     house.assert_invariants();
     assert_eq!(
@@ -283,12 +295,24 @@ fn an_idle_worker_is_released_and_the_next_job_loads_another() {
     assert!(!house.log().contains("the worker is down"), "{}", house.log());
 }
 
+/// The worker of a daemon whose model is held while it loads.
+fn loading_worker(house: &House) -> u32 {
+    let daemon = house.daemon_pid();
+    house.until("a worker", || {
+        let threads = fs::read_dir(format!("/proc/{daemon}/task")).ok()?.flatten();
+        let children = threads.map(|thread| fs::read_to_string(thread.path().join("children")));
+        let children: String = children.filter_map(Result::ok).collect();
+        children.split_whitespace().next()?.parse().ok()
+    })
+}
+
 #[test]
 fn no_worker_is_released_between_jobs_that_keep_coming_nor_in_a_long_render() {
-    let house = House::started("[device]\nidle_release = '1s'\n");
+    let mut house = House::new("[device]\nidle_release = '1s'\n");
     for name in ["a.toml", "b.toml", "c.toml"] {
         house.drop_job(name, "prompt = 'steps of 300 ms'\nsteps = 4\n");
     }
+    house.start();
     house.until_sql(STATES, "done 3");
     assert_eq!(house.value("SELECT count(*) FROM workers"), "1");
 }
@@ -361,7 +385,7 @@ fn a_second_signal_ends_at_once() {
 #[test]
 fn a_render_cancelled_while_running_leaves_no_picture() {
     let house = House::started("");
-    house.drop_job("slow.toml", "prompt = 'steps of 50 ms'\nsteps = 100\nnum_images = 2\n");
+    house.drop_job("slow.toml", "prompt = 'steps of 300 ms'\nsteps = 100\nnum_images = 2\n");
     house.until_sql(STATES, "queued 1 running 1");
     let done = house.json(&["cancel", "1"]);
     assert_eq!((done["cancelled"].as_u64(), done["stopping"].as_u64()), (Some(1), Some(1)));

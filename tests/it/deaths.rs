@@ -22,15 +22,25 @@ const OUTCOMES: &str = "SELECT group_concat(outcome, ' ') FROM attempts";
 /// One death fails the render, so that each test needs one.
 const STRICT: &str = "deaths_max = 1\n";
 
-/// Steps that are long enough for everything that a test does within one.
-const SLOW: &str = "prompt = 'steps of 1500 ms'\nsteps = 3\n";
+/// Held in its first step; what comes after that takes two seconds, in which it can be stopped.
+const SLOW: &str = "prompt = 'hold, steps of 200 ms'\nsteps = 10\n";
 
 /// A daemon in the middle of a slow render's first step.
 fn rendering(config: &str) -> House {
     let house = House::started(config);
+    house.hold_renders();
     house.drop_job("slow.toml", SLOW);
     until_rendering(&house, 1);
     house
+}
+
+/// A worker hears that it is to stop when it comes to its next step.
+fn stop_in_the_next_step(house: &mut House) -> Option<i32> {
+    kill("TERM", house.daemon_pid());
+    house.until_logged("stopping");
+    house.release_renders();
+    // Told to stop already: this waits for the end.
+    house.stop("CONT")
 }
 
 /// Waits until the worker is in the first step of this attempt.
@@ -45,6 +55,8 @@ fn until_rendering(house: &House, attempt: u32) {
 
 /// After the daemon's end: the render is made in the end, and the first attempt was not counted.
 fn assert_not_counted(mut house: House) {
+    // Released by some before.
+    let _ = fs::remove_file(house.path("model/hold"));
     house.start();
     house.until_sql(STATES, "done 1");
     house.assert_invariants();
@@ -78,7 +90,7 @@ fn a_second_signal_is_not_the_renders_fault() {
 #[test]
 fn a_stop_while_the_database_is_locked_is_not_the_renders_fault() {
     let mut house = rendering(STRICT);
-    assert_eq!(house.while_locked_mut(|house| house.stop("TERM")), Some(0));
+    assert_eq!(house.while_locked_mut(stop_in_the_next_step), Some(0));
     assert_not_counted(house);
 }
 
@@ -88,6 +100,8 @@ fn a_stop_waits_a_while_for_a_database_that_is_locked() {
     let mut house = rendering(STRICT);
     house.while_locked(|| {
         kill("TERM", house.daemon_pid());
+        house.until_logged("stopping");
+        house.release_renders();
         house.until_logged("is locked");
     });
     // Told to stop already: this waits for the end.
@@ -104,7 +118,7 @@ fn a_stop_while_the_disk_is_full_is_not_the_renders_fault() {
     let maximum = getrlimit(Resource::Fsize).maximum;
     prlimit(Some(daemon), Resource::Fsize, Rlimit { current: Some(64 << 10), maximum })
         .expect("our own child");
-    house.stop("TERM");
+    stop_in_the_next_step(&mut house);
     assert_not_counted(house);
 }
 
@@ -114,7 +128,6 @@ fn kill_both(house: &mut House) {
     kill("STOP", house.daemon_pid());
     kill("KILL", worker);
     house.stop("KILL");
-    fs::remove_file(house.path("state/status.json")).expect("written by the daemon");
 }
 
 // chaos 1
@@ -156,14 +169,20 @@ fn a_worker_that_dies_while_nothing_is_rendered_counts_against_nobody() {
 // chaos 8, case D
 #[test]
 fn a_frozen_daemon_charges_its_worker_with_nothing() {
-    let house = House::started(STRICT);
-    house.drop_job("slow.toml", SLOW);
+    let mut house = House::impatient(STRICT);
+    house.start();
+    house.hold_renders();
+    house.drop_job("slow.toml", "prompt = 'hold'\n");
     until_rendering(&house, 1);
     let (daemon, worker) = (house.daemon_pid(), house.worker_pid());
     // Longer than `step_timeout`, which is 3 s: first both, then the daemon alone.
     for frozen in [&[daemon, worker][..], &[daemon]] {
         frozen.iter().for_each(|pid| kill("STOP", *pid));
         sleep(Duration::from_millis(4500));
+        // The step ends while the daemon alone is frozen.
+        if frozen.len() == 1 {
+            house.release_renders();
+        }
         frozen.iter().for_each(|pid| kill("CONT", *pid));
     }
     house.until_sql(STATES, "done 1");
@@ -173,12 +192,14 @@ fn a_frozen_daemon_charges_its_worker_with_nothing() {
 // chaos 8: the model's load has a time-out of its own
 #[test]
 fn a_daemon_frozen_while_its_model_loads_waits_for_it_all_the_same() {
-    let mut house = House::new("load_timeout = '3s'\n");
-    fs::write(house.path("model/load.txt"), "load of 2500 ms").expect("a writable folder");
+    let mut house = House::new("load_timeout = '4s'\n");
+    fs::write(house.path("model/load.txt"), "hold").expect("a writable folder");
+    house.hold_renders();
     house.start();
     house.until("the worker is started", || house.path("state/last-word").exists().then_some(()));
     kill("STOP", house.daemon_pid());
     sleep(Duration::from_millis(4500));
+    house.release_renders();
     kill("CONT", house.daemon_pid());
     house.worker_pid();
     assert!(!house.log().contains("the worker is down"), "{}", house.log());
@@ -187,7 +208,9 @@ fn a_daemon_frozen_while_its_model_loads_waits_for_it_all_the_same() {
 // newcomer 37
 #[test]
 fn a_cancelled_attempt_says_so() {
-    let house = rendering("");
+    let house = House::started("");
+    house.drop_job("slow.toml", "prompt = 'steps of 200 ms'\nsteps = 100\n");
+    house.until_sql(STATES, "running 1");
     house.json(&["cancel", "1"]);
     house.until_sql(STATES, "cancelled 1");
     assert_eq!(
@@ -263,7 +286,8 @@ fn holder(database: &Path) -> Option<i32> {
 #[test]
 fn a_daemon_that_starts_after_a_death_keeps_its_lock_on_the_database() {
     let mut house = House::started("");
-    house.drop_job("fox.toml", "prompt = 'steps of 300 ms'\n");
+    house.hold_renders();
+    house.drop_job("fox.toml", "prompt = 'hold'\n");
     house.until_sql("SELECT count(*) FROM attempts WHERE outcome = 'running'", "1");
     house.stop("KILL");
     house.start();
@@ -284,7 +308,11 @@ fn a_log_that_is_removed_under_the_daemon_is_noticed_and_nothing_is_lost() {
     house.until_logged("stopped");
     // It has ended already: this waits for its end.
     assert_eq!(house.stop("CONT"), Some(75), "{}", house.log());
-    assert!(house.log().contains("the database's log was removed"), "{}", house.log());
+    assert!(
+        house.log().contains("the database's log was removed"),
+        "{}",
+        house.log()
+    );
     house.start();
     house.until_sql(STATES, "done 2");
     house.assert_invariants();

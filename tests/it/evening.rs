@@ -257,7 +257,7 @@ fn what_is_held_has_no_end_that_anybody_knows() {
 #[test]
 fn what_a_user_cancels_says_so_in_its_row_whenever_that_was() {
     let house = House::started("");
-    house.drop_job("a.toml", "prompt = 'steps of 50 ms'\nsteps = 100\nnum_images = 2\n");
+    house.drop_job("a.toml", "prompt = 'steps of 300 ms'\nsteps = 100\nnum_images = 2\n");
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'running'", "1");
     assert!(house.zimaged(&["cancel", "1"]).status.success());
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'cancelled'", "2");

@@ -2,7 +2,6 @@
 //! fail.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use crate::support::{House, fault, said};
 
@@ -45,10 +44,8 @@ fn a_render_whose_job_was_deleted_is_passed_over_and_told() {
     house.until_sql("SELECT count(*) FROM renders", "1");
     assert_eq!(house.stop("TERM"), Some(0));
     by_hand(&house, "DELETE FROM jobs");
-    let begun = Instant::now();
     let (code, said) = until_idle(&house);
     assert_eq!(code, Some(0), "{said}");
-    assert!(begun.elapsed() < Duration::from_secs(20));
     assert!(said.contains("removed from the database by hand"), "{said}");
 }
 

@@ -93,7 +93,7 @@ fn a_program_that_fails_is_run_again_and_given_up_with_what_it_said() {
 #[test]
 fn a_program_that_hangs_is_ended_with_what_it_started_and_no_render_waits_for_it() {
     let text = "sleep 600 & echo $! >> started; echo x >> begun; sleep 600";
-    let mut house = with_program(text, "timeout = '2s'\nbackoff = '1h'");
+    let mut house = with_program(text, "timeout = '4s'\nbackoff = '1h'");
     house.start();
     house.drop_job("a.toml", "prompt = 'a fox'\n");
     house.until("the program runs", || (lines(&house, "begun").len() == 1).then_some(()));
@@ -101,7 +101,7 @@ fn a_program_that_hangs_is_ended_with_what_it_started_and_no_render_waits_for_it
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "2");
     house.until_sql("SELECT tries FROM outbox WHERE id = 1", "1");
     let message = house.value("SELECT message FROM outbox WHERE id = 1");
-    assert!(message.ends_with("was ended after 2 s"), "{message}");
+    assert!(message.ends_with("was ended after 4 s"), "{message}");
     let started = lines(&house, "started").remove(0);
     let is_gone = || {
         let stat = fs::read_to_string(format!("/proc/{started}/stat")).unwrap_or_default();

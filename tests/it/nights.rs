@@ -91,7 +91,6 @@ fn when_a_window_closes_the_model_leaves_the_device_until_the_next_night() {
     house.until_sql("SELECT count(*) FROM jobs_state WHERE job = 2 AND state = 'done'", "1");
     house.stop("TERM");
     let loaded = house.value("SELECT count(*) FROM workers");
-    std::fs::remove_file(house.path("state/status.json")).ok();
     house.start();
     house.until_released();
     assert_eq!(house.value("SELECT count(*) FROM workers"), loaded);

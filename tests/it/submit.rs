@@ -110,7 +110,7 @@ fn nothing_is_waited_for_without_a_daemon() {
 }
 
 /// A second on an idle machine; many times that without optimisation, and beside other tests.
-const MANY_PROMPTS_MAX: Duration = Duration::from_secs(if cfg!(debug_assertions) { 20 } else { 1 });
+const MANY_PROMPTS_MAX: Duration = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 5 });
 
 #[test]
 fn a_list_of_ten_thousand_prompts_is_one_job() {

@@ -7,14 +7,15 @@
 //! clause = part "of" N "ms"                         how long each takes: load, text, steps, decode
 //!        | fault ["at" place] ["above" limit] ["once" | N "times"]
 //! fault  = "oom" | "leak" | "sticky" | "black" | "invalid" | "panic" | "die" | "exit" STATUS
-//!        | "hoard" | "hang" | "stray line" | "garbage line" | "half line" | "huge line"
+//!        | "hoard" | "hang" | "hold" | "stray line" | "garbage line" | "half line" | "huge line"
 //! place  = "text" | "step" K | "decode"             step 1 unless said; in load.txt also "weights"
 //! limit  = N "px" | N "tile"                        longer side of the picture; side of its tiles
 //! ```
 //! So `steps of 20 ms, oom above 768 px, die at step 2 once`. The model's folder holds the counts
 //! of "once" and "times", which outlive a worker, and may hold `load.txt`, a script of the same
 //! kind for loading: `oom`, `hang`, `exit 1 once`; and `free.txt`, the bytes that its device has
-//! free. With a `card.txt` its device is the machine's first card.
+//! free. With a `card.txt` its device is the machine's first card. At `hold` it stands still for as long
+//! as there is a file `hold` in the folder, so that a test finds it there whenever it looks.
 
 mod script;
 
@@ -37,6 +38,10 @@ use crate::planner::Prediction;
 
 /// Longer than any line that the supervisor reads.
 const HUGE_LINE_BYTES: usize = 2 << 20;
+
+/// The file that holds it, and the pause between two looks for it.
+const HOLD: &str = "hold";
+const HOLD_LOOK_MS: u64 = 5;
 
 /// As many words as the real model takes tokens.
 const PROMPT_WORDS_MAX: usize = 512;
@@ -142,6 +147,10 @@ impl FakeEngine {
             Fault::Exit(status) => std::process::exit(status),
             Fault::Hoard => hoard(),
             Fault::Hang => hang(),
+            Fault::Hold => {
+                self.hold();
+                Ok(())
+            }
             Fault::StrayLine => {
                 println!("{message}");
                 Ok(())
@@ -152,6 +161,13 @@ impl FakeEngine {
                 hang()
             }
             Fault::HugeLine => self.spoil(&vec![b'x'; HUGE_LINE_BYTES]),
+        }
+    }
+
+    /// Without a bound of its own: the supervisor's time-out for a step ends it.
+    fn hold(&self) {
+        while self.folder.join(HOLD).exists() {
+            pause(HOLD_LOOK_MS);
         }
     }
 

@@ -34,6 +34,8 @@ pub enum Fault {
     Hoard,
     /// Never returns, and hears no cancellation.
     Hang,
+    /// Waits for as long as the test wants.
+    Hold,
     /// A library prints on standard output.
     StrayLine,
     /// A line that is no event among the events.
@@ -145,6 +147,7 @@ fn fault<'a, 'w>(words: &'a [&'w str]) -> Option<(Fault, &'a [&'w str])> {
         ["exit", status, rest @ ..] => Some((Fault::Exit(status.parse().ok()?), rest)),
         ["hoard", rest @ ..] => Some((Fault::Hoard, rest)),
         ["hang", rest @ ..] => Some((Fault::Hang, rest)),
+        ["hold", rest @ ..] => Some((Fault::Hold, rest)),
         ["stray", "line", rest @ ..] => Some((Fault::StrayLine, rest)),
         ["garbage", "line", rest @ ..] => Some((Fault::GarbageLine, rest)),
         ["half", "line", rest @ ..] => Some((Fault::HalfLine, rest)),

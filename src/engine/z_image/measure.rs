@@ -200,6 +200,6 @@ mod tests {
         let speed = speed(&Device::Cpu).unwrap();
         assert!(speed.is_usable(), "{speed:?}");
         // Other tests share the processor: without them it takes half a second.
-        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     }
 }

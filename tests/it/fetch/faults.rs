@@ -99,7 +99,7 @@ fn a_host_that_falls_silent_is_left() {
     let mut command = newcomer.command(&["model", "fetch", "turbo", "--revision", "main"]);
     let fetched = command.env("HF_HUB_DOWNLOAD_TIMEOUT", "1").output().unwrap();
     assert_ends(&fetched, 0, &["is complete"]);
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     newcomer.assert_turbo();
 }
 

@@ -179,7 +179,8 @@ fn what_cannot_be_done_while_the_client_waits_is_refused_at_once_and_for_good() 
 #[test]
 fn who_hangs_up_wants_nothing_more_but_what_is_being_made_is_kept() {
     let house = House::started("");
-    let body = json!({ "prompt": "a fox, steps of 500 ms", "n": 3 }).to_string();
+    house.hold_renders();
+    let body = json!({ "prompt": "a fox, hold", "n": 3 }).to_string();
     let mut stream = house.connect();
     let head = format!(
         "POST {IMAGES} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
@@ -191,5 +192,6 @@ fn who_hangs_up_wants_nothing_more_but_what_is_being_made_is_kept() {
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'running'", "1");
     drop(stream);
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'cancelled'", "2");
+    house.release_renders();
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
 }

@@ -69,13 +69,15 @@ fn the_changed_order_is_the_order_of_the_pictures() {
 #[test]
 fn what_runs_goes_on_what_waits_gets_the_new_times_and_what_has_ended_stays() {
     let house = House::started("");
-    house.drop_job("night.toml", "prompt = ['a', 'steps of 1500 ms', 'c', 'd']\n");
+    house.hold_renders();
+    house.drop_job("night.toml", "prompt = ['a', 'hold', 'c', 'd']\n");
     house.until_sql("SELECT state FROM renders WHERE position = 2", "running");
     let answer = edit(&house, &["1", "--not-before", "2999-01-01T12:00"]);
     assert_eq!((&answer["queued"], &answer["running"]), (&json!(2), &json!(1)));
     assert!(answer["not_before_ms"].as_i64() > Some(32_472_000_000_000), "{answer}");
     let told = said(&house.zimaged(&["edit", "1", "--not-before", "2999-01-02T12:00"]));
     assert!(told.contains("starts on 2999-01-02 12:00"), "newcomer 2: {told}");
+    house.release_renders();
     house.until_sql("SELECT state FROM renders WHERE position = 2", "done");
     let shown = said(&house.zimaged(&["show", "1"]));
     assert!(shown.contains("starts on 2999-01-02 12:00"), "{shown}");

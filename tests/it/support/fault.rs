@@ -4,17 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+use super::library;
+
 static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/fault.c");
-    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fault.so");
-    let built = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-w", "-o"])
-        .arg(&library)
-        .arg(source)
-        .arg("-ldl")
-        .status();
-    assert!(built.expect("the C compiler that SQLite needs").success());
-    library
+    library::build("it/support/fault.c", &Path::new(env!("CARGO_TARGET_TMPDIR")).join("fault.so"))
 });
 
 /// Lets `call` (`open`, `pread`, `pwrite`, `fsync`, `lock`, and `inotify` of the path `inotify`) on files whose paths end in `path` fail with

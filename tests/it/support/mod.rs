@@ -3,6 +3,7 @@
 
 pub mod fault;
 pub mod http;
+pub mod library;
 pub mod notify;
 pub mod nvml;
 pub mod places;
@@ -16,18 +17,20 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use self::terminal::{OwnTerminal, give_terminal};
 
 /// How long anything may take on a loaded machine before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(10);
 
-/// A configuration with the fake engine and short limits; tests add lines to it.
+/// A configuration with the fake engine; tests add lines to it. A loaded machine may stand still for
+/// a while, and a worker is not to be ended for that.
 const CONFIG: &str = r#"
 engine = "fake"
 
@@ -36,7 +39,7 @@ path = "model"
 
 [worker]
 backoff = "10ms"
-step_timeout = "3s"
+step_timeout = "60s"
 "#;
 
 /// The folder of a daemon, and the daemon when it runs.
@@ -49,6 +52,11 @@ impl House {
     /// A folder with a configuration; `more` is appended to it.
     pub fn new(more: &str) -> House {
         House::with_config(&format!("{CONFIG}{more}"))
+    }
+
+    /// As [`House::new`], where a step may take no more than three seconds: for workers that hang.
+    pub fn impatient(more: &str) -> House {
+        House::with_config(&format!("{}{more}", CONFIG.replace("60s", "3s")))
     }
 
     /// A folder with exactly this configuration, and a port of its own where it names none.
@@ -146,6 +154,8 @@ impl House {
     }
 
     fn launch(&mut self, mut command: Command) -> &mut Child {
+        // What an earlier life has left says nothing of this one.
+        let _ = fs::remove_file(self.path("state/status.json"));
         self.daemon = Some(command.stdout(Stdio::null()).spawn().expect("the binary starts"));
         self.until("the daemon is ready", || self.path("state/status.json").exists().then_some(()));
         self.daemon.as_mut().expect("just started")
@@ -180,6 +190,16 @@ impl House {
         let temporary = self.path("jobs").join(format!("{name}.part"));
         fs::write(&temporary, text).expect("a writable folder");
         fs::rename(&temporary, self.path("jobs").join(name)).expect("the same filesystem");
+    }
+
+    /// From now on renders whose scripts say `hold` stand still there, for as long as a test needs.
+    pub fn hold_renders(&self) {
+        fs::write(self.path("model/hold"), "").expect("a writable folder");
+    }
+
+    /// The end of [`House::hold_renders`].
+    pub fn release_renders(&self) {
+        fs::remove_file(self.path("model/hold")).expect("our own file");
     }
 
     /// Puts a file where a folder of the daemon's is: as good as a disk that is not there, and works
@@ -335,6 +355,13 @@ fn hear_hangups(command: &mut Command) {
     };
     // SAFETY: between fork and exec only `signal` is called, which is safe there.
     unsafe { command.pre_exec(hear) };
+}
+
+/// For a test with hundreds of connections, beside others: usual limits allow 1024 files.
+pub fn allow_many_descriptors() {
+    let allowed = getrlimit(Resource::Nofile);
+    let all = Rlimit { current: allowed.maximum, maximum: allowed.maximum };
+    setrlimit(Resource::Nofile, all).expect("no more than is allowed");
 }
 
 /// Sends a signal by name ("TERM", "KILL", "STOP").

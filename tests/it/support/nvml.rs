@@ -2,21 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::LazyLock;
 
-use super::House;
+use super::{House, library};
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/nvml.c");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("nvml");
-    fs::create_dir_all(&folder).expect("a writable folder");
-    let built = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-w", "-o"])
-        .arg(folder.join("libnvidia-ml.so.1"))
-        .arg(source)
-        .status();
-    assert!(built.expect("the C compiler that SQLite needs").success());
+    library::build("it/support/nvml.c", &folder.join("libnvidia-ml.so.1"));
     folder
 });
 

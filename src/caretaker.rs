@@ -49,8 +49,8 @@ pub async fn run(
 
 const GONE: &str = "the database was removed or replaced while the daemon ran";
 
-const LOG_GONE: &str = "the database's log was removed while the daemon ran; what it held is carried \
-                        over into the database";
+const LOG_GONE: &str = "the database's log, or the index of it, was removed while the daemon ran; what \
+                        it held is carried over into the database";
 
 /// The end of the work on a database. What one holds that is not in its place any more is saved
 /// beside that first.

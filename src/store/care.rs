@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{ConnectOptions, Connection};
 
 use super::connection::{LOG_BYTES_MAX, options};
+use super::error::code::IO_ERROR;
 use super::log_file::{beside, is_empty_log, is_folded};
 use super::{Result, Store, StoreError};
 
@@ -20,13 +21,17 @@ impl Store {
     /// Whether the files that are open still lie at their paths. What cannot be looked at counts
     /// as being there.
     pub fn place(&self) -> DatabasePlace {
-        let log = beside(&self.path, "-wal");
-        match (is_at(self.file, &self.path), self.log.is_none_or(|open| is_at(open, &log))) {
-            (false, _) => DatabasePlace::Lost,
-            (true, true) => DatabasePlace::Kept,
+        let [log, index] = ["-wal", "-shm"].map(|suffix| beside(&self.path, suffix));
+        let has_log = self.log.is_none_or(|open| is_at(open, &log));
+        let has_index = self.index.is_none_or(|open| is_at(open, &index));
+        match (is_at(self.file, &self.path), has_log, has_index) {
+            (false, _, _) => DatabasePlace::Lost,
+            (true, true, true) => DatabasePlace::Kept,
+            // Others do not see our locks any more, and we do not see theirs.
+            (true, true, false) => DatabasePlace::LogLost,
             // Whoever reads now makes a new one, which is empty.
-            (true, false) if is_empty_log(&log) => DatabasePlace::LogLost,
-            (true, false) => DatabasePlace::Lost,
+            (true, false, _) if is_empty_log(&log) => DatabasePlace::LogLost,
+            (true, false, _) => DatabasePlace::Lost,
         }
     }
 
@@ -61,8 +66,8 @@ impl Store {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatabasePlace {
     Kept,
-    /// The log has no name any more, and the database has: what is written is lost, unless it is
-    /// carried over from the open log.
+    /// The log or its index has no name any more, and the database has: what is written is lost,
+    /// unless it is carried over from the open log.
     LogLost,
     /// Another database lies in its place, or none, or a log that somebody else has written.
     Lost,
@@ -105,9 +110,21 @@ async fn check_file(path: &Path) -> Result<Option<String>> {
     Ok(found)
 }
 
-/// What SQLite finds wrong when it reads everything; `None` where all is well.
+/// What SQLite finds wrong when it reads everything; `None` where all is well. Of a disk that does not
+/// give a page the check tells as of a finding.
 pub(super) async fn findings(connection: &mut SqliteConnection) -> Result<Option<String>> {
     let found: String =
         sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut *connection).await?;
-    Ok((found != "ok").then_some(found))
+    match found.as_str() {
+        "ok" => Ok(None),
+        text if is_of_the_disk(text) => Err(StoreError::Disk(found)),
+        _ => Ok(Some(found)),
+    }
+}
+
+/// Whether a finding is that a page could not be had from the disk.
+fn is_of_the_disk(finding: &str) -> bool {
+    let code = finding.rsplit_once("unable to get the page. error code=");
+    let code = code.and_then(|(_, code)| code.trim().parse::<i32>().ok());
+    code.is_some_and(|code| code & 0xff == IO_ERROR)
 }

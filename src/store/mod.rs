@@ -232,6 +232,8 @@ pub struct Store {
     file: (u64, u64),
     /// As [`Store::file`], of the log; none where there was none when it was opened.
     log: Option<(u64, u64)>,
+    /// The same of the log's index.
+    index: Option<(u64, u64)>,
     /// See [`Store::id`].
     id: String,
     /// Whether the daemon has it open.

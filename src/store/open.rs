@@ -63,6 +63,7 @@ impl Store {
             path: nowhere.to_owned(),
             file: (0, 0),
             log: None,
+            index: None,
             id: String::new(),
             access: Access::Client,
             _in_use: in_use,
@@ -99,8 +100,9 @@ async fn open(path: &Path, access: Access) -> Result<Store> {
     let id = sqlx::query_scalar("SELECT id FROM identity").fetch_optional(&readers).await?;
     let Some(id) = id else { return unusable("its identity was removed; start the daemon once") };
     let file = file_id(path).map_err(|error| StoreError::Starved(error.to_string()))?;
-    let log = file_id(&log_file::beside(path, "-wal")).ok();
-    Ok(Store { writer, readers, path: path.to_owned(), file, log, id, access, _in_use: in_use })
+    let [log, index] = ["-wal", "-shm"].map(|suffix| file_id(&log_file::beside(path, suffix)).ok());
+    let path = path.to_owned();
+    Ok(Store { writer, readers, path, file, log, index, id, access, _in_use: in_use })
 }
 
 /// What there is at `path`, before SQLite opens it.

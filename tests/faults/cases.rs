@@ -42,7 +42,7 @@ const DATABASE: (&str, &str, &str) = ("supervisor", "write", "-wal");
 const PICTURE: (&str, &str, &str) = ("worker", "write", "outputs/.zimaged");
 
 /// Counted from the start of a daemon whose database was made before.
-static CASES: [Case; 20] = [
+static CASES: [Case; 22] = [
     case("the database's disk is full", DATABASE, (30, 4), FULL),
     case("a quota on the database", DATABASE, (30, 4), QUOTA),
     case("the database's disk fails to write", DATABASE, (40, 1), FAILS),
@@ -53,6 +53,8 @@ static CASES: [Case; 20] = [
         (4, 9),
         Action::DelayMs(1000),
     ),
+    case("the database cannot be read", ("supervisor", "read", "-wal"), (3, 4), FAILS),
+    case("a job file cannot be read", ("supervisor", "read", "jobs/drop-"), (1, 2), FAILS),
     case("the disk is full in a picture", PICTURE, (1, 2), FULL),
     case("a quota in a picture", PICTURE, (1, 2), QUOTA),
     case("the disk fails in a picture", PICTURE, (1, 1), FAILS),

@@ -15,14 +15,24 @@ use crate::trouble::{assert_goes_on, drop_job, holds};
 
 const DATABASE: &str = "state/zimaged.sqlite";
 
-/// A daemon in the middle of a render.
+/// A daemon in the middle of a render, which is held there.
 fn rendering() -> Harried {
     let mut it = Harried::new("deaths_max = 1\n");
+    it.house.hold_renders();
     it.launch(&[]);
     it.until_listening();
-    drop_job(&mut it);
+    it.drop_file("prompt = 'hold'\nwidth = 64\nheight = 64\nmin_side = 64\nnum_images = 2\n", 2);
     let running = "SELECT count(*) FROM attempts WHERE outcome = 'running'";
     it.while_alive(PATIENCE, |house| (house.value(running) != "0").then_some(())).unwrap();
+    it
+}
+
+/// A daemon that has ended, and its database with it.
+fn at_rest() -> Harried {
+    let mut it = rendering();
+    it.house.release_renders();
+    it.until_settled();
+    assert_eq!(it.stop().code(), Some(0));
     it
 }
 
@@ -37,6 +47,7 @@ fn a_database_that_is_locked_holds_the_queue() {
     let mut it = rendering();
     let path = it.house.path(DATABASE);
     crate::support::database::while_locked(&path, || {
+        it.house.release_renders();
         sleep(lock_time());
         it.while_alive(PATIENCE, |house| holds(house).then_some(())).expect("it is felt");
     });
@@ -81,6 +92,7 @@ fn a_log_that_a_reader_pins_is_cut_when_the_reader_is_gone() {
         fs::metadata(it.house.path("state/zimaged.sqlite-wal")).map_or(0, |log| log.len())
     };
     let reader = Reader::of(&it);
+    it.house.release_renders();
     it.house.falsify("CREATE TABLE filler (bytes BLOB)");
     while log_bytes(&it) < LOG_BYTES {
         it.house.falsify("INSERT INTO filler VALUES (zeroblob(1000000))");
@@ -118,9 +130,7 @@ fn assert_refused(it: &mut Harried, fault: &str, spoil: impl Fn(&mut Vec<u8>)) {
 
 #[test]
 fn a_damaged_database_is_refused_and_left_alone() {
-    let mut it = rendering();
-    it.until_settled();
-    assert_eq!(it.stop().code(), Some(0));
+    let mut it = at_rest();
     assert_refused(&mut it, "the database's first page is damaged", |file| file[..64].fill(0x5a));
     assert_refused(&mut it, "all pages but the first are damaged", |file| file[4096..].fill(0x5a));
     assert_refused(&mut it, "half of the database is missing", |file| {
@@ -131,9 +141,7 @@ fn a_damaged_database_is_refused_and_left_alone() {
 // faults 70
 #[test]
 fn a_database_of_a_newer_program_is_refused_with_what_would_be_right_and_not_touched() {
-    let mut it = rendering();
-    it.until_settled();
-    assert_eq!(it.stop().code(), Some(0));
+    let mut it = at_rest();
     it.house.falsify("INSERT INTO _sqlx_migrations VALUES (9999, '', 0, 1, X'00', 0)");
     let rows = "SELECT max(version) || ' ' || (SELECT count(*) FROM jobs) FROM _sqlx_migrations";
     for command in [&["run", "--until-idle"][..], &["list"], &["submit", "--prompt", "a"]] {
@@ -150,6 +158,69 @@ fn a_database_of_a_newer_program_is_refused_with_what_would_be_right_and_not_tou
     record::note("the database of a newer program", REFUSED, 1, "ended with 78, goes on");
 }
 
+/// What is done to the files that a daemon has open.
+type Taken = (&'static str, fn(&Harried));
+
+/// Nothing that is written then is lost: the daemon carries it over into the database.
+const BESIDE_IT: [Taken; 2] = [
+    ("the database's log is removed while the daemon runs", |it| remove(it, "-wal")),
+    ("the index of the database's log is removed while the daemon runs", |it| remove(it, "-shm")),
+];
+
+/// What the daemon has open is saved beside what lies there.
+const ITSELF: [Taken; 3] = [
+    ("the database is removed while the daemon runs", |it| remove(it, "")),
+    ("the database is replaced while the daemon runs", |it| replace(it, "")),
+    ("the database's log is replaced while the daemon runs", |it| replace(it, "-wal")),
+];
+
+fn remove(it: &Harried, suffix: &str) {
+    fs::remove_file(it.house.path(&format!("{DATABASE}{suffix}"))).unwrap();
+}
+
+/// By a copy of what there is at this moment, as who puts a backup back does.
+fn replace(it: &Harried, suffix: &str) {
+    let path = it.house.path(&format!("{DATABASE}{suffix}"));
+    let copy = path.with_extension("copy");
+    fs::copy(&path, &copy).unwrap();
+    fs::rename(copy, path).unwrap();
+}
+
+/// Does it in the middle of a render, which is then made, and waits for the daemon's end; its code.
+fn take(it: &mut Harried, taken: fn(&Harried)) -> Option<i32> {
+    taken(it);
+    it.house.release_renders();
+    it.while_alive(PATIENCE, |_| None::<()>);
+    it.ended().expect("it notices").code()
+}
+
+#[test]
+fn a_log_or_an_index_that_is_taken_away_ends_the_daemon_and_loses_nothing() {
+    for (fault, taken) in BESIDE_IT {
+        let mut it = rendering();
+        assert_eq!(take(&mut it, taken), Some(75), "{fault}: {}", it.house.log());
+        assert!(it.house.log().contains("was removed while the daemon ran"), "{}", it.house.log());
+        assert_goes_on(&mut it, fault);
+    }
+}
+
+#[test]
+fn a_database_that_is_taken_away_ends_the_daemon_and_is_saved() {
+    let expected = "it ends with 78 and saves what it held; with that put back it goes on";
+    for (fault, taken) in ITSELF {
+        let mut it = rendering();
+        assert_eq!(take(&mut it, taken), Some(78), "{fault}: {}", it.house.log());
+        let saved = it.house.path("state/zimaged-saved.sqlite");
+        let cure = format!("zimaged restore {}", saved.display());
+        assert!(it.house.log().contains(&cure), "{fault}: {}", it.house.log());
+        let restored = it.house.zimaged(&["restore", &saved.display().to_string()]);
+        assert!(restored.status.success(), "{fault}: {}", said(&restored));
+        it.settle();
+        it.assert_holds();
+        record::note(fault, expected, 1, "ended with 78, saved, goes on");
+    }
+}
+
 /// So many daemons want the same state folder at once.
 const DAEMONS: usize = 4;
 
@@ -162,6 +233,7 @@ fn start(it: &Harried) -> Child {
 fn of_many_daemons_on_one_state_folder_one_runs() {
     let mut it = rendering();
     it.kill_all();
+    it.house.release_renders();
     let mut daemons: Vec<Child> = (0..DAEMONS).map(|_| start(&it)).collect();
     drop_job(&mut it);
     let mut codes = Vec::new();

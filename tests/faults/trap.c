@@ -4,12 +4,13 @@
 //
 // TRAP holds the rules, with a semicolon between two. A rule: ROLE CALLS PATH FIRST COUNT ACTION
 //   ROLE    supervisor, worker or any: of which process
-//   CALLS   write, sync, rename, link, unlink, truncate, watch (a folder), or any of them
+//   CALLS   write, sync, rename, link, unlink, truncate, watch (a folder), or any of them; or read
 //   PATH    a part of the file's path, * for every file; pipes, sockets and devices are never meant
 //   FIRST   the first call that is meant, from 1, counted in the process for each rule
 //   COUNT   how many calls are meant, from the first one on
 //   ACTION  kill (this process), killall (its group), cut:FOLDER (power off for the filesystem there,
 //           and killall), errno:NUMBER, nothing (success without the call), delay:MILLISECONDS
+// Reads alone are those of the C library: the kernel would stop the loader's, before there is a handler.
 // For a rule that comes to its first call, a line is added to the file TRAP_TOLD, before the action.
 //
 // TRAP_CLOCK names a file of one 64-bit number: by so many seconds the time of day is another one.
@@ -118,11 +119,14 @@ static long act(struct rule *rule, long number, const long *of) {
     return raw(number, of[0], of[1], of[2], of[3], of[4]);
 }
 
+static int means(const struct rule *rule, const char *call) {
+    return !strcmp(rule->calls, "any") ? strcmp(call, "read") != 0 : !strcmp(rule->calls, call);
+}
+
 static struct rule *rule_for(const char *call, const char *path) {
     for (int at = 0; at < rules_count; at++) {
         struct rule *rule = &rules[at];
-        int is_meant = (!strcmp(rule->role, "any") || !strcmp(rule->role, role)) &&
-                       (!strcmp(rule->calls, "any") || !strcmp(rule->calls, call)) &&
+        int is_meant = (!strcmp(rule->role, "any") || !strcmp(rule->role, role)) && means(rule, call) &&
                        (!strcmp(rule->path, "*") || strstr(path, rule->path));
         if (!is_meant) continue;
         long number = ++rule->seen;
@@ -143,6 +147,24 @@ static long handle(long number, const long *of) {
     int is_file = CALLS[at].is_path || (path[0] == '/' && !is_device);
     struct rule *rule = is_file ? rule_for(CALLS[at].name, path) : NULL;
     return rule ? act(rule, number, of) : raw(number, of[0], of[1], of[2], of[3], of[4]);
+}
+
+static ssize_t read_as_ruled(long number, int file, void *to, size_t bytes, off64_t from) {
+    char path[4400];
+    long of[5] = {file, (long)to, (long)bytes, from, 0};
+    path_of(file, path, sizeof path);
+    struct rule *rule = path[0] == '/' ? rule_for("read", path) : NULL;
+    long result = rule ? act(rule, number, of) : raw(number, of[0], of[1], of[2], of[3], 0);
+    if (result < 0) errno = (int)-result;
+    return result < 0 ? -1 : result;
+}
+
+ssize_t read(int file, void *to, size_t bytes) { return read_as_ruled(SYS_read, file, to, bytes, 0); }
+ssize_t pread(int file, void *to, size_t bytes, off_t from) {
+    return read_as_ruled(SYS_pread64, file, to, bytes, from);
+}
+ssize_t pread64(int file, void *to, size_t bytes, off64_t from) {
+    return read_as_ruled(SYS_pread64, file, to, bytes, from);
 }
 
 static void on_call(int signal, siginfo_t *info, void *context) {

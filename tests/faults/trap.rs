@@ -8,16 +8,10 @@ use std::sync::LazyLock;
 
 use tempfile::NamedTempFile;
 
+use crate::support::library;
+
 static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/trap.c");
-    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trap.so");
-    let built = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
-        .arg(&library)
-        .arg(source)
-        .status();
-    assert!(built.expect("the C compiler that SQLite needs").success());
-    library
+    library::build("faults/trap.c", &Path::new(env!("CARGO_TARGET_TMPDIR")).join("trap.so"))
 });
 
 /// How far the program's time of day is off, from now on and while it runs.
@@ -51,7 +45,7 @@ impl ShiftedClock {
 pub struct Rule {
     /// `supervisor`, `worker` or `any`.
     pub role: &'static str,
-    /// `write`, `sync`, `rename`, `link`, `unlink`, `truncate`, `watch`, or `any` of them.
+    /// `write`, `sync`, `rename`, `link`, `unlink`, `truncate`, `watch`, or `any` of them; or `read`.
     pub calls: &'static str,
     /// A part of the file's path, `*` for all.
     pub path: &'static str,

@@ -1,5 +1,6 @@
 // Preloaded, lets one system call on one file fail for a while. FAULT says which:
-// the call, the end of the path, the error, how many calls succeed before, how many fail.
+// the call, the end of the path, the error, how many calls succeed before, how many fail. FAULT_WHILE
+// names a file: without it every call succeeds, and none is counted.
 // An fsync can be held until the test has removed a file.
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,6 +22,8 @@ static int is_due(const char *call, const char *path) {
     if (!fault || sscanf(fault, "%15s %63s %d %d %d", name, end, &error, &before, &failing) != 5) return 0;
     size_t length = strlen(path), ending = strlen(end);
     if (strcmp(call, name) || length < ending || strcmp(path + length - ending, end)) return 0;
+    const char *gate = getenv("FAULT_WHILE");
+    if (gate && access(gate, F_OK)) return 0;
     int number = seen++;
     if (number < before || number - before >= failing) return 0;
     errno = error;

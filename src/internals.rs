@@ -57,8 +57,9 @@ pub use crate::queue::{
     Activity, CheckedJob, Obstacle, Queue, QueueError, Which, check as check_job,
 };
 pub use crate::store::{
-    Access, Cancelled, DatabasePlace, DropFate, Guarded, JobFilter, NewJob, NewWorker,
-    RenderFilter, Repeat, Retried, Selection, Store, StoreError,
+    Access, Cancelled, DatabasePlace, DropFate, Forgettable, Guarded, JobFilter, Metric, NewJob,
+    NewWorker, PICTURE_MS, RATIOS, RenderFilter, Repeat, Retried, STAGE_MS, Selection, Store,
+    StoreError,
 };
 pub use crate::worker::exit::WorkerExit;
 pub use crate::worker::handle::Worker;

@@ -1,4 +1,4 @@
-//! `/metrics`, for Prometheus. What the database knows is counted at each look, so that a restart
+//! `/metrics`, for Prometheus. What was tried and made is summed up in the database, so that a restart
 //! loses nothing; what only this process knows, requests, is counted as they come. No label has a
 //! prompt, a name or an id: their values are few.
 
@@ -27,23 +27,13 @@ use crate::attempt::Outcome;
 use crate::clock::{Clock, SystemClock};
 use crate::queue::FolderRoom;
 use crate::status::WorkerStatus;
-use crate::store::StagesTotal;
+use crate::store::{Metric, PICTURE_MS, RATIOS, STAGE_MS, Total};
 
 /// What every metric's name begins with.
 const PREFIX: &str = "zimaged";
 
 /// Seconds of requests: most take a few milliseconds, and some wait for a picture.
 const SECONDS: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 30.0, 600.0];
-
-/// Bounds of what a picture takes: from the miniature's to a large one on a processor.
-const PICTURE_MS: [i64; 10] =
-    [250, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 1_800_000, 7_200_000];
-
-/// Bounds of what a stage takes: a known prompt's text takes next to nothing.
-const STAGE_MS: [i64; 10] = [10, 50, 250, 1_000, 2_500, 5_000, 10_000, 30_000, 120_000, 1_800_000];
-
-/// Bounds of measured by predicted: above 1 a prediction was too low.
-const RATIOS: [f64; 7] = [0.25, 0.5, 0.75, 0.9, 0.97, 1.0, 1.1];
 
 const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -114,14 +104,13 @@ pub async fn metrics(
 async fn add_history(app: &App, registry: &mut Registry) -> Result<(), HttpProblem> {
     let attempts: Family<Labels, Counter> = Family::default();
     let out_of_memory: Family<Labels, Counter> = Family::default();
-    for total in app.store().attempt_totals().await? {
-        let stage = total.stage.map_or("none".to_owned(), |stage| stage.to_string());
-        let labels = vec![("outcome", total.outcome.to_string()), ("stage", stage.clone())];
-        attempts.get_or_create(&labels).inc_by(total.attempts.unsigned_abs());
-        if total.outcome == Outcome::OutOfMemory {
-            let by_stage = out_of_memory.get_or_create(&vec![("stage", stage)]).clone();
-            by_stage.inc_by(total.attempts.unsigned_abs());
+    for Total { label, stage, number, .. } in app.store().totals(Metric::Attempts).await? {
+        if label == Outcome::OutOfMemory.to_string() {
+            let by_stage = out_of_memory.get_or_create(&vec![("stage", stage.clone())]).clone();
+            by_stage.inc_by(number.unsigned_abs());
         }
+        let labels = vec![("outcome", label), ("stage", stage)];
+        attempts.get_or_create(&labels).inc_by(number.unsigned_abs());
     }
     registry.register("attempts", "Attempts at pictures, by how they ended", attempts);
     registry.register("out_of_memory", "Attempts that ran out of memory", out_of_memory);
@@ -133,47 +122,37 @@ async fn add_history(app: &App, registry: &mut Registry) -> Result<(), HttpProbl
 
 /// How long pictures took, and how good their predictions were.
 async fn add_pictures(app: &App, registry: &mut Registry) -> Result<(), HttpProblem> {
-    let bounds_s = PICTURE_MS.map(|ms| ms as f64 / 1000.0);
-    let mut by_side: BTreeMap<i64, CountedHistogram> = BTreeMap::new();
-    for total in app.store().seconds_totals(&PICTURE_MS).await? {
-        let of_side = by_side.entry(total.side).or_insert_with(|| CountedHistogram::new(&bounds_s));
-        of_side.add(total.bucket, total.pictures, total.total_ms as f64 / 1000.0);
-    }
-    let labelled = by_side.into_iter().map(|(side, of_side)| {
-        let labels = vec![("size_class", format!("up_to_{side}"))];
-        (labels, of_side)
-    });
-    let seconds = CountedHistograms(labelled.collect());
+    let totals = app.store().totals(Metric::RenderMs).await?;
+    let size_class = |total: &Total| ("size_class", format!("up_to_{}", total.label));
+    let seconds = histograms_of_seconds(&totals, &PICTURE_MS, size_class);
     registry.register("render_seconds", "Seconds of a picture, by its longer side", seconds);
-    let mut by_stage: BTreeMap<&str, CountedHistogram> = BTreeMap::new();
-    for total in app.store().stages_totals(&STAGE_MS).await? {
-        for (stage, bucket, ms) in stages(&total) {
-            let bounds_s = || CountedHistogram::new(&STAGE_MS.map(|ms| ms as f64 / 1000.0));
-            let of_stage = by_stage.entry(stage).or_insert_with(bounds_s);
-            of_stage.add(bucket, total.pictures, ms as f64 / 1000.0);
-        }
-    }
-    let labelled = by_stage.into_iter();
-    let labelled = labelled.map(|(stage, of_stage)| (vec![("stage", stage.to_owned())], of_stage));
-    let seconds = CountedHistograms(labelled.collect());
+    let totals = app.store().totals(Metric::StageMs).await?;
+    let stage = |total: &Total| ("stage", total.stage.clone());
+    let seconds = histograms_of_seconds(&totals, &STAGE_MS, stage);
     registry.register("stage_seconds", "Seconds of a picture's stage", seconds);
     let mut ratios = CountedHistogram::new(&RATIOS);
-    for total in app.store().ratio_totals(&RATIOS).await? {
-        ratios.add(total.bucket, total.pictures, total.ratios);
+    for total in app.store().totals(Metric::PredictedRatio).await? {
+        ratios.add(total.bucket, total.number, total.sum);
     }
     let ratios = CountedHistograms(vec![(Vec::new(), ratios)]);
     registry.register("predicted_ratio", "Measured peak memory by the predicted one", ratios);
     Ok(())
 }
 
-/// Each stage with its bucket and its milliseconds.
-fn stages(total: &StagesTotal) -> [(&'static str, i64, i64); 4] {
-    [
-        ("text_encode", total.text_encode, total.text_encode_ms),
-        ("denoise", total.denoise, total.denoise_ms),
-        ("vae_decode", total.vae_decode, total.vae_decode_ms),
-        ("picture_encode", total.picture_encode, total.picture_encode_ms),
-    ]
+/// One for each label, of totals in milliseconds.
+fn histograms_of_seconds(
+    totals: &[Total],
+    bounds_ms: &[i64],
+    label: impl Fn(&Total) -> (&'static str, String),
+) -> CountedHistograms {
+    let bounds_s: Vec<f64> = bounds_ms.iter().map(|ms| *ms as f64 / 1000.0).collect();
+    let mut by_label: BTreeMap<(&str, String), CountedHistogram> = BTreeMap::new();
+    for total in totals {
+        let of_label = by_label.entry(label(total));
+        let of_label = of_label.or_insert_with(|| CountedHistogram::new(&bounds_s));
+        of_label.add(total.bucket, total.number, total.sum / 1000.0);
+    }
+    CountedHistograms(by_label.into_iter().map(|(label, of)| (vec![label], of)).collect())
 }
 
 /// What is in the queue, and what has left it.
@@ -183,15 +162,11 @@ async fn add_queue(app: &App, registry: &mut Registry) -> Result<(), HttpProblem
     for state in ["queued", "running"] {
         waiting.get_or_create(&vec![("state", state.to_owned())]).set(0);
     }
-    for total in app.store().state_totals().await? {
-        let state = total.state.to_string();
-        match total.state.is_terminal() {
-            true => {
-                let labels = vec![("outcome", state)];
-                ended.get_or_create(&labels).inc_by(total.renders.unsigned_abs());
-            }
-            false => drop(waiting.get_or_create(&vec![("state", state)]).set(total.renders)),
-        }
+    for Total { label, number, .. } in app.store().totals(Metric::Renders).await? {
+        ended.get_or_create(&vec![("outcome", label)]).inc_by(number.unsigned_abs());
+    }
+    for total in app.store().open_totals().await? {
+        waiting.get_or_create(&vec![("state", total.state.to_string())]).set(total.renders);
     }
     registry.register("renders", "Pictures that have ended, by how", ended);
     registry.register("queue_renders", "Pictures that have not ended", waiting);

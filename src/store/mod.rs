@@ -72,7 +72,7 @@ pub use self::retry::{Repeat, Retried};
 pub use self::since::LogMark;
 pub use self::speeds::{DayRow, SpeedRow};
 pub use self::strays::Stray;
-pub use self::totals::StagesTotal;
+pub use self::totals::{Metric, PICTURE_MS, RATIOS, STAGE_MS, Total};
 pub use self::verify::DonePicture;
 pub use self::views::StatisticsView;
 pub use self::waiting::{Effort, JobBeginning, JobRenders, MadePicture, WaitingRenders};

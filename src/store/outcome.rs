@@ -3,6 +3,7 @@
 use sqlx::Row;
 
 use super::rows::{signed, to_json};
+use super::totals::add_attempt;
 use super::transition::{About, Current, Facts, Writing, log, transition};
 use super::{Guarded, Result, Store};
 use crate::attempt::{Failure, Finished, Measured, Next, Outcome};
@@ -33,6 +34,7 @@ impl Store {
             .await?;
         record_picture(&mut transaction, attempt_id, finished, now_ms).await?;
         record_measured(&mut transaction, attempt_id, &finished.made.measured).await?;
+        add_attempt(&mut transaction, attempt_id).await?;
         let about = About::Attempt(running.render, attempt_id);
         log(&mut transaction, EventKind::Done, about, &finished.path, now_ms).await?;
         transaction.commit().await?;
@@ -56,6 +58,7 @@ impl Store {
         let outcome = next.outcome();
         record_failure(&mut transaction, attempt_id, failure, outcome, now_ms).await?;
         record_measured(&mut transaction, attempt_id, &failure.measured).await?;
+        add_attempt(&mut transaction, attempt_id).await?;
         let about = About::Attempt(running.render, attempt_id);
         log(&mut transaction, kind_of(outcome), about, &failure.message, now_ms).await?;
         if let Some(event) = next.event(running.cancel_wanted) {

@@ -85,7 +85,25 @@ pub(super) async fn transition(
     .await?
     .rows_affected();
     // The state was read under the write lock that we still hold.
-    if changed == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound.into()) }
+    if changed != 1 {
+        return Err(sqlx::Error::RowNotFound.into());
+    }
+    if next.is_terminal() {
+        add_to_totals(transaction, next).await?;
+    }
+    Ok(())
+}
+
+/// Adds a render that has just come to its last state; how attempts are added stands in `totals`.
+async fn add_to_totals(transaction: &mut Writing, state: State) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO totals (metric, label, number) VALUES ('renders', ?, 1) \
+         ON CONFLICT DO UPDATE SET number = number + 1",
+    )
+    .bind(state)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
 }
 
 /// Why a render is cancelled, where nothing else is said, that was in the state `before`.

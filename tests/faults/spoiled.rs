@@ -14,7 +14,7 @@ use crate::support::kill;
 type Spoil = (&'static str, &'static str, fn(&mut Harried));
 
 /// Done to a house whose daemon has ended in good order.
-const AT_REST: [Spoil; 21] = [
+const AT_REST: [Spoil; 22] = [
     ("a job without renders", "I1", |it| it.house.falsify("DELETE FROM renders WHERE job_id = 1")),
     ("a request was answered and is not there", "I1", |it| {
         let key = "request-99999".to_owned();
@@ -74,6 +74,9 @@ const AT_REST: [Spoil; 21] = [
     }),
     ("an unknown schema", "I8", |it| {
         it.house.falsify("DELETE FROM _sqlx_migrations WHERE version = 21");
+    }),
+    ("a picture that was counted twice", "I8", |it| {
+        it.house.falsify("UPDATE totals SET number = number + 1 WHERE metric = 'attempts'");
     }),
     ("a file beside the folders", "I9", |it| fs::write(it.house.path("core"), "").unwrap()),
     ("the user's own file", "I9", |it| {

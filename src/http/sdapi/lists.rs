@@ -15,6 +15,7 @@ use crate::http::problem::HttpProblem;
 use crate::loras;
 use crate::output::{self, FoundSettings};
 use crate::status::{WorkerStatus, WorkerWish};
+use crate::store::Metric;
 
 /// The model, as it is called and by the hash of its weights.
 async fn model_of(app: &App) -> Result<(String, String), HttpProblem> {
@@ -122,9 +123,9 @@ pub async fn memory(State(app): State<App>) -> Result<Json<Value>, HttpProblem> 
         WorkerStatus::Ready { used_bytes, .. } => used_bytes,
         _ => 0,
     };
-    let ran_out = app.store().attempt_totals().await?.into_iter();
-    let ran_out = ran_out.filter(|total| total.outcome == Outcome::OutOfMemory);
-    let ran_out: i64 = ran_out.map(|total| total.attempts).sum();
+    let ran_out = app.store().totals(Metric::Attempts).await?.into_iter();
+    let ran_out = ran_out.filter(|total| total.label == Outcome::OutOfMemory.to_string());
+    let ran_out: i64 = ran_out.map(|total| total.number).sum();
     let free_bytes = total_bytes.saturating_sub(used_bytes);
     let system = json!({ "free": free_bytes, "used": used_bytes, "total": total_bytes });
     let device = match total_bytes {

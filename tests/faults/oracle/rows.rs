@@ -93,5 +93,21 @@ pub fn the_database_is_sound(scene: &Scene) -> Vec<String> {
     if schema != format!("{known} 1") {
         wrong.push(format!("migrations: {schema}, of {known}"));
     }
+    let wrong_totals = format!("{KEPT} EXCEPT {COUNTED}");
+    let forgotten_totals = format!("{COUNTED} EXCEPT {KEPT}");
+    for row in [wrong_totals, forgotten_totals].iter().flat_map(|sql| house.rows(sql)) {
+        wrong.push(format!("a total that is not that of the rows: {}", row.join(" ")));
+    }
     wrong
 }
+
+/// The sums of ratios depend on the order in which they were added.
+const KEPT: &str = "SELECT metric, label, stage, bucket, number, \
+                    CASE metric WHEN 'predicted_ratio' THEN 0.0 ELSE sum END FROM totals";
+
+/// What they are where nothing was ever forgotten.
+const COUNTED: &str = "SELECT * FROM (SELECT metric, label, stage, bucket, count(*), \
+                       CASE metric WHEN 'predicted_ratio' THEN 0.0 ELSE sum(value) END \
+                       FROM attempt_values GROUP BY metric, label, stage, bucket UNION ALL \
+                       SELECT 'renders', state, '', 0, count(*), 0.0 FROM renders \
+                       WHERE state IN ('done', 'failed', 'cancelled') GROUP BY state)";

@@ -62,7 +62,8 @@ async fn ten_thousand_jobs_are_taken_in_within_seconds() {
     }
     let elapsed = begun.elapsed();
     println!("10,000 jobs taken in: {:.2} s", elapsed.as_secs_f64());
-    assert!(elapsed < Duration::from_secs(30), "{elapsed:?}");
+    // Two on an idle machine.
+    assert!(elapsed < Duration::from_secs(120), "{elapsed:?}");
     assert_eq!(fixture.store.queued().await.expect("a readable queue"), 10_000);
 }
 

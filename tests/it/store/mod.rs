@@ -8,6 +8,7 @@ mod open;
 mod place;
 mod queue;
 mod shared;
+mod totals;
 mod upgrade;
 mod views;
 

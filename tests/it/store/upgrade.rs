@@ -89,6 +89,18 @@ async fn a_drop_of_an_older_version_is_known_once() {
     assert_eq!(fixture.accept_any(drop_of(3, before)).await, (11, true), "a copy of the same time");
 }
 
+/// What was made before counts.
+#[tokio::test]
+async fn an_upgrade_counts_what_there_is() {
+    let fixture = upgraded(database(BEFORE_ORIGINS, ROWS).await).await;
+    let totals = "SELECT concat_ws(' ', metric, label, stage, number) FROM totals WHERE metric IN \
+                  ('attempts', 'renders', 'render_ms') ORDER BY 1";
+    let expected =
+        ["attempts done none 1", "render_ms 256  1", "renders cancelled  1", "renders done  1"];
+    assert_eq!(fixture.rows(totals).await, expected);
+    assert_eq!(fixture.store.worker_starts().await.expect("a readable queue"), 0);
+}
+
 /// Ids are not used again, not even those of rows that were deleted before the upgrade.
 #[tokio::test]
 async fn an_upgrade_keeps_ids_from_being_used_again() {

@@ -101,7 +101,7 @@ impl Queue<'_> {
         let now_ms = self.clock.now_ms();
         let waiting = self.store.waiting(now_ms).await?;
         let mut outlook = Outlook {
-            renders: waiting.iter().map(|kind| kind.renders).sum(),
+            renders: self.store.to_do().await?,
             earliest_ms: self.store.earliest_ms(now_ms).await?,
             is_estimate: timings.is_estimate(waiting.iter().map(|kind| kind.model.as_str())),
             ..Outlook::default()

@@ -26,19 +26,21 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// By pictures with the work that each of them was; `None` where there is none.
+    /// By pictures, newest first, and the `work` that as many of the newest were; `None` where there
+    /// is none.
     pub(super) fn of(
         pictures: Vec<MadePicture>,
         work: &[PictureWork],
         in_pixels: bool,
     ) -> Option<Pace> {
-        if pictures.is_empty() {
+        if pictures.is_empty() || work.is_empty() {
             return None;
         }
+        let newest = &pictures[..work.len().min(pictures.len())];
         let slowness_max = if in_pixels { f64::INFINITY } else { SLOWNESS_MAX };
         let rate = |ms: fn(&MadePicture) -> i64, work: f64| {
-            let ms: i64 = pictures.iter().map(ms).sum();
-            let count = pictures.len() as f64;
+            let ms: i64 = newest.iter().map(ms).sum();
+            let count = newest.len() as f64;
             Rate { made_ms: ms as f64 / count, made_work: (work / count).max(1.0), slowness_max }
         };
         let steps = rate(|it| it.denoise_ms, work.iter().map(|it| it.steps).sum());

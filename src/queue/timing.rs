@@ -15,6 +15,10 @@ use crate::ladder::{Residency, Rung};
 use crate::planner::{Estimate, Plan};
 use crate::store::{Effort, MadePicture, Result, Store};
 
+/// So many pictures say how fast others are made: enough to even them out, few enough to follow a
+/// change.
+const PACE_PICTURES_MAX: usize = 20;
+
 /// A prompt of which nothing is known is taken to have so many bytes.
 const USUAL_PROMPT_BYTES: usize = 128;
 
@@ -235,14 +239,15 @@ impl<'a> Timing<'a> {
         Some(Lack { asked, made, usable_bytes, fits: missing_bytes == 0, offload_keeps })
     }
 
-    /// `None` before there is a picture.
+    /// By pictures, newest first; `None` before there is one.
     fn pace(&self, pictures: Vec<MadePicture>) -> Option<Pace> {
+        let newest = &pictures[..pictures.len().min(PACE_PICTURES_MAX)];
         let work = |in_pixels| -> Option<Vec<PictureWork>> {
             let of = |made: &MadePicture| {
                 let render = self.fitting.as_ref().map(|fitting| render_of(fitting, &made.effort));
                 self.work(&made.effort, render.as_ref(), in_pixels)
             };
-            pictures.iter().map(of).collect()
+            newest.iter().map(of).collect()
         };
         match work(false) {
             Some(estimated) => Pace::of(pictures, &estimated, false),

@@ -98,12 +98,15 @@ pub struct MadePicture {
     pub effort: Effort,
 }
 
-/// So many of the newest pictures say how fast it goes: enough to even them out, few enough to
-/// follow a change.
+/// So many of the newest pictures of each kind say how fast it goes: enough to even them out, few
+/// enough to follow a change.
 const PICTURES_MAX: u32 = 20;
 
 /// A prompt is recognised by so many characters.
 const BEGINNING_CHARS: u32 = 160;
+
+/// Among so many attempts they are looked for: a night's, read within milliseconds.
+const ATTEMPTS_MAX: u32 = 2000;
 
 /// Renders that may start within so short a time of each other are taken together.
 const GROUP_MS_MIN: i64 = 60_000;
@@ -111,6 +114,10 @@ const GROUP_MS_MIN: i64 = 60_000;
 /// The time until the last one may start is cut into at most so many: half a million renders, each
 /// with a time of its own, are not worth half a million rows.
 const GROUPS_OF_TIME: i64 = 500;
+
+/// So many renders are looked at for their kinds, which takes a quarter of a second; the others are
+/// only counted.
+const RENDERS_MAX: u32 = 100_000;
 
 /// So many kinds are told apart, the first to come; the rest is left out, for to plan more takes
 /// longer than anybody waits for an answer.
@@ -130,8 +137,8 @@ impl Store {
         Ok(sql.build_query_as().fetch_all(&self.readers).await?)
     }
 
-    /// The renders that have not ended, each kind at the place of its first one, as far as
-    /// [`KINDS_MAX`] goes.
+    /// The renders that have not ended, each kind at the place of its first one. Where there are too
+    /// many to be looked at, those that are stand for the others as well.
     pub async fn waiting(&self, now_ms: i64) -> Result<Vec<WaitingRenders>> {
         let last_ms = self.last_start_ms().await?.unwrap_or(now_ms);
         let group_ms = ((last_ms - now_ms) / GROUPS_OF_TIME).max(GROUP_MS_MIN);
@@ -139,14 +146,30 @@ impl Store {
                    min(r.run_after_ms) AS not_before_ms, j.not_after_ms, j.open_hours, \
                    count(*) AS renders, r.width, r.height, r.steps, r.guidance > 0 AS is_guided, \
                    r.guidance_truncation, r.model \
-                   FROM renders r INDEXED BY renders_to_do \
+                   FROM (SELECT id, job_id, state, priority, run_after_ms, run_until_ms, width, \
+                   height, steps, guidance, guidance_truncation, model \
+                   FROM renders INDEXED BY renders_to_do \
+                   WHERE state IN ('queued', 'running') LIMIT ?4) r \
                    LEFT JOIN jobs j ON r.run_until_ms IS NOT NULL AND j.id = r.job_id \
-                   WHERE r.state IN ('queued', 'running') \
                    GROUP BY is_running, r.priority, max(r.run_after_ms, ?1) / ?2, j.not_after_ms, \
                    j.open_hours, r.width, r.height, r.steps, is_guided, r.guidance_truncation, \
                    r.model ORDER BY min(r.id) LIMIT ?3";
         let waiting = sqlx::query_as(sql).bind(now_ms).bind(group_ms).bind(KINDS_MAX);
-        Ok(waiting.fetch_all(&self.readers).await?)
+        let mut waiting: Vec<WaitingRenders> =
+            waiting.bind(RENDERS_MAX).fetch_all(&self.readers).await?;
+        let looked_at: u64 = waiting.iter().map(|kind| kind.renders).sum();
+        let all = self.to_do().await?;
+        for kind in waiting.iter_mut().filter(|_| all > looked_at) {
+            kind.renders = (kind.renders as f64 * all as f64 / looked_at as f64).round() as u64;
+        }
+        Ok(waiting)
+    }
+
+    /// How many renders have not ended.
+    pub async fn to_do(&self) -> Result<u64> {
+        let sql = "SELECT count(*) FROM renders INDEXED BY renders_to_do \
+                   WHERE state IN ('queued', 'running')";
+        Ok(sqlx::query_scalar::<_, i64>(sql).fetch_one(&self.readers).await?.unsigned_abs())
     }
 
     /// The first `jobs_max` jobs of which something has not ended, in the order in which they are
@@ -192,15 +215,21 @@ impl Store {
         Ok(sqlx::query_as(sql).bind(job_id).bind(KINDS_MAX).fetch_all(&self.readers).await?)
     }
 
-    /// The newest pictures of the model that daemon.toml calls `model`, as it was when it was loaded
-    /// last, on the device of then.
+    /// The newest pictures of each size and number of steps, newest first, of the model that
+    /// daemon.toml calls `model`, as it was when it was loaded last, on the device of then.
     pub async fn newest_pictures(&self, model: &str) -> Result<Vec<MadePicture>> {
-        let sql = "SELECT a.denoise_ms, a.total_ms, a.width, a.height, a.steps, r.guidance > 0 AS is_guided, \
-                   r.guidance_truncation FROM attempts a JOIN renders r ON r.id = a.render_id \
-                   JOIN workers w ON w.id = a.worker_id \
-                   JOIN (SELECT model_hash, device FROM workers WHERE model_key = ? ORDER BY id DESC LIMIT 1) last \
-                   USING (model_hash, device) \
-                   WHERE a.outcome = 'done' AND a.denoise_ms > 0 ORDER BY a.id DESC LIMIT ?";
-        Ok(sqlx::query_as(sql).bind(model).bind(PICTURES_MAX).fetch_all(&self.readers).await?)
+        let sql = "WITH last AS (SELECT model_hash, device FROM workers WHERE model_key = ?1 \
+                   ORDER BY id DESC LIMIT 1), \
+                   newest AS (SELECT * FROM attempts ORDER BY id DESC LIMIT ?2), \
+                   made AS (SELECT a.id, a.denoise_ms, a.total_ms, a.width, a.height, a.steps, \
+                   r.guidance > 0 AS is_guided, r.guidance_truncation, \
+                   row_number() OVER (PARTITION BY a.width, a.height, a.steps, r.guidance > 0, \
+                   r.guidance_truncation ORDER BY a.id DESC) AS number \
+                   FROM newest a JOIN renders r ON r.id = a.render_id \
+                   JOIN workers w ON w.id = a.worker_id JOIN last USING (model_hash, device) \
+                   WHERE a.outcome = 'done' AND a.denoise_ms > 0) \
+                   SELECT * FROM made WHERE number <= ?3 ORDER BY id DESC";
+        let pictures = sqlx::query_as(sql).bind(model).bind(ATTEMPTS_MAX).bind(PICTURES_MAX);
+        Ok(pictures.fetch_all(&self.readers).await?)
     }
 }

@@ -150,12 +150,15 @@ async fn half_a_million_renders_that_wait_for_a_time_slow_neither_claims_nor_sta
     fixture.accept(job(&["now"])).await;
     let due = timed("claim of one that is due", 50, async || fixture.next_prompt().await).await;
     assert_eq!(due.as_deref(), Some("now"));
-    // A second on an idle machine, nearly all of it one sort.
-    let kinds = timed("kinds that wait", 4000, async || store.waiting(NOW).await).await;
+    // A quarter of a second on an idle machine, for all of them a second.
+    let kinds = timed("kinds that wait", 900, async || store.waiting(NOW).await).await;
     let kinds = kinds.expect("a readable queue");
-    let renders: u64 = kinds.iter().map(|kind| kind.renders).sum();
-    assert_eq!(renders, WAITING as u64 + 2);
     assert!(kinds.len() < 600, "{} kinds: too many to plan", kinds.len());
+    // Those that were looked at stand for all, each kind to the nearest one.
+    let renders: u64 = kinds.iter().map(|kind| kind.renders).sum();
+    assert!(renders.abs_diff(WAITING as u64 + 2) < kinds.len() as u64, "{renders}");
+    let to_do = timed("all that is to do", 200, async || store.to_do().await).await;
+    assert_eq!(to_do.expect("a readable queue"), WAITING as u64 + 2);
     let begun = timed("jobs begun", 100, async || store.begun(5).await).await;
     assert!(begun.expect("a readable queue").is_empty());
     let queued = timed("queued", 200, async || store.queued().await).await;

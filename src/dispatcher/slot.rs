@@ -218,8 +218,10 @@ impl Slot {
     /// Kills the worker; the next one starts after a pause.
     pub(super) async fn replace(&mut self, reason: String) {
         if let Some(Ready { worker, .. }) = self.ready.take() {
-            let exit = worker.kill().await;
-            self.note_death(&format!("{reason} ({exit})"));
+            let how = worker.kill().await.words;
+            // One that had died by itself is told by how it did.
+            let told = if reason == how { reason } else { format!("{reason} ({how})") };
+            self.note_death(&told);
         }
     }
 

@@ -64,6 +64,16 @@ fn assert_not_counted(mut house: House) {
     assert_eq!(house.value("SELECT attempts FROM history"), "1");
 }
 
+#[test]
+fn the_log_says_once_how_a_worker_ended() {
+    let house = House::started(STRICT);
+    house.drop_job("a.toml", "prompt = 'die at step 1'\n");
+    house.until_logged("the worker is down");
+    let log = house.log();
+    let line = log.lines().find(|line| line.contains("the worker is down")).expect("a line");
+    assert_eq!(line.matches("signal 9").count(), 1, "{line}");
+}
+
 // chaos 1
 #[test]
 fn a_killed_daemon_is_not_the_renders_fault() {

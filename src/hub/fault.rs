@@ -52,6 +52,10 @@ impl HttpFault {
         HttpFault::Unreached { told, tries_max: AWAY_TRIES_MAX }
     }
 
+    fn not_found(host: &str) -> HttpFault {
+        HttpFault::away(format!("{host} is not found: no network?"))
+    }
+
     pub fn refused(told: impl Into<String>) -> HttpFault {
         HttpFault::Final(HubError::Refused(told.into()))
     }
@@ -71,9 +75,8 @@ impl HttpFault {
             ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
                 HttpFault::refused(format!("{host}: {error}"))
             }
-            ureq::Error::HostNotFound => {
-                HttpFault::away(format!("{host} is not found: no network?"))
-            }
+            ureq::Error::HostNotFound => HttpFault::not_found(host),
+            ureq::Error::Io(error) if is_not_found(&error) => HttpFault::not_found(host),
             ureq::Error::Io(error) if is_away(&error) => {
                 HttpFault::away(format!("{host}: {error}"))
             }
@@ -109,6 +112,11 @@ impl HttpFault {
 fn is_away(error: &io::Error) -> bool {
     use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable};
     matches!(error.kind(), HostUnreachable | NetworkDown | NetworkUnreachable)
+}
+
+/// Whether it has no address. The standard library has no kind for that, only these words.
+fn is_not_found(error: &io::Error) -> bool {
+    error.to_string().starts_with("failed to lookup address")
 }
 
 /// For an answer whose status is an error.
@@ -252,6 +260,8 @@ pub fn persistently<T>(
 
 #[cfg(test)]
 mod tests {
+    use std::net::ToSocketAddrs;
+
     use super::*;
 
     /// How long is waited for all tries together, and what is told in the end.
@@ -273,6 +283,13 @@ mod tests {
         for part in ["a.b is not found", "--from modelscope", "HF_ENDPOINT", "HTTPS_PROXY"] {
             assert!(told.contains(part), "{part}: {told}");
         }
+        // Too long for any name, so that nobody is asked for it.
+        let unknown = ("x".repeat(70), 443).to_socket_addrs().expect_err("no such host");
+        let fault = HttpFault::of("https://a.b/c", ureq::Error::Io(unknown));
+        assert!(
+            matches!(&fault, HttpFault::Unreached { told, .. } if told.contains("no network?")),
+            "{fault:?}"
+        );
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         let fault = HttpFault::of("https://a.b/c", ureq::Error::Io(refused));
         assert!(matches!(fault, HttpFault::Unreached { tries_max: TRIES_MAX, .. }), "{fault:?}");

@@ -65,3 +65,26 @@ fn the_translated_readme_has_no_command_that_the_english_one_lacks() {
     let unknown: Vec<_> = chinese.difference(&english).collect();
     assert!(unknown.is_empty(), "{unknown:#?}");
 }
+
+// newcomer 9: both commands built the program for the processor, and said so nowhere.
+#[test]
+fn what_builds_for_a_card_is_said_before_the_first_command() {
+    let (before, _) = ENGLISH.split_once("```sh").expect("a command");
+    assert!(before.contains("renders on the processor") && before.contains("--features cuda"));
+}
+
+// newcomer 27: on a fresh account there was no such folder.
+#[test]
+fn a_folder_that_the_readme_writes_into_is_made_before() {
+    let mut written = 0;
+    for block in ENGLISH.split("```").skip(1).step_by(2) {
+        for (place, _) in block.match_indices(" > ~/") {
+            let (before, file) = (&block[..place], &block[place + " > ".len()..]);
+            let file = file.split_whitespace().next().expect("a file");
+            let (folder, _) = file.rsplit_once('/').expect("in a folder");
+            assert!(before.contains("mkdir -p") && before.contains(folder), "{file}");
+            written += 1;
+        }
+    }
+    assert!(written > 0, "the completions are written somewhere");
+}

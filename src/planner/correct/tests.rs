@@ -1,6 +1,7 @@
 //! Tests of what evidence changes.
 
 use super::*;
+use crate::planner::Planner;
 
 const WEIGHTS: u64 = 10_000;
 
@@ -163,4 +164,28 @@ fn an_error_that_the_plan_foresaw_says_nothing_about_the_prediction() {
     assert_ne!(Corrections::from(&[loading]).unloadable, []);
     let loading = Evidence { missing_bytes: 1001, ..loading };
     assert_eq!(Corrections::from(&[loading]).unloadable, []);
+}
+
+// newcomer 29
+#[test]
+fn after_such_an_error_less_memory_is_planned_with_the_rung_that_needs_least() {
+    let needs = |denoise_bytes| Prediction { denoise_bytes, ..prediction() };
+    let least = Rung { residency: Residency::Streamed { resident_blocks: 0 }, ..rung(1024) };
+    let predicted = move |rung: &Rung| needs(if *rung == least { 65_100 } else { 76_900 });
+    // At 60,000.
+    let foreseen = Evidence {
+        rung: least,
+        predicted: needs(65_100),
+        corrected: needs(65_100),
+        missing_bytes: 5_100,
+        ..out_of_memory(50_000, 30_000)
+    };
+    let corrections = Corrections::from(&[foreseen]);
+    let planner = Planner {
+        rungs: vec![rung(1024), least],
+        budget_bytes: Some(50_000),
+        predict: Box::new(|rung| corrections.apply(rung, predicted(rung))),
+    };
+    let plan = planner.first().expect("two rungs");
+    assert_eq!((plan.rung, plan.missing_bytes), (least, 15_100));
 }

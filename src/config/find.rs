@@ -1,7 +1,7 @@
 //! Which `daemon.toml` counts, and reading it.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::{env, io};
 
 use super::{Config, ConfigError, init};
@@ -49,13 +49,24 @@ impl Config {
     fn read_file(path: &Path) -> Result<Config, ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
         let content = files::read_whole(path, FILE_BYTES_MAX).map_err(unreadable)?;
-        let path = std::path::absolute(path).map_err(unreadable)?;
+        let path = whole(path).map_err(unreadable)?;
         let folder = path.parent().unwrap_or(&path);
         problem::utf8(&content)
             .map_err(|problem| vec![problem])
             .and_then(|text| Config::parse(text, folder))
             .map(|config| Config { file: Some(path.clone()), ..config })
             .map_err(|problems| ConfigError::invalid(&path.to_string_lossy(), &content, &problems))
+    }
+}
+
+/// The path from everywhere, as people would write it: one over `..` without that.
+fn whole(path: &Path) -> io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) if path.components().any(|it| it == Component::ParentDir) => {
+            Ok(folder.canonicalize()?.join(name))
+        }
+        _ => Ok(path),
     }
 }
 

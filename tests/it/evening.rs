@@ -65,7 +65,10 @@ fn a_fresh_queue_says_how_long_pictures_take_where_the_processor_computes() {
     assert!(submit.contains("(estimated, before any was rendered)"), "{submit}");
     let scripted = House::started("");
     let check = said(&scripted.zimaged(&["submit", "--prompt", "a fox"]));
-    assert!(check.contains("how long it takes is known once the daemon has run here"), "{check}");
+    assert!(
+        check.contains("how long it takes is known once the daemon has loaded the model"),
+        "{check}"
+    );
 }
 
 /// Three jobs of a paused daemon.
@@ -453,7 +456,7 @@ fn a_wrong_argument_is_told_in_words_that_say_what_would_be_right() {
     assert_eq!(said(&house.zimaged(&both)).matches("not a multiple").count(), 1);
     for (arguments, told) in [
         (&["edit", "1", "--priority", "high"][..], "'high' is no whole number"),
-        (&["wait", "1", "--timeout", "x"], "'x' is no whole number"),
+        (&["wait", "x"], "'x' is no job's number, which stands in: zimaged list"),
         (&["list", "--limit", "x"], "use a number from 1 to 10000"),
         (&["cancel"], "name jobs (12) or renders (12.3), or say --tag, --state or --all"),
         (&["retry"], "--tag, --state or --all"),
@@ -563,6 +566,7 @@ fn a_folder_in_place_of_its_configuration_and_a_home_in_a_path_are_understood() 
         .output()
         .expect("the program runs");
     assert!(status.status.success(), "{}", said(&status));
+    assert!(!said(&status).contains("below/.."), "{}", said(&status));
     let picture = image::RgbImage::new(64, 64);
     picture.save(house.path("begin.png")).expect("a writable folder");
     write(&house, "again.toml", "prompt = 'a fox'\ninit_image = '~/begin.png'\n");

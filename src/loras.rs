@@ -15,6 +15,7 @@ use crate::job::lora::{self, Lora, LoraSize};
 use crate::job::spec::inputs::texts;
 use crate::job::{Job, Render};
 use crate::problem::Problem;
+use crate::table::Mistake;
 use crate::table::check::quoted;
 
 /// What files are called that are named without it.
@@ -123,7 +124,10 @@ fn find<'l>(
         if !found.contains_key(&key) && !problems.contains_key(&lora.name) {
             match facts_of(lora, &folder, model) {
                 Ok(facts) => drop(found.insert(key.clone(), facts)),
-                Err(error) => drop(problems.insert(lora.name.clone(), problem(text, lora, &error))),
+                Err(error) => {
+                    let help = missing(lora, &folder.path);
+                    problems.insert(lora.name.clone(), problem(text, lora, &error, help));
+                }
             }
         }
         if let Some((sha256, size)) = found.get(&key) {
@@ -162,10 +166,22 @@ pub fn hash(path: &Path) -> Result<String, ModelError> {
     Ok(hash)
 }
 
-fn problem(text: &str, lora: &Lora, error: &ModelError) -> Problem {
+fn problem(text: &str, lora: &Lora, error: &ModelError, help: Option<String>) -> Problem {
     let (key, offset) = place(text, &lora.name);
     let message = format!("{key}: {}: {error}", quoted(&lora.name));
-    Problem { key: Some(key.to_owned()), ..Problem::at(text, offset, message, None) }
+    Problem { key: Some(key.to_owned()), ..Problem::at(text, offset, message, help) }
+}
+
+/// What would be right in place of a LoRA that is not in the `folder`.
+fn missing(lora: &Lora, folder: &Path) -> Option<String> {
+    if path(folder, &lora.name).exists() {
+        return None;
+    }
+    let known = names(folder);
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let nearest = Mistake::unknown(&lora.name, "LoRA", &known).help;
+    let place = || format!("put the file into {}", folder.display());
+    Some(nearest.filter(|_| !known.is_empty()).unwrap_or_else(place))
 }
 
 /// Where the text names the LoRA: the key, and the place of its value.

@@ -78,7 +78,7 @@ fn of_queue(error: &QueueError) -> Option<u8> {
         QueueError::Lock(error) => code_of(error),
         QueueError::Hub(error) => of_hub(error),
         QueueError::WrongQuestion(_) => Some(EXIT_USAGE),
-        QueueError::NoModel(_) => Some(EXIT_CONFIG),
+        QueueError::NoModel { .. } => Some(EXIT_CONFIG),
         QueueError::NoAnswer(_) => None,
     }
 }

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::job_file::{self, JobFile};
-use super::{EXIT_NOT_DONE, Failure};
+use super::{EXIT_NOT_DONE, EXIT_USAGE, Failure};
 use crate::config::Config;
 use crate::job::name;
 use crate::job::parameters::MODEL;
@@ -61,6 +61,13 @@ pub(super) struct JobOptions {
     loras: Vec<String>,
     /// By key, in the order of the list.
     values: Vec<(&'static str, String)>,
+}
+
+/// What a command line has of jobs.
+#[derive(Debug)]
+pub(super) enum JobSource<'a> {
+    Files(&'a [PathBuf]),
+    Options(&'a JobOptions),
 }
 
 impl clap::FromArgMatches for JobOptions {
@@ -135,8 +142,22 @@ impl JobOptions {
         self.values.push((MODEL, name.to_owned()));
     }
 
+    /// What `files` and these options ask for: one of the two is to be given.
+    pub(super) fn beside<'a>(&'a self, files: &'a [PathBuf]) -> Result<JobSource<'a>, Failure> {
+        let usage = |message: &'static str| Failure { code: EXIT_USAGE, error: anyhow!(message) };
+        match (files, self.is_given()) {
+            ([], true) => Ok(JobSource::Options(self)),
+            ([_, ..], false) => Ok(JobSource::Files(files)),
+            ([], false) => Err(usage("name job files, or say --prompt TEXT, or --prompts FILE")),
+            ([_, ..], true) => Err(usage(
+                "a job file says everything itself: --template FILE takes it as a base for the \
+                 options, --prompts FILE reads a list of prompts",
+            )),
+        }
+    }
+
     /// Whether any of them was given.
-    pub(super) fn is_given(&self) -> bool {
+    fn is_given(&self) -> bool {
         let JobOptions { prompt, prompts, template, tags, loras, values } = self;
         prompts.is_some()
             || template.is_some()

@@ -53,6 +53,8 @@ use crate::clock;
 use crate::config::{Config, ModelChoice};
 use crate::engine::ModelPlace;
 use crate::mcp;
+use crate::queue;
+use crate::store::Selection;
 use crate::worker::serve;
 
 /// Help lists the options of all commands behind those of the one.
@@ -94,7 +96,7 @@ enum Command {
     Run(run::RunArgs),
     /// Hand jobs to the daemon: files, a list of prompts, or single options
     Submit(submit::SubmitArgs),
-    /// Check job files without running them
+    /// Check jobs without running them: files, a list of prompts, or single options
     Check(check::CheckArgs),
     /// List jobs, newest first
     List(query::ListArgs),
@@ -251,12 +253,20 @@ fn configured(args: &mut Args) -> Result<Config, Failure> {
             (Some(name), Command::Submit(submit)) => submit.name_model(name),
             (Some(name), _) => config = config.with_model(name).unwrap_or(config),
             (None, _) => {
-                let place = ModelPlace::at(&std::path::absolute(model)?);
+                let place = model_at(&config, &model)?;
                 config.model = ModelChoice::Named(place);
             }
         }
     }
     Ok(config)
+}
+
+/// What an argument says of a model: a name, where it is one word that no file is called, or a path.
+fn model_at(config: &Config, model: &Path) -> Result<ModelPlace, Failure> {
+    match model.to_str().filter(|word| !word.is_empty() && !word.contains('/')) {
+        Some(word) if !model.exists() => Ok(queue::model_called(config, Some(word))?),
+        _ => Ok(ModelPlace::at(&std::path::absolute(model)?)),
+    }
 }
 
 async fn with_configuration(config: Config, command: Command, json: bool) -> Outcome {
@@ -303,6 +313,17 @@ fn needs_queue(command: &Command, names_model: bool) -> bool {
 /// A whole number, for arguments.
 fn whole<N: FromStr>(text: &str) -> Result<N, String> {
     text.parse().map_err(|_| format!("'{text}' is no whole number that can be used here, like 5"))
+}
+
+/// The id of a job, for arguments. Of one picture of it the job is told.
+fn job_id(text: &str) -> Result<i64, String> {
+    match text.parse::<Selection>() {
+        Ok(Selection::Job(job_id)) => Ok(job_id),
+        Ok(Selection::Render { job_id, .. }) => {
+            Err(format!("{text} is one picture of job {job_id}; name the whole job: {job_id}"))
+        }
+        Err(_) => Err(format!("'{text}' is no job's number, which stands in: zimaged list")),
+    }
 }
 
 /// Which queue a command speaks to, for people.

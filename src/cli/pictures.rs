@@ -9,7 +9,7 @@ use crate::job::state::State;
 use crate::moment;
 use crate::problem::printable;
 use crate::queue::beginning;
-use crate::store::{AttemptRow, HistoryRow};
+use crate::store::{AttemptRow, HistoryRow, JobRow};
 
 /// So many different failures are told in full.
 const FAILURES_MAX: usize = 10;
@@ -94,6 +94,24 @@ fn name(picture: &HistoryRow) -> String {
     format!("{}.{}", picture.job, picture.picture)
 }
 
+/// The word for a job's or a picture's state while it is `stopping`.
+const STOPPING: &str = "stopping";
+
+/// The word for a job's state; `has_daemon` says whether anything can be running.
+pub(super) fn job_state(job: &JobRow, has_daemon: bool) -> String {
+    match job.is_stopping() && has_daemon {
+        true => STOPPING.to_owned(),
+        false => state_word(job.state, has_daemon),
+    }
+}
+
+/// The counts of a job's pictures that are running, in words.
+pub(super) fn running(job: &JobRow, has_daemon: bool) -> [(i64, String); 2] {
+    let stopping = if has_daemon { job.stopping } else { 0 };
+    let running = state_word(State::Running, has_daemon);
+    [(job.running - stopping, running), (stopping, STOPPING.to_owned())]
+}
+
 /// The word for a state; `has_daemon` says whether anything can be running.
 pub(super) fn state_word(state: State, has_daemon: bool) -> String {
     match state {
@@ -107,6 +125,7 @@ pub(super) fn state(picture: &HistoryRow, has_daemon: bool) -> String {
     let waits = moment::from(picture.run_after_ms);
     match waits.filter(|_| picture.state == State::Queued) {
         Some(waits) => waits,
+        None if picture.stopping && has_daemon => STOPPING.to_owned(),
         None if picture.degraded => format!("{} (degraded)", picture.state),
         None => state_word(picture.state, has_daemon),
     }

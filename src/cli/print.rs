@@ -75,7 +75,7 @@ fn job(job: &JobRow, has_daemon: bool) -> Vec<String> {
     let of = job.retry_of.map_or(String::new(), |of| format!(" (retry of {of})"));
     vec![
         job.job.to_string(),
-        waits.unwrap_or_else(|| pictures::state_word(job.state, has_daemon)),
+        waits.unwrap_or_else(|| pictures::job_state(job, has_daemon)),
         format!("{}/{}", job.done, job.renders),
         unless_zero(job.degraded),
         unless_zero(job.failed),
@@ -197,7 +197,7 @@ fn begins_later(work: Option<ExpectedWork>) -> bool {
 fn expected(work: Option<ExpectedWork>) -> String {
     let Some(ExpectedWork { work_ms, is_estimate, starts_at_ms, done_at_ms, too_late }) = work
     else {
-        return ", how long it takes is known once the daemon has run here".to_owned();
+        return ", how long it takes is known once the daemon has loaded the model".to_owned();
     };
     let mut text = format!(", {}", moment::expected(work_ms, is_estimate));
     if let Some(starts_at_ms) = starts_at_ms.filter(|at_ms| moment::is_later(*at_ms)) {

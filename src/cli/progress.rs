@@ -78,7 +78,8 @@ impl JobBar {
     pub(super) fn new(job_id: i64) -> JobBar {
         let is_live = stderr::is_live() && !stderr::is_quiet();
         let bar = if is_live { ProgressBar::new(0) } else { ProgressBar::hidden() };
-        let style = ProgressStyle::with_template("job {prefix} {wide_bar} {pos}/{len} {msg}");
+        // What is said is as long as it is, and a terminal as wide: the text gives way.
+        let style = ProgressStyle::with_template("job {prefix} {bar:12} {pos}/{len} {wide_msg}");
         if let Ok(style) = style {
             bar.set_style(style);
         }

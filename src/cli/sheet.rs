@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use clap_complete::engine::ArgValueCompleter;
 
 use super::completions::job_ids;
-use super::{Outcome, print, short};
+use super::{Outcome, job_id, print, short};
 use crate::config::Config;
 use crate::queue::Queue;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct SheetArgs {
     /// The job's id
-    #[arg(add = ArgValueCompleter::new(job_ids))]
+    #[arg(value_parser = job_id, add = ArgValueCompleter::new(job_ids))]
     job: i64,
     /// The sheet's file, .png, .jpg or .webp, which must not be there; unless given job-ID.png in
     /// the current folder, or job-ID-2.png and so on

@@ -98,13 +98,15 @@ fn uneven(shown: &Shown) -> Vec<&AttemptRow> {
 fn summary(job: &JobRow, has_daemon: bool) -> String {
     let name = printable(&job.file_name);
     let first = format!("job {} ({name}): {} of {} done", job.job, job.done, job.renders);
-    let running = pictures::state_word(State::Running, has_daemon);
+    let [running, stopping] = pictures::running(job, has_daemon);
+    let counted = |number: i64, word: &str| (number, word.to_owned());
     let counts = [
-        (job.degraded, "degraded"),
-        (job.failed, "failed"),
-        (job.cancelled, "cancelled"),
-        (job.running, running.as_str()),
-        (job.queued, "queued"),
+        counted(job.degraded, "degraded"),
+        counted(job.failed, "failed"),
+        counted(job.cancelled, "cancelled"),
+        running,
+        stopping,
+        counted(job.queued, "queued"),
     ];
     format!("{}\n{}", print::with_counts(first, counts), facts(job).join(", "))
 }

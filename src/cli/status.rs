@@ -31,7 +31,7 @@ fn lines(status: &QueueStatus) -> Vec<String> {
     }
     lines.extend(status.daemon.iter().filter_map(|daemon| daemon.reload.as_ref()).flat_map(reload));
     lines.extend(status.database.clone());
-    lines.extend(status.begun.iter().map(progress));
+    lines.extend(status.begun.iter().map(|job| progress(job, status.running)));
     if status.database.is_none() {
         let expected = expected(&status.outlook);
         lines.push(format!("{} queued{expected}", print::count(status.queued, "render")));
@@ -102,15 +102,11 @@ fn jobs_folder(folder: &JobsFolder) -> Vec<String> {
     lines
 }
 
-fn progress(job: &JobRow) -> String {
-    let failed = if job.failed > 0 { format!(", {} failed", job.failed) } else { String::new() };
-    format!(
-        "job {} ({}): {} of {} done{failed}",
-        job.job,
-        printable(&job.file_name),
-        job.done,
-        job.renders
-    )
+fn progress(job: &JobRow, has_daemon: bool) -> String {
+    let name = printable(&job.file_name);
+    let text = format!("job {} ({name}): {} of {} done", job.job, job.done, job.renders);
+    let [_, stopping] = pictures::running(job, has_daemon);
+    print::with_counts(text, [(job.failed, "failed".to_owned()), stopping])
 }
 
 /// When the first render may start, where none may now; how long all take, and when that would be

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 
 use super::job_file;
-use super::job_options::JobOptions;
-use super::{EXIT_FAILED, EXIT_NOT_DONE, EXIT_USAGE, Failure, Outcome, print, stderr, wait};
+use super::job_options::{JobOptions, JobSource};
+use super::{EXIT_FAILED, EXIT_NOT_DONE, Failure, Outcome, print, stderr, wait};
 use crate::config::Config;
 use crate::queue::{self, CheckedJob, Submitted};
 
@@ -57,29 +57,20 @@ pub(super) async fn submit(config: &Config, args: &SubmitArgs, json: bool) -> Ou
 
 /// Checks what the arguments ask for, hands it over, and says what is hardly meant in it.
 async fn hand_over(config: &Config, args: &SubmitArgs) -> Result<Submitted, Failure> {
-    match (args.files.as_slice(), args.job.is_given()) {
-        ([], true) => {
-            let mut job = args.job.wish(config)?.check(config)?;
+    match args.job.beside(&args.files)? {
+        JobSource::Options(job) => {
+            let mut job = job.wish(config)?.check(config)?;
             let submitted = queue::submit_wish(config, &mut job).await?;
             warn_of(&job);
             Ok(submitted)
         }
-        (files @ [_, ..], false) => {
+        JobSource::Files(files) => {
             let mut jobs = job_file::checked(config, files)?;
             let submitted = queue::submit(config, &mut jobs).await?;
             warn(&jobs);
             Ok(submitted)
         }
-        ([], false) => Err(usage("name job files, or say --prompt TEXT, or --prompts FILE")),
-        ([_, ..], true) => Err(usage(
-            "a job file says everything itself: --template FILE takes it as a base for the options, \
-             --prompts FILE reads a list of prompts",
-        )),
     }
-}
-
-fn usage(message: &'static str) -> Failure {
-    Failure { code: EXIT_USAGE, error: anyhow!(message) }
 }
 
 /// What was handed over is safe, but nobody works on it. Whoever tried again, as 75 has it, would

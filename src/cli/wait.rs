@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap_complete::engine::ArgValueCompleter;
+use jiff::SignedDuration;
 use tokio::time::{Instant, sleep};
 
 use super::completions::job_ids;
 use super::progress::JobBar;
-use super::{EXIT_DEGRADED, EXIT_NOT_DONE, EXIT_TEMPFAIL, Failure, Outcome, print, whole};
+use super::{EXIT_DEGRADED, EXIT_NOT_DONE, EXIT_TEMPFAIL, Failure, Outcome, job_id, print};
 use crate::config::Config;
 use crate::queue::{JobProgress, Queue, Summary, Waited};
 use crate::store::Selection;
@@ -19,15 +20,22 @@ const POLL: Duration = Duration::from_millis(200);
 #[derive(clap::Args, Debug)]
 pub(super) struct WaitArgs {
     /// Job ids
-    #[arg(required = true, value_parser = whole::<i64>, add = ArgValueCompleter::new(job_ids))]
+    #[arg(required = true, value_parser = job_id, add = ArgValueCompleter::new(job_ids))]
     jobs: Vec<i64>,
-    /// Give up after so many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = whole::<u64>)]
-    timeout: Option<u64>,
+    /// Give up after this time: 90s, 30m, 1h 30m; a number alone is seconds
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    timeout: Option<Duration>,
+}
+
+/// As in daemon.toml, and in seconds.
+fn time(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    let written = || text.parse::<SignedDuration>().ok()?.try_into().ok();
+    seconds.or_else(written).ok_or_else(|| format!("'{text}' is no time like 90s, 30m or 1h"))
 }
 
 pub(super) async fn wait(config: &Config, args: &WaitArgs, json: bool) -> Outcome {
-    wait_for(config, &args.jobs, args.timeout.map(Duration::from_secs), json).await
+    wait_for(config, &args.jobs, args.timeout, json).await
 }
 
 /// Waits for all `jobs`, shows what became of them, and answers the exit code that says it.
@@ -38,7 +46,8 @@ pub(super) async fn wait_for(
     json: bool,
 ) -> Outcome {
     let queue = Queue::open_or_empty(config).await?;
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    // One that no clock reaches is none.
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut pictures = Vec::new();
     for job_id in jobs {
         follow(&queue, *job_id, deadline).await?;

@@ -22,7 +22,10 @@ pub enum ConfigError {
     )]
     NoQueue { folder: PathBuf },
     /// What is wrong with the file, line by line.
-    #[error("{report}")]
+    #[error(
+        "{report}nothing is done before that is mended, or --config names another one; a daemon that \
+         runs goes on with what it has read"
+    )]
     Invalid { file: String, problems: Vec<Problem>, report: String },
     /// The model's folder is missing or wrong, or the defaults do not fit it.
     #[error(transparent)]

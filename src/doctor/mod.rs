@@ -6,7 +6,9 @@
 
 mod database;
 mod device;
+mod dropped;
 mod folders;
+mod hooks;
 mod machine;
 mod models;
 mod port;
@@ -50,8 +52,12 @@ pub enum Aspect {
     Disk,
     /// Whether the system tells of files that are dropped.
     Watching,
+    /// What lies in the jobs folder and is no job.
+    Jobs,
     Database,
     Daemon,
+    /// The programs that are told of renders that have ended.
+    Hooks,
     /// Where the daemon answers over HTTP.
     Port,
     Model,
@@ -118,9 +124,11 @@ async fn of_queue(config: &Config) -> Vec<Finding> {
     findings.extend(folders::folders(config));
     findings.extend(folders::disks(config));
     findings.push(machine::watching(&config.jobs));
+    findings.extend(dropped::dropped(config).await);
     findings.extend(database::database(config).await);
     findings.extend(database::daemon(config));
     findings.extend(database::obstacle(config).await);
+    findings.extend(hooks::hooks(&config.hooks));
     findings.push(port::port(config).await);
     findings.extend(models::models(config).await);
     findings

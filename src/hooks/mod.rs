@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 pub use self::message::HookMessage;
+pub use self::program::find_program;
 use self::webhook::Webhook;
 use crate::clock::Clock;
 use crate::config::{HookConfig, LiveConfig};

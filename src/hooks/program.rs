@@ -1,6 +1,7 @@
 //! A program of the user's: run with what is told, within a time.
 
 use std::io;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::Stdio;
 use std::time::Duration;
@@ -37,6 +38,20 @@ pub(super) async fn run(
         Some(Err(error)) => Err(format!("{program}: {error}")),
         Some(Ok((true, _))) => Ok(()),
         Some(Ok((false, words))) => Err(format!("{program} has failed: {words}")),
+    }
+}
+
+/// Where the program is that is called so, if it can be run: by its path, or in the folders of PATH.
+pub fn find_program(program: &str) -> Option<PathBuf> {
+    let can_run = |path: &PathBuf| {
+        path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+    };
+    match program.contains('/') {
+        true => Some(PathBuf::from(program)).filter(can_run),
+        false => {
+            let folders = std::env::var_os("PATH")?;
+            std::env::split_paths(&folders).map(|folder| folder.join(program)).find(can_run)
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub use self::environment::HubEnvironment;
 pub use self::error::HubError;
 pub use self::fetch::{FetchWish, fetch};
 pub use self::fetched::{Fetched, FileSource};
-pub use self::preset::{ModelSource, gigabytes};
+pub use self::preset::{ModelSource, PRESETS, gigabytes};
 pub use self::progress::FetchProgress;
 pub use self::record::FetchRecord;
 pub use self::remove::{RemovedModel, remove_fetched};

@@ -252,6 +252,7 @@ mod tests {
             job: 1,
             picture: 1,
             state: State::Done,
+            stopping: false,
             priority: 0,
             degraded: false,
             starred: false,

@@ -55,7 +55,7 @@ pub struct FitAnswer {
     pub estimate: Option<FitEstimate>,
 }
 
-/// The least memory with which a picture is rendered at all, smaller perhaps, in whole steps of 16 MiB.
+/// The least memory with which a picture is rendered at all, smaller perhaps, in whole MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LeastMemory {
@@ -67,10 +67,10 @@ pub struct LeastMemory {
 }
 
 /// As exact as people ask, and few enough plans to find it.
-const LEAST_STEP_BYTES: u64 = 16 << 20;
+const LEAST_STEP_BYTES: u64 = 1 << 20;
 
 /// 1 TiB: what does not fit there fits nowhere.
-const LEAST_STEPS_MAX: u64 = 1 << 16;
+const LEAST_STEPS_MAX: u64 = 1 << 20;
 
 /// An [`Estimate`], and whose.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -72,7 +72,7 @@ pub use self::retry::Retries;
 pub use self::room::FolderRoom;
 pub use self::show::{PictureFilter, Shown, Waited, card_use};
 pub use self::star::StarAnswer;
-pub use self::status::{JobsFolder, QueueStatus, queue_status, status_of};
+pub use self::status::{JobsFolder, OtherFile, QueueStatus, queue_status, status_of};
 pub use self::submit::{hand_over, has_daemon, submit, submit_wish};
 pub use self::submitted::Submitted;
 pub use self::upcoming::Upcoming;
@@ -145,8 +145,10 @@ pub enum QueueError {
     /// A daemon runs, but has not dealt with the file for half a minute.
     #[error("{file} waits in {jobs}: {why}")]
     NotTaken { file: String, jobs: String, why: String },
-    #[error("{0}: no model of daemon.toml, no folder of models/ and no path is called so")]
-    NoModel(String),
+    #[error(
+        "{what}: no model of daemon.toml, no folder of models/ and no path is called so; {help}"
+    )]
+    NoModel { what: String, help: String },
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
     /// A backup that cannot be put back; nothing was changed.

@@ -11,10 +11,11 @@ use crate::engine::provenance::PartSource;
 use crate::engine::z_image::verify::VerifiedPart;
 use crate::engine::{EngineKind, ModelKind, ModelPlace, inspect_model, mini, verify_weights};
 use crate::hub::{
-    FetchRecord, FileState, HubError, RemovedModel, VerifiedFile, fetched_at, remove_fetched,
-    verify_files,
+    FetchRecord, FileState, HubError, PRESETS, RemovedModel, VerifiedFile, fetched_at,
+    remove_fetched, verify_files,
 };
 use crate::spelling::count;
+use crate::table::Mistake;
 
 /// A model that is configured, or lies among the fetched ones.
 #[derive(Clone, Debug, Serialize)]
@@ -76,11 +77,22 @@ pub fn model_called(config: &Config, what: Option<&str>) -> Result<ModelPlace, Q
             let path =
                 path.map_err(|source| QueueError::File { path: PathBuf::from(what), source })?;
             if !path.exists() {
-                return Err(QueueError::NoModel(what.to_owned()));
+                return Err(no_model(config, what));
             }
             Ok(ModelPlace::at(&path))
         }
     }
+}
+
+/// For whoever calls a model by a name that none has.
+fn no_model(config: &Config, what: &str) -> QueueError {
+    let known: Vec<&str> = config.models.keys().map(String::as_str).collect();
+    let help = match Mistake::unknown(what, "model", &known).help {
+        _ if PRESETS.contains(&what) => format!("fetch it with: zimaged model fetch {what}"),
+        Some(help) if !known.is_empty() => help,
+        _ => "those that there are: zimaged model list".to_owned(),
+    };
+    QueueError::NoModel { what: what.to_owned(), help }
 }
 
 /// Reads all of a model: its files' hashes, where it was fetched, and each value of its tensors.

@@ -161,6 +161,11 @@ impl Queue<'_> {
         Ok(QueueStatus { outlook: self.outlook().await?, ..self.status_without_outlook().await? })
     }
 
+    /// The newest files that were set aside and not put right since.
+    pub async fn rejected(&self) -> Result<Vec<RejectionRow>> {
+        self.store.open_rejections(REJECTED_MAX).await
+    }
+
     /// All but the outlook, which walks through all that waits: for whoever asks every second.
     pub async fn status_without_outlook(&self) -> Result<QueueStatus> {
         let store = &self.store;
@@ -169,7 +174,7 @@ impl Queue<'_> {
             queued: store.queued().await?,
             paused: store.paused().await?,
             model: store.last_worker().await?,
-            rejected: store.open_rejections(REJECTED_MAX).await?,
+            rejected: self.rejected().await?,
             ..status_of(self.config)
         })
     }

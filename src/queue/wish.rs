@@ -166,6 +166,7 @@ impl Wish {
             mistakes.problems.iter().filter_map(|problem| told(problem, sources)).collect();
         // One option may stand for two keys.
         told.dedup();
+        told.extend(self.what_to_do(&told, &mistakes.problems));
         match (&self.template, told.is_empty()) {
             (Some((name, content)), true) => {
                 let problems = mistakes.problems.into_iter().map(|problem| Problem {
@@ -180,6 +181,20 @@ impl Wish {
             }
             _ => QueueError::WrongWish(told.join("\n")),
         }
+    }
+
+    /// What is said behind the mistakes of a list, which is taken whole or not at all: how many more
+    /// there are, and what leaves their lines out.
+    fn what_to_do(&self, told: &[String], problems: &[Problem]) -> Vec<String> {
+        let Some((name, _)) = &self.list else { return Vec::new() };
+        let name = printable(name);
+        if !told.iter().any(|line| line.starts_with(&format!("{name}:"))) {
+            return Vec::new();
+        }
+        let counted = problems.iter().filter(|problem| problem.key.is_none());
+        let counted = counted.map(|problem| problem.message.clone());
+        let cure = "nothing of it is taken before: mend these lines, or begin them with #";
+        counted.chain([format!("{name}: {cure}")]).collect()
     }
 }
 

@@ -49,6 +49,8 @@ pub struct JobRow {
     pub queued: i64,
     /// How many of them are running.
     pub running: i64,
+    /// How many of those that are running were cancelled, and stop at their next step.
+    pub stopping: i64,
     /// How many of them are done.
     pub done: i64,
     /// How many of them have failed.
@@ -57,6 +59,13 @@ pub struct JobRow {
     pub cancelled: i64,
     /// How many of those that are done are smaller, or have fewer steps, than asked.
     pub degraded: i64,
+}
+
+impl JobRow {
+    /// Whether all that is left of it is to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping > 0 && self.stopping == self.running && self.queued == 0
+    }
 }
 
 /// A picture that was asked for, with its last attempt: a row of the view `history`.
@@ -69,6 +78,8 @@ pub struct HistoryRow {
     pub picture: i64,
     /// Where it stands.
     pub state: State,
+    /// It is running, was cancelled, and stops at its next step.
+    pub stopping: bool,
     /// Higher runs first; its job's, unless it was given one of its own.
     pub priority: i64,
     /// It is smaller, or has fewer steps, than asked.

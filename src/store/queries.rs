@@ -26,12 +26,15 @@ const JOBS: &str = "SELECT *, (SELECT min(run_after_ms) FROM renders r \
                     coalesce((SELECT model FROM renders r WHERE r.job_id = job LIMIT 1), '') AS model, \
                     (SELECT not_after_ms FROM jobs WHERE id = job) AS not_after_ms, \
                     (SELECT open_hours FROM jobs WHERE id = job) AS window, \
+                    (SELECT count(*) FROM renders r WHERE r.job_id = job AND r.state = 'running' \
+                    AND r.cancel_wanted = 1) AS stopping, \
                     CASE WHEN queued + running = 0 THEN (SELECT max(finished_at_ms) \
                     FROM renders r WHERE r.job_id = job) END AS ended_at_ms \
                     FROM jobs_state WHERE ";
 
 /// The columns of a [`HistoryRow`].
-pub(super) const PICTURES: &str = "SELECT history.*, r.priority, r.starred, r.sampler, r.precision, \
+pub(super) const PICTURES: &str = "SELECT history.*, \
+                        r.state = 'running' AND r.cancel_wanted = 1 AS stopping, r.priority, r.starred, r.sampler, r.precision, \
                         r.init_image, r.mask, r.strength, r.model AS model_key, \
                         coalesce((SELECT w.parts FROM attempts a JOIN workers w ON w.id = a.worker_id \
                         WHERE a.render_id = r.id ORDER BY a.number DESC LIMIT 1), '[]') AS parts, \

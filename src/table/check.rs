@@ -6,6 +6,9 @@ use std::ops::RangeInclusive;
 
 use toml::de::{DeInteger, DeValue};
 
+/// So many known words are listed: more than there are keys, and fewer than a folder may have files.
+const KNOWN_MAX: usize = 60;
+
 /// What is wrong with a value, and what would be right; the table adds the key and the place.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -39,7 +42,14 @@ impl Mistake {
         let mistake = Mistake::new(format!("unknown {what}"));
         match nearest(word, known) {
             Some(near) => mistake.help(format!("did you mean `{near}`?")),
-            None => mistake.help(format!("known {what}s: {}", known.join(", "))),
+            None => {
+                let first = &known[..known.len().min(KNOWN_MAX)];
+                let more = match known.len() - first.len() {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                mistake.help(format!("known {what}s: {}{more}", first.join(", ")))
+            }
         }
     }
 }

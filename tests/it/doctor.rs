@@ -190,6 +190,26 @@ fn what_a_running_daemon_is_held_by_is_told() {
 }
 
 #[test]
+fn files_that_become_no_job_and_a_hook_that_is_not_there_are_told() {
+    let house =
+        House::new("[hooks]\non_done = 'no-such-program'\non_failed = ['sh', '-c', 'true']\n");
+    let found = diagnosis(&house);
+    assert_found(&found, "hooks", "warning", &["on_done", "no-such-program", "sh"]);
+    assert_eq!(about(&found, "hooks").0, ["warning", "ok"]);
+    assert!(about(&found, "jobs").0.is_empty(), "{found}");
+    let mut house = House::started("");
+    house.drop_job("bad.toml", "promt = 'a'\n");
+    house.until_refused("bad.toml");
+    for number in 1..=4 {
+        house.drop_job(&format!("prompts{number}.txt"), "a fox\n");
+    }
+    house.stop("TERM");
+    let words =
+        ["bad.toml", "zimaged list --rejected", "prompts1.txt", "--prompts FILE", " and others"];
+    assert_found(&diagnosis(&house), "jobs", "warning", &words);
+}
+
+#[test]
 fn a_port_that_another_program_has_is_told_with_its_name() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("a bound socket");

@@ -85,6 +85,20 @@ fn a_picture_takes_the_place_of_the_estimate_which_was_near_it() {
 
 // newcomer 6
 #[test]
+fn while_the_model_is_loaded_for_the_first_time_it_is_said_when_the_time_is_known() {
+    let house = house();
+    fs::write(house.path("one.toml"), JOB_OF_ONE).expect("a writable folder");
+    // As by a daemon that has begun.
+    fs::create_dir(house.path("state")).expect("a writable folder");
+    let lock = fs::File::create(house.path("state/.zimaged.lock")).expect("a writable folder");
+    lock.lock().expect("nobody has it");
+    assert!(house.json(&["check", "one.toml"])["expected"].is_null());
+    let check = text(&house.zimaged(&["check", "one.toml"]));
+    assert!(check.contains("is known once the daemon has loaded the model"), "{check}");
+}
+
+// newcomer 6
+#[test]
 fn of_a_card_that_nobody_measured_no_time_is_told() {
     let house = measured();
     // The same kind of device, whatever its memory and the model.

@@ -60,6 +60,7 @@ mod run;
 mod support;
 mod systemd;
 mod times;
+mod told;
 mod upgrades;
 mod verify;
 mod worker;

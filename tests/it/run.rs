@@ -306,6 +306,22 @@ fn a_wait_in_a_pipe_says_how_far_it_is_and_a_quiet_one_does_not() {
     assert!(quiet.stderr.is_empty(), "{}", String::from_utf8_lossy(&quiet.stderr));
 }
 
+#[test]
+fn the_bar_of_a_wait_is_no_wider_than_the_terminal() {
+    let house = House::started("");
+    house.drop_job("late.toml", "prompt = 'a fox'\nnot_before = 2999-01-01T00:00:00Z\n");
+    house.until_sql("SELECT count(*) FROM jobs", "1");
+    let mut command = house.command(&["wait", "1", "--timeout", "1s"]);
+    let shown = run_on_terminal(command.env("TERM", "xterm"), 40).2;
+    let escapes = regex::Regex::new("\x1b\\[[0-9;?]*[A-Za-z]").expect("a pattern");
+    let shown = escapes.replace_all(&shown, "\n");
+    let bars: Vec<&str> = shown.split(['\n', '\r']).filter(|line| line.contains(" 0/1 ")).collect();
+    assert!(bars.iter().any(|bar| bar.contains("starts on")), "{shown}");
+    for bar in bars {
+        assert!(bar.trim_end().chars().count() <= 40, "{bar}");
+    }
+}
+
 // newcomer 14 and 31
 #[test]
 fn the_bar_of_a_wait_has_the_time_left_and_a_dumb_terminal_gets_lines() {

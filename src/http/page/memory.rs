@@ -184,7 +184,7 @@ fn falls_told(words: &Words, falls: &[Fall]) -> Markup {
                 (number(words.asked_bytes, fall.requested_bytes.map(memory_of).unwrap_or_default()))
                 (number(words.seconds, format_args!("{:.2}", fall.total_ms as f64 / 1000.0)))
                 (told(words.next_rung, fall.next_rung.as_deref().unwrap_or("–")))
-                (told(words.outcome, words.state(fall.state)))
+                (told(words.outcome, words.state(fall.state, false)))
             } } }
         } }
     }

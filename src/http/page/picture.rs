@@ -30,7 +30,10 @@ pub async fn picture(
         return Err(HttpProblem::not_found("there is no such picture"));
     };
     let content = html! {
-        h1 { (words.job) " " (of.job) "." (of.n) " " span.badge { (words.state(picture.state)) } }
+        h1 {
+            (words.job) " " (of.job) "." (of.n) " "
+            span.badge { (words.state(picture.state, picture.stopping)) }
+        }
         p.row { (neighbours(words, of, job.renders)) }
         div.sides {
             div.card { (image(words, picture)) p { (picture.prompt) } (actions(words, picture)) }

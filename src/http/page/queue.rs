@@ -280,7 +280,7 @@ fn row(words: &Words, waiting: &WaitingJobs, place: usize) -> Markup {
                     small.quiet { (job.file_name) }
                 }
             } }
-            (cell(words.state, words.state(job.state)))
+            (cell(words.state, words.state(job.state, job.is_stopping())))
             (number(words.done_count, format_args!("{}/{}", job.done, job.renders)))
             (cell(words.ends, done_at_ms.map(moment::soon).unwrap_or_default()))
             td.number data-column=(words.priority) { (priority(words, job)) }

@@ -17,8 +17,9 @@ pub(super) const WILDCARDS: &str = "wildcards";
 /// A job uses at most so many lists; each is kept while the job is read.
 const LISTS_MAX: usize = 100;
 
-/// So many of the prompts with mistakes are told: nobody mends more at once.
-const MISTAKES_MAX: usize = 50;
+/// So many of the prompts with mistakes are told, and that there may be more: fewer than the table
+/// tells, and nobody mends as many at once.
+const MISTAKES_MAX: usize = 40;
 
 /// What is needed to make the choices of a job's prompts.
 pub(super) struct Choices {
@@ -73,6 +74,8 @@ impl Choices {
             top.mistake_at(key, place, in_list(list.as_deref(), mistake));
             mistakes += 1;
             if mistakes == MISTAKES_MAX {
+                let more = Mistake::new("the prompts after this one are not looked at yet");
+                top.mistake_at(key, place, more);
                 break;
             }
         }

@@ -170,6 +170,7 @@ pub const CHINESE: Words = Words {
 
     queued: "等待中",
     running: "渲染中",
+    stopping: "正在停止",
     done: "已完成",
     failed: "失败",
     cancelled: "已取消",

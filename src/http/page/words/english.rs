@@ -175,6 +175,7 @@ pub const ENGLISH: Words = Words {
 
     queued: "queued",
     running: "running",
+    stopping: "stopping",
     done: "done",
     failed: "failed",
     cancelled: "cancelled",

@@ -184,6 +184,7 @@ pub struct Words {
 
     pub queued: &'static str,
     pub running: &'static str,
+    pub stopping: &'static str,
     pub done: &'static str,
     pub failed: &'static str,
     pub cancelled: &'static str,
@@ -265,8 +266,10 @@ pub struct Words {
 pub const LANGUAGES: [&Words; 2] = [&ENGLISH, &CHINESE];
 
 impl Words {
-    pub fn state(&self, state: State) -> &'static str {
+    /// The word for a state; `stopping` where it was cancelled and still runs.
+    pub fn state(&self, state: State, stopping: bool) -> &'static str {
         match state {
+            _ if stopping => self.stopping,
             State::Queued => self.queued,
             State::Running => self.running,
             State::Done => self.done,

@@ -71,8 +71,8 @@ fn vram(text: &str) -> Result<u64, String> {
 /// What is meant by a card's memory without a unit: no card has so many of the larger one.
 fn unit_of(number: u64) -> &'static str {
     match number {
-        ..1000 => "GiB",
-        ..1_000_000 => "MiB",
+        0..1000 => "GiB",
+        1000..1_000_000 => "MiB",
         _ => "B",
     }
 }

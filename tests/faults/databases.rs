@@ -11,7 +11,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use crate::house::{Harried, PATIENCE};
 use crate::record;
 use crate::support::{kill, said};
-use crate::trouble::{assert_goes_on, drop_job, holds};
+use crate::trouble::{assert_goes_on, assert_lives_on, drop_job, holds};
 
 const DATABASE: &str = "state/zimaged.sqlite";
 
@@ -52,7 +52,7 @@ fn a_database_that_is_locked_holds_the_queue() {
         it.while_alive(PATIENCE, |house| holds(house).then_some(())).expect("it is felt");
     });
     assert!(it.house.log().contains("locked"), "{}", it.house.log());
-    assert_goes_on(&mut it, "another program locks the database");
+    assert_lives_on(&mut it, "another program locks the database");
     let once = "SELECT count(*) FROM attempts WHERE outcome <> 'done'";
     assert_eq!(it.house.value(once), "0", "nothing was rendered twice");
 }
@@ -103,7 +103,7 @@ fn a_log_that_a_reader_pins_is_cut_when_the_reader_is_gone() {
     reader.end();
     it.house.falsify("DROP TABLE filler");
     it.house.until("it is cut", || (log_bytes(&it) < LOG_BYTES).then_some(()));
-    assert_goes_on(&mut it, "a reader pins the database's log");
+    assert_lives_on(&mut it, "a reader pins the database's log");
 }
 
 const REFUSED: &str =

@@ -8,7 +8,7 @@ use crate::house::{Harried, PATIENCE};
 use crate::record;
 use crate::support::{House, kill};
 use crate::trap::{Action, Rule};
-use crate::trouble::{Trouble, assert_goes_on, drop_job};
+use crate::trouble::{Trouble, assert_lives_on, drop_job};
 
 /// Sets how many files a process may have open; those that are open stay so.
 fn limit_descriptors(pid: u32, count: u64) {
@@ -58,7 +58,7 @@ fn without_watches_files_are_found_by_looking() {
         it.launch(&[Rule { role: "supervisor", calls: "watch", path, first: 1, count, action }]);
         it.until_listening();
         drop_job(&mut it);
-        assert_goes_on(&mut it, fault);
+        assert_lives_on(&mut it, fault);
         let log = it.house.log();
         assert!(log.contains("every two seconds") && log.contains(sysctl), "{log}");
     }
@@ -84,7 +84,7 @@ fn files_whose_events_are_lost_are_found() {
     }
     fs::remove_file(&names[RENAMES % 2]).unwrap();
     kill("CONT", it.pid());
-    assert_goes_on(&mut it, "the queue of inotify events overflows");
+    assert_lives_on(&mut it, "the queue of inotify events overflows");
 }
 
 /// Where memory is short the kernel ends the worker, and the daemon queues the render again.

@@ -9,7 +9,7 @@ use crate::house::{Harried, PATIENCE, config};
 use crate::ledger::Dropped;
 use crate::record;
 use crate::support::House;
-use crate::trouble::{JOB, Trouble, assert_goes_on, drop_job, holds, request_job};
+use crate::trouble::{JOB, Trouble, assert_lives_on, drop_job, holds, request_job};
 
 /// Room for a queue of a few jobs.
 const SMALL: &str = "size=6m,nr_inodes=200";
@@ -161,7 +161,7 @@ fn outputs_that_become_read_only_hold_the_queue() {
     drop_job(&mut it);
     it.while_alive(PATIENCE, |house| holds(house).then_some(())).expect("it is felt");
     mount.change("rw");
-    assert_goes_on(&mut it, "the outputs are mounted read-only");
+    assert_lives_on(&mut it, "the outputs are mounted read-only");
     drop(mount);
 }
 
@@ -182,7 +182,7 @@ fn a_jobs_folder_that_is_unmounted_is_found_again() {
     it.while_alive(PATIENCE, is_looked_at).expect("the folder below is the one now");
     let mounted = Mount::of_folder(disk.path(), jobs);
     drop_job(&mut it);
-    assert_goes_on(&mut it, "the jobs folder is unmounted, and mounted again");
+    assert_lives_on(&mut it, "the jobs folder is unmounted, and mounted again");
     drop(it);
     drop(mounted);
 }

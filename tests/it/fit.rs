@@ -146,6 +146,7 @@ fn no_picture_is_promised_that_the_model_has_no_positions_for() {
     }
 }
 
+// newcomer 40: a picture that was written beside the next one was counted nowhere.
 #[test]
 fn a_worker_needs_no_more_than_predicted_from_its_first_picture_on() {
     let mut house = house();

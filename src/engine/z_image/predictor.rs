@@ -9,6 +9,10 @@ use crate::job::Render;
 use crate::ladder::{Capabilities, Residency, Rung};
 use crate::planner::{Prediction, RenderOperations};
 
+/// What a picture takes while it is written: its pixels, the file as far as it is made, and the small
+/// copy. At 256x256 it was measured to be 5.3.
+const WRITING_BYTES_PER_PIXEL: usize = 8;
+
 /// Predicts for one model on one backend.
 #[derive(Clone, Debug)]
 pub struct ZImagePredictor {
@@ -56,9 +60,18 @@ impl ZImagePredictor {
         guided_steps(&self.model, steps, truncation)
     }
 
-    /// Memory of the device that `render` needs on `rung`.
+    /// Memory of the device that `render` needs on `rung`. On a processor the picture before it,
+    /// which is of the same size as a rule, may still be on its way to the disk.
     pub fn predict(&self, render: &Render, rung: &Rung) -> Prediction {
-        predict(&self.model, self.backend, rung, Work::of(&render.recipe))
+        let own = predict(&self.model, self.backend, rung, Work::of(&render.recipe));
+        let pixels = rung.width as usize * rung.height as usize;
+        let writing = self.backend.host_buffer_bytes(WRITING_BYTES_PER_PIXEL * pixels) as u64;
+        Prediction {
+            text_encode_bytes: own.text_encode_bytes + writing,
+            denoise_bytes: own.denoise_bytes + writing,
+            vae_decode_bytes: own.vae_decode_bytes + writing,
+            ..own
+        }
     }
 }
 

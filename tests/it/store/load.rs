@@ -150,10 +150,10 @@ async fn half_a_million_renders_that_wait_for_a_time_slow_neither_claims_nor_sta
     fixture.accept(job(&["now"])).await;
     let due = timed("claim of one that is due", 50, async || fixture.next_prompt().await).await;
     assert_eq!(due.as_deref(), Some("now"));
-    // A quarter of a second on an idle machine, for all of them a second.
-    let kinds = timed("kinds that wait", 900, async || store.waiting(NOW).await).await;
+    // A quarter of a second on an idle machine, and no more for any number: one in five is looked at.
+    let kinds = timed("kinds that wait", 4000, async || store.waiting(NOW).await).await;
     let kinds = kinds.expect("a readable queue");
-    assert!(kinds.len() < 600, "{} kinds: too many to plan", kinds.len());
+    assert!(kinds.len() < 200, "{} kinds: more were looked at than is bounded", kinds.len());
     // Those that were looked at stand for all, each kind to the nearest one.
     let renders: u64 = kinds.iter().map(|kind| kind.renders).sum();
     assert!(renders.abs_diff(WAITING as u64 + 2) < kinds.len() as u64, "{renders}");

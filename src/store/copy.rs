@@ -32,12 +32,15 @@ pub struct CopyFacts {
 
 impl Store {
     /// Writes all of the database, as it is at one moment, into a new file, while others go on. It
-    /// is written through to the disk; its name lasts once its folder is fsynced.
+    /// is written through to the disk; its name lasts once its folder is fsynced. It is a copy of the
+    /// file that is open, whatever lies at its path by now.
     pub async fn copy_to(&self, path: &Path) -> Result<()> {
         let name = path.to_str().ok_or_else(|| {
             StoreError::Unusable(format!("{}: the name is not UTF-8", path.display()))
         })?;
-        sqlx::query("VACUUM INTO ?").bind(name).execute(&self.readers).await?;
+        // There is one writer, and it is waited for; a pool of readers that are in use opens another
+        // one, at the path.
+        sqlx::query("VACUUM INTO ?").bind(name).execute(&self.writer).await?;
         let synced = File::open(path).and_then(|file| file.sync_all());
         synced.map_err(|error| StoreError::Disk(format!("{}: {error}", path.display())))
     }
@@ -203,4 +206,33 @@ async fn raise(writer: &SqlitePool, table: &str, last: i64) -> sqlx::Result<()> 
         sqlx::query(sql).bind(table).bind(last).execute(writer).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_copy_is_of_the_open_file_and_not_of_what_was_put_in_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, empty, copy] =
+            ["queue.sqlite", "empty", "copy"].map(|name| folder.path().join(name));
+        let store = Store::open(&path, Access::Daemon).await.expect("a new database");
+        assert!(store.fold_log().await.unwrap());
+        fs::copy(&path, &empty).unwrap();
+        sqlx::query("INSERT INTO pause VALUES (1, 0, 'a night')")
+            .execute(&store.writer)
+            .await
+            .unwrap();
+        assert!(store.fold_log().await.unwrap());
+        fs::rename(&empty, &path).unwrap();
+
+        let in_use = store.readers.acquire().await.unwrap();
+        store.copy_to(&copy).await.unwrap();
+        drop(in_use);
+        let mut copied = options(&copy).read_only(true).connect().await.unwrap();
+        let sql = "SELECT reason FROM pause";
+        let reason: String = sqlx::query_scalar(sql).fetch_one(&mut copied).await.unwrap();
+        assert_eq!(reason, "a night");
+    }
 }

@@ -230,7 +230,11 @@ fn command(mut args: Args) -> Outcome {
         return init::init(&init, args.json);
     }
     if let Command::Doctor = args.command {
-        return doctor::doctor(&Config::load(args.config.as_deref()), args.json);
+        let config = match (Config::load(args.config.as_deref()), &args.model) {
+            (Ok(config), Some(model)) => Ok(with_model(config, model)?),
+            (config, _) => config,
+        };
+        return doctor::doctor(&config, args.json);
     }
     let config = configured(&mut args)?;
     if let Some(problem) = clock::time_zone_problem() {
@@ -251,14 +255,21 @@ fn configured(args: &mut Args) -> Result<Config, Failure> {
         let name = model.to_str().filter(|name| config.models.contains_key(*name));
         match (name, &mut args.command) {
             (Some(name), Command::Submit(submit)) => submit.name_model(name),
-            (Some(name), _) => config = config.with_model(name).unwrap_or(config),
-            (None, _) => {
-                let place = model_at(&config, &model)?;
-                config.model = ModelChoice::Named(place);
-            }
+            _ => config = with_model(config, &model)?,
         }
     }
     Ok(config)
+}
+
+/// The configuration with `model`, one of its names or a path, in place of its own.
+fn with_model(mut config: Config, model: &Path) -> Result<Config, Failure> {
+    match model.to_str().filter(|name| config.models.contains_key(*name)) {
+        Some(name) => Ok(config.with_model(name).unwrap_or(config)),
+        None => {
+            config.model = ModelChoice::Named(model_at(&config, model)?);
+            Ok(config)
+        }
+    }
 }
 
 /// What an argument says of a model: a name, where it is one word that no file is called, or a path.

@@ -298,7 +298,7 @@ impl Dispatcher {
         match wish {
             Some(WorkerWish::Load) => self.slot.want(),
             Some(WorkerWish::Release) => self.slot.release("a client wants it", STOP_GRACE).await,
-            None if is_day => self.slot.release("the night is over", STOP_GRACE).await,
+            None if is_day => self.slot.release("nothing is due now", STOP_GRACE).await,
             None if is_late => self.slot.release("nothing was rendered for long", STOP_GRACE).await,
             None => (),
         }

@@ -23,7 +23,7 @@ impl Fields {
         let Some(number) = self.number(key)? else { return Ok(None) };
         match number.fract() == 0.0 && number.abs() < 9e15 {
             true => Ok(Some(number as i64)),
-            false => Err(HttpProblem::field(key, "is no whole number")),
+            false => Err(HttpProblem::field(key, "is no whole number below 9e15")),
         }
     }
 

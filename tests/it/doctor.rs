@@ -249,6 +249,14 @@ fn a_model_that_is_missing_cut_short_or_not_as_fetched_is_told() {
 }
 
 #[test]
+fn the_model_of_the_command_line_is_looked_at_in_place_of_the_configured_one() {
+    let house = House::with_config("[model]\npath = 'none'\n");
+    let mini = concat!(env!("CARGO_MANIFEST_DIR"), "/models/mini");
+    assert_eq!(about(&diagnosis(&house), "model").0, ["wrong"]);
+    assert_eq!(about(&house.json(&["--model", mini, "doctor"]), "model").0, ["ok"]);
+}
+
+#[test]
 fn a_card_that_this_build_cannot_use_and_a_zone_that_there_is_not_are_told() {
     let house = House::new("[device]\nkind = 'cuda'\n");
     if !cfg!(feature = "cuda") {

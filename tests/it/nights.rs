@@ -58,7 +58,7 @@ fn end_night(house: &House, option: &str, value: impl Fn() -> String) {
         house.zimaged(&["edit", "1", option, &value()]);
         (0..60).find_map(|_| {
             std::thread::sleep(Duration::from_millis(100));
-            house.log().contains("the night is over").then_some(())
+            house.log().contains("nothing is due now").then_some(())
         })
     });
 }

@@ -96,10 +96,19 @@ function keepForm() {
   remember(KEPT, said.length ? JSON.stringify(said) : null);
 }
 
+/** What was kept; nothing where another page, or another version of this one, has written it. */
+function recalled() {
+  try {
+    return new Map(JSON.parse(recall(KEPT) ?? "[]"));
+  } catch {
+    return new Map();
+  }
+}
+
 /** Brings back what was kept, where the page has nothing of its own. */
 function bringBack() {
   if (form?.dataset.untouched === undefined) return;
-  const kept = new Map(JSON.parse(recall(KEPT) ?? "[]"));
+  const kept = recalled();
   for (const input of keptFields()) {
     const value = kept.get(input.name);
     if (value === undefined) continue;

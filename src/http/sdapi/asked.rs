@@ -39,8 +39,7 @@ impl AskedPictures {
         for key in ["width", "height"] {
             job.insert(key.to_owned(), fields.whole(key)?.unwrap_or(512).into());
         }
-        let (batch, batches) = (fields.whole("batch_size")?, fields.whole("n_iter")?);
-        let images = batch.unwrap_or(1).saturating_mul(batches.unwrap_or(1));
+        let images = count(fields, "batch_size")?.saturating_mul(count(fields, "n_iter")?);
         job.insert("num_images".to_owned(), images.into());
         if let Some(seed) = fields.whole("seed")?.filter(|seed| *seed >= 0) {
             job.insert("seed".to_owned(), seed.into());
@@ -125,6 +124,14 @@ fn pictures(fields: &Fields) -> Result<Vec<(&'static str, String)>, HttpProblem>
     Ok(pictures)
 }
 
+/// One where it is not said. Two that are below it would make a number that is not.
+fn count(fields: &Fields, key: &str) -> Result<i64, HttpProblem> {
+    match fields.whole(key)?.unwrap_or(1) {
+        count @ 1.. => Ok(count),
+        _ => Err(HttpProblem::field(key, "is at least 1")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -152,6 +159,13 @@ mod tests {
         assert_eq!(asked.job["steps"].as_integer(), Some(9));
         assert_eq!(asked.job["guidance"].as_float(), Some(0.0));
         assert_eq!(asked.job["num_images"].as_integer(), Some(6));
+    }
+
+    #[test]
+    fn two_counts_below_one_are_no_count_of_pictures() {
+        let asked = json!({ "prompt": "a fox", "batch_size": -2, "n_iter": -3 });
+        let problem = read(asked, Untouched::Model).err().expect("refused");
+        assert_eq!(problem.param.as_deref(), Some("batch_size"));
     }
 
     #[test]

@@ -24,8 +24,9 @@ function meant(key) {
   return place ? /** @type {HTMLElement | null} */ (document.querySelector(place)) : null;
 }
 
-/** @param {EventTarget | null} target */
-const isField = (target) => target instanceof Element && target.matches("input, textarea, select");
+/** A box of the list has the focus for a moment after the list is closed. @param {EventTarget | null} target */
+const isField = (target) =>
+  target instanceof Element && target.checkVisibility() && target.matches("input, textarea, select");
 
 document.addEventListener("keydown", (event) => {
   const { key, target, ctrlKey, altKey, metaKey, isComposing } = event;

@@ -252,8 +252,7 @@ fn configured(args: &mut Args) -> Result<Config, Failure> {
         false => Config::load_or_default(named)?,
     };
     if let Some(model) = args.model.take() {
-        let name = model.to_str().filter(|name| config.models.contains_key(*name));
-        match (name, &mut args.command) {
+        match (name_of(&config, &model), &mut args.command) {
             (Some(name), Command::Submit(submit)) => submit.name_model(name),
             _ => config = with_model(config, &model)?,
         }
@@ -261,9 +260,14 @@ fn configured(args: &mut Args) -> Result<Config, Failure> {
     Ok(config)
 }
 
+/// The argument, where daemon.toml calls a model so.
+fn name_of<'a>(config: &Config, model: &'a Path) -> Option<&'a str> {
+    model.to_str().filter(|name| config.models.contains_key(*name))
+}
+
 /// The configuration with `model`, one of its names or a path, in place of its own.
 fn with_model(mut config: Config, model: &Path) -> Result<Config, Failure> {
-    match model.to_str().filter(|name| config.models.contains_key(*name)) {
+    match name_of(&config, model) {
         Some(name) => Ok(config.with_model(name).unwrap_or(config)),
         None => {
             config.model = ModelChoice::Named(model_at(&config, model)?);

@@ -10,6 +10,7 @@ use crate::http::app::App;
 use crate::http::archive;
 use crate::http::picture;
 use crate::http::problem::HttpProblem;
+use crate::job::spec::fields::sides;
 use crate::job::state::State as RenderState;
 use crate::queue::{Edited, PictureFilter, Shown, StarAnswer, Which};
 use crate::store::{Cancelled, GalleryFilter, HistoryRow, Selection};
@@ -73,11 +74,10 @@ impl ListRenders {
     }
 }
 
-/// `1024x768`.
+/// `1024x768`, or `1024×768` as the pages write it.
 pub fn pixels(text: &str) -> Result<(u32, u32), HttpProblem> {
-    let sides = text.trim().split_once(['x', '×']);
-    let sides = sides.and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-    sides.ok_or_else(|| HttpProblem::bad(format!("{text:?} is no size; write it like 1024x768")))
+    let wrong = || HttpProblem::bad(format!("{text:?} is no size; write it like 1024x768"));
+    sides(&text.trim().replace('×', "x")).ok_or_else(wrong)
 }
 
 /// `3.1,3.2`: few enough for one question.

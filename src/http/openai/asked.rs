@@ -6,6 +6,7 @@ use toml::Table;
 
 use crate::http::fields::Fields;
 use crate::http::problem::HttpProblem;
+use crate::job::spec::fields::sides;
 
 /// OpenAI's own most.
 const IMAGES_MAX: i64 = 10;
@@ -35,9 +36,11 @@ impl AskedImages {
             _ => return Err(HttpProblem::field("n", format!("n: use 1 to {IMAGES_MAX}"))),
         }
         if let Some(size) = fields.text("size")?.filter(|size| *size != "auto") {
-            let (width, height) = sides(size)?;
-            job.insert("width".to_owned(), width.into());
-            job.insert("height".to_owned(), height.into());
+            let wrong = || HttpProblem::field("size", "size: use WIDTHxHEIGHT in pixels, or auto");
+            let (width, height) = sides(size).ok_or_else(wrong)?;
+            for (key, side) in [("width", width), ("height", height)] {
+                job.insert(key.to_owned(), i64::from(side).into());
+            }
         }
         let format = one_of(fields, "output_format", &["png", "jpeg", "webp"])?.unwrap_or("png");
         job.insert("format".to_owned(), format.into());
@@ -47,14 +50,6 @@ impl AskedImages {
         let is_streamed = fields.is_true("stream");
         Ok(AskedImages { job, by_url, is_streamed, format: format.to_owned() })
     }
-}
-
-/// `1024x768`.
-fn sides(size: &str) -> Result<(i64, i64), HttpProblem> {
-    let sides = size.split_once('x').and_then(|(width, height)| {
-        Some((width.parse::<u32>().ok()?.into(), height.parse::<u32>().ok()?.into()))
-    });
-    sides.ok_or_else(|| HttpProblem::field("size", "size: use WIDTHxHEIGHT in pixels, or auto"))
 }
 
 fn one_of<'f>(

@@ -6,7 +6,7 @@ use sqlx::{Column, Row, TypeInfo, ValueRef};
 
 use super::{Result, Store};
 
-/// A view that people know from the README.
+/// A view that people know from docs/history.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatisticsView {
     Throughput,

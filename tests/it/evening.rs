@@ -212,19 +212,19 @@ fn a_start_logs_lines_that_a_terminal_shows_whole() {
 
 // newcomer 16's brothers: `oom` and `memory` had some three hundred columns of text.
 #[test]
-fn the_queries_of_the_readme_work_and_name_their_columns() {
+fn the_queries_of_the_documents_work_and_name_their_columns() {
     let mut house = House::started("");
     house.stop("TERM");
-    let readme = include_str!("../../README.md");
+    let guides = [include_str!("../../README.md"), include_str!("../../docs/history.md")].concat();
     // In whichever quotes the shell is to take away.
-    let quoted = |line: &'static str| {
+    let quoted = |line: &str| -> Option<String> {
         let start = line.starts_with("sqlite3").then(|| line.find(['\'', '"']))??;
-        line[start + 1..].split(line.chars().nth(start)?).next()
+        line[start + 1..].split(line.chars().nth(start)?).next().map(str::to_owned)
     };
-    let queries: Vec<&str> = readme.lines().filter_map(quoted).collect();
+    let queries: Vec<String> = guides.lines().filter_map(quoted).collect();
     assert!(queries.len() >= 6, "{queries:?}");
     for query in queries {
-        house.rows(query);
+        house.rows(&query);
         let is_wide = query.contains("* FROM oom") || query.contains("* FROM memory");
         assert!(!is_wide, "{query}");
         // Three rows for each picture that was ever made.

@@ -191,8 +191,7 @@ fn a_wait_for_what_was_cancelled_counts_it_and_ends_as_documented() {
     assert_eq!(waited.status.code(), Some(3));
     let told = "0 of 30 pictures done, 30 cancelled\ncancelled: by the user, before it was begun\n";
     assert_eq!(text(&waited), told);
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
-    assert!(readme.expect("the README").contains("failed or was cancelled"));
+    assert!(include_str!("../../docs/commands.md").contains("failed or was cancelled"));
 }
 
 /// A picture of the fake engine is found again on the sheet, and what failed is named there.

@@ -1,4 +1,4 @@
-//! The commands that README.md and its translation tell people to use.
+//! The commands that README.md, its translation and the documents that it leads to tell people to use.
 
 use std::collections::BTreeSet;
 
@@ -6,6 +6,14 @@ use crate::support::{House, said};
 
 const ENGLISH: &str = include_str!("../../README.md");
 const CHINESE: &str = include_str!("../../README.zh.md");
+
+/// Everything in English.
+const GUIDES: [&str; 4] = [
+    ENGLISH,
+    include_str!("../../docs/commands.md"),
+    include_str!("../../docs/history.md"),
+    include_str!("../../docs/service.md"),
+];
 
 /// The commands of the blocks of shell, without their comments.
 fn commands(text: &'static str) -> BTreeSet<&'static str> {
@@ -40,8 +48,8 @@ fn arguments(command: &str) -> Vec<Vec<String>> {
 #[test]
 fn every_command_of_the_readme_is_one_that_the_program_takes() {
     let house = House::with_config("");
-    let commands = commands(ENGLISH);
-    let mentioned = [mentioned(ENGLISH), mentioned(CHINESE)].map(|found| {
+    let commands: BTreeSet<_> = GUIDES.into_iter().flat_map(commands).collect();
+    let mentioned = [GUIDES.map(mentioned).concat(), mentioned(CHINESE)].map(|found| {
         assert!(found.len() > 3, "{found:?}");
         found
     });
@@ -60,7 +68,8 @@ fn every_command_of_the_readme_is_one_that_the_program_takes() {
 
 #[test]
 fn the_translated_readme_has_no_command_that_the_english_one_lacks() {
-    let (english, chinese) = (commands(ENGLISH), commands(CHINESE));
+    let english: BTreeSet<_> = GUIDES.into_iter().flat_map(commands).collect();
+    let chinese = commands(CHINESE);
     assert!(chinese.len() > 25, "{chinese:?}");
     let unknown: Vec<_> = chinese.difference(&english).collect();
     assert!(unknown.is_empty(), "{unknown:#?}");
@@ -77,7 +86,7 @@ fn what_builds_for_a_card_is_said_before_the_first_command() {
 #[test]
 fn a_folder_that_the_readme_writes_into_is_made_before() {
     let mut written = 0;
-    for block in ENGLISH.split("```").skip(1).step_by(2) {
+    for block in GUIDES.iter().flat_map(|guide| guide.split("```").skip(1).step_by(2)) {
         for (place, _) in block.match_indices(" > ~/") {
             let (before, file) = (&block[..place], &block[place + " > ".len()..]);
             let file = file.split_whitespace().next().expect("a file");

@@ -156,7 +156,7 @@ pub struct Statistics {
     rows: Vec<Map<String, Value>>,
 }
 
-/// Rows of one of the views that the README describes.
+/// Rows of one of the views that docs/history.md describes.
 pub async fn statistics(
     State(app): State<App>,
     Path(name): Path<String>,

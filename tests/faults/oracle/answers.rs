@@ -11,7 +11,7 @@ use super::{Daemon, Scene};
 use crate::asking::ask;
 use crate::support::House;
 
-/// All codes that the README names for `zimaged run`.
+/// All codes that docs/commands.md names for `zimaged run`.
 const CODES: [i32; 6] = [0, 1, 64, 75, 78, 130];
 
 const POLL: Duration = Duration::from_millis(10);

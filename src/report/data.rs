@@ -110,8 +110,8 @@ pub struct MeasuredLoad {
     pub weights_bytes: u64,
     /// The first picture after it.
     pub first_picture_ms: Option<u64>,
-    /// What the weights took, by part; the rest is opening the device, and measuring its speed where
-    /// it never was.
+    /// What the weights took, by part; the rest is opening the device, and measuring its speed
+    /// where it never was.
     pub parts: Vec<LoadedPart>,
 }
 
@@ -211,7 +211,7 @@ pub struct MatrixCell {
     pub published: Option<String>,
 }
 
-/// One picture where the device was to be smaller than it is.
+/// Pictures where the device was to be smaller than it is, of which the last one counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LimitRun {
     pub limit_bytes: u64,

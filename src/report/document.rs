@@ -14,7 +14,8 @@ td:first-child,td.short{white-space:nowrap}th{background:var(--head)}td.long{ove
 p,ul{max-width:60rem}div.scroll{overflow-x:auto}figure{margin:1rem 0}svg{max-width:100%;height:auto}\
 figcaption{color:var(--quiet)}";
 
-/// Words of a table that are longer are broken, and cells that are shorter stand on one line; in bytes.
+/// Words of a table that are longer are broken, and cells that are shorter stand on one line; in
+/// bytes.
 const WORD_MAX: usize = 40;
 const SHORT_MAX: usize = 16;
 

@@ -85,7 +85,8 @@ pub fn phases(
     })
 }
 
-/// What became of the picture of the job `name` under a limit; `error` says why its daemon ended.
+/// What became of the last picture of the job `name` under a limit; `error` says why its daemon
+/// ended.
 pub fn limit_run(
     attempts: &[MeasuredAttempt],
     name: &str,

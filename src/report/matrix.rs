@@ -14,20 +14,19 @@ pub struct FitMatrix {
     pub model: String,
 }
 
-/// For all usual sizes and cards, and for this device; without this device where the table is of
-/// another model than the configured one.
+/// For all usual sizes and cards, and for this device; of Z-Image-Turbo where the miniature is
+/// configured, which fits everywhere.
 pub async fn matrix(measuring: &MeasuringQueue, store: &Store) -> anyhow::Result<FitMatrix> {
     let UsualTable { answers: table, is_miniature } =
         queue::usual_table(measuring.config(), store).await?;
     let mut cells: Vec<MatrixCell> = table.iter().map(|answer| cell(answer, false)).collect();
-    if !is_miniature {
-        let mut sizes: Vec<_> = table.iter().map(|answer| (answer.width, answer.height)).collect();
-        sizes.dedup();
-        for size in sizes {
-            let question = FitQuestion { size: Some(size), ..FitQuestion::default() };
-            let answer = queue::fit(measuring.config(), Some(store), &question).await?;
-            cells.push(cell(&answer, true));
-        }
+    let mut sizes: Vec<_> = table.iter().map(|answer| (answer.width, answer.height)).collect();
+    sizes.dedup();
+    for size in sizes {
+        let question =
+            FitQuestion { size: Some(size), turbo: is_miniature, ..FitQuestion::default() };
+        let answer = queue::fit(measuring.config(), Some(store), &question).await?;
+        cells.push(cell(&answer, true));
     }
     Ok(FitMatrix { cells, model: table.first().map(|one| one.model.clone()).unwrap_or_default() })
 }

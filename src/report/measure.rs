@@ -143,7 +143,7 @@ impl Measuring<'_> {
         Ok(sampler.taken())
     }
 
-    /// One picture for each size that the device is made to have.
+    /// Few pictures for each size that the device is made to have.
     async fn limit_sessions(&self, report: &MachineReport) -> anyhow::Result<Vec<LimitRun>> {
         let Some(main) = report.main_size() else { return Ok(Vec::new()) };
         let size = (main.width, main.height);
@@ -153,7 +153,7 @@ impl Measuring<'_> {
             let mebibytes = limit_bytes >> 20;
             (self.told)(&format!("rendering as if the device had {mebibytes} MiB"));
             let name = format!("limit-{mebibytes}");
-            let job = plan::job(&name, size, &self.asked, 1);
+            let job = plan::job(&name, size, &self.asked, self.question.limit_pictures());
             let ended = self.queue.session(&[job], Some(limit_bytes), unseen(), self.stop).await;
             let error = match ended {
                 Err(error) if self.stop.is_cancelled() => return Err(error),

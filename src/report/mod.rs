@@ -1,11 +1,11 @@
 //! What this machine does with the configured model: measured by real pictures, told as data, as
 //! text and as drawings.
 //!
-//! `plan` says what is rendered; `measure` has it rendered in a queue of its own (`own_queue`), with
-//! somebody looking on (`sampler`, `card`) and what the system tells (`machine`); `gather`, `matrix`
-//! and `advice` make the data (`data`) of it; `tell`, `tell_memory` and `compare` make documents
-//! (`document`, `phrases`) of data and of what others have published (`published`), with drawings
-//! (`svg`); `write` puts them into files.
+//! `plan` says what is rendered; `measure` has it rendered in a queue of its own (`own_queue`),
+//! with somebody looking on (`sampler`, `card`) and what the system tells (`machine`); `gather`,
+//! `matrix` and `advice` make the data (`data`) of it; `tell`, `tell_memory` and `compare` make
+//! documents (`document`, `phrases`) of data and of what others have published (`published`), with
+//! drawings (`svg`); `write` puts them into files.
 
 mod advice;
 mod compare;

@@ -63,7 +63,8 @@ impl MeasuringQueue {
         for path in [&config.jobs, &config.outputs, &config.state] {
             fs::create_dir(path).with_context(|| path.display().to_string())?;
         }
-        // A model of 20 GB that a daemon of the user's has hashed is not hashed anew for each report.
+        // A model of 20 GB that a daemon of the user's has hashed is not hashed anew for each
+        // report.
         let _ = fs::copy(user.hashes_path(), config.hashes_path());
         Ok(MeasuringQueue { _folder: folder, config })
     }

@@ -22,6 +22,11 @@ pub fn seconds(ms: f64) -> String {
     }
 }
 
+/// How a picture is made, of the text of a rung: `device/full/whole`, without size and steps.
+pub fn way(rung: &str) -> &str {
+    rung.split(' ').next().unwrap_or_default()
+}
+
 /// As disks and buses are sold: `15.2 MB`, `12.31 GB`.
 pub fn decimal(bytes: f64) -> String {
     match bytes {

@@ -42,6 +42,12 @@ impl ReportQuestion {
         if self.is_quick { 1 } else { REPEATS }
     }
 
+    /// Pictures on each device that was made smaller, of which the last one counts: the first after
+    /// a load takes longer, and would be compared with pictures that do not.
+    pub fn limit_pictures(&self) -> u32 {
+        if self.is_quick { 1 } else { 2 }
+    }
+
     /// What is rendered on a card or on a processor.
     pub fn sizes(&self, on_card: bool) -> Vec<(u32, u32)> {
         match (self.sizes.as_slice(), self.is_quick) {
@@ -61,7 +67,8 @@ impl ReportQuestion {
             "Quick: one picture of each of a few sizes, so that no spread is known.",
             "Quick: the model was loaded as the system's cache had its files, and the disk was not \
              measured.",
-            "Quick: the device was made smaller in two steps only.",
+            "Quick: the device was made smaller in two steps only, and the first picture after \
+             each load counts, which takes longer than later ones.",
         ]
         .map(str::to_owned)
         .to_vec()

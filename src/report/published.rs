@@ -1,6 +1,6 @@
 //! The published report on consumer cards that ours is put beside: "Z-Image-Turbo on consumer
-//! GPUs", a web interface on DiffSynth-Studio, no weights on the host, 40 steps with guidance 7.5 by
-//! its own words.
+//! GPUs", a web interface on DiffSynth-Studio, no weights on the host, 40 steps with guidance 7.5
+//! by its own words.
 
 /// What it says of one card.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +62,7 @@ pub fn published_cell(memory_gib: u64, size: (u32, u32)) -> Option<String> {
     let words: Vec<String> = cards
         .filter_map(|card| match (card.load_s, card.seconds_of(size)) {
             (None, _) => Some(format!("{}: fails to load", card.name)),
-            (_, Some(seconds)) => Some(format!("{}: {seconds} s", card.name)),
+            (_, Some(seconds)) => Some(format!("{}: {seconds:.1} s", card.name)),
             _ => None,
         })
         .collect();

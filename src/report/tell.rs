@@ -1,13 +1,26 @@
 //! A report as a document for people: the machine, loading, and times. `tell_memory` has the rest.
 
-use super::data::{LoadedPart, MachineReport, MeasuredLoad, MeasuredSize, ReportedPart, Spread};
+use super::data::{Asked, MachineReport, MeasuredLoad, MeasuredSize, ReportedPart, Spread};
 use super::document::{Document, Figure, ReportBlock};
-use super::phrases::{by_second, decimal, heading, name, seconds, table};
+use super::phrases::{by_second, decimal, heading, name, seconds, table, way};
 use super::published::{PUBLISHED_CARDS, PUBLISHED_GUIDANCE, PUBLISHED_STEPS};
 use super::svg::{Bars, Series, bars};
 use super::tell_memory;
 use crate::moment;
 use crate::spelling::memory;
+
+/// What the words of a rung mean, for who reads nothing but the report.
+const RUNGS_TOLD: [&str; 4] = [
+    "A rung says how a picture is made, like streamed12/full/stripes256: where the weights are, in \
+     which precision, and how the picture is decoded.",
+    "device: all weights stay on the device; text-released: the text encoder is read for each new \
+     prompt; streamed12: 12 of the transformer's blocks stay on the device, and the others come \
+     from the host's memory in each step; host: the processor computes.",
+    "full: bf16 on a card, f32 on a processor; int8: weights and what they multiply have 8 bits; \
+     q8 and q4: weights have 8 or 4 bits.",
+    "whole: decoded in one piece; stripes256: in bands of 256 rows, to the same picture; tiles512: \
+     in overlapping squares of 512 pixels, which are blended.",
+];
 
 /// All of it, in the order of the published report.
 pub fn document(report: &MachineReport) -> Document {
@@ -26,6 +39,8 @@ pub fn document(report: &MachineReport) -> Document {
     }
     blocks.push(heading("What to use"));
     blocks.push(ReportBlock::List(report.advice.clone()));
+    blocks.push(heading("How to read a rung"));
+    blocks.push(ReportBlock::List(RUNGS_TOLD.map(str::to_owned).to_vec()));
     blocks.extend(machine_told(report));
     blocks.extend(loads_told(report));
     blocks.extend(sizes_told(report));
@@ -60,8 +75,7 @@ fn machine_told(report: &MachineReport) -> Vec<ReportBlock> {
         ("memory", machine.memory_bytes.map(memory).unwrap_or_default()),
         ("system", machine.system.clone()),
     ];
-    let others =
-        |load: f64| ("threads that wanted to run, the minute before", format!("{load:.1}"));
+    let others = |load: f64| ("load average of the minute before", format!("{load:.1}"));
     facts.extend(machine.load_before.map(others));
     facts.extend(machine.device_bytes.map(|bytes| ("memory of the device", memory(bytes))));
     if let Some(card) = &machine.card {
@@ -89,24 +103,63 @@ fn machine_told(report: &MachineReport) -> Vec<ReportBlock> {
 }
 
 fn loads_told(report: &MachineReport) -> Vec<ReportBlock> {
-    let row = |load: &MeasuredLoad| {
-        let rate = load.weights_bytes as f64 / (load.load_ms.max(1) as f64 / 1000.0);
-        vec![
-            load_kind(load).to_owned(),
-            seconds(load.load_ms as f64),
-            if load.weights_bytes > 0 { by_second(rate) } else { String::new() },
-            load.first_picture_ms.map(|ms| seconds(ms as f64)).unwrap_or_default(),
-        ]
-    };
-    let rows = report.loads.iter().map(row).collect();
-    let head = ["load", "until ready", "of all files' bytes", "the first picture after it"];
-    let mut blocks = vec![heading("Loading"), table(&head, rows)];
-    let parts: Vec<Vec<String>> = report.loads.iter().flat_map(parts_of_load).collect();
-    if !parts.is_empty() {
-        let head = ["part", "load", "until it was there", "of its files' bytes"];
-        blocks.push(table(&head, parts));
+    let mut head = vec!["what".to_owned(), "files".to_owned()];
+    for load in &report.loads {
+        head.extend([load_kind(load).to_owned(), "of the files' bytes".to_owned()]);
     }
+    let mut blocks = vec![heading("Loading"), ReportBlock::Table { head, rows: load_rows(report) }];
+    let has_parts = report.loads.iter().any(|load| !load.parts.is_empty());
+    blocks.push(ReportBlock::List(beside_loads(report, has_parts)));
+    blocks
+}
+
+fn load_kind(load: &MeasuredLoad) -> &'static str {
+    if load.is_cold { "cold: from the disk" } else { "warm: as the cache had it" }
+}
+
+/// A row for each part, for what else a load takes, for all of it, and for the picture after it.
+fn load_rows(report: &MachineReport) -> Vec<Vec<String>> {
+    let row = |what: &str, bytes: u64, ms: &dyn Fn(&MeasuredLoad) -> Option<u64>| {
+        let size = if bytes > 0 { decimal(bytes as f64) } else { String::new() };
+        let mut row = vec![what.to_owned(), size];
+        for ms in report.loads.iter().map(ms) {
+            row.push(ms.map(|ms| seconds(ms as f64)).unwrap_or_default());
+            let rate = |ms: u64| by_second(bytes as f64 / (ms.max(1) as f64 / 1000.0));
+            row.push(ms.filter(|_| bytes > 0).map(rate).unwrap_or_default());
+        }
+        row
+    };
+    let first = report.loads.first();
+    let parts = first.map(|load| load.parts.as_slice()).unwrap_or_default();
+    let mut rows: Vec<Vec<String>> = parts
+        .iter()
+        .map(|part| row(&part.part, part.bytes, &|load| part_ms(load, &part.part)))
+        .collect();
+    if !parts.is_empty() {
+        rows.push(row("everything else", 0, &|load| Some(other_ms(load))));
+    }
+    let weights_bytes = first.map_or(0, |load| load.weights_bytes);
+    rows.push(row("all of it", weights_bytes, &|load| Some(load.load_ms)));
+    rows.push(row("the first picture after it", 0, &|load| load.first_picture_ms));
+    rows
+}
+
+fn part_ms(load: &MeasuredLoad, name: &str) -> Option<u64> {
+    load.parts.iter().find(|part| part.part == name).map(|part| part.load_ms)
+}
+
+fn other_ms(load: &MeasuredLoad) -> u64 {
+    load.load_ms.saturating_sub(load.parts.iter().map(|part| part.load_ms).sum())
+}
+
+fn beside_loads(report: &MachineReport, has_parts: bool) -> Vec<String> {
     let mut beside = Vec::new();
+    if has_parts {
+        beside.push(
+            "Everything else is opening the device, and in the first load measuring its speed."
+                .to_owned(),
+        );
+    }
     if let Some(disk) = &report.disk {
         beside.push(format!(
             "The disk gives {}, and the system's cache {}, read in one thread.",
@@ -116,7 +169,8 @@ fn loads_told(report: &MachineReport) -> Vec<ReportBlock> {
     }
     if let Some(speed) = &report.device_speed {
         beside.push(format!(
-            "Weights go from the host's memory to the device with {}, and while it computes with {}.",
+            "Weights go from the host's memory to the device with {}, and with {} while it \
+             computes.",
             by_second(speed.read_bytes_per_s),
             by_second(speed.streamed_bytes_per_s)
         ));
@@ -125,26 +179,11 @@ fn loads_told(report: &MachineReport) -> Vec<ReportBlock> {
         .iter()
         .map(|card| match card.load_s {
             Some(load_s) => format!("{} {load_s:.0} s", card.name),
-            None => format!("{}: out of memory", card.name),
+            None => format!("{} out of memory", card.name),
         })
         .collect();
-    beside.push(format!("Published of the model's web interface: {}.", published.join(", ")));
-    blocks.push(ReportBlock::List(beside));
-    blocks
-}
-
-fn load_kind(load: &MeasuredLoad) -> &'static str {
-    if load.is_cold { "cold: from the disk" } else { "warm: as the cache had it" }
-}
-
-/// What is left to the load's time is opening the device, and measuring it once.
-fn parts_of_load(load: &MeasuredLoad) -> Vec<Vec<String>> {
-    let row = |part: &LoadedPart| {
-        let rate = part.bytes as f64 / (part.load_ms.max(1) as f64 / 1000.0);
-        let time = seconds(part.load_ms as f64);
-        vec![part.part.clone(), load_kind(load).to_owned(), time, by_second(rate)]
-    };
-    load.parts.iter().map(row).collect()
+    beside.push(format!("Published times of loading: {}.", published.join(", ")));
+    beside
 }
 
 fn sizes_told(report: &MachineReport) -> Vec<ReportBlock> {
@@ -153,12 +192,12 @@ fn sizes_told(report: &MachineReport) -> Vec<ReportBlock> {
     let head = [
         "size",
         "median",
-        "from",
-        "to",
+        "fastest",
+        "slowest",
         "text",
         "denoising",
         "VAE",
-        "file, beside the next",
+        "file, written beside the next picture",
         "rung",
     ];
     blocks.push(table(&head, rows));
@@ -171,13 +210,13 @@ fn sizes_told(report: &MachineReport) -> Vec<ReportBlock> {
         blocks.push(ReportBlock::List(failures));
     }
     blocks.push(ReportBlock::Figure(stages(&report.sizes)));
+    let Asked { steps, guidance, .. } = report.asked;
     blocks.push(ReportBlock::Paragraph(format!(
-        "Beside it the published figures, with {PUBLISHED_STEPS} steps and guidance \
-         {PUBLISHED_GUIDANCE} by their own words, which is {} forwards of the model; here it was \
-         {} steps with guidance {}.",
-        2 * PUBLISHED_STEPS,
-        report.asked.steps,
-        report.asked.guidance,
+        "Beside it the published figures. By their own words they are of {PUBLISHED_STEPS} steps \
+         with guidance {PUBLISHED_GUIDANCE}, for which the model runs {} times a picture; here it \
+         runs {} times, in {steps} steps with guidance {guidance}.",
+        runs(PUBLISHED_STEPS, PUBLISHED_GUIDANCE),
+        runs(steps, guidance),
     )));
     let mut head = vec!["size".to_owned(), "here".to_owned()];
     head.extend(PUBLISHED_CARDS.iter().map(|card| card.name.to_owned()));
@@ -185,6 +224,11 @@ fn sizes_told(report: &MachineReport) -> Vec<ReportBlock> {
     blocks.push(ReportBlock::Table { head, rows });
     blocks.push(ReportBlock::Figure(beside_published(&report.sizes)));
     blocks
+}
+
+/// How often the model runs for a picture: twice a step where there is guidance.
+fn runs(steps: u32, guidance: f64) -> u32 {
+    if guidance > 0.0 { 2 * steps } else { steps }
 }
 
 fn size_row(size: &MeasuredSize) -> Vec<String> {
@@ -203,8 +247,13 @@ fn size_row(size: &MeasuredSize) -> Vec<String> {
         time(&size.denoise),
         time(&size.vae_decode),
         time(&size.picture_encode),
-        size.rung.clone(),
+        made_as(size),
     ]
+}
+
+/// The rung; with size and steps where those are not the ones that were asked for.
+fn made_as(size: &MeasuredSize) -> String {
+    if size.is_degraded { size.rung.clone() } else { way(&size.rung).to_owned() }
 }
 
 fn published_row(size: &MeasuredSize) -> Vec<String> {
@@ -214,7 +263,7 @@ fn published_row(size: &MeasuredSize) -> Vec<String> {
     };
     let published =
         PUBLISHED_CARDS.iter().map(|card| match card.seconds_of((size.width, size.height)) {
-            Some(seconds) => format!("{seconds} s"),
+            Some(seconds) => format!("{seconds:.1} s"),
             None => "fails".to_owned(),
         });
     [name(size), here].into_iter().chain(published).collect()
@@ -263,6 +312,7 @@ mod tests {
         let document = document(&report());
         let parts = [
             "What to use",
+            "How to read a rung",
             "Machine and model",
             "Loading",
             "Seconds a picture",
@@ -279,11 +329,14 @@ mod tests {
             "| 1024x1024 | 4.00 s | 3.50 s | 5.00 s | 500 ms | 3.00 s | 400 ms | 300 ms | device/full/whole |",
             "| 1024x1024 | 4.00 s | fails | 18.7 s | 13.6 s | 8.2 s |",
             "| 8.00 GiB | streamed12/full/whole | 6.00 s | 2.00 s | 0 ms | 6.00 GiB | 30.00 s |",
-            "| transformer | cold: from the disk | 10.00 s | 1.20 GB/s |",
-            "| size | 8.00 GiB | 24.00 GiB (this one) |",
+            "| what | files | cold: from the disk | of the files' bytes |",
+            "| transformer | 12.00 GB | 10.00 s | 1.20 GB/s |",
+            "| everything else |  | 10.00 s |  |",
+            "| all of it | 20.00 GB | 20.00 s | 1.00 GB/s |",
+            "| the first picture after it |  | 5.00 s |  |",
+            "| size | 8.00 GiB | this device, 24.00 GiB |",
             "device/full/whole, 18.00 GiB, 4.00 s measured |",
             "| 1024x1024 | 900 | 0.250 |",
-            "| cold: from the disk | 20.00 s | 1.00 GB/s | 5.00 s |",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

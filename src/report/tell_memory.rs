@@ -3,10 +3,11 @@
 
 use super::data::{LimitRun, MachineReport, MatrixCell, MeasuredEnergy, MemoryPhases};
 use super::document::{Figure, ReportBlock};
-use super::phrases::{heading, name, seconds, size_name, table};
+use super::phrases::{heading, name, seconds, size_name, table, way};
 use super::published::PUBLISHED_PHASES_GB;
 use super::svg::{Bars, Level, Series, bars, curve};
 use crate::engine::CARD_CONTEXT_BYTES;
+use crate::moment::estimated;
 use crate::spelling::memory;
 
 /// For drawings, in bytes.
@@ -101,9 +102,9 @@ fn matrix_told(report: &MachineReport) -> Vec<ReportBlock> {
         return blocks;
     }
     blocks.push(ReportBlock::Paragraph(format!(
-        "For {}, with the longest prompt that it reads: the rung that would be taken, what it is \
-         predicted to need at the most, and its time on this machine's device, where that has one. \
-         Smaller cards are slower by what they compute, which no rung tells.",
+        "For {}, with the longest prompt that it reads: the rung that would be taken on a card of \
+         so much memory, and what it is predicted to need at the most. Seconds are those of this \
+         machine's device on that rung: how fast another card computes is not known here.",
         report.matrix_model
     )));
     blocks.push(matrix_table(&report.matrix));
@@ -125,7 +126,7 @@ fn matrix_table(matrix: &[MatrixCell]) -> ReportBlock {
     }
     let mut head = vec!["size".to_owned()];
     head.extend(devices.iter().map(|(bytes, is_this_one)| match is_this_one {
-        true => format!("{} (this one)", memory(*bytes)),
+        true => format!("this device, {}", memory(*bytes)),
         false => memory(*bytes),
     }));
     let told = |size, device| {
@@ -149,8 +150,8 @@ fn cell_told(cell: &MatrixCell) -> String {
     if cell.fits {
         words.push(memory(cell.predicted_bytes));
         words.extend(cell.seconds.map(|time| match cell.is_measured {
-            true => format!("{time:.2} s measured"),
-            false => format!("{time:.1} s estimated"),
+            true => format!("{} measured", seconds(time * 1000.0)),
+            false => format!("{} estimated", estimated((time * 1000.0) as u64)),
         }));
     }
     let here = words.join(", ");
@@ -172,8 +173,8 @@ fn limits_told(report: &MachineReport) -> Vec<ReportBlock> {
         failed => format!("{failed} of {} failed.", report.limits.len()),
     };
     blocks.push(ReportBlock::Paragraph(format!(
-        "The device was made smaller, step by step, by memory_limit, and {} rendered again each \
-         time, which takes {} and {} with all of it. {failed}",
+        "The device was made smaller, step by step, by memory_limit, and {} rendered again after \
+         each new load, which takes {} and {} with all of it. {failed}",
         name(main),
         seconds(main.total.median_ms),
         memory(main.peak_bytes),
@@ -184,7 +185,8 @@ fn limits_told(report: &MachineReport) -> Vec<ReportBlock> {
             memory(run.limit_bytes),
             match &run.failure {
                 Some(why) => format!("failed: {why}"),
-                None => run.rung.clone(),
+                None if run.is_degraded => run.rung.clone(),
+                None => way(&run.rung).to_owned(),
             },
             if run.failure.is_none() { seconds(run.total_ms as f64) } else { String::new() },
             match (&run.failure, run.is_degraded) {
@@ -198,7 +200,7 @@ fn limits_told(report: &MachineReport) -> Vec<ReportBlock> {
         ]
     };
     let head =
-        ["memory", "rung", "a picture", "lost by that", "of it in failed tries", "peak", "load"];
+        ["memory", "rung", "a picture", "longer by", "of it in failed tries", "peak", "load"];
     blocks.push(table(&head, report.limits.iter().map(row).collect()));
     blocks.push(ReportBlock::Figure(limits_drawn(report, main.total.median_ms)));
     blocks

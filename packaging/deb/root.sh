@@ -53,7 +53,7 @@ stop() {
 use() { as guest zimaged submit --wait --prompt "$1" --size 64x64 --steps 1; }
 
 step "a Debian of its own"
-mmdebstrap --quiet --variant=minbase --include=systemd,zsh,fish bookworm "$root" 2> "$work/mmdebstrap.log" || fail "$(tail -3 "$work/mmdebstrap.log")"
+mmdebstrap --quiet --variant=minbase --include=systemd,zsh,fish,elvish bookworm "$root" 2> "$work/mmdebstrap.log" || fail "$(tail -3 "$work/mmdebstrap.log")"
 mount -t proc proc "$root/proc"
 inside useradd --create-home guest
 
@@ -78,6 +78,9 @@ inside bash -n $share/bash-completion/completions/zimaged
 inside zsh -n $share/zsh/vendor-completions/_zimaged
 inside fish --no-execute $share/fish/vendor_completions.d/zimaged.fish
 inside fish --command 'complete --do-complete "zimaged sub"' | grep -q ^submit || fail "fish completes nothing"
+# Its editor is there on a terminal only: a map takes the place of its table of completers.
+elvish="var completers = [&]; $(sed 's/edit:completion:arg-completer/completers/' "$root$share/zimaged/completions/zimaged.elv")"
+inside elvish -c "$elvish; \$completers[zimaged] zimaged sub" | grep -q ^submit || fail "elvish completes nothing"
 
 step "start and use"
 start

@@ -48,7 +48,20 @@ printf 'prompt = "a red circle"\nsize = "64x64"\nsteps = 1\n' > "$work/job.toml"
 zimaged=$root/usr/bin/zimaged
 timeout 300 "$zimaged" --config "$config" run --until-idle "$work/job.toml"
 [ "$(ls "$root/var/lib/zimaged/outputs" | wc -l)" = 1 ] || fail "there is no picture"
-bash -n "$root/usr/share/bash-completion/completions/zimaged"
+
+step completions
+share=$root/usr/share
+bash -n "$share/bash-completion/completions/zimaged"
+# Debian has no PowerShell: a grammar of its language reads the script.
+if python3 -m venv "$work/grammar" && "$work/grammar/bin/pip" install --quiet tree-sitter==0.26.1 tree-sitter-powershell==0.26.4; then
+  "$work/grammar/bin/python" - "$share/zimaged/completions/zimaged.ps1" << 'END' || fail "the script for PowerShell is not PowerShell"
+import pathlib, sys, tree_sitter, tree_sitter_powershell
+parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_powershell.language()))
+sys.exit(parser.parse(pathlib.Path(sys.argv[1]).read_bytes()).root_node.has_error)
+END
+else
+  step "no grammar of PowerShell can be had: its script is left out"
+fi
 
 step upgrade
 echo "# a line of the user's" >> "$root/etc/zimaged/daemon.toml"

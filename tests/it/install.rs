@@ -202,6 +202,22 @@ fn bash_completes_commands_and_the_ids_of_jobs() {
 }
 
 #[test]
+fn each_of_five_shells_gets_a_script_and_what_the_script_asks_for() {
+    let folder = folder();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = ends_with(folder.path(), &["completions", shell], 0);
+        let bare = script.replace([' ', '"'], "");
+        assert!(bare.contains(&format!("ZIMAGED_COMPLETE={shell}")), "{shell}: {script}");
+        let asked = Command::new(env!("CARGO_BIN_EXE_zimaged"))
+            .args(["--", "zimaged", "sub"])
+            .envs([("ZIMAGED_COMPLETE", shell), ("_CLAP_COMPLETE_INDEX", "1")])
+            .output()
+            .expect("the binary starts");
+        assert!(said(&asked).starts_with("submit"), "{shell}: {}", said(&asked));
+    }
+}
+
+#[test]
 fn a_configuration_that_cannot_be_made_to_last_is_not_there() {
     let house = House::new("");
     let mut init = house.command(&["init", "new"]);

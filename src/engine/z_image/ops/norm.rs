@@ -17,7 +17,7 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     if !has_our_rows(x) {
         return plain_rms_norm(x, weight, eps);
     }
-    x.contiguous()?.apply_op2_no_bwd(&weight.contiguous()?, &RowRmsNorm { eps })
+    x.contiguous()?.apply_op2_no_bwd(&weight.contiguous()?, &RowNorm::Rms { eps })
 }
 
 /// LayerNorm over the last dimension, without a bias; `x` (.., d), `weight` (d).
@@ -26,16 +26,21 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
         let normed = standardise(&x.to_dtype(widened(x))?, eps)?.to_dtype(x.dtype())?;
         return normed.broadcast_mul(weight);
     }
-    x.contiguous()?.apply_op2_no_bwd(&weight.contiguous()?, &RowLayerNorm { eps })
+    x.contiguous()?.apply_op2_no_bwd(&weight.contiguous()?, &RowNorm::Layer { eps })
 }
 
-struct RowRmsNorm {
-    eps: f64,
+/// The norms by row.
+enum RowNorm {
+    Rms { eps: f64 },
+    Layer { eps: f64 },
 }
 
-impl CustomOp2 for RowRmsNorm {
+impl CustomOp2 for RowNorm {
     fn name(&self) -> &'static str {
-        "rms-norm"
+        match self {
+            RowNorm::Rms { .. } => "rms-norm",
+            RowNorm::Layer { .. } => "layer-norm",
+        }
     }
 
     fn cpu_fwd(
@@ -49,7 +54,11 @@ impl CustomOp2 for RowRmsNorm {
         let weights = values(weight, weight_layout)?;
         let d = row_length(x_layout)?;
         from_rows(x_layout.shape(), d, |row, out| {
-            rms_norm_row(out, &xs[row * d..][..d], weights, self.eps);
+            let xs = &xs[row * d..][..d];
+            match *self {
+                RowNorm::Rms { eps } => rms_norm_row(out, xs, weights, eps),
+                RowNorm::Layer { eps } => layer_norm_row(out, xs, weights, eps),
+            }
         })
     }
 
@@ -61,43 +70,11 @@ impl CustomOp2 for RowRmsNorm {
         weight: &CudaStorage,
         weight_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        cuda::rms_norm((x, x_layout), (weight, weight_layout), self.eps)
-    }
-}
-
-struct RowLayerNorm {
-    eps: f64,
-}
-
-impl CustomOp2 for RowLayerNorm {
-    fn name(&self) -> &'static str {
-        "layer-norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let xs = values(x, x_layout)?;
-        let weights = values(weight, weight_layout)?;
-        let d = row_length(x_layout)?;
-        from_rows(x_layout.shape(), d, |row, out| {
-            layer_norm_row(out, &xs[row * d..][..d], weights, self.eps);
-        })
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        weight: &CudaStorage,
-        weight_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        cuda::layer_norm((x, x_layout), (weight, weight_layout), self.eps)
+        let (x, weight) = ((x, x_layout), (weight, weight_layout));
+        match *self {
+            RowNorm::Rms { eps } => cuda::rms_norm(x, weight, eps),
+            RowNorm::Layer { eps } => cuda::layer_norm(x, weight, eps),
+        }
     }
 }
 

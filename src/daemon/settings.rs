@@ -61,7 +61,6 @@ fn load(config: &Config, usual: &Render) -> anyhow::Result<Load> {
         thumbnails_path: config.thumbnails_path(),
         previews_path: config.previews_path(),
         hashes_path: config.hashes_path(),
-        hash_wait_ms: config.worker.hash_wait_ms(),
         last_word_path: last_word_path(config),
         speeds_path: device_speed::path(&config.state),
     })

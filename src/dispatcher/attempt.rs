@@ -55,6 +55,7 @@ pub(super) fn request(
             false => Vec::new(),
             true => candidate.next_prompts.clone(),
         },
+        hash_wait_ms: settings.config.now().worker.hash_wait_ms(),
         queue: queue_facts(settings, candidate, attempt_id, &rung, now_ms),
     }
 }

@@ -300,8 +300,6 @@ async fn start(
 ) -> Result<Ready, NotLoaded> {
     let load = settings.loads.get(model).ok_or_else(|| format!("there is no model {model}"))?;
     let limits = &settings.config.now().worker;
-    // The limits may have changed since the settings were made.
-    let load = &Load { hash_wait_ms: limits.hash_wait_ms(), ..load.clone() };
     let mut worker = Worker::spawn(&settings.exe, load).await.map_err(|exit| exit.to_string())?;
     let load_timeout = Duration::from_millis(limits.load_timeout_ms);
     let mut countdown = Countdown::new(load_timeout, Instant::now());

@@ -1,8 +1,8 @@
 //! How a worker ended, and whether it was memory that it lacked.
 //!
-//! A library in C++ that is refused memory aborts, too, and says `bad_alloc` on standard error, which
-//! is the daemon's own log and is not read here: that counts as a death. It asks the host for little,
-//! where a limit on memory meets our own allocations first; and a death is tried again.
+//! A library in C++ that is refused memory aborts, too, and says `bad_alloc` on standard error,
+//! which is the daemon's own log and is not read here: that counts as a death. It asks the host for
+//! little, where a limit on memory meets our own allocations first; and a death is tried again.
 
 use std::fs;
 use std::io;

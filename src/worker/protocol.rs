@@ -16,7 +16,7 @@ use crate::output::metadata::QueueFacts;
 use crate::planner::Allowance;
 
 /// Both sides must say the same number: a worker of another version is never used.
-pub const PROTOCOL_VERSION: u32 = 6;
+pub const PROTOCOL_VERSION: u32 = 7;
 
 /// The longest line either side accepts; a prompt is at most 64 KiB.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
@@ -57,9 +57,6 @@ pub struct Load {
     pub previews_path: PathBuf,
     /// The file that the hashes of weight files are cached in.
     pub hashes_path: PathBuf,
-    /// For how long the first pictures that are made may wait for the model's hash, which each is to
-    /// say: all of them together.
-    pub hash_wait_ms: u64,
     /// See [`super::last_word`].
     pub last_word_path: PathBuf,
     /// The file that the speeds of devices are kept in.
@@ -93,6 +90,9 @@ pub struct RenderRequest {
     pub loras_path: PathBuf,
     /// Prompts of renders that come after this one, where that could help.
     pub next_prompts: Vec<String>,
+    /// For how long the first pictures after a load may wait for the model's hash, which each is to
+    /// say: all of them together, counted from the first one.
+    pub hash_wait_ms: u64,
     /// What the picture is to say of the queue, beside what the engine knows.
     pub queue: QueueFacts,
 }

@@ -54,7 +54,6 @@ impl Place {
             previews_path: self.path("previews"),
             speeds_path: self.path("device-speeds.json"),
             hashes_path: self.path("model-hashes"),
-            hash_wait_ms: 0,
             last_word_path: self.path("last-word"),
         }
     }
@@ -79,6 +78,7 @@ impl Place {
             inputs_path: self.path("inputs"),
             loras_path: self.path("loras"),
             next_prompts: Vec::new(),
+            hash_wait_ms: 0,
             queue: QueueFacts {
                 job: 1,
                 index: 1,

@@ -18,7 +18,6 @@ use crate::card::CardMeter;
 use crate::engine::fake::FakeEngine;
 use crate::engine::predictor::Predictor;
 use crate::engine::{Engine, EngineError, EngineKind, Stage, device_speed, z_image};
-use crate::output::metadata::Metadata;
 use crate::planner::Corrections;
 use crate::worker::last_word;
 use crate::worker::protocol::{Failed, Load, Loaded, RenderRequest, WorkerEvent};
@@ -84,14 +83,15 @@ impl Device {
         0
     }
 
-    /// Its first pictures wait for the model's hash, all of them together no longer than the limit.
+    /// Its first pictures wait for the model's hash, all of them together no longer than the first
+    /// one's request allows.
     fn start_writer(&self, hash: &ModelHash) -> io::Result<Writer> {
         let (hash, stop) = (hash.clone(), Arc::clone(&self.stop));
-        let limit = Duration::from_millis(self.load.hash_wait_ms);
         let end = OnceLock::new();
-        let complete = move |metadata: &mut Metadata| {
+        let complete = move |picture: &mut Unwritten| {
+            let limit = Duration::from_millis(picture.request.hash_wait_ms);
             hash.wait(*end.get_or_init(|| Instant::now() + limit), &stop);
-            metadata.model = hash.told_of(&metadata.model.name);
+            picture.metadata.model = hash.told_of(&picture.metadata.model.name);
         };
         Writer::start(&self.load.thumbnails_path, Arc::clone(&self.events), complete)
     }

@@ -15,12 +15,12 @@ const SUPERVISOR_DIED: Signal = Signal::USR2;
 /// The supervisor's process id.
 static SUPERVISOR: AtomicI32 = AtomicI32::new(0);
 
-/// How much sooner than its supervisor the kernel is to end the worker where memory is short: half of
-/// the scale.
+/// How much sooner than its supervisor the kernel is to end the worker where memory is short: half
+/// of the scale.
 const OFFERED: &str = "500";
 
-/// Where memory is short the worker is to die and not its supervisor, which queues the render again.
-/// The kernel lets everybody ask for this.
+/// Where memory is short the worker is to die and not its supervisor, which queues the render
+/// again. The kernel lets everybody ask for this.
 pub fn offer_to_the_kernel() {
     const PATH: &str = "/proc/self/oom_score_adj";
     let now = std::fs::read_to_string(PATH).ok().and_then(|score| score.trim().parse().ok());
@@ -62,8 +62,8 @@ extern "C" fn on_supervisor_died(_signal: libc::c_int) {
     }
 }
 
-/// Rust aborts when an allocation fails. After any other cause the handler returns, and `abort` ends
-/// the process as usual.
+/// Rust aborts when an allocation fails. After any other cause the handler returns, and `abort`
+/// ends the process as usual.
 extern "C" fn on_abort(_signal: libc::c_int) {
     if meter::was_refused() {
         end(EXIT_NO_MEMORY);

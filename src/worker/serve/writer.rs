@@ -43,11 +43,11 @@ pub struct Writer {
 
 impl Writer {
     /// Starts the thread, which keeps small copies in the folder `thumbnails`. It has `complete`
-    /// add to each picture's metadata what was not known when it was made.
+    /// add to each picture what was not known when it was made.
     pub fn start(
         thumbnails: &Path,
         events: Arc<Events>,
-        complete: impl Fn(&mut Metadata) + Send + 'static,
+        complete: impl Fn(&mut Unwritten) + Send + 'static,
     ) -> io::Result<Writer> {
         let (pictures, inbox) = sync_channel::<Unwritten>(1);
         let (free, is_free) = sync_channel(1);
@@ -56,7 +56,7 @@ impl Writer {
             thumbnails.sweep();
             while free.send(()).is_ok() {
                 let Ok(mut picture) = inbox.recv() else { return };
-                complete(&mut picture.metadata);
+                complete(&mut picture);
                 write(picture, &mut thumbnails, &events);
             }
         };

@@ -41,7 +41,6 @@ fn load(folder: &Path) -> Load {
         previews_path: folder.join("previews"),
         speeds_path: folder.join("device-speeds.json"),
         hashes_path: folder.join("model-hashes"),
-        hash_wait_ms: 0,
         last_word_path: folder.join("last-word"),
     }
 }

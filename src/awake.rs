@@ -22,7 +22,8 @@ use crate::countdown::within;
 use crate::problem::one_line;
 use crate::store::Store;
 
-/// Between two looks for work that is due: short beside the time after which a machine goes to sleep.
+/// Between two looks for work that is due: short beside the time after which a machine goes to
+/// sleep.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// After a refusal, or an end that nobody wanted, it is asked for again: logind may have been

@@ -1,6 +1,6 @@
 //! A time-out that counts only the time in which this process ran. While the daemon is frozen (a
-//! paused container, Ctrl-Z, a machine that sleeps) nobody could have told it anything, so that time
-//! is not its worker's.
+//! paused container, Ctrl-Z, a machine that sleeps) nobody could have told it anything, so that
+//! time is not its worker's.
 
 use std::pin::pin;
 use std::time::Duration;

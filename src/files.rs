@@ -259,8 +259,8 @@ pub fn create_afresh(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Writes `bytes` through to the disk, into a new file at `path`, as [`create_afresh`] makes it. Its
-/// name lasts only after [`sync`] of its folder.
+/// Writes `bytes` through to the disk, into a new file at `path`, as [`create_afresh`] makes it.
+/// Its name lasts only after [`sync`] of its folder.
 pub fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file = create_afresh(path)?;
     file.write_all(bytes)?;

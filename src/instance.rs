@@ -123,8 +123,9 @@ impl FolderLock {
     }
 }
 
-/// The folder's lock file. Others may write into the folder: a link there, or a file that has another
-/// name elsewhere, would have us write into a file that is none of ours, and a pipe have us wait.
+/// The folder's lock file. Others may write into the folder: a link there, or a file that has
+/// another name elsewhere, would have us write into a file that is none of ours, and a pipe have us
+/// wait.
 fn open(folder: &Path, access: &mut OpenOptions) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = access.custom_flags(flags).open(folder.join(LOCK_NAME))?;

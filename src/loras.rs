@@ -75,7 +75,8 @@ pub fn names(folder: &Path) -> Vec<String> {
 }
 
 /// Looks at the LoRAs of all renders of `job`, whose text is `text`, and notes their hashes in it.
-/// The errors are all that is wrong with the files. Their `folder` is asked for where there are any.
+/// The errors are all that is wrong with the files. Their `folder` is asked for where there are
+/// any.
 pub fn take_in(
     job: &mut Job,
     text: &str,
@@ -88,8 +89,8 @@ pub fn take_in(
     find(named, text, folder)
 }
 
-/// As [`take_in`], of a text that is no job yet: its LoRAs are only looked at, as far as they can be
-/// read.
+/// As [`take_in`], of a text that is no job yet: its LoRAs are only looked at, as far as they can
+/// be read.
 pub fn look_at_text(
     text: &str,
     folder: impl FnOnce() -> Result<LoraFolder, Vec<Problem>>,

@@ -37,8 +37,8 @@ pub struct Candidate {
 /// What earlier attempts at a render say about the next one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
-    /// The rungs that ran out of memory, oldest first, each with the stage in which it did. One that
-    /// killed the worker stands there twice: see [`History::note_out_of_memory`].
+    /// The rungs that ran out of memory, oldest first, each with the stage in which it did. One
+    /// that killed the worker stands there twice: see [`History::note_out_of_memory`].
     pub out_of_memory: Vec<(Rung, Stage)>,
     /// Attempts in which the worker died at the render.
     pub deaths: u32,
@@ -134,8 +134,8 @@ impl Planned {
 pub struct Measured {
     pub timings: Timings,
     pub peaks: Peaks,
-    /// `None` where no card rendered, or nothing is known of it. Boxed, because few attempts have it and
-    /// all are passed on.
+    /// `None` where no card rendered, or nothing is known of it. Boxed, because few attempts have
+    /// it and all are passed on.
     pub card: Option<Box<CardUse>>,
 }
 

@@ -53,8 +53,8 @@ impl Config {
 }
 
 impl Lists {
-    /// Relative paths begin at `folder`, where the job's text lies; `wildcards` is the folder of the
-    /// lists that prompts name.
+    /// Relative paths begin at `folder`, where the job's text lies; `wildcards` is the folder of
+    /// the lists that prompts name.
     pub fn beside(folder: &Path, wildcards: &Path, seed: fn() -> u64) -> Lists {
         Lists { folder: folder.to_owned(), wildcards: wildcards.to_owned(), seed }
     }

@@ -187,8 +187,8 @@ impl Config {
         }
     }
 
-    /// Where the model is, for the daemon. Unpacks the miniature where no other model is named and it
-    /// does not stand beside the configuration.
+    /// Where the model is, for the daemon. Unpacks the miniature where no other model is named and
+    /// it does not stand beside the configuration.
     pub fn model_place(&self) -> Result<ModelPlace, ConfigError> {
         match self.model_at_hand() {
             Some(place) => Ok(place),

@@ -299,8 +299,8 @@ impl Daemon {
         }
     }
 
-    /// Whether no render is queued or running and nothing is to be told of one now. While the database cannot be read nobody knows, and
-    /// the daemon goes on.
+    /// Whether no render is queued or running and nothing is to be told of one now. While the
+    /// database cannot be read nobody knows, and the daemon goes on.
     async fn is_idle(&self) -> Result<bool, StoreError> {
         let config = self.config.now();
         let models: Vec<&str> = config.model_names().collect();

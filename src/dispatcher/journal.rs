@@ -77,8 +77,8 @@ impl Journal {
         }
     }
 
-    /// Whether the device can be given back by day, which is told once: the time of some renders has
-    /// ended, and nothing may be started for long. With `at_start` their time counts as ended
+    /// Whether the device can be given back by day, which is told once: the time of some renders
+    /// has ended, and nothing may be started for long. With `at_start` their time counts as ended
     /// where some wait for the next night.
     pub(super) async fn is_day(&mut self, at_start: bool) -> Result<bool> {
         let now_ms = self.clock.now_ms();

@@ -1,9 +1,10 @@
 //! The one policy loop: which render runs next, on which rung, and what becomes of it.
 //!
 //! `plan` chooses a rung, `slot` keeps a worker loaded, `rungs` goes from one try to the next,
-//! `attempt` follows each by the rules of `watcher`, `writing` has its picture written beside the next one (`rendered`), `publish` makes it
-//! final, `journal` reads and writes the queue, `hold` waits for the disk, `rest` where daemon.toml wants it, `suspicion` tells a bad
-//! picture from a bad place; this file puts them together.
+//! `attempt` follows each by the rules of `watcher`, `writing` has its picture written beside the
+//! next one (`rendered`), `publish` makes it final, `journal` reads and writes the queue, `hold`
+//! waits for the disk, `rest` where daemon.toml wants it, `suspicion` tells a bad picture from a
+//! bad place; this file puts them together.
 
 mod attempt;
 mod hold;

@@ -1,5 +1,5 @@
-//! A picture that was refused for an unknown reason: is it the picture, or the place? Another render
-//! is tried next, and what becomes of that one tells.
+//! A picture that was refused for an unknown reason: is it the picture, or the place? Another
+//! render is tried next, and what becomes of that one tells.
 
 /// What is suspected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The picture that is written while the device makes the next one.
 //!
-//! There is at most one, and its end is told before the next one's begins. So nothing piles up, rows
-//! end in the order in which they began, and a kill costs no more than two decodes.
+//! There is at most one, and its end is told before the next one's begins. So nothing piles up,
+//! rows end in the order in which they began, and a kill costs no more than two decodes.
 
 use std::future::pending;
 use std::pin::pin;

@@ -98,8 +98,8 @@ pub(super) fn daemon(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Why no render is started although all is well: a user wants it so. What is wrong with the database
-/// is told elsewhere.
+/// Why no render is started although all is well: a user wants it so. What is wrong with the
+/// database is told elsewhere.
 pub(super) async fn obstacle(config: &Config) -> Option<Finding> {
     let queue = Queue::open(config).await.ok()?;
     let (quiet, now_ms) = (&config.power.quiet, SystemClock.now_ms());

@@ -10,8 +10,8 @@ static IS_COUNTING: AtomicBool = AtomicBool::new(false);
 /// Below 0 where blocks were freed that had been allocated before the counting began.
 static USED_BYTES: AtomicIsize = AtomicIsize::new(0);
 static PEAK_BYTES: AtomicIsize = AtomicIsize::new(0);
-/// An allocation was refused. Code that survives a refusal (`try_reserve`) is rare, so an abort that
-/// comes later is put down to memory.
+/// An allocation was refused. Code that survives a refusal (`try_reserve`) is rare, so an abort
+/// that comes later is put down to memory.
 static WAS_REFUSED: AtomicBool = AtomicBool::new(false);
 
 /// The system's allocator, counted.

@@ -1,6 +1,6 @@
 //! Renders that have ended are told to a program of the user's, or to a webhook: at least once,
-//! beside the queue, which waits for none of it. What is to be told is a row since the render ended,
-//! so a death in between tells it after the next start, under the same event id.
+//! beside the queue, which waits for none of it. What is to be told is a row since the render
+//! ended, so a death in between tells it after the next start, under the same event id.
 
 mod message;
 mod program;

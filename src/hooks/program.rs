@@ -41,7 +41,8 @@ pub(super) async fn run(
     }
 }
 
-/// Where the program is that is called so, if it can be run: by its path, or in the folders of PATH.
+/// Where the program is that is called so, if it can be run: by its path, or in the folders of
+/// PATH.
 pub fn find_program(program: &str) -> Option<PathBuf> {
     let can_run = |path: &PathBuf| {
         path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
@@ -85,8 +86,8 @@ impl Drop for Group {
     }
 }
 
-/// Whether it has ended well, and what it said. What it has left running may keep its standard error
-/// open, which is not waited for.
+/// Whether it has ended well, and what it said. What it has left running may keep its standard
+/// error open, which is not waited for.
 async fn end(child: &mut Child, json: String) -> io::Result<(bool, String)> {
     let (input, errors) = (child.stdin.take(), child.stderr.take());
     let mut talk = pin!(talk(input, errors, json));

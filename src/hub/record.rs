@@ -45,8 +45,8 @@ impl FetchRecord {
         self.files.iter().any(|file| file.path == place)
     }
 
-    /// Takes the record out of `folder` while its files change, and keeps it in `kept`: they are ours
-    /// to replace.
+    /// Takes the record out of `folder` while its files change, and keeps it in `kept`: they are
+    /// ours to replace.
     pub fn set_aside(folder: &Path, kept: &Path) -> Result<(), HubError> {
         let path = folder.join(RECORD);
         match fs::rename(&path, kept.join(RECORD)) {

@@ -76,8 +76,8 @@ pub fn read(path: &Path, limits: InputLimits) -> Result<Vec<u8>, InputError> {
     Ok(content)
 }
 
-/// Keeps `content` in `folder`; answers the name that it has there, its hash. It is there also after
-/// a power cut.
+/// Keeps `content` in `folder`; answers the name that it has there, its hash. It is there also
+/// after a power cut.
 pub fn keep(folder: &Path, content: &[u8]) -> io::Result<String> {
     let hash = files::sha256(content);
     let path = folder.join(&hash);

@@ -63,8 +63,8 @@ pub fn take_in(
     Ok(Ok(()))
 }
 
-/// Keeps the files that the text of a checked job names in `folder`; their hashes, by their paths in
-/// the text.
+/// Keeps the files that the text of a checked job names in `folder`; their hashes, by their paths
+/// in the text.
 pub fn keep_named(
     origin: JobText,
     limits: InputLimits,

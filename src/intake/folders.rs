@@ -116,8 +116,8 @@ impl Folders {
     }
 
     /// The file of this name, to be written anew, if a death came before its job file was moved
-    /// beside it: then there is none, and it holds a beginning of the report. Where others may write
-    /// into the folder, a name in it may be that of anybody's file.
+    /// beside it: then there is none, and it holds a beginning of the report. Where others may
+    /// write into the folder, a name in it may be that of anybody's file.
     fn begun_report(&self, name: &str, report: &str) -> Option<File> {
         let job_file = name.strip_suffix(ERROR_SUFFIX)?;
         if drop::stat(&self.rejected, job_file.as_ref()).ok()?.is_some() {

@@ -81,9 +81,8 @@ pub struct Intake {
 
 impl Intake {
     /// Makes `accepted/` and `rejected/` in the locked jobs folder where they are missing, and
-    /// starts watching it.
-    /// `accepted` is notified after each transaction that took jobs in. Each scan checks its files by
-    /// the `rules` of its beginning.
+    /// starts watching it. `accepted` is notified after each transaction that took jobs in. Each
+    /// scan checks its files by the `rules` of its beginning.
     pub fn open(
         folder: FolderLock,
         places: IntakePlaces,

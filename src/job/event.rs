@@ -16,8 +16,8 @@ pub enum EventKind {
     Retried,
     Paused,
     Resumed,
-    /// Nothing is started for a while, because daemon.toml wants it so: quiet hours, or a card above
-    /// a ceiling.
+    /// Nothing is started for a while, because daemon.toml wants it so: quiet hours, or a card
+    /// above a ceiling.
     Held,
     /// That is over.
     HoldEnded,

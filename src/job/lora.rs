@@ -88,8 +88,8 @@ impl LoraPeak {
 }
 
 impl LoraSize {
-    /// Of the changes of one file: their tensors are all in memory, and what is made beside a module
-    /// is made for one after the other.
+    /// Of the changes of one file: their tensors are all in memory, and what is made beside a
+    /// module is made for one after the other.
     pub fn of_file(changes: impl Iterator<Item = LoraSize>) -> LoraSize {
         changes.fold(LoraSize::default(), |sum, size| LoraSize {
             values: sum.values.saturating_add(size.values),

@@ -109,7 +109,8 @@ pub struct Render {
     pub min_side: u32,
     /// The ladder never goes below this many steps.
     pub min_steps: u32,
-    /// Name template under the output folder, without extension; docs/job-file.md says what it holds.
+    /// Name template under the output folder, without extension; docs/job-file.md says what it
+    /// holds.
     pub output: String,
     /// The format of its file.
     pub format: Format,

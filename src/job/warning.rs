@@ -66,8 +66,8 @@ const WAIT_MS_MAX: i64 = 12 * HOUR_MS;
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
 
-/// Whether a job of these `times`, taken in `now`, waits for too long, ends too late, or has a begin
-/// that keeps nothing back.
+/// Whether a job of these `times`, taken in `now`, waits for too long, ends too late, or has a
+/// begin that keeps nothing back.
 pub fn of_times(times: &Times, now: &ZonedDateTime) -> Vec<Warning> {
     let now_ms = now.timestamp().as_millisecond();
     let Some(Opening { from_ms, .. }) = times.opening(now_ms, now.time_zone()) else {

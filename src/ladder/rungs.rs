@@ -33,8 +33,8 @@ pub fn rungs(render: &Render, prefer: Prefer, capabilities: &Capabilities) -> Ve
     rungs
 }
 
-/// The precisions to try, the one that was asked for first, or the gentlest where the engine has not
-/// that one. Fewer bits for activations come only to who asks for them, or for speed.
+/// The precisions to try, the one that was asked for first, or the gentlest where the engine has
+/// not that one. Fewer bits for activations come only to who asks for them, or for speed.
 fn precisions(render: &Render, prefer: Prefer, capabilities: &Capabilities) -> Vec<Precision> {
     let all = &capabilities.precisions;
     let first = all.iter().position(|precision| *precision == asked(render)).unwrap_or_default();

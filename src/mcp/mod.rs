@@ -50,8 +50,8 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same over HTTP, until `stop`. Each request is answered by itself, in JSON: nothing is kept of
-/// a client between two. Who may ask, and how much may be sent, has been judged before.
+/// The same over HTTP, until `stop`. Each request is answered by itself, in JSON: nothing is kept
+/// of a client between two. Who may ask, and how much may be sent, has been judged before.
 pub fn over_http(config: Arc<Config>, store: Arc<Store>, stop: CancellationToken) -> HttpService {
     let server = QueueServer { config, store };
     let settings = StreamableHttpServerConfig::default()

@@ -39,8 +39,8 @@ const LOOKS_MAX: usize = 10_000;
 /// So often an entry is given its next opening, which takes longer than a look.
 const REOPENED_MAX: usize = 20_000;
 
-/// The turn of each entry, from `now_ms` on, where nothing is started in `quiet` hours, and times of
-/// day are in `zone`; `None` where that takes too long to find out.
+/// The turn of each entry, from `now_ms` on, where nothing is started in `quiet` hours, and times
+/// of day are in `zone`; `None` where that takes too long to find out.
 pub fn turns(
     entries: &[AgendaEntry],
     now_ms: i64,
@@ -174,8 +174,8 @@ mod tests {
         AgendaEntry { priority, times, is_running: false, renders, each_ms: HOUR_MS as f64 }
     }
 
-    /// In hours after the epoch: from when until when, and how many are too late. An entry's renders
-    /// take an hour each.
+    /// In hours after the epoch: from when until when, and how many are too late. An entry's
+    /// renders take an hour each.
     fn hours(entries: &[AgendaEntry], now_hours: i64) -> Vec<(Option<i64>, Option<i64>, u64)> {
         let turns = turns(entries, now_hours * HOUR_MS, &QuietHours::default(), &TimeZone::UTC)
             .expect("few entries");

@@ -1,5 +1,5 @@
-//! Which of several models, with which LoRAs, is the next to render: they are changed rarely, because
-//! a change costs a load, and no render starves for it.
+//! Which of several models, with which LoRAs, is the next to render: they are changed rarely,
+//! because a change costs a load, and no render starves for it.
 
 /// The first render that waits for a model, or for this model with the LoRAs that are loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub struct ModelTurns {
 
 impl ModelTurns {
     /// Which of `heads` comes next while `loaded` is loaded: the first by priority and arrival, or
-    /// one of the same priority that needs no other LoRAs, or at least no other model, as long as the
-    /// bounds allow it.
+    /// one of the same priority that needs no other LoRAs, or at least no other model, as long as
+    /// the bounds allow it.
     pub fn next<'h>(
         &mut self,
         heads: &'h [ModelHead],

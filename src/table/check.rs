@@ -6,7 +6,8 @@ use std::ops::RangeInclusive;
 
 use toml::de::{DeInteger, DeValue};
 
-/// So many known words are listed: more than there are keys, and fewer than a folder may have files.
+/// So many known words are listed: more than there are keys, and fewer than a folder may have
+/// files.
 const KNOWN_MAX: usize = 60;
 
 /// What is wrong with a value, and what would be right; the table adds the key and the place.

@@ -163,8 +163,8 @@ impl<'d> Table<'d> {
         value
     }
 
-    /// Reads the table `key`, in which every key is a name of the user's for a table of its own, with
-    /// `keys`; at most `most` of them.
+    /// Reads the table `key`, in which every key is a name of the user's for a table of its own,
+    /// with `keys`; at most `most` of them.
     pub fn named_sections<T>(
         &mut self,
         key: &'static str,
@@ -212,7 +212,8 @@ impl<'d> Table<'d> {
         entry.map_or(0, |(key, _)| key.span().start)
     }
 
-    /// As [`Table::place`], of item `index` of the list `key`, or of its value where that is no list.
+    /// As [`Table::place`], of item `index` of the list `key`, or of its value where that is no
+    /// list.
     pub fn place_in(&self, key: &str, index: usize) -> usize {
         let value = self.entries.and_then(|entries| entries.get(key));
         value.map_or(0, |value| match value.get_ref() {

@@ -42,8 +42,8 @@ pub struct Denoising<'a> {
 }
 
 impl Denoising<'_> {
-    /// What it begins with: noise, or `input`. The generator is asked first for what is drawn of the
-    /// picture's latents, then for the noise.
+    /// What it begins with: noise, or `input`. The generator is asked first for what is drawn of
+    /// the picture's latents, then for the noise.
     pub fn beginning(
         &self,
         parts: &Parts,

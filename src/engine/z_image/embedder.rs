@@ -21,7 +21,8 @@ pub const TOKENS_TOGETHER: usize = 128;
 
 /// Whether prompts that come later are to be encoded with the first one: on a card whose text
 /// encoder is not resident all of the time goes into bringing its layers there. On a processor, a
-/// card's host too, the arithmetic takes most of it, and the first prompt would wait for the others.
+/// card's host too, the arithmetic takes most of it, and the first prompt would wait for the
+/// others.
 pub fn encodes_ahead(backend: Backend, residency: Residency) -> bool {
     let on_card = backend == Backend::Cuda && residency != Residency::Host;
     on_card && residency.releases_text_encoder()
@@ -56,8 +57,8 @@ impl Embedder {
         self.expected = prompts;
     }
 
-    /// Has `encode` encode those of `prompts` that are new, and expected ones with them, in one pass.
-    /// Does nothing where none of `prompts` is new.
+    /// Has `encode` encode those of `prompts` that are new, and expected ones with them, in one
+    /// pass. Does nothing where none of `prompts` is new.
     pub fn encode_ahead(
         &mut self,
         prompts: &[&str],

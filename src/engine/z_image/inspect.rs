@@ -29,7 +29,8 @@ pub struct Inspected {
     pub unknown: usize,
     /// The names of the first of them.
     pub unknown_names: Vec<String>,
-    /// The whole model, with what lies around the file; null where `problem` says why there is none.
+    /// The whole model, with what lies around the file; null where `problem` says why there is
+    /// none.
     pub model: Option<InspectedModel>,
     /// Why it is no whole model.
     pub problem: Option<String>,
@@ -77,12 +78,13 @@ pub struct InspectedModel {
     pub guidance: f64,
     /// The file or folder of each part: transformer, text encoder, VAE.
     pub places: [PathBuf; 3],
-    /// Files that `model quantize` has written for it, which are loaded where such weights are wanted.
+    /// Files that `model quantize` has written for it, which are loaded where such weights are
+    /// wanted.
     pub quantised: Vec<PathBuf>,
 }
 
-/// Looks into the files of the model at `place`; only headers are read. An error names the file that
-/// is refused, and why.
+/// Looks into the files of the model at `place`; only headers are read. An error names the file
+/// that is refused, and why.
 pub fn inspect_model(place: &ModelPlace) -> Result<Inspected, ModelError> {
     let found = ModelFiles::find(place);
     let (parts, unknown) = match (&found, place.path.is_file()) {

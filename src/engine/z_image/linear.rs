@@ -56,7 +56,8 @@ impl Linear {
         }
     }
 
-    /// As [`Module::forward`], where several layers multiply the same `x`, each with this `rounded`.
+    /// As [`Module::forward`], where several layers multiply the same `x`, each with this
+    /// `rounded`.
     pub fn forward_rounded(&self, x: &Tensor, rounded: &mut Rounded) -> Result<Tensor> {
         match (&self.weight, &self.bias) {
             (Matrix::Int8(weight), None) => int8_product(x, rounded, weight),

@@ -118,7 +118,8 @@ fn attention_per_s(device: &Device, sizes: &Sizes) -> Result<f64> {
     })
 }
 
-/// Seconds of a gathered value: for each channel that it goes into, and whatever channels there are.
+/// Seconds of a gathered value: for each channel that it goes into, and whatever channels there
+/// are.
 fn convolution(device: &Device, sizes: &Sizes) -> Result<Cost> {
     let (channels, side) = sizes.convolution;
     let of_channels = |channels: usize| -> Result<f64> {

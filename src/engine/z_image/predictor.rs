@@ -9,8 +9,8 @@ use crate::job::Render;
 use crate::ladder::{Capabilities, Residency, Rung};
 use crate::planner::{Prediction, RenderOperations};
 
-/// What a picture takes while it is written: its pixels, the file as far as it is made, and the small
-/// copy. At 256x256 it was measured to be 5.3.
+/// What a picture takes while it is written: its pixels, the file as far as it is made, and the
+/// small copy. At 256x256 it was measured to be 5.3.
 const WRITING_BYTES_PER_PIXEL: usize = 8;
 
 /// Predicts for one model on one backend.

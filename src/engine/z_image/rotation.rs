@@ -1,6 +1,6 @@
 //! The rotation that rows of weights and of activations go through before they are rounded to eight
-//! bits. It spreads a row's few large values over their whole group, so that the others keep more of
-//! their digits. A product of two rows that were rotated alike is the same as before.
+//! bits. It spreads a row's few large values over their whole group, so that the others keep more
+//! of their digits. A product of two rows that were rotated alike is the same as before.
 //!
 //! Each group of values, a power of four, is multiplied by the Kronecker power of half of
 //! [[1,1,1,-1],[1,1,-1,1],[1,-1,1,1],[-1,1,1,1]], a Hadamard matrix that is its own inverse.

@@ -60,9 +60,9 @@ impl TextEncoder {
         self.layers.place_weights(if resident { usize::MAX } else { 0 }, Absent::Read)
     }
 
-    /// Token ids to embeddings (tokens, hidden), for each of `prompts`. A layer that is not resident
-    /// is read once for all of them. There is no padding: the causal mask lets no token see what
-    /// follows it, so that padding would change nothing.
+    /// Token ids to embeddings (tokens, hidden), for each of `prompts`. A layer that is not
+    /// resident is read once for all of them. There is no padding: the causal mask lets no token
+    /// see what follows it, so that padding would change nothing.
     pub fn encode_all(&self, prompts: &[&[u32]]) -> Result<Vec<Tensor>> {
         let longest = prompts.iter().map(|ids| ids.len()).max().unwrap_or(0);
         let rope = Rope::new(longest, &self.config, self.trained, self.weights.device())?;

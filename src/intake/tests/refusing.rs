@@ -44,7 +44,8 @@ fn rejects_of_one_name_are_kept_apart() {
     assert_eq!(bench.text("rejected/cat.toml.error.txt"), "the user's own");
 }
 
-/// The report is written first: a death before the move left it alone, and the next try made another.
+/// The report is written first: a death before the move left it alone, and the next try made
+/// another.
 #[test]
 fn a_report_that_a_death_has_left_without_its_file_is_written_anew() {
     let mut bench = Bench::new();
@@ -59,7 +60,8 @@ fn a_report_that_a_death_has_left_without_its_file_is_written_anew() {
     }
 }
 
-/// In a folder where others may write, a second name of an empty file had the report written into it.
+/// In a folder where others may write, a second name of an empty file had the report written into
+/// it.
 #[test]
 fn a_report_is_not_written_into_a_file_that_has_another_name() {
     let mut bench = Bench::new();

@@ -28,8 +28,8 @@ struct Axis {
 type Point = Vec<(&'static str, Value)>;
 
 impl Axes {
-    /// Reads both places, and notes what stands in both or, for the prompt, in neither; `listed` are
-    /// the prompts of a file.
+    /// Reads both places, and notes what stands in both or, for the prompt, in neither; `listed`
+    /// are the prompts of a file.
     pub(super) fn read(top: &mut Table, bounds: &Bounds, listed: Option<&[String]>) -> Axes {
         let keys = axes().map(|axis| axis.name).chain([SIZE]);
         let given: Vec<&str> = keys.filter(|key| top.has(key)).collect();

@@ -29,9 +29,9 @@ pub struct Edits {
     pub tags: Option<Vec<String>>,
 }
 
-/// Reads the changes that `text` asks for: `priority`, `not_before`, `not_after` and `window`, which
-/// may be `"none"`, and `tags`, `add_tags` and `remove_tags`. Times of day are those of a job that
-/// is taken in at `now_ms`.
+/// Reads the changes that `text` asks for: `priority`, `not_before`, `not_after` and `window`,
+/// which may be `"none"`, and `tags`, `add_tags` and `remove_tags`. Times of day are those of a job
+/// that is taken in at `now_ms`.
 pub fn edits(
     text: &str,
     before: &Editable,

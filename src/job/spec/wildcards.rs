@@ -117,8 +117,8 @@ impl Choices {
         Ok((asked != recipe.prompt).then_some(asked))
     }
 
-    /// A mistake that shows only in what was chosen for `render`, told where its prompt stands in the
-    /// job's `text`.
+    /// A mistake that shows only in what was chosen for `render`, told where its prompt stands in
+    /// the job's `text`.
     pub(super) fn blame(&self, render: &Render, text: &str, mistake: Mistake) -> Problem {
         let asked = self.asked.get(render.asked_prompt.as_ref().unwrap_or(&render.recipe.prompt));
         let (key, place) = asked.map_or((PROMPT, 0), |asked| (asked.key, asked.place));

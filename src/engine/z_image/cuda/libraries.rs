@@ -2,8 +2,8 @@
 //! what it does needs no card, and a machine without one has none of them.
 //!
 //! cudarc calls their functions as if they were linked. So the program has functions of these names
-//! itself ([`super::jumps`]), each of which jumps to where a pointer of ours says. The linker finds nothing
-//! missing and leaves the libraries out of the program's list of what it needs.
+//! itself ([`super::jumps`]), each of which jumps to where a pointer of ours says. The linker finds
+//! nothing missing and leaves the libraries out of the program's list of what it needs.
 
 use std::ffi::{CStr, CString};
 use std::sync::OnceLock;

@@ -115,8 +115,8 @@ unsafe impl Send for PinnedValues {}
 // SAFETY: shared values are only read.
 unsafe impl Sync for PinnedValues {}
 
-/// Begins a copy of `values` to the tensor `to`, which has room for exactly these, in `copies`. Both
-/// must live, and nobody else use the tensor, until it is done.
+/// Begins a copy of `values` to the tensor `to`, which has room for exactly these, in `copies`.
+/// Both must live, and nobody else use the tensor, until it is done.
 pub(super) fn copy(values: &[bf16], to: &Tensor, copies: &CopyStream) -> Result<()> {
     let start = address(to)?;
     for (piece, values) in values.chunks(PIECE_VALUES).enumerate() {

@@ -1,5 +1,5 @@
-//! Page-locked buffers through which the values of files come to a card. While the copies of one are
-//! under way, all threads read into the next one.
+//! Page-locked buffers through which the values of files come to a card. While the copies of one
+//! are under way, all threads read into the next one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -104,8 +104,8 @@ impl Slots {
         self.slots[self.current].copied.wait()
     }
 
-    /// Begins to copy all values of `tensor` to the address `to`, as many rows at a time as the slot
-    /// has room for.
+    /// Begins to copy all values of `tensor` to the address `to`, as many rows at a time as the
+    /// slot has room for.
     fn carry(&mut self, tensor: &StoredTensor, to: u64) -> Result<()> {
         let columns = tensor.columns().max(1);
         let mut row = 0;

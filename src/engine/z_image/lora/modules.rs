@@ -20,8 +20,8 @@ pub struct Module {
     pub inputs: usize,
     /// Which rows go through it.
     pub rows: RowsThrough,
-    /// Values of each of these rows that its block has alive while it works, its input included, and
-    /// what it gives not.
+    /// Values of each of these rows that its block has alive while it works, its input included,
+    /// and what it gives not.
     pub alive: usize,
 }
 

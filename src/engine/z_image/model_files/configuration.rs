@@ -65,8 +65,8 @@ impl ModelFiles {
         Ok(TextEncoderConfig { rope_theta: theta.unwrap_or(config.rope_theta), ..config })
     }
 
-    /// How it is known, where it is, that the text encoder is Qwen3-4B-Instruct-2507, another training
-    /// than Z-Image's.
+    /// How it is known, where it is, that the text encoder is Qwen3-4B-Instruct-2507, another
+    /// training than Z-Image's.
     pub fn sign_of_2507(&self, config: &TextEncoderConfig) -> Option<&'static str> {
         match is_instruct_2507(self.text_encoder.place()) {
             true => Some("its name"),

@@ -1,8 +1,8 @@
 //! Operations of a render, counted from the model's configuration, by stage: what
 //! [`crate::planner::DeviceSpeed`] turns into an estimate of its time.
 //!
-//! Counted are products of matrices, attention, convolutions, what norms and sums write, and weights
-//! that are not where they are needed; not what a call costs.
+//! Counted are products of matrices, attention, convolutions, what norms and sums write, and
+//! weights that are not where they are needed; not what a call costs.
 
 use super::transformer::Rows;
 use super::weights::{STORED_BYTES, matrices_values, text_layer_values, text_layers};

@@ -87,8 +87,8 @@ fn matrices_bytes(config: &TransformerConfig, backend: Backend, precision: Preci
         + quantised_bytes(by_hidden, config.hidden_dim(), backend, precision)
 }
 
-/// Values of the seven matrices of a block: of those with rows of `dim`, and of the one with rows of
-/// `hidden_dim`.
+/// Values of the seven matrices of a block: of those with rows of `dim`, and of the one with rows
+/// of `hidden_dim`.
 pub(super) fn matrices_values(config: &TransformerConfig) -> [usize; 2] {
     let by_dim = (4 * config.dim + 2 * config.hidden_dim()) * config.dim;
     [by_dim, config.dim * config.hidden_dim()]
@@ -97,7 +97,8 @@ pub(super) fn matrices_values(config: &TransformerConfig) -> [usize; 2] {
 /// Bytes of `values` in rows of `row` values.
 fn quantised_bytes(values: usize, row: usize, backend: Backend, precision: Precision) -> usize {
     match precision {
-        // A row, which is rotated in groups of 16 or more, has an f32 scale, and 8 bits for each value.
+        // A row, which is rotated in groups of 16 or more, has an f32 scale, and 8 bits for each
+        // value.
         Precision::Int8 if row.is_multiple_of(16) => values + values / row * size_of::<f32>(),
         // A block of 32 values has an f16 scale, and 8 bits for each value.
         Precision::Q8 if row.is_multiple_of(32) => values / 32 * 34,

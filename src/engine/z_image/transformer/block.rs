@@ -46,8 +46,8 @@ pub fn scratch_bytes(
     let (dim, hidden) = (config.dim, config.hidden_dim());
     let heads = batch * config.n_heads;
     let scores = ops::attention_bytes(backend, heads, (rows, rows), config.head_dim(), false);
-    // Queries, keys, values and the result, beside the scores or a matrix; before that, what queries
-    // and keys are of, and both before and after they are rotated.
+    // Queries, keys, values and the result, beside the scores or a matrix; before that, what
+    // queries and keys are of, and both before and after they are rotated.
     let attention = activation(4 * dim) + scores.max(beside_product(dim, dim)).max(activation(dim));
     let product = activation(3 * hidden);
     let last_matrix = activation(dim + 2 * hidden) + beside_product(hidden, dim);

@@ -105,7 +105,8 @@ fn downward_bytes(config: &VaeConfig, backend: Backend, pixels: usize) -> usize 
     down.fold(first, usize::max)
 }
 
-/// The most of the first convolution in stripes: the picture's stripes, its windows, and the result.
+/// The most of the first convolution in stripes: the picture's stripes, its windows, and the
+/// result.
 fn first_striped_bytes(size: &StripedSize, colours: usize, channels: usize) -> usize {
     let window_pixels = size.window_pixels(1);
     let cut = size.if_cut(size.activation_bytes(colours));

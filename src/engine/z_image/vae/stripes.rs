@@ -123,8 +123,8 @@ impl Windows {
     }
 }
 
-/// `count` rows of `x` from `first` on, or `x` itself where it has no others. A copy, because a view
-/// would keep all of `x` in memory.
+/// `count` rows of `x` from `first` on, or `x` itself where it has no others. A copy, because a
+/// view would keep all of `x` in memory.
 fn copied_rows(x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
     if count == x.dim(ROWS)? {
         return Ok(x.clone());

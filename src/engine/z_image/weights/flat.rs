@@ -112,8 +112,8 @@ impl Weights {
         })
     }
 
-    /// Begins to copy all tensors of the layout, which is dense, each to its place in the flat tensor `all`, in the
-    /// stream `copies`.
+    /// Begins to copy all tensors of the layout, which is dense, each to its place in the flat
+    /// tensor `all`, in the stream `copies`.
     pub fn carry_flat(
         &self,
         layout: &FlatLayout,

@@ -41,8 +41,8 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Those of one part of the model. Only headers are read. Errors name the file and what is wrong
-    /// with it.
+    /// Those of one part of the model. Only headers are read. Errors name the file and what is
+    /// wrong with it.
     pub fn open(
         files: &PartFiles,
         dtype: DType,
@@ -141,8 +141,8 @@ impl Weights {
         self.source.expect(&self.full_name(name), &shape.into());
     }
 
-    /// The type of floats that the weight `name` was before it was quantised: that of the file where
-    /// it holds floats of 16 bits or more, else bf16, in which these models are published.
+    /// The type of floats that the weight `name` was before it was quantised: that of the file
+    /// where it holds floats of 16 bits or more, else bf16, in which these models are published.
     pub fn trained_dtype(&self, name: &str) -> DType {
         match self.source.encoding(&self.full_name(name)) {
             Some(Encoding::F32) => DType::F32,

@@ -20,7 +20,8 @@ pub(super) enum Source {
 
 impl Source {
     /// The tensor `name` as `dtype` on `device`, which `read` makes of what a file holds. A tensor
-    /// that is missing or has another shape is noted, and zeros that take no memory stand in for it.
+    /// that is missing or has another shape is noted, and zeros that take no memory stand in for
+    /// it.
     pub(super) fn load(
         &self,
         name: &str,

@@ -82,8 +82,8 @@ impl Int8Rows {
         self.count
     }
 
-    /// The product with the transposed `weights`: (rows, rows of the weights), f32 on a CPU and bf16
-    /// on a card.
+    /// The product with the transposed `weights`: (rows, rows of the weights), f32 on a CPU and
+    /// bf16 on a card.
     pub fn product(&self, weights: &Int8Rows) -> Result<Tensor> {
         if self.width != weights.width {
             bail!("rows of {} and of {} have no product", self.width, weights.width);

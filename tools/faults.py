@@ -35,7 +35,8 @@ def main():
     if len(sys.argv) > 2:
         environment[NUMBERS[what]] = sys.argv[2]
     RECORD.unlink(missing_ok=True)
-    command = ["cargo", "test", "--test", "faults", "--", "--nocapture"] + ([what] if what else [])
+    # Eight at once, on any machine: each test waits for most of its time.
+    command = ["cargo", "test", "--test", "faults", "--", "--nocapture", "--test-threads=8"] + ([what] if what else [])
     if os.getuid() == 0:  # Power cuts need root and loop devices.
         command.append("--include-ignored")
     result = subprocess.run(command, cwd=ROOT, env=environment)

@@ -1,6 +1,7 @@
 //! Disks that fill or fail, one system call at a time: the daemon goes on by itself, or ends with 75 and
 //! goes on at the next start. No render fails by it.
 
+use crate::beside;
 use crate::house::Harried;
 use crate::trap::{Action, Rule};
 use crate::trouble;
@@ -111,20 +112,13 @@ fn try_case(case: &Case) {
     it.drop_file("steps = 'many'\n", 0);
     let rounds = (0..ROUNDS_MAX).take_while(|_| {
         one_round(&mut it);
-        it.told().is_none()
+        it.told().is_empty()
     });
     assert!(rounds.count() < ROUNDS_MAX, "{fault}: it never happened");
     trouble::assert_goes_on(&mut it, fault);
 }
 
-/// So many cases are tried beside each other: each waits for most of its time.
-const AT_ONCE: usize = 10;
-
 #[test]
 fn disks_that_fill_or_fail_cost_no_render() {
-    std::thread::scope(|scope| {
-        for first in 0..AT_ONCE {
-            scope.spawn(move || CASES.iter().skip(first).step_by(AT_ONCE).for_each(try_case));
-        }
-    });
+    beside::try_all(&CASES, try_case);
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::beside;
 use crate::house::{Harried, PATIENCE};
 use crate::record;
 use crate::trap::ShiftedClock;
@@ -146,17 +147,13 @@ fn a_window_in_the_hour_that_comes_twice_stays_open_and_the_next_one_waits() {
     site.assert_made("summer time ends");
 }
 
-/// Beside each other: they wait for most of their time.
 #[test]
 fn a_clock_that_jumps_neither_hurts_what_runs_nor_starts_what_has_its_time() {
-    std::thread::scope(|scope| {
-        for case in [
-            a_clock_that_jumps_forward_starts_what_is_due,
-            a_clock_that_jumps_back_starts_nothing_before_its_time,
-            a_window_that_opens_in_the_hour_of_summer_opens,
-            a_window_in_the_hour_that_comes_twice_stays_open_and_the_next_one_waits,
-        ] {
-            scope.spawn(case);
-        }
-    });
+    let cases = [
+        a_clock_that_jumps_forward_starts_what_is_due,
+        a_clock_that_jumps_back_starts_nothing_before_its_time,
+        a_window_that_opens_in_the_hour_of_summer_opens,
+        a_window_in_the_hour_that_comes_twice_stays_open_and_the_next_one_waits,
+    ];
+    beside::try_all(cases, |case| case());
 }

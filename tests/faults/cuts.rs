@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::asking::ask;
 use crate::disk::Disk;
-use crate::house::{Harried, PATIENCE};
+use crate::house::{Harried, PATIENCE, is_told};
 use crate::kills::blow::place;
 use crate::kills::random::Random;
 use crate::oracle::{self, Daemon};
@@ -111,13 +111,14 @@ fn power_cuts_lose_and_double_nothing() {
         let told = site.harried.told.clone();
         let answers = |house: &crate::support::House| {
             let status = fs::read_to_string(house.path("state/status.json")).ok()?;
-            (told.exists() || status.contains("http://")).then_some(())
+            (is_told(&told) || status.contains("http://")).then_some(())
         };
-        if site.harried.while_alive(LIFE, answers).is_some() && !told.exists() {
+        if site.harried.while_alive(LIFE, answers).is_some() && !is_told(&told) {
             site.harried.request(1);
         }
-        site.harried.while_alive(LIFE, |_| told.exists().then_some(()));
-        let at = site.harried.told().map_or("nothing".to_owned(), |told| place(&told));
+        site.harried.while_alive(LIFE, |_| is_told(&told).then_some(()));
+        let told = site.harried.told();
+        let at = told.first().map_or("nothing".to_owned(), |told| place(told));
         site.cut();
         site.harried.settle();
         let Harried { house, ledger, .. } = &site.harried;
@@ -141,11 +142,7 @@ fn forget(role: &'static str, path: &'static str) -> Rule {
 fn fallen_after(rules: &[Rule]) -> Vec<String> {
     let mut site = Site::new("");
     site.harried.launch(rules);
-    let status = |house: &crate::support::House| {
-        let status = fs::read_to_string(house.path("state/status.json")).ok()?;
-        status.contains("http://").then_some(())
-    };
-    site.harried.while_alive(PATIENCE, status).expect("it listens");
+    assert!(site.harried.comes_to_listen());
     site.harried.request(1);
     assert!(site.harried.ledger.requests[0].is_answered);
     // Asked of the daemon: whoever closes a log that was emptied before has ext4 write it out.

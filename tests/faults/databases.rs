@@ -8,6 +8,7 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
+use crate::beside;
 use crate::house::{Harried, PATIENCE};
 use crate::record;
 use crate::support::{kill, said};
@@ -196,18 +197,18 @@ fn take(it: &mut Harried, taken: fn(&Harried)) -> Option<i32> {
 
 #[test]
 fn a_log_or_an_index_that_is_taken_away_ends_the_daemon_and_loses_nothing() {
-    for (fault, taken) in BESIDE_IT {
+    beside::try_all(BESIDE_IT, |(fault, taken)| {
         let mut it = rendering();
         assert_eq!(take(&mut it, taken), Some(75), "{fault}: {}", it.house.log());
         assert!(it.house.log().contains("was removed while the daemon ran"), "{}", it.house.log());
         assert_goes_on(&mut it, fault);
-    }
+    });
 }
 
 #[test]
 fn a_database_that_is_taken_away_ends_the_daemon_and_is_saved() {
     let expected = "it ends with 78 and saves what it held; with that put back it goes on";
-    for (fault, taken) in ITSELF {
+    beside::try_all(ITSELF, |(fault, taken)| {
         let mut it = rendering();
         assert_eq!(take(&mut it, taken), Some(78), "{fault}: {}", it.house.log());
         let saved = it.house.path("state/zimaged-saved.sqlite");
@@ -218,7 +219,7 @@ fn a_database_that_is_taken_away_ends_the_daemon_and_is_saved() {
         it.settle();
         it.assert_holds();
         record::note(fault, expected, 1, "ended with 78, saved, goes on");
-    }
+    });
 }
 
 /// So many daemons want the same state folder at once.

@@ -127,16 +127,20 @@ impl Harried {
         self.daemon.as_mut().and_then(|daemon| daemon.try_wait().expect("our own child"))
     }
 
-    /// The point of the rules that the program came to: `supervisor write /path kill`.
-    pub fn told(&self) -> Option<String> {
-        let told = fs::read_to_string(&self.told).ok()?;
-        told.lines().next().map(str::to_owned)
+    /// The points of the rules that its processes came to: `supervisor write /path kill`.
+    pub fn told(&self) -> Vec<String> {
+        let told = fs::read_to_string(&self.told).unwrap_or_default();
+        told.lines().map(str::to_owned).collect()
     }
 
     /// Whether the daemon has come so far that it answers over HTTP: its database is ready then.
     pub fn listens(&self) -> bool {
-        let status = fs::read_to_string(self.house.path("state/status.json"));
-        status.is_ok_and(|status| status.contains("http://"))
+        listens(&self.house)
+    }
+
+    /// Waits until the daemon answers over HTTP; false where it ends before that.
+    pub fn comes_to_listen(&mut self) -> bool {
+        self.while_alive(PATIENCE, |house| listens(house).then_some(())).is_some()
     }
 
     /// Waits until `look` finds something or the daemon has ended.
@@ -292,6 +296,16 @@ impl Drop for Harried {
             let _ = std::process::Command::new("cp").arg("-r").args(copy).status();
         }
     }
+}
+
+/// Whether a process has come to a rule. It makes the file a moment before the line in it.
+pub fn is_told(told: &Path) -> bool {
+    fs::metadata(told).is_ok_and(|told| told.len() > 0)
+}
+
+fn listens(house: &House) -> bool {
+    let status = fs::read_to_string(house.path("state/status.json"));
+    status.is_ok_and(|status| status.contains("http://"))
 }
 
 pub fn config(more: &str) -> String {

@@ -4,11 +4,13 @@ pub mod blow;
 pub mod random;
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use self::blow::{Blow, Victim, place};
 use self::random::Random;
-use crate::house::{Harried, PATIENCE};
+use crate::beside;
+use crate::house::{Harried, PATIENCE, is_told};
 use crate::oracle::{self, Daemon};
 use crate::record;
 use crate::trap::Rule;
@@ -30,28 +32,80 @@ const LOOKS: u32 = 10;
 const WORKERS_A_LIFE: u64 = 4;
 const WORKER_MS_MAX: u64 = 120;
 
-/// A run of blows of one kind on one house.
+/// So many houses are under blows beside each other in one storm: each waits for most of its time.
+const HOUSES: u64 = 4;
+
+/// A house is left for a new one after so many kills: the oracle reads all that a house has made.
+const KILLS_A_HOUSE_MAX: u64 = 125;
+
+/// Blows of one kind.
 struct Storm {
     name: &'static str,
+    config: &'static str,
     kind: fn(&mut Random) -> Blow,
-    harried: Harried,
-    random: Random,
+}
+
+impl Storm {
+    /// Kills until it was done `kills` times, in as many houses as that takes.
+    fn rage(&self, kills: u64) {
+        let a_house = kills.div_ceil(HOUSES).min(KILLS_A_HOUSE_MAX);
+        let houses = kills.div_ceil(a_house);
+        let sum = Mutex::new(Tally::default());
+        beside::try_all(0..HOUSES, |first| {
+            for number in (first..houses).step_by(HOUSES as usize) {
+                let tally = Siege::new(self, number).hold(a_house);
+                sum.lock().unwrap().add(tally);
+            }
+        });
+        let Tally { kills, jobs, pictures, places } = sum.into_inner().unwrap();
+        for (place, kills) in &places {
+            println!("{kills:6}  {place}");
+        }
+        let seen = format!("{jobs} jobs with {pictures} pictures, each there once");
+        record::note(self.name, EXPECTED, kills, &seen);
+    }
+}
+
+/// What was done, and what was made in spite of it.
+#[derive(Default)]
+struct Tally {
     kills: u64,
+    jobs: u64,
+    pictures: u64,
     /// How often the program was killed at each place.
     places: BTreeMap<String, u64>,
 }
 
-impl Storm {
-    fn new(name: &'static str, config: &str, kind: fn(&mut Random) -> Blow) -> Storm {
-        let random = Random::seeded(name);
-        let harried = Harried::new(config);
-        Storm { name, kind, harried, random, kills: 0, places: BTreeMap::new() }
+impl Tally {
+    fn add(&mut self, other: Tally) {
+        self.kills += other.kills;
+        self.jobs += other.jobs;
+        self.pictures += other.pictures;
+        for (place, kills) in other.places {
+            *self.places.entry(place).or_default() += kills;
+        }
+    }
+}
+
+/// A house in a storm, on whose queue all the work goes on.
+struct Siege {
+    kind: fn(&mut Random) -> Blow,
+    harried: Harried,
+    random: Random,
+    tally: Tally,
+}
+
+impl Siege {
+    fn new(storm: &Storm, number: u64) -> Siege {
+        let random = Random::seeded(&format!("{}, house {number}", storm.name));
+        let harried = Harried::new(storm.config);
+        Siege { kind: storm.kind, harried, random, tally: Tally::default() }
     }
 
     /// Kills until it was done `kills` times, and asks the oracle in between and at the end.
-    fn rage(mut self, kills: u64) {
+    fn hold(mut self, kills: u64) -> Tally {
         let mut rounds = 0;
-        while self.kills < kills {
+        while self.tally.kills < kills {
             rounds += 1;
             self.round();
             if rounds % AT_REST_EVERY == 0 {
@@ -64,14 +118,10 @@ impl Storm {
         }
         self.harried.settle();
         self.look(Daemon::Alive);
-        for (place, kills) in &self.places {
-            println!("{kills:6}  {place}");
-        }
-        let ledger = &self.harried.ledger;
-        let pictures = self.harried.house.value("SELECT count(*) FROM renders");
-        let handed = ledger.drops.len() + ledger.requests.len();
-        let seen = format!("{handed} jobs with {pictures} pictures, each there once");
-        record::note(self.name, EXPECTED, self.kills, &seen);
+        let Harried { house, ledger, .. } = &self.harried;
+        self.tally.jobs = (ledger.drops.len() + ledger.requests.len()) as u64;
+        self.tally.pictures = house.value("SELECT count(*) FROM renders").parse().unwrap();
+        self.tally
     }
 
     fn look(&self, daemon: Daemon) {
@@ -80,7 +130,7 @@ impl Storm {
             true => oracle::fallen(house, ledger, daemon),
             false => Vec::new(),
         };
-        let (kills, seed) = (self.kills, self.random.seed());
+        let (kills, seed) = (self.tally.kills, self.random.seed());
         let log = crate::house::last_of(&house.log());
         assert!(fallen.is_empty(), "{fallen:#?}\nafter {kills} kills, FAULTS_SEED={seed}\n{log}");
     }
@@ -155,29 +205,26 @@ impl Storm {
         self.harried.while_alive(LIFE, |house| {
             looks += 1;
             let is_idle = || looks.is_multiple_of(LOOKS) && oracle::is_settled(house, &ledger);
-            (told.exists() || is_idle()).then_some(())
+            (is_told(&told) || is_idle()).then_some(())
         });
-        let place = self.harried.told().map_or("with nothing to do".to_owned(), |told| {
-            self.harried.ledger.worker_deaths += u64::from(told.starts_with("worker"));
-            place(&told)
-        });
-        self.count(&place);
+        // Until then one worker after the other may come to it, and each dies.
+        self.harried.kill_all();
+        let told = self.harried.told();
+        let is_worker = |told: &&String| told.starts_with("worker");
+        self.harried.ledger.worker_deaths += told.iter().filter(is_worker).count() as u64;
+        self.count(&told.first().map_or("with nothing to do".to_owned(), |told| place(told)));
     }
 
     /// Waits until the daemon answers, and sends a request now and then.
     fn ask_at_times(&mut self) {
-        let answers = |house: &crate::support::House| {
-            let status = std::fs::read_to_string(house.path("state/status.json")).ok()?;
-            status.contains("http://").then_some(())
-        };
-        if self.harried.while_alive(LIFE, answers).is_some() && self.random.below(3) == 0 {
+        if self.harried.comes_to_listen() && self.random.below(3) == 0 {
             self.harried.request(1);
         }
     }
 
     fn count(&mut self, place: &str) {
-        self.kills += 1;
-        *self.places.entry(place.to_owned()).or_default() += 1;
+        self.tally.kills += 1;
+        *self.tally.places.entry(place.to_owned()).or_default() += 1;
     }
 }
 
@@ -195,23 +242,24 @@ const NO_DEATHS: &str = "deaths_max = 1\n";
 
 #[test]
 fn daemons_killed_at_random_moments_lose_and_charge_nothing() {
-    Storm::new("kill the daemon at random moments", NO_DEATHS, blow::daemon_at_a_moment)
-        .rage(kills());
+    let name = "kill the daemon at random moments";
+    Storm { name, config: NO_DEATHS, kind: blow::daemon_at_a_moment }.rage(kills());
 }
 
 #[test]
 fn workers_killed_at_random_moments_cost_nothing_but_time() {
-    Storm::new("kill the worker at random moments", MANY_DEATHS, blow::worker_at_a_moment)
-        .rage(kills());
+    let name = "kill the worker at random moments";
+    Storm { name, config: MANY_DEATHS, kind: blow::worker_at_a_moment }.rage(kills());
 }
 
 #[test]
 fn daemons_killed_at_chosen_calls_lose_and_charge_nothing() {
-    Storm::new("kill the daemon at a system call", NO_DEATHS, blow::daemon_at_a_call).rage(kills());
+    let name = "kill the daemon at a system call";
+    Storm { name, config: NO_DEATHS, kind: blow::daemon_at_a_call }.rage(kills());
 }
 
 #[test]
 fn workers_killed_at_chosen_calls_cost_nothing_but_time() {
-    Storm::new("kill the worker at a system call", MANY_DEATHS, blow::worker_at_a_call)
-        .rage(kills());
+    let name = "kill the worker at a system call";
+    Storm { name, config: MANY_DEATHS, kind: blow::worker_at_a_call }.rage(kills());
 }

@@ -4,6 +4,7 @@ use std::fs;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
+use crate::beside;
 use crate::house::{Harried, PATIENCE};
 use crate::record;
 use crate::support::{House, kill};
@@ -52,7 +53,7 @@ const WATCHES: [(&str, &str, i32, &str); 2] = [
 
 #[test]
 fn without_watches_files_are_found_by_looking() {
-    for (fault, path, errno, sysctl) in WATCHES {
+    beside::try_all(WATCHES, |(fault, path, errno, sysctl)| {
         let mut it = Harried::new("deaths_max = 1\n");
         let (count, action) = (u64::from(u32::MAX), Action::Errno(errno));
         it.launch(&[Rule { role: "supervisor", calls: "watch", path, first: 1, count, action }]);
@@ -61,7 +62,7 @@ fn without_watches_files_are_found_by_looking() {
         assert_lives_on(&mut it, fault);
         let log = it.house.log();
         assert!(log.contains("every two seconds") && log.contains(sysctl), "{log}");
-    }
+    });
 }
 
 /// More than the kernel keeps for who does not read them: two events each.

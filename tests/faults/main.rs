@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod asking;
+mod beside;
 mod cases;
 mod clocks;
 mod cuts;

@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 
+use crate::beside;
 use crate::disk::Mount;
 use crate::house::{Harried, PATIENCE, config};
 use crate::ledger::Dropped;
@@ -142,11 +143,7 @@ const CASES: [(&str, Trouble); 6] = [
 #[test]
 #[ignore = "needs root and loop devices"]
 fn disks_without_room_cost_no_render() {
-    std::thread::scope(|scope| {
-        for (folder, case) in &CASES {
-            scope.spawn(|| case.go_through(&mut Site::new(folder).it));
-        }
-    });
+    beside::try_all(&CASES, |(folder, case)| case.go_through(&mut Site::new(folder).it));
 }
 
 #[test]
@@ -192,11 +189,12 @@ fn a_jobs_folder_that_is_unmounted_is_found_again() {
 #[ignore = "needs root and loop devices"]
 fn a_start_on_a_disk_without_room_ends_with_75_and_on_a_read_only_one_with_78() {
     let expected = "it ends with the code and the folder's name, and starts when that is mended";
-    for (fault, folder, code) in [
+    let cases = [
         ("the disk of the state folder is full at start", "state", 75),
         ("the state folder is read-only at start", "state", 78),
         ("the jobs folder is read-only at start", "jobs", 78),
-    ] {
+    ];
+    beside::try_all(cases, |(fault, folder, code)| {
         let Site { mount, mut it } = Site::new(folder);
         let is_full = code == 75;
         match is_full {
@@ -217,5 +215,5 @@ fn a_start_on_a_disk_without_room_ends_with_75_and_on_a_read_only_one_with_78() 
         it.assert_holds();
         record::note(fault, expected, 1, &format!("ended with {code}, starts"));
         drop(mount);
-    }
+    });
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::beside;
 use crate::house::Harried;
 use crate::ledger::{Asked, Dropped};
 use crate::oracle::{self, Daemon, INVARIANTS, Scene};
@@ -158,13 +159,13 @@ fn every_invariant_falls_in_a_house_that_is_spoiled_for_it() {
     }
     assert_falls("an unknown code", "I10", &fallen(&sound, Daemon::Ended(Some(42))));
     assert_falls("a signal", "I10", &fallen(&sound, Daemon::Ended(None)));
-    for (what, name, spoil) in ALIVE {
+    beside::try_all(ALIVE, |(what, name, spoil)| {
         let mut it = copy(&sound);
         it.settle();
         it.assert_holds();
         spoil(&mut it);
         assert_falls(what, name, &fallen(&it, Daemon::Alive));
-    }
+    });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::house::{Harried, PATIENCE, last_of};
 use crate::oracle;
 use crate::record;
 use crate::support::House;
-use crate::{folders, limits, permissions};
+use crate::{beside, folders, limits, permissions};
 
 pub const EXPECTED: &str = "it goes on by itself, or ends with 75 and goes on at the next start; no render \
                             fails";
@@ -18,7 +18,7 @@ pub const JOB: &str = "prompt = 'steps of 60 ms'\nsteps = 5\nwidth = 64\nheight 
                        num_images = 2\n";
 
 /// Whether all has ended is asked at one of so many looks.
-const LOOKS: u32 = 20;
+pub const LOOKS: u32 = 20;
 
 pub struct Trouble {
     pub fault: &'static str,
@@ -109,17 +109,13 @@ fn assert_made(it: &mut Harried, fault: &str, expected: &str) {
     record::note(fault, expected, 1, seen);
 }
 
-/// Beside each other: a picture that could not be written holds the queue for a quarter of a minute.
+/// A picture that could not be written holds the queue for a quarter of a minute.
 #[test]
 fn what_is_taken_from_the_daemon_for_a_while_costs_no_render() {
-    std::thread::scope(|scope| {
-        let cases = folders::CASES.iter().chain(&permissions::CASES).chain(&limits::CASES);
-        for case in cases {
-            scope.spawn(|| {
-                let mut it = Harried::new("deaths_max = 1\n");
-                it.heeds_modes = true;
-                case.go_through(&mut it);
-            });
-        }
+    let cases = folders::CASES.iter().chain(&permissions::CASES).chain(&limits::CASES);
+    beside::try_all(cases, |case| {
+        let mut it = Harried::new("deaths_max = 1\n");
+        it.heeds_modes = true;
+        case.go_through(&mut it);
     });
 }

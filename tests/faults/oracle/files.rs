@@ -1,6 +1,6 @@
 //! Invariants of the folders.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex};
@@ -97,22 +97,18 @@ pub fn pictures_have_rows(scene: &Scene) -> Vec<String> {
 
 /// I6.
 pub fn drops_are_in_one_place(scene: &Scene) -> Vec<String> {
-    let names = |sql: &str| -> Vec<String> {
-        scene.house.rows(sql).into_iter().map(|row| row[0].clone()).collect()
-    };
-    let jobs = names("SELECT file_name FROM jobs WHERE origin = 'drop'");
-    let refused = names("SELECT file_name FROM rejections");
-    let [waiting, accepted, rejected] =
-        ["jobs", "jobs/accepted", "jobs/rejected"].map(|folder| files_in(scene.house, folder));
+    let rows = |sql: &str| by_drop(scene.house.rows(sql).into_iter().map(|row| row[0].clone()));
+    let jobs = rows("SELECT file_name FROM jobs WHERE origin = 'drop'");
+    let refused = rows("SELECT file_name FROM rejections");
+    let folders = ["jobs", "jobs/accepted", "jobs/rejected"];
+    let files = folders.map(|folder| files_in(scene.house, folder));
+    let places = files.each_ref().map(|files| by_drop(files.iter().cloned()));
     let mut wrong = Vec::new();
     for dropped in &scene.ledger.drops {
         let name = &dropped.name;
-        let in_place = |folder: &BTreeSet<String>| {
-            folder.iter().filter(|file| file.ends_with(name.as_str())).count()
-        };
-        let places = [&waiting, &accepted, &rejected].map(in_place);
-        let rows = |list: &[String]| list.iter().filter(|known| *known == name).count();
-        let (jobs, refusals) = (rows(&jobs), rows(&refused));
+        let count = |known: &HashMap<String, usize>| known.get(name).copied().unwrap_or_default();
+        let places = places.each_ref().map(count);
+        let (jobs, refusals) = (count(&jobs), count(&refused));
         let expected = match places {
             // Known to the database, and not moved yet.
             [1, 0, 0] => jobs + refusals <= 1,
@@ -125,12 +121,23 @@ pub fn drops_are_in_one_place(scene: &Scene) -> Vec<String> {
             wrong.push(format!("{name}: waiting, accepted, refused {places:?}; {rows}"));
         }
     }
+    let [_, _, rejected] = &files;
     for report in rejected.iter().filter_map(|name| name.strip_suffix(".error.txt")) {
         if scene.daemon != Daemon::Killed && !rejected.contains(report) {
             wrong.push(format!("a report of {report}, which is not there"));
         }
     }
     wrong
+}
+
+/// How many of the names are those of each dropped file, before which others may have been put.
+fn by_drop(names: impl Iterator<Item = String>) -> HashMap<String, usize> {
+    let mut counts = HashMap::new();
+    for name in names {
+        let dropped = name.rfind("drop-").map_or(name.as_str(), |at| &name[at..]);
+        *counts.entry(dropped.to_owned()).or_default() += 1;
+    }
+    counts
 }
 
 /// I9.

@@ -4,7 +4,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row};
 
 use super::rows::{Corrected, from_json, render, render_columns, signed, to_json};
-use super::transition::{About, Current, Facts, Writing, log, transition};
+use super::transition::{About, Current, Facts, log, transition};
+use super::writing::Writing;
 use super::{Guarded, NewWorker, Result, Store};
 use crate::attempt::{Candidate, History, Outcome, Planned, Reached};
 use crate::engine::provenance::PartOrigin;

@@ -5,15 +5,15 @@ use sqlx::{QueryBuilder, Row};
 use super::control::RenderFilter;
 use super::nights::times;
 use super::rows::{from_json, to_json};
-use super::transition::{About, Current, Writing, log};
+use super::transition::{About, Current, log};
+use super::writing::{Pauses, Writing};
 use super::{Result, Selection, Store};
 use crate::job::event::EventKind;
 use crate::job::spec::edits::{Editable, Edits};
 use crate::job::state::State;
 use crate::job::times::{Opening, Times};
 
-/// So many renders are changed in one transaction, unless one job has more: the daemon writes
-/// between two of them.
+/// So many renders are changed in one transaction, unless one job has more.
 const BATCH_RENDERS: u64 = 1000;
 
 /// What an edit did to a job, or to one of its renders.
@@ -44,8 +44,9 @@ impl Store {
             self.check_there(*selection).await?;
         }
         let mut fates = Vec::with_capacity(selections.len());
-        let mut rest = selections;
+        let (mut rest, mut pauses) = (selections, Pauses::begin());
         while !rest.is_empty() {
+            pauses.keep().await;
             let mut transaction = self.begin().await?;
             let mut renders = 0;
             while let [selection, others @ ..] = rest

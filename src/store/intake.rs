@@ -6,7 +6,8 @@ use sqlx::SqliteExecutor;
 
 use super::requests;
 use super::rows::{bind_render, render_columns, to_json};
-use super::transition::{About, Writing, log};
+use super::transition::{About, log};
+use super::writing::Writing;
 use super::{Accepted, NewJob, RejectionRow, Result, Store};
 use crate::job::Render;
 use crate::job::event::EventKind;

@@ -46,6 +46,7 @@ mod transition;
 mod verify;
 mod views;
 mod waiting;
+mod writing;
 
 use std::path::PathBuf;
 
@@ -76,6 +77,7 @@ pub use self::totals::{Metric, PICTURE_MS, RATIOS, STAGE_MS, Total};
 pub use self::verify::DonePicture;
 pub use self::views::StatisticsView;
 pub use self::waiting::{Effort, JobBeginning, JobRenders, MadePicture, WaitingRenders};
+pub use self::writing::Pauses;
 use crate::engine::provenance::{PartLoad, PartOrigin};
 use crate::files;
 use crate::job::Job;

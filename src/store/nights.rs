@@ -5,7 +5,8 @@ use jiff::tz::TimeZone;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::transition::{About, Current, Facts, Writing, log, transition};
+use super::transition::{About, Current, Facts, log, transition};
+use super::writing::Writing;
 use super::{Access, Result, Store};
 use crate::job::event::EventKind;
 use crate::job::state::{RenderEvent, State};

@@ -4,7 +4,8 @@ use sqlx::Row;
 
 use super::rows::{signed, to_json};
 use super::totals::add_attempt;
-use super::transition::{About, Current, Facts, Writing, log, transition};
+use super::transition::{About, Current, Facts, log, transition};
+use super::writing::Writing;
 use super::{Guarded, Result, Store};
 use crate::attempt::{Failure, Finished, Measured, Next, Outcome};
 use crate::job::event::EventKind;

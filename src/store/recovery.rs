@@ -5,7 +5,8 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::rows::{from_json, render, render_columns, to_json};
-use super::transition::{About, Current, Facts, Writing, log, transition};
+use super::transition::{About, Current, Facts, log, transition};
+use super::writing::Writing;
 use super::{Result, Store};
 use crate::attempt::{History, Orphan};
 use crate::job::event::EventKind;

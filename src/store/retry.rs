@@ -5,8 +5,9 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, SqliteExecutor};
 
 use super::control::RenderFilter;
-use super::rows::render_columns;
-use super::transition::{About, Current, Writing, log};
+use super::rows::{render_columns, to_json};
+use super::transition::{About, Current, log};
+use super::writing::Writing;
 use super::{Result, Selection, Store, StoreError};
 use crate::job::event::EventKind;
 use crate::job::origin::OriginKind;
@@ -57,9 +58,7 @@ impl Store {
         };
         let (of, _) = selection.parts();
         let job = copy_job(&mut transaction, of, now_ms).await?;
-        for render in &again {
-            copy_render(&mut transaction, job, render.render_id).await?;
-        }
+        copy_renders(&mut transaction, job, &again).await?;
         let detail = format!("of job {of}");
         log(&mut transaction, EventKind::Retried, About::Job(job), &detail, now_ms).await?;
         transaction.commit().await?;
@@ -206,19 +205,25 @@ async fn copy_job(transaction: &mut Writing, of: i64, now_ms: i64) -> sqlx::Resu
     .await
 }
 
-/// With a window its time is over at once: the next look at the times says when the window opens.
-async fn copy_render(transaction: &mut Writing, job_id: i64, render_id: i64) -> sqlx::Result<()> {
+/// With a window their time is over at once: the next look at the times says when the window opens.
+async fn copy_renders(
+    transaction: &mut Writing,
+    job_id: i64,
+    renders: &[Current],
+) -> sqlx::Result<()> {
+    let ids: Vec<i64> = renders.iter().map(|render| render.render_id).collect();
     let columns = render_columns("");
     let sql = format!(
         "INSERT INTO renders \
          (job_id, position, state, priority, run_after_ms, run_until_ms, asked_prompt, {columns}) \
          SELECT j.id, position, 'queued', r.priority, 0, iif(j.open_hours IS NULL, NULL, 0), \
          asked_prompt, {columns} \
-         FROM renders r JOIN jobs j ON j.id = ? WHERE r.id = ?"
+         FROM renders r JOIN jobs j ON j.id = ? \
+         WHERE r.id IN (SELECT value FROM json_each(?)) ORDER BY r.id"
     );
     sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(job_id)
-        .bind(render_id)
+        .bind(to_json(&ids))
         .execute(&mut **transaction)
         .await?;
     Ok(())

@@ -5,7 +5,7 @@ use std::fmt;
 
 use sqlx::FromRow;
 
-use super::transition::Writing;
+use super::writing::Writing;
 use super::{Result, Store};
 use crate::job::state::State;
 
@@ -92,6 +92,18 @@ impl Store {
                    ORDER BY r.job_id LIMIT 1";
         Ok(sqlx::query_scalar(sql).fetch_optional(&self.readers).await?)
     }
+}
+
+/// Adds a render that has just come to its last state.
+pub(super) async fn add_render(transaction: &mut Writing, state: State) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO totals (metric, label, number) VALUES ('renders', ?, 1) \
+         ON CONFLICT DO UPDATE SET number = number + 1",
+    )
+    .bind(state)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
 }
 
 /// Adds an attempt that has just ended.

@@ -1,28 +1,11 @@
 //! The one place where a render's state changes, and the log of what happened.
 
-use sqlx::{Sqlite, Transaction};
-
-use super::refusal::no_access;
-use super::{Result, Store, StoreError};
+use super::totals::add_render;
+use super::writing::Writing;
+use super::{Result, StoreError};
 use crate::attempt::ErrorCode;
 use crate::job::event::EventKind;
 use crate::job::state::{RenderEvent, State};
-
-/// A transaction that may write. Always commit it, or roll it back and wait for that: a dropped one
-/// keeps its lock until its connection is used again.
-pub(super) type Writing = Transaction<'static, Sqlite>;
-
-impl Store {
-    /// Takes the write lock at once, so that nothing that is read inside can be out of date. Gives
-    /// up with `Busy` after the busy time-out. SQLite itself says only that the database is
-    /// read-only, not which and why.
-    pub(super) async fn begin(&self) -> Result<Writing> {
-        if let Some(why) = no_access(&self.path) {
-            return Err(StoreError::Unusable(why));
-        }
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
-    }
-}
 
 /// A render as read inside the transaction that is to move it.
 #[derive(Clone, Copy, Debug)]
@@ -89,20 +72,8 @@ pub(super) async fn transition(
         return Err(sqlx::Error::RowNotFound.into());
     }
     if next.is_terminal() {
-        add_to_totals(transaction, next).await?;
+        add_render(transaction, next).await?;
     }
-    Ok(())
-}
-
-/// Adds a render that has just come to its last state; how attempts are added stands in `totals`.
-async fn add_to_totals(transaction: &mut Writing, state: State) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO totals (metric, label, number) VALUES ('renders', ?, 1) \
-         ON CONFLICT DO UPDATE SET number = number + 1",
-    )
-    .bind(state)
-    .execute(&mut **transaction)
-    .await?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use zimaged::internals::{JobFilter, State, StoreError};
+use zimaged::internals::{JobFilter, RenderFilter, State, StoreError};
 
 use super::*;
 
@@ -36,6 +36,33 @@ async fn a_daemon_and_a_client_write_at_once_and_neither_is_told_to_wait() {
         .rows("SELECT concat_ws(' ', kind, count(*)) FROM events GROUP BY kind ORDER BY kind")
         .await;
     assert_eq!(counted, ["accepted 1000", "paused 500", "resumed 500"]);
+}
+
+/// As many as take a second at least.
+const CANCELLED: i64 = 10_000;
+
+/// A daemon that is kept from the lock waits for five seconds, and then holds its queue.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_writes_all_the_while_a_client_cancels_many_renders() {
+    let fixture = Fixture::new().await;
+    fixture.accept(job(&["first"])).await;
+    wait(&fixture, CANCELLED).await;
+    let client = Store::open(&fixture.path(), Access::Client).await.expect("made by the daemon");
+    let cancel = tokio::spawn(async move {
+        let all = RenderFilter::default();
+        client.cancel_matching(&all, NOW).await.expect("neither 5 nor 517")
+    });
+    let (begun, mut longest) = (Instant::now(), Duration::ZERO);
+    while !cancel.is_finished() {
+        let asked = Instant::now();
+        fixture.store.resume(NOW).await.expect("neither 5 nor 517");
+        longest = longest.max(asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let told = format!("in {:?} the longest write took {longest:?}", begun.elapsed());
+    println!("{told}");
+    assert_eq!(cancel.await.expect("it ends").cancelled, CANCELLED as u64 + 1);
+    assert!(longest < begun.elapsed() / 3, "{told}");
 }
 
 #[tokio::test]

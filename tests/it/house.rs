@@ -4,6 +4,8 @@ mod source;
 mod unsafe_code;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
 use regex::Regex;
 
@@ -361,4 +363,29 @@ fn every_point_of_the_trials_is_marked_at_a_test() {
     let missing: Vec<String> =
         points.chain(kinds).chain(attacks).filter(|point| !marked.contains(point)).collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// What the folder of the source holds, without the endings of files.
+fn parts(folder: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder);
+    let entries = fs::read_dir(path).expect("a folder of the source");
+    let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    let names = entries.map(|entry| name(entry.expect("an entry of it")));
+    let parts = names.map(|name| name.trim_end_matches(".rs").to_owned());
+    parts.filter(|part| !["mod", "tests"].contains(&part.as_str())).collect()
+}
+
+#[test]
+fn the_map_names_every_file_of_the_folders_that_it_looks_into() {
+    let map = include_str!("../../ARCHITECTURE.md").split("\n### Inside `").skip(1);
+    let mut looked_into = 0;
+    for section in map.filter_map(|section| section.split("\n## ").next()) {
+        let (folder, told) = section.split_once("/`\n").expect("the name of a folder");
+        for part in parts(folder) {
+            let is_named = ["", "/"].iter().any(|end| told.contains(&format!("`{part}{end}`")));
+            assert!(is_named, "ARCHITECTURE.md does not say what {folder}/{part} is for");
+        }
+        looked_into += 1;
+    }
+    assert!(looked_into > 3, "{looked_into}");
 }

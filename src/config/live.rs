@@ -112,7 +112,7 @@ mod tests {
         strict_model = true\nsdapi_untouched = 'as_sent'\nwait_max = '1m'\n\
         [hooks]\non_done = 'true'\n[worker]\nstep_timeout = '1m'\n";
 
-    /// A key that is in neither would be dropped without a word.
+    /// A key that neither counts at once nor is told to need a restart would be dropped in silence.
     #[test]
     fn each_key_counts_at_once_or_is_told_to_need_a_restart() {
         let (before, newer) = (parsed(""), parsed(ALL_CHANGED));

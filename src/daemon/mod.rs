@@ -1,4 +1,4 @@
-//! Wiring: what a start needs, in order, and one numbered shutdown.
+//! Wiring: what a start needs, in order, and one shutdown, whoever begins it.
 
 mod device;
 mod reload;
@@ -66,9 +66,8 @@ pub type Onlooker =
 pub type Watching = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Runs the daemon, which holds the `lock` of its folders, until `stop`, or until it is idle; its
-/// configuration is read anew whenever `reload` is notified.
-/// Answers the moment of the log at which it began. Errors are those of a start or of a part that
-/// cannot go on.
+/// configuration is read anew whenever `reload` is notified. Answers the moment of the log at which
+/// it began. Errors are those of a start or of a part that cannot go on.
 pub async fn run(
     config: Config,
     lock: InstanceLock,
@@ -140,33 +139,13 @@ impl Daemon {
     ) -> anyhow::Result<()> {
         // A token of our own: the shutdown is the same whoever begins it.
         let ending = stop.child_token();
-        let config = self.config.now();
-        let face = match config.http.enabled {
-            true => Some(HttpFace::open(&self.config, self.status.clone(), &ending).await?),
-            false => None,
-        };
         let heartbeat = Heartbeat::start();
         let mut parts: JoinSet<PartEnd> = JoinSet::new();
-        let state = config.state.clone();
-        parts.spawn(forever(status::publish(state, self.status.subscribe(), ending.clone())));
-        parts.spawn(forever(systemd::feed_watchdog(heartbeat.clone(), ending.clone())));
-        let (live, status) = (self.config.clone(), self.status.subscribe());
-        let telling = systemd::tell_status(live, self.store.clone(), status, ending.clone());
-        parts.spawn(forever(telling));
-        let status = self.status.subscribe();
-        parts.spawn(forever(onlooker(self.store.clone(), status, ending.clone())));
-        let caretaker = caretaker::run(self.store.clone(), self.clock.clone(), ending.clone());
-        parts.spawn(async { Ok(caretaker.await?) });
-        if config.power.inhibit_sleep {
-            let (live, clock) = (self.config.clone(), self.clock.clone());
-            let awake = awake::run(self.store.clone(), live, clock, ending.clone());
-            parts.spawn(forever(awake));
-        }
-        let (live, clock) = (self.config.clone(), self.clock.clone());
-        parts.spawn(forever(hooks::run(live, self.store.clone(), clock, ending.clone())));
-        if let Some(face) = face {
+        if self.config.now().http.enabled {
+            let face = HttpFace::open(&self.config, self.status.clone(), &ending).await?;
             parts.spawn(forever(face.run(ending.clone())));
         }
+        self.start_watching(&mut parts, onlooker, &heartbeat, &ending);
         systemd::ready();
         let started = self.start_work(&mut parts, jobs, heartbeat, &ending).await;
         let outcome = match started {
@@ -180,6 +159,31 @@ impl Daemon {
             end.context("a part of the daemon panicked")??;
         }
         outcome
+    }
+
+    /// The parts that look on, or after something, and need no model.
+    fn start_watching(
+        &self,
+        parts: &mut JoinSet<PartEnd>,
+        onlooker: Onlooker,
+        heartbeat: &Heartbeat,
+        ending: &CancellationToken,
+    ) {
+        let config = self.config.now();
+        let end = || ending.clone();
+        let (store, live, clock) =
+            (|| self.store.clone(), || self.config.clone(), || self.clock.clone());
+        let status = || self.status.subscribe();
+        parts.spawn(forever(status::publish(config.state.clone(), status(), end())));
+        parts.spawn(forever(systemd::feed_watchdog(heartbeat.clone(), end())));
+        parts.spawn(forever(systemd::tell_status(live(), store(), status(), end())));
+        parts.spawn(forever(onlooker(store(), status(), end())));
+        let caretaker = caretaker::run(store(), clock(), end());
+        parts.spawn(async { Ok(caretaker.await?) });
+        if config.power.inhibit_sleep {
+            parts.spawn(forever(awake::run(store(), live(), clock(), end())));
+        }
+        parts.spawn(forever(hooks::run(live(), store(), clock(), end())));
     }
 
     /// Intake and dispatcher, once the model's folder says what it is; `None` when stopped before.
@@ -314,9 +318,8 @@ impl Daemon {
         }
     }
 
-    /// The end of the shutdown. 1. The parts have stopped: the running render is queued again, its
-    /// worker is gone.
-    /// 2. The database is checkpointed and closed. 3. The locks go with the process.
+    /// The end of the shutdown, after the parts have stopped and the running render is queued
+    /// again: the database is closed. The locks go with the process.
     async fn close(self) {
         match Arc::try_unwrap(self.store) {
             Ok(store) => caretaker::close(store, &self.config.now().state).await,

@@ -1,8 +1,8 @@
 //! `zimaged doctor`: everything that a queue needs, looked at without changing it, while a daemon
 //! runs or not.
 //!
-//! Each room is asked what it would say itself when it came to it; nothing is decided here but how
-//! bad that is.
+//! Each part of the program is asked what it would find itself at a start; nothing is decided here
+//! but how bad that is.
 
 mod database;
 mod device;

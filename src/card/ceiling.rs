@@ -9,8 +9,8 @@ pub struct CardCeilings {
     pub watts_max: Option<u32>,
 }
 
-/// So much below its ceiling a card must have come before something is started again: else a
-/// single picture would take it there.
+/// A card that was above its ceiling must fall so far below it before something is started again:
+/// else the next picture would take it above at once.
 const CELSIUS_BELOW: u32 = 5;
 const PERCENT_BELOW: u32 = 10;
 
@@ -19,8 +19,9 @@ impl CardCeilings {
         *self != CardCeilings::default()
     }
 
-    /// Why nothing is started on a card that is so, if nothing is; `was_above` where it was above a
-    /// ceiling at the look before. What the card does not tell is above nothing.
+    /// Why nothing is started on a card with this reading; `None` where something may be.
+    /// `was_above` says that it was above a ceiling at the look before. What the card does not tell
+    /// is above nothing.
     pub fn exceeded(&self, card: &CardReading, was_above: bool) -> Option<String> {
         let [celsius, watts] = self.lower();
         let is_above = |now: Option<u32>, ceiling: Option<u32>, lower: Option<u32>| {

@@ -21,14 +21,14 @@ use crate::store::{Store, StoreError};
 use crate::worker::exit::WorkerExit;
 use crate::worker::protocol::{RenderRequest, Request};
 
-/// How many times the time-out of a step a processor gets for a card's work.
+/// A step may take so many times its time-out where a processor does what was meant for a card.
 const HOST_PATIENCE: u32 = 12;
 
 /// How far an attempt was followed.
 pub(super) struct Followed {
-    /// Which goes on where the attempt does.
+    /// It is needed further where the picture is still being written.
     pub(super) watch: AttemptWatch,
-    /// How it ended; `None` where its picture is made, and being written.
+    /// How it ended; `None` while its picture, which is made, is being written.
     pub(super) end: Option<Result<Made, Failure>>,
 }
 
@@ -51,7 +51,7 @@ pub(super) fn request(
         inputs_path: settings.inputs.clone(),
         loras_path: settings.loras.clone(),
         next_prompts: match rung.residency.releases_text_encoder() {
-            // A text encoder that stays encodes each prompt in its own time.
+            // A text encoder that stays on the device gains nothing from several prompts at once.
             false => Vec::new(),
             true => candidate.next_prompts.clone(),
         },

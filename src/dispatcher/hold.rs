@@ -32,7 +32,7 @@ impl Hold {
         self.until = Instant::now() + PAUSE;
     }
 
-    /// Whether a pause lasts.
+    /// Whether the pause is still going on.
     pub(super) fn is_on(&self) -> bool {
         Instant::now() < self.until
     }
@@ -42,7 +42,7 @@ impl Hold {
         self.say(reason, false);
     }
 
-    /// As [`Hold::tell`], where nothing is wrong.
+    /// As [`Hold::tell`], for what the user wants: nothing is wrong.
     pub(super) fn rest(&mut self, reason: String) {
         self.say(reason, true);
     }

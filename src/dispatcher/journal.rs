@@ -23,7 +23,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// worth some seconds, of which systemd gives thirty in all.
 const PATIENCE_AT_STOP: Duration = Duration::from_secs(8);
 
-/// Nothing is started for so long by day: for less the model is not worth loading again.
+/// By day the device is given back only where nothing is started for at least so long: for less it
+/// is not worth loading the model again.
 const DAY_MS_MIN: i64 = 10 * 60 * 1000;
 
 /// The queue's database, as the dispatcher uses it.
@@ -35,7 +36,7 @@ pub(super) struct Journal {
     resting: Option<String>,
     heartbeat: Heartbeat,
     stop: CancellationToken,
-    /// The time of some renders has ended, and the device was not given back for that yet.
+    /// The window of some renders has closed, and the device was not given back since.
     time_ended: bool,
 }
 
@@ -50,8 +51,8 @@ impl Journal {
         Journal { store, clock, hold, resting: None, heartbeat, stop, time_ended: false }
     }
 
-    /// The render to run next while `loaded` is loaded, after [`Store::keep_to_times`]. Where
-    /// another one than `beside` can be started, that one.
+    /// The render to run next while `loaded` is loaded, after [`Store::keep_to_times`]; `beside`
+    /// only where no other can be started.
     pub(super) async fn next_candidate(
         &mut self,
         models: &mut Models,

@@ -97,7 +97,7 @@ pub enum DispatchError {
     Load(String),
 }
 
-/// The loop's state: one worker, and what everybody may know of it.
+/// The state of the loop, which owns the one worker.
 pub struct Dispatcher {
     settings: Settings,
     accepted: Arc<Notify>,

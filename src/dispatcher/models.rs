@@ -35,7 +35,7 @@ impl SetAside {
 }
 
 impl Models {
-    /// Those with a name in `usable`, and for each of the `unusable` ones why it is.
+    /// All models of the configuration: the `usable` ones, and the others, each with its reason.
     pub(super) fn new<'n>(
         usable: impl Iterator<Item = &'n String>,
         unusable: &BTreeMap<String, String>,

@@ -80,7 +80,8 @@ fn refused(made: Made, error: &io::Error) -> Published {
     })
 }
 
-/// Does `work` on files beside the dispatcher, whose heart must beat.
+/// Runs `work`, which waits for the disk, on another thread: meanwhile the dispatcher must go on
+/// with its heartbeat.
 async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

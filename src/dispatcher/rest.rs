@@ -15,7 +15,7 @@ use crate::store::StoreError;
 /// Between two looks at a card that is above a ceiling: it cools no faster.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Whether daemon.toml wants a rest, and how the card was.
+/// Whether daemon.toml wants a rest, and how warm the card was at the last look.
 pub(super) struct Rest {
     /// Why the card is left alone, since it was above a ceiling.
     above: Option<String>,
@@ -61,7 +61,7 @@ impl Dispatcher {
             let card = self.slot.card().await;
             let Rest { above, without_effect, look_at } = &mut self.rest;
             *look_at = Instant::now() + LOOK;
-            // A hot card that does not answer is no cooler for that.
+            // Without an answer a card that was hot is taken to be hot still.
             let Some(card) = card else { return above.clone() };
             let exceeded = ceilings.exceeded(&card, above.is_some());
             // The first reason stays: what is told anew is written into the log.

@@ -33,7 +33,8 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Why the picture before is told to be done only after the next one is begun.
+    /// For the log: the picture before is still being written, and told to be done after this one
+    /// was begun.
     fn beside(&self) -> String {
         let writing = self.writing.as_ref().map(|writing| &writing.candidate);
         writing.map_or(String::new(), |it| format!(" while {}.{} is written", it.job_id, it.index))

@@ -219,7 +219,7 @@ impl Slot {
     pub(super) async fn replace(&mut self, reason: String) {
         if let Some(Ready { worker, .. }) = self.ready.take() {
             let how = worker.kill().await.words;
-            // One that had died by itself is told by how it did.
+            // Where it had died by itself, that is what is told.
             let told = if reason == how { reason } else { format!("{reason} ({how})") };
             self.note_death(&told);
         }
@@ -258,7 +258,7 @@ impl Slot {
         }
     }
 
-    /// Starts no worker before there is work.
+    /// From now on no worker is started before there is work.
     pub(super) fn begin_released(&mut self) {
         self.released = true;
         self.set_status(WorkerStatus::Released);

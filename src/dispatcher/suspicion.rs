@@ -17,7 +17,8 @@ impl Suspicion {
     /// The picture of `render_id` was refused for a reason that nobody knows.
     pub(super) fn refused(&mut self, render_id: i64) {
         *self = match self {
-            // Two of them: it is the place. To try all others would be for nothing.
+            // Two pictures were refused, so the place is at fault, and trying all others is
+            // useless.
             Suspicion::Render(first) if *first != render_id => Suspicion::NoRender,
             _ => Suspicion::Render(render_id),
         };

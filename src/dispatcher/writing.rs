@@ -17,8 +17,9 @@ use crate::attempt::{Candidate, Failure, FailureKind, Made};
 use crate::store::StoreError;
 
 impl Dispatcher {
-    /// Whether `next` may be rendered while the last picture is written: by the same worker, where
-    /// neither has ever taken one with it, and where no picture is to prove another one's fault.
+    /// Whether `next` may be rendered while the last picture is written. It needs the same worker,
+    /// must never have taken one with it, and must not be wanted as proof that another picture is
+    /// at fault.
     pub(super) fn may_go_beside(&self, next: Option<&Candidate>) -> bool {
         next.is_some_and(|next| {
             self.slot.model() == Some(next.render.model.as_str())
@@ -29,7 +30,7 @@ impl Dispatcher {
 
     /// Leaves the writing to the worker, or waits for it where the render is better left alone.
     pub(super) async fn begin_writing(&mut self, writing: Rendered) -> Result<(), StoreError> {
-        // The worker has told of the one before; one that has not is not waited for beside this.
+        // At most one picture is being written: usually the one before has ended by now.
         self.finish_writing().await?;
         let is_harmless = writing.candidate.history.is_harmless();
         self.writing = Some(writing);
@@ -57,7 +58,8 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Gives what is being written its part of `wake`; what is left of it for the attempt beside.
+    /// Lets the picture that is being written react to `wake`. Answers what the attempt beside it
+    /// has to react to.
     pub(super) async fn note_writing(&mut self, wake: Wake) -> Result<Option<Wake>, StoreError> {
         let Some(mut writing) = self.writing.take() else { return Ok(Some(wake)) };
         let (own, others) = match wake {
@@ -94,14 +96,14 @@ impl Dispatcher {
             },
         };
         let failure = match failure.kind {
-            // A writing needs no device: a worker that says so is not to be trusted.
+            // Writing needs no device memory: a worker that says it ran out is not to be trusted.
             FailureKind::OutOfMemory { .. } => Failure { kind: FailureKind::WorkerDied, ..failure },
             _ => failure,
         };
         self.conclude_writing(&mut writing, &failure).await
     }
 
-    /// The worker is gone, with a picture that it was writing beside what took it.
+    /// The worker died at the next picture, while it was writing this one.
     pub(super) async fn lose_writing(&mut self) -> Result<(), StoreError> {
         let Some(mut writing) = self.writing.take() else { return Ok(()) };
         let failure = writing.watch.lost("the worker died at the next picture".to_owned());

@@ -177,8 +177,8 @@ impl Metadata {
     }
 }
 
-/// Theirs: neg + scale * (pos - neg); ours: pos + guidance * (pos - neg). Rounded, because a sum of
-/// decimal fractions need not be one: 1 + 0.14 is 1.1400000000000001.
+/// A1111 has neg + scale * (pos - neg), we have pos + guidance * (pos - neg). Rounded, because a
+/// sum of decimal fractions need not be one: 1 + 0.14 is 1.1400000000000001.
 fn cfg_scale(guidance: f64) -> String {
     (((1.0 + guidance) * 1e9).round() / 1e9).to_string()
 }

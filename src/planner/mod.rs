@@ -57,7 +57,7 @@ const RESERVE_BYTES_MIN: u64 = 512 << 20;
 /// may be an error of the prediction, and the host takes hours for a picture.
 const NEAR_MISS_DIVISOR: u64 = 10;
 
-/// What the user says of a device's memory.
+/// How much of a device's memory the user allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allowance {
     /// Render as if the device had no more than this.

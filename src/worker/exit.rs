@@ -53,7 +53,7 @@ impl WorkerExit {
         WorkerExit { words: words.into(), of_memory: false }
     }
 
-    /// It ended and nobody here had killed it. `kills` are those when it was started.
+    /// It ended, and nobody here had killed it. `kills` is their count when it was started.
     pub fn by_itself(ended: io::Result<ExitStatus>, kills: &MemoryKills) -> WorkerExit {
         let status = ended.as_ref().ok();
         let refused = status.and_then(ExitStatus::code) == Some(EXIT_NO_MEMORY);

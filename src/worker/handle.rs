@@ -33,7 +33,8 @@ const KILL_GRACE: Duration = Duration::from_secs(10);
 /// How much of a bad line is shown.
 const EXCERPT_BYTES_MAX: usize = 80;
 
-/// What systemd tells the daemon is not the worker's: it must not speak for it.
+/// Removed from the worker's environment, so that it cannot notify systemd as if it were the
+/// daemon.
 const SYSTEMD_VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
 /// A running worker child; dropped, it is killed.

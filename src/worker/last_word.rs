@@ -80,7 +80,7 @@ pub fn well_after(attempt_id: i64) {
     }
 }
 
-/// What cannot be written is not known later: the render is worth more than the word.
+/// An error is passed over: the render is worth more than what is said of it.
 fn write(line: &str) {
     // SAFETY: the bytes live through the call; the descriptor is ours for life, or -1, which is
     // refused.

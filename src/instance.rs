@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -61,6 +61,15 @@ impl InstanceLock {
         let Ok(file) = open(folder, OpenOptions::new().read(true)) else { return false };
         flock(&file, FlockOperation::NonBlockingLockShared).is_err()
     }
+
+    /// What the daemon that holds the lock of `folder` says by [`FolderLock::note`], if one does.
+    pub fn noted(folder: &Path) -> Option<String> {
+        if !InstanceLock::is_held(folder) {
+            return None;
+        }
+        let text = fs::read_to_string(folder.join(LOCK_NAME)).ok()?;
+        text.lines().nth(1).filter(|line| !line.is_empty()).map(str::to_owned)
+    }
 }
 
 impl FolderLock {
@@ -96,6 +105,13 @@ impl FolderLock {
     /// The folder's path.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Says a line to whoever asks while the lock is held; an empty one says nothing.
+    pub fn note(&self, line: &str) -> io::Result<()> {
+        self.file.set_len(0)?;
+        let text = format!("{}\n{line}\n", std::process::id());
+        self.file.write_all_at(text.as_bytes(), 0)
     }
 
     /// Ends it, and removes its file: for a folder that is itself removed.
@@ -136,16 +152,17 @@ fn open(folder: &Path, access: &mut OpenOptions) -> io::Result<File> {
     }
 }
 
-/// The folder's lock file, locked, with our process id in it.
+/// The folder's lock file, locked, with our process id in its first line.
 fn locked(folder: &Path) -> Result<File, LockError> {
     let opened =
         open(folder, OpenOptions::new().read(true).write(true).create(true).truncate(false));
     let mut file = opened.map_err(|error| told(folder, error))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let mut pid = String::new();
-        file.read_to_string(&mut pid).map_err(|error| told(folder, error))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(|error| told(folder, error))?;
         let folder = folder.display().to_string();
-        return Err(LockError::Taken { folder, pid: pid.trim().to_owned() });
+        let pid = text.lines().next().unwrap_or_default().to_owned();
+        return Err(LockError::Taken { folder, pid });
     }
     write_pid(&mut file).map_err(|error| told(folder, error))?;
     Ok(file)
@@ -175,6 +192,22 @@ mod tests {
         assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
         drop(held);
         assert!(FolderLock::take(folder.path()).is_ok(), "the lock died with its holder");
+    }
+
+    #[test]
+    fn a_note_is_read_while_the_lock_is_held() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let held = FolderLock::take(folder.path()).expect("the first one gets it");
+        assert_eq!(InstanceLock::noted(folder.path()), None, "nothing is said yet");
+        held.note("1 2 3").expect("a writable folder");
+        assert_eq!(InstanceLock::noted(folder.path()).as_deref(), Some("1 2 3"));
+        let error = FolderLock::take(folder.path()).expect_err("it is held").to_string();
+        assert!(error.ends_with(&format!("(process {})", std::process::id())), "{error}");
+        held.note("").expect("a writable folder");
+        assert_eq!(InstanceLock::noted(folder.path()), None, "nothing is said any more");
+        held.note("1 2 3").expect("a writable folder");
+        drop(held);
+        assert_eq!(InstanceLock::noted(folder.path()), None, "nobody holds it");
     }
 
     /// Where others may write into the folder, the daemon wrote its process id into any file.

@@ -27,7 +27,7 @@ use crate::intake::{Intake, IntakePlaces};
 use crate::job::spec::Rules;
 use crate::loras::LoraFolder;
 use crate::status::{self, Status, WorkerStatus};
-use crate::store::{Access, LogMark, Store, StoreError};
+use crate::store::{Access, DatabasePlace, LogMark, Store, StoreError};
 use crate::{awake, caretaker, hooks, output, queue, recovery, systemd};
 
 /// The pause between two tries to read the model's folder.
@@ -76,27 +76,38 @@ pub async fn run(
     reload: Arc<Notify>,
     stop: CancellationToken,
 ) -> anyhow::Result<LogMark> {
-    let InstanceLock { state: _state, jobs } = lock;
+    let InstanceLock { state, jobs } = lock;
     if device::is_without_card(config.device, HAS_CUDA) {
         device::tell_of_no_cuda();
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (store, begun) = systemd::start(prepare(&config, &*clock)).await?;
+    let (store, begun) = systemd::start(prepare(&config, &state, &*clock)).await?;
     let (status, _) = watch::channel(Status::starting(clock.now_ms()));
     // As the file has it: that the command line names another model is no change of the file.
     let at_start = Config::load(config.file.as_deref()).unwrap_or_else(|_| config.clone());
     let (config, at_start) = (LiveConfig::new(config), Arc::new(at_start));
     let daemon = Daemon { config, at_start, mode, reload, clock, store: Arc::new(store), status };
     let outcome = daemon.live(jobs, onlooker, &stop).await;
+    // The last one that closes a database removes its log: that is no sign of a hand's work.
+    if daemon.store.place() == DatabasePlace::Kept {
+        let _ = state.note("");
+    }
     daemon.close().await;
     outcome.map(|()| begun)
 }
 
 /// Opens the database and mends what an earlier start has left. Also the moment of the log before
 /// anything was done.
-async fn prepare(config: &Config, clock: &dyn Clock) -> anyhow::Result<(Store, LogMark)> {
+async fn prepare(
+    config: &Config,
+    state: &FolderLock,
+    clock: &dyn Clock,
+) -> anyhow::Result<(Store, LogMark)> {
     queue::check_present(config)?;
     let store = Store::open(&config.database_path(), Access::Daemon).await?;
+    if let Err(error) = state.note(&store.inodes()) {
+        warn!(%error, "commands cannot be told which files the daemon has open");
+    }
     if let Err(error) = output::remove_temporaries(&config.outputs, store.id()) {
         let outputs = config.outputs.display();
         warn!(%outputs, %error, "temporary pictures of an earlier start stay there");

@@ -82,7 +82,7 @@ pub use self::wish::{Given, Wish, option_of};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::hub::HubError;
-use crate::instance::LockError;
+use crate::instance::{InstanceLock, LockError};
 use crate::store::{self, Access, Store, StoreError};
 
 /// The queue of one configuration, for one of its users.
@@ -97,7 +97,12 @@ impl<'c> Queue<'c> {
     /// error says so.
     pub async fn open(config: &'c Config) -> store::Result<Queue<'c>> {
         check_present(config)?;
+        // Before: a daemon that ends meanwhile empties its log under whoever has another index.
+        let noted = InstanceLock::noted(&config.state);
         let store = Store::open(&config.database_path(), Access::Client).await?;
+        if noted.is_some_and(|inodes| inodes != store.inodes()) {
+            return Err(StoreError::Starved(OTHER_FILES.to_owned()));
+        }
         Ok(Queue { config, store: Arc::new(store), clock: Arc::new(SystemClock) })
     }
 
@@ -121,6 +126,11 @@ impl<'c> Queue<'c> {
         &self.store
     }
 }
+
+/// Whoever opens a database from which the log or its index was taken away makes new ones. A daemon
+/// that has the former ones open would never see what is written then.
+const OTHER_FILES: &str = "a file of it was removed or replaced under the daemon, which notices \
+                           that within seconds, saves what it has and ends";
 
 /// Why there is no answer, or nothing was done.
 #[derive(Debug, thiserror::Error)]

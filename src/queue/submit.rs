@@ -167,16 +167,25 @@ fn check_length(config: &Config, job: &CheckedJob) -> Result<(), QueueError> {
     }
 }
 
-/// The queue, whose daemon may be making or upgrading its database at this moment.
+/// The queue, whose daemon may be making or upgrading its database at this moment, or ending
+/// because a file of it was taken away.
 async fn of_daemon(config: &Config, deadline: Instant) -> Result<Queue<'_>, QueueError> {
     loop {
+        let has_daemon = has_daemon(config);
         match Queue::open(config).await {
-            Err(StoreError::Unusable(_)) if has_daemon(config) && Instant::now() < deadline => {
+            Err(error) if has_daemon && is_of_a_change(&error) && Instant::now() < deadline => {
                 sleep(ACCEPT_POLL_MAX).await;
             }
             opened => return Ok(opened?),
         }
     }
+}
+
+/// Whether a database says so that is being made, upgraded, or carried over from a log without its
+/// index.
+fn is_of_a_change(error: &StoreError) -> bool {
+    use StoreError::{Disk, Starved, Suspect, Unusable};
+    matches!(error, Unusable(_) | Starved(_) | Disk(_) | Suspect(_))
 }
 
 /// Whether a daemon runs on this queue.

@@ -35,6 +35,13 @@ impl Store {
         }
     }
 
+    /// Which files are open, told to other processes: the inodes of the database, its log and the
+    /// log's index. No other file gets one of them meanwhile.
+    pub fn inodes(&self) -> String {
+        let inode = |file: Option<(u64, u64)>| file.map_or(0, |(_, inode)| inode);
+        format!("{} {} {}", self.file.1, inode(self.log), inode(self.index))
+    }
+
     /// Carries the log over into the database; false where a reader is in the way.
     pub async fn fold_log(&self) -> Result<bool> {
         Ok(is_folded(&self.writer).await?)

@@ -1,6 +1,7 @@
 //! What others do to the database: they lock it, read it for long, damage it, or want it too.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -220,6 +221,56 @@ fn a_database_that_is_taken_away_ends_the_daemon_and_is_saved() {
         it.assert_holds();
         record::note(fault, expected, 1, "ended with 78, saved, goes on");
     });
+}
+
+/// Commands open the database themselves. What they write must reach the daemon that has it open,
+/// also while that does not know yet that a file of it was taken away.
+#[test]
+fn what_a_command_writes_is_not_lost_when_the_log_is_taken_away() {
+    let expected = "a change is refused with 75, and a job is taken in once the daemon has ended";
+    let cases: [(&str, &[&str]); 2] = [
+        ("a command writes after the index was removed under the daemon", &["-shm"]),
+        ("a command writes after log and index were removed under the daemon", &["-wal", "-shm"]),
+    ];
+    beside::try_all(cases, |(fault, suffixes)| {
+        let mut it = rendering();
+        kill("STOP", it.pid());
+        suffixes.iter().for_each(|suffix| remove(&it, suffix));
+        let paused = it.house.zimaged(&["pause"]);
+        assert_eq!(paused.status.code(), Some(75), "{fault}: {}", said(&paused));
+        assert!(said(&paused).contains("removed or replaced"), "{fault}: {}", said(&paused));
+        let submit = ["submit", "--prompt", "a fox", "--width", "64", "--height", "64"];
+        let mut submit = it.house.command(&submit);
+        let mut submit = submit.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        sleep(Duration::from_millis(300));
+        assert!(submit.try_wait().unwrap().is_none(), "{fault}: it waits for the daemon's end");
+        kill("CONT", it.pid());
+        it.house.release_renders();
+        it.while_alive(PATIENCE, |_| None::<()>);
+        let submit = submit.wait_with_output().unwrap();
+        assert!(submit.status.success(), "{fault}: {}\n{}", said(&submit), it.house.log());
+        assert_goes_on(&mut it, fault);
+        let requests = "SELECT count(*) FROM jobs WHERE origin = 'request'";
+        assert_eq!(it.house.value(requests), "1", "{fault}: the job is there");
+        record::note(fault, expected, 1, "both, and the job is made");
+    });
+}
+
+/// The index is mapped into the daemon's memory, and a page that is not there any more ends whoever
+/// looks at it: SQLite cannot know, and nobody can go on.
+#[test]
+fn an_index_that_is_cut_short_ends_the_daemon_and_loses_nothing() {
+    let mut it = rendering();
+    let index = it.house.path(&format!("{DATABASE}-shm"));
+    fs::OpenOptions::new().write(true).open(index).unwrap().set_len(0).unwrap();
+    it.house.release_renders();
+    it.while_alive(PATIENCE, |_| None::<()>);
+    let ended = it.ended().expect("it cannot go on");
+    assert_eq!(ended.signal(), Some(libc::SIGBUS), "{ended:?}\n{}", it.house.log());
+    it.settle();
+    it.assert_holds();
+    let expected = "it dies by SIGBUS, and goes on at the next start; nothing is lost";
+    record::note("the index of the database's log is cut short", expected, 1, "died, goes on");
 }
 
 /// So many daemons want the same state folder at once.

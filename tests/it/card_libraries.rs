@@ -92,7 +92,11 @@ fn a_card_without_cublas_is_not_passed_over() {
     let folder = house.path("driver");
     fs::create_dir(&folder).unwrap();
     std::os::unix::fs::symlink(driver, folder.join("libcuda.so.1")).unwrap();
-    let run = house.command(&["run", "--until-idle"]).env(NONE.0, &folder).output().unwrap();
+    let mut run = house.command(&["run", "--until-idle"]);
+    for names_more in ["CUDA_HOME", "CUDA_PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "HOME"] {
+        run.env_remove(names_more);
+    }
+    let run = run.env(NONE.0, &folder).output().unwrap();
     assert!(!run.status.success());
     for part in ["libcublas.so.1", "nvidia-cublas", "kind = \"cpu\""] {
         assert!(said(&run).contains(part), "{part}: {}", said(&run));

@@ -94,7 +94,7 @@ const ENGINE_ARROWS: [(&str, &[&str]); 36] = [
     ("linear", &["ops"]),
     ("quant", &["ops"]),
     ("weights", &["checkpoint", "linear", "model_files", "ops", "quant"]),
-    ("cuda", &["checkpoint", "geometry", "host", "weights"]),
+    ("cuda", &["checkpoint", "cuda_folders", "geometry", "host", "weights"]),
     ("device", &["cuda"]),
     ("device_memory", &["cuda", "host"]),
     ("stack", &["cuda", "device_memory", "weights"]),

@@ -27,6 +27,8 @@ mod cuda;
 #[cfg(not(feature = "cuda"))]
 #[path = "no_cuda.rs"]
 mod cuda;
+#[cfg(any(feature = "cuda", test))]
+mod cuda_folders;
 mod device;
 pub mod device_memory;
 mod embedder;

@@ -5,13 +5,15 @@
 //! itself ([`super::jumps`]), each of which jumps to where a pointer of ours says. The linker finds
 //! nothing missing and leaves the libraries out of the program's list of what it needs.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr, OsString, c_void};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use candle_core::cuda_backend::cudarc::driver::sys::CUDA_VERSION;
 
 use super::jumps::{CUBLAS, CURAND, DRIVER, Function};
+use crate::engine::z_image::cuda_folders;
 
 /// The release of CUDA that the program was built for.
 const CUDA_MAJOR: u32 = CUDA_VERSION / 1000;
@@ -52,9 +54,9 @@ fn opened(
 fn open_of_toolkit(file: &str, name: &str, functions: &[Function]) -> Result<(), String> {
     open(file, functions).map_err(|error| {
         format!(
-            "{error}: it belongs to CUDA {CUDA_MAJOR}, which this program was built for: NVIDIA's \
-             package lib{name}-{CUDA_MAJOR}-{CUDA_MINOR}, or the Python wheel {}, whose folder of \
-             libraries LD_LIBRARY_PATH has to name",
+            "{error}: it belongs to CUDA {CUDA_MAJOR}, which this program was built for. NVIDIA's \
+             packages bring it (sudo apt install lib{name}-{CUDA_MAJOR}-{CUDA_MINOR}), or Python's \
+             wheels (pip install {}); where it lies elsewhere LD_LIBRARY_PATH has to name its folder",
             wheel(name)
         )
     })
@@ -68,15 +70,10 @@ fn wheel(name: &str) -> String {
     }
 }
 
-/// Opens a library for good, wherever the system's loader finds it, and points the targets of its
-/// functions at them. Errors are the loader's words, which name the file.
+/// Opens a library for good and points the targets of its functions at them. Errors are the
+/// loader's words, which name the file.
 fn open(file: &str, functions: &[Function]) -> Result<(), String> {
-    let path = CString::new(file).map_err(|error| error.to_string())?;
-    // SAFETY: NVIDIA's libraries may be opened at any time, and this one is never closed.
-    let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL) };
-    if library.is_null() {
-        return Err(loader_error().unwrap_or_else(|| format!("{file} cannot be opened")));
-    }
+    let library = found(file, |name| std::env::var_os(name))?;
     for Function { name, target } in functions {
         // SAFETY: the library is open.
         let function = unsafe { libc::dlsym(library, name.as_ptr()) };
@@ -85,6 +82,27 @@ fn open(file: &str, functions: &[Function]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The library wherever the system's loader finds it, or else where NVIDIA's packages and Python's
+/// wheels put it: those name the libraries beside them that they need. The first error is told.
+fn found(file: &str, variable: impl Fn(&str) -> Option<OsString>) -> Result<*mut c_void, String> {
+    load(OsStr::new(file)).or_else(|missing| {
+        let places = cuda_folders::places_of(file, variable);
+        places.iter().find_map(|place| load(place.as_os_str()).ok()).ok_or(missing)
+    })
+}
+
+fn load(file: &OsStr) -> Result<*mut c_void, String> {
+    let path = CString::new(file.as_bytes()).map_err(|error| error.to_string())?;
+    // SAFETY: NVIDIA's libraries may be opened at any time, and this one is never closed.
+    let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL) };
+    match library.is_null() {
+        true => {
+            Err(loader_error().unwrap_or_else(|| format!("{} cannot be opened", file.display())))
+        }
+        false => Ok(library),
+    }
 }
 
 /// What the loader said last on this thread.
@@ -96,7 +114,8 @@ fn loader_error() -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::c_void;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
 
     use super::super::jumps::{FunctionPointer, absent};
     use super::*;
@@ -107,6 +126,18 @@ mod tests {
         for part in ["libcublas.so.0: ", "nvidia-cublas", "LD_LIBRARY_PATH"] {
             assert!(missing.contains(part), "{missing}");
         }
+    }
+
+    #[test]
+    fn a_library_is_found_where_wheels_put_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let wheel = folder.path().join("lib/python3.11/site-packages/nvidia/cu13/lib");
+        std::fs::create_dir_all(&wheel).unwrap();
+        let known = Path::new("/lib/x86_64-linux-gnu/libm.so.6");
+        symlink(known, wheel.join("libnever.so.1")).unwrap();
+        let is_active = |name: &str| (name == "VIRTUAL_ENV").then(|| folder.path().into());
+        assert!(found("libnever.so.1", is_active).is_ok());
+        assert!(found("libnever.so.1", |_| None).is_err_and(|told| told.contains("libnever.so.1")));
     }
 
     #[test]

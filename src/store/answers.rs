@@ -26,7 +26,8 @@ pub struct JobRow {
     pub tags: Tags,
     /// By which model, as daemon.toml names it; empty for the one of `[model]`.
     pub model: String,
-    /// What its renders say all together.
+    /// Running while one of its renders is; else queued while one waits, whatever the others have
+    /// come to; else failed or cancelled where one is, and done where all are.
     pub state: State,
     /// Higher runs first.
     pub priority: i64,

@@ -73,7 +73,7 @@ impl Store {
         sql.push("job IN (SELECT r.job_id FROM renders r WHERE r.id IN ")
             .push("(SELECT render_id FROM attempts ORDER BY id DESC LIMIT ")
             .push_bind(BEGUN_ATTEMPTS_MAX)
-            .push(")) AND state = 'running' ORDER BY job DESC LIMIT ")
+            .push(")) AND queued + running > 0 ORDER BY job DESC LIMIT ")
             .push_bind(limit);
         Ok(sql.build_query_as().fetch_all(&self.readers).await?)
     }
@@ -158,14 +158,10 @@ impl Store {
 fn in_state(sql: &mut QueryBuilder<Sqlite>, state: State) {
     sql.push(" AND state = ").push_bind(state);
     match state {
-        State::Queued | State::Failed | State::Cancelled => {
+        State::Queued | State::Running | State::Failed | State::Cancelled => {
             sql.push(" AND job IN (SELECT job_id FROM renders WHERE state = ")
                 .push_bind(state)
                 .push(")");
-        }
-        State::Running => {
-            let begun = "SELECT job_id FROM renders WHERE state IN ('running', 'queued')";
-            sql.push(format!(" AND job IN ({begun})"));
         }
         State::Done => (),
     }

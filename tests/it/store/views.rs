@@ -190,7 +190,7 @@ async fn a_job_s_state_is_what_its_renders_say() {
     let (_, attempt) = fixture.begin().await;
     assert_eq!(state().await, State::Running);
     let _ = fixture.finish(attempt).await;
-    assert_eq!(state().await, State::Running, "begun, and not at its end");
+    assert_eq!(state().await, State::Queued, "begun, and nothing of it is rendered now");
     let (_, attempt) = fixture.begin().await;
     let _ = fixture.end(attempt, fail()).await;
     fixture.store.cancel(&[Selection::Job(job_id)], NOW).await.expect("a writable queue");
@@ -254,7 +254,7 @@ async fn what_waits_is_told_by_kind_in_the_order_of_the_queue() {
     guided.job.renders[0].recipe.guidance = 4.0;
     guided.job.renders[0].recipe.guidance_truncation = 0.5;
     fixture.accept(guided).await;
-    let waiting = fixture.store.waiting(NOW).await.expect("a readable queue");
+    let waiting = fixture.store.waiting(NOW).await.expect("a readable queue").kinds;
     let of = |place: usize| &waiting[place];
     let told: Vec<_> = waiting.iter().map(|kind| (kind.priority, kind.renders)).collect();
     assert_eq!(told, [(0, 1), (3, 2), (0, 1)]);

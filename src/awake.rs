@@ -12,14 +12,16 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, warn};
 
 use crate::clock::Clock;
 use crate::config::LiveConfig;
 use crate::countdown::within;
 use crate::problem::one_line;
+use crate::status::Status;
 use crate::store::Store;
 
 /// Between two looks for work that is due: short beside the time after which a machine goes to
@@ -33,6 +35,9 @@ const PAUSE: Duration = Duration::from_secs(300);
 /// How long the tool may take to end, or to say why it has.
 const END_GRACE: Duration = Duration::from_secs(2);
 
+/// What the tool says where there is nobody whom it could ask.
+const NO_BUS: &str = "Failed to connect to bus";
+
 /// So much of what the tool says is told.
 const WORDS_BYTES_MAX: u64 = 500;
 
@@ -41,9 +46,10 @@ pub async fn run(
     store: Arc<Store>,
     config: LiveConfig,
     clock: Arc<dyn Clock>,
+    status: watch::Sender<Status>,
     stop: CancellationToken,
 ) {
-    let mut inhibitor = Inhibitor { lock: None, ask_at: Instant::now(), was_told: false };
+    let mut inhibitor = Inhibitor { lock: None, ask_at: Instant::now(), was_told: false, status };
     loop {
         let now_ms = clock.now_ms();
         let is_quiet = config.now().power.quiet.until_ms(now_ms, &TimeZone::system()).is_some();
@@ -67,6 +73,8 @@ struct Inhibitor {
     ask_at: Instant,
     /// Why there is no lock was said once.
     was_told: bool,
+    /// Where whoever hands work over sees it, too.
+    status: watch::Sender<Status>,
 }
 
 /// The tool that holds the lock.
@@ -82,13 +90,16 @@ impl Inhibitor {
         match self.lock.take_if(has_ended) {
             Some(Lock { mut child, .. }) => {
                 let words = last_words(&mut child).await;
-                self.went_wrong(&words);
+                match words.contains(NO_BUS) {
+                    true => self.is_not_needed(&words),
+                    false => self.went_wrong(&words),
+                }
             }
-            None if self.lock.is_none() && Instant::now() >= self.ask_at => match ask() {
+            None if self.lock.is_some() => self.tell(None),
+            None if Instant::now() >= self.ask_at => match ask() {
                 Ok(lock) => self.lock = Some(lock),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.ask_at = Instant::now() + PAUSE;
-                    debug!("systemd-inhibit is not installed: the machine may go to sleep");
+                    self.is_not_needed("systemd-inhibit is not installed");
                 }
                 Err(error) => self.went_wrong(&error.to_string()),
             },
@@ -96,16 +107,32 @@ impl Inhibitor {
         }
     }
 
+    /// Where there is no logind nothing is known to send the machine to sleep: in a container, on most
+    /// servers.
+    fn is_not_needed(&mut self, why: &str) {
+        self.ask_at = Instant::now() + PAUSE;
+        debug!("the machine is not kept from sleep: {why}");
+    }
+
     fn went_wrong(&mut self, why: &str) {
         self.ask_at = Instant::now() + PAUSE;
         match self.was_told {
             true => debug!("still not kept from sleep: {why}"),
             false => {
-                info!("the machine may go to sleep while work is due");
-                info!("{why}");
+                warn!("the machine may go to sleep while work is due");
+                warn!("{why}");
             }
         }
         self.was_told = true;
+        self.tell(Some(why));
+    }
+
+    fn tell(&self, why: Option<&str>) {
+        self.status.send_if_modified(|status| {
+            let is_new = status.not_kept_awake.as_deref() != why;
+            status.not_kept_awake = why.map(str::to_owned);
+            is_new
+        });
     }
 
     async fn release(&mut self) {

@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use crate::clock::Clock;
-use crate::files;
 use crate::recovery;
 use crate::store::{DatabasePlace, Store, StoreError};
 
@@ -77,9 +76,9 @@ async fn is_to_be_saved(store: &Store) -> bool {
 }
 
 async fn save(store: &Store, state: &Path) -> Result<PathBuf, StoreError> {
-    let names = files::numbers().map(|number| files::numbered("zimaged-saved.sqlite", number));
-    let path = names.map(|name| state.join(name)).find(|path| !path.exists());
-    let path = path.unwrap_or_else(|| state.join("zimaged-saved.sqlite"));
+    let free = Store::saved_names(state).find(|path| !path.exists());
+    let path =
+        free.ok_or_else(|| StoreError::Unusable("all numbered names are taken".to_owned()))?;
     store.copy_to(&path).await?;
     Ok(path)
 }

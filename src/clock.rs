@@ -4,6 +4,7 @@ use std::env;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use jiff::fmt::temporal::{DateTimeParser, DateTimePrinter};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 
@@ -28,8 +29,24 @@ impl Clock for SystemClock {
 /// The moment, in milliseconds since the epoch, in the machine's time zone. One that is out of
 /// range is no moment of ours, and is the epoch.
 pub fn local(at_ms: i64) -> ZonedDateTime {
+    within(at_ms, TimeZone::system())
+}
+
+/// As [`local`], in another time zone.
+pub fn within(at_ms: i64, zone: TimeZone) -> ZonedDateTime {
     let at = Timestamp::from_millisecond(at_ms).unwrap_or(Timestamp::UNIX_EPOCH);
-    at.to_zoned_datetime(TimeZone::system())
+    at.to_zoned_datetime(zone)
+}
+
+/// What this process's time zone is called, for [`zone_called`] of another one; `None` where it has
+/// no name, because /etc/localtime is a copy.
+pub fn zone_name() -> Option<String> {
+    DateTimePrinter::new().time_zone_to_string(&TimeZone::system()).ok()
+}
+
+/// The time zone of this name, where the machine knows it.
+pub fn zone_called(name: &str) -> Option<TimeZone> {
+    DateTimeParser::new().parse_time_zone(name).ok()
 }
 
 /// What is wrong with the machine's time zone, for people: jiff takes UTC for one that is unknown.

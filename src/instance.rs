@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use tracing::info;
 
+use crate::access;
+
 /// The locks of a daemon's folders, held for its life.
 #[derive(Debug)]
 pub struct InstanceLock {
@@ -30,8 +32,8 @@ pub struct FolderLock {
 pub enum LockError {
     #[error("{folder} is in use by another zimaged (process {pid})")]
     Taken { folder: String, pid: String },
-    #[error("{path}: {source}")]
-    Io { path: String, source: io::Error },
+    #[error("{}: {}", path.display(), access::told(path, source))]
+    Io { path: PathBuf, source: io::Error },
 }
 
 /// The lock file's name, in each locked folder.
@@ -175,7 +177,7 @@ fn write_pid(file: &mut File) -> io::Result<()> {
 }
 
 fn told(folder: &Path, source: io::Error) -> LockError {
-    LockError::Io { path: folder.join(LOCK_NAME).display().to_string(), source }
+    LockError::Io { path: folder.join(LOCK_NAME), source }
 }
 
 #[cfg(test)]

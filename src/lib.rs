@@ -19,6 +19,7 @@ mod countdown; // time-outs that count only the time in which this process ran
 mod heartbeat; // the sign of life
 mod recent_log; // its newest lines, for pages
 mod public_address; // which addresses lie in the public internet
+mod access; // whose a file is that this process may not use
 mod files; // steps on files that are safe to repeat
 mod engine; // what turns a render into pixels
 mod card; // what a card's driver says of its power, temperature and clocks

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::engine::Stage;
 use crate::files;
 use crate::intake::IntakeStatus;
@@ -31,6 +32,10 @@ pub struct Status {
     pub version: String,
     /// When it was started (UTC, since the epoch).
     pub started_at_ms: i64,
+    /// The time zone of its clock, by which times of day and windows are meant; null where that has
+    /// no name.
+    #[serde(default)]
+    pub time_zone: Option<String>,
     /// How its worker is.
     pub worker: WorkerStatus,
     /// What it renders, if anything.
@@ -43,12 +48,20 @@ pub struct Status {
     /// Models that renders wait for and that cannot be used now. Other renders go on.
     #[serde(default)]
     pub held_models: Vec<HeldModel>,
+    /// Why the machine may go to sleep by itself while work is due; null where it is kept from that,
+    /// or that was not tried.
+    #[serde(default)]
+    pub not_kept_awake: Option<String>,
     /// What waits in the jobs folder, and why.
     #[serde(default)]
     pub intake: IntakeStatus,
     /// Where it answers over HTTP.
     #[serde(default)]
     pub http: HttpStatus,
+    /// The SHA-256 of its configuration's file as it was when it was last read and found good; null
+    /// where all is default.
+    #[serde(default)]
+    pub config_sha256: Option<String>,
     /// What became of its configuration when that was last read anew; null where it never was.
     #[serde(default)]
     pub reload: Option<ReloadStatus>,
@@ -170,13 +183,16 @@ impl Status {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").into(),
             started_at_ms,
+            time_zone: clock::zone_name(),
             worker: WorkerStatus::Loading,
             render: None,
             hold: None,
             hold_is_wanted: false,
             held_models: Vec::new(),
+            not_kept_awake: None,
             intake: IntakeStatus::default(),
             http: HttpStatus::default(),
+            config_sha256: None,
             reload: None,
             wish: None,
         }

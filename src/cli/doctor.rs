@@ -1,5 +1,6 @@
 //! `zimaged doctor`.
 
+use super::fold::folded;
 use super::{EXIT_FAILED, Outcome, print};
 use crate::config::{Config, ConfigError};
 use crate::doctor::{Diagnosis, Finding, Verdict, examine};
@@ -8,7 +9,7 @@ use crate::doctor::{Diagnosis, Finding, Verdict, examine};
 pub(super) fn doctor(config: &Result<Config, ConfigError>, json: bool) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let diagnosis = runtime.block_on(examine(config.as_ref()));
-    print::answer(&diagnosis, &told(&diagnosis), json)?;
+    print::answer(&diagnosis, &folded(&told(&diagnosis)), json)?;
     Ok(if diagnosis.healthy { 0 } else { EXIT_FAILED })
 }
 

@@ -89,12 +89,15 @@ pub(super) async fn edit(config: &Config, args: &EditArgs, json: bool) -> Outcom
 
 /// One line of sum, and one for whatever is as it was.
 fn text(edited: &Edited) -> String {
-    let Edited { changed, queued, running, refused, not_before_ms } = edited;
+    let Edited { changed, queued, running, refused, not_before_ms, warnings } = edited;
     let text = format!("{changed} changed: {} queued", print::count(*queued, "render"));
     let mut text = print::with_counts(text, [(*running, "running, which go on")]);
     // newcomer 2
     if let Some(starts) = not_before_ms.and_then(moment::starts) {
         text += &format!(", {starts}");
+    }
+    for warning in warnings {
+        text += &format!("\n  but: {warning}");
     }
     for why in refused.iter().take(REFUSED_MAX) {
         text += &format!("\n{why}");

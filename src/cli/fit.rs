@@ -1,6 +1,9 @@
 //! `zimaged fit`: on which rung a picture would be rendered, and what it would need, asked without
 //! a GPU.
 
+use unicode_width::UnicodeWidthStr;
+
+use super::fold::folded;
 use super::table::{self, Give, TableColumn};
 use super::{EXIT_DEGRADED, EXIT_NOT_DONE, Outcome, print};
 use crate::config::Config;
@@ -85,11 +88,17 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
     let question = FitQuestion { size, device_bytes, turbo, guided, from_picture, precision };
     if table {
         let answers = queue::fit_table(config, store, &question).await?;
-        print::answer(&answers, &table_text(&answers), json)?;
+        let text = table_text(&answers, table::terminal_width());
+        print::answer(&answers, &text, json)?;
         return Ok(0);
     }
     let answer = queue::fit(config, store, &question).await?;
-    print::answer(&answer, &text(&answer), json)?;
+    let mut text = text(&answer);
+    // Who asks about the miniature has come to try it.
+    if !answer.is_card && !answer.miniature && args.vram.is_none() {
+        text += "\ncard    say how much memory it has, like: --vram 8GiB";
+    }
+    print::answer(&answer, &folded(&text), json)?;
     Ok(match answer.fits() {
         true if answer.is_degraded() => EXIT_DEGRADED,
         true => 0,
@@ -117,7 +126,8 @@ fn text(answer: &FitAnswer) -> String {
     };
     let mut lines = vec![
         format!(
-            "{width}x{height} on {} ({} usable{}): {fits}",
+            "{width}x{height} on {}{} ({} usable{}): {fits}",
+            if answer.is_card { "" } else { "a processor with " },
             memory(answer.device_bytes),
             memory(answer.usable_bytes),
             if answer.limit_bytes.is_some() { " by memory_limit" } else { "" }
@@ -199,21 +209,37 @@ fn reduced(answer: &FitAnswer) -> String {
     if less.is_empty() { String::new() } else { format!(", but only {}", less.join(" and ")) }
 }
 
-fn table_text(answers: &[FitAnswer]) -> String {
-    let rows = answers.chunks(TABLE_CARDS_GIB.len()).map(|row| {
-        let size = format!("{}x{}", row[0].width, row[0].height);
-        std::iter::once(size).chain(row.iter().map(cell)).collect()
-    });
-    let cards = TABLE_CARDS_GIB.map(|gib| format!("{gib} GiB"));
-    let heads = std::iter::once("picture").chain(cards.iter().map(String::as_str));
-    let columns: Vec<TableColumn> = heads.map(|head| (head, Give::Nothing)).collect();
-    let table = table::table(&columns, &rows.collect::<Vec<_>>(), None);
+fn table_text(answers: &[FitAnswer], width_max: Option<usize>) -> String {
     let Some(first) = answers.first() else { return String::new() };
     let limit =
         answers.iter().find_map(|answer| answer.limit_bytes).map_or(String::new(), |limit| {
             format!("limit   {}, by memory_limit in daemon.toml\n", memory(limit))
         });
-    format!("model   {}\n{limit}\n{table}", of_model(first))
+    let fits = |shown: &String| {
+        width_max.is_none_or(|width_max| shown.lines().all(|line| line.width() <= width_max))
+    };
+    let shown =
+        (1..=TABLE_CARDS_GIB.len()).rev().map(|abreast| tables(answers, abreast)).find(fits);
+    let shown = shown.unwrap_or_else(|| tables(answers, 1));
+    format!("{}\n{limit}\n{shown}", folded(&format!("model   {}", of_model(first))))
+}
+
+/// The cards, so many of them abreast, one table after the other.
+fn tables(answers: &[FitAnswer], abreast: usize) -> String {
+    let of_cards = |from: usize| {
+        let cards = &TABLE_CARDS_GIB[from..TABLE_CARDS_GIB.len().min(from + abreast)];
+        let heads: Vec<String> = cards.iter().map(|gib| format!("{gib} GiB")).collect();
+        let heads = std::iter::once("picture").chain(heads.iter().map(String::as_str));
+        let columns: Vec<TableColumn> = heads.map(|head| (head, Give::Nothing)).collect();
+        let row = |row: &[FitAnswer]| {
+            let size = format!("{}x{}", row[0].width, row[0].height);
+            std::iter::once(size).chain(row.iter().skip(from).take(cards.len()).map(cell)).collect()
+        };
+        let rows: Vec<Vec<String>> = answers.chunks(TABLE_CARDS_GIB.len()).map(row).collect();
+        table::table(&columns, &rows, None)
+    };
+    let parts = (0..TABLE_CARDS_GIB.len()).step_by(abreast).map(of_cards);
+    parts.collect::<Vec<_>>().join("\n\n")
 }
 
 /// How it is run; the size only where it is not the one asked for.

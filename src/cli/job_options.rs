@@ -39,9 +39,9 @@ const ABOUT: [(&str, &str, &str); 25] = [
     ("output", "NAME", "The pictures' names, like {job}-{index}"),
     ("format", "WORD", "png, jpeg or webp"),
     ("priority", "NUMBER", "Higher runs first"),
-    ("not_before", "TIME", "Not started before: 22:00, or a date and a time"),
-    ("not_after", "TIME", "Not started after: 07:00, or a date and a time"),
-    ("window", "HOURS", "Started in this part of each day only, like 22:00-07:00"),
+    ("not_before", "TIME", "Not started before: 22:00, or a date and a time; none"),
+    ("not_after", "TIME", "Not started after: 07:00, or a date and a time; none"),
+    ("window", "HOURS", "Started in this part of each day only, like 22:00-07:00; none"),
 ];
 
 /// Stands for width and height.

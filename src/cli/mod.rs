@@ -11,6 +11,7 @@ mod failure;
 mod fetch;
 mod fetch_bar;
 mod fit;
+mod fold;
 mod history;
 mod init;
 mod job_file;

@@ -19,15 +19,15 @@ const NAMED_MAX: usize = 5;
 
 const PICTURES: [TableColumn<'static>; 10] = [
     ("render", Give::Nothing),
-    ("state", Give::Nothing),
-    ("size", Give::Nothing),
+    ("state", Give::Ends),
+    ("size", Give::All),
     ("varies", Give::All),
     ("tries", Give::All),
     ("s", Give::All),
     ("peak MiB", Give::All),
     ("ended", Give::All),
     ("picture", Give::Ends),
-    ("prompt", Give::Ends),
+    ("prompt", Give::EndsAndAll),
 ];
 
 /// A row for each picture, and under it why some have failed.
@@ -83,11 +83,10 @@ fn start_of_hash(hash: &str) -> &str {
     &hash[..hash.floor_char_boundary(HASH_CHARS)]
 }
 
-/// The picture's path, or in a word why there is none.
+/// The picture's path, or in a word why it has failed.
 fn what_became(picture: &HistoryRow) -> String {
     let word = picture.error_code.map(|code| code.to_string());
-    let HistoryRow { path, cancel_reason, .. } = picture;
-    path.clone().or(word).or_else(|| cancel_reason.clone()).unwrap_or_default()
+    picture.path.clone().or(word).unwrap_or_default()
 }
 
 fn name(picture: &HistoryRow) -> String {
@@ -175,10 +174,10 @@ fn named(names: &[String]) -> String {
 const ATTEMPTS: [TableColumn<'static>; 8] = [
     ("picture", Give::Nothing),
     ("try", Give::Nothing),
-    ("outcome", Give::Nothing),
-    ("rung", Give::Ends),
+    ("outcome", Give::Ends),
+    ("rung", Give::EndsAndAll),
     ("stage", Give::All),
-    ("s", Give::Nothing),
+    ("s", Give::All),
     ("peak MiB", Give::All),
     ("why", Give::Ends),
 ];

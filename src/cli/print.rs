@@ -34,13 +34,13 @@ pub(super) fn line(line: &str) -> io::Result<()> {
 
 const JOBS: [TableColumn<'static>; 11] = [
     ("job", Give::Nothing),
-    ("state", Give::Nothing),
+    ("state", Give::Ends),
     ("done", Give::Nothing),
     ("degraded", Give::All),
     ("failed", Give::All),
     ("priority", Give::All),
     ("model", Give::All),
-    ("accepted", Give::Nothing),
+    ("accepted", Give::All),
     ("ended", Give::All),
     ("tags", Give::All),
     ("file", Give::Ends),

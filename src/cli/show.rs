@@ -6,6 +6,7 @@ use std::num::NonZero;
 use clap_complete::engine::ArgValueCompleter;
 
 use super::completions::job_ids;
+use super::fold::folded;
 use super::{Outcome, pictures, print, whole};
 use crate::attempt::Outcome as Ended;
 use crate::config::Config;
@@ -44,7 +45,7 @@ pub(super) async fn show(config: &Config, args: &ShowArgs, json: bool) -> Outcom
     if let Some(state) = args.state.filter(|_| shown.pictures.is_empty()) {
         text += &format!("\n\nno picture of it is {state}");
     }
-    print::answer(&shown, &text, json)?;
+    print::answer(&shown, &folded(&text), json)?;
     Ok(0)
 }
 
@@ -52,6 +53,9 @@ fn job(shown: &Shown) -> String {
     let mut text = summary(&shown.job, shown.has_daemon);
     if let Some(held) = &shown.held {
         text += &format!("\nwaits for its model: {}", printable(held));
+    }
+    for reason in &shown.cancel_reasons {
+        text += &format!("\ncancelled: {}", printable(reason));
     }
     if !shown.varies.is_empty() {
         let varies: Vec<String> = shown.varies.iter().map(values).collect();

@@ -15,6 +15,7 @@ const EXIT_NOW: i32 = 130;
 /// Signals that mean nothing to us, and whose default is the death of the process. After SIGXFSZ
 /// the write past a limit on file sizes is an error like any other. Real-time signals come on top.
 const MEANINGLESS: [libc::c_int; 9] = [
+    // Of a worker; it asks the daemon for its configuration.
     libc::SIGUSR1,
     libc::SIGUSR2,
     libc::SIGALRM,
@@ -44,11 +45,12 @@ pub(super) struct Signalled {
 /// What SIGHUP means.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Hangup {
-    /// Nothing, under nohup: the program is to outlive its terminal.
+    /// Nothing, under nohup: the program is to outlive its terminal, and has nothing to read anew.
     Nothing,
     /// The terminal closes.
     Stop,
-    /// There is no terminal, so a person or systemd has sent it.
+    /// There is no terminal, or it is to be outlived, so a person or systemd has sent it. Should it be
+    /// the terminal's end after all, reading the configuration anew does no harm.
     Reload,
 }
 
@@ -60,14 +62,13 @@ pub(super) fn stop() -> std::io::Result<CancellationToken> {
 
 /// SIGTERM, SIGINT, a terminal that closes and the end of the allowed seconds of the processor stop
 /// the daemon in good order; a second SIGTERM or SIGINT ends it at once. The end of a terminal or
-/// of a login is told several times over, and never counts for that. Where there is no terminal,
-/// SIGHUP asks for the configuration to be read anew.
+/// of a login is told several times over, and never counts for that. Where there is no terminal, and
+/// under nohup, SIGHUP asks for the configuration to be read anew; SIGUSR1 does so everywhere.
 pub(super) fn of_daemon() -> std::io::Result<Signalled> {
     // To a process without a terminal this file is an error.
     let has_terminal = File::open("/dev/tty").is_ok();
-    heed(match is_ignored(libc::SIGHUP) {
-        true => Hangup::Nothing,
-        false if has_terminal => Hangup::Stop,
+    heed(match has_terminal && !is_ignored(libc::SIGHUP) {
+        true => Hangup::Stop,
         false => Hangup::Reload,
     })
 }
@@ -77,6 +78,7 @@ fn heed(meaning: Hangup) -> std::io::Result<Signalled> {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut anew = signal(SignalKind::user_defined1())?;
     let mut out_of_time = signal(SignalKind::from_raw(libc::SIGXCPU))?;
     let (stop, reload) = (asked.stop.clone(), asked.reload.clone());
     tokio::spawn(async move {
@@ -89,6 +91,7 @@ fn heed(meaning: Hangup) -> std::io::Result<Signalled> {
                 _ = hangup.recv(), if meaning != Hangup::Nothing => {
                     (meaning == Hangup::Stop).then_some(false)
                 }
+                _ = anew.recv() => None,
                 _ = out_of_time.recv() => Some(false),
             };
             let Some(is_asked) = end else {

@@ -1,12 +1,13 @@
 //! `zimaged status`.
 
+use super::fold::folded;
 use super::{EXIT_TEMPFAIL, Outcome, pictures, print, short, which_queue};
 use crate::config::Config;
 use crate::moment;
 use crate::problem::printable;
 use crate::queue::{JobsFolder, Outlook, QueueStatus, queue_status};
 use crate::status::{HttpStatus, ReloadStatus};
-use crate::store::JobRow;
+use crate::store::{JobRow, LateJob};
 
 /// Of so many things in the jobs folder each gets a line.
 const LINES_MAX: usize = 5;
@@ -14,7 +15,7 @@ const LINES_MAX: usize = 5;
 /// The exit code says whether a daemon runs.
 pub(super) async fn status(config: &Config, json: bool) -> Outcome {
     let status = queue_status(config).await?;
-    print::answer(&status, &lines(&status).join("\n"), json)?;
+    print::answer(&status, &folded(&lines(&status).join("\n")), json)?;
     Ok(if status.running { 0 } else { EXIT_TEMPFAIL })
 }
 
@@ -30,12 +31,17 @@ fn lines(status: &QueueStatus) -> Vec<String> {
         lines.extend(trouble.as_ref().map(|trouble| format!("no HTTP: {}", printable(trouble))));
     }
     lines.extend(status.daemon.iter().filter_map(|daemon| daemon.reload.as_ref()).flat_map(reload));
+    lines.extend(status.unread_configuration.clone());
+    let asleep = status.daemon.iter().filter_map(|daemon| daemon.not_kept_awake.as_ref());
+    lines
+        .extend(asleep.map(|why| format!("may go to sleep while work is due: {}", printable(why))));
     lines.extend(status.database.clone());
     lines.extend(status.begun.iter().map(|job| progress(job, status.running)));
     if status.database.is_none() {
         let expected = expected(&status.outlook);
         lines.push(format!("{} queued{expected}", print::count(status.queued, "render")));
     }
+    lines.extend(status.late.iter().map(late));
     if let Some(pause) = &status.paused {
         lines.push(format!("paused: {}", pause.reason));
     }
@@ -102,6 +108,12 @@ fn jobs_folder(folder: &JobsFolder) -> Vec<String> {
     lines
 }
 
+fn late(late: &LateJob) -> String {
+    let LateJob { job, renders } = late;
+    let renders = print::count(renders.unsigned_abs(), "render");
+    format!("job {job}: {renders} cancelled, its not_after came before their turn")
+}
+
 fn progress(job: &JobRow, has_daemon: bool) -> String {
     let name = printable(&job.file_name);
     let text = format!("job {} ({name}): {} of {} done", job.job, job.done, job.renders);
@@ -116,6 +128,9 @@ fn expected(outlook: &Outlook) -> String {
     let mut text = moment::starts(start_ms).map_or(String::new(), |starts| format!(", {starts}"));
     if let Some(work_ms) = outlook.work_ms {
         text += &format!(", {} of work", moment::expected(work_ms, outlook.is_estimate));
+        if outlook.is_sample {
+            text += " by the first 100,000 of them";
+        }
     }
     if let Some(done_at_ms) = outlook.done_at_ms.filter(|_| outlook.renders > 0) {
         text += &format!(": done at about {}", moment::soon(done_at_ms));

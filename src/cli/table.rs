@@ -16,6 +16,8 @@ pub(super) enum Give {
     Nothing,
     /// The ends of its texts.
     Ends,
+    /// The ends of its texts, and where that is not enough itself.
+    EndsAndAll,
     /// Itself. It is left out as well where all of its cells are empty.
     All,
 }
@@ -71,7 +73,7 @@ struct Shown<'h> {
 impl Shown<'_> {
     fn width_min(&self) -> usize {
         match self.give {
-            Give::Ends => self.width.min(TEXT_WIDTH_MIN),
+            Give::Ends | Give::EndsAndAll => self.width.min(TEXT_WIDTH_MIN),
             Give::Nothing | Give::All => self.width,
         }
     }
@@ -79,7 +81,8 @@ impl Shown<'_> {
 
 fn fit(shown: &mut Vec<Shown<'_>>, width_max: usize) {
     while needed(shown, |column| column.width_min()) > width_max {
-        let Some(last) = shown.iter().rposition(|column| column.give == Give::All) else { break };
+        let may_go = |column: &Shown<'_>| matches!(column.give, Give::All | Give::EndsAndAll);
+        let Some(last) = shown.iter().rposition(may_go) else { break };
         shown.remove(last);
     }
     // Each turn takes one from the widest, so it ends.

@@ -17,6 +17,9 @@ use crate::store::Selection;
 /// Between two looks at the database.
 const POLL: Duration = Duration::from_millis(200);
 
+/// So many of the jobs that have not ended in time are told one by one.
+const LEFT_MAX: usize = 10;
+
 #[derive(clap::Args, Debug)]
 pub(super) struct WaitArgs {
     /// Job ids
@@ -49,8 +52,10 @@ pub(super) async fn wait_for(
     // One that no clock reaches is none.
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut pictures = Vec::new();
-    for job_id in jobs {
-        follow(&queue, *job_id, deadline).await?;
+    for (place, job_id) in jobs.iter().enumerate() {
+        if !follow(&queue, *job_id, deadline).await? {
+            return Err(timed_out(&queue, &jobs[place..]).await?);
+        }
         pictures.extend(queue.store().history(Selection::Job(*job_id)).await?);
     }
     let waited = Waited::of(pictures);
@@ -67,7 +72,12 @@ pub(super) fn exit_code(summary: &Summary) -> u8 {
     }
 }
 
-async fn follow(queue: &Queue<'_>, job_id: i64, deadline: Option<Instant>) -> Result<(), Failure> {
+/// Whether the job has ended before the deadline.
+async fn follow(
+    queue: &Queue<'_>,
+    job_id: i64,
+    deadline: Option<Instant>,
+) -> Result<bool, Failure> {
     let mut bar = JobBar::new(job_id);
     let mut told = None;
     loop {
@@ -75,21 +85,31 @@ async fn follow(queue: &Queue<'_>, job_id: i64, deadline: Option<Instant>) -> Re
         bar.show(queue, &progress).await;
         if progress.is_over() {
             bar.end();
-            return Ok(());
+            return Ok(true);
         }
         if let Some(obstacle) = progress.obstacle.as_ref().filter(|_| progress.obstacle != told) {
             bar.tell(&obstacle.to_string());
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(timed_out(&progress));
+            return Ok(false);
         }
         told = progress.obstacle;
         sleep(POLL).await;
     }
 }
 
-fn timed_out(progress: &JobProgress) -> Failure {
-    let JobProgress { job, ended, renders, .. } = progress;
-    let error = anyhow!("job {} has not ended: {ended} of {renders} pictures have", job.job);
-    Failure { code: EXIT_TEMPFAIL, error }
+/// Which of the jobs have not ended, and how far each is.
+async fn timed_out(queue: &Queue<'_>, jobs: &[i64]) -> Result<Failure, Failure> {
+    let mut left = Vec::new();
+    for job_id in jobs {
+        let progress = queue.progress(*job_id).await?;
+        if !progress.is_over() {
+            let JobProgress { ended, renders, .. } = progress;
+            left.push(format!("job {job_id} has not ended: {ended} of {renders} pictures have"));
+        }
+    }
+    let more = left.len().saturating_sub(LEFT_MAX);
+    left.truncate(LEFT_MAX);
+    left.extend((more > 0).then(|| format!("and {more} more jobs have not ended")));
+    Ok(Failure { code: EXIT_TEMPFAIL, error: anyhow!(left.join("\n")) })
 }

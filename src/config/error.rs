@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::access;
 use crate::engine::ModelError;
 use crate::files;
 use crate::problem::{Problem, Report};
@@ -11,7 +12,7 @@ use crate::problem::{Problem, Report};
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file that was named, or that was found, cannot be read.
-    #[error("cannot read the configuration {}: {source}", path.display())]
+    #[error("cannot read the configuration {}: {}", path.display(), access::told(path, source))]
     Unreadable { path: PathBuf, source: io::Error },
     /// No configuration was named or found, and the current folder is no queue's.
     #[error(
@@ -32,7 +33,11 @@ pub enum ConfigError {
     Model(#[from] ModelError),
     /// A folder that `[folders]` names cannot be made; where its disk is full, see
     /// [`ConfigError::may_pass`].
-    #[error("cannot make the folder {}: {source}; [folders] in daemon.toml says where it lies", path.display())]
+    #[error(
+        "cannot make the folder {}: {}; [folders] in daemon.toml says where it lies",
+        path.display(),
+        access::told(path, source)
+    )]
     Folder { path: PathBuf, source: io::Error },
     /// The device cannot be had with this build.
     #[error(

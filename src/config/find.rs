@@ -46,6 +46,11 @@ impl Config {
         Config::parse("", &folder).map_err(|problems| ConfigError::invalid("", b"", &problems))
     }
 
+    /// The SHA-256 of its file as that is now; `None` where all is default, or it cannot be read.
+    pub fn file_sha256(&self) -> Option<String> {
+        files::read_whole(self.file.as_deref()?, FILE_BYTES_MAX).ok().map(files::sha256)
+    }
+
     fn read_file(path: &Path) -> Result<Config, ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
         let content = files::read_whole(path, FILE_BYTES_MAX).map_err(unreadable)?;

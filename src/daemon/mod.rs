@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use jiff::tz::TimeZone;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -82,7 +83,9 @@ pub async fn run(
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (store, begun) = systemd::start(prepare(&config, &state, &*clock)).await?;
-    let (status, _) = watch::channel(Status::starting(clock.now_ms()));
+    let config_sha256 = config.file_sha256();
+    let starting = Status { config_sha256, ..Status::starting(clock.now_ms()) };
+    let (status, _) = watch::channel(starting);
     // As the file has it: that the command line names another model is no change of the file.
     let at_start = Config::load(config.file.as_deref()).unwrap_or_else(|_| config.clone());
     let (config, at_start) = (LiveConfig::new(config), Arc::new(at_start));
@@ -192,7 +195,8 @@ impl Daemon {
         let caretaker = caretaker::run(store(), clock(), end());
         parts.spawn(async { Ok(caretaker.await?) });
         if config.power.inhibit_sleep {
-            parts.spawn(forever(awake::run(store(), live(), clock(), end())));
+            let told = self.status.clone();
+            parts.spawn(forever(awake::run(store(), live(), clock(), told, end())));
         }
         parts.spawn(forever(hooks::run(live(), store(), clock(), end())));
     }
@@ -300,7 +304,7 @@ impl Daemon {
             }
             if Instant::now() >= look_at {
                 let (config, now_ms) = (self.config.now(), self.clock.now_ms());
-                let quiet = &config.power.quiet;
+                let quiet = (&config.power.quiet, &TimeZone::system());
                 let obstacle = match queue::obstacle(&self.store, quiet, now_ms).await {
                     Err(error) if error.may_pass_for_a_read() => None,
                     known => known?,

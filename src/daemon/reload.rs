@@ -48,11 +48,17 @@ impl Reload {
     /// The keys that have changed and do not count before a restart.
     async fn reload(&self) -> anyhow::Result<Vec<&'static str>> {
         let (config, at_start) = (self.config.now(), self.at_start.clone());
-        let read = tokio::task::spawn_blocking(move || read(&config, &at_start));
-        let (renewed, rules, needs_restart) = read.await.context("reading it failed")??;
+        let read = tokio::task::spawn_blocking(move || {
+            // Before it is read: what changes in between is then told to be new.
+            let config_sha256 = config.file_sha256();
+            Ok::<_, ConfigError>((config_sha256, read(&config, &at_start)?))
+        });
+        let (config_sha256, read) = read.await.context("reading it failed")??;
+        let (renewed, rules, needs_restart) = read;
         hooks::begin(&self.store, &renewed.hooks, self.clock.now_ms()).await?;
         self.config.replace(renewed);
         self.rules.send_replace(rules);
+        self.status.send_modify(|status| status.config_sha256 = config_sha256);
         Ok(needs_restart)
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::hold::Hold;
 use super::models::Models;
@@ -13,7 +14,7 @@ use crate::attempt::{Candidate, Failure, Finished, Next, Planned};
 use crate::clock::Clock;
 use crate::heartbeat::Heartbeat;
 use crate::planner::Evidence;
-use crate::store::{Guarded, NewWorker, Result, Store, StoreError};
+use crate::store::{Guarded, LateJob, NewWorker, Result, Store, StoreError};
 use crate::worker::protocol::Loaded;
 
 /// Between two tries of the same call.
@@ -61,7 +62,11 @@ impl Journal {
     ) -> Result<Option<Candidate>> {
         let now_ms = self.clock.now_ms();
         let store = self.store.clone();
-        self.time_ended |= self.write(|| store.keep_to_times(now_ms)).await?;
+        let kept = self.write(|| store.keep_to_times(now_ms)).await?;
+        self.time_ended |= kept.has_ended;
+        for LateJob { job, renders } in kept.cancelled {
+            warn!(job, renders, "cancelled: not started before not_after");
+        }
         let loras = models.loras().to_owned();
         let at_hand = loaded.map(|model| (model, loras.as_str()));
         let heads = self.read(|| store.model_heads(at_hand, None, now_ms)).await?;

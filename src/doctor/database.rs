@@ -1,5 +1,7 @@
 //! The database as it lies there, and the daemon as it tells of itself.
 
+use jiff::tz::TimeZone;
+
 use super::{Aspect, Finding};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -9,7 +11,7 @@ use crate::queue::{
 };
 use crate::spelling::count;
 use crate::status::{Status, WorkerStatus};
-use crate::store::{Contents, NO_DATABASE, StoreError};
+use crate::store::{Contents, NO_DATABASE, Store, StoreError};
 
 /// A row that is so much newer than the clock was written before the clock was set back.
 const AHEAD_MS: i64 = 60 * 60 * 1000;
@@ -20,7 +22,7 @@ pub(super) async fn database(config: &Config) -> Vec<Finding> {
     if let Err(lost) = check_present(config) {
         return vec![Finding::wrong(Aspect::Database, lost.to_string())];
     }
-    if !path.exists() {
+    if Store::is_missing(&path) {
         return vec![Finding::ok(Aspect::Database, NO_DATABASE)];
     }
     match examined(config).await {
@@ -102,7 +104,7 @@ pub(super) fn daemon(config: &Config) -> Vec<Finding> {
 /// database is told elsewhere.
 pub(super) async fn obstacle(config: &Config) -> Option<Finding> {
     let queue = Queue::open(config).await.ok()?;
-    let (quiet, now_ms) = (&config.power.quiet, SystemClock.now_ms());
+    let (quiet, now_ms) = ((&config.power.quiet, &TimeZone::system()), SystemClock.now_ms());
     let obstacle = queue::obstacle(queue.store(), quiet, now_ms).await.ok()??;
     // The daemon says so itself, where something waits for their end.
     let is_told = matches!(obstacle, Obstacle::Quiet { .. });

@@ -6,10 +6,10 @@ use std::path::Path;
 use rustix::fs::statvfs;
 
 use super::{Aspect, Finding};
+use crate::access::no_access;
 use crate::config::Config;
 use crate::intake;
 use crate::spelling::memory;
-use crate::store::no_access;
 
 /// With less room than this the next large picture, or the database's log, may not fit.
 const FREE_BYTES_MIN: u64 = 64 << 20;

@@ -42,6 +42,13 @@ pub enum Warning {
     LongWait { is_tomorrow: bool },
     /// The begin that it asks for has passed: it may be started at once.
     PassedBegin,
+    /// The daemon's clock, by which its times are meant, shows this and not what the asker's does.
+    OtherClock { there_now: String },
+    /// The daemon goes by another configuration than whoever asks. It reads that anew where the
+    /// process `reload_pid` is told to; these keys need a restart.
+    UnreadConfiguration { reload_pid: Option<u32>, needs_restart: Vec<String> },
+    /// The machine may go to sleep by itself in the middle of the work, and why.
+    MaySleep { why: String },
     /// Something may be started for long yet. A time of day alone may have been meant as today's.
     LateEnd { is_tomorrow: bool },
     /// So many pictures do not fit the memory as they were asked for.
@@ -229,6 +236,9 @@ impl Warning {
             Warning::CutPrompt { .. } => "cut_prompt",
             Warning::LongWait { .. } => "long_wait",
             Warning::PassedBegin => "passed_begin",
+            Warning::MaySleep { .. } => "may_sleep",
+            Warning::OtherClock { .. } => "other_clock",
+            Warning::UnreadConfiguration { .. } => "unread_configuration",
             Warning::LateEnd { .. } => "late_end",
             Warning::Memory { .. } => "memory",
         }
@@ -307,9 +317,39 @@ impl fmt::Display for Warning {
             Warning::PassedBegin => {
                 write!(f, "not_before has passed: it keeps nothing from being started")
             }
+            Warning::OtherClock { there_now } => write!(
+                f,
+                "times of day and windows are by the daemon's clock, which shows {there_now} now"
+            ),
+            Warning::MaySleep { why } => {
+                write!(f, "the machine may go to sleep before it is done: {why}")
+            }
+            Warning::UnreadConfiguration { reload_pid, needs_restart } => {
+                tell_unread(*reload_pid, needs_restart, f)
+            }
             Warning::LateEnd { is_tomorrow } => far_away("end", *is_tomorrow, f),
             Warning::Memory { lack, pictures } => lack.tell(*pictures, f),
         }
+    }
+}
+
+fn tell_unread(
+    reload_pid: Option<u32>,
+    needs_restart: &[String],
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    match reload_pid {
+        Some(pid) => write!(
+            f,
+            "what is said here goes by daemon.toml as it is now, and the daemon has not read that: \
+             kill -USR1 {pid}"
+        ),
+        None => write!(
+            f,
+            "what is said here goes by daemon.toml as it is now, and the daemon needs a restart for \
+             that: {}",
+            needs_restart.join(", ")
+        ),
     }
 }
 

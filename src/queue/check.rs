@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use super::agreement::{daemon_zone, other_clock};
 use super::{ExpectedWork, QueueError, prompt_length};
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::{Config, Lists};
@@ -17,6 +18,7 @@ use crate::inputs::{InputLimits, InputUse, JobText};
 use crate::intake::random_seed;
 use crate::job::spec::inputs::with_paths;
 use crate::job::spec::{self, Outside, ResolvedJob, template};
+use crate::job::times::Times;
 use crate::job::warning::{self, ModelWants, Warning};
 use crate::job::{Recipe, Render};
 use crate::loras::LoraFolder;
@@ -106,7 +108,7 @@ pub(super) fn checked(
     outside: &mut dyn Outside,
 ) -> Result<CheckedJob, QueueError> {
     let model = config.describe_model()?;
-    let rules = config.rules(&model, TimeZone::system())?;
+    let rules = config.rules(&model, daemon_zone(config))?;
     let now_ms = SystemClock.now_ms();
     let resolved = spec::resolve_bytes(&content, &rules, now_ms, outside);
     match with_files(config, resolved, &content, folder) {
@@ -114,7 +116,9 @@ pub(super) fn checked(
             let content = whole(&content, folder, resolved.listed.take());
             let times = resolved.job.times();
             let mut warnings = warnings_of(config, &resolved)?;
-            warnings.extend(warning::of_times(&times, &clock::local(now_ms)));
+            let zone = &rules.time_zone;
+            warnings.extend(warning::of_times(&times, &clock::within(now_ms, zone.clone())));
+            warnings.extend(other_clock(zone, now_ms).filter(|_| times != Times::default()));
             let opening = times.opening(now_ms, &rules.time_zone);
             let not_before_ms = opening.map(|it| it.from_ms).filter(|from_ms| *from_ms > now_ms);
             let not_after_ms = times.not_after_ms;
@@ -193,7 +197,7 @@ fn warnings_of(config: &Config, resolved: &ResolvedJob) -> Result<Vec<Warning>, 
     let name = resolved.job.renders.first().map_or("", |render| render.model.as_str());
     let Some(config) = config.with_model(name) else { return Ok(Vec::new()) };
     let model = config.describe_model()?;
-    let defaults = config.rules(&model, TimeZone::system())?.defaults;
+    let defaults = config.rules(&model, TimeZone::UTC)?.defaults;
     Ok(warnings(&config, &model, &defaults.recipe, resolved))
 }
 

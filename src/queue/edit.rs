@@ -1,12 +1,13 @@
 //! What is queued gets another priority, other times, other tags.
 
-use jiff::tz::TimeZone;
 use serde::Serialize;
 
+use super::agreement::{daemon_zone, other_clock};
 use super::control::NAMES_MAX;
 use super::wish::told;
 use super::{Given, Queue, QueueError, Which, has_daemon};
 use crate::job::spec::edits::{Editable, edits};
+use crate::job::warning::Warning;
 use crate::problem::Problem;
 use crate::store::{EditFate, Selection, StoreError};
 
@@ -14,7 +15,7 @@ use crate::store::{EditFate, Selection, StoreError};
 const BEGINS_MAX: usize = 100;
 
 /// What an edit did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Edited {
     /// Jobs, or single renders of them, that were changed.
@@ -29,6 +30,9 @@ pub struct Edited {
     /// Where times were changed: the first of what was named may start then, if that is still to
     /// come (UTC, milliseconds since the epoch).
     pub not_before_ms: Option<i64>,
+    /// Where times were changed: whether the daemon's clock, by which they are meant, is another one.
+    #[cfg_attr(test, schemars(with = "Vec<crate::job::warning::WarningText>"))]
+    pub warnings: Vec<Warning>,
 }
 
 impl Queue<'_> {
@@ -36,7 +40,7 @@ impl Queue<'_> {
     /// of what was named could be changed.
     pub async fn edit(&self, which: &Which, given: &[Given]) -> Result<Edited, QueueError> {
         let now_ms = self.clock.now_ms();
-        let zone = TimeZone::system();
+        let zone = daemon_zone(self.config);
         let text: Vec<String> = given.iter().map(Given::line).collect();
         let text = text.join("\n");
         let sources: Vec<String> = given.iter().map(|given| given.source.clone()).collect();
@@ -63,6 +67,7 @@ impl Queue<'_> {
         }
         if asked.times.is_some() {
             edited.not_before_ms = self.begin_of(&selections, now_ms).await?;
+            edited.warnings.extend(other_clock(&zone, now_ms));
         }
         match (which, edited.changed) {
             (Which::Named(_), 0) => Err(nothing_done(&edited.refused).into()),

@@ -33,6 +33,8 @@ pub struct FitAnswer {
     pub height: u32,
     /// As asked.
     pub steps: u32,
+    /// Whether the device is a card, and not the processor.
+    pub is_card: bool,
     /// All memory of the device.
     pub device_bytes: u64,
     /// What is left of it for a render.
@@ -201,6 +203,7 @@ impl Fitting<'_> {
             width: asked.width,
             height: asked.height,
             steps: asked.steps,
+            is_card: self.is_card,
             device_bytes: device_bytes.unwrap_or(usable_bytes),
             usable_bytes,
             limit_bytes: self.config.allowance().limit_bytes.filter(|limit| *limit == usable_bytes),

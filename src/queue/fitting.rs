@@ -52,7 +52,7 @@ pub(super) struct Fitting<'a> {
     rules: Rules,
     /// The usual one.
     render: Render,
-    is_card: bool,
+    pub(super) is_card: bool,
     /// All memory of the device that is not made up, as far as it is known.
     pub(super) device_bytes: Option<u64>,
     /// The device that was used last, or the processor, where it is of the kind that is asked about

@@ -1,8 +1,7 @@
 //! What is said of jobs before they are handed over: how long their pictures take, when they would
 //! be done, and what would be made of those that do not fit the memory.
 
-use jiff::tz::TimeZone;
-
+use super::agreement::{daemon_zone, not_kept_awake, unread_configuration};
 use super::outlook::{entries, last_end_ms, work_ms};
 use super::timing::{ModelTimings, OfModels};
 use super::{CheckedJob, ExpectedWork, Queue, has_daemon};
@@ -37,7 +36,10 @@ pub async fn foresee<'j>(
         return Foreseen { expected: None, stopped };
     };
     let (mut new, mut is_estimate) = (Some(Vec::new()), false);
+    // Told once, however many jobs there are.
+    let mut of_all = [unread_configuration(config), not_kept_awake(config)];
     for job in jobs {
+        job.warnings.extend(of_all.iter_mut().filter_map(Option::take));
         let kinds = kinds(&job.resolved.job);
         is_estimate |= timings.is_estimate(kinds.iter().map(|(kind, _)| kind.model.as_str()));
         job.warnings.extend(lacks(&timings, &kinds));
@@ -70,10 +72,10 @@ impl Queue<'_> {
             return None;
         }
         let now_ms = self.clock.now_ms();
-        let mut all = entries(timings, &self.store.waiting(now_ms).await.ok()?)?;
+        let mut all = entries(timings, &self.store.waiting(now_ms).await.ok()?.kinds)?;
         let earlier = all.len();
         all.extend(new);
-        let turns = turns(&all, now_ms, &self.config.power.quiet, &TimeZone::system())?;
+        let turns = turns(&all, now_ms, &self.config.power.quiet, &daemon_zone(self.config))?;
         let of_new = &turns[earlier..];
         Some(Turn {
             begins_ms: of_new.iter().filter_map(|turn| turn.begins_ms).min(),

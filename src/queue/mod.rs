@@ -5,6 +5,7 @@
 //! terminal.
 
 mod accepted;
+mod agreement;
 mod answers;
 mod axes;
 mod begin;
@@ -79,6 +80,7 @@ pub use self::upcoming::Upcoming;
 pub use self::variety::Varying;
 pub use self::wait::{Activity, JobProgress, Summary};
 pub use self::wish::{Given, Wish, option_of};
+use crate::access;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::hub::HubError;
@@ -150,8 +152,8 @@ pub enum QueueError {
     /// The question has no answer, and why.
     #[error("{0}")]
     NoAnswer(String),
-    #[error("cannot hand a job over to {jobs}: {source}")]
-    Folder { jobs: String, source: io::Error },
+    #[error("cannot hand a job over to {}: {}", jobs.display(), access::told(jobs, source))]
+    Folder { jobs: PathBuf, source: io::Error },
     /// A daemon runs, but has not dealt with the file for half a minute.
     #[error("{file} waits in {jobs}: {why}")]
     NotTaken { file: String, jobs: String, why: String },
@@ -159,7 +161,7 @@ pub enum QueueError {
         "{what}: no model of daemon.toml, no folder of models/ and no path is called so; {help}"
     )]
     NoModel { what: String, help: String },
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), access::told(path, source))]
     File { path: PathBuf, source: io::Error },
     /// A backup that cannot be put back; nothing was changed.
     #[error("{file} is not put back: {source}")]

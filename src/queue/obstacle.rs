@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::Queue;
+use super::agreement::daemon_zone;
 use crate::clock::{self, Clock, SystemClock};
 use crate::instance::InstanceLock;
 use crate::job::quiet::QuietHours;
@@ -53,13 +54,18 @@ fn before(at_ms: i64) -> String {
     format!("nothing is started before {at}, {away}")
 }
 
-/// Why a daemon that runs and keeps `quiet` hours starts no render at `now_ms`, if it does not.
-pub async fn obstacle(store: &Store, quiet: &QuietHours, now_ms: i64) -> Result<Option<Obstacle>> {
+/// Why a daemon that runs and keeps `quiet` hours by the clock of `zone` starts no render at
+/// `now_ms`, if it does not.
+pub async fn obstacle(
+    store: &Store,
+    (quiet, zone): (&QuietHours, &TimeZone),
+    now_ms: i64,
+) -> Result<Option<Obstacle>> {
     if let Some(pause) = store.paused().await? {
         return Ok(Some(Obstacle::Paused(pause)));
     }
     let earliest_ms = store.earliest_ms(now_ms).await?;
-    let quiet_ms = quiet.until_ms(now_ms, &TimeZone::system());
+    let quiet_ms = quiet.until_ms(now_ms, zone);
     Ok(match (earliest_ms.filter(|at_ms| *at_ms > now_ms), quiet_ms) {
         (Some(at_ms), quiet_ms) if quiet_ms.is_none_or(|until_ms| at_ms >= until_ms) => {
             Some(Obstacle::NotBefore { at_ms })
@@ -74,7 +80,8 @@ impl Queue<'_> {
         if !InstanceLock::is_held(&self.config.state) {
             return Ok(Some(Obstacle::NoDaemon));
         }
-        obstacle(&self.store, &self.config.power.quiet, self.clock.now_ms()).await
+        let (quiet, zone) = (&self.config.power.quiet, daemon_zone(self.config));
+        obstacle(&self.store, (quiet, &zone), self.clock.now_ms()).await
     }
 
     /// Why nothing at all is started although a daemon runs, for nobody knows how long: a pause, a
@@ -84,7 +91,7 @@ impl Queue<'_> {
             return Some(Obstacle::Paused(pause).to_string());
         }
         let quiet = &self.config.power.quiet;
-        if quiet.until_ms(self.clock.now_ms(), &TimeZone::system()).is_some() {
+        if quiet.until_ms(self.clock.now_ms(), &daemon_zone(self.config)).is_some() {
             return None;
         }
         let hold = status::read(&self.config.state)?.hold?;

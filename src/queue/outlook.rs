@@ -1,15 +1,15 @@
 //! How long work takes, and when it would be done: what has not ended, and what is left of a job.
 
-use jiff::tz::TimeZone;
 use serde::Serialize;
 
+use super::agreement::daemon_zone;
 use super::timing::{ModelTimings, OfModels};
 use super::{Queue, has_daemon};
 use crate::config::Config;
 use crate::job::state::State;
 use crate::job::times::Times;
 use crate::planner::{AgendaEntry, Turn, turns};
-use crate::store::{JobRenders, Result, Store, WaitingRenders};
+use crate::store::{Backlog, JobRenders, Result, Store, WaitingRenders};
 
 /// The renders that have not ended. Times are UTC, in milliseconds since the epoch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -24,6 +24,9 @@ pub struct Outlook {
     pub work_ms: Option<i64>,
     /// There is no picture yet to go by: the times come from counted operations.
     pub is_estimate: bool,
+    /// There are too many to be looked at: times and numbers are those of the first 100,000, taken for
+    /// all.
+    pub is_sample: bool,
     /// When the last of them has ended by that, each begun when it may be and when it is its turn;
     /// `None` while nothing is started at all (no daemon runs, the queue is paused or held).
     pub done_at_ms: Option<i64>,
@@ -99,9 +102,10 @@ impl Queue<'_> {
     /// The renders that have not ended, for whoever has the models' timings already.
     pub(super) async fn outlook_by(&self, timings: &ModelTimings<'_>) -> Result<Outlook> {
         let now_ms = self.clock.now_ms();
-        let waiting = self.store.waiting(now_ms).await?;
+        let Backlog { renders, is_sample, kinds: waiting } = self.store.waiting(now_ms).await?;
         let mut outlook = Outlook {
-            renders: self.store.to_do().await?,
+            renders,
+            is_sample,
             earliest_ms: self.store.earliest_ms(now_ms).await?,
             is_estimate: timings.is_estimate(waiting.iter().map(|kind| kind.model.as_str())),
             ..Outlook::default()
@@ -112,7 +116,8 @@ impl Queue<'_> {
         if self.stopped().await.is_some() || !has_daemon(self.config) {
             return Ok(outlook);
         }
-        if let Some(turns) = turns(&entries, now_ms, &self.config.power.quiet, &TimeZone::system())
+        if let Some(turns) =
+            turns(&entries, now_ms, &self.config.power.quiet, &daemon_zone(self.config))
         {
             outlook.done_at_ms = Some(last_end_ms(&turns).unwrap_or(now_ms));
             outlook.too_late = turns.iter().map(|turn| turn.too_late).sum();

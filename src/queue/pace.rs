@@ -1,5 +1,7 @@
 //! How fast pictures were made, and so how long others take.
 
+use std::iter;
+
 use crate::store::{Effort, MadePicture};
 
 /// So many times longer than its counted operations a picture may take on a device that is slower
@@ -15,6 +17,12 @@ pub(super) struct PictureWork {
     /// Of all the rest, which is mostly the decode and the same for any number of steps.
     pub rest: f64,
 }
+
+/// So many pictures of a size and number of steps say by themselves how long another one takes.
+const ALIKE_MIN: usize = 3;
+
+/// Those that were made so long before the newest one need so many.
+const OLD_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
 /// How fast the newest pictures were made of the model that was loaded last, on its device.
 pub(super) struct Pace {
@@ -49,12 +57,22 @@ impl Pace {
         Some(Pace { pictures, in_pixels, steps, rest })
     }
 
-    /// How long pictures took in the mean that were made like this.
-    pub(super) fn of_alike(&self, effort: &Effort) -> Option<f64> {
-        let alike = self.pictures.iter().filter(|made| made.effort == *effort);
-        let (count, total_ms) =
-            alike.fold((0, 0), |(count, ms), made| (count + 1, ms + made.total_ms));
-        (count > 0).then(|| total_ms as f64 / f64::from(count))
+    /// How long pictures took in the mean that were made like this. Where all of them are old, one or
+    /// two say little of the device as it is now: in the place of those that lack stands the time
+    /// `by_work_ms`.
+    pub(super) fn of_alike(&self, effort: &Effort, by_work_ms: Option<f64>) -> Option<f64> {
+        let is_alike = |made: &&MadePicture| made.effort == *effort;
+        let mut times_ms: Vec<f64> =
+            self.pictures.iter().filter(is_alike).map(|made| made.total_ms as f64).collect();
+        if times_ms.is_empty() {
+            return None;
+        }
+        let newest_ms = self.pictures.first().map_or(0, |made| made.ended_at_ms);
+        let is_old = |made: &MadePicture| newest_ms - made.ended_at_ms > OLD_MS;
+        let is_recent = self.pictures.iter().filter(is_alike).any(|made| !is_old(made));
+        let lack = if is_recent { 0 } else { ALIKE_MIN.saturating_sub(times_ms.len()) };
+        times_ms.extend(by_work_ms.into_iter().flat_map(|ms| iter::repeat_n(ms, lack)));
+        Some(times_ms.iter().sum::<f64>() / times_ms.len() as f64)
     }
 
     /// The milliseconds that this much work takes.
@@ -91,7 +109,7 @@ mod tests {
         Effort { width: 64, height: 64, steps: 2, is_guided: false, guidance_truncation: 1.0 };
 
     fn pace(denoise_ms: i64, total_ms: i64, work: PictureWork, in_pixels: bool) -> Pace {
-        let made = MadePicture { denoise_ms, total_ms, effort: SMALL };
+        let made = MadePicture { denoise_ms, total_ms, ended_at_ms: 0, effort: SMALL };
         Pace::of(vec![made.clone(), made], &[work, work], in_pixels).expect("pictures")
     }
 
@@ -121,8 +139,27 @@ mod tests {
     #[test]
     fn pictures_made_alike_count_as_they_are() {
         let pace = pace(100, 250, PictureWork { steps: 1.0, rest: 1.0 }, false);
-        assert_eq!(pace.of_alike(&SMALL), Some(250.0));
-        assert_eq!(pace.of_alike(&Effort { steps: 3, ..SMALL }), None);
+        assert_eq!(pace.of_alike(&SMALL, Some(10.0)), Some(250.0));
+        assert_eq!(pace.of_alike(&Effort { steps: 3, ..SMALL }, Some(10.0)), None);
         assert!(Pace::of(Vec::new(), &[], true).is_none());
+    }
+
+    #[test]
+    fn a_single_old_picture_does_not_say_alone_how_long_another_one_takes() {
+        let work = PictureWork { steps: 1.0, rest: 1.0 };
+        let made = |steps, total_ms, ended_at_ms| {
+            let effort = Effort { steps, ..SMALL };
+            MadePicture { denoise_ms: 100, total_ms, ended_at_ms, effort }
+        };
+        let large = Effort { steps: 9, ..SMALL };
+        let by_alike = |times_ms: &[i64], age_ms: i64| {
+            let older = times_ms.iter().map(|ms| made(9, *ms, -age_ms));
+            let pictures = std::iter::once(made(2, 200, 0)).chain(older).collect();
+            let pace = Pace::of(pictures, &[work], false).expect("pictures");
+            pace.of_alike(&large, Some(900.0)).expect("alike")
+        };
+        assert_eq!(by_alike(&[90_000], OLD_MS + 1), (90_000.0 + 2.0 * 900.0) / 3.0);
+        assert_eq!(by_alike(&[1000, 1200, 1400], OLD_MS + 1), 1200.0, "three say it");
+        assert_eq!(by_alike(&[90_000], OLD_MS), 90_000.0, "it is not old");
     }
 }

@@ -60,7 +60,12 @@ impl Queue<'_> {
         let (origin, folder) = (Origin::Http(*api), self.config.inputs_path());
         let new = NewRequest { name, text, origin, key: key.clone(), folder: Some(&folder) };
         let accepted = self.take_request(new, &checked).await?;
-        let (expected, stopped) = (checked.expected, checked.stopped.clone());
+        let stopped = checked.stopped.clone();
+        let expected = match accepted.fresh {
+            true => checked.expected,
+            // It would come after itself.
+            false => self.left_of(accepted.job_id).await?,
+        };
         let jobs = vec![TakenJob { file: checked.name.clone(), job: accepted.job_id }];
         let submitted = Submitted { jobs, expected, stopped, ..Submitted::of(|| [&checked]) };
         Ok((submitted, accepted.fresh))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::axes::{Arrangement, arrange, in_order};
-use super::{Queue, QueueError};
+use super::{Queue, QueueError, Summary};
 use crate::files;
 use crate::output;
 use crate::problem::printable;
@@ -27,6 +27,10 @@ pub struct SheetAnswer {
     pub pictures: usize,
     /// How many of the job's pictures are not there: not done, or not readable.
     pub missing: usize,
+    /// How many of those have failed.
+    pub failed: usize,
+    /// How many of those were cancelled.
+    pub cancelled: usize,
 }
 
 impl Queue<'_> {
@@ -67,7 +71,8 @@ impl Queue<'_> {
         let there = sheet.cells.iter().filter(|cell| cell.picture.is_some()).count();
         let pictures = there - drawn.unreadable;
         let missing = rows.len() - pictures;
-        Ok(SheetAnswer { path, width, height, pictures, missing })
+        let Summary { failed, cancelled, .. } = Summary::of(&rows);
+        Ok(SheetAnswer { path, width, height, pictures, missing, failed, cancelled })
     }
 
     fn laid_out(

@@ -26,6 +26,8 @@ pub struct Shown {
     pub job: JobRow,
     /// How the pictures that were asked about have ended, those included that are left out.
     pub summary: Summary,
+    /// Why pictures of it were cancelled, each reason once, of all that were asked about.
+    pub cancel_reasons: BTreeSet<String>,
     /// Whether a daemon runs: without one, what is called running stands still, and goes on with
     /// the next one.
     pub has_daemon: bool,
@@ -107,6 +109,8 @@ impl Queue<'_> {
         let pictures = self.store.history(what).await?;
         let job = self.store.job(what.job_id()).await?;
         let summary = Summary::of(&pictures);
+        let reasons = pictures.iter().filter_map(|picture| picture.cancel_reason.clone());
+        let cancel_reasons = reasons.collect();
         let (varies, apart) = variety(&pictures);
         let mut pictures: Vec<(HistoryRow, String)> = pictures.into_iter().zip(apart).collect();
         pictures.retain(|(picture, _)| filter.state.is_none_or(|state| picture.state == state));
@@ -121,6 +125,7 @@ impl Queue<'_> {
             held: self.held(&job),
             job,
             summary,
+            cancel_reasons,
             outputs: self.config.outputs.display().to_string(),
             left_out: found - pictures.len(),
             varies,

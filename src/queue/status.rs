@@ -4,15 +4,23 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::agreement::unread_configuration;
 use super::{Outlook, Queue, check_present};
 use crate::config::Config;
 use crate::instance::InstanceLock;
 use crate::intake::{self, FILES_SHOWN_MAX, FolderContents, IntakeStatus, WaitingFile, Why};
+use crate::job::warning::Warning;
 use crate::status::{self, Status};
-use crate::store::{JobRow, NO_DATABASE, Pause, RejectionRow, Result, WorkerRow};
+use crate::store::{JobRow, LateJob, NO_DATABASE, Pause, RejectionRow, Result, Store, WorkerRow};
 
 /// Of so many jobs that were begun the status says how far they are.
 const BEGUN_MAX: u32 = 5;
+
+/// So many of the jobs that came too late are told.
+const LATE_MAX: u32 = 5;
+
+/// What came too late longer ago is no news.
+const LATELY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// So many of the files that were set aside are told.
 const REJECTED_MAX: u32 = 5;
@@ -32,10 +40,14 @@ pub struct QueueStatus {
     /// Why nothing can be said of the queue: there is no database yet, or it is locked. What comes
     /// from it is empty then.
     pub database: Option<String>,
+    /// The newest jobs of which renders were cancelled in the last day, because their time was over.
+    pub late: Vec<LateJob>,
     /// The newest jobs of which something was begun.
     pub begun: Vec<JobRow>,
     /// Renders.
     pub queued: u64,
+    /// Where the daemon does not go by the configuration as it is now: what would have it do so.
+    pub unread_configuration: Option<String>,
     /// What is still to be done, and how long it takes.
     pub outlook: Outlook,
     /// The pause, while there is one.
@@ -82,7 +94,7 @@ pub struct OtherFile {
 /// How it stands now, also where there is no daemon and no database yet.
 pub async fn queue_status(config: &Config) -> Result<QueueStatus> {
     let without = |why: String| QueueStatus { database: Some(why), ..status_of(config) };
-    if !config.database_path().exists() {
+    if Store::is_missing(&config.database_path()) {
         let lost = check_present(config).err().map(|lost| lost.to_string());
         return Ok(without(lost.unwrap_or_else(|| NO_DATABASE.to_owned())));
     }
@@ -112,6 +124,10 @@ pub fn status_of(config: &Config) -> QueueStatus {
     };
 
     QueueStatus {
+        // What needs a restart stands in what the daemon says of its reload.
+        unread_configuration: unread_configuration(config)
+            .filter(|told| matches!(told, Warning::UnreadConfiguration { reload_pid: Some(_), .. }))
+            .map(|told| told.to_string()),
         state_folder: config.state.clone(),
         config: config.file.clone(),
         running,
@@ -170,6 +186,7 @@ impl Queue<'_> {
     pub async fn status_without_outlook(&self) -> Result<QueueStatus> {
         let store = &self.store;
         Ok(QueueStatus {
+            late: store.late_jobs(self.clock.now_ms() - LATELY_MS, LATE_MAX).await?,
             begun: store.begun(BEGUN_MAX).await?,
             queued: store.queued().await?,
             paused: store.paused().await?,

@@ -16,7 +16,7 @@ use crate::instance::InstanceLock;
 use crate::intake::{clean, new_id, taken};
 use crate::job::origin::SourceFile;
 use crate::status;
-use crate::store::{self, DropFate, StoreError};
+use crate::store::{DropFate, Store, StoreError};
 
 /// How long a running daemon is waited for until it has taken files in.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -73,15 +73,7 @@ fn put_all<T>(
     put: impl Fn(&Path, &CheckedJob) -> io::Result<T>,
 ) -> Result<Vec<T>, QueueError> {
     config::make_folder(&config.jobs)?;
-    let failed = |source: io::Error| {
-        let source = match store::no_access(&config.jobs) {
-            Some(why) if source.kind() == io::ErrorKind::PermissionDenied => {
-                io::Error::new(source.kind(), why)
-            }
-            _ => source,
-        };
-        QueueError::Folder { jobs: config.jobs.display().to_string(), source }
-    };
+    let failed = |source: io::Error| QueueError::Folder { jobs: config.jobs.clone(), source };
     let put = jobs.iter().map(|(path, job)| put(path, job)).collect::<io::Result<_>>();
     let put = put.map_err(failed)?;
     files::open_folder(&config.jobs).and_then(|folder| files::sync(&folder)).map_err(failed)?;
@@ -196,7 +188,7 @@ pub fn has_daemon(config: &Config) -> bool {
 /// Takes a job without a file in: into the database, whether a daemon runs or not. Where none has
 /// ever run there is no database, and the job waits for the first one as a file.
 pub async fn submit_wish(config: &Config, job: &mut CheckedJob) -> Result<Submitted, QueueError> {
-    if !config.database_path().exists() {
+    if Store::is_missing(&config.database_path()) {
         let name = job.name.clone();
         let mut jobs = [(Path::new(&name), job.clone())];
         let submitted = submit(config, &mut jobs).await?;

@@ -184,10 +184,9 @@ impl<'a> Timing<'a> {
 
     /// How long a render takes that makes as much as `effort` says.
     fn paced_ms(&self, pace: &Pace, effort: &Effort, render: Option<&Render>) -> Option<f64> {
-        pace.of_alike(effort).or_else(|| {
-            let time = pace.ms(&self.work(effort, render, pace.in_pixels)?);
-            Some(time.steps + time.rest)
-        })
+        let work = self.work(effort, render, pace.in_pixels);
+        let by_work = work.map(|work| pace.ms(&work)).map(|time| time.steps + time.rest);
+        pace.of_alike(effort, by_work).or(by_work)
     }
 
     /// An estimate of one render, by what pictures took longer or shorter than theirs.
@@ -337,6 +336,7 @@ mod tests {
         let made = |steps, denoise_ms, total_ms| MadePicture {
             denoise_ms,
             total_ms,
+            ended_at_ms: 0,
             effort: effort(256, steps),
         };
         let pace = timing.pace(vec![made(2, 200, 1200), made(2, 200, 1200)]).expect("pictures");
@@ -357,7 +357,7 @@ mod tests {
         let (is_guided, guidance_truncation) = (false, 1.0);
         let effort = Effort { width: 256, height: 256, steps: 2, is_guided, guidance_truncation };
         assert_eq!(timing.share_of_steps(&effort), 1.0, "where nothing is known");
-        let made = MadePicture { denoise_ms: 200, total_ms: 1000, effort };
+        let made = MadePicture { denoise_ms: 200, total_ms: 1000, ended_at_ms: 0, effort };
         timing.pace = timing.pace(vec![made]);
         assert!((timing.share_of_steps(&effort) - 0.2).abs() < 1e-9);
     }

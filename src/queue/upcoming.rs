@@ -1,11 +1,10 @@
 //! What comes next: the jobs in the order of their turns, each with when it would be begun and done,
 //! and the outlook of all.
 
-use jiff::tz::TimeZone;
-
+use super::agreement::daemon_zone;
 use super::outlook::entries;
 use super::timing::{ModelTimings, OfModels};
-use super::{Outlook, Queue, has_daemon};
+use super::{ExpectedWork, JobLeft, Outlook, Queue, has_daemon};
 use crate::planner::{Turn, turns};
 use crate::store::{Result, WaitingRenders};
 
@@ -26,7 +25,26 @@ pub struct UpcomingJob {
     pub turn: Turn,
 }
 
+/// So many of the first jobs are looked at for the turn of one of them.
+const JOBS_MAX: u32 = 200;
+
 impl Queue<'_> {
+    /// What is left of a job that is in the queue already; `None` where nobody can know.
+    pub(super) async fn left_of(&self, job_id: i64) -> Result<Option<ExpectedWork>> {
+        let JobLeft { left_ms, is_estimate, .. } = self.job_left(job_id, 0.0).await?;
+        let upcoming = self.upcoming(JOBS_MAX).await?.jobs;
+        let found = upcoming.iter().find(|job| job.job_id == job_id);
+        let Turn { begins_ms, ends_ms, too_late } =
+            found.map_or_else(Turn::default, |found| found.turn);
+        Ok(left_ms.map(|work_ms| ExpectedWork {
+            work_ms,
+            is_estimate,
+            starts_at_ms: begins_ms,
+            done_at_ms: ends_ms,
+            too_late,
+        }))
+    }
+
     /// What comes next, `jobs_max` jobs of it. Walks through all that waits.
     pub async fn upcoming(&self, jobs_max: u32) -> Result<Upcoming> {
         let models = OfModels::new(self.config);
@@ -46,7 +64,7 @@ impl Queue<'_> {
         let found = entries
             .filter(|_| !is_stopped)
             .and_then(|entries| {
-                turns(&entries, now_ms, &self.config.power.quiet, &TimeZone::system())
+                turns(&entries, now_ms, &self.config.power.quiet, &daemon_zone(self.config))
             })
             .unwrap_or_else(|| vec![Turn::default(); ids.len()]);
         let mut jobs: Vec<UpcomingJob> = Vec::new();

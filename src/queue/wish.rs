@@ -1,5 +1,6 @@
 //! A job that is put together: prompts of a list, a template, and single keys beside it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::{CheckedJob, JobMistakes, QueueError, check};
@@ -7,6 +8,7 @@ use crate::config::Config;
 use crate::job::parameters::{Column, PARAMETERS};
 use crate::job::spec::prompts::{self, LIST_BYTES_MAX};
 use crate::job::spec::{self, template};
+use crate::job::warning::Warning;
 use crate::problem::{self, Problem, printable};
 
 /// The text of a job may be so long where it is no file: a list of prompts, each of them quoted.
@@ -66,6 +68,11 @@ impl Given {
         Given { key, source: source.to_owned(), value: format!("[{}]", values.join(", ")) }
     }
 
+    /// Whether it takes a time away that the template has.
+    fn takes_away(&self) -> bool {
+        matches!(self.key, "not_before" | "not_after" | "window") && self.value == "\"none\""
+    }
+
     /// The line of TOML that it is.
     pub(super) fn line(&self) -> String {
         format!("{} = {}", self.key, self.value)
@@ -97,7 +104,12 @@ impl Wish {
         let mut config = config.clone();
         config.limits.file_bytes_max = TEXT_BYTES_MAX;
         match check(&config, &self.folder, self.name.clone(), text.into_bytes()) {
-            Err(QueueError::Mistakes(mistakes)) => Err(self.blame(mistakes, &sources)),
+            Err(QueueError::Mistakes(mistakes)) => {
+                let rest = self.without_wrong_prompts(&mistakes, &sources);
+                let rest = rest.and_then(|rest| rest.check(&config).ok());
+                let warnings = rest.map(|rest| rest.warnings).unwrap_or_default();
+                Err(self.blame(mistakes, &sources, &warnings))
+            }
             checked => checked,
         }
     }
@@ -122,7 +134,8 @@ impl Wish {
         if replaced.contains(&"width") && replaced.contains(&"height") {
             replaced.push("size");
         }
-        lines.extend(self.given.iter().map(|given| (given.line(), given.source.clone())));
+        let said = self.given.iter().filter(|given| !given.takes_away());
+        lines.extend(said.map(|given| (given.line(), given.source.clone())));
         let (mut text, mut sources) = (String::new(), Vec::with_capacity(lines.len()));
         for (line, source) in lines {
             text += &line;
@@ -161,12 +174,14 @@ impl Wish {
     }
 
     /// Mistakes in the composed text, as those of where its lines come from.
-    fn blame(&self, mistakes: JobMistakes, sources: &[String]) -> QueueError {
+    /// What is hardly meant in the rest is told with them, so that one look is enough.
+    fn blame(&self, mistakes: JobMistakes, sources: &[String], warnings: &[Warning]) -> QueueError {
         let mut told: Vec<String> =
             mistakes.problems.iter().filter_map(|problem| told(problem, sources)).collect();
         // One option may stand for two keys.
         told.dedup();
         told.extend(self.what_to_do(&told, &mistakes.problems));
+        told.extend(warnings.iter().map(|warning| format!("but: {warning}")));
         match (&self.template, told.is_empty()) {
             (Some((name, content)), true) => {
                 let problems = mistakes.problems.into_iter().map(|problem| Problem {
@@ -181,6 +196,21 @@ impl Wish {
             }
             _ => QueueError::WrongWish(told.join("\n")),
         }
+    }
+
+    /// The same with a list that lacks the lines which are wrong; `None` where something else is, too.
+    fn without_wrong_prompts(&self, mistakes: &JobMistakes, sources: &[String]) -> Option<Wish> {
+        let (name, content) = self.list.as_ref()?;
+        let beginning = format!("{}:", printable(name));
+        let number = |problem: &Problem| -> Option<usize> {
+            sources.get(problem.line.checked_sub(1)?)?.strip_prefix(&beginning)?.parse().ok()
+        };
+        let wrong = mistakes.problems.iter().map(number).collect::<Option<BTreeSet<usize>>>()?;
+        let lines = (1..).zip(content.split(|byte| *byte == b'\n'));
+        let rest: Vec<&[u8]> =
+            lines.filter(|(number, _)| !wrong.contains(number)).map(|(_, line)| line).collect();
+        let list = Some((name.clone(), rest.join(&b'\n')));
+        Some(Wish { list, ..self.clone() })
     }
 
     /// What is said behind the mistakes of a list, which is taken whole or not at all: how many more

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::SqlitePool;
 use sqlx::{ConnectOptions, Connection};
@@ -76,6 +76,12 @@ impl Store {
             Ok(facts) => facts.is_file() && facts.len() == 0,
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
+    }
+
+    /// The names in a state folder under which is saved what a lost database held, the oldest first.
+    pub fn saved_names(state: &Path) -> impl Iterator<Item = PathBuf> {
+        let name = |number| files::numbered("zimaged-saved.sqlite", number);
+        files::numbers().map(move |number| state.join(name(number)))
     }
 
     /// Whether a database lay there once.

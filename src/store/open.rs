@@ -113,7 +113,7 @@ fn first_look(path: &Path, access: Access) -> Result<()> {
     if log_file::is_foreign(path) {
         return unusable(FOREIGN_LOG);
     }
-    if access == Access::Client && !path.exists() {
+    if access == Access::Client && matches!(path.try_exists(), Ok(false)) {
         return unusable(NO_DATABASE);
     }
     log_file::note_present(path);

@@ -74,6 +74,21 @@ pub(super) async fn transition(
     if next.is_terminal() {
         add_render(transaction, next).await?;
     }
+    if next == State::Done {
+        pass_star_on(transaction, render).await?;
+    }
+    Ok(())
+}
+
+/// A picture that was made again, because the file was lost, has the star that the lost one had.
+async fn pass_star_on(transaction: &mut Writing, render: Current) -> sqlx::Result<()> {
+    let sql = "UPDATE renders SET starred = 1 WHERE id = ?1 AND EXISTS (SELECT 1 FROM renders s \
+               WHERE s.starred = 1 AND s.position = renders.position AND s.job_id IN (\
+               WITH RECURSIVE before (id) AS (SELECT retry_of FROM jobs WHERE id = ?2 \
+               UNION SELECT j.retry_of FROM jobs j JOIN before b ON j.id = b.id) \
+               SELECT id FROM before))";
+    let query = sqlx::query(sql).bind(render.render_id).bind(render.job_id);
+    query.execute(&mut **transaction).await?;
     Ok(())
 }
 

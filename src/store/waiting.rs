@@ -57,6 +57,17 @@ impl FromRow<'_, SqliteRow> for WaitingRenders {
     }
 }
 
+/// All renders that have not ended.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Backlog {
+    /// How many there are.
+    pub renders: u64,
+    /// Too many to be looked at: the first ones stand for the others as well.
+    pub is_sample: bool,
+    /// Each kind at the place of its first one.
+    pub kinds: Vec<WaitingRenders>,
+}
+
 /// Renders of one job that wait, alike.
 #[derive(Clone, Debug, PartialEq, FromRow)]
 pub struct WaitingOfJob {
@@ -94,6 +105,8 @@ pub struct MadePicture {
     /// Of `total_ms`.
     pub denoise_ms: i64,
     pub total_ms: i64,
+    /// UTC, milliseconds since the epoch.
+    pub ended_at_ms: i64,
     #[sqlx(flatten)]
     pub effort: Effort,
 }
@@ -104,6 +117,9 @@ const PICTURES_MAX: u32 = 20;
 
 /// A prompt is recognised by so many characters.
 const BEGINNING_CHARS: u32 = 160;
+
+/// What was made so long before the newest picture says little of the device as it is now.
+const AGE_MS_MAX: i64 = 90 * 24 * 60 * 60 * 1000;
 
 /// Among so many attempts they are looked for: a night's, read within milliseconds.
 const ATTEMPTS_MAX: u32 = 2000;
@@ -137,9 +153,8 @@ impl Store {
         Ok(sql.build_query_as().fetch_all(&self.readers).await?)
     }
 
-    /// The renders that have not ended, each kind at the place of its first one. Where there are too
-    /// many to be looked at, those that are stand for the others as well.
-    pub async fn waiting(&self, now_ms: i64) -> Result<Vec<WaitingRenders>> {
+    /// The renders that have not ended.
+    pub async fn waiting(&self, now_ms: i64) -> Result<Backlog> {
         let last_ms = self.last_start_ms().await?.unwrap_or(now_ms);
         let group_ms = ((last_ms - now_ms) / GROUPS_OF_TIME).max(GROUP_MS_MIN);
         let sql = "SELECT r.state = 'running' AS is_running, r.priority, \
@@ -155,14 +170,15 @@ impl Store {
                    j.open_hours, r.width, r.height, r.steps, is_guided, r.guidance_truncation, \
                    r.model ORDER BY min(r.id) LIMIT ?3";
         let waiting = sqlx::query_as(sql).bind(now_ms).bind(group_ms).bind(KINDS_MAX);
-        let mut waiting: Vec<WaitingRenders> =
+        let mut kinds: Vec<WaitingRenders> =
             waiting.bind(RENDERS_MAX).fetch_all(&self.readers).await?;
-        let looked_at: u64 = waiting.iter().map(|kind| kind.renders).sum();
-        let all = self.to_do().await?;
-        for kind in waiting.iter_mut().filter(|_| all > looked_at) {
-            kind.renders = (kind.renders as f64 * all as f64 / looked_at as f64).round() as u64;
+        let looked_at: u64 = kinds.iter().map(|kind| kind.renders).sum();
+        let renders = self.to_do().await?;
+        let is_sample = renders > looked_at;
+        for kind in kinds.iter_mut().filter(|_| is_sample) {
+            kind.renders = (kind.renders as f64 * renders as f64 / looked_at as f64).round() as u64;
         }
-        Ok(waiting)
+        Ok(Backlog { renders, is_sample, kinds })
     }
 
     /// How many renders have not ended.
@@ -221,15 +237,16 @@ impl Store {
         let sql = "WITH last AS (SELECT model_hash, device FROM workers WHERE model_key = ?1 \
                    ORDER BY id DESC LIMIT 1), \
                    newest AS (SELECT * FROM attempts ORDER BY id DESC LIMIT ?2), \
-                   made AS (SELECT a.id, a.denoise_ms, a.total_ms, a.width, a.height, a.steps, \
+                   made AS (SELECT a.id, a.denoise_ms, a.total_ms, a.ended_at_ms, a.width, a.height, a.steps, \
                    r.guidance > 0 AS is_guided, r.guidance_truncation, \
                    row_number() OVER (PARTITION BY a.width, a.height, a.steps, r.guidance > 0, \
                    r.guidance_truncation ORDER BY a.id DESC) AS number \
                    FROM newest a JOIN renders r ON r.id = a.render_id \
                    JOIN workers w ON w.id = a.worker_id JOIN last USING (model_hash, device) \
-                   WHERE a.outcome = 'done' AND a.denoise_ms > 0) \
+                   WHERE a.outcome = 'done' AND a.denoise_ms > 0 \
+                   AND a.ended_at_ms >= (SELECT max(ended_at_ms) FROM newest) - ?4) \
                    SELECT * FROM made WHERE number <= ?3 ORDER BY id DESC";
         let pictures = sqlx::query_as(sql).bind(model).bind(ATTEMPTS_MAX).bind(PICTURES_MAX);
-        Ok(pictures.fetch_all(&self.readers).await?)
+        Ok(pictures.bind(AGE_MS_MAX).fetch_all(&self.readers).await?)
     }
 }

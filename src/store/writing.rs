@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use sqlx::{Sqlite, Transaction};
 use tokio::time::sleep;
 
-use super::refusal::no_access;
 use super::{Result, Store, StoreError};
+use crate::access::no_access;
 
 /// A transaction that may write. Always commit it, or roll it back and wait for that: a dropped one
 /// keeps its lock until its connection is used again.

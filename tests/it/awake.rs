@@ -117,6 +117,12 @@ fn without_the_tool_or_against_its_will_the_work_goes_on_and_that_is_told_once()
         house.until_logged(told);
         assert_eq!(house.log().matches(told).count(), 1, "{}", house.log());
     }
+    for command in [&["submit", "--prompt", "a fox"][..], &["check", "--prompt", "a fox"]] {
+        let told = said(&house.zimaged(command));
+        assert!(told.contains("the machine may go to sleep before it is done"), "{told}");
+    }
+    assert!(house.log().contains(" WARN "), "{}", house.log());
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'queued'", "0");
     house.stop("TERM");
     house.start_with(&[("PATH", "/nowhere")]);
     house.drop_job("again.toml", &slow(2));

@@ -103,6 +103,17 @@ fn a_list_says_priority_tags_end_and_retry_and_heeds_the_width() {
     assert!(first.contains("no more than 1 are listed: --limit"), "{first}");
     let narrow = house.command(&["list"]).env("COLUMNS", "60").output().expect("it starts");
     assert!(text(&narrow).lines().all(|line| line.width() <= 60), "{}", text(&narrow));
+    house.json(&["submit", "--prompt", "later", "--not-before", "2099-01-01T00:00:00Z"]);
+    let commands =
+        [&["list"][..], &["show", "1"], &["status"], &["doctor"], &["fit", "--table", "--turbo"]];
+    for command in commands {
+        let narrow = house.command(command).env("COLUMNS", "40").output().expect("it starts");
+        // Names and paths are copied whole.
+        let is_name = |line: &str| line.split(' ').any(|word| word.width() > 30);
+        let told = text(&narrow);
+        let wide = told.lines().find(|line| line.width() > 40 && !is_name(line));
+        assert_eq!(wide, None, "{command:?}: {told}");
+    }
     let jobs = house.json(&["list", "--tag", "zoo", "--since", "1h", "--state", "failed"]);
     // newcomer 23
     assert_eq!(jobs[1]["tags"], json!(["night", "zoo"]));
@@ -217,7 +228,7 @@ fn a_sheet_has_the_pictures_of_a_job_on_its_axes() {
     let grey = sheet.pixels().filter(|pixel| pixel.0 == [224; 3]).count();
     assert!(grey > 2 * 200 * 200, "two have failed");
     let again = house.zimaged(&["sheet", "1"]);
-    assert!(text(&again).starts_with("job-1.png: 4 pictures, 2 missing, "), "{again:?}");
+    assert!(text(&again).starts_with("job-1.png: 4 pictures, 2 missing, 2 failed, "), "{again:?}");
     let content = || fs::read(house.path("job-1.png")).expect("a sheet");
     let first = content();
     let again = house.json(&["sheet", "1"]);

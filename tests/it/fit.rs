@@ -42,7 +42,8 @@ fn the_answer_names_its_model_and_the_real_one_can_be_asked_for_without_its_file
     let turbo = said(&["fit", "1024x1024", "--vram", "6GiB", "--turbo"]);
     assert!(turbo.contains("model   Z-Image-Turbo\nrung "), "{turbo}");
     assert!(
-        turbo.starts_with("1024x1024 on 6.00 GiB") && turbo.contains("usable): fits\n"),
+        turbo.starts_with("1024x1024 on a processor with 6.00 GiB")
+            && turbo.contains("usable): fits\n"),
         "{turbo}"
     );
     // The default is the real model's size, and its grid is finer than the miniature's.

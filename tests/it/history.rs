@@ -86,6 +86,10 @@ fn a_database_that_is_taken_away_is_noticed_saved_and_can_be_put_back() {
     house.until_logged("kept as");
     assert_eq!(house.stop("TERM"), Some(78), "{}", house.log());
     let saved = house.path("state/zimaged-saved.sqlite");
+    for command in [&["list"][..], &["submit", "--prompt", "a"], &["run", "--until-idle"]] {
+        let told = said(&house.zimaged(command));
+        assert!(told.contains(&format!("zimaged restore {}", saved.display())), "{told}");
+    }
     let restored = house.json(&["restore", saved.to_str().expect("plain")]);
     assert_eq!((&restored["jobs"], &restored["kept"]), (&1.into(), &serde_json::Value::Null));
     assert_eq!(until_idle(&house).0, Some(0));
@@ -156,6 +160,28 @@ fn old_jobs_are_forgotten_with_their_pictures_and_what_waits_is_not_touched() {
     assert_eq!(counts(&kept), [1, 1, 0, 0]);
     assert_eq!(house.pictures(), pictures[1..]);
     assert_eq!(submit(&house, "d.toml"), "5");
+}
+
+/// The lost picture's row stayed, and what was made again of it did not.
+#[test]
+fn a_picture_that_is_made_again_has_the_star_of_the_lost_one_and_stays_as_that_would() {
+    let house = House::started("");
+    submit(&house, "a.toml");
+    let done = "SELECT count(*) FROM renders WHERE state = 'done'";
+    house.until_sql(done, "1");
+    house.ask("PUT /api/v1/renders/1.1/star", &[], b"").ok();
+    let path = house.path("outputs").join(house.value("SELECT path FROM history"));
+    fs::remove_file(path).expect("a picture");
+    house.json(&["pause", "nothing is to be made yet"]);
+    house.json(&["retry", "--missing", "1"]);
+    house.json(&["cancel", "2"]);
+    house.json(&["retry", "2"]);
+    house.json(&["resume"]);
+    house.until_sql(done, "2");
+    assert_eq!(house.value("SELECT starred FROM renders WHERE job_id = 3"), "1");
+    let pruned = house.json(&["history", "prune", "--older-than", "0s"]);
+    assert_eq!((&pruned["starred"], &pruned["pictures"]), (&2.into(), &0.into()));
+    assert_eq!(house.pictures().len(), 1, "it stays");
 }
 
 #[test]

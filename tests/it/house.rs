@@ -26,6 +26,7 @@ const ORDER: &[&str] = &[
     "heartbeat",
     "recent_log",
     "public_address",
+    "access",
     "files",
     "engine",
     "card",

@@ -44,6 +44,7 @@ mod nights;
 mod packaging;
 mod parity;
 mod pictures;
+mod promises;
 mod quality;
 mod quantised;
 mod queue;

@@ -1,9 +1,11 @@
 //! Jobs that are started by night only, with a daemon that runs.
 
+use std::fs;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde_json::Value;
 
 use crate::support::{House, said};
 
@@ -32,6 +34,40 @@ fn a_window_is_in_the_daemon_s_zone_whoever_hands_the_job_over() {
     house.start_with(&[("TZ", EAST)]);
     house.until_sql("SELECT count(*) FROM renders WHERE run_until_ms > 0", "4");
     assert_eq!(house.value("SELECT count(DISTINCT run_until_ms) FROM renders"), "1");
+}
+
+/// Files were kept to the daemon's clock, and promised by the command's.
+#[test]
+fn a_time_of_day_is_by_the_daemon_s_clock_whoever_says_it_and_is_promised_so() {
+    let mut house = House::new("");
+    house.start_with(&[("TZ", EAST)]);
+    house.json(&["pause", "no picture is wanted"]);
+    let zone = TimeZone::posix(EAST).expect("a rule");
+    let in_six_hours = after(6 * HOUR_MS).to_zoned_datetime(zone).strftime("%H:%M").to_string();
+    fs::write(house.path("a.toml"), format!("prompt = 'a'\nnot_before = '{in_six_hours}'\n"))
+        .expect("a writable folder");
+    let by_options = ["--prompt", "b", "--not-before", &in_six_hours];
+    let edit = ["edit", "1", "--not-before", &in_six_hours];
+    let promises = [
+        ("/not_before_ms", [&["check"], &["a.toml"][..]].concat()),
+        ("/not_before_ms", [&["check"], &by_options[..]].concat()),
+        ("/starts/0/not_before_ms", vec!["submit", "a.toml"]),
+        ("/starts/0/not_before_ms", [&["submit"], &by_options[..]].concat()),
+        ("/not_before_ms", edit.to_vec()),
+    ];
+    let from_the_west = |arguments: &[&str]| {
+        let mut command = house.command(&[arguments, &["--json"]].concat());
+        let output = command.env("TZ", WEST).output().expect("it starts");
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert!(answer.to_string().contains("\"kind\":\"other_clock\""), "{answer}");
+        answer
+    };
+    let promised = promises.map(|(place, arguments)| {
+        from_the_west(&arguments).pointer(place).and_then(Value::as_i64).expect(place)
+    });
+    let kept = house.rows("SELECT DISTINCT not_before_ms FROM jobs");
+    assert_eq!(kept, [[promised[0].to_string()]]);
+    assert_eq!(promised, [promised[0]; 5]);
 }
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
@@ -117,6 +153,14 @@ fn when_not_after_has_come_the_rest_is_cancelled_and_the_model_leaves_the_device
     let rest = "SELECT DISTINCT cancel_reason FROM renders WHERE state <> 'done'";
     let reason = "not started before not_after; zimaged retry renders it all the same";
     assert_eq!(house.rows(rest), [[reason]]);
+    let cancelled = house.value("SELECT count(*) FROM renders WHERE state = 'cancelled'");
+    house.until_logged(&format!(
+        "cancelled: not started before not_after job=1 renders={cancelled}"
+    ));
+    assert_eq!(house.log().matches("not started before not_after").count(), 1, "told once");
+    let status = said(&house.zimaged(&["status"]));
+    assert!(status.contains(&format!("job 1: {cancelled} renders cancelled")), "{status}");
+    assert!(said(&house.zimaged(&["show", "1"])).contains(&format!("cancelled: {reason}")));
 }
 
 fn process_exists(pid: u32) -> bool {

@@ -70,8 +70,7 @@ fn lines_that_found_no_reader_are_counted_and_told_later() {
 fn signals_that_mean_nothing_to_it_do_not_kill_the_daemon_or_its_worker() {
     let mut house = House::started("");
     let worker = house.worker_pid();
-    for signal in ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "STKFLT", "XFSZ", "RTMIN"]
-    {
+    for signal in ["USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "STKFLT", "XFSZ", "RTMIN"] {
         kill(signal, house.daemon_pid());
         kill(signal, worker);
     }

@@ -88,7 +88,25 @@ fn mistakes_name_the_option_the_line_of_the_list_or_the_line_of_the_template() {
     refused(&["zoo.txt", "--steps", "4"], 2, "--template FILE takes it as a base");
     refused(&[], 2, "name job files, or say --prompt");
     refused(&["zoo.txt"], 3, "zimaged submit --prompts zoo.txt");
+    refused(&["--prompts", "base.toml"], 3, "this is a job file, and no list of prompts");
+    write(&house, "odd.txt", &format!("a (fox:1.2)\n{long}\n"));
+    refused(&["--prompts", "odd.txt"], 3, "odd.txt:2: is 20000 bytes long");
+    refused(&["--prompts", "odd.txt"], 3, "but: (fox:1.2)");
     assert_eq!(house.value("SELECT count(*) FROM jobs"), "0");
+}
+
+#[test]
+fn an_option_takes_the_times_of_a_template_away() {
+    let house = House::started("");
+    house.json(&["pause", "no picture is wanted"]);
+    let times = "not_before = '2099-01-01T00:00:00Z'\nnot_after = '2099-02-01T00:00:00Z'\n";
+    write(&house, "base.toml", &format!("prompt = 'a'\nwindow = '22:00-07:00'\n{times}"));
+    let none = ["--not-before", "none", "--not-after", "none", "--window", "none"];
+    for command in ["check", "submit"] {
+        house.json(&[&[command, "--template", "base.toml"], &none[..]].concat());
+    }
+    let kept = "SELECT coalesce(not_before_ms, not_after_ms, open_hours, 'none') FROM jobs";
+    assert_eq!(house.value(kept), "none");
 }
 
 // newcomer 3

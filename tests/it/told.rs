@@ -108,6 +108,12 @@ fn a_wait_has_its_time_in_words_and_a_picture_is_told_its_job() {
         let (code, told) = told(&house, &["wait", "1", "--timeout", time]);
         assert!(code == Some(75) && told.contains("job 1 has not ended"), "{time}: {told}");
     }
+    house.json(&["submit", "--prompt", "an owl", "-n", "2"]);
+    let (_, both) = told(&house, &["wait", "1", "2", "--timeout", "0"]);
+    for job in ["job 1 has not ended: 0 of 1", "job 2 has not ended: 0 of 2"] {
+        assert!(both.contains(job), "{both}");
+    }
+    house.json(&["cancel", "2"]);
     for time in ["soon", "1.5", "1 fortnight"] {
         let (code, told) = told(&house, &["wait", "1", "--timeout", time]);
         assert!(code == Some(2) && told.contains("is no time like 90s, 30m or 1h"), "{told}");

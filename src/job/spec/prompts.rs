@@ -1,5 +1,7 @@
 //! A list of prompts, one a line.
 
+use toml::de::DeTable;
+
 use super::Outside;
 use super::axes::PROMPT_FILE;
 use super::fields::{Bounds, prompt_text};
@@ -19,6 +21,10 @@ pub fn lines(content: &[u8]) -> Check<Vec<Line<'_>>> {
         let message = format!("line {}: {}", problem.line, problem.message);
         Mistake { message, help: problem.help }
     })?;
+    if is_job_file(text) {
+        return Err(Mistake::new("this is a job file, and no list of prompts")
+            .help("hand it over by itself, or as --template; a list has a prompt a line"));
+    }
     let lines = (1..).zip(text.lines().map(str::trim));
     let prompts: Vec<_> =
         lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).collect();
@@ -27,6 +33,12 @@ pub fn lines(content: &[u8]) -> Check<Vec<Line<'_>>> {
             .help("write one a line; lines that begin with # do not count")),
         false => Ok(prompts),
     }
+}
+
+/// Whether each line says something of a job: prompts are hardly ever TOML by accident.
+fn is_job_file(text: &str) -> bool {
+    let table = DeTable::parse(text.trim_start_matches('\u{feff}'));
+    table.is_ok_and(|table| !table.get_ref().is_empty())
 }
 
 /// The prompts of a list, each with its line.
@@ -97,6 +109,9 @@ mod tests {
     fn a_list_without_a_prompt_or_in_another_encoding_is_told() {
         let message = |content: &[u8]| lines(content).expect_err("no list").message;
         assert_eq!(message(b"# nothing\n\n"), "there is no prompt in it");
+        let job = b"\xef\xbb\xbf# a job\r\nprompt = 'a fox'\r\n[matrix]\r\nseed = [1, 2]\r\n";
+        assert_eq!(message(job), "this is a job file, and no list of prompts");
+        assert!(lines(b"a red fox = an owl\n[a cat]\n").is_ok());
         assert_eq!(message(b"a\nf\xfcr dich"), "line 2: not UTF-8 text: byte 0xfc at offset 3");
     }
 }

@@ -132,6 +132,10 @@ fn the_same_request_with_the_same_key_is_one_job() {
     assert!(replies.iter().all(|status| [200, 201].contains(status)), "{replies:?}");
     assert_eq!(send("prompt = 'an owl'\n").status, 409);
     assert_eq!(house.value("SELECT count(*) FROM jobs"), "1");
+    // It was told as if it came after itself.
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
+    let again = send("prompt = 'a fox'\n").json();
+    assert_eq!(again["expected"]["work_ms"], 0, "{again}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use zimaged::internals::{DatabasePlace, StoreError};
+use zimaged::internals::{DatabasePlace, FolderLock, StoreError};
 
 use super::*;
 
@@ -125,28 +125,38 @@ async fn a_file_that_is_taken_away_or_replaced_is_noticed() {
     assert_eq!(Store::check_copy(&saved).await.expect("a copy").waiting, 1);
 }
 
-/// Newcomer 32: which file, whose it is, and how to be let in.
-#[test]
-fn a_user_who_may_not_write_is_told_whose_the_database_is() {
-    let runtime =
-        || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let fixture = runtime().block_on(Fixture::new());
-    let path = fixture.path();
-    let mode = |path: &Path, mode| {
-        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
-        fs::set_permissions(path, permissions).expect("our own");
-    };
-    mode(fixture.folder.path(), 0o755);
-    mode(&path, 0o464);
-    // Only this thread, and the connections' threads that it starts, are somebody else.
-    let told = std::thread::spawn(move || {
-        // SAFETY: the calls change nothing but this thread's user and groups. Whoever is not root
-        // stays who it is, and may not write either.
+fn mode(path: &Path, mode: u32) {
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+    fs::set_permissions(path, permissions).expect("our own");
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// What `ask` is told by a user who is not the owner. Only its thread, and those that it starts, are
+/// somebody else; whoever is not root stays who it is, and is kept out by the modes alone.
+fn told_to_another_user(ask: impl FnOnce() -> String + Send + 'static) -> String {
+    let told = std::thread::spawn(|| {
+        // SAFETY: the calls change nothing but this thread's user and groups.
         unsafe {
             libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>());
             libc::syscall(libc::SYS_setresgid, -1, 65_534, -1);
             libc::syscall(libc::SYS_setresuid, -1, 65_534, -1);
         }
+        ask()
+    });
+    told.join().expect("no panic")
+}
+
+/// Newcomer 32: which file, whose it is, and how to be let in.
+#[test]
+fn a_user_who_may_not_write_is_told_whose_the_database_is() {
+    let fixture = runtime().block_on(Fixture::new());
+    let path = fixture.path();
+    mode(fixture.folder.path(), 0o755);
+    mode(&path, 0o464);
+    let told = told_to_another_user(move || {
         runtime().block_on(async {
             match Store::open(&path, Access::Client).await {
                 Ok(store) => store.pause("?", NOW).await.expect_err("not theirs").to_string(),
@@ -154,8 +164,29 @@ fn a_user_who_may_not_write_is_told_whose_the_database_is() {
             }
         })
     });
-    let told = told.join().expect("no panic");
     for part in ["queue.sqlite", "belongs to the user", "usermod -aG"] {
         assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+/// Newcomer 32: a database in a closed folder was told to be none, and a lock there by the system's
+/// words alone.
+#[test]
+fn a_user_who_may_not_look_into_the_folder_is_told_whose_it_is() {
+    let fixture = runtime().block_on(Fixture::new());
+    let (path, folder) = (fixture.path(), fixture.folder.path().to_owned());
+    mode(&folder, 0o000);
+    let database = told_to_another_user(move || {
+        let opened = runtime().block_on(Store::open(&path, Access::Client));
+        opened.err().map(|error| error.to_string()).expect("not theirs")
+    });
+    let closed = folder.clone();
+    let lock = told_to_another_user(move || {
+        FolderLock::take(&closed).expect_err("not theirs").to_string()
+    });
+    mode(&folder, 0o700);
+    let whose = format!("{} belongs to the user", folder.display());
+    for told in [database, lock] {
+        assert!(told.contains(&whose) && told.contains("sudo -u"), "{told}");
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 use tracing::info;
@@ -25,6 +25,7 @@ pub struct InstanceLock {
 pub struct FolderLock {
     folder: PathBuf,
     file: File,
+    taken_before: Option<SystemTime>,
 }
 
 /// Why there is no lock.
@@ -95,7 +96,8 @@ impl FolderLock {
     /// Locks the folder, which must exist.
     pub fn take(folder: &Path) -> Result<FolderLock, LockError> {
         for _ in 0..TRIES_MAX {
-            let lock = FolderLock { folder: folder.to_owned(), file: locked(folder)? };
+            let (file, taken_before) = locked(folder)?;
+            let lock = FolderLock { folder: folder.to_owned(), file, taken_before };
             // The lock of a file that was removed in between keeps nobody out.
             if lock.is_in_place() {
                 return Ok(lock);
@@ -114,6 +116,11 @@ impl FolderLock {
         self.file.set_len(0)?;
         let text = format!("{}\n{line}\n", std::process::id());
         self.file.write_all_at(text.as_bytes(), 0)
+    }
+
+    /// When it was taken the time before; `None` where it never was.
+    pub fn taken_before(&self) -> Option<SystemTime> {
+        self.taken_before
     }
 
     /// Ends it, and removes its file: for a folder that is itself removed.
@@ -154,8 +161,9 @@ fn open(folder: &Path, access: &mut OpenOptions) -> io::Result<File> {
     }
 }
 
-/// The folder's lock file, locked, with our process id in its first line.
-fn locked(folder: &Path) -> Result<File, LockError> {
+/// The folder's lock file, locked, with our process id in its first line; and when another one was
+/// written there.
+fn locked(folder: &Path) -> Result<(File, Option<SystemTime>), LockError> {
     let opened =
         open(folder, OpenOptions::new().read(true).write(true).create(true).truncate(false));
     let mut file = opened.map_err(|error| told(folder, error))?;
@@ -166,8 +174,10 @@ fn locked(folder: &Path) -> Result<File, LockError> {
         let pid = text.lines().next().unwrap_or_default().to_owned();
         return Err(LockError::Taken { folder, pid });
     }
+    let written = |facts: fs::Metadata| (facts.len() > 0).then(|| facts.modified().ok())?;
+    let before = file.metadata().ok().and_then(written);
     write_pid(&mut file).map_err(|error| told(folder, error))?;
-    Ok(file)
+    Ok((file, before))
 }
 
 fn write_pid(file: &mut File) -> io::Result<()> {
@@ -192,8 +202,10 @@ mod tests {
         assert!(InstanceLock::is_held(folder.path()));
         let error = FolderLock::take(folder.path()).expect_err("the second one does not");
         assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+        assert_eq!(held.taken_before(), None);
         drop(held);
-        assert!(FolderLock::take(folder.path()).is_ok(), "the lock died with its holder");
+        let again = FolderLock::take(folder.path()).expect("the lock died with its holder");
+        assert!(again.taken_before().is_some_and(|before| before <= SystemTime::now()));
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::mem;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::warn;
 
@@ -30,14 +32,23 @@ struct Seen {
 }
 
 impl Alone {
-    /// Notes what a scan found, and tells of what is new and stays. What was there before the start
-    /// is told at once.
-    pub fn see(&mut self, folder: &Path, found: Vec<(OsString, Why)>, now: Instant) {
-        let mut before = std::mem::take(&mut self.seen);
-        let lasting = if self.was_listed { LASTING } else { Duration::ZERO };
+    /// Notes what a scan of `folder` found, and tells of what is new and stays. What was there before
+    /// the start is told at once, unless it has lain there since the start `before`, which told it.
+    pub fn see(
+        &mut self,
+        (folder, before): (&Path, Option<SystemTime>),
+        found: Vec<(OsString, Why)>,
+        now: Instant,
+    ) {
+        let is_start = !mem::replace(&mut self.was_listed, true);
+        let lasting = if is_start { Duration::ZERO } else { LASTING };
+        let mut earlier = mem::take(&mut self.seen);
         let mut new = Vec::new();
         for (name, why) in found {
-            let mut seen = before.remove(&name).unwrap_or(Seen { since: now, is_told: false });
+            let mut seen = earlier.remove(&name).unwrap_or_else(|| {
+                let is_told = is_start && is_older(&folder.join(&name), before);
+                Seen { since: now, is_told }
+            });
             let lasts = now.saturating_duration_since(seen.since) >= lasting;
             // Its writer is to rename it: nobody needs to be told.
             if lasts && !seen.is_told && why != Why::Unfinished {
@@ -46,9 +57,16 @@ impl Alone {
             }
             self.seen.insert(name, seen);
         }
-        self.was_listed = true;
         tell(folder, new);
     }
+}
+
+/// Whether what lies there got its name or its content last before that time.
+fn is_older(path: &Path, time: Option<SystemTime>) -> bool {
+    let (Ok(facts), Some(time)) = (path.symlink_metadata(), time) else { return false };
+    let Ok(time) = time.duration_since(UNIX_EPOCH) else { return false };
+    let changed = Duration::new(facts.ctime().unsigned_abs(), facts.ctime_nsec() as u32);
+    changed < time
 }
 
 fn tell(folder: &Path, mut new: Vec<(String, Why)>) {

@@ -105,7 +105,7 @@ impl Spool {
                 Kind::Silent => {}
             }
         }
-        self.alone.see(self.lock.folder(), alone, now);
+        self.alone.see((self.lock.folder(), self.lock.taken_before()), alone, now);
         Ok(self.looks.keys().filter_map(|name| Some(parse_taken(name)?.0)).collect())
     }
 

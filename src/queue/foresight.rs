@@ -31,15 +31,18 @@ pub async fn foresee<'j>(
         Some(queue) => queue.stopped().await,
         None => None,
     };
+    let mut jobs: Vec<&mut CheckedJob> = jobs.into_iter().collect();
+    let of_all = unread_configuration(config).into_iter().chain(not_kept_awake(config));
+    // Told once, however many jobs there are.
+    if let Some(first) = jobs.first_mut() {
+        first.warnings.extend(of_all);
+    }
     let models = OfModels::new(config);
     let Ok(timings) = ModelTimings::measured(&models, queue.map(Queue::store)).await else {
         return Foreseen { expected: None, stopped };
     };
     let (mut new, mut is_estimate) = (Some(Vec::new()), false);
-    // Told once, however many jobs there are.
-    let mut of_all = [unread_configuration(config), not_kept_awake(config)];
     for job in jobs {
-        job.warnings.extend(of_all.iter_mut().filter_map(Option::take));
         let kinds = kinds(&job.resolved.job);
         is_estimate |= timings.is_estimate(kinds.iter().map(|(kind, _)| kind.model.as_str()));
         job.warnings.extend(lacks(&timings, &kinds));

@@ -116,6 +116,13 @@ fn what_is_left_alone_is_told_once_in_the_log_and_in_status() {
     std::thread::sleep(std::time::Duration::from_millis(4500));
     let log = house.log();
     assert_eq!(log.matches("workflow.json is left alone").count(), 1, "{log}");
+    // Another start tells what is new only.
+    house.stop("TERM");
+    fs::write(house.path("jobs/new.json"), "{}").expect("a writable folder");
+    house.start();
+    house.until_logged("new.json is left alone");
+    let log = house.log();
+    assert_eq!(log.matches("prompts.txt is left alone").count(), 1, "{log}");
     assert_eq!(jobs(&house), "FOX.toml");
 }
 

@@ -1,6 +1,6 @@
 //! What the harness has handed over, and so what must be there in the end.
 
-/// One dropped file. Its name is never used again.
+/// One dropped file. Its name, which begins with `drop-`, is never used again.
 #[derive(Clone, Debug)]
 pub struct Dropped {
     pub name: String,

@@ -59,7 +59,7 @@ fn make_room(it: &Harried, folder: &str) {
 /// Hands over a job and a file that is to be refused, which are written before the disk is full.
 fn hand_over_before(it: &mut Harried, fault: fn(&Harried, &str)) {
     let jobs = it.house.path("jobs");
-    let files = [("ready.toml", JOB, 2), ("broken.toml", "steps = 'many'\n", 0)];
+    let files = [("drop-ready.toml", JOB, 2), ("drop-broken.toml", "steps = 'many'\n", 0)];
     for (name, text, pictures) in files {
         fs::write(jobs.join(format!("{name}.part")), text).unwrap();
         it.ledger.drops.push(Dropped { name: name.to_owned(), pictures });

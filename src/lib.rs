@@ -21,6 +21,7 @@ mod recent_log; // its newest lines, for pages
 mod public_address; // which addresses lie in the public internet
 mod access; // whose a file is that this process may not use
 mod files; // steps on files that are safe to repeat
+mod descriptors; // how many files may be open, and how many of them clients may take
 mod engine; // what turns a render into pixels
 mod card; // what a card's driver says of its power, temperature and clocks
 mod config; // `daemon.toml`

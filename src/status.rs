@@ -87,6 +87,9 @@ pub struct HttpStatus {
     pub url: Option<String>,
     /// Why it does not listen although it should; the queue goes on without it.
     pub trouble: Option<String>,
+    /// Why fewer are answered at once than usual: this process may have few files open.
+    #[serde(default)]
+    pub scarcity: Option<String>,
 }
 
 /// What became of a configuration that was read while the daemon runs.

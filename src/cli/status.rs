@@ -26,9 +26,12 @@ fn lines(status: &QueueStatus) -> Vec<String> {
         None if status.running => "starting".to_owned(),
         None => "not running; start it with: zimaged run".to_owned(),
     });
-    if let Some(HttpStatus { url, trouble }) = status.daemon.as_ref().map(|daemon| &daemon.http) {
+    if let Some(HttpStatus { url, trouble, scarcity }) =
+        status.daemon.as_ref().map(|daemon| &daemon.http)
+    {
         lines.extend(url.clone());
         lines.extend(trouble.as_ref().map(|trouble| format!("no HTTP: {}", printable(trouble))));
+        lines.extend(scarcity.clone());
     }
     lines.extend(status.daemon.iter().filter_map(|daemon| daemon.reload.as_ref()).flat_map(reload));
     lines.extend(status.unread_configuration.clone());

@@ -29,7 +29,7 @@ use crate::job::spec::Rules;
 use crate::loras::LoraFolder;
 use crate::status::{self, Status, WorkerStatus};
 use crate::store::{Access, DatabasePlace, LogMark, Store, StoreError};
-use crate::{awake, caretaker, hooks, output, queue, recovery, systemd};
+use crate::{awake, caretaker, descriptors, hooks, output, queue, recovery, systemd};
 
 /// The pause between two tries to read the model's folder.
 const MODEL_POLL: Duration = Duration::from_secs(5);
@@ -78,6 +78,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<LogMark> {
     let InstanceLock { state, jobs } = lock;
+    descriptors::raise();
     if device::is_without_card(config.device, HAS_CUDA) {
         device::tell_of_no_cuda();
     }

@@ -129,7 +129,7 @@ async fn of_queue(config: &Config) -> Vec<Finding> {
     findings.extend(database::daemon(config));
     findings.extend(database::obstacle(config).await);
     findings.extend(hooks::hooks(&config.hooks));
-    findings.push(port::port(config).await);
+    findings.extend(port::port(config).await);
     findings.extend(models::models(config).await);
     findings
 }

@@ -6,9 +6,11 @@ use axum::extract::FromRef;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::limits::Limits;
 use super::problem::HttpProblem;
 use super::recent_events::{RecentEvents, SentEvent};
 use super::upcoming::UpcomingCache;
+use super::waited_jobs::WaitedJobs;
 use crate::config::{Config, LiveConfig};
 use crate::mcp;
 use crate::queue::{Queue, Upcoming};
@@ -18,9 +20,6 @@ use crate::thumbnails::Thumbnails;
 
 /// So many calls wait for their pictures at once; their clients would only pile up.
 const WAITING_MAX: usize = 8;
-
-/// So many streams of events are followed at once.
-const STREAMS_MAX: usize = 200;
 
 /// So many zip files are written at once: each reads the disk as fast as its client takes it.
 const ARCHIVES_MAX: usize = 2;
@@ -56,7 +55,11 @@ struct Shared {
     /// Told when the daemon ends.
     stop: CancellationToken,
     waiting: Arc<Semaphore>,
+    /// Held while a job is taken in for a call, and while one is ended: so none is ended that
+    /// somebody has just begun to wait for.
+    waited_jobs: Mutex<WaitedJobs>,
     streams: Arc<Semaphore>,
+    limits: Limits,
     archives: Arc<Semaphore>,
     assistants: Arc<Semaphore>,
     /// One is made at a time, so that a page of many takes no more than one core.
@@ -70,6 +73,7 @@ impl FaceState {
     pub fn new(
         config: LiveConfig,
         store: Store,
+        limits: Limits,
         status: watch::Sender<Status>,
         stop: CancellationToken,
     ) -> FaceState {
@@ -81,7 +85,9 @@ impl FaceState {
             status,
             stop,
             waiting: slots(WAITING_MAX),
-            streams: slots(STREAMS_MAX),
+            waited_jobs: Mutex::default(),
+            streams: slots(limits.streams),
+            limits,
             archives: slots(ARCHIVES_MAX),
             assistants: slots(ASSISTANTS_MAX),
             thumbnails,
@@ -117,9 +123,15 @@ impl App {
         slot(&self.shared.waiting, "calls wait for their pictures", WAITING_MAX)
     }
 
+    /// What calls wait for.
+    pub fn waited_jobs(&self) -> &Mutex<WaitedJobs> {
+        &self.shared.waited_jobs
+    }
+
     /// A place among those who follow what happens.
     pub fn stream_slot(&self) -> Result<OwnedSemaphorePermit, HttpProblem> {
-        slot(&self.shared.streams, "streams of events are followed", STREAMS_MAX)
+        let Shared { streams, limits, .. } = &*self.shared;
+        slot(streams, "streams of events are followed", limits.streams)
     }
 
     /// A place among those to whom zip files are written.
@@ -140,7 +152,8 @@ impl App {
 
     /// How many streams of events are followed.
     pub fn streams(&self) -> i64 {
-        (STREAMS_MAX - self.shared.streams.available_permits()) as i64
+        let Shared { streams, limits, .. } = &*self.shared;
+        (limits.streams - streams.available_permits()) as i64
     }
 
     /// What the daemon does, whenever it changes.

@@ -9,24 +9,29 @@ mod archive;
 mod assistant;
 mod blocking;
 mod body;
+mod connections;
 mod encoded;
 mod fields;
 mod guard;
 mod health;
 mod histogram;
 mod job_body;
+mod limits;
 mod listen;
 mod metrics;
 mod openai;
 mod picture;
 mod page;
+mod prefer;
 mod problem;
 mod problem_answer;
 mod recent_events;
 mod reference;
+mod repeats;
 mod sdapi;
 mod serve;
 mod upcoming;
+mod waited_jobs;
 mod waiting;
 
 use std::io;
@@ -42,11 +47,14 @@ use tracing::{info, warn};
 
 use self::app::FaceState;
 use self::guard::{Guard, Token};
+use self::limits::Limits;
+pub use self::limits::scarcity;
 use self::listen::Listener;
 pub use self::listen::check_free;
 use self::metrics::Requests;
 use self::problem::HttpProblem;
 use crate::config::{ConfigError, HttpConfig, Listen, LiveConfig, TokenUse};
+use crate::descriptors;
 use crate::status::Status;
 use crate::store::{Access, Store};
 
@@ -60,6 +68,7 @@ pub struct HttpFace {
     config: HttpConfig,
     status: watch::Sender<Status>,
     token: Option<Token>,
+    limits: Limits,
     /// With where it is.
     listener: Option<(Listener, Listen)>,
 }
@@ -80,9 +89,12 @@ impl HttpFace {
             ),
         };
         let store = Store::open(&config.database_path(), Access::Client).await?;
-        let state = FaceState::new(live.clone(), store, status.clone(), stop.clone());
+        let allowed = descriptors::allowed();
+        let limits = Limits::of(allowed);
+        let state = FaceState::new(live.clone(), store, limits, status.clone(), stop.clone());
         let config = config.http.clone();
-        let mut face = HttpFace { state, config, status, token, listener: None };
+        let mut face = HttpFace { state, config, status, token, limits, listener: None };
+        face.tell_scarcity(scarcity(allowed));
         match Listener::inherited() {
             Ok(Some(listener)) => {
                 let place = listener.place()?;
@@ -127,7 +139,8 @@ impl HttpFace {
         }
         if let Some((listener, place)) = self.listener.take() {
             let guard = Guard::new(&self.config, &place, self.token.take());
-            serve::serve(listener, router(self.state.clone(), guard), &stop).await;
+            let router = router(self.state.clone(), guard);
+            serve::serve(listener, router, self.limits.connections, &stop).await;
         }
         self.state.close().await;
     }
@@ -153,6 +166,13 @@ impl HttpFace {
                 self.tell(None, Some(trouble));
             }
         }
+    }
+
+    fn tell_scarcity(&self, scarcity: Option<String>) {
+        if let Some(told) = &scarcity {
+            warn!("{told}");
+        }
+        self.status.send_modify(|status| status.http.scarcity = scarcity);
     }
 
     fn tell(&self, url: Option<String>, trouble: Option<String>) {

@@ -1,6 +1,6 @@
 //! Connections: how many, how slow they may be, and how they end.
 
-use std::sync::Arc;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,21 +10,20 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::either::Either;
+use tokio_util::io::{InspectReader, InspectWriter};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 use tracing::{debug, warn};
 
+use super::connections::{Connections, Place};
+use super::guard::HEADER_BYTES_MAX;
 use super::listen::Listener;
 
 /// By a port, or by a socket in the file system.
 type Stream = Either<TcpStream, UnixStream>;
-
-/// At once; whoever comes later waits for one to end. All streams of events leave as many again.
-const CONNECTIONS_MAX: usize = 400;
 
 /// For the headers of a request, counted from the end of the one before: nobody keeps a connection
 /// for longer without asking for something.
@@ -33,23 +32,18 @@ const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
 /// For what was sent to be received.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// For all headers of a request.
-const HEADER_BYTES_MAX: usize = 32 << 10;
-
 /// How long answers may take to their end when the daemon ends.
 const END_GRACE: Duration = Duration::from_secs(3);
 
 /// After an error of the system that the next connection would meet as well (no file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves connections until `stop`, then gives them a moment to end.
-pub async fn serve(listener: Listener, router: Router, stop: &CancellationToken) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    while let Some((slot, stream)) =
-        stop.run_until_cancelled(accept(&listener, slots.clone())).await
+/// Serves at most so many connections at once until `stop`, then gives them a moment to end.
+pub async fn serve(listener: Listener, router: Router, max: usize, stop: &CancellationToken) {
+    let (mut places, mut connections) = (Connections::new(max), JoinSet::new());
+    while let Some((stream, place)) = stop.run_until_cancelled(accept(&listener, &mut places)).await
     {
-        connections.spawn(connection(stream, router.clone(), slot, stop.clone()));
+        connections.spawn(connection(stream, place, router.clone(), stop.clone()));
         while connections.try_join_next().is_some() {}
     }
     drop((listener, router));
@@ -59,12 +53,11 @@ pub async fn serve(listener: Listener, router: Router, stop: &CancellationToken)
     }
 }
 
-async fn accept(listener: &Listener, slots: Arc<Semaphore>) -> (OwnedSemaphorePermit, Stream) {
-    let slot = slots.acquire_owned().await.expect("nobody closes it");
+async fn accept(listener: &Listener, places: &mut Connections) -> (Stream, Place) {
     let mut was_told = false;
     loop {
         match listener.accept().await {
-            Ok(stream) => return (slot, stream),
+            Ok(stream) => return (stream, places.place().await),
             Err(error) if !was_told => warn!(%error, "no connection can be accepted for now"),
             Err(_) => {}
         }
@@ -73,18 +66,19 @@ async fn accept(listener: &Listener, slots: Arc<Semaphore>) -> (OwnedSemaphorePe
     }
 }
 
-/// One connection to its end. `_slot` is free again then.
-async fn connection(
-    stream: Stream,
-    router: Router,
-    _slot: OwnedSemaphorePermit,
-    stop: CancellationToken,
-) {
+/// One connection to its end, or until another one gets its place.
+async fn connection(stream: Stream, place: Place, router: Router, stop: CancellationToken) {
     if let Err(error) = set_up(&stream) {
         return debug!(%error, "a connection cannot be set up");
     }
+    let (read, written, asked) =
+        (place.connection().clone(), place.connection().clone(), place.connection().clone());
+    let stream = InspectWriter::new(stream, move |_| written.moves());
+    let stream = InspectReader::new(stream, move |_| read.moves());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        router.clone().call(request.map(Body::new))
+        let request = request.map(|body| asked.request(Body::new(body)));
+        let (answer, asked) = (router.clone().call(request), asked.clone());
+        async move { Ok::<_, Infallible>(answer.await?.map(|body| asked.answer(body))) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
@@ -92,6 +86,7 @@ async fn connection(
     let mut served = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
+        () = place.is_wanted() => return,
         () = stop.cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await

@@ -198,7 +198,7 @@ fn read<T: DeserializeOwned>(arguments: Value) -> Result<T, QueueError> {
 fn job(arguments: Value) -> Result<ApiJob, QueueError> {
     let table: toml::Table = read(arguments)?;
     let text = toml::to_string(&table).map_err(|error| QueueError::WrongWish(error.to_string()))?;
-    Ok(ApiJob { api: Api::Own, name: NAME.to_owned(), text, key: None })
+    Ok(ApiJob { api: Api::Own, name: NAME.to_owned(), text, key: None, is_again: false })
 }
 
 fn selection(arguments: Value) -> Result<Selection, QueueError> {

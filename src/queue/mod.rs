@@ -23,6 +23,7 @@ mod obstacle;
 mod order;
 mod outlook;
 mod pace;
+mod patience;
 mod prompt_length;
 mod prune;
 pub mod replay;
@@ -66,6 +67,7 @@ pub use self::models::{
 };
 pub use self::obstacle::{Obstacle, obstacle};
 pub use self::outlook::{ExpectedWork, JobLeft, Outlook, job_left};
+pub use self::patience::Delay;
 pub use self::prompt_length::{PromptLength, longest_prompt};
 pub use self::prune::{PruneRequest, Pruned, sweep_inputs};
 pub use self::request::ApiJob;

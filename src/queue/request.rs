@@ -27,6 +27,8 @@ pub struct ApiJob {
     pub text: String,
     /// What the sender calls the request: the same one, sent again, is the same job.
     pub key: Option<String>,
+    /// Whether the sender says that it has sent the request before, and got no answer.
+    pub is_again: bool,
 }
 
 impl Queue<'_> {
@@ -56,10 +58,13 @@ impl Queue<'_> {
     /// same request had been taken in before.
     pub async fn take_api_job(&self, job: &ApiJob) -> Result<(Submitted, bool), QueueError> {
         let checked = self.check_api_job(job).await?;
-        let ApiJob { api, name, text, key } = job;
+        let ApiJob { api, name, text, key, .. } = job;
         let (origin, folder) = (Origin::Http(*api), self.config.inputs_path());
         let new = NewRequest { name, text, origin, key: key.clone(), folder: Some(&folder) };
-        let accepted = self.take_request(new, &checked).await?;
+        let accepted = match self.sent_before(job).await? {
+            Some(job_id) => Accepted { job_id, fresh: false },
+            None => self.take_request(new, &checked).await?,
+        };
         let stopped = checked.stopped.clone();
         let expected = match accepted.fresh {
             true => checked.expected,
@@ -71,10 +76,20 @@ impl Queue<'_> {
         Ok((submitted, accepted.fresh))
     }
 
-    /// The job that the very same request has become a short while ago.
+    /// The job that the very same request has become: by its key or, where its sender says that it
+    /// sends it again, a short while ago.
     pub async fn sent_before(&self, job: &ApiJob) -> Result<Option<i64>, QueueError> {
+        let sha256 = files::sha256(&job.text);
+        if let Some(key) = &job.key
+            && let Some(known) = self.store.request_of_key(key, &sha256).await?
+        {
+            return Ok(Some(known));
+        }
+        if !job.is_again {
+            return Ok(None);
+        }
         let (origin, since_ms) = (Origin::Http(job.api), self.clock.now_ms() - AGAIN_MS);
-        Ok(self.store.recent_request(origin, &files::sha256(&job.text), since_ms).await?)
+        Ok(self.store.recent_request(origin, &sha256, since_ms).await?)
     }
 
     /// Keeps a picture for jobs that begin with it; answers the hash that they call it by.

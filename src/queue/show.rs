@@ -87,20 +87,22 @@ impl Queue<'_> {
         self.store.failed_since(self.clock.now_ms() - LATELY_MS, limit).await
     }
 
-    /// Why the model of a job that waits cannot be used: as the daemon says it or, where none runs,
-    /// by the configuration.
+    /// Why the model of a job that waits cannot be used.
     fn held(&self, job: &JobRow) -> Option<String> {
-        if job.queued == 0 {
-            return None;
-        }
+        if job.queued == 0 { None } else { self.held_model(&job.model) }
+    }
+
+    /// Why the model cannot be used now: as the daemon says it or, where none runs, by the
+    /// configuration.
+    pub(super) fn held_model(&self, model: &str) -> Option<String> {
         let daemon = status::read(&self.config.state).filter(|_| has_daemon(self.config));
         match daemon {
             Some(daemon) => {
                 let held = daemon.held_models.into_iter();
-                held.into_iter().find(|held| held.model == job.model).map(|held| held.reason)
+                held.into_iter().find(|held| held.model == model).map(|held| held.reason)
             }
-            None if self.config.with_model(&job.model).is_some() => None,
-            None => Some(format!("daemon.toml names no model {}", job.model)),
+            None if self.config.with_model(model).is_some() => None,
+            None => Some(format!("daemon.toml names no model {model}")),
         }
     }
 

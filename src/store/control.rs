@@ -76,7 +76,8 @@ impl Store {
         self.cancel_renders(ids.into_iter().collect(), now_ms).await
     }
 
-    /// Cancels what of the job is queued; a picture that is being made is made to its end.
+    /// Cancels what of the job is queued; a picture that is being made is made to its end. The key
+    /// of its request is free again: who sends that once more wants it made.
     pub async fn cancel_queued(&self, job_id: i64, now_ms: i64) -> Result<Cancelled> {
         let sql = "SELECT id FROM renders WHERE job_id = ? AND state = 'queued'";
         let ids: Vec<i64> = sqlx::query_scalar(sql).bind(job_id).fetch_all(&self.readers).await?;
@@ -92,6 +93,10 @@ impl Store {
                     let facts = Facts::Cancelled { reason: NOBODY_WAITS };
                     cancel_one(&mut transaction, *render_id, facts, &mut done, now_ms).await?;
                 }
+            }
+            if done.cancelled > 0 {
+                let sql = "UPDATE jobs SET request_key = NULL WHERE id = ?";
+                sqlx::query(sql).bind(job_id).execute(&mut *transaction).await?;
             }
             transaction.commit().await?;
         }

@@ -105,9 +105,9 @@ async fn accept(
     opening: Opening,
     now_ms: i64,
 ) -> Result<Accepted> {
-    let known = match requests::of_key(transaction, new).await? {
+    let known = match &new.request_key {
+        Some(key) => requests::of_key(transaction, key, &new.sha256).await?,
         None => known_job(transaction, new).await?,
-        known => known,
     };
     if let Some(job_id) = known {
         return Ok(Accepted { job_id, fresh: false });

@@ -28,6 +28,7 @@ const ORDER: &[&str] = &[
     "public_address",
     "access",
     "files",
+    "descriptors",
     "engine",
     "card",
     "config",

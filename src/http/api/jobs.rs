@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -11,6 +11,7 @@ use crate::http::app::App;
 use crate::http::body::{self, TEXT_BYTES_MAX};
 use crate::http::job_body;
 use crate::http::problem::HttpProblem;
+use crate::http::{repeats, waiting};
 use crate::job::origin::Api;
 use crate::job::state::State as RenderState;
 use crate::queue::{ApiJob, Edited, Given, PictureFilter, Retries, Shown, Which};
@@ -19,9 +20,6 @@ use crate::store::{Cancelled, JobFilter, JobRow, Selection};
 /// So many jobs are on a page where nothing is said, and at the most.
 const PAGE: u32 = 50;
 const PAGE_MAX: u32 = 500;
-
-/// No sender calls its request by more.
-const KEY_BYTES_MAX: usize = 255;
 
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -39,29 +37,17 @@ pub async fn submit(
     Query(asked): Query<Submit>,
     request: Request,
 ) -> Result<Response, HttpProblem> {
-    let key = key(request.headers())?;
+    let key = repeats::key(request.headers())?;
     let name = asked.name.unwrap_or_else(|| "http.toml".to_owned());
     let text = job_body::job_text(&app, request).await?;
-    let job = ApiJob { api: Api::Own, name, text, key };
+    let job = ApiJob { api: Api::Own, name, text, key, is_again: false };
     if asked.dry_run.is_some_and(|value| value != "false") {
         return Ok(Json(app.queue().check_api_job(&job).await?).into_response());
     }
-    let (submitted, is_new) = app.queue().take_api_job(&job).await?;
+    let (submitted, is_new) = waiting::take_for_good(&app, &job).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     let place = format!("/api/v1/jobs/{}", submitted.jobs[0].job);
     Ok((status, [(header::LOCATION, place)], Json(submitted)).into_response())
-}
-
-/// What the sender calls its request.
-fn key(headers: &HeaderMap) -> Result<Option<String>, HttpProblem> {
-    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
-    let key = key.to_str().unwrap_or_default();
-    match key.len() {
-        1..=KEY_BYTES_MAX => Ok(Some(key.to_owned())),
-        _ => Err(HttpProblem::bad(format!(
-            "Idempotency-Key: use 1 to {KEY_BYTES_MAX} printable ASCII characters"
-        ))),
-    }
 }
 
 #[derive(Deserialize)]

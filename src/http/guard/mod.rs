@@ -19,6 +19,9 @@ pub use self::token::Token;
 use super::problem::HttpProblem;
 use crate::config::{HttpConfig, Listen};
 
+/// For the head of a request: its first line and all headers.
+pub const HEADER_BYTES_MAX: usize = 32 << 10;
+
 /// What requests are judged by.
 #[derive(Clone)]
 pub struct Guard {
@@ -35,6 +38,11 @@ impl Guard {
 
     fn judge(&self, request: &Request) -> Result<(), HttpProblem> {
         let refused = |code, why| Err(HttpProblem::new(StatusCode::FORBIDDEN, code, why));
+        if head_bytes(request) > HEADER_BYTES_MAX {
+            let why = format!("the request's headers have more than {HEADER_BYTES_MAX} bytes");
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return Err(HttpProblem::new(status, "too_large", why));
+        }
         if !self.hosts.are_named_by(request) {
             let why = "this is not the host that was asked for; [http] hosts in daemon.toml names \
                        what it is called beside localhost";
@@ -54,6 +62,15 @@ impl Guard {
         }
         check_type(request, sender)
     }
+}
+
+/// What has been read of a request before its body: what reads it stops only some time after the
+/// limit.
+fn head_bytes(request: &Request) -> usize {
+    let headers = request.headers().iter();
+    let headers: usize = headers.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    request.method().as_str().len() + target + headers
 }
 
 /// A click on a link leads here: nothing is changed, and the other page sees nothing of it.

@@ -18,9 +18,10 @@ use super::body::{self, PICTURES_BYTES_MAX};
 use super::fields::Fields;
 use super::job_body;
 use super::problem::HttpProblem;
+use super::repeats;
 use super::waiting::{Waiting, without_waiting};
 use crate::job::origin::Api;
-use crate::queue::{ApiJob, QueueCapabilities};
+use crate::queue::QueueCapabilities;
 
 /// What their jobs are called.
 const NAME: &str = "openai.toml";
@@ -86,7 +87,7 @@ async fn images(
         asked.job.insert(key.to_owned(), hash.into());
     }
     let text = job_body::of_table(app, asked.job.clone()).await?;
-    let job = ApiJob { api: Api::OpenAi, name: NAME.to_owned(), text, key: None };
+    let job = repeats::job(Api::OpenAi, (NAME, text), headers)?;
     if let Some(answer) = without_waiting(app, headers, &job).await? {
         return Ok(answer);
     }

@@ -147,7 +147,7 @@ impl JobForm {
             let mistakes = JobMistakes { name: NAME.to_owned(), content, problems };
             return Err(QueueError::Mistakes(mistakes));
         }
-        Ok(ApiJob { api: Api::Own, name: NAME.to_owned(), text, key: None })
+        Ok(ApiJob { api: Api::Own, name: NAME.to_owned(), text, key: None, is_again: false })
     }
 
     /// What is left empty is left to the defaults.

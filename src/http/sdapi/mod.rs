@@ -18,9 +18,9 @@ use super::body::{self, PICTURES_BYTES_MAX};
 use super::fields::Fields;
 use super::job_body::{base64_picture, of_table};
 use super::problem::HttpProblem;
+use super::repeats;
 use super::waiting::{Waiting, without_waiting};
 use crate::job::origin::Api;
-use crate::queue::ApiJob;
 
 /// What their jobs are called.
 const NAME: &str = "sdapi.toml";
@@ -84,7 +84,7 @@ async fn images(app: &App, headers: &HeaderMap, fields: Fields) -> Result<Respon
         asked.job.insert((*key).to_owned(), hash.into());
     }
     let text = of_table(app, asked.job.clone()).await?;
-    let job = ApiJob { api: Api::Sdapi, name: NAME.to_owned(), text, key: None };
+    let job = repeats::job(Api::Sdapi, (NAME, text), headers)?;
     if let Some(answer) = without_waiting(app, headers, &job).await? {
         return Ok(answer);
     }

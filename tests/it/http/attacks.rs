@@ -1,8 +1,11 @@
 //! What other sites, other users and broken clients send: none gets in, none stops the queue.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
-use crate::support::{House, allow_many_descriptors};
+use crate::support::http::Reply;
+use crate::support::{House, allow_many_descriptors, said};
 
 /// A request that would stop the queue, if it got in.
 fn pause(house: &House, headers: &[(&str, &str)]) -> u16 {
@@ -121,21 +124,95 @@ fn with_a_token_only_those_who_know_it_get_in() {
     assert_eq!(house.get("/health").status, 200, "for whoever watches it");
 }
 
+/// Four hundred connections and some more that never send a whole request.
+fn silent(house: &House, begin: &[u8]) -> Vec<TcpStream> {
+    let mut silent: Vec<_> = (0..420).map(|_| house.connect()).collect();
+    for stream in &mut silent {
+        let _ = stream.write_all(begin);
+    }
+    silent
+}
+
+/// A browser on the same machine gets in.
+fn gets_in(house: &House) {
+    let began = Instant::now();
+    assert_eq!(house.get("/health").status, 200);
+    assert!(began.elapsed() < Duration::from_secs(2), "after {:?}", began.elapsed());
+}
+
 // faults 111
 #[test]
 fn slow_headers_end_and_hold_nobody_up() {
     allow_many_descriptors();
     let house = House::started("");
-    let mut slow: Vec<_> = (0..420).map(|_| house.connect()).collect();
-    for stream in &mut slow {
-        let _ = stream.write_all(b"GET /health HTTP/1.1\r\nHost: ");
+    for begin in ["", "GET /health HTTP/1.1\r\nHost: ", SLOW_BODY] {
+        let begin = begin.replace("HOST", &house.http());
+        let mut silent = silent(&house, begin.as_bytes());
+        for _ in 0..5 {
+            gets_in(&house);
+        }
+        let mut rest = Vec::new();
+        let _ = silent[0].read_to_end(&mut rest);
+        assert!(!rest.starts_with(b"HTTP/1.1 200"), "the first one has made room");
     }
-    assert_eq!(house.get("/health").status, 200, "as soon as the first ones have ended");
     house.drop_job("fox.toml", "prompt = 'a fox'\n");
     house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "1");
-    let mut rest = Vec::new();
-    let _ = slow[0].read_to_end(&mut rest);
-    assert!(!rest.starts_with(b"HTTP/1.1 200"));
+}
+
+/// Of a request whose body never comes.
+const SLOW_BODY: &str = "POST /api/v1/jobs HTTP/1.1\r\nHost: HOST\r\n\
+                         Content-Type: application/toml\r\nContent-Length: 10\r\n\r\nx";
+
+// faults 111
+#[test]
+fn who_waits_for_a_picture_or_follows_events_is_not_sent_away_for_who_is_silent() {
+    allow_many_descriptors();
+    let house = House::started("");
+    house.hold_renders();
+    let body = serde_json::json!({ "prompt": "a fox, hold" }).to_string();
+    let head = format!(
+        "POST /v1/images/generations HTTP/1.1\r\nHost: {0}\r\nContent-Type: application/json\r\n\
+         Connection: close\r\nContent-Length: {1}\r\n\r\n{body}",
+        house.http(),
+        body.len()
+    );
+    let mut waiting = house.connect();
+    waiting.write_all(head.as_bytes()).expect("it listens");
+    let mut events = house.connect();
+    let head = format!("GET /api/v1/events HTTP/1.1\r\nHost: {}\r\n\r\n", house.http());
+    events.write_all(head.as_bytes()).expect("it listens");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'running'", "1");
+    let silent = silent(&house, b"");
+    gets_in(&house);
+    house.release_renders();
+    let mut answer = Vec::new();
+    waiting.read_to_end(&mut answer).expect("an answer");
+    assert_eq!(Reply::parse(&answer).status, 200);
+    let mut lines = BufReader::new(events).lines().map(|line| line.expect("events go on"));
+    assert!(lines.any(|line| line == "event: done"));
+    drop(silent);
+}
+
+// faults 111
+#[test]
+fn with_few_descriptors_events_leave_enough_to_the_queue_and_it_is_told() {
+    let mut house = House::new("");
+    house.start_with_descriptors(200);
+    let house = house;
+    let told = "only 36 connections at once: 200 files may be open";
+    for command in ["status", "doctor"] {
+        let output = said(&house.zimaged(&[command]));
+        assert!(output.contains(told), "{command}: {output}");
+    }
+    let mut streams = silent(&house, b"");
+    for stream in &mut streams {
+        let request = format!("GET /api/v1/events HTTP/1.1\r\nHost: {}\r\n\r\n", house.http());
+        let _ = stream.write_all(request.as_bytes());
+    }
+    gets_in(&house);
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "1");
+    assert!(!house.log().contains("Too many open files"), "{}", house.log());
 }
 
 #[test]
@@ -150,6 +227,15 @@ fn a_flood_of_headers_is_refused() {
         assert!(is_refused, "{}", String::from_utf8_lossy(&answer));
     }
     assert_eq!(house.get("/health").status, 200);
+    // All of them together have 32 KiB.
+    for kib in [31, 33, 40, 48] {
+        let headers = ["A", "B"].map(|name| (name, "y".repeat(kib * 512)));
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let status = house.ask("GET /health", &headers, b"").status;
+        // Who sends on may see the connection's end before the answer.
+        let expected: &[u16] = if kib < 32 { &[200] } else { &[431, 0] };
+        assert!(expected.contains(&status), "{kib} KiB: {status}");
+    }
 }
 
 // faults 110

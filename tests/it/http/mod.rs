@@ -13,3 +13,4 @@ mod sdapi;
 mod page;
 mod start;
 mod states;
+mod waiting;

@@ -107,6 +107,19 @@ impl House {
             .into()
     }
 
+    /// As [`House::start`], where no more files may be open.
+    pub fn start_with_descriptors(&mut self, number: u64) {
+        let mut command = self.command(&["run"]);
+        let few = move || {
+            setrlimit(Resource::Nofile, Rlimit { current: Some(number), maximum: Some(number) })?;
+            Ok(())
+        };
+        // SAFETY: between fork and exec only `setrlimit` is called, which is safe there.
+        unsafe { command.pre_exec(few) };
+        command.stderr(self.log_file());
+        self.launch(command);
+    }
+
     /// As [`House::start_with`], with another place for the log; the daemon's process.
     pub fn start_logging_to(&mut self, log: Stdio, environment: &[(&str, &str)]) -> &mut Child {
         let mut command = self.command(&["run"]);

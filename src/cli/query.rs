@@ -2,16 +2,16 @@
 
 use super::{Outcome, print, whole};
 use crate::config::Config;
-use crate::job::state::State;
+use crate::job::state::ShownState;
 use crate::moment;
 use crate::queue::{Queue, has_daemon};
 use crate::store::JobFilter;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct ListArgs {
-    /// Only jobs in this state: queued, running, done, failed, cancelled
+    /// Only jobs in this state: queued, running, stopping, done, failed, cancelled
     #[arg(long)]
-    state: Option<State>,
+    state: Option<ShownState>,
     /// Only jobs with this tag
     #[arg(long)]
     tag: Option<String>,

@@ -11,32 +11,32 @@ use super::{Outcome, pictures, print, whole};
 use crate::attempt::Outcome as Ended;
 use crate::config::Config;
 use crate::job::AskedPrecision;
-use crate::job::state::State;
+use crate::job::state::{ShownState, State};
 use crate::moment;
 use crate::problem::{one_line, printable};
-use crate::queue::{PictureFilter, Queue, Shown, Varying, card_use};
-use crate::store::{AttemptRow, HistoryRow, JobRow, Selection};
+use crate::queue::{Queue, Shown, Varying, card_use};
+use crate::store::{AttemptRow, HistoryRow, JobRow, PictureFilter, Selection};
 
 /// So many pictures are shown to people unless they ask for more.
-const PICTURES_SHOWN: usize = 50;
+const PICTURES_SHOWN: u32 = 50;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct ShowArgs {
     /// A job (12) or one of its renders (12.3)
     #[arg(value_parser = str::parse::<Selection>, add = ArgValueCompleter::new(job_ids))]
     what: Selection,
-    /// Only pictures in this state: queued, running, done, failed, cancelled
+    /// Only pictures in this state: queued, running, stopping, done, failed, cancelled
     #[arg(long)]
-    state: Option<State>,
+    state: Option<ShownState>,
     /// At most so many pictures; 50 unless given, all with --json
     #[arg(long, value_parser = whole::<NonZero<u32>>)]
     limit: Option<NonZero<u32>>,
 }
 
 pub(super) async fn show(config: &Config, args: &ShowArgs, json: bool) -> Outcome {
-    let given = args.limit.map(|limit| limit.get() as usize);
+    let given = args.limit.map(NonZero::get);
     let limit = given.or((!json).then_some(PICTURES_SHOWN));
-    let filter = PictureFilter { state: args.state, limit };
+    let filter = PictureFilter { state: args.state, after: None, limit };
     let shown = Queue::open_or_empty(config).await?.show(args.what, &filter).await?;
     let mut text = match (args.what, shown.pictures.as_slice()) {
         (Selection::Render { .. }, [picture]) => render(&shown, picture),
@@ -65,7 +65,7 @@ fn job(shown: &Shown) -> String {
         text += &format!("\n\n{}", of(shown));
     }
     if shown.left_out > 0 {
-        let all = shown.left_out + shown.pictures.len();
+        let all = shown.left_out + shown.pictures.len() as u64;
         text += &format!("\n\nand {} more: --limit {all} or --state", shown.left_out);
     }
     let uneven = uneven(shown);

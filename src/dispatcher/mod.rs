@@ -156,7 +156,7 @@ impl Dispatcher {
         let stop = self.stop.clone();
         // A database that cannot be read says so in the first turn.
         if self.journal.is_day(true).await.unwrap_or(false) {
-            self.slot.begin_released();
+            self.slot.stay_released();
         }
         while !stop.is_cancelled() {
             self.heartbeat.beat();
@@ -201,6 +201,8 @@ impl Dispatcher {
             (Some(candidate), _) => candidate.render.model.clone(),
             (None, Some(loaded)) => loaded.to_owned(),
             (None, None) if self.slot.is_released() => return Ok(false),
+            // Whoever wants it released meanwhile is heard.
+            (None, None) if self.slot.is_resting() => return Ok(false),
             (None, None) if self.models.is_aside("") => return Ok(false),
             // Before there is work the usual model is made ready for it.
             (None, None) => String::new(),
@@ -298,7 +300,11 @@ impl Dispatcher {
         let is_day = self.journal.is_day(false).await.unwrap_or(false);
         match wish {
             Some(WorkerWish::Load) => self.slot.want(),
-            Some(WorkerWish::Release) => self.slot.release("a client wants it", STOP_GRACE).await,
+            Some(WorkerWish::Release) => {
+                self.slot.release("a client wants it", STOP_GRACE).await;
+                // Where there is none, after a death, none is started either.
+                self.slot.stay_released();
+            }
             None if is_day => self.slot.release("nothing is due now", STOP_GRACE).await,
             None if is_late => self.slot.release("nothing was rendered for long", STOP_GRACE).await,
             None => (),

@@ -89,6 +89,8 @@ pub(super) struct Slot {
     /// The worker was ended by [`Slot::release`], and none was wanted since.
     released: bool,
     deaths_in_a_row: u32,
+    /// How the last worker died.
+    last_death: String,
     retry_at: Instant,
 }
 
@@ -107,6 +109,7 @@ impl Slot {
             unrecorded: false,
             released: false,
             deaths_in_a_row: 0,
+            last_death: String::new(),
             retry_at,
         }
     }
@@ -191,7 +194,8 @@ impl Slot {
             info!(from = %self.model().unwrap_or_default(), to = %model, "the model is changed");
             self.shut_down(CHANGE_GRACE).await;
         }
-        while Instant::now() < self.retry_at {
+        while self.is_resting() {
+            self.set_status(WorkerStatus::Down { reason: self.last_death.clone() });
             self.heartbeat.beat();
             tokio::select! {
                 () = sleep_until(self.retry_at.min(Instant::now() + BEAT)) => (),
@@ -258,8 +262,13 @@ impl Slot {
         }
     }
 
+    /// Whether a death is so short ago that no worker is started yet.
+    pub(super) fn is_resting(&self) -> bool {
+        self.ready.is_none() && Instant::now() < self.retry_at
+    }
+
     /// From now on no worker is started before there is work.
-    pub(super) fn begin_released(&mut self) {
+    pub(super) fn stay_released(&mut self) {
         self.released = true;
         self.set_status(WorkerStatus::Released);
     }
@@ -284,6 +293,7 @@ impl Slot {
             pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
             "the worker is down"
         );
+        self.last_death = reason.to_owned();
         self.set_status(WorkerStatus::Down { reason: reason.to_owned() });
     }
 

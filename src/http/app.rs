@@ -6,6 +6,7 @@ use axum::extract::FromRef;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::blocking::blocking;
 use super::limits::Limits;
 use super::problem::HttpProblem;
 use super::recent_events::{RecentEvents, SentEvent};
@@ -13,7 +14,7 @@ use super::upcoming::UpcomingCache;
 use super::waited_jobs::WaitedJobs;
 use crate::config::{Config, LiveConfig};
 use crate::mcp;
-use crate::queue::{Queue, Upcoming};
+use crate::queue::{Queue, QueueCapabilities, Upcoming};
 use crate::status::{Status, WorkerWish};
 use crate::store::Store;
 use crate::thumbnails::Thumbnails;
@@ -181,6 +182,12 @@ impl App {
     /// The queue, as every face sees it.
     pub fn queue(&self) -> Queue<'_> {
         Queue::of(&self.config, self.shared.store.clone())
+    }
+
+    /// What can be asked of the queue: files of the model say it.
+    pub async fn capabilities(&self) -> Result<QueueCapabilities, HttpProblem> {
+        let asked = self.clone();
+        Ok(blocking(move || asked.queue().capabilities()).await??)
     }
 
     /// What comes next, perhaps as it was some seconds ago.

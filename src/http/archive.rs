@@ -98,8 +98,8 @@ fn write(
     let mut archive = ZipWriter::new_stream(pieces);
     let mut notes = String::new();
     for picture in pictures {
-        let path = picture.path.as_deref().unwrap_or_default();
-        match output::open(outputs, path) {
+        let (path, bytes) = picture.file().unwrap_or_default();
+        match output::open_whole(outputs, path, bytes) {
             Ok(file) => add(&mut archive, picture, path, file)?,
             Err(error) => {
                 let HistoryRow { job, picture: n, .. } = picture;

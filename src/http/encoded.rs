@@ -53,8 +53,7 @@ impl Encoded {
     ) -> Result<(), HttpProblem> {
         for (at, row) in made.iter().enumerate() {
             self.text(if at == 0 { before.to_owned() } else { format!(",{before}") });
-            let path = row.path.as_deref().unwrap_or_default();
-            let (file, length) = picture::opened(&app.config().outputs, path).await?;
+            let (file, length) = picture::opened(&app.config().outputs, row).await?;
             self.file(file, length);
             self.text(after);
         }

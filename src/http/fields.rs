@@ -4,6 +4,15 @@ use serde_json::{Map, Value};
 
 use super::problem::HttpProblem;
 
+/// The largest whole number that JavaScript has with all digits, as JSON knows no other.
+const EXACT_MAX: i64 = (1 << 53) - 1;
+
+/// A seed as clients in JavaScript keep it: a text where it has too many digits for their numbers.
+/// [`Fields::whole`] takes it back.
+pub fn exact_seed(seed: i64) -> Value {
+    if seed > EXACT_MAX { seed.to_string().into() } else { seed.into() }
+}
+
 /// The fields of a request. In a form all values are texts, so numbers may be written as those.
 #[derive(Clone, Debug, Default)]
 pub struct Fields(pub Map<String, Value>);
@@ -20,10 +29,19 @@ impl Fields {
     }
 
     pub fn whole(&self, key: &str) -> Result<Option<i64>, HttpProblem> {
+        let exact = match self.get(key) {
+            Some(Value::Number(number)) => number.as_i64(),
+            Some(Value::String(text)) => text.trim().parse().ok(),
+            _ => None,
+        };
+        if exact.is_some() {
+            return Ok(exact);
+        }
+        // One with a point or an exponent may have been rounded on its way.
         let Some(number) = self.number(key)? else { return Ok(None) };
         match number.fract() == 0.0 && number.abs() < 9e15 {
             true => Ok(Some(number as i64)),
-            false => Err(HttpProblem::field(key, "is no whole number below 9e15")),
+            false => Err(HttpProblem::field(key, "is no whole number that is written out")),
         }
     }
 
@@ -75,6 +93,12 @@ mod tests {
             fields.whole("x").is_err() && fields.whole("b").is_err() && fields.text("x").is_err()
         );
         assert_eq!(fields.text("z").expect("nothing"), None);
+        let seeds = json!({ "a": i64::MAX, "b": "9223372036854775807", "c": 1e18, "d": u64::MAX });
+        let Value::Object(seeds) = seeds else { unreachable!() };
+        let seeds = Fields(seeds);
+        assert_eq!(seeds.whole("a").expect("all digits"), Some(i64::MAX));
+        assert_eq!(seeds.whole("b").expect("all digits"), Some(i64::MAX));
+        assert!(seeds.whole("c").is_err() && seeds.whole("d").is_err(), "it may be rounded");
         assert!(fields.is_true("t") && !fields.is_true("n"));
         assert_eq!(fields.first_number(&["z", "x", "n"]).expect("a number"), Some(1.5));
     }

@@ -53,13 +53,13 @@ async fn answer(
     row: &HistoryRow,
     headers: &HeaderMap,
 ) -> Result<Response, HttpProblem> {
-    let (Some(path), Some(sha256)) = (&row.path, &row.sha256) else {
+    let Some(((path, _), sha256)) = row.file().zip(row.sha256.as_ref()) else {
         return Err(HttpProblem::not_found(format!("there is no picture: it is {}", row.state)));
     };
     let tag = format!("\"{sha256}\"");
     let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| is_among(known, &tag));
     let kind = media_type(path)?;
-    let (file, length) = opened(outputs, path).await?;
+    let (file, length) = opened(outputs, row).await?;
     let mut response = match (is_known, range(headers, &tag, length)) {
         (true, _) => StatusCode::NOT_MODIFIED.into_response(),
         (false, Asked::Whole) => whole(file, length),
@@ -79,20 +79,18 @@ async fn answer(
     Ok(response)
 }
 
-/// A picture by its place below `outputs`, with its length.
-pub async fn opened(outputs: &Path, path: &str) -> Result<(File, u64), HttpProblem> {
+/// A picture that was made, below `outputs`, with its length.
+pub async fn opened(outputs: &Path, row: &HistoryRow) -> Result<(File, u64), HttpProblem> {
+    let (path, bytes) = row.file().unwrap_or_default();
     let (outputs, path) = (outputs.to_owned(), path.to_owned());
-    let open = move || {
-        let file = output::open(&outputs, &path)?;
-        let length = file.metadata()?.len();
-        Ok((file, length))
-    };
-    blocking(open).await?.map_err(gone)
+    let file = blocking(move || output::open_whole(&outputs, &path, bytes)).await?;
+    Ok((file.map_err(gone)?, bytes))
 }
 
 /// It was made, and somebody has taken it away, or put something else in its place.
 fn gone(error: io::Error) -> HttpProblem {
-    HttpProblem::new(StatusCode::GONE, "gone", format!("the picture's file is not there: {error}"))
+    let told = format!("the picture's file is not there as it was made: {error}");
+    HttpProblem::new(StatusCode::GONE, "gone", told)
 }
 
 /// Of what we make, and nothing else: browsers run what others are.

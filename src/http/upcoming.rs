@@ -37,6 +37,8 @@ impl Known {
     fn is_good(&self, last_event: i64, now: Instant) -> bool {
         let good_for = match self.last_event == last_event {
             true => UNCHANGED_AFTER,
+            // Whoever has just sent the first job would be told that nothing waits.
+            false if self.upcoming.outlook.renders == 0 => Duration::ZERO,
             false => (self.took * SHARE).min(CHANGED_AFTER),
         };
         now < self.at + good_for
@@ -62,12 +64,17 @@ impl UpcomingCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::Outlook;
 
     #[test]
     fn what_took_long_is_asked_for_seldom_and_what_has_not_changed_more_seldom() {
         let at = Instant::now();
+        let of = |renders| {
+            let outlook = Outlook { renders, ..Outlook::default() };
+            Arc::new(Upcoming { outlook, ..Upcoming::default() })
+        };
         let known = |took_ms| Known {
-            upcoming: Arc::default(),
+            upcoming: of(1),
             last_event: 7,
             at,
             took: Duration::from_millis(took_ms),
@@ -76,6 +83,8 @@ mod tests {
         assert!(!known(10).is_good(8, after(300)), "a small queue is told as it changes");
         assert!(known(400).is_good(8, after(9_900)), "a large one every ten seconds");
         assert!(!known(60_000).is_good(8, after(10_100)), "and then for certain");
+        let empty = Known { upcoming: of(0), ..known(400) };
+        assert!(empty.is_good(7, after(300)) && !empty.is_good(8, after(0)), "the first job");
         assert!(known(10).is_good(7, after(59_000)) && !known(10).is_good(7, after(61_000)));
     }
 }

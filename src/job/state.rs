@@ -28,6 +28,53 @@ pub enum State {
     Cancelled,
 }
 
+/// A state by the word that lists show, and that they are asked for by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum ShownState {
+    Queued,
+    /// Also what is stopping.
+    Running,
+    /// It was cancelled while it was running, and stops at its next step.
+    Stopping,
+    Done,
+    Failed,
+    Cancelled,
+}
+
+spelled_by_serde!(ShownState);
+
+impl ShownState {
+    /// The state that rows have.
+    pub fn state(self) -> State {
+        match self {
+            ShownState::Queued => State::Queued,
+            ShownState::Running | ShownState::Stopping => State::Running,
+            ShownState::Done => State::Done,
+            ShownState::Failed => State::Failed,
+            ShownState::Cancelled => State::Cancelled,
+        }
+    }
+
+    /// Whether only what was cancelled is meant.
+    pub fn is_stopping(self) -> bool {
+        self == ShownState::Stopping
+    }
+}
+
+impl From<State> for ShownState {
+    fn from(state: State) -> ShownState {
+        match state {
+            State::Queued => ShownState::Queued,
+            State::Running => ShownState::Running,
+            State::Done => ShownState::Done,
+            State::Failed => ShownState::Failed,
+            State::Cancelled => ShownState::Cancelled,
+        }
+    }
+}
+
 /// What may happen to a render.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RenderEvent {

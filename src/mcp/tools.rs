@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep};
 use crate::config::Config;
 use crate::job::origin::Api;
 use crate::output;
-use crate::queue::{ApiJob, FitQuestion, PictureFilter, Queue, QueueError, Which, fit};
-use crate::store::Selection;
+use crate::queue::{ApiJob, FitQuestion, Queue, QueueError, Which, fit};
+use crate::store::{PictureFilter, Selection};
 use crate::thumbnails::Thumbnails;
 
 /// What jobs are called.
@@ -28,7 +28,7 @@ const WAIT_S: u64 = 60;
 const WAIT_S_MAX: u64 = 600;
 
 /// So many pictures of a job are told.
-const PICTURES_MAX: usize = 100;
+const PICTURES_MAX: u32 = 100;
 
 /// One thing that can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,13 +223,14 @@ async fn show(queue: &Queue<'_>, config: &Config, of: Selection) -> Result<Answe
     let shown = queue.show(of, &filter).await?;
     let answered = told(&shown)?;
     let [picture] = shown.pictures.as_slice() else { return Ok(answered) };
-    let Some((sha256, path)) = picture.sha256.clone().zip(picture.path.clone()) else {
+    let Some(((path, bytes), sha256)) = picture.file().zip(picture.sha256.clone()) else {
         return Ok(answered);
     };
+    let path = path.to_owned();
     let (outputs, mut thumbnails) =
         (config.outputs.clone(), Thumbnails::new(&config.thumbnails_path()));
     let small = tokio::task::spawn_blocking(move || {
-        thumbnails.get(&sha256, || output::open(&outputs, &path))
+        thumbnails.get(&sha256, || output::open_whole(&outputs, &path, bytes))
     });
     let small = small.await.map_err(|error| QueueError::NoAnswer(error.to_string()))?;
     let small = small.map_err(|error| QueueError::NoAnswer(format!("the picture: {error}")))?;

@@ -60,6 +60,19 @@ pub fn open(outputs: &Path, path: &str) -> io::Result<File> {
     }
 }
 
+/// As [`open`], where the picture has as many bytes as were written. One that has others was cut
+/// short or changed, and would be shown or sent for what it is not.
+pub fn open_whole(outputs: &Path, path: &str, bytes: u64) -> io::Result<File> {
+    let file = open(outputs, path)?;
+    match file.metadata()?.len() {
+        found if found == bytes => Ok(file),
+        found => {
+            let told = format!("it has {found} bytes, and {bytes} were written");
+            Err(io::Error::new(io::ErrorKind::InvalidData, told))
+        }
+    }
+}
+
 /// How all temporary files of a database begin.
 fn temp_prefix(database: &str) -> String {
     format!(".zimaged-{database}-")

@@ -68,26 +68,16 @@ impl<'a> Fitting<'a> {
         turbo: bool,
         made_up: bool,
     ) -> Result<Fitting<'a>, QueueError> {
-        let backend = backend(config, worker, made_up);
-        let is_card = backend == Backend::Cuda;
-        let (model, predictor) = model(config, turbo, backend)?;
+        let (asked, last) = (config.clone(), worker.cloned());
+        let read = move || FromFiles::read(&asked, last.as_ref(), turbo, made_up);
+        let read = tokio::task::spawn_blocking(read).await;
+        let read = read.map_err(|error| QueueError::NoAnswer(error.to_string()))??;
+        let FromFiles { model, predictor, rules, is_card, device_bytes, measured } = read;
         let corrections = corrections(store, worker, &model, is_card).await?;
-        let rules = config.rules(&model, TimeZone::system())?;
         let mut render = rules.defaults.clone();
         // What is answered for the longest prompt that the model reads holds for every one. So many
         // bytes have no more tokens.
         render.recipe.prompt = " ".repeat(TOKENS_MAX);
-        let last = worker.filter(|last| engine::is_card(&last.device) == is_card);
-        let last = last.map(|last| (last.device.clone(), bytes_of(last)));
-        let (device, device_bytes) = match last {
-            Some((device, bytes)) => (Some(device), bytes),
-            None if is_card => (None, None),
-            None => {
-                let (device, bytes) = engine::processor();
-                (Some(device), bytes)
-            }
-        };
-        let measured = device.and_then(|device| measured(config, device));
         Ok(Fitting {
             config,
             store,
@@ -232,6 +222,42 @@ fn backend(config: &Config, last: Option<&WorkerRow>, made_up: bool) -> Backend 
         (DeviceChoice::Auto, None) => engine::sees_card(),
     };
     if on_card { Backend::Cuda } else { Backend::this_cpu() }
+}
+
+/// What files say of the model and the device: they are read in a thread of their own.
+struct FromFiles {
+    model: ModelDescription,
+    predictor: Predictor,
+    rules: Rules,
+    is_card: bool,
+    device_bytes: Option<u64>,
+    measured: Option<(String, DeviceSpeed)>,
+}
+
+impl FromFiles {
+    fn read(
+        config: &Config,
+        worker: Option<&WorkerRow>,
+        turbo: bool,
+        made_up: bool,
+    ) -> Result<FromFiles, QueueError> {
+        let backend = backend(config, worker, made_up);
+        let is_card = backend == Backend::Cuda;
+        let (model, predictor) = model(config, turbo, backend)?;
+        let rules = config.rules(&model, TimeZone::system())?;
+        let last = worker.filter(|last| engine::is_card(&last.device) == is_card);
+        let last = last.map(|last| (last.device.clone(), bytes_of(last)));
+        let (device, device_bytes) = match last {
+            Some((device, bytes)) => (Some(device), bytes),
+            None if is_card => (None, None),
+            None => {
+                let (device, bytes) = engine::processor();
+                (Some(device), bytes)
+            }
+        };
+        let measured = device.and_then(|device| measured(config, device));
+        Ok(FromFiles { model, predictor, rules, is_card, device_bytes, measured })
+    }
 }
 
 /// The model that is asked about, and what predicts for it.

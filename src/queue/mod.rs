@@ -73,7 +73,7 @@ pub use self::prune::{PruneRequest, Pruned, sweep_inputs};
 pub use self::request::ApiJob;
 pub use self::retry::Retries;
 pub use self::room::FolderRoom;
-pub use self::show::{PictureFilter, Shown, Waited, card_use};
+pub use self::show::{Shown, Waited, card_use};
 pub use self::star::StarAnswer;
 pub use self::status::{JobsFolder, OtherFile, QueueStatus, queue_status, status_of};
 pub use self::submit::{hand_over, has_daemon, submit, submit_wish};

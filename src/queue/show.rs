@@ -1,22 +1,16 @@
 //! What is recorded of a job, or of one of its renders.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::variety::variety;
 use super::{Queue, Summary, Varying, has_daemon};
-use crate::job::state::State;
 use crate::status;
-use crate::store::{AttemptRow, HistoryRow, JobRow, Result, Selection};
+use crate::store::{AttemptRow, HistoryRow, JobRow, PictureFilter, Result, Selection};
 
-/// Which of a job's pictures are wanted: all unless something is said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PictureFilter {
-    pub state: Option<State>,
-    /// At most so many.
-    pub limit: Option<usize>,
-}
+/// Of a job with more pictures only those that are shown are compared: to read all takes seconds.
+const COMPARED_MAX: i64 = 1000;
 
 /// A job with its pictures.
 #[derive(Clone, Debug, Serialize)]
@@ -35,9 +29,12 @@ pub struct Shown {
     pub held: Option<String>,
     /// The folder in which the pictures lie.
     pub outputs: String,
-    /// How many pictures the limit leaves out.
-    pub left_out: usize,
-    /// What is not the same in all pictures of the job.
+    /// How many pictures come after those that are shown.
+    pub left_out: u64,
+    /// Those are the pictures `after` this one; null where there are none.
+    pub next: Option<i64>,
+    /// What is not the same in all pictures of the job; of one with more than a thousand, in those
+    /// that are shown.
     pub varies: Vec<Varying>,
     /// The pictures, in order.
     pub pictures: Vec<HistoryRow>,
@@ -108,32 +105,60 @@ impl Queue<'_> {
 
     /// The selection as far as the filter lets it through.
     pub async fn show(&self, what: Selection, filter: &PictureFilter) -> Result<Shown> {
-        let pictures = self.store.history(what).await?;
+        let single = match what {
+            Selection::Render { .. } => Some(Summary::of(&self.store.history(what).await?)),
+            Selection::Job(_) => None,
+        };
         let job = self.store.job(what.job_id()).await?;
-        let summary = Summary::of(&pictures);
-        let reasons = pictures.iter().filter_map(|picture| picture.cancel_reason.clone());
-        let cancel_reasons = reasons.collect();
-        let (varies, apart) = variety(&pictures);
-        let mut pictures: Vec<(HistoryRow, String)> = pictures.into_iter().zip(apart).collect();
-        pictures.retain(|(picture, _)| filter.state.is_none_or(|state| picture.state == state));
-        let found = pictures.len();
-        pictures.truncate(filter.limit.unwrap_or(usize::MAX));
-        let (pictures, apart): (Vec<HistoryRow>, Vec<String>) = pictures.into_iter().unzip();
-        let shown: BTreeSet<i64> = pictures.iter().map(|picture| picture.picture).collect();
-        let mut attempts = self.store.attempts(what).await?;
-        attempts.retain(|attempt| shown.contains(&attempt.picture));
+        let pictures = self.store.pictures(what, filter).await?;
+        let shown: Vec<i64> = pictures.iter().map(|picture| picture.picture).collect();
+        let after = shown.last().copied().filter(|_| filter.limit.is_some());
+        let left_out = match after {
+            Some(last) => {
+                let after = PictureFilter { after: Some(last), ..*filter };
+                self.store.count_pictures(what, &after).await?
+            }
+            None => 0,
+        };
+        let Compared { varies, apart } = self.compared(what, &job, &pictures).await?;
         Ok(Shown {
+            summary: single.unwrap_or_else(|| Summary::of_job(&job)),
             has_daemon: has_daemon(self.config),
             held: self.held(&job),
+            attempts: self.store.attempts(job.job, &shown).await?,
             job,
-            summary,
-            cancel_reasons,
+            cancel_reasons: self.store.cancel_reasons(what).await?,
             outputs: self.config.outputs.display().to_string(),
-            left_out: found - pictures.len(),
+            left_out,
+            next: after.filter(|_| left_out > 0),
             varies,
             pictures,
             apart,
-            attempts,
         })
     }
+
+    /// What sets the pictures that are shown apart from all others of the selection.
+    async fn compared(
+        &self,
+        what: Selection,
+        job: &JobRow,
+        shown: &[HistoryRow],
+    ) -> Result<Compared> {
+        if job.renders > COMPARED_MAX {
+            let (varies, apart) = variety(shown);
+            return Ok(Compared { varies, apart });
+        }
+        let all = self.store.history(what).await?;
+        let (varies, apart) = variety(&all);
+        let of_all: BTreeMap<i64, String> =
+            all.iter().map(|picture| picture.picture).zip(apart).collect();
+        let apart = shown.iter().map(|it| of_all.get(&it.picture).cloned().unwrap_or_default());
+        Ok(Compared { varies, apart: apart.collect() })
+    }
+}
+
+/// What varies, and what each picture that is shown has of it.
+struct Compared {
+    varies: Vec<Varying>,
+    apart: Vec<String>,
 }

@@ -111,6 +111,18 @@ impl Summary {
         }
     }
 
+    /// Of all pictures of a job.
+    pub fn of_job(job: &JobRow) -> Summary {
+        let number = |number: i64| usize::try_from(number).unwrap_or_default();
+        Summary {
+            pictures: number(job.renders),
+            done: number(job.done),
+            degraded: number(job.degraded),
+            failed: number(job.failed),
+            cancelled: number(job.cancelled),
+        }
+    }
+
     /// Whether there is a picture for each that was asked for.
     pub fn is_done(&self) -> bool {
         self.done == self.pictures

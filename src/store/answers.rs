@@ -191,6 +191,14 @@ pub struct HistoryRow {
     pub finished_at_ms: Option<i64>,
 }
 
+impl HistoryRow {
+    /// Where its picture is, relative to the output folder, and how many bytes it has; `None` where
+    /// there is none.
+    pub fn file(&self) -> Option<(&str, u64)> {
+        Some((self.path.as_deref()?, self.bytes?.unsigned_abs()))
+    }
+}
+
 /// One try at a picture.
 #[derive(Clone, Debug, Serialize, FromRow)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -5,12 +5,12 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use super::queries::PICTURES;
 use super::{HistoryRow, Result, Selection, Store, StoreError};
-use crate::job::state::State;
+use crate::job::state::{ShownState, State};
 
 /// Which pictures are listed: all unless something is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GalleryFilter {
-    pub state: Option<State>,
+    pub state: Option<ShownState>,
     /// Of jobs with this tag.
     pub tag: Option<String>,
     /// A part of the prompt, in any case of ASCII letters.
@@ -39,7 +39,10 @@ impl GalleryFilter {
             // The sign keeps an index by state from being used where that of the few starred is
             // better.
             let column = if self.starred == Some(true) { "+r.state" } else { "r.state" };
-            sql.push(format!(" AND {column} = ")).push_bind(state);
+            sql.push(format!(" AND {column} = ")).push_bind(state.state());
+            if state.is_stopping() {
+                sql.push(" AND r.cancel_wanted = 1");
+            }
         }
         if let Some(tag) = &self.tag {
             sql.push(" AND EXISTS (SELECT 1 FROM jobs j, json_each(j.tags) WHERE j.id = r.job_id");

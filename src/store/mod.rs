@@ -68,7 +68,7 @@ pub use self::open::NO_DATABASE;
 pub use self::outbox::OutboxRow;
 pub use self::peaks::{Fall, PeakRow};
 pub use self::prune::{Forgettable, RecordedPicture};
-pub use self::queries::JobFilter;
+pub use self::queries::{JobFilter, PictureFilter};
 pub use self::retry::{Repeat, Retried};
 pub use self::since::LogMark;
 pub use self::speeds::{DayRow, SpeedRow};

@@ -1,20 +1,54 @@
 //! What faces show: read only, bounded.
 
+use std::collections::BTreeSet;
+
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::answers::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
+use super::rows::to_json;
 use super::{Result, Selection, Store};
-use crate::job::state::State;
+use crate::job::state::{ShownState, State};
 
 /// Which jobs are listed: all unless something is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobFilter {
-    pub state: Option<State>,
+    pub state: Option<ShownState>,
     pub tag: Option<String>,
     /// Those that were taken in at this time (UTC, milliseconds since the epoch) or later.
     pub since_ms: Option<i64>,
     /// Those before the job with this id.
     pub before: Option<i64>,
+}
+
+/// Which pictures of a selection are wanted: all unless something is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PictureFilter {
+    pub state: Option<ShownState>,
+    /// Those behind this place in the job.
+    pub after: Option<i64>,
+    /// At most so many.
+    pub limit: Option<u32>,
+}
+
+impl PictureFilter {
+    /// Conditions on a render `r`.
+    fn narrow(&self, sql: &mut QueryBuilder<Sqlite>, selection: Selection) {
+        let (job_id, picture) = selection.parts();
+        sql.push("r.job_id = ").push_bind(job_id);
+        if let Some(picture) = picture {
+            sql.push(" AND r.position = ").push_bind(picture);
+        }
+        if let Some(after) = self.after {
+            sql.push(" AND r.position > ").push_bind(after);
+        }
+        if let Some(state) = self.state {
+            // The sign has the job's index used, in whose order the pictures are wanted.
+            sql.push(" AND +r.state = ").push_bind(state.state());
+            if state.is_stopping() {
+                sql.push(" AND r.cancel_wanted = 1");
+            }
+        }
+    }
 }
 
 /// So many attempts are looked at for jobs that were begun: more than jobs are under way at once.
@@ -114,17 +148,52 @@ impl Store {
         }
     }
 
-    /// All attempts of a selection, in order.
-    pub async fn attempts(&self, selection: Selection) -> Result<Vec<AttemptRow>> {
-        let (job_id, picture) = selection.parts();
+    /// The pictures of a selection that the filter lets through, in order.
+    pub async fn pictures(
+        &self,
+        selection: Selection,
+        filter: &PictureFilter,
+    ) -> Result<Vec<HistoryRow>> {
+        let mut sql = QueryBuilder::new(PICTURES);
+        sql.push("r.id IN (SELECT r.id FROM renders r WHERE ");
+        filter.narrow(&mut sql, selection);
+        sql.push(" ORDER BY r.position LIMIT ").push_bind(filter.limit.map_or(-1, i64::from));
+        sql.push(") ORDER BY picture");
+        Ok(sql.build_query_as().fetch_all(&self.readers).await?)
+    }
+
+    /// How many pictures of a selection the filter lets through, whatever its limit.
+    pub async fn count_pictures(
+        &self,
+        selection: Selection,
+        filter: &PictureFilter,
+    ) -> Result<u64> {
+        let mut sql = QueryBuilder::new("SELECT count(*) FROM renders r WHERE ");
+        filter.narrow(&mut sql, selection);
+        let number: i64 = sql.build_query_scalar().fetch_one(&self.readers).await?;
+        Ok(number.unsigned_abs())
+    }
+
+    /// Why pictures of a selection were cancelled, each reason once.
+    pub async fn cancel_reasons(&self, selection: Selection) -> Result<BTreeSet<String>> {
+        let mut sql = QueryBuilder::new("SELECT DISTINCT r.cancel_reason FROM renders r WHERE ");
+        PictureFilter::default().narrow(&mut sql, selection);
+        sql.push(" AND r.cancel_reason IS NOT NULL");
+        let reasons: Vec<String> = sql.build_query_scalar().fetch_all(&self.readers).await?;
+        Ok(reasons.into_iter().collect())
+    }
+
+    /// All attempts at these pictures of a job, in order.
+    pub async fn attempts(&self, job_id: i64, pictures: &[i64]) -> Result<Vec<AttemptRow>> {
         let rows = sqlx::query_as(
             "SELECT r.position AS picture, a.number, a.outcome, a.rung_text AS rung, a.stage, \
              a.total_ms, a.energy_mj / 1000.0 AS joules, a.requested_bytes, a.message, \
              max(a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes) AS peak_bytes \
              FROM attempts a JOIN renders r ON r.id = a.render_id \
-             WHERE r.job_id = ? AND r.position = coalesce(?, r.position) ORDER BY r.position, a.number",
+             WHERE r.job_id = ? AND r.position IN (SELECT value FROM json_each(?)) \
+             ORDER BY r.position, a.number",
         );
-        Ok(rows.bind(job_id).bind(picture).fetch_all(&self.readers).await?)
+        Ok(rows.bind(job_id).bind(to_json(&pictures)).fetch_all(&self.readers).await?)
     }
 
     /// The worker that was loaded last.
@@ -155,8 +224,13 @@ impl Store {
 
 /// Few renders are in most of the states, and an index finds them: the history is not walked
 /// through for them.
-fn in_state(sql: &mut QueryBuilder<Sqlite>, state: State) {
+fn in_state(sql: &mut QueryBuilder<Sqlite>, shown: ShownState) {
+    let state = shown.state();
     sql.push(" AND state = ").push_bind(state);
+    if shown.is_stopping() {
+        // As `JobRow::is_stopping` says it.
+        sql.push(" AND stopping > 0 AND stopping = running AND queued = 0");
+    }
     match state {
         State::Queued | State::Running | State::Failed | State::Cancelled => {
             sql.push(" AND job IN (SELECT job_id FROM renders WHERE state = ")

@@ -13,9 +13,9 @@ use crate::http::job_body;
 use crate::http::problem::HttpProblem;
 use crate::http::{repeats, waiting};
 use crate::job::origin::Api;
-use crate::job::state::State as RenderState;
-use crate::queue::{ApiJob, Edited, Given, PictureFilter, Retries, Shown, Which};
-use crate::store::{Cancelled, JobFilter, JobRow, Selection};
+use crate::job::state::ShownState;
+use crate::queue::{ApiJob, Edited, Given, Retries, Shown, Which};
+use crate::store::{Cancelled, JobFilter, JobRow, PictureFilter, Selection};
 
 /// So many jobs are on a page where nothing is said, and at the most.
 const PAGE: u32 = 50;
@@ -55,7 +55,7 @@ pub async fn submit(
 #[serde(deny_unknown_fields)]
 pub struct ListJobs {
     /// Those in this state.
-    state: Option<RenderState>,
+    state: Option<ShownState>,
     /// Those with this tag.
     tag: Option<String>,
     /// Those that were taken in at this moment or later.
@@ -103,13 +103,15 @@ pub fn page(limit: Option<u32>, usual: u32, max: u32) -> Result<u32, HttpProblem
 #[serde(deny_unknown_fields)]
 pub struct ShowJob {
     /// Its pictures in this state.
-    state: Option<RenderState>,
-    /// At most so many pictures; 500 where nothing is said.
-    limit: Option<usize>,
+    state: Option<ShownState>,
+    /// Those behind this place in the job: `next` of the page before.
+    after: Option<i64>,
+    /// At most so many pictures, to 500, which is also what is told where nothing is said.
+    limit: Option<u32>,
 }
 
-/// So many pictures of a job are told where nothing is said.
-const PICTURES: usize = 500;
+/// So many pictures of a job are told at once.
+const PICTURES_MAX: u32 = 500;
 
 /// A job with its pictures and their attempts.
 pub async fn show(
@@ -117,8 +119,9 @@ pub async fn show(
     Path(job_id): Path<i64>,
     Query(asked): Query<ShowJob>,
 ) -> Result<Json<Shown>, HttpProblem> {
-    let limit = Some(asked.limit.unwrap_or(PICTURES));
-    let filter = PictureFilter { state: asked.state, limit };
+    let ShowJob { state, after, limit } = asked;
+    let limit = Some(page(limit, PICTURES_MAX, PICTURES_MAX)?);
+    let filter = PictureFilter { state, after, limit };
     Ok(Json(app.queue().show(Selection::Job(job_id), &filter).await?))
 }
 

@@ -25,7 +25,7 @@ pub async fn status(State(app): State<App>) -> Result<Json<QueueStatus>, HttpPro
 }
 
 pub async fn capabilities(State(app): State<App>) -> Result<Json<QueueCapabilities>, HttpProblem> {
-    Ok(Json(app.queue().capabilities()?))
+    Ok(Json(app.capabilities().await?))
 }
 
 #[derive(Deserialize)]

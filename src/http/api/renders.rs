@@ -11,9 +11,9 @@ use crate::http::archive;
 use crate::http::picture;
 use crate::http::problem::HttpProblem;
 use crate::job::spec::fields::sides;
-use crate::job::state::State as RenderState;
-use crate::queue::{Edited, PictureFilter, Shown, StarAnswer, Which};
-use crate::store::{Cancelled, GalleryFilter, HistoryRow, Selection};
+use crate::job::state::ShownState;
+use crate::queue::{Edited, Shown, StarAnswer, Which};
+use crate::store::{Cancelled, GalleryFilter, HistoryRow, PictureFilter, Selection};
 
 /// So many pictures are on a page where nothing is said, and at the most.
 const PAGE: u32 = 60;
@@ -27,7 +27,7 @@ const NAMED_MAX: usize = archive::PICTURES_MAX as usize;
 #[serde(deny_unknown_fields)]
 pub struct ListRenders {
     /// Those in this state.
-    state: Option<RenderState>,
+    state: Option<ShownState>,
     /// Those of jobs with this tag.
     tag: Option<String>,
     /// A part of the prompt.
@@ -118,7 +118,7 @@ pub async fn archive(
     Query(asked): Query<ListRenders>,
 ) -> Result<Response, HttpProblem> {
     let limit = page(asked.limit, archive::PICTURES_MAX, archive::PICTURES_MAX)?;
-    let filter = GalleryFilter { state: Some(RenderState::Done), ..asked.filter()? };
+    let filter = GalleryFilter { state: Some(ShownState::Done), ..asked.filter()? };
     archive::archive(&app, &filter, limit).await
 }
 

@@ -17,6 +17,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::http::app::App;
 use crate::http::blocking::blocking;
 use crate::http::encoded::Encoded;
+use crate::http::fields::exact_seed;
 use crate::http::picture;
 use crate::http::problem::HttpProblem;
 use crate::http::waiting::{Waiting, made};
@@ -74,7 +75,7 @@ fn facts(made: &[&HistoryRow]) -> Value {
     let own = json!({
         "job": first.job,
         "renders": renders,
-        "seeds": made.iter().map(|row| row.seed).collect::<Vec<_>>(),
+        "seeds": made.iter().map(|row| exact_seed(row.seed)).collect::<Vec<_>>(),
         "rung": first.rung,
         "degraded": made.iter().any(|row| row.degraded),
         "seconds": made.iter().filter_map(|row| row.total_s).sum::<f64>(),
@@ -114,7 +115,7 @@ async fn all_completed(
 async fn completed(app: &App, row: &HistoryRow, is_edit: bool) -> Result<Event, HttpProblem> {
     let failed = |error: io::Error| HttpProblem::ours(error.to_string());
     let path = row.path.as_deref().unwrap_or_default();
-    let (mut file, length) = picture::opened(&app.config().outputs, path).await?;
+    let (mut file, length) = picture::opened(&app.config().outputs, row).await?;
     let read = move || {
         let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
         file.read_to_end(&mut content)?;

@@ -74,7 +74,7 @@ async fn images(
     pictures: Vec<(&str, Vec<u8>)>,
 ) -> Result<Response, HttpProblem> {
     let mut asked = AskedImages::read(&fields)?;
-    if let Some(key) = model_key(app, fields.text("model")?)? {
+    if let Some(key) = model_key(app, fields.text("model")?).await? {
         asked.job.insert("model".to_owned(), key.into());
     }
     let is_edit = !pictures.is_empty();
@@ -101,28 +101,28 @@ async fn images(
 /// Which of the models that jobs can name is meant; `None` for the usual one. Clients have a name
 /// of OpenAI's in their settings, and get that one by whatever name, unless the configuration says
 /// otherwise.
-fn model_key(app: &App, name: Option<&str>) -> Result<Option<String>, HttpProblem> {
+async fn model_key(app: &App, name: Option<&str>) -> Result<Option<String>, HttpProblem> {
     let Some(name) = name else { return Ok(None) };
-    let QueueCapabilities { model, models, .. } = app.queue().capabilities()?;
+    let QueueCapabilities { model, models, .. } = app.capabilities().await?;
     let key = models.iter().find(|key| key.eq_ignore_ascii_case(name)).cloned();
     match key {
         None if app.config().http.strict_model && !name.eq_ignore_ascii_case(&model) => {
-            Err(no_model(app, name)?)
+            Err(no_model(name, &ids(app).await?))
         }
         key => Ok(key),
     }
 }
 
-fn no_model(app: &App, name: &str) -> Result<HttpProblem, HttpProblem> {
-    let known: Vec<String> = ids(app)?.iter().map(|id| format!("{id:?}")).collect();
+fn no_model(name: &str, ids: &[String]) -> HttpProblem {
+    let known: Vec<String> = ids.iter().map(|id| format!("{id:?}")).collect();
     let why = format!("there is no model {name:?}; use {}", known.join(" or "));
     let problem = HttpProblem::new(StatusCode::NOT_FOUND, "model_not_found", why);
-    Ok(HttpProblem { param: Some("model".to_owned()), ..problem })
+    HttpProblem { param: Some("model".to_owned()), ..problem }
 }
 
 /// The usual model, by its own name, and those that jobs can name.
-fn ids(app: &App) -> Result<Vec<String>, HttpProblem> {
-    let QueueCapabilities { model, models, .. } = app.queue().capabilities()?;
+async fn ids(app: &App) -> Result<Vec<String>, HttpProblem> {
+    let QueueCapabilities { model, models, .. } = app.capabilities().await?;
     Ok([model].into_iter().chain(models).collect())
 }
 
@@ -131,13 +131,14 @@ fn described(id: &str) -> Value {
 }
 
 async fn models(State(app): State<App>) -> Result<Json<Value>, HttpProblem> {
-    let models: Vec<Value> = ids(&app)?.iter().map(|id| described(id)).collect();
+    let models: Vec<Value> = ids(&app).await?.iter().map(|id| described(id)).collect();
     Ok(Json(json!({ "object": "list", "data": models })))
 }
 
 async fn model(State(app): State<App>, Path(name): Path<String>) -> Result<Response, HttpProblem> {
-    match ids(&app)?.contains(&name) {
+    let ids = ids(&app).await?;
+    match ids.contains(&name) {
         true => Ok(Json(described(&name)).into_response()),
-        false => Err(no_model(&app, &name)?),
+        false => Err(no_model(&name, &ids)),
     }
 }

@@ -60,7 +60,10 @@ pub async fn advice(app: &App, form: &JobForm) -> Result<Advice, HttpProblem> {
 async fn foreseen(app: &App, form: &JobForm, render: Option<&Render>) -> Forecast {
     let config = app.config().with_model(form.get("model"));
     let config = config.as_ref().unwrap_or(app.config());
-    let Ok(rules) = config.job_rules() else { return Forecast::default() };
+    let asked = config.clone();
+    let Ok(Ok(rules)) = blocking(move || asked.job_rules()).await else {
+        return Forecast::default();
+    };
     let render = render.unwrap_or(&rules.defaults);
     forecast(config, app.store(), render, &preset_sizes(&rules.defaults)).await
 }

@@ -8,7 +8,7 @@ use super::grid::picture_link;
 use super::layout::button;
 use super::table::cell;
 use super::words::Words;
-use crate::job::state::State as RenderState;
+use crate::job::state::ShownState;
 use crate::moment;
 use crate::store::{GalleryFilter, HistoryRow};
 
@@ -30,7 +30,7 @@ pub async fn of_job(app: &App, words: &Words, job_id: i64) -> Result<Markup, Htt
     let jobs = app.store().jobs_named(&[job_id]).await?;
     let Some(job) = jobs.first().filter(|job| job.failed > 0) else { return Ok(html! {}) };
     let filter = GalleryFilter {
-        state: Some(RenderState::Failed),
+        state: Some(ShownState::Failed),
         job_id: Some(job_id),
         ..GalleryFilter::default()
     };

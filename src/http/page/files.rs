@@ -21,11 +21,14 @@ pub async fn thumbnail(
 ) -> Result<Response, HttpProblem> {
     let row = picture::row(&app, of.selection()).await?;
     let absent = || HttpProblem::not_found("there is no picture");
-    let (sha256, path) = row.sha256.zip(row.path).ok_or_else(absent)?;
+    let (path, bytes) = row.file().ok_or_else(absent)?;
+    let (path, sha256) = (path.to_owned(), row.sha256.clone().ok_or_else(absent)?);
     let outputs = app.config().outputs.clone();
     let thumbnails = app.thumbnails().clone();
-    let made =
-        blocking(move || thumbnails.blocking_lock().get(&sha256, || output::open(&outputs, &path)));
+    let made = blocking(move || {
+        let picture = || output::open_whole(&outputs, &path, bytes);
+        thumbnails.blocking_lock().get(&sha256, picture)
+    });
     let jpeg = made.await?.map_err(|error| HttpProblem::not_found(error.to_string()))?;
     let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, FOR_GOOD)];
     Ok((headers, jpeg).into_response())

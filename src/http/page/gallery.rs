@@ -15,7 +15,7 @@ use super::layout::{PageKind, page};
 use super::visitor::Visitor;
 use super::words::Words;
 use crate::http::api::renders::{pixels, several};
-use crate::job::state::State as RenderState;
+use crate::job::state::ShownState;
 use crate::moment;
 use crate::store::{GalleryFilter, HistoryRow, Selection};
 
@@ -233,5 +233,5 @@ fn zip_button(words: &Words, wanted: &GalleryQuery) -> Markup {
 
 /// All that were made and stand in the output folder.
 fn all_made() -> GalleryFilter {
-    GalleryFilter { state: Some(RenderState::Done), ..GalleryFilter::default() }
+    GalleryFilter { state: Some(ShownState::Done), ..GalleryFilter::default() }
 }

@@ -14,9 +14,9 @@ use super::words::Words;
 use crate::job::lora::{self, Lora};
 use crate::job::state::State as RenderState;
 use crate::moment;
-use crate::queue::{PictureFilter, Shown, card_use};
+use crate::queue::{Shown, card_use};
 use crate::spelling;
-use crate::store::{AttemptRow, HistoryRow};
+use crate::store::{AttemptRow, HistoryRow, PictureFilter};
 
 pub async fn picture(
     State(app): State<App>,

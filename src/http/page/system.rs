@@ -22,9 +22,10 @@ use crate::store::WorkerRow;
 pub async fn system(State(app): State<App>, visitor: Visitor) -> Result<Markup, HttpProblem> {
     let words = visitor.words;
     let worker = app.store().last_worker().await?;
-    let defaults = app.config().job_rules().map_err(QueueError::from)?.defaults;
     let asked = app.clone();
-    let rooms = blocking(move || asked.queue().rooms()).await?;
+    let read = move || (asked.config().job_rules(), asked.queue().rooms());
+    let (rules, rooms) = blocking(read).await?;
+    let defaults = rules.map_err(QueueError::from)?.defaults;
     let content = html! {
         h1 { (words.system) }
         div data-live="live/worker" { (worker_now(words, &app.status())) }

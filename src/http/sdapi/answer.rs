@@ -7,7 +7,7 @@ use super::asked::AskedPictures;
 use crate::clock;
 use crate::http::app::App;
 use crate::http::encoded::Encoded;
-use crate::http::fields::Fields;
+use crate::http::fields::{Fields, exact_seed};
 use crate::http::problem::HttpProblem;
 use crate::http::waiting::made;
 use crate::job::state::State;
@@ -52,8 +52,8 @@ fn info(app: &App, made: &[&HistoryRow], fields: &Fields, asked: &AskedPictures)
         "all_prompts": all(|row| json!(row.prompt)),
         "negative_prompt": first.map(|row| &row.negative_prompt),
         "all_negative_prompts": all(|row| json!(row.negative_prompt)),
-        "seed": first.map(|row| row.seed),
-        "all_seeds": all(|row| json!(row.seed)),
+        "seed": first.map(|row| exact_seed(row.seed)),
+        "all_seeds": all(|row| exact_seed(row.seed)),
         "subseed": -1,
         "all_subseeds": all(|_| json!(-1)),
         "subseed_strength": 0,

@@ -10,6 +10,7 @@ use crate::config::Listen;
 use crate::http::app::App;
 use crate::http::blocking::blocking;
 use crate::http::body::{self, PICTURES_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::http::fields::exact_seed;
 use crate::http::job_body::base64_picture;
 use crate::http::problem::HttpProblem;
 use crate::loras;
@@ -19,7 +20,7 @@ use crate::store::Metric;
 
 /// The model, as it is called and by the hash of its weights.
 async fn model_of(app: &App) -> Result<(String, String), HttpProblem> {
-    let name = app.queue().capabilities()?.model;
+    let name = app.capabilities().await?.model;
     let worker = app.store().last_worker().await?;
     let hash = worker.map(|worker| worker.model_hash).unwrap_or_default();
     Ok((name, hash.trim_start_matches("unhashed:").to_owned()))
@@ -158,7 +159,8 @@ pub async fn png_info(request: Request) -> Result<Json<Value>, HttpProblem> {
         prompt, negative_prompt, width, height, steps, seed, guidance, text, ..
     } = found;
     let parameters = json!({
-        "Prompt": prompt, "Negative prompt": negative_prompt, "Steps": steps, "Seed": seed,
+        "Prompt": prompt, "Negative prompt": negative_prompt, "Steps": steps,
+        "Seed": seed.map(exact_seed),
         "Size-1": width, "Size-2": height, "CFG scale": guidance.map(|guidance| guidance + 1.0),
     });
     Ok(Json(json!({ "info": text, "items": { "parameters": text }, "parameters": parameters })))

@@ -22,7 +22,7 @@ async fn current(app: &App) -> Result<Option<JobRow>, HttpProblem> {
 pub async fn progress(State(app): State<App>) -> Result<Json<Value>, HttpProblem> {
     let Some(job) = current(&app).await? else {
         // Exactly these numbers are what clients take for an idle server.
-        return Ok(Json(told(0.0, 0.0, state(0, 0, (0, 0)), None)));
+        return Ok(Json(told(0.0, 0.0, state(0, 0, (0, 0), false), None)));
     };
     let running = app.status().render.filter(|render| render.job_id == job.job);
     let ended = job.done + job.failed + job.cancelled;
@@ -31,7 +31,7 @@ pub async fn progress(State(app): State<App>) -> Result<Json<Value>, HttpProblem
     let progress = 0.01 + (ended as f64 + begun) / job.renders.max(1) as f64;
     let left = app.queue().job_left(job.job, begun).await?;
     let eta_s = left.left_ms.unwrap_or_default() as f64 / 1000.0;
-    let state = state(job.renders, ended, steps);
+    let state = state(job.renders, ended, steps, job.is_stopping());
     Ok(Json(told(progress.min(1.0), eta_s, state, Some(job.job))))
 }
 
@@ -46,11 +46,11 @@ fn told(progress: f64, eta_s: f64, state: Value, job: Option<i64>) -> Value {
     })
 }
 
-fn state(jobs: i64, ended: i64, (step, steps): (u32, u32)) -> Value {
+fn state(jobs: i64, ended: i64, (step, steps): (u32, u32), is_stopping: bool) -> Value {
     json!({
         "skipped": false,
-        "interrupted": false,
-        "stopping_generation": false,
+        "interrupted": is_stopping,
+        "stopping_generation": is_stopping,
         "job": if jobs > 0 { format!("Batch {} out of {jobs}", ended + 1) } else { String::new() },
         "job_count": jobs,
         "job_timestamp": "0",

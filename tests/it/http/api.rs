@@ -164,6 +164,64 @@ fn what_is_queued_is_changed_cancelled_and_made_again() {
 }
 
 #[test]
+fn a_job_of_many_pictures_is_told_a_page_at_a_time() {
+    let house = House::started("");
+    house.ask("POST /api/v1/queue/pause", &[], b"").ok();
+    house.post("/api/v1/jobs", &json!({ "prompt": "a fox", "num_images": 1200, "seed": 1 })).ok();
+    house.ask("POST /api/v1/renders/1.1001/cancel", &[], b"").ok();
+    let page = |query: &str| {
+        let page = house.get(&format!("/api/v1/jobs/1?{query}")).ok().json();
+        let rows = page["pictures"].as_array().unwrap();
+        let places = [rows.first(), rows.last()].map(|row| row.map(|row| row["picture"].clone()));
+        (rows.len(), places[0].clone(), page["next"].clone(), page["left_out"].clone())
+    };
+    assert_eq!(page(""), (500, Some(json!(1)), json!(500), json!(700)));
+    assert_eq!(page("after=500"), (500, Some(json!(501)), json!(1000), json!(200)));
+    assert_eq!(page("after=1000&limit=200"), (200, Some(json!(1001)), Value::Null, json!(0)));
+    assert_eq!(page("after=1199"), (1, Some(json!(1200)), Value::Null, json!(0)));
+    assert_eq!(
+        page("after=1000&state=queued&limit=1"),
+        (1, Some(json!(1002)), json!(1002), json!(198))
+    );
+    assert_eq!(page("state=cancelled"), (1, Some(json!(1001)), Value::Null, json!(0)));
+    let whole = house.get("/api/v1/jobs/1").ok().json();
+    assert_eq!(
+        (&whole["summary"]["pictures"], &whole["summary"]["cancelled"]),
+        (&json!(1200), &json!(1))
+    );
+    assert_eq!(house.get("/api/v1/jobs/1?limit=501").status, 400);
+    let shown = house.json(&["show", "1", "--limit", "3"]);
+    assert_eq!((&shown["left_out"], &shown["next"]), (&json!(1197), &json!(3)));
+    assert_eq!(house.json(&["show", "1"])["pictures"].as_array().map(Vec::len), Some(1200));
+}
+
+#[test]
+fn what_is_stopping_is_found_by_that_word() {
+    let house = House::started("");
+    house.hold_renders();
+    house.drop_job("fox.toml", "prompt = ['a fox, hold', 'an owl, hold']\n");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'running'", "1");
+    let found = |state: &str| {
+        let jobs = house.get(&format!("/api/v1/jobs?state={state}")).ok().json();
+        let renders = house.get(&format!("/api/v1/renders?state={state}")).ok().json();
+        let shown = house.get(&format!("/api/v1/jobs/1?state={state}")).ok().json();
+        let listed = house.json(&["list", "--state", state]);
+        let number = |rows: &Value| rows.as_array().map_or(0, Vec::len);
+        assert_eq!(number(&listed["jobs"]), number(&jobs["jobs"]), "{listed}");
+        (number(&jobs["jobs"]), number(&renders["renders"]), number(&shown["pictures"]))
+    };
+    assert_eq!(found("stopping"), (0, 0, 0));
+    house.ask("POST /api/v1/renders/1.1/cancel", &[], b"").ok();
+    assert_eq!(found("stopping"), (0, 1, 1), "its job goes on");
+    assert_eq!(found("running"), (1, 1, 1), "it still runs");
+    house.ask("POST /api/v1/jobs/1/cancel", &[], b"").ok();
+    assert_eq!(found("stopping"), (1, 1, 1));
+    house.release_renders();
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'cancelled'", "2");
+    assert_eq!(found("stopping"), (0, 0, 0));
+}
+
+#[test]
 fn the_gallery_has_pages_that_do_not_shift() {
     let house = House::started("");
     house.post("/api/v1/jobs", &json!({ "prompt": ["a fox", "an owl", "a cat"] })).ok();

@@ -80,6 +80,26 @@ fn a_link_in_the_outputs_is_not_followed_and_a_picture_that_is_gone_is_gone() {
     assert_eq!(house.get(PICTURE).status, 410);
 }
 
+#[test]
+fn a_picture_that_was_cut_short_is_not_sent_as_whole() {
+    let (house, content) = with_picture();
+    let picture = house.pictures()[0].clone();
+    fs::write(&picture, &content[..content.len() / 2]).unwrap();
+    let told = format!("it has {} bytes, and {} were written", content.len() / 2, content.len());
+    for range in ["bytes=0-9", "none"] {
+        let cut = house.ask(&format!("GET {PICTURE}"), &[("Range", range)], b"");
+        assert_eq!(cut.status, 410);
+        assert!(cut.text().contains(&told), "{}", cut.text());
+    }
+    assert_eq!(house.get("/file?job=1&n=1").status, 410);
+    assert_eq!(house.get("/thumbnail?job=1&n=1").status, 404);
+    let archive = house.get("/api/v1/pictures.zip").ok();
+    let notes = told.as_bytes();
+    assert!(archive.body.windows(notes.len()).any(|window| window == notes), "its notes tell it");
+    fs::write(&picture, &content).unwrap();
+    assert_eq!(house.get(PICTURE).ok().body, content);
+}
+
 // faults 116
 #[test]
 fn a_prompt_full_of_script_is_text_everywhere() {

@@ -98,17 +98,42 @@ fn an_interrupt_ends_the_job_of_this_api_and_no_other() {
     let sent = json!({ "prompt": "a fox, hold", "n_iter": 3 });
     std::thread::scope(|scope| {
         let answer = scope.spawn(|| house.post(&api("txt2img"), &sent));
-        house.until_sql("SELECT count(*) FROM renders", "4");
+        let running = "SELECT prompt FROM renders WHERE state = 'running'";
+        house.until_sql(running, "a fox, hold");
         house.until("it is told how far it is", || {
             let progress = house.get(&api("progress")).ok().json();
             (progress["state"]["job_count"] == 3).then_some(())
         });
+        let state = || house.get(&api("progress")).ok().json()["state"].clone();
+        assert_eq!(state()["interrupted"], false);
         house.ask("POST /sdapi/v1/interrupt", &[], b"").ok();
+        let state = state();
+        assert_eq!([&state["interrupted"], &state["stopping_generation"]], [true, true], "{state}");
         house.release_renders();
         let answer = answer.join().unwrap().ok().json();
         assert!(answer["images"].as_array().unwrap().len() < 3);
     });
     house.until_sql("SELECT state FROM history WHERE prompt = 'mine'", "done");
+}
+
+#[test]
+fn a_large_seed_that_is_shown_makes_the_same_picture() {
+    let house = House::started("");
+    // Javascript's numbers have all digits up to 2^53.
+    let large = (1_i64 << 53) + 1;
+    let sent = json!({ "prompt": "a fox", "seed": large, "batch_size": 2 });
+    let answer = house.post(&api("txt2img"), &sent).ok().json();
+    let info: Value = serde_json::from_str(answer["info"].as_str().unwrap()).unwrap();
+    let shown = [large.to_string(), (large + 1).to_string()];
+    assert_eq!(info["all_seeds"], json!(shown));
+    let again = json!({ "prompt": "a fox", "seed": shown[1] });
+    let again = house.post(&api("txt2img"), &again).ok().json();
+    assert_eq!(again["images"][0], answer["images"][1]);
+    let seeds = house.rows("SELECT seed FROM history ORDER BY job, picture").concat();
+    assert_eq!(seeds, [&shown[0], &shown[1], &shown[1]]);
+    let small = json!({ "prompt": "a fox", "seed": 7 });
+    let answer = house.post(&api("txt2img"), &small).ok().json();
+    assert!(answer["info"].as_str().unwrap().contains("\"all_seeds\":[7]"), "{}", answer["info"]);
 }
 
 #[test]

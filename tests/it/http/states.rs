@@ -84,6 +84,28 @@ fn a_worker_that_cannot_be_started_makes_the_daemon_unready_and_says_why() {
 }
 
 #[test]
+fn a_worker_that_is_down_is_released_as_well_until_the_next_job() {
+    let mut house = House::with_config(
+        "engine = \"fake\"\n[model]\npath = \"model\"\n[worker]\nbackoff = \"5m\"\n",
+    );
+    let script = house.path("model/load.txt");
+    fs::write(&script, "exit 1").expect("a writable folder");
+    house.start();
+    let house = house;
+    let is = |state: &str| {
+        house.until(state, || {
+            let status = house.get("/api/v1/status").ok().json();
+            (status["daemon"]["worker"]["state"] == state).then_some(())
+        });
+    };
+    is("down");
+    assert_eq!(house.ask("POST /api/v1/worker/release", &[], b"").status, 202);
+    is("released");
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    is("down");
+}
+
+#[test]
 fn an_empty_house_says_at_each_page_what_there_is_to_do() {
     let house = House::started("");
     for (path, english, chinese) in [

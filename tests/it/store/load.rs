@@ -114,7 +114,7 @@ async fn a_long_history_slows_neither_claims_nor_lists() {
         (Some(State::Failed), none),
         (Some(State::Cancelled), none),
     ] {
-        let filter = JobFilter { state, ..JobFilter::default() };
+        let filter = JobFilter { state: state.map(State::into), ..JobFilter::default() };
         let what = format!("list {state:?}");
         let jobs = timed(&what, 100, async || fixture.store.jobs(&filter, 20).await).await;
         assert_eq!(jobs.expect("a readable queue").len(), expected);

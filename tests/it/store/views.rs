@@ -91,7 +91,8 @@ async fn the_throughput_counts_pictures_and_seconds() {
 #[tokio::test]
 async fn jobs_are_listed_newest_first_by_state_and_tag() {
     let fixture = scenario().await;
-    let listed = async |state, tag: Option<&str>, limit| {
+    let listed = async |state: Option<State>, tag: Option<&str>, limit| {
+        let state = state.map(State::into);
         let filter = JobFilter { state, tag: tag.map(str::to_owned), since_ms: None, before: None };
         let jobs = fixture.store.jobs(&filter, limit).await.expect("a readable queue");
         jobs.iter().map(|job| job.job).collect::<Vec<_>>()
@@ -105,7 +106,7 @@ async fn jobs_are_listed_newest_first_by_state_and_tag() {
 }
 
 fn in_state(state: State) -> JobFilter {
-    JobFilter { state: Some(state), ..JobFilter::default() }
+    JobFilter { state: Some(state.into()), ..JobFilter::default() }
 }
 
 // newcomer 36
@@ -315,7 +316,7 @@ async fn a_picture_says_by_which_weights_it_was_made_and_where_they_come_from() 
 #[tokio::test]
 async fn a_job_shows_all_of_its_attempts() {
     let fixture = scenario().await;
-    let attempts = fixture.store.attempts(Selection::Job(1)).await.expect("a readable queue");
+    let attempts = fixture.store.attempts(1, &[1, 2]).await.expect("a readable queue");
     let tries: Vec<_> = attempts.iter().map(|row| (row.picture, row.number, row.outcome)).collect();
     assert_eq!(
         tries,

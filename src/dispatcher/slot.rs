@@ -194,8 +194,10 @@ impl Slot {
             info!(from = %self.model().unwrap_or_default(), to = %model, "the model is changed");
             self.shut_down(CHANGE_GRACE).await;
         }
-        while self.is_resting() {
+        if self.is_resting() {
             self.set_status(WorkerStatus::Down { reason: self.last_death.clone() });
+        }
+        while self.is_resting() {
             self.heartbeat.beat();
             tokio::select! {
                 () = sleep_until(self.retry_at.min(Instant::now() + BEAT)) => (),

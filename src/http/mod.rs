@@ -10,6 +10,7 @@ mod assistant;
 mod blocking;
 mod body;
 mod connections;
+mod csv;
 mod encoded;
 mod fields;
 mod guard;

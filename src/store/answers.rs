@@ -217,6 +217,13 @@ pub struct AttemptRow {
     pub total_ms: i64,
     /// The most device memory.
     pub peak_bytes: i64,
+    /// The most device memory while the text was encoded; 0 where it did not come so far. So are the
+    /// next two.
+    pub text_encode_bytes: i64,
+    /// The most device memory of the denoising.
+    pub denoise_bytes: i64,
+    /// The most device memory of the decoding.
+    pub vae_decode_bytes: i64,
     /// The energy that the card took, in joules; null where nobody knows.
     pub joules: Option<f64>,
     /// What the failed allocation asked for, where memory ran out and that is known.

@@ -188,6 +188,7 @@ impl Store {
         let rows = sqlx::query_as(
             "SELECT r.position AS picture, a.number, a.outcome, a.rung_text AS rung, a.stage, \
              a.total_ms, a.energy_mj / 1000.0 AS joules, a.requested_bytes, a.message, \
+             a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes, \
              max(a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes) AS peak_bytes \
              FROM attempts a JOIN renders r ON r.id = a.render_id \
              WHERE r.job_id = ? AND r.position IN (SELECT value FROM json_each(?)) \

@@ -12,23 +12,44 @@ pub enum StatisticsView {
     Throughput,
     OutOfMemory,
     Memory,
+    History,
 }
 
 impl StatisticsView {
-    /// Newest rows first.
+    /// Newest rows first, of those since a moment.
     fn sql(self) -> &'static str {
         match self {
-            StatisticsView::Throughput => "SELECT * FROM throughput ORDER BY day DESC LIMIT ?",
-            StatisticsView::OutOfMemory => "SELECT * FROM oom ORDER BY job DESC LIMIT ?",
-            StatisticsView::Memory => "SELECT * FROM memory LIMIT ?",
+            StatisticsView::Throughput => {
+                "SELECT * FROM throughput \
+                 WHERE day >= date(? / 1000.0, 'unixepoch', 'localtime') ORDER BY day DESC LIMIT ?"
+            }
+            StatisticsView::OutOfMemory => {
+                "SELECT * FROM oom WHERE at >= datetime(? / 1000.0, 'unixepoch', 'localtime') \
+                 ORDER BY job DESC, picture DESC LIMIT ?"
+            }
+            StatisticsView::Memory => {
+                "SELECT * FROM memory WHERE at >= datetime(? / 1000.0, 'unixepoch', 'localtime') \
+                 ORDER BY job DESC, picture DESC LIMIT ?"
+            }
+            StatisticsView::History => {
+                "SELECT * FROM history WHERE job > \
+                 (SELECT coalesce(max(id), 0) FROM jobs WHERE accepted_at_ms < ?) \
+                 ORDER BY job DESC, picture DESC LIMIT ?"
+            }
         }
     }
 }
 
 impl Store {
-    /// Rows of the view, newest first.
-    pub async fn view(&self, view: StatisticsView, limit: u32) -> Result<Vec<Map<String, Value>>> {
-        let rows = sqlx::query(view.sql()).bind(limit).fetch_all(&self.readers).await?;
+    /// Rows of the view since a moment (UTC, milliseconds since the epoch), newest first.
+    pub async fn view(
+        &self,
+        view: StatisticsView,
+        since_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<Map<String, Value>>> {
+        let rows = sqlx::query(view.sql()).bind(since_ms).bind(limit);
+        let rows = rows.fetch_all(&self.readers).await?;
         rows.iter().map(|row| Ok(object(row)?)).collect()
     }
 }

@@ -26,6 +26,7 @@ const PAGES = {
   memory: "/memory",
   reference: "/reference",
   system: "/system",
+  about: "/about",
 };
 
 /** A phone, and a usual window. */

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::jobs::page;
+use crate::clock::{Clock, SystemClock};
 use crate::http::app::App;
 use crate::http::body::{self, PICTURES_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::http::csv;
 use crate::http::problem::HttpProblem;
 use crate::job::AskedPrecision;
 use crate::queue::control::PauseAnswer;
@@ -140,12 +142,16 @@ pub async fn fit_all(
 const ROWS: u32 = 200;
 const ROWS_MAX: u32 = 10_000;
 
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ViewRows {
     /// At most so many rows, to 10,000; 200 where nothing is said.
     limit: Option<u32>,
+    /// Those of so many days until now; all where nothing is said.
+    days: Option<u32>,
 }
 
 /// What a view holds.
@@ -156,20 +162,27 @@ pub struct Statistics {
     rows: Vec<Map<String, Value>>,
 }
 
-/// Rows of one of the views that docs/history.md describes.
+/// Rows of one of the views that docs/history.md describes, as JSON or, by a name that ends with
+/// `.csv`, as a table for other programs.
 pub async fn statistics(
     State(app): State<App>,
     Path(name): Path<String>,
     Query(asked): Query<ViewRows>,
-) -> Result<Json<Statistics>, HttpProblem> {
-    let view = match name.as_str() {
+) -> Result<Response, HttpProblem> {
+    let csv_name = name.strip_suffix(".csv");
+    let view = match csv_name.unwrap_or(&name) {
         "throughput" => StatisticsView::Throughput,
         "oom" => StatisticsView::OutOfMemory,
         "memory" => StatisticsView::Memory,
-        _ => return Err(HttpProblem::not_found("use throughput, oom or memory")),
+        "history" => StatisticsView::History,
+        _ => return Err(HttpProblem::not_found("use throughput, oom, memory or history")),
     };
-    let rows = app.store().view(view, page(asked.limit, ROWS, ROWS_MAX)?).await?;
-    Ok(Json(Statistics { rows }))
+    let since_ms = asked.days.map_or(0, |days| SystemClock.now_ms() - i64::from(days) * DAY_MS);
+    let rows = app.store().view(view, since_ms, page(asked.limit, ROWS, ROWS_MAX)?).await?;
+    Ok(match csv_name {
+        Some(name) => csv::answer(name, &rows),
+        None => Json(Statistics { rows }).into_response(),
+    })
 }
 
 /// A picture that is kept for jobs.

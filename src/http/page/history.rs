@@ -50,6 +50,7 @@ pub async fn history(State(app): State<App>, visitor: Visitor) -> Result<Markup,
     let falls: Vec<Fall> = falls.into_iter().filter(is_drawn).collect();
     let content = html! {
         h1 { (words.history) }
+        p { a href="api/v1/stats/history.csv?limit=10000" download="" { (words.as_csv) } }
         section.card {
             h2 { (words.seconds_title) }
             @match Drawing::of(&speeds, &falls) {

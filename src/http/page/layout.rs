@@ -22,6 +22,8 @@ pub enum PageKind {
     History,
     Memory,
     System,
+    /// Linked to from the foot of each page only.
+    About,
 }
 
 impl PageKind {
@@ -42,6 +44,7 @@ impl PageKind {
             PageKind::History => "history",
             PageKind::Memory => "memory",
             PageKind::System => "system",
+            PageKind::About => "about",
         }
     }
 
@@ -53,6 +56,7 @@ impl PageKind {
             PageKind::History => words.history,
             PageKind::Memory => words.memory,
             PageKind::System => words.system,
+            PageKind::About => words.about,
         }
     }
 }
@@ -118,6 +122,7 @@ fn footer(words: &Words) -> Markup {
             a href="look?scheme=light" { (words.light) }
             a href="look?scheme=dark" { (words.dark) }
             a href="reference" { "API" }
+            a href="about" { (words.about) }
             button.link.by-script type="button" #open-keys { (words.keys) " (?)" }
             span.quiet { "zimaged " (env!("CARGO_PKG_VERSION")) }
             label.tick hidden {

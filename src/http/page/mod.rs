@@ -3,6 +3,7 @@
 //! The server makes them whole, so that they can be read and used without JavaScript; the few
 //! scripts beside them fill parts of a page anew with what the server says of them.
 
+mod about;
 mod activity;
 mod advice;
 mod assets;
@@ -51,6 +52,8 @@ pub fn routes() -> Router<FaceState> {
         .route("/memory", get(memory::memory))
         .route("/reference", get(reference::page_of_reference))
         .route("/system", get(system::system))
+        .route("/about", get(about::about))
+        .route("/licence/{name}", get(about::licence))
         .route("/live/now", get(layout::live_now))
         .route("/live/queue", get(queue::live_queue))
         .route("/live/newest", get(gallery::live_newest))

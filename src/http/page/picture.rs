@@ -39,7 +39,7 @@ pub async fn picture(
             div.card { (image(words, picture)) p { (picture.prompt) } (actions(words, picture)) }
             div {
                 section.card { (facts(words, picture)) }
-                section.card { h2 { (words.seconds) } (seconds(words, picture)) }
+                section.card { h2 { (words.stages_title) } (seconds(words, picture, attempts.last())) }
             }
         }
         section.card { h2 { (words.attempts) } (tries(words, attempts)) }
@@ -163,28 +163,34 @@ fn facts(words: &Words, picture: &HistoryRow) -> Markup {
     }
 }
 
-/// How the time of the last try was spent: a bar of its stages, and the same as a table.
-fn seconds(words: &Words, picture: &HistoryRow) -> Markup {
+/// How the time of the last try was spent, stage by stage, and the most memory that each had.
+fn seconds(words: &Words, picture: &HistoryRow, last: Option<&AttemptRow>) -> Markup {
     let stages = [
-        (words.text_encoding, picture.text_encode_s),
-        (words.denoising, picture.denoise_s),
-        (words.decoding, picture.vae_decode_s),
-        (words.writing, picture.picture_encode_s),
+        (words.text_encoding, picture.text_encode_s, last.map(|last| last.text_encode_bytes)),
+        (words.denoising, picture.denoise_s, last.map(|last| last.denoise_bytes)),
+        (words.decoding, picture.vae_decode_s, last.map(|last| last.vae_decode_bytes)),
+        (words.writing, picture.picture_encode_s, None),
     ];
+    let peak = |bytes: Option<i64>| bytes.map(i64::unsigned_abs).filter(|bytes| *bytes > 0);
     html! {
-        table { tbody {
-            @for (name, seconds) in stages {
+        table {
+            thead { tr {
+                th { (words.stage) } th {} th.number { (words.seconds) } th.number { (words.peak) }
+            } }
+            tbody {
+            @for (name, seconds, bytes) in stages {
                 @if let Some(seconds) = seconds {
                     tr {
                         th scope="row" { (name) }
                         td { meter min="0" max=(picture.total_s.unwrap_or(1.0)) value=(seconds)
                             aria-label=(name) {} }
                         td.number { (format!("{seconds:.2}")) }
+                        td.number { (peak(bytes).map(spelling::memory).unwrap_or_default()) }
                     }
                 }
             }
             @if let Some(total) = picture.total_s {
-                tr { th scope="row" { "Σ" } td {} td.number { (format!("{total:.2}")) } }
+                tr { th scope="row" { "Σ" } td {} td.number { (format!("{total:.2}")) } td {} }
             }
         } }
     }

@@ -70,9 +70,11 @@ fn worker_now(words: &Words, status: &Status) -> Markup {
                 }
             }
             @match status.worker {
-                WorkerStatus::Ready { .. } => (button("release", words.release, &[])),
+                WorkerStatus::Ready { .. } | WorkerStatus::Down { .. } => {
+                    (button("release", words.release, &[]))
+                }
                 WorkerStatus::Released => (button("load", words.load, &[])),
-                WorkerStatus::Loading | WorkerStatus::Down { .. } => {}
+                WorkerStatus::Loading => {}
             }
         }
     }

@@ -203,9 +203,12 @@ fn queue() -> Vec<Operation> {
         get("/api/v1/fit/table", "The same for usual sizes on usual cards")
             .query(inline::<Fit>)
             .json(200, of::<Vec<FitAnswer>>),
-        get("/api/v1/stats/{view}", "Rows of a view of the history: throughput, oom or memory")
-            .query(inline::<ViewRows>)
-            .json(200, of::<Statistics>),
+        get(
+            "/api/v1/stats/{view}",
+            "Rows of a view: throughput, oom, memory, history; of NAME.csv as CSV",
+        )
+        .query(inline::<ViewRows>)
+        .json(200, of::<Statistics>),
         get("/api/v1/events", "What happens, as it happens").query(inline::<Since>).answer(
             200,
             "text/event-stream",

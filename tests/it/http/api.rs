@@ -260,6 +260,35 @@ fn a_form_is_built_from_the_capabilities_and_fit_answers_as_the_command() {
     }
 }
 
+#[test]
+fn statistics_are_told_of_some_days_and_as_a_table_for_other_programs() {
+    let house = House::started("");
+    house.post("/api/v1/jobs", &json!({ "prompt": ["=1+1", "a fox, \"red\""] })).ok();
+    done(&house, "2");
+    let rows = |query: &str| {
+        let told = house.get(&format!("/api/v1/stats/{query}")).ok().json();
+        told["rows"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!((rows("history"), rows("throughput?days=1"), rows("memory?days=1")), (2, 1, 2));
+    let csv = house.get("/api/v1/stats/history.csv").ok();
+    assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8"));
+    let table = csv.text();
+    let lines: Vec<&str> = table.split("\r\n").collect();
+    assert_eq!(lines.len(), 4, "{table}");
+    assert!(lines[0].contains("job") && lines[0].contains("prompt"), "{table}");
+    assert!(lines[1].contains("\"a fox, \"\"red\"\"\""), "{table}");
+    assert!(lines[2].contains("'=1+1"), "no spreadsheet runs it: {table}");
+    let long_ago = "UPDATE attempts SET started_at_ms = 1, ended_at_ms = 2";
+    house.falsify(long_ago);
+    house.falsify("UPDATE jobs SET accepted_at_ms = 1");
+    assert_eq!(
+        (rows("history?days=9"), rows("throughput?days=9"), rows("memory?days=9")),
+        (0, 0, 0)
+    );
+    assert_eq!((rows("history"), rows("throughput"), rows("memory")), (2, 1, 2));
+    assert_eq!(house.get("/api/v1/stats/weights").status, 404);
+}
+
 /// A stream of events from after this one on.
 fn follow(house: &House, last: &str) -> impl Iterator<Item = String> + use<> {
     let mut stream = house.connect();

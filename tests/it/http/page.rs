@@ -5,8 +5,8 @@ use std::fs;
 use crate::support::House;
 use crate::support::http::Reply;
 
-const PAGES: [&str; 7] =
-    ["/", "/queue", "/gallery", "/history", "/memory", "/system", "/reference"];
+const PAGES: [&str; 8] =
+    ["/", "/queue", "/gallery", "/history", "/memory", "/system", "/reference", "/about"];
 
 /// A form of our own page, sent as a browser does.
 pub fn press(house: &House, path: &str, body: &str) -> Reply {
@@ -22,6 +22,24 @@ pub fn location(reply: &Reply) -> &str {
 pub fn done(house: &House, pictures: u32) {
     let sql = "SELECT count(*) FROM history WHERE state = 'done'";
     house.until_sql(sql, &pictures.to_string());
+}
+
+#[test]
+fn about_the_program_its_licences_and_the_model_are_told() {
+    let house = House::started("");
+    house.worker_pid();
+    let loaded = "SELECT model_hash FROM workers";
+    let hash = house
+        .until("a model is recorded", || Some(house.value(loaded)).filter(|hash| !hash.is_empty()));
+    let about = house.get("/about").ok().text();
+    for told in [env!("CARGO_PKG_VERSION"), "Apache-2.0", "licence/third-party", &hash] {
+        assert!(about.contains(told), "{told}: {about}");
+    }
+    assert!(house.get("/licence/zimaged").ok().text().contains("Apache License"));
+    let others = house.get("/licence/third-party").ok();
+    assert_eq!(others.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert!(others.text().contains("| axum |"));
+    assert_eq!(house.get("/licence/..%2fCargo.toml").status, 404);
 }
 
 #[test]

@@ -130,7 +130,7 @@ fn a_large_seed_that_is_shown_makes_the_same_picture() {
     let again = house.post(&api("txt2img"), &again).ok().json();
     assert_eq!(again["images"][0], answer["images"][1]);
     let seeds = house.rows("SELECT seed FROM history ORDER BY job, picture").concat();
-    assert_eq!(seeds, [&shown[0], &shown[1], &shown[1]]);
+    assert_eq!(seeds, [shown[0].as_str(), &shown[1], &shown[1]]);
     let small = json!({ "prompt": "a fox", "seed": 7 });
     let answer = house.post(&api("txt2img"), &small).ok().json();
     assert!(answer["info"].as_str().unwrap().contains("\"all_seeds\":[7]"), "{}", answer["info"]);

@@ -59,7 +59,8 @@ fn job(shown: &Shown) -> String {
     }
     if !shown.varies.is_empty() {
         let varies: Vec<String> = shown.varies.iter().map(values).collect();
-        text += &format!("\nvaries: {}", varies.join("; "));
+        let among = if shown.compares_all() { "varies" } else { "varies in these" };
+        text += &format!("\n{among}: {}", varies.join("; "));
     }
     if !shown.pictures.is_empty() {
         text += &format!("\n\n{}", of(shown));

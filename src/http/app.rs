@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::blocking::blocking;
-use super::limits::Limits;
+use super::limits::HttpLimits;
 use super::problem::HttpProblem;
 use super::recent_events::{RecentEvents, SentEvent};
 use super::upcoming::UpcomingCache;
@@ -60,7 +60,7 @@ struct Shared {
     /// somebody has just begun to wait for.
     waited_jobs: Mutex<WaitedJobs>,
     streams: Arc<Semaphore>,
-    limits: Limits,
+    limits: HttpLimits,
     archives: Arc<Semaphore>,
     assistants: Arc<Semaphore>,
     /// One is made at a time, so that a page of many takes no more than one core.
@@ -74,7 +74,7 @@ impl FaceState {
     pub fn new(
         config: LiveConfig,
         store: Store,
-        limits: Limits,
+        limits: HttpLimits,
         status: watch::Sender<Status>,
         stop: CancellationToken,
     ) -> FaceState {

@@ -16,26 +16,26 @@ const CONNECTIONS_EACH: u64 = 2;
 
 /// How many may ask at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct HttpLimits {
     pub connections: usize,
     /// So many of them may follow events.
     pub streams: usize,
 }
 
-impl Limits {
+impl HttpLimits {
     /// For a process that may have so many file descriptors.
-    pub fn of(descriptors: u64) -> Limits {
+    pub fn of(descriptors: u64) -> HttpLimits {
         let left = descriptors::left_of(descriptors) / DESCRIPTORS_EACH;
         let connections = left.clamp(CONNECTIONS_MIN, CONNECTIONS);
         let streams = connections / CONNECTIONS_EACH;
-        Limits { connections: connections as usize, streams: streams as usize }
+        HttpLimits { connections: connections as usize, streams: streams as usize }
     }
 }
 
 /// That fewer are answered at once than usual because of so few descriptors, and what would be
 /// enough.
 pub fn scarcity(descriptors: u64) -> Option<String> {
-    let Limits { connections, .. } = Limits::of(descriptors);
+    let HttpLimits { connections, .. } = HttpLimits::of(descriptors);
     let needed = descriptors::needed_for(DESCRIPTORS_EACH * CONNECTIONS);
     (connections < CONNECTIONS as usize).then(|| {
         format!(
@@ -51,10 +51,10 @@ mod tests {
 
     #[test]
     fn few_descriptors_leave_few_connections_and_the_queue_its_own() {
-        assert_eq!(Limits::of(u64::MAX), Limits { connections: 400, streams: 200 });
-        assert_eq!(Limits::of(1024), Limits { connections: 400, streams: 200 });
-        assert_eq!(Limits::of(256), Limits { connections: 64, streams: 32 });
-        assert_eq!(Limits::of(64), Limits { connections: 4, streams: 2 });
+        assert_eq!(HttpLimits::of(u64::MAX), HttpLimits { connections: 400, streams: 200 });
+        assert_eq!(HttpLimits::of(1024), HttpLimits { connections: 400, streams: 200 });
+        assert_eq!(HttpLimits::of(256), HttpLimits { connections: 64, streams: 32 });
+        assert_eq!(HttpLimits::of(64), HttpLimits { connections: 4, streams: 2 });
         assert_eq!(scarcity(1024), None);
         let told = scarcity(256).expect("few");
         assert!(told.starts_with("only 64 connections") && told.contains("928"), "{told}");

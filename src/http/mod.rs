@@ -48,7 +48,7 @@ use tracing::{info, warn};
 
 use self::app::FaceState;
 use self::guard::{Guard, Token};
-use self::limits::Limits;
+use self::limits::HttpLimits;
 pub use self::limits::scarcity;
 use self::listen::Listener;
 pub use self::listen::check_free;
@@ -69,7 +69,7 @@ pub struct HttpFace {
     config: HttpConfig,
     status: watch::Sender<Status>,
     token: Option<Token>,
-    limits: Limits,
+    limits: HttpLimits,
     /// With where it is.
     listener: Option<(Listener, Listen)>,
 }
@@ -91,7 +91,7 @@ impl HttpFace {
         };
         let store = Store::open(&config.database_path(), Access::Client).await?;
         let allowed = descriptors::allowed();
-        let limits = Limits::of(allowed);
+        let limits = HttpLimits::of(allowed);
         let state = FaceState::new(live.clone(), store, limits, status.clone(), stop.clone());
         let config = config.http.clone();
         let mut face = HttpFace { state, config, status, token, limits, listener: None };

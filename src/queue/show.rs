@@ -44,6 +44,13 @@ pub struct Shown {
     pub attempts: Vec<AttemptRow>,
 }
 
+impl Shown {
+    /// Whether all pictures of the job were compared for what varies.
+    pub fn compares_all(&self) -> bool {
+        self.job.renders <= COMPARED_MAX
+    }
+}
+
 /// Jobs that have ended, with their pictures.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -207,7 +207,7 @@ fn what_is_stopping_is_found_by_that_word() {
         let shown = house.get(&format!("/api/v1/jobs/1?state={state}")).ok().json();
         let listed = house.json(&["list", "--state", state]);
         let number = |rows: &Value| rows.as_array().map_or(0, Vec::len);
-        assert_eq!(number(&listed["jobs"]), number(&jobs["jobs"]), "{listed}");
+        assert_eq!(number(&listed), number(&jobs["jobs"]), "{listed}");
         (number(&jobs["jobs"]), number(&renders["renders"]), number(&shown["pictures"]))
     };
     assert_eq!(found("stopping"), (0, 0, 0));

@@ -192,6 +192,7 @@ fn who_reads_slowly_costs_no_memory_and_who_has_gone_leaves_the_place_to_the_nex
     done(&house, 1);
     let large = File::options().write(true).open(path(&house, 1)).unwrap();
     large.set_len(1 << 30).unwrap();
+    house.falsify("UPDATE attempts SET bytes = 1 << 30");
     let before_kib = resident_kib(house.daemon_pid());
     let slow = [begun(&house), begun(&house)];
     assert!(slow.iter().all(|(_, head)| head == b"HTTP/1.1 200"));

@@ -92,7 +92,6 @@ fn a_picture_that_was_cut_short_is_not_sent_as_whole() {
         assert!(cut.text().contains(&told), "{}", cut.text());
     }
     assert_eq!(house.get("/file?job=1&n=1").status, 410);
-    assert_eq!(house.get("/thumbnail?job=1&n=1").status, 404);
     let archive = house.get("/api/v1/pictures.zip").ok();
     let notes = told.as_bytes();
     assert!(archive.body.windows(notes.len()).any(|window| window == notes), "its notes tell it");

@@ -31,7 +31,7 @@ impl Connections {
     }
 
     /// A place for one more, as soon as there is one.
-    pub async fn place(&mut self) -> Place {
+    pub async fn place(&mut self) -> Seat {
         let slot = match self.slots.clone().try_acquire_owned() {
             Ok(slot) => slot,
             Err(_) => {
@@ -43,7 +43,7 @@ impl Connections {
         self.next_id += 1;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.insert(id, connection.clone());
-        Place { id, connection, open: self.open.clone(), _slot: slot }
+        Seat { id, connection, open: self.open.clone(), _slot: slot }
     }
 
     /// Ends the connection that is spared most easily; none where all are being answered.
@@ -57,14 +57,14 @@ impl Connections {
 }
 
 /// The place of one connection, until it is dropped.
-pub struct Place {
+pub struct Seat {
     id: u64,
     connection: Arc<Connection>,
     open: Arc<Mutex<HashMap<u64, Arc<Connection>>>>,
     _slot: OwnedSemaphorePermit,
 }
 
-impl Place {
+impl Seat {
     pub fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
@@ -75,7 +75,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Seat {
     fn drop(&mut self) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
@@ -188,7 +188,7 @@ impl Drop for FollowedBody {
 mod tests {
     use super::*;
 
-    fn silent_for(place: &Place, ms: u64) {
+    fn silent_for(place: &Seat, ms: u64) {
         // The later bytes moved, the greater.
         place.connection.moved_ms.store(1000 - ms, Ordering::Relaxed);
     }
@@ -205,7 +205,7 @@ mod tests {
         drop(working);
         let reading = places[3].connection.answer(Body::from("a picture"));
         connections.make_room();
-        let ended = |places: &[Place]| -> Vec<bool> {
+        let ended = |places: &[Seat]| -> Vec<bool> {
             places.iter().map(|place| place.connection.ended.is_cancelled()).collect()
         };
         assert_eq!(ended(&places), [false, false, true, false], "it owes a request for longest");

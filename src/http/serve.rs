@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 use tracing::{debug, warn};
 
-use super::connections::{Connections, Place};
+use super::connections::{Connections, Seat};
 use super::guard::HEADER_BYTES_MAX;
 use super::listen::Listener;
 
@@ -53,7 +53,7 @@ pub async fn serve(listener: Listener, router: Router, max: usize, stop: &Cancel
     }
 }
 
-async fn accept(listener: &Listener, places: &mut Connections) -> (Stream, Place) {
+async fn accept(listener: &Listener, places: &mut Connections) -> (Stream, Seat) {
     let mut was_told = false;
     loop {
         match listener.accept().await {
@@ -67,7 +67,7 @@ async fn accept(listener: &Listener, places: &mut Connections) -> (Stream, Place
 }
 
 /// One connection to its end, or until another one gets its place.
-async fn connection(stream: Stream, place: Place, router: Router, stop: CancellationToken) {
+async fn connection(stream: Stream, place: Seat, router: Router, stop: CancellationToken) {
     if let Err(error) = set_up(&stream) {
         return debug!(%error, "a connection cannot be set up");
     }

@@ -171,26 +171,36 @@ fn seconds(words: &Words, picture: &HistoryRow, last: Option<&AttemptRow>) -> Ma
         (words.decoding, picture.vae_decode_s, last.map(|last| last.vae_decode_bytes)),
         (words.writing, picture.picture_encode_s, None),
     ];
-    let peak = |bytes: Option<i64>| bytes.map(i64::unsigned_abs).filter(|bytes| *bytes > 0);
+    let peak = |bytes: Option<i64>| {
+        let bytes = bytes.filter(|bytes| *bytes > 0);
+        bytes.map(|bytes| spelling::memory(bytes.unsigned_abs())).unwrap_or_default()
+    };
+    let total = picture.total_s;
     html! {
-        table {
+        div.scroll { table.cards {
             thead { tr {
                 th { (words.stage) } th {} th.number { (words.seconds) } th.number { (words.peak) }
             } }
             tbody {
-            @for (name, seconds, bytes) in stages {
-                @if let Some(seconds) = seconds {
-                    tr {
-                        th scope="row" { (name) }
-                        td { meter min="0" max=(picture.total_s.unwrap_or(1.0)) value=(seconds)
-                            aria-label=(name) {} }
-                        td.number { (format!("{seconds:.2}")) }
-                        td.number { (peak(bytes).map(spelling::memory).unwrap_or_default()) }
+                @for (name, seconds, bytes) in stages {
+                    @if let Some(seconds) = seconds {
+                        tr {
+                            (cell(words.stage, name))
+                            td { meter min="0" max=(total.unwrap_or(1.0)) value=(seconds)
+                                aria-label=(name) {} }
+                            (number(words.seconds, format_args!("{seconds:.2}")))
+                            (number(words.peak, peak(bytes)))
+                        }
                     }
                 }
-            }
-            @if let Some(total) = picture.total_s {
-                tr { th scope="row" { "Σ" } td {} td.number { (format!("{total:.2}")) } td {} }
+                @if let Some(total) = total {
+                    tr {
+                        (cell(words.stage, "Σ"))
+                        td {}
+                        (number(words.seconds, format_args!("{total:.2}")))
+                        td {}
+                    }
+                }
             }
         } }
     }

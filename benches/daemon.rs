@@ -1,6 +1,7 @@
 //! The queue's own speed, with the scripted engine: how long a drop waits, what lies between two
-//! renders, alone and while many clients follow what happens, how fast a flood of files and a list of prompts are taken
-//! in, and what a long history costs. Prints one line a figure; `cargo bench --bench daemon`, or with `-- beside_clients` one of them.
+//! renders, alone and while many clients follow what happens, how fast a flood of files and a list
+//! of prompts are taken in, and what a long history costs. Prints one line a figure; `cargo bench
+//! --bench daemon`, or with `-- beside_clients` one of them.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -158,8 +159,8 @@ fn beside_clients() {
     );
 }
 
-/// The mean of the middle half: a machine that does much else makes some of them long, and the median of
-/// whole milliseconds tells no tenths.
+/// The mean of the middle half: a machine that does much else makes some of them long, and the
+/// median of whole milliseconds tells no tenths.
 fn middle_mean(mut values: Vec<i64>) -> f64 {
     values.sort_unstable();
     let middle = &values[values.len() / 4..values.len() * 3 / 4];

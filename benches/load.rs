@@ -1,8 +1,9 @@
-//! How fast a model is loaded on the processor, against `dd` of the same file from the page cache to
-//! /dev/null, and against memory of the size that the weights then take, filled for the first time by
-//! all threads: no load can be faster than that, which a virtual machine may make dear. All three in
-//! turns in one run, for weights of bf16, which become f32, and of f32. The model, 2 GB in bf16, is
-//! made by what `zimaged model synth` calls, and removed in the end; `cargo bench --bench load`.
+//! How fast a model is loaded on the processor, against `dd` of the same file from the page cache
+//! to /dev/null, and against memory of the size that the weights then take, filled for the first
+//! time by all threads: no load can be faster than that, which a virtual machine may make dear. All
+//! three in turns in one run, for weights of bf16, which become f32, and of f32. The model, 2 GB in
+//! bf16, is made by what `zimaged model synth` calls, and removed in the end; `cargo bench --bench
+//! load`.
 
 use std::fs;
 use std::path::Path;

@@ -28,8 +28,8 @@ pub fn no_access(path: &Path) -> Option<String> {
     }
 }
 
-/// What the system says of a file or folder at `path`; of one that belongs to somebody else also whose
-/// it is, or the nearest folder above it that is there and closed.
+/// What the system says of a file or folder at `path`; of one that belongs to somebody else also
+/// whose it is, or the nearest folder above it that is there and closed.
 pub fn told(path: &Path, error: &io::Error) -> String {
     if error.kind() != io::ErrorKind::PermissionDenied {
         return error.to_string();

@@ -107,8 +107,8 @@ impl Inhibitor {
         }
     }
 
-    /// Where there is no logind nothing is known to send the machine to sleep: in a container, on most
-    /// servers.
+    /// Where there is no logind nothing is known to send the machine to sleep: in a container, on
+    /// most servers.
     fn is_not_needed(&mut self, why: &str) {
         self.ask_at = Instant::now() + PAUSE;
         debug!("the machine is not kept from sleep: {why}");

@@ -57,27 +57,55 @@ fn away(at_ms: i64) -> Option<String> {
     (wait_ms > 0).then(|| distance(wait_ms))
 }
 
-/// `40 s`, `12 min`, `2 h 10 min`.
+/// What a language writes behind numbers of hours, minutes and seconds.
+pub struct TimeUnits {
+    pub hours: &'static str,
+    pub minutes: &'static str,
+    pub seconds: &'static str,
+}
+
+impl TimeUnits {
+    /// The international symbols.
+    pub const SYMBOLS: TimeUnits = TimeUnits { hours: "h", minutes: "min", seconds: "s" };
+
+    /// `40 s`, `12 min`, `2 h 10 min`.
+    pub fn duration(&self, ms: i64) -> String {
+        let TimeUnits { hours, minutes, .. } = self;
+        match ms / 1000 {
+            seconds @ ..120 => format!("{seconds} {}", self.seconds),
+            seconds @ ..7200 => format!("{} {minutes}", seconds / 60),
+            seconds => format!("{} {hours} {} {minutes}", seconds / 3600, seconds % 3600 / 60),
+        }
+    }
+
+    /// As [`TimeUnits::duration`], of the time that is left while something is done; `None` below
+    /// a second, which would be told as 0 s.
+    pub fn left(&self, ms: i64) -> Option<String> {
+        (ms >= 1000).then(|| self.duration(ms))
+    }
+
+    /// As [`TimeUnits::duration`], with a tenth below ten seconds: `0.2 s`.
+    pub fn estimated(&self, ms: u64) -> String {
+        match ms {
+            ..10_000 => format!("{:.1} {}", ms as f64 / 1000.0, self.seconds),
+            _ => self.duration(i64::try_from(ms).unwrap_or(i64::MAX)),
+        }
+    }
+}
+
+/// See [`TimeUnits::duration`].
 pub fn duration(ms: i64) -> String {
-    match ms / 1000 {
-        seconds @ ..120 => format!("{seconds} s"),
-        seconds @ ..7200 => format!("{} min", seconds / 60),
-        seconds => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-    }
+    TimeUnits::SYMBOLS.duration(ms)
 }
 
-/// As [`duration`], of the time that is left while something is done; `None` below a second, which
-/// would be told as 0 s.
+/// See [`TimeUnits::left`].
 pub fn left(ms: i64) -> Option<String> {
-    (ms >= 1000).then(|| duration(ms))
+    TimeUnits::SYMBOLS.left(ms)
 }
 
-/// As [`duration`], with a tenth below ten seconds: `0.2 s`.
+/// See [`TimeUnits::estimated`].
 pub fn estimated(ms: u64) -> String {
-    match ms {
-        ..10_000 => format!("{:.1} s", ms as f64 / 1000.0),
-        _ => duration(i64::try_from(ms).unwrap_or(i64::MAX)),
-    }
+    TimeUnits::SYMBOLS.estimated(ms)
 }
 
 /// `about 3 min`, and that nobody measured it, where that is so.
@@ -140,6 +168,9 @@ mod tests {
             ["0 s", "119 s", "2 min", "119 min"]
         );
         assert_eq!(duration(7_860_000), "2 h 11 min");
+        let chinese = TimeUnits { hours: "小时", minutes: "分钟", seconds: "秒" };
+        assert_eq!(chinese.duration(7_860_000), "2 小时 11 分钟");
+        assert_eq!(chinese.estimated(200), "0.2 秒");
     }
 
     const DAY_MS: i64 = 24 * 60 * 60 * 1000;

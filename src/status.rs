@@ -48,8 +48,8 @@ pub struct Status {
     /// Models that renders wait for and that cannot be used now. Other renders go on.
     #[serde(default)]
     pub held_models: Vec<HeldModel>,
-    /// Why the machine may go to sleep by itself while work is due; null where it is kept from that,
-    /// or that was not tried.
+    /// Why the machine may go to sleep by itself while work is due; null where it is kept from
+    /// that, or that was not tried.
     #[serde(default)]
     pub not_kept_awake: Option<String>,
     /// What waits in the jobs folder, and why.

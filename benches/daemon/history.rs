@@ -20,8 +20,8 @@ const ASKED: usize = 30;
 /// A long history may cost so many times the time of a short one.
 const RATIO_MAX: f64 = 2.0;
 
-/// What is asked over HTTP: what `status` and `list` answer, the pages as they open, and what Prometheus
-/// asks every few seconds.
+/// What is asked over HTTP: what `status` and `list` answer, the pages as they open, and what
+/// Prometheus asks every few seconds.
 const QUESTIONS: [(&str, &str); 8] = [
     ("status", "/api/v1/status"),
     ("list", "/api/v1/jobs"),

@@ -15,15 +15,15 @@ use crate::store::StoreError;
 pub(super) const EXIT_FAILED: u8 = 1;
 /// The arguments say nothing that can be done; clap's own code, too.
 pub(super) const EXIT_USAGE: u8 = 2;
-/// Some render failed or was cancelled (`wait`, `run --until-idle`), a job file has mistakes or cannot
-/// be read (`check`, `submit`, and files that `run` set aside), a picture does not fit (`fit`), or
-/// what was named has ended (`cancel`, `edit`, `retry`).
+/// Some render failed or was cancelled (`wait`, `run --until-idle`), a job file has mistakes or
+/// cannot be read (`check`, `submit`, and files that `run` set aside), a picture does not fit
+/// (`fit`), or what was named has ended (`cancel`, `edit`, `retry`).
 pub(super) const EXIT_NOT_DONE: u8 = 3;
 /// All renders are done, but some picture is smaller or has fewer steps than asked (`wait`), or
 /// would be (`fit`).
 pub(super) const EXIT_DEGRADED: u8 = 4;
-/// What came from a hub is not what it promised, more than once (`model fetch`), or a picture is not
-/// what was recorded (`verify`).
+/// What came from a hub is not what it promised, more than once (`model fetch`), or a picture is
+/// not what was recorded (`verify`).
 pub(super) const EXIT_DATA: u8 = 65;
 /// Try again later: another daemon runs, none does (`status`), `run --until-idle` was stopped,
 /// the disk is full, the time-out of `wait` has passed.

@@ -22,8 +22,8 @@ use crate::spelling::count;
 /// Between two looks at how far it is.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// How long the fetch may take to put its journal in order when it is stopped. It need not: whatever
-/// ends it, the next one goes on.
+/// How long the fetch may take to put its journal in order when it is stopped. It need not:
+/// whatever ends it, the next one goes on.
 const STOP_MAX: Duration = Duration::from_millis(700);
 
 #[derive(clap::Args, Debug)]

@@ -28,8 +28,8 @@ pub(super) fn read(config: &Config, path: &Path) -> anyhow::Result<JobFile> {
     read_start(path, config.limits.file_bytes_max)
 }
 
-/// Checks all `files` as the daemon would; the error tells what is wrong with each of those that are
-/// not good.
+/// Checks all `files` as the daemon would; the error tells what is wrong with each of those that
+/// are not good.
 pub(super) fn checked<'f>(
     config: &Config,
     files: &'f [PathBuf],

@@ -15,7 +15,8 @@ use crate::job::spec::fields::sides;
 use crate::job::spec::inputs::INPUT_KEYS;
 use crate::queue::{Given, Wish, option_of};
 
-/// What an option says of itself in the help: key, value, text. A test holds that no key is missing.
+/// What an option says of itself in the help: key, value, text. A test holds that no key is
+/// missing.
 const ABOUT: [(&str, &str, &str); 25] = [
     ("negative_prompt", "TEXT", "What not to paint; counts only with guidance"),
     (SIZE, "WxH", "Pixels, like 1024x768"),

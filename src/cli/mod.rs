@@ -111,8 +111,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Compare the pictures with what the history says of them
     ///
-    /// Each must be there, have the recorded hash, and be decoded; files that belong to no row are told.
-    /// Exit codes: 0 all are right, 65 some are not, 75 `--replay` without a daemon.
+    /// Each must be there, have the recorded hash, and be decoded; files that belong to no row are
+    /// told. Exit codes: 0 all are right, 65 some are not, 75 `--replay` without a daemon.
     Verify(verify::VerifyPicturesArgs),
     /// Wait until a job has ended
     Wait(wait::WaitArgs),
@@ -131,8 +131,8 @@ enum Command {
     },
     /// Go on after `pause`
     Resume,
-    /// Say what the daemon is doing, what waits in the jobs folder, and why; ends 75 where no daemon
-    /// runs
+    /// Say what the daemon is doing, what waits in the jobs folder, and why; ends 75 where no
+    /// daemon runs
     Status,
     /// Say what is wrong with the queue and its machine, and what mends it; changes nothing
     ///
@@ -277,7 +277,8 @@ fn with_model(mut config: Config, model: &Path) -> Result<Config, Failure> {
     }
 }
 
-/// What an argument says of a model: a name, where it is one word that no file is called, or a path.
+/// What an argument says of a model: a name, where it is one word that no file is called, or a
+/// path.
 fn model_at(config: &Config, model: &Path) -> Result<ModelPlace, Failure> {
     match model.to_str().filter(|word| !word.is_empty() && !word.contains('/')) {
         Some(word) if !model.exists() => Ok(queue::model_called(config, Some(word))?),

@@ -49,8 +49,8 @@ enum Hangup {
     Nothing,
     /// The terminal closes.
     Stop,
-    /// There is no terminal, or it is to be outlived, so a person or systemd has sent it. Should it be
-    /// the terminal's end after all, reading the configuration anew does no harm.
+    /// There is no terminal, or it is to be outlived, so a person or systemd has sent it. Should it
+    /// be the terminal's end after all, reading the configuration anew does no harm.
     Reload,
 }
 
@@ -62,8 +62,8 @@ pub(super) fn stop() -> std::io::Result<CancellationToken> {
 
 /// SIGTERM, SIGINT, a terminal that closes and the end of the allowed seconds of the processor stop
 /// the daemon in good order; a second SIGTERM or SIGINT ends it at once. The end of a terminal or
-/// of a login is told several times over, and never counts for that. Where there is no terminal, and
-/// under nohup, SIGHUP asks for the configuration to be read anew; SIGUSR1 does so everywhere.
+/// of a login is told several times over, and never counts for that. Where there is no terminal,
+/// and under nohup, SIGHUP asks for the configuration to be read anew; SIGUSR1 does so everywhere.
 pub(super) fn of_daemon() -> std::io::Result<Signalled> {
     // To a process without a terminal this file is an error.
     let has_terminal = File::open("/dev/tty").is_ok();

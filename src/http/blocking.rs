@@ -1,5 +1,5 @@
-//! Work that would hold up the thread on which everybody is answered: files, and whatever takes long
-//! to compute.
+//! Work that would hold up the thread on which everybody is answered: files, and whatever takes
+//! long to compute.
 
 use super::problem::HttpProblem;
 

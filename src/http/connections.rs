@@ -1,9 +1,10 @@
 //! The connections that are open, and which of them makes room for another.
 //!
-//! All programs of a machine have one address here, so no address tells who only holds a place. What
-//! tells is silence: where all places are taken, whoever comes gets the place of the connection on
-//! which nothing has moved for longest. One whose request has come whole and is being answered is
-//! not silent, however long that takes; of the others those go first that still owe us a request.
+//! All programs of a machine have one address here, so no address tells who only holds a place.
+//! What tells is silence: where all places are taken, whoever comes gets the place of the
+//! connection on which nothing has moved for longest. One whose request has come whole and is being
+//! answered is not silent, however long that takes; of the others those go first that still owe us
+//! a request.
 
 use std::collections::HashMap;
 use std::pin::Pin;

@@ -1,6 +1,6 @@
-//! `/metrics`, for Prometheus. What was tried and made is summed up in the database, so that a restart
-//! loses nothing; what only this process knows, requests, is counted as they come. No label has a
-//! prompt, a name or an id: their values are few.
+//! `/metrics`, for Prometheus. What was tried and made is summed up in the database, so that a
+//! restart loses nothing; what only this process knows, requests, is counted as they come. No label
+//! has a prompt, a name or an id: their values are few.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -113,8 +113,8 @@ impl HttpFace {
         Ok(face)
     }
 
-    /// Answers until `stop`, on a thread of its own: hundreds of clients that are to be told at once
-    /// would stand before the dispatcher on a shared one.
+    /// Answers until `stop`, on a thread of its own: hundreds of clients that are to be told at
+    /// once would stand before the dispatcher on a shared one.
     pub async fn run(self, stop: CancellationToken) {
         let served = tokio::task::spawn_blocking(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -1,5 +1,5 @@
-//! What comes next, found out only as often as that is worth: of half a million renders that wait it
-//! takes the better part of a second, and open pages ask once a second.
+//! What comes next, found out only as often as that is worth: of half a million renders that wait
+//! it takes the better part of a second, and open pages ask once a second.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

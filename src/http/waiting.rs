@@ -1,8 +1,8 @@
 //! Calls that wait for the pictures of their job, because their clients know nothing else.
 //!
-//! Who hangs up has no use for what is still queued, so that is cancelled, unless somebody else wants
-//! the same job; a picture that is being made is made to its end and kept, because a lost answer must
-//! not lose a picture.
+//! Who hangs up has no use for what is still queued, so that is cancelled, unless somebody else
+//! wants the same job; a picture that is being made is made to its end and kept, because a lost
+//! answer must not lose a picture.
 
 use std::time::Duration;
 

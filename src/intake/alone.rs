@@ -32,8 +32,9 @@ struct Seen {
 }
 
 impl Alone {
-    /// Notes what a scan of `folder` found, and tells of what is new and stays. What was there before
-    /// the start is told at once, unless it has lain there since the start `before`, which told it.
+    /// Notes what a scan of `folder` found, and tells of what is new and stays. What was there
+    /// before the start is told at once, unless it has lain there since the start `before`, which
+    /// told it.
     pub fn see(
         &mut self,
         (folder, before): (&Path, Option<SystemTime>),

@@ -1,5 +1,5 @@
-//! Where the daemon does not go by what its asker sees: the time of day, and the configuration; and what
-//! else it says that counts for all work.
+//! Where the daemon does not go by what its asker sees: the time of day, and the configuration; and
+//! what else it says that counts for all work.
 
 use jiff::tz::TimeZone;
 

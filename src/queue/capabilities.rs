@@ -18,8 +18,8 @@ pub struct QueueCapabilities {
     /// Other models, by the names that jobs may say.
     pub models: Vec<String>,
     /// What a job without any key asks for, beside its prompt. Null is what depends on the rest of
-    /// the job: the seed is drawn; the strength is 0.6 beside a picture to begin with, and 1 beside a
-    /// mask, too.
+    /// the job: the seed is drawn; the strength is 0.6 beside a picture to begin with, and 1 beside
+    /// a mask, too.
     pub defaults: ParameterValues,
     /// Both sides are multiples of this, in pixels.
     pub granularity: u32,

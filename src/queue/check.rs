@@ -141,8 +141,8 @@ pub(super) fn checked(
     }
 }
 
-/// The text that says everything itself, and means the same elsewhere: with the prompts of its list,
-/// and with whole paths.
+/// The text that says everything itself, and means the same elsewhere: with the prompts of its
+/// list, and with whole paths.
 fn whole(content: &[u8], folder: &Path, listed: Option<Vec<String>>) -> Vec<u8> {
     let Ok(text) = problem::utf8(content) else { return content.to_owned() };
     let path = |path: &str| folder.join(path).to_string_lossy().into_owned();

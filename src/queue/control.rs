@@ -59,8 +59,8 @@ impl Queue<'_> {
         }
     }
 
-    /// What is said of job files that wait in the folder where all is meant, because they are no part
-    /// of the queue yet and will be rendered.
+    /// What is said of job files that wait in the folder where all is meant, because they are no
+    /// part of the queue yet and will be rendered.
     pub fn untaken(&self, which: &Which) -> Option<String> {
         if *which != Which::Matching(RenderFilter::default()) {
             return None;

@@ -1,5 +1,5 @@
-//! The database copied while it is used, with the pictures that its renders begin with, and a copy put
-//! back.
+//! The database copied while it is used, with the pictures that its renders begin with, and a copy
+//! put back.
 
 use std::fs::{self, File};
 use std::io;
@@ -42,8 +42,8 @@ pub struct Restored {
     /// Renders that had not ended when it was made: the next daemon renders them, unless they are
     /// cancelled before.
     pub waiting: i64,
-    /// Queued ones of them that the database which was there before has as done. Their pictures stay in
-    /// the output folder, and new ones get numbered names.
+    /// Queued ones of them that the database which was there before has as done. Their pictures
+    /// stay in the output folder, and new ones get numbered names.
     pub made_since: i64,
     /// The database that was there before; `None` where there was none.
     pub kept: Option<PathBuf>,

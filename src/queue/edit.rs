@@ -11,7 +11,8 @@ use crate::job::warning::Warning;
 use crate::problem::Problem;
 use crate::store::{EditFate, Selection, StoreError};
 
-/// So many of the jobs are asked when they begin: more have it in common, or are looked at in a list.
+/// So many of the jobs are asked when they begin: more have it in common, or are looked at in a
+/// list.
 const BEGINS_MAX: usize = 100;
 
 /// What an edit did.
@@ -30,7 +31,8 @@ pub struct Edited {
     /// Where times were changed: the first of what was named may start then, if that is still to
     /// come (UTC, milliseconds since the epoch).
     pub not_before_ms: Option<i64>,
-    /// Where times were changed: whether the daemon's clock, by which they are meant, is another one.
+    /// Where times were changed: whether the daemon's clock, by which they are meant, is another
+    /// one.
     #[cfg_attr(test, schemars(with = "Vec<crate::job::warning::WarningText>"))]
     pub warnings: Vec<Warning>,
 }

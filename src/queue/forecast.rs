@@ -1,5 +1,5 @@
-//! What is said of a render while somebody still thinks about it: how it fits, and how the same would
-//! be in other sizes.
+//! What is said of a render while somebody still thinks about it: how it fits, and how the same
+//! would be in other sizes.
 
 use super::fit::{FitAnswer, is_on_device};
 use super::timing::Timing;

@@ -8,8 +8,8 @@ use crate::store::{Selection, StoreError};
 /// So many jobs are looked at, from the first one on: more than a page shows.
 const JOBS_MAX: u32 = 200;
 
-/// A job that waits, as far as its place depends on it: what has a higher priority comes before, and
-/// of the same what is older.
+/// A job that waits, as far as its place depends on it: what has a higher priority comes before,
+/// and of the same what is older.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Rank {
     job_id: i64,

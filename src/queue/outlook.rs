@@ -24,8 +24,8 @@ pub struct Outlook {
     pub work_ms: Option<i64>,
     /// There is no picture yet to go by: the times come from counted operations.
     pub is_estimate: bool,
-    /// There are too many to be looked at: times and numbers are those of the first 100,000, taken for
-    /// all.
+    /// There are too many to be looked at: times and numbers are those of the first 100,000, taken
+    /// for all.
     pub is_sample: bool,
     /// When the last of them has ended by that, each begun when it may be and when it is its turn;
     /// `None` while nothing is started at all (no daemon runs, the queue is paused or held).
@@ -44,7 +44,8 @@ pub struct ExpectedWork {
     /// Nothing comparable was rendered yet: the time comes from counted operations.
     pub is_estimate: bool,
     /// When the first of them is started, after what comes before it in the queue; null where none
-    /// is in time, and while nothing is started at all (no daemon runs, the queue is paused or held).
+    /// is in time, and while nothing is started at all (no daemon runs, the queue is paused or
+    /// held).
     pub starts_at_ms: Option<i64>,
     /// When the last of them has ended; null as before.
     pub done_at_ms: Option<i64>,

@@ -34,8 +34,8 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// By pictures, newest first, and the `work` that as many of the newest were; `None` where there
-    /// is none.
+    /// By pictures, newest first, and the `work` that as many of the newest were; `None` where
+    /// there is none.
     pub(super) fn of(
         pictures: Vec<MadePicture>,
         work: &[PictureWork],
@@ -57,9 +57,9 @@ impl Pace {
         Some(Pace { pictures, in_pixels, steps, rest })
     }
 
-    /// How long pictures took in the mean that were made like this. Where all of them are old, one or
-    /// two say little of the device as it is now: in the place of those that lack stands the time
-    /// `by_work_ms`.
+    /// How long pictures took in the mean that were made like this. Where all of them are old, one
+    /// or two say little of the device as it is now: in the place of those that lack stands the
+    /// time `by_work_ms`.
     pub(super) fn of_alike(&self, effort: &Effort, by_work_ms: Option<f64>) -> Option<f64> {
         let is_alike = |made: &&MadePicture| made.effort == *effort;
         let mut times_ms: Vec<f64> =

@@ -42,8 +42,8 @@ pub(super) fn of_model(config: &Config) -> Option<Arc<Tokenizer>> {
     kept(&texts.place()).ok()
 }
 
-/// The tokenizer that was asked last: to read that of Z-Image takes the better part of a second, and
-/// a form asks whenever somebody stops typing.
+/// The tokenizer that was asked last: to read that of Z-Image takes the better part of a second,
+/// and a form asks whenever somebody stops typing.
 static KEPT: Mutex<Option<Kept>> = Mutex::new(None);
 
 struct Kept {

@@ -68,8 +68,8 @@ pub async fn sweep_inputs(store: &Store, folder: &Path) -> Result<u64, StoreErro
 impl Queue<'_> {
     /// Forgets the jobs that ended before a time, with their pictures unless those are kept. What
     /// is queued or runs is not touched, nor is a job of which a picture has a star, unless that is
-    /// asked for: it stays whole, so that what it says of itself stays true. Pictures go first: a death in between leaves rows, of
-    /// which the next call removes the rest.
+    /// asked for: it stays whole, so that what it says of itself stays true. Pictures go first: a
+    /// death in between leaves rows, of which the next call removes the rest.
     pub async fn prune(&self, request: PruneRequest) -> Result<Pruned, QueueError> {
         let mut pruned = Pruned { dry_run: request.dry_run, ..Pruned::default() };
         let (mut last, mut pauses) = (0, Pauses::begin());

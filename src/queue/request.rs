@@ -104,7 +104,8 @@ impl Queue<'_> {
         keep.await.map_err(|error| QueueError::NoAnswer(error.to_string()))?
     }
 
-    /// Takes a job in as it was checked, so that it has the seeds and times that its sender was told.
+    /// Takes a job in as it was checked, so that it has the seeds and times that its sender was
+    /// told.
     async fn take_request(
         &self,
         new: NewRequest<'_>,

@@ -90,8 +90,8 @@ impl Queue<'_> {
         made.or_refusals()
     }
 
-    /// A job's pictures may be gone because they were sorted into other folders: they are made again
-    /// only where somebody asks for that.
+    /// A job's pictures may be gone because they were sorted into other folders: they are made
+    /// again only where somebody asks for that.
     async fn retry_one(&self, selection: Selection) -> Result<Retried, QueueError> {
         if let Selection::Render { .. } = selection {
             let lost = self.lost(selection).await?;

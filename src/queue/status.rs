@@ -40,7 +40,8 @@ pub struct QueueStatus {
     /// Why nothing can be said of the queue: there is no database yet, or it is locked. What comes
     /// from it is empty then.
     pub database: Option<String>,
-    /// The newest jobs of which renders were cancelled in the last day, because their time was over.
+    /// The newest jobs of which renders were cancelled in the last day, because their time was
+    /// over.
     pub late: Vec<LateJob>,
     /// The newest jobs of which something was begun.
     pub begun: Vec<JobRow>,

@@ -1,5 +1,5 @@
-//! What comes next: the jobs in the order of their turns, each with when it would be begun and done,
-//! and the outlook of all.
+//! What comes next: the jobs in the order of their turns, each with when it would be begun and
+//! done, and the outlook of all.
 
 use super::agreement::daemon_zone;
 use super::outlook::entries;

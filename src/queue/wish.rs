@@ -92,8 +92,8 @@ struct Composed {
 }
 
 impl Wish {
-    /// The job as the daemon of this configuration would take it in, or what is wrong, by option, by
-    /// line of the list, or by line of the template.
+    /// The job as the daemon of this configuration would take it in, or what is wrong, by option,
+    /// by line of the list, or by line of the template.
     pub fn check(&self, config: &Config) -> Result<CheckedJob, QueueError> {
         if let Some((name, content)) = &self.template
             && let Some(problem) = spec::too_long(content, config.limits.file_bytes_max)
@@ -198,7 +198,8 @@ impl Wish {
         }
     }
 
-    /// The same with a list that lacks the lines which are wrong; `None` where something else is, too.
+    /// The same with a list that lacks the lines which are wrong; `None` where something else is,
+    /// too.
     fn without_wrong_prompts(&self, mistakes: &JobMistakes, sources: &[String]) -> Option<Wish> {
         let (name, content) = self.list.as_ref()?;
         let beginning = format!("{}:", printable(name));
@@ -213,8 +214,8 @@ impl Wish {
         Some(Wish { list, ..self.clone() })
     }
 
-    /// What is said behind the mistakes of a list, which is taken whole or not at all: how many more
-    /// there are, and what leaves their lines out.
+    /// What is said behind the mistakes of a list, which is taken whole or not at all: how many
+    /// more there are, and what leaves their lines out.
     fn what_to_do(&self, told: &[String], problems: &[Problem]) -> Vec<String> {
         let Some((name, _)) = &self.list else { return Vec::new() };
         let name = printable(name);

@@ -171,7 +171,8 @@ pub struct HistoryRow {
     pub cancel_reason: Option<String>,
     /// The device of the last attempt.
     pub device: Option<String>,
-    /// By which model it is to be rendered, as daemon.toml names it; empty for the one of `[model]`.
+    /// By which model it is to be rendered, as daemon.toml names it; empty for the one of
+    /// `[model]`.
     pub model_key: String,
     /// The name of the model of the last attempt.
     pub model: Option<String>,
@@ -217,8 +218,8 @@ pub struct AttemptRow {
     pub total_ms: i64,
     /// The most device memory.
     pub peak_bytes: i64,
-    /// The most device memory while the text was encoded; 0 where it did not come so far. So are the
-    /// next two.
+    /// The most device memory while the text was encoded; 0 where it did not come so far. So are
+    /// the next two.
     pub text_encode_bytes: i64,
     /// The most device memory of the denoising.
     pub denoise_bytes: i64,

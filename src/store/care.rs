@@ -117,8 +117,8 @@ async fn check_file(path: &Path) -> Result<Option<String>> {
     Ok(found)
 }
 
-/// What SQLite finds wrong when it reads everything; `None` where all is well. Of a disk that does not
-/// give a page the check tells as of a finding.
+/// What SQLite finds wrong when it reads everything; `None` where all is well. Of a disk that does
+/// not give a page the check tells as of a finding.
 pub(super) async fn findings(connection: &mut SqliteConnection) -> Result<Option<String>> {
     let found: String =
         sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut *connection).await?;

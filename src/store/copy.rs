@@ -22,7 +22,8 @@ pub struct CopyFacts {
     pub jobs: i64,
     /// Renders that wait, or ran when the copy was made.
     pub waiting: i64,
-    /// Queued ones of them that were done since, as far as the database knows that it is to replace.
+    /// Queued ones of them that were done since, as far as the database knows that it is to
+    /// replace.
     pub made_since: i64,
     /// The last job's id.
     pub last_job: i64,
@@ -32,14 +33,14 @@ pub struct CopyFacts {
 
 impl Store {
     /// Writes all of the database, as it is at one moment, into a new file, while others go on. It
-    /// is written through to the disk; its name lasts once its folder is fsynced. It is a copy of the
-    /// file that is open, whatever lies at its path by now.
+    /// is written through to the disk; its name lasts once its folder is fsynced. It is a copy of
+    /// the file that is open, whatever lies at its path by now.
     pub async fn copy_to(&self, path: &Path) -> Result<()> {
         let name = path.to_str().ok_or_else(|| {
             StoreError::Unusable(format!("{}: the name is not UTF-8", path.display()))
         })?;
-        // There is one writer, and it is waited for; a pool of readers that are in use opens another
-        // one, at the path.
+        // There is one writer, and it is waited for; a pool of readers that are in use opens
+        // another one, at the path.
         sqlx::query("VACUUM INTO ?").bind(name).execute(&self.writer).await?;
         let synced = File::open(path).and_then(|file| file.sync_all());
         synced.map_err(|error| StoreError::Disk(format!("{}: {error}", path.display())))
@@ -78,7 +79,8 @@ impl Store {
         }
     }
 
-    /// The names in a state folder under which is saved what a lost database held, the oldest first.
+    /// The names in a state folder under which is saved what a lost database held, the oldest
+    /// first.
     pub fn saved_names(state: &Path) -> impl Iterator<Item = PathBuf> {
         let name = |number| files::numbered("zimaged-saved.sqlite", number);
         files::numbers().map(move |number| state.join(name(number)))

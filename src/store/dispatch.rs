@@ -59,7 +59,8 @@ impl Store {
         let startable = "FROM renders r INDEXED BY renders_to_claim JOIN jobs j ON j.id = r.job_id \
                          WHERE r.state = 'queued' AND r.timed = 0 \
                          AND r.id IS NOT ?2 AND (r.run_until_ms IS NULL OR r.run_until_ms > ?1)";
-        // The names are found by one look-up each: to list them SQLite would walk through the index.
+        // The names are found by one look-up each: to list them SQLite would walk through the
+        // index.
         let sql = format!(
             "WITH RECURSIVE names (model) AS (\
              SELECT min(model) FROM renders INDEXED BY renders_to_claim \

@@ -5,8 +5,8 @@ use sqlx::sqlite::SqlitePool;
 use super::rows::to_json;
 use super::{Result, Store};
 
-/// The hashes of all pictures that renders which may still run or be retried begin with, or have for
-/// a mask.
+/// The hashes of all pictures that renders which may still run or be retried begin with, or have
+/// for a mask.
 pub(super) async fn all_needed(connection: &SqlitePool) -> sqlx::Result<Vec<String>> {
     let sql = "SELECT init_image FROM renders WHERE init_image <> '' AND state <> 'done' \
                UNION SELECT mask FROM renders WHERE mask <> '' AND state <> 'done'";

@@ -39,9 +39,9 @@ pub struct TimesKept {
 }
 
 impl Store {
-    /// When a job with these times, taken in or changed at `now_ms`, is started first. Windows are in
-    /// the zone of the daemon's machine: where somebody else writes, who may be in another one, the
-    /// opening is over at once, and the daemon's next look at the times gives the right one.
+    /// When a job with these times, taken in or changed at `now_ms`, is started first. Windows are
+    /// in the zone of the daemon's machine: where somebody else writes, who may be in another one,
+    /// the opening is over at once, and the daemon's next look at the times gives the right one.
     pub(super) fn first_opening(&self, times: &Times, now_ms: i64) -> Opening {
         let opening = times.opening_or_over(now_ms, &TimeZone::system());
         match (self.access, times.window) {

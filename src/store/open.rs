@@ -48,7 +48,8 @@ impl Store {
         }
     }
 
-    /// A database with nothing in it, in this process's memory: for whoever asks before there is one.
+    /// A database with nothing in it, in this process's memory: for whoever asks before there is
+    /// one.
     pub async fn empty() -> Result<Store> {
         let nowhere = Path::new("");
         let in_use = InUse::mark(nowhere, || Ok::<(), StoreError>(()))?;

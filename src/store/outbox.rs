@@ -21,8 +21,8 @@ pub struct OutboxRow {
 }
 
 impl Store {
-    /// Notes what is to be told from now on. What waits for a channel that tells nothing any more is
-    /// given up.
+    /// Notes what is to be told from now on. What waits for a channel that tells nothing any more
+    /// is given up.
     pub async fn set_hooks(&self, wishes: &[(HookChannel, HookEvent)], now_ms: i64) -> Result<()> {
         let mut transaction = self.begin().await?;
         sqlx::query("DELETE FROM hook_wishes").execute(&mut *transaction).await?;

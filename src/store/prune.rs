@@ -78,8 +78,9 @@ impl Store {
         Ok(renders.unsigned_abs())
     }
 
-    /// Forgets a job, unless it is not to be forgotten any more: its renders, a part at a time, their attempts,
-    /// its entries in the log, at last itself. After a death in between it is old still.
+    /// Forgets a job, unless it is not to be forgotten any more: its renders, a part at a time,
+    /// their attempts, its entries in the log, at last itself. After a death in between it is old
+    /// still.
     pub async fn forget_job(&self, job_id: i64, of: Forgettable) -> Result<()> {
         let before_ms = of.before_ms;
         let old = format!("(SELECT id FROM jobs WHERE id = ?2 AND {})", of.sql());
@@ -125,8 +126,8 @@ impl Store {
 
     /// Forgets what else the database has noted before a time and what belongs to no job: files
     /// that were set aside, entries of the log, workers that made nothing which is still known. The
-    /// newest file and the newest worker stay: the ids of such files only grow by that, and the next
-    /// attempt is this worker's.
+    /// newest file and the newest worker stay: the ids of such files only grow by that, and the
+    /// next attempt is this worker's.
     pub async fn forget_notes(&self, before_ms: i64) -> Result<()> {
         let mut transaction = self.begin().await?;
         let rejections = format!("DELETE FROM rejections WHERE {OLD_REJECTION}");

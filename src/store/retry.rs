@@ -30,8 +30,8 @@ pub struct Retried {
 pub enum Repeat<'r> {
     /// Those that failed or were cancelled.
     NotMade,
-    /// As [`Repeat::NotMade`], where the selection is one of all that a filter lets through: only what
-    /// that lets through, without what a later one of them repeats.
+    /// As [`Repeat::NotMade`], where the selection is one of all that a filter lets through: only
+    /// what that lets through, without what a later one of them repeats.
     Among(&'r RenderFilter),
     /// Those that are done at these positions: their files are gone.
     Lost(&'r [u32]),

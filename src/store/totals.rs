@@ -1,5 +1,5 @@
-//! Sums over all that was ever tried, for whoever draws curves of them: kept while it happens, in the
-//! transaction that ends an attempt or a render, so that to ask costs the same after a million.
+//! Sums over all that was ever tried, for whoever draws curves of them: kept while it happens, in
+//! the transaction that ends an attempt or a render, so that to ask costs the same after a million.
 
 use std::fmt;
 
@@ -20,7 +20,8 @@ pub const STAGE_MS: [i64; 10] =
 /// Bounds of measured by predicted: above 1 a prediction was too low.
 pub const RATIOS: [f64; 7] = [0.25, 0.5, 0.75, 0.9, 0.97, 1.0, 1.1];
 
-/// What is summed up. The view `attempt_values` says what an attempt adds, and has the bounds above.
+/// What is summed up. The view `attempt_values` says what an attempt adds, and has the bounds
+/// above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
     /// Renders that have ended; the label is their state.

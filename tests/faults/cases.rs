@@ -1,5 +1,5 @@
-//! Disks that fill or fail, one system call at a time: the daemon goes on by itself, or ends with 75 and
-//! goes on at the next start. No render fails by it.
+//! Disks that fill or fail, one system call at a time: the daemon goes on by itself, or ends with
+//! 75 and goes on at the next start. No render fails by it.
 
 use crate::beside;
 use crate::house::Harried;

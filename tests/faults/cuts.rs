@@ -1,5 +1,5 @@
-//! Power cuts: a filesystem of its own in a file, shut down at a chosen system call without its journal,
-//! as a disk is left by a cut that honours flushes; then mounted again.
+//! Power cuts: a filesystem of its own in a file, shut down at a chosen system call without its
+//! journal, as a disk is left by a cut that honours flushes; then mounted again.
 //!
 //! ext4 alone is tried, with ordered data. Sectors that are half written are not.
 

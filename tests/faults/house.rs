@@ -42,8 +42,8 @@ load_timeout = "60s"
 /// What all houses that are tried beside each other need together.
 const ROOM_BYTES: u64 = 2 << 30;
 
-/// A kill takes nothing from the page cache: a folder in memory does as well, and is fast. Containers
-/// often have a small one.
+/// A kill takes nothing from the page cache: a folder in memory does as well, and is fast.
+/// Containers often have a small one.
 fn place() -> PathBuf {
     let memory = Path::new("/dev/shm");
     let room = rustix::fs::statvfs(memory).map_or(0, |disk| disk.f_bavail * disk.f_frsize);

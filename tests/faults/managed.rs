@@ -1,5 +1,5 @@
-//! systemd itself over the daemon: a manager of the test's own, that is not the first process, with the
-//! unit that users get, in shorter times.
+//! systemd itself over the daemon: a manager of the test's own, that is not the first process, with
+//! the unit that users get, in shorter times.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

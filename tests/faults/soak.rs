@@ -159,8 +159,8 @@ fn soak(name: &str, mut it: Harried, prompt: &str, renders: u64, pieces: u64) {
     record::note(name, expected, samples.last().unwrap().renders, &told.join("; "));
 }
 
-/// A picture that runs out of memory as it was asked for, and is made smaller; to the miniature it is
-/// one as any other.
+/// A picture that runs out of memory as it was asked for, and is made smaller; to the miniature it
+/// is one as any other.
 const OUT_OF_MEMORY: &str =
     "prompt = 'oom above 64 px'\nwidth = 128\nheight = 128\nmin_side = 64\n";
 

@@ -45,7 +45,8 @@ impl ShiftedClock {
 pub struct Rule {
     /// `supervisor`, `worker` or `any`.
     pub role: &'static str,
-    /// `write`, `sync`, `rename`, `link`, `unlink`, `truncate`, `watch`, or `any` of them; or `read`.
+    /// `write`, `sync`, `rename`, `link`, `unlink`, `truncate`, `watch`, or `any` of them; or
+    /// `read`.
     pub calls: &'static str,
     /// A part of the file's path, `*` for all.
     pub path: &'static str,

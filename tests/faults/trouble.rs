@@ -1,5 +1,5 @@
-//! A fault that begins in the middle of the work, lasts for a while and is then gone: everything that
-//! was handed over is made.
+//! A fault that begins in the middle of the work, lasts for a while and is then gone: everything
+//! that was handed over is made.
 
 use crate::house::{Harried, PATIENCE, last_of};
 use crate::oracle;

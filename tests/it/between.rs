@@ -1,5 +1,5 @@
-//! Between two pictures: one is written while the device makes the next. Whatever happens to either,
-//! each picture appears once and whole, and its row says so after that.
+//! Between two pictures: one is written while the device makes the next. Whatever happens to
+//! either, each picture appears once and whole, and its row says so after that.
 
 use std::fs;
 use std::path::Path;

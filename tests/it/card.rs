@@ -244,8 +244,8 @@ fn the_layers_of_the_text_encoder_come_once_for_all_prompts_of_a_job() {
     }
 }
 
-/// Of what the simulated card has counted into `file`, which is removed. The first line has the load
-/// and the measurement of speed, which does more or less as there is time.
+/// Of what the simulated card has counted into `file`, which is removed. The first line has the
+/// load and the measurement of speed, which does more or less as there is time.
 fn sum(file: &Path, what: &str) -> f64 {
     counted(file, what).iter().skip(1).sum()
 }

@@ -1,5 +1,5 @@
-//! The build for cards where CUDA's libraries are missing: the program starts, answers and says what
-//! is missing. Where a driver is installed only the first test has something to see.
+//! The build for cards where CUDA's libraries are missing: the program starts, answers and says
+//! what is missing. Where a driver is installed only the first test has something to see.
 
 use std::fs;
 use std::process::{Command, Output};

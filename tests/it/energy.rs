@@ -1,5 +1,5 @@
-//! What a card's driver tells of it: power, temperature and clocks of each attempt, and nothing where
-//! there is no such library.
+//! What a card's driver tells of it: power, temperature and clocks of each attempt, and nothing
+//! where there is no such library.
 
 use std::fs;
 

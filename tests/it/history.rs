@@ -96,7 +96,8 @@ fn a_database_that_is_taken_away_is_noticed_saved_and_can_be_put_back() {
     assert_eq!(house.value("SELECT count(*) FROM history WHERE state = 'done'"), "1");
 }
 
-/// Chaos 3, chaos 4 and the disks of chaos 10: what may pass is 75, and nothing is called damaged for it.
+/// Chaos 3, chaos 4 and the disks of chaos 10: what may pass is 75, and nothing is called damaged
+/// for it.
 #[test]
 fn trouble_with_the_disk_that_may_pass_is_no_damage_and_asks_to_try_again() {
     let house = House::new("");

@@ -80,8 +80,8 @@ const OWNED: [(&str, &str); 13] = [
     ("nvml_wrapper", "card"),
 ];
 
-/// Which other modules of `engine/z_image` each of its modules may name. A module that is not in the
-/// list names none. Each names only modules that stand before it or are not in the list.
+/// Which other modules of `engine/z_image` each of its modules may name. A module that is not in
+/// the list names none. Each names only modules that stand before it or are not in the list.
 const ENGINE_ARROWS: [(&str, &[&str]); 36] = [
     ("wrong_folder", &["wrong_file"]),
     ("config", &["wrong_file"]),

@@ -1,4 +1,5 @@
-//! The commands that README.md, its translation and the documents that it leads to tell people to use.
+//! The commands that README.md, its translation and the documents that it leads to tell people to
+//! use.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! Times in which daemon.toml wants nothing started: quiet hours, and a card above its ceiling. What
-//! waits is told why, and goes on by itself.
+//! Times in which daemon.toml wants nothing started: quiet hours, and a card above its ceiling.
+//! What waits is told why, and goes on by itself.
 
 use std::fs;
 

@@ -1,4 +1,5 @@
-//! `[output] sidecar`: beside each picture a file that says as JSON what the picture says of itself.
+//! `[output] sidecar`: beside each picture a file that says as JSON what the picture says of
+//! itself.
 
 use std::fs;
 

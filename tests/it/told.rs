@@ -1,4 +1,5 @@
-//! What users are told where something is not as they thought: each answer says what would be right.
+//! What users are told where something is not as they thought: each answer says what would be
+//! right.
 
 use std::fs;
 

@@ -36,7 +36,8 @@ fn no_lora_takes_more_than_predicted_nor_far_less() {
         &["lycoris_loha"],
         &["lycoris_lokr"],
         &["lycoris_dora_columns"],
-        // Of several all tensors are there, and what a DoRA keeps stands beside the change of another.
+        // Of several all tensors are there, and what a DoRA keeps stands beside the change of
+        // another.
         &["case", "lycoris_lokr"],
         &["lycoris_loha", "peft_dora"],
         &["lycoris_dora_columns", "case", "lycoris_full"],

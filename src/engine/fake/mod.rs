@@ -14,8 +14,8 @@
 //! So `steps of 20 ms, oom above 768 px, die at step 2 once`. The model's folder holds the counts
 //! of "once" and "times", which outlive a worker, and may hold `load.txt`, a script of the same
 //! kind for loading: `oom`, `hang`, `exit 1 once`; and `free.txt`, the bytes that its device has
-//! free. With a `card.txt` its device is the machine's first card. At `hold` it stands still for as long
-//! as there is a file `hold` in the folder, so that a test finds it there whenever it looks.
+//! free. With a `card.txt` its device is the machine's first card. At `hold` it stands still for as
+//! long as there is a file `hold` in the folder, so that a test finds it there whenever it looks.
 
 mod script;
 

@@ -147,7 +147,7 @@ fn work(words: &Words, job: &CheckedJob) -> Markup {
         p {
             strong { (words.count_of_pictures(pictures)) }
             @if let Some(expected) = expected {
-                ", " (words.takes) " " (moment::estimated(expected.work_ms.unsigned_abs()))
+                ", " (words.takes) " " (words.units.estimated(expected.work_ms.unsigned_abs()))
                 @if expected.is_estimate { " (" (words.estimated) ")" }
                 @if let Some(at_ms) = expected.done_at_ms {
                     ", " (words.done_at) " " (moment::soon(at_ms))

@@ -6,7 +6,6 @@ use super::form::{JobForm, PICTURES};
 use super::words::Words;
 use crate::config::Config;
 use crate::job::Render;
-use crate::moment;
 use crate::queue::SizeForecast;
 
 /// The name of something in the visitor's language.
@@ -108,7 +107,7 @@ fn size_fields(words: &Words, form: &JobForm, defaults: &Render, sizes: &[SizeFo
 /// where that is less.
 pub fn size_forecast(words: &Words, size: &SizeForecast) -> Markup {
     let SizeForecast { width, height, work_ms, .. } = size;
-    let takes = work_ms.map(|ms| moment::estimated(ms.round() as u64));
+    let takes = work_ms.map(|ms| words.units.estimated(ms.round() as u64));
     html! {
         small.forecast data-size={ (width) "x" (height) } title=[size.rung()] {
             @if !size.fits() {
@@ -122,8 +121,8 @@ pub fn size_forecast(words: &Words, size: &SizeForecast) -> Markup {
     }
 }
 
-/// The sizes that are offered: [`PRESETS`], and before them the one that is made where none is said,
-/// unless it is one of them.
+/// The sizes that are offered: [`PRESETS`], and before them the one that is made where none is
+/// said, unless it is one of them.
 fn presets(defaults: &Render) -> impl Iterator<Item = (u32, u32, Name)> {
     let Render { width, height, .. } = *defaults;
     let is_preset = PRESETS.iter().any(|preset| (preset.0, preset.1) == (width, height));

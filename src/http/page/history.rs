@@ -115,8 +115,8 @@ impl<'a> Drawing<'a> {
                         line.fall x1=(x) y1="0" x2=(x) y2=(HEIGHT) { title { (fall.rung) } }
                     }
                     @for speed in self.speeds { (self.mark(speed)) }
-                    text x="-4" y="10" text-anchor="end" { (seconds(self.most_ms)) }
-                    text x="-4" y=(HEIGHT) text-anchor="end" { "0 s" }
+                    text x="-4" y="10" text-anchor="end" { (words.hundredths(self.most_ms)) }
+                    text x="-4" y=(HEIGHT) text-anchor="end" { "0 " (words.units.seconds) }
                     text x="0" y=(HEIGHT + 18.0) { (moment::date_and_time(self.first_ms)) }
                     text x=(WIDTH) y=(HEIGHT + 18.0) text-anchor="end" {
                         (moment::date_and_time(self.last_ms))
@@ -168,10 +168,6 @@ fn symbol(mark: usize, (x, y): (f64, f64)) -> Markup {
     html! { path.point d=(path) {} }
 }
 
-fn seconds(ms: i64) -> String {
-    format!("{:.2} s", ms as f64 / 1000.0)
-}
-
 /// The same for whoever sees no drawing.
 fn table(words: &Words, speeds: &[SpeedRow]) -> Markup {
     html! {
@@ -185,7 +181,7 @@ fn table(words: &Words, speeds: &[SpeedRow]) -> Markup {
                 (cell(words.job, picture_link(speed.job, speed.picture)))
                 (cell(words.size, format_args!("{}×{}", speed.width, speed.height)))
                 (number(words.steps, speed.steps))
-                (number(words.seconds, seconds(speed.total_ms)))
+                (number(words.seconds, words.hundredths(speed.total_ms)))
             } } }
         } }
     }
@@ -204,7 +200,7 @@ fn days_told(words: &Words, days: &[DayRow]) -> Markup {
                 (cell(words.day, day))
                 (number(words.pictures_column, pictures))
                 td { meter min="0" max=(most) value=(pictures) aria-label=(day) {} }
-                (number(words.busy, moment::duration(*busy_ms)))
+                (number(words.busy, words.units.duration(*busy_ms)))
             } } }
         } }
     }

@@ -10,7 +10,6 @@ use super::activity::doing;
 use super::assets;
 use super::visitor::Visitor;
 use super::words::{LANGUAGES, Words};
-use crate::moment;
 
 /// The pages that the header of each page links to. All addresses are relative, so that the
 /// program can stand below a path of another server.
@@ -174,7 +173,7 @@ async fn now(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
             span.bad[!is_wanted].warn[is_wanted] { (words.held) ": " (hold) }
         }
         (doing(words, &status))
-        @if let Some(left) = left_ms.and_then(moment::left) {
+        @if let Some(left) = left_ms.and_then(|ms| words.units.left(ms)) {
             span.quiet { (left) " " (words.left) }
         }
         @if queued > 0 { a href="queue" { (queued) " " (words.waiting) } }

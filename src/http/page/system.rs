@@ -12,7 +12,6 @@ use super::visitor::Visitor;
 use super::words::Words;
 use crate::config::Config;
 use crate::job::Render;
-use crate::moment;
 use crate::queue::{FolderRoom, QueueError};
 use crate::recent_log;
 use crate::spelling;
@@ -89,7 +88,7 @@ fn model(words: &Words, worker: &WorkerRow) -> Markup {
             dt { (words.device) } dd {
                 (worker.device) @if total_bytes > 0 { ", " (spelling::memory(total_bytes)) }
             }
-            dt { (words.load_time) } dd { (moment::estimated(worker.load_ms.unsigned_abs())) }
+            dt { (words.load_time) } dd { (words.units.estimated(worker.load_ms.unsigned_abs())) }
         }
     }
 }

@@ -29,8 +29,8 @@ pub struct Verified {
     pub right: u64,
     /// How many are not.
     pub wrong: u64,
-    /// How many of these are missing, and are of no retry yet: `zimaged retry --missing --all` renders
-    /// them again.
+    /// How many of these are missing, and are of no retry yet: `zimaged retry --missing --all`
+    /// renders them again.
     pub missing: u64,
     /// What is wrong with the first thousand of these.
     pub wrong_pictures: Vec<WrongPicture>,

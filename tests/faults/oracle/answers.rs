@@ -27,8 +27,8 @@ pub fn it_serves_or_has_ended(scene: &Scene) -> Vec<String> {
     wrong.into_iter().collect()
 }
 
-/// Why it does not serve, if so. It may have started this very moment, on a loaded machine: that each
-/// answer comes within ten seconds is held by who asks.
+/// Why it does not serve, if so. It may have started this very moment, on a loaded machine: that
+/// each answer comes within ten seconds is held by who asks.
 fn serves(house: &House, limit: Duration) -> Option<String> {
     let deadline = Instant::now() + limit;
     loop {

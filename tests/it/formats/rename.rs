@@ -11,8 +11,8 @@ pub fn prefixed(prefix: &str, named: Named) -> Named {
     named.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect()
 }
 
-/// As in the publishers' own code, which ComfyUI's files come from: queries, keys and values are one
-/// matrix.
+/// As in the publishers' own code, which ComfyUI's files come from: queries, keys and values are
+/// one matrix.
 pub fn comfy_transformer(mut named: Named) -> Named {
     let first = ".attention.to_q.weight";
     let blocks: Vec<String> =
@@ -42,8 +42,8 @@ pub fn with_final_norm(mut named: Named) -> Named {
     named
 }
 
-/// As in Flux's `ae.safetensors`: levels of the decoder are counted from the picture's side, and the
-/// attention's matrices are convolutions of one pixel.
+/// As in Flux's `ae.safetensors`: levels of the decoder are counted from the picture's side, and
+/// the attention's matrices are convolutions of one pixel.
 pub fn flux_vae(named: Named) -> Named {
     let renamed = named.into_iter().map(|(name, tensor)| {
         let name = flux_name(&name);

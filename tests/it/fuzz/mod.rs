@@ -2,9 +2,9 @@
 //! whatever reads it. No input may stop the program, take it long, take much memory, or be refused
 //! without a word.
 //!
-//! `ZIMAGED_FUZZ_S` is how many seconds each target has, `ZIMAGED_FUZZ_SEED` repeats a run. An input
-//! that fails is kept in `target/fuzz`; once mended it belongs into `tests/data/fuzz/TARGET/`,
-//! which every run begins with.
+//! `ZIMAGED_FUZZ_S` is how many seconds each target has, `ZIMAGED_FUZZ_SEED` repeats a run. An
+//! input that fails is kept in `target/fuzz`; once mended it belongs into
+//! `tests/data/fuzz/TARGET/`, which every run begins with.
 
 mod http;
 mod meter;

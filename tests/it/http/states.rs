@@ -1,5 +1,5 @@
-//! What keeps the daemon from going on, as people and programs are told: what happens, why, and what
-//! ends it, in both languages.
+//! What keeps the daemon from going on, as people and programs are told: what happens, why, and
+//! what ends it, in both languages.
 
 use std::fs;
 

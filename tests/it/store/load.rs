@@ -177,7 +177,8 @@ async fn half_a_million_renders_that_wait_for_a_time_slow_neither_claims_nor_sta
     fixture.accept(job(&["now"])).await;
     let due = timed("claim of one that is due", 50, async || fixture.next_prompt().await).await;
     assert_eq!(due.as_deref(), Some("now"));
-    // A quarter of a second on an idle machine, and no more for any number: one in five is looked at.
+    // A quarter of a second on an idle machine, and no more for any number: one in five is looked
+    // at.
     let kinds = timed("kinds that wait", 4000, async || store.waiting(NOW).await).await;
     let backlog = kinds.expect("a readable queue");
     assert!(backlog.is_sample && backlog.renders == WAITING as u64 + 2);

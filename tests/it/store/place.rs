@@ -134,8 +134,8 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// What `ask` is told by a user who is not the owner. Only its thread, and those that it starts, are
-/// somebody else; whoever is not root stays who it is, and is kept out by the modes alone.
+/// What `ask` is told by a user who is not the owner. Only its thread, and those that it starts,
+/// are somebody else; whoever is not root stays who it is, and is kept out by the modes alone.
 fn told_to_another_user(ask: impl FnOnce() -> String + Send + 'static) -> String {
     let told = std::thread::spawn(|| {
         // SAFETY: the calls change nothing but this thread's user and groups.

@@ -10,8 +10,8 @@ static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
     library::build("it/support/fault.c", &Path::new(env!("CARGO_TARGET_TMPDIR")).join("fault.so"))
 });
 
-/// Lets `call` (`open`, `pread`, `pwrite`, `fsync`, `lock`, and `inotify` of the path `inotify`) on files whose paths end in `path` fail with
-/// `errno`, `failing` times after `before` that succeed.
+/// Lets `call` (`open`, `pread`, `pwrite`, `fsync`, `lock`, and `inotify` of the path `inotify`) on
+/// files whose paths end in `path` fail with `errno`, `failing` times after `before` that succeed.
 pub fn inject(
     command: &mut Command,
     call: &str,

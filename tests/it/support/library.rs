@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Compiles a file of the tests. It gets its name when it is whole: another run of the tests may have
-/// the one of before loaded, and must not find it changed.
+/// Compiles a file of the tests. It gets its name when it is whole: another run of the tests may
+/// have the one of before loaded, and must not find it changed.
 pub fn build(source: &str, library: &Path) -> PathBuf {
     let folder = library.parent().expect("a folder of the target's");
     fs::create_dir_all(folder).expect("a writable folder");

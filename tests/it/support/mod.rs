@@ -29,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(10);
 
-/// A configuration with the fake engine; tests add lines to it. A loaded machine may stand still for
-/// a while, and a worker is not to be ended for that.
+/// A configuration with the fake engine; tests add lines to it. A loaded machine may stand still
+/// for a while, and a worker is not to be ended for that.
 const CONFIG: &str = r#"
 engine = "fake"
 
@@ -215,8 +215,8 @@ impl House {
         fs::remove_file(self.path("model/hold")).expect("our own file");
     }
 
-    /// Puts a file where a folder of the daemon's is: as good as a disk that is not there, and works
-    /// for root too. The daemon may use the folder meanwhile, and make it again.
+    /// Puts a file where a folder of the daemon's is: as good as a disk that is not there, and
+    /// works for root too. The daemon may use the folder meanwhile, and make it again.
     pub fn make_unusable(&self, folder: &str) {
         let path = self.path(folder);
         self.until(&format!("a file in the place of {folder}"), || {

@@ -23,7 +23,8 @@ pub struct Card {
 }
 
 impl Card {
-    /// From now on the card of `house` is so. The scripted engine renders on it from its next start.
+    /// From now on the card of `house` is so. The scripted engine renders on it from its next
+    /// start.
     pub fn is_in(self, house: &House) {
         let Card { celsius, watts, mhz, slowed } = self;
         let file = house.path("nvml");

@@ -1,8 +1,10 @@
 use super::Words;
+use crate::moment::TimeUnits;
 
 pub const CHINESE: Words = Words {
     tag: "zh",
     name: "中文",
+    units: TimeUnits { hours: "小时", minutes: "分钟", seconds: "秒" },
 
     create: "创作",
     queue: "队列",

@@ -1,8 +1,10 @@
 use super::Words;
+use crate::moment::TimeUnits;
 
 pub const ENGLISH: Words = Words {
     tag: "en",
     name: "English",
+    units: TimeUnits::SYMBOLS,
 
     create: "Create",
     queue: "Queue",

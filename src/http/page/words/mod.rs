@@ -8,6 +8,7 @@ pub use self::english::ENGLISH;
 use crate::attempt::Outcome;
 use crate::job::state::State;
 use crate::ladder::Stage;
+use crate::moment::TimeUnits;
 
 /// The texts of all pages in one language.
 pub struct Words {
@@ -15,6 +16,7 @@ pub struct Words {
     pub tag: &'static str,
     /// How the language calls itself.
     pub name: &'static str,
+    pub units: TimeUnits,
 
     pub create: &'static str,
     pub queue: &'static str,
@@ -293,6 +295,11 @@ impl Words {
             Outcome::Cancelled => self.cancelled,
             Outcome::Failed => self.failed,
         }
+    }
+
+    /// `0.25 s`
+    pub fn hundredths(&self, ms: i64) -> String {
+        format!("{:.2} {}", ms as f64 / 1000.0, self.units.seconds)
     }
 
     /// So many pictures.

@@ -49,7 +49,7 @@ pub const CHINESE: Words = Words {
     not_done_hint: "没有任何改动。请返回，按下面的说明修正后再试。",
     paused: "已暂停",
     rendering: "正在渲染",
-    step: "步",
+    step: "步数",
     left: "后完成此任务",
     waiting: "张等待中",
 

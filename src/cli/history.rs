@@ -80,8 +80,8 @@ fn told(pruned: &Pruned) -> String {
         text = text.replace(" removed", "");
     }
     if left > 0 {
-        text +=
-            &format!("; {} left, because they are not those pictures", print::count(left, "file"));
+        let files = print::count(left, "file");
+        text += &format!("; {files} left that are not as they were recorded");
     }
     if starred > 0 {
         let kept = print::count(starred, "old job");

@@ -39,7 +39,7 @@ pub struct Pruned {
     pub pictures: u64,
     /// The bytes of these pictures.
     pub bytes: u64,
-    /// Files under a picture's name that are left, because they do not say that they are it.
+    /// Files under a picture's name that are left, because they are not what was recorded.
     pub left: u64,
     /// Notes of job files that were set aside. The files stay.
     pub rejections: u64,
@@ -113,8 +113,8 @@ impl Queue<'_> {
         }
     }
 
-    /// Removes a picture where the file under its name says that it is this one: the name may have
-    /// been used again since, by a person or by another database.
+    /// Removes a picture where the file under its name is this one, byte for byte: somebody may have
+    /// painted in it, and the name may have been used again, by a person or by another database.
     fn remove(
         &self,
         picture: &RecordedPicture,
@@ -124,7 +124,7 @@ impl Queue<'_> {
         let path = self.config.outputs.join(&picture.path);
         let owner = self.owner(picture.attempt_id);
         let Ok(facts) = path.symlink_metadata() else { return Ok(()) };
-        if !output::is_below(Path::new(&picture.path)) || !is_of(&path, &owner) {
+        if !self.is_as_recorded(picture) {
             pruned.left += 1;
             return Ok(());
         }
@@ -143,11 +143,15 @@ impl Queue<'_> {
         }
     }
 
+    /// Whether the file under the picture's name has the recorded content; not where it cannot be
+    /// read.
+    fn is_as_recorded(&self, picture: &RecordedPicture) -> bool {
+        let file = output::open(&self.config.outputs, &picture.path);
+        let measured = file.and_then(|mut file| output::measure(&mut file));
+        measured.is_ok_and(|(_, sha256)| sha256 == picture.sha256)
+    }
+
     fn owner(&self, attempt_id: i64) -> Owner {
         Owner { database: self.store.id().to_owned(), attempt_id }
     }
-}
-
-fn is_of(path: &Path, owner: &Owner) -> bool {
-    output::metadata_of(path).is_some_and(|metadata| metadata.queue.owner == *owner)
 }

@@ -43,6 +43,8 @@ pub struct RecordedPicture {
     pub attempt_id: i64,
     /// Relative to the output folder.
     pub path: String,
+    /// Of the file, in lower-case hex.
+    pub sha256: String,
 }
 
 impl Store {
@@ -65,7 +67,7 @@ impl Store {
 
     /// The pictures of a job.
     pub async fn pictures_of(&self, job_id: i64) -> Result<Vec<RecordedPicture>> {
-        let sql = "SELECT a.id AS attempt_id, a.path FROM attempts a \
+        let sql = "SELECT a.id AS attempt_id, a.path, a.sha256 FROM attempts a \
                    JOIN renders r ON r.id = a.render_id \
                    WHERE r.job_id = ? AND a.outcome = 'done' ORDER BY a.id";
         Ok(sqlx::query_as(sql).bind(job_id).fetch_all(&self.readers).await?)

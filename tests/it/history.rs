@@ -140,7 +140,10 @@ fn old_jobs_are_forgotten_with_their_pictures_and_what_waits_is_not_touched() {
     house.drop_job("later.toml", "prompt = 'a fox'\nnot_before = '2099-01-01T00:00:00Z'\n");
     house.until_sql("SELECT count(*) FROM renders", "4");
     let pictures = house.pictures();
-    fs::write(&pictures[1], "somebody else's").expect("a writable folder");
+    // Painted in: it still says that it is the picture, and is somebody's work.
+    let mut painted = fs::read(&pictures[1]).expect("a picture");
+    painted.push(0);
+    fs::write(&pictures[1], painted).expect("a writable folder");
     house.falsify("UPDATE renders SET finished_at_ms = finished_at_ms + 86400000 WHERE job_id = 3");
     let old = ["history", "prune", "--older-than", "0s"];
     let counts = |pruned: &serde_json::Value| {

@@ -61,9 +61,9 @@ pub async fn memory(State(app): State<App>, visitor: Visitor) -> Result<Markup, 
 }
 
 fn fitting(words: &Words, table: &[FitAnswer], device_bytes: Option<u64>) -> Markup {
-    // The card that is closest to the device's memory is as good as it.
+    // A card has what it is sold with, to some MiB; other memory that comes near is planned otherwise.
     let own = device_bytes.and_then(|bytes| {
-        TABLE_CARDS_GIB.into_iter().find(|gib| bytes.abs_diff(gib << 30) < (1 << 30))
+        TABLE_CARDS_GIB.into_iter().find(|gib| bytes.abs_diff(gib << 30) < (gib << 30) / 64)
     });
     html! {
         div.scroll { table {

@@ -37,12 +37,11 @@ for order in eager lazy; do SIM_CAPABILITY=90 SIM_ORDER=$order convolutions; don
 SIM_DRY=1 tests --test memory card::
 tests --test it card::
 tests --test it card_libraries::
-# Room for one of the miniature's layers: the others are read in each step.
-SIM_PINNED_BYTES=2000000 tests --test it card::a_card_makes_the_same_picture
 # Where the driver locks its own memory alone.
 for registers in 0 1; do SIM_REGISTERS=$registers tests --lib z_image::cuda::pinned; done
-SIM_REGISTERS=0 tests --test it card::a_card_makes_the_same_picture
-# The streaming's events, under the orders that a card may take without them.
-for order in lazy copies-first copies-last; do
-  SIM_ORDER=$order tests --test it card::a_card_makes_the_same_picture
-done
+# The streaming's events, under the orders that a card may take without them: with room for one of the miniature's layers,
+# where the others are read in each step; where the driver locks its own memory alone; and as it is.
+same_picture() { tests --test it card::a_card_makes_the_same_picture; }
+SIM_ORDER=lazy SIM_PINNED_BYTES=2000000 same_picture
+SIM_ORDER=copies-first SIM_REGISTERS=0 same_picture
+SIM_ORDER=copies-last same_picture

@@ -288,23 +288,16 @@ impl fmt::Display for Warning {
                  of {}",
                 *seed as u32
             ),
-            Warning::EqualPictures { pictures, first, second } => write!(
-                f,
-                "{} made twice: picture {second} has the prompt, seed, size and steps of picture \
-                 {first}",
-                match pictures {
-                    1 => "1 picture is".to_owned(),
-                    more => format!("{more} pictures are"),
-                }
-            ),
-            Warning::EqualNames { pictures, output } => {
-                let get = if *pictures == 1 { "gets" } else { "get" };
+            Warning::EqualPictures { pictures, first, second } => {
+                let are = if *pictures == 1 { "is" } else { "are" };
                 write!(
                     f,
-                    "output = \"{output}\" names several pictures alike: {pictures} of them {get} a \
-                     number behind it; {{index}} or {{seed}} in it would tell them apart"
+                    "{} {are} made twice: picture {second} has the prompt, seed, size and steps of \
+                     picture {first}",
+                    count(*pictures as u64, "picture")
                 )
             }
+            Warning::EqualNames { pictures, output } => tell_equal_names(*pictures, output, f),
             Warning::ForeignSyntax { syntax, example, prompts } => {
                 write!(f, "{example} {} ({})", syntax.meaning(), count(*prompts as u64, "prompt"))
             }
@@ -317,20 +310,32 @@ impl fmt::Display for Warning {
             Warning::PassedBegin => {
                 write!(f, "not_before has passed: it keeps nothing from being started")
             }
-            Warning::OtherClock { there_now } => write!(
-                f,
-                "times of day and windows are by the daemon's clock, which shows {there_now} now"
-            ),
-            Warning::MaySleep { why } => {
-                write!(f, "the machine may go to sleep before it is done: {why}")
-            }
+            Warning::LateEnd { is_tomorrow } => far_away("end", *is_tomorrow, f),
+            Warning::OtherClock { there_now } => tell_clock(there_now, f),
+            Warning::MaySleep { why } => tell_sleep(why, f),
             Warning::UnreadConfiguration { reload_pid, needs_restart } => {
                 tell_unread(*reload_pid, needs_restart, f)
             }
-            Warning::LateEnd { is_tomorrow } => far_away("end", *is_tomorrow, f),
             Warning::Memory { lack, pictures } => lack.tell(*pictures, f),
         }
     }
+}
+
+fn tell_equal_names(pictures: usize, output: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let get = if pictures == 1 { "gets" } else { "get" };
+    write!(
+        f,
+        "output = \"{output}\" names several pictures alike: {pictures} of them {get} a number \
+         behind it; {{index}} or {{seed}} in it would tell them apart"
+    )
+}
+
+fn tell_clock(there_now: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "times of day and windows are by the daemon's clock, which shows {there_now} now")
+}
+
+fn tell_sleep(why: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "the machine may go to sleep before it is done: {why}")
 }
 
 fn tell_unread(

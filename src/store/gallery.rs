@@ -3,7 +3,7 @@
 
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::queries::PICTURES;
+use super::queries::{PICTURES, shown_as};
 use super::{HistoryRow, Result, Selection, Store, StoreError};
 use crate::job::state::{ShownState, State};
 
@@ -39,10 +39,7 @@ impl GalleryFilter {
             // The sign keeps an index by state from being used where that of the few starred is
             // better.
             let column = if self.starred == Some(true) { "+r.state" } else { "r.state" };
-            sql.push(format!(" AND {column} = ")).push_bind(state.state());
-            if state.is_stopping() {
-                sql.push(" AND r.cancel_wanted = 1");
-            }
+            shown_as(sql, column, state);
         }
         if let Some(tag) = &self.tag {
             sql.push(" AND EXISTS (SELECT 1 FROM jobs j, json_each(j.tags) WHERE j.id = r.job_id");

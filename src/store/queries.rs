@@ -20,6 +20,14 @@ pub struct JobFilter {
     pub before: Option<i64>,
 }
 
+/// The condition that render `r`, whose state `column` names, is shown in this state.
+pub(super) fn shown_as(sql: &mut QueryBuilder<Sqlite>, column: &str, state: ShownState) {
+    sql.push(format!(" AND {column} = ")).push_bind(state.state());
+    if state.is_stopping() {
+        sql.push(" AND r.cancel_wanted = 1");
+    }
+}
+
 /// Which pictures of a selection are wanted: all unless something is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PictureFilter {
@@ -43,10 +51,7 @@ impl PictureFilter {
         }
         if let Some(state) = self.state {
             // The sign has the job's index used, in whose order the pictures are wanted.
-            sql.push(" AND +r.state = ").push_bind(state.state());
-            if state.is_stopping() {
-                sql.push(" AND r.cancel_wanted = 1");
-            }
+            shown_as(sql, "+r.state", state);
         }
     }
 }

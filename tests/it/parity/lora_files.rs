@@ -168,9 +168,6 @@ fn what_is_wrong_with_a_lora_fails_its_render_alone() {
     let mut without_b = case();
     without_b.remove(&A.replace("lora_A", "lora_B"));
     let nothing = [("a.lora_A.weight".to_owned(), values(0.0, (4, 4)))].into();
-    let fused_columns =
-        [("lora_A.weight", (4, 96)), ("lora_B.weight", (288, 4)), ("dora_scale", (1, 96))]
-            .map(|(end, shape)| (format!("layers.0.attention.qkv.{end}"), values(1.0, shape)));
     let bias = with("layers.1.attention.to_v.diff_b", values(1.0, (95, 1)));
     for (name, tensors, what) in [
         ("nan", with(A, values(f32::NAN, (RANK, 96))), "holds NaN or infinity"),
@@ -188,11 +185,6 @@ fn what_is_wrong_with_a_lora_fails_its_render_alone() {
             "it is of the text encoder, which is not changed",
         ),
         ("oft", with("lora_unet_layers_0_attention_to_q.oft_R.weight", values(1.0, (4, 4))), "OFT"),
-        (
-            "columns",
-            fused_columns.into(),
-            "is a DoRA by columns of a fused matrix, which cannot be split",
-        ),
         ("bias", bias, "layers.1.attention.to_v.diff_b is [95, 1], not [96]"),
         ("nothing", nothing, "none of its 1 keys belongs to this model: a.lora_A.weight"),
     ] {

@@ -147,6 +147,35 @@ fn a_dora_of_lycoris_weighs_between_the_model_and_what_was_trained() {
     }
 }
 
+/// The columns go through queries, keys and values, so that none of the three can be split off.
+#[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
+fn a_dora_by_columns_of_the_fused_matrix_has_the_lengths_of_all_three() {
+    let mut bench = Bench::new();
+    let of = |to: &str| model_weight(&format!("layers.0.attention.{to}.weight"));
+    let weight = Tensor::cat(&["to_q", "to_k", "to_v"].map(of), 0).unwrap();
+    let (up, down) = (numbers((FUSED, 3), 1.0, 0.3), numbers((3, WIDTH), 2.0, 0.3));
+    let lengths = numbers((1, WIDTH), 3.0, 0.3).affine(1.0, 1.2).unwrap();
+    let sum = (&weight + up.matmul(&down).unwrap()).unwrap();
+    let norms = sum.sqr().unwrap().sum_keepdim(0).unwrap().sqrt().unwrap();
+    let trained = sum.broadcast_mul(&(&lengths / norms).unwrap()).unwrap();
+    let diff = (trained - weight).unwrap();
+    let named = |end: &str, tensor: Tensor| (format!("{ATTENTION}.qkv.{end}"), tensor);
+    let dora = Tensors::from([
+        named("lora_A.weight", down),
+        named("lora_B.weight", up),
+        named("dora_scale", lengths),
+    ]);
+    let dora = bench.written("fused-dora", &dora);
+    for at in [1.0, 0.4] {
+        let diff = Tensors::from([named("diff", diff.affine(at, 0.0).unwrap())]);
+        let expected = bench.written("fused-diff", &diff);
+        let expected = bench.of_file(&expected);
+        let ours = bench.of(vec![super::lora::placed(dora.clone(), at)]).unwrap();
+        assert_close(&format!("weight {at}"), &ours, &expected, ROUNDING_MAX);
+    }
+}
+
 fn model_weight(name: &str) -> Tensor {
     let files = std::fs::read_dir(model_folder().join("transformer")).unwrap();
     let files = files.map(|entry| entry.unwrap().path());

@@ -1,7 +1,7 @@
 //! The change of one module in the device's memory, applied beside the module's own matrix, which
 //! stays as it is: dense, quantised or streamed.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{D, DType, Result, Tensor};
 
@@ -60,7 +60,8 @@ pub struct Adapter {
     pub delta: Option<Delta>,
     /// What the change is multiplied by, as the file says.
     pub scale: f64,
-    pub magnitude: Option<Magnitude>,
+    /// Of columns the same one for all modules that are one matrix in the file.
+    pub magnitude: Option<Arc<Magnitude>>,
     /// (outputs)
     pub bias: Option<Tensor>,
 }
@@ -85,23 +86,20 @@ impl Magnitude {
 }
 
 impl Adapter {
-    /// `y` with the change of what `linear` gives for `x`, `weight` times. `own` is what `linear`
-    /// gives by itself, which a DoRA needs.
+    /// `y` with the change of what a module gives for `x`, `weight` times. A DoRA needs what it
+    /// gives by itself, too.
     pub fn add(
         &self,
-        linear: &Linear,
         x: &Tensor,
-        own: Option<&Tensor>,
+        decomposed: Option<Decomposed>,
         y: Tensor,
         weight: f64,
     ) -> Result<Tensor> {
-        let y = match (&self.delta, self.magnitude.as_ref().zip(own)) {
-            (Some(delta), Some((magnitude, own))) => {
-                let own = linear.without_bias(own)?;
-                let weighs_change = magnitude.kind == MagnitudeKind::WeighedRows;
+        let y = match (&self.delta, decomposed) {
+            (Some(delta), Some(of)) => {
+                let weighs_change = of.magnitude.kind == MagnitudeKind::WeighedRows;
                 let scale = self.scale * if weighs_change { weight } else { 1.0 };
-                let full = decomposed(linear, (delta, scale), magnitude, [x, &own])?;
-                let change = (full - own)?;
+                let change = of.change(delta, scale, x)?;
                 (y + if weighs_change { change } else { (change * weight)? })?
             }
             (Some(delta), None) => (y + delta.apply(x, self.scale * weight)?)?,
@@ -114,29 +112,48 @@ impl Adapter {
     }
 }
 
-/// A change of a matrix, with what it is multiplied by.
-type ScaledDelta<'d> = (&'d Delta, f64);
-
-/// What the matrix with its change gives, rows or columns brought to their lengths.
-fn decomposed(
-    linear: &Linear,
-    (delta, scale): ScaledDelta,
-    magnitude: &Magnitude,
-    [x, own]: [&Tensor; 2],
-) -> Result<Tensor> {
-    let compute = || ratio(linear, (delta, scale), magnitude)?.to_dtype(x.dtype());
-    let ratio = magnitude.ratio(scale, compute)?;
-    if magnitude.kind != MagnitudeKind::Columns {
-        return (own + delta.apply(x, scale)?)?.broadcast_mul(&ratio);
-    }
-    let x = x.broadcast_mul(&ratio)?;
-    linear.product(&x)? + delta.apply(&x, scale)?
+/// What a DoRA changes.
+pub struct Decomposed<'a> {
+    pub magnitude: &'a Magnitude,
+    pub linear: &'a Linear,
+    /// What `linear` gives by itself.
+    pub own: &'a Tensor,
+    /// All modules, with their changes, whose rows are one below the other in the matrix that the
+    /// magnitude is of: `linear` alone, or several of which it is one.
+    pub parts: Vec<(&'a Delta, &'a Linear)>,
 }
 
-fn ratio(linear: &Linear, (delta, scale): ScaledDelta, magnitude: &Magnitude) -> Result<Tensor> {
-    let sum = (linear.dense(DType::F32)? + (delta.dense()?.to_dtype(DType::F32)? * scale)?)?;
-    let along = if magnitude.kind == MagnitudeKind::Columns { D::Minus2 } else { D::Minus1 };
-    &magnitude.values / sum.sqr()?.sum(along)?.sqrt()?
+impl Decomposed<'_> {
+    /// What the matrix with its change, rows or columns brought to their lengths, gives more than
+    /// the matrix by itself.
+    fn change(&self, delta: &Delta, scale: f64, x: &Tensor) -> Result<Tensor> {
+        let own = self.linear.without_bias(self.own)?;
+        let compute = || self.compute_ratio(scale)?.to_dtype(x.dtype());
+        let ratio = self.magnitude.ratio(scale, compute)?;
+        let full = match self.magnitude.kind {
+            MagnitudeKind::Columns => {
+                let x = x.broadcast_mul(&ratio)?;
+                self.linear.product(&x)? + delta.apply(&x, scale)?
+            }
+            MagnitudeKind::WeighedRows | MagnitudeKind::Rows => {
+                (&own + delta.apply(x, scale)?)?.broadcast_mul(&ratio)
+            }
+        }?;
+        full - own
+    }
+
+    fn compute_ratio(&self, scale: f64) -> Result<Tensor> {
+        let values = &self.magnitude.values;
+        let mut squares = values.zeros_like()?;
+        let is_columns = self.magnitude.kind == MagnitudeKind::Columns;
+        for (delta, linear) in &self.parts {
+            let sum =
+                (linear.dense(DType::F32)? + (delta.dense()?.to_dtype(DType::F32)? * scale)?)?;
+            let along = if is_columns { D::Minus2 } else { D::Minus1 };
+            squares = (squares + sum.sqr()?.sum(along)?)?;
+        }
+        values / squares.sqrt()?
+    }
 }
 
 impl Delta {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{Module as _, Result, Tensor};
 
-use super::adapter::Adapter;
+use super::adapter::{Adapter, Decomposed, Delta, Magnitude};
 use super::load::LoadedLora;
 use crate::engine::z_image::linear::{Linear, Rounded};
 use crate::job::lora::LoraSize;
@@ -67,41 +67,74 @@ impl Adapters {
     }
 }
 
+/// A module, by its name in its group.
+pub type Named<'a> = (&'a str, &'a Linear);
+
 /// What several modules of a group multiply.
 pub struct Multiplied<'a> {
     beside: Beside<'a>,
     x: &'a Tensor,
+    by: &'a [Named<'a>],
     rounded: Rounded,
 }
 
 impl<'a> Beside<'a> {
-    /// For several modules that all multiply `x`.
-    pub fn multiplied(self, x: &'a Tensor) -> Multiplied<'a> {
-        Multiplied { beside: self, x, rounded: Rounded::default() }
+    /// `x`, which all modules of `by` multiply.
+    pub fn multiplied(self, x: &'a Tensor, by: &'a [Named<'a>]) -> Multiplied<'a> {
+        Multiplied { beside: self, x, by, rounded: Rounded::default() }
     }
 
     /// What `linear`, the module of this name in the group, gives for `x`, with all changes.
     pub fn forward(self, name: &str, linear: &Linear, x: &Tensor) -> Result<Tensor> {
-        self.changed(name, linear, x, linear.forward(x)?)
+        self.changed((name, linear), &[(name, linear)], x, linear.forward(x)?)
     }
 
-    /// `y`, what `linear` gives for `x`, with all changes.
-    fn changed(self, name: &str, linear: &Linear, x: &Tensor, mut y: Tensor) -> Result<Tensor> {
+    /// `y`, what `linear` gives for `x` as the modules `by` do, with all changes.
+    fn changed(
+        self,
+        (name, linear): Named,
+        by: &[Named],
+        x: &Tensor,
+        mut y: Tensor,
+    ) -> Result<Tensor> {
         let Some(adapters) = self.0.and_then(|group| group.get(name)) else { return Ok(y) };
         // A DoRA needs what the module gives by itself; else that is not kept.
         let needs_own = adapters.iter().any(|(adapter, _)| adapter.magnitude.is_some());
         let own = needs_own.then(|| y.clone());
         for (adapter, weight) in adapters {
-            y = adapter.add(linear, x, own.as_ref(), y, *weight)?;
+            let decomposed = adapter.magnitude.as_deref().zip(own.as_ref());
+            let decomposed = decomposed.map(|(magnitude, own)| Decomposed {
+                magnitude,
+                linear,
+                own,
+                parts: self.parts(magnitude, by),
+            });
+            y = adapter.add(x, decomposed, y, *weight)?;
         }
         Ok(y)
+    }
+
+    /// The modules among `by` whose matrices have this magnitude together.
+    fn parts<'b>(self, magnitude: &Magnitude, by: &[Named<'b>]) -> Vec<(&'b Delta, &'b Linear)>
+    where
+        'a: 'b,
+    {
+        let part = |(name, linear): &Named<'b>| {
+            let mut adapters = self.0?.get(*name)?.iter().map(|(adapter, _)| adapter);
+            let of_magnitude = |adapter: &&Arc<Adapter>| {
+                adapter.magnitude.as_deref().is_some_and(|its| std::ptr::eq(its, magnitude))
+            };
+            Some((adapters.find(of_magnitude)?.delta.as_ref()?, *linear))
+        };
+        by.iter().filter_map(part).collect()
     }
 }
 
 impl Multiplied<'_> {
-    /// As [`Beside::forward`].
-    pub fn forward(&mut self, name: &str, linear: &Linear) -> Result<Tensor> {
+    /// What the module at this place gives, with all changes.
+    pub fn forward(&mut self, nth: usize) -> Result<Tensor> {
+        let (name, linear) = self.by[nth];
         let y = linear.forward_rounded(self.x, &mut self.rounded)?;
-        self.beside.changed(name, linear, self.x, y)
+        self.beside.changed((name, linear), self.by, self.x, y)
     }
 }

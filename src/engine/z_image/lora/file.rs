@@ -253,13 +253,10 @@ impl ModuleChange {
         if self.form.is_none() {
             return Err(format!("{written} has a magnitude, and nothing that it belongs to"));
         }
-        match (magnitude.shape(), &self.target) {
-            (&[a] | &[a, 1], _) if a == outputs => Ok(()),
-            (&[1, a], Target::One(_)) if a == inputs => Ok(()),
-            (&[1, _], Target::Fused(_)) => Err(format!(
-                "{written} is a DoRA by columns of a fused matrix, which cannot be split"
-            )),
-            (shape, _) => Err(format!(
+        match magnitude.shape() {
+            &[a] | &[a, 1] if a == outputs => Ok(()),
+            &[1, a] if a == inputs => Ok(()),
+            shape => Err(format!(
                 "{written} has a magnitude of {shape:?}, not [{outputs}, 1] or [1, {inputs}]"
             )),
         }

@@ -74,7 +74,7 @@ struct Loader<'a> {
 struct Whole {
     delta: Option<Delta>,
     scale: f64,
-    magnitude: Option<(Tensor, MagnitudeKind)>,
+    magnitude: Option<Arc<Magnitude>>,
     bias: Option<Tensor>,
 }
 
@@ -90,7 +90,8 @@ impl Loader<'_> {
                     _ => MagnitudeKind::Rows,
                 };
                 let count = magnitude.shape().iter().product::<usize>();
-                Some((self.tensor_as(magnitude, count.into(), DType::F32)?, kind))
+                let values = self.tensor_as(magnitude, count.into(), DType::F32)?;
+                Some(Arc::new(Magnitude::new(values, kind)))
             }
             None => None,
         };
@@ -205,10 +206,8 @@ impl Whole {
             None => None,
         };
         let magnitude = match &self.magnitude {
-            Some((values, kind @ MagnitudeKind::Columns)) => {
-                Some(Magnitude::new(values.clone(), *kind))
-            }
-            Some((values, kind)) => Some(Magnitude::new(rows(values)?, *kind)),
+            Some(all) if all.kind == MagnitudeKind::Columns => Some(all.clone()),
+            Some(all) => Some(Arc::new(Magnitude::new(rows(&all.values)?, all.kind))),
             None => None,
         };
         let bias = self.bias.as_ref().map(rows).transpose()?;

@@ -177,12 +177,15 @@ impl Attention {
 
     fn forward(&self, x: Tensor, rope: &Rope, beside: Beside) -> Result<Tensor> {
         let (b, s, _) = x.dims3()?;
-        let mut multiplied = beside.multiplied(&x);
-        let mut of = |name, linear| {
-            multiplied.forward(name, linear)?.reshape((b, s, self.heads, self.head_dim))
-        };
-        let unrotated = [of("attention.to_q", &self.to_q)?, of("attention.to_k", &self.to_k)?];
-        let v = of("attention.to_v", &self.to_v)?;
+        let by = [
+            ("attention.to_q", &self.to_q),
+            ("attention.to_k", &self.to_k),
+            ("attention.to_v", &self.to_v),
+        ];
+        let mut multiplied = beside.multiplied(&x, &by);
+        let mut of = |nth| multiplied.forward(nth)?.reshape((b, s, self.heads, self.head_dim));
+        let unrotated = [of(0)?, of(1)?];
+        let v = of(2)?;
         drop(multiplied);
         drop(x);
         let weights = [&self.norm_q, &self.norm_k];
@@ -210,9 +213,10 @@ impl FeedForward {
     }
 
     fn forward(&self, x: Tensor, beside: Beside) -> Result<Tensor> {
-        let mut multiplied = beside.multiplied(&x);
-        let gate = multiplied.forward("feed_forward.w1", &self.w1)?;
-        let up = multiplied.forward("feed_forward.w3", &self.w3)?;
+        let by = [("feed_forward.w1", &self.w1), ("feed_forward.w3", &self.w3)];
+        let mut multiplied = beside.multiplied(&x, &by);
+        let gate = multiplied.forward(0)?;
+        let up = multiplied.forward(1)?;
         drop(multiplied);
         drop(x);
         let inner = ops::swiglu(&gate, &up)?;

@@ -10,8 +10,11 @@ use zimaged::internals::{
 
 use super::{MINI, Peaks, REFERENCE, THREADS, left_bytes, turn};
 
-/// How much more than the measured peak may be predicted.
-const EXCESS_MAX: f64 = 0.15;
+/// How much more than the measured peak may be predicted: on a processor each thread has a buffer
+/// that may stay empty.
+fn excess_max(device: DeviceChoice) -> f64 {
+    if device == DeviceChoice::Cpu { 0.15 } else { 0.04 }
+}
 
 const PROMPT: &str = "a red circle on a blue background";
 
@@ -126,6 +129,6 @@ fn compare(
     let by_stage = [0, 1, 2].map(|n| excess(prediction.stage_bytes(stages[n]), measured[n]));
     let found = format!("{rung}, guidance {guidance}: {peak:+.3}; by stage {by_stage:+.3?}");
     println!("{found}; {predicted_bytes} predicted, {measured_bytes} measured");
-    let right = peak <= EXCESS_MAX && by_stage.iter().all(|excess| *excess >= 0.0);
+    let right = peak <= excess_max(device) && by_stage.iter().all(|excess| *excess >= 0.0);
     if right { None } else { Some(found) }
 }

@@ -81,8 +81,11 @@ pub fn capabilities(model: &ModelConfig, backend: Backend) -> Capabilities {
     }
 }
 
-/// What the formulas leave out: the smallest tensors, and on the host what the tokenizer remembers.
-const OVERHEAD_BYTES: usize = 1 << 20;
+/// The smallest tensors, which the formulas leave out.
+const SMALL_TENSORS_BYTES: usize = 256 << 10;
+
+/// These and what the tokenizer remembers, where a processor's memory is the device's.
+const SMALL_ON_HOST_BYTES: usize = 1 << 20;
 
 /// The matrix product keeps a buffer as large as a core's second cache for each thread. Processors
 /// have up to so much of it; where there is less, predictions are a little above what is needed.
@@ -92,12 +95,12 @@ const MATRIX_BUFFER_BYTES: usize = 2 << 20;
 const OVERHEAD_DIVISOR: usize = 64;
 
 fn overhead_bytes(backend: Backend, activations: usize) -> usize {
-    let threads = match backend {
-        Backend::Cpu { threads } => threads + 1,
-        Backend::Cuda => 0,
+    let small = match backend {
+        // The thread that calls the matrix product has a buffer, too.
+        Backend::Cpu { threads } => SMALL_ON_HOST_BYTES + (threads + 1) * MATRIX_BUFFER_BYTES,
+        Backend::Cuda => SMALL_TENSORS_BYTES,
     };
-    // The thread that calls the matrix product has a buffer, too.
-    OVERHEAD_BYTES + threads * MATRIX_BUFFER_BYTES + activations / OVERHEAD_DIVISOR
+    small + activations / OVERHEAD_DIVISOR
 }
 
 /// The most device memory in use while `work` is done on `rung`, by stage, the weights included.

@@ -8,7 +8,7 @@ import { createServer } from "node:net";
 import * as os from "node:os";
 import * as path from "node:path";
 
-const ROOT = path.resolve(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), "../..");
+export const ROOT = path.resolve(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), "../..");
 /** Where `run.sh` has put the packages, and where screenshots go. */
 export const KEPT = path.join(ROOT, "target/browser");
 const PROGRAM = process.env.ZIMAGED_PROGRAM ?? path.join(ROOT, "target/debug/zimaged");

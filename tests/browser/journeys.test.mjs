@@ -3,9 +3,10 @@
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
 import { createServer } from "node:http";
+import * as path from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 
-import { House, launch, open, until } from "./house.mjs";
+import { House, KEPT, launch, open, until } from "./house.mjs";
 
 /**
  * What is promised is that an open page shows what has happened within two seconds, in each of which it asks once. Here its answers
@@ -24,12 +25,19 @@ beforeEach(async () => {
   house = await House.started();
   page = await open(browser);
 });
-afterEach(async () => {
+afterEach(async ({ name }) => {
   const { complaints } = page;
+  await shoot(name);
   await page.context().close();
   await house.end();
   assert.deepEqual(complaints, [], "neither a script nor the page's policy complains");
 });
+
+/** How the page looked at the end of a journey: where one has failed, that says more than its message. */
+async function shoot(name) {
+  const file = `${name.slice(0, 80).replaceAll(/[^a-zA-Z0-9]+/g, "-")}.png`;
+  await page.screenshot({ path: path.join(KEPT, "journeys", file) });
+}
 
 /** Waits until the page shows `text` in `place`, without being loaded anew. */
 function shows(page, place, text) {

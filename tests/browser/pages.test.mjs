@@ -27,6 +27,7 @@ const PAGES = {
   reference: "/reference",
   system: "/system",
   about: "/about",
+  missing: "/picture?job=99&n=1",
 };
 
 /** A phone, and a usual window. */

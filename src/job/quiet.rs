@@ -65,14 +65,11 @@ impl FromStr for QuietTime {
     }
 }
 
-/// The end of a day is the beginning of the next one.
 fn hours_of(text: &str) -> Result<Option<OpenHours>, NoQuietTime> {
-    let text = match text.strip_suffix("-24:00") {
-        Some("00:00") => return Ok(None),
-        Some(opens) => &format!("{opens}-00:00"),
-        None => text,
-    };
-    text.parse().map(Some).map_err(|_| NoQuietTime)
+    match text {
+        "00:00-24:00" => Ok(None),
+        hours => hours.parse().map(Some).map_err(|_| NoQuietTime),
+    }
 }
 
 /// `mon-fri`, `sat,sun`.

@@ -53,13 +53,15 @@ pub struct OpenHours {
     closes: Time,
 }
 
-/// `22:00-07:00`; `None` for anything else, and for a window that closes when it opens.
+/// `22:00-07:00`, also `18:00-24:00`: the end of a day is the beginning of the next one. An error
+/// for anything else, and for a window that closes when it opens.
 impl FromStr for OpenHours {
     type Err = NoWindow;
 
     fn from_str(text: &str) -> Result<OpenHours, NoWindow> {
         let (opens, closes) = text.split_once('-').ok_or(NoWindow)?;
         let time = |text| time_of_day(text).ok_or(NoWindow);
+        let closes = if closes.trim() == "24:00" { "00:00" } else { closes };
         let window = OpenHours { opens: time(opens)?, closes: time(closes)? };
         if window.opens == window.closes { Err(NoWindow) } else { Ok(window) }
     }
@@ -70,10 +72,13 @@ impl FromStr for OpenHours {
 #[error("use two different times of day, like \"22:00-07:00\"")]
 pub struct NoWindow;
 
-/// `22:00`, with seconds where they are said; also `7:00`, as people write it.
+/// `22:00`, with seconds where they are said; also `7:00`, as people write it. No leap second:
+/// hardly any day has one.
 pub fn time_of_day(text: &str) -> Option<Time> {
     let text = text.trim();
-    let is_plain = text.contains(':') && text.chars().all(|c| c.is_ascii_digit() || c == ':');
+    let is_plain = text.contains(':')
+        && text.chars().all(|c| c.is_ascii_digit() || c == ':')
+        && !text.ends_with(":60");
     let hour_has_one_digit = text.find(':') == Some(1);
     let zero = if hour_has_one_digit { "0" } else { "" };
     is_plain.then(|| format!("{zero}{text}").parse().ok()).flatten()
@@ -143,7 +148,11 @@ mod tests {
             assert_eq!(text.parse::<OpenHours>().expect(text).to_string(), text);
         }
         assert_eq!("22:00-7:00".parse::<OpenHours>().expect("a window").to_string(), "22:00-07:00");
+        assert_eq!("18:00-24:00".parse::<OpenHours>().expect("one").to_string(), "18:00-00:00");
         for text in [
+            "00:00-24:00",
+            "24:00-07:00",
+            "22:00-23:59:60",
             "22:00",
             "22-07",
             "22:00-:00",

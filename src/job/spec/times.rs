@@ -8,6 +8,9 @@ use toml::de::DeValue;
 use crate::job::times::{NoWindow, OpenHours, Times, time_of_day};
 use crate::table::{Check, Mistake, Table, check};
 
+/// Seconds.
+const DAY_S: u32 = 24 * 60 * 60;
+
 /// The times of a job that is taken in at `now_ms`. Notes where nothing of it could be started.
 pub(super) fn read(top: &mut Table, zone: &TimeZone, now_ms: i64) -> Times {
     let not_before_ms = top.read("not_before", |value| time_ms(value, zone, now_ms));
@@ -57,20 +60,53 @@ pub fn time_ms(value: &DeValue, zone: &TimeZone, now_ms: i64) -> Check<i64> {
     Ok(time.ok_or_else(no_time)?.as_millisecond())
 }
 
-/// What is meant by times that people write elsewhere: `10pm`, `10:30 PM`, `+2h`.
+/// What is meant by times that people write elsewhere: `10 pm`, `7:5`, `22.30`, `24:00`, `+2h`.
 fn time_hint(written: &str) -> Option<String> {
-    let lower = written.trim().to_lowercase();
+    let written = written.trim();
+    let lower = written.to_lowercase();
     let is_distance = lower.starts_with('+') || lower.starts_with("in ");
     if is_distance {
         return Some(
             "a time is said as such, and not how far away it is: like \"22:00\"".to_owned(),
         );
     }
-    let twelve = lower.strip_suffix("pm").map(|clock| (clock, 12));
-    let (clock, more) = twelve.or_else(|| lower.strip_suffix("am").map(|clock| (clock, 0)))?;
-    let (hour, minute) = clock.trim().split_once(':').unwrap_or((clock.trim(), "00"));
+    let right = match lower.as_str() {
+        "noon" | "midday" => Some("12:00".to_owned()),
+        "midnight" => Some("00:00".to_owned()),
+        clock => of_half_a_day(clock).or_else(|| carried(clock)),
+    };
+    Some(format!("use {} for {written}", right?))
+}
+
+/// A time of a clock with twelve hours, as one of a day.
+fn of_half_a_day(clock: &str) -> Option<String> {
+    let halves = [("am", 0), ("a.m.", 0), ("pm", 12), ("p.m.", 12)];
+    let (clock, more) =
+        halves.iter().find_map(|(name, more)| Some((clock.strip_suffix(name)?.trim(), more)))?;
+    let digits = clock.find(|c: char| !c.is_ascii_digit()).unwrap_or(clock.len());
+    let (hour, rest) = clock.split_at(digits);
     let hour: u32 = hour.parse().ok().filter(|hour| (1..=12).contains(hour))?;
-    Some(format!("use {:02}:{minute} for {}", hour % 12 + more, written.trim()))
+    carried(&format!("{}{rest}", hour % 12 + more))
+}
+
+/// Hours, minutes and seconds, whatever stands between them, as a time of day: 60 seconds are a
+/// minute, and 24 hours are midnight. `None` for what is none.
+fn carried(clock: &str) -> Option<String> {
+    let number = |part: &str| match part {
+        "" => Some(0),
+        digits => digits.parse().ok().filter(|number: &u32| *number <= 60),
+    };
+    let parts = clock.split([':', '：', '.', 'h']).map(str::trim);
+    let mut numbers = [0; 3];
+    for (at, part) in parts.enumerate() {
+        *numbers.get_mut(at)? = number(part)?;
+    }
+    let [hours, minutes, seconds] = numbers;
+    let all_s = (hours * 60 + minutes) * 60 + seconds;
+    let (minute, second) = (all_s % DAY_S / 60, all_s % 60);
+    let more = if second > 0 { format!(":{second:02}") } else { String::new() };
+    let is_time = all_s <= DAY_S && clock.starts_with(|c: char| c.is_ascii_digit());
+    is_time.then(|| format!("{:02}:{:02}{more}", minute / 60, minute % 60))
 }
 
 /// Today, or tomorrow where that moment has passed.

@@ -244,6 +244,8 @@ fn times_without_an_offset_are_local_and_strings_are_as_good() {
     ] {
         assert_eq!(time(same), ten_in_the_evening, "{same}");
     }
+    // A leap second is a moment, though no clock of ours counts it.
+    assert_eq!(time("'2016-12-31T23:59:60Z'"), time("2016-12-31T23:59:59Z"));
     assert!(time("9999-12-30T00:00:00Z").is_some());
     assert!(time("1970-01-01T00:00:00Z").is_some_and(|ms| ms == 0));
 }
@@ -259,6 +261,7 @@ fn a_time_of_day_is_the_next_one() {
     assert_eq!(time("'12:59:59'"), at("2026-11-25T11:59:59Z"), "passed: tomorrow");
     assert_eq!(time("'13:00'"), at("2026-11-25T12:00:00Z"), "now has passed too");
     assert_eq!(time("'00:00'"), at("2026-11-24T23:00:00Z"));
+    assert_eq!(time("'7:05'"), time("'07:05'"));
 }
 
 #[test]

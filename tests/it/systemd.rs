@@ -1,6 +1,7 @@
 //! What systemd hears of the daemon, and what the daemon does on a reload.
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -33,6 +34,16 @@ fn systemd_hears_ready_status_and_a_watchdog_fed_by_progress() {
     systemd.until("STATUS=released: loads on the next job");
     kill("TERM", house.daemon_pid());
     systemd.until("STOPPING=1");
+}
+
+#[test]
+fn who_is_started_after_ready_can_ask_over_http() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound");
+    drop(taken);
+    let mut house = House::new(&format!("[http]\nlisten = '{address}'\n"));
+    service(&mut house).until("READY=1");
+    TcpStream::connect(address).expect("it listens");
 }
 
 #[test]

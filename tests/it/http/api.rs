@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use serde_json::{Value, json};
 
 use crate::support::http::Reply;
-use crate::support::{House, allow_many_descriptors};
+use crate::support::{House, allow_many_descriptors, said};
 
 fn done(house: &House, number: &str) {
     house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", number);
@@ -136,6 +136,9 @@ fn the_same_request_with_the_same_key_is_one_job() {
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
     let again = send("prompt = 'a fox'\n").json();
     assert_eq!(again["expected"]["work_ms"], 0, "{again}");
+    let pruned = house.zimaged(&["history", "prune", "--older-than", "0s"]);
+    assert!(pruned.status.success(), "{}", said(&pruned));
+    assert_eq!(send("prompt = 'an owl'\n").status, 201, "with the job its key is forgotten");
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn facts(job: &JobRow) -> Vec<String> {
     let mut facts = vec![format!("taken in {}", moment::date_and_time(job.accepted_at_ms))];
     facts.extend(job.ended_at_ms.map(|at_ms| format!("ended {}", moment::date_and_time(at_ms))));
     facts.extend(job.run_after_ms.and_then(moment::starts));
-    let is_left = job.queued + job.running > 0;
+    let is_left = !job.has_ended();
     let end = job.not_after_ms.filter(|_| is_left);
     facts.extend(end.map(|at_ms| format!("not after {}", moment::soon(at_ms))));
     facts.extend(job.window.as_ref().filter(|_| is_left).map(|window| format!("window {window}")));

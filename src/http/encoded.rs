@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::stream;
+use futures_util::{Stream, stream};
 
 use super::app::App;
 use super::picture;
@@ -33,6 +33,12 @@ enum Piece {
 }
 
 impl Encoded {
+    pub fn of_text(text: impl Into<String>) -> Encoded {
+        let mut answer = Encoded::default();
+        answer.text(text);
+        answer
+    }
+
     pub fn text(&mut self, text: impl Into<String>) {
         let text = text.into();
         self.length += text.len() as u64;
@@ -61,18 +67,22 @@ impl Encoded {
     }
 
     /// The answer, as JSON.
-    pub fn into_response(mut self) -> Response {
+    pub fn into_response(self) -> Response {
         let length = self.length;
-        self.pieces.reverse();
-        let body = stream::try_unfold(self.pieces, |pieces| async move {
-            // The files are on a disk that was just read from or written to.
-            tokio::task::spawn_blocking(|| next(pieces)).await.map_err(io::Error::other)?
-        });
-        let mut response = Response::new(Body::from_stream(body));
+        let mut response = Response::new(Body::from_stream(self.into_stream()));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         response
+    }
+
+    /// Its bytes, as they are taken.
+    pub fn into_stream(mut self) -> impl Stream<Item = io::Result<Bytes>> {
+        self.pieces.reverse();
+        stream::try_unfold(self.pieces, |pieces| async move {
+            // The files are on a disk that was just read from or written to.
+            tokio::task::spawn_blocking(|| next(pieces)).await.map_err(io::Error::other)?
+        })
     }
 }
 

@@ -32,12 +32,35 @@ pub async fn of_render(
     answer(&app.config().outputs, &row(app, render).await?, headers).await
 }
 
-/// How the picture that is being made looks so far, as JPEG.
-pub async fn preview(app: &App, (job, index): (i64, u32)) -> Result<Response, HttpProblem> {
+/// A small copy of a picture, as JPEG: what its worker has kept, or else made of it.
+pub async fn thumbnail(app: &App, render: Selection) -> Result<Response, HttpProblem> {
+    let row = row(app, render).await?;
+    let absent = || HttpProblem::not_found("there is no picture");
+    let (path, bytes) = row.file().ok_or_else(absent)?;
+    let (path, sha256) = (path.to_owned(), row.sha256.clone().ok_or_else(absent)?);
+    let outputs = app.config().outputs.clone();
+    let thumbnails = app.thumbnails().clone();
+    let made = blocking(move || {
+        let picture = || output::open_whole(&outputs, &path, bytes);
+        thumbnails.blocking_lock().get(&sha256, picture)
+    });
+    let jpeg = made.await?.map_err(|error| HttpProblem::not_found(error.to_string()))?;
+    let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, CACHING)];
+    Ok((headers, jpeg).into_response())
+}
+
+/// How the picture that is being made looks so far.
+pub async fn preview(app: &App, render: (i64, u32)) -> Result<Response, HttpProblem> {
+    let jpeg = preview_jpeg(app, render).await?;
+    Ok(([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response())
+}
+
+/// The same, as the JPEG's bytes.
+pub async fn preview_jpeg(app: &App, (job, index): (i64, u32)) -> Result<Vec<u8>, HttpProblem> {
     let folder = app.config().previews_path();
     let is_made = app.status().render.is_some_and(|it| (it.job_id, it.index) == (job, index));
     match blocking(move || preview::read(&folder, job, index)).await? {
-        Ok(jpeg) if is_made => Ok(([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response()),
+        Ok(jpeg) if is_made => Ok(jpeg),
         _ => Err(HttpProblem::not_found("there is no preview: see GET status for what is made")),
     }
 }

@@ -17,7 +17,7 @@ use super::prefer::prefers;
 use super::problem::HttpProblem;
 use crate::job::state::State;
 use crate::queue::{ApiJob, Delay, Submitted};
-use crate::store::{HistoryRow, Selection};
+use crate::store::{HistoryRow, JobRow, Selection};
 
 /// Between two looks at a job.
 const LOOK: Duration = Duration::from_millis(100);
@@ -99,23 +99,33 @@ impl Waiting {
 
     /// The job's pictures, all of which have ended.
     pub async fn pictures(self) -> Result<Vec<HistoryRow>, HttpProblem> {
-        let stop = self.app.stop();
-        loop {
-            let job = self.app.store().job(self.job_id).await;
-            match job {
-                Ok(job) if job.queued + job.running == 0 => {
-                    return Ok(self.app.store().history(Selection::Job(self.job_id)).await?);
-                }
-                Err(error) if !error.may_pass_for_a_read() => return Err(error.into()),
-                _ => {}
-            }
-            if Instant::now() >= self.deadline {
-                return Err(too_long("it was not done in time"));
-            }
-            if stop.run_until_cancelled(sleep(LOOK)).await.is_none() {
-                return Err(HttpProblem::later("the daemon ends; the job is kept"));
-            }
+        while !self.job().await?.is_some_and(|job| job.has_ended()) {
+            self.rest().await?;
         }
+        self.rows().await
+    }
+
+    /// How the job stands; `None` while that cannot be read.
+    pub async fn job(&self) -> Result<Option<JobRow>, HttpProblem> {
+        match self.app.store().job(self.job_id).await {
+            Err(error) if error.may_pass_for_a_read() => Ok(None),
+            job => Ok(Some(job?)),
+        }
+    }
+
+    /// The job's pictures as they stand.
+    pub async fn rows(&self) -> Result<Vec<HistoryRow>, HttpProblem> {
+        Ok(self.app.store().history(Selection::Job(self.job_id)).await?)
+    }
+
+    /// Lets some time pass between two looks at the job, unless the client's is over.
+    pub async fn rest(&self) -> Result<(), HttpProblem> {
+        if Instant::now() >= self.deadline {
+            return Err(too_long("it was not done in time"));
+        }
+        let stop = self.app.stop();
+        let rested = stop.run_until_cancelled(sleep(LOOK)).await;
+        rested.ok_or_else(|| HttpProblem::later("the daemon ends; the job is kept"))
     }
 }
 

@@ -210,7 +210,7 @@ async fn wait(queue: &Queue<'_>, job: i64, time: Duration) -> Result<Answered, Q
     let deadline = Instant::now() + time;
     loop {
         let row = queue.store().job(job).await?;
-        if row.queued + row.running == 0 || Instant::now() >= deadline {
+        if row.has_ended() || Instant::now() >= deadline {
             let filter = PictureFilter { limit: Some(PICTURES_MAX), ..PictureFilter::default() };
             return told(&queue.show(Selection::Job(job), &filter).await?);
         }

@@ -63,6 +63,11 @@ pub struct JobRow {
 }
 
 impl JobRow {
+    /// Whether nothing is left of it to be rendered.
+    pub fn has_ended(&self) -> bool {
+        self.queued + self.running == 0
+    }
+
     /// Whether all that is left of it is to stop.
     pub fn is_stopping(&self) -> bool {
         self.stopping > 0 && self.stopping == self.running && self.queued == 0

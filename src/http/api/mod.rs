@@ -37,6 +37,7 @@ pub fn routes() -> Router<FaceState> {
         .route("/renders/{render}/cancel", post(renders::cancel))
         .route("/renders/{render}/settings.toml", get(renders::settings))
         .route("/renders/{render}/picture", get(renders::picture))
+        .route("/renders/{render}/thumbnail", get(renders::thumbnail))
         .route("/renders/{render}/preview", get(renders::preview))
         .route("/inputs", post(queue::keep_input))
         .route("/fit", post(queue::fit_one))

@@ -196,6 +196,14 @@ pub async fn preview(
     picture::preview(&app, one(&id)?).await
 }
 
+/// A small copy of it.
+pub async fn thumbnail(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Response, HttpProblem> {
+    picture::thumbnail(&app, selection(&id)?).await
+}
+
 /// The picture's file.
 pub async fn picture(
     State(app): State<App>,

@@ -1,26 +1,17 @@
 //! Images as OpenAI's clients expect them.
 
-use std::convert::Infallible;
-use std::io::{self, Read};
-
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use super::asked::AskedImages;
 use crate::clock::{Clock, SystemClock};
 use crate::http::app::App;
-use crate::http::blocking::blocking;
 use crate::http::encoded::Encoded;
 use crate::http::fields::exact_seed;
-use crate::http::picture;
 use crate::http::problem::HttpProblem;
-use crate::http::waiting::{Waiting, made};
+use crate::http::waiting::made;
 use crate::store::HistoryRow;
 
 /// Says that some picture is smaller, or has fewer steps, than asked.
@@ -35,6 +26,7 @@ pub async fn whole(
 ) -> Result<Response, HttpProblem> {
     let made = made(pictures)?;
     let mut rest = facts(&made);
+    rest["created"] = json!(now_s());
     rest["output_format"] = json!(asked.format);
     let mut response = match asked.by_url {
         true => {
@@ -66,8 +58,13 @@ async fn encoded(app: &App, made: &[&HistoryRow], rest: &Value) -> Result<Encode
     Ok(answer)
 }
 
-/// All that is said beside the pictures.
-fn facts(made: &[&HistoryRow]) -> Value {
+/// As their clients count time.
+pub fn now_s() -> i64 {
+    SystemClock.now_ms() / 1000
+}
+
+/// What is said of pictures beside themselves, however they are sent.
+pub fn facts(made: &[&HistoryRow]) -> Value {
     let first = made[0];
     let (width, height) = (first.width.unwrap_or_default(), first.height.unwrap_or_default());
     let renders: Vec<String> =
@@ -81,63 +78,8 @@ fn facts(made: &[&HistoryRow]) -> Value {
         "seconds": made.iter().filter_map(|row| row.total_s).sum::<f64>(),
     });
     json!({
-        "created": SystemClock.now_ms() / 1000,
         "size": format!("{width}x{height}"),
         "background": "opaque",
         "zimaged": own,
     })
-}
-
-/// One event for each picture, when all have ended.
-pub fn streamed(waiting: Waiting, app: App, is_edit: bool) -> Response {
-    let events = async move {
-        let all = all_completed(waiting, &app, is_edit).await;
-        all.unwrap_or_else(|problem| vec![wrong(&problem)])
-    };
-    let events = stream::once(events).flat_map(|events| stream::iter(events.into_iter().map(Ok)));
-    let events = events.map(|event: Result<Event, Infallible>| event);
-    Sse::new(events).keep_alive(KeepAlive::default()).into_response()
-}
-
-async fn all_completed(
-    waiting: Waiting,
-    app: &App,
-    is_edit: bool,
-) -> Result<Vec<Event>, HttpProblem> {
-    let pictures = waiting.pictures().await?;
-    let mut events = Vec::new();
-    for row in made(&pictures)? {
-        events.push(completed(app, row, is_edit).await?);
-    }
-    Ok(events)
-}
-
-async fn completed(app: &App, row: &HistoryRow, is_edit: bool) -> Result<Event, HttpProblem> {
-    let failed = |error: io::Error| HttpProblem::ours(error.to_string());
-    let path = row.path.as_deref().unwrap_or_default();
-    let (mut file, length) = picture::opened(&app.config().outputs, row).await?;
-    let read = move || {
-        let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-        file.read_to_end(&mut content)?;
-        Ok(STANDARD.encode(content))
-    };
-    let encoded = blocking(read).await?.map_err(failed)?;
-    let kind = if is_edit { "image_edit.completed" } else { "image_generation.completed" };
-    let mut event = facts(&[row]);
-    event["type"] = json!(kind);
-    event["b64_json"] = json!(encoded);
-    event["created_at"] = event["created"].take();
-    event["output_format"] = json!(path.rsplit('.').next());
-    event["quality"] = json!("high");
-    let nothing = json!({ "image_tokens": 0, "text_tokens": 0 });
-    event["usage"] = json!({
-        "input_tokens": 0, "output_tokens": 0, "total_tokens": 0, "input_tokens_details": nothing,
-    });
-    Ok(Event::default().event(kind).data(event.to_string()))
-}
-
-fn wrong(problem: &HttpProblem) -> Event {
-    let HttpProblem { detail: message, code, .. } = problem;
-    let error = json!({ "error": { "message": message, "type": "server_error", "code": code } });
-    Event::default().event("error").data(error.to_string())
 }

@@ -11,6 +11,9 @@ use crate::job::spec::fields::sides;
 /// OpenAI's own most.
 const IMAGES_MAX: i64 = 10;
 
+/// Theirs, too.
+const PREVIEWS_MAX: u32 = 3;
+
 /// A mask has no more pixels than a picture as input.
 const MASK_SIDE_MAX: u32 = 8192;
 
@@ -20,7 +23,8 @@ pub struct AskedImages {
     pub job: Table,
     /// Whether pictures are answered by where they are, and not themselves.
     pub by_url: bool,
-    pub is_streamed: bool,
+    /// Where the pictures are to come as a stream: how many previews of each come before it.
+    pub previews_max: Option<u32>,
     /// As it is called in the answer.
     pub format: String,
 }
@@ -47,9 +51,17 @@ impl AskedImages {
         one_of(fields, "background", &["auto", "opaque"])?;
         let by_url = one_of(fields, "response_format", &["b64_json", "url"])? == Some("url");
         own_fields(fields, &mut job)?;
-        let is_streamed = fields.is_true("stream");
-        Ok(AskedImages { job, by_url, is_streamed, format: format.to_owned() })
+        let previews_max = previews_max(fields)?;
+        let previews_max = fields.is_true("stream").then_some(previews_max);
+        Ok(AskedImages { job, by_url, previews_max, format: format.to_owned() })
     }
+}
+
+fn previews_max(fields: &Fields) -> Result<u32, HttpProblem> {
+    let asked = fields.whole("partial_images")?.unwrap_or(0);
+    let number = u32::try_from(asked).ok().filter(|number| *number <= PREVIEWS_MAX);
+    let why = || format!("partial_images: use 0 to {PREVIEWS_MAX}");
+    number.ok_or_else(|| HttpProblem::field("partial_images", why()))
 }
 
 fn one_of<'f>(
@@ -145,6 +157,14 @@ mod tests {
         let auto = read(json!({ "prompt": "a fox", "size": "auto", "response_format": "url" }));
         let auto = auto.expect("a job");
         assert!(auto.by_url && !auto.job.contains_key("width"));
+        // In a form all values are texts.
+        for (fields, previews_max) in [
+            (json!({ "prompt": "a", "partial_images": 2 }), None),
+            (json!({ "prompt": "a", "stream": true }), Some(0)),
+            (json!({ "prompt": "a", "stream": "true", "partial_images": "3" }), Some(3)),
+        ] {
+            assert_eq!(read(fields).expect("a job").previews_max, previews_max);
+        }
     }
 
     #[test]
@@ -154,6 +174,8 @@ mod tests {
             (json!({ "prompt": 3 }), "prompt"),
             (json!({ "prompt": "a", "n": 11 }), "n"),
             (json!({ "prompt": "a", "size": "big" }), "size"),
+            (json!({ "prompt": "a", "stream": true, "partial_images": 4 }), "partial_images"),
+            (json!({ "prompt": "a", "partial_images": -1 }), "partial_images"),
             (json!({ "prompt": "a", "output_format": "svg" }), "output_format"),
             (json!({ "prompt": "a", "background": "transparent" }), "background"),
         ] {

@@ -3,6 +3,8 @@
 
 mod answer;
 mod asked;
+mod previews;
+mod stream;
 
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -92,9 +94,9 @@ async fn images(
         return Ok(answer);
     }
     let waiting = Waiting::begin(app, headers, job).await?;
-    match asked.is_streamed {
-        true => Ok(answer::streamed(waiting, app.clone(), is_edit)),
-        false => answer::whole(app, &waiting.pictures().await?, &asked, headers).await,
+    match asked.previews_max {
+        Some(max) => Ok(stream::streamed(waiting, app.clone(), max, is_edit)),
+        None => answer::whole(app, &waiting.pictures().await?, &asked, headers).await,
     }
 }
 

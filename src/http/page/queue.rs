@@ -159,7 +159,7 @@ async fn waiting(app: &App, upcoming: &Upcoming) -> Result<WaitingJobs, HttpProb
     let ids: Vec<i64> = upcoming.jobs.iter().map(|job| job.job_id).collect();
     let mut rows = app.store().jobs_named(&ids).await?;
     // What has ended since then waits no more.
-    rows.retain(|row| row.queued + row.running > 0);
+    rows.retain(|row| !row.has_ended());
     let place = |job: i64| ids.iter().position(|id| *id == job);
     rows.sort_by_key(|row| place(row.job));
     let done_at_ms = |job: i64| upcoming.jobs.iter().find(|it| it.job_id == job)?.turn.ends_ms;

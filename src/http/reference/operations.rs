@@ -7,6 +7,7 @@ use crate::http::api::events::Since;
 use crate::http::api::jobs::{JobPage, ListJobs, ShowJob, Submit};
 use crate::http::api::queue::{Fit, KeptInput, Moving, Pausing, Statistics, ViewRows, WishAnswer};
 use crate::http::api::renders::{ListRenders, RenderPage};
+use crate::http::sdapi::progress::HowFar;
 use crate::queue::control::PauseAnswer;
 use crate::queue::{
     Edited, FitAnswer, QueueCapabilities, QueueStatus, Retries, Shown, StarAnswer, Submitted,
@@ -50,6 +51,7 @@ impl Operation {
 
 const JSON: &str = "application/json";
 const TOML: &str = "application/toml";
+const EVENTS: &str = "text/event-stream";
 const FORM: &str = "multipart/form-data";
 const PICTURES: [&str; 3] = ["image/png", "image/jpeg", "image/webp"];
 
@@ -169,6 +171,11 @@ fn renders() -> Vec<Operation> {
         get("/api/v1/renders/{render}/settings.toml", "A job that makes it again")
             .answer(200, TOML, None),
         picture,
+        get("/api/v1/renders/{render}/thumbnail", "A small copy of the picture").answer(
+            200,
+            "image/jpeg",
+            None,
+        ),
         get(
             "/api/v1/renders/{render}/preview",
             "How it looks while it is made; 404 while nothing is known of that",
@@ -209,11 +216,9 @@ fn queue() -> Vec<Operation> {
         )
         .query(inline::<ViewRows>)
         .json(200, of::<Statistics>),
-        get("/api/v1/events", "What happens, as it happens").query(inline::<Since>).answer(
-            200,
-            "text/event-stream",
-            None,
-        ),
+        get("/api/v1/events", "What happens, as it happens")
+            .query(inline::<Since>)
+            .answer(200, EVENTS, None),
         get("/api/v1/openapi.json", "This document").json(200, object),
     ]
 }
@@ -223,10 +228,12 @@ fn openai() -> Vec<Operation> {
         post("/v1/images/generations", "OpenAI's: makes pictures, and waits for them")
             .body(JSON, object)
             .json(200, object)
+            .answer(200, EVENTS, None)
             .json(202, of::<Submitted>),
         post("/v1/images/edits", "OpenAI's: makes pictures that begin with one")
             .body(FORM, object)
             .json(200, object)
+            .answer(200, EVENTS, None)
             .json(202, of::<Submitted>),
         get("/v1/models", "OpenAI's: the models").json(200, object),
         get("/v1/models/{model}", "OpenAI's: one model").json(200, object),
@@ -247,7 +254,9 @@ fn sdapi() -> Vec<Operation> {
         post("/sdapi/v1/png-info", "The web UI's: what a picture says of how it was made")
             .body(JSON, object)
             .json(200, object),
-        get("/sdapi/v1/progress", "The web UI's: how far its oldest job is").json(200, object),
+        get("/sdapi/v1/progress", "The web UI's: how far its oldest job is")
+            .query(inline::<HowFar>)
+            .json(200, object),
         post("/sdapi/v1/interrupt", "The web UI's: cancels its oldest job").json(200, object),
         post("/sdapi/v1/skip", "The web UI's: cancels the picture of it that is made")
             .json(200, anything),

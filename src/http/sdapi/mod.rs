@@ -3,7 +3,7 @@
 mod answer;
 mod asked;
 mod lists;
-mod progress;
+pub mod progress;
 
 use axum::Router;
 use axum::extract::{Request, State};

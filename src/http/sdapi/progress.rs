@@ -2,14 +2,33 @@
 //! is told of, or ended, by it.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Query, State};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::http::app::App;
+use crate::http::picture;
 use crate::http::problem::HttpProblem;
 use crate::job::origin::{Api, Origin};
 use crate::queue::Which;
+use crate::status::RenderStatus;
 use crate::store::{JobRow, Selection};
+
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct HowFar {
+    /// Leaves out how the picture looks so far.
+    skip_current_image: Option<String>,
+}
+
+impl HowFar {
+    fn wants_image(&self) -> bool {
+        let skip = self.skip_current_image.as_deref().unwrap_or_default();
+        !["true", "1"].contains(&skip.to_ascii_lowercase().as_str())
+    }
+}
 
 async fn current(app: &App) -> Result<Option<JobRow>, HttpProblem> {
     let oldest = app.store().oldest_unfinished(Origin::Http(Api::Sdapi).kind()).await?;
@@ -19,7 +38,10 @@ async fn current(app: &App) -> Result<Option<JobRow>, HttpProblem> {
     }
 }
 
-pub async fn progress(State(app): State<App>) -> Result<Json<Value>, HttpProblem> {
+pub async fn progress(
+    State(app): State<App>,
+    Query(asked): Query<HowFar>,
+) -> Result<Json<Value>, HttpProblem> {
     let Some(job) = current(&app).await? else {
         // Exactly these numbers are what clients take for an idle server.
         return Ok(Json(told(0.0, 0.0, state(0, 0, (0, 0), false), None)));
@@ -32,7 +54,17 @@ pub async fn progress(State(app): State<App>) -> Result<Json<Value>, HttpProblem
     let left = app.queue().job_left(job.job, begun).await?;
     let eta_s = left.left_ms.unwrap_or_default() as f64 / 1000.0;
     let state = state(job.renders, ended, steps, job.is_stopping());
-    Ok(Json(told(progress.min(1.0), eta_s, state, Some(job.job))))
+    let mut told = told(progress.min(1.0), eta_s, state, Some(job.job));
+    if let Some(render) = running.filter(|_| asked.wants_image()) {
+        told["current_image"] = json!(image(&app, &render).await);
+    }
+    Ok(Json(told))
+}
+
+/// How the picture looks so far, in base64; `None` while there is no preview.
+async fn image(app: &App, render: &RenderStatus) -> Option<String> {
+    let jpeg = picture::preview_jpeg(app, (render.job_id, render.index)).await;
+    jpeg.ok().map(|jpeg| STANDARD.encode(jpeg))
 }
 
 fn told(progress: f64, eta_s: f64, state: Value, job: Option<i64>) -> Value {

@@ -41,6 +41,48 @@ except openai.InternalServerError as error:
     print("failed", error.response.headers["x-should-retry"])
 "#;
 
+/// The model shows what it paints once it has made a picture; as many as it takes, because a fast
+/// machine is done before anybody looks.
+const OPENAI_STREAM: &str = r#"
+import base64, io, sys
+import openai
+from PIL import Image
+client = openai.OpenAI(base_url=f"http://{sys.argv[1]}/v1", api_key="none")
+asked = dict(prompt="a red circle", size="128x128", stream=True, partial_images=3)
+opened = lambda event: Image.open(io.BytesIO(base64.b64decode(event.b64_json)))
+print([event.type for event in client.images.generate(**asked, extra_body={"steps": 2})])
+for attempt in range(20):
+    *partials, last = client.images.generate(**asked, extra_body={"steps": 20})
+    if partials:
+        break
+print(sorted({event.type for event in partials}), 1 <= len(partials) <= 3)
+print([event.partial_image_index for event in partials] == list(range(len(partials))))
+print({(event.size, event.output_format, opened(event).size) for event in partials})
+print(last.type, opened(last).size, last.usage.total_tokens)
+png = io.BytesIO(); Image.new("RGB", (64, 64)).save(png, "PNG")
+edit = client.images.edit(image=("a.png", png.getvalue()), prompt="a hat", size="64x64",
+                          stream=True, partial_images=1, extra_body={"steps": 2})
+print([event.type for event in edit][-1])
+"#;
+
+#[test]
+#[ignore = "needs the image clients in Python (.ci/run installs them)"]
+fn openais_own_client_sees_a_picture_while_it_is_made() {
+    let mut house = House::with_config("");
+    house.start();
+    let told = run(&house, OPENAI_STREAM);
+    let lines: Vec<&str> = told.lines().collect();
+    let expected = [
+        "['image_generation.completed']",
+        "['image_generation.partial_image'] True",
+        "True",
+        "{('8x8', 'jpeg', (8, 8))}",
+        "image_generation.completed (128, 128) 0",
+        "image_edit.completed",
+    ];
+    assert_eq!(lines, expected);
+}
+
 #[test]
 #[ignore = "needs the image clients in Python (.ci/run installs them)"]
 fn openais_own_client_generates_streams_and_edits() {

@@ -13,4 +13,5 @@ mod sdapi;
 mod page;
 mod start;
 mod states;
+mod stream;
 mod waiting;

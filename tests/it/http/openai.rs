@@ -38,6 +38,21 @@ fn open_webui_gets_its_pictures_by_a_name_that_is_not_ours() {
     assert_eq!(house.value("SELECT DISTINCT asked_steps FROM history"), "4");
 }
 
+#[test]
+fn a_picture_that_is_less_than_was_asked_for_says_so_with_its_real_size() {
+    let house = House::started("");
+    let sent = json!({ "prompt": "a fox, oom above 300 px", "size": "512x512" });
+    let reply = house.post(IMAGES, &sent).ok();
+    assert_eq!(reply.header("x-zimaged-degraded"), Some("1"));
+    let answer = reply.json();
+    let picture = image::load_from_memory(&pictures(&answer)[0]).expect("a picture");
+    assert!(picture.width() <= 300, "{}", picture.width());
+    assert_eq!(answer["size"], format!("{}x{}", picture.width(), picture.height()));
+    assert_eq!(answer["zimaged"]["degraded"], true);
+    let whole = house.post(IMAGES, &json!({ "prompt": "a fox", "size": "64x64" })).ok();
+    assert_eq!(whole.header("x-zimaged-degraded"), None);
+}
+
 /// What Home Assistant's integration sends: no size.
 #[test]
 fn what_is_left_out_is_the_models_own_and_urls_are_answered_where_asked() {
@@ -47,20 +62,6 @@ fn what_is_left_out_is_the_models_own_and_urls_are_answered_where_asked() {
     let url = answer["data"][0]["url"].as_str().unwrap();
     let path = url.strip_prefix(&format!("http://{}", house.http())).unwrap();
     assert_eq!(house.get(path).ok().header("content-type"), Some("image/png"));
-}
-
-#[test]
-fn a_stream_ends_with_the_completed_picture() {
-    let house = House::started("");
-    let sent = json!({ "prompt": "a fox", "stream": true, "partial_images": 2 });
-    let reply = house.post(IMAGES, &sent).ok();
-    assert_eq!(reply.header("content-type"), Some("text/event-stream"));
-    let text = reply.text();
-    let data = text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().unwrap();
-    let event: Value = serde_json::from_str(data).unwrap();
-    assert_eq!(event["type"], "image_generation.completed");
-    let stored = std::fs::read(&house.pictures()[0]).unwrap();
-    assert_eq!(STANDARD.decode(event["b64_json"].as_str().unwrap()).unwrap(), stored);
 }
 
 #[test]
@@ -181,14 +182,8 @@ fn who_hangs_up_wants_nothing_more_but_what_is_being_made_is_kept() {
     let house = House::started("");
     house.hold_renders();
     let body = json!({ "prompt": "a fox, hold", "n": 3 }).to_string();
-    let mut stream = house.connect();
-    let head = format!(
-        "POST {IMAGES} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n",
-        house.http(),
-        body.len()
-    );
-    std::io::Write::write_all(&mut stream, format!("{head}{body}").as_bytes()).unwrap();
+    let json = [("Content-Type", "application/json")];
+    let stream = house.send(&format!("POST {IMAGES}"), &json, body.as_bytes());
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'running'", "1");
     drop(stream);
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'cancelled'", "2");

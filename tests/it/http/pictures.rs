@@ -40,6 +40,20 @@ fn a_picture_is_sent_whole_in_parts_or_not_again() {
     assert_eq!(head.header("content-length"), Some(content.len().to_string().as_str()));
 }
 
+#[test]
+fn programs_get_small_copies_as_the_pages_do() {
+    let house = House::started("");
+    house.post("/api/v1/jobs", &json!({ "prompt": "a fox", "width": 640, "height": 320 })).ok();
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "1");
+    let small = house.get("/api/v1/renders/1.1/thumbnail").ok();
+    assert_eq!(small.header("content-type"), Some("image/jpeg"));
+    assert!(small.header("cache-control").unwrap().contains("immutable"));
+    let small = image::load_from_memory(&small.body).expect("a picture");
+    assert_eq!((small.width(), small.height()), (320, 160));
+    assert_eq!(house.get("/api/v1/renders/1.2/thumbnail").status, 404);
+    assert_eq!(house.get("/api/v1/renders/1/thumbnail").status, 400);
+}
+
 // faults 115
 #[test]
 fn a_name_that_leads_elsewhere_is_no_picture() {

@@ -1,6 +1,6 @@
 //! Calls that wait for their pictures: who asks twice, who hangs up, and who need not wait.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::TcpStream;
 use std::time::Instant;
 
@@ -24,17 +24,8 @@ fn busy() -> House {
 
 /// Asks for a picture and does not look at the answer yet.
 fn ask(house: &House, header: (&str, &str)) -> TcpStream {
-    let (name, value) = header;
     let body = json!({ "prompt": "a fox" }).to_string();
-    let head = format!(
-        "POST {IMAGES} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
-         Connection: close\r\n{name}: {value}\r\nContent-Length: {}\r\n\r\n",
-        house.http(),
-        body.len()
-    );
-    let mut stream = house.connect();
-    stream.write_all(format!("{head}{body}").as_bytes()).expect("it listens");
-    stream
+    house.send(&format!("POST {IMAGES}"), &[JSON, header], body.as_bytes())
 }
 
 fn answer(mut stream: TcpStream) -> Reply {

@@ -104,6 +104,17 @@ impl House {
 
     /// A request with these headers beside those that every client sends.
     pub fn ask(&self, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        Reply::parse(&self.exchange(&self.request(line, headers, body)))
+    }
+
+    /// Sends such a request, and leaves the answer to the test.
+    pub fn send(&self, line: &str, headers: &[(&str, &str)], body: &[u8]) -> TcpStream {
+        let mut stream = self.connect();
+        stream.write_all(&self.request(line, headers, body)).expect("it listens");
+        stream
+    }
+
+    fn request(&self, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
         let mut head = format!("{line} HTTP/1.1\r\nConnection: close\r\n");
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             head += &format!("Host: {}\r\n", self.http());
@@ -114,7 +125,7 @@ impl House {
         if !body.is_empty() || line.starts_with("POST") {
             head += &format!("Content-Length: {}\r\n", body.len());
         }
-        Reply::parse(&self.exchange(&[head.as_bytes(), b"\r\n", body].concat()))
+        [head.as_bytes(), b"\r\n", body].concat()
     }
 
     pub fn get(&self, path: &str) -> Reply {
@@ -129,15 +140,21 @@ impl House {
 
     /// A form with files, as browsers and other clients send it.
     pub fn post_form(&self, path: &str, parts: &[Part]) -> Reply {
-        let mut body = Vec::new();
-        for (name, file, content) in parts {
-            let file = file.map_or(String::new(), |file| format!("; filename=\"{file}\""));
-            let head =
-                format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
-            body.extend([head.as_bytes(), content, b"\r\n"].concat());
-        }
-        body.extend(b"--x--\r\n");
-        let headers = [("Content-Type", "multipart/form-data; boundary=x")];
-        self.ask(&format!("POST {path}"), &headers, &body)
+        self.ask(&format!("POST {path}"), &[FORM], &form(parts))
     }
+}
+
+/// What a body of [`form`] is.
+pub const FORM: (&str, &str) = ("Content-Type", "multipart/form-data; boundary=x");
+
+/// The body of a form.
+pub fn form(parts: &[Part]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, file, content) in parts {
+        let file = file.map_or(String::new(), |file| format!("; filename=\"{file}\""));
+        let head = format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
+        body.extend([head.as_bytes(), content, b"\r\n"].concat());
+    }
+    body.extend(b"--x--\r\n");
+    body
 }

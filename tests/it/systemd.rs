@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -41,9 +42,17 @@ fn who_is_started_after_ready_can_ask_over_http() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound");
     drop(taken);
-    let mut house = House::new(&format!("[http]\nlisten = '{address}'\n"));
-    service(&mut house).until("READY=1");
-    TcpStream::connect(address).expect("it listens");
+    let house = House::new(&format!("[http]\nlisten = '{address}'\n"));
+    let systemd = Systemd::of(&house);
+    // Nothing else is waited for.
+    let mut daemon = house.command(&["run"]);
+    let daemon = daemon.envs(systemd.environment(WATCHDOG_US)).stderr(Stdio::null()).spawn();
+    let mut daemon = daemon.expect("the binary starts");
+    systemd.until("READY=1");
+    let connected = TcpStream::connect(address);
+    daemon.kill().expect("our own child");
+    daemon.wait().expect("our own child");
+    connected.expect("it listens");
 }
 
 #[test]

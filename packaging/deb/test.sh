@@ -35,7 +35,7 @@ for file in usr/bin/zimaged etc/zimaged/daemon.toml usr/lib/systemd/system/zimag
   usr/share/zimaged/completions/zimaged.ps1 usr/share/doc/zimaged/copyright usr/share/doc/zimaged/THIRD-PARTY.md.gz; do
   [ -s "$root/$file" ] || fail "$file is missing"
 done
-for folder in jobs outputs state models loras; do
+for folder in jobs outputs state models loras wildcards; do
   [ -d "$root/var/lib/zimaged/$folder" ] || fail "var/lib/zimaged/$folder is missing"
 done
 (cd "$root" && md5sum --quiet --check var/lib/dpkg/info/zimaged.md5sums) || fail "files differ from the package's"

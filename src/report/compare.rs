@@ -27,7 +27,15 @@ pub fn comparison(left: &MachineReport, right: &MachineReport) -> Document {
         let [left, right] = both.map(|one| one.as_ref().map(peak).unwrap_or_default());
         vec![size.clone(), left, right]
     });
-    blocks.push(table(&["size", names[0].as_str(), names[1].as_str()], rows.collect()));
+    let head = ["size", names[0].as_str(), names[1].as_str()];
+    blocks.push(table(&head, rows.collect()));
+    if left.energy.is_some() || right.energy.is_some() {
+        blocks.push(heading("Joules a picture"));
+        let rows = both
+            .iter()
+            .map(|(size, _)| vec![size.clone(), joules(left, size), joules(right, size)]);
+        blocks.push(table(&head, rows.collect()));
+    }
     Document { title: format!("{} and {}", names[0], names[1]), blocks }
 }
 
@@ -111,6 +119,13 @@ fn time_row(
     vec![size.to_owned(), shown(left), shown(right), ratio]
 }
 
+/// What a picture of the size of this name took of the card; empty where that is not known.
+fn joules(report: &MachineReport, size: &str) -> String {
+    let pictures = report.energy.iter().flat_map(|energy| &energy.pictures);
+    let mut same = pictures.filter(|one| size_name((one.width, one.height)) == size);
+    same.next().map(|one| format!("{:.0}", one.joules)).unwrap_or_default()
+}
+
 fn times(names: &[String; 2], both: &[Pair<'_>]) -> Figure {
     let series: Vec<Series> = names
         .iter()
@@ -145,6 +160,13 @@ mod tests {
         );
         assert!(same.contains("| 1024x1024 | 4.00 s | 1.00 s | 0.25 |"), "{same}");
         assert!(!same.contains("differ"), "{same}");
+        right.energy = None;
+        let one_card = comparison(&left, &right).markdown();
+        assert!(one_card.contains("## Joules a picture"), "{one_card}");
+        assert!(one_card.contains("| 1024x1024 | 900 |  |"), "{one_card}");
+        let mut cpu = left.clone();
+        cpu.energy = None;
+        assert!(!comparison(&cpu, &right).markdown().contains("Joules"));
         right.asked.steps = 40;
         right.sizes[0].width = 512;
         let other = comparison(&left, &right).markdown();

@@ -173,6 +173,8 @@ fn the_container_files_build_from_what_is_here_and_run_without_rights() {
     let ignored = fs::read_to_string(repository().join(".dockerignore")).expect("ours");
     let config = Config::load(Some(&repository().join("packaging/container/daemon.toml")))
         .expect("the images' configuration");
+    // Whichever port of the machine is forwarded to the container's.
+    assert_eq!(config.http.hosts, ["localhost", "127.0.0.1"]);
     let toolchain = fs::read_to_string(repository().join("rust-toolchain.toml")).expect("ours");
     for file in ["Containerfile", "Containerfile.cuda"] {
         let text = container_file(file);

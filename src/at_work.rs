@@ -53,10 +53,20 @@ fn picture(render: &RenderStatus, left: &JobLeft) -> String {
     let mut line = format!("job {}, picture {}{of}", render.job_id, render.index);
     line += &format!(", {}", how_far(render.stage, render.step, render.steps));
     line += &time_left(left);
-    if render.predicted_bytes >= MEBIBYTE {
-        line += &format!(", {}", memory(render.predicted_bytes));
+    line + &needed(render)
+}
+
+/// `, 5.80 GiB`, and where that is more than what there is, how much there is.
+fn needed(render: &RenderStatus) -> String {
+    let RenderStatus { predicted_bytes, missing_bytes, .. } = *render;
+    match (predicted_bytes, missing_bytes) {
+        (..MEBIBYTE, _) => String::new(),
+        (_, 0) => format!(", {}", memory(predicted_bytes)),
+        _ => {
+            let usable = memory(predicted_bytes.saturating_sub(missing_bytes));
+            format!(", {} where {usable} may be used", memory(predicted_bytes))
+        }
     }
-    line
 }
 
 /// The step, or the stage before the first and after the last one.
@@ -67,10 +77,10 @@ pub fn how_far(stage: Option<Stage>, step: u32, steps: u32) -> String {
     }
 }
 
-/// `, 40 s left`, and whether nobody measured it; empty where nobody knows.
+/// `, 40 s left`, and whether nobody measured it; empty where nobody knows, as of what may fail.
 pub fn time_left(left: &JobLeft) -> String {
     let mark = if left.is_estimate { " (estimated)" } else { "" };
-    let told = left.left_ms.and_then(moment::left);
+    let told = left.left_ms.filter(|_| left.unfit == 0).and_then(moment::left);
     told.map_or(String::new(), |told| format!(", {told} left{mark}"))
 }
 
@@ -88,12 +98,13 @@ mod tests {
             step,
             steps: 8,
             predicted_bytes: 76 << 20,
+            missing_bytes: 0,
             lora: Loras::default(),
         }
     }
 
     fn left_of(pictures: u64) -> JobLeft {
-        JobLeft { pictures, left_ms: Some(40_000), is_estimate: false }
+        JobLeft { pictures, left_ms: Some(40_000), ..JobLeft::default() }
     }
 
     // newcomer 13
@@ -111,5 +122,10 @@ mod tests {
         assert_eq!(line, "job 3, picture 4 of 12, VAE decoding, 76 MiB", "no 0 s");
         let unknown = picture(&render(5), &JobLeft::default());
         assert_eq!(unknown, "job 3, picture 4, step 5/8, 76 MiB", "nothing is made up");
+        // It may fail at its end, and nobody knows when.
+        let lacks = RenderStatus { missing_bytes: 38 << 20, ..render(5) };
+        let line = picture(&lacks, &JobLeft { unfit: 1, ..left_of(12) });
+        let memory = "76 MiB where 38 MiB may be used";
+        assert_eq!(line, format!("job 3, picture 4 of 12, step 5/8, {memory}"));
     }
 }

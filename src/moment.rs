@@ -43,6 +43,23 @@ pub fn from(at_ms: i64) -> Option<String> {
     Some(format!("from {}, {away}", date_and_time(at_ms)))
 }
 
+/// As [`from`], where there is little room: `from 22:05`, `from 11-24 22:05`.
+pub fn from_short(at_ms: i64) -> Option<String> {
+    away(at_ms)?;
+    Some(format!("from {}", short(at_ms)))
+}
+
+/// `22:05` today, `11-24 22:05` on another day of this year, `2025-11-24` in another year.
+pub fn short(at_ms: i64) -> String {
+    let (at, now) = (local(at_ms), local(SystemClock.now_ms()));
+    let form = match (at.date() == now.date(), at.year() == now.year()) {
+        (true, _) => "%H:%M",
+        (false, true) => "%m-%d %H:%M",
+        (false, false) => "%Y-%m-%d",
+    };
+    at.strftime(form).to_string()
+}
+
 /// Whether a moment is so far away that people care.
 pub fn is_later(at_ms: i64) -> bool {
     at_ms - SystemClock.now_ms() > LATER_MS
@@ -198,6 +215,9 @@ mod tests {
             assert!(soon(another_day).starts_with("20"), "{}", soon(another_day));
         }
         assert_eq!((starts(now_ms - 1), from(now_ms - 1)), (None, None));
+        assert_eq!(short(now_ms).len(), "22:05".len());
+        let years = now_ms + 800 * DAY_MS;
+        assert_eq!(short(years), date(years));
         let at_ms = now_ms + 23 * 60 * 60 * 1000 + 5_000;
         let at = date_and_time(at_ms);
         assert_eq!(starts(at_ms), Some(format!("starts on {at} {zone}, in 23 hours")));

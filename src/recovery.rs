@@ -8,7 +8,7 @@ use std::{fs, io};
 use tracing::{info, warn};
 
 use crate::attempt::{
-    Failure, FailureKind, Finished, Made, Measured, Orphan, Reached, RetryPolicy, decide,
+    Failure, FailureKind, Finished, Made, Measured, Orphan, Reached, RetryPolicy, StopCause, decide,
 };
 use crate::engine::latents;
 use crate::store::{Guarded, Store, StoreError, Stray};
@@ -37,7 +37,10 @@ pub async fn run(
                 store.finish(orphan.attempt_id, &finished, now_ms).await?
             }
             None => {
-                info!(job, index, "found running: queued again");
+                match orphan.cancel_wanted {
+                    true => info!(job, index, "found running: cancelled, as it was told to be"),
+                    false => info!(job, index, "found running: queued again"),
+                }
                 remove_sidecar(&orphan, left.outputs, store.id());
                 give_back(store, &orphan, left, policy, now_ms).await?
             }
@@ -156,7 +159,8 @@ async fn give_back(
         LastWord::Unknown => lost(Reached::default()),
     };
     let history = orphan.history.with(orphan.rung, &failure);
-    let next = decide(&failure, None, &history, None, policy);
+    let cause = orphan.cancel_wanted.then_some(StopCause::Cancelled);
+    let next = decide(&failure, cause, &history, orphan.render.on_oom, None, policy);
     store.end_attempt(orphan.attempt_id, &failure, &next, now_ms).await
 }
 

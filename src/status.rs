@@ -156,6 +156,9 @@ pub struct RenderStatus {
     /// What the rung is expected to need of the device's memory.
     #[serde(default)]
     pub predicted_bytes: u64,
+    /// How much of that is more than what may be used: no rung is predicted to fit.
+    #[serde(default)]
+    pub missing_bytes: u64,
     /// The LoRAs that it is made with, with the SHA-256 of their files.
     #[serde(default)]
     pub lora: Loras,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blame::{Blame, blame};
 use super::{ErrorCode, Failure, FailureKind, History};
+use crate::job::OnOom;
 use crate::job::state::RenderEvent;
 use crate::planner::Plan;
 use crate::spelling::spelled_by_serde;
@@ -117,11 +118,13 @@ impl Next {
 /// Decides what comes after `failure`.
 ///
 /// `cause` is set where the attempt had been told to stop. `history` counts the failed attempt
-/// too. `lower_rung` is the planner's answer to it, and matters only after an out-of-memory error.
+/// too. `on_oom` is how far the ladder may go. `lower_rung` is the planner's answer to the failure;
+/// both matter only after an out-of-memory error.
 pub fn decide(
     failure: &Failure,
     cause: Option<StopCause>,
     history: &History,
+    on_oom: OnOom,
     lower_rung: Option<Plan>,
     policy: &RetryPolicy,
 ) -> Next {
@@ -135,7 +138,7 @@ pub fn decide(
         (FailureKind::OutOfMemory { .. } | FailureKind::MemoryDeath, _) => {
             let has_worker = cause.is_none() && !failure.kind.took_the_worker();
             match lower_rung.filter(|_| may_go_on(history, policy)) {
-                None => out_of_rungs(failure, history),
+                None => out_of_rungs(failure, history, on_oom),
                 Some(plan) if has_worker => Next::LowerRung(plan),
                 Some(_) => Next::LowerRungLater,
             }
@@ -186,16 +189,26 @@ fn may_go_on(history: &History, policy: &RetryPolicy) -> bool {
     history.attempts() < policy.attempts_max
 }
 
+/// What gives a render rungs that it has not had.
+fn more_rungs(on_oom: OnOom) -> &'static str {
+    match on_oom {
+        OnOom::Fail => "or allow more with on_oom = \"offload\" or \"downgrade\"",
+        OnOom::Offload => "or allow one with on_oom = \"downgrade\"",
+        // It had all of them, down to this.
+        OnOom::Downgrade => "or lower min_side",
+    }
+}
+
 /// The end of the ladder, with its numbers.
-fn out_of_rungs(failure: &Failure, history: &History) -> Next {
+fn out_of_rungs(failure: &Failure, history: &History, on_oom: OnOom) -> Next {
     let attempts = history.attempts();
     let last = history.out_of_memory.last().map(|(rung, _)| format!(", the last on {rung}"));
     let tries = if attempts == 1 { "try" } else { "tries" };
     let message = format!(
-        "out of memory on {attempts} {tries}{}: {}. Ask for a smaller picture, lower min_side, or \
-         allow more with on_oom",
+        "out of memory on {attempts} {tries}{}: {}. Ask for a smaller picture, {}",
         last.unwrap_or_default(),
-        failure.message
+        failure.message,
+        more_rungs(on_oom)
     );
     Next::Fail { code: ErrorCode::OutOfMemory, message }
 }

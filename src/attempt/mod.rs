@@ -207,6 +207,8 @@ pub struct Orphan {
     pub job_id: i64,
     /// The position in the job, from 1.
     pub index: u32,
+    /// The user has cancelled it while nobody was at work on it.
+    pub cancel_wanted: bool,
     /// The final name recorded for its picture, relative to the output folder.
     pub path: String,
     pub rung: Rung,

@@ -1,6 +1,7 @@
 //! Tests of what is decided after each failure.
 
 use super::*;
+use crate::job::OnOom;
 use crate::job::state::RenderEvent;
 use crate::ladder::{Decode, Precision, Residency};
 use crate::planner::Plan;
@@ -42,7 +43,7 @@ fn failure(kind: FailureKind) -> Failure {
 fn first(kind: FailureKind, cause: Option<StopCause>) -> Next {
     let failure = failure(kind);
     let history = History::default().with(RUNG, &failure);
-    decide(&failure, cause, &history, Some(LOWER), &POLICY)
+    decide(&failure, cause, &history, OnOom::Downgrade, Some(LOWER), &POLICY)
 }
 
 fn code(next: &Next) -> Option<ErrorCode> {
@@ -57,7 +58,7 @@ fn a_death_is_counted_and_the_third_one_ends_the_render() {
     assert_eq!(first(FailureKind::WorkerDied, None), Next::RequeueAfterDeath);
     let death = Failure::unmeasured(FailureKind::WorkerDied, None, "killed by signal 9");
     let history = History { deaths: 2, ..History::default() }.with(RUNG, &death);
-    let next = decide(&death, None, &history, None, &POLICY);
+    let next = decide(&death, None, &history, OnOom::Downgrade, None, &POLICY);
     assert_eq!(code(&next), Some(ErrorCode::CrashedWorker));
     assert_eq!(next.outcome(), Outcome::Crashed);
 }
@@ -90,11 +91,30 @@ fn out_of_memory_takes_the_lower_rung_until_there_is_none() {
     assert_eq!((next.outcome(), next.event(true)), (Outcome::OutOfMemory, None));
     let failure = failure(OUT_OF_MEMORY);
     let history = History::default().with(RUNG, &failure);
-    let next = decide(&failure, None, &history, None, &POLICY);
+    let next = decide(&failure, None, &history, OnOom::Downgrade, None, &POLICY);
     assert_eq!(code(&next), Some(ErrorCode::OutOfMemory));
     assert_eq!(next.outcome(), Outcome::OutOfMemory);
     let Next::Fail { message, .. } = next else { unreachable!("it has a code") };
     assert!(message.starts_with(&format!("out of memory on 1 try, the last on {RUNG}: so")));
+}
+
+// min_side changes nothing where no smaller picture may be made.
+#[test]
+fn what_ran_out_of_memory_is_told_only_what_gives_it_more_rungs() {
+    let failure = failure(OUT_OF_MEMORY);
+    let history = History::default().with(RUNG, &failure);
+    let told = |on_oom| match decide(&failure, None, &history, on_oom, None, &POLICY) {
+        Next::Fail { message, .. } => message,
+        other => panic!("{other:?}"),
+    };
+    for (on_oom, advice, silent_of) in [
+        (OnOom::Fail, "\"offload\" or \"downgrade\"", "min_side"),
+        (OnOom::Offload, "on_oom = \"downgrade\"", "min_side"),
+        (OnOom::Downgrade, "lower min_side", "on_oom"),
+    ] {
+        let told = told(on_oom);
+        assert!(told.contains(advice) && !told.contains(silent_of), "{told}");
+    }
 }
 
 #[test]
@@ -104,7 +124,7 @@ fn attempts_are_bounded_also_where_a_lower_rung_is_left() {
     let history = History { out_of_memory: tried, deaths: 2, ..History::default() };
     let history = history.with(RUNG, &failure);
     assert_eq!(history.attempts(), POLICY.attempts_max);
-    let next = decide(&failure, None, &history, Some(LOWER), &POLICY);
+    let next = decide(&failure, None, &history, OnOom::Downgrade, Some(LOWER), &POLICY);
     assert_eq!(code(&next), Some(ErrorCode::OutOfMemory));
 }
 
@@ -123,7 +143,7 @@ fn after_losses(times: u32) -> Next {
     let elsewhere = Failure { stage: Some(Stage::VaeDecode), ..loss.clone() };
     let before = History::default().with(RUNG, &elsewhere).with(RUNG, &elsewhere);
     let history = (0..times).fold(before, |history, _| history.with(RUNG, &loss));
-    decide(&loss, None, &history, None, &POLICY)
+    decide(&loss, None, &history, OnOom::Downgrade, None, &POLICY)
 }
 
 // chaos 1
@@ -143,9 +163,9 @@ fn a_worker_that_dies_of_memory_steps_down_and_never_repeats_its_rung() {
     let death = failure(FailureKind::MemoryDeath);
     let history = History::default().with(RUNG, &death);
     assert_eq!(history.out_of_memory, [(RUNG, Stage::Denoise); 2], "counts as tried again");
-    let next = decide(&death, None, &history, Some(LOWER), &POLICY);
+    let next = decide(&death, None, &history, OnOom::Downgrade, Some(LOWER), &POLICY);
     assert_eq!((&next, next.outcome()), (&Next::LowerRungLater, Outcome::OutOfMemory));
-    let next = decide(&death, None, &history, None, &POLICY);
+    let next = decide(&death, None, &history, OnOom::Downgrade, None, &POLICY);
     assert_eq!(code(&next), Some(ErrorCode::OutOfMemory), "the ladder has ended");
 }
 
@@ -180,7 +200,7 @@ fn an_unknown_error_is_the_pictures_once_another_one_was_made_there() {
     let refused = |os_error| {
         let failure = failure(FailureKind::Output { os_error: Some(os_error) });
         let history = History { made_elsewhere: true, ..History::default() };
-        decide(&failure, None, &history, None, &POLICY)
+        decide(&failure, None, &history, OnOom::Downgrade, None, &POLICY)
     };
     assert_eq!(code(&refused(libc::EREMOTEIO)), Some(ErrorCode::Output));
     assert_eq!(refused(libc::EMFILE), Next::RequeueAndHold, "known to pass");

@@ -1,9 +1,12 @@
 //! `zimaged cancel`, `retry`, `pause`, `resume`; and which renders a change is for.
 
+use std::io::{self, IsTerminal, stdin};
+
+use anyhow::anyhow;
 use clap_complete::engine::ArgValueCompleter;
 
 use super::completions::job_ids;
-use super::{Outcome, print};
+use super::{EXIT_NOT_DONE, Failure, Outcome, print, stderr};
 use crate::config::Config;
 use crate::job::state::State;
 use crate::queue::{Queue, Retries, Which, has_daemon};
@@ -34,6 +37,9 @@ pub(super) struct CancelArgs {
     /// All renders in this state: queued or running
     #[arg(long, conflicts_with = "what", value_parser = not_ended)]
     state: Option<State>,
+    /// Do not ask on a terminal whether --all is meant
+    #[arg(long)]
+    yes: bool,
 }
 
 #[derive(clap::Args, Debug)]
@@ -71,6 +77,12 @@ pub(super) fn which(chosen: &Chosen, state: Option<State>) -> Which {
 pub(super) async fn cancel(config: &Config, args: &CancelArgs, json: bool) -> Outcome {
     let which = which(&args.chosen, args.state);
     let queue = Queue::open_or_empty(config).await?;
+    if !args.yes && !json && stdin().is_terminal() && io::stderr().is_terminal() {
+        let renders = queue.all_to_cancel(&which).await?.unwrap_or(0);
+        if renders > 0 && !is_meant(renders)? {
+            return Err(Failure { code: EXIT_NOT_DONE, error: anyhow!("nothing was cancelled") });
+        }
+    }
     let done = queue.cancel(&which).await?;
     let text = format!("{} cancelled", print::count(done.cancelled, "render"));
     let stopping = match has_daemon(config) {
@@ -83,6 +95,17 @@ pub(super) async fn cancel(config: &Config, args: &CancelArgs, json: bool) -> Ou
     }
     print::answer(&done, &text, json)?;
     Ok(0)
+}
+
+/// Asks whether so many renders are to be cancelled; what is not said is no.
+fn is_meant(renders: u64) -> io::Result<bool> {
+    let them = if renders == 1 { "it" } else { "them" };
+    let waits = if renders == 1 { "waits or runs" } else { "wait or run" };
+    let renders = print::count(renders, "render");
+    stderr::tell(&format!("{renders} {waits}: cancel {them}? [y/N]"));
+    let mut answer = String::new();
+    stdin().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
 pub(super) async fn retry(config: &Config, args: &RetryArgs, json: bool) -> Outcome {

@@ -89,13 +89,14 @@ pub(super) async fn edit(config: &Config, args: &EditArgs, json: bool) -> Outcom
 
 /// One line of sum, and one for whatever is as it was.
 fn text(edited: &Edited) -> String {
-    let Edited { changed, queued, running, refused, not_before_ms, warnings } = edited;
+    let Edited { changed, queued, running, refused, not_before_ms, too_late, warnings } = edited;
     let text = format!("{changed} changed: {} queued", print::count(*queued, "render"));
     let mut text = print::with_counts(text, [(*running, "running, which go on")]);
     // newcomer 2
     if let Some(starts) = not_before_ms.and_then(moment::starts) {
         text += &format!(", {starts}");
     }
+    text += &print::too_late(*too_late, "render");
     for warning in warnings {
         text += &format!("\n  but: {warning}");
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::stderr;
-use crate::hub::{FetchProgress, gigabytes};
+use crate::hub::{FetchActivity, FetchProgress, gigabytes};
 use crate::moment;
 
 /// Speed is what came in this time.
@@ -15,11 +15,16 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// Where no bar can be drawn, a line is said so often.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 
+/// While nothing can be fetched, so often after the first line that says so.
+const WAIT_INTERVAL: Duration = Duration::from_secs(60);
+
 pub(super) struct FetchBar {
     bar: ProgressBar,
     /// When so many bytes had come, the oldest first.
     seen: VecDeque<(Instant, u64)>,
     told_at: Instant,
+    /// The last line said that nothing can be fetched.
+    told_wait: bool,
 }
 
 impl FetchBar {
@@ -30,21 +35,33 @@ impl FetchBar {
             bar.set_style(style);
         }
         bar.set_prefix(name.to_owned());
-        FetchBar { bar, seen: VecDeque::new(), told_at: Instant::now() }
+        FetchBar { bar, seen: VecDeque::new(), told_at: Instant::now(), told_wait: false }
     }
 
     pub(super) fn show(&mut self, progress: &FetchProgress) {
         let (done, total) = progress.bytes();
-        let speed = self.speed(Instant::now(), progress.received_bytes());
-        let line = line(done, total, speed, &progress.activity());
+        let now = Instant::now();
+        let speed = self.speed(now, progress.received_bytes());
+        let FetchActivity { text, is_wait } = progress.activity();
+        let line = line(done, total, speed, &text);
         if !self.bar.is_hidden() {
             self.bar.set_length(total);
             self.bar.set_position(done);
             self.bar.set_message(line);
-        } else if !stderr::is_quiet() && self.told_at.elapsed() >= PLAIN_INTERVAL {
+        } else if !stderr::is_quiet() && self.is_due(now, is_wait) {
             stderr::tell(&line);
-            self.told_at = Instant::now();
         }
+    }
+
+    /// Whether a line is due where no bar can be drawn: what is waited for is no news each time.
+    fn is_due(&mut self, now: Instant, is_wait: bool) -> bool {
+        let is_known = is_wait && self.told_wait;
+        let interval = if is_known { WAIT_INTERVAL } else { PLAIN_INTERVAL };
+        let is_due = now.duration_since(self.told_at) >= interval;
+        if is_due {
+            (self.told_at, self.told_wait) = (now, is_wait);
+        }
+        is_due
     }
 
     pub(super) fn end(&self) {
@@ -88,6 +105,17 @@ mod tests {
         assert!(told.ends_with(" left, fetching a"), "{told}");
         assert_eq!(line(0, 10_000_000, 0.0, "checking a"), "0.0 kB of 10.0 MB, checking a");
         assert_eq!(line(0, 0, 0.0, "asking"), "asking");
+    }
+
+    #[test]
+    fn what_is_waited_for_is_told_once_and_then_rarely() {
+        let mut bar = FetchBar::new("m");
+        let start = bar.told_at;
+        let mut told = |seconds, is_wait| bar.is_due(start + Duration::from_secs(seconds), is_wait);
+        let lines = (1..=125).filter(|seconds| told(*seconds, true)).collect::<Vec<_>>();
+        assert_eq!(lines, [5, 65, 125]);
+        let lines = (126..=140).filter(|seconds| told(*seconds, false)).collect::<Vec<_>>();
+        assert_eq!(lines, [130, 135, 140]);
     }
 
     #[test]

@@ -179,7 +179,13 @@ fn estimated(answer: &FitAnswer) -> String {
             "about {} a picture, estimated for {device}: nothing was rendered on this rung yet",
             moment::estimated(time.total_ms)
         ),
-        None => "nothing was rendered on this rung yet, and no such device was measured".to_owned(),
+        None => {
+            let device = if answer.is_card { "such a card" } else { "this machine" };
+            format!(
+                "known once {device} has been measured: its first picture does it, or zimaged report \
+                 there"
+            )
+        }
     }
 }
 

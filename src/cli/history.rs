@@ -118,9 +118,14 @@ pub(super) async fn restore(config: &Config, file: &Path, json: bool) -> Outcome
 }
 
 fn put_back(config: &Config, file: &Path, restored: &Restored) -> String {
-    let Restored { jobs, waiting, made_since, kept, newer, inputs: _, inputs_missing } = restored;
+    let Restored { jobs, waiting, made_since, unchanged, kept, newer, inputs_missing, .. } =
+        restored;
+    let is_put_back = match unchanged {
+        true => "is put back and changes nothing, the queue was as in it already",
+        false => "is put back",
+    };
     let mut text = format!(
-        "{} is put back: {}, {} waiting",
+        "{} {is_put_back}: {}, {} waiting",
         file.display(),
         print::count(jobs.unsigned_abs(), "job"),
         print::count(waiting.unsigned_abs(), "render")

@@ -145,11 +145,19 @@ impl JobOptions {
 
     /// What `files` and these options ask for: one of the two is to be given.
     pub(super) fn beside<'a>(&'a self, files: &'a [PathBuf]) -> Result<JobSource<'a>, Failure> {
-        let usage = |message: &'static str| Failure { code: EXIT_USAGE, error: anyhow!(message) };
+        let usage = |message: &str| Failure { code: EXIT_USAGE, error: anyhow!("{message}") };
         match (files, self.is_given()) {
             ([], true) => Ok(JobSource::Options(self)),
             ([_, ..], false) => Ok(JobSource::Files(files)),
             ([], false) => Err(usage("name job files, or say --prompt TEXT, or --prompts FILE")),
+            // A second word that the shell took for itself.
+            ([word, ..], true) if !self.prompt.is_empty() && !word.exists() => {
+                let (first, word) = (self.prompt.join(" "), word.display());
+                Err(usage(&format!(
+                    "{word} is no job file; a prompt of several words is quoted: --prompt \
+                     \"{first} {word}\""
+                )))
+            }
             ([_, ..], true) => Err(usage(
                 "a job file says everything itself: --template FILE takes it as a base for the \
                  options, --prompts FILE reads a list of prompts",

@@ -126,7 +126,7 @@ enum Command {
     /// Start no further render, also after a restart, until `resume`
     Pause {
         /// Shown by `status`
-        #[arg(default_value = "paused by the user")]
+        #[arg(default_value = "")]
         reason: String,
     },
     /// Go on after `pause`

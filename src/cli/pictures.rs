@@ -55,8 +55,8 @@ fn row(picture: &HistoryRow, apart: &str, has_daemon: bool) -> Vec<String> {
         size(picture),
         apart.to_owned(),
         picture.attempts.to_string(),
-        picture.total_s.map_or(String::new(), |seconds| format!("{seconds:.2}")),
-        picture.peak_bytes.map_or(String::new(), |bytes| (bytes >> 20).to_string()),
+        picture.took_s().map_or(String::new(), |seconds| format!("{seconds:.2}")),
+        picture.took_bytes().map_or(String::new(), |bytes| (bytes >> 20).to_string()),
         picture.finished_at_ms.map_or(String::new(), moment::date_and_time),
         what_became(picture),
         prompt(picture),
@@ -93,22 +93,25 @@ fn name(picture: &HistoryRow) -> String {
     format!("{}.{}", picture.job, picture.picture)
 }
 
-/// The word for a job's or a picture's state while it is `stopping`.
-const STOPPING: &str = "stopping";
+/// The word for a job's or a picture's state while it is `stopping`: what a dead daemon left is
+/// cancelled by the next one.
+fn stopping_word(has_daemon: bool) -> &'static str {
+    if has_daemon { "stopping" } else { "to be cancelled" }
+}
 
 /// The word for a job's state; `has_daemon` says whether anything can be running.
 pub(super) fn job_state(job: &JobRow, has_daemon: bool) -> String {
-    match job.is_stopping() && has_daemon {
-        true => STOPPING.to_owned(),
+    match job.is_stopping() {
+        true => stopping_word(has_daemon).to_owned(),
         false => state_word(job.state, has_daemon),
     }
 }
 
 /// The counts of a job's pictures that are running, in words.
 pub(super) fn running(job: &JobRow, has_daemon: bool) -> [(i64, String); 2] {
-    let stopping = if has_daemon { job.stopping } else { 0 };
     let running = state_word(State::Running, has_daemon);
-    [(job.running - stopping, running), (stopping, STOPPING.to_owned())]
+    let stopping = stopping_word(has_daemon).to_owned();
+    [(job.running - job.stopping, running), (job.stopping, stopping)]
 }
 
 /// The word for a state; `has_daemon` says whether anything can be running.
@@ -124,7 +127,7 @@ pub(super) fn state(picture: &HistoryRow, has_daemon: bool) -> String {
     let waits = moment::from(picture.run_after_ms);
     match waits.filter(|_| picture.state == State::Queued) {
         Some(waits) => waits,
-        None if picture.stopping && has_daemon => STOPPING.to_owned(),
+        None if picture.stopping => stopping_word(has_daemon).to_owned(),
         None if picture.degraded => format!("{} (degraded)", picture.state),
         None => state_word(picture.state, has_daemon),
     }
@@ -198,8 +201,8 @@ pub(super) fn attempts<'a>(
                 outcome(attempt.outcome).to_string(),
                 attempt.rung.clone(),
                 attempt.stage.map_or(String::new(), |stage| stage.to_string()),
-                format!("{:.2}", attempt.total_ms as f64 / 1000.0),
-                (attempt.peak_bytes >> 20).to_string(),
+                attempt.took_s().map_or(String::new(), |seconds| format!("{seconds:.2}")),
+                attempt.took_bytes().map_or(String::new(), |bytes| (bytes >> 20).to_string()),
                 printable(attempt.message.as_deref().unwrap_or_default()),
             ]
         })

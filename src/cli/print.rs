@@ -11,7 +11,9 @@ use super::table::{Give, TableColumn, table, terminal_width};
 use crate::job::state::State;
 use crate::moment;
 use crate::problem::printable;
-use crate::queue::{CheckedJob, ExpectedWork, JobMistakes, Submitted, Summary, Waited};
+use crate::queue::{
+    CheckedJob, ExpectedWork, JobMistakes, SizedPictures, Submitted, Summary, Waited,
+};
 pub(super) use crate::spelling::count;
 use crate::store::{HistoryRow, JobRow, RejectionRow};
 
@@ -34,17 +36,20 @@ pub(super) fn line(line: &str) -> io::Result<()> {
 
 const JOBS: [TableColumn<'static>; 11] = [
     ("job", Give::Nothing),
-    ("state", Give::Ends),
-    ("done", Give::Nothing),
+    ("state", Give::Nothing),
+    ("done", Give::All),
+    ("ended", Give::Unused),
     ("degraded", Give::All),
     ("failed", Give::All),
     ("priority", Give::All),
     ("model", Give::All),
     ("accepted", Give::All),
-    ("ended", Give::All),
     ("tags", Give::All),
-    ("file", Give::Ends),
+    ("file", Give::EndsAndAll),
 ];
+
+/// A narrower terminal gets shorter times.
+const WIDE_COLUMNS: usize = 100;
 
 /// What stands still because no daemon runs (`has_daemon`) is not called running; `none` is said
 /// where there is no job. No more than `limit` were asked for.
@@ -55,12 +60,14 @@ pub(super) fn jobs(
     has_daemon: bool,
     json: bool,
 ) -> io::Result<()> {
-    let rows: Vec<Vec<String>> = jobs.iter().map(|row| job(row, has_daemon)).collect();
+    let width = terminal_width();
+    let is_narrow = width.is_some_and(|width| width < WIDE_COLUMNS);
+    let rows: Vec<Vec<String>> = jobs.iter().map(|row| job(row, has_daemon, is_narrow)).collect();
     let mut text = match rows.as_slice() {
         [] => none.to_owned(),
-        rows => table(&JOBS, rows, terminal_width()),
+        rows => table(&JOBS, rows, width),
     };
-    if !has_daemon && jobs.iter().any(|job| job.state == State::Running) {
+    if !has_daemon && jobs.iter().any(|job| job.running > job.stopping) {
         text += "\n\nno daemon is running; what was interrupted goes on with: zimaged run";
     }
     if jobs.len() as u64 == u64::from(limit) {
@@ -69,20 +76,24 @@ pub(super) fn jobs(
     answer(&jobs, &text, json)
 }
 
-fn job(job: &JobRow, has_daemon: bool) -> Vec<String> {
-    let waits = job.run_after_ms.filter(|_| job.state == State::Queued).and_then(moment::from);
+fn job(job: &JobRow, has_daemon: bool, is_narrow: bool) -> Vec<String> {
+    let (from, at): (fn(i64) -> Option<String>, fn(i64) -> String) = match is_narrow {
+        true => (moment::from_short, moment::short),
+        false => (moment::from, moment::date_and_time),
+    };
+    let waits = job.run_after_ms.filter(|_| job.state == State::Queued).and_then(from);
     let unless_zero = |number: i64| if number == 0 { String::new() } else { number.to_string() };
     let of = job.retry_of.map_or(String::new(), |of| format!(" (retry of {of})"));
     vec![
         job.job.to_string(),
         waits.unwrap_or_else(|| pictures::job_state(job, has_daemon)),
         format!("{}/{}", job.done, job.renders),
+        job.ended_at_ms.map_or(String::new(), at),
         unless_zero(job.degraded),
         unless_zero(job.failed),
         unless_zero(job.priority),
         job.model.clone(),
-        moment::date_and_time(job.accepted_at_ms),
-        job.ended_at_ms.map_or(String::new(), moment::date_and_time),
+        at(job.accepted_at_ms),
         job.tags.0.join(" "),
         printable(&job.file_name) + &of,
     ]
@@ -139,7 +150,8 @@ pub(super) fn waited(waited: &Waited, json: bool) -> io::Result<()> {
 
 pub(super) fn submitted(submitted: &Submitted, json: bool) -> io::Result<()> {
     let Submitted { jobs, waiting, starts, ends, stopped, .. } = submitted;
-    let work = count(submitted.pictures as u64, "picture") + &expected(submitted.expected);
+    let pictures = count(submitted.pictures as u64, "picture") + &asked(&submitted.asked);
+    let work = pictures + &expected(submitted.expected);
     let mut lines: Vec<String> =
         jobs.iter().map(|taken| format!("{} is job {}", taken.file, taken.job)).collect();
     if !waiting.is_empty() {
@@ -169,7 +181,7 @@ pub(super) fn submitted(submitted: &Submitted, json: bool) -> io::Result<()> {
 }
 
 pub(super) fn checked(good: &CheckedJob, json: bool) -> io::Result<()> {
-    let pictures = count(good.resolved.job.renders.len() as u64, "picture");
+    let pictures = count(good.resolved.job.renders.len() as u64, "picture") + &asked(&good.asked);
     let mut text = format!("{}: good, {pictures}{}", good.name, expected(good.expected));
     // The turn says when it is begun, which is no earlier.
     let starts = good.not_before_ms.filter(|_| !begins_later(good.expected));
@@ -186,6 +198,33 @@ pub(super) fn checked(good: &CheckedJob, json: bool) -> io::Result<()> {
         text += &format!("\n  but: {warning}");
     }
     answer(good, &text, json)
+}
+
+/// So many sizes, or models, are named.
+const ASKED_MAX: usize = 3;
+
+/// " of 256x256 by the miniature (zimage-mini)": whoever has configured no model hardly means it.
+fn asked(asked: &[SizedPictures]) -> String {
+    let sizes = each_once(asked.iter().map(|it| format!("{}x{}", it.width, it.height)));
+    let models = each_once(asked.iter().map(|it| match it.miniature {
+        true => format!("the miniature ({})", it.model),
+        false => printable(&it.model),
+    }));
+    format!(" of {sizes} by {models}")
+}
+
+/// The first of them, each once, and how many more there are.
+fn each_once(names: impl Iterator<Item = String>) -> String {
+    let mut once: Vec<String> = Vec::new();
+    for name in names {
+        if !once.contains(&name) {
+            once.push(name);
+        }
+    }
+    let more = once.len().saturating_sub(ASKED_MAX);
+    once.truncate(ASKED_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    once.join(", ") + &more
 }
 
 /// Whether the turn of a job is known, and not just now.
@@ -206,10 +245,16 @@ fn expected(work: Option<ExpectedWork>) -> String {
     if let Some(done_at_ms) = done_at_ms {
         text += &format!(", done at about {}", moment::soon(done_at_ms));
     }
-    if too_late > 0 {
-        text += &format!(", {} too late for their time", count(too_late, "picture"));
+    text + &self::too_late(too_late, "picture")
+}
+
+/// How many are not started, because their job's time is over before their turn.
+pub(super) fn too_late(number: u64, thing: &str) -> String {
+    match number {
+        0 => String::new(),
+        1 => format!(", 1 {thing} too late for its time"),
+        _ => format!(", {} too late for their time", count(number, thing)),
     }
-    text
 }
 
 pub(super) fn mistakes(mistakes: &JobMistakes, json: bool) -> io::Result<()> {

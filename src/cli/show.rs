@@ -15,7 +15,7 @@ use crate::job::state::{ShownState, State};
 use crate::moment;
 use crate::problem::{one_line, printable};
 use crate::queue::{Queue, Shown, Varying, card_use};
-use crate::store::{AttemptRow, HistoryRow, JobRow, PictureFilter, Selection};
+use crate::store::{AttemptRow, HistoryRow, PictureFilter, Selection};
 
 /// So many pictures are shown to people unless they ask for more.
 const PICTURES_SHOWN: u32 = 50;
@@ -50,7 +50,7 @@ pub(super) async fn show(config: &Config, args: &ShowArgs, json: bool) -> Outcom
 }
 
 fn job(shown: &Shown) -> String {
-    let mut text = summary(&shown.job, shown.has_daemon);
+    let mut text = summary(shown);
     if let Some(held) = &shown.held {
         text += &format!("\nwaits for its model: {}", printable(held));
     }
@@ -100,10 +100,11 @@ fn uneven(shown: &Shown) -> Vec<&AttemptRow> {
 }
 
 /// What the job is and how far it is, before its pictures.
-fn summary(job: &JobRow, has_daemon: bool) -> String {
+fn summary(shown: &Shown) -> String {
+    let Shown { job, has_daemon, .. } = shown;
     let name = printable(&job.file_name);
     let first = format!("job {} ({name}): {} of {} done", job.job, job.done, job.renders);
-    let [running, stopping] = pictures::running(job, has_daemon);
+    let [running, stopping] = pictures::running(job, *has_daemon);
     let counted = |number: i64, word: &str| (number, word.to_owned());
     let counts = [
         counted(job.degraded, "degraded"),
@@ -113,17 +114,19 @@ fn summary(job: &JobRow, has_daemon: bool) -> String {
         stopping,
         counted(job.queued, "queued"),
     ];
-    format!("{}\n{}", print::with_counts(first, counts), facts(job).join(", "))
+    format!("{}\n{}", print::with_counts(first, counts), facts(shown).join(", "))
 }
 
-fn facts(job: &JobRow) -> Vec<String> {
+fn facts(shown: &Shown) -> Vec<String> {
+    let Shown { job, time_zone, .. } = shown;
     let mut facts = vec![format!("taken in {}", moment::date_and_time(job.accepted_at_ms))];
     facts.extend(job.ended_at_ms.map(|at_ms| format!("ended {}", moment::date_and_time(at_ms))));
     facts.extend(job.run_after_ms.and_then(moment::starts));
     let is_left = !job.has_ended();
     let end = job.not_after_ms.filter(|_| is_left);
     facts.extend(end.map(|at_ms| format!("not after {}", moment::soon(at_ms))));
-    facts.extend(job.window.as_ref().filter(|_| is_left).map(|window| format!("window {window}")));
+    let window = job.window.as_ref().filter(|_| is_left);
+    facts.extend(window.map(|window| format!("window {window} {time_zone}")));
     if !job.model.is_empty() {
         facts.push(format!("model {}", printable(&job.model)));
     }
@@ -186,7 +189,7 @@ fn asked(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
     if is_open && picture.priority != job.priority {
         lines.push(("priority", format!("{}, of its own", picture.priority)));
     }
-    lines.push(("job", facts(job).join(", ")));
+    lines.push(("job", facts(shown).join(", ")));
     let held = shown.held.iter().filter(|_| picture.state == State::Queued);
     lines.extend(held.map(|held| ("waits", printable(held))));
     lines
@@ -217,8 +220,8 @@ fn made(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
         add("weights", Some(pictures::origin(part)));
     }
     add("device", picture.device.clone());
-    add("seconds", picture.total_s.map(|total_s| seconds(total_s, picture)));
-    add("peak", picture.peak_bytes.map(|bytes| format!("{} MiB", bytes >> 20)));
+    add("seconds", picture.took_s().map(|total_s| seconds(total_s, picture)));
+    add("peak", picture.took_bytes().map(|bytes| format!("{} MiB", bytes >> 20)));
     add("card", card_use(picture));
     add("ended", picture.finished_at_ms.map(moment::date_and_time));
     add("picture", picture.path.as_ref().map(|path| format!("{}/{path}", shown.outputs)));

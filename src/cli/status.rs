@@ -134,9 +134,20 @@ fn expected(outlook: &Outlook) -> String {
         if outlook.is_sample {
             text += " by the first 100,000 of them";
         }
+        if outlook.unfit > 0 {
+            text += &format!(" ({} may run out of memory)", print::count(outlook.unfit, "render"));
+        }
     }
     if let Some(done_at_ms) = outlook.done_at_ms.filter(|_| outlook.renders > 0) {
-        text += &format!(": done at about {}", moment::soon(done_at_ms));
+        let at = moment::soon(done_at_ms);
+        text += &match (outlook.last_job, outlook.sooner_done_at_ms.map(moment::soon)) {
+            (None, _) => format!(": done at about {at}"),
+            (Some(job), None) => format!(": done at about {at} with job {job}"),
+            (Some(job), Some(sooner)) => format!(
+                ": done at about {sooner} but for what waits for its time, and at about {at} with \
+                 job {job}"
+            ),
+        };
         if outlook.too_late > 0 {
             text += &format!(", {} too late for their time", outlook.too_late);
         }

@@ -7,7 +7,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{EXIT_DATA, Outcome, print, stderr, whole};
 use crate::config::Config;
 use crate::queue::Queue;
-use crate::queue::verify::{Again, AgainFate, StrangerKind, Verified, VerifyStep};
+use crate::queue::verify::{
+    Again, AgainFate, PictureFault, StrangerKind, Verified, VerifyStep, WrongPicture,
+};
 
 /// Where no bar can be drawn, so often is said how far it is.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(30);
@@ -70,6 +72,14 @@ fn told(verified: &Verified) -> String {
     let told = verified.wrong_pictures.iter().take(TOLD_MAX);
     lines.extend(told.map(|it| format!("{}.{} {}: {}", it.job, it.picture, it.path, it.text)));
     lines.extend(more(*wrong));
+    let is_there = |it: &&WrongPicture| it.fault != PictureFault::Missing;
+    if let Some(it) = verified.wrong_pictures.iter().find(is_there) {
+        lines.push(format!(
+            "what is there and wrong is left alone: to have it again, move the file away, then: \
+             zimaged retry --missing {}.{}",
+            it.job, it.picture
+        ));
+    }
     if *missing > 0 {
         let missing = print::count(*missing, "picture");
         lines.push(format!("{missing} missing: render again with zimaged retry --missing --all"));

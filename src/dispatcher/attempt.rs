@@ -16,6 +16,7 @@ use crate::job::Render;
 use crate::ladder::{Residency, Rung};
 use crate::output::metadata::{QueueFacts, SizeAndSteps};
 use crate::output::{self, Owner};
+use crate::planner::Plan;
 use crate::status::RenderStatus;
 use crate::store::{Store, StoreError};
 use crate::worker::exit::WorkerExit;
@@ -106,12 +107,12 @@ impl Dispatcher {
         &mut self,
         candidate: &Candidate,
         request: RenderRequest,
-        predicted_bytes: u64,
+        plan: &Plan,
     ) -> Result<Followed, StoreError> {
         let attempt_id = request.attempt_id;
         let mut watch =
             AttemptWatch::new(attempt_id, self.step_timeout(&request.rung), Instant::now());
-        self.show(candidate, &request.rung, predicted_bytes);
+        self.show(candidate, plan);
         let sent = self.tell_worker(&Request::Render(Box::new(request))).await;
         let mut unsent = sent.err().map(|exit| Wake::Worker(Err(exit)));
         let store = self.journal.store.clone();
@@ -181,7 +182,8 @@ impl Dispatcher {
         }
     }
 
-    fn show(&self, candidate: &Candidate, rung: &Rung, predicted_bytes: u64) {
+    fn show(&self, candidate: &Candidate, plan: &Plan) {
+        let Plan { rung, prediction, missing_bytes } = plan;
         let render = RenderStatus {
             job_id: candidate.job_id,
             index: candidate.index,
@@ -189,7 +191,8 @@ impl Dispatcher {
             stage: None,
             step: 0,
             steps: rung.steps,
-            predicted_bytes,
+            predicted_bytes: prediction.peak_bytes(),
+            missing_bytes: *missing_bytes,
             lora: candidate.render.recipe.lora.clone(),
         };
         self.status.send_modify(|status| status.render = Some(render));

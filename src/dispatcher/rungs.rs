@@ -66,7 +66,7 @@ impl Dispatcher {
             "planned"
         );
         let request = attempt::request(&self.settings, candidate, attempt_id, plan.rung, now_ms);
-        let Followed { watch, end } = self.follow(candidate, request, predicted_bytes).await?;
+        let Followed { watch, end } = self.follow(candidate, request, plan).await?;
         let cause = watch.cause();
         let writing = Rendered { candidate: candidate.clone(), planned, attempt_id, path, watch };
         let failure = match end {
@@ -93,7 +93,8 @@ impl Dispatcher {
         candidate.history = candidate.history.with(planned.rung, failure);
         let lower_rung = self.lower_rung(candidate, planned, failure).await?;
         let policy = self.settings.config.now().worker.policy();
-        let next = decide(failure, cause, &candidate.history, lower_rung, &policy);
+        let on_oom = candidate.render.on_oom;
+        let next = decide(failure, cause, &candidate.history, on_oom, lower_rung, &policy);
         warn!(
             job = candidate.job_id,
             index = candidate.index,

@@ -60,6 +60,15 @@ impl HttpFault {
         HttpFault::Final(HubError::Refused(told.into()))
     }
 
+    /// So often the same is tried in vain.
+    fn tries_max(&self) -> u32 {
+        match self {
+            HttpFault::Unreached { tries_max, .. } => *tries_max,
+            HttpFault::Passing { .. } => TRIES_MAX,
+            HttpFault::Final(_) => 1,
+        }
+    }
+
     /// The same, for a host whose refusals say nothing of the next time.
     pub fn that_passes(self) -> HttpFault {
         match self {
@@ -215,16 +224,22 @@ impl RetryCount {
     /// Waits before the next try, or says why there is none.
     pub fn wait(&mut self, fault: HttpFault, progress: &FetchProgress) -> Result<(), HubError> {
         progress.check()?;
+        let tries_max = fault.tries_max();
         let (told, wait) = self.next(fault)?;
-        progress.tell(format!("{told}; again in {} s", wait.as_secs().max(1)));
+        progress.tell_wait(format!(
+            "{told}; tried {} of {tries_max} times, again in {} s (Ctrl-C ends it)",
+            self.in_vain,
+            wait.as_secs().max(1)
+        ));
         progress.sleep(wait)
     }
 
     /// What is told, and how long is waited; or why there is no next try.
     fn next(&mut self, fault: HttpFault) -> Result<(String, Duration), HubError> {
-        let (told, asked, tries_max, ways) = match fault {
-            HttpFault::Passing { told, wait } => (told, wait, TRIES_MAX, ""),
-            HttpFault::Unreached { told, tries_max } => (told, None, tries_max, OTHER_WAYS),
+        let tries_max = fault.tries_max();
+        let (told, asked, ways) = match fault {
+            HttpFault::Passing { told, wait } => (told, wait, ""),
+            HttpFault::Unreached { told, .. } => (told, None, OTHER_WAYS),
             HttpFault::Final(error) => return Err(error),
         };
         self.in_vain += 1;

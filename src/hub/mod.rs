@@ -32,7 +32,7 @@ pub use self::error::HubError;
 pub use self::fetch::{FetchWish, fetch};
 pub use self::fetched::{Fetched, FileSource};
 pub use self::preset::{ModelSource, PRESETS, gigabytes};
-pub use self::progress::FetchProgress;
+pub use self::progress::{FetchActivity, FetchProgress};
 pub use self::record::FetchRecord;
 pub use self::remove::{RemovedModel, remove_fetched};
 pub use self::repository::HubKind;

@@ -19,7 +19,16 @@ pub struct FetchProgress {
     done_bytes: AtomicU64,
     /// What came over the network in this run.
     received_bytes: AtomicU64,
-    activity: Mutex<String>,
+    activity: Mutex<FetchActivity>,
+}
+
+/// What is being done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FetchActivity {
+    /// For people.
+    pub text: String,
+    /// Nothing is: the hub was asked in vain, and will be asked again.
+    pub is_wait: bool,
 }
 
 impl FetchProgress {
@@ -56,8 +65,8 @@ impl FetchProgress {
         self.received_bytes.load(Ordering::Relaxed)
     }
 
-    /// What is being done, in words.
-    pub fn activity(&self) -> String {
+    /// What is being done.
+    pub fn activity(&self) -> FetchActivity {
         self.activity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -74,6 +83,15 @@ impl FetchProgress {
     }
 
     pub fn tell(&self, activity: impl Into<String>) {
-        *self.activity.lock().unwrap_or_else(PoisonError::into_inner) = activity.into();
+        self.set(FetchActivity { text: activity.into(), is_wait: false });
+    }
+
+    /// Says why the next try has to wait.
+    pub fn tell_wait(&self, why: String) {
+        self.set(FetchActivity { text: why, is_wait: true });
+    }
+
+    fn set(&self, activity: FetchActivity) {
+        *self.activity.lock().unwrap_or_else(PoisonError::into_inner) = activity;
     }
 }

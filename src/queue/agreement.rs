@@ -16,6 +16,11 @@ pub(super) fn daemon_zone(config: &Config) -> TimeZone {
     zone.unwrap_or_else(TimeZone::system)
 }
 
+/// How its users call that zone now, like CET.
+pub(super) fn daemon_zone_word(config: &Config, now_ms: i64) -> String {
+    clock::within(now_ms, daemon_zone(config)).strftime("%Z").to_string()
+}
+
 /// What is told of a time, where the daemon's clock does not show what the asker's does.
 pub(super) fn other_clock(zone: &TimeZone, now_ms: i64) -> Option<Warning> {
     let (there, here) = (clock::within(now_ms, zone.clone()), clock::local(now_ms));

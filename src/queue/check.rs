@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::agreement::{daemon_zone, other_clock};
-use super::{ExpectedWork, QueueError, prompt_length};
+use super::{ExpectedWork, QueueError, SizedPictures, prompt_length};
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::{Config, Lists};
 use crate::engine::{ModelDescription, TOKENS_MAX};
@@ -40,6 +40,8 @@ pub struct CheckedJob {
     #[serde(rename = "renders", serialize_with = "renders")]
     #[cfg_attr(test, schemars(with = "Vec<Render>"))]
     pub resolved: ResolvedJob,
+    /// How many pictures it has, by model and size.
+    pub asked: Vec<SizedPictures>,
     /// What is hardly meant.
     #[cfg_attr(test, schemars(with = "Vec<warning::WarningText>"))]
     pub warnings: Vec<Warning>,
@@ -115,7 +117,9 @@ pub(super) fn checked(
         Ok(mut resolved) => {
             let content = whole(&content, folder, resolved.listed.take());
             let times = resolved.job.times();
-            let mut warnings = warnings_of(config, &resolved)?;
+            let model = model_of(config, &resolved, model)?;
+            let asked = SizedPictures::of(&model.name, &resolved.job.renders);
+            let mut warnings = warnings_of(config, &model, &resolved)?;
             let zone = &rules.time_zone;
             warnings.extend(warning::of_times(&times, &clock::within(now_ms, zone.clone())));
             warnings.extend(other_clock(zone, now_ms).filter(|_| times != Times::default()));
@@ -127,6 +131,7 @@ pub(super) fn checked(
                 name,
                 content,
                 resolved,
+                asked,
                 warnings,
                 not_before_ms,
                 not_after_ms,
@@ -192,13 +197,33 @@ fn hint_at_lists(name: &str, text: &str, problems: &mut [Problem]) {
     }
 }
 
+/// How daemon.toml calls the model of a job, whose renders have it in common.
+fn model_name(resolved: &ResolvedJob) -> &str {
+    resolved.job.renders.first().map_or("", |render| render.model.as_str())
+}
+
+/// The job's own model; the `configured` one where it names none.
+fn model_of(
+    config: &Config,
+    resolved: &ResolvedJob,
+    configured: ModelDescription,
+) -> Result<ModelDescription, QueueError> {
+    let name = model_name(resolved);
+    match config.with_model(name).filter(|_| !name.is_empty()) {
+        Some(config) => Ok(config.describe_model()?),
+        None => Ok(configured),
+    }
+}
+
 /// By what the job's own model wants.
-fn warnings_of(config: &Config, resolved: &ResolvedJob) -> Result<Vec<Warning>, QueueError> {
-    let name = resolved.job.renders.first().map_or("", |render| render.model.as_str());
-    let Some(config) = config.with_model(name) else { return Ok(Vec::new()) };
-    let model = config.describe_model()?;
-    let defaults = config.rules(&model, TimeZone::UTC)?.defaults;
-    Ok(warnings(&config, &model, &defaults.recipe, resolved))
+fn warnings_of(
+    config: &Config,
+    model: &ModelDescription,
+    resolved: &ResolvedJob,
+) -> Result<Vec<Warning>, QueueError> {
+    let Some(config) = config.with_model(model_name(resolved)) else { return Ok(Vec::new()) };
+    let defaults = config.rules(model, TimeZone::UTC)?.defaults;
+    Ok(warnings(&config, model, &defaults.recipe, resolved))
 }
 
 fn warnings(

@@ -73,6 +73,15 @@ impl Queue<'_> {
         })
     }
 
+    /// How many renders would be cancelled by whoever says so of everything; `None` where less is
+    /// meant, which needs no second thought.
+    pub async fn all_to_cancel(&self, which: &Which) -> Result<Option<u64>> {
+        match *which == Which::Matching(RenderFilter::default()) {
+            true => Ok(Some(self.store.to_do().await?)),
+            false => Ok(None),
+        }
+    }
+
     /// Cancels what of the job is not being made yet: whoever asked for it has gone.
     pub async fn cancel_queued(&self, job_id: i64) -> Result<Cancelled> {
         self.store.cancel_queued(job_id, self.clock.now_ms()).await
@@ -101,6 +110,7 @@ impl Queue<'_> {
 
     /// Starts no further render until [`Queue::resume`], also after a restart of the daemon.
     pub async fn pause(&self, reason: &str) -> Result<PauseAnswer> {
+        let reason = if reason.trim().is_empty() { "by the user" } else { reason };
         self.store.pause(reason, self.clock.now_ms()).await?;
         Ok(PauseAnswer { paused: Some(reason.to_owned()) })
     }

@@ -45,6 +45,9 @@ pub struct Restored {
     /// Queued ones of them that the database which was there before has as done. Their pictures
     /// stay in the output folder, and new ones get numbered names.
     pub made_since: i64,
+    /// The database that was there before was the same: nothing has happened since the backup was
+    /// made, or put back before.
+    pub unchanged: bool,
     /// The database that was there before; `None` where there was none.
     pub kept: Option<PathBuf>,
     /// Files in `accepted/` of jobs that are newer than the backup, and not in it.
@@ -161,6 +164,7 @@ pub async fn restore(config: &Config, file: &Path) -> Result<Restored, QueueErro
         jobs: facts.jobs,
         waiting: facts.waiting,
         made_since: facts.made_since,
+        unchanged: facts.is_as_before,
         kept,
         newer: accepted.into_iter().filter(|id| *id > facts.last_job).count(),
         inputs: brought.there,

@@ -1,5 +1,7 @@
 //! What is queued gets another priority, other times, other tags.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::agreement::{daemon_zone, other_clock};
@@ -31,6 +33,10 @@ pub struct Edited {
     /// Where times were changed: the first of what was named may start then, if that is still to
     /// come (UTC, milliseconds since the epoch).
     pub not_before_ms: Option<i64>,
+    /// Where times were changed: renders that will be cancelled, because their job's time is over
+    /// before their turn. Of the first 200 jobs that wait, and while a daemon runs: of others
+    /// nobody knows.
+    pub too_late: u64,
     /// Where times were changed: whether the daemon's clock, by which they are meant, is another
     /// one.
     #[cfg_attr(test, schemars(with = "Vec<crate::job::warning::WarningText>"))]
@@ -69,6 +75,7 @@ impl Queue<'_> {
         }
         if asked.times.is_some() {
             edited.not_before_ms = self.begin_of(&selections, now_ms).await?;
+            edited.too_late = self.too_late_of(&selections).await?;
             edited.warnings.extend(other_clock(&zone, now_ms));
         }
         match (which, edited.changed) {
@@ -95,6 +102,14 @@ impl Queue<'_> {
             begin_ms = [begin_ms, from_ms].into_iter().flatten().min();
         }
         Ok(begin_ms.filter(|begin_ms| *begin_ms > now_ms))
+    }
+
+    /// How many renders of these jobs come too late for their time.
+    async fn too_late_of(&self, selections: &[Selection]) -> Result<u64, QueueError> {
+        let edited: BTreeSet<i64> = selections.iter().map(|it| it.job_id()).collect();
+        let turns = self.turns_of_first().await?;
+        let of_edited = turns.iter().filter(|job| edited.contains(&job.job_id));
+        Ok(of_edited.map(|job| job.turn.too_late).sum())
     }
 }
 

@@ -77,7 +77,7 @@ pub use self::show::{Shown, Waited, card_use};
 pub use self::star::StarAnswer;
 pub use self::status::{JobsFolder, OtherFile, QueueStatus, queue_status, status_of};
 pub use self::submit::{hand_over, has_daemon, submit, submit_wish};
-pub use self::submitted::Submitted;
+pub use self::submitted::{SizedPictures, Submitted};
 pub use self::upcoming::Upcoming;
 pub use self::variety::Varying;
 pub use self::wait::{Activity, JobProgress, Summary};

@@ -34,7 +34,7 @@ impl Queue<'_> {
     /// above it. An error where one of both does not wait, or not among the first 200.
     pub async fn move_job(&self, job_id: i64, before: Option<i64>) -> Result<Edited, QueueError> {
         let mut ranks: Vec<Rank> = Vec::new();
-        for row in self.store.first_jobs(JOBS_MAX).await? {
+        for row in self.store.first_jobs(self.clock.now_ms(), JOBS_MAX).await? {
             let (job_id, priority) = (row.job_id, row.waiting.priority);
             match ranks.iter_mut().find(|rank| rank.job_id == job_id) {
                 Some(rank) => rank.priority = rank.priority.max(priority),

@@ -30,8 +30,15 @@ pub struct Outlook {
     /// When the last of them has ended by that, each begun when it may be and when it is its turn;
     /// `None` while nothing is started at all (no daemon runs, the queue is paused or held).
     pub done_at_ms: Option<i64>,
+    /// The job that ends last, where it waits for a time that is still to come.
+    pub last_job: Option<i64>,
+    /// When the last has ended of those that wait for no time, where that is not the last of all.
+    pub sooner_done_at_ms: Option<i64>,
     /// Those that will be cancelled by that, because their job's time is over before their turn.
     pub too_late: u64,
+    /// Those of which no rung is predicted to fit the memory: they may fail, early or late, so that
+    /// the times are a guess.
+    pub unfit: u64,
 }
 
 /// How long the renders of jobs take that are not in the queue yet, and when they would be done.
@@ -62,6 +69,8 @@ pub struct JobLeft {
     pub left_ms: Option<i64>,
     /// The time comes from counted operations.
     pub is_estimate: bool,
+    /// Pictures that have not ended and of which no rung is predicted to fit the memory.
+    pub unfit: u64,
 }
 
 /// How much is left of a job, of whose running picture the part `begun` (0 to 1) of the steps is
@@ -70,20 +79,25 @@ pub async fn job_left(config: &Config, store: &Store, job_id: i64, begun: f64) -
     let renders = store.job_renders(job_id).await?;
     let models = OfModels::new(config);
     let timings = ModelTimings::now(&models, Some(store)).await?;
-    let left = |kind: &JobRenders| {
+    let mut unfit = 0;
+    let mut left = |kind: &JobRenders| {
+        let JobRenders { state, renders, effort, leeway, .. } = kind;
         let timing = timings.of(&kind.model);
-        let share = match kind.state {
+        let share = match state {
             State::Queued => 1.0,
-            State::Running => 1.0 - begun * timing?.share_of_steps(&kind.effort),
+            State::Running => 1.0 - begun * timing?.share_of_steps(effort),
             State::Done | State::Failed | State::Cancelled => return Some(0.0),
         };
-        let each_ms = timing?.of_effort(&kind.effort)?;
-        Some(each_ms * kind.renders as f64 * share)
+        let foreseen = timing?.of_waiting(effort, leeway);
+        unfit += if foreseen.fits { 0 } else { renders.unsigned_abs() };
+        Some(foreseen.ms? * *renders as f64 * share)
     };
+    let left_ms = renders.iter().map(&mut left).sum::<Option<f64>>();
     Ok(JobLeft {
         pictures: renders.iter().map(|kind| kind.renders.unsigned_abs()).sum(),
-        left_ms: renders.iter().map(left).sum::<Option<f64>>().map(|ms| ms.round() as i64),
+        left_ms: left_ms.map(|ms| ms.round() as i64),
         is_estimate: timings.is_estimate(renders.iter().map(|kind| kind.model.as_str())),
+        unfit,
     })
 }
 
@@ -109,6 +123,7 @@ impl Queue<'_> {
             is_sample,
             earliest_ms: self.store.earliest_ms(now_ms).await?,
             is_estimate: timings.is_estimate(waiting.iter().map(|kind| kind.model.as_str())),
+            unfit: unfit(timings, &waiting),
             ..Outlook::default()
         };
         let Some(entries) = entries(timings, &waiting) else { return Ok(outlook) };
@@ -122,8 +137,28 @@ impl Queue<'_> {
         {
             outlook.done_at_ms = Some(last_end_ms(&turns).unwrap_or(now_ms));
             outlook.too_late = turns.iter().map(|turn| turn.too_late).sum();
+            outlook.tell_waits(started(timings, &waiting).zip(&turns), now_ms);
         }
         Ok(outlook)
+    }
+}
+
+impl Outlook {
+    /// Says whose the last end is where a job waits for its time: it says nothing of all others.
+    fn tell_waits<'a>(
+        &mut self,
+        turns: impl Iterator<Item = (&'a WaitingRenders, &'a Turn)>,
+        now_ms: i64,
+    ) {
+        let is_later =
+            |kind: &WaitingRenders| kind.times.not_before_ms.is_some_and(|at| at > now_ms);
+        let (later, sooner): (Vec<_>, Vec<_>) = turns.partition(|(kind, _)| is_later(kind));
+        let last = later.iter().max_by_key(|(_, turn)| turn.ends_ms);
+        let Some((kind, _)) = last.filter(|(_, turn)| turn.ends_ms == self.done_at_ms) else {
+            return;
+        };
+        self.last_job = Some(kind.last_job);
+        self.sooner_done_at_ms = sooner.iter().filter_map(|(_, turn)| turn.ends_ms).max();
     }
 }
 
@@ -136,19 +171,34 @@ pub(super) fn work_ms(entries: &[AgendaEntry]) -> i64 {
     ms.sum::<f64>().round() as i64
 }
 
+/// How many are predicted to fit the memory on no rung.
+fn unfit(timings: &ModelTimings<'_>, waiting: &[WaitingRenders]) -> u64 {
+    let fits = |kind: &&WaitingRenders| {
+        let timing = timings.of(&kind.model);
+        timing.is_none_or(|timing| timing.of_waiting(&kind.effort, &kind.leeway).fits)
+    };
+    waiting.iter().filter(|kind| !fits(kind)).map(|kind| kind.renders).sum()
+}
+
 /// What waits, with how long it takes. What is being rendered comes first.
 pub(super) fn entries(
     timings: &ModelTimings,
     waiting: &[WaitingRenders],
 ) -> Option<Vec<AgendaEntry>> {
     let entry = |kind: &WaitingRenders| {
-        let &WaitingRenders { is_running, priority, times, renders, effort, ref model } = kind;
-        let each_ms = timings.of(model)?.of_effort(&effort)?;
+        let &WaitingRenders { is_running, priority, times, renders, effort, leeway, .. } = kind;
+        let each_ms = timings.of(&kind.model)?.of_waiting(&effort, &leeway).ms?;
         let (priority, times) =
             if is_running { (i64::MAX, Times::default()) } else { (priority, times) };
         Some(AgendaEntry { priority, times, is_running, renders, each_ms })
     };
-    // What waits for a model that daemon.toml does not name is started by nobody.
-    let started = waiting.iter().filter(|kind| timings.of(&kind.model).is_some());
-    started.map(entry).collect()
+    started(timings, waiting).map(entry).collect()
+}
+
+/// What waits for a model that daemon.toml does not name is started by nobody.
+fn started<'w>(
+    timings: &ModelTimings<'_>,
+    waiting: &'w [WaitingRenders],
+) -> impl Iterator<Item = &'w WaitingRenders> {
+    waiting.iter().filter(|kind| timings.of(&kind.model).is_some())
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::agreement::daemon_zone_word;
 use super::variety::variety;
 use super::{Queue, Summary, Varying, has_daemon};
 use crate::status;
@@ -27,6 +28,8 @@ pub struct Shown {
     pub has_daemon: bool,
     /// Why its model cannot be used now, where something of it waits for that.
     pub held: Option<String>,
+    /// The time zone in which the hours of its window are meant, like CET.
+    pub time_zone: String,
     /// The folder in which the pictures lie.
     pub outputs: String,
     /// How many pictures come after those that are shown.
@@ -135,6 +138,7 @@ impl Queue<'_> {
             attempts: self.store.attempts(job.job, &shown).await?,
             job,
             cancel_reasons: self.store.cancel_reasons(what).await?,
+            time_zone: daemon_zone_word(self.config, self.clock.now_ms()),
             outputs: self.config.outputs.display().to_string(),
             left_out,
             next: after.filter(|_| left_out > 0),

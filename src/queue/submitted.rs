@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use super::{CheckedJob, ExpectedWork};
+use crate::engine::mini;
+use crate::job::Render;
 use crate::job::warning::Warning;
 
 /// What has become of files that were handed over.
@@ -23,11 +25,55 @@ pub struct Submitted {
     pub ends: Vec<JobEnd>,
     /// How many pictures these jobs have, all together.
     pub pictures: usize,
+    /// The same by models and sizes.
+    pub asked: Vec<SizedPictures>,
     /// How long all pictures of these jobs take; `None` where nobody can know.
     pub expected: Option<ExpectedWork>,
     /// Why nothing at all is started now, although a daemon runs: a pause, or a disk that takes
     /// nothing.
     pub stopped: Option<String>,
+}
+
+/// Pictures of one size that are asked of one model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SizedPictures {
+    /// The model's own name.
+    pub model: String,
+    /// The model is the miniature in the program, which is seldom the one that is meant.
+    pub miniature: bool,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// How many there are.
+    pub pictures: usize,
+}
+
+impl SizedPictures {
+    /// What `renders` ask of the model of this name.
+    pub(super) fn of(model: &str, renders: &[Render]) -> Vec<SizedPictures> {
+        let one = |&Render { width, height, .. }: &Render| {
+            let (model, miniature) = (model.to_owned(), model == mini::NAME);
+            SizedPictures { model, miniature, width, height, pictures: 1 }
+        };
+        sum(renders.iter().map(one))
+    }
+}
+
+/// Each model and size once, where it comes first.
+fn sum(asked: impl Iterator<Item = SizedPictures>) -> Vec<SizedPictures> {
+    let mut sums: Vec<SizedPictures> = Vec::new();
+    for more in asked {
+        let alike = |sum: &&mut SizedPictures| {
+            (&sum.model, sum.width, sum.height) == (&more.model, more.width, more.height)
+        };
+        match sums.iter_mut().find(alike) {
+            Some(sum) => sum.pictures += more.pictures,
+            None => sums.push(more),
+        }
+    }
+    sums
 }
 
 /// What is hardly meant in one file.
@@ -81,6 +127,7 @@ impl Submitted {
             ends: jobs().into_iter().filter_map(end).collect(),
             warnings: jobs().into_iter().filter_map(warned).collect(),
             pictures: jobs().into_iter().map(|job| job.resolved.job.renders.len()).sum(),
+            asked: sum(jobs().into_iter().flat_map(|job| job.asked.iter().cloned())),
             ..Submitted::default()
         }
     }

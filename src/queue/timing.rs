@@ -13,7 +13,7 @@ use crate::job::warning::Lack;
 use crate::job::{OnOom, Recipe, Render};
 use crate::ladder::{Residency, Rung};
 use crate::planner::{Estimate, Plan};
-use crate::store::{Effort, MadePicture, Result, Store};
+use crate::store::{Effort, Leeway, MadePicture, Result, Store};
 
 /// So many pictures say how fast others are made: enough to even them out, few enough to follow a
 /// change.
@@ -70,6 +70,15 @@ impl<'a> ModelTimings<'a> {
     }
 }
 
+/// What is foreseen of a render that waits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct RenderForesight {
+    /// How long it takes; `None` where nobody can know.
+    pub(super) ms: Option<f64>,
+    /// Whether any of its rungs is predicted to fit the memory: else it may fail, early or late.
+    pub(super) fits: bool,
+}
+
 /// Says how long renders of one model take, as what would be made of them in the memory that there
 /// is.
 pub(super) struct Timing<'a> {
@@ -80,7 +89,7 @@ pub(super) struct Timing<'a> {
     /// says why.
     fitting: Option<Fitting<'a>>,
     /// Of what was asked about already: most of what waits is alike.
-    known: Mutex<Vec<(Effort, Option<f64>)>>,
+    known: Mutex<Vec<(Effort, Leeway, RenderForesight)>>,
     /// For guidance that is cut off, which is asked about only then. `None` where the model cannot
     /// be read.
     predictor: OnceLock<Option<Predictor>>,
@@ -142,18 +151,28 @@ impl<'a> Timing<'a> {
         self.pace.is_none() && self.fitting.as_ref().is_some_and(Fitting::is_measured)
     }
 
-    /// How long one render takes of which the queue knows so much.
-    pub(super) fn of_effort(&self, effort: &Effort) -> Option<f64> {
+    /// What is foreseen of one render of which the queue knows so much.
+    pub(super) fn of_waiting(&self, effort: &Effort, leeway: &Leeway) -> RenderForesight {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, ms)) = known.iter().find(|(known, _)| known == effort) {
-            return *ms;
+        let is_asked = |known: &(Effort, Leeway, _)| (&known.0, &known.1) == (effort, leeway);
+        if let Some((_, _, foreseen)) = known.iter().find(|known| is_asked(known)) {
+            return *foreseen;
         }
-        let ms = match &self.fitting {
-            Some(fitting) => self.of_render(&render_of(fitting, effort)),
-            None => self.pace.as_ref().and_then(|pace| self.paced_ms(pace, effort, None)),
+        let foreseen = match &self.fitting {
+            Some(fitting) => {
+                let Leeway { on_oom, min_side } = *leeway;
+                let render = Render { on_oom, min_side, ..render_of(fitting, effort) };
+                let fits = fitting.plan_now(&render).is_none_or(|plan| plan.missing_bytes == 0);
+                RenderForesight { ms: self.of_render(&render), fits }
+            }
+            None => {
+                let pace = self.pace.as_ref();
+                let ms = pace.and_then(|pace| self.paced_ms(pace, effort, None));
+                RenderForesight { ms, fits: true }
+            }
         };
-        known.push((*effort, ms));
-        ms
+        known.push((*effort, *leeway, foreseen));
+        foreseen
     }
 
     /// Which part of that, 0 to 1, its steps take; all of it where nobody knows.

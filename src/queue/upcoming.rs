@@ -13,7 +13,8 @@ use crate::store::{Result, WaitingRenders};
 pub struct Upcoming {
     /// Of all that has not ended.
     pub outlook: Outlook,
-    /// The first jobs, in the order in which they are rendered.
+    /// The first jobs, in the order in which they are begun; where nobody knows when that is, in
+    /// the order of their priorities.
     pub jobs: Vec<UpcomingJob>,
 }
 
@@ -32,7 +33,7 @@ impl Queue<'_> {
     /// What is left of a job that is in the queue already; `None` where nobody can know.
     pub(super) async fn left_of(&self, job_id: i64) -> Result<Option<ExpectedWork>> {
         let JobLeft { left_ms, is_estimate, .. } = self.job_left(job_id, 0.0).await?;
-        let upcoming = self.upcoming(JOBS_MAX).await?.jobs;
+        let upcoming = self.turns_of_first().await?;
         let found = upcoming.iter().find(|job| job.job_id == job_id);
         let Turn { begins_ms, ends_ms, too_late } =
             found.map_or_else(Turn::default, |found| found.turn);
@@ -50,17 +51,32 @@ impl Queue<'_> {
         let models = OfModels::new(self.config);
         let timings = ModelTimings::now(&models, Some(&self.store)).await?;
         let outlook = self.outlook_by(&timings).await?;
+        Ok(Upcoming { outlook, jobs: self.turns_by(&timings, jobs_max).await? })
+    }
+
+    /// The first 200 jobs.
+    pub(super) async fn turns_of_first(&self) -> Result<Vec<UpcomingJob>> {
+        let models = OfModels::new(self.config);
+        let timings = ModelTimings::now(&models, Some(&self.store)).await?;
+        self.turns_by(&timings, JOBS_MAX).await
+    }
+
+    async fn turns_by(
+        &self,
+        timings: &ModelTimings<'_>,
+        jobs_max: u32,
+    ) -> Result<Vec<UpcomingJob>> {
         let now_ms = self.clock.now_ms();
         let (ids, waiting): (Vec<i64>, Vec<WaitingRenders>) = self
             .store
-            .first_jobs(jobs_max)
+            .first_jobs(now_ms, jobs_max)
             .await?
             .into_iter()
             .map(|it| (it.job_id, it.waiting))
             .unzip();
         let is_stopped = self.stopped().await.is_some() || !has_daemon(self.config);
         // A model that nobody knows would leave gaps in the entries; then nothing is foretold.
-        let entries = entries(&timings, &waiting).filter(|found| found.len() == ids.len());
+        let entries = entries(timings, &waiting).filter(|found| found.len() == ids.len());
         let found = entries
             .filter(|_| !is_stopped)
             .and_then(|entries| {
@@ -74,7 +90,9 @@ impl Queue<'_> {
                 None => jobs.push(UpcomingJob { job_id, turn }),
             }
         }
-        Ok(Upcoming { outlook, jobs })
+        // Of those that begin together, and of those that nobody begins, the first stays first.
+        jobs.sort_by_key(|job| job.turn.begins_ms.unwrap_or(i64::MAX));
+        Ok(jobs)
     }
 }
 

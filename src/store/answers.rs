@@ -198,6 +198,18 @@ pub struct HistoryRow {
 }
 
 impl HistoryRow {
+    /// The seconds of its last attempt; `None` where nobody has measured them, as of one whose
+    /// worker was killed.
+    pub fn took_s(&self) -> Option<f64> {
+        self.total_s.filter(|seconds| *seconds > 0.0)
+    }
+
+    /// What its last attempt took of the device's memory, in bytes; `None` as of
+    /// [`HistoryRow::took_s`].
+    pub fn took_bytes(&self) -> Option<u64> {
+        self.peak_bytes.map(i64::unsigned_abs).filter(|bytes| *bytes > 0)
+    }
+
     /// Where its picture is, relative to the output folder, and how many bytes it has; `None` where
     /// there is none.
     pub fn file(&self) -> Option<(&str, u64)> {
@@ -236,6 +248,18 @@ pub struct AttemptRow {
     pub requested_bytes: Option<i64>,
     /// Why it made no picture, for people.
     pub message: Option<String>,
+}
+
+impl AttemptRow {
+    /// Its seconds; `None` where nobody has measured them, as of one whose worker was killed.
+    pub fn took_s(&self) -> Option<f64> {
+        (self.total_ms > 0).then_some(self.total_ms as f64 / 1000.0)
+    }
+
+    /// What it took of the device's memory, in bytes; `None` as of [`AttemptRow::took_s`].
+    pub fn took_bytes(&self) -> Option<u64> {
+        Some(self.peak_bytes.unsigned_abs()).filter(|bytes| *bytes > 0)
+    }
 }
 
 /// A model that was loaded.

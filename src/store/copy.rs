@@ -25,6 +25,8 @@ pub struct CopyFacts {
     /// Queued ones of them that were done since, as far as the database knows that it is to
     /// replace.
     pub made_since: i64,
+    /// The database that it is to replace knows of nothing newer, and of nothing else.
+    pub is_as_before: bool,
     /// The last job's id.
     pub last_job: i64,
     /// The hashes of the pictures that renders begin with, or have for a mask, and still need.
@@ -140,13 +142,15 @@ async fn prepared(writer: &SqlitePool, before: &Path) -> Result<CopyFacts> {
     let facts = check(writer, Access::Daemon).await?;
     prepare(writer, Access::Daemon).await?.map_err(StoreError::Unusable)?;
     let waiting: String = sqlx::query_scalar(WAITING_IDS).fetch_one(writer).await?;
+    let last_event: i64 = sqlx::query_scalar(LAST_EVENT).fetch_one(writer).await?;
     let before = before_facts(before, &waiting).await;
+    let is_as_before = before.last_event == Some(last_event);
     for (table, last) in before.last_ids {
         raise(writer, &table, last).await?;
     }
     let inputs = all_needed(writer).await?;
     sqlx::query("PRAGMA journal_mode = delete").execute(writer).await?;
-    Ok(CopyFacts { made_since: before.made, inputs, ..facts })
+    Ok(CopyFacts { made_since: before.made, is_as_before, inputs, ..facts })
 }
 
 /// A link, or a copy where the filesystem has none.
@@ -178,12 +182,17 @@ async fn check(connection: &SqlitePool, access: Access) -> Result<CopyFacts> {
     )
     .fetch_one(connection)
     .await?;
-    Ok(CopyFacts { jobs, waiting, made_since: 0, last_job, inputs: Vec::new() })
+    let (made_since, is_as_before, inputs) = (0, false, Vec::new());
+    Ok(CopyFacts { jobs, waiting, made_since, is_as_before, last_job, inputs })
 }
 
 /// Ids of renders are never given again, so that they mean the same render in both databases. One
 /// that ran when the backup was made is not asked for: a start finds its picture.
 const WAITING_IDS: &str = "SELECT json_group_array(id) FROM renders WHERE state = 'queued'";
+
+/// All that happens is logged, under ids that are never given again: two databases with the same
+/// last one have seen the same.
+const LAST_EVENT: &str = "SELECT coalesce(max(id), 0) FROM events";
 
 /// What the database that is to be replaced knows.
 #[derive(Default)]
@@ -192,6 +201,7 @@ struct BeforeFacts {
     last_ids: Vec<(String, i64)>,
     /// How many of the renders that were asked for it has as done.
     made: i64,
+    last_event: Option<i64>,
 }
 
 /// Nothing where it cannot be read. `renders` is a JSON list of ids.
@@ -205,8 +215,9 @@ async fn before_facts(path: &Path, renders: &str) -> BeforeFacts {
     let sql = "SELECT count(*) FROM renders WHERE state = 'done' \
                AND id IN (SELECT value FROM json_each(?))";
     let made = sqlx::query_scalar(sql).bind(renders).fetch_one(&mut connection).await;
+    let last_event = sqlx::query_scalar(LAST_EVENT).fetch_one(&mut connection).await.ok();
     let _ = connection.close().await;
-    BeforeFacts { last_ids, made: made.unwrap_or_default() }
+    BeforeFacts { last_ids, made: made.unwrap_or_default(), last_event }
 }
 
 async fn raise(writer: &SqlitePool, table: &str, last: i64) -> sqlx::Result<()> {

@@ -76,7 +76,9 @@ pub use self::strays::Stray;
 pub use self::totals::{Metric, PICTURE_MS, RATIOS, STAGE_MS, Total};
 pub use self::verify::DonePicture;
 pub use self::views::StatisticsView;
-pub use self::waiting::{Backlog, Effort, JobBeginning, JobRenders, MadePicture, WaitingRenders};
+pub use self::waiting::{
+    Backlog, Effort, JobBeginning, JobRenders, Leeway, MadePicture, WaitingRenders,
+};
 pub use self::writing::Pauses;
 use crate::engine::provenance::{PartLoad, PartOrigin};
 use crate::files;

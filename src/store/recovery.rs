@@ -19,16 +19,13 @@ impl Store {
     pub async fn orphans(&self, now_ms: i64) -> Result<Vec<Orphan>> {
         let mut transaction = self.begin().await?;
         for (render, cancel_wanted) in between_attempts(&mut transaction).await? {
-            let event = if cancel_wanted { RenderEvent::Cancelled } else { RenderEvent::Orphaned };
+            let (event, kind) = match cancel_wanted {
+                true => (RenderEvent::Cancelled, EventKind::Cancelled),
+                false => (RenderEvent::Orphaned, EventKind::Orphaned),
+            };
             transition(&mut transaction, render, event, Facts::Nothing, now_ms).await?;
-            log(
-                &mut transaction,
-                EventKind::Orphaned,
-                About::Render(render),
-                "between two attempts",
-                now_ms,
-            )
-            .await?;
+            let about = About::Render(render);
+            log(&mut transaction, kind, about, "between two attempts", now_ms).await?;
         }
         transaction.commit().await?;
         self.running_attempts().await
@@ -43,7 +40,7 @@ impl Store {
 
     async fn running_attempts(&self) -> Result<Vec<Orphan>> {
         let sql = format!(
-            "SELECT a.id AS attempt_id, a.render_id, a.path, a.rung, r.job_id, r.position, \
+            "SELECT a.id AS attempt_id, a.render_id, a.path, a.rung, r.job_id, r.position, r.cancel_wanted, \
              r.asked_prompt, {} \
              FROM renders r JOIN attempts a ON a.render_id = r.id AND a.outcome = 'running' \
              WHERE r.state = 'running' ORDER BY r.id",
@@ -64,6 +61,7 @@ fn orphan(row: &SqliteRow, history: History) -> sqlx::Result<Orphan> {
         attempt_id: row.try_get("attempt_id")?,
         job_id: row.try_get("job_id")?,
         index: row.try_get("position")?,
+        cancel_wanted: row.try_get("cancel_wanted")?,
         path: row.try_get("path")?,
         rung: from_json(row.try_get("rung")?)?,
         render: render(row)?,

@@ -4,10 +4,11 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, QueryBuilder, Row};
 
 use super::nights::times;
+use super::rows::{from_json, to_json};
 use super::{Result, Store};
-use crate::job::Render;
 use crate::job::state::State;
 use crate::job::times::Times;
+use crate::job::{OnOom, Render};
 
 /// What the time of a render depends on, as far as the queue knows it.
 #[derive(Clone, Copy, Debug, PartialEq, FromRow)]
@@ -30,6 +31,21 @@ impl From<&Render> for Effort {
     }
 }
 
+/// How far the ladder may go for a render, as far as its time and its memory depend on that.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Leeway {
+    pub on_oom: OnOom,
+    /// Pixels.
+    pub min_side: u32,
+}
+
+impl FromRow<'_, SqliteRow> for Leeway {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Leeway> {
+        let word: String = row.try_get("on_oom")?;
+        Ok(Leeway { on_oom: from_json(&to_json(&word))?, min_side: row.try_get("min_side")? })
+    }
+}
+
 /// Renders that have not ended, take the same time and are started by the same rules.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WaitingRenders {
@@ -42,6 +58,10 @@ pub struct WaitingRenders {
     /// As daemon.toml names it; empty for the one of `[model]`.
     pub model: String,
     pub effort: Effort,
+    pub leeway: Leeway,
+    /// The newest of the jobs that they are of: of alike renders the last to come are the last to
+    /// be made.
+    pub last_job: i64,
 }
 
 impl FromRow<'_, SqliteRow> for WaitingRenders {
@@ -53,6 +73,8 @@ impl FromRow<'_, SqliteRow> for WaitingRenders {
             renders: row.try_get::<i64, _>("renders")?.unsigned_abs(),
             model: row.try_get("model")?,
             effort: Effort::from_row(row)?,
+            leeway: Leeway::from_row(row)?,
+            last_job: row.try_get("last_job")?,
         })
     }
 }
@@ -85,6 +107,8 @@ pub struct JobRenders {
     pub model: String,
     #[sqlx(flatten)]
     pub effort: Effort,
+    #[sqlx(flatten)]
+    pub leeway: Leeway,
 }
 
 /// What a job's first picture is to be.
@@ -160,15 +184,15 @@ impl Store {
         let sql = "SELECT r.state = 'running' AS is_running, r.priority, \
                    min(r.run_after_ms) AS not_before_ms, j.not_after_ms, j.open_hours, \
                    count(*) AS renders, r.width, r.height, r.steps, r.guidance > 0 AS is_guided, \
-                   r.guidance_truncation, r.model \
+                   r.guidance_truncation, r.model, r.on_oom, r.min_side, max(r.job_id) AS last_job \
                    FROM (SELECT id, job_id, state, priority, run_after_ms, run_until_ms, width, \
-                   height, steps, guidance, guidance_truncation, model \
+                   height, steps, guidance, guidance_truncation, model, on_oom, min_side \
                    FROM renders INDEXED BY renders_to_do \
                    WHERE state IN ('queued', 'running') LIMIT ?4) r \
                    LEFT JOIN jobs j ON r.run_until_ms IS NOT NULL AND j.id = r.job_id \
                    GROUP BY is_running, r.priority, max(r.run_after_ms, ?1) / ?2, j.not_after_ms, \
                    j.open_hours, r.width, r.height, r.steps, is_guided, r.guidance_truncation, \
-                   r.model ORDER BY min(r.id) LIMIT ?3";
+                   r.model, r.on_oom, r.min_side ORDER BY min(r.id) LIMIT ?3";
         let waiting = sqlx::query_as(sql).bind(now_ms).bind(group_ms).bind(KINDS_MAX);
         let mut kinds: Vec<WaitingRenders> =
             waiting.bind(RENDERS_MAX).fetch_all(&self.readers).await?;
@@ -188,23 +212,23 @@ impl Store {
         Ok(sqlx::query_scalar::<_, i64>(sql).fetch_one(&self.readers).await?.unsigned_abs())
     }
 
-    /// The first `jobs_max` jobs of which something has not ended, in the order in which they are
-    /// rendered, each with its kinds.
-    pub async fn first_jobs(&self, jobs_max: u32) -> Result<Vec<WaitingOfJob>> {
+    /// The first `jobs_max` jobs of which something has not ended, each with its kinds: what is
+    /// rendered, what may be started now by its rank, and what waits for a time.
+    pub async fn first_jobs(&self, now_ms: i64, jobs_max: u32) -> Result<Vec<WaitingOfJob>> {
         let sql = "WITH first AS (SELECT job_id, max(state = 'running') AS runs, \
-                   max(priority) AS rank, min(id) AS came FROM renders \
+                   min(run_after_ms) > ?3 AS waits, max(priority) AS rank, min(id) AS came FROM renders \
                    WHERE state IN ('queued', 'running') GROUP BY job_id \
-                   ORDER BY runs DESC, rank DESC, came LIMIT ?1) \
+                   ORDER BY runs DESC, waits, rank DESC, came LIMIT ?1) \
                    SELECT r.job_id, r.state = 'running' AS is_running, r.priority, \
                    min(r.run_after_ms) AS not_before_ms, j.not_after_ms, j.open_hours, \
                    count(*) AS renders, r.width, r.height, r.steps, r.guidance > 0 AS is_guided, \
-                   r.guidance_truncation, r.model \
+                   r.guidance_truncation, r.model, r.on_oom, r.min_side, r.job_id AS last_job \
                    FROM first f JOIN renders r ON r.job_id = f.job_id JOIN jobs j ON j.id = r.job_id \
                    WHERE r.state IN ('queued', 'running') \
                    GROUP BY r.job_id, is_running, r.priority, r.width, r.height, r.steps, is_guided, \
-                   r.guidance_truncation, r.model \
-                   ORDER BY f.runs DESC, f.rank DESC, f.came, min(r.id) LIMIT ?2";
-        let found = sqlx::query_as(sql).bind(jobs_max).bind(KINDS_MAX);
+                   r.guidance_truncation, r.model, r.on_oom, r.min_side \
+                   ORDER BY f.runs DESC, f.waits, f.rank DESC, f.came, min(r.id) LIMIT ?2";
+        let found = sqlx::query_as(sql).bind(jobs_max).bind(KINDS_MAX).bind(now_ms);
         Ok(found.fetch_all(&self.readers).await?)
     }
 
@@ -226,8 +250,9 @@ impl Store {
     /// The renders of a job by state, as [`Store::waiting`] tells them apart.
     pub async fn job_renders(&self, job_id: i64) -> Result<Vec<JobRenders>> {
         let sql = "SELECT state, count(*) AS renders, width, height, steps, \
-                   guidance > 0 AS is_guided, guidance_truncation, model FROM renders WHERE job_id = ? \
-                   GROUP BY state, width, height, steps, is_guided, guidance_truncation, model LIMIT ?";
+                   guidance > 0 AS is_guided, guidance_truncation, model, on_oom, min_side \
+                   FROM renders WHERE job_id = ? GROUP BY state, width, height, steps, is_guided, \
+                   guidance_truncation, model, on_oom, min_side LIMIT ?";
         Ok(sqlx::query_as(sql).bind(job_id).bind(KINDS_MAX).fetch_all(&self.readers).await?)
     }
 

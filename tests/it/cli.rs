@@ -87,7 +87,11 @@ fn a_job_may_come_from_standard_input() {
     };
     let good = piped("check", "prompt = 'a fox'\n");
     assert_eq!(good.status.code(), Some(0), "{}", said(&good));
-    assert!(said(&good).starts_with("standard input: good, 1 picture, "), "{}", said(&good));
+    assert!(
+        said(&good).starts_with("standard input: good, 1 picture of 256x256 by the miniature "),
+        "{}",
+        said(&good)
+    );
     let wrong = piped("check", "prompt = 3\n");
     assert!(
         wrong.status.code() == Some(3) && said(&wrong).contains("standard input:1:10: prompt"),

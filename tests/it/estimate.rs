@@ -114,7 +114,9 @@ fn of_a_card_that_nobody_measured_no_time_is_told() {
         .output()
         .expect("the binary starts");
     let said = text(&output);
-    assert!(said.contains("no such device was measured"), "{said}");
+    // newcomer 6
+    assert!(said.contains("time    known once such a card has been measured"), "{said}");
+    assert!(said.contains("zimaged report"), "{said}");
 }
 
 // newcomer 6

@@ -266,10 +266,15 @@ fn a_backup_that_is_put_back_says_what_it_renders_once_more_and_what_keeps_it_fr
     for part in ["3 renders waiting", "2 of them for the second time", "outputs", "cancel --all"] {
         assert!(told.contains(part), "{part}: {told}");
     }
+    let again = said(&house.zimaged(&["restore", "kept.sqlite"]));
+    let told =
+        "kept.sqlite is put back and changes nothing, the queue was as in it already: 2 jobs";
+    assert!(again.contains(told), "{again}");
     let before = house.path("state/zimaged-before.sqlite");
     house.json(&["restore", before.to_str().expect("plain")]);
     let restored = house.json(&["restore", "kept.sqlite"]);
     assert_eq!((&restored["waiting"], &restored["made_since"]), (&3.into(), &2.into()));
+    assert_eq!(restored["unchanged"], false);
     // What was said holds, on both ways.
     assert!(house.zimaged(&["resume"]).status.success());
     house.start();

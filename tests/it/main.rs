@@ -18,6 +18,7 @@ mod doctor;
 mod energy;
 mod estimate;
 mod evening;
+mod evening_again;
 mod faces;
 mod faults;
 mod fetch;

@@ -142,11 +142,11 @@ fn done_when_counts_what_is_queued_before_by_priority_and_time() {
     let paused = check("new.toml");
     assert!(paused["expected"]["done_at_ms"].is_null(), "{paused}");
     let submit = said(&house.zimaged(&["submit", "new.toml"]));
-    assert!(submit.contains("is job 3, 10 pictures, about "), "{submit}");
+    assert!(submit.contains("is job 3, 10 pictures of 64x64 by fake, about "), "{submit}");
     assert!(!submit.contains("done at"), "{submit}");
     // evening F6
     for command in ["check", "submit"] {
         let told = said(&house.zimaged(&[command, "new.toml"]));
-        assert!(told.contains("nothing is started: paused (paused by the user)"), "{told}");
+        assert!(told.contains("nothing is started: paused (by the user)"), "{told}");
     }
 }

@@ -63,6 +63,7 @@ mod tests {
             step,
             steps,
             predicted_bytes: 0,
+            missing_bytes: 0,
             lora: Loras::default(),
         }
     }

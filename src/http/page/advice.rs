@@ -134,7 +134,8 @@ fn mistakes(words: &Words, problems: &[Problem]) -> Markup {
         p.bad { strong { (words.mend) } }
         ul { @for Problem { key, message, help, .. } in problems {
             li.bad data-key=[key.as_ref()] {
-                (message) @if let Some(help) = help { "; " (help) }
+                @if let Some(field) = words.wrong_field(key.as_deref()) { (field) br; }
+                span lang="en" { (message) @if let Some(help) = help { "; " (help) } }
             }
         } }
     }

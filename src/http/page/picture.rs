@@ -143,7 +143,7 @@ fn facts(words: &Words, picture: &HistoryRow) -> Markup {
         (words.guidance, Some(picture.guidance.to_string())),
         (words.negative_prompt, Some(picture.negative_prompt.clone())),
         (words.rung, picture.rung.clone()),
-        (words.peak, picture.peak_bytes.map(|bytes| spelling::memory(bytes.unsigned_abs()))),
+        (words.peak, picture.took_bytes().map(spelling::memory)),
         (words.model, picture.model.clone()),
         (words.model_hash, picture.model_hash.clone()),
         (words.device, picture.device.clone()),
@@ -175,7 +175,7 @@ fn seconds(words: &Words, picture: &HistoryRow, last: Option<&AttemptRow>) -> Ma
         let bytes = bytes.filter(|bytes| *bytes > 0);
         bytes.map(|bytes| spelling::memory(bytes.unsigned_abs())).unwrap_or_default()
     };
-    let total = picture.total_s;
+    let total = picture.took_s();
     html! {
         div.scroll { table.cards {
             thead { tr {
@@ -219,8 +219,10 @@ fn tries(words: &Words, attempts: &[AttemptRow]) -> Markup {
                 (cell(words.rung, &attempt.rung))
                 @let stage = attempt.stage.map(|stage| words.stage(stage));
                 (cell(words.stage, stage.unwrap_or_default()))
-                (number(words.seconds, format_args!("{:.2}", attempt.total_ms as f64 / 1000.0)))
-                (number(words.peak, spelling::memory(attempt.peak_bytes.unsigned_abs())))
+                @let took_s = attempt.took_s().map(|seconds| format!("{seconds:.2}"));
+                (number(words.seconds, took_s.unwrap_or_default()))
+                @let peak = attempt.took_bytes().map(spelling::memory);
+                (number(words.peak, peak.unwrap_or_default()))
                 (cell(words.message, attempt.message.as_deref().unwrap_or_default()))
             } } }
         } }

@@ -201,6 +201,7 @@ fn activity(words: &Words, now: &Status, status: &QueueStatus, outlook: &Outlook
         (obstacles(words, now, status.paused.as_ref()))
         @if let Some(done_at_ms) = outlook.done_at_ms.filter(|_| outlook.renders > 0) {
             p { (words.all_done_at) " " strong { (moment::soon(done_at_ms)) }
+                @if let Some(job) = outlook.last_job { ", " (words.job) " " (job) }
                 " (" (words.count_of_pictures(outlook.renders)) ")" }
         }
         @match &status.paused {
@@ -261,7 +262,9 @@ fn row(words: &Words, waiting: &WaitingJobs, place: usize) -> Markup {
         let before = before.map(|before| before.job.job.to_string());
         [("id", job.job.to_string()), ("before", before.unwrap_or_default())]
     };
-    let before = place.checked_sub(1).map(|before| &jobs[before]);
+    let above = place.checked_sub(1).map(|above| &jobs[above]);
+    // What is begun sooner for its time alone is overtaken by no priority.
+    let before = above.filter(|above| above.job.priority >= job.priority);
     let after = jobs.get(place + 2);
     // Behind the last of them all there is a place as well.
     let starts_at_ms = job.run_after_ms.filter(|at_ms| moment::is_later(*at_ms));

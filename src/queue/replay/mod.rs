@@ -23,6 +23,9 @@ use crate::store::{HistoryRow, Selection, WorkerRow};
 /// Marks the jobs of `verify`.
 const VERIFY_TAG: &str = "verify";
 
+/// The picture's name says which one it repeats: the job is called as that.
+const REPLAY_NAME: &str = "{name}-replay";
+
 /// A larger file is no picture that says how it was made.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
@@ -234,6 +237,7 @@ pub(super) async fn one(
             (found.maker, others::draft(here, &found).map_err(Refusal::Queue)?)
         }
     };
+    draft.lines.text_key("output", REPLAY_NAME);
     if what_for == ReplayUse::Verify {
         draft.lines.tag(VERIFY_TAG);
     }

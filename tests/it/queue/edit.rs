@@ -37,7 +37,7 @@ fn a_priority_is_changed_for_jobs_for_single_renders_and_for_what_has_a_tag() {
     assert_eq!(
         answer,
         json!({"changed": 2, "queued": 3, "running": 0, "refused": [], "not_before_ms": null,
-            "warnings": []})
+            "too_late": 0, "warnings": []})
     );
     assert_eq!(priorities(&house), "0 -5 -5 -5 0 0");
     assert_eq!(house.rows("SELECT priority FROM jobs ORDER BY id"), [["0"], ["-5"], ["0"]]);

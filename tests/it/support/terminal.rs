@@ -1,7 +1,7 @@
 //! A terminal of a given width, and what a program wrote on it.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
@@ -11,10 +11,22 @@ use std::thread;
 /// Runs `command` to its end with standard error on a terminal of so many columns; how it ended,
 /// its standard output, and what the terminal got.
 pub fn run_on_terminal(command: &mut Command, columns: u16) -> (ExitStatus, String, String) {
-    let (ours, theirs) = open(columns);
+    run(command, open(columns))
+}
+
+/// As [`run_on_terminal`], where somebody types `answer`.
+pub fn answer_on_terminal(command: &mut Command, answer: &str) -> (ExitStatus, String, String) {
+    let (mut ours, theirs) = open(80);
+    // It waits in the terminal until the command reads it.
+    ours.write_all(answer.as_bytes()).expect("a terminal");
+    command.stdin(theirs.try_clone().expect("a second end"));
+    run(command, (ours, theirs))
+}
+
+fn run(command: &mut Command, (ours, theirs): (File, OwnedFd)) -> (ExitStatus, String, String) {
     let child = command.stdout(Stdio::piped()).stderr(theirs).spawn().expect("the binary starts");
-    // The command keeps its copy of the terminal's end, which would never be told to be closed.
-    command.stderr(Stdio::null());
+    // The command keeps its copies of the terminal's end, which would never be told to be closed.
+    command.stdin(Stdio::null()).stderr(Stdio::null());
     let reader = thread::spawn(move || read(ours));
     let output = child.wait_with_output().expect("our own child");
     let shown = reader.join().expect("a reader");

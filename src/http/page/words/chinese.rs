@@ -54,6 +54,7 @@ pub const CHINESE: Words = Words {
     waiting: "张等待中",
 
     prompt: "提示词",
+    is_wrong: "填写有误：",
     prompt_hint: "想画什么，中文或英文均可",
     tokens: "词元数",
     tokens_of: "/",

@@ -57,6 +57,7 @@ pub const ENGLISH: Words = Words {
     waiting: "waiting",
 
     prompt: "Prompt",
+    is_wrong: " is not right:",
     prompt_hint: "What to paint, in English or Chinese",
     tokens: "Tokens",
     tokens_of: "of",

@@ -2,6 +2,7 @@
 
 mod chinese;
 mod english;
+mod field;
 
 pub use self::chinese::CHINESE;
 pub use self::english::ENGLISH;
@@ -66,6 +67,7 @@ pub struct Words {
     pub waiting: &'static str,
 
     pub prompt: &'static str,
+    pub is_wrong: &'static str,
     pub prompt_hint: &'static str,
     pub tokens: &'static str,
     pub tokens_of: &'static str,

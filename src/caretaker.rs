@@ -1,5 +1,6 @@
 //! Looks after the database while the daemon runs: people have their hands in it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +19,8 @@ const LOOK: Duration = Duration::from_secs(2);
 /// At each of so many looks renders without a job are looked for, which reads all that wait.
 const STRAYS_EVERY: u32 = 30;
 
-/// Watches until `stop`. An error, when the file is not the one that is open any more: what is
-/// written from then on would be lost.
+/// Watches until `stop`. An error, when the files are not those that are open any more, or not as
+/// they were written: what is written from then on would be lost.
 pub async fn run(
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
@@ -27,14 +28,9 @@ pub async fn run(
 ) -> Result<(), StoreError> {
     let mut looks: u32 = 0;
     while stop.run_until_cancelled(sleep(LOOK)).await.is_some() {
-        match store.place() {
-            DatabasePlace::Kept => (),
-            DatabasePlace::LogLost => return Err(StoreError::Starved(LOG_GONE.to_owned())),
-            DatabasePlace::Lost => return Err(StoreError::Unusable(GONE.to_owned())),
-        }
         // Whatever is in the way is so again the next time, and is told by those who need it gone.
-        if let Err(error) = store.shrink_log().await {
-            debug!(%error, "the database's log stays long");
+        if let Err(error) = look(&store).await? {
+            debug!(%error, "the database's log stays as it is");
         }
         looks += 1;
         if looks.is_multiple_of(STRAYS_EVERY)
@@ -46,39 +42,61 @@ pub async fn run(
     Ok(())
 }
 
-const GONE: &str = "the database was removed or replaced while the daemon ran";
-
-const LOG_GONE: &str = "the database's log, or the index of it, was removed while the daemon ran; what \
-                        it held is carried over into the database";
+/// Carries the log over where both files are as they should be. The inner error passes.
+async fn look(store: &Store) -> Result<Result<(), StoreError>, StoreError> {
+    match store.place().await.map(DatabasePlace::trouble) {
+        Ok(Some(trouble)) => Err(trouble),
+        Ok(None) => Ok(store.carry_over().await),
+        Err(error) => Ok(Err(error)),
+    }
+}
 
 /// The end of the work on a database. What one holds that is not in its place any more is saved
 /// beside that first.
-pub async fn close(store: Store, state: &Path) {
-    if is_to_be_saved(&store).await {
+pub async fn close(store: Store, place: DatabasePlace, state: &Path) {
+    if is_to_be_saved(&store, place).await {
         match save(&store, state).await {
-            Ok(path) => error!(
-                "all that the database held is kept as {0}; to go on with it: zimaged restore {0}",
-                path.display()
-            ),
+            Ok(path) => error!("{}", put_back(&path)),
             Err(error) => error!(%error, "what the database held could not be saved"),
         }
+    }
+    let distrusted = match place {
+        DatabasePlace::LogOverwritten => store.distrust_log(),
+        DatabasePlace::Overwritten => store.drop_log(),
+        _ => Ok(()),
+    };
+    if let Err(error) = distrusted {
+        error!(%error, "the log is still beside the database: remove the files with -wal and -shm");
     }
     store.close().await;
 }
 
-/// Whether the files that lie there do not hold all that the open ones do.
-async fn is_to_be_saved(store: &Store) -> bool {
-    match store.place() {
-        DatabasePlace::Kept => false,
+fn put_back(path: &Path) -> String {
+    let path = path.display();
+    format!(
+        "all that the database held is kept as {path}; to go on with it: zimaged restore {path}"
+    )
+}
+
+/// Whether the files that lie there do not hold all that the open ones do, and these do.
+async fn is_to_be_saved(store: &Store, place: DatabasePlace) -> bool {
+    match place {
+        DatabasePlace::Kept | DatabasePlace::Overwritten => false,
         DatabasePlace::LogLost => !matches!(store.fold_log().await, Ok(true)),
-        DatabasePlace::Lost => true,
+        DatabasePlace::Lost | DatabasePlace::LogOverwritten => true,
     }
 }
 
 async fn save(store: &Store, state: &Path) -> Result<PathBuf, StoreError> {
-    let free = Store::saved_names(state).find(|path| !path.exists());
-    let path =
-        free.ok_or_else(|| StoreError::Unusable("all numbered names are taken".to_owned()))?;
-    store.copy_to(&path).await?;
-    Ok(path)
+    let free = Store::free_saved_name(state);
+    let path = free.map_err(|error| StoreError::Unusable(error.to_string()))?;
+    let saved = match store.copy_to(&path).await {
+        Ok(()) => Store::check_copy(&path).await.map(drop),
+        failed => failed,
+    };
+    if saved.is_err() {
+        // Not whole: nobody is to go on with it.
+        let _ = fs::remove_file(&path);
+    }
+    saved.map(|()| path)
 }

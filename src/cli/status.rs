@@ -41,6 +41,8 @@ fn lines(status: &QueueStatus) -> Vec<String> {
     lines.extend(status.database.clone());
     lines.extend(status.begun.iter().map(|job| progress(job, status.running)));
     if status.database.is_none() {
+        // Else that says so.
+        lines.extend(status.saved_database.clone());
         let expected = expected(&status.outlook);
         lines.push(format!("{} queued{expected}", print::count(status.queued, "render")));
     }

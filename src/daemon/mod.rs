@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use self::reload::Reload;
 use crate::clock::{Clock, SystemClock};
@@ -92,11 +92,7 @@ pub async fn run(
     let (config, at_start) = (LiveConfig::new(config), Arc::new(at_start));
     let daemon = Daemon { config, at_start, mode, reload, clock, store: Arc::new(store), status };
     let outcome = daemon.live(jobs, onlooker, &stop).await;
-    // The last one that closes a database removes its log: that is no sign of a hand's work.
-    if daemon.store.place() == DatabasePlace::Kept {
-        let _ = state.note("");
-    }
-    daemon.close().await;
+    daemon.close(&state).await;
     outcome.map(|()| begun)
 }
 
@@ -125,6 +121,13 @@ async fn prepare(
     let latents = latents_folder(config);
     recovery::guard_ids(&store, &config.jobs, &latents).await?;
     recovery::sweep(&store, &latents, &config.inputs_path()).await?;
+    if let Some(told) = queue::saved_database(config) {
+        warn!("{told}");
+    }
+    // From now on nobody else does.
+    if let Err(error) = store.carry_over().await {
+        debug!(%error, "the database's log stays as it is");
+    }
     Ok((store, begun))
 }
 
@@ -336,9 +339,18 @@ impl Daemon {
 
     /// The end of the shutdown, after the parts have stopped and the running render is queued
     /// again: the database is closed. The locks go with the process.
-    async fn close(self) {
+    async fn close(self, state: &FolderLock) {
         match Arc::try_unwrap(self.store) {
-            Ok(store) => caretaker::close(store, &self.config.now().state).await,
+            Ok(store) => {
+                // What cannot be looked at counts as being there.
+                let place = store.place().await.unwrap_or(DatabasePlace::Kept);
+                // The last one that closes a database removes its log: that is no sign of a hand's
+                // work.
+                if place == DatabasePlace::Kept {
+                    let _ = state.note("");
+                }
+                caretaker::close(store, place, &self.config.now().state).await;
+            }
             Err(_) => warn!("the database is still in use at the end"),
         }
         info!("stopped");

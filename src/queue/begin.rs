@@ -1,5 +1,6 @@
-//! A database that is missing where there was one.
+//! A database that is missing where there was one, or is not the one that there was.
 
+use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
 use super::{QueueError, accepted_ids};
@@ -18,8 +19,12 @@ pub fn check_present(config: &Config) -> Result<(), StoreError> {
     if accepted == 0 && !Store::was_there(&path) {
         return Ok(());
     }
-    let put_back =
-        saved(config).unwrap_or_else(|| "Put a backup back: zimaged restore FILE".to_owned());
+    let put_back = match saved(config) {
+        Some((path, at)) => {
+            format!("Put back what was saved {at}: zimaged restore {}", path.display())
+        }
+        None => "Put a backup back: zimaged restore FILE".to_owned(),
+    };
     Err(StoreError::Unusable(format!(
         "{} is missing or empty, but there was one ({accepted} job files lie in {}). {put_back}. Or \
          begin with an empty queue and history: zimaged history begin. Files in accepted/ are not run again unless they are moved back into {}",
@@ -29,12 +34,24 @@ pub fn check_present(config: &Config) -> Result<(), StoreError> {
     )))
 }
 
-/// What puts back that a daemon has saved last of a database which was taken away from it.
-fn saved(config: &Config) -> Option<String> {
-    let path = Store::saved_names(&config.state).take_while(|path| path.exists()).last()?;
-    let at = path.metadata().ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-    let at = moment::date_and_time(i64::try_from(at.as_millis()).ok()?);
-    Some(format!("Put back what was saved {at}: zimaged restore {}", path.display()))
+/// That a daemon has saved what a database held which was taken away from it, and what puts that
+/// back; `None` where nothing is kept.
+pub fn saved_database(config: &Config) -> Option<String> {
+    let (path, at) = saved(config)?;
+    let path = path.display();
+    Some(format!(
+        "{path} holds what the database held {at}, when it was taken away from the daemon. To go on \
+         with that, stop the daemon and: zimaged restore {path}. Else remove that file"
+    ))
+}
+
+/// The newest of the saved ones, and when it was saved.
+fn saved(config: &Config) -> Option<(PathBuf, String)> {
+    let modified = |path: &PathBuf| path.metadata().ok()?.modified().ok();
+    let saved = Store::saved(&config.state).into_iter();
+    let (at, path) = saved.filter_map(|path| Some((modified(&path)?, path))).max()?;
+    let at_ms = i64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()?;
+    Some((path, moment::date_and_time(at_ms)))
 }
 
 /// Keeps daemons away until it is dropped; fails while one runs.

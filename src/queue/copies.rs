@@ -159,6 +159,10 @@ pub async fn restore(config: &Config, file: &Path) -> Result<Restored, QueueErro
     })?;
     let kept = keep(config, &database).await.map_err(|source| failed(&database, source))?;
     put(&part, &database).map_err(|source| failed(&database, source))?;
+    if is_saved_here(config, file) {
+        // It is put back, and not told of any more. What stays there is only told again.
+        let _ = fs::remove_file(file);
+    }
     let accepted = accepted_ids(&config.jobs).unwrap_or_default();
     Ok(Restored {
         jobs: facts.jobs,
@@ -170,6 +174,12 @@ pub async fn restore(config: &Config, file: &Path) -> Result<Restored, QueueErro
         inputs: brought.there,
         inputs_missing: brought.missing,
     })
+}
+
+/// Whether the file is what a daemon has saved of this queue's database when that was taken away.
+fn is_saved_here(config: &Config, file: &Path) -> bool {
+    let folder = |path: &Path| std::path::absolute(path).ok()?.parent()?.canonicalize().ok();
+    Store::is_saved(file) && folder(file) == folder(&config.database_path())
 }
 
 /// Copies the backup, with the log that may lie beside it, to `part`.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::agreement::unread_configuration;
-use super::{Outlook, Queue, check_present};
+use super::{Outlook, Queue, check_present, saved_database};
 use crate::config::Config;
 use crate::instance::InstanceLock;
 use crate::intake::{self, FILES_SHOWN_MAX, FolderContents, IntakeStatus, WaitingFile, Why};
@@ -40,6 +40,9 @@ pub struct QueueStatus {
     /// Why nothing can be said of the queue: there is no database yet, or it is locked. What comes
     /// from it is empty then.
     pub database: Option<String>,
+    /// What was saved of a database that was taken away from a daemon and is not put back: where it
+    /// is, and what puts it back.
+    pub saved_database: Option<String>,
     /// The newest jobs of which renders were cancelled in the last day, because their time was
     /// over.
     pub late: Vec<LateJob>,
@@ -131,6 +134,7 @@ pub fn status_of(config: &Config) -> QueueStatus {
             .map(|told| told.to_string()),
         state_folder: config.state.clone(),
         config: config.file.clone(),
+        saved_database: saved_database(config),
         running,
         daemon,
         jobs_folder,

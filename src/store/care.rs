@@ -18,9 +18,16 @@ use super::{Result, Store, StoreError};
 const CHECKS: u32 = 2;
 
 impl Store {
-    /// Whether the files that are open still lie at their paths. What cannot be looked at counts
-    /// as being there.
-    pub fn place(&self) -> DatabasePlace {
+    /// Whether the files that are open still lie at their paths, and hold what was written into
+    /// them. What cannot be looked at counts as being there.
+    pub async fn place(&self) -> Result<DatabasePlace> {
+        match self.names() {
+            DatabasePlace::Kept => self.content().await,
+            other => Ok(other),
+        }
+    }
+
+    fn names(&self) -> DatabasePlace {
         let [log, index] = ["-wal", "-shm"].map(|suffix| beside(&self.path, suffix));
         let has_log = self.log.is_none_or(|open| is_at(open, &log));
         let has_index = self.index.is_none_or(|open| is_at(open, &index));
@@ -44,11 +51,12 @@ impl Store {
 
     /// Carries the log over into the database; false where a reader is in the way.
     pub async fn fold_log(&self) -> Result<bool> {
+        self.lift_barrier().await;
         Ok(is_folded(&self.writer).await?)
     }
 
     /// Empties a long log. It stays while somebody reads an old state, for which nobody waits.
-    pub async fn shrink_log(&self) -> Result<()> {
+    pub(super) async fn shrink_log(&self) -> Result<()> {
         let log = fs::metadata(beside(&self.path, "-wal"));
         if log.map_or(0, |log| log.len()) <= LOG_BYTES_MAX {
             return Ok(());
@@ -59,17 +67,21 @@ impl Store {
         Ok(connection.close().await?)
     }
 
-    /// The `error`, unless it says that the database may be damaged: then what reading it through
-    /// says.
+    /// The `error`, unless it says that the database may be damaged or cannot be read: then what
+    /// was done to its files, or what reading it through says.
     pub async fn judged(&self, error: StoreError) -> StoreError {
-        match error {
-            StoreError::Suspect(error) => verdict(&self.path, &error).await,
-            other => other,
+        if !matches!(error, StoreError::Suspect(_) | StoreError::Disk(_)) {
+            return error;
+        }
+        match (self.place().await.ok().and_then(DatabasePlace::trouble), error) {
+            (Some(trouble), _) => trouble,
+            (None, StoreError::Suspect(error)) => verdict(&self.path, &error).await,
+            (None, other) => other,
         }
     }
 }
 
-/// Whether the files of a database lie where they were when they were opened.
+/// Whether the files of a database lie where they were when they were opened, as they were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatabasePlace {
     Kept,
@@ -78,7 +90,39 @@ pub enum DatabasePlace {
     LogLost,
     /// Another database lies in its place, or none, or a log that somebody else has written.
     Lost,
+    /// The log was cut short, or other bytes were written into it. The database has what was
+    /// carried over before.
+    LogOverwritten,
+    /// The database was cut short, or another one was written over it: nothing is left of it.
+    Overwritten,
 }
+
+impl DatabasePlace {
+    /// What ends a daemon: what it would write from then on would be lost, or do harm.
+    pub fn trouble(self) -> Option<StoreError> {
+        let unusable = |why: &str| Some(StoreError::Unusable(why.to_owned()));
+        match self {
+            DatabasePlace::Kept => None,
+            DatabasePlace::LogLost => Some(StoreError::Starved(LOG_GONE.to_owned())),
+            DatabasePlace::Lost => unusable(GONE),
+            DatabasePlace::LogOverwritten => unusable(LOG_OVERWRITTEN),
+            DatabasePlace::Overwritten => unusable(OVERWRITTEN),
+        }
+    }
+}
+
+const GONE: &str = "the database was removed or replaced while the daemon ran";
+
+const LOG_GONE: &str = "the database's log, or the index of it, was removed while the daemon ran; what \
+                        it held is carried over into the database";
+
+const LOG_OVERWRITTEN: &str = "the database's log (its name with -wal behind) was cut short or \
+    overwritten while the daemon ran: of what was written in the seconds before, the database has only \
+    what the log still holds";
+
+const OVERWRITTEN: &str = "the database was cut short or overwritten while the daemon ran: what it \
+    held is gone, and the next start takes what lies there now. A backup is put back while no daemon \
+    runs: zimaged restore FILE";
 
 fn is_at(open: (u64, u64), path: &Path) -> bool {
     match file_id(path) {

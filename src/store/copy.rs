@@ -1,5 +1,6 @@
 //! Copies of the database: made while it is used, checked, and put in its place.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,10 @@ use super::open::{application_misfit, prepare, unfit};
 use super::refusal::explain;
 use super::{Access, Result, Store, StoreError};
 use crate::files;
+
+/// What a lost database held is saved under such a name, with a number in it where that is taken.
+const SAVED: &str = "zimaged-saved";
+const SAVED_END: &str = ".sqlite";
 
 /// What is in a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,11 +86,28 @@ impl Store {
         }
     }
 
-    /// The names in a state folder under which is saved what a lost database held, the oldest
-    /// first.
-    pub fn saved_names(state: &Path) -> impl Iterator<Item = PathBuf> {
-        let name = |number| files::numbered("zimaged-saved.sqlite", number);
-        files::numbers().map(move |number| state.join(name(number)))
+    /// A free name in a state folder for what a lost database held.
+    pub fn free_saved_name(state: &Path) -> io::Result<PathBuf> {
+        files::first_free(|number| {
+            let path = state.join(files::numbered(&format!("{SAVED}{SAVED_END}"), number));
+            match path.exists() {
+                true => Err(io::ErrorKind::AlreadyExists.into()),
+                false => Ok(path),
+            }
+        })
+    }
+
+    /// What was saved so in a state folder and is still there.
+    pub fn saved(state: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(state).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        paths.filter(|path| Store::is_saved(path)).collect()
+    }
+
+    /// Whether the file is called as what was saved of a lost database.
+    pub fn is_saved(path: &Path) -> bool {
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        name.starts_with(SAVED) && name.ends_with(SAVED_END)
     }
 
     /// Whether a database lay there once.

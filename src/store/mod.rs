@@ -9,6 +9,7 @@
 //! be carried out all the same.
 
 mod answers;
+mod barrier;
 mod care;
 mod connection;
 mod control;
@@ -25,6 +26,7 @@ mod in_use;
 mod inputs;
 mod intake;
 mod log_file;
+mod log_frames;
 mod measured;
 mod nights;
 mod open;
@@ -51,8 +53,10 @@ mod writing;
 use std::path::PathBuf;
 
 use sqlx::sqlite::SqlitePool;
+use tokio::sync::Mutex;
 
 pub use self::answers::{AttemptRow, HistoryRow, JobRow, RejectionRow, WorkerRow};
+use self::barrier::Barrier;
 pub use self::care::DatabasePlace;
 pub use self::control::{Cancelled, Pause, RenderFilter};
 pub use self::edit::EditFate;
@@ -242,6 +246,8 @@ pub struct Store {
     id: String,
     /// Whether the daemon has it open.
     access: Access,
+    /// The daemon's alone.
+    barrier: Mutex<Option<Barrier>>,
     /// Dropped after the pools; only [`Store::close`] waits until their connections are closed.
     _in_use: in_use::InUse,
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqlitePool;
+use tokio::sync::Mutex;
 
+use super::barrier::Barrier;
 use super::care::{file_id, verdict};
 use super::connection::{APPLICATION_ID, options, pool};
 use super::in_use::InUse;
@@ -67,6 +69,7 @@ impl Store {
             index: None,
             id: String::new(),
             access: Access::Client,
+            barrier: Mutex::new(None),
             _in_use: in_use,
         })
     }
@@ -77,11 +80,18 @@ impl Store {
         &self.id
     }
 
-    /// Closes all connections; the last one leaves the WAL checkpointed.
+    /// Closes all connections. The daemon, or who is the last one, carries the log over.
     pub async fn close(self) {
         self.readers.close().await;
-        // A failure here costs nothing: the next open replays the log.
-        let _ = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.writer).await;
+        let barrier = self.barrier.into_inner();
+        let _file = match barrier {
+            Some(barrier) => Some(barrier.end().await),
+            None => None,
+        };
+        if self.access == Access::Daemon {
+            // A failure here costs nothing: the next open replays the log.
+            let _ = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.writer).await;
+        }
         self.writer.close().await;
     }
 }
@@ -102,8 +112,12 @@ async fn open(path: &Path, access: Access) -> Result<Store> {
     let Some(id) = id else { return unusable("its identity was removed; start the daemon once") };
     let file = file_id(path).map_err(|error| StoreError::Starved(error.to_string()))?;
     let [log, index] = ["-wal", "-shm"].map(|suffix| file_id(&log_file::beside(path, suffix)).ok());
-    let path = path.to_owned();
-    Ok(Store { writer, readers, path, file, log, index, id, access, _in_use: in_use })
+    let barrier = match access {
+        Access::Daemon => Some(Barrier::new(path).await?),
+        Access::Client => None,
+    };
+    let (path, barrier) = (path.to_owned(), Mutex::new(barrier));
+    Ok(Store { writer, readers, path, file, log, index, id, access, barrier, _in_use: in_use })
 }
 
 /// What there is at `path`, before SQLite opens it.

@@ -15,7 +15,7 @@ use crate::record;
 use crate::support::{kill, said};
 use crate::trouble::{assert_goes_on, assert_lives_on, drop_job, holds};
 
-const DATABASE: &str = "state/zimaged.sqlite";
+pub const DATABASE: &str = "state/zimaged.sqlite";
 
 /// A daemon in the middle of a render, which is held there.
 fn rendering() -> Harried {

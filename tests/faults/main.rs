@@ -22,6 +22,7 @@ mod managed;
 mod miniature;
 mod mounts;
 mod oracle;
+mod overwritten;
 mod permissions;
 mod reading;
 mod record;

@@ -96,6 +96,33 @@ fn a_database_that_is_taken_away_is_noticed_saved_and_can_be_put_back() {
     assert_eq!(house.value("SELECT count(*) FROM history WHERE state = 'done'"), "1");
 }
 
+/// The next start goes on with what lies there, and nobody would look for the rest.
+#[test]
+fn what_was_saved_of_a_replaced_database_is_told_until_it_is_put_back() {
+    let mut house = House::started("");
+    let empty = house.path("empty.sqlite");
+    assert!(house.zimaged(&["backup", empty.to_str().expect("plain")]).status.success());
+    submit(&house, "a.toml");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
+    fs::rename(&empty, house.path("state/zimaged.sqlite")).expect("the same filesystem");
+    house.until_logged("kept as");
+    assert_eq!(house.stop("TERM"), Some(78), "{}", house.log());
+    let saved = house.path("state/zimaged-saved.sqlite").display().to_string();
+    let is_told = |told: &str| {
+        assert!(told.contains(&format!("zimaged restore {saved}")), "{told}");
+    };
+    let started = house.zimaged(&["run", "--until-idle"]);
+    assert_eq!(started.status.code(), Some(0), "{}", said(&started));
+    is_told(&said(&started));
+    is_told(&said(&house.zimaged(&["status"])));
+    is_told(&said(&house.zimaged(&["doctor"])));
+    house.json(&["restore", &saved]);
+    assert_eq!(house.value("SELECT count(*) FROM history WHERE state = 'done'"), "1");
+    let (_, told) = until_idle(&house);
+    assert!(!told.contains(&saved), "{told}");
+    assert!(house.json(&["status"])["saved_database"].is_null());
+}
+
 /// Chaos 3, chaos 4 and the disks of chaos 10: what may pass is 75, and nothing is called damaged
 /// for it.
 #[test]

@@ -101,10 +101,10 @@ async fn a_log_that_grew_while_somebody_read_is_emptied_afterwards() {
     }
     let bytes = || fs::metadata(wal(&fixture.path())).expect("a log").len();
     assert!(bytes() > 20 << 20);
-    fixture.store.shrink_log().await.expect("nothing is waited for");
+    fixture.store.carry_over().await.expect("nothing is waited for");
     assert!(bytes() > 20 << 20, "somebody reads it");
     sqlx::query("COMMIT").execute(&mut reader).await.expect("its own transaction");
-    fixture.store.shrink_log().await.expect("a database");
+    fixture.store.carry_over().await.expect("a database");
     assert_eq!(bytes(), 0);
 }
 
@@ -113,12 +113,13 @@ async fn a_log_that_grew_while_somebody_read_is_emptied_afterwards() {
 async fn a_file_that_is_taken_away_or_replaced_is_noticed() {
     let fixture = Fixture::new().await;
     fixture.accept(job(&["a"])).await;
-    assert_eq!(fixture.store.place(), DatabasePlace::Kept);
+    let place = async || fixture.store.place().await.expect("the disk is well");
+    assert_eq!(place().await, DatabasePlace::Kept);
     let elsewhere = fixture.folder.path().join("elsewhere");
     fs::rename(fixture.path(), &elsewhere).expect("the same filesystem");
-    assert_eq!(fixture.store.place(), DatabasePlace::Lost);
+    assert_eq!(place().await, DatabasePlace::Lost);
     fs::write(fixture.path(), "").expect("a writable folder");
-    assert_eq!(fixture.store.place(), DatabasePlace::Lost);
+    assert_eq!(place().await, DatabasePlace::Lost);
     fs::remove_file(&elsewhere).expect("a file");
     let saved = fixture.folder.path().join("saved");
     fixture.store.copy_to(&saved).await.expect("all of it is still open");

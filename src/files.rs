@@ -134,9 +134,24 @@ pub fn read_start(reader: impl Read, bytes_max: u64) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// The whole file at `path`, if it has at most `bytes_max` bytes.
+/// Opens the file at `path`, which must be one: a pipe, a device or a folder is an error, and
+/// nobody is waited for.
+pub fn open_plain(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
+    let kind = file.metadata()?.file_type();
+    let refuse = |kind, what| Err(io::Error::new(kind, what));
+    match (kind.is_file(), kind.is_dir()) {
+        (true, _) => Ok(file),
+        (_, true) => refuse(io::ErrorKind::IsADirectory, "it is a folder, not a file"),
+        _ => refuse(io::ErrorKind::InvalidInput, "it is a device or a pipe, not a file"),
+    }
+}
+
+/// The whole file at `path`, if it has at most `bytes_max` bytes. As [`open_plain`], it waits for
+/// nobody.
 pub fn read_whole(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-    let content = read_start(File::open(path)?, bytes_max)?;
+    let content = read_start(open_plain(path)?, bytes_max)?;
     match content.len() as u64 > bytes_max {
         false => Ok(content),
         true => {
@@ -150,14 +165,9 @@ pub fn read_whole(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 /// device or a folder is an error and nothing is waited for. So are files that the system makes up,
 /// as in `/proc`: they say that they are empty.
 pub fn read_plain(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
-    }
+    let file = open_plain(path)?;
     let mut content = Vec::new();
-    let bytes = metadata.len().min(bytes_max.saturating_add(1));
+    let bytes = file.metadata()?.len().min(bytes_max.saturating_add(1));
     file.take(bytes).read_to_end(&mut content)?;
     Ok(content)
 }

@@ -21,12 +21,13 @@ impl ModelError {
     /// file or is closed to us stays so until somebody changes it; a disk or a network that fails
     /// may work again.
     pub fn of_io(path: &Path, error: &io::Error) -> ModelError {
-        use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+        use io::ErrorKind::{
+            InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied,
+        };
         let text = printable_lines(&format!("{}: {error}", path.display()));
         match error.kind() {
-            InvalidData | IsADirectory | NotADirectory | NotFound | PermissionDenied => {
-                ModelError::Wrong(text)
-            }
+            InvalidData | InvalidInput | IsADirectory | NotADirectory | NotFound
+            | PermissionDenied => ModelError::Wrong(text),
             _ => ModelError::Unreadable(text),
         }
     }

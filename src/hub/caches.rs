@@ -2,7 +2,7 @@
 //! place.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::error::HubError;
 use super::progress::FetchProgress;
 use super::repository::{ContentHash, PromisedHash, RepoFile};
+use crate::files;
 
 /// How deep below a cache files are looked for; Hugging Face's have four folders above them.
 const DEPTH_MAX: u32 = 8;
@@ -87,7 +88,7 @@ pub fn proved(
 ) -> Result<Option<String>, HubError> {
     progress.tell(format!("checking {}", path.display()));
     let unreadable = |error| HubError::of_io(path, error);
-    let mut file = File::open(path).map_err(unreadable)?;
+    let mut file = files::open_plain(path).map_err(unreadable)?;
     if file.metadata().map_err(unreadable)?.len() != wanted.bytes {
         return Ok(None);
     }

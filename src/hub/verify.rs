@@ -1,6 +1,5 @@
 //! Whether the files of a fetched model are still what they were when they came.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
@@ -83,7 +82,7 @@ pub fn place(folder: &Path, file: &RecordedFile) -> Option<PathBuf> {
 }
 
 fn sha256_of(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
+    let mut file = files::open_plain(path)?;
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut hash = Sha256::new();
     loop {

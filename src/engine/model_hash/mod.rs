@@ -6,7 +6,6 @@
 
 mod cache;
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::num::NonZero;
 use std::path::Path;
@@ -20,7 +19,7 @@ use sha2::{Digest, Sha256};
 use self::cache::Cache;
 use super::provenance::FetchedWeights;
 use super::weight_files::{Stamp, WeightFile, WeightFiles};
-use crate::files::hex;
+use crate::files::{hex, open_plain};
 
 /// How much of a file is read at a time. The buffer lies on the thread's stack, because on a CPU
 /// the heap is the device's memory, which is measured.
@@ -109,7 +108,7 @@ fn hash_all(mut files: Vec<Stamp>, known: Cache, path: &Path) -> io::Result<Cach
 
 /// The SHA-256 of a file's content. Fails where it has another stamp after it was read.
 pub fn of_file(stamp: &Stamp) -> io::Result<String> {
-    let mut file = File::open(&stamp.path)?;
+    let mut file = open_plain(&stamp.path)?;
     let mut buffer = [0; BUFFER_BYTES];
     let mut hash = Sha256::new();
     loop {
@@ -128,7 +127,7 @@ pub fn of_file(stamp: &Stamp) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
     use std::path::PathBuf;
     use std::time::{Duration, SystemTime};
 

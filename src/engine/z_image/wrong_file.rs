@@ -1,6 +1,5 @@
 //! What a file of a model is in truth, where it is not what its name says.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -36,7 +35,7 @@ pub fn is_gguf(path: &Path) -> Result<bool, ModelError> {
 
 /// The first bytes of a file.
 pub fn start_of(path: &Path) -> io::Result<Vec<u8>> {
-    files::read_start(File::open(path)?, START_BYTES)
+    files::read_start(files::open_plain(path)?, START_BYTES)
 }
 
 /// What a file is that begins like this, if that is nothing a model has, and what to do.
@@ -114,5 +113,16 @@ mod tests {
             let error = refusal(content).expect("no weights");
             assert!(error.contains(expected), "{expected}: {error}");
         }
+    }
+
+    /// Its reader would wait for a writer, and the worker's load for that.
+    #[test]
+    fn a_pipe_in_the_place_of_weights_is_wrong_and_not_waited_for() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("a.safetensors");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let Err(ModelError::Wrong(error)) = refuse(&pipe) else { panic!("it waits") };
+        assert!(error.contains("it is a device or a pipe, not a file"), "{error}");
     }
 }

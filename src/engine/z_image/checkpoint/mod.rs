@@ -21,6 +21,7 @@ pub use self::stored::StoredTensor;
 pub use self::write::{FloatFormat, NewTensor, write_safetensors};
 use super::wrong_file;
 use crate::engine::ModelError;
+use crate::files;
 
 /// The longest header of a file: safetensors' own bound.
 const HEADER_BYTES_MAX: u64 = 100_000_000;
@@ -41,7 +42,7 @@ impl Checkpoint {
     /// name the file, and the tensor where one is wrong.
     pub fn read(path: &Path) -> Result<Checkpoint, ModelError> {
         wrong_file::refuse(path)?;
-        let file = File::open(path).map_err(|error| ModelError::of_io(path, &error))?;
+        let file = files::open_plain(path).map_err(|error| ModelError::of_io(path, &error))?;
         let bytes = file.metadata().map_err(|error| ModelError::of_io(path, &error))?.len();
         let file = Arc::new(OpenFile { file, path: path.to_owned(), bytes });
         match wrong_file::is_gguf(path)? {

@@ -13,6 +13,7 @@ use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::{Device, Result};
 
 use super::{MatrixFormat, QuantisedMatrix, word};
+use crate::files;
 use crate::ladder::Precision;
 
 /// What `general.architecture` says: the name that GGUF files of this model have.
@@ -82,7 +83,7 @@ fn read(
     fingerprint: &str,
     matrices: &[QuantisedMatrix],
 ) -> std::result::Result<(Content, File), String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
+    let file = files::open_plain(path).map_err(|error| error.to_string())?;
     let length = file.metadata().map_err(|error| error.to_string())?.len();
     let content = Content::read(&mut BufReader::new(&file))
         .map_err(|error| format!("not a whole GGUF file: {error}"))?;

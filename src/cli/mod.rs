@@ -203,6 +203,9 @@ pub fn main() -> ExitCode {
     }
     if let Command::Worker | Command::Run(_) = args.command {
         signals::ignore_meaningless();
+        if let Command::Run(_) = args.command {
+            signals::expect_reload();
+        }
         logging::start();
     } else if args.verbosity.is_verbose() {
         logging::start();

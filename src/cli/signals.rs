@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::mem::MaybeUninit;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -32,6 +33,26 @@ pub(super) fn ignore_meaningless() {
     for number in MEANINGLESS.into_iter().chain(libc::SIGRTMIN()..=libc::SIGRTMAX()) {
         // SAFETY: ignoring a signal installs no code that could run at a bad time.
         unsafe { libc::signal(number, libc::SIG_IGN) };
+    }
+}
+
+/// Whether the configuration was to be read anew before [`of_daemon`].
+static RELOAD_ASKED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn note_reload(_signal: libc::c_int) {
+    RELOAD_ASKED.store(true, Ordering::Relaxed);
+}
+
+/// To be called as soon as it is known that this is the daemon: a start may wait for a lock, and
+/// who asks for a reload meanwhile is not to end it.
+pub(super) fn expect_reload() {
+    let mut asking = vec![libc::SIGUSR1];
+    if hangup_of_daemon() == Hangup::Reload {
+        asking.push(libc::SIGHUP);
+    }
+    for number in asking {
+        // SAFETY: the handler only stores an atomic number.
+        unsafe { libc::signal(number, note_reload as *const () as libc::sighandler_t) };
     }
 }
 
@@ -65,11 +86,23 @@ pub(super) fn stop() -> std::io::Result<CancellationToken> {
 /// of a login is told several times over, and never counts for that. Where there is no terminal,
 /// and under nohup, SIGHUP asks for the configuration to be read anew; SIGUSR1 does so everywhere.
 pub(super) fn of_daemon() -> std::io::Result<Signalled> {
-    // To a process without a terminal this file is an error.
-    let has_terminal = File::open("/dev/tty").is_ok();
-    heed(match has_terminal && !is_ignored(libc::SIGHUP) {
-        true => Hangup::Stop,
-        false => Hangup::Reload,
+    let asked = heed(hangup_of_daemon())?;
+    if RELOAD_ASKED.load(Ordering::Relaxed) {
+        asked.reload.notify_one();
+    }
+    Ok(asked)
+}
+
+/// As it was when it was asked for first: [`expect_reload`] takes the place of nohup's wish.
+fn hangup_of_daemon() -> Hangup {
+    static MEANING: OnceLock<Hangup> = OnceLock::new();
+    *MEANING.get_or_init(|| {
+        // To a process without a terminal this file is an error.
+        let has_terminal = File::open("/dev/tty").is_ok();
+        match has_terminal && !is_ignored(libc::SIGHUP) {
+            true => Hangup::Stop,
+            false => Hangup::Reload,
+        }
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 
 use crate::support::{House, kill, said};
@@ -43,6 +44,42 @@ fn under_nohup_a_signal_has_the_configuration_read_anew() {
     house.drop_job("fox.toml", "prompt = 'a fox'\n");
     house.until_sql("SELECT steps FROM renders WHERE state = 'done'", "5");
     assert_eq!(house.stop("TERM"), Some(0));
+}
+
+/// It was killed by it: a start may last, and tools that write configurations ask at once.
+#[test]
+fn a_start_that_waits_is_not_ended_by_who_asks_for_a_reload() {
+    for signal in ["HUP", "USR1"] {
+        let mut house = House::new("");
+        fs::create_dir_all(house.path("state")).expect("a writable folder");
+        let lock = fs::File::create(house.path("state/.zimaged.lock")).expect("a writable folder");
+        lock.lock().expect("nobody else has it");
+        house.spawn_under_nohup();
+        house.until_logged("waiting some seconds for its end");
+        kill(signal, house.daemon_pid());
+        lock.unlock().expect("our own");
+        house.until_logged("the configuration was read anew");
+        assert_eq!(house.stop("TERM"), Some(0), "{signal}: {}", house.log());
+    }
+}
+
+/// Whoever reads a pipe waits for its writer, who may never come.
+#[test]
+fn a_pipe_in_the_place_of_the_configuration_is_told_and_not_waited_for() {
+    let mut house = House::new("");
+    house.start_under_nohup();
+    let path = house.path("daemon.toml");
+    let aside = house.path("aside.toml");
+    fs::rename(&path, &aside).expect("the same folder");
+    mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).expect("a pipe");
+    kill("HUP", house.daemon_pid());
+    house.until_logged("the configuration stays as it was");
+    let why = format!("{}: it is a device or a pipe, not a file", path.display());
+    assert!(house.log().contains(&why), "{}", house.log());
+    fs::rename(&aside, &path).expect("the same folder");
+    kill("HUP", house.daemon_pid());
+    house.until_logged("the configuration was read anew");
+    assert_eq!(house.stop("TERM"), Some(0), "{}", house.log());
 }
 
 /// A job with a picture behind it and others to come was called running, whatever kept these.

@@ -12,7 +12,7 @@ type Place = (&'static str, usize, &'static str);
 
 const PLACES: [Place; 31] = [
     ("cli/logging.rs", 2, "the environment is changed before there is a second thread"),
-    ("cli/signals.rs", 3, "signals are ignored or asked about: the standard library knows none"),
+    ("cli/signals.rs", 4, "signals are ignored, noted or asked about: std knows none"),
     ("cli/stderr.rs", 1, "the log is flushed when the process exits"),
     ("engine/meter.rs", 9, "an allocator that counts, in front of the system's own"),
     ("engine/z_image/cuda/jumps.rs", 3, "CUDA's functions, found when a card is first asked for"),

@@ -129,6 +129,12 @@ impl House {
 
     /// As [`House::start`], with the end of the terminal ignored, as under nohup.
     pub fn start_under_nohup(&mut self) {
+        self.spawn_under_nohup();
+        self.until_ready();
+    }
+
+    /// As [`House::start_under_nohup`], but does not wait until the daemon is ready.
+    pub fn spawn_under_nohup(&mut self) {
         let mut command = self.command(&["run"]);
         let ignore = || {
             // SAFETY: to ignore a signal installs no code.
@@ -138,7 +144,7 @@ impl House {
         // SAFETY: between fork and exec only `signal` is called, which is safe there.
         unsafe { command.pre_exec(ignore) };
         command.stderr(self.log_file());
-        self.launch(command);
+        self.spawn(command);
     }
 
     /// As [`House::start`], on a terminal of the daemon's own, which is closed when it is dropped.
@@ -166,12 +172,20 @@ impl House {
         self.launch(command);
     }
 
-    fn launch(&mut self, mut command: Command) -> &mut Child {
+    fn launch(&mut self, command: Command) -> &mut Child {
+        self.spawn(command);
+        self.until_ready();
+        self.daemon.as_mut().expect("just started")
+    }
+
+    fn spawn(&mut self, mut command: Command) {
         // What an earlier life has left says nothing of this one.
         let _ = fs::remove_file(self.path("state/status.json"));
         self.daemon = Some(command.stdout(Stdio::null()).spawn().expect("the binary starts"));
+    }
+
+    fn until_ready(&self) {
         self.until("the daemon is ready", || self.path("state/status.json").exists().then_some(()));
-        self.daemon.as_mut().expect("just started")
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {

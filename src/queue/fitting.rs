@@ -1,9 +1,8 @@
 //! Plans for renders that nobody has begun yet: by the model's own words, what earlier attempts
 //! measured, and the memory of the device.
 
-use jiff::tz::TimeZone;
-
 use super::QueueError;
+use super::agreement::daemon_zone;
 use crate::config::{Config, ConfigError};
 use crate::engine::predictor::Predictor;
 use crate::engine::{
@@ -244,7 +243,7 @@ impl FromFiles {
         let backend = backend(config, worker, made_up);
         let is_card = backend == Backend::Cuda;
         let (model, predictor) = model(config, turbo, backend)?;
-        let rules = config.rules(&model, TimeZone::system())?;
+        let rules = config.rules(&model, daemon_zone(config))?;
         let last = worker.filter(|last| engine::is_card(&last.device) == is_card);
         let last = last.map(|last| (last.device.clone(), bytes_of(last)));
         let (device, device_bytes) = match last {

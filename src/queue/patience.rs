@@ -1,7 +1,6 @@
 //! Whether it makes sense to wait for a job that is not taken in yet.
 
-use jiff::tz::TimeZone;
-
+use super::agreement::daemon_zone;
 use super::{ApiJob, Queue, QueueError};
 use crate::moment;
 
@@ -25,7 +24,7 @@ impl Queue<'_> {
         }
         let now_ms = self.clock.now_ms();
         let is_too_late = |at_ms: i64| at_ms - now_ms > wait_ms;
-        let quiet_ms = self.config.power.quiet.until_ms(now_ms, &TimeZone::system());
+        let quiet_ms = self.config.power.quiet.until_ms(now_ms, &daemon_zone(self.config));
         let begins_ms = checked.not_before_ms.max(quiet_ms).filter(|at_ms| is_too_late(*at_ms));
         let done_ms = checked.expected.and_then(|expected| expected.done_at_ms);
         let done_ms = done_ms.filter(|at_ms| is_too_late(*at_ms));

@@ -20,6 +20,7 @@ mod ledger;
 mod limits;
 mod managed;
 mod miniature;
+mod moments;
 mod mounts;
 mod oracle;
 mod overwritten;

@@ -77,10 +77,8 @@ pub(super) fn jobs(
 }
 
 fn job(job: &JobRow, has_daemon: bool, is_narrow: bool) -> Vec<String> {
-    let (from, at): (fn(i64) -> Option<String>, fn(i64) -> String) = match is_narrow {
-        true => (moment::from_short, moment::short),
-        false => (moment::from, moment::date_and_time),
-    };
+    let from = |at_ms| if is_narrow { moment::from_short(at_ms) } else { moment::from(at_ms) };
+    let at = |at_ms| if is_narrow { moment::short(at_ms) } else { moment::date_and_time(at_ms) };
     let waits = job.run_after_ms.filter(|_| job.state == State::Queued).and_then(from);
     let unless_zero = |number: i64| if number == 0 { String::new() } else { number.to_string() };
     let of = job.retry_of.map_or(String::new(), |of| format!(" (retry of {of})"));

@@ -11,7 +11,7 @@ use tracing::warn;
 use super::{Queue, QueueError};
 use crate::inputs;
 use crate::output::{self, Owner};
-use crate::store::{Forgettable, Pauses, RecordedPicture, Store, StoreError};
+use crate::store::{Forgettable, RecordedPicture, Store, StoreError};
 
 /// So many jobs are asked for at once.
 const JOBS_MAX: u32 = 500;
@@ -72,13 +72,12 @@ impl Queue<'_> {
     /// death in between leaves rows, of which the next call removes the rest.
     pub async fn prune(&self, request: PruneRequest) -> Result<Pruned, QueueError> {
         let mut pruned = Pruned { dry_run: request.dry_run, ..Pruned::default() };
-        let (mut last, mut pauses) = (0, Pauses::begin());
+        let mut last = 0;
         loop {
             let jobs = self.store.old_jobs(request.jobs, last, JOBS_MAX).await?;
             let Some(newest) = jobs.last() else { break };
             last = *newest;
             for job_id in jobs {
-                pauses.keep().await;
                 self.prune_job(job_id, request, &mut pruned).await?;
             }
         }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Queue, QueueError, Which};
 use crate::spelling::count;
-use crate::store::{DonePicture, Pauses, Repeat, Retried, Selection, StoreError};
+use crate::store::{DonePicture, Repeat, Retried, Selection, StoreError};
 use crate::{files, output};
 
 /// What a retry made.
@@ -32,9 +32,8 @@ impl Queue<'_> {
             Which::Named(selections) => self.retry_named(selections).await,
             Which::Matching(filter) => {
                 let jobs = self.store.retryable(filter).await?;
-                let (mut made, mut pauses) = (Retries::default(), Pauses::begin());
+                let mut made = Retries::default();
                 for job_id in jobs {
-                    pauses.keep().await;
                     made.add(self.repeat(Selection::Job(job_id), Repeat::Among(filter)).await)?;
                 }
                 if made.jobs.is_empty() {
@@ -56,7 +55,7 @@ impl Queue<'_> {
                 jobs.into_iter().map(Selection::Job).collect()
             }
         };
-        let (mut made, mut pauses) = (Retries::default(), Pauses::begin());
+        let mut made = Retries::default();
         let are_named = matches!(which, Which::Named(_));
         for selection in selections {
             if are_named {
@@ -65,7 +64,6 @@ impl Queue<'_> {
             let lost = self.lost(selection).await?;
             // Most jobs have lost nothing: of those that nobody has named none begins a write.
             if are_named || lost.is_some() {
-                pauses.keep().await;
                 made.add(self.repeat_lost(selection, &lost).await)?;
             }
         }
@@ -82,9 +80,8 @@ impl Queue<'_> {
         for selection in selections {
             self.store.check_there(*selection).await?;
         }
-        let (mut made, mut pauses) = (Retries::default(), Pauses::begin());
+        let mut made = Retries::default();
         for selection in selections {
-            pauses.keep().await;
             made.add(self.retry_one(*selection).await)?;
         }
         made.or_refusals()

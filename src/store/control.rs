@@ -8,13 +8,13 @@ use sqlx::QueryBuilder;
 use sqlx::Row;
 
 use super::transition::{About, Current, Facts, log, transition};
-use super::writing::{Pauses, Writing};
+use super::writing::Writing;
 use super::{Result, Selection, Store};
 use crate::job::event::EventKind;
 use crate::job::state::{RenderEvent, State};
 
 /// So many renders are cancelled in one transaction.
-const BATCH_RENDERS: usize = 250;
+const BATCH_RENDERS: usize = 100;
 
 /// Why the rest of a job is cancelled whose sender waited for it, and has gone.
 const NOBODY_WAITS: &str = "its sender did not wait for it any longer";
@@ -81,9 +81,9 @@ impl Store {
     pub async fn cancel_queued(&self, job_id: i64, now_ms: i64) -> Result<Cancelled> {
         let sql = "SELECT id FROM renders WHERE job_id = ? AND state = 'queued'";
         let ids: Vec<i64> = sqlx::query_scalar(sql).bind(job_id).fetch_all(&self.readers).await?;
-        let (mut done, mut pauses) = (Cancelled::default(), Pauses::begin());
+        let mut done = Cancelled::default();
         for batch in ids.chunks(BATCH_RENDERS) {
-            pauses.keep().await;
+            let _turn = self.turn().await;
             let mut transaction = self.begin().await?;
             for render_id in batch {
                 // It may have begun meanwhile.
@@ -122,10 +122,10 @@ impl Store {
 
     /// After a death in between what was not cancelled yet is queued still.
     async fn cancel_renders(&self, ids: BTreeSet<i64>, now_ms: i64) -> Result<Cancelled> {
-        let (mut done, mut pauses) = (Cancelled::default(), Pauses::begin());
+        let mut done = Cancelled::default();
         let ids: Vec<i64> = ids.into_iter().collect();
         for batch in ids.chunks(BATCH_RENDERS) {
-            pauses.keep().await;
+            let _turn = self.turn().await;
             let mut transaction = self.begin().await?;
             for render_id in batch {
                 let facts = Facts::Nothing;

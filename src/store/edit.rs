@@ -6,7 +6,7 @@ use super::control::RenderFilter;
 use super::nights::times;
 use super::rows::{from_json, to_json};
 use super::transition::{About, Current, log};
-use super::writing::{Pauses, Writing};
+use super::writing::Writing;
 use super::{Result, Selection, Store};
 use crate::job::event::EventKind;
 use crate::job::spec::edits::{Editable, Edits};
@@ -44,9 +44,9 @@ impl Store {
             self.check_there(*selection).await?;
         }
         let mut fates = Vec::with_capacity(selections.len());
-        let (mut rest, mut pauses) = (selections, Pauses::begin());
+        let mut rest = selections;
         while !rest.is_empty() {
-            pauses.keep().await;
+            let _turn = self.turn().await;
             let mut transaction = self.begin().await?;
             let mut renders = 0;
             while let [selection, others @ ..] = rest

@@ -19,6 +19,9 @@ use crate::job::times::Opening;
 /// longer than its rows. SQLite takes 32,766 values at the most.
 const STATEMENT_ROWS_MAX: usize = 100;
 
+/// So many renders are taken in so quickly that nobody need wait for a turn.
+const QUICK_RENDERS: usize = 100;
+
 /// What became of a drop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DropFate {
@@ -31,6 +34,8 @@ pub enum DropFate {
 impl Store {
     /// Takes all `jobs` in, in one transaction; the answers are in the same order.
     pub async fn accept(&self, jobs: &[NewJob], now_ms: i64) -> Result<Vec<Accepted>> {
+        let renders: usize = jobs.iter().map(|job| job.job.renders.len()).sum();
+        let _turn = if renders > QUICK_RENDERS { self.turn().await } else { None };
         let mut transaction = self.begin().await?;
         let mut accepted = Vec::with_capacity(jobs.len());
         for job in jobs {

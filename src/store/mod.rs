@@ -83,7 +83,6 @@ pub use self::views::StatisticsView;
 pub use self::waiting::{
     Backlog, Effort, JobBeginning, JobRenders, Leeway, MadePicture, WaitingRenders,
 };
-pub use self::writing::Pauses;
 use crate::engine::provenance::{PartLoad, PartOrigin};
 use crate::files;
 use crate::job::Job;
@@ -246,6 +245,8 @@ pub struct Store {
     id: String,
     /// Whether the daemon has it open.
     access: Access,
+    /// Those of long changes.
+    turns: Mutex<writing::Turns>,
     /// The daemon's alone.
     barrier: Mutex<Option<Barrier>>,
     /// Dropped after the pools; only [`Store::close`] waits until their connections are closed.

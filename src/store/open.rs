@@ -13,6 +13,7 @@ use super::care::{file_id, verdict};
 use super::connection::{APPLICATION_ID, options, pool};
 use super::in_use::InUse;
 use super::refusal::explain;
+use super::writing::Turns;
 use super::{Access, Result, Store, StoreError, log_file};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -69,6 +70,7 @@ impl Store {
             index: None,
             id: String::new(),
             access: Access::Client,
+            turns: Mutex::new(Turns::new()),
             barrier: Mutex::new(None),
             _in_use: in_use,
         })
@@ -117,7 +119,20 @@ async fn open(path: &Path, access: Access) -> Result<Store> {
         Access::Client => None,
     };
     let (path, barrier) = (path.to_owned(), Mutex::new(barrier));
-    Ok(Store { writer, readers, path, file, log, index, id, access, barrier, _in_use: in_use })
+    let turns = Mutex::new(Turns::new());
+    Ok(Store {
+        writer,
+        readers,
+        path,
+        file,
+        log,
+        index,
+        id,
+        access,
+        turns,
+        barrier,
+        _in_use: in_use,
+    })
 }
 
 /// What there is at `path`, before SQLite opens it.

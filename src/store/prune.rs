@@ -2,7 +2,6 @@
 
 use sqlx::FromRow;
 
-use super::writing::Pauses;
 use super::{Result, Store};
 
 /// So many renders are forgotten in one transaction, for which everybody else who writes waits.
@@ -91,9 +90,8 @@ impl Store {
              (SELECT id FROM renders WHERE job_id IN {old} LIMIT {FORGOTTEN_MAX})"
         );
         let job = format!("DELETE FROM jobs WHERE id IN {old}");
-        let mut pauses = Pauses::begin();
         loop {
-            pauses.keep().await;
+            let _turn = self.turn().await;
             let mut transaction = self.begin().await?;
             let forgotten = sqlx::query(sqlx::AssertSqlSafe(renders.clone()))
                 .bind(before_ms)

@@ -47,6 +47,7 @@ impl Store {
         repeat: Repeat<'_>,
         now_ms: i64,
     ) -> Result<Retried> {
+        let _turn = self.turn().await;
         let mut transaction = self.begin().await?;
         let again = to_repeat(&mut transaction, selection, repeat).await;
         let again = match again {

@@ -1,12 +1,16 @@
 //! How this program comes to write, and lets others write in between.
 
+use std::fs::File;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
 use sqlx::{Sqlite, Transaction};
+use tokio::sync::MutexGuard;
 use tokio::time::sleep;
 
-use super::{Result, Store, StoreError};
+use super::{Access, Result, Store, StoreError};
 use crate::access::no_access;
+use crate::files;
 
 /// A transaction that may write. Always commit it, or roll it back and wait for that: a dropped one
 /// keeps its lock until its connection is used again.
@@ -24,31 +28,86 @@ impl Store {
     }
 }
 
-/// A change of many transactions goes on for so long before others are let in.
+/// Long changes go on for so long before others are let in.
 const WORK: Duration = Duration::from_millis(100);
 
 /// Who waits for SQLite's write lock is not told that it is free, but looks again and again: in the
 /// first quarter of a second each 50 ms at the latest.
-const PAUSE: Duration = Duration::from_millis(50);
+const REST: Duration = Duration::from_millis(50);
 
-/// The pauses in a change of many transactions: if each began right after the one before, another
-/// process, the daemon for instance, would never find the lock free.
+/// Between two looks whether another program's turn is over, and for how long it is looked: one
+/// that was stopped in its turn holds nobody up for ever.
+const LOOK: Duration = Duration::from_millis(10);
+const LOOKS_MAX: u32 = 200;
+
+/// How the long changes of this store went on lately.
 #[derive(Debug)]
-pub struct Pauses {
+pub(super) struct Turns {
+    /// They have worked since then without a rest.
     since: Instant,
+    /// The last turn ended then.
+    ended: Instant,
 }
 
-impl Pauses {
-    /// With the beginning of the change.
-    pub fn begin() -> Pauses {
-        Pauses { since: Instant::now() }
+/// The turn of one long change, for one transaction.
+pub(super) struct Turn<'s> {
+    turns: MutexGuard<'s, Turns>,
+    _folder: Option<File>,
+}
+
+impl Store {
+    /// Before each transaction of a change that has many, or a large one, and held until that is
+    /// committed. Several such changes, of this program and of others, go on by turns, and rest
+    /// together: while each rests for itself the others go on, and the daemon never finds the
+    /// write lock free. The daemon's own changes wait for none of them.
+    pub(super) async fn turn(&self) -> Option<Turn<'_>> {
+        if self.access == Access::Daemon {
+            return None;
+        }
+        let (mut turns, is_contended) = match self.turns.try_lock() {
+            Ok(turns) => (turns, false),
+            Err(_) => (self.turns.lock().await, true),
+        };
+        if turns.ended.elapsed() >= REST {
+            turns.since = Instant::now();
+        } else if is_contended || turns.since.elapsed() >= WORK {
+            sleep(REST).await;
+            turns.since = Instant::now();
+        }
+        let (folder, has_waited) = self.lock_folder().await;
+        if has_waited {
+            sleep(REST).await;
+            turns.since = Instant::now();
+        }
+        Some(Turn { turns, _folder: folder })
     }
 
-    /// Before each of its transactions: lets others write, if the work has gone on for a while.
-    pub async fn keep(&mut self) {
-        if self.since.elapsed() >= WORK {
-            sleep(PAUSE).await;
-            self.since = Instant::now();
+    /// Keeps long changes of other programs out, and says whether one had to be waited for. Where
+    /// the file system has no such locks, the write lock alone orders them.
+    async fn lock_folder(&self) -> (Option<File>, bool) {
+        let folder = self.path.parent().and_then(|folder| files::open_folder(folder).ok());
+        let Some(folder) = folder.map(File::from) else { return (None, false) };
+        for looks in 0..LOOKS_MAX {
+            match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return (Some(folder), looks > 0),
+                Err(rustix::io::Errno::WOULDBLOCK) => sleep(LOOK).await,
+                Err(_) => return (None, false),
+            }
         }
+        (None, true)
+    }
+}
+
+impl Turns {
+    /// Before the first one.
+    pub(super) fn new() -> Turns {
+        let now = Instant::now();
+        Turns { since: now, ended: now }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.turns.ended = Instant::now();
     }
 }

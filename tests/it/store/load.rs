@@ -1,8 +1,9 @@
 //! Many writers, many rows, a lock that is held.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zimaged::internals::{JobFilter, RenderFilter, State, StoreError};
+use zimaged::internals::{JobFilter, RenderFilter, Selection, State, StoreError};
 
 use super::*;
 
@@ -63,6 +64,42 @@ async fn a_daemon_writes_all_the_while_a_client_cancels_many_renders() {
     println!("{told}");
     assert_eq!(cancel.await.expect("it ends").cancelled, CANCELLED as u64 + 1);
     assert!(longest < begun.elapsed() / 3, "{told}");
+}
+
+/// Each of several large jobs is cancelled by a request of its own, some to the daemon's HTTP and
+/// some by another command.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_writes_all_the_while_several_large_jobs_are_cancelled_at_once() {
+    let fixture = Fixture::new().await;
+    let (mut clients, mut jobs) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let client = Store::open(&fixture.path(), Access::Client).await.expect("there is one");
+        clients.push(Arc::new(client));
+    }
+    for id in 0..8 {
+        let origin = Origin::Drop { id: DropId(id), before: None };
+        jobs.push(fixture.accept(NewJob { origin, ..job(&["a"; 300]) }).await);
+    }
+    let cancels: Vec<_> = (0..)
+        .zip(jobs)
+        .map(|(number, job_id)| {
+            let client = clients[number % 2].clone();
+            tokio::spawn(async move { client.cancel(&[Selection::Job(job_id)], NOW).await })
+        })
+        .collect();
+    let (begun, mut longest) = (Instant::now(), Duration::ZERO);
+    while !cancels.iter().all(tokio::task::JoinHandle::is_finished) {
+        let asked = Instant::now();
+        fixture.store.resume(NOW).await.expect("neither 5 nor 517");
+        longest = longest.max(asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let told = format!("in {:?} the longest write took {longest:?}", begun.elapsed());
+    println!("{told}");
+    for cancel in cancels {
+        assert_eq!(cancel.await.expect("no panic").expect("it is carried out").cancelled, 300);
+    }
+    assert!(longest < begun.elapsed() / 4, "{told}");
 }
 
 #[tokio::test]

@@ -138,7 +138,11 @@ pub fn read_start(reader: impl Read, bytes_max: u64) -> io::Result<Vec<u8>> {
 /// nobody is waited for.
 pub fn open_plain(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
+    plain(File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
+}
+
+/// An open file, where it is one: a pipe, a device or a folder is an error.
+pub fn plain(file: File) -> io::Result<File> {
     let kind = file.metadata()?.file_type();
     let refuse = |kind, what| Err(io::Error::new(kind, what));
     match (kind.is_file(), kind.is_dir()) {

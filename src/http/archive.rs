@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::http::header;
@@ -29,6 +30,11 @@ const PIECE_BYTES: usize = 64 << 10;
 /// So many pieces wait for the client.
 const PIECES_MAX: usize = 4;
 
+/// Who is waited for so long in all, while it takes less than so many bytes, gives its place to
+/// another; single pictures come at whatever speed.
+const PATIENCE: Duration = Duration::from_secs(60);
+const TAKEN_MIN_BYTES: usize = 4 << 20;
+
 /// What is to be told of the pictures stands in a file of its own, after them.
 const NOTES: &str = "zimaged.txt";
 
@@ -50,7 +56,7 @@ pub async fn archive(
     let outputs = app.config().outputs.clone();
     tokio::task::spawn_blocking(move || {
         let _slot = slot;
-        let pieces = BufWriter::with_capacity(PIECE_BYTES, Pieces(Some(sender.clone())));
+        let pieces = BufWriter::with_capacity(PIECE_BYTES, Pieces::to(sender.clone()));
         if let Err(error) = write(pieces, &outputs, &pictures, is_all) {
             // The answer breaks off, so that nobody takes it for whole. Who has gone hears nothing.
             let _ = sender.blocking_send(Err(error));
@@ -69,21 +75,50 @@ pub async fn archive(
 
 /// What is written goes to the client. Fails when it has gone, once: what the archive writes after
 /// that, to end itself, goes nowhere, because the archive would complain of it on standard error.
-struct Pieces(Option<mpsc::Sender<io::Result<Bytes>>>);
+struct Pieces {
+    client: Option<mpsc::Sender<io::Result<Bytes>>>,
+    speed: Speed,
+}
+
+impl Pieces {
+    fn to(client: mpsc::Sender<io::Result<Bytes>>) -> Pieces {
+        Pieces { client: Some(client), speed: Speed::default() }
+    }
+}
 
 impl Write for Pieces {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        if let Some(client) = &self.0
-            && client.blocking_send(Ok(Bytes::copy_from_slice(piece))).is_err()
-        {
-            self.0 = None;
-            return Err(io::ErrorKind::BrokenPipe.into());
+        let Some(client) = &self.client else { return Ok(piece.len()) };
+        let began = Instant::now();
+        let is_taken = client.blocking_send(Ok(Bytes::copy_from_slice(piece))).is_ok();
+        if is_taken && self.speed.suffices(began.elapsed(), piece.len()) {
+            return Ok(piece.len());
         }
-        Ok(piece.len())
+        self.client = None;
+        Err(if is_taken { io::ErrorKind::TimedOut } else { io::ErrorKind::BrokenPipe }.into())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// How fast a client takes what is there for it.
+#[derive(Default)]
+struct Speed {
+    waited: Duration,
+    bytes: usize,
+}
+
+impl Speed {
+    /// After so many bytes more, for which the client was waited for so long.
+    fn suffices(&mut self, waited: Duration, bytes: usize) -> bool {
+        (self.waited, self.bytes) = (self.waited + waited, self.bytes + bytes);
+        if self.waited < PATIENCE {
+            return true;
+        }
+        let taken = std::mem::take(self).bytes;
+        taken >= TAKEN_MIN_BYTES
     }
 }
 
@@ -147,4 +182,23 @@ fn zip_time(at: LocalTime) -> Option<DateTime> {
         [at.month(), at.day(), at.hour(), at.minute(), at.second()].map(i8::unsigned_abs);
     let year = u16::try_from(at.year()).ok()?;
     DateTime::from_date_and_time(year, month, day, hour, minute, second).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a client goes on to the end that takes so much at once, so often.
+    fn goes_on(kib: usize, every_ms: u64) -> bool {
+        let mut speed = Speed::default();
+        (0..1_000).all(|_| speed.suffices(Duration::from_millis(every_ms), kib << 10))
+    }
+
+    #[test]
+    fn who_takes_little_gives_up_its_place_and_a_usual_line_keeps_it() {
+        assert!(!goes_on(128, 8_000), "for minutes, with two such clients nobody else's turn came");
+        assert!(!goes_on(1, 100));
+        assert!(goes_on(64, 900), "half a megabit a second and more");
+        assert!(goes_on(64, 0));
+    }
 }

@@ -23,6 +23,7 @@ mod metrics;
 mod openai;
 mod picture;
 mod page;
+mod patience;
 mod prefer;
 mod problem;
 mod problem_answer;

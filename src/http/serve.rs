@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 use super::connections::{Connections, Seat};
 use super::guard::HEADER_BYTES_MAX;
 use super::listen::Listener;
+use super::patience::Patient;
 
 /// By a port, or by a socket in the file system.
 type Stream = Either<TcpStream, UnixStream>;
@@ -29,7 +30,7 @@ type Stream = Either<TcpStream, UnixStream>;
 /// for longer without asking for something.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For what was sent to be received.
+/// For something of what is sent to be taken.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long answers may take to their end when the daemon ends.
@@ -73,6 +74,7 @@ async fn connection(stream: Stream, place: Seat, router: Router, stop: Cancellat
     }
     let (read, written, asked) =
         (place.connection().clone(), place.connection().clone(), place.connection().clone());
+    let stream = Patient::new(stream, WRITE_TIMEOUT);
     let stream = InspectWriter::new(stream, move |_| written.moves());
     let stream = InspectReader::new(stream, move |_| read.moves());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
@@ -97,6 +99,8 @@ async fn connection(stream: Stream, place: Seat, router: Router, stop: Cancellat
     }
 }
 
+/// What is on its way to another machine counts as taken by [`Patient`]: where that machine has
+/// gone, the system tells it after the same time.
 fn set_up(stream: &Stream) -> std::io::Result<()> {
     let Either::Left(stream) = stream else { return Ok(()) };
     stream.set_nodelay(true)?;

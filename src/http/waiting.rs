@@ -9,8 +9,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::app::App;
 use super::prefer::prefers;
@@ -21,6 +21,9 @@ use crate::store::{HistoryRow, JobRow, Selection};
 
 /// Between two looks at a job.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// Between two looks whether a job has ended whose client may be slow.
+const PLACE_LOOK: Duration = Duration::from_secs(1);
 
 /// What a client prefers that does not want to wait.
 const RESPOND_ASYNC: &str = "respond-async";
@@ -61,7 +64,8 @@ pub struct Waiting {
     app: App,
     pub job_id: i64,
     deadline: Instant,
-    _slot: OwnedSemaphorePermit,
+    /// Its place among those who wait goes with it, or before.
+    _here: oneshot::Sender<()>,
 }
 
 impl Waiting {
@@ -94,7 +98,9 @@ impl Waiting {
         let job_id = submitted.jobs[0].job;
         waited.join(job_id, is_new);
         let deadline = Instant::now() + wait;
-        Ok(Waiting { app: app.clone(), job_id, deadline, _slot: slot })
+        let (here, gone) = oneshot::channel();
+        tokio::spawn(keep_place(app.clone(), job_id, slot, gone));
+        Ok(Waiting { app: app.clone(), job_id, deadline, _here: here })
     }
 
     /// The job's pictures, all of which have ended.
@@ -138,6 +144,22 @@ impl Drop for Waiting {
     }
 }
 
+/// Keeps a call's place until the call or its job ends: who reads its pictures slowly, or not at
+/// all, keeps it from nobody.
+async fn keep_place(
+    app: App,
+    job_id: i64,
+    _slot: OwnedSemaphorePermit,
+    mut gone: oneshot::Receiver<()>,
+) {
+    let stop = app.stop();
+    while let Some(Err(_)) = stop.run_until_cancelled(timeout(PLACE_LOOK, &mut gone)).await {
+        if app.store().job(job_id).await.is_ok_and(|job| job.has_ended()) {
+            return;
+        }
+    }
+}
+
 /// The end of a call: of a job that nobody else wants what is still queued is cancelled.
 async fn leave(app: App, job_id: i64) {
     let mut waited = app.waited_jobs().lock().await;
@@ -168,10 +190,30 @@ pub fn made(pictures: &[HistoryRow]) -> Result<Vec<&HistoryRow>, HttpProblem> {
     if !made.is_empty() {
         return Ok(made);
     }
-    let failed = pictures.iter().find_map(|row| Some((row.error_code?, row.error.clone()?)));
-    let detail = match failed {
-        Some((code, error)) => format!("{code}: {error}"),
-        None => "it was cancelled".to_owned(),
-    };
+    let failed = pictures.iter().find(|row| row.state == State::Failed);
+    let detail = failed.or(pictures.first()).map(why_not_made).unwrap_or_default();
     Err(HttpProblem { is_final: true, ..HttpProblem::ours(detail) })
+}
+
+/// The renders of a job that has ended which have no picture.
+pub fn not_made(pictures: &[HistoryRow]) -> impl Iterator<Item = &HistoryRow> {
+    pictures.iter().filter(|row| row.state != State::Done)
+}
+
+/// Why it has no picture.
+pub fn why_not_made(row: &HistoryRow) -> String {
+    match (row.error_code, &row.error) {
+        (Some(code), Some(error)) => format!("{code}: {error}"),
+        _ => match &row.cancel_reason {
+            Some(reason) => format!("it was cancelled: {reason}"),
+            None => "it was cancelled".to_owned(),
+        },
+    }
+}
+
+/// The same of all of them, for people; `None` where all were made.
+pub fn told_not_made(pictures: &[HistoryRow]) -> Option<String> {
+    let told = |row: &HistoryRow| format!("{}.{}: {}", row.job, row.picture, why_not_made(row));
+    let told: Vec<String> = not_made(pictures).map(told).collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }

@@ -53,11 +53,7 @@ pub fn open(outputs: &Path, path: &str) -> io::Result<File> {
     let folder = files::open_folder(outputs)?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let file = File::from(rustix::fs::openat2(&folder, path, flags, Mode::empty(), inside)?);
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::ErrorKind::IsADirectory.into()),
-    }
+    files::plain(File::from(rustix::fs::openat2(&folder, path, flags, Mode::empty(), inside)?))
 }
 
 /// As [`open`], where the picture has as many bytes as were written. One that has others was cut

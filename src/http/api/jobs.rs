@@ -27,7 +27,7 @@ const PAGE_MAX: u32 = 500;
 pub struct Submit {
     /// What the job is called.
     name: Option<String>,
-    /// Whether it is only checked: present, whatever it says but `false`.
+    /// Whether it is only checked: `true`, or nothing, or `false`.
     dry_run: Option<String>,
 }
 
@@ -38,16 +38,28 @@ pub async fn submit(
     request: Request,
 ) -> Result<Response, HttpProblem> {
     let key = repeats::key(request.headers())?;
+    let is_dry = is_dry(asked.dry_run.as_deref())?;
     let name = asked.name.unwrap_or_else(|| "http.toml".to_owned());
     let text = job_body::job_text(&app, request).await?;
     let job = ApiJob { api: Api::Own, name, text, key, is_again: false };
-    if asked.dry_run.is_some_and(|value| value != "false") {
+    if is_dry {
         return Ok(Json(app.queue().check_api_job(&job).await?).into_response());
     }
     let (submitted, is_new) = waiting::take_for_good(&app, &job).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     let place = format!("/api/v1/jobs/{}", submitted.jobs[0].job);
     Ok((status, [(header::LOCATION, place)], Json(submitted)).into_response())
+}
+
+fn is_dry(said: Option<&str>) -> Result<bool, HttpProblem> {
+    match said {
+        None | Some("false" | "0") => Ok(false),
+        Some("" | "true" | "1") => Ok(true),
+        Some(other) => {
+            let why = format!("dry_run is {other:?}: say dry_run, dry_run=true or dry_run=false");
+            Err(HttpProblem::field("dry_run", why))
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -11,7 +11,7 @@ use crate::http::app::App;
 use crate::http::encoded::Encoded;
 use crate::http::fields::exact_seed;
 use crate::http::problem::HttpProblem;
-use crate::http::waiting::made;
+use crate::http::waiting::{made, not_made, why_not_made};
 use crate::store::HistoryRow;
 
 /// Says that some picture is smaller, or has fewer steps, than asked.
@@ -27,6 +27,7 @@ pub async fn whole(
     let made = made(pictures)?;
     let mut rest = facts(&made);
     rest["created"] = json!(now_s());
+    rest["zimaged"]["not_made"] = not_made(pictures).map(missing).collect();
     rest["output_format"] = json!(asked.format);
     let mut response = match asked.by_url {
         true => {
@@ -61,6 +62,11 @@ async fn encoded(app: &App, made: &[&HistoryRow], rest: &Value) -> Result<Encode
 /// As their clients count time.
 pub fn now_s() -> i64 {
     SystemClock.now_ms() / 1000
+}
+
+fn missing(row: &HistoryRow) -> Value {
+    let HistoryRow { job, picture, state, .. } = row;
+    json!({ "render": format!("{job}.{picture}"), "state": state, "reason": why_not_made(row) })
 }
 
 /// What is said of pictures beside themselves, however they are sent.

@@ -10,7 +10,7 @@ use std::io::Cursor;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -24,7 +24,7 @@ use crate::http::app::App;
 use crate::http::encoded::Encoded;
 use crate::http::picture;
 use crate::http::problem::HttpProblem;
-use crate::http::waiting::{Waiting, made};
+use crate::http::waiting::{Waiting, made, told_not_made};
 use crate::job::state::State;
 use crate::status::RenderStatus;
 use crate::store::HistoryRow;
@@ -37,7 +37,7 @@ pub fn streamed(waiting: Waiting, app: App, previews_max: u32, is_edit: bool) ->
     let kind = if is_edit { "image_edit" } else { "image_generation" };
     let previews = SentPreviews::new(previews_max);
     let (waiting, told, ready) = (Some(waiting), Vec::new(), VecDeque::new());
-    let follower = Follower { app, kind, waiting, previews, told, ready };
+    let follower = Follower { app, kind, waiting, previews, told, ready, missing: None };
     let events = stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
         Some((event, follower))
@@ -72,6 +72,8 @@ struct Follower {
     told: Vec<i64>,
     /// Those of them that are still to be sent.
     ready: VecDeque<HistoryRow>,
+    /// What is told after them, where others were not made.
+    missing: Option<HttpProblem>,
 }
 
 impl Follower {
@@ -79,7 +81,7 @@ impl Follower {
     async fn next(&mut self) -> Option<Encoded> {
         let event = self.event().await;
         event.unwrap_or_else(|problem| {
-            (self.waiting, self.ready) = (None, VecDeque::new());
+            (self.waiting, self.ready, self.missing) = (None, VecDeque::new(), None);
             Some(wrong(&problem))
         })
     }
@@ -95,7 +97,9 @@ impl Follower {
             if let Some(preview) = self.preview().await {
                 return Ok(Some(preview));
             }
-            let Some(waiting) = &self.waiting else { return Ok(None) };
+            let Some(waiting) = &self.waiting else {
+                return self.missing.take().map_or(Ok(None), Err);
+            };
             waiting.rest().await?;
         }
     }
@@ -112,6 +116,7 @@ impl Follower {
         if is_over {
             self.waiting = None;
             made(&rows)?;
+            self.missing = missing(&rows);
         }
         for row in rows.into_iter().filter(|row| row.state == State::Done) {
             if !self.told.contains(&row.picture) {
@@ -191,6 +196,12 @@ fn usage() -> Value {
     json!({
         "input_tokens": 0, "output_tokens": 0, "total_tokens": 0, "input_tokens_details": nothing,
     })
+}
+
+/// That some of a job's renders were not made, and why.
+fn missing(rows: &[HistoryRow]) -> Option<HttpProblem> {
+    let told = told_not_made(rows)?;
+    Some(HttpProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", told))
 }
 
 fn wrong(problem: &HttpProblem) -> Encoded {

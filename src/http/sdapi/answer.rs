@@ -9,7 +9,7 @@ use crate::http::app::App;
 use crate::http::encoded::Encoded;
 use crate::http::fields::{Fields, exact_seed};
 use crate::http::problem::HttpProblem;
-use crate::http::waiting::made;
+use crate::http::waiting::{made, told_not_made};
 use crate::job::state::State;
 use crate::store::HistoryRow;
 
@@ -29,12 +29,13 @@ pub async fn answer(
     for key in ["init_images", "mask"] {
         fields.0.remove(key);
     }
-    let info = info(app, &made, &fields, asked).to_string();
+    let mut info = info(app, &made, &fields, asked);
+    info["extra_generation_params"]["Not made"] = json!(told_not_made(pictures));
     let mut answer = Encoded::default();
     answer.text("{\"images\":[");
     let sent = if asked.sends_images { made.as_slice() } else { &[] };
     answer.pictures(app, sent, ("\"", "\"")).await?;
-    let rest = json!({ "parameters": fields.0, "info": info }).to_string();
+    let rest = json!({ "parameters": fields.0, "info": info.to_string() }).to_string();
     answer.text(format!("],{}", rest.strip_prefix('{').unwrap_or("}")));
     Ok(answer.into_response())
 }

@@ -64,8 +64,13 @@ fn all_mistakes_are_told_at_once_and_nothing_is_taken_in() {
         let reply = house.ask("POST /api/v1/jobs", &[("Content-Type", kind)], body.as_bytes());
         assert_eq!(reply.status, 400, "{body:.40}: {}", reply.text());
     }
-    let dry = house.post("/api/v1/jobs?dry_run", &json!({ "prompt": "a fox" })).ok().json();
-    assert_eq!(dry["renders"][0]["prompt"], "a fox");
+    for asked in ["dry_run", "dry_run=true"] {
+        let path = format!("/api/v1/jobs?{asked}");
+        let dry = house.post(&path, &json!({ "prompt": "a fox" })).ok().json();
+        assert_eq!(dry["renders"][0]["prompt"], "a fox");
+    }
+    let wrong = house.post("/api/v1/jobs?dry_run=maybe", &json!({ "prompt": "a fox" }));
+    assert!(wrong.status == 400 && wrong.text().contains("dry_run=true"), "{}", wrong.text());
     assert_eq!(house.value("SELECT count(*) FROM jobs"), "0");
 }
 

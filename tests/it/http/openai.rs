@@ -190,3 +190,23 @@ fn who_hangs_up_wants_nothing_more_but_what_is_being_made_is_kept() {
     house.release_renders();
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
 }
+
+/// The engine is told by the prompt which of the pictures fails.
+#[test]
+fn an_answer_without_some_of_its_pictures_says_which_and_why() {
+    let house = House::started("");
+    let sent = json!({ "prompt": "a fox, invalid at step 2 once", "n": 3, "size": "64x64" });
+    let answer = house.post(IMAGES, &sent).ok().json();
+    assert_eq!(pictures(&answer).len(), 2);
+    let missing = &answer["zimaged"]["not_made"];
+    assert_eq!(missing.as_array().map(Vec::len), Some(1), "{answer}");
+    assert_eq!((&missing[0]["render"], &missing[0]["state"]), (&json!("1.1"), &json!("failed")));
+    assert!(missing[0]["reason"].as_str().is_some_and(|why| why.contains("invalid")), "{missing}");
+    let whole = house.post(IMAGES, &json!({ "prompt": "a fox", "size": "64x64" })).ok().json();
+    assert_eq!(whole["zimaged"]["not_made"], json!([]));
+    let sent = json!({ "prompt": "a fox, invalid at step 2 once", "batch_size": 2, "width": 64,
+                       "height": 64, "seed": 5 });
+    let answer = house.post("/sdapi/v1/txt2img", &sent).ok().json();
+    let info = answer["info"].as_str().expect("a text");
+    assert!(info.contains("\"Not made\":"), "{info}");
+}

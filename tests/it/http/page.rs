@@ -93,6 +93,11 @@ fn a_picture_that_is_gone_or_became_a_link_is_not_shown_and_its_row_stays() {
     let linked = house.get("/file?job=1&n=1");
     assert_eq!(linked.status, 410);
     assert!(!linked.text().contains("engine"), "{}", linked.text());
+    fs::remove_file(&picture).expect("the link");
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+    rustix::fs::mknodat(rustix::fs::CWD, &picture, kind, mode, 0).expect("a pipe");
+    let pipe = house.get("/api/v1/renders/1.1/picture");
+    assert!(pipe.status == 410 && pipe.text().contains("a device or a pipe"), "{}", pipe.text());
     assert!(house.get("/picture?job=1&n=1").ok().text().contains("fox"));
 }
 

@@ -1,7 +1,9 @@
 //! Pictures as a stream: what is sent while they are made, and who does not read it.
 
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -196,6 +198,62 @@ fn what_goes_wrong_on_the_way_is_the_last_event() {
     let events = reader.events();
     let told = events[0].1["error"]["message"].as_str().expect("a message");
     assert!(told.contains("the daemon ends; the job is kept"), "{told}");
+}
+
+#[test]
+fn a_stream_without_some_of_its_pictures_says_at_its_end_which_and_why() {
+    let house = House::started("");
+    let sent = json!({ "prompt": "a fox, invalid at step 2 once", "n": 3, "size": "64x64",
+                       "stream": true });
+    let events = Reader::images(&house, &sent).events();
+    let completed = "image_generation.completed";
+    assert_eq!(names(&events), [completed, completed, "error"]);
+    let told = events[2].1["error"]["message"].as_str().expect("a message");
+    assert!(told.starts_with("1.1: ") && told.contains("invalid"), "{told}");
+    house.hold_renders();
+    let sent = json!({ "prompt": "an owl, hold", "n": 2, "size": "64x64", "stream": true });
+    let reader = Reader::images(&house, &sent);
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'running'", "1");
+    house.post("/api/v1/renders/2.2/cancel", &json!({})).ok();
+    house.release_renders();
+    let events = reader.events();
+    assert_eq!(names(&events), [completed, "error"]);
+    let told = "2.2: it was cancelled: by the user, before it was begun";
+    assert_eq!(events[1].1["error"]["message"], told);
+}
+
+/// Asks for pictures by a socket in the file system.
+fn ask_socket(socket: &Path, body: &Value) -> UnixStream {
+    let mut stream = UnixStream::connect(socket).expect("it listens");
+    let (body, head) = (body.to_string(), format!("{IMAGES} HTTP/1.1\r\nHost: anything\r\n"));
+    let (kind, bytes) = ("Content-Type: application/json", body.len());
+    let request = format!("{head}{kind}\r\nContent-Length: {bytes}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    stream
+}
+
+/// Pictures say what was asked for: so these are longer than what the system takes for a client.
+#[test]
+fn who_reads_nothing_of_a_long_answer_gives_up_the_place_with_the_jobs_end() {
+    let mut house = House::new("");
+    let socket = house.path("http.socket");
+    let config = std::fs::read_to_string(house.path("daemon.toml")).expect("a configuration");
+    let config = config.replace("127.0.0.1:0", &format!("unix:{}", socket.display()));
+    std::fs::write(house.path("daemon.toml"), config).expect("a writable folder");
+    house.start();
+    house.until("it listens", || socket.exists().then_some(()));
+    let prompt = format!("a fox, steps of 10 ms, {}", "in the snow ".repeat(1_300));
+    let sent = json!({ "prompt": prompt, "n": 10, "size": "64x64", "steps": 4,
+                       "stream": true });
+    let unread: Vec<_> = (0..8).map(|_| ask_socket(&socket, &sent)).collect();
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "80");
+    house.until("a place is free", || {
+        let mut status = [0; 12];
+        let mut other = ask_socket(&socket, &json!({ "prompt": "an owl", "size": "64x64" }));
+        other.read_exact(&mut status).expect("an answer");
+        (status == *b"HTTP/1.1 200").then_some(())
+    });
+    drop(unread);
 }
 
 #[test]

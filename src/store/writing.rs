@@ -50,7 +50,7 @@ pub(super) struct Turns {
 }
 
 /// The turn of one long change, for one transaction.
-pub(super) struct Turn<'s> {
+pub(super) struct WriteTurn<'s> {
     turns: MutexGuard<'s, Turns>,
     _folder: Option<File>,
 }
@@ -60,7 +60,7 @@ impl Store {
     /// committed. Several such changes, of this program and of others, go on by turns, and rest
     /// together: while each rests for itself the others go on, and the daemon never finds the
     /// write lock free. The daemon's own changes wait for none of them.
-    pub(super) async fn turn(&self) -> Option<Turn<'_>> {
+    pub(super) async fn turn(&self) -> Option<WriteTurn<'_>> {
         if self.access == Access::Daemon {
             return None;
         }
@@ -79,7 +79,7 @@ impl Store {
             sleep(REST).await;
             turns.since = Instant::now();
         }
-        Some(Turn { turns, _folder: folder })
+        Some(WriteTurn { turns, _folder: folder })
     }
 
     /// Keeps long changes of other programs out, and says whether one had to be waited for. Where
@@ -106,7 +106,7 @@ impl Turns {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for WriteTurn<'_> {
     fn drop(&mut self) {
         self.turns.ended = Instant::now();
     }

@@ -9,6 +9,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, RenameFlags};
@@ -251,15 +253,31 @@ pub fn replace<E: From<io::Error>>(
     path: &Path,
     write: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<(), E> {
-    let temporary = path.with_added_extension("part");
-    let written = write(&temporary).and_then(|()| {
-        fs::rename(&temporary, path)?;
+    replace_by(&path.with_added_extension("part"), path, write)
+}
+
+/// As [`write_atomic`], where others may write the same at this moment: each of them has a
+/// temporary file of its own.
+pub fn write_among_others(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    static WRITTEN: AtomicU64 = AtomicU64::new(0);
+    let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+    let temporary = path.with_added_extension(format!("{}-{number}.part", process::id()));
+    replace_by(&temporary, path, |temporary| write_synced(temporary, bytes).map(drop))
+}
+
+fn replace_by<E: From<io::Error>>(
+    temporary: &Path,
+    path: &Path,
+    write: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    let written = write(temporary).and_then(|()| {
+        fs::rename(temporary, path)?;
         let folder = path.parent().unwrap_or(path);
         Ok(sync(&open_folder(folder)?)?)
     });
     if written.is_err() {
-        // What cannot be removed is overwritten the next time.
-        let _ = fs::remove_file(&temporary);
+        // What cannot be removed is overwritten the next time, or removed with what is old.
+        let _ = fs::remove_file(temporary);
     }
     written
 }

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use toml::{Table, Value};
 
 use super::app::App;
+use super::blocking::blocking;
 use super::body::{self, FormPart, PICTURES_BYTES_MAX};
 use super::guard::media_type;
 use super::problem::HttpProblem;
@@ -20,7 +21,7 @@ pub async fn job_text(app: &App, request: Request) -> Result<String, HttpProblem
     match kind.as_str() {
         "application/json" => {
             let body = body::whole(request.into_body(), PICTURES_BYTES_MAX).await?;
-            of_table(app, body::from_json(&body)?).await
+            of_table(app, body::from_json(body).await?).await
         }
         "multipart/form-data" => of_form(app, request).await,
         _ => text(&body::whole(request.into_body(), body::TEXT_BYTES_MAX).await?),
@@ -38,7 +39,8 @@ pub async fn of_table(app: &App, mut table: Table) -> Result<String, HttpProblem
     if let Some(Value::Table(matrix)) = table.get_mut("matrix") {
         keep_pictures(app, matrix).await?;
     }
-    toml::to_string(&table).map_err(|error| HttpProblem::bad(error.to_string()))
+    let text = blocking(move || toml::to_string(&table)).await?;
+    text.map_err(|error| HttpProblem::bad(error.to_string()))
 }
 
 async fn keep_pictures(app: &App, table: &mut Table) -> Result<(), HttpProblem> {
@@ -82,7 +84,7 @@ async fn of_form(app: &App, request: Request) -> Result<String, HttpProblem> {
     let job = parts.iter().find(|part| part.name == "job");
     let job = text(job.map(|part| &*part.content).unwrap_or_default())?;
     let mut table: Table = match job.trim_start().starts_with('{') {
-        true => body::from_json(job.as_bytes())?,
+        true => body::from_json(job.into()).await?,
         false => job.parse().map_err(|error| HttpProblem::bad(format!("job: {error}")))?,
     };
     for FormPart { name, content } in parts {

@@ -88,7 +88,8 @@ pub fn keep(folder: &Path, content: &[u8]) -> io::Result<String> {
         return Ok(hash);
     }
     fs::create_dir_all(folder)?;
-    files::write_atomic(&path, content)?;
+    // Several clients may send the same picture at once.
+    files::write_among_others(&path, content)?;
     Ok(hash)
 }
 
@@ -169,6 +170,18 @@ mod tests {
         assert_eq!(refused(Path::new("/dev/zero")), "it is a device or a pipe, not a file");
         let _socket = UnixListener::bind(path("socket")).unwrap();
         assert!(refused(&path("socket")).starts_with("it cannot be read: "));
+    }
+
+    #[test]
+    fn what_several_keep_at_once_is_kept_for_all_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let content = vec![7; 1 << 20];
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| keep(folder.path(), &content).expect("it is kept"));
+            }
+        });
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

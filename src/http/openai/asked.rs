@@ -2,10 +2,13 @@
 
 use image::{ImageFormat, Luma};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use toml::Table;
 
+use crate::http::blocking::blocking;
 use crate::http::fields::Fields;
 use crate::http::problem::HttpProblem;
+use crate::inputs::{self, InputLimits};
 use crate::job::spec::fields::sides;
 
 /// OpenAI's own most.
@@ -14,8 +17,8 @@ const IMAGES_MAX: i64 = 10;
 /// Theirs, too.
 const PREVIEWS_MAX: u32 = 3;
 
-/// A mask has no more pixels than a picture as input.
-const MASK_SIDE_MAX: u32 = 8192;
+/// One mask at a time is decoded: it takes some hundred times the memory of its file.
+static DECODING: Semaphore = Semaphore::const_new(1);
 
 /// What is asked for.
 pub struct AskedImages {
@@ -109,16 +112,16 @@ fn own_fields(fields: &Fields, job: &mut Table) -> Result<(), HttpProblem> {
 }
 
 /// Their masks are transparent where is painted, ours white.
-pub fn painted_over(mask: &[u8]) -> Result<Vec<u8>, HttpProblem> {
+pub async fn painted_over(mask: Vec<u8>, limits: InputLimits) -> Result<Vec<u8>, HttpProblem> {
+    let _turn = DECODING.acquire().await;
+    blocking(move || painted_over_in(&mask, limits)).await?
+}
+
+fn painted_over_in(mask: &[u8], limits: InputLimits) -> Result<Vec<u8>, HttpProblem> {
     let wrong = |why: String| HttpProblem::field("mask", format!("mask: {why}"));
-    let mut reader = image::ImageReader::new(std::io::Cursor::new(mask))
-        .with_guessed_format()
-        .map_err(|error| wrong(error.to_string()))?;
-    let mut limits = image::Limits::default();
-    limits.max_image_width = Some(MASK_SIDE_MAX);
-    limits.max_image_height = Some(MASK_SIDE_MAX);
-    reader.limits(limits);
-    let mask = reader.decode().map_err(|error| wrong(error.to_string()))?;
+    // Before it is decoded: a small file may hold many pixels.
+    inputs::inspect(mask, limits).map_err(|error| wrong(error.to_string()))?;
+    let mask = image::load_from_memory(mask).map_err(|error| wrong(error.to_string()))?;
     if !mask.color().has_alpha() {
         return Err(wrong("it has no transparent part, which is where is painted".to_owned()));
     }
@@ -190,9 +193,15 @@ mod tests {
         mask.put_pixel(0, 0, image::Rgba([9, 9, 9, 0]));
         let mut png = std::io::Cursor::new(Vec::new());
         mask.write_to(&mut png, ImageFormat::Png).expect("encoded");
-        let painted = painted_over(png.get_ref()).expect("a mask");
+        let limits = |pixels_max| InputLimits { bytes_max: 1 << 20, pixels_max };
+        let painted = painted_over_in(png.get_ref(), limits(2)).expect("a mask");
         let painted = image::load_from_memory(&painted).expect("a picture").into_luma8();
         assert_eq!(painted.into_raw(), [255, 0]);
-        assert!(painted_over(b"no picture").is_err());
+        assert!(painted_over_in(b"no picture", limits(2)).is_err());
+        let large = painted_over_in(png.get_ref(), limits(1)).expect_err("too many pixels");
+        assert_eq!(
+            large.detail,
+            "mask: it has 2x1 pixels; at most 1 in all are read (limits.input_pixels_max)"
+        );
     }
 }

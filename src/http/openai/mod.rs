@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 
 use self::asked::AskedImages;
 use super::app::{App, FaceState};
-use super::blocking::blocking;
 use super::body::{self, PICTURES_BYTES_MAX};
 use super::fields::Fields;
 use super::job_body;
@@ -82,7 +81,7 @@ async fn images(
     let is_edit = !pictures.is_empty();
     for (key, content) in pictures {
         let content = match key {
-            "mask" => blocking(move || asked::painted_over(&content)).await??,
+            "mask" => asked::painted_over(content, (&app.config().limits).into()).await?,
             _ => content,
         };
         let hash = app.queue().keep_input(content).await?;

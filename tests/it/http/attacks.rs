@@ -267,6 +267,36 @@ fn bodies_that_are_too_long_or_never_come_are_not_waited_for() {
     assert_eq!(house.value("SELECT count(*) FROM jobs"), "0");
 }
 
+#[test]
+fn silent_senders_hold_up_no_small_body() {
+    let house = House::started("");
+    let head = format!(
+        "POST /api/v1/jobs HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n",
+        house.http()
+    );
+    // More than there are turns for large bodies.
+    let mut silent: Vec<_> = (0..10).map(|_| house.connect()).collect();
+    for stream in &mut silent {
+        stream.write_all(format!("{head}Content-Length: 100\r\n\r\n").as_bytes()).unwrap();
+    }
+    gets_in(&house);
+    let began = Instant::now();
+    let job = serde_json::json!({ "prompt": "a fox" });
+    assert_eq!(house.post("/api/v1/jobs", &job).status, 201);
+    assert!(began.elapsed() < Duration::from_secs(5), "after {:?}", began.elapsed());
+}
+
+#[test]
+fn a_body_of_many_small_values_is_refused_before_they_take_memory() {
+    let house = House::started("");
+    let job = serde_json::json!({ "prompt": "a fox", "x": vec![1; 200_000] });
+    for path in ["/api/v1/jobs", "/v1/images/generations", "/sdapi/v1/txt2img"] {
+        let refused = house.post(path, &job);
+        assert_eq!(refused.status, 400, "{path}");
+        assert!(refused.text().contains("more than 100000 values"), "{path}: {}", refused.text());
+    }
+}
+
 // faults 113, 114: what lets files out, or changes something, as everything else.
 #[test]
 fn stars_archives_and_places_in_the_queue_are_no_other_sites_business() {

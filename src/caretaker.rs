@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use crate::clock::Clock;
 use crate::recovery;
@@ -19,6 +19,9 @@ const LOOK: Duration = Duration::from_secs(2);
 /// At each of so many looks renders without a job are looked for, which reads all that wait.
 const STRAYS_EVERY: u32 = 30;
 
+/// What is told of the log that has stayed as it is for so many looks, a minute.
+const FAILURES_TOLD: u32 = 30;
+
 /// Watches until `stop`. An error, when the files are not those that are open any more, or not as
 /// they were written: what is written from then on would be lost.
 pub async fn run(
@@ -26,11 +29,18 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) -> Result<(), StoreError> {
-    let mut looks: u32 = 0;
+    let (mut looks, mut failures): (u32, u32) = (0, 0);
     while stop.run_until_cancelled(sleep(LOOK)).await.is_some() {
-        // Whatever is in the way is so again the next time, and is told by those who need it gone.
-        if let Err(error) = look(&store).await? {
-            debug!(%error, "the database's log stays as it is");
+        // Whatever is in the way for a moment is told by those who need it gone.
+        match look(&store).await? {
+            Ok(()) => failures = 0,
+            Err(error) => {
+                failures += 1;
+                debug!(%error, "the database's log stays as it is");
+                if failures == FAILURES_TOLD {
+                    warn!(%error, "the database's log grows, as it is not carried over");
+                }
+            }
         }
         looks += 1;
         if looks.is_multiple_of(STRAYS_EVERY)
@@ -53,7 +63,9 @@ async fn look(store: &Store) -> Result<Result<(), StoreError>, StoreError> {
 
 /// The end of the work on a database. What one holds that is not in its place any more is saved
 /// beside that first.
-pub async fn close(store: Store, place: DatabasePlace, state: &Path) {
+/// `is_in_doubt` is whether the daemon ends because of the database: then its log is read through
+/// once more before it is carried over.
+pub async fn close(store: Store, place: DatabasePlace, is_in_doubt: bool, state: &Path) {
     if is_to_be_saved(&store, place).await {
         match save(&store, state).await {
             Ok(path) => error!("{}", put_back(&path)),
@@ -62,6 +74,7 @@ pub async fn close(store: Store, place: DatabasePlace, state: &Path) {
     }
     let distrusted = match place {
         DatabasePlace::LogOverwritten => store.distrust_log(),
+        DatabasePlace::Kept if is_in_doubt => store.distrust_log(),
         DatabasePlace::Overwritten => store.drop_log(),
         _ => Ok(()),
     };

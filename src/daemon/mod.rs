@@ -92,7 +92,7 @@ pub async fn run(
     let (config, at_start) = (LiveConfig::new(config), Arc::new(at_start));
     let daemon = Daemon { config, at_start, mode, reload, clock, store: Arc::new(store), status };
     let outcome = daemon.live(jobs, onlooker, &stop).await;
-    daemon.close(&state).await;
+    daemon.close(&state, outcome.is_err()).await;
     outcome.map(|()| begun)
 }
 
@@ -339,7 +339,7 @@ impl Daemon {
 
     /// The end of the shutdown, after the parts have stopped and the running render is queued
     /// again: the database is closed. The locks go with the process.
-    async fn close(self, state: &FolderLock) {
+    async fn close(self, state: &FolderLock, is_in_doubt: bool) {
         match Arc::try_unwrap(self.store) {
             Ok(store) => {
                 // What cannot be looked at counts as being there.
@@ -349,7 +349,7 @@ impl Daemon {
                 if place == DatabasePlace::Kept {
                     let _ = state.note("");
                 }
-                caretaker::close(store, place, &self.config.now().state).await;
+                caretaker::close(store, place, is_in_doubt, &self.config.now().state).await;
             }
             Err(_) => warn!("the database is still in use at the end"),
         }

@@ -25,6 +25,9 @@ use crate::files;
 /// pages of all tables lie there, and the last ids, which change with each attempt.
 const COMPARED_BYTES: u64 = 1 << 20;
 
+/// A log is called overwritten when so many looks have found it so.
+const LOG_LOOKS: u32 = 3;
+
 /// Of the log's index: two copies of its header.
 const INDEX_HEADER_BYTES: usize = 96;
 
@@ -56,13 +59,13 @@ impl Barrier {
     }
 
     async fn put_up(&mut self, writer: &mut SqliteConnection) -> Result<()> {
+        let before = self.seen.take();
         sqlx::query("BEGIN").execute(&mut self.reader).await?;
         // A transaction begins with the first row that it reads.
         sqlx::query("SELECT id FROM identity").fetch_optional(&mut self.reader).await?;
         self.stands = true;
         // Commits that came in between are not kept from being carried over.
-        let has_all = progress(writer).await?.has_all();
-        let before = self.seen.take();
+        let has_all = progress(writer).await?.is_some_and(LogProgress::has_all);
         self.seen = has_all.then(|| FileState::of(&self.file, before)).transpose().map_err(disk)?;
         Ok(())
     }
@@ -123,7 +126,7 @@ impl Store {
         let Some(barrier) = &mut *barrier else { return Ok(()) };
         // Nobody else in this process writes meanwhile.
         let mut writer = self.writer.acquire().await?;
-        if barrier.stands && progress(&mut writer).await?.has_all() {
+        if barrier.stands && progress(&mut writer).await?.is_some_and(LogProgress::has_all) {
             return Ok(());
         }
         barrier.lift().await;
@@ -155,11 +158,16 @@ impl Store {
         {
             return Ok(DatabasePlace::Overwritten);
         }
-        let progress = progress(&mut *self.writer.acquire().await?).await?;
-        Ok(match progress.has_all() || self.has_whole_log(progress).await? {
-            true => DatabasePlace::Kept,
-            false => DatabasePlace::LogOverwritten,
-        })
+        // Others may begin the log anew between the two looks at it.
+        for _ in 0..LOG_LOOKS {
+            let progress = progress(&mut *self.writer.acquire().await?).await?;
+            // What cannot be told now is asked again.
+            let Some(progress) = progress else { return Ok(DatabasePlace::Kept) };
+            if progress.has_all() || self.has_whole_log(progress).await? {
+                return Ok(DatabasePlace::Kept);
+            }
+        }
+        Ok(DatabasePlace::LogOverwritten)
     }
 
     async fn has_whole_log(&self, progress: LogProgress) -> Result<bool> {
@@ -216,6 +224,24 @@ mod tests {
         other.truncate(4096);
         fs::write(&path, &other).unwrap();
         assert_eq!(place().await, DatabasePlace::Overwritten, "cut short");
+    }
+
+    #[tokio::test]
+    async fn the_log_of_a_database_behind_a_link_is_looked_at_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let [elsewhere, link] = ["elsewhere", "queue.sqlite"].map(|name| folder.path().join(name));
+        fs::create_dir(&elsewhere).unwrap();
+        let path = elsewhere.join("queue.sqlite");
+        Store::open(&path, Access::Daemon).await.expect("a new database").close().await;
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let store = Store::open(&link, Access::Daemon).await.expect("the same database");
+        store.carry_over().await.expect("its log is found");
+        store.pause("a night", 1).await.unwrap();
+        store.carry_over().await.expect("it is carried over");
+        store.pause("another", 2).await.unwrap();
+        let log = OpenOptions::new().write(true).open(beside(&path, "-wal")).unwrap();
+        log.set_len(0).unwrap();
+        assert_eq!(store.place().await.unwrap(), DatabasePlace::LogOverwritten);
     }
 
     #[tokio::test]

@@ -27,11 +27,16 @@ const WAL_VERSIONS: [u8; 2] = [2, 2];
 const LOOKS: u32 = 5;
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
-/// `zimaged.sqlite` with `suffix` behind it.
+/// `zimaged.sqlite` with `suffix` behind it: beside the file that a link leads to, as SQLite has it.
 pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
+    let mut name = resolved(database).into_os_string();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+/// Without links, where there is a file.
+pub(super) fn resolved(database: &Path) -> PathBuf {
+    fs::canonicalize(database).unwrap_or_else(|_| database.to_owned())
 }
 
 fn note(database: &Path) -> PathBuf {
@@ -152,11 +157,14 @@ impl LogProgress {
     }
 }
 
-/// Changes nothing.
-pub(super) async fn progress(connection: &mut SqliteConnection) -> sqlx::Result<LogProgress> {
+/// Changes nothing. `None` where somebody changes the log's index at this moment.
+pub(super) async fn progress(
+    connection: &mut SqliteConnection,
+) -> sqlx::Result<Option<LogProgress>> {
     let (_, frames, carried): (i64, i64, i64) =
         sqlx::query_as("PRAGMA wal_checkpoint(NOOP)").fetch_one(connection).await?;
-    Ok(LogProgress { frames: frames.unsigned_abs(), carried: carried.unsigned_abs() })
+    let [frames, carried] = [frames, carried].map(|count| u64::try_from(count).ok());
+    Ok(frames.zip(carried).map(|(frames, carried)| LogProgress { frames, carried }))
 }
 
 /// Carries the log over into the database and empties it; false where a reader is in the way.

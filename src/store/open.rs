@@ -99,6 +99,7 @@ impl Store {
 }
 
 async fn open(path: &Path, access: Access) -> Result<Store> {
+    let path = &log_file::resolved(path);
     let in_use = InUse::mark(path, || first_look(path, access))?;
     let options = options(path).create_if_missing(access == Access::Daemon);
     let writer = pool(1, options.clone()).await?;

@@ -4,6 +4,7 @@ use std::io::{Cursor, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -247,12 +248,15 @@ fn who_reads_nothing_of_a_long_answer_gives_up_the_place_with_the_jobs_end() {
                        "stream": true });
     let unread: Vec<_> = (0..8).map(|_| ask_socket(&socket, &sent)).collect();
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "80");
+    let ended = Instant::now();
     house.until("a place is free", || {
         let mut status = [0; 12];
         let mut other = ask_socket(&socket, &json!({ "prompt": "an owl", "size": "64x64" }));
         other.read_exact(&mut status).expect("an answer");
         (status == *b"HTTP/1.1 200").then_some(())
     });
+    // After 30 s who does not read is dropped, with the place.
+    assert!(ended.elapsed() < Duration::from_secs(20), "{:?}", ended.elapsed());
     drop(unread);
 }
 

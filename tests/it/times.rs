@@ -15,10 +15,18 @@ fn now_ms() -> i64 {
     Timestamp::now().as_millisecond()
 }
 
-/// In the machine's time zone.
-fn local(at_ms: i64, form: &str) -> String {
+/// The machine's time zone, unless another is named.
+fn local(at_ms: i64, zone: &TimeZone, form: &str) -> String {
     let at = Timestamp::from_millisecond(at_ms).expect("in range");
-    at.to_zoned_datetime(TimeZone::system()).strftime(form).to_string()
+    at.to_zoned_datetime(zone.clone()).strftime(form).to_string()
+}
+
+/// A time zone in which noon has just passed, so that twenty-three hours later is the next day
+/// whenever the test runs.
+fn noon() -> String {
+    let hour = Timestamp::now().to_zoned_datetime(TimeZone::UTC).hour();
+    // By the rules of POSIX, what is west of Greenwich is positive.
+    format!("NOON{:+}", hour - 12)
 }
 
 fn write(house: &House, name: &str, text: &str) {
@@ -53,38 +61,44 @@ const NEAR_MS: i64 = 2500;
 // newcomer 2
 #[test]
 fn a_time_of_day_that_has_just_passed_is_told_with_tomorrows_date_and_hours() {
-    let mut house = House::started("");
+    let mut house = House::new("");
+    let zone = noon();
+    house.start_with(&[("TZ", &zone)]);
+    let tell = |house: &House, arguments: &[&str]| {
+        said(&house.command(arguments).env("TZ", &zone).output().expect("the binary starts"))
+    };
     // Twenty-three hours from now, and a while for this test.
     let at_ms = now_ms() + 23 * 60 * MINUTE_MS + 10 * MINUTE_MS;
-    let (time, date) = (local(at_ms, "%H:%M"), local(at_ms, "%Y-%m-%d %H:%M"));
+    let there = TimeZone::posix(&zone).expect("a zone");
+    let (time, date) = (local(at_ms, &there, "%H:%M"), local(at_ms, &there, "%Y-%m-%d %H:%M"));
     write(&house, "late.toml", &format!("prompt = 'a'\nnot_before = '{time}'\n"));
     let warned =
         "its begin is more than 12 hours away: a time of day that has passed is tomorrow's";
     let told = format!("starts on {date}");
-    let check = said(&house.zimaged(&["check", "late.toml"]));
+    let check = tell(&house, &["check", "late.toml"]);
     assert!(check.contains(&told) && check.contains("in 23 hours"), "{check}");
     assert!(check.contains(warned), "{check}");
-    let submit = said(&house.zimaged(&["submit", "late.toml"]));
+    let submit = tell(&house, &["submit", "late.toml"]);
     assert!(submit.contains(&told) && submit.contains(warned), "{submit}");
     assert!(submit.contains("late.toml is job 1, 1 picture"), "{submit}");
     let wish = ["submit", "--prompt", "b", "--not-before", &time];
-    let wish = said(&house.zimaged(&wish));
+    let wish = tell(&house, &wish);
     assert!(wish.contains(&told) && wish.contains(warned), "{wish}");
-    let list = said(&house.zimaged(&["list"]));
+    let list = tell(&house, &["list"]);
     assert!(list.contains(&format!("from {date}, in 23 hours")), "{list}");
-    let show = said(&house.zimaged(&["show", "1"]));
+    let show = tell(&house, &["show", "1"]);
     assert!(show.contains(&told) && show.contains("in 23 hours"), "{show}");
-    let status = said(&house.zimaged(&["status"]));
+    let status = tell(&house, &["status"]);
     assert!(status.contains(&told) && status.contains("in 23 hours"), "{status}");
-    let wait = said(&house.zimaged(&["wait", "1", "--timeout", "1"]));
+    let wait = tell(&house, &["wait", "1", "--timeout", "1"]);
     assert!(wait.contains(&date) && wait.contains("in 23 hours"), "{wait}");
     house.stop("TERM");
-    let waiting = said(&house.zimaged(&["submit", "late.toml"]));
+    let waiting = tell(&house, &["submit", "late.toml"]);
     assert!(waiting.contains(&told) && waiting.contains("waits in the jobs folder"), "{waiting}");
     write(&house, "soon.toml", &format!("prompt = 'a'\nnot_after = '{time}'\n"));
     // newcomer 2's brother: an end of tomorrow, where today's was meant.
     for command in ["check", "submit"] {
-        let end = said(&house.zimaged(&[command, "soon.toml"]));
+        let end = tell(&house, &[command, "soon.toml"]);
         assert!(end.contains(&format!("nothing is started after {date}")), "{end}");
         assert!(end.contains("its end is more than 12 hours away: a time of day"), "{end}");
         assert!(!end.contains("starts on"), "{end}");

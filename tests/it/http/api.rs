@@ -225,7 +225,8 @@ fn what_is_stopping_is_found_by_that_word() {
     house.ask("POST /api/v1/jobs/1/cancel", &[], b"").ok();
     assert_eq!(found("stopping"), (1, 1, 1));
     house.release_renders();
-    house.until_sql("SELECT count(*) FROM renders WHERE state = 'cancelled'", "2");
+    // The picture may be made before the worker hears that it is not wanted any more.
+    house.until_sql("SELECT count(*) FROM renders WHERE state IN ('queued', 'running')", "0");
     assert_eq!(found("stopping"), (0, 0, 0));
 }
 

@@ -140,12 +140,12 @@ async fn views_are_in_the_time_zone_of_whoever_asks() {
     }
     let fixture = scenario().await;
     for (sql, expected) in [
-        ("SELECT finished_at FROM history WHERE picture = 1 AND job = 1", "2026-01-01 09:00:02"),
-        ("SELECT accepted_at FROM history WHERE job = 2", "2026-01-01 09:00:00"),
-        ("SELECT accepted_at FROM jobs_state WHERE job = 2", "2026-01-01 09:00:00"),
-        ("SELECT ended FROM pictures WHERE render = '1.1'", "2026-01-01 09:00:02"),
-        ("SELECT at FROM oom", "2026-01-01 09:00:00"),
-        ("SELECT at FROM memory LIMIT 1", "2026-01-01 09:00:00"),
+        ("SELECT finished_at FROM history WHERE picture = 1 AND job = 1", "2026-01-01 21:00:02"),
+        ("SELECT accepted_at FROM history WHERE job = 2", "2026-01-01 21:00:00"),
+        ("SELECT accepted_at FROM jobs_state WHERE job = 2", "2026-01-01 21:00:00"),
+        ("SELECT ended FROM pictures WHERE render = '1.1'", "2026-01-01 21:00:02"),
+        ("SELECT at FROM oom", "2026-01-01 21:00:00"),
+        ("SELECT at FROM memory LIMIT 1", "2026-01-01 21:00:00"),
         ("SELECT day FROM throughput", "2026-01-01"),
     ] {
         assert_eq!(fixture.rows(sql).await, [expected], "{sql}");

@@ -279,7 +279,7 @@ fn a_queue_that_starts_nothing_because_that_is_wanted_is_well_and_says_so() {
         assert_eq!(diagnosis["healthy"], true, "{diagnosis}");
         about(&diagnosis, "daemon")
     };
-    house.json(&["submit", "--prompt", "a", "--not-before", "2099-01-01T12:00:00Z"]);
+    house.json(&["submit", "--prompt", "a", "--not-before", "2099-01-01T10:00:00Z"]);
     let (verdicts, text) = told(&house);
     assert_eq!(verdicts, ["ok", "ok"]);
     assert!(text.contains("nothing is started before 2099-01-01"), "{text}");

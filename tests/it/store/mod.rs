@@ -25,9 +25,9 @@ use zimaged::internals::{
     Stage, Store, Timings,
 };
 
-/// When everything happens, unless a test says otherwise: 2026-01-01 12:00:00 UTC, which is that day
+/// When everything happens, unless a test says otherwise: 2026-01-01 10:00:00 UTC, which is that day
 /// in every usual zone.
-const NOW: i64 = 1_767_268_800_000;
+const NOW: i64 = 1_767_261_600_000;
 
 /// A database in a folder of its own.
 struct Fixture {

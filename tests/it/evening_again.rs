@@ -134,7 +134,7 @@ fn a_narrow_list_keeps_its_times_and_cuts_its_names() {
         "--prompt",
         "a-prompt-of-many-letters",
         "--not-before",
-        "2098-01-01T12:00:00Z",
+        "2098-01-01T10:00:00Z",
     ]);
     let ended = house.value(
         "SELECT strftime('%H:%M', finished_at_ms / 1000, 'unixepoch', 'localtime') FROM renders",

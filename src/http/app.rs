@@ -14,8 +14,9 @@ use super::upcoming::UpcomingCache;
 use super::waited_jobs::WaitedJobs;
 use crate::config::{Config, LiveConfig};
 use crate::mcp;
+use crate::output::KnownPictures;
 use crate::queue::{Queue, QueueCapabilities, Upcoming};
-use crate::status::{Status, WorkerWish};
+use crate::status::{RenderStatus, Status, WorkerWish};
 use crate::store::Store;
 use crate::thumbnails::Thumbnails;
 
@@ -65,6 +66,7 @@ struct Shared {
     assistants: Arc<Semaphore>,
     /// One is made at a time, so that a page of many takes no more than one core.
     thumbnails: Arc<Mutex<Thumbnails>>,
+    pictures: Arc<KnownPictures>,
     /// Found out by one at a time, for all who ask.
     upcoming: Mutex<UpcomingCache>,
     events: Mutex<RecentEvents>,
@@ -92,6 +94,7 @@ impl FaceState {
             archives: slots(ARCHIVES_MAX),
             assistants: slots(ASSISTANTS_MAX),
             thumbnails,
+            pictures: Arc::default(),
             upcoming: Mutex::default(),
             events: Mutex::default(),
         };
@@ -171,6 +174,11 @@ impl App {
         &self.shared.thumbnails
     }
 
+    /// Pictures that are still what was written.
+    pub fn pictures(&self) -> &Arc<KnownPictures> {
+        &self.shared.pictures
+    }
+
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -203,6 +211,12 @@ impl App {
     /// What is being made, as it is sent to all who follow.
     pub async fn step(&self) -> Arc<str> {
         self.shared.events.lock().await.step(&self.shared.status.borrow().render)
+    }
+
+    /// Which preview there is of what is being made, as it is sent to all who follow.
+    pub async fn preview(&self, render: &RenderStatus) -> Arc<str> {
+        let folder = self.config.previews_path();
+        self.shared.events.lock().await.preview(&folder, render).await
     }
 
     /// What the daemon is doing now.

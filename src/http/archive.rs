@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
@@ -18,7 +18,7 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 use super::app::App;
 use super::problem::HttpProblem;
 use crate::clock;
-use crate::output;
+use crate::output::PictureFile;
 use crate::store::{GalleryFilter, HistoryRow};
 
 /// So many pictures are in one file: some gigabytes of large ones.
@@ -53,11 +53,12 @@ pub async fn archive(
     let is_all = pictures.len() <= limit as usize;
     pictures.truncate(limit as usize);
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
-    let outputs = app.config().outputs.clone();
+    let (outputs, known) = (app.config().outputs.clone(), app.pictures().clone());
     tokio::task::spawn_blocking(move || {
         let _slot = slot;
         let pieces = BufWriter::with_capacity(PIECE_BYTES, Pieces::to(sender.clone()));
-        if let Err(error) = write(pieces, &outputs, &pictures, is_all) {
+        let open = |recorded: &PictureFile| known.open(&outputs, recorded);
+        if let Err(error) = write(pieces, open, &pictures, is_all) {
             // The answer breaks off, so that nobody takes it for whole. Who has gone hears nothing.
             let _ = sender.blocking_send(Err(error));
         }
@@ -126,15 +127,16 @@ type Archive = ZipWriter<StreamWriter<BufWriter<Pieces>>>;
 
 fn write(
     pieces: BufWriter<Pieces>,
-    outputs: &Path,
+    open: impl Fn(&PictureFile) -> io::Result<File>,
     pictures: &[HistoryRow],
     is_all: bool,
 ) -> io::Result<()> {
     let mut archive = ZipWriter::new_stream(pieces);
     let mut notes = String::new();
     for picture in pictures {
-        let (path, bytes) = picture.file().unwrap_or_default();
-        match output::open_whole(outputs, path, bytes) {
+        let Some(recorded) = picture.file() else { continue };
+        let path = &recorded.path;
+        match open(&recorded) {
             Ok(file) => add(&mut archive, picture, path, file)?,
             Err(error) => {
                 let HistoryRow { job, picture: n, .. } = picture;

@@ -59,7 +59,7 @@ impl Encoded {
     ) -> Result<(), HttpProblem> {
         for (at, row) in made.iter().enumerate() {
             self.text(if at == 0 { before.to_owned() } else { format!(",{before}") });
-            let (file, length) = picture::opened(&app.config().outputs, row).await?;
+            let (file, length) = picture::opened(app, row).await?;
             self.file(file, length);
             self.text(after);
         }

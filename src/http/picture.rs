@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -13,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use super::app::App;
 use super::blocking::blocking;
 use super::problem::HttpProblem;
-use crate::output;
+use crate::output::PictureFile;
 use crate::preview;
 use crate::store::{HistoryRow, Selection};
 
@@ -29,20 +28,18 @@ pub async fn of_render(
     render: Selection,
     headers: &HeaderMap,
 ) -> Result<Response, HttpProblem> {
-    answer(&app.config().outputs, &row(app, render).await?, headers).await
+    answer(app, &row(app, render).await?, headers).await
 }
 
 /// A small copy of a picture, as JPEG: what its worker has kept, or else made of it.
 pub async fn thumbnail(app: &App, render: Selection) -> Result<Response, HttpProblem> {
     let row = row(app, render).await?;
     let absent = || HttpProblem::not_found("there is no picture");
-    let (path, bytes) = row.file().ok_or_else(absent)?;
-    let (path, sha256) = (path.to_owned(), row.sha256.clone().ok_or_else(absent)?);
-    let outputs = app.config().outputs.clone();
-    let thumbnails = app.thumbnails().clone();
+    let (file, outputs) = (row.file().ok_or_else(absent)?, app.config().outputs.clone());
+    let (known, thumbnails) = (app.pictures().clone(), app.thumbnails().clone());
     let made = blocking(move || {
-        let picture = || output::open_whole(&outputs, &path, bytes);
-        thumbnails.blocking_lock().get(&sha256, picture)
+        let picture = || known.open(&outputs, &file);
+        thumbnails.blocking_lock().get(&file.sha256, picture)
     });
     let jpeg = made.await?.map_err(|error| HttpProblem::not_found(error.to_string()))?;
     let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, CACHING)];
@@ -71,18 +68,12 @@ pub async fn row(app: &App, render: Selection) -> Result<HistoryRow, HttpProblem
     rows.into_iter().next().ok_or_else(|| HttpProblem::not_found("there is no such picture"))
 }
 
-async fn answer(
-    outputs: &Path,
-    row: &HistoryRow,
-    headers: &HeaderMap,
-) -> Result<Response, HttpProblem> {
-    let Some(((path, _), sha256)) = row.file().zip(row.sha256.as_ref()) else {
-        return Err(HttpProblem::not_found(format!("there is no picture: it is {}", row.state)));
-    };
+async fn answer(app: &App, row: &HistoryRow, headers: &HeaderMap) -> Result<Response, HttpProblem> {
+    let PictureFile { path, sha256, .. } = recorded(row)?;
     let tag = format!("\"{sha256}\"");
     let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| is_among(known, &tag));
-    let kind = media_type(path)?;
-    let (file, length) = opened(outputs, row).await?;
+    let kind = media_type(&path)?;
+    let (file, length) = opened(app, row).await?;
     let mut response = match (is_known, range(headers, &tag, length)) {
         (true, _) => StatusCode::NOT_MODIFIED.into_response(),
         (false, Asked::Whole) => whole(file, length),
@@ -96,18 +87,23 @@ async fn answer(
     told.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     told.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHING));
     told.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    for (name, value) in [(header::ETAG, tag), (header::CONTENT_DISPOSITION, disposition(path))] {
+    for (name, value) in [(header::ETAG, tag), (header::CONTENT_DISPOSITION, disposition(&path))] {
         told.extend(HeaderValue::try_from(value).ok().map(|value| (name, value)));
     }
     Ok(response)
 }
 
-/// A picture that was made, below `outputs`, with its length.
-pub async fn opened(outputs: &Path, row: &HistoryRow) -> Result<(File, u64), HttpProblem> {
-    let (path, bytes) = row.file().unwrap_or_default();
-    let (outputs, path) = (outputs.to_owned(), path.to_owned());
-    let file = blocking(move || output::open_whole(&outputs, &path, bytes)).await?;
-    Ok((file.map_err(gone)?, bytes))
+fn recorded(row: &HistoryRow) -> Result<PictureFile, HttpProblem> {
+    let absent = || HttpProblem::not_found(format!("there is no picture: it is {}", row.state));
+    row.file().ok_or_else(absent)
+}
+
+/// A picture that was made, with its length.
+pub async fn opened(app: &App, row: &HistoryRow) -> Result<(File, u64), HttpProblem> {
+    let (file, outputs) = (recorded(row)?, app.config().outputs.clone());
+    let (known, bytes) = (app.pictures().clone(), file.bytes);
+    let opened = blocking(move || known.open(&outputs, &file)).await?;
+    Ok((opened.map_err(gone)?, bytes))
 }
 
 /// It was made, and somebody has taken it away, or put something else in its place.

@@ -1,11 +1,13 @@
 //! The newest entries of the queue's log, read once for all who follow it.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
+use crate::preview;
 use crate::status::RenderStatus;
 use crate::store::{EventRow, Result, Store};
 
@@ -44,6 +46,15 @@ impl Default for SentStep {
     }
 }
 
+/// That there is another preview, as it is sent; nothing where there is none.
+#[derive(Default)]
+struct SentPreview {
+    looked_at: Option<Instant>,
+    /// When its file was written.
+    written_at: Option<SystemTime>,
+    text: Arc<str>,
+}
+
 /// What was read last.
 #[derive(Default)]
 pub struct RecentEvents {
@@ -51,6 +62,7 @@ pub struct RecentEvents {
     kept: VecDeque<SentEvent>,
     read_at: Option<Instant>,
     step: SentStep,
+    preview: SentPreview,
 }
 
 impl RecentEvents {
@@ -83,6 +95,31 @@ impl RecentEvents {
         }
         self.step.text.clone()
     }
+
+    /// Which preview there is of what is being made, looked for once for all who are told. The files
+    /// are in `folder`.
+    pub async fn preview(&mut self, folder: &Path, render: &RenderStatus) -> Arc<str> {
+        let now = Instant::now();
+        if self.preview.looked_at.is_none_or(|looked_at| now - looked_at >= FRESH) {
+            let file = preview::path(folder, render.job_id, render.index);
+            let facts = tokio::fs::metadata(file).await;
+            let written_at = facts.and_then(|facts| facts.modified()).ok();
+            if written_at != self.preview.written_at {
+                let text = written_at.map(|_| preview_of(render)).unwrap_or_default();
+                self.preview.text = text.into();
+            }
+            (self.preview.written_at, self.preview.looked_at) = (written_at, Some(now));
+        }
+        self.preview.text.clone()
+    }
+}
+
+/// With an address that is relative to that of the stream.
+fn preview_of(render: &RenderStatus) -> String {
+    let RenderStatus { job_id, index, step, .. } = render;
+    let of = format!("{job_id}.{index}");
+    let told = json!({ "url": format!("renders/{of}/preview"), "render": of, "step": step });
+    format!("event: preview\ndata: {told}\n\n")
 }
 
 /// By the rules of server-sent events; JSON has no line ends.

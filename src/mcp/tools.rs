@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::Config;
 use crate::job::origin::Api;
-use crate::output;
+use crate::output::KnownPictures;
 use crate::queue::{ApiJob, FitQuestion, Queue, QueueError, Which, fit};
 use crate::store::{PictureFilter, Selection};
 use crate::thumbnails::Thumbnails;
@@ -223,14 +223,11 @@ async fn show(queue: &Queue<'_>, config: &Config, of: Selection) -> Result<Answe
     let shown = queue.show(of, &filter).await?;
     let answered = told(&shown)?;
     let [picture] = shown.pictures.as_slice() else { return Ok(answered) };
-    let Some(((path, bytes), sha256)) = picture.file().zip(picture.sha256.clone()) else {
-        return Ok(answered);
-    };
-    let path = path.to_owned();
+    let Some(file) = picture.file() else { return Ok(answered) };
     let (outputs, mut thumbnails) =
         (config.outputs.clone(), Thumbnails::new(&config.thumbnails_path()));
     let small = tokio::task::spawn_blocking(move || {
-        thumbnails.get(&sha256, || output::open_whole(&outputs, &path, bytes))
+        thumbnails.get(&file.sha256, || KnownPictures::default().open(&outputs, &file))
     });
     let small = small.await.map_err(|error| QueueError::NoAnswer(error.to_string()))?;
     let small = small.map_err(|error| QueueError::NoAnswer(format!("the picture: {error}")))?;

@@ -3,6 +3,7 @@
 
 pub mod encode;
 mod exif;
+mod known;
 mod lora_text;
 pub mod metadata;
 mod read;
@@ -19,6 +20,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use self::known::{KnownPictures, PictureFile};
 pub use self::read::{inspect, metadata_of};
 pub use self::settings::{
     FoundSettings, PictureFacts, PictureMaker, facts_in, format_of, settings_in,
@@ -54,19 +56,6 @@ pub fn open(outputs: &Path, path: &str) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     files::plain(File::from(rustix::fs::openat2(&folder, path, flags, Mode::empty(), inside)?))
-}
-
-/// As [`open`], where the picture has as many bytes as were written. One that has others was cut
-/// short or changed, and would be shown or sent for what it is not.
-pub fn open_whole(outputs: &Path, path: &str, bytes: u64) -> io::Result<File> {
-    let file = open(outputs, path)?;
-    match file.metadata()?.len() {
-        found if found == bytes => Ok(file),
-        found => {
-            let told = format!("it has {found} bytes, and {bytes} were written");
-            Err(io::Error::new(io::ErrorKind::InvalidData, told))
-        }
-    }
 }
 
 /// How all temporary files of a database begin.

@@ -10,6 +10,7 @@ use crate::job::origin::OriginKind;
 use crate::job::state::State;
 use crate::job::{AskedPrecision, SamplerKind};
 use crate::ladder::Stage;
+use crate::output::PictureFile;
 
 /// A job: a row of the view `jobs_state`, and what its renders wait for or when they ended.
 #[derive(Clone, Debug, Serialize, FromRow)]
@@ -210,10 +211,10 @@ impl HistoryRow {
         self.peak_bytes.map(i64::unsigned_abs).filter(|bytes| *bytes > 0)
     }
 
-    /// Where its picture is, relative to the output folder, and how many bytes it has; `None` where
-    /// there is none.
-    pub fn file(&self) -> Option<(&str, u64)> {
-        Some((self.path.as_deref()?, self.bytes?.unsigned_abs()))
+    /// Its picture's file; `None` where there is none.
+    pub fn file(&self) -> Option<PictureFile> {
+        let (path, sha256) = (self.path.clone()?, self.sha256.clone()?);
+        Some(PictureFile { path, bytes: self.bytes?.unsigned_abs(), sha256 })
     }
 }
 

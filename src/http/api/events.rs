@@ -1,11 +1,11 @@
 //! What happens, as it happens: a stream of server-sent events.
 //!
 //! The table `events` is what is sent: whoever comes back after a while says which entry was the
-//! last, and misses none. Steps of the running picture are not in the table and have no id. A
-//! stream is read on only when its reader has taken what was sent: a slow one holds nothing but its
-//! place, and is dropped by the connection's time-out. All who follow share what is read of the
-//! table and what is written of a step, and look for more four times a second at the most: hundreds
-//! of them take no time of a render.
+//! last, and misses none. Steps and previews of the running picture are not in the table and have
+//! no id. A stream is read on only when its reader has taken what was sent: a slow one holds nothing
+//! but its place, and is dropped by the connection's time-out. All who follow share what is read of
+//! the table and what is written of a step, and look for more four times a second at the most:
+//! hundreds of them take no time of a render.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -61,8 +61,9 @@ pub async fn events(
         None => (newest, ""),
     };
     let (status, step, paced) = (app.watch_status(), None, Instant::now());
+    let preview = Arc::default();
     let waiting = waiting.to_owned();
-    let follower = Follower { app, status, step, last_id, waiting, paced, _slot: slot };
+    let follower = Follower { app, status, step, preview, last_id, waiting, paced, _slot: slot };
     let headers = [(header::CONTENT_TYPE, "text/event-stream")];
     Ok((headers, Body::from_stream(follower.stream())).into_response())
 }
@@ -73,6 +74,8 @@ struct Follower {
     status: watch::Receiver<Status>,
     /// What was told last of the running picture.
     step: Option<Arc<str>>,
+    /// And of how it looks.
+    preview: Arc<str>,
     last_id: i64,
     /// To be sent.
     waiting: String,
@@ -115,12 +118,18 @@ impl Follower {
             self.last_id = event.id;
             self.waiting.push_str(&event.text);
         }
-        let is_rendering = self.status.borrow_and_update().render.is_some();
+        let render = self.status.borrow_and_update().render.clone();
         let step = self.app.step().await;
         // Whoever comes while nothing is rendered is told nothing of it.
-        if self.step.as_ref() != Some(&step) && (is_rendering || self.step.is_some()) {
+        if self.step.as_ref() != Some(&step) && (render.is_some() || self.step.is_some()) {
             self.waiting.push_str(&step);
             self.step = Some(step);
+        }
+        let Some(render) = render else { return };
+        let preview = self.app.preview(&render).await;
+        if self.preview != preview {
+            self.waiting.push_str(&preview);
+            self.preview = preview;
         }
     }
 }

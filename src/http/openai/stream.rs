@@ -157,7 +157,7 @@ impl Follower {
     }
 
     async fn completed(&self, row: &HistoryRow) -> Result<Encoded, HttpProblem> {
-        let (file, length) = picture::opened(&self.app.config().outputs, row).await?;
+        let (file, length) = picture::opened(&self.app, row).await?;
         let mut told = facts(&[row]);
         let path = row.path.as_deref().unwrap_or_default();
         told["output_format"] = json!(path.rsplit('.').next());

@@ -5,8 +5,11 @@ use std::fs::{self, File};
 use std::io::{Cursor, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
+use zimaged::internals::sha256;
 
 use super::page::{done, location, press};
 use crate::support::House;
@@ -185,21 +188,61 @@ fn resident_kib(pid: u32) -> u64 {
     line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number")
 }
 
-#[test]
-fn who_reads_slowly_costs_no_memory_and_who_has_gone_leaves_the_place_to_the_next() {
+/// A house with one picture of so many bytes: more than what the system takes for a client.
+fn with_large_picture(bytes: usize) -> House {
     let house = House::started("");
     press(&house, "/", "prompt=fox");
     done(&house, 1);
-    let large = File::options().write(true).open(path(&house, 1)).unwrap();
-    large.set_len(1 << 30).unwrap();
-    house.falsify("UPDATE attempts SET bytes = 1 << 30");
+    File::create(path(&house, 1)).unwrap().set_len(bytes as u64).unwrap();
+    let sha256 = sha256(vec![0; bytes]);
+    house.falsify(&format!("UPDATE attempts SET bytes = {bytes}, sha256 = '{sha256}'"));
+    house
+}
+
+#[test]
+fn who_reads_slowly_costs_no_memory_and_who_has_gone_leaves_the_place_to_the_next() {
+    let house = with_large_picture(128 << 20);
     let before_kib = resident_kib(house.daemon_pid());
     let slow = [begun(&house), begun(&house)];
     assert!(slow.iter().all(|(_, head)| head == b"HTTP/1.1 200"));
     let refused = house.get("/pictures.zip");
     assert_eq!(refused.status, 503, "{}", refused.text());
     let grown_kib = resident_kib(house.daemon_pid()).saturating_sub(before_kib);
-    assert!(grown_kib < 64 << 10, "{grown_kib} KiB more for two files of a GiB");
+    assert!(grown_kib < 32 << 10, "{grown_kib} KiB more for two files of 128 MiB");
     drop(slow);
     house.until("a place is free again", || (begun(&house).1 == *b"HTTP/1.1 200").then_some(()));
+}
+
+/// The rest of an answer, as a slow line brings it.
+fn read_slowly(mut stream: TcpStream, begin: &[u8]) -> Reply {
+    let (mut answer, mut piece) = (begin.to_vec(), vec![0; 256 << 10]);
+    loop {
+        match stream.read(&mut piece).expect("it goes on") {
+            0 => return Reply::parse(&answer),
+            read => answer.extend(&piece[..read]),
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Takes the half minute after which who does not read is dropped.
+#[test]
+fn pictures_come_whole_over_a_slow_line_and_who_stops_reading_gives_up_the_place() {
+    const BYTES: usize = 32 << 20;
+    let house = with_large_picture(BYTES);
+    let (stopped, _) = begun(&house);
+    let (slow, begin) = begun(&house);
+    let whole = thread::scope(|scope| {
+        let read = scope.spawn(|| read_slowly(slow, &begin));
+        // Nothing waits for either of them.
+        press(&house, "/", "prompt=owl");
+        done(&house, 2);
+        read.join().expect("an answer")
+    });
+    let sizes: Vec<usize> = files(whole).values().map(Vec::len).collect();
+    assert_eq!(sizes, [BYTES]);
+    let _next = begun(&house);
+    assert_eq!(house.get("/pictures.zip").status, 503, "the one that has stopped has its place");
+    house.until("its place is free", || (begun(&house).1 == *b"HTTP/1.1 200").then_some(()));
+    drop(stopped);
 }

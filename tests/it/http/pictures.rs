@@ -113,6 +113,33 @@ fn a_picture_that_was_cut_short_is_not_sent_as_whole() {
     assert_eq!(house.get(PICTURE).ok().body, content);
 }
 
+// Another program paints in it, or puts a picture of its own in its place.
+#[test]
+fn a_picture_that_has_other_bytes_of_the_same_length_is_not_sent_as_ours() {
+    let (house, content) = with_picture();
+    let picture = house.pictures()[0].clone();
+    assert_eq!(house.get(PICTURE).ok().body, content);
+    let tag = format!("\"{}\"", house.value("SELECT sha256 FROM history"));
+    let modified = fs::metadata(&picture).unwrap().modified().unwrap();
+    let mut other = content.clone();
+    *other.last_mut().expect("a picture") ^= 1;
+    fs::write(&picture, &other).unwrap();
+    fs::File::options().write(true).open(&picture).unwrap().set_modified(modified).unwrap();
+    let _ = fs::remove_dir_all(house.path("state/thumbnails"));
+    let told = "it has other bytes than were written";
+    for header in [("Range", "bytes=0-9"), ("If-None-Match", &tag), ("Accept", "*/*")] {
+        let reply = house.ask(&format!("GET {PICTURE}"), &[header], b"");
+        assert_eq!((reply.status, reply.text().contains(told)), (410, true), "{}", reply.text());
+    }
+    assert_eq!(house.get("/file?job=1&n=1").status, 410);
+    assert_eq!(house.get("/api/v1/renders/1.1/thumbnail").status, 404);
+    let archive = house.get("/api/v1/pictures.zip").ok().body;
+    assert!(archive.windows(told.len()).any(|window| window == told.as_bytes()));
+    assert!(!archive.windows(other.len()).any(|window| window == other));
+    fs::write(&picture, &content).unwrap();
+    assert_eq!(house.get(PICTURE).ok().body, content, "it is ours again");
+}
+
 // faults 116
 #[test]
 fn a_prompt_full_of_script_is_text_everywhere() {

@@ -1,7 +1,9 @@
 //! How the running picture looks, by the miniature: what the scripted engine draws has no latents.
 
+use std::io::{BufRead, BufReader};
+
 use image::RgbImage;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::House;
 
@@ -43,4 +45,29 @@ fn a_model_that_has_made_a_picture_shows_the_next_one_while_it_is_made() {
     let left = std::fs::read_dir(house.path("state/previews")).expect("the folder");
     let names: Vec<_> = left.flatten().map(|entry| entry.file_name()).collect();
     assert!(names.iter().all(|name| name.to_string_lossy().ends_with(".json")), "{names:?}");
+}
+
+#[test]
+fn whoever_follows_the_events_is_told_of_each_preview_with_its_address() {
+    // So many that a fast machine shows one of them in time.
+    const PICTURES: usize = 40;
+    let mut house = House::with_config("");
+    house.start();
+    let events = house.send("GET /api/v1/events", &[], b"");
+    let job = json!({ "prompt": "a red circle", "width": 128, "height": 128, "steps": 20,
+                      "num_images": PICTURES });
+    house.post("/api/v1/jobs", &job).ok();
+    let mut lines = BufReader::new(events).lines().map(|line| line.expect("events go on"));
+    let mut done = 0;
+    let found = lines.find(|line| {
+        done += usize::from(line == "event: done");
+        line == "event: preview" || done == PICTURES
+    });
+    assert_eq!(found.as_deref(), Some("event: preview"));
+    let told = lines.next().expect("what it is");
+    let told: Value = serde_json::from_str(told.trim_start_matches("data: ")).expect("JSON");
+    let render = told["render"].as_str().expect("a picture");
+    assert_ne!(render, "1.1", "the first one of a model has no preview");
+    assert_eq!(told["url"], format!("renders/{render}/preview"), "beside the events");
+    assert!(told["step"].is_u64(), "{told}");
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use crate::clock::Clock;
+use crate::queue;
 use crate::recovery;
 use crate::store::{DatabasePlace, Store, StoreError};
 
@@ -19,6 +20,9 @@ const LOOK: Duration = Duration::from_secs(2);
 /// At each of so many looks renders without a job are looked for, which reads all that wait.
 const STRAYS_EVERY: u32 = 30;
 
+/// Pictures as input that no render needs are removed so often: they are kept for an hour anyhow.
+const INPUTS_SWEPT_EVERY_MS: i64 = 60 * 60 * 1000;
+
 /// What is told of the log that has stayed as it is for so many looks, a minute.
 const FAILURES_TOLD: u32 = 30;
 
@@ -27,9 +31,11 @@ const FAILURES_TOLD: u32 = 30;
 pub async fn run(
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
+    inputs: PathBuf,
     stop: CancellationToken,
 ) -> Result<(), StoreError> {
     let (mut looks, mut failures): (u32, u32) = (0, 0);
+    let mut swept_at_ms = clock.now_ms();
     while stop.run_until_cancelled(sleep(LOOK)).await.is_some() {
         // Whatever is in the way for a moment is told by those who need it gone.
         match look(&store).await? {
@@ -47,6 +53,12 @@ pub async fn run(
             && let Err(error) = recovery::remove_strays(&store, clock.now_ms()).await
         {
             debug!(%error, "renders without a job were not looked for");
+        }
+        if (clock.now_ms() - swept_at_ms).abs() >= INPUTS_SWEPT_EVERY_MS {
+            swept_at_ms = clock.now_ms();
+            if let Err(error) = queue::sweep_inputs(&store, &inputs).await {
+                debug!(%error, "pictures as input were not looked through");
+            }
         }
     }
     Ok(())
@@ -112,4 +124,38 @@ async fn save(store: &Store, state: &Path) -> Result<PathBuf, StoreError> {
         let _ = fs::remove_file(&path);
     }
     saved.map(|()| path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::store::Access;
+
+    #[tokio::test]
+    async fn pictures_as_input_that_nobody_needs_are_removed_while_the_daemon_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("queue.sqlite"), Access::Daemon).await.unwrap();
+        let inputs = folder.path().join("inputs");
+        fs::create_dir(&inputs).unwrap();
+        let two_hours_ago = SystemTime::now() - Duration::from_secs(2 * 60 * 60);
+        for name in ["old", "new"] {
+            let file = File::create(inputs.join(name)).unwrap();
+            file.set_modified(if name == "old" { two_hours_ago } else { SystemTime::now() })
+                .unwrap();
+        }
+        let (clock, stop) = (Arc::new(ManualClock::new(0)), CancellationToken::new());
+        let care = run(Arc::new(store), clock.clone(), inputs.clone(), stop.clone());
+        let care = tokio::spawn(care);
+        while inputs.join("old").exists() {
+            clock.set(clock.now_ms() + INPUTS_SWEPT_EVERY_MS);
+            sleep(Duration::from_millis(10)).await;
+        }
+        assert!(inputs.join("new").exists());
+        stop.cancel();
+        care.await.unwrap().unwrap();
+    }
 }

@@ -196,7 +196,7 @@ impl Daemon {
         parts.spawn(forever(systemd::feed_watchdog(heartbeat.clone(), end())));
         parts.spawn(forever(systemd::tell_status(live(), store(), status(), end())));
         parts.spawn(forever(onlooker(store(), status(), end())));
-        let caretaker = caretaker::run(store(), clock(), end());
+        let caretaker = caretaker::run(store(), clock(), config.inputs_path(), end());
         parts.spawn(async { Ok(caretaker.await?) });
         if config.power.inhibit_sleep {
             let told = self.status.clone();

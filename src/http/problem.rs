@@ -1,5 +1,7 @@
 //! Why a request has no answer.
 
+use std::io;
+
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
@@ -107,6 +109,9 @@ impl From<QueueError> for HttpProblem {
             }
             QueueError::NoAnswer(_) => {
                 HttpProblem::new(StatusCode::UNPROCESSABLE_ENTITY, "no_answer", told)
+            }
+            QueueError::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                HttpProblem::new(StatusCode::INSUFFICIENT_STORAGE, "no_room", told)
             }
             QueueError::Config(error) if error.may_pass() => HttpProblem::later(told),
             _ => HttpProblem::ours(told),

@@ -24,6 +24,9 @@ const UNNEEDED: Duration = Duration::from_secs(3600);
 /// No larger one was ever kept: `limits.input_bytes_max` may say no more.
 const KEPT_BYTES_MAX: u64 = 1 << 30;
 
+/// So much of the disk is left to what is made of them, and to the database.
+const ROOM_LEFT_BYTES: u64 = 256 << 20;
+
 /// Why a file is no picture to begin with. For people, who are told file and key beside it.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
@@ -77,7 +80,7 @@ pub fn read(path: &Path, limits: InputLimits) -> Result<Vec<u8>, InputError> {
 }
 
 /// Keeps `content` in `folder`; answers the name that it has there, its hash. It is there also
-/// after a power cut.
+/// after a power cut. `StorageFull` where the disk would have too little left.
 pub fn keep(folder: &Path, content: &[u8]) -> io::Result<String> {
     let hash = files::sha256(content);
     let path = folder.join(&hash);
@@ -88,9 +91,26 @@ pub fn keep(folder: &Path, content: &[u8]) -> io::Result<String> {
         return Ok(hash);
     }
     fs::create_dir_all(folder)?;
+    see_room(files::free_bytes(folder)?, content.len() as u64)?;
     // Several clients may send the same picture at once.
     files::write_among_others(&path, content)?;
     Ok(hash)
+}
+
+fn see_room(free_bytes: u64, bytes: u64) -> io::Result<()> {
+    match free_bytes.checked_sub(bytes) {
+        Some(ROOM_LEFT_BYTES..) => Ok(()),
+        _ => Err(io::Error::new(
+            io::ErrorKind::StorageFull,
+            format!(
+                "the disk has {} MiB left, and a picture as input of {} MiB must leave {} MiB of \
+                 that: make room, or wait until the pictures that are begun with others are made",
+                free_bytes >> 20,
+                bytes.div_ceil(1 << 20),
+                ROOM_LEFT_BYTES >> 20
+            ),
+        )),
+    }
 }
 
 /// What became of pictures that were to be brought elsewhere.
@@ -170,6 +190,15 @@ mod tests {
         assert_eq!(refused(Path::new("/dev/zero")), "it is a device or a pipe, not a file");
         let _socket = UnixListener::bind(path("socket")).unwrap();
         assert!(refused(&path("socket")).starts_with("it cannot be read: "));
+    }
+
+    #[test]
+    fn pictures_as_input_leave_room_on_the_disk() {
+        see_room(ROOM_LEFT_BYTES + 7, 7).expect("there is room");
+        let told = see_room(ROOM_LEFT_BYTES + 6, 7).expect_err("a byte is missing");
+        assert_eq!(told.kind(), io::ErrorKind::StorageFull);
+        assert!(told.to_string().starts_with("the disk has 256 MiB left, and a picture as input"));
+        see_room(6, 7).expect_err("hardly any");
     }
 
     #[test]

@@ -203,8 +203,16 @@ impl Spool {
         let found = Found { folder, name: &name, seen, id, shown, places: &self.places };
         let (rules, lists) = (&self.rules, &self.lists);
         let dropped = match self.reading.is_deadly(seen) {
-            true => found.deadly(),
-            false => self.reading.during(seen, || drop::read(found, rules, lists, now_ms))?,
+            true => Ok(found.deadly()),
+            false => self.reading.during(seen, || drop::read(found, rules, lists, now_ms)),
+        };
+        let dropped = match dropped {
+            // There may be room for the jobs after it.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                self.stuck(&name, error.to_string());
+                return Ok(());
+            }
+            dropped => dropped?,
         };
         match dropped {
             Dropped::Job(job) => self.claim_job(name, job, batch),

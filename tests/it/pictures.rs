@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest, Sha256};
 use zimaged::internals::metadata_of;
 
-use crate::support::{House, said};
+use crate::support::{House, fault, said};
 
 const ENDED: &str = "SELECT count(*) FROM renders WHERE state IN ('done', 'failed', 'cancelled')";
 
@@ -37,6 +37,21 @@ fn grow_old(house: &House) {
         let file = File::open(house.path("state/inputs").join(name)).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(7200)).unwrap();
     }
+}
+
+#[test]
+fn a_picture_as_input_that_the_disk_has_no_room_for_holds_up_no_other_job() {
+    let mut house = House::new("");
+    picture(&house.path("jobs/a.png"), 7);
+    house.drop_job("a.toml", "prompt = 'a'\ninit_image = 'a.png'\n");
+    house.drop_job("b.toml", "prompt = 'b'\n");
+    // The first one that is kept does not find room.
+    let [library, fault] = fault::environment("fsync", "-0.part", libc::ENOSPC, 0, 1);
+    house.start_with(&[library, fault].each_ref().map(|(name, value)| (*name, value.as_str())));
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "2");
+    let names = house.rows("SELECT file_name FROM jobs ORDER BY id").concat();
+    assert_eq!(names, ["b.toml", "a.toml"], "it was tried again, and taken in later");
+    assert!(house.log().contains("a.toml: No space left on device"), "{}", house.log());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use serde_json::{Value, json};
 
 use crate::support::http::Reply;
-use crate::support::{House, allow_many_descriptors, said};
+use crate::support::{House, allow_many_descriptors, fault, said};
 
 fn done(house: &House, number: &str) {
     house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", number);
@@ -118,6 +118,19 @@ fn a_picture_to_begin_with_comes_in_the_request_or_before_it() {
     let text = house.ask("POST /api/v1/inputs", &[("Content-Type", "image/png")], b"no picture");
     assert_eq!(text.status, 400);
     assert_eq!(house.post("/api/v1/jobs", &job("data:image/png;base64,!")).status, 400);
+}
+
+#[test]
+fn a_picture_that_the_disk_has_no_room_for_is_told_as_that() {
+    let mut house = House::new("");
+    let [library, fault] = fault::environment("fsync", "-0.part", libc::ENOSPC, 0, 1);
+    house.start_with(&[library, fault].each_ref().map(|(name, value)| (*name, value.as_str())));
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::RgbImage::new(64, 64).write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let keep = || house.ask("POST /api/v1/inputs", &[("Content-Type", "image/png")], png.get_ref());
+    let full = keep();
+    assert_eq!((full.status, &full.json()["code"]), (507, &json!("no_room")), "{}", full.text());
+    assert_eq!(keep().status, 201, "once there is room");
 }
 
 // faults 122

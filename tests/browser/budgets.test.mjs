@@ -1,7 +1,9 @@
-// What the pages may cost: bytes, time and jumps. The figures are printed; on a machine that tests much else at once
-// the time is several times what it is alone.
+// What the pages may cost: bytes, time and jumps. The figures are printed. On a machine that tests much else at once the time
+// is several times what it is alone: so the quickest of some first loads counts, each with an empty cache, and beside each a page
+// with nothing but a word and a style is loaded, which tells how slow the machine is now.
 
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
 
@@ -11,12 +13,18 @@ const FIRST_LOAD_KB = 60;
 const PAINT_MS = 500;
 const SHIFT = 0.1;
 const PICTURES = 10_000;
-/** Of a machine that tests much else at once. */
-const SLOWNESS = 5;
+const LOADS_MAX = 5;
+/** How long a page with a word takes on a machine that does nothing else. */
+const WORD_MS = 100;
 
-let house, browser;
+let house, browser, word;
 
 before(async () => {
+  word = createServer(({ url }, answer) => {
+    const [kind, text] = url === "/" ? ["html", "<!doctype html><link rel=stylesheet href=style><h1>a word</h1>"] : ["css", "h1 { color: red }"];
+    answer.writeHead(200, { "content-type": `text/${kind}` }).end(text);
+  });
+  await new Promise((resolve) => word.listen(0, "127.0.0.1", resolve));
   [house, browser] = await Promise.all([House.started(), launch()]);
   await house.send({ prompt: "a fox", num_images: 70 });
   await house.done(70);
@@ -26,6 +34,7 @@ before(async () => {
 
 after(async () => {
   await browser?.close();
+  word?.close();
   await house?.end();
 });
 
@@ -50,6 +59,28 @@ function measure() {
   }).observe({ type: "layout-shift", buffered: true });
 }
 
+/** When the largest part of a page was painted that is loaded for the first time. */
+async function paint(url) {
+  const page = await open(browser);
+  await page.addInitScript(measure);
+  await page.goto(url);
+  // By then nothing larger is to come.
+  await page.waitForTimeout(500);
+  const paint = await until("it is painted", () => page.evaluate(() => window.measured.paint));
+  await page.context().close();
+  return paint;
+}
+
+/** The quickest of some first loads, and how much slower than usual the machine is meanwhile. */
+async function quickest(url) {
+  const [paints, words] = [[], []];
+  while (paints.length < LOADS_MAX && !(Math.min(...paints) < PAINT_MS)) {
+    words.push(await paint(`http://127.0.0.1:${word.address().port}/`));
+    paints.push(await paint(url));
+  }
+  return { least: Math.min(...paints), slowness: Math.max(1, Math.min(...words) / WORD_MS) };
+}
+
 for (const where of ["/", "/queue", "/gallery", "/history", "/memory", "/system"]) {
   test(`${where} is small, quick and does not jump`, async () => {
     const page = await open(browser);
@@ -65,19 +96,20 @@ for (const where of ["/", "/queue", "/gallery", "/history", "/memory", "/system"
     await page.goto(house.url + where);
     // What is filled anew must not jump either; the first time all else has been loaded.
     await until("the head was filled anew", () => refills >= 3);
-    const { paint, shift } = await page.evaluate(() => window.measured);
+    const { shift } = await page.evaluate(() => window.measured);
     const loaded = await Promise.all(bodies);
     const bytes = loaded.reduce((sum, body) => sum + gzipSync(body).length, 0);
     const nodes = await page.evaluate(() => document.querySelectorAll("*").length);
     await page.context().close();
     const kb = bytes / 1000;
+    const { least, slowness } = await quickest(house.url + where);
     console.log(
-      `${where}: ${kb.toFixed(1)} KB compressed in ${loaded.length} files, largest paint ${paint.toFixed(0)} ms, ` +
+      `${where}: ${kb.toFixed(1)} KB compressed in ${loaded.length} files, largest paint ${least.toFixed(0)} ms (slowness ${slowness.toFixed(1)}), ` +
         `layout shift ${shift.toFixed(4)}, ${nodes} elements`,
     );
     assert.ok(loaded.length >= 3, "page, style and script are counted");
     assert.ok(kb < FIRST_LOAD_KB, `${kb} KB`);
-    assert.ok(paint > 0 && paint < PAINT_MS * SLOWNESS, `${paint} ms`);
+    assert.ok(least < PAINT_MS * slowness, `${least} ms where all takes ${slowness} times as long`);
     assert.ok(shift <= SHIFT, `${shift}`);
     assert.ok(nodes < 3000, `${nodes} elements`);
   });

@@ -8,11 +8,14 @@ import { after, afterEach, before, beforeEach, test } from "node:test";
 
 import { House, KEPT, launch, open, until } from "./house.mjs";
 
+/** An open page shows what has happened within two seconds, in each of which it asks once. */
+const SHOWN_MS = 2000;
+
 /**
- * What is promised is that an open page shows what has happened within two seconds, in each of which it asks once. Here its answers
- * are counted and not the seconds, which say little of a machine that tests much else: one may have been on its way already, and
- * one comes while the test looks.
+ * One second says little of a machine that tests much else. So what is promised is tried until it was kept once, so often at most;
+ * and each time the page's answers are counted: one may have been on its way already, and one comes while the test looks.
  */
+const TRIES_MAX = 5;
 const ANSWERS_MAX = 4;
 
 let browser, house, page;
@@ -44,7 +47,7 @@ function shows(page, place, text) {
   return page.locator(place, { hasText: text }).first().waitFor();
 }
 
-/** Waits for what the page is to show soon, by what it asks for at `live/` and `part`. */
+/** Waits for what the page is to show soon, by what it asks for at `live/` and `part`; answers after how many milliseconds it did. */
 async function soon(page, part, what, look) {
   let answers = 0;
   const count = (request) => {
@@ -55,8 +58,17 @@ async function soon(page, part, what, look) {
   const began = Date.now();
   await look();
   for (const end of ends) page.off(end, count);
-  console.log(`${what}: shown after ${Date.now() - began} ms, by answer ${answers}`);
+  const took = Date.now() - began;
+  console.log(`${what}: shown after ${took} ms, by answer ${answers}`);
   assert.ok(answers <= ANSWERS_MAX, `${what}: by answer ${answers}`);
+  return took;
+}
+
+/** Does `once`, which answers after how many milliseconds something was shown, until that was within two seconds. */
+async function promptly(what, once) {
+  const took = [];
+  while (took.length < TRIES_MAX && !(took.at(-1) <= SHOWN_MS)) took.push(await once());
+  assert.ok(took.at(-1) <= SHOWN_MS, `${what}: shown after ${took.join(", ")} ms`);
 }
 
 /** The step that the head of the page tells. */
@@ -258,44 +270,55 @@ test("everything in the queue is cancelled in two steps", async () => {
 test("a reload in the middle and a second tab show the same step", async () => {
   const job = await house.send({ prompt: "wolf, steps of 1000 ms", steps: 100 });
   await running(job);
-  await page.goto(house.url + "/queue");
-  const before = await step(page);
-  await page.reload();
-  assert.ok((await step(page)) >= before, "no step is lost");
-  const second = await page.context().newPage();
-  await second.goto(house.url + "/system");
-  // The second tab goes on by itself, too.
-  const known = (await house.get("status")).daemon.render.step + 1;
   const now = () => house.get("status").then((it) => it.daemon.render.step);
-  await until("the next step", async () => (await now()) >= known);
-  await soon(second, "now", "a step", () => until("the second tab shows it", async () => (await step(second)) >= known));
+  const second = await page.context().newPage();
+  await page.goto(house.url + "/queue");
+  await promptly("a page that is loaded anew, and a second tab", async () => {
+    const known = await now();
+    const began = Date.now();
+    await Promise.all([page.reload(), second.goto(house.url + "/system")]);
+    for (const tab of [page, second]) assert.ok((await step(tab)) >= known, "no step is lost");
+    return Date.now() - began;
+  });
+  // The second tab goes on by itself, too.
+  await promptly("a step", async () => {
+    const known = (await now()) + 1;
+    await until("the next step", async () => (await now()) >= known);
+    return soon(second, "now", "a step", () => until("the second tab shows it", async () => (await step(second)) >= known));
+  });
 });
 
 test("a daemon that was killed is seen again by a page that stayed open, and nothing is lost", async () => {
   const job = await house.send({ prompt: "wolf, steps of 1000 ms", steps: 100 });
-  await running(job);
   await page.goto(house.url + "/queue");
-  await house.stop("SIGKILL");
   const busy = page.locator("header [aria-busy=true]");
-  await soon(page, "now", "the daemon's death", () => busy.waitFor());
-  await house.start();
-  await running(job);
-  await soon(page, "now", "the render after a restart", async () => {
-    await busy.waitFor({ state: "detached" });
-    await shows(page, "header .live", "Rendering");
+  await promptly("a daemon's death and its next start", async () => {
+    await running(job);
+    await house.stop("SIGKILL");
+    const death = await soon(page, "now", "the daemon's death", () => busy.waitFor());
+    await house.start();
+    await running(job);
+    const start = await soon(page, "now", "the render after a restart", async () => {
+      await busy.waitFor({ state: "detached" });
+      await shows(page, "header .live", "Rendering");
+    });
+    return Math.max(death, start);
   });
 });
 
 test("what is running is cancelled in one tab and gone in the other", async () => {
-  const job = await house.send({ prompt: "wolf, steps of 1000 ms", steps: 100 });
-  await running(job);
   const second = await page.context().newPage();
   await second.goto(house.url + "/queue");
-  await page.goto(house.url + "/queue");
-  await page.getByRole("button", { name: "Cancel", exact: true }).click();
-  await page.waitForURL("**/queue");
-  await until("it is cancelled", async () => (await house.get(`jobs/${job}`)).job.state === "cancelled");
-  await soon(second, "queue", "a cancelled job", () => shows(second, "main", "Nothing waits."));
+  await promptly("a cancelled job", async () => {
+    const job = await house.send({ prompt: "wolf, steps of 1000 ms", steps: 100 });
+    await running(job);
+    await shows(second, "main", "wolf");
+    await page.goto(house.url + "/queue");
+    await page.getByRole("button", { name: "Cancel", exact: true }).click();
+    await page.waitForURL("**/queue");
+    await until("it is cancelled", async () => (await house.get(`jobs/${job}`)).job.state === "cancelled");
+    return soon(second, "queue", "a cancelled job", () => shows(second, "main", "Nothing waits."));
+  });
 });
 
 test("a job is brought before another by its button", async () => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::table::{Give, TableColumn, table, terminal_width};
+use super::table::{Give, TableColumn, is_narrow, table, terminal_width};
 use crate::attempt::Outcome as Ended;
 use crate::engine::provenance::{PartOrigin, PartSource};
 use crate::job::state::State;
@@ -19,7 +19,7 @@ const NAMED_MAX: usize = 5;
 
 const PICTURES: [TableColumn<'static>; 10] = [
     ("render", Give::Nothing),
-    ("state", Give::Ends),
+    ("state", Give::Nothing),
     ("size", Give::All),
     ("varies", Give::All),
     ("tries", Give::All),
@@ -27,7 +27,8 @@ const PICTURES: [TableColumn<'static>; 10] = [
     ("peak MiB", Give::All),
     ("ended", Give::All),
     ("picture", Give::Ends),
-    ("prompt", Give::EndsAndAll),
+    // What people look for.
+    ("prompt", Give::Last),
 ];
 
 /// A row for each picture, and under it why some have failed.
@@ -39,19 +40,21 @@ pub(super) fn list(pictures: &[&HistoryRow], has_daemon: bool) -> String {
 pub(super) fn list_apart(pictures: &[&HistoryRow], apart: &[String], has_daemon: bool) -> String {
     let apart = apart.iter().map(String::as_str).chain(std::iter::repeat(""));
     let rows = pictures.iter().zip(apart);
+    let width = terminal_width();
+    let state = |picture| state_in(picture, has_daemon, is_narrow(width));
     let rows: Vec<Vec<String>> =
-        rows.map(|(picture, apart)| row(picture, apart, has_daemon)).collect();
-    let mut text = table(&PICTURES, &rows, terminal_width());
+        rows.map(|(picture, apart)| row(picture, state(picture), apart)).collect();
+    let mut text = table(&PICTURES, &rows, width);
     if let Some(failures) = failures(pictures) {
         text += &format!("\n\n{failures}");
     }
     text
 }
 
-fn row(picture: &HistoryRow, apart: &str, has_daemon: bool) -> Vec<String> {
+fn row(picture: &HistoryRow, state: String, apart: &str) -> Vec<String> {
     vec![
         name(picture),
-        state(picture, has_daemon),
+        state,
         size(picture),
         apart.to_owned(),
         picture.attempts.to_string(),
@@ -124,7 +127,13 @@ pub(super) fn state_word(state: State, has_daemon: bool) -> String {
 
 /// Its state; `has_daemon` says whether anything can be running.
 pub(super) fn state(picture: &HistoryRow, has_daemon: bool) -> String {
-    let waits = moment::from(picture.run_after_ms);
+    state_in(picture, has_daemon, false)
+}
+
+/// The same, with a short time where there `is_narrow` room.
+fn state_in(picture: &HistoryRow, has_daemon: bool, is_narrow: bool) -> String {
+    let from = if is_narrow { moment::from_short } else { moment::from };
+    let waits = from(picture.run_after_ms);
     match waits.filter(|_| picture.state == State::Queued) {
         Some(waits) => waits,
         None if picture.stopping => stopping_word(has_daemon).to_owned(),
@@ -185,6 +194,15 @@ const ATTEMPTS: [TableColumn<'static>; 8] = [
     ("why", Give::Ends),
 ];
 
+/// The seconds of a try. Nobody knows those of one whose worker or daemon died.
+fn took(attempt: &AttemptRow) -> String {
+    match attempt.took_s() {
+        Some(seconds) => format!("{seconds:.2}"),
+        None if attempt.took_unknown() => "unknown".to_owned(),
+        None => String::new(),
+    }
+}
+
 pub(super) fn attempts<'a>(
     attempts: impl Iterator<Item = &'a AttemptRow>,
     has_daemon: bool,
@@ -201,7 +219,7 @@ pub(super) fn attempts<'a>(
                 outcome(attempt.outcome).to_string(),
                 attempt.rung.clone(),
                 attempt.stage.map_or(String::new(), |stage| stage.to_string()),
-                attempt.took_s().map_or(String::new(), |seconds| format!("{seconds:.2}")),
+                took(attempt),
                 attempt.took_bytes().map_or(String::new(), |bytes| (bytes >> 20).to_string()),
                 printable(attempt.message.as_deref().unwrap_or_default()),
             ]

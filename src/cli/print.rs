@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::pictures;
-use super::table::{Give, TableColumn, table, terminal_width};
+use super::table::{Give, TableColumn, is_narrow, table, terminal_width};
 use crate::job::state::State;
 use crate::moment;
 use crate::problem::printable;
@@ -48,9 +48,6 @@ const JOBS: [TableColumn<'static>; 11] = [
     ("file", Give::EndsAndAll),
 ];
 
-/// A narrower terminal gets shorter times.
-const WIDE_COLUMNS: usize = 100;
-
 /// What stands still because no daemon runs (`has_daemon`) is not called running; `none` is said
 /// where there is no job. No more than `limit` were asked for.
 pub(super) fn jobs(
@@ -61,7 +58,7 @@ pub(super) fn jobs(
     json: bool,
 ) -> io::Result<()> {
     let width = terminal_width();
-    let is_narrow = width.is_some_and(|width| width < WIDE_COLUMNS);
+    let is_narrow = is_narrow(width);
     let rows: Vec<Vec<String>> = jobs.iter().map(|row| job(row, has_daemon, is_narrow)).collect();
     let mut text = match rows.as_slice() {
         [] => none.to_owned(),

@@ -58,9 +58,10 @@ fn job(shown: &Shown) -> String {
         text += &format!("\ncancelled: {}", printable(reason));
     }
     if !shown.varies.is_empty() {
-        let varies: Vec<String> = shown.varies.iter().map(values).collect();
+        let varies = shown.varies.iter().map(|varying| values(varying, shown.job.renders));
+        let varies: Vec<String> = varies.collect();
         let among = if shown.compares_all() { "varies" } else { "varies in these" };
-        text += &format!("\n{among}: {}", varies.join("; "));
+        text += &format!("\n{among}: {}", varies.join(", "));
     }
     if !shown.pictures.is_empty() {
         text += &format!("\n\n{}", of(shown));
@@ -76,14 +77,18 @@ fn job(shown: &Shown) -> String {
     text
 }
 
-/// "guidance 0, guidance 3.5".
-fn values(varying: &Varying) -> String {
-    let Varying { values, count } = varying;
-    let more = match count.saturating_sub(values.len()) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    values.join(", ") + &more
+/// "guidance (0, 3.5)", "prompt (a fox, an owl and 98 more)", of so many pictures.
+fn values(varying: &Varying, pictures: i64) -> String {
+    let Varying { parameter, values, count } = varying;
+    let more = count.saturating_sub(values.len());
+    if parameter == "seed" && more > 0 && *count as i64 == pictures {
+        return "seed (each its own)".to_owned();
+    }
+    let own = format!("{parameter} ");
+    let values: Vec<&str> =
+        values.iter().map(|value| value.strip_prefix(&own).unwrap_or(value)).collect();
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!("{parameter} ({}{more})", values.join(", "))
 }
 
 fn of(shown: &Shown) -> String {

@@ -121,7 +121,8 @@ fn late(late: &LateJob) -> String {
 
 fn progress(job: &JobRow, has_daemon: bool) -> String {
     let name = printable(&job.file_name);
-    let text = format!("job {} ({name}): {} of {} done", job.job, job.done, job.renders);
+    let renders = print::count(job.renders.unsigned_abs(), "render");
+    let text = format!("job {} ({name}): {} of {renders} done", job.job, job.done);
     let [_, stopping] = pictures::running(job, has_daemon);
     print::with_counts(text, [(job.failed, "failed".to_owned()), stopping])
 }
@@ -150,9 +151,7 @@ fn expected(outlook: &Outlook) -> String {
                  job {job}"
             ),
         };
-        if outlook.too_late > 0 {
-            text += &format!(", {} too late for their time", outlook.too_late);
-        }
+        text += &print::too_late(outlook.too_late, "render");
     }
     text
 }

@@ -29,6 +29,9 @@ impl SubmitArgs {
 }
 
 pub(super) async fn submit(config: &Config, args: &SubmitArgs, json: bool) -> Outcome {
+    if args.wait {
+        wait::until_daemon(config).await;
+    }
     let submitted = hand_over(config, args).await?;
     tell_queue_elsewhere(config);
     let reports: Vec<&str> =
@@ -36,7 +39,10 @@ pub(super) async fn submit(config: &Config, args: &SubmitArgs, json: bool) -> Ou
     let has_daemon = queue::has_daemon(config);
     if args.wait && has_daemon && reports.is_empty() && submitted.waiting.is_empty() {
         let jobs: Vec<i64> = submitted.jobs.iter().map(|taken| taken.job).collect();
-        return wait::wait_for(config, &jobs, None, json).await;
+        return match wait::wait_for(config, &jobs, None, json).await {
+            Err(_) if !queue::has_daemon(config) => Err(not_waited_for(&submitted)),
+            waited => waited,
+        };
     }
     print::submitted(&submitted, json)?;
     if !has_daemon && !args.wait && submitted.waiting.is_empty() {

@@ -10,17 +10,25 @@ const GAP: usize = 2;
 /// A column of text is cut no further than to this width.
 const TEXT_WIDTH_MIN: usize = 10;
 
+/// A narrower terminal gets shorter times.
+const WIDE_COLUMNS: usize = 100;
+
+/// So much of what people look for is left, as long as other columns can give way to it.
+const WANTED_WIDTH: usize = 24;
+
 /// What a column gives up where the table is too wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Give {
     Nothing,
-    /// Itself, but only where all of its cells are empty.
+    /// Nothing; but it is left out, as every column but the first, where all of its cells are empty.
     Unused,
     /// The ends of its texts.
     Ends,
     /// The ends of its texts and, when all else has given way, itself.
     EndsAndAll,
-    /// Itself, the last such column first. It is left out as well where all of its cells are empty.
+    /// As `EndsAndAll`, and columns of `All` leave already where it has little room.
+    Last,
+    /// Itself, the last such column first.
     All,
 }
 
@@ -37,6 +45,11 @@ pub(super) fn terminal_width() -> Option<usize> {
     width.filter(|width| *width > 0)
 }
 
+/// Whether there is less room than for whole times beside names and prompts.
+pub(super) fn is_narrow(width: Option<usize>) -> bool {
+    width.is_some_and(|width| width < WIDE_COLUMNS)
+}
+
 /// The rows under their heads, no wider than `width_max` as far as the columns give way.
 pub(super) fn table(
     columns: &[TableColumn<'_>],
@@ -47,8 +60,8 @@ pub(super) fn table(
     let mut shown: Vec<Shown<'_>> = columns
         .iter()
         .enumerate()
-        .filter(|(index, (_, give))| {
-            !matches!(give, Give::All | Give::Unused) || cells_of(*index).any(|it| !it.is_empty())
+        .filter(|(index, _)| {
+            rows.is_empty() || *index == 0 || cells_of(*index).any(|it| !it.is_empty())
         })
         .map(|(index, &(head, give))| {
             let width = cells_of(index).chain([head]).map(UnicodeWidthStr::width).max();
@@ -75,16 +88,25 @@ struct Shown<'h> {
 impl Shown<'_> {
     fn width_min(&self) -> usize {
         match self.give {
-            Give::Ends | Give::EndsAndAll => self.width.min(TEXT_WIDTH_MIN),
+            Give::Ends | Give::EndsAndAll | Give::Last => self.width.min(TEXT_WIDTH_MIN),
             Give::Nothing | Give::Unused | Give::All => self.width,
         }
     }
 }
 
 fn fit(shown: &mut Vec<Shown<'_>>, width_max: usize) {
+    let wanted = |column: &Shown<'_>| match column.give {
+        Give::Last => column.width.min(WANTED_WIDTH),
+        _ => column.width_min(),
+    };
+    while needed(shown, wanted) > width_max
+        && let Some(place) = shown.iter().rposition(|column| column.give == Give::All)
+    {
+        shown.remove(place);
+    }
     while needed(shown, |column| column.width_min()) > width_max {
         let last = |give| shown.iter().rposition(|column| column.give == give);
-        let Some(place) = last(Give::All).or_else(|| last(Give::EndsAndAll)) else { break };
+        let Some(place) = last(Give::EndsAndAll).or_else(|| last(Give::Last)) else { break };
         shown.remove(place);
     }
     // Each turn takes one from the widest, so it ends.

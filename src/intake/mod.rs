@@ -42,11 +42,12 @@ pub use self::name::{clean, taken};
 pub use self::report::{FILES_SHOWN_MAX, FolderContents, IntakeStatus, WaitingFile, contents};
 use self::spool::Spool;
 pub use self::watch::check_watch;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::instance::FolderLock;
-use crate::job::spec::Rules;
+use crate::job::spec::{self, Rules};
+use crate::job::warning;
 use crate::loras::LoraFolder;
-use crate::store::{Accepted, Store};
+use crate::store::{Accepted, NewJob, Store};
 
 /// The pause between two scans while no event comes. Where the filesystem sends none, a drop waits
 /// no longer than this.
@@ -143,7 +144,10 @@ impl Intake {
         for (new, Accepted { job_id, fresh }) in batch.jobs.iter().zip(&accepted) {
             let name = &new.name;
             match fresh {
-                true => info!(job = job_id, renders = new.job.renders.len(), "accepted {name}"),
+                true => {
+                    info!(job = job_id, renders = new.job.renders.len(), "accepted {name}");
+                    warn_of_times(*job_id, new, now_ms);
+                }
                 false => info!("{name} is job {job_id} already"),
             }
         }
@@ -211,6 +215,18 @@ impl Intake {
             *status = now;
             is_new
         });
+    }
+}
+
+/// Says that a time of day of the job turned out to be far away: whoever dropped the file may have
+/// meant the day before, and asked no command that would have said so.
+fn warn_of_times(job_id: i64, new: &NewJob, now_ms: i64) {
+    let times_of_day = spec::times_of_day(&new.text);
+    if times_of_day.is_empty() {
+        return;
+    }
+    for warning in warning::of_times(&new.job.times(), &times_of_day, &clock::local(now_ms)) {
+        warn!(job = job_id, "{}: {warning}", new.name);
     }
 }
 

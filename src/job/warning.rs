@@ -5,8 +5,8 @@ mod lack;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use jiff::civil::date;
-use jiff::{ToSpan, ZonedDateTime};
+use jiff::civil::{Date, date};
+use jiff::{Timestamp, ToSpan, ZonedDateTime};
 use serde::{Serialize, Serializer};
 
 pub use self::lack::Lack;
@@ -74,28 +74,34 @@ const WAIT_MS_MAX: i64 = 12 * HOUR_MS;
 const HOUR_MS: i64 = 60 * 60 * 1000;
 
 /// Whether a job of these `times`, taken in `now`, waits for too long, ends too late, or has a
-/// begin that keeps nothing back.
-pub fn of_times(times: &Times, now: &ZonedDateTime) -> Vec<Warning> {
+/// begin that keeps nothing back. `times_of_day` are the keys that name no date.
+pub fn of_times(times: &Times, times_of_day: &[&'static str], now: &ZonedDateTime) -> Vec<Warning> {
     let now_ms = now.timestamp().as_millisecond();
     let Some(Opening { from_ms, .. }) = times.opening(now_ms, now.time_zone()) else {
         return Vec::new();
     };
-    let is_tomorrow = |wait_ms: i64| wait_ms <= 24 * HOUR_MS;
+    let day = |at_ms: i64| clock_day(at_ms, now);
     let has_passed = times.not_before_ms.is_some_and(|begin_ms| begin_ms <= now_ms);
     let mut found: Vec<Warning> = has_passed.then_some(Warning::PassedBegin).into_iter().collect();
     let wait_ms = from_ms - now_ms;
     if wait_ms > WAIT_MS_MAX {
-        let is_tomorrow = times.not_before_ms == Some(from_ms) && is_tomorrow(wait_ms);
+        let is_begin = times.not_before_ms == Some(from_ms) && times_of_day.contains(&"not_before");
+        let is_tomorrow = is_begin && day(from_ms) != day(now_ms);
         found.push(Warning::LongWait { is_tomorrow });
     }
     // Counted from the begin that is said: from 22:00, not after 07:00, is one night.
     let begin_ms = times.not_before_ms.unwrap_or(now_ms).max(now_ms);
-    if let Some(open_ms) = times.not_after_ms.map(|end_ms| end_ms - begin_ms)
-        && open_ms > WAIT_MS_MAX
-    {
-        found.push(Warning::LateEnd { is_tomorrow: is_tomorrow(open_ms) });
+    if let Some(end_ms) = times.not_after_ms.filter(|end_ms| end_ms - begin_ms > WAIT_MS_MAX) {
+        let is_tomorrow = times_of_day.contains(&"not_after") && day(end_ms) != day(begin_ms);
+        found.push(Warning::LateEnd { is_tomorrow });
     }
     found
+}
+
+/// The date of a moment by the clock that shows `now`.
+fn clock_day(at_ms: i64, now: &ZonedDateTime) -> Option<Date> {
+    let at = Timestamp::from_millisecond(at_ms).ok()?;
+    Some(now.time_zone().to_datetime(at).date())
 }
 
 /// All that the job itself shows. `defaults` are what it would ask if it said nothing: what stands

@@ -17,28 +17,41 @@ type LabelOf = fn(&HistoryRow) -> String;
 type IsAsked = fn(&HistoryRow) -> bool;
 
 /// In the order in which a job's matrix is gone through, the last one fastest.
-const PARAMETERS: [(LabelOf, IsAsked); 14] = [
-    (|row| one_line(row.asked_prompt.as_ref().unwrap_or(&row.prompt)), |_| true),
-    (not, |row| !row.negative_prompt.is_empty()),
-    (|row| format!("{}x{}", row.asked_width, row.asked_height), |_| true),
-    (|row| format!("{} steps", row.asked_steps), |_| true),
-    (|row| format!("guidance {}", row.guidance), |_| true),
+const PARAMETERS: [(&str, LabelOf, IsAsked); 14] = [
+    ("prompt", |row| one_line(row.asked_prompt.as_ref().unwrap_or(&row.prompt)), |_| true),
+    ("negative prompt", not, |row| !row.negative_prompt.is_empty()),
+    ("size", |row| format!("{}x{}", row.asked_width, row.asked_height), |_| true),
+    ("steps", |row| format!("{} steps", row.asked_steps), |_| true),
+    ("guidance", |row| format!("guidance {}", row.guidance), |_| true),
     (
+        "normalization",
         |row| format!("normalization {}", row.guidance_normalization),
         |row| row.guidance_normalization != 0.0,
     ),
-    (|row| format!("truncation {}", row.guidance_truncation), |row| row.guidance_truncation != 1.0),
-    (|row| row.sampler.word().to_owned(), |_| true),
     (
+        "truncation",
+        |row| format!("truncation {}", row.guidance_truncation),
+        |row| row.guidance_truncation != 1.0,
+    ),
+    ("sampler", |row| row.sampler.word().to_owned(), |_| true),
+    (
+        "precision",
         |row| format!("precision {}", row.precision.word()),
         |row| row.precision != AskedPrecision::Full,
     ),
-    (|row| format!("from {}", beginning(&row.init_image)), |row| !row.init_image.is_empty()),
-    (|row| format!("mask {}", beginning(&row.mask)), |row| !row.mask.is_empty()),
-    (|row| format!("strength {}", row.strength), |row| row.strength != 1.0),
-    (|row| row.lora.to_string(), |row| !row.lora.0.is_empty()),
-    (seed, |_| true),
+    (
+        "picture to begin with",
+        |row| format!("from {}", beginning(&row.init_image)),
+        |row| !row.init_image.is_empty(),
+    ),
+    ("mask", |row| format!("mask {}", beginning(&row.mask)), |row| !row.mask.is_empty()),
+    ("strength", |row| format!("strength {}", row.strength), |row| row.strength != 1.0),
+    ("LoRA", |row| row.lora.to_string(), |row| !row.lora.0.is_empty()),
+    (SEED, seed, |_| true),
 ];
+
+/// What its drawn numbers are called.
+pub(super) const SEED: &str = "seed";
 
 fn seed(row: &HistoryRow) -> String {
     format!("seed {}", row.seed)
@@ -100,14 +113,22 @@ impl Axis {
     }
 }
 
-/// What varies among the pictures, in the order of [`PARAMETERS`]. The first value tells whether it
-/// has a column of its own wherever pictures are listed: prompt, size and steps.
-pub(super) fn varying(pictures: &[HistoryRow]) -> Vec<(bool, Axis)> {
-    let axes = PARAMETERS
-        .iter()
-        .enumerate()
-        .map(|(place, (label, _))| (matches!(place, 0 | 2 | 3), Axis::of(pictures, *label)));
-    axes.filter(|(_, axis)| axis.varies()).collect()
+/// A parameter that is not the same in all of the pictures.
+pub(super) struct Varied {
+    pub(super) name: &'static str,
+    /// Whether it has a column of its own wherever pictures are listed: prompt, size and steps.
+    pub(super) has_column: bool,
+    pub(super) axis: Axis,
+}
+
+/// What varies among the pictures, in the order of [`PARAMETERS`].
+pub(super) fn varying(pictures: &[HistoryRow]) -> Vec<Varied> {
+    let of = |(name, label, _): &(&'static str, LabelOf, IsAsked)| Varied {
+        name,
+        has_column: matches!(*name, "prompt" | "size" | "steps"),
+        axis: Axis::of(pictures, *label),
+    };
+    PARAMETERS.iter().map(of).filter(|varied| varied.axis.varies()).collect()
 }
 
 /// A grid where every combination of what varies is there once, else one picture after the other,
@@ -127,7 +148,7 @@ fn arranged(
     pictures: &[HistoryRow],
     arrangement: impl FnOnce(&[Axis]) -> Arrangement,
 ) -> Arrangement {
-    let axes = PARAMETERS.map(|(label, is_asked)| (Axis::of(pictures, label), is_asked));
+    let axes = PARAMETERS.map(|(_, label, is_asked)| (Axis::of(pictures, label), is_asked));
     let (varying, fixed): (Vec<_>, Vec<_>) = axes.into_iter().partition(|(axis, _)| axis.varies());
     let varying: Vec<Axis> = varying.into_iter().map(|(axis, _)| axis).collect();
     let asked = fixed.into_iter().filter(|(_, is_asked)| pictures.first().is_some_and(is_asked));

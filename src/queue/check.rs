@@ -115,13 +115,17 @@ pub(super) fn checked(
     let resolved = spec::resolve_bytes(&content, &rules, now_ms, outside);
     match with_files(config, resolved, &content, folder) {
         Ok(mut resolved) => {
-            let content = whole(&content, folder, resolved.listed.take());
             let times = resolved.job.times();
+            let text = problem::utf8(&content).unwrap_or_default();
+            let times_of_day = spec::times_of_day(text);
+            let text = spec::with_moments(text, &times, &rules.time_zone);
+            let content = whole(&text, folder, resolved.listed.take());
             let model = model_of(config, &resolved, model)?;
             let asked = SizedPictures::of(&model.name, &resolved.job.renders);
             let mut warnings = warnings_of(config, &model, &resolved)?;
             let zone = &rules.time_zone;
-            warnings.extend(warning::of_times(&times, &clock::within(now_ms, zone.clone())));
+            let now = clock::within(now_ms, zone.clone());
+            warnings.extend(warning::of_times(&times, &times_of_day, &now));
             warnings.extend(other_clock(zone, now_ms).filter(|_| times != Times::default()));
             let opening = times.opening(now_ms, &rules.time_zone);
             let not_before_ms = opening.map(|it| it.from_ms).filter(|from_ms| *from_ms > now_ms);
@@ -148,8 +152,7 @@ pub(super) fn checked(
 
 /// The text that says everything itself, and means the same elsewhere: with the prompts of its
 /// list, and with whole paths.
-fn whole(content: &[u8], folder: &Path, listed: Option<Vec<String>>) -> Vec<u8> {
-    let Ok(text) = problem::utf8(content) else { return content.to_owned() };
+fn whole(text: &str, folder: &Path, listed: Option<Vec<String>>) -> Vec<u8> {
     let path = |path: &str| folder.join(path).to_string_lossy().into_owned();
     let text = with_paths(text, path);
     match listed {

@@ -41,7 +41,8 @@ pub struct Shown {
     pub varies: Vec<Varying>,
     /// The pictures, in order.
     pub pictures: Vec<HistoryRow>,
-    /// For each of these pictures what it has of what varies, but for prompt, size and steps.
+    /// For each of these pictures what it has of what varies, but for prompt, size and steps, and
+    /// for the seed where each picture has its own and they differ by more.
     pub apart: Vec<String>,
     /// All tries at these pictures, in order.
     pub attempts: Vec<AttemptRow>,

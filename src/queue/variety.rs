@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::axes::varying;
+use super::axes::{SEED, Varied, varying};
 use super::beginning;
 use crate::store::HistoryRow;
 
@@ -13,6 +13,8 @@ const VALUES_MAX: usize = 5;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Varying {
+    /// What it is called.
+    pub parameter: String,
     /// Its first five values, in words.
     pub values: Vec<String>,
     /// How many values it has.
@@ -21,14 +23,19 @@ pub struct Varying {
 
 /// What varies, and for each picture what it has of that where no other column says it.
 pub(super) fn variety(pictures: &[HistoryRow]) -> (Vec<Varying>, Vec<String>) {
-    let axes = varying(pictures);
-    let varies = axes.iter().map(|(_, axis)| Varying {
+    let varied = varying(pictures);
+    let varies = varied.iter().map(|Varied { name, axis, .. }| Varying {
+        parameter: (*name).to_owned(),
         values: axis.values.iter().take(VALUES_MAX).map(|value| beginning(value)).collect(),
         count: axis.values.len(),
     });
+    // Where each picture has a seed of its own, and differs by more, that number is nobody's word.
+    let is_drawn = |Varied { name, axis, .. }: &Varied| {
+        *name == SEED && axis.values.len() == pictures.len() && varied.len() > 1
+    };
+    let told: Vec<&Varied> = varied.iter().filter(|it| !it.has_column && !is_drawn(it)).collect();
     let apart = |picture: usize| {
-        let own = axes.iter().filter(|(has_column, _)| !has_column);
-        let own = own.map(|(_, axis)| beginning(&axis.values[axis.places[picture]]));
+        let own = told.iter().map(|it| beginning(&it.axis.values[it.axis.places[picture]]));
         own.collect::<Vec<_>>().join(", ")
     };
     (varies.collect(), (0..pictures.len()).map(apart).collect())

@@ -138,7 +138,8 @@ pub struct HistoryRow {
     pub attempts: i64,
     /// Seconds in the queue before the first attempt.
     pub queued_s: Option<f64>,
-    /// Seconds for the text.
+    /// Seconds for the text. Null, as all that was measured, where nobody has measured it: before
+    /// the first attempt, and where worker or daemon died at the last one.
     pub text_encode_s: Option<f64>,
     /// Seconds for the denoising.
     pub denoise_s: Option<f64>,
@@ -202,13 +203,13 @@ impl HistoryRow {
     /// The seconds of its last attempt; `None` where nobody has measured them, as of one whose
     /// worker was killed.
     pub fn took_s(&self) -> Option<f64> {
-        self.total_s.filter(|seconds| *seconds > 0.0)
+        self.total_s
     }
 
     /// What its last attempt took of the device's memory, in bytes; `None` as of
     /// [`HistoryRow::took_s`].
     pub fn took_bytes(&self) -> Option<u64> {
-        self.peak_bytes.map(i64::unsigned_abs).filter(|bytes| *bytes > 0)
+        self.peak_bytes.map(i64::unsigned_abs)
     }
 
     /// Its picture's file; `None` where there is none.
@@ -232,10 +233,11 @@ pub struct AttemptRow {
     pub rung: String,
     /// Where it ended, where it made no picture and that is known.
     pub stage: Option<Stage>,
-    /// How long it took the device: all but the writing of the picture's file.
-    pub total_ms: i64,
-    /// The most device memory.
-    pub peak_bytes: i64,
+    /// How long it took the device: all but the writing of the picture's file. Null where nobody
+    /// has measured it: while it runs, and of one whose worker or daemon died.
+    pub total_ms: Option<i64>,
+    /// The most device memory; null where nobody has measured it.
+    pub peak_bytes: Option<i64>,
     /// The most device memory while the text was encoded; 0 where it did not come so far. So are
     /// the next two.
     pub text_encode_bytes: i64,
@@ -254,12 +256,17 @@ pub struct AttemptRow {
 impl AttemptRow {
     /// Its seconds; `None` where nobody has measured them, as of one whose worker was killed.
     pub fn took_s(&self) -> Option<f64> {
-        (self.total_ms > 0).then_some(self.total_ms as f64 / 1000.0)
+        self.total_ms.map(|total_ms| total_ms as f64 / 1000.0)
+    }
+
+    /// Whether it has ended, and nobody knows how long it ran.
+    pub fn took_unknown(&self) -> bool {
+        self.total_ms.is_none() && self.outcome != Outcome::Running
     }
 
     /// What it took of the device's memory, in bytes; `None` as of [`AttemptRow::took_s`].
     pub fn took_bytes(&self) -> Option<u64> {
-        Some(self.peak_bytes.unsigned_abs()).filter(|bytes| *bytes > 0)
+        self.peak_bytes.map(i64::unsigned_abs)
     }
 }
 

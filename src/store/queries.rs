@@ -192,9 +192,9 @@ impl Store {
     pub async fn attempts(&self, job_id: i64, pictures: &[i64]) -> Result<Vec<AttemptRow>> {
         let rows = sqlx::query_as(
             "SELECT r.position AS picture, a.number, a.outcome, a.rung_text AS rung, a.stage, \
-             a.total_ms, a.energy_mj / 1000.0 AS joules, a.requested_bytes, a.message, \
+             CASE WHEN a.total_ms > 0 OR a.outcome = 'done' THEN a.total_ms END AS total_ms, a.energy_mj / 1000.0 AS joules, a.requested_bytes, a.message, \
              a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes, \
-             max(a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes) AS peak_bytes \
+             nullif(max(a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes), 0) AS peak_bytes \
              FROM attempts a JOIN renders r ON r.id = a.render_id \
              WHERE r.job_id = ? AND r.position IN (SELECT value FROM json_each(?)) \
              ORDER BY r.position, a.number",

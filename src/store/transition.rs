@@ -50,7 +50,8 @@ pub(super) async fn transition(
     };
     let cancel_reason = match facts {
         Facts::Cancelled { reason } => Some(reason),
-        _ => (next == State::Cancelled).then_some(by_the_user(state)),
+        _ if next == State::Cancelled => Some(by_the_user(transaction, render).await?),
+        _ => None,
     };
     let changed = sqlx::query(
         "UPDATE renders SET state = ?, finished_at_ms = ?, error_code = ?, error = ?, degraded = ?, \
@@ -92,12 +93,17 @@ async fn pass_star_on(transaction: &mut Writing, render: Current) -> sqlx::Resul
     Ok(())
 }
 
-/// Why a render is cancelled, where nothing else is said, that was in the state `before`.
-fn by_the_user(before: State) -> &'static str {
-    match before {
-        State::Running => "by the user, while it was rendered",
-        _ => "by the user, before it was begun",
+/// Why a render is cancelled where nothing else is said.
+async fn by_the_user(transaction: &mut Writing, render: Current) -> sqlx::Result<&'static str> {
+    if render.state == State::Running {
+        return Ok("by the user, while it was rendered");
     }
+    let sql = "SELECT EXISTS (SELECT 1 FROM attempts WHERE render_id = ?)";
+    let query = sqlx::query_scalar(sql).bind(render.render_id);
+    Ok(match query.fetch_one(&mut **transaction).await? {
+        true => "by the user, before it was begun again",
+        false => "by the user, before it was begun",
+    })
 }
 
 /// What an entry of the log is about.

@@ -327,12 +327,12 @@ SELECT
     a.rung_text AS rung,
     (SELECT count(*) FROM attempts n WHERE n.render_id = r.id AND n.outcome <> 'interrupted') AS attempts,
     (SELECT n.queued_ms FROM attempts n WHERE n.render_id = r.id AND n.number = 1) / 1000.0 AS queued_s,
-    a.text_encode_ms / 1000.0 AS text_encode_s,
-    a.denoise_ms / 1000.0 AS denoise_s,
-    a.vae_decode_ms / 1000.0 AS vae_decode_s,
-    a.picture_encode_ms / 1000.0 AS picture_encode_s,
-    a.total_ms / 1000.0 AS total_s,
-    max(a.text_encode_bytes, a.denoise_bytes, a.vae_decode_bytes) AS peak_bytes,
+    m.text_encode_ms / 1000.0 AS text_encode_s,
+    m.denoise_ms / 1000.0 AS denoise_s,
+    m.vae_decode_ms / 1000.0 AS vae_decode_s,
+    m.picture_encode_ms / 1000.0 AS picture_encode_s,
+    m.total_ms / 1000.0 AS total_s,
+    max(m.text_encode_bytes, m.denoise_bytes, m.vae_decode_bytes) AS peak_bytes,
     -- Of the card, by all programs together while the last attempt ran; NULL without one.
     round(a.energy_mj / 1000.0, 1) AS joules,
     round(a.power_mean_mw / 1000.0, 1) AS mean_watts,
@@ -358,6 +358,8 @@ FROM renders r
 JOIN jobs j ON j.id = r.job_id
 LEFT JOIN attempts a ON a.render_id = r.id
     AND a.number = (SELECT max(n.number) FROM attempts n WHERE n.render_id = r.id)
+-- The same attempt where it was measured. Whoever dies tells no seconds and no bytes: they are NULL, not 0.
+LEFT JOIN attempts m ON m.id = a.id AND (m.total_ms > 0 OR m.outcome = 'done')
 LEFT JOIN workers w ON w.id = a.worker_id;
 
 CREATE VIEW jobs_state AS

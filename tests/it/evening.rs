@@ -383,7 +383,7 @@ fn a_job_says_what_varies_among_its_pictures() {
     house.drop_job("one.toml", "prompt = 'a fox'\n");
     house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "5");
     let told = said(&house.zimaged(&["show", "1"]));
-    for part in ["varies: guidance 0, guidance 3.5; seed 7, seed 8\n", "guidance 3.5, seed 8"] {
+    for part in ["varies: guidance (0, 3.5), seed (7, 8)\n", "guidance 3.5, seed 8"] {
         assert!(told.contains(part), "{part}: {told}");
     }
     let shown = house.json(&["show", "1", "--limit", "3"]);

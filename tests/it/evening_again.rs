@@ -56,6 +56,10 @@ fn an_end_that_is_set_later_says_how_many_come_too_late_as_one_that_is_set_at_on
     assert_eq!(later["too_late"], 5, "the others of this time come before: {later}");
     let told = told(&house, &["edit", "4", "--not-after", &end]);
     assert!(told.contains("5 renders too late for their time"), "{told}");
+    // Each number has its noun: jobs and pictures stand side by side.
+    let status = self::told(&house, &["status"]);
+    assert!(status.contains("renders too late for their time"), "{status}");
+    assert!(status.contains(": 0 of 1 render done"), "{status}");
     let none = house.json(&["edit", "4", "--not-after", "none"]);
     assert_eq!(none["too_late"], 0, "{none}");
     house.release_renders();

@@ -25,6 +25,7 @@ mod fetch;
 mod files;
 mod formats;
 mod fit;
+mod fresh_user;
 mod fuzz;
 mod history;
 mod hooks;

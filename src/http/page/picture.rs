@@ -220,7 +220,8 @@ fn tries(words: &Words, attempts: &[AttemptRow]) -> Markup {
                 @let stage = attempt.stage.map(|stage| words.stage(stage));
                 (cell(words.stage, stage.unwrap_or_default()))
                 @let took_s = attempt.took_s().map(|seconds| format!("{seconds:.2}"));
-                (number(words.seconds, took_s.unwrap_or_default()))
+                @let unknown = attempt.took_unknown().then(|| words.unknown.to_owned());
+                (number(words.seconds, took_s.or(unknown).unwrap_or_default()))
                 @let peak = attempt.took_bytes().map(spelling::memory);
                 (number(words.peak, peak.unwrap_or_default()))
                 (cell(words.message, attempt.message.as_deref().unwrap_or_default()))

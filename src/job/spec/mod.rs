@@ -22,6 +22,7 @@ use self::axes::Axes;
 use self::fields::Bounds;
 pub use self::fields::Limits;
 pub use self::outside::Outside;
+pub use self::times::{times_of_day, with_moments};
 use self::wildcards::Choices;
 use super::parameters::{MODEL, read_values};
 use super::times::Times;

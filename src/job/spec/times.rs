@@ -1,9 +1,11 @@
 //! When a job may be started: `not_before`, `not_after` and `window`.
 
+use std::cmp::Reverse;
+
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
 use crate::job::times::{NoWindow, OpenHours, Times, time_of_day};
 use crate::table::{Check, Mistake, Table, check};
@@ -44,10 +46,8 @@ pub(super) fn window(value: &DeValue) -> Check<OpenHours> {
 pub fn time_ms(value: &DeValue, zone: &TimeZone, now_ms: i64) -> Check<i64> {
     let right =
         "use a time of day, like \"22:00\", or a date and a time, like 2026-11-24T22:00:00+01:00";
-    let written = match value {
-        DeValue::Datetime(time) => time.to_string(),
-        DeValue::String(text) => text.to_string(),
-        other => return Err(Mistake::expected("a time", other).help(right)),
+    let Some(written) = written(value) else {
+        return Err(Mistake::expected("a time", value).help(right));
     };
     let time = match time_of_day(&written) {
         Some(time) => next_time_of_day(time, zone, now_ms),
@@ -58,6 +58,49 @@ pub fn time_ms(value: &DeValue, zone: &TimeZone, now_ms: i64) -> Check<i64> {
         mistake.help(time_hint(&written).unwrap_or_else(|| right.to_owned()))
     };
     Ok(time.ok_or_else(no_time)?.as_millisecond())
+}
+
+fn written(value: &DeValue) -> Option<String> {
+    match value {
+        DeValue::Datetime(time) => Some(time.to_string()),
+        DeValue::String(text) => Some(text.to_string()),
+        _ => None,
+    }
+}
+
+/// The keys of a job's text whose moment is a time of day alone: whoever reads it later may find
+/// another day in it.
+pub fn times_of_day(text: &str) -> Vec<&'static str> {
+    let Ok(document) = DeTable::parse(text) else { return Vec::new() };
+    let is_one = |key: &&str| {
+        let value = document.get_ref().get(*key);
+        let written = value.and_then(|value| written(value.get_ref()));
+        written.is_some_and(|written| time_of_day(&written).is_some())
+    };
+    ["not_before", "not_after"].into_iter().filter(is_one).collect()
+}
+
+/// The text of a job with date, time and offset in place of moments that it leaves to its reader's
+/// clock, so that they are the same ones whenever and wherever it is taken in. They are those of
+/// `times`, which were read from it.
+pub fn with_moments(text: &str, times: &Times, zone: &TimeZone) -> String {
+    let Ok(document) = DeTable::parse(text) else { return text.to_owned() };
+    let moments = [("not_before", times.not_before_ms), ("not_after", times.not_after_ms)];
+    let open = moments.into_iter().filter_map(|(key, at_ms)| {
+        let value = document.get_ref().get(key)?;
+        let is_open = written(value.get_ref())?.parse::<Timestamp>().is_err();
+        let at = Timestamp::from_millisecond(at_ms?).ok()?;
+        let at = at.to_zoned_datetime(zone.clone());
+        is_open.then(|| (value.span(), at.strftime("%Y-%m-%dT%H:%M:%S%.f%:z").to_string()))
+    });
+    let mut open: Vec<_> = open.collect();
+    // From the end, so that the places in front stay where they are.
+    open.sort_by_key(|(place, _)| Reverse(place.start));
+    let mut fixed = text.to_owned();
+    for (place, moment) in open {
+        fixed.replace_range(place, &moment);
+    }
+    fixed
 }
 
 /// What is meant by times that people write elsewhere: `10 pm`, `7:5`, `22.30`, `24:00`, `+2h`.

@@ -1,7 +1,7 @@
 use jiff::tz::TimeZone;
 
 use super::*;
-use crate::job::spec::{Limits, Rules, resolve_bytes};
+use crate::job::spec::{Limits, Rules, resolve_bytes, times_of_day};
 
 const TURBO: ModelWants<'static> = ModelWants { name: "Turbo", guidance: 0.0, steps: 8 };
 
@@ -120,15 +120,16 @@ fn syntax_of_other_programs_is_told_once_a_kind_with_an_example() {
 /// newcomer 2
 #[test]
 fn a_job_that_waits_or_lasts_for_more_than_half_a_day_is_told_why() {
-    let now = "2026-11-27T22:50:00Z".parse::<jiff::Timestamp>().expect("a moment");
-    let now = now.to_zoned_datetime(TimeZone::UTC);
-    let now_ms = now.timestamp().as_millisecond();
-    let warned = |text: &str| {
+    let warned_at = |now: &str, text: &str| {
+        let now = now.parse::<jiff::Timestamp>().expect("a moment");
+        let now = now.to_zoned_datetime(TimeZone::UTC);
+        let now_ms = now.timestamp().as_millisecond();
         let text = format!("prompt = 'a'\n{text}");
         let job = resolve_bytes(text.as_bytes(), &rules(), now_ms, &mut || 7).expect("a good job");
-        let warnings = of_times(&job.job.times(), &now);
+        let warnings = of_times(&job.job.times(), &times_of_day(&text), &now);
         warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     };
+    let warned = |text: &str| warned_at("2026-11-27T22:50:00Z", text);
     let begin = "its begin is more than 12 hours away";
     let end = "its end is more than 12 hours away";
     let passed = ": a time of day that has passed is tomorrow's";
@@ -145,6 +146,11 @@ fn a_job_that_waits_or_lasts_for_more_than_half_a_day_is_told_why() {
     for soon in ["", "not_before = '10:45'", "window = '22:00-07:00'", "not_after = '07:00'"] {
         assert_eq!(warned(soon), "", "{soon}");
     }
+    // What is far away and still today, and what has a date, was not meant as another day's.
+    let at_night = |text| warned_at("2026-11-27T04:00:00Z", text);
+    assert_eq!(at_night("not_before = '22:00'"), begin);
+    assert_eq!(at_night("not_after = 22:00:00"), end);
+    assert_eq!(warned("not_before = 2026-11-28T22:00:00Z"), begin);
 }
 
 // evening F1

@@ -163,6 +163,7 @@ pub const CHINESE: Words = Words {
     ended: "结束时间",
     begun: "开始时间",
     seconds: "秒数",
+    unknown: "未知",
     peak: "显存峰值",
     card: "显卡",
     starts: "开始时间",

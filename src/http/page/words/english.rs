@@ -168,6 +168,7 @@ pub const ENGLISH: Words = Words {
     ended: "Ended",
     begun: "Begun",
     seconds: "Seconds",
+    unknown: "unknown",
     peak: "Peak memory",
     card: "Card",
     starts: "Starts at",

@@ -177,6 +177,8 @@ pub struct Words {
     pub ended: &'static str,
     pub begun: &'static str,
     pub seconds: &'static str,
+    /// Of what nobody has measured.
+    pub unknown: &'static str,
     pub peak: &'static str,
     /// What it took of the card.
     pub card: &'static str,

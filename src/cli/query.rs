@@ -38,7 +38,7 @@ pub(super) async fn list(config: &Config, args: &ListArgs, json: bool) -> Outcom
         print::rejections(&store.rejections(args.limit).await?, json)?;
     } else {
         let ListArgs { state, since: since_ms, .. } = *args;
-        let filter = JobFilter { state, tag: args.tag.clone(), since_ms, before: None };
+        let filter = JobFilter { state, tag: args.tag.clone(), since_ms, ..JobFilter::default() };
         let jobs = store.jobs(&filter, args.limit).await?;
         let none = match filter == JobFilter::default() {
             true => "nothing yet",

@@ -14,6 +14,8 @@ use crate::job::state::{ShownState, State};
 pub struct JobFilter {
     pub state: Option<ShownState>,
     pub tag: Option<String>,
+    /// A part of one of their prompts.
+    pub text: Option<String>,
     /// Those that were taken in at this time (UTC, milliseconds since the epoch) or later.
     pub since_ms: Option<i64>,
     /// Those before the job with this id.
@@ -94,6 +96,12 @@ impl Store {
             sql.push(" AND EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ")
                 .push_bind(tag)
                 .push(")");
+        }
+        if let Some(text) = &filter.text {
+            sql.push(" AND EXISTS (SELECT 1 FROM renders r WHERE r.job_id = job")
+                .push(" AND instr(lower(r.prompt), lower(")
+                .push_bind(text)
+                .push(")) > 0)");
         }
         if let Some(since_ms) = filter.since_ms {
             sql.push(" AND accepted_at_ms >= ").push_bind(since_ms);

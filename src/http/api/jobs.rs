@@ -70,6 +70,8 @@ pub struct ListJobs {
     state: Option<ShownState>,
     /// Those with this tag.
     tag: Option<String>,
+    /// A part of one of their prompts.
+    q: Option<String>,
     /// Those that were taken in at this moment or later.
     since_ms: Option<i64>,
     /// Those before this one: `next` of the page before.
@@ -93,9 +95,9 @@ pub async fn list(
     State(app): State<App>,
     Query(asked): Query<ListJobs>,
 ) -> Result<Json<JobPage>, HttpProblem> {
-    let ListJobs { state, tag, since_ms, before, limit } = asked;
+    let ListJobs { state, tag, q: text, since_ms, before, limit } = asked;
     let limit = page(limit, PAGE, PAGE_MAX)?;
-    let filter = JobFilter { state, tag, since_ms, before };
+    let filter = JobFilter { state, tag, text, since_ms, before };
     let jobs = app.store().jobs(&filter, limit).await?;
     let is_full = jobs.len() as u32 == limit;
     let next = jobs.last().filter(|_| is_full).map(|last| last.job);

@@ -36,6 +36,11 @@ fn a_job_of_json_or_toml_is_taken_in_rendered_and_shown() {
     assert_eq!((&page["jobs"][0]["job"], &page["next"]), (&json!(2), &json!(2)));
     let page = house.get("/api/v1/jobs?limit=1&before=2&tag=zoo").ok().json();
     assert_eq!(page["jobs"][0]["job"], 1);
+    for (q, found) in [("AN+OWL", vec![1]), ("a+", vec![2, 1]), ("wolf", vec![])] {
+        let told = house.get(&format!("/api/v1/jobs?q={q}")).ok().json();
+        let jobs: Vec<_> = told["jobs"].as_array().unwrap().iter().map(|it| &it["job"]).collect();
+        assert_eq!(jobs, found, "{q}");
+    }
     assert_eq!(house.get("/api/v1/jobs/9").status, 404);
     assert_eq!(house.get("/api/v1/jobs?limti=1").status, 400);
     let settings = house.get("/api/v1/renders/1.2/settings.toml").ok().text();

@@ -93,7 +93,7 @@ async fn jobs_are_listed_newest_first_by_state_and_tag() {
     let fixture = scenario().await;
     let listed = async |state: Option<State>, tag: Option<&str>, limit| {
         let state = state.map(State::into);
-        let filter = JobFilter { state, tag: tag.map(str::to_owned), since_ms: None, before: None };
+        let filter = JobFilter { state, tag: tag.map(str::to_owned), ..JobFilter::default() };
         let jobs = fixture.store.jobs(&filter, limit).await.expect("a readable queue");
         jobs.iter().map(|job| job.job).collect::<Vec<_>>()
     };

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import * as fs from "node:fs";
-import { createServer } from "node:http";
+import { createServer, request } from "node:http";
 import * as path from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 
@@ -513,6 +513,59 @@ test("a page of another site can neither read nor change anything", async () => 
   assert.equal((await house.get("status")).paused, null);
   await stranger.context().close();
   evil.close();
+});
+
+/** A server that hands what comes for `below` over to the daemon, as a proxy does; what was asked of it is in `asked`. */
+async function proxy(below) {
+  const server = createServer((from, answer) => {
+    server.asked.push(from.url);
+    if (!from.url.startsWith(below)) return answer.writeHead(404).end();
+    const { method, headers } = from;
+    const to = request(house.url + from.url.slice(below.length - 1), { method, headers }, (found) => {
+      answer.writeHead(found.statusCode, found.headers);
+      found.pipe(answer);
+    });
+    from.pipe(to.on("error", () => answer.destroy()));
+  });
+  server.asked = [];
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return server;
+}
+
+test("below a path of a proxy the pages work, and ask for nothing beside it", async (t) => {
+  const below = "/below/a/path/";
+  const server = await proxy(below);
+  t.after(() => server.closeAllConnections() ?? server.close());
+  const host = `127.0.0.1:${server.address().port}`;
+  await house.stop();
+  // The last table of its configuration is `[http]`.
+  fs.appendFileSync(path.join(house.folder, "daemon.toml"), `hosts = ["${host}"]\n`);
+  await house.start();
+  await page.goto(`http://${host}${below}`);
+  await page.fill("#prompt", "a fox");
+  await shows(page, "#advice", "1 picture");
+  await page.getByRole("button", { name: "Render" }).click();
+  await page.waitForURL(`**${below}queue`);
+  await house.done(1);
+  await page.getByRole("link", { name: "Gallery" }).first().click();
+  await until("the small copy is shown", () => page.evaluate(() => document.querySelector("ul.grid img")?.naturalWidth > 0));
+  await page.getByRole("button", { name: "Star 1.1" }).click();
+  await page.locator("button.star[aria-pressed=true]").waitFor();
+  await page.getByRole("link", { name: "a fox" }).click();
+  await page.waitForURL(`**${below}picture?*`);
+  for (const where of ["", "queue", "gallery", "history", "memory", "system", "about", "reference", "picture?job=1&n=1"]) {
+    await page.goto(`http://${host}${below}${where}`);
+    const away = await page.evaluate((start) => {
+      const named = [...document.querySelectorAll("[href], [src], [action]")].map((it) => it.href || it.src || it.action);
+      return named.filter((url) => String(url).startsWith(location.origin) && !String(url).startsWith(start));
+    }, `http://${host}${below}`);
+    assert.deepEqual(away, [], where);
+  }
+  await page.goto(`http://${host}${below}queue`);
+  await page.getByRole("link", { name: "中文" }).click();
+  await page.waitForURL(`**${below}queue`);
+  await page.waitForResponse(`**${below}live/queue`);
+  assert.deepEqual(server.asked.filter((it) => !it.startsWith(below)), []);
 });
 
 test("without JavaScript a job is sent, listed, cancelled and its picture found", async () => {

@@ -1,6 +1,7 @@
 //! The form's fields beyond a prompt and its size, as a browser without JavaScript sends them.
 
 use std::fs;
+use std::process::Command;
 
 use crate::http::page::{location, press};
 use crate::support::House;
@@ -99,6 +100,31 @@ fn times_samplers_and_a_matrix_are_checked_at_their_fields_and_stand_in_the_jobs
         let told = check(fields);
         assert!(told.contains(&format!("data-key=\"{key}\"")), "{fields}: {told}");
     }
+}
+
+/// What stands in the code of a page.
+fn plain(markup: &str) -> String {
+    let marks = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&amp;", "&")];
+    marks.iter().fold(markup.to_owned(), |text, (escaped, mark)| text.replace(escaped, mark))
+}
+
+#[test]
+fn the_command_that_the_form_shows_sends_the_same_job_from_a_shell() {
+    let house = House::started("");
+    let prompt = "a \"red\" 'fox' $HOME `id` \\ 100% 狐狸 <b> & END";
+    let sent: String = prompt.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let told = press(&house, "/create/check", &format!("prompt={sent}&seed=7")).ok().text();
+    let command = told.split("<code>").find(|code| code.starts_with("curl")).expect("a command");
+    let command = plain(command.split("</code>").next().unwrap_or_default());
+    let (line, rest) = command.split_once('\n').expect("the job follows");
+    let address = format!("http://{}/api/v1/jobs", house.http());
+    let expected = "curl -H 'Content-Type: application/toml' --data-binary @-";
+    assert_eq!(line, format!("{expected} {address} <<'END'"));
+    // In the place of curl, what shows what it gets.
+    let shown = Command::new("sh").arg("-c").arg(format!("cat <<'END'\n{rest}")).output();
+    let job = shown.expect("there is a shell").stdout;
+    house.ask("POST /api/v1/jobs", &[("Content-Type", "application/toml")], &job).ok();
+    assert_eq!(house.rows("SELECT prompt, seed FROM renders"), [[prompt, "7"]]);
 }
 
 #[test]

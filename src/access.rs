@@ -31,7 +31,8 @@ pub fn no_access(path: &Path) -> Option<String> {
 /// What the system says of a file or folder at `path`; of one that belongs to somebody else also
 /// whose it is, or the nearest folder above it that is there and closed.
 pub fn told(path: &Path, error: &io::Error) -> String {
-    if error.kind() != io::ErrorKind::PermissionDenied {
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    if !matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) {
         return error.to_string();
     }
     match path.ancestors().find_map(no_access) {
@@ -41,7 +42,8 @@ pub fn told(path: &Path, error: &io::Error) -> String {
 }
 
 fn foreign(path: &Path) -> String {
-    let me = name_in("/etc/passwd", rustix::process::geteuid().as_raw());
+    let my_id = rustix::process::geteuid().as_raw();
+    let me = name_in("/etc/passwd", my_id);
     // Of what lies in a closed folder only that folder is known.
     let seen = path.ancestors().find_map(|path| Some((path, fs::metadata(path).ok()?)));
     let Some((path, facts)) = seen else {
@@ -49,16 +51,19 @@ fn foreign(path: &Path) -> String {
     };
     let owner = name_in("/etc/passwd", facts.uid());
     let group = name_in("/etc/group", facts.gid());
-    let cure = match facts.mode() & GROUP_WRITES {
-        0 => format!("do this as {owner}, for instance: sudo -u {owner} zimaged ..."),
+    let path = path.display();
+    if facts.uid() == my_id {
+        return format!("{path} is yours, and closed to yourself: chmod u+rwX {path}");
+    }
+    let cure = match (facts.mode() & GROUP_WRITES, facts.uid()) {
+        // What root does here would be closed to everybody else.
+        (0, 0) => format!("take another folder, or make it yours: sudo chown {me} {path}"),
+        (0, _) => format!("do this as {owner}, for instance: sudo -u {owner} zimaged ..."),
         _ => format!(
             "the members of the group {group} may: sudo usermod -aG {group} {me}, then log in again"
         ),
     };
-    format!(
-        "{} belongs to the user {owner}, and you ({me}) may not write to it; {cure}",
-        path.display()
-    )
+    format!("{path} belongs to the user {owner}, and you ({me}) may not write to it; {cure}")
 }
 
 /// The name of a user or a group in such a file; its number where that does not say. Accounts
@@ -83,6 +88,15 @@ mod tests {
         assert_eq!(name_in("/etc/group", 0), "root");
         assert_eq!(name_in("/etc/passwd", 4_000_000_123), "4000000123");
         assert_eq!(name_in("/nowhere", 7), "7");
+    }
+
+    // newcomer 32
+    #[test]
+    fn what_is_ones_own_is_opened_by_oneself_and_nobody_is_sent_to_become_root() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let told = foreign(folder.path());
+        assert!(told.contains("is yours") && told.contains("chmod u+rwX"), "{told}");
+        assert!(!foreign(Path::new("/")).contains("sudo -u root"));
     }
 
     #[test]

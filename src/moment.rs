@@ -26,10 +26,15 @@ pub fn soon(at_ms: i64) -> String {
 
 const DATED: &str = "%Y-%m-%d %H:%M %Z";
 
+/// `2026-11-24 22:05 CET`.
+pub fn dated(at_ms: i64) -> String {
+    local(at_ms).strftime(DATED).to_string()
+}
+
 /// `starts on 2026-11-24 22:05 CET, in 23 hours`, where that is still to come.
 pub fn starts(at_ms: i64) -> Option<String> {
     let away = away(at_ms)?;
-    Some(format!("starts on {}, {away}", local(at_ms).strftime(DATED)))
+    Some(format!("starts on {}, {away}", dated(at_ms)))
 }
 
 /// `nothing is started after 2026-11-24 07:00 CET`, without the date where that is today.

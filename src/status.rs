@@ -65,6 +65,9 @@ pub struct Status {
     /// What became of its configuration when that was last read anew; null where it never was.
     #[serde(default)]
     pub reload: Option<ReloadStatus>,
+    /// It ends: nothing more is started, and the picture that is being made stops at its next step.
+    #[serde(default)]
+    pub stopping: bool,
     /// What a client wants of the idle worker, until the dispatcher takes it.
     #[serde(skip)]
     pub wish: Option<WorkerWish>,
@@ -200,6 +203,7 @@ impl Status {
             http: HttpStatus::default(),
             config_sha256: None,
             reload: None,
+            stopping: false,
             wish: None,
         }
     }
@@ -216,6 +220,8 @@ impl Status {
             WorkerStatus::Down { reason } => format!("no worker: {reason}"),
         };
         match (&self.hold, &self.render) {
+            (_, Some(_)) if self.stopping => "stopping at the picture's next step".to_owned(),
+            _ if self.stopping => "stopping".to_owned(),
             (Some(hold), _) => format!("held: {hold}"),
             (None, Some(render)) => render.line(),
             (None, None) => worker,
@@ -247,7 +253,7 @@ pub fn read(state: &Path) -> Option<Status> {
     serde_json::from_slice(&files::read_whole(&path(state), FILE_BYTES_MAX).ok()?).ok()
 }
 
-/// Writes every change to the file until `stop`, then removes it.
+/// Writes every change to the file until `stop`, and then that the daemon ends.
 pub async fn publish(state: PathBuf, mut status: watch::Receiver<Status>, stop: CancellationToken) {
     let mut was_written = true;
     loop {
@@ -263,8 +269,15 @@ pub async fn publish(state: PathBuf, mut status: watch::Receiver<Status>, stop: 
         }
         tokio::time::sleep(WRITE_INTERVAL).await;
     }
-    // A file left behind would only say what was; a reader checks the instance lock as well.
-    let _ = std::fs::remove_file(path(&state));
+    let last = Status { stopping: true, ..status.borrow().clone() };
+    // Where that cannot be written it says what was; a reader checks the instance lock as well.
+    let _ = write(&state, &last);
+}
+
+/// Takes the file away, once there is nothing to be said any more.
+pub fn remove(state: &Path) {
+    // A file that is left behind is read by nobody: see `publish`.
+    let _ = std::fs::remove_file(path(state));
 }
 
 fn write(state: &Path, status: &Status) -> io::Result<()> {

@@ -189,26 +189,16 @@ fn may_go_on(history: &History, policy: &RetryPolicy) -> bool {
     history.attempts() < policy.attempts_max
 }
 
-/// What gives a render rungs that it has not had.
-fn more_rungs(on_oom: OnOom) -> &'static str {
-    match on_oom {
-        OnOom::Fail => "or allow more with on_oom = \"offload\" or \"downgrade\"",
-        OnOom::Offload => "or allow one with on_oom = \"downgrade\"",
-        // It had all of them, down to this.
-        OnOom::Downgrade => "or lower min_side",
-    }
-}
-
 /// The end of the ladder, with its numbers.
 fn out_of_rungs(failure: &Failure, history: &History, on_oom: OnOom) -> Next {
     let attempts = history.attempts();
     let last = history.out_of_memory.last().map(|(rung, _)| format!(", the last on {rung}"));
     let tries = if attempts == 1 { "try" } else { "tries" };
     let message = format!(
-        "out of memory on {attempts} {tries}{}: {}. Ask for a smaller picture, {}",
+        "out of memory on {attempts} {tries}{}: {}; {}",
         last.unwrap_or_default(),
         failure.message,
-        more_rungs(on_oom)
+        on_oom.cure()
     );
     Next::Fail { code: ErrorCode::OutOfMemory, message }
 }

@@ -108,12 +108,14 @@ fn what_ran_out_of_memory_is_told_only_what_gives_it_more_rungs() {
         other => panic!("{other:?}"),
     };
     for (on_oom, advice, silent_of) in [
-        (OnOom::Fail, "\"offload\" or \"downgrade\"", "min_side"),
+        (OnOom::Fail, "on_oom = \"downgrade\"", "min_side"),
         (OnOom::Offload, "on_oom = \"downgrade\"", "min_side"),
         (OnOom::Downgrade, "lower min_side", "on_oom"),
     ] {
         let told = told(on_oom);
         assert!(told.contains(advice) && !told.contains(silent_of), "{told}");
+        // newcomer 25: `check` says the same before it is tried.
+        assert!(told.ends_with(on_oom.cure()), "{told}");
     }
 }
 

@@ -13,7 +13,7 @@ use crate::job::spec::fields::sides;
 use crate::ladder::Residency;
 use crate::moment;
 use crate::queue::{
-    self, FitAnswer, FitEstimate, FitQuestion, LeastMemory, Queue, TABLE_CARDS_GIB,
+    self, BusTime, FitAnswer, FitEstimate, FitQuestion, LeastMemory, Queue, TABLE_CARDS_GIB,
 };
 use crate::spelling::memory;
 use crate::store::Seen;
@@ -182,11 +182,23 @@ fn estimated(answer: &FitAnswer) -> String {
         None => {
             let device = if answer.is_card { "such a card" } else { "this machine" };
             format!(
-                "known once {device} has been measured: its first picture does it, or zimaged report \
-                 there"
+                "{}known once {device} has been measured: its first picture does it, or zimaged \
+                 report there",
+                answer.bus.as_ref().map_or(String::new(), at_least)
             )
         }
     }
+}
+
+/// The bound that the bus sets, marked as one.
+fn at_least(bus: &BusTime) -> String {
+    let BusTime { streamed_bytes, assumed_bytes_per_s, least_ms } = *bus;
+    format!(
+        "at least {} a picture, because {} come over the bus (at {} GB/s: PCIe 4.0 x16, assumed); ",
+        moment::estimated(least_ms),
+        memory(streamed_bytes),
+        assumed_bytes_per_s / 1_000_000_000
+    )
 }
 
 /// The model's name; of the miniature, that it is not the model that people mean.

@@ -41,7 +41,11 @@ const ABOUT: [(&str, &str, &str); 25] = [
     ("format", "WORD", "png, jpeg or webp"),
     ("priority", "NUMBER", "Higher runs first"),
     ("not_before", "TIME", "Not started before: 22:00, or a date and a time; none"),
-    ("not_after", "TIME", "Not started after: 07:00, or a date and a time; none"),
+    (
+        "not_after",
+        "TIME",
+        "Nothing is started after it, what is left is cancelled: 07:00, or a date and a time; none",
+    ),
     ("window", "HOURS", "Started in this part of each day only, like 22:00-07:00; none"),
 ];
 

@@ -6,8 +6,9 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::fold::folded;
 use super::pictures;
-use super::table::{Give, TableColumn, is_narrow, table, terminal_width};
+use super::table::{self, Give, TableColumn, is_narrow, table, terminal_width};
 use crate::job::state::State;
 use crate::moment;
 use crate::problem::printable;
@@ -97,10 +98,20 @@ fn job(job: &JobRow, has_daemon: bool, is_narrow: bool) -> Vec<String> {
 pub(super) fn rejections(rejections: &[RejectionRow], json: bool) -> io::Result<()> {
     let text: Vec<String> = rejections
         .iter()
-        .map(|row| format!("{}\n{}", printable(&row.file_name), row.reason))
+        .map(|row| format!("{}\n{}", printable(&row.file_name), folded_report(&row.reason)))
         .collect();
     let text = if text.is_empty() { "nothing was set aside".to_owned() } else { text.join("\n") };
     answer(&rejections, &text, json)
+}
+
+/// A report of mistakes, folded but for the lines of the file that it shows: the marks below them
+/// stand at their columns.
+fn folded_report(report: &str) -> String {
+    let is_shown = |line: &&str| line.starts_with("    ");
+    let cut =
+        |line: &str| terminal_width().map_or(line.to_owned(), |width| table::cut(line, width));
+    let lines = report.lines().map(|line| if is_shown(&line) { cut(line) } else { folded(line) });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The text, and how many there are of each that there are any of: ", 1 failed".

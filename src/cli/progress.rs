@@ -27,6 +27,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Where no line can be drawn again and again, one is said so often while a picture takes long.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(30);
 
+const STOPPING: &str = "stopping at the picture's next step; once more to end at once";
+
 /// Shows what the daemon of `config` does.
 pub(super) fn onlooker(config: Config) -> Onlooker {
     Box::new(move |store, status, stop| {
@@ -35,9 +37,11 @@ pub(super) fn onlooker(config: Config) -> Onlooker {
                 return stop.cancelled().await;
             }
             let is_live = stderr::is_live() && logging::is_for_people();
-            let watching = follow(&config, store, status, is_live);
+            let watching = follow(&config, store, status.clone(), is_live);
             stop.run_until_cancelled(watching).await;
-            stderr::show(None);
+            // Until the picture has stopped and the program takes the line away.
+            let stops = is_live && status.borrow().render.is_some();
+            stderr::show(stops.then(|| STOPPING.to_owned()));
         })
     })
 }

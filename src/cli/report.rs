@@ -62,6 +62,8 @@ impl RunReport {
             parts.push(table);
         }
         parts.extend(self.rejected.iter().take(ROWS_MAX).map(rejection));
+        let more = self.rejected.len().saturating_sub(ROWS_MAX);
+        parts.extend((more > 0).then(|| format!("and {more} more: zimaged list --rejected")));
         parts.push(self.sum(config));
         if self.summary.done > 0 {
             let folder = short(&config.outputs);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tracing::info;
 
-use super::{Outcome, job_file, progress, report, signals, submit, which_queue};
+use super::{Outcome, job_file, progress, report, signals, stderr, submit, which_queue};
 use crate::config::{Config, ModelChoice};
 use crate::daemon;
 use crate::dispatcher::Mode;
@@ -35,9 +35,9 @@ pub(super) async fn run(config: Config, args: RunArgs, json: bool) -> Outcome {
     let mode = if args.until_idle { Mode::UntilIdle } else { Mode::Forever };
     let onlooker = progress::onlooker(config.clone());
     let signals::Signalled { stop, reload } = signals::of_daemon()?;
-    let begun = daemon::run(config.clone(), lock, mode, onlooker, reload, stop)
-        .await
-        .map_err(|error| told_what_stays(error, &dropped))?;
+    let ended = daemon::run(config.clone(), lock, mode, onlooker, reload, stop).await;
+    stderr::show(None);
+    let begun = ended.map_err(|error| told_what_stays(error, &dropped))?;
     signals::heed_no_longer();
     match args.until_idle {
         true => report::report(&config, begun, json).await,

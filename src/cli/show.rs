@@ -70,6 +70,10 @@ fn job(shown: &Shown) -> String {
         let all = shown.left_out + shown.pictures.len() as u64;
         text += &format!("\n\nand {} more: --limit {all} or --state", shown.left_out);
     }
+    if !shown.missing.is_empty() {
+        let pictures = print::count(shown.missing.len() as u64, "picture");
+        text += &format!("\n\n{pictures} not in {} any more; {}", shown.outputs, again(shown));
+    }
     let uneven = uneven(shown);
     if !uneven.is_empty() {
         text += &format!("\n\n{}", pictures::attempts(uneven.into_iter(), shown.has_daemon));
@@ -94,6 +98,11 @@ fn values(varying: &Varying, pictures: i64) -> String {
 fn of(shown: &Shown) -> String {
     let pictures: Vec<&HistoryRow> = shown.pictures.iter().collect();
     pictures::list_apart(&pictures, &shown.apart, shown.has_daemon)
+}
+
+/// What brings pictures back whose files are gone.
+fn again(shown: &Shown) -> String {
+    format!("to render what is missing again: zimaged retry --missing {}", shown.job.job)
 }
 
 /// The tries at pictures that were not simply made.
@@ -124,8 +133,8 @@ fn summary(shown: &Shown) -> String {
 
 fn facts(shown: &Shown) -> Vec<String> {
     let Shown { job, time_zone, .. } = shown;
-    let mut facts = vec![format!("taken in {}", moment::date_and_time(job.accepted_at_ms))];
-    facts.extend(job.ended_at_ms.map(|at_ms| format!("ended {}", moment::date_and_time(at_ms))));
+    let mut facts = vec![format!("taken in {}", moment::dated(job.accepted_at_ms))];
+    facts.extend(job.ended_at_ms.map(|at_ms| format!("ended {}", moment::dated(at_ms))));
     facts.extend(job.run_after_ms.and_then(moment::starts));
     let is_left = !job.has_ended();
     let end = job.not_after_ms.filter(|_| is_left);
@@ -228,8 +237,10 @@ fn made(shown: &Shown, picture: &HistoryRow) -> Vec<Line> {
     add("seconds", picture.took_s().map(|total_s| seconds(total_s, picture)));
     add("peak", picture.took_bytes().map(|bytes| format!("{} MiB", bytes >> 20)));
     add("card", card_use(picture));
-    add("ended", picture.finished_at_ms.map(moment::date_and_time));
-    add("picture", picture.path.as_ref().map(|path| format!("{}/{path}", shown.outputs)));
+    add("ended", picture.finished_at_ms.map(moment::dated));
+    let is_gone = shown.missing.contains(&picture.picture);
+    let gone = if is_gone { format!(", which is gone; {}", again(shown)) } else { String::new() };
+    add("picture", picture.path.as_ref().map(|path| format!("{}/{path}{gone}", shown.outputs)));
     add("cancelled", picture.cancel_reason.clone());
     add("failure", picture.error.as_ref().map(|error| printable(error)));
     lines

@@ -135,7 +135,10 @@ fn heed(meaning: Hangup) -> std::io::Result<Signalled> {
                 std::process::exit(EXIT_NOW);
             }
             was_asked |= is_asked;
-            info!("stopping (once more to end at once)");
+            info!(
+                "stopping; a picture that is being made stops at its next step, and the next start \
+                 makes it again (once more to end at once)"
+            );
             stop.cancel();
         }
     });

@@ -69,6 +69,10 @@ fn lines(status: &QueueStatus) -> Vec<String> {
         let at = moment::date_and_time(rejected.at_ms);
         format!("set aside {at}: {}", printable(&rejected.reason))
     }));
+    if status.more_rejected > 0 {
+        let more = print::count(status.more_rejected, "file");
+        lines.push(format!("and {more} more set aside: zimaged list --rejected"));
+    }
     lines
 }
 

@@ -384,4 +384,6 @@ fn a_file_that_is_named_must_be_there_and_gives_relative_paths_their_folder() {
 #[test]
 fn what_init_writes_is_all_defaults() {
     assert_eq!(parsed(init::STARTING_TEXT), parsed(""));
+    let http = init::STARTING_TEXT.split_once("[http]\n").expect("what people look for").1;
+    assert!(http.contains("\n# listen = \"127.0.0.1:7861\"\n"), "{http}");
 }

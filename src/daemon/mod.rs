@@ -353,6 +353,7 @@ impl Daemon {
             }
             Err(_) => warn!("the database is still in use at the end"),
         }
+        status::remove(&self.config.now().state);
         info!("stopped");
     }
 }

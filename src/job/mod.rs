@@ -68,6 +68,22 @@ impl OnOom {
             OnOom::Downgrade => "downgrade",
         }
     }
+
+    /// What helps a render that no rung fits which this allows: the same before it is tried and
+    /// after it has failed.
+    pub fn cure(self) -> &'static str {
+        match self {
+            OnOom::Fail | OnOom::Offload => {
+                "ask for a smaller picture, allow one with on_oom = \"downgrade\", or raise \
+                 memory_limit where daemon.toml sets it"
+            }
+            // It had all rungs, down to this.
+            OnOom::Downgrade => {
+                "ask for a smaller picture, lower min_side, or raise memory_limit where daemon.toml \
+                 sets it"
+            }
+        }
+    }
 }
 
 /// How a step goes along the model's velocity.

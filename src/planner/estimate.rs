@@ -80,6 +80,14 @@ pub struct RenderOperations {
     pub vae_decode: Operations,
 }
 
+impl RenderOperations {
+    /// Bytes of weights that come to a card, in all stages together.
+    pub fn streamed_bytes(&self) -> f64 {
+        let RenderOperations { text_encode, denoise, vae_decode } = self;
+        text_encode.streamed_bytes + denoise.streamed_bytes + vae_decode.streamed_bytes
+    }
+}
+
 /// What a device did in a second of each kind of [`Operations`], in a short measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeviceSpeed {

@@ -55,7 +55,26 @@ pub struct FitAnswer {
     pub seen: Option<Seen>,
     /// Where none was: how long one takes, by the speed of the device that was used last.
     pub estimate: Option<FitEstimate>,
+    /// Of a card of which nothing else is known and to which weights are streamed: how long that
+    /// takes at least. Null where a picture or an estimate says more.
+    pub bus: Option<BusTime>,
 }
+
+/// A bound from below: a card does not compute before its weights have come.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct BusTime {
+    /// Weights that come over the bus for one picture.
+    pub streamed_bytes: u64,
+    /// How many do so in a second: nobody has measured it, it is what PCIe 4.0 with 16 lanes does
+    /// at its best.
+    pub assumed_bytes_per_s: u64,
+    /// How long they take.
+    pub least_ms: u64,
+}
+
+/// PCIe 4.0 with 16 lanes carries 31.5 GB a second, of which copies reach so much.
+const BUS_BYTES_PER_S: u64 = 26_000_000_000;
 
 /// The least memory with which a picture is rendered at all, smaller perhaps, in whole MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -121,8 +140,9 @@ pub async fn fit(
     if let (false, Some(worker), Some(estimate)) = (made_up, worker, &mut answer.estimate)
         && worker.model_name == answer.model
     {
+        let usual = fitting.of_usual_prompt(&asked);
         let timing = Timing::with(config, &worker.model_key, store, Some(fitting)).await?;
-        estimate.time = timing.paced(estimate.time);
+        estimate.time = timing.paced(estimate.time, &usual);
     }
     Ok(answer)
 }
@@ -214,15 +234,29 @@ impl Fitting<'_> {
             host_bytes: self.predictor.host_bytes(&rung),
             seen,
             estimate: None,
+            bus: None,
         };
         if answer.seen.is_none() {
-            let estimate = self.estimate(asked, &rung);
+            let usual = self.of_usual_prompt(asked);
+            let estimate = self.estimate(&usual, &rung);
             answer.estimate = estimate.map(|(device, time)| FitEstimate { device, time });
+            answer.bus = self.bus(&usual, &rung);
         }
         if !answer.fits() {
             answer.least = self.least(asked);
         }
         Ok(answer)
+    }
+
+    /// How long the bus alone takes, where weights are streamed to a card that nobody measured.
+    fn bus(&self, render: &Render, rung: &Rung) -> Option<BusTime> {
+        if !self.is_card || self.is_measured() {
+            return None;
+        }
+        let streamed_bytes = self.predictor.operations(render, rung)?.streamed_bytes() as u64;
+        let least_ms = streamed_bytes * 1000 / BUS_BYTES_PER_S;
+        let time = BusTime { streamed_bytes, assumed_bytes_per_s: BUS_BYTES_PER_S, least_ms };
+        (streamed_bytes > 0).then_some(time)
     }
 
     /// The least memory with which a device renders it.

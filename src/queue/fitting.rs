@@ -16,6 +16,9 @@ use crate::planner::{Corrections, DeviceSpeed, Estimate, Plan};
 use crate::store::{Store, WorkerRow};
 use crate::table::Check;
 
+/// A prompt of which nothing is known is taken to have so many bytes.
+pub(super) const USUAL_PROMPT_BYTES: usize = 128;
+
 /// What is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FitQuestion {
@@ -163,6 +166,16 @@ impl<'a> Fitting<'a> {
         }
         render.precision = precision.unwrap_or(render.precision);
         render
+    }
+
+    /// The render with a prompt as people write it, where it stands for all: the longest prompt
+    /// says what memory is enough, and far too much time.
+    pub(super) fn of_usual_prompt(&self, render: &Render) -> Render {
+        let mut usual = render.clone();
+        if usual.recipe.prompt == self.render.recipe.prompt {
+            usual.recipe.prompt = " ".repeat(USUAL_PROMPT_BYTES);
+        }
+        usual
     }
 
     /// The usual render in this size.

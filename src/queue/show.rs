@@ -44,6 +44,8 @@ pub struct Shown {
     /// For each of these pictures what it has of what varies, but for prompt, size and steps, and
     /// for the seed where each picture has its own and they differ by more.
     pub apart: Vec<String>,
+    /// Those of these pictures whose file is not where it was made: removed, or moved away.
+    pub missing: Vec<i64>,
     /// All tries at these pictures, in order.
     pub attempts: Vec<AttemptRow>,
 }
@@ -132,6 +134,11 @@ impl Queue<'_> {
             None => 0,
         };
         let Compared { varies, apart } = self.compared(what, &job, &pictures).await?;
+        let is_gone = |picture: &&HistoryRow| {
+            let path = picture.path.as_ref().map(|path| self.config.outputs.join(path));
+            path.is_some_and(|path| !path.exists())
+        };
+        let missing = pictures.iter().filter(is_gone).map(|picture| picture.picture).collect();
         Ok(Shown {
             summary: single.unwrap_or_else(|| Summary::of_job(&job)),
             has_daemon: has_daemon(self.config),
@@ -143,6 +150,7 @@ impl Queue<'_> {
             outputs: self.config.outputs.display().to_string(),
             left_out,
             next: after.filter(|_| left_out > 0),
+            missing,
             varies,
             pictures,
             apart,

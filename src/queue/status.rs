@@ -63,6 +63,8 @@ pub struct QueueStatus {
     /// Files that were set aside and not put right since, newest first, each with the first line of
     /// its report.
     pub rejected: Vec<RejectionRow>,
+    /// How many such files there are beside these.
+    pub more_rejected: u64,
 }
 
 /// What lies in the jobs folder. Of each sort the first are named, sorted.
@@ -190,13 +192,18 @@ impl Queue<'_> {
     /// All but the outlook, which walks through all that waits: for whoever asks every second.
     pub async fn status_without_outlook(&self) -> Result<QueueStatus> {
         let store = &self.store;
+        let rejected = self.rejected().await?;
         Ok(QueueStatus {
             late: store.late_jobs(self.clock.now_ms() - LATELY_MS, LATE_MAX).await?,
             begun: store.begun(BEGUN_MAX).await?,
             queued: store.queued().await?,
             paused: store.paused().await?,
             model: store.last_worker().await?,
-            rejected: self.rejected().await?,
+            more_rejected: match rejected.len() {
+                0 => 0,
+                told => store.count_open_rejections().await?.saturating_sub(told as u64),
+            },
+            rejected,
             ..status_of(self.config)
         })
     }

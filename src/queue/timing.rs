@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::fitting::Fitting;
+use super::fitting::{Fitting, USUAL_PROMPT_BYTES};
 use super::pace::{Pace, PictureWork};
 use crate::config::Config;
 use crate::engine::Backend;
@@ -18,9 +18,6 @@ use crate::store::{Effort, Leeway, MadePicture, Result, Store};
 /// So many pictures say how fast others are made: enough to even them out, few enough to follow a
 /// change.
 const PACE_PICTURES_MAX: usize = 20;
-
-/// A prompt of which nothing is known is taken to have so many bytes.
-const USUAL_PROMPT_BYTES: usize = 128;
 
 /// The configurations of all models, for [`ModelTimings`].
 pub(super) struct OfModels(BTreeMap<String, Config>);
@@ -208,15 +205,20 @@ impl<'a> Timing<'a> {
         pace.of_alike(effort, by_work).or(by_work)
     }
 
-    /// An estimate of one render, by what pictures took longer or shorter than theirs.
-    pub(super) fn paced(&self, estimate: Estimate) -> Estimate {
-        let Some(pace) = self.pace.as_ref().filter(|pace| !pace.in_pixels) else { return estimate };
+    /// The estimate of a render with its stages as pictures took longer or shorter than theirs, and
+    /// all together as long as [`Timing::of_render`] says.
+    pub(super) fn paced(&self, estimate: Estimate, render: &Render) -> Estimate {
         let before = work_of(&estimate);
-        let after = pace.ms(&before);
-        let share = |ms: u64| (ms as f64 * after.rest / before.rest.max(1.0)).round() as u64;
+        let after = match self.pace.as_ref().filter(|pace| !pace.in_pixels) {
+            Some(pace) => pace.ms(&before),
+            None => work_of(&estimate),
+        };
+        let all_ms = after.steps + after.rest;
+        let even = self.of_render(render).unwrap_or(all_ms) / all_ms.max(1.0);
+        let share = |ms: u64| (ms as f64 * after.rest / before.rest.max(1.0) * even).round() as u64;
         let [text_encode_ms, vae_decode_ms] =
             [estimate.text_encode_ms, estimate.vae_decode_ms].map(share);
-        let denoise_ms = after.steps.round() as u64;
+        let denoise_ms = (after.steps * even).round() as u64;
         let total_ms = text_encode_ms + denoise_ms + vae_decode_ms;
         Estimate { text_encode_ms, denoise_ms, vae_decode_ms, total_ms }
     }
@@ -254,7 +256,8 @@ impl<'a> Timing<'a> {
         let offload = Render { on_oom: OnOom::Offload, ..render.clone() };
         let Plan { rung, missing_bytes: too_much, .. } = fitting.plan_now(&offload)?;
         let offload_keeps = too_much == 0 && rung.residency != Residency::Host;
-        Some(Lack { asked, made, usable_bytes, fits: missing_bytes == 0, offload_keeps })
+        let (fits, on_oom) = (missing_bytes == 0, render.on_oom);
+        Some(Lack { asked, made, usable_bytes, fits, on_oom, offload_keeps })
     }
 
     /// By pictures, newest first; `None` before there is one.

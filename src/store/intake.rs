@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::SqliteExecutor;
+use sqlx::{QueryBuilder, SqliteExecutor};
 
 use super::requests;
 use super::rows::{bind_render, render_columns, to_json};
@@ -30,6 +30,10 @@ pub enum DropFate {
     /// It was refused, and what the user was told.
     Refused(String),
 }
+
+/// Files set aside of whose name no job was taken in since.
+const OPEN_REJECTIONS: &str = "FROM rejections r WHERE NOT EXISTS (SELECT 1 FROM jobs j \
+                               WHERE j.file_name = r.file_name AND j.accepted_at_ms >= r.at_ms)";
 
 impl Store {
     /// Takes all `jobs` in, in one transaction; the answers are in the same order.
@@ -73,12 +77,20 @@ impl Store {
     /// Files set aside of whose name no job was taken in since, newest first, each with the first
     /// line of its report.
     pub async fn open_rejections(&self, limit: u32) -> Result<Vec<RejectionRow>> {
-        let sql = "SELECT at_ms, file_name, \
-                   substr(reason, 1, instr(reason || char(10), char(10)) - 1) AS reason \
-                   FROM rejections r WHERE NOT EXISTS (SELECT 1 FROM jobs j \
-                   WHERE j.file_name = r.file_name AND j.accepted_at_ms >= r.at_ms) \
-                   ORDER BY id DESC LIMIT ?";
-        Ok(sqlx::query_as(sql).bind(limit).fetch_all(&self.readers).await?)
+        let mut sql = QueryBuilder::new(
+            "SELECT at_ms, file_name, \
+             substr(reason, 1, instr(reason || char(10), char(10)) - 1) AS reason ",
+        );
+        sql.push(OPEN_REJECTIONS).push(" ORDER BY id DESC LIMIT ").push_bind(limit);
+        Ok(sql.build_query_as().fetch_all(&self.readers).await?)
+    }
+
+    /// How many there are of [`Store::open_rejections`].
+    pub async fn count_open_rejections(&self) -> Result<u64> {
+        let mut sql = QueryBuilder::new("SELECT count(*) ");
+        sql.push(OPEN_REJECTIONS);
+        let number: i64 = sql.build_query_scalar().fetch_one(&self.readers).await?;
+        Ok(number.unsigned_abs())
     }
 
     /// What became of those of the drops that have been dealt with.

@@ -36,6 +36,11 @@ pub fn read<T>(
     }
 }
 
+/// What keeps a text from being TOML at all, so that nothing else of it can be read.
+pub fn syntax_problem(text: &str) -> Option<Problem> {
+    DeTable::parse(text).err().map(|error| syntax::problem(text, &error))
+}
+
 /// A mistake with its place.
 struct Placed {
     /// In bytes.

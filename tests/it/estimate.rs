@@ -115,7 +115,9 @@ fn of_a_card_that_nobody_measured_no_time_is_told() {
         .expect("the binary starts");
     let said = text(&output);
     // newcomer 6
-    assert!(said.contains("time    known once such a card has been measured"), "{said}");
+    assert!(said.contains("known once such a card has been measured"), "{said}");
+    // What streams its weights takes no less than they need over the bus, and that is said as such.
+    assert!(said.contains("time    at least ") && said.contains("PCIe 4.0 x16, assumed"), "{said}");
     assert!(said.contains("zimaged report"), "{said}");
 }
 
@@ -123,7 +125,9 @@ fn of_a_card_that_nobody_measured_no_time_is_told() {
 #[test]
 fn what_small_pictures_take_for_themselves_is_not_told_of_large_ones_and_both_commands_agree() {
     let house = measured();
-    let large = "prompt = 'a red circle'\nseed = 1\nwidth = 768\nheight = 768\n";
+    // As long as `fit` takes prompts to be.
+    let prompt = format!("{:128}", "a red circle");
+    let large = format!("prompt = '{prompt}'\nseed = 1\nwidth = 768\nheight = 768\n");
     fs::write(house.path("large.toml"), large).expect("a writable folder");
     let total_ms = |fit: Value| fit["estimate"]["total_ms"].as_f64().expect("an estimate");
     let before_ms = total_ms(house.json(&["fit", "768x768"]));
@@ -135,5 +139,5 @@ fn what_small_pictures_take_for_themselves_is_not_told_of_large_ones_and_both_co
     let check_ms = check["work_ms"].as_f64().expect("known");
     assert!(check["is_estimate"] == false && check_ms < 3.0 * before_ms, "{check}, {before_ms}");
     let fit_ms = total_ms(house.json(&["fit", "768x768"]));
-    assert!((fit_ms / check_ms - 1.0).abs() < 0.2, "{fit_ms} ms and {check_ms} ms");
+    assert!((fit_ms / check_ms - 1.0).abs() < 0.01, "{fit_ms} ms and {check_ms} ms");
 }

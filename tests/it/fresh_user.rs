@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use toml::Table;
 use toml::Value::Datetime;
 
-use crate::support::{House, said};
+use crate::support::{House, kill, said};
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
 
@@ -144,4 +144,61 @@ fn a_job_of_many_prompts_that_waits_shows_prompts_and_whole_times_on_a_narrow_te
         assert!(varies.contains("varies: prompt (a lighthouse number 1, "), "{told}");
         assert!(varies.contains("and 4 more), seed (each its own)"), "{told}");
     }
+}
+
+// newcomer 13
+#[test]
+fn a_daemon_that_is_told_to_stop_says_so_until_its_picture_has_stopped() {
+    let mut house = House::started("");
+    house.hold_renders();
+    house.drop_job("slow.toml", "prompt = 'hold, steps of 200 ms'\nsteps = 10\n");
+    let status = |words: &str| said(&house.zimaged(&["status"])).contains(words).then_some(());
+    house.until("it renders", || status("rendering 1.1"));
+    kill("TERM", house.daemon_pid());
+    house.until("it says that it stops", || status("stopping at the picture's next step"));
+    assert!(house.log().contains("once more to end at once"), "{}", house.log());
+    house.release_renders();
+    house.stop("CONT");
+}
+
+// newcomer 18
+#[test]
+fn what_is_not_listed_of_rejected_files_is_counted_and_a_narrow_terminal_gets_folded_reports() {
+    let house = House::started("");
+    for number in 1..=7 {
+        house.drop_job(
+            &format!("a-rather-long-name-{number}.toml"),
+            "prompt = 'a fox'\nwidht = 512\n",
+        );
+    }
+    house.until_sql("SELECT count(*) FROM rejections", "7");
+    let status = said(&house.zimaged(&["status"]));
+    assert_eq!(status.matches("set aside 2").count(), 5, "{status}");
+    assert!(status.contains("and 2 files more set aside: zimaged list --rejected"), "{status}");
+    assert_eq!(house.json(&["status"])["more_rejected"], 2);
+    let mut list = house.command(&["list", "--rejected"]);
+    let list = said(&list.env("COLUMNS", "40").output().expect("it starts"));
+    assert!(list.lines().all(|line| line.chars().count() <= 40), "{list}");
+    assert!(list.contains("    widht = 512\n    ^\n"), "the marks stand below it: {list}");
+}
+
+// newcomer 11
+#[test]
+fn a_picture_that_was_moved_away_is_told_and_times_have_their_zone() {
+    let mut house = House::new("");
+    house.start_with(&[("TZ", "UTC")]);
+    house.drop_job("fox.toml", "prompt = 'a fox'\nnum_images = 2\n");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "2");
+    assert_eq!(house.json(&["show", "1"])["missing"], serde_json::json!([]));
+    fs::rename(house.pictures().remove(0), house.path("moved.png")).expect("one filesystem");
+    let show = |what| {
+        let mut show = house.command(&["show", what]);
+        said(&show.env("TZ", "UTC").output().expect("it starts"))
+    };
+    let job = show("1");
+    assert!(job.contains("1 picture not in ") && job.contains("retry --missing 1"), "{job}");
+    let of_renders = format!("{}{}", show("1.1"), show("1.2"));
+    assert_eq!(of_renders.matches("which is gone").count(), 1, "{of_renders}");
+    let first = job.lines().nth(1).expect("two lines");
+    assert!(first.starts_with("taken in 20") && first.matches(" UTC").count() == 2, "{first}");
 }

@@ -39,7 +39,7 @@ pub struct Advice {
 /// What is to be said of the job in the form.
 pub async fn advice(app: &App, form: &JobForm) -> Result<Advice, HttpProblem> {
     let asked = form.job()?;
-    let job = match app.queue().check_api_job(&asked).await {
+    let job = match form.with_mistakes(app.queue().check_api_job(&asked).await) {
         Ok(job) => job,
         Err(QueueError::Mistakes(mut mistakes)) => {
             // Whoever has not come to the prompt yet knows that it is missing.

@@ -42,7 +42,8 @@ pub async fn submit(
 ) -> Result<Response, HttpProblem> {
     let form = JobForm::sent(&app, request).await?;
     let taken = match form.job() {
-        Ok(job) => app.queue().take_api_job(&job).await,
+        Ok(job) if form.mistakes().is_empty() => app.queue().take_api_job(&job).await.map(drop),
+        Ok(job) => form.with_mistakes(app.queue().check_api_job(&job).await.map(drop)),
         Err(error) => Err(error),
     };
     match taken {

@@ -9,6 +9,7 @@ use super::super::problem::HttpProblem;
 use crate::job::origin::Api;
 use crate::problem::Problem;
 use crate::queue::{ApiJob, Given, JobMistakes, QueueError, Wish};
+use crate::table;
 
 /// The fields as they come: names and values.
 pub type Entries = Vec<(String, String)>;
@@ -135,19 +136,44 @@ impl JobForm {
         !self.problems.is_empty() || PICTURES.iter().any(|key| !self.get(key).is_empty())
     }
 
-    /// The job, to be checked or taken in.
+    /// The job, to be checked or taken in, without what is wrong by [`JobForm::mistakes`].
     pub fn job(&self) -> Result<ApiJob, QueueError> {
         let mut text = self.wish().text()?;
-        let matrix = self.get("matrix");
-        if !matrix.is_empty() {
-            text += &format!("\n[matrix]\n{}\n", matrix.replace("\r\n", "\n"));
-        }
-        if !self.problems.is_empty() {
-            let (content, problems) = (text.into_bytes(), self.problems.clone());
-            let mistakes = JobMistakes { name: NAME.to_owned(), content, problems };
-            return Err(QueueError::Mistakes(mistakes));
+        let matrix = self.matrix();
+        if !matrix.is_empty() && table::syntax_problem(&matrix).is_none() {
+            text += &format!("\n[matrix]\n{matrix}\n");
         }
         Ok(ApiJob { api: Api::Own, name: NAME.to_owned(), text, key: None, is_again: false })
+    }
+
+    /// What can be no part of a job's text: files that are no pictures, and a matrix that is no
+    /// TOML, which would hide all other mistakes.
+    pub fn mistakes(&self) -> Vec<Problem> {
+        let of_matrix = table::syntax_problem(&self.matrix()).map(|problem| Problem {
+            key: Some("matrix".to_owned()),
+            message: format!("matrix: {}", problem.message),
+            ..problem
+        });
+        self.problems.iter().cloned().chain(of_matrix).collect()
+    }
+
+    /// What was found out of the job, with the form's own mistakes in front of its others.
+    pub fn with_mistakes<T>(&self, checked: Result<T, QueueError>) -> Result<T, QueueError> {
+        let own = self.mistakes();
+        let mut found = match checked {
+            Err(QueueError::Mistakes(found)) => found,
+            Ok(_) if !own.is_empty() => {
+                let content = self.job()?.text.into_bytes();
+                JobMistakes { name: NAME.to_owned(), content, problems: Vec::new() }
+            }
+            checked => return checked,
+        };
+        found.problems.splice(0..0, own);
+        Err(QueueError::Mistakes(found))
+    }
+
+    fn matrix(&self) -> String {
+        self.get("matrix").replace("\r\n", "\n")
     }
 
     /// What is left empty is left to the defaults.
@@ -226,6 +252,23 @@ mod tests {
         assert!(text.contains("lora = [\"ink:0.8\"]\n"), "{text}");
         assert!(text.ends_with("\n[matrix]\nsteps = [4, 8]\nguidance = [0, 1]\n"), "{text}");
         assert!(form(&[("lora", ""), ("lora_weight", "2")]).loras().is_empty());
+    }
+
+    // newcomer 35
+    #[test]
+    fn a_matrix_that_is_no_toml_is_named_and_hides_no_other_mistake() {
+        let form = form(&[("prompt", "a fox"), ("matrix", "steps = 4, 8"), ("width", "7")]);
+        let job = form.job().expect("the rest").text;
+        assert!(!job.contains("[matrix]") && job.contains("width = 7"), "{job}");
+        let problem = Problem::at(&job, 0, "width: 7 is out of range".to_owned(), None);
+        let (name, content) = (NAME.to_owned(), job.into_bytes());
+        let others = JobMistakes { name, content, problems: vec![problem] };
+        let told = form.with_mistakes::<()>(Err(QueueError::Mistakes(others)));
+        let Err(QueueError::Mistakes(told)) = told else { unreachable!("there are two") };
+        assert_eq!(told.problems.len(), 2);
+        assert_eq!(told.problems[0].key.as_deref(), Some("matrix"));
+        assert!(told.problems[0].message.starts_with("matrix: not valid TOML"));
+        assert!(form.with_mistakes(Ok(())).is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::job::OnOom;
 use crate::spelling::{count, memory};
 
 /// Width and height in pixels, and steps.
@@ -17,6 +18,8 @@ pub struct Lack {
     pub usable_bytes: u64,
     /// Whether what is made of it fits.
     pub fits: bool,
+    /// How far the ladder may go for it.
+    pub on_oom: OnOom,
     /// With `on_oom = "offload"` it would fit in the size that was asked for.
     pub offload_keeps: bool,
 }
@@ -24,7 +27,7 @@ pub struct Lack {
 impl Lack {
     /// For people, of so many pictures.
     pub(super) fn tell(&self, pictures: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Lack { asked, made, usable_bytes, fits, offload_keeps } = *self;
+        let Lack { asked, made, usable_bytes, fits, on_oom, offload_keeps } = *self;
         let with_steps = asked.2 != made.2;
         let sized = |(width, height, steps): SizedSteps| match with_steps {
             true => format!("{width}x{height} in {steps} steps"),
@@ -37,9 +40,10 @@ impl Lack {
             true => write!(f, "made as {}", sized(made))?,
             false => write!(f, "tried as {}, and may fail", sized(made))?,
         }
-        f.write_str(match offload_keeps {
-            true => "; on_oom = \"offload\" keeps the size, and takes longer",
-            false => "; on_oom = \"offload\" would not fit either",
-        })
+        match (fits, offload_keeps) {
+            (_, true) => f.write_str("; on_oom = \"offload\" keeps the size, and takes longer"),
+            (true, false) => f.write_str("; on_oom = \"offload\" would not fit either"),
+            (false, false) => write!(f, "; {}", on_oom.cure()),
+        }
     }
 }

@@ -1,6 +1,7 @@
 use jiff::tz::TimeZone;
 
 use super::*;
+use crate::job::OnOom;
 use crate::job::spec::{Limits, Rules, resolve_bytes, times_of_day};
 
 const TURBO: ModelWants<'static> = ModelWants { name: "Turbo", guidance: 0.0, steps: 8 };
@@ -157,8 +158,14 @@ fn a_job_that_waits_or_lasts_for_more_than_half_a_day_is_told_why() {
 #[test]
 fn what_does_not_fit_is_told_with_what_would_be_made_and_whether_another_way_keeps_the_size() {
     let told = |made, fits, offload_keeps| {
-        let lack =
-            Lack { asked: (1024, 768, 8), made, usable_bytes: 50 << 20, fits, offload_keeps };
+        let lack = Lack {
+            asked: (1024, 768, 8),
+            made,
+            usable_bytes: 50 << 20,
+            fits,
+            on_oom: OnOom::Downgrade,
+            offload_keeps,
+        };
         Warning::Memory { lack, pictures: 3 }.to_string()
     };
     let why = "1024x768 does not fit into the 50 MiB that may be used: 3 pictures would be";
@@ -168,7 +175,7 @@ fn what_does_not_fit_is_told_with_what_would_be_made_and_whether_another_way_kee
     );
     assert_eq!(
         told((512, 384, 8), false, false),
-        format!("{why} tried as 512x384, and may fail; on_oom = \"offload\" would not fit either")
+        format!("{why} tried as 512x384, and may fail; {}", OnOom::Downgrade.cure())
     );
     assert!(told((512, 384, 6), true, true).contains("768 in 8 steps does not fit"));
     assert!(told((512, 384, 6), true, true).contains("made as 512x384 in 6 steps"));

@@ -188,6 +188,6 @@ fn a_user_who_may_not_look_into_the_folder_is_told_whose_it_is() {
     mode(&folder, 0o700);
     let whose = format!("{} belongs to the user", folder.display());
     for told in [database, lock] {
-        assert!(told.contains(&whose) && told.contains("sudo -u"), "{told}");
+        assert!(told.contains(&whose) && told.contains("sudo chown"), "{told}");
     }
 }

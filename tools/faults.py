@@ -6,6 +6,8 @@
     tools/faults.py locked 60       another program locks the database for so many seconds
     tools/faults.py soak 20000      so many scripted renders and a hundredth as many real ones, with faults on
     tools/faults.py mounts          disks that are full, read-only or gone; for root
+    tools/faults.py overwritten     files of the database that somebody writes into
+    tools/faults.py databases       a database that is locked, damaged, replaced or taken away
     tools/faults.py                 each case as often as the tests do
 
 FAULTS_SEED=NUMBER in the environment repeats the choices of an earlier run.

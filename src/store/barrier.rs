@@ -7,7 +7,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::IntoRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -17,19 +16,15 @@ use sqlx::{ConnectOptions, Connection};
 
 use super::care::DatabasePlace;
 use super::connection::options;
-use super::log_file::{LogProgress, beside, progress};
-use super::{Result, Store, StoreError, log_frames};
+use super::log_file::beside;
+use super::log_frames::ReadLog;
+use super::log_index::{IndexFit, LogIndex, LogProgress};
+use super::{Result, Store, StoreError};
 use crate::files;
 
 /// So much of the database is compared where its file was written to, or only touched: the first
 /// pages of all tables lie there, and the last ids, which change with each attempt.
 const COMPARED_BYTES: u64 = 1 << 20;
-
-/// A log is called overwritten when so many looks have found it so.
-const LOG_LOOKS: u32 = 3;
-
-/// Of the log's index: two copies of its header.
-const INDEX_HEADER_BYTES: usize = 96;
 
 /// What is in the way of whoever would carry the log over.
 pub(super) struct Barrier {
@@ -39,6 +34,8 @@ pub(super) struct Barrier {
     /// The database's file when the barrier was put up; none where something was left that others
     /// may still carry over.
     seen: Option<FileState>,
+    /// As far as the log was read through.
+    read: Option<ReadLog>,
     /// The same file. It lives as long as the database is open: to close any descriptor of it
     /// drops SQLite's locks.
     file: File,
@@ -49,7 +46,7 @@ impl Barrier {
     pub(super) async fn new(path: &Path) -> Result<Barrier> {
         let reader = options(path).read_only(true).connect().await?;
         let file = File::open(path).map_err(|error| StoreError::Starved(error.to_string()))?;
-        Ok(Barrier { reader, stands: false, seen: None, file })
+        Ok(Barrier { reader, stands: false, seen: None, read: None, file })
     }
 
     async fn lift(&mut self) {
@@ -58,14 +55,14 @@ impl Barrier {
         let _ = sqlx::query("ROLLBACK").execute(&mut self.reader).await;
     }
 
-    async fn put_up(&mut self, writer: &mut SqliteConnection) -> Result<()> {
+    async fn put_up(&mut self, index: &LogIndex) -> Result<()> {
         let before = self.seen.take();
         sqlx::query("BEGIN").execute(&mut self.reader).await?;
         // A transaction begins with the first row that it reads.
         sqlx::query("SELECT id FROM identity").fetch_optional(&mut self.reader).await?;
         self.stands = true;
         // Commits that came in between are not kept from being carried over.
-        let has_all = progress(writer).await?.is_some_and(LogProgress::has_all);
+        let has_all = index.progress().map_err(disk)?.is_some_and(LogProgress::has_all);
         self.seen = has_all.then(|| FileState::of(&self.file, before)).transpose().map_err(disk)?;
         Ok(())
     }
@@ -79,7 +76,7 @@ impl Barrier {
     }
 }
 
-fn disk(error: io::Error) -> StoreError {
+pub(super) fn disk(error: io::Error) -> StoreError {
     StoreError::Disk(error.to_string())
 }
 
@@ -123,15 +120,16 @@ impl Store {
     /// long one. What a reader needs stays.
     pub async fn carry_over(&self) -> Result<()> {
         let mut barrier = self.barrier.lock().await;
-        let Some(barrier) = &mut *barrier else { return Ok(()) };
+        let (Some(barrier), Some(index)) = (&mut *barrier, &self.log_index) else { return Ok(()) };
         // Nobody else in this process writes meanwhile.
         let mut writer = self.writer.acquire().await?;
-        if barrier.stands && progress(&mut writer).await?.is_some_and(LogProgress::has_all) {
+        let progress = index.progress().map_err(disk)?;
+        if barrier.stands && progress.is_some_and(LogProgress::has_all) {
             return Ok(());
         }
         barrier.lift().await;
         let carried = self.carry(&mut writer).await;
-        barrier.put_up(&mut writer).await?;
+        barrier.put_up(index).await?;
         carried
     }
 
@@ -149,8 +147,9 @@ impl Store {
 
     /// Whether both files hold what SQLite has written into them, as far as the barrier tells.
     pub(super) async fn content(&self) -> Result<DatabasePlace> {
-        let barrier = self.barrier.lock().await;
-        let Some(barrier) = barrier.as_ref().filter(|barrier| barrier.stands) else {
+        let mut barrier = self.barrier.lock().await;
+        let standing = barrier.as_mut().filter(|barrier| barrier.stands);
+        let (Some(barrier), Some(index)) = (standing, &self.log_index) else {
             return Ok(DatabasePlace::Kept);
         };
         if let Some(seen) = &barrier.seen
@@ -158,33 +157,46 @@ impl Store {
         {
             return Ok(DatabasePlace::Overwritten);
         }
-        // Others may begin the log anew between the two looks at it.
-        for _ in 0..LOG_LOOKS {
-            let progress = progress(&mut *self.writer.acquire().await?).await?;
-            // What cannot be told now is asked again.
-            let Some(progress) = progress else { return Ok(DatabasePlace::Kept) };
-            if progress.has_all() || self.has_whole_log(progress).await? {
+        let fit = self.index_fit().await?;
+        let progress = index.progress().map_err(disk)?;
+        match fit {
+            IndexFit::LogWrong => return Ok(DatabasePlace::LogOverwritten),
+            IndexFit::Fits if progress.is_some_and(LogProgress::has_all) => {
                 return Ok(DatabasePlace::Kept);
             }
+            _ => (),
         }
-        Ok(DatabasePlace::LogOverwritten)
+        // Nobody writes meanwhile, and the index is right.
+        let writing = match self.begin().await {
+            Ok(writing) => Some(writing),
+            // Where a page of the log is missing, nothing can be read at all.
+            Err(StoreError::Disk(_) | StoreError::Suspect(_)) => None,
+            Err(other) => return Err(other),
+        };
+        let is_whole = self.has_whole_log(barrier, index).await;
+        if let Some(writing) = writing {
+            writing.rollback().await?;
+        }
+        Ok(if is_whole? { DatabasePlace::Kept } else { DatabasePlace::LogOverwritten })
     }
 
-    async fn has_whole_log(&self, progress: LogProgress) -> Result<bool> {
-        let log = beside(&self.path, "-wal");
-        let looked =
-            tokio::task::spawn_blocking(move || log_frames::are_whole(&log, progress.frames));
-        looked.await.map_err(|error| disk(io::Error::other(error)))?.map_err(disk)
+    async fn has_whole_log(&self, barrier: &mut Barrier, index: &LogIndex) -> Result<bool> {
+        // What cannot be told now is asked again.
+        let Some(progress) = index.progress().map_err(disk)? else { return Ok(true) };
+        if progress.has_all() {
+            return Ok(true);
+        }
+        let (log, before) = (beside(&self.path, "-wal"), barrier.read.take());
+        let read = move || ReadLog::read(&log, before, progress.frames);
+        let read = tokio::task::spawn_blocking(read).await;
+        barrier.read = read.map_err(|error| disk(io::Error::other(error)))?.map_err(disk)?;
+        Ok(barrier.read.is_some())
     }
 
     /// Keeps a log that was overwritten from being carried over as it is: whoever uses it next, in
     /// whatever process, makes its index anew, and takes what has the right checksums.
     pub fn distrust_log(&self) -> io::Result<()> {
-        let index = OpenOptions::new().write(true).open(beside(&self.path, "-shm"))?;
-        index.write_all_at(&[0; INDEX_HEADER_BYTES], 0)?;
-        // To close it would drop SQLite's locks.
-        let _ = index.into_raw_fd();
-        Ok(())
+        self.log_index.as_ref().map_or(Ok(()), |index| index.empty())
     }
 
     /// Forgets what a log holds whose database was overwritten.

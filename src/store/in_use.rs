@@ -6,13 +6,23 @@
 //! that is open here is never read beside SQLite.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How often each is open.
-static OPEN: Mutex<BTreeMap<PathBuf, usize>> = Mutex::new(BTreeMap::new());
+/// Those that are open.
+static OPEN: Mutex<BTreeMap<PathBuf, Use>> = Mutex::new(BTreeMap::new());
 
-fn open() -> MutexGuard<'static, BTreeMap<PathBuf, usize>> {
+#[derive(Default)]
+struct Use {
+    /// How often it is open.
+    times: usize,
+    /// The index of its log, which lives as long.
+    index: Option<Arc<File>>,
+}
+
+fn open() -> MutexGuard<'static, BTreeMap<PathBuf, Use>> {
     OPEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -28,17 +38,31 @@ impl InUse {
         if !open.contains_key(path) {
             look()?;
         }
-        *open.entry(path.to_owned()).or_default() += 1;
+        open.entry(path.to_owned()).or_default().times += 1;
         Ok(InUse(path.to_owned()))
+    }
+
+    /// The index of the database's log, which lies at `path`: opened once in this process, and
+    /// closed only when the database is open here no more.
+    pub(super) fn index(&self, path: &Path) -> io::Result<Arc<File>> {
+        let mut open = open();
+        let entry = open.entry(self.0.clone()).or_default();
+        if let Some(index) = &entry.index {
+            return Ok(index.clone());
+        }
+        let opened = File::options().read(true).write(true).open(path);
+        // Who may only read makes nothing anew.
+        let index = Arc::new(opened.or_else(|_| File::open(path))?);
+        Ok(entry.index.insert(index).clone())
     }
 }
 
 impl Drop for InUse {
     fn drop(&mut self) {
         let mut open = open();
-        if let Some(times) = open.get_mut(&self.0) {
-            *times -= 1;
-            if *times == 0 {
+        if let Some(entry) = open.get_mut(&self.0) {
+            entry.times -= 1;
+            if entry.times == 0 {
                 open.remove(&self.0);
             }
         }

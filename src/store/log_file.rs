@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, thread};
 
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::sqlite::SqlitePool;
 
 use super::connection::APPLICATION_ID;
 use crate::files;
@@ -140,31 +140,6 @@ pub(super) async fn number_start(database: &Path, writer: &SqlitePool) -> sqlx::
         let _ = files::write_atomic(&path, format!("{new}\n").as_bytes());
     }
     Ok(())
-}
-
-/// How far the log is carried over into the database.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LogProgress {
-    /// The frames that count, which are pages.
-    pub frames: u64,
-    carried: u64,
-}
-
-impl LogProgress {
-    /// Whether the database has all that the log holds.
-    pub(super) fn has_all(self) -> bool {
-        self.frames == self.carried
-    }
-}
-
-/// Changes nothing. `None` where somebody changes the log's index at this moment.
-pub(super) async fn progress(
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Option<LogProgress>> {
-    let (_, frames, carried): (i64, i64, i64) =
-        sqlx::query_as("PRAGMA wal_checkpoint(NOOP)").fetch_one(connection).await?;
-    let [frames, carried] = [frames, carried].map(|count| u64::try_from(count).ok());
-    Ok(frames.zip(carried).map(|(frames, carried)| LogProgress { frames, carried }))
 }
 
 /// Carries the log over into the database and empties it; false where a reader is in the way.

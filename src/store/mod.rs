@@ -27,6 +27,7 @@ mod inputs;
 mod intake;
 mod log_file;
 mod log_frames;
+mod log_index;
 mod measured;
 mod nights;
 mod open;
@@ -51,6 +52,7 @@ mod waiting;
 mod writing;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::Mutex;
@@ -241,6 +243,8 @@ pub struct Store {
     log: Option<(u64, u64)>,
     /// The same of the log's index.
     index: Option<(u64, u64)>,
+    /// What that index says; none of a database in memory.
+    log_index: Option<Arc<log_index::LogIndex>>,
     /// See [`Store::id`].
     id: String,
     /// Whether the daemon has it open.

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
@@ -12,6 +13,7 @@ use super::barrier::Barrier;
 use super::care::{file_id, verdict};
 use super::connection::{APPLICATION_ID, options, pool};
 use super::in_use::InUse;
+use super::log_index::LogIndex;
 use super::refusal::explain;
 use super::writing::Turns;
 use super::{Access, Result, Store, StoreError, log_file};
@@ -68,6 +70,7 @@ impl Store {
             file: (0, 0),
             log: None,
             index: None,
+            log_index: None,
             id: String::new(),
             access: Access::Client,
             turns: Mutex::new(Turns::new()),
@@ -115,6 +118,9 @@ async fn open(path: &Path, access: Access) -> Result<Store> {
     let Some(id) = id else { return unusable("its identity was removed; start the daemon once") };
     let file = file_id(path).map_err(|error| StoreError::Starved(error.to_string()))?;
     let [log, index] = ["-wal", "-shm"].map(|suffix| file_id(&log_file::beside(path, suffix)).ok());
+    let log_index = in_use.index(&log_file::beside(path, "-shm"));
+    let log_index = log_index.map_err(|error| StoreError::Starved(error.to_string()))?;
+    let log_index = Some(Arc::new(LogIndex::new(path, log_index)));
     let barrier = match access {
         Access::Daemon => Some(Barrier::new(path).await?),
         Access::Client => None,
@@ -128,6 +134,7 @@ async fn open(path: &Path, access: Access) -> Result<Store> {
         file,
         log,
         index,
+        log_index,
         id,
         access,
         turns,

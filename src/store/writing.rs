@@ -1,20 +1,68 @@
 //! How this program comes to write, and lets others write in between.
 
 use std::fs::File;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Sqlite, SqliteConnection, Transaction};
 use tokio::sync::MutexGuard;
 use tokio::time::sleep;
+use tracing::warn;
 
+use super::barrier::disk;
+use super::log_index::{IndexFit, LogIndex};
 use super::{Access, Result, Store, StoreError};
 use crate::access::no_access;
 use crate::files;
 
 /// A transaction that may write. Always commit it, or roll it back and wait for that: a dropped one
 /// keeps its lock until its connection is used again.
-pub(super) type Writing = Transaction<'static, Sqlite>;
+pub(super) struct Writing {
+    transaction: Transaction<'static, Sqlite>,
+    index: Option<Arc<LogIndex>>,
+}
+
+impl Writing {
+    /// What was read by an index that was overwritten meanwhile is no reason to write anything.
+    pub(super) async fn commit(self) -> Result<()> {
+        if let Some(index) = &self.index
+            && !index.is_as_known().map_err(disk)?
+        {
+            self.rollback().await?;
+            return Err(StoreError::Starved(OTHER_INDEX.to_owned()));
+        }
+        Ok(self.transaction.commit().await?)
+    }
+
+    pub(super) async fn rollback(self) -> Result<()> {
+        Ok(self.transaction.rollback().await?)
+    }
+}
+
+impl Deref for Writing {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Writing {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.transaction
+    }
+}
+
+/// So often an index is made anew before one transaction begins.
+const MENDS_MAX: u32 = 3;
+
+const OTHER_INDEX: &str = "the index of its log (its name with -shm behind) was overwritten; the \
+                           daemon makes it anew within seconds";
+
+const OTHER_LOG: &str = "its log (its name with -wal behind) was overwritten";
 
 impl Store {
     /// Takes the write lock at once, so that nothing that is read inside can be out of date. Gives
@@ -24,7 +72,39 @@ impl Store {
         if let Some(why) = no_access(&self.path) {
             return Err(StoreError::Unusable(why));
         }
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        for _ in 0..MENDS_MAX {
+            let begun = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(StoreError::from);
+            let is_in_doubt = matches!(begun, Ok(_) | Err(StoreError::Suspect(_)));
+            let fit = if is_in_doubt { self.index_fit().await? } else { IndexFit::Fits };
+            if fit == IndexFit::Fits {
+                return Ok(Writing { transaction: begun?, index: self.log_index.clone() });
+            }
+            if let Ok(transaction) = begun {
+                transaction.rollback().await?;
+            }
+            self.mend_index(fit)?;
+        }
+        Err(StoreError::Starved(OTHER_INDEX.to_owned()))
+    }
+
+    /// How the index of the log fits to it, while nobody writes.
+    pub(super) async fn index_fit(&self) -> Result<IndexFit> {
+        let Some(index) = self.log_index.clone() else { return Ok(IndexFit::Fits) };
+        let looked = tokio::task::spawn_blocking(move || index.look()).await;
+        looked.map_err(|error| disk(io::Error::other(error)))?.map_err(disk)
+    }
+
+    /// Has SQLite make an index anew that does not `fit`. Only the daemon knows what the log was
+    /// like before.
+    fn mend_index(&self, fit: IndexFit) -> Result<()> {
+        match (fit, self.access) {
+            (IndexFit::LogWrong, _) => Err(StoreError::Suspect(OTHER_LOG.to_owned())),
+            (_, Access::Client) => Err(StoreError::Starved(OTHER_INDEX.to_owned())),
+            (_, Access::Daemon) => {
+                warn!("the index of the database's log was overwritten; it is made anew");
+                self.distrust_log().map_err(disk)
+            }
+        }
     }
 }
 

@@ -63,13 +63,13 @@ fn a_database_that_is_locked_holds_the_queue() {
 const LOG_BYTES: u64 = 17 << 20;
 
 /// A reader of an old state, until it is dropped.
-struct Reader {
+pub struct Reader {
     runtime: tokio::runtime::Runtime,
     connection: SqliteConnection,
 }
 
 impl Reader {
-    fn of(it: &Harried) -> Reader {
+    pub fn of(it: &Harried) -> Reader {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let options = SqliteConnectOptions::new().filename(it.house.path(DATABASE)).read_only(true);
         let connection = runtime.block_on(async {
@@ -82,7 +82,7 @@ impl Reader {
         Reader { runtime, connection }
     }
 
-    fn end(self) {
+    pub fn end(self) {
         self.runtime.block_on(self.connection.close()).unwrap();
     }
 }

@@ -2,6 +2,7 @@
 //! see it, and would mix what was there with what is.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use sqlx::{ConnectOptions, Connection};
 use tempfile::TempDir;
 
 use crate::beside;
-use crate::databases::DATABASE;
+use crate::databases::{DATABASE, Reader};
 use crate::house::{Harried, PATIENCE};
 use crate::record;
 use crate::support::{kill, said};
-use crate::trouble::JOB;
+use crate::trouble::{JOB, assert_lives_on};
 
 /// A daemon that has nothing to do.
 fn running() -> Harried {
@@ -114,6 +115,46 @@ fn a_log_of_which_nobody_has_the_content_leaves_the_database_as_it_was_before() 
     assert_eq!(it.house.value(notes), "0", "it was in the log alone");
     let expected = "it ends with 78; the next start goes on with what the database had before";
     record::note(fault, expected, 1, "ended with 78, goes on");
+}
+
+/// The index is a table of contents of the log: an earlier one leads to other pages, and new ones
+/// are written over those that it does not know.
+#[test]
+fn an_index_that_is_written_over_is_made_anew_and_nothing_is_lost() {
+    let cases = [
+        ("an earlier index of the database's log is copied over it", true, false),
+        ("the index of an earlier log of the database is copied over it", false, false),
+        ("the index of the database's log is written over", true, true),
+    ];
+    beside::try_all(cases, |(fault, is_of_this_log, is_random)| {
+        let mut it = running();
+        accept(&mut it);
+        it.until_settled();
+        // A log that somebody reads is not begun anew.
+        let reader = is_of_this_log.then(|| Reader::of(&it));
+        accept(&mut it);
+        let index = it.house.path(&format!("{DATABASE}-shm"));
+        let mut earlier = fs::read(&index).unwrap();
+        if is_random {
+            earlier.fill(0x5a);
+        }
+        for _ in 0..3 {
+            accept(&mut it);
+            it.until_settled();
+        }
+        File::options().write(true).open(&index).unwrap().write_all_at(&earlier, 0).unwrap();
+        // Nobody reads the database before that is mended.
+        it.drop_file(JOB, 2);
+        it.house.until("a command changes something", || {
+            it.house.zimaged(&["pause"]).status.success().then_some(())
+        });
+        assert!(it.house.zimaged(&["resume"]).status.success(), "{fault}");
+        if let Some(reader) = reader {
+            reader.end();
+        }
+        assert_lives_on(&mut it, fault);
+        assert_eq!(it.house.value("PRAGMA integrity_check"), "ok", "{fault}");
+    });
 }
 
 /// A daemon that has made a picture and has nothing to do, and a folder with a backup of what it

@@ -17,6 +17,10 @@ use crate::store::{DatabasePlace, Store, StoreError};
 /// Between two looks at the database's file.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// What is not in its place is looked for once more after so long: somebody may have moved the state
+/// folder away for a moment.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
+
 /// At each of so many looks renders without a job are looked for, which reads all that wait.
 const STRAYS_EVERY: u32 = 30;
 
@@ -66,11 +70,21 @@ pub async fn run(
 
 /// Carries the log over where both files are as they should be. The inner error passes.
 async fn look(store: &Store) -> Result<Result<(), StoreError>, StoreError> {
-    match store.place().await.map(DatabasePlace::trouble) {
+    match place(store).await.map(DatabasePlace::trouble) {
         Ok(Some(trouble)) => Err(trouble),
         Ok(None) => Ok(store.carry_over().await),
         Err(error) => Ok(Err(error)),
     }
+}
+
+async fn place(store: &Store) -> Result<DatabasePlace, StoreError> {
+    let place = store.place().await?;
+    if let DatabasePlace::Lost | DatabasePlace::LogLost = place {
+        warn!("the database, or a file of it, is not in its place; it is looked for once more");
+        sleep(SECOND_LOOK).await;
+        return store.place().await;
+    }
+    Ok(place)
 }
 
 /// The end of the work on a database. What one holds that is not in its place any more is saved
@@ -113,6 +127,8 @@ async fn is_to_be_saved(store: &Store, place: DatabasePlace) -> bool {
 }
 
 async fn save(store: &Store, state: &Path) -> Result<PathBuf, StoreError> {
+    // It may have been taken away with all that is in it.
+    let _ = fs::create_dir_all(state);
     let free = Store::free_saved_name(state);
     let path = free.map_err(|error| StoreError::Unusable(error.to_string()))?;
     let saved = match store.copy_to(&path).await {

@@ -244,6 +244,11 @@ fn command(mut args: Args) -> Outcome {
     if let Some(problem) = clock::time_zone_problem() {
         stderr::tell(&format!("zimaged: warning: {problem}"));
     }
+    if changes_queue(&args.command)
+        && let Some(told) = queue::saved_database(&config)
+    {
+        stderr::tell(&format!("zimaged: warning: {told}"));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(with_configuration(config, args.command, args.json))
 }
@@ -318,6 +323,16 @@ async fn with_configuration(config: Config, command: Command, json: bool) -> Out
         | Command::Doctor
         | Command::Man { .. }
         | Command::Worker => Ok(0),
+    }
+}
+
+/// Whether what the command writes goes into the queue, and would be lost with it.
+fn changes_queue(command: &Command) -> bool {
+    use Command::{Cancel, Edit, History, Pause, Replay, Resume, Retry, Submit};
+    match command {
+        Cancel(_) | Edit(_) | History(_) | Pause { .. } | Resume | Retry(_) | Submit(_) => true,
+        Replay(_) => true,
+        _ => false,
     }
 }
 

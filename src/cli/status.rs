@@ -43,6 +43,7 @@ fn lines(status: &QueueStatus) -> Vec<String> {
     if status.database.is_none() {
         // Else that says so.
         lines.extend(status.saved_database.clone());
+        lines.extend(status.begun_anew.as_deref().map(printable));
         let expected = expected(&status.outlook);
         lines.push(format!("{} queued{expected}", print::count(status.queued, "render")));
     }

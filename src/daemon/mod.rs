@@ -83,7 +83,7 @@ pub async fn run(
         device::tell_of_no_cuda();
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (store, begun) = systemd::start(prepare(&config, &state, &*clock)).await?;
+    let (store, begun) = systemd::start(prepare(&config, (&state, &jobs), &*clock)).await?;
     let config_sha256 = config.file_sha256();
     let starting = Status { config_sha256, ..Status::starting(clock.now_ms()) };
     let (status, _) = watch::channel(starting);
@@ -100,10 +100,13 @@ pub async fn run(
 /// anything was done.
 async fn prepare(
     config: &Config,
-    state: &FolderLock,
+    (state, jobs): (&FolderLock, &FolderLock),
     clock: &dyn Clock,
 ) -> anyhow::Result<(Store, LogMark)> {
     queue::check_present(config)?;
+    if let Err(error) = queue::note_beginning(config, jobs.taken_before()) {
+        warn!(%error, "it is not noted that there was a queue before");
+    }
     let store = Store::open(&config.database_path(), Access::Daemon).await?;
     if let Err(error) = state.note(&store.inodes()) {
         warn!(%error, "commands cannot be told which files the daemon has open");
@@ -121,7 +124,7 @@ async fn prepare(
     let latents = latents_folder(config);
     recovery::guard_ids(&store, &config.jobs, &latents).await?;
     recovery::sweep(&store, &latents, &config.inputs_path()).await?;
-    if let Some(told) = queue::saved_database(config) {
+    for told in [queue::saved_database(config), queue::begun_anew(config)].into_iter().flatten() {
         warn!("{told}");
     }
     // From now on nobody else does.

@@ -7,8 +7,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::moment;
 use crate::queue::{
-    self, JobsFolder, Obstacle, Queue, QueueStatus, accepted_ids, check_present, saved_database,
-    status_of,
+    self, JobsFolder, Obstacle, Queue, QueueStatus, accepted_ids, begun_anew, check_present,
+    saved_database, status_of,
 };
 use crate::spelling::count;
 use crate::status::{Status, WorkerStatus};
@@ -47,6 +47,7 @@ async fn examined(config: &Config) -> Result<Vec<Finding>, StoreError> {
         .collect();
     findings.extend(newer_files(config, &contents));
     findings.extend(saved_database(config).map(|told| Finding::warning(Aspect::Database, told)));
+    findings.extend(begun_anew(config).map(|told| Finding::warning(Aspect::Database, told)));
     findings.extend(ahead(&contents, SystemClock.now_ms()));
     if findings.is_empty() {
         let told = format!(

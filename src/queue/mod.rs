@@ -50,7 +50,7 @@ use std::sync::Arc;
 
 pub use self::accepted::accepted_ids;
 pub use self::answers::{ErrorAnswer, ErrorFacts, ErrorWord, FileProblem};
-pub use self::begin::{begin_history, check_present, saved_database};
+pub use self::begin::{begin_history, begun_anew, check_present, note_beginning, saved_database};
 pub use self::capabilities::QueueCapabilities;
 pub use self::check::{CheckedJob, JobMistakes, STANDARD_INPUT, beginning, check};
 pub use self::control::Which;

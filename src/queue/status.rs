@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::agreement::unread_configuration;
-use super::{Outlook, Queue, check_present, saved_database};
+use super::{Outlook, Queue, begun_anew, check_present, saved_database};
 use crate::config::Config;
 use crate::instance::InstanceLock;
 use crate::intake::{self, FILES_SHOWN_MAX, FolderContents, IntakeStatus, WaitingFile, Why};
@@ -43,6 +43,8 @@ pub struct QueueStatus {
     /// What was saved of a database that was taken away from a daemon and is not put back: where it
     /// is, and what puts it back.
     pub saved_database: Option<String>,
+    /// That this queue began empty although there had been one: what tells so, and what to do.
+    pub begun_anew: Option<String>,
     /// The newest jobs of which renders were cancelled in the last day, because their time was
     /// over.
     pub late: Vec<LateJob>,
@@ -137,6 +139,7 @@ pub fn status_of(config: &Config) -> QueueStatus {
         state_folder: config.state.clone(),
         config: config.file.clone(),
         saved_database: saved_database(config),
+        begun_anew: begun_anew(config),
         running,
         daemon,
         jobs_folder,

@@ -223,6 +223,19 @@ fn a_database_that_is_taken_away_ends_the_daemon_and_is_saved() {
     });
 }
 
+/// The daemon looks every two seconds, and once more when it does not find what it looks for.
+#[test]
+fn a_state_folder_that_is_moved_away_for_a_moment_ends_nothing() {
+    let mut it = rendering();
+    let [state, away] = ["state", "away"].map(|name| it.house.path(name));
+    fs::rename(&state, &away).unwrap();
+    let noticed = "it is looked for once more";
+    it.while_alive(PATIENCE, |house| house.log().contains(noticed).then_some(())).unwrap();
+    fs::rename(&away, &state).unwrap();
+    it.house.release_renders();
+    assert_lives_on(&mut it, "the state folder is moved away and back");
+}
+
 /// Commands open the database themselves. What they write must reach the daemon that has it open,
 /// also while that does not know yet that a file of it was taken away.
 #[test]

@@ -96,6 +96,54 @@ fn a_database_that_is_taken_away_is_noticed_saved_and_can_be_put_back() {
     assert_eq!(house.value("SELECT count(*) FROM history WHERE state = 'done'"), "1");
 }
 
+/// Somebody tidies up: nothing says any more that there was a queue but what lies elsewhere.
+#[test]
+fn a_queue_that_begins_empty_where_there_was_one_says_so_until_that_is_read() {
+    let mut house = House::started("");
+    submit(&house, "a.toml");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
+    assert!(!house.log().contains("began empty"), "the first start: {}", house.log());
+    assert!(house.json(&["status"])["begun_anew"].is_null());
+    assert_eq!(house.stop("TERM"), Some(0));
+    fs::rename(house.path("state"), house.path("moved")).expect("the same filesystem");
+    fs::remove_dir_all(house.path("jobs/accepted")).expect("a folder");
+    let (code, told) = until_idle(&house);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("queue and history began empty"), "{told}");
+    let note = house.path("state/begun-anew.txt");
+    for command in ["status", "doctor"] {
+        let told = said(&house.zimaged(&[command]));
+        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(told.contains("began empty"), "{command}: {told}");
+        assert!(told.contains(&note.display().to_string()), "{command}: {told}");
+    }
+    fs::remove_file(&note).expect("what tells it");
+    let (_, told) = until_idle(&house);
+    assert!(!told.contains("began empty"), "{told}");
+
+    // With another jobs folder the pictures tell it.
+    for gone in ["state", "jobs"] {
+        fs::remove_dir_all(house.path(gone)).expect("a folder");
+    }
+    let (_, told) = until_idle(&house);
+    assert!(told.contains("is a picture of zimaged"), "{told}");
+}
+
+#[test]
+fn what_was_saved_of_a_database_keeps_a_start_from_beginning_empty() {
+    let mut house = House::started("");
+    assert!(house.zimaged(&["pause", "a night"]).status.success());
+    fs::rename(house.path("state"), house.path("moved")).expect("the same filesystem");
+    house.until_logged("kept as");
+    assert_eq!(house.stop("TERM"), Some(78), "{}", house.log());
+    let (code, told) = until_idle(&house);
+    assert_eq!(code, Some(78), "{told}");
+    let saved = house.path("state/zimaged-saved.sqlite").display().to_string();
+    assert!(told.contains(&format!("zimaged restore {saved}")), "{told}");
+    house.json(&["restore", &saved]);
+    assert_eq!(house.value("SELECT reason FROM pause"), "a night");
+}
+
 /// The next start goes on with what lies there, and nobody would look for the rest.
 #[test]
 fn what_was_saved_of_a_replaced_database_is_told_until_it_is_put_back() {
@@ -111,11 +159,14 @@ fn what_was_saved_of_a_replaced_database_is_told_until_it_is_put_back() {
     let is_told = |told: &str| {
         assert!(told.contains(&format!("zimaged restore {saved}")), "{told}");
     };
+    // What they change is changed in the other database.
+    is_told(&said(&house.zimaged(&["submit", "--prompt", "an owl"])));
     let started = house.zimaged(&["run", "--until-idle"]);
     assert_eq!(started.status.code(), Some(0), "{}", said(&started));
     is_told(&said(&started));
-    is_told(&said(&house.zimaged(&["status"])));
-    is_told(&said(&house.zimaged(&["doctor"])));
+    for command in ["status", "doctor", "pause", "resume"] {
+        is_told(&said(&house.zimaged(&[command])));
+    }
     house.json(&["restore", &saved]);
     assert_eq!(house.value("SELECT count(*) FROM history WHERE state = 'done'"), "1");
     let (_, told) = until_idle(&house);

@@ -143,6 +143,13 @@ pub fn open_plain(path: &Path) -> io::Result<File> {
     plain(File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
 }
 
+/// As [`open_plain`], for writing, with the `more` flags; made where there is none.
+pub fn open_plain_to_write(path: &Path, more: OFlags) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = flags | OFlags::CLOEXEC | more;
+    plain(File::from(rustix::fs::openat(CWD, path, flags, Mode::from(0o666))?))
+}
+
 /// An open file, where it is one: a pipe, a device or a folder is an error.
 pub fn plain(file: File) -> io::Result<File> {
     let kind = file.metadata()?.file_type();

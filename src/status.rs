@@ -4,11 +4,11 @@
 //! The truth about jobs is in the database. So the file need not outlast a power cut, and is not
 //! written through to the disk five times a second, as `files::write_atomic` would do.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -281,16 +281,14 @@ pub fn remove(state: &Path) {
 }
 
 fn write(state: &Path, status: &Status) -> io::Result<()> {
-    let (temporary, text) = (state.join("status.json.part"), serde_json::to_vec_pretty(status)?);
-    let written =
-        std::fs::write(&temporary, &text).and_then(|()| std::fs::rename(&temporary, path(state)));
-    written.or_else(|_| overwrite(&path(state), &text))
+    let (path, text) = (path(state), serde_json::to_vec_pretty(status)?);
+    files::put(&path, &text).map(drop).or_else(|_| overwrite(&path, &text))
 }
 
 /// For a full disk, which may be just what is to be told: takes no more room than the file has
 /// already.
 fn overwrite(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut file = File::options().write(true).open(path)?;
+    let mut file = files::open_plain_to_write(path, OFlags::empty())?;
     file.write_all(text)?;
     file.set_len(text.len() as u64)
 }

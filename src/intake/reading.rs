@@ -9,13 +9,18 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::fs::OFlags;
 use tracing::warn;
 
 use super::look::Fingerprint;
+use crate::files;
 
 /// A file that was being read at so many deaths in a row is not read again. One may be chance: a
 /// kill by hand, or the kernel's, strikes at any moment.
 const DEATHS_MAX: u32 = 2;
+
+/// More than is ever noted.
+const FILE_BYTES_MAX: u64 = 4096;
 
 /// Notes what is being read.
 pub struct Reading {
@@ -27,9 +32,10 @@ pub struct Reading {
 impl Reading {
     /// Goes on from the file `path`, which an earlier process may have left.
     pub fn open(path: &Path) -> Reading {
-        let left = std::fs::read_to_string(path).unwrap_or_default();
+        let left = files::read_whole(path, FILE_BYTES_MAX).unwrap_or_default();
+        let left = String::from_utf8_lossy(&left);
         let suspect = parse(&left).map(|(seen, deaths)| (seen, deaths.saturating_add(1)));
-        let file = File::options().write(true).create(true).truncate(false).open(path);
+        let file = files::open_plain_to_write(path, OFlags::empty());
         if let Err(error) = &file {
             warn!("{}: {error}: a job file that kills the daemon is not told", path.display());
         }

@@ -133,6 +133,9 @@ fn temporary(file: &Path) -> io::Result<(PathBuf, PathBuf)> {
 pub async fn restore(config: &Config, file: &Path) -> Result<Restored, QueueError> {
     let _lock = lock_queue(config)?;
     let database = config.database_path();
+    if let Some(why) = Store::misplaced(&database) {
+        return Err(StoreError::Unusable(why).into());
+    }
     let part = config.state.join("zimaged-restored.part");
     let failed = |path: &Path, source| QueueError::File { path: path.to_owned(), source };
     fetch(file, &part, &database).map_err(|source| failed(file, source))?;

@@ -78,6 +78,11 @@ impl Store {
         ready.await.map_err(|error| explain(path, error))
     }
 
+    /// What lies at `path`, or beside it, where a file of a database should: nobody may open it.
+    pub fn misplaced(path: &Path) -> Option<String> {
+        log_file::misplaced(path)
+    }
+
     /// True where there is no file at `path`, or an empty one.
     pub fn is_missing(path: &Path) -> bool {
         match fs::metadata(path) {

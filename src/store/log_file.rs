@@ -43,9 +43,23 @@ fn note(database: &Path) -> PathBuf {
     beside(database, "-starts")
 }
 
+/// What lies here, or beside it, in place of a file of the database: whoever reads a pipe waits for
+/// ever.
+pub(super) fn misplaced(database: &Path) -> Option<String> {
+    ["", "-wal", "-shm", "-starts"].iter().find_map(|suffix| {
+        let path = beside(database, suffix);
+        let what = match fs::metadata(&path).ok()?.file_type() {
+            kind if kind.is_file() => return None,
+            kind if kind.is_dir() => "a folder",
+            _ => "a pipe or a device",
+        };
+        Some(format!("{} is {what}, not a file of a database: remove it", path.display()))
+    })
+}
+
 /// Whether a database lay here once, whatever lies here now.
 pub(super) fn is_noted(database: &Path) -> bool {
-    note(database).exists()
+    note(database).is_file()
 }
 
 /// Whether the log beside the database belongs to another one. Trouble with reading is left to

@@ -145,8 +145,8 @@ async fn open(path: &Path, access: Access) -> Result<Store> {
 
 /// What there is at `path`, before SQLite opens it.
 fn first_look(path: &Path, access: Access) -> Result<()> {
-    if path.is_dir() {
-        return unusable("it is a folder, not a database");
+    if let Some(why) = log_file::misplaced(path) {
+        return unusable(&why);
     }
     if log_file::is_foreign(path) {
         return unusable(FOREIGN_LOG);

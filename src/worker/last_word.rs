@@ -5,15 +5,19 @@
 //! takes both down. Then nobody is left to say how the attempt ended, and the file tells one from
 //! the other. It is not fsynced: after a power cut it may say nothing, which is an answer, too.
 
-use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::IntoRawFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::Reached;
+use crate::files;
+
+/// More than the steps of any render take.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// The last line where the worker was well at its end, or at its attempt's.
 const WELL: &str = "\"well\"\n";
@@ -45,7 +49,7 @@ pub enum LastWord {
 
 /// Opens the file in the worker. Without it renders go on as well.
 pub fn open(path: &Path) -> io::Result<()> {
-    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    let file = files::open_plain_to_write(path, OFlags::APPEND)?;
     file.set_len(0)?;
     FILE.store(file.into_raw_fd(), Ordering::Relaxed);
     Ok(())
@@ -89,8 +93,8 @@ fn write(line: &str) {
 
 /// What the file at `path` says of an attempt that is over.
 pub fn read(path: &Path, attempt_id: i64) -> LastWord {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    match text.split_inclusive('\n').next_back() {
+    let text = files::read_whole(path, FILE_BYTES_MAX).unwrap_or_default();
+    match String::from_utf8_lossy(&text).split_inclusive('\n').next_back() {
         // A worker that had not begun with this attempt says so of the one before it.
         Some(WELL) => LastWord::Well,
         Some(line) => match serde_json::from_str::<Said>(line) {
@@ -103,6 +107,8 @@ pub fn read(path: &Path, attempt_id: i64) -> LastWord {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::ladder::Stage;
 

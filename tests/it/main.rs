@@ -46,6 +46,7 @@ mod nights;
 mod packaging;
 mod parity;
 mod pictures;
+mod pipes;
 mod promises;
 mod quality;
 mod quantised;

@@ -1,9 +1,11 @@
 //! The LoRAs that a job names, found when it is taken in: each is a file in the folder of LoRAs,
 //! and called by the hash of its content from then on.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -21,8 +23,30 @@ use crate::table::check::quoted;
 /// What files are called that are named without it.
 const EXTENSION: &str = "safetensors";
 
-/// The hashes of so many files are remembered: jobs name the same ones again and again.
-const REMEMBERED_MAX: usize = 64;
+/// The hashes of so many files are remembered: jobs name the same ones again and again, and some
+/// of them many.
+const REMEMBERED_MAX: usize = 4096;
+
+/// So many files are read for their hashes beside the intake.
+const BESIDE_MAX: usize = 2;
+
+/// So long the intake waits for such a hash: most files are read in less.
+const BESIDE_PATIENCE: Duration = Duration::from_millis(200);
+
+/// What is known of the files that were named last.
+static HASHES: Mutex<VecDeque<(Stamp, Hashed)>> = Mutex::new(VecDeque::new());
+
+/// Told whenever a file was read.
+static READ: Condvar = Condvar::new();
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Hashed {
+    /// It is being read beside the intake.
+    Soon,
+    Known(String),
+    /// It could not be read beside: whoever needs it tries, and tells why.
+    Failed,
+}
 
 /// Where LoRAs are, and what they are for.
 #[derive(Clone, Debug)]
@@ -153,18 +177,61 @@ fn facts_of(lora: &Lora, folder: &LoraFolder, model: &str) -> Result<Found, Mode
 
 /// The hash of a file's content, which is read only when the file has changed.
 pub fn hash(path: &Path) -> Result<String, ModelError> {
-    static KNOWN: Mutex<VecDeque<(Stamp, String)>> = Mutex::new(VecDeque::new());
     let unreadable = |error| ModelError::of_io(path, &error);
     let stamp = Stamp::of(path).map_err(unreadable)?;
-    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, hash)) = known().iter().find(|(known, _)| *known == stamp) {
-        return Ok(hash.clone());
+    if let Some(Hashed::Known(hash)) = known(&hashes(), &stamp) {
+        return Ok(hash);
     }
     let hash = model_hash::of_file(&stamp).map_err(unreadable)?;
-    let mut known = known();
-    known.truncate(REMEMBERED_MAX - 1);
-    known.push_front((stamp, hash.clone()));
+    note(&mut hashes(), stamp, Hashed::Known(hash.clone()));
     Ok(hash)
+}
+
+/// The first file of the job's LoRAs whose hash is not known yet. It is read beside, so that
+/// nothing else waits for gigabytes. What cannot be read is no such file.
+pub fn unhashed(job: &Job, folder: &LoraFolder) -> Option<PathBuf> {
+    let loras = job.renders.iter().flat_map(|render| &render.recipe.lora.0);
+    let names: BTreeSet<&str> = loras.map(|lora| lora.name.as_str()).collect();
+    let mut paths = names.into_iter().map(|name| path(&folder.path, name));
+    paths.find(|path| Stamp::of(path).is_ok_and(|stamp| !is_read(&stamp)))
+}
+
+/// Whether the file was read. Who asks first has it read, and waits a moment for that.
+fn is_read(stamp: &Stamp) -> bool {
+    let mut hashes = hashes();
+    match known(&hashes, stamp) {
+        Some(hashed) => return hashed != Hashed::Soon,
+        None => {
+            let beside = hashes.iter().filter(|(_, hashed)| *hashed == Hashed::Soon);
+            if beside.count() >= BESIDE_MAX {
+                return false;
+            }
+        }
+    }
+    let read = stamp.clone();
+    let started = thread::Builder::new().name("hash".to_owned()).spawn(move || {
+        let hashed = model_hash::of_file(&read).map_or(Hashed::Failed, Hashed::Known);
+        note(&mut self::hashes(), read, hashed);
+        READ.notify_all();
+    });
+    note(&mut hashes, stamp.clone(), started.map_or(Hashed::Failed, |_| Hashed::Soon));
+    let is_soon = |hashes: &mut VecDeque<_>| known(hashes, stamp) == Some(Hashed::Soon);
+    let waited = READ.wait_timeout_while(hashes, BESIDE_PATIENCE, is_soon);
+    !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+}
+
+fn hashes() -> MutexGuard<'static, VecDeque<(Stamp, Hashed)>> {
+    HASHES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn known(hashes: &VecDeque<(Stamp, Hashed)>, stamp: &Stamp) -> Option<Hashed> {
+    hashes.iter().find(|(known, _)| known == stamp).map(|(_, hashed)| hashed.clone())
+}
+
+fn note(hashes: &mut VecDeque<(Stamp, Hashed)>, stamp: Stamp, hashed: Hashed) {
+    hashes.retain(|(known, _)| *known != stamp);
+    hashes.truncate(REMEMBERED_MAX - 1);
+    hashes.push_front((stamp, hashed));
 }
 
 fn problem(text: &str, lora: &Lora, error: &ModelError, help: Option<String>) -> Problem {

@@ -20,7 +20,7 @@ use self::reload::Reload;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, ConfigError, LiveConfig};
 use crate::dispatcher::{DispatchError, Dispatcher, Mode};
-use crate::engine::HAS_CUDA;
+use crate::engine::{HAS_CUDA, model_hash};
 use crate::heartbeat::Heartbeat;
 use crate::http::HttpFace;
 use crate::instance::{FolderLock, InstanceLock};
@@ -79,6 +79,7 @@ pub async fn run(
 ) -> anyhow::Result<LogMark> {
     let InstanceLock { state, jobs } = lock;
     descriptors::raise();
+    model_hash::let_read(true);
     if device::is_without_card(config.device, HAS_CUDA) {
         device::tell_of_no_cuda();
     }
@@ -176,6 +177,7 @@ impl Daemon {
         };
         systemd::stopping();
         ending.cancel();
+        model_hash::let_read(false);
         while let Some(end) = parts.join_next().await {
             end.context("a part of the daemon panicked")??;
         }

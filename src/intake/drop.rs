@@ -13,11 +13,12 @@ use rustix::io::Errno;
 
 use super::look::Fingerprint;
 use crate::config::Lists;
+use crate::engine::model_hash;
 use crate::files;
 use crate::inputs::{InputLimits, InputUse, JobText};
 use crate::job::origin::{DropId, FileId, SourceFile};
 use crate::job::spec::{Rules, parse_bytes};
-use crate::loras::LoraFolder;
+use crate::loras::{self, LoraFolder};
 use crate::named_files::NamedFiles;
 use crate::problem::{Report, utf8};
 use crate::store::NewJob;
@@ -26,6 +27,8 @@ use crate::store::NewJob;
 pub enum Dropped {
     Job(NewJob),
     Unfit(Unfit),
+    /// It has to wait for this reason: others are taken in meanwhile.
+    Waits(String),
     /// It is not the file that the scan saw: the next scan looks at it.
     Changed,
 }
@@ -173,12 +176,19 @@ fn check(
         let reason = "reading it makes zimaged fail; please report this as a bug";
         return Ok(Dropped::Unfit(unread(file, reason)));
     };
+    if let Some(path) = job.as_ref().ok().and_then(|job| loras::unhashed(job, &places.loras)) {
+        return Ok(Dropped::Waits(format!("{} is read for its hash", path.display())));
+    }
     let files = NamedFiles {
         text: JobText { text, folder: Some(&places.jobs) },
         limits: InputLimits::from(&rules.limits),
         pictures: InputUse::Keep(&places.inputs),
     };
     let taken = files.take_in(job.as_mut().map_err(mem::take), || Ok(places.loras.clone()))?;
+    if !model_hash::may_read() {
+        // The daemon ends, and what could not be read says nothing of the file.
+        return Ok(Dropped::Changed);
+    }
     Ok(match taken.and(job) {
         Ok(job) => Dropped::Job(NewJob::of_drop(job, file, text.to_owned())),
         Err(problems) => {

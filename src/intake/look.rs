@@ -62,6 +62,8 @@ enum Read {
     Never,
     /// It is no job as it stands, and the first reason.
     Unfit(String),
+    /// Something else has to be done first, and what.
+    Waits(String),
     /// It cannot be renamed or moved, and why.
     Stuck(String),
 }
@@ -109,7 +111,7 @@ impl Look {
         match self.read {
             Read::Stuck(_) => Readiness::Again,
             _ if unchanged >= grace => Readiness::Decide,
-            Read::Never if whole => Readiness::Try,
+            Read::Never | Read::Waits(_) if whole => Readiness::Try,
             _ => Readiness::Wait,
         }
     }
@@ -118,6 +120,11 @@ impl Look {
     /// up.
     pub fn unfit(&mut self, reason: &str) {
         self.read = Read::Unfit(reason.to_owned());
+    }
+
+    /// It was read, and waits for this `reason`: it is read again by the next scan.
+    pub fn waits(&mut self, reason: String) {
+        self.read = Read::Waits(reason);
     }
 
     /// It cannot be renamed or moved for this `reason`; whether that is new.
@@ -133,7 +140,7 @@ impl Look {
         match &self.read {
             Read::Never => "it is not whole yet, or was changed since the last look".to_owned(),
             Read::Unfit(reason) => format!("it is refused unless it changes soon: {reason}"),
-            Read::Stuck(reason) => reason.clone(),
+            Read::Waits(reason) | Read::Stuck(reason) => reason.clone(),
         }
     }
 }

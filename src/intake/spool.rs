@@ -228,6 +228,10 @@ impl Spool {
                 look.unfit(unfit.report.lines().next().unwrap_or_default());
                 Ok(())
             }
+            Dropped::Waits(reason) => {
+                look.waits(reason);
+                Ok(())
+            }
             Dropped::Changed => Ok(()),
         }
     }

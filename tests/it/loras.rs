@@ -136,3 +136,22 @@ fn inspect_says_what_a_lora_is_and_whether_it_fits() {
     );
     assert!(told.contains("not usable: "), "{told}");
 }
+
+/// Only what reads all of it takes so long.
+const HUGE_BYTES: u64 = 4 << 40;
+
+/// It is read for its hash, and that of gigabytes takes a minute.
+#[test]
+fn a_lora_that_takes_long_to_read_holds_up_no_other_job_and_no_stop() {
+    let mut house = house();
+    let huge = fs::File::create(house.path("loras/huge.safetensors")).unwrap();
+    huge.set_len(HUGE_BYTES).unwrap();
+    house.drop_job("huge.toml", "prompt = 'a fox <lora:huge>'\n");
+    let reason = || house.json(&["status"])["daemon"]["intake"]["waiting"].to_string();
+    house.until("it waits", || reason().contains("is read for its hash").then_some(()));
+    house.drop_job("ink.toml", "prompt = 'a fox <lora:ink>'\n");
+    house.until_sql(ENDED, "1");
+    assert!(house.path("jobs/huge.toml").exists(), "it waits still");
+    assert_eq!(house.stop("TERM"), Some(0), "{}", house.log());
+    assert!(house.path("jobs/huge.toml").exists(), "and is not refused");
+}

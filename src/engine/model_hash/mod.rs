@@ -9,7 +9,7 @@ mod cache;
 use std::io::{self, Read};
 use std::num::NonZero;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -27,6 +27,19 @@ const BUFFER_BYTES: usize = 256 << 10;
 
 /// The nice value of the threads that hash, so that they take no time from those that compute.
 const NICE: i32 = 19;
+
+/// Whether files may be read. A daemon that ends waits for nothing that takes long.
+static MAY_READ: AtomicBool = AtomicBool::new(true);
+
+/// Whether files may be read in this process from now on: what is being read ends with an error.
+pub fn let_read(may_read: bool) {
+    MAY_READ.store(may_read, Ordering::Relaxed);
+}
+
+/// See [`let_read`].
+pub fn may_read() -> bool {
+    MAY_READ.load(Ordering::Relaxed)
+}
 
 /// The hash of `files`, where the cache at `cache` knows all of them as they are now.
 pub fn cached(files: &WeightFiles, cache: &Path) -> Option<String> {
@@ -112,6 +125,9 @@ pub fn of_file(stamp: &Stamp) -> io::Result<String> {
     let mut buffer = [0; BUFFER_BYTES];
     let mut hash = Sha256::new();
     loop {
+        if !may_read() {
+            return Err(io::Error::other("the daemon ends"));
+        }
         match file.read(&mut buffer) {
             Ok(0) => break,
             Ok(bytes) => hash.update(&buffer[..bytes]),

@@ -89,7 +89,7 @@ async fn a_database_out_of_wal_mode_is_put_back_into_it() {
 #[tokio::test]
 async fn a_folder_and_a_missing_folder_are_told_apart() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    assert!(refusal(folder.path(), Access::Daemon).await.contains("it is a folder"));
+    assert!(refusal(folder.path(), Access::Daemon).await.contains("is a folder"));
     let nowhere = folder.path().join("nowhere/queue.sqlite");
     assert!(refusal(&nowhere, Access::Daemon).await.contains("is its folder there"));
 }

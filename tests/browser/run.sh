@@ -33,4 +33,4 @@ timeout 45 npm ci --prefix target/browser --silent --no-audit --no-fund || left_
 
 export ZIMAGED_PROGRAM=${ZIMAGED_PROGRAM:-$PWD/target/debug/zimaged}
 # Some 100 s on two idle cores; a slow and busy machine takes a few times that.
-timeout 600 node --test tests/browser/${1:-*}.test.mjs
+timeout 900 node --test tests/browser/${1:-*}.test.mjs

@@ -192,6 +192,17 @@ fn who_hangs_up_wants_nothing_more_but_what_is_being_made_is_kept() {
 }
 
 /// The engine is told by the prompt which of the pictures fails.
+// Its client would ask for the same three times.
+#[test]
+fn a_picture_that_failed_is_told_as_final() {
+    let house = House::started("");
+    let sent = json!({ "prompt": "a fox, invalid" });
+    let failed = house.post("/v1/images/generations", &sent);
+    assert_eq!(failed.status, 500, "{}", failed.text());
+    assert_eq!(failed.header("x-should-retry"), Some("false"));
+    assert!(failed.json()["error"]["message"].is_string());
+}
+
 #[test]
 fn an_answer_without_some_of_its_pictures_says_which_and_why() {
     let house = House::started("");

@@ -14,14 +14,27 @@ macro_rules! spelled_by_serde {
             type Err = serde::de::value::Error;
 
             fn from_str(word: &str) -> Result<Self, Self::Err> {
-                use serde::de::IntoDeserializer;
-                serde::Deserialize::deserialize(word.into_deserializer())
+                use serde::de::{Error, IntoDeserializer};
+                let read = serde::Deserialize::deserialize(word.into_deserializer());
+                let plain = |error: Self::Err| Error::custom($crate::spelling::plain(&error));
+                read.map_err(plain)
             }
         }
     };
 }
 
 pub(crate) use spelled_by_serde;
+
+/// What serde says of a word or a key that it does not know, in ours.
+pub fn plain(error: &dyn std::fmt::Display) -> String {
+    let text = error.to_string();
+    if !text.starts_with("unknown ") {
+        return text;
+    }
+    let text = text.replacen("unknown variant", "unknown word", 1);
+    let text = text.replacen("unknown field", "unknown key", 1);
+    text.replacen(", expected one of ", ": use one of ", 1).replacen(", expected ", ": use ", 1)
+}
 
 /// "1 picture", "2 pictures".
 pub fn count(number: u64, noun: &str) -> String {
@@ -50,6 +63,26 @@ pub fn distance(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, serde::Serialize, serde::Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Colour {
+        DarkRed,
+        Blue,
+    }
+
+    spelled_by_serde!(Colour);
+
+    // newcomer 35
+    #[test]
+    fn an_unknown_word_is_called_so_and_what_is_no_word_stays() {
+        assert_eq!(format!("{} {}", Colour::DarkRed, Colour::Blue), "dark_red blue");
+        let error = "red".parse::<Colour>().expect_err("no colour").to_string();
+        assert_eq!(error, "unknown word `red`: use `dark_red` or `blue`");
+        assert_eq!(plain(&"unknown field `a`, expected `b`"), "unknown key `a`: use `b`");
+        let number = "invalid type: string \"x\", expected u32";
+        assert_eq!(plain(&number), number);
+    }
 
     #[test]
     fn bytes_are_read_by_people() {

@@ -31,8 +31,8 @@ struct Changes {
     /// Not started before: 22:00, or a date and a time; none: at once
     #[arg(long, value_name = "TIME")]
     not_before: Option<String>,
-    /// Nothing is started after it, what is left is cancelled: 07:00, or a date and a time; none: no
-    /// end
+    /// Nothing is started after it, what is left is cancelled: 07:00, or a date and a time;
+    /// none: no end
     #[arg(long, value_name = "TIME")]
     not_after: Option<String>,
     /// Started in this part of each day only, like 22:00-07:00; none: the whole day

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Outcome, fit, print, short, signals, stderr};
+use super::{EXIT_TEMPFAIL, Outcome, fit, print, short, signals, stderr};
 use crate::config::Config;
 use crate::report::{self, ReportQuestion, WrittenReport};
 
@@ -43,7 +43,12 @@ pub(super) async fn report(config: &Config, args: &ReportArgs, json: bool) -> Ou
         }
     };
     let measured = report::measure(config, &question, &say, &stop).await?;
-    told(&report::write(&measured, &folder)?, json)
+    let code = told(&report::write(&measured, &folder)?, json)?;
+    if stop.is_cancelled() {
+        stderr::tell("report: stopped; what was measured before is written, and called partial");
+        return Ok(EXIT_TEMPFAIL);
+    }
+    Ok(code)
 }
 
 fn told(written: &WrittenReport, json: bool) -> Outcome {

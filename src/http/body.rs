@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::blocking::blocking;
 use super::guard::media_type;
 use super::problem::HttpProblem;
+use crate::spelling::plain;
 
 /// For a body without pictures.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -127,7 +128,8 @@ fn parsed<T: DeserializeOwned>(json: &[u8]) -> Result<T, HttpProblem> {
     if values_max(json) > VALUES_MAX {
         return Err(HttpProblem::bad(format!("JSON: more than {VALUES_MAX} values")));
     }
-    serde_json::from_slice(json).map_err(|error| HttpProblem::bad(format!("JSON: {error}")))
+    serde_json::from_slice(json)
+        .map_err(|error| HttpProblem::bad(format!("JSON: {}", plain(&error))))
 }
 
 /// No more values than this are in `json`: as many as what stands before one, outside of texts.

@@ -79,8 +79,8 @@ impl OnOom {
             }
             // It had all rungs, down to this.
             OnOom::Downgrade => {
-                "ask for a smaller picture, lower min_side, or raise memory_limit where daemon.toml \
-                 sets it"
+                "ask for a smaller picture, lower min_side, or raise memory_limit where \
+                 daemon.toml sets it"
             }
         }
     }

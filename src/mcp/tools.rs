@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::job::origin::Api;
 use crate::output::KnownPictures;
 use crate::queue::{ApiJob, FitQuestion, Queue, QueueError, Which, fit};
+use crate::spelling::plain;
 use crate::store::{PictureFilter, Selection};
 use crate::thumbnails::Thumbnails;
 
@@ -191,7 +192,7 @@ fn told(facts: &impl serde::Serialize) -> Result<Answered, QueueError> {
 }
 
 fn read<T: DeserializeOwned>(arguments: Value) -> Result<T, QueueError> {
-    serde_json::from_value(arguments).map_err(|error| QueueError::WrongWish(error.to_string()))
+    serde_json::from_value(arguments).map_err(|error| QueueError::WrongWish(plain(&error)))
 }
 
 /// The keys of a job, as its text.

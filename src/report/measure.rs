@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::advice::advice;
@@ -12,7 +13,7 @@ use super::data::{
 use super::gather;
 use super::machine;
 use super::matrix::{self, FitMatrix};
-use super::own_queue::MeasuringQueue;
+use super::own_queue::{MeasuringQueue, NoMeasurement};
 use super::phrases::size_name;
 use super::plan::{self, FIRST, ReportQuestion};
 use super::sampler::{MachineLook, MachineSampler};
@@ -22,6 +23,7 @@ use crate::config::Config;
 use crate::daemon::Onlooker;
 use crate::engine::provenance::{PartLoad, WeightPart};
 use crate::engine::{self, DeviceChoice, EngineKind, HAS_CUDA, device_speed, mini};
+use crate::status::{RenderStatus, Status};
 use crate::store::{MeasuredAttempt, MeasuredWorker, WorkerRow};
 
 /// More than any report renders.
@@ -29,6 +31,12 @@ const ROWS_MAX: u32 = 10_000;
 
 /// The first job of the session before which the model's files were dropped from the cache.
 const COLD: &str = "first-cold";
+
+/// What is said of a report whose measurement was ended before its end.
+const PARTIAL: &str = "What comes after the measurement was stopped: this report is partial.";
+
+/// So many things that are still to be told may wait.
+const TOLD_MAX: usize = 64;
 
 /// What a measurement tells while it goes on.
 pub type Told<'a> = &'a (dyn Fn(&str) + Sync);
@@ -57,6 +65,24 @@ pub async fn measure(
     let sizes = question.sizes(HAS_CUDA && user.device != DeviceChoice::Cpu);
     let measuring = Measuring { queue, question, sizes, load_before, asked, parts, told, stop };
     measuring.all(card).await
+}
+
+/// Sends each picture when it is begun, in words.
+async fn follow(mut status: watch::Receiver<Status>, begun: mpsc::Sender<String>) {
+    let mut last = None;
+    loop {
+        let now = status.borrow_and_update().render.clone();
+        if let Some(RenderStatus { job_id, index, rung, .. }) = now
+            && last != Some((job_id, index))
+        {
+            // One that is lost here is a line that is not told.
+            let _ = begun.try_send(format!("picture {index}, {rung}"));
+            last = Some((job_id, index));
+        }
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 struct Measuring<'a> {
@@ -101,8 +127,17 @@ impl Measuring<'_> {
         };
         store.close().await;
         let mut report = self.report(shown, facts);
+        if self.stop.is_cancelled() {
+            report.sizes.retain(|size| size.pictures > 0);
+            if report.sizes.is_empty() {
+                return Err(NoMeasurement::Stopped.into());
+            }
+        }
         report.limits = self.limit_sessions(&report).await?;
         report.advice = advice(&report);
+        if self.stop.is_cancelled() {
+            report.left_out.insert(0, PARTIAL.to_owned());
+        }
         Ok(report)
     }
 
@@ -136,16 +171,32 @@ impl Measuring<'_> {
         );
         let sampler = MachineSampler::new(card);
         let looking = sampler.clone();
+        let (begun, mut pictures) = mpsc::channel(TOLD_MAX);
         let onlooker: Onlooker = Box::new(move |_, status, ending| {
-            Box::pin(async move { looking.run(status, ending).await })
+            Box::pin(async move {
+                let following = ending.run_until_cancelled(follow(status.clone(), begun));
+                tokio::join!(looking.run(status, ending.clone()), following);
+            })
         });
-        self.queue.session(&jobs, None, onlooker, self.stop).await?;
+        let telling = async {
+            while let Some(picture) = pictures.recv().await {
+                (self.told)(&picture);
+            }
+        };
+        let session = self.queue.session(&jobs, None, onlooker, self.stop);
+        let (ended, ()) = tokio::join!(session, telling);
+        match ended {
+            // What was measured so far is worth something.
+            Err(_) if self.stop.is_cancelled() => {}
+            ended => ended?,
+        }
         Ok(sampler.taken())
     }
 
     /// Few pictures for each size that the device is made to have.
     async fn limit_sessions(&self, report: &MachineReport) -> anyhow::Result<Vec<LimitRun>> {
-        let Some(main) = report.main_size() else { return Ok(Vec::new()) };
+        let main = report.main_size().filter(|_| !self.stop.is_cancelled());
+        let Some(main) = main else { return Ok(Vec::new()) };
         let size = (main.width, main.height);
         let usable = |gib| matrix::usable_bytes(&self.queue, gib);
         let mut runs = Vec::new();
@@ -156,7 +207,7 @@ impl Measuring<'_> {
             let job = plan::job(&name, size, &self.asked, self.question.limit_pictures());
             let ended = self.queue.session(&[job], Some(limit_bytes), unseen(), self.stop).await;
             let error = match ended {
-                Err(error) if self.stop.is_cancelled() => return Err(error),
+                Err(_) if self.stop.is_cancelled() => break,
                 ended => ended.err().map(|error| format!("{error:#}")),
             };
             let store = self.queue.store().await?;

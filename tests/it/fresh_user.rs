@@ -52,7 +52,10 @@ fn a_time_of_day_is_the_same_moment_however_late_and_wherever_a_daemon_takes_it_
         let job: Table = text.parse().unwrap_or_else(|error| panic!("{error}: {text}"));
         for key in ["not_before", "not_after"] {
             let moment = job.get(key);
-            let is_fixed = |moment| matches!(moment, &Datetime(at) if at.date.is_some() && at.offset.is_some());
+            let is_fixed = |moment: &toml::Value| match moment {
+                Datetime(at) => at.date.is_some() && at.offset.is_some(),
+                _ => false,
+            };
             assert!(moment.is_none_or(is_fixed), "{text}");
         }
         assert_eq!(text.contains("# enough"), job.contains_key("window"), "the rest stays: {text}");

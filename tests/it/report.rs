@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::{House, said};
+use crate::support::{House, kill, said};
 
 /// The files of every report. Some have more drawings.
 const FILES: [&str; 5] = ["report.json", "report.md", "stages.svg", "published.svg", "report.html"];
@@ -125,4 +126,25 @@ fn two_reports_are_compared_and_what_is_none_is_named() {
         let words = said(&refused);
         assert!(words.contains(file) && words.contains(why), "{file}: {words}");
     }
+}
+
+// newcomer 31
+#[test]
+fn a_report_that_is_stopped_has_told_its_pictures_and_keeps_what_it_has_measured() {
+    let house = House::with_config("[device]\nkind = 'cpu'\n");
+    let sizes = ["--size", "64x64", "--size", "768x768"];
+    let arguments = [&["report", "--quick", "--steps", "20", "--out", "r"][..], &sizes].concat();
+    let log = fs::File::create(house.path("log")).expect("a writable folder");
+    let report = house.command(&arguments).stderr(log).stdout(Stdio::piped()).spawn();
+    let report = report.expect("it starts");
+    house.until_logged("report: picture 1, device/full/whole 64x64 20 steps");
+    house.until_logged(" 768x768 20 steps");
+    kill("INT", report.id());
+    let ended = report.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(75), "{}", house.log());
+    let report = written(&house.path("r"));
+    let sizes = report["sizes"].as_array().expect("a list");
+    assert_eq!(sizes[0]["width"], 64, "{report}");
+    let left_out = report["left_out"][0].as_str().expect("a reason");
+    assert!(left_out.contains("this report is partial"), "{left_out}");
 }

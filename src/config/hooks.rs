@@ -50,8 +50,8 @@ pub(super) fn hooks(table: &mut Table) -> HookConfig {
     let timeout = |value: &DeValue| duration_ms(value, 1..=TIMEOUT_MS_MAX);
     let backoff = |value: &DeValue| duration_ms(value, 1..=BACKOFF_MS_MAX);
     HookConfig {
-        on_done: table.read("on_done", program),
-        on_failed: table.read("on_failed", program),
+        on_done: program(table, "on_done"),
+        on_failed: program(table, "on_failed"),
         webhook: table.read("webhook", url),
         webhook_private: table.read("webhook_private", check::boolean).unwrap_or_default(),
         timeout_ms: table.read("timeout", timeout).unwrap_or(default.timeout_ms),
@@ -60,22 +60,20 @@ pub(super) fn hooks(table: &mut Table) -> HookConfig {
 }
 
 /// A program, or a list of it and its arguments. No shell reads it.
-fn program(value: &DeValue) -> Check<Vec<String>> {
+fn program(table: &mut Table, key: &'static str) -> Option<Vec<String>> {
     let right = "name a program, or a list of it and its arguments: [\"notify-send\", \"done\"]";
-    let command = match value {
-        DeValue::Array(values) => {
-            let words = values.iter().map(|value| check::text(value.get_ref()).map(str::to_owned));
-            words.collect::<Check<Vec<_>>>().map_err(|mistake| mistake.help(right))?
-        }
-        other => vec![check::text(other).map_err(|mistake| mistake.help(right))?.to_owned()],
+    let word = |value: &DeValue| match check::text(value) {
+        Ok(word) => Ok(word.to_owned()),
+        Err(mistake) => Err(mistake.help(right)),
     };
+    let command = table.read_one_or_list(key, word)?;
     let is_right = command.first().is_some_and(|program| !program.is_empty())
         && command.len() <= ARGUMENTS_MAX
         && command.iter().all(|word| !word.contains('\0'));
-    match is_right {
-        true => Ok(command),
-        false => Err(Mistake::new("it names no program").help(right)),
+    if !is_right {
+        table.mistake(key, Mistake::new("it names no program").help(right));
     }
+    is_right.then_some(command)
 }
 
 /// An address of HTTP, without a user in it: it is told in the log.

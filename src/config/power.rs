@@ -34,7 +34,7 @@ impl Default for PowerConfig {
 pub(super) fn power(table: &mut Table) -> PowerConfig {
     PowerConfig {
         inhibit_sleep: table.read("inhibit_sleep", check::boolean).unwrap_or(true),
-        quiet: table.read("quiet_hours", quiet_hours).unwrap_or_default(),
+        quiet: quiet_hours(table).unwrap_or_default(),
         ceilings: CardCeilings {
             celsius_max: table.read("temperature_max_c", |value| check::whole(value, 30..=120)),
             watts_max: table.read("power_max_w", |value| check::whole(value, 10..=10_000)),
@@ -43,19 +43,21 @@ pub(super) fn power(table: &mut Table) -> PowerConfig {
 }
 
 /// One text, or a list of them.
-fn quiet_hours(value: &DeValue) -> Check<QuietHours> {
-    let times = match value {
-        DeValue::Array(values) if values.len() > QUIET_TIMES_MAX => {
-            let mistake = Mistake::new(format!("{} quiet times are too many", values.len()));
-            return Err(mistake.help(format!("use at most {QUIET_TIMES_MAX}")));
-        }
-        DeValue::Array(values) => values.iter().map(|value| quiet_time(value.get_ref())).collect(),
-        one => quiet_time(one).map(|time| vec![time]),
-    };
-    QuietHours::new(times?).ok_or_else(|| {
+fn quiet_hours(table: &mut Table) -> Option<QuietHours> {
+    const KEY: &str = "quiet_hours";
+    let times = table.read_one_or_list(KEY, quiet_time)?;
+    if times.len() > QUIET_TIMES_MAX {
+        let mistake = Mistake::new(format!("{} quiet times are too many", times.len()));
+        table.mistake(KEY, mistake.help(format!("use at most {QUIET_TIMES_MAX}")));
+        return None;
+    }
+    let quiet = QuietHours::new(times);
+    if quiet.is_none() {
         let mistake = Mistake::new("the whole week would be quiet: nothing would ever be started");
-        mistake.help("leave some time out, or pause the queue: zimaged pause")
-    })
+        let right = "leave some time out, or pause the queue: zimaged pause";
+        table.mistake(KEY, mistake.help(right));
+    }
+    quiet
 }
 
 fn quiet_time(value: &DeValue) -> Check<QuietTime> {

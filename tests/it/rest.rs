@@ -99,6 +99,8 @@ fn what_is_no_quiet_time_is_refused_with_what_would_be_right() {
     for (line, right) in [
         ("quiet_hours = '23-7'", "\"23:00-07:00\", \"mon-fri 09:00-17:00\""),
         ("quiet_hours = ['mon-fri', 'sat,sun']", "leave some time out"),
+        ("quiet_hours = ['mon-fry 09:00-17:00', '25:00-26:00']", "\"25:00-26:00\" is no"),
+        ("quiet_hours = ['mon-fry 09:00-17:00', '25:00-26:00']", "\"mon-fry 09:00-17:00\" is no"),
         ("temperature_max_c = 5", "use a whole number from 30 to 120"),
     ] {
         let house = House::new(&format!("[power]\n{line}\n"));

@@ -54,6 +54,7 @@ use crate::clock;
 use crate::config::{Config, ModelChoice};
 use crate::engine::ModelPlace;
 use crate::mcp;
+use crate::problem::printable;
 use crate::queue;
 use crate::store::Selection;
 use crate::worker::serve;
@@ -370,7 +371,7 @@ fn which_queue(state: &Path, config: Option<&Path>) -> String {
 /// `path` relative to the current folder where that is shorter to read.
 fn short(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(&here).unwrap_or(path).display().to_string()
+    printable(&path.strip_prefix(&here).unwrap_or(path).display().to_string())
 }
 
 #[cfg(test)]

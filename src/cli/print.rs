@@ -11,7 +11,7 @@ use super::pictures;
 use super::table::{self, Give, TableColumn, is_narrow, table, terminal_width};
 use crate::job::state::State;
 use crate::moment;
-use crate::problem::printable;
+use crate::problem::{printable, printable_lines};
 use crate::queue::{
     CheckedJob, ExpectedWork, JobMistakes, SizedPictures, Submitted, Summary, Waited,
 };
@@ -22,9 +22,13 @@ use crate::store::{HistoryRow, JobRow, RejectionRow};
 const FAILED_MAX: usize = 20;
 
 /// One answer: `text` for people, `value` for programs. A closed pipe ends the program's output,
-/// not the program.
+/// not the program. Whatever came from outside, nothing in the text can speak to the terminal; what
+/// must not begin a line of its own either, whoever has put it into the text has made printable.
 pub(super) fn answer(value: &impl Serialize, text: &str, json: bool) -> io::Result<()> {
-    if json { line(&serde_json::to_string_pretty(value)?) } else { line(text) }
+    match json {
+        true => line(&serde_json::to_string_pretty(value)?),
+        false => line(&printable_lines(text)),
+    }
 }
 
 /// A text and the end of its line, see [`answer`].

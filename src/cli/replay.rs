@@ -6,6 +6,7 @@ use anyhow::anyhow;
 
 use super::{EXIT_NOT_DONE, EXIT_USAGE, Failure, Outcome, print, short, stderr};
 use crate::config::Config;
+use crate::problem::{one_line, printable};
 use crate::queue::replay::{Replay, ReplayUse, Replays, replay};
 
 #[derive(clap::Args, Debug)]
@@ -42,10 +43,13 @@ pub(super) async fn pictures(config: &Config, args: &ReplayArgs, json: bool) -> 
 
 fn tell(replays: &Replays, as_job: bool) -> std::io::Result<()> {
     for replay in &replays.pictures {
-        print::line(&if as_job { as_file(replay) } else { told(replay) })?;
+        match as_job {
+            true => print::line(&as_file(replay))?,
+            false => print::answer(replay, &told(replay), false)?,
+        }
     }
     for refused in &replays.refused {
-        stderr::tell(&format!("{}: {}", short(&refused.picture), refused.reason));
+        stderr::tell(&format!("{}: {}", short(&refused.picture), printable(&refused.reason)));
     }
     Ok(())
 }
@@ -66,14 +70,14 @@ fn told(replay: &Replay) -> String {
     };
     let mut text = format!("{} {job}, {promise}", short(&replay.picture));
     for remark in remarks(replay) {
-        text += &format!("\n  {remark}");
+        text += &format!("\n  {}", printable(remark));
     }
     text
 }
 
-/// The job's text, with what differs as comments.
+/// The job's text, with what differs as comments, in which TOML allows no control characters.
 fn as_file(replay: &Replay) -> String {
-    let comments = remarks(replay).map(|remark| format!("# {}\n", remark.replace('\n', " ")));
+    let comments = remarks(replay).map(|remark| format!("# {}\n", one_line(remark)));
     let text = comments.collect::<String>() + &replay.toml;
     text.trim_end().to_owned()
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::warn;
 
+use crate::problem::printable_lines;
 use crate::recent_log;
 
 /// Lines that wait for the reader. Those that come when so many wait are dropped and counted.
@@ -66,9 +67,10 @@ pub(super) fn start() {
     }
 }
 
-/// Says one line, or some. Nobody may read any more; that is nobody's concern here.
+/// Says one line, or some, in which nothing can speak to the terminal. Nobody may read any more;
+/// that is nobody's concern here.
 pub(super) fn tell(text: &str) {
-    let _ = Lines.write_all(format!("{text}\n").as_bytes());
+    let _ = Lines.write_all(format!("{}\n", printable_lines(text)).as_bytes());
 }
 
 /// Shows a line below all others, in place of the last one; `None` takes it away. Before the start

@@ -190,6 +190,27 @@ fn png_with(house: &House, name: &str, key: &str, text: &str) -> String {
 }
 
 #[test]
+fn nothing_in_a_picture_or_its_name_can_speak_to_the_terminal() {
+    let house = House::new("");
+    let text =
+        "a fox\nSteps: 8, Sampler: \x1b[31mred\x07, Odd\x1b]0;key: 1, Seed: 1, Model: \u{9b}m";
+    png_with(&house, "a\nb is job 9\x1b[2J.png", "parameters", text);
+    let name = "a\nb is job 9\x1b[2J.png";
+    let is_plain = |text: &[u8]| {
+        let text = String::from_utf8_lossy(text);
+        text.chars().all(|c| c == '\n' || !c.is_control())
+    };
+    let shown = house.zimaged(&["replay", "--as-job", name]);
+    assert!(is_plain(&shown.stdout), "{}", said(&shown));
+    fs::write(house.path("again.toml"), &shown.stdout).unwrap();
+    let checked = house.zimaged(&["check", "again.toml"]);
+    assert!(checked.status.success(), "{}", said(&checked));
+    let told = house.zimaged(&["replay", name]);
+    assert!(is_plain(&told.stdout) && is_plain(&told.stderr), "{}", said(&told));
+    assert!(!said(&told).lines().any(|line| line.starts_with("b is job 9")), "{}", said(&told));
+}
+
+#[test]
 fn a_picture_of_another_program_becomes_a_job_as_near_as_can_be() {
     let house = House::new("");
     fs::create_dir(house.path("loras")).unwrap();

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{FoundSettings, PictureMaker, Remarks, from_scale, quoted};
+use super::{FoundSettings, PictureMaker, Remarks, from_scale, python_json, quoted};
 
 /// So far the links of a graph are followed.
 const LINKS_MAX: usize = 16;
@@ -35,23 +35,47 @@ const KNOWN: [&str; 24] = [
     "MarkdownNote",
 ];
 
+/// What is read of a sampler, and what means nothing for the picture.
+const SAMPLER_KEYS: [&str; 12] = [
+    "seed",
+    "noise_seed",
+    "steps",
+    "cfg",
+    "sampler_name",
+    "scheduler",
+    "denoise",
+    "model",
+    "positive",
+    "negative",
+    "latent_image",
+    "control_after_generate",
+];
+
 /// The shift of the schedule that the model's configuration has.
 const SHIFT: f64 = 3.0;
 
 /// What the graph says; `None` where it has no sampler.
 pub(super) fn settings(json: &str) -> Option<FoundSettings> {
-    let graph: Value = serde_json::from_str(json).ok()?;
+    let graph = python_json::parse(json)?;
     let nodes = graph.as_object()?;
-    let sampler = nodes.values().find(|node| kind(node).starts_with("KSampler"))?;
-    let inputs = &sampler["inputs"];
+    let mut samplers = nodes.values().filter(|node| kind(node).starts_with("KSampler"));
+    let inputs = &samplers.next()?["inputs"];
     let mut remarks = Remarks::default();
     for node in nodes.values() {
         remark(node, &mut remarks);
     }
-    let latents = linked(&graph, &inputs["latent_image"]);
-    let side = |key: &str| latents.and_then(|node| number(&graph, &node["inputs"][key])?.as_i64());
-    let seed = number(&graph, &inputs["seed"]).or_else(|| number(&graph, &inputs["noise_seed"]));
-    let seed = remarks.seed(seed.and_then(Value::as_u64));
+    remark_samplers(1 + samplers.count(), &mut remarks);
+    let mut number = |of: &Value, key: &str| number(&graph, of, key, &mut remarks);
+    let latents = linked(&graph, &inputs["latent_image"]).map(|node| &node["inputs"]);
+    let mut of_latents = |key: &str| number(latents?, key)?.as_i64();
+    let (width, height) = (of_latents("width"), of_latents("height"));
+    let batch = of_latents("batch_size");
+    let steps = number(inputs, "steps").and_then(|steps| steps.as_i64());
+    let guidance = number(inputs, "cfg").and_then(|scale| scale.as_f64()).and_then(from_scale);
+    let seed = number(inputs, "seed").or_else(|| number(inputs, "noise_seed"));
+    let seed = remarks.seed(seed.and_then(|seed| seed.as_u64()));
+    remark_batch(batch, &mut remarks);
+    remark_keys(inputs, steps, &mut remarks);
     let schedule = inputs["scheduler"].as_str();
     schedule.into_iter().for_each(|word| remarks.schedule(word));
     inputs["denoise"].as_f64().into_iter().for_each(|strength| remarks.strength(strength));
@@ -60,11 +84,11 @@ pub(super) fn settings(json: &str) -> Option<FoundSettings> {
         maker: PictureMaker::ComfyUi,
         prompt: text_of(&graph, &inputs["positive"]),
         negative_prompt: text_of(&graph, &inputs["negative"]),
-        width: side("width"),
-        height: side("height"),
-        steps: number(&graph, &inputs["steps"]).and_then(Value::as_i64),
+        width,
+        height,
+        steps,
         seed,
-        guidance: number(&graph, &inputs["cfg"]).and_then(Value::as_f64).and_then(from_scale),
+        guidance,
         sampler,
         loras: nodes.values().filter_map(lora).collect(),
         model: model(nodes),
@@ -90,6 +114,38 @@ fn remark(node: &Value, remarks: &mut Remarks) {
     }
 }
 
+/// Only one of several samplers is read, which may be none that the picture comes from.
+fn remark_samplers(samplers: usize, remarks: &mut Remarks) {
+    if samplers > 1 {
+        remarks.add(format!("its graph has {samplers} samplers, of which one is read"));
+    }
+}
+
+/// Which of a batch the picture is does not stand in it, and each has other noise.
+fn remark_batch(batch: Option<i64>, remarks: &mut Remarks) {
+    if let Some(pictures) = batch.filter(|pictures| *pictures > 1) {
+        remarks.add(format!("it is one of a batch of {pictures} pictures: the first is made"));
+    }
+}
+
+/// Says of a sampler what it is told besides what is read: to leave out some of its steps, as a
+/// rule.
+fn remark_keys(inputs: &Value, steps: Option<i64>, remarks: &mut Remarks) {
+    for (key, value) in inputs.as_object().into_iter().flatten() {
+        let is_usual = match key.as_str() {
+            "start_at_step" => value == 0,
+            "end_at_step" => value.as_i64() >= steps,
+            "add_noise" => value == "enable",
+            "return_with_leftover_noise" => value == "disable",
+            key => SAMPLER_KEYS.contains(&key),
+        };
+        if !is_usual {
+            let told = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            remarks.unknown(key, &told);
+        }
+    }
+}
+
 fn lora(node: &Value) -> Option<(String, f64)> {
     let inputs = &node["inputs"];
     let name = inputs["lora_name"].as_str().filter(|_| kind(node).starts_with("LoraLoader"))?;
@@ -110,14 +166,19 @@ fn linked<'g>(graph: &'g Value, input: &Value) -> Option<&'g Value> {
     graph.get(input.get(0)?.as_str()?)
 }
 
-/// The number that an input holds: its own, or that of the node that it is linked to.
-fn number<'g>(graph: &'g Value, input: &'g Value) -> Option<&'g Value> {
-    let mut input = input;
+/// The number that the input `key` holds: its own, or that of the node that it is linked to, which
+/// is said where that node may do anything with it.
+fn number(graph: &Value, inputs: &Value, key: &str, remarks: &mut Remarks) -> Option<Value> {
+    let mut input = &inputs[key];
     for _ in 0..LINKS_MAX {
         if !input.is_array() {
-            return (!input.is_null()).then_some(input);
+            return (!input.is_null()).then(|| input.clone());
         }
         let node = linked(graph, input)?;
+        if !KNOWN.contains(&kind(node)) {
+            let kind = quoted(kind(node));
+            remarks.add(format!("{key} comes from the node {kind}, which is not understood"));
+        }
         let keys = ["value", "int", "number", "seed"];
         input = keys.iter().find_map(|key| node["inputs"].get(*key))?;
     }

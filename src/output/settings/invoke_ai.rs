@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{FoundSettings, PictureMaker, Remarks, from_scale, quoted};
+use super::{FoundSettings, PictureMaker, Remarks, from_scale, python_json, quoted};
 
 /// Keys that are read, and those that mean nothing for any picture here.
 const KNOWN: [&str; 24] = [
@@ -34,7 +34,7 @@ const KNOWN: [&str; 24] = [
 
 /// What the facts say; `None` where they are none.
 pub(super) fn settings(json: &str) -> Option<FoundSettings> {
-    let facts: Value = serde_json::from_str(json).ok()?;
+    let facts = python_json::parse(json)?;
     let object = facts.as_object()?;
     let text = |key: &str| facts[key].as_str().unwrap_or_default().to_owned();
     let mut remarks = Remarks::default();
@@ -48,7 +48,7 @@ pub(super) fn settings(json: &str) -> Option<FoundSettings> {
     }
     for (key, value) in object.iter().filter(|(key, _)| !KNOWN.contains(&key.as_str())) {
         if !value.is_null() {
-            remarks.add(format!("{key}: {} means nothing here", quoted(&value.to_string())));
+            remarks.unknown(key, &value.to_string());
         }
     }
     Some(FoundSettings {

@@ -4,6 +4,7 @@
 
 mod comfy_ui;
 mod invoke_ai;
+mod python_json;
 mod web_ui;
 
 use std::io::Cursor;
@@ -210,6 +211,11 @@ impl Remarks {
         }
     }
 
+    /// Of a setting that there is none of here.
+    fn unknown(&mut self, key: &str, value: &str) {
+        self.add(format!("{key}: {} means nothing here", quoted(value)));
+    }
+
     /// Of a value that is no number of ours.
     fn seed(&mut self, seed: Option<u64>) -> Option<i64> {
         let ours = seed.and_then(|seed| i64::try_from(seed).ok());
@@ -329,7 +335,7 @@ mod tests {
             "\"Beta\"",
             "18446744073709551615",
             "Hires upscale: \"2\"",
-            "(strength 0.4)",
+            "Denoising strength: \"0.4\"",
         ] {
             assert!(told.contains(part), "{part}: {told}");
         }
@@ -344,7 +350,7 @@ mod tests {
         let found = settings_in(&picture(&[("parameters", text)])).expect("a text");
         assert_eq!(found.maker, PictureMaker::StableDiffusionCpp);
         assert_eq!((found.seed, found.height, found.guidance), (Some(42), Some(512), Some(0.0)));
-        assert_eq!(found.remarks, Vec::<String>::new());
+        assert_eq!(found.remarks, ["Guidance: \"3.5\" means nothing here"]);
     }
 
     #[test]
@@ -370,6 +376,40 @@ mod tests {
         assert_eq!(found.remarks.len(), 2, "{:?}", found.remarks);
         let told = found.remarks.join("\n");
         assert!(told.contains("\"FaceFixer\"") && told.contains("shifted by 5"), "{told}");
+    }
+
+    #[test]
+    fn what_a_graph_does_besides_one_whole_run_of_a_sampler_is_told() {
+        let graph = r#"{"3": {"class_type": "KSamplerAdvanced", "inputs": {"noise_seed": 9,
+            "steps": ["5", 0], "add_noise": "enable", "start_at_step": 2, "end_at_step": 10000,
+            "return_with_leftover_noise": "enable", "latent_image": ["4", 0]}, "is_changed": [NaN]},
+            "4": {"class_type": "EmptySD3LatentImage", "inputs": {"width": 64, "height": 64,
+                "batch_size": 4}},
+            "5": {"class_type": "Half", "inputs": {"value": 16}},
+            "6": {"class_type": "KSampler", "inputs": {"seed": 5}}}"#;
+        let found = settings_in(&picture(&[("prompt", graph)])).expect("a graph");
+        assert_eq!((found.seed, found.steps, found.width), (Some(9), Some(16), Some(64)));
+        let expected = [
+            "the node \"Half\" is not understood",
+            "its graph has 2 samplers, of which one is read",
+            "steps comes from the node \"Half\", which is not understood",
+            "it is one of a batch of 4 pictures: the first is made",
+            "return_with_leftover_noise: \"enable\" means nothing here",
+            "start_at_step: \"2\" means nothing here",
+        ];
+        assert_eq!(found.remarks, expected);
+        let whole = graph.replace("_step\": 2", "_step\": 0").replace(": 10000", ": 8");
+        let told = settings_in(&picture(&[("prompt", &whole)])).expect("a graph").remarks;
+        let is_cut = told.iter().any(|it| it == "end_at_step: \"8\" means nothing here");
+        assert!(is_cut && told.len() == 6, "{told:?}");
+    }
+
+    #[test]
+    fn a_picture_of_ours_whose_facts_are_damaged_is_known_by_its_text() {
+        let text = "a fox\nSteps: 8, Seed: 1, Size: 64x64, Model: mini, Version: zimaged 0.1.0";
+        let damaged = picture(&[("zimaged", "{\"software\":"), ("parameters", text)]);
+        let Some(PictureFacts::Others(found)) = facts_in(&damaged) else { panic!("its text") };
+        assert_eq!((found.maker, found.seed), (PictureMaker::Zimaged, Some(1)));
     }
 
     #[test]

@@ -1,25 +1,20 @@
 //! The text of Stable Diffusion's web UI, and of the programs that write as it does: lines of the
 //! prompt, perhaps of the negative one, and a last one of `Key: value` with commas.
 
-use super::{FoundSettings, PictureMaker, Remarks, from_scale, quoted};
+use super::{FoundSettings, PictureMaker, Remarks, from_scale};
 
 /// So many settings are read: more is no text of these programs.
 const PAIRS_MAX: usize = 200;
 
 /// Settings that are the same of each picture here, or say the same again.
-const MEANINGLESS: [&str; 11] = [
-    "Model hash",
-    "Lora hashes",
-    "Version",
-    "Eta",
-    "RNG",
-    "Emphasis",
-    "User",
-    "Distilled CFG Scale",
-    "Guidance",
-    "VAE",
-    "TE",
-];
+const MEANINGLESS: [&str; 9] =
+    ["Model hash", "Lora hashes", "Version", "Eta", "RNG", "Emphasis", "User", "VAE", "TE"];
+
+/// How the settings begin of a second pass that has enlarged the picture.
+const ENLARGED: &str = "Hires ";
+
+/// How our own version begins.
+const OURS: &str = "zimaged ";
 
 /// Behind this stable-diffusion.cpp says all of it once more, as JSON.
 const JSON_TAIL: &str = ", SDCPP: {";
@@ -47,8 +42,13 @@ pub(super) fn settings(text: &str) -> FoundSettings {
         ..FoundSettings::default()
     };
     let mut remarks = Remarks::default();
+    let is_enlarged = facts.iter().any(|(key, _)| key.starts_with(ENLARGED));
     for (key, value) in &facts {
-        read(&mut found, &mut remarks, key, value);
+        match *key {
+            // Of the picture that the second pass begins with, which was made of the prompt alone.
+            "Denoising strength" if is_enlarged => remarks.unknown(key, value),
+            key => read(&mut found, &mut remarks, key, value),
+        }
     }
     found.remarks = remarks.0;
     found
@@ -73,8 +73,9 @@ fn read(found: &mut FoundSettings, remarks: &mut Remarks, key: &str, value: &str
         "Version" if value == "stable-diffusion.cpp" => {
             found.maker = PictureMaker::StableDiffusionCpp;
         }
+        "Version" if value.starts_with(OURS) => found.maker = PictureMaker::Zimaged,
         _ if MEANINGLESS.contains(&key) || key.starts_with("Module ") => (),
-        _ => remarks.add(format!("{key}: {} means nothing here", quoted(value))),
+        _ => remarks.unknown(key, value),
     }
 }
 

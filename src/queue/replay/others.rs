@@ -6,17 +6,14 @@ use crate::job::lora;
 use crate::job::spec::Rules;
 use crate::job::spec::fields::SIDE_MIN;
 use crate::loras;
-use crate::output::FoundSettings;
+use crate::output::{FoundSettings, PictureMaker};
 use crate::queue::QueueError;
 
 /// The job, with all that is another thing here.
 pub(super) fn draft(here: &Here, found: &FoundSettings) -> Result<Draft, QueueError> {
     let rules = here.config.job_rules()?;
     let mut draft = Draft::default();
-    draft.differs(
-        DifferenceKind::Maker,
-        format!("it was made by {}: other noise for the same seed", found.maker.name()),
-    );
+    put_maker(found.maker, &mut draft);
     put_prompts(here, found, &mut draft);
     put_sizes(&rules, found, &mut draft);
     put_numbers(found, &mut draft);
@@ -25,6 +22,19 @@ pub(super) fn draft(here: &Here, found: &FoundSettings) -> Result<Draft, QueueEr
         draft.differs(DifferenceKind::Setting, remark.clone());
     }
     Ok(draft)
+}
+
+fn put_maker(maker: PictureMaker, draft: &mut Draft) {
+    match maker {
+        PictureMaker::Zimaged => {
+            let text = "what zimaged reads of it is damaged or gone: its text for web UIs is read";
+            draft.differs(DifferenceKind::Setting, text);
+        }
+        maker => draft.differs(
+            DifferenceKind::Maker,
+            format!("it was made by {}: other noise for the same seed", maker.name()),
+        ),
+    }
 }
 
 fn put_prompts(here: &Here, found: &FoundSettings, draft: &mut Draft) {
@@ -92,6 +102,11 @@ fn put_model(here: &Here, found: &FoundSettings, draft: &mut Draft) -> Result<()
         return Ok(());
     }
     let ours = here.config.describe_model()?.name;
+    if called == ours {
+        let text = format!("whether its model is this {ours} is not known: it tells no hash of it");
+        draft.differs(DifferenceKind::Model, text);
+        return Ok(());
+    }
     let theirs = match called {
         "" => "a model that it does not name".to_owned(),
         called => format!("the model {called}"),

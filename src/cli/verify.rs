@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{EXIT_DATA, Outcome, print, stderr, whole};
 use crate::config::Config;
+use crate::problem::printable;
 use crate::queue::Queue;
 use crate::queue::verify::{
     Again, AgainFate, PictureFault, StrangerKind, Verified, VerifyStep, WrongPicture,
@@ -67,10 +68,15 @@ impl Bar {
 }
 
 fn told(verified: &Verified) -> String {
-    let Verified { pictures, right, wrong, missing, strangers, again, .. } = verified;
+    let Verified { pictures, right, wrong, replaced, missing, strangers, again, .. } = verified;
     let mut lines = vec![format!("{right} of {} right", print::count(*pictures, "picture"))];
+    if *replaced > 0 {
+        let are = if *replaced == 1 { "is" } else { "are" };
+        lines
+            .push(format!("{replaced} of the others {are} gone and {are} rendered again, rightly"));
+    }
     let told = verified.wrong_pictures.iter().take(TOLD_MAX);
-    lines.extend(told.map(|it| format!("{}.{} {}: {}", it.job, it.picture, it.path, it.text)));
+    lines.extend(told.map(wrong_line));
     lines.extend(more(*wrong));
     let is_there = |it: &&WrongPicture| it.fault != PictureFault::Missing;
     if let Some(it) = verified.wrong_pictures.iter().find(is_there) {
@@ -87,11 +93,17 @@ fn told(verified: &Verified) -> String {
     if *strangers > 0 {
         lines.push(format!("{} without a row:", print::count(*strangers, "file")));
         let told = verified.stranger_files.iter().take(TOLD_MAX);
-        lines.extend(told.map(|it| format!("{}: {}", it.path, meaning(it.kind))));
+        lines.extend(told.map(|it| format!("{}: {}", printable(&it.path), meaning(it.kind))));
         lines.extend(more(*strangers));
     }
     lines.extend(again.iter().map(compared));
     lines.join("\n")
+}
+
+/// Whatever a name has in it is one line.
+fn wrong_line(wrong: &WrongPicture) -> String {
+    let WrongPicture { job, picture, path, text, .. } = wrong;
+    format!("{job}.{picture} {}: {}", printable(path), printable(text))
 }
 
 fn more(number: u64) -> Option<String> {
@@ -104,11 +116,16 @@ fn meaning(kind: StrangerKind) -> &'static str {
         StrangerKind::Forgotten => "a picture of this queue that it does not know by this name",
         StrangerKind::OtherQueue => "a picture of another queue",
         StrangerKind::Foreign => "no picture of zimaged",
+        StrangerKind::NoFile => "neither a file nor a folder: a link is not followed",
+        StrangerKind::NotLookedInto => {
+            "a folder that was not looked into: it may not be read, or lies too deep"
+        }
     }
 }
 
 fn compared(again: &Again) -> String {
-    let Again { job, picture, text, .. } = again;
+    let Again { job, picture, .. } = again;
+    let text = printable(&again.text);
     let by = again.again.map_or(String::new(), |again| format!(" by job {again}"));
     match again.fate {
         AgainFate::Same => format!("{job}.{picture} rendered again{by}: the same picture"),

@@ -105,7 +105,7 @@ fn with_sidecar(
         let _ = sidecar::remove(final_path, owner);
     })?;
     if !is_there {
-        let taken = sidecar::path_of(final_path);
+        let [taken, _] = sidecar::places(final_path);
         warn!(taken = %taken.display(), "a picture has no sidecar: its name is somebody else's");
     }
     Ok(())

@@ -103,7 +103,7 @@ impl Queue<'_> {
         pruned.renders += self.store.renders_of(job_id).await?;
         if !request.keep_pictures {
             for picture in self.store.pictures_of(job_id).await? {
-                self.remove(&picture, request.dry_run, pruned)?;
+                self.remove(&picture, request.dry_run, pruned).await?;
             }
         }
         match request.dry_run {
@@ -113,8 +113,9 @@ impl Queue<'_> {
     }
 
     /// Removes a picture where the file under its name is this one, byte for byte: somebody may have
-    /// painted in it, and the name may have been used again, by a person or by another database.
-    fn remove(
+    /// painted in it, and the name may have been used again, by a person, by another database, or for
+    /// another picture of this one. Of a picture that is gone the sidecar may have stayed.
+    async fn remove(
         &self,
         picture: &RecordedPicture,
         dry_run: bool,
@@ -122,18 +123,24 @@ impl Queue<'_> {
     ) -> Result<(), QueueError> {
         let path = self.config.outputs.join(&picture.path);
         let owner = self.owner(picture.attempt_id);
-        let Ok(facts) = path.symlink_metadata() else { return Ok(()) };
-        if !self.is_as_recorded(picture) {
+        let there = path.symlink_metadata().ok();
+        let recorded = there.as_ref().filter(|_| self.is_as_recorded(picture));
+        if let Some(facts) = recorded {
+            pruned.pictures += 1;
+            pruned.bytes += facts.len();
+        } else if there.is_some() && !self.store.has_later(picture).await? {
+            // What a later attempt has made under the name is that one's, and not left.
             pruned.left += 1;
             return Ok(());
         }
-        pruned.pictures += 1;
-        pruned.bytes += facts.len();
         if dry_run {
             return Ok(());
         }
         // Before the picture: after a death in between both are looked for again.
-        let removed = output::sidecar::remove(&path, &owner).and_then(|()| fs::remove_file(&path));
+        let mut removed = output::sidecar::remove(&path, &owner);
+        if recorded.is_some() {
+            removed = removed.and_then(|()| fs::remove_file(&path));
+        }
         match removed {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(QueueError::File { path, source })

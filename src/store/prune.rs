@@ -72,6 +72,14 @@ impl Store {
         Ok(sqlx::query_as(sql).bind(job_id).fetch_all(&self.readers).await?)
     }
 
+    /// Whether a later attempt has made a picture under the same name, which was free again.
+    pub async fn has_later(&self, picture: &RecordedPicture) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM attempts \
+                   WHERE path = ? AND id > ? AND outcome = 'done')";
+        let later = sqlx::query_scalar(sql).bind(&picture.path).bind(picture.attempt_id);
+        Ok(later.fetch_one(&self.readers).await?)
+    }
+
     /// How many renders a job has.
     pub async fn renders_of(&self, job_id: i64) -> Result<u64> {
         let sql = "SELECT count(*) FROM renders WHERE job_id = ?";

@@ -58,6 +58,17 @@ impl Store {
         Ok(rows.fetch_all(&self.readers).await?)
     }
 
+    /// The last picture that a retry of it has made, or a retry of a retry. Those keep positions.
+    pub async fn made_again(&self, job_id: i64, position: u32) -> Result<Option<DonePicture>> {
+        let sql = format!(
+            "WITH RECURSIVE again (id) AS (SELECT id FROM jobs WHERE retry_of = ?1 \
+             UNION SELECT j.id FROM jobs j JOIN again ON j.retry_of = again.id) \
+             {DONE} AND r.job_id IN again AND r.position = ?2 ORDER BY a.id DESC LIMIT 1"
+        );
+        let row = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(job_id).bind(position);
+        Ok(row.fetch_optional(&self.readers).await?)
+    }
+
     /// Those of the names, relative to the output folder, that belong to no picture which was made
     /// or is being made.
     pub async fn without_row(&self, names: &[String]) -> Result<Vec<String>> {

@@ -50,22 +50,29 @@ fn without_the_key_there_is_none() {
 }
 
 #[test]
-fn a_file_of_somebody_else_stays_and_the_picture_has_no_sidecar() {
+fn a_file_of_somebody_else_stays_and_the_picture_has_another_sidecar_or_none() {
     let mut house = House::new(SIDECARS);
     fs::create_dir(house.path("outputs")).expect("a writable folder");
-    fs::write(house.path("outputs/fox.json"), "mine").expect("a writable folder");
+    for name in ["fox.json", "owl.json", "owl.png.json"] {
+        fs::write(house.path("outputs").join(name), "mine").expect("a writable folder");
+    }
     house.start();
     house.drop_job("fox.toml", "prompt = 'a fox'\noutput = 'fox'\n");
     house.until_sql(DONE, "1");
-    assert_eq!(files(&house), ["fox.json", "fox.png"]);
+    assert_eq!(files(&house), ["fox.json", "fox.png", "fox.png.json", "owl.json", "owl.png.json"]);
     assert_eq!(fs::read_to_string(house.path("outputs/fox.json")).expect("mine"), "mine");
+    house.drop_job("owl.toml", "prompt = 'an owl'\noutput = 'owl'\n");
     house.until_logged("has no sidecar");
+    house.drop_job("fox.toml", "prompt = 'a fox'\noutput = 'fox'\nformat = 'jpeg'\n");
+    house.until_sql(DONE, "3");
+    assert!(house.path("outputs/fox.jpg.json").exists(), "beside the PNG's own");
     // The name of a picture that is there is taken; the sidecar goes with the other name.
     house.drop_job("again.toml", "prompt = 'a fox'\noutput = 'fox'\n");
-    house.until_sql(DONE, "2");
-    assert_eq!(files(&house), ["fox-2.json", "fox-2.png", "fox.json", "fox.png"]);
+    house.until_sql(DONE, "4");
+    let again = files(&house).into_iter().filter(|name| name.starts_with("fox-2"));
+    assert_eq!(again.collect::<Vec<_>>(), ["fox-2.json", "fox-2.png"]);
     let verified = house.json(&["verify"]);
-    assert_eq!((&verified["right"], &verified["strangers"]), (&2.into(), &1.into()), "{verified}");
+    assert_eq!((&verified["right"], &verified["strangers"]), (&4.into(), &3.into()), "{verified}");
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! The pictures in the output folder against the history.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
 use serde_json::Value;
 
 use crate::support::{House, said};
 
 const DONE: &str = "SELECT count(*) FROM renders WHERE state = 'done'";
+
+const LAST_PATH: &str = "SELECT path FROM history ORDER BY job DESC LIMIT 1";
 
 /// A daemon that has made so many pictures, and their names.
 fn with_pictures(number: u32) -> (House, Vec<String>) {
@@ -141,19 +145,76 @@ fn a_picture_that_is_gone_is_rendered_again_by_the_command_that_verify_names() {
 
     let told = said(&house.zimaged(&["verify"]));
     assert!(told.contains("1 picture missing: render again with zimaged retry --missing --all"));
-    assert!(told.contains("there is no such file; rendered again as job 2"), "{told}");
+    assert!(told.contains("1 of the others is gone and is rendered again, rightly"), "{told}");
     let rest = house.json(&["retry", "--missing", "--all"]);
     assert_eq!((&rest["renders"], &rest["jobs"][0]["of"]), (&1.into(), &1.into()), "{rest}");
     house.until_sql(DONE, "5");
     let recipes = "SELECT group_concat(DISTINCT seed || prompt) FROM renders GROUP BY position";
     assert_eq!(house.rows(recipes).len(), 3, "with the seeds that they had");
     assert!(house.rows(recipes).iter().all(|row| !row[0].contains(',')));
-    assert_eq!(house.json(&["verify"])["missing"], 0);
+    let verified = house.json(&["verify"]);
+    let counts = ["right", "replaced", "wrong", "missing"].map(|key| verified[key].as_u64());
+    assert_eq!(counts, [Some(3), Some(2), Some(0), Some(0)], "{verified}");
+    // What is rendered again must be right itself.
+    fs::remove_file(house.path("outputs").join(house.value(LAST_PATH))).unwrap();
+    assert_eq!(house.zimaged(&["verify"]).status.code(), Some(65));
 
     // Nothing is missing because a disk is not there.
     assert_eq!(house.stop("TERM"), Some(0));
     fs::remove_dir_all(house.path("outputs")).unwrap();
-    let output = house.zimaged(&["retry", "--missing", "--all"]);
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(said(&output).contains("outputs"), "{}", said(&output));
+    for arguments in [&["retry", "--missing", "--all"][..], &["verify"]] {
+        let output = house.zimaged(arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(said(&output).contains("outputs"), "{}", said(&output));
+    }
+}
+
+#[test]
+fn a_picture_that_has_its_name_from_one_that_was_lost_stands_for_both() {
+    let house = House::started("[output]\nsidecar = 'json'\n");
+    house.drop_job("a.toml", "prompt = 'a fox'\noutput = 'fixed'\n");
+    house.until_sql(DONE, "1");
+    fs::remove_file(house.path("outputs/fixed.png")).unwrap();
+    house.json(&["retry", "--missing", "--all"]);
+    house.until_sql(DONE, "2");
+    let verified = house.json(&["verify"]);
+    let counts = ["right", "replaced", "wrong", "strangers"].map(|key| verified[key].as_u64());
+    assert_eq!(counts, [Some(1), Some(1), Some(0), Some(0)], "{verified}");
+    let sidecar = fs::read(house.path("outputs/fixed.json")).unwrap();
+    let sidecar: Value = serde_json::from_slice(&sidecar).unwrap();
+    assert_eq!(sidecar["job"], 2, "that of the picture which is there");
+
+    let pruned = house.json(&["history", "prune", "--older-than", "0s", "--dry-run"]);
+    assert_eq!((&pruned["pictures"], &pruned["left"]), (&1.into(), &0.into()), "{pruned}");
+
+    fs::write(house.path("outputs/fixed.png"), "painted over").unwrap();
+    assert_eq!(house.zimaged(&["verify"]).status.code(), Some(65), "both are changed");
+    fs::remove_file(house.path("outputs/fixed.png")).unwrap();
+    let pruned = house.json(&["history", "prune", "--older-than", "0s"]);
+    assert_eq!((&pruned["jobs"], &pruned["left"]), (&2.into(), &0.into()), "{pruned}");
+    assert_eq!(fs::read_dir(house.path("outputs")).unwrap().count(), 0, "no sidecar stays");
+}
+
+#[test]
+fn whatever_lies_in_the_output_folder_is_told_and_its_name_begins_no_line() {
+    let (house, paths) = with_pictures(1);
+    let outputs = house.path("outputs");
+    fs::write(outputs.join(OsStr::from_bytes(b"no\xffname.png")), "mine").unwrap();
+    fs::write(outputs.join("a\n1.1 forged\x1b[31m.png"), "mine").unwrap();
+    std::os::unix::fs::symlink("nowhere", outputs.join("dangling.png")).unwrap();
+    let deep = (0..40).fold(outputs.clone(), |folder, _| folder.join("d"));
+    fs::create_dir_all(deep).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, outputs.join("pipe"), 0o600.into()).unwrap();
+    let verified = house.json(&["verify"]);
+    let kind = |path: &str| &of(&verified["stranger_files"], path)["kind"];
+    assert_eq!(verified["strangers"], 5, "{verified}");
+    assert_eq!((kind("no\u{fffd}name.png"), kind("pipe")), (&"foreign".into(), &"no_file".into()));
+    assert_eq!(kind("dangling.png"), "no_file");
+    assert_eq!(kind(&["d"; 33].join("/")), "not_looked_into");
+    fs::rename(outputs.join(&paths[0]), outputs.join("moved.png")).unwrap();
+    std::os::unix::fs::symlink("moved.png", outputs.join(&paths[0])).unwrap();
+    let told = String::from_utf8(house.zimaged(&["verify"]).stdout).unwrap();
+    assert!(told.contains("it is a link, which is not followed"), "{told}");
+    assert!(told.contains("a\\u{a}1.1 forged\\u{1b}[31m.png: no picture of zimaged"), "{told}");
+    assert!(!told.lines().any(|line| line.starts_with("1.1 forged")), "{told}");
 }

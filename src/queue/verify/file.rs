@@ -3,6 +3,7 @@
 use std::io::{self, Seek};
 use std::path::Path;
 
+use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::store::DonePicture;
@@ -40,17 +41,20 @@ pub enum PictureFault {
 }
 
 /// What is wrong with the picture of the row, if anything is.
-pub(super) fn check(outputs: &Path, row: DonePicture) -> Option<WrongPicture> {
+pub(super) fn check(outputs: &Path, row: &DonePicture) -> Option<WrongPicture> {
     let wrong = |(fault, text)| {
         let DonePicture { job, picture, path, .. } = row.clone();
         WrongPicture { job, picture, path, fault, text }
     };
-    faults(outputs, &row).err().map(wrong)
+    faults(outputs, row).err().map(wrong)
 }
 
 fn faults(outputs: &Path, row: &DonePicture) -> Result<(), (PictureFault, String)> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => (PictureFault::Missing, "there is no such file".to_owned()),
+        _ if Errno::from_io_error(&error) == Some(Errno::LOOP) => {
+            (PictureFault::Unreadable, "it is a link, which is not followed".to_owned())
+        }
         _ => (PictureFault::Unreadable, error.to_string()),
     };
     let mut file = output::open(outputs, &row.path).map_err(unreadable)?;

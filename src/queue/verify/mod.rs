@@ -11,7 +11,8 @@ pub use self::again::{Again, AgainFate};
 pub use self::file::{PictureFault, WrongPicture};
 pub use self::strangers::{Stranger, StrangerKind};
 use super::{Queue, QueueError};
-use crate::store::Selection;
+use crate::files;
+use crate::store::{DonePicture, Selection};
 
 /// So many rows are asked for at once.
 const ROWS_MAX: u32 = 200;
@@ -27,12 +28,14 @@ pub struct Verified {
     pub pictures: u64,
     /// How many of them are there, can be decoded and have the recorded hash.
     pub right: u64,
-    /// How many are not.
+    /// How many are wrong, and nothing that is right has been rendered in their place.
     pub wrong: u64,
-    /// How many of these are missing, and are of no retry yet: `zimaged retry --missing --all`
-    /// renders them again.
+    /// How many are gone and were rendered again by a retry, whose picture is right.
+    pub replaced: u64,
+    /// How many of the wrong ones are missing, and are of no retry yet: `zimaged retry --missing
+    /// --all` renders them again.
     pub missing: u64,
-    /// What is wrong with the first thousand of these.
+    /// What is wrong with the first thousand of the wrong ones.
     pub wrong_pictures: Vec<WrongPicture>,
     /// How many files in the output folder belong to no row.
     pub strangers: u64,
@@ -84,28 +87,60 @@ impl Queue<'_> {
         tell: &mut dyn FnMut(VerifyStep),
     ) -> Result<(), QueueError> {
         let of = self.store.done_count().await?;
+        if of > 0 {
+            self.check_folder()?;
+        }
         let mut last = 0;
         loop {
             let rows = self.store.done_after(last, ROWS_MAX).await?;
             let Some(newest) = rows.last() else { return Ok(()) };
             last = newest.attempt_id;
             for row in rows {
-                let outputs = self.config.outputs.clone();
-                // It reads and decodes the whole picture.
-                let checked = tokio::task::spawn_blocking(move || file::check(&outputs, row));
-                let wrong =
-                    checked.await.map_err(|error| QueueError::NoAnswer(error.to_string()))?;
-                let again = self.again_as(wrong.as_ref()).await?;
-                found.note(wrong, again);
+                found.pictures += 1;
+                match self.fault_of(row).await? {
+                    None => found.right += 1,
+                    Some(wrong) if self.is_replaced(&wrong).await? => found.replaced += 1,
+                    Some(wrong) => {
+                        let again = self.again_as(&wrong).await?;
+                        found.note(wrong, again);
+                    }
+                }
                 tell(VerifyStep::Rows { looked_at: found.pictures, of });
             }
         }
     }
 
+    /// Where the folder itself is not there, a disk may be: no picture is missing for that.
+    fn check_folder(&self) -> Result<(), QueueError> {
+        let path = self.config.outputs.clone();
+        match files::open_folder(&path) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(QueueError::File { path, source }),
+        }
+    }
+
+    /// What is wrong with the picture, if anything is.
+    async fn fault_of(&self, row: DonePicture) -> Result<Option<WrongPicture>, QueueError> {
+        let outputs = self.config.outputs.clone();
+        // It reads and decodes the whole picture.
+        let checked = tokio::task::spawn_blocking(move || file::check(&outputs, &row));
+        checked.await.map_err(|error| QueueError::NoAnswer(error.to_string()))
+    }
+
+    /// Whether the picture is gone and was rendered again as one that is right. That may have taken
+    /// its very name, by which there is another content then.
+    async fn is_replaced(&self, wrong: &WrongPicture) -> Result<bool, QueueError> {
+        let Some(row) = self.store.made_again(wrong.job, wrong.picture).await? else {
+            return Ok(false);
+        };
+        let is_gone = wrong.fault == PictureFault::Missing || row.path == wrong.path;
+        Ok(is_gone && self.fault_of(row).await?.is_none())
+    }
+
     /// The last job that renders the picture again, where it is missing.
-    async fn again_as(&self, wrong: Option<&WrongPicture>) -> Result<Option<i64>, QueueError> {
-        match wrong {
-            Some(&WrongPicture { job, picture, fault: PictureFault::Missing, .. }) => {
+    async fn again_as(&self, wrong: &WrongPicture) -> Result<Option<i64>, QueueError> {
+        match *wrong {
+            WrongPicture { job, picture, fault: PictureFault::Missing, .. } => {
                 let picture = Selection::Render { job_id: job, index: picture };
                 Ok(self.store.again(picture).await?)
             }
@@ -115,21 +150,15 @@ impl Queue<'_> {
 }
 
 impl Verified {
-    /// Counts a picture, with what is wrong with it, and with the job that renders it again.
-    fn note(&mut self, wrong: Option<WrongPicture>, again: Option<i64>) {
-        self.pictures += 1;
-        match wrong {
-            None => self.right += 1,
-            Some(mut wrong) => {
-                self.wrong += 1;
-                match again {
-                    Some(job) => wrong.text += &format!("; rendered again as job {job}"),
-                    None => self.missing += u64::from(wrong.fault == PictureFault::Missing),
-                }
-                if self.wrong_pictures.len() < LISTED_MAX {
-                    self.wrong_pictures.push(wrong);
-                }
-            }
+    /// Counts a picture that is wrong, with the job that renders it again.
+    fn note(&mut self, mut wrong: WrongPicture, again: Option<i64>) {
+        self.wrong += 1;
+        match again {
+            Some(job) => wrong.text += &format!("; rendered again as job {job}"),
+            None => self.missing += u64::from(wrong.fault == PictureFault::Missing),
+        }
+        if self.wrong_pictures.len() < LISTED_MAX {
+            self.wrong_pictures.push(wrong);
         }
     }
 }

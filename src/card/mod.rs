@@ -24,11 +24,15 @@ pub struct Card {
 
 /// A card, as its driver's management library describes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CardFacts {
+    /// As the driver has it.
     pub name: String,
+    /// Its version.
     pub driver: String,
     /// `major.minor`.
     pub cuda: Option<String>,
+    /// What it may draw.
     pub power_limit_watts: Option<f64>,
     /// In use before the model was loaded, by all programs together.
     pub used_before_bytes: u64,

@@ -25,7 +25,7 @@ use crate::queue::{
     CheckedJob, Edited, ErrorAnswer, FitAnswer, JobMistakes, ListedModel, Pruned, QueueStatus,
     Restored, Retries, Shown, Submitted, VerifiedModel, Waited,
 };
-use crate::report::WrittenReport;
+use crate::report::{MachineReport, WrittenReport};
 use crate::store::{Cancelled, JobRow, RejectionRow};
 
 const HEAD: &str = "# JSON
@@ -73,6 +73,7 @@ const COMMANDS: &[Command] = &[
     ("pause, resume", of::<PauseAnswer>),
     ("replay", of::<Replays>),
     ("report", of::<WrittenReport>),
+    ("report's file report.json", of::<MachineReport>),
     ("restore", of::<Restored>),
     ("retry", of::<Retries>),
     ("run --until-idle", of::<RunReport>),

@@ -35,7 +35,8 @@ pub(super) async fn report(config: &Config, args: &ReportArgs, json: bool) -> Ou
         return told(&report::write_comparison(&left, &right, &folder)?, json);
     }
     let ReportArgs { quick: is_quick, steps, guidance, .. } = *args;
-    let question = ReportQuestion { is_quick, sizes: args.sizes.clone(), steps, guidance };
+    let sizes = args.sizes.clone();
+    let question = ReportQuestion { is_quick, sizes, steps, guidance, folder };
     let stop = signals::stop()?;
     let say = |step: &str| {
         if !stderr::is_quiet() {
@@ -43,7 +44,7 @@ pub(super) async fn report(config: &Config, args: &ReportArgs, json: bool) -> Ou
         }
     };
     let measured = report::measure(config, &question, &say, &stop).await?;
-    let code = told(&report::write(&measured, &folder)?, json)?;
+    let code = told(&report::write(&measured, &question.folder)?, json)?;
     if stop.is_cancelled() {
         stderr::tell("report: stopped; what was measured before is written, and called partial");
         return Ok(EXIT_TEMPFAIL);

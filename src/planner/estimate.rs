@@ -90,17 +90,26 @@ impl RenderOperations {
 
 /// What a device did in a second of each kind of [`Operations`], in a short measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DeviceSpeed {
+    /// Multiply-adds of the products with weights.
     pub linear_per_s: f64,
+    /// Values of these weights that are gone through.
     pub weights_per_s: f64,
-    /// Nothing where an earlier version has measured.
+    /// Multiply-adds in whole numbers of 8 bits; nothing where an earlier version has measured.
     #[serde(default)]
     pub int8_per_s: f64,
+    /// Multiply-adds of attention.
     pub attention_per_s: f64,
+    /// Multiply-adds of convolutions.
     pub convolution_per_s: f64,
+    /// Values that convolutions gather for them.
     pub gathered_per_s: f64,
+    /// Values that norms and sums write.
     pub moved_per_s: f64,
+    /// Bytes of weights that are read before it computes.
     pub read_bytes_per_s: f64,
+    /// Bytes of weights that come to it while it computes.
     pub streamed_bytes_per_s: f64,
 }
 

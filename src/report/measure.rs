@@ -17,6 +17,7 @@ use super::own_queue::{MeasuringQueue, NoMeasurement};
 use super::phrases::size_name;
 use super::plan::{self, FIRST, ReportQuestion};
 use super::sampler::{MachineLook, MachineSampler};
+use super::write;
 use crate::card::{Card, CardFacts};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -61,8 +62,12 @@ pub async fn measure(
         EngineKind::ZImage => engine::weight_parts(&queue.config().model_place()?)?,
         EngineKind::Fake => Vec::new(),
     };
-    let card = Card::open(user.device).map(Arc::new);
     let sizes = question.sizes(HAS_CUDA && user.device != DeviceChoice::Cpu);
+    for size in &sizes {
+        queue.check(&plan::job(FIRST, *size, &asked, 1))?;
+    }
+    write::try_folder(&question.folder)?;
+    let card = Card::open(user.device).map(Arc::new);
     let measuring = Measuring { queue, question, sizes, load_before, asked, parts, told, stop };
     measuring.all(card).await
 }
@@ -164,7 +169,8 @@ impl Measuring<'_> {
     /// All sizes, the model loaded once; what was seen meanwhile.
     async fn main_session(&self, card: Option<Arc<Card>>) -> anyhow::Result<Vec<MachineLook>> {
         let (sizes, repeats) = (&self.sizes, self.question.repeats());
-        (self.told)(&format!("rendering {repeats} of each of {} sizes", sizes.len()));
+        let of = if sizes.len() == 1 { "one size" } else { "each of all sizes" };
+        (self.told)(&format!("rendering {repeats} of {of}"));
         let mut jobs = vec![plan::job(FIRST, sizes[0], &self.asked, 1)];
         jobs.extend(
             sizes.iter().map(|size| plan::job(&size_name(*size), *size, &self.asked, repeats)),

@@ -28,6 +28,8 @@ mod tell_memory;
 mod write;
 
 use self::compare::comparison;
+#[cfg(test)]
+pub use self::data::MachineReport;
 pub use self::measure::measure;
 pub use self::own_queue::NoMeasurement;
 pub use self::plan::ReportQuestion;

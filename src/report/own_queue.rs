@@ -15,8 +15,9 @@ use crate::dispatcher::Mode;
 use crate::engine::device_speed;
 use crate::instance::InstanceLock;
 use crate::job::parameters::ParameterValues;
-use crate::job::spec::Limits;
+use crate::job::spec::{self, Limits};
 use crate::planner::DeviceSpeed;
+use crate::problem::Problem;
 use crate::store::{Access, Store};
 
 /// One job of the measurement.
@@ -73,6 +74,16 @@ impl MeasuringQueue {
         &self.config
     }
 
+    /// Refuses a job that would not be taken in, before anything is measured.
+    pub fn check(&self, job: &MeasuringJob) -> anyhow::Result<()> {
+        let rules = self.config.job_rules()?;
+        let read = spec::parse_bytes(job.text(0).as_bytes(), &rules, 0, &mut || 0);
+        read.map(drop).map_err(|problems| {
+            let told = problems.into_iter().map(told).collect::<Vec<_>>();
+            NoMeasurement::Refused(told.join("; ")).into()
+        })
+    }
+
     /// Runs the daemon until these jobs have ended, in their order, with the device made as small
     /// as `limit_bytes` says. Each session loads the model anew.
     pub async fn session(
@@ -110,6 +121,11 @@ impl MeasuringQueue {
     }
 }
 
+fn told(problem: Problem) -> String {
+    let help = problem.help.map(|help| format!(" ({help})"));
+    problem.message + help.as_deref().unwrap_or_default()
+}
+
 /// The user's configuration as far as it says what is measured; the rest is as it is by default,
 /// so that reports of two machines can be compared.
 fn own(user: &Config, folder: &Path) -> Config {
@@ -130,9 +146,11 @@ impl MeasuringJob {
     fn text(&self, place: usize) -> String {
         let MeasuringJob { width, height, steps, guidance, prompts, .. } = self;
         let priority = 1000 - i64::try_from(place.min(1000)).unwrap_or(1000);
+        // TOML writes what is no number in small letters.
+        let guidance = format!("{guidance:?}").to_lowercase();
         format!(
             "prompt = {prompts:?}\nwidth = {width}\nheight = {height}\nsteps = {steps}\n\
-             guidance = {guidance:?}\nseed = 1\npriority = {priority}\n"
+             guidance = {guidance}\nseed = 1\npriority = {priority}\n"
         )
     }
 }

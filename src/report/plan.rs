@@ -1,5 +1,7 @@
 //! What is rendered for a report: pure.
 
+use std::path::PathBuf;
+
 use super::data::Asked;
 use super::own_queue::MeasuringJob;
 use super::published::PUBLISHED_SIZES;
@@ -35,6 +37,8 @@ pub struct ReportQuestion {
     /// The model's own where `None`.
     pub steps: Option<u32>,
     pub guidance: Option<f64>,
+    /// Where it is written.
+    pub folder: PathBuf,
 }
 
 impl ReportQuestion {
@@ -54,7 +58,7 @@ impl ReportQuestion {
             ([], false) => PUBLISHED_SIZES.to_vec(),
             ([], true) if on_card => QUICK_SIZES.to_vec(),
             ([], true) => QUICK_SIZES[..2].to_vec(),
-            (named, _) => named.to_vec(),
+            (named, _) => once_each(named),
         }
     }
 
@@ -73,6 +77,16 @@ impl ReportQuestion {
         .map(str::to_owned)
         .to_vec()
     }
+}
+
+fn once_each(named: &[(u32, u32)]) -> Vec<(u32, u32)> {
+    let mut sizes = Vec::new();
+    for size in named {
+        if !sizes.contains(size) {
+            sizes.push(*size);
+        }
+    }
+    sizes
 }
 
 /// A job for the pictures of one size, whose prompts are not seen before.
@@ -130,7 +144,7 @@ mod tests {
         assert_eq!((quick.sizes(false).len(), quick.sizes(true).len()), (2, 3));
         let whole = ReportQuestion::default();
         assert!(whole.left_out().is_empty() && whole.sizes(false) == PUBLISHED_SIZES);
-        let named = ReportQuestion { sizes: vec![(64, 128)], ..quick };
+        let named = ReportQuestion { sizes: vec![(64, 128), (64, 128)], ..quick };
         assert_eq!(named.sizes(true), [(64, 128)]);
     }
 }

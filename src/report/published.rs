@@ -54,6 +54,15 @@ impl PublishedCard {
         let place = PUBLISHED_SIZES.iter().position(|known| *known == size)?;
         self.seconds[place]
     }
+
+    /// The same in a cell; of a size that was not published it says nothing.
+    pub fn cell_of(&self, size: (u32, u32)) -> String {
+        match (self.seconds_of(size), self.load_s) {
+            (Some(seconds), _) => format!("{seconds:.1} s"),
+            (None, Some(_)) => String::new(),
+            (None, None) => "fails to load".to_owned(),
+        }
+    }
 }
 
 /// What is published of a picture of `size` on cards of `memory_gib`, in words.

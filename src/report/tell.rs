@@ -1,13 +1,18 @@
 //! A report as a document for people: the machine, loading, and times. `tell_memory` has the rest.
 
-use super::data::{Asked, MachineReport, MeasuredLoad, MeasuredSize, ReportedPart, Spread};
+use super::data::{
+    Asked, Machine, MachineReport, MeasuredLoad, MeasuredSize, ReportedPart, Spread,
+};
 use super::document::{Document, Figure, ReportBlock};
 use super::phrases::{by_second, decimal, heading, name, seconds, table, way};
 use super::published::{PUBLISHED_CARDS, PUBLISHED_GUIDANCE, PUBLISHED_STEPS};
 use super::svg::{Bars, Series, bars};
 use super::tell_memory;
 use crate::moment;
-use crate::spelling::memory;
+use crate::spelling::{count, memory};
+
+/// From so many threads of other programs on, as a part of what can run at once, times are longer.
+const BUSY: f64 = 0.5;
 
 /// What the words of a rung mean, for who reads nothing but the report.
 const RUNGS_TOLD: [&str; 4] = [
@@ -37,6 +42,7 @@ pub fn document(report: &MachineReport) -> Document {
     if !report.left_out.is_empty() {
         blocks.push(ReportBlock::List(report.left_out.clone()));
     }
+    blocks.extend(busy(machine));
     blocks.push(heading("What to use"));
     blocks.push(ReportBlock::List(report.advice.clone()));
     blocks.push(heading("How to read a rung"));
@@ -46,6 +52,17 @@ pub fn document(report: &MachineReport) -> Document {
     blocks.extend(sizes_told(report));
     blocks.extend(tell_memory::blocks(report));
     Document { title: format!("{} on {}", report.model.name, machine.device), blocks }
+}
+
+/// What to think of times that were measured beside other work.
+fn busy(machine: &Machine) -> Option<ReportBlock> {
+    let load = machine.load_before.filter(|load| *load > BUSY * machine.threads as f64)?;
+    Some(ReportBlock::Paragraph(format!(
+        "The machine was busy: in the minute before, {load:.1} threads of other programs wanted \
+         its {}. All times are longer for that, also what is estimated from them, and are not to \
+         be compared with those of an idle machine.",
+        machine.threads,
+    )))
 }
 
 fn method(report: &MachineReport) -> String {
@@ -213,10 +230,11 @@ fn sizes_told(report: &MachineReport) -> Vec<ReportBlock> {
     let Asked { steps, guidance, .. } = report.asked;
     blocks.push(ReportBlock::Paragraph(format!(
         "Beside it the published figures. By their own words they are of {PUBLISHED_STEPS} steps \
-         with guidance {PUBLISHED_GUIDANCE}, for which the model runs {} times a picture; here it \
-         runs {} times, in {steps} steps with guidance {guidance}.",
-        runs(PUBLISHED_STEPS, PUBLISHED_GUIDANCE),
-        runs(steps, guidance),
+         with guidance {PUBLISHED_GUIDANCE}, for which the model runs {} a picture; here it \
+         runs {}, in {} with guidance {guidance}.",
+        count(runs(PUBLISHED_STEPS, PUBLISHED_GUIDANCE).into(), "time"),
+        count(runs(steps, guidance).into(), "time"),
+        count(steps.into(), "step"),
     )));
     let mut head = vec!["size".to_owned(), "here".to_owned()];
     head.extend(PUBLISHED_CARDS.iter().map(|card| card.name.to_owned()));
@@ -261,11 +279,7 @@ fn published_row(size: &MeasuredSize) -> Vec<String> {
         0 => "failed".to_owned(),
         _ => seconds(size.total.median_ms),
     };
-    let published =
-        PUBLISHED_CARDS.iter().map(|card| match card.seconds_of((size.width, size.height)) {
-            Some(seconds) => format!("{seconds:.1} s"),
-            None => "fails".to_owned(),
-        });
+    let published = PUBLISHED_CARDS.iter().map(|card| card.cell_of((size.width, size.height)));
     [name(size), here].into_iter().chain(published).collect()
 }
 
@@ -327,7 +341,7 @@ mod tests {
         let text = document.markdown();
         for line in [
             "| 1024x1024 | 4.00 s | 3.50 s | 5.00 s | 500 ms | 3.00 s | 400 ms | 300 ms | device/full/whole |",
-            "| 1024x1024 | 4.00 s | fails | 18.7 s | 13.6 s | 8.2 s |",
+            "| 1024x1024 | 4.00 s | fails to load | 18.7 s | 13.6 s | 8.2 s |",
             "| 8.00 GiB | streamed12/full/whole | 6.00 s | 2.00 s | 0 ms | 6.00 GiB | 30.00 s |",
             "| what | files | cold: from the disk | of the files' bytes |",
             "| transformer | 12.00 GB | 10.00 s | 1.20 GB/s |",
@@ -340,6 +354,16 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn a_busy_machine_is_told_before_any_advice() {
+        let mut busy = report();
+        let place = |report: &MachineReport| document(report).markdown().find("was busy: in");
+        assert_eq!(place(&busy), None);
+        busy.machine.load_before = Some(5.0);
+        let advice = document(&busy).markdown().find("What to use");
+        assert!(place(&busy).is_some() && place(&busy) < advice);
     }
 
     #[test]

@@ -33,6 +33,14 @@ pub struct WrittenReport {
     pub files: Vec<String>,
 }
 
+/// Makes `folder`, and fails where nothing can be written into it: what is to be measured for many
+/// minutes must not be lost in the end.
+pub fn try_folder(folder: &Path) -> Result<(), ReportError> {
+    let tried = Writer::new(folder)?;
+    let at = |source| ReportError::File { path: tried.written.folder, source };
+    tempfile::tempfile_in(folder).map(drop).map_err(at)
+}
+
 /// Writes `report.json`, `report.md` with its drawings, and `report.html` into `folder`.
 pub fn write(report: &MachineReport, folder: &Path) -> Result<WrittenReport, ReportError> {
     let mut writer = Writer::new(folder)?;

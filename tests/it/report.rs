@@ -89,7 +89,22 @@ fn while_the_daemon_runs_or_for_what_no_model_renders_there_is_no_report() {
     let house = House::new("");
     let refused = house.zimaged(&["report", "--size", "100x100", "--out", "r"]);
     assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
-    assert!(said(&refused).contains("100"), "{}", said(&refused));
+    assert!(
+        said(&refused).contains("100") && !said(&refused).contains(".toml"),
+        "{}",
+        said(&refused)
+    );
+    let guided = house.zimaged(&["report", "--guidance", "nan", "--out", "r"]);
+    assert_eq!(guided.status.code(), Some(3), "{}", said(&guided));
+    assert!(said(&guided).contains("guidance"), "{}", said(&guided));
+    // Before anything is measured, and not when all is.
+    let nowhere = house.zimaged(&["report", "--size", "64x64", "--out", "daemon.toml"]);
+    assert_eq!(nowhere.status.code(), Some(1), "{}", said(&nowhere));
+    assert!(
+        said(&nowhere).contains("daemon.toml") && !said(&nowhere).contains("rendering"),
+        "{}",
+        said(&nowhere)
+    );
     let house = House::started("");
     let busy = house.zimaged(&["report", "--out", "r"]);
     assert_eq!(busy.status.code(), Some(75), "{}", said(&busy));

@@ -330,11 +330,10 @@ async fn with_configuration(config: Config, command: Command, json: bool) -> Out
 /// Whether what the command writes goes into the queue, and would be lost with it.
 fn changes_queue(command: &Command) -> bool {
     use Command::{Cancel, Edit, History, Pause, Replay, Resume, Retry, Submit};
-    match command {
-        Cancel(_) | Edit(_) | History(_) | Pause { .. } | Resume | Retry(_) | Submit(_) => true,
-        Replay(_) => true,
-        _ => false,
-    }
+    matches!(
+        command,
+        Cancel(_) | Edit(_) | History(_) | Pause { .. } | Replay(_) | Resume | Retry(_) | Submit(_)
+    )
 }
 
 /// Whether the command speaks to a queue, and so makes nothing where there is none.

@@ -141,7 +141,7 @@ impl Store {
         let kind = if reason.is_some() { EventKind::Held } else { EventKind::HoldEnded };
         let mut transaction = self.begin().await?;
         log(&mut transaction, kind, About::Queue, reason.unwrap_or_default(), now_ms).await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 
     /// Nothing is claimed from now on, also after a restart. A second pause replaces the reason.
@@ -155,7 +155,7 @@ impl Store {
         .execute(&mut *transaction)
         .await?;
         log(&mut transaction, EventKind::Paused, About::Queue, reason, now_ms).await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 
     /// Ends a pause; nothing happens where there is none.
@@ -164,7 +164,7 @@ impl Store {
         if sqlx::query("DELETE FROM pause").execute(&mut *transaction).await?.rows_affected() > 0 {
             log(&mut transaction, EventKind::Resumed, About::Queue, "", now_ms).await?;
         }
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 
     /// The pause, while there is one.

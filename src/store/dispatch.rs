@@ -207,7 +207,7 @@ impl Store {
         .execute(&mut *transaction)
         .await?;
         log(&mut transaction, EventKind::Loaded, About::Queue, &worker.model_name, now_ms).await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 
     /// The model that rows call `provisional` has this hash: all its workers, those of earlier
@@ -225,7 +225,7 @@ impl Store {
             .bind(provisional)
             .execute(&mut *transaction)
             .await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 
     /// True when no render is queued or running. One whose job's row is missing, or whose time has

@@ -155,6 +155,6 @@ impl Store {
         let sql = "UPDATE renders SET starred = ? WHERE job_id = ? AND position = ?";
         let query = sqlx::query(sql).bind(starred).bind(job_id).bind(position);
         query.execute(&mut *transaction).await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 }

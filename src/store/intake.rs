@@ -71,7 +71,7 @@ impl Store {
                     .await?;
             }
         }
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 
     /// Files set aside of whose name no job was taken in since, newest first, each with the first

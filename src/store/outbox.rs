@@ -42,7 +42,7 @@ impl Store {
         .bind(now_ms)
         .execute(&mut *transaction)
         .await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 
     /// What is to be told next by `channel` where it is due.
@@ -82,7 +82,7 @@ impl Store {
         .bind(id)
         .execute(&mut *transaction)
         .await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 
     /// It is tried again at `next_at_ms` (UTC, milliseconds since the epoch), and why.
@@ -97,6 +97,6 @@ impl Store {
         .bind(id)
         .execute(&mut *transaction)
         .await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 }

@@ -118,7 +118,7 @@ impl Store {
                     let events = sqlx::query("DELETE FROM events WHERE job_id = ?").bind(job_id);
                     events.execute(&mut *transaction).await?;
                 }
-                return Ok(transaction.commit().await?);
+                return transaction.commit().await;
             }
             transaction.commit().await?;
         }
@@ -149,6 +149,6 @@ impl Store {
             let sql = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned()));
             sql.bind(before_ms).execute(&mut *transaction).await?;
         }
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 }

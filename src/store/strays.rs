@@ -53,6 +53,6 @@ impl Store {
                 sqlx::query(sql).bind(table).bind(id).execute(&mut *transaction).await?;
             }
         }
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 }

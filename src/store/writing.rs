@@ -28,13 +28,13 @@ pub(super) struct Writing {
 impl Writing {
     /// What was read by an index that was overwritten meanwhile is no reason to write anything.
     pub(super) async fn commit(self) -> Result<()> {
-        if let Some(index) = &self.index
-            && !index.is_as_known().map_err(disk)?
-        {
-            self.rollback().await?;
-            return Err(StoreError::Starved(OTHER_INDEX.to_owned()));
-        }
-        Ok(self.transaction.commit().await?)
+        let why = match self.index.as_ref().map_or(Ok(true), |index| index.is_as_known()) {
+            Ok(true) => return Ok(self.transaction.commit().await?),
+            Ok(false) => OTHER_INDEX.to_owned(),
+            Err(error) => disk(error).to_string(),
+        };
+        self.rollback().await?;
+        Err(StoreError::Starved(why))
     }
 
     pub(super) async fn rollback(self) -> Result<()> {
@@ -75,14 +75,15 @@ impl Store {
         for _ in 0..MENDS_MAX {
             let begun = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(StoreError::from);
             let is_in_doubt = matches!(begun, Ok(_) | Err(StoreError::Suspect(_)));
-            let fit = if is_in_doubt { self.index_fit().await? } else { IndexFit::Fits };
-            if fit == IndexFit::Fits {
+            let fit = if is_in_doubt { self.index_fit().await } else { Ok(IndexFit::Fits) };
+            if let Ok(IndexFit::Fits) = fit {
                 return Ok(Writing { transaction: begun?, index: self.log_index.clone() });
             }
             if let Ok(transaction) = begun {
                 transaction.rollback().await?;
             }
-            self.mend_index(fit)?;
+            // Nothing was written where the disk did not give the log to read.
+            self.mend_index(fit.map_err(|error| StoreError::Starved(error.to_string()))?)?;
         }
         Err(StoreError::Starved(OTHER_INDEX.to_owned()))
     }

@@ -133,6 +133,9 @@ fn every_command_answers_what_the_page_says_and_nothing_else() {
     house.stop("TERM");
     check(&house, "run --until-idle", &["run", "--until-idle", "a.toml"]);
     check(&house, "report", &["report", "--quick", "--size", "64x64"]);
+    let measured = fs::read(house.path("report/report.json")).expect("a report");
+    let measured = serde_json::from_slice(&measured).expect("JSON");
+    page.check("report.json", &measured, "[MachineReport]");
     check(&house, "restore", &["restore", "copy.sqlite"]);
     models(&mut check);
     let left: Vec<&String> =
@@ -140,8 +143,9 @@ fn every_command_answers_what_the_page_says_and_nothing_else() {
     assert_eq!(left, NOT_ASKED, "these commands were not asked");
 }
 
-/// What needs a hub, a LoRA, or a program that is told.
-const NOT_ASKED: [&str; 4] = ["hooks", "model fetch", "model inspect (a LoRA)", "model remove"];
+/// What needs a hub, a LoRA, or a program that is told; and what is a file and no answer.
+const NOT_ASKED: [&str; 5] =
+    ["hooks", "model fetch", "model inspect (a LoRA)", "model remove", "report's file report.json"];
 
 /// Asks what speaks of models.
 fn models(check: &mut impl FnMut(&House, &'static str, &[&str])) {

@@ -35,12 +35,13 @@ fn what_lies_in_the_place_of_the_databases_files_is_named_and_never_waited_for()
     let house = House::new("");
     fs::create_dir(house.path("state")).unwrap();
     fs::write(house.path("copy.sqlite"), "").unwrap();
-    let made: [(&str, fn(&Path)); 2] =
-        [("a pipe", make_pipe), ("a folder", |path| fs::create_dir(path).unwrap())];
     for suffix in ["", "-wal", "-shm", "-starts"] {
-        for (what, make) in made {
+        for what in ["a pipe", "a folder"] {
             let path = house.path(&format!("state/zimaged.sqlite{suffix}"));
-            make(&path);
+            match what {
+                "a pipe" => make_pipe(&path),
+                _ => fs::create_dir(&path).unwrap(),
+            }
             let words = format!("{} is {what}", path.display());
             let copy = house.path("copy.sqlite").display().to_string();
             for arguments in [&["run", "--until-idle"][..], &["restore", &copy]] {

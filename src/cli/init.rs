@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Outcome, print, short};
 use crate::config::{self, InitAnswer};
+use crate::problem::printable;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct InitArgs {
@@ -41,7 +42,11 @@ pub(super) fn init(args: &InitArgs, json: bool) -> Outcome {
         state: &config.state,
     };
     let is_here = std::env::current_dir().is_ok_and(|here| here == folder);
-    let go = if is_here { String::new() } else { format!("cd {} && ", short(&folder)) };
+    let go = if is_here {
+        String::new()
+    } else {
+        format!("cd {} && ", printable(&folder.display().to_string()))
+    };
     let kept = if is_new { "" } else { " (it was there, and stays as it is)" };
     let text = format!(
         "{}: the settings{kept}\n{}: drop job files here\n{}: pictures appear here\n\

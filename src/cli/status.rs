@@ -19,6 +19,15 @@ pub(super) async fn status(config: &Config, json: bool) -> Outcome {
     Ok(if status.running { 0 } else { EXIT_TEMPFAIL })
 }
 
+/// What ran when a daemon died, which the next one makes again.
+fn interrupted(status: &QueueStatus) -> String {
+    match status.outlook.renders.saturating_sub(status.queued) {
+        0 => String::new(),
+        _ if status.running => String::new(),
+        renders => format!(", {renders} interrupted"),
+    }
+}
+
 fn lines(status: &QueueStatus) -> Vec<String> {
     let mut lines = vec![which_queue(&status.state_folder, status.config.as_deref())];
     lines.push(match &status.daemon {
@@ -45,7 +54,8 @@ fn lines(status: &QueueStatus) -> Vec<String> {
         lines.extend(status.saved_database.clone());
         lines.extend(status.begun_anew.as_deref().map(printable));
         let expected = expected(&status.outlook);
-        lines.push(format!("{} queued{expected}", print::count(status.queued, "render")));
+        let queued = print::count(status.queued, "render");
+        lines.push(format!("{queued} queued{}{expected}", interrupted(status)));
     }
     lines.extend(status.late.iter().map(late));
     if let Some(pause) = &status.paused {

@@ -280,9 +280,19 @@ impl Dispatcher {
             return Ok(None);
         }
         candidate.history.made_elsewhere = self.suspicion.is_proven(candidate.render_id);
-        if let Err(error) = output::make_ready(&self.settings.outputs) {
-            self.journal.hold.tell(format!("no pictures can be written: {error}"));
-            return Ok(None);
+        let outputs = &self.settings.outputs;
+        match output::make_ready(outputs) {
+            Ok(false) => (),
+            // It was there at the start.
+            Ok(true) => warn!(
+                outputs = %outputs.display(),
+                "the folder of the pictures was gone and is made anew: was it moved away, or its disk \
+                 unmounted?"
+            ),
+            Err(error) => {
+                self.journal.hold.tell(format!("no pictures can be written: {error}"));
+                return Ok(None);
+            }
         }
         self.journal.hold.lift();
         Ok(Some(candidate))

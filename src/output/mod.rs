@@ -64,16 +64,18 @@ fn temp_prefix(database: &str) -> String {
 }
 
 /// Makes the output folder where it is missing (not the folders above: a disk that is not there
-/// must not be filled in its place) and sees whether files can be made in it. Costs no write.
-pub fn make_ready(outputs: &Path) -> io::Result<()> {
+/// must not be filled in its place) and sees whether files can be made in it. Costs no write. Whether
+/// it was made.
+pub fn make_ready(outputs: &Path) -> io::Result<bool> {
     let opened = match files::open_folder(outputs) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir(outputs).and_then(|()| files::open_folder(outputs))
+            let made = fs::create_dir(outputs).and_then(|()| files::open_folder(outputs));
+            made.map(|folder| (folder, true))
         }
-        opened => opened,
+        opened => opened.map(|folder| (folder, false)),
     };
     opened
-        .and_then(|folder| files::may_write(&folder))
+        .and_then(|(folder, is_new)| files::may_write(&folder).map(|()| is_new))
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", outputs.display())))
 }
 

@@ -296,8 +296,8 @@ fn only_our_temporary_files_are_removed() {
 fn a_missing_output_folder_is_made_but_none_above_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let outputs = folder.path().join("outputs");
-    make_ready(&outputs).expect("made");
-    make_ready(&outputs).expect("there already");
+    assert!(make_ready(&outputs).expect("made"));
+    assert!(!make_ready(&outputs).expect("there already"));
     assert!(outputs.is_dir());
     let error = make_ready(&folder.path().join("disk/outputs")).expect_err("the disk is not there");
     assert!(error.to_string().contains("disk/outputs: "), "{error}");

@@ -90,6 +90,8 @@ fn a_try_whose_end_nobody_saw_has_no_seconds_and_its_picture_was_begun() {
     house.until_sql("SELECT count(*) FROM attempts WHERE outcome = 'running'", "1");
     assert!(house.zimaged(&["pause"]).status.success());
     house.stop("KILL");
+    let left = said(&house.zimaged(&["status"]));
+    assert!(left.contains("0 renders queued, 1 interrupted"), "{left}");
     house.start();
     house.until_sql("SELECT outcome FROM attempts", "interrupted");
     let shown = house.json(&["show", "1"]);
@@ -103,6 +105,16 @@ fn a_try_whose_end_nobody_saw_has_no_seconds_and_its_picture_was_begun() {
     house.until_sql("SELECT state FROM renders", "cancelled");
     let reason = house.value("SELECT cancel_reason FROM renders");
     assert_eq!(reason, "by the user, before it was begun again");
+}
+
+#[test]
+fn an_output_folder_that_is_moved_away_is_made_anew_and_the_log_says_so() {
+    let house = House::started("");
+    std::fs::rename(house.path("outputs"), house.path("elsewhere")).expect("our own folder");
+    house.drop_job("fox.toml", "prompt = 'a fox'\n");
+    house.until_sql("SELECT state FROM renders", "done");
+    house.until_logged("the folder of the pictures was gone and is made anew");
+    assert_eq!(house.pictures().len(), 1);
 }
 
 // newcomer 3

@@ -201,8 +201,8 @@ fn activity(words: &Words, now: &Status, status: &QueueStatus, outlook: &Outlook
         (obstacles(words, now, status.paused.as_ref()))
         @if let Some(done_at_ms) = outlook.done_at_ms.filter(|_| outlook.renders > 0) {
             p { (words.all_done_at) " " strong { (moment::soon(done_at_ms)) }
-                @if let Some(job) = outlook.last_job { ", " (words.job) " " (job) }
-                " (" (words.count_of_pictures(outlook.renders)) ")" }
+                " (" (words.count_of_pictures(outlook.renders)) ")"
+                @if let Some(job) = outlook.last_job { ", " (words.job) " " (job) } }
         }
         @match &status.paused {
             Some(_) => (button("resume", words.resume, &[])),

@@ -25,8 +25,8 @@ pub(super) const EXIT_DEGRADED: u8 = 4;
 /// What came from a hub is not what it promised, more than once (`model fetch`), or a picture is
 /// not what was recorded (`verify`).
 pub(super) const EXIT_DATA: u8 = 65;
-/// Try again later: another daemon runs, none does (`status`, `wait`), `run --until-idle` was stopped,
-/// the disk is full, the time-out of `wait` has passed.
+/// Try again later: another daemon runs, none does (`status`, `wait`), `run --until-idle` was
+/// stopped, the disk is full, the time-out of `wait` has passed.
 pub(super) const EXIT_TEMPFAIL: u8 = 75;
 /// The configuration or the database cannot be used as it is.
 pub(super) const EXIT_CONFIG: u8 = 78;

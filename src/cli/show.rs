@@ -85,7 +85,7 @@ fn job(shown: &Shown) -> String {
 fn values(varying: &Varying, pictures: i64) -> String {
     let Varying { parameter, values, count } = varying;
     let more = count.saturating_sub(values.len());
-    if parameter == "seed" && more > 0 && *count as i64 == pictures {
+    if more > 0 && usize::try_from(pictures).is_ok_and(|it| varying.is_own_seed(it)) {
         return "seed (each its own)".to_owned();
     }
     let own = format!("{parameter} ");

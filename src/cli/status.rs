@@ -19,15 +19,6 @@ pub(super) async fn status(config: &Config, json: bool) -> Outcome {
     Ok(if status.running { 0 } else { EXIT_TEMPFAIL })
 }
 
-/// What ran when a daemon died, which the next one makes again.
-fn interrupted(status: &QueueStatus) -> String {
-    match status.outlook.renders.saturating_sub(status.queued) {
-        0 => String::new(),
-        _ if status.running => String::new(),
-        renders => format!(", {renders} interrupted"),
-    }
-}
-
 fn lines(status: &QueueStatus) -> Vec<String> {
     let mut lines = vec![which_queue(&status.state_folder, status.config.as_deref())];
     lines.push(match &status.daemon {
@@ -51,11 +42,7 @@ fn lines(status: &QueueStatus) -> Vec<String> {
     lines.extend(status.begun.iter().map(|job| progress(job, status.running)));
     if status.database.is_none() {
         // Else that says so.
-        lines.extend(status.saved_database.clone());
-        lines.extend(status.begun_anew.as_deref().map(printable));
-        let expected = expected(&status.outlook);
-        let queued = print::count(status.queued, "render");
-        lines.push(format!("{queued} queued{}{expected}", interrupted(status)));
+        lines.extend(queue(status));
     }
     lines.extend(status.late.iter().map(late));
     if let Some(pause) = &status.paused {
@@ -85,6 +72,20 @@ fn lines(status: &QueueStatus) -> Vec<String> {
         lines.push(format!("and {more} more set aside: zimaged list --rejected"));
     }
     lines
+}
+
+/// Of which past the queue is, and what is left to do in it.
+fn queue(status: &QueueStatus) -> Vec<String> {
+    let before = status.saved_database.clone();
+    let begun_anew = status.begun_anew.as_deref().map(printable);
+    let mut left = print::count(status.queued, "render") + " queued";
+    let begun = status.outlook.renders.saturating_sub(status.queued);
+    if begun > 0 && !status.running {
+        // What ran when a daemon died is made again by the next one.
+        left += &format!(", {begun} interrupted");
+    }
+    left += &expected(&status.outlook);
+    before.into_iter().chain(begun_anew).chain([left]).collect()
 }
 
 /// What does not count of the configuration as it stands in its file.

@@ -21,6 +21,18 @@ pub struct Varying {
     pub count: usize,
 }
 
+impl Varying {
+    /// Whether it is the seed, and each of so many `pictures` has its own: nobody has chosen these
+    /// numbers for what they are.
+    pub fn is_own_seed(&self, pictures: usize) -> bool {
+        is_own_seed(&self.parameter, self.count, pictures)
+    }
+}
+
+fn is_own_seed(parameter: &str, values: usize, pictures: usize) -> bool {
+    parameter == SEED && values == pictures
+}
+
 /// What varies, and for each picture what it has of that where no other column says it.
 pub(super) fn variety(pictures: &[HistoryRow]) -> (Vec<Varying>, Vec<String>) {
     let varied = varying(pictures);
@@ -31,7 +43,7 @@ pub(super) fn variety(pictures: &[HistoryRow]) -> (Vec<Varying>, Vec<String>) {
     });
     // Where each picture has a seed of its own, and differs by more, that number is nobody's word.
     let is_drawn = |Varied { name, axis, .. }: &Varied| {
-        *name == SEED && axis.values.len() == pictures.len() && varied.len() > 1
+        is_own_seed(name, axis.values.len(), pictures.len()) && varied.len() > 1
     };
     let told: Vec<&Varied> = varied.iter().filter(|it| !it.has_column && !is_drawn(it)).collect();
     let apart = |picture: usize| {

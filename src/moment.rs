@@ -130,6 +130,11 @@ pub fn estimated(ms: u64) -> String {
     TimeUnits::SYMBOLS.estimated(ms)
 }
 
+/// As [`estimated`], how far away a moment is that is still to come.
+pub fn until(at_ms: i64) -> String {
+    estimated((at_ms - SystemClock.now_ms()).max(0).unsigned_abs())
+}
+
 /// `about 3 min`, and that nobody measured it, where that is so.
 pub fn expected(work_ms: i64, is_estimate: bool) -> String {
     let mark = if is_estimate { " (estimated, before any was rendered)" } else { "" };

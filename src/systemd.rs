@@ -101,7 +101,7 @@ pub async fn tell_status(
     let mut at_work = AtWork::default();
     loop {
         let now = status.borrow_and_update().clone();
-        let line = at_work.line(&config.now(), &store, &now).await;
+        let line = at_work.line(&config.now(), &store, &now, None).await;
         notify(&[NotifyState::Status(&line)]);
         if stop.run_until_cancelled(sleep(STATUS_INTERVAL)).await.is_none() {
             return;

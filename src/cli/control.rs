@@ -1,12 +1,10 @@
 //! `zimaged cancel`, `retry`, `pause`, `resume`; and which renders a change is for.
 
-use std::io::{self, IsTerminal, stdin};
-
 use anyhow::anyhow;
 use clap_complete::engine::ArgValueCompleter;
 
 use super::completions::job_ids;
-use super::{EXIT_NOT_DONE, Failure, Outcome, print, stderr};
+use super::{EXIT_NOT_DONE, Failure, Outcome, ask, print};
 use crate::config::Config;
 use crate::job::state::State;
 use crate::queue::{Queue, Retries, Which, has_daemon};
@@ -77,9 +75,9 @@ pub(super) fn which(chosen: &Chosen, state: Option<State>) -> Which {
 pub(super) async fn cancel(config: &Config, args: &CancelArgs, json: bool) -> Outcome {
     let which = which(&args.chosen, args.state);
     let queue = Queue::open_or_empty(config).await?;
-    if !args.yes && !json && stdin().is_terminal() && io::stderr().is_terminal() {
+    if !args.yes && !json && ask::can_ask() {
         let renders = queue.all_to_cancel(&which).await?.unwrap_or(0);
-        if renders > 0 && !is_meant(renders)? {
+        if renders > 0 && !ask::is_meant(&are_all_meant(renders))? {
             return Err(Failure { code: EXIT_NOT_DONE, error: anyhow!("nothing was cancelled") });
         }
     }
@@ -97,15 +95,11 @@ pub(super) async fn cancel(config: &Config, args: &CancelArgs, json: bool) -> Ou
     Ok(0)
 }
 
-/// Asks whether so many renders are to be cancelled; what is not said is no.
-fn is_meant(renders: u64) -> io::Result<bool> {
+fn are_all_meant(renders: u64) -> String {
     let them = if renders == 1 { "it" } else { "them" };
     let waits = if renders == 1 { "waits or runs" } else { "wait or run" };
     let renders = print::count(renders, "render");
-    stderr::tell(&format!("{renders} {waits}: cancel {them}? [y/N]"));
-    let mut answer = String::new();
-    stdin().read_line(&mut answer)?;
-    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+    format!("{renders} {waits}: cancel {them}?")
 }
 
 pub(super) async fn retry(config: &Config, args: &RetryArgs, json: bool) -> Outcome {

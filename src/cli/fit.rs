@@ -1,22 +1,23 @@
 //! `zimaged fit`: on which rung a picture would be rendered, and what it would need, asked without
 //! a GPU.
 
+use anyhow::anyhow;
 use unicode_width::UnicodeWidthStr;
 
 use super::fold::folded;
 use super::table::{self, Give, TableColumn};
-use super::{EXIT_DEGRADED, EXIT_NOT_DONE, Outcome, print};
-use crate::config::Config;
+use super::{EXIT_DEGRADED, EXIT_NOT_DONE, Failure, Outcome, print, stderr};
 use crate::config::units::{parse_bytes, size_hint};
+use crate::config::{Config, ConfigError};
 use crate::job::AskedPrecision;
 use crate::job::spec::fields::sides;
 use crate::ladder::Residency;
 use crate::moment;
 use crate::queue::{
-    self, BusTime, FitAnswer, FitEstimate, FitQuestion, LeastMemory, Queue, TABLE_CARDS_GIB,
+    self, BusTime, FitAnswer, FitEstimate, FitQuestion, LeastMemory, Queue, QueueError, Seen,
+    TABLE_CARDS_GIB,
 };
 use crate::spelling::memory;
-use crate::store::Seen;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct FitArgs {
@@ -87,12 +88,15 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
     let FitArgs { size, vram: device_bytes, turbo, guided, from_picture, precision, table } = *args;
     let question = FitQuestion { size, device_bytes, turbo, guided, from_picture, precision };
     if table {
-        let answers = queue::fit_table(config, store, &question).await?;
+        let answers = queue::fit_table(config, store, &question)
+            .await
+            .map_err(|error| without_files(error, args))?;
         let text = table_text(&answers, table::terminal_width());
         print::answer(&answers, &text, json)?;
         return Ok(0);
     }
-    let answer = queue::fit(config, store, &question).await?;
+    let answer =
+        queue::fit(config, store, &question).await.map_err(|error| without_files(error, args))?;
     let mut text = text(&answer);
     // Who asks about the miniature has come to try it.
     if !answer.is_card && !answer.miniature && args.vram.is_none() {
@@ -104,6 +108,18 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
         true => 0,
         false => EXIT_NOT_DONE,
     })
+}
+
+/// Whoever has not fetched the model yet asks first whether it fits.
+fn without_files(error: QueueError, args: &FitArgs) -> Failure {
+    let lacks_model = matches!(error, QueueError::Config(ConfigError::Model(_))) && !args.turbo;
+    let failure = Failure::from(error);
+    if !lacks_model {
+        return failure;
+    }
+    let told = stderr::told(&failure.error);
+    let error = anyhow!("{told}; for Z-Image-Turbo, without its files: zimaged fit --turbo");
+    Failure { error, ..failure }
 }
 
 fn text(answer: &FitAnswer) -> String {
@@ -118,7 +134,7 @@ fn text(answer: &FitAnswer) -> String {
     let time = match &answer.seen {
         Some(Seen { device, model, mean_ms, pictures }) => {
             format!(
-                "{:.1} s a picture, the mean of {pictures} of {model} on {device}",
+                "{:.1} s a picture, by the newest {pictures} of {model} on {device}",
                 mean_ms / 1000.0
             )
         }

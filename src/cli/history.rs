@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use anyhow::anyhow;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 use serde::Serialize;
 
-use super::{Outcome, print, short};
+use super::{EXIT_NOT_DONE, Failure, Outcome, ask, print, short};
 use crate::config::Config;
 use crate::queue::{self, PruneRequest, Pruned, Queue, Restored};
 use crate::spelling::memory;
@@ -33,6 +34,9 @@ pub(super) struct PruneArgs {
     /// Only say what would be forgotten
     #[arg(long)]
     dry_run: bool,
+    /// Do not ask on a terminal
+    #[arg(long)]
+    yes: bool,
 }
 
 /// An empty queue and history.
@@ -64,7 +68,15 @@ async fn prune(config: &Config, args: &PruneArgs, json: bool) -> Outcome {
         keep_pictures: args.keep_pictures,
         dry_run: args.dry_run,
     };
-    let pruned = Queue::open_or_empty(config).await?.prune(request).await?;
+    let queue = Queue::open_or_empty(config).await?;
+    if !args.yes && !args.dry_run && !json && ask::can_ask() {
+        let would_be = queue.prune(PruneRequest { dry_run: true, ..request }).await?;
+        let is_something = would_be.jobs > 0 || would_be.rejections > 0;
+        if is_something && !ask::is_meant(&format!("{}: forget them?", told(&would_be)))? {
+            return Err(Failure { code: EXIT_NOT_DONE, error: anyhow!("nothing was forgotten") });
+        }
+    }
+    let pruned = queue.prune(request).await?;
     print::answer(&pruned, &told(&pruned), json)?;
     Ok(0)
 }

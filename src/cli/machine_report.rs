@@ -43,6 +43,11 @@ pub(super) async fn report(config: &Config, args: &ReportArgs, json: bool) -> Ou
             stderr::tell(&format!("report: {step}"));
         }
     };
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        stopping.cancelled().await;
+        stderr::tell("report: stopping, within some seconds; once more to end at once");
+    });
     let measured = report::measure(config, &question, &say, &stop).await?;
     let code = told(&report::write(&measured, &question.folder)?, json)?;
     if stop.is_cancelled() {

@@ -1,6 +1,7 @@
 //! The command line: translates arguments into calls and answers into text or JSON. Decides
 //! nothing.
 
+mod ask;
 mod check;
 mod completions;
 mod control;

@@ -165,8 +165,10 @@ pub(super) fn submitted(submitted: &Submitted, json: bool) -> io::Result<()> {
     let mut lines: Vec<String> =
         jobs.iter().map(|taken| format!("{} is job {}", taken.file, taken.job)).collect();
     if !waiting.is_empty() {
-        let names = waiting.join(", ");
-        lines.push(format!("{names} waits in the jobs folder for the daemon: zimaged run"));
+        let names: Vec<String> = waiting.iter().map(|name| left(submitted, name)).collect();
+        let verb = if names.len() == 1 { "waits" } else { "wait" };
+        let names = names.join(", ");
+        lines.push(format!("{names} {verb} in the jobs folder for the daemon: zimaged run"));
     }
     let mut text = lines.join("\n");
     text += &match lines.len() + submitted.refused.len() {
@@ -188,6 +190,15 @@ pub(super) fn submitted(submitted: &Submitted, json: bool) -> io::Result<()> {
         text += &format!("\n{stopped}");
     }
     answer(submitted, &text, json)
+}
+
+/// The file as it was handed over, and as it is called in the jobs folder where that is not the
+/// same.
+fn left(submitted: &Submitted, name: &str) -> String {
+    match submitted.renamed.iter().find(|left| left.name == name) {
+        Some(left) => printable(&format!("{} (as {name})", left.file)),
+        None => printable(name),
+    }
 }
 
 pub(super) fn checked(good: &CheckedJob, json: bool) -> io::Result<()> {
@@ -244,10 +255,10 @@ fn begins_later(work: Option<ExpectedWork>) -> bool {
 
 /// How long jobs take and when they are done, where that can be said.
 fn expected(work: Option<ExpectedWork>) -> String {
-    let Some(ExpectedWork { work_ms, is_estimate, starts_at_ms, done_at_ms, too_late }) = work
-    else {
+    let Some(work) = work else {
         return ", how long it takes is known once the daemon has loaded the model".to_owned();
     };
+    let ExpectedWork { work_ms, is_estimate, starts_at_ms, done_at_ms, .. } = work;
     let mut text = format!(", {}", moment::expected(work_ms, is_estimate));
     if let Some(starts_at_ms) = starts_at_ms.filter(|at_ms| moment::is_later(*at_ms)) {
         text += &format!(", begun at about {}", moment::soon(starts_at_ms));
@@ -255,7 +266,22 @@ fn expected(work: Option<ExpectedWork>) -> String {
     if let Some(done_at_ms) = done_at_ms {
         text += &format!(", done at about {}", moment::soon(done_at_ms));
     }
-    text + &self::too_late(too_late, "picture")
+    if let Some(done_ms) = work.done_if_started_ms {
+        text += &if_started(done_ms, work.uncounted_files);
+    }
+    text + &self::too_late(work.too_late, "picture")
+}
+
+/// When all is done by a daemon that nobody has started yet.
+fn if_started(done_ms: i64, uncounted_files: u64) -> String {
+    let left = moment::until(done_ms);
+    let at = moment::soon(done_ms);
+    let besides = match uncounted_files {
+        0 => String::new(),
+        1 => ", not counting 1 other file that waits in the jobs folder".to_owned(),
+        _ => format!(", not counting {uncounted_files} other files that wait in the jobs folder"),
+    };
+    format!(", no daemon runs: started now it would be done in about {left}, at {at}{besides}")
 }
 
 /// How many are not started, because their job's time is over before their turn.

@@ -57,7 +57,8 @@ async fn follow(
     let mut told_at = Instant::now();
     loop {
         let now = status.borrow_and_update().clone();
-        let line = at_work.line(config, &store, &now).await;
+        let width_max = stderr::width().filter(|_| is_live);
+        let line = at_work.line(config, &store, &now, width_max).await;
         if is_live {
             stderr::show(Some(line));
         } else if now.render.is_none() {
@@ -102,7 +103,7 @@ impl JobBar {
         }
         self.bar.set_length(progress.renders);
         self.bar.set_position(progress.ended);
-        self.bar.set_message(self.message(&progress.activity));
+        self.bar.set_message(self.message(&progress.activity, true));
         if self.bar.is_hidden() && !stderr::is_quiet() {
             self.tell_now_and_then(progress);
         }
@@ -124,7 +125,7 @@ impl JobBar {
         if self.told_at.elapsed() < pause || progress.is_over() {
             return;
         }
-        let message = self.message(&progress.activity);
+        let message = self.message(&progress.activity, false);
         let comma = if message.is_empty() { "" } else { ", " };
         stderr::tell(&format!(
             "job {}: {ended} of {renders} pictures ended{comma}{message}",
@@ -134,14 +135,19 @@ impl JobBar {
         self.told_ended = *ended;
     }
 
-    /// What stands behind the bar.
-    fn message(&self, activity: &Activity) -> String {
+    /// What stands behind the bar, whose end is cut where there is little room: there the time that
+    /// is left comes first, which is what people look for.
+    fn message(&self, activity: &Activity, may_be_cut: bool) -> String {
         match activity {
             Activity::WaitsUntil { at_ms } => moment::starts(*at_ms).unwrap_or_default(),
             Activity::Renders { index, stage, step, steps } => {
-                let left = self.left.as_ref().map(|(_, left)| time_left(left));
-                let how_far = how_far(*stage, *step, *steps);
-                format!("picture {index}, {how_far}{}", left.unwrap_or_default())
+                let left = self.left.as_ref().and_then(|(_, left)| time_left(left));
+                let picture = format!("picture {index}, {}", how_far(*stage, *step, *steps));
+                match left {
+                    Some(left) if may_be_cut => format!("{left}, {picture}"),
+                    Some(left) => format!("{picture}, {left}"),
+                    None => picture,
+                }
             }
             Activity::Held { reason } => reason.clone(),
             Activity::NoDaemon => "the daemon is not running".to_owned(),

@@ -31,7 +31,11 @@ pub(super) async fn sheet(config: &Config, args: &SheetArgs, json: bool) -> Outc
         0 => String::new(),
         missing => format!(", {missing} missing"),
     };
-    let counts = [(answer.failed, "failed"), (answer.cancelled, "cancelled")];
+    let counts = [
+        (answer.failed, "failed"),
+        (answer.cancelled, "cancelled"),
+        (answer.waiting, "still to be made"),
+    ];
     let missing = print::with_counts(missing, counts);
     let (width, height) = (answer.width, answer.height);
     let text = format!("{}: {pictures}{missing}, {width}x{height}", short(&answer.path));

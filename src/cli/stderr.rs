@@ -88,6 +88,12 @@ pub(super) fn is_live() -> bool {
     terminal && io::stderr().is_terminal()
 }
 
+/// The width of the terminal, where it is one that tells it.
+pub(super) fn width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
 /// Whether colours are wanted here: on a terminal that has them, unless `NO_COLOR`, `CLICOLOR` or
 /// `CLICOLOR_FORCE` say otherwise.
 pub(super) fn has_colours() -> bool {

@@ -172,7 +172,8 @@ impl Dispatcher {
         finished: &Finished,
     ) -> Result<(), StoreError> {
         let (path, ms) = (&finished.path, finished.made.measured.timings.total_ms);
-        info!("done {path} in {:.1} s{}", ms as f64 / 1000.0, in_place_of(rung, &candidate.render));
+        let instead = in_place_of(rung, &candidate.render);
+        info!(rung = %rung.way(), "done {path} in {:.1} s{instead}", ms as f64 / 1000.0);
         debug!(job = candidate.job_id, index = candidate.index, attempt = attempt_id, ms, "done");
         if self.journal.finish(attempt_id, finished).await? == Guarded::Stale {
             // The picture stays: nothing that was made is thrown away, and its metadata says what

@@ -1,6 +1,6 @@
 //! A render from its first rung to its picture, or to what comes of it without one.
 
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::attempt::{self, Followed};
 use super::rendered::Rendered;
@@ -57,7 +57,8 @@ impl Dispatcher {
         };
         let predicted_bytes = plan.prediction.peak_bytes();
         let beside = self.beside();
-        info!(job = candidate.job_id, index = candidate.index, rung = %plan.rung.way(), "rendering{beside}");
+        // What a picture became is told when it is done; at night nobody reads that it was begun.
+        debug!(job = candidate.job_id, index = candidate.index, rung = %plan.rung.way(), "rendering{beside}");
         debug!(
             attempt = attempt_id,
             rung = %plan.rung,

@@ -15,6 +15,7 @@ use tracing::warn;
 use super::drop;
 use super::name::{ERROR_SUFFIX, prefixed};
 use super::watch::FolderId;
+use crate::access;
 use crate::files;
 
 /// The three folders, open. Opened anew for each scan, so that whatever was put in their place is
@@ -34,8 +35,10 @@ pub fn is_open_to_all(jobs: &Path) -> bool {
 impl Folders {
     /// Opens the folders, and makes those that are missing.
     pub fn open(path: &Path) -> io::Result<Folders> {
-        let told =
-            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let told = |error: io::Error| {
+            let why = access::told(path, &error);
+            io::Error::new(error.kind(), format!("{}: {why}", path.display()))
+        };
         std::fs::create_dir_all(path).map_err(told)?;
         let jobs = files::open_folder(path).map_err(told)?;
         let accepted = files::open_subfolder(&jobs, Path::new("accepted")).map_err(told)?;
@@ -64,8 +67,8 @@ impl Folders {
         })
     }
 
-    /// Moves a file to `rejected/NAME`, with the `report` beside it.
-    pub fn reject(&self, taken: &OsStr, name: &str, report: &str) -> io::Result<()> {
+    /// Moves a file to `rejected/NAME`, with the `report` beside it; the name that it has there.
+    pub fn reject(&self, taken: &OsStr, name: &str, report: &str) -> io::Result<String> {
         files::first_free(|number| {
             let new_name = prefixed(&in_front(number), name);
             let error_name = format!("{new_name}{ERROR_SUFFIX}");
@@ -75,7 +78,7 @@ impl Folders {
                 // The error to tell is the move's.
                 let _ = rustix::fs::unlinkat(&self.rejected, &error_name, AtFlags::empty());
             }
-            moved
+            moved.map(|()| new_name)
         })
     }
 

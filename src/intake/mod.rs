@@ -154,10 +154,6 @@ impl Intake {
         if !batch.unfit.is_empty() {
             self.store.reject(&batch.unfit, now_ms).await.map_err(io::Error::other)?;
         }
-        for (file, report) in &batch.unfit {
-            let reason = report.lines().next().unwrap_or_default();
-            warn!("set aside, see rejected/{}.error.txt: {reason}", file.name);
-        }
         self.on_spool(move |spool| spool.put_away(batch, accepted)).await?
     }
 
@@ -191,7 +187,11 @@ impl Intake {
             let started = Instant::now();
             let waiting = self.scan().await;
             let pause = if matches!(waiting, Ok(1..)) { WAITING } else { IDLE };
-            tell(&mut trouble, waiting.err());
+            let failed = match waiting {
+                Err(error) => Some(error.to_string()),
+                Ok(_) => self.on_spool(|spool| spool.closed()).await.unwrap_or_default(),
+            };
+            tell(&mut trouble, failed);
             self.publish(trouble.clone()).await;
             // At least as much time passes between scans as a scan takes.
             let gap = started.elapsed().clamp(GAP, IDLE);
@@ -230,10 +230,9 @@ fn warn_of_times(job_id: i64, new: &NewJob, now_ms: i64) {
     }
 }
 
-/// Logs a failed scan unless the one before failed in the same way, and the first good one after
-/// it.
-fn tell(trouble: &mut Option<String>, error: Option<io::Error>) {
-    let message = error.map(|error| error.to_string());
+/// Logs what keeps files from being taken in, unless it is the same as at the scan before, and the
+/// first good scan after it.
+fn tell(trouble: &mut Option<String>, message: Option<String>) {
     match &message {
         Some(message) if trouble.as_ref() != Some(message) => {
             warn!("job files are not taken in: {message}")

@@ -19,11 +19,13 @@ use super::drop::{self, DropFolders, Dropped, Found, fingerprint};
 use super::folders::{Folders, is_open_to_all};
 use super::kind::Kind;
 use super::look::{Arrival, Look, Readiness};
-use super::name::{clean, parse_taken, shown, taken};
+use super::name::{ERROR_SUFFIX, clean, parse_taken, shown, taken};
 use super::reading::{Note, Reading};
 use super::report::{FILES_SHOWN_MAX, WaitingFile};
 use super::watch::Watch;
+use crate::access;
 use crate::config::Lists;
+use crate::files;
 use crate::instance::FolderLock;
 use crate::job::origin::{DropId, Origin};
 use crate::job::spec::Rules;
@@ -291,7 +293,9 @@ impl Spool {
     fn put(&mut self, place: &OsStr, name: &str, fate: &DropFate) {
         let moved = match fate {
             DropFate::Job(job_id) => self.folders.accept(place, name, *job_id),
-            DropFate::Refused(report) => self.folders.reject(place, name, report),
+            DropFate::Refused(report) => {
+                self.folders.reject(place, name, report).map(|there| tell_refused(&there, report))
+            }
         };
         // Where it was taken back or moved away by the user in between, nothing is left to do.
         let is_gone = || matches!(drop::stat(&self.folders.jobs, place), Ok(None));
@@ -306,10 +310,18 @@ impl Spool {
     /// Tells once that nothing more can be done with a file now.
     fn stuck(&mut self, name: &OsStr, reason: String) {
         let Some(look) = self.looks.get_mut(name) else { return };
-        if look.stuck(&reason) {
+        // Where nothing can be, that is told once for all of them.
+        if look.stuck(&reason) && files::may_write(&self.folders.jobs).is_ok() {
             let path = self.lock.folder().join(shown(name));
             warn!("{}: {reason}; tried again every two seconds", path.display());
         }
+    }
+
+    /// Why no file can be taken in, although the folder was listed: none can be moved in it.
+    pub fn closed(&self) -> Option<String> {
+        let folder = self.lock.folder();
+        let error = files::may_write(&self.folders.jobs).err()?;
+        Some(format!("{}: {}", folder.display(), access::told(folder, &error)))
     }
 
     /// Job files that are not dealt with yet, and can be.
@@ -326,4 +338,11 @@ impl Spool {
             |name: &OsString| WaitingFile { file: shown(name), reason: self.looks[name].why() };
         names.into_iter().map(file).collect()
     }
+}
+
+/// Says why a file was set aside and where the whole report is: beside the file, which has another
+/// name there than it was dropped with where one lies there already.
+fn tell_refused(there: &str, report: &str) {
+    let reason = report.lines().next().unwrap_or_default();
+    warn!("set aside, see rejected/{there}{ERROR_SUFFIX}: {reason}");
 }

@@ -4,13 +4,14 @@ use serde::Serialize;
 
 use super::QueueError;
 use super::fitting::{FitQuestion, Fitting, last_worker};
+use super::pace::usual_ms;
 use super::timing::Timing;
 use crate::config::Config;
 use crate::engine::mini;
 use crate::job::Render;
 use crate::ladder::{Residency, Rung};
 use crate::planner::{Estimate, Plan, Prediction};
-use crate::store::{Seen, Store};
+use crate::store::{SeenOnRung, Store};
 
 /// The cards of [`fit_table`], by their memory in GiB.
 pub const TABLE_CARDS_GIB: [u64; 5] = [6, 8, 12, 16, 24];
@@ -58,6 +59,20 @@ pub struct FitAnswer {
     /// Of a card of which nothing else is known and to which weights are streamed: how long that
     /// takes at least. Null where a picture or an estimate says more.
     pub bus: Option<BusTime>,
+}
+
+/// Pictures that were rendered on a rung.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Seen {
+    /// Where they were rendered.
+    pub device: String,
+    /// The model's name.
+    pub model: String,
+    /// How long one takes by the newest of them; the slowest and the quickest quarter do not count.
+    pub mean_ms: f64,
+    /// How many of them were looked at, 20 at most.
+    pub pictures: i64,
 }
 
 /// A bound from below: a card does not compute before its weights have come.
@@ -137,14 +152,25 @@ pub async fn fit(
     }
     let device_bytes = question.device_bytes.or(fitting.device_bytes);
     let mut answer = fitting.answer(&asked, device_bytes).await?;
-    if let (false, Some(worker), Some(estimate)) = (made_up, worker, &mut answer.estimate)
-        && worker.model_name == answer.model
-    {
+    let worker = worker.filter(|worker| !made_up && worker.model_name == answer.model);
+    if let Some(worker) = worker {
         let usual = fitting.of_usual_prompt(&asked);
         let timing = Timing::with(config, &worker.model_key, store, Some(fitting)).await?;
-        estimate.time = timing.paced(estimate.time, &usual);
+        answer.agree(&timing, &usual);
     }
     Ok(answer)
+}
+
+impl FitAnswer {
+    /// Tells the time that all others tell of the render at this moment: `status`, `check`, pages.
+    fn agree(&mut self, timing: &Timing<'_>, render: &Render) {
+        if let Some(estimate) = &mut self.estimate {
+            estimate.time = timing.paced(estimate.time, render);
+        }
+        if let (Some(seen), Some(ms)) = (&mut self.seen, timing.by_pictures(render)) {
+            seen.mean_ms = ms;
+        }
+    }
 }
 
 /// Answers for all usual sizes of pictures, and for each on all of [`TABLE_CARDS_GIB`].
@@ -214,7 +240,11 @@ impl Fitting<'_> {
         let usable_bytes = self.usable_bytes(device_bytes).unwrap_or(0);
         let Plan { rung, prediction, missing_bytes } = self.plan(asked, Some(usable_bytes))?;
         let seen = match self.store {
-            Some(store) => store.seen_on(&rung, &self.model.name).await?,
+            Some(store) => {
+                let is_guided = asked.recipe.guidance > 0.0;
+                let seen = store.seen_on(&rung, &self.model.name, is_guided).await?;
+                seen.and_then(|seen| Seen::of(seen, &self.model.name))
+            }
             None => None,
         };
         let mut answer = FitAnswer {
@@ -266,6 +296,14 @@ impl Fitting<'_> {
         let leaves =
             |bytes| self.usable_bytes(Some(bytes)).is_some_and(|left| left >= usable_bytes);
         Some(LeastMemory { usable_bytes, device_bytes: least_bytes(leaves) })
+    }
+}
+
+impl Seen {
+    fn of(SeenOnRung { device, times_ms }: SeenOnRung, model: &str) -> Option<Seen> {
+        let pictures = times_ms.len() as i64;
+        let mean_ms = usual_ms(times_ms)?;
+        Some(Seen { device, model: model.to_owned(), mean_ms, pictures })
     }
 }
 

@@ -5,7 +5,9 @@ use super::agreement::{daemon_zone, not_kept_awake, unread_configuration};
 use super::outlook::{entries, last_end_ms, work_ms};
 use super::timing::{ModelTimings, OfModels};
 use super::{CheckedJob, ExpectedWork, Queue, has_daemon};
+use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::intake;
 use crate::job::warning::{Lack, Warning};
 use crate::job::{Job, Render};
 use crate::planner::{AgendaEntry, Turn, turns};
@@ -37,6 +39,7 @@ pub async fn foresee<'j>(
     if let Some(first) = jobs.first_mut() {
         first.warnings.extend(of_all);
     }
+    let uncounted_files = if has_daemon(config) { 0 } else { files_beside(config, &jobs) };
     let models = OfModels::new(config);
     let Ok(timings) = ModelTimings::measured(&models, queue.map(Queue::store)).await else {
         return Foreseen { expected: None, stopped };
@@ -51,13 +54,37 @@ pub async fn foresee<'j>(
     }
     let Some(new) = new else { return Foreseen { expected: None, stopped } };
     let work_ms = work_ms(&new);
-    let turn = match queue {
-        Some(queue) if stopped.is_none() => queue.turn(&timings, new).await.unwrap_or_default(),
-        _ => Turn::default(),
+    let turn = match (queue, has_daemon(config)) {
+        _ if stopped.is_some() => None,
+        (Some(queue), _) => queue.turn(&timings, new).await,
+        // Before its first start there is nothing else.
+        (None, false) => together(config, SystemClock.now_ms(), &new, 0),
+        (None, true) => None,
     };
-    let Turn { begins_ms: starts_at_ms, ends_ms: done_at_ms, too_late } = turn;
-    let expected = ExpectedWork { work_ms, is_estimate, starts_at_ms, done_at_ms, too_late };
+    let expected = ExpectedWork { uncounted_files, ..expected(config, turn.unwrap_or_default()) };
+    let expected = ExpectedWork { work_ms, is_estimate, ..expected };
     Foreseen { expected: Some(expected), stopped }
+}
+
+/// What the `turn` says, which comes while a daemon runs, and else would come if one were started.
+fn expected(config: &Config, turn: Turn) -> ExpectedWork {
+    let Turn { begins_ms, ends_ms, too_late } = turn;
+    match has_daemon(config) {
+        true => ExpectedWork {
+            starts_at_ms: begins_ms,
+            done_at_ms: ends_ms,
+            too_late,
+            ..ExpectedWork::default()
+        },
+        false => ExpectedWork { done_if_started_ms: ends_ms, too_late, ..ExpectedWork::default() },
+    }
+}
+
+/// How many files wait in the jobs folder that are none of these jobs.
+fn files_beside(config: &Config, jobs: &[&mut CheckedJob]) -> u64 {
+    let waiting = intake::contents(&config.jobs).map(|contents| contents.jobs).unwrap_or_default();
+    let is_other = |file: &&String| jobs.iter().all(|job| job.name != **file);
+    waiting.iter().filter(is_other).count() as u64
 }
 
 impl CheckedJob {
@@ -69,23 +96,25 @@ impl CheckedJob {
 }
 
 impl Queue<'_> {
-    /// The turn of all `new` entries together, after what is queued; `None` while no daemon runs.
+    /// The turn of all `new` entries together, after what is queued, as of a daemon that runs.
     async fn turn(&self, timings: &ModelTimings<'_>, new: Vec<AgendaEntry>) -> Option<Turn> {
-        if !has_daemon(self.config) {
-            return None;
-        }
         let now_ms = self.clock.now_ms();
         let mut all = entries(timings, &self.store.waiting(now_ms).await.ok()?.kinds)?;
         let earlier = all.len();
         all.extend(new);
-        let turns = turns(&all, now_ms, &self.config.power.quiet, &daemon_zone(self.config))?;
-        let of_new = &turns[earlier..];
-        Some(Turn {
-            begins_ms: of_new.iter().filter_map(|turn| turn.begins_ms).min(),
-            ends_ms: last_end_ms(of_new),
-            too_late: of_new.iter().map(|turn| turn.too_late).sum(),
-        })
+        together(self.config, now_ms, &all, earlier)
     }
+}
+
+/// The turn of all entries but the `earlier` ones together.
+fn together(config: &Config, now_ms: i64, all: &[AgendaEntry], earlier: usize) -> Option<Turn> {
+    let turns = turns(all, now_ms, &config.power.quiet, &daemon_zone(config))?;
+    let of_new = &turns[earlier..];
+    Some(Turn {
+        begins_ms: of_new.iter().filter_map(|turn| turn.begins_ms).min(),
+        ends_ms: last_end_ms(of_new),
+        too_late: of_new.iter().map(|turn| turn.too_late).sum(),
+    })
 }
 
 /// The renders of a job with how many are alike. Jobs of thousands of pictures have few kinds.

@@ -57,8 +57,8 @@ pub use self::control::Which;
 pub use self::copies::{Restored, restore};
 pub use self::edit::Edited;
 pub use self::fit::{
-    BusTime, FitAnswer, FitEstimate, LeastMemory, TABLE_CARDS_GIB, UsualTable, fit, fit_table,
-    usual_table,
+    BusTime, FitAnswer, FitEstimate, LeastMemory, Seen, TABLE_CARDS_GIB, UsualTable, fit,
+    fit_table, usual_table,
 };
 pub use self::fitting::FitQuestion;
 pub use self::forecast::{Forecast, SizeForecast, forecast};

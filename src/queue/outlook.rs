@@ -43,7 +43,7 @@ pub struct Outlook {
 
 /// How long the renders of jobs take that are not in the queue yet, and when they would be done.
 /// Times are UTC, in milliseconds since the epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ExpectedWork {
     /// All of them together.
@@ -56,6 +56,12 @@ pub struct ExpectedWork {
     pub starts_at_ms: Option<i64>,
     /// When the last of them has ended; null as before.
     pub done_at_ms: Option<i64>,
+    /// Where no daemon runs and nothing else keeps renders from being started: when the last of
+    /// them would have ended, if one were started now; null where one runs.
+    pub done_if_started_ms: Option<i64>,
+    /// Other files in the jobs folder, which such a daemon would take in too: that moment does not
+    /// count their pictures. 0 where a daemon runs.
+    pub uncounted_files: u64,
     /// Those that are not started, because their job's time is over before their turn.
     pub too_late: u64,
 }

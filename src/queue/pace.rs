@@ -1,4 +1,9 @@
-//! How fast pictures were made, and so how long others take.
+//! How fast pictures were made, and so how long others take: by the middle of the newest ones.
+//!
+//! A picture that was made while another program had the machine took several times as long, and
+//! one after a load takes longer as well. In a mean each of them counts for days; a median leaps
+//! where half of the pictures are such. The mean of the middle half heeds neither the slowest
+//! quarter nor the fastest one, and moves on by little with every picture.
 
 use std::iter;
 
@@ -44,22 +49,21 @@ impl Pace {
         if pictures.is_empty() || work.is_empty() {
             return None;
         }
-        let newest = &pictures[..work.len().min(pictures.len())];
         let slowness_max = if in_pixels { f64::INFINITY } else { SLOWNESS_MAX };
-        let rate = |ms: fn(&MadePicture) -> i64, work: f64| {
-            let ms: i64 = newest.iter().map(ms).sum();
-            let count = newest.len() as f64;
-            Rate { made_ms: ms as f64 / count, made_work: (work / count).max(1.0), slowness_max }
-        };
-        let steps = rate(|it| it.denoise_ms, work.iter().map(|it| it.steps).sum());
-        let rest = |it: &MadePicture| (it.total_ms - it.denoise_ms).max(0);
-        let rest = rate(rest, work.iter().map(|it| it.rest).sum());
+        let newest = || pictures.iter().zip(work);
+        let rest_ms = |it: &MadePicture| (it.total_ms - it.denoise_ms).max(0) as f64;
+        let steps = newest().map(|(made, work)| (made.denoise_ms as f64, work.steps));
+        let steps = Rate::of(steps.collect(), slowness_max);
+        let rest = Rate::of(
+            newest().map(|(made, work)| (rest_ms(made), work.rest)).collect(),
+            slowness_max,
+        );
         Some(Pace { pictures, in_pixels, steps, rest })
     }
 
-    /// How long pictures took in the mean that were made like this. Where all of them are old, one
-    /// or two say little of the device as it is now: in the place of those that lack stands the
-    /// time `by_work_ms`.
+    /// How long pictures took that were made like this, see [`usual_ms`]. Where all of them are old,
+    /// one or two say little of the device as it is now: in the place of those that lack stands
+    /// the time `by_work_ms`.
     pub(super) fn of_alike(&self, effort: &Effort, by_work_ms: Option<f64>) -> Option<f64> {
         let is_alike = |made: &&MadePicture| made.effort == *effort;
         let mut times_ms: Vec<f64> =
@@ -72,7 +76,7 @@ impl Pace {
         let is_recent = self.pictures.iter().filter(is_alike).any(|made| !is_old(made));
         let lack = if is_recent { 0 } else { ALIKE_MIN.saturating_sub(times_ms.len()) };
         times_ms.extend(by_work_ms.into_iter().flat_map(|ms| iter::repeat_n(ms, lack)));
-        Some(times_ms.iter().sum::<f64>() / times_ms.len() as f64)
+        usual_ms(times_ms)
     }
 
     /// The milliseconds that this much work takes.
@@ -81,7 +85,21 @@ impl Pace {
     }
 }
 
-/// The mean of the pictures that were made.
+/// How long something takes that took these times: the mean of their middle half, of three the
+/// middle one.
+pub(super) fn usual_ms(mut times_ms: Vec<f64>) -> Option<f64> {
+    times_ms.sort_by(f64::total_cmp);
+    let middle = middle_half(&times_ms);
+    (!middle.is_empty()).then(|| middle.iter().sum::<f64>() / middle.len() as f64)
+}
+
+/// What is left of a sorted list without its ends.
+fn middle_half<T>(sorted: &[T]) -> &[T] {
+    let end = (sorted.len() + 1) / 4;
+    &sorted[end..sorted.len() - end]
+}
+
+/// The mean of the pictures that were made, but for the quickest and the slowest of them.
 struct Rate {
     made_ms: f64,
     made_work: f64,
@@ -89,6 +107,16 @@ struct Rate {
 }
 
 impl Rate {
+    /// By the milliseconds and the work of each picture, of which there is one.
+    fn of(mut made: Vec<(f64, f64)>, slowness_max: f64) -> Rate {
+        let slowness = |(ms, work): &(f64, f64)| ms / work.max(1.0);
+        made.sort_by(|a, b| slowness(a).total_cmp(&slowness(b)));
+        let middle = middle_half(&made);
+        let mean =
+            |of: fn(&(f64, f64)) -> f64| middle.iter().map(of).sum::<f64>() / middle.len() as f64;
+        Rate { made_ms: mean(|it| it.0), made_work: mean(|it| it.1).max(1.0), slowness_max }
+    }
+
     /// Small pictures take longer than their operations, for what is done once whatever their size;
     /// larger ones take that once as well, and not so many times more.
     fn ms(&self, work: f64) -> f64 {
@@ -144,6 +172,32 @@ mod tests {
         assert!(Pace::of(Vec::new(), &[], true).is_none());
     }
 
+    // newcomer 6
+    #[test]
+    fn a_few_pictures_of_a_busy_machine_change_little_and_no_single_one_changes_much() {
+        let times = |slow: usize| {
+            let quick = std::iter::repeat_n(2700.0, 20 - slow);
+            usual_ms(std::iter::repeat_n(13_700.0, slow).chain(quick).collect()).expect("times")
+        };
+        assert_eq!([times(0), times(5), times(20)], [2700.0, 2700.0, 13_700.0]);
+        for slow in 0..20 {
+            let (before, after) = (times(slow), times(slow + 1));
+            assert!((0.0..=1100.0).contains(&(after - before)), "{slow}: {before}, {after}");
+        }
+        assert_eq!(usual_ms(vec![2.0, 90.0, 4.0]), Some(4.0));
+        assert_eq!((usual_ms(vec![2.0, 4.0]), usual_ms(Vec::new())), (Some(3.0), None));
+        let made = |busy: i64| MadePicture {
+            denoise_ms: busy,
+            total_ms: 2 * busy,
+            ended_at_ms: 0,
+            effort: SMALL,
+        };
+        let work = PictureWork { steps: 100.0, rest: 100.0 };
+        let pictures = vec![made(900), made(100), made(100)];
+        let pace = Pace::of(pictures, &[work; 3], true).expect("pictures");
+        assert_eq!(pace.ms(&work), work, "nor of another size");
+    }
+
     #[test]
     fn a_single_old_picture_does_not_say_alone_how_long_another_one_takes() {
         let work = PictureWork { steps: 1.0, rest: 1.0 };
@@ -158,7 +212,7 @@ mod tests {
             let pace = Pace::of(pictures, &[work], false).expect("pictures");
             pace.of_alike(&large, Some(900.0)).expect("alike")
         };
-        assert_eq!(by_alike(&[90_000], OLD_MS + 1), (90_000.0 + 2.0 * 900.0) / 3.0);
+        assert_eq!(by_alike(&[90_000], OLD_MS + 1), 900.0, "the middle one of three");
         assert_eq!(by_alike(&[1000, 1200, 1400], OLD_MS + 1), 1200.0, "three say it");
         assert_eq!(by_alike(&[90_000], OLD_MS), 90_000.0, "it is not old");
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::axes::{Arrangement, arrange, in_order};
 use super::{Queue, QueueError, Summary};
 use crate::files;
+use crate::job::state::State;
 use crate::output;
 use crate::problem::printable;
 use crate::sheet::{Cell, Sheet};
@@ -31,6 +32,8 @@ pub struct SheetAnswer {
     pub failed: usize,
     /// How many of those were cancelled.
     pub cancelled: usize,
+    /// How many of those are still to be made.
+    pub waiting: usize,
 }
 
 impl Queue<'_> {
@@ -49,12 +52,20 @@ impl Queue<'_> {
             return Err(StoreError::NothingToDo(why).into());
         }
         let name = format!("job {job_id} ({})", printable(&job.file_name));
+        let shown: Vec<HistoryRow> = rows.iter().filter(|row| has_place(row)).cloned().collect();
+        let name = match shown.len() == rows.len() {
+            true => name,
+            false => {
+                let made = rows.iter().filter(|row| row.path.is_some()).count();
+                format!("{name}, {made} of {} made", rows.len())
+            }
+        };
         let drawn = [arrange, in_order].into_iter().find_map(|arrangement| {
-            let sheet = self.laid_out(&name, &rows, arrangement(&rows));
+            let sheet = self.laid_out(&name, &shown, arrangement(&shown));
             sheet.draw().map(|drawn| (sheet, drawn))
         });
         let too_many = || {
-            let why = format!("job {job_id} has too many pictures for one sheet: {}", rows.len());
+            let why = format!("job {job_id} has too many pictures for one sheet: {}", shown.len());
             QueueError::NoAnswer(why)
         };
         let (sheet, drawn) = drawn.ok_or_else(too_many)?;
@@ -72,7 +83,9 @@ impl Queue<'_> {
         let pictures = there - drawn.unreadable;
         let missing = rows.len() - pictures;
         let Summary { failed, cancelled, .. } = Summary::of(&rows);
-        Ok(SheetAnswer { path, width, height, pictures, missing, failed, cancelled })
+        let waits = |row: &&HistoryRow| matches!(row.state, State::Queued | State::Running);
+        let waiting = rows.iter().filter(waits).count();
+        Ok(SheetAnswer { path, width, height, pictures, missing, failed, cancelled, waiting })
     }
 
     fn laid_out(
@@ -101,6 +114,12 @@ fn put(path: &Path, may_be_numbered: bool, content: &[u8]) -> io::Result<PathBuf
         files::write_new(&path, content)?;
         Ok(path)
     })
+}
+
+/// Whether a picture has a place on the sheet: one that is made, or whose failure is told. What
+/// was never made would only be hundreds of empty places while a long job goes on.
+fn has_place(row: &HistoryRow) -> bool {
+    row.path.is_some() || row.state == State::Failed
 }
 
 fn cell(outputs: &Path, row: &HistoryRow, caption: &str) -> Cell {

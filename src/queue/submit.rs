@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::fs::CWD;
 use tokio::time::{Instant, sleep};
 
-use super::submitted::{RefusedFile, Submitted, TakenJob};
+use super::submitted::{LeftFile, RefusedFile, Submitted, TakenJob};
 use super::{CheckedJob, Foreseen, Queue, QueueError, check_present, foresee};
 use crate::config::{self, Config};
 use crate::files;
@@ -52,17 +52,17 @@ pub fn hand_over(
 
 /// As [`hand_over`], for a daemon that is still to be started: under names that people see in the
 /// folder.
-fn leave(config: &Config, jobs: &[(&Path, CheckedJob)]) -> Result<Vec<String>, QueueError> {
+fn leave(config: &Config, jobs: &[(&Path, CheckedJob)]) -> Result<Vec<LeftFile>, QueueError> {
     put_all(config, jobs, |path, job| {
-        let name = job_name(path);
+        let file = job_name(path);
         if lies_in(&config.jobs, path) {
-            return Ok(name);
+            return Ok(LeftFile { name: file.clone(), file });
         }
         let temporary = written(&config.jobs, &job.content)?;
         files::first_free(|number| {
-            let name = files::numbered(&name, number);
+            let name = files::numbered(&file, number);
             files::rename_new(CWD, &temporary, CWD, &config.jobs.join(&name))?;
-            Ok(name)
+            Ok(LeftFile { name, file: file.clone() })
         })
     })
 }
@@ -128,7 +128,9 @@ pub async fn submit(
         }
     }
     if !InstanceLock::is_held(&config.state) {
-        submitted.waiting = leave(config, &files)?;
+        let left = leave(config, &files)?;
+        submitted.waiting = left.iter().map(|left| left.name.clone()).collect();
+        submitted.renamed = left.into_iter().filter(|left| left.name != left.file).collect();
         return Ok(submitted);
     }
     let dropped = hand_over(config, &files)?;

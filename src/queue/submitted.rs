@@ -17,6 +17,9 @@ pub struct Submitted {
     pub refused: Vec<RefusedFile>,
     /// Names of files that lie in the jobs folder: no daemon runs.
     pub waiting: Vec<String>,
+    /// Those of them that have another name there than they were handed over with, because that
+    /// was taken.
+    pub renamed: Vec<LeftFile>,
     /// What is hardly meant in jobs that were handed over all the same.
     pub warnings: Vec<JobWarnings>,
     /// The jobs that wait for a time.
@@ -131,6 +134,16 @@ impl Submitted {
             ..Submitted::default()
         }
     }
+}
+
+/// A file that waits in the jobs folder for a daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct LeftFile {
+    /// Its name as it was handed over.
+    pub file: String,
+    /// Its name in the jobs folder.
+    pub name: String,
 }
 
 /// A file that is a job.

@@ -198,6 +198,11 @@ impl<'a> Timing<'a> {
         self.paced_ms(pace, &effort, Some(render))
     }
 
+    /// As [`Timing::of_render`], where there is a picture to go by.
+    pub(super) fn by_pictures(&self, render: &Render) -> Option<f64> {
+        self.pace.as_ref().and_then(|_| self.of_render(render))
+    }
+
     /// How long a render takes that makes as much as `effort` says.
     fn paced_ms(&self, pace: &Pace, effort: &Effort, render: Option<&Render>) -> Option<f64> {
         let work = self.work(effort, render, pace.in_pixels);

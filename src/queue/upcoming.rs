@@ -42,6 +42,8 @@ impl Queue<'_> {
             is_estimate,
             starts_at_ms: begins_ms,
             done_at_ms: ends_ms,
+            done_if_started_ms: None,
+            uncounted_files: 0,
             too_late,
         }))
     }

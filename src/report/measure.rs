@@ -148,7 +148,7 @@ impl Measuring<'_> {
 
     /// Has the files leave the system's cache, which a quick report does not wait for.
     fn disk_speed(&self) -> Option<DiskSpeed> {
-        if self.question.is_quick {
+        if self.question.is_quick || self.stop.is_cancelled() {
             return None;
         }
         (self.told)("reading the model's files, for the speed of the disk");

@@ -4,9 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tempfile::TempDir;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -19,6 +21,10 @@ use crate::job::spec::{self, Limits};
 use crate::planner::DeviceSpeed;
 use crate::problem::Problem;
 use crate::store::{Access, Store};
+
+/// A picture that nobody will count may be at a step, or a model being loaded, for half a minute.
+/// After so long the daemon is dropped with its worker; its queue is removed anyway.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// One job of the measurement.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,10 +106,20 @@ impl MeasuringQueue {
         let mut config = self.config.clone();
         config.memory_limit_bytes = limit_bytes.or(config.memory_limit_bytes);
         let lock = daemon::lock(&config)?;
-        daemon::run(config, lock, Mode::UntilIdle, onlooker, Arc::default(), stop.clone()).await?;
+        let running =
+            daemon::run(config, lock, Mode::UntilIdle, onlooker, Arc::default(), stop.clone());
+        let patience = async {
+            stop.cancelled().await;
+            sleep(STOP_PATIENCE).await;
+        };
+        let ended = tokio::select! {
+            ended = running => Some(ended),
+            () = patience => None,
+        };
         if stop.is_cancelled() {
             return Err(NoMeasurement::Stopped.into());
         }
+        ended.transpose()?;
         match self.store().await?.rejections(1).await?.into_iter().next() {
             Some(refused) => Err(NoMeasurement::Refused(refused.reason).into()),
             None => Ok(()),

@@ -33,12 +33,19 @@ pub struct WrittenReport {
     pub files: Vec<String>,
 }
 
-/// Makes `folder`, and fails where nothing can be written into it: what is to be measured for many
-/// minutes must not be lost in the end.
+/// Fails where `folder` cannot be made, or nothing be written into it: what is to be measured for
+/// many minutes must not be lost in the end. What it makes for that it removes again, so that a
+/// measurement that is stopped leaves nothing.
 pub fn try_folder(folder: &Path) -> Result<(), ReportError> {
-    let tried = Writer::new(folder)?;
-    let at = |source| ReportError::File { path: tried.written.folder, source };
-    tempfile::tempfile_in(folder).map(drop).map_err(at)
+    let at = |source| ReportError::File { path: folder.to_owned(), source };
+    let made: Vec<&Path> = folder.ancestors().take_while(|path| !path.exists()).collect();
+    Writer::new(folder)?;
+    let tried = tempfile::tempfile_in(folder).map(drop).map_err(at);
+    for path in made {
+        // One that somebody has used meanwhile stays.
+        let _ = fs::remove_dir(path);
+    }
+    tried
 }
 
 /// Writes `report.json`, `report.md` with its drawings, and `report.html` into `folder`.
@@ -106,5 +113,22 @@ impl Writer {
             .map_err(|source| ReportError::File { path, source })?;
         self.written.files.push(name.to_owned());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_of_a_folder_leaves_what_was_there() {
+        let place = tempfile::tempdir().expect("a folder");
+        try_folder(&place.path().join("a/b")).expect("writable");
+        assert!(!place.path().join("a").exists());
+        fs::create_dir(place.path().join("a")).expect("writable");
+        try_folder(&place.path().join("a/b")).expect("writable");
+        assert!(place.path().join("a").exists() && !place.path().join("a/b").exists());
+        fs::write(place.path().join("file"), "").expect("writable");
+        assert!(try_folder(&place.path().join("file/b")).is_err());
     }
 }

@@ -1,10 +1,10 @@
 //! What earlier attempts tell of the memory and the time that the next ones need.
 
-use serde::Serialize;
+use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{FromRow, Row};
 
 use super::rows::{Corrected, from_json};
+use super::waiting::PICTURES_MAX;
 use super::{Result, Store};
 use crate::attempt::{Peaks, Planned, Predicted};
 use crate::ladder::{Rung, Stage};
@@ -38,39 +38,42 @@ impl Store {
         Ok(evidence.collect::<sqlx::Result<_>>()?)
     }
 
-    /// How long the newest pictures of the model `name` on this very rung took, on the device of
-    /// the newest of them.
-    pub async fn seen_on(&self, rung: &Rung, name: &str) -> Result<Option<Seen>> {
-        let seen = sqlx::query_as(
-            "SELECT w.device, w.model_name AS model, avg(a.total_ms) AS mean_ms, count(*) AS pictures FROM \
-             (SELECT n.id, worker_id, total_ms FROM attempts n JOIN workers ON workers.id = worker_id WHERE outcome = 'done' \
-             AND denoise_ms > 0 AND rung_text = ? AND model_name = ? \
-             AND n.id > (SELECT max(id) - ? FROM attempts) ORDER BY n.id DESC LIMIT ?) a \
-             JOIN workers w ON w.id = a.worker_id \
-             GROUP BY w.device, w.model_name ORDER BY max(a.id) DESC LIMIT 1",
-        );
-        Ok(seen
-            .bind(rung.to_string())
-            .bind(name)
-            .bind(EVIDENCE_AMONG)
-            .bind(EVIDENCE_MAX)
-            .fetch_optional(&self.readers)
-            .await?)
+    /// The newest pictures of the model `name` on this very rung, with guidance or without, on the
+    /// device of the newest of them.
+    pub async fn seen_on(
+        &self,
+        rung: &Rung,
+        name: &str,
+        is_guided: bool,
+    ) -> Result<Option<SeenOnRung>> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT w.device, a.total_ms FROM attempts a JOIN workers w ON w.id = a.worker_id \
+             JOIN renders r ON r.id = a.render_id \
+             WHERE a.outcome = 'done' AND a.denoise_ms > 0 AND a.rung_text = ? AND w.model_name = ? \
+             AND (r.guidance > 0) = ? \
+             AND a.id > (SELECT max(id) - ? FROM attempts) ORDER BY a.id DESC LIMIT ?",
+        )
+        .bind(rung.to_string())
+        .bind(name)
+        .bind(is_guided)
+        .bind(EVIDENCE_AMONG)
+        .bind(PICTURES_MAX)
+        .fetch_all(&self.readers)
+        .await?;
+        let Some((device, _)) = rows.first().cloned() else { return Ok(None) };
+        let of_device = rows.into_iter().filter(|row| row.0 == device);
+        let times_ms = of_device.map(|(_, total_ms)| total_ms as f64).collect();
+        Ok(Some(SeenOnRung { device, times_ms }))
     }
 }
 
 /// Pictures that were rendered on a rung.
-#[derive(Clone, Debug, PartialEq, Serialize, FromRow)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Seen {
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenOnRung {
     /// Where they were rendered.
     pub device: String,
-    /// The model's name.
-    pub model: String,
-    /// How long one took, in the mean.
-    pub mean_ms: f64,
-    /// How many there are.
-    pub pictures: i64,
+    /// How long each took, newest first; at least one.
+    pub times_ms: Vec<f64>,
 }
 
 fn evidence(row: &SqliteRow) -> sqlx::Result<Option<Evidence>> {

@@ -64,7 +64,7 @@ pub use self::control::{Cancelled, Pause, RenderFilter};
 pub use self::edit::EditFate;
 pub use self::error::{Result, StoreError};
 pub use self::events::EventRow;
-pub use self::evidence::Seen;
+pub use self::evidence::SeenOnRung;
 pub use self::examine::Contents;
 pub use self::gallery::GalleryFilter;
 pub use self::intake::DropFate;

@@ -137,7 +137,7 @@ pub struct MadePicture {
 
 /// So many of the newest pictures of each kind say how fast it goes: enough to even them out, few
 /// enough to follow a change.
-const PICTURES_MAX: u32 = 20;
+pub(super) const PICTURES_MAX: u32 = 20;
 
 /// A prompt is recognised by so many characters.
 const BEGINNING_CHARS: u32 = 160;

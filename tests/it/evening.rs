@@ -482,7 +482,8 @@ fn a_wrong_argument_is_told_in_words_that_say_what_would_be_right() {
 
 #[test]
 fn the_log_says_why_the_next_picture_is_begun_before_the_one_before_it_is_done() {
-    let house = House::started("");
+    let mut house = House::new("");
+    house.start_with(&[("ZIMAGED_LOG", "debug")]);
     house.drop_job("two.toml", "prompt = 'a fox'\nnum_images = 2\n");
     house.until_logged("rendering while 1.1 is written job=1 index=2");
 }

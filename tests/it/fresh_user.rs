@@ -2,12 +2,15 @@
 //! other ones, times that were none, and waits without an end.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use toml::Table;
 use toml::Value::Datetime;
 
+use crate::support::terminal::answer_on_terminal;
 use crate::support::{House, kill, said};
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
@@ -216,4 +219,198 @@ fn a_picture_that_was_moved_away_is_told_and_times_have_their_zone() {
     assert_eq!(of_renders.matches("which is gone").count(), 1, "{of_renders}");
     let first = job.lines().nth(1).expect("two lines");
     assert!(first.starts_with("taken in 20") && first.matches(" UTC").count() == 2, "{first}");
+}
+
+// newcomer 6
+#[test]
+fn pictures_of_a_busy_machine_change_no_time_and_all_faces_tell_the_same() {
+    let mut house = House::with_config("[device]\nkind = 'cpu'\n");
+    house.start();
+    let small = "prompt = 'a red circle'\nwidth = 64\nheight = 64\nsteps = 2\n";
+    house.drop_job("made.toml", &format!("{small}num_images = 12\n"));
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "12");
+    house.json(&["pause"]);
+    house.falsify("UPDATE attempts SET denoise_ms = 2000, total_ms = 2700");
+    // Three of twelve were made while another program had the machine; the last one may have been.
+    house
+        .falsify("UPDATE attempts SET denoise_ms = 12000, total_ms = 13700 WHERE id IN (3, 4, 12)");
+    fs::write(house.path("next.toml"), format!("{small}num_images = 100\n")).expect("writable");
+    let check = house.json(&["check", "next.toml"])["expected"]["work_ms"].clone();
+    let submitted = house.json(&["submit", "next.toml"])["expected"]["work_ms"].clone();
+    let status = house.json(&["status"])["outlook"]["work_ms"].clone();
+    assert_eq!([&check, &submitted, &status], [270_000; 3], "{check}, {submitted}, {status}");
+    house.falsify("UPDATE attempts SET width = 256, height = 256, rung_text = replace(rung_text, '64x64 2 steps', '256x256 8 steps'), steps = 8");
+    let fit = house.json(&["fit", "256x256"]);
+    assert_eq!((&fit["seen"]["mean_ms"], &fit["seen"]["pictures"]), (&2700.0.into(), &12.into()));
+    let guided = house.json(&["fit", "256x256", "--guided"]);
+    assert!(guided["seen"].is_null(), "none was made with guidance: {guided}");
+}
+
+// newcomer 17
+#[test]
+fn without_a_daemon_it_is_said_when_all_would_be_done_if_one_were_started() {
+    let mut house = House::with_config("[device]\nkind = 'cpu'\n");
+    let job = "prompt = 'a red circle'\nnum_images = 20\n";
+    fs::write(house.path("many.toml"), job).expect("writable");
+    fs::write(house.path("more.toml"), job).expect("writable");
+    let words = "no daemon runs: started now it would be done in about ";
+    // Before the first start, and after it.
+    for _ in 0..2 {
+        for command in ["check", "submit"] {
+            let told = said(&house.zimaged(&[command, "many.toml"]));
+            assert!(told.contains(words) && !told.contains("not counting"), "{command}: {told}");
+        }
+        let more = house.json(&["check", "more.toml"])["expected"].clone();
+        assert!(more["done_at_ms"].is_null() && more["done_if_started_ms"].is_i64(), "{more}");
+        assert_eq!(more["uncounted_files"], 1, "{more}");
+        let told = said(&house.zimaged(&["check", "more.toml"]));
+        assert!(told.contains("not counting 1 other file that waits in the jobs folder"), "{told}");
+        house.start();
+        house.until_sql("SELECT count(*) >= 1 FROM jobs", "1");
+        house.json(&["pause"]);
+        house.json(&["cancel", "--all"]);
+        let running = house.json(&["check", "many.toml"])["expected"].clone();
+        assert!(running["done_if_started_ms"].is_null(), "{running}");
+        house.stop("TERM");
+        let paused = said(&house.zimaged(&["check", "many.toml"]));
+        assert!(!paused.contains(words) && paused.contains("but: nothing is started"), "{paused}");
+        assert!(house.zimaged(&["resume"]).status.success());
+    }
+}
+
+// newcomer 6
+#[test]
+fn who_has_not_fetched_the_model_is_told_how_to_ask_what_fits_without_it() {
+    let house = House::with_config("[model]\npath = 'models/Z-Image-Turbo'\n");
+    for arguments in [&["fit", "1024x1024", "--vram", "8GiB"][..], &["fit"], &["fit", "--table"]] {
+        let output = house.zimaged(arguments);
+        let told = said(&output);
+        assert_eq!(output.status.code(), Some(78), "{told}");
+        assert!(told.contains("model fetch turbo") && told.contains("fit --turbo"), "{told}");
+    }
+    let turbo = house.zimaged(&["fit", "1024x1024", "--vram", "8GiB", "--turbo"]);
+    assert!(turbo.status.success(), "{}", said(&turbo));
+}
+
+#[test]
+fn a_jobs_folder_in_which_nothing_can_be_moved_is_told_once_and_by_the_status() {
+    let mut house = House::new("");
+    let jobs = house.path("jobs");
+    for name in ["accepted", "rejected"] {
+        fs::create_dir(jobs.join(name)).expect("writable");
+    }
+    fs::write(jobs.join(".zimaged.lock"), "").expect("writable");
+    for name in ["a.toml", "b.toml"] {
+        fs::write(jobs.join(name), "prompt = 'a fox'\n").expect("writable");
+    }
+    fs::set_permissions(&jobs, fs::Permissions::from_mode(0o555)).expect("ours");
+    house.start_as_anybody();
+    let words = "job files are not taken in: ";
+    house.until_logged(words);
+    let cure = "closed to yourself: chmod u+rwX";
+    house.until("the status tells it", || {
+        let status = said(&house.zimaged(&["status"]));
+        (status.contains(words) && status.contains(cure)).then_some(())
+    });
+    assert!(
+        house.log().contains(cure) && !house.log().contains("cannot be renamed"),
+        "{}",
+        house.log()
+    );
+    fs::set_permissions(&jobs, fs::Permissions::from_mode(0o755)).expect("ours");
+    house.until_sql("SELECT count(*) FROM jobs", "2");
+    house.until_logged("job files are taken in again");
+    assert_eq!(house.log().matches(words).count(), 1, "{}", house.log());
+    fs::set_permissions(&jobs, fs::Permissions::from_mode(0o000)).expect("ours");
+    house.until("a folder that cannot be read is told as well", || {
+        let log = house.log();
+        (log.matches(words).count() == 2 && log.matches(cure).count() == 2).then_some(())
+    });
+    fs::set_permissions(&jobs, fs::Permissions::from_mode(0o755)).expect("ours");
+}
+
+#[test]
+fn a_picture_is_one_line_of_the_log() {
+    let mut house = House::started("");
+    house.drop_job("fox.toml", "prompt = 'a fox'\nnum_images = 3\n");
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "3");
+    house.stop("TERM");
+    let log = house.log();
+    let done = log.matches("done 000001-fox-").count();
+    assert!(done == 3 && !log.contains("rendering"), "{log}");
+    assert_eq!(log.matches(" rung=").count(), 3, "how it was made stands in it: {log}");
+}
+
+#[test]
+fn a_sheet_of_a_long_job_that_goes_on_has_no_empty_places() {
+    let house = House::started("");
+    let prompts: Vec<String> = (1..=4).map(|n| format!("'a fox {n}'")).collect();
+    let waiting: Vec<String> = (5..=300).map(|n| format!("'hold, a fox {n}'")).collect();
+    house.hold_renders();
+    let job = format!("prompt = [{}, {}]\n", prompts.join(", "), waiting.join(", "));
+    house.drop_job("foxes.toml", &job);
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "4");
+    let told = said(&house.zimaged(&["sheet", "1", "-o", "sheet.png"]));
+    assert!(told.contains("4 pictures, 296 missing, 296 still to be made"), "{told}");
+    let sheet = house.json(&["sheet", "1"]);
+    assert!(sheet["height"].as_i64() < Some(2000) && sheet["waiting"] == 296, "{sheet}");
+    house.release_renders();
+}
+
+#[test]
+fn who_clears_the_history_on_a_terminal_is_asked_once() {
+    let house = House::started("");
+    house.drop_job("fox.toml", "prompt = 'a fox'\nnum_images = 2\n");
+    house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "2");
+    let all = ["history", "prune", "--older-than", "0s"];
+    let answered = |more: &[&str], answer: &str| {
+        let arguments = [&all[..], more].concat();
+        let (status, out, shown) = answer_on_terminal(&mut house.command(&arguments), answer);
+        (status.code(), out, shown)
+    };
+    let (code, _, shown) = answered(&[], "n\n");
+    let question = "1 job with 2 renders would be forgotten, 2 pictures of ";
+    assert!(code == Some(3) && shown.contains(question), "{shown}");
+    assert!(shown.contains("forget them? [y/N]") && shown.contains("nothing was forgotten"));
+    assert_eq!(house.pictures().len(), 2);
+    let (code, _, shown) = answered(&["--dry-run"], "n\n");
+    assert!(code == Some(0) && !shown.contains('?'), "{shown}");
+    let (code, out, _) = answered(&[], "y\n");
+    assert!(code == Some(0) && out.contains("1 job with 2 renders forgotten"), "{out}");
+    assert!(house.pictures().is_empty());
+    let (code, _, shown) = answered(&[], "n\n");
+    assert!(code == Some(0) && !shown.contains('?'), "there is nothing to ask about: {shown}");
+}
+
+#[test]
+fn a_second_file_of_one_name_is_told_by_both_of_its_names() {
+    let mut house = House::new("");
+    fs::write(house.path("fox.toml"), "prompt = 'a fox'\n").expect("writable");
+    assert!(said(&house.zimaged(&["submit", "fox.toml"])).contains("fox.toml waits in the jobs"));
+    let told = said(&house.zimaged(&["submit", "fox.toml"]));
+    assert!(told.contains("fox.toml (as fox-2.toml) waits in the jobs folder"), "{told}");
+    house.start();
+    house.until_sql("SELECT count(*) FROM jobs", "2");
+    for report in ["bad.toml", "2-bad.toml"] {
+        house.drop_job("bad.toml", "promt = 'a fox'\n");
+        house.until_refused(report);
+        house.until_logged(&format!("set aside, see rejected/{report}.error.txt: "));
+    }
+}
+
+// newcomer 13
+#[test]
+fn a_report_that_is_stopped_early_says_so_at_once_and_leaves_no_folder() {
+    let house = House::with_config("[device]\nkind = 'cpu'\n");
+    let log = fs::File::create(house.path("log")).expect("writable");
+    let mut report =
+        house.command(&["report", "--size", "1024x1024", "--steps", "100", "--out", "a/r"]);
+    let report = report.stderr(log).stdout(Stdio::null()).spawn().expect("it starts");
+    house.until_logged("report: loading");
+    kill("INT", report.id());
+    house.until_logged("report: stopping, within some seconds; once more to end at once");
+    let ended = report.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(75), "{}", house.log());
+    assert!(house.log().contains("stopped: nothing was written"), "{}", house.log());
+    assert!(!house.path("a").exists());
 }

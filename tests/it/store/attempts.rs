@@ -151,15 +151,15 @@ async fn attempts_tell_the_planner_what_they_needed() {
     );
     let seen = fixture
         .store
-        .seen_on(&rung(1024, 8), "tiny")
+        .seen_on(&rung(1024, 8), "tiny", false)
         .await
         .expect("a readable queue")
         .expect("a picture");
-    assert_eq!((seen.mean_ms, seen.pictures, seen.device.as_str()), (2000.0, 1, "cpu"));
-    for (side, model) in [(512, "tiny"), (1024, "another model")] {
-        assert_eq!(
-            fixture.store.seen_on(&rung(side, 8), model).await.expect("a readable queue"),
-            None
-        );
+    assert_eq!((seen.times_ms.as_slice(), seen.device.as_str()), (&[2000.0][..], "cpu"));
+    for (side, model, is_guided) in
+        [(512, "tiny", false), (1024, "another model", false), (1024, "tiny", true)]
+    {
+        let none = fixture.store.seen_on(&rung(side, 8), model, is_guided).await;
+        assert_eq!(none.expect("a readable queue"), None);
     }
 }

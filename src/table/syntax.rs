@@ -13,11 +13,35 @@ pub(super) fn problem(text: &str, error: &Error) -> Problem {
     let rest = line.get(offset - line_start..).unwrap_or_default();
     let is_continued = text[..line_start].lines().next_back().and_then(value).is_some_and(is_open);
     let help = match is_continued {
-        true => Some(SEVERAL_LINES),
-        false => help(text, line, rest),
+        true => Some(SEVERAL_LINES.to_owned()),
+        false if error.message() == DUPLICATE => said_before(&text[..line_start], line),
+        false => help(text, line, rest).map(str::to_owned),
     };
     let message = format!("not valid TOML: {}", error.message());
-    Problem::at(text, offset, message, help.map(str::to_owned))
+    Problem::at(text, offset, message, help)
+}
+
+/// What the parser says where a key or a table stands twice.
+const DUPLICATE: &str = "duplicate key";
+
+/// Where in the text `before` it the same table, or the same key of this table, stands already.
+/// Whoever appends to a file has not seen that.
+fn said_before(before: &str, line: &str) -> Option<String> {
+    let lines = || before.lines().map(str::trim).zip(1..);
+    let is_same = |other: &str, end| {
+        let start = |text: &str| text.split_once(end).map(|(start, _)| start.trim().to_owned());
+        start(other) == start(line)
+    };
+    if line.trim_start().starts_with('[') {
+        let (table, number) = lines().find(|(other, _)| is_same(other, ']'))?;
+        let table = table.split_inclusive(']').next().unwrap_or_default();
+        return Some(format!("{table} stands in line {number} already: put its keys there"));
+    }
+    let of_table = lines().collect::<Vec<_>>().into_iter().rev();
+    let (_, number) = of_table
+        .take_while(|(other, _)| !other.starts_with('['))
+        .find(|(other, _)| is_same(other, '='))?;
+    Some(format!("it stands in line {number} already: keep one of the two"))
 }
 
 /// Quotes that word processors and web pages put in place of the two of TOML.
@@ -119,6 +143,22 @@ mod tests {
             let help = problem.help.unwrap_or_default();
             assert!(help.contains(cure), "{text}: {}: {help}", problem.message);
             assert!(problem.message.starts_with("not valid TOML: "));
+        }
+    }
+
+    #[test]
+    fn what_stands_twice_is_told_with_the_line_of_the_first() {
+        for (text, cure) in [
+            ("steps = 8\n\nsteps = 9", "it stands in line 1 already: keep one of the two"),
+            (
+                "a = 1\n[device] # ours\n# steps = 1\n[http]\n[device]\nkind = 'cpu'",
+                "[device] stands in line 2 already: put its keys there",
+            ),
+            ("steps = 1\n[m]\nsteps = 1\nseed = 1\nsteps=2", "it stands in line 3 already"),
+        ] {
+            let error = DeTable::parse(text).expect_err(text);
+            let help = problem(text, &error).help.unwrap_or_default();
+            assert!(help.starts_with(cure), "{text}: {help}");
         }
     }
 

@@ -28,6 +28,8 @@ pub struct GalleryFilter {
     pub among: Option<Vec<(i64, u32)>>,
     /// Those that ended at this time (UTC, milliseconds since the epoch) or later.
     pub since_ms: Option<i64>,
+    /// Those that ended before this time (UTC, milliseconds since the epoch).
+    pub to_ms: Option<i64>,
     /// Those before this one: its job and its place there.
     pub before: Option<(i64, u32)>,
 }
@@ -62,6 +64,9 @@ impl GalleryFilter {
         self.narrow_making(sql);
         if let Some(since_ms) = self.since_ms {
             sql.push(" AND r.finished_at_ms >= ").push_bind(since_ms);
+        }
+        if let Some(to_ms) = self.to_ms {
+            sql.push(" AND r.finished_at_ms < ").push_bind(to_ms);
         }
         self.narrow_places(sql);
     }

@@ -18,6 +18,8 @@ pub struct JobFilter {
     pub text: Option<String>,
     /// Those that were taken in at this time (UTC, milliseconds since the epoch) or later.
     pub since_ms: Option<i64>,
+    /// Those that were taken in before this time (UTC, milliseconds since the epoch).
+    pub to_ms: Option<i64>,
     /// Those before the job with this id.
     pub before: Option<i64>,
 }
@@ -105,6 +107,9 @@ impl Store {
         }
         if let Some(since_ms) = filter.since_ms {
             sql.push(" AND accepted_at_ms >= ").push_bind(since_ms);
+        }
+        if let Some(to_ms) = filter.to_ms {
+            sql.push(" AND accepted_at_ms < ").push_bind(to_ms);
         }
         if let Some(before) = filter.before {
             sql.push(" AND job < ").push_bind(before);

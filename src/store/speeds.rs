@@ -33,6 +33,14 @@ pub struct DayRow {
 /// counted within a tenth of a second.
 const ATTEMPTS_MAX: u32 = 100_000;
 
+/// A [`SpeedRow`] of each picture that was begun at a moment (UTC, milliseconds since the epoch) or
+/// later, newest first, at most so many.
+pub(super) const SPEEDS: &str = "SELECT r.job_id AS job, r.position AS picture, \
+                                 a.started_at_ms AS at_ms, a.width, a.height, a.steps, a.total_ms \
+                                 FROM attempts a JOIN renders r ON r.id = a.render_id \
+                                 WHERE a.outcome = 'done' AND a.started_at_ms >= ? \
+                                 ORDER BY a.id DESC LIMIT ?";
+
 impl Store {
     /// The newest days on which pictures were made, newest first.
     pub async fn days(&self, limit: u32) -> Result<Vec<DayRow>> {
@@ -46,10 +54,6 @@ impl Store {
 
     /// The newest pictures, newest first.
     pub async fn speeds(&self, limit: u32) -> Result<Vec<SpeedRow>> {
-        let sql = "SELECT r.job_id AS job, r.position AS picture, a.started_at_ms AS at_ms, \
-                   a.width, a.height, a.steps, a.total_ms \
-                   FROM attempts a JOIN renders r ON r.id = a.render_id \
-                   WHERE a.outcome = 'done' ORDER BY a.id DESC LIMIT ?";
-        Ok(sqlx::query_as(sql).bind(limit).fetch_all(&self.readers).await?)
+        Ok(sqlx::query_as(SPEEDS).bind(0).bind(limit).fetch_all(&self.readers).await?)
     }
 }

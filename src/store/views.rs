@@ -1,18 +1,21 @@
-//! The documented views, row by row, as they are.
+//! The documented views, row by row, as they are, and how long pictures took.
 
 use serde_json::{Map, Value};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Column, Row, TypeInfo, ValueRef};
 
+use super::speeds::SPEEDS;
 use super::{Result, Store};
 
-/// A view that people know from docs/history.md.
+/// A view that people know from docs/history.md, or what the page of the history draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatisticsView {
     Throughput,
     OutOfMemory,
     Memory,
     History,
+    /// How long each picture took.
+    Seconds,
 }
 
 impl StatisticsView {
@@ -36,6 +39,7 @@ impl StatisticsView {
                  (SELECT coalesce(max(id), 0) FROM jobs WHERE accepted_at_ms < ?) \
                  ORDER BY job DESC, picture DESC LIMIT ?"
             }
+            StatisticsView::Seconds => SPEEDS,
         }
     }
 }

@@ -72,8 +72,10 @@ pub struct ListJobs {
     tag: Option<String>,
     /// A part of one of their prompts.
     q: Option<String>,
-    /// Those that were taken in at this moment or later.
+    /// Those that were taken in at this moment (UTC, milliseconds since the epoch) or later.
     since_ms: Option<i64>,
+    /// Those that were taken in before this moment (UTC, milliseconds since the epoch).
+    to_ms: Option<i64>,
     /// Those before this one: `next` of the page before.
     before: Option<i64>,
     /// At most so many, to 500; 50 where nothing is said.
@@ -95,9 +97,9 @@ pub async fn list(
     State(app): State<App>,
     Query(asked): Query<ListJobs>,
 ) -> Result<Json<JobPage>, HttpProblem> {
-    let ListJobs { state, tag, q: text, since_ms, before, limit } = asked;
+    let ListJobs { state, tag, q: text, since_ms, to_ms, before, limit } = asked;
     let limit = page(limit, PAGE, PAGE_MAX)?;
-    let filter = JobFilter { state, tag, text, since_ms, before };
+    let filter = JobFilter { state, tag, text, since_ms, to_ms, before };
     let jobs = app.store().jobs(&filter, limit).await?;
     let is_full = jobs.len() as u32 == limit;
     let next = jobs.last().filter(|_| is_full).map(|last| last.job);

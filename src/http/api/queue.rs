@@ -162,8 +162,8 @@ pub struct Statistics {
     rows: Vec<Map<String, Value>>,
 }
 
-/// Rows of one of the views that docs/history.md describes, as JSON or, by a name that ends with
-/// `.csv`, as a table for other programs.
+/// Rows of one of the views that docs/history.md describes, or how long pictures took: as JSON or, by
+/// a name that ends with `.csv`, as a table for other programs.
 pub async fn statistics(
     State(app): State<App>,
     Path(name): Path<String>,
@@ -175,7 +175,11 @@ pub async fn statistics(
         "oom" => StatisticsView::OutOfMemory,
         "memory" => StatisticsView::Memory,
         "history" => StatisticsView::History,
-        _ => return Err(HttpProblem::not_found("use throughput, oom, memory or history")),
+        "seconds" => StatisticsView::Seconds,
+        _ => {
+            let names = "use throughput, oom, memory, history or seconds";
+            return Err(HttpProblem::not_found(names));
+        }
     };
     let since_ms = asked.days.map_or(0, |days| SystemClock.now_ms() - i64::from(days) * DAY_MS);
     let rows = app.store().view(view, since_ms, page(asked.limit, ROWS, ROWS_MAX)?).await?;

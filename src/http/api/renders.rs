@@ -46,8 +46,10 @@ pub struct ListRenders {
     job: Option<i64>,
     /// These alone, like 3.1,3.2: at most 1,000.
     renders: Option<String>,
-    /// Those of jobs that were taken in at this moment or later.
+    /// Those that ended at this moment (UTC, milliseconds since the epoch) or later.
     since_ms: Option<i64>,
+    /// Those that ended before this moment (UTC, milliseconds since the epoch).
+    to_ms: Option<i64>,
     /// Those before this one: `next` of the page before.
     before: Option<String>,
     /// At most so many: 60 where nothing is said, and up to 500; of a zip file 1,000.
@@ -69,6 +71,7 @@ impl ListRenders {
             job_id: self.job,
             among,
             since_ms: self.since_ms,
+            to_ms: self.to_ms,
             before: self.before.as_deref().map(one).transpose()?,
         })
     }

@@ -212,7 +212,7 @@ fn queue() -> Vec<Operation> {
             .json(200, of::<Vec<FitAnswer>>),
         get(
             "/api/v1/stats/{view}",
-            "Rows of a view: throughput, oom, memory, history; of NAME.csv as CSV",
+            "Rows of a view: throughput, oom, memory, history, seconds; of NAME.csv as CSV",
         )
         .query(inline::<ViewRows>)
         .json(200, of::<Statistics>),

@@ -316,6 +316,57 @@ fn statistics_are_told_of_some_days_and_as_a_table_for_other_programs() {
     assert_eq!(house.get("/api/v1/stats/weights").status, 404);
 }
 
+#[test]
+fn the_seconds_of_pictures_are_those_that_the_page_of_the_history_draws() {
+    let house = House::started("");
+    let job = json!({ "prompt": "a fox, oom once", "width": 128, "num_images": 2 });
+    house.post("/api/v1/jobs", &job).ok();
+    done(&house, "2");
+    let told = house.get("/api/v1/stats/seconds").ok().json();
+    let rows = told["rows"].as_array().expect("rows");
+    let mut sql = "SELECT r.job_id, r.position, a.started_at_ms, a.width, a.height, a.steps, \
+                   a.total_ms FROM attempts a JOIN renders r ON r.id = a.render_id \
+                   WHERE a.outcome = 'done' ORDER BY a.id DESC"
+        .to_owned();
+    let names = ["job", "picture", "at_ms", "width", "height", "steps", "total_ms"];
+    let cells = |row: &Value| names.map(|name| row[name].to_string()).to_vec();
+    assert_eq!(rows.iter().map(cells).collect::<Vec<_>>(), house.rows(&sql));
+    let drawn = house.get("/history").ok().text();
+    assert!(drawn.contains(&format!("{:.2} s", rows[0]["total_ms"].as_f64().unwrap() / 1000.0)));
+    assert_eq!(house.get("/api/v1/stats/seconds.csv").ok().text().lines().count(), 3);
+    house.falsify("UPDATE attempts SET started_at_ms = 1 WHERE render_id = 1");
+    let lately = house.get("/api/v1/stats/seconds?days=9").ok().json();
+    sql.insert_str(sql.find(" ORDER").expect("an order"), " AND render_id > 1");
+    let rows = lately["rows"].as_array().expect("rows");
+    assert_eq!(rows.iter().map(cells).collect::<Vec<_>>(), house.rows(&sql));
+}
+
+#[test]
+fn pictures_and_jobs_are_found_between_two_moments() {
+    let house = House::started("");
+    for prompt in ["a fox", "an owl", "a cat"] {
+        house.post("/api/v1/jobs", &json!({ "prompt": prompt })).ok();
+    }
+    done(&house, "3");
+    house.falsify("UPDATE renders SET finished_at_ms = 1000 * job_id");
+    house.falsify("UPDATE jobs SET accepted_at_ms = 100 * id");
+    let found = |list: &str, query: &str| -> Vec<i64> {
+        let told = house.get(&format!("/api/v1/{list}?{query}")).ok().json();
+        let rows = told[list].as_array().expect("rows");
+        rows.iter().map(|row| row["job"].as_i64().expect("a job")).collect()
+    };
+    assert_eq!(found("renders", "to_ms=2000"), [1], "what ended at that moment is not before it");
+    assert_eq!(found("renders", "since_ms=2000&to_ms=3000"), [2]);
+    assert_eq!(found("renders", "since_ms=3000"), [3]);
+    assert_eq!(found("jobs", "to_ms=200"), [1]);
+    assert_eq!(found("jobs", "since_ms=200&to_ms=300"), [2]);
+    let zip = house.get("/api/v1/pictures.zip?since_ms=2000&to_ms=3000").ok().body;
+    let holds = |name: &str| zip.windows(name.len()).any(|part| part == name.as_bytes());
+    assert!(holds("2.1-") && !holds("1.1-") && !holds("3.1-"));
+    assert_eq!(house.get("/api/v1/pictures.zip?to_ms=1000").status, 404);
+    assert_eq!(house.get("/api/v1/renders?to_ms=soon").status, 400);
+}
+
 /// A stream of events from after this one on.
 fn follow(house: &House, last: &str) -> impl Iterator<Item = String> + use<> {
     let mut stream = house.connect();

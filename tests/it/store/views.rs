@@ -111,13 +111,18 @@ fn in_state(state: State) -> JobFilter {
 
 // newcomer 36
 #[tokio::test]
-async fn jobs_are_listed_since_a_time_and_say_when_they_ended() {
+async fn jobs_are_listed_between_two_times_and_say_when_they_ended() {
     let fixture = scenario().await;
     let since = async |since_ms| {
         let filter = JobFilter { since_ms: Some(since_ms), ..JobFilter::default() };
         fixture.store.jobs(&filter, 10).await.expect("a readable queue").len()
     };
     assert_eq!((since(NOW).await, since(NOW + 1).await), (2, 0));
+    let before = async |to_ms| {
+        let filter = JobFilter { to_ms: Some(to_ms), ..JobFilter::default() };
+        fixture.store.jobs(&filter, 10).await.expect("a readable queue").len()
+    };
+    assert_eq!((before(NOW).await, before(NOW + 1).await), (0, 2));
     let ended = async |job| fixture.store.job(job).await.expect("a readable queue").ended_at_ms;
     assert_eq!((ended(1).await, ended(2).await), (Some(NOW + 2500), None));
 }

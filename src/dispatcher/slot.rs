@@ -141,7 +141,10 @@ impl Slot {
         let Some(Ready { worker, planning, .. }) = &mut self.ready else { return };
         planning.correct(corrections);
         match within(ANSWER_TIMEOUT, worker.memory()).await {
-            Some(Ok(memory)) => planning.note_memory(memory),
+            Some(Ok(memory)) => {
+                planning.note_memory(memory);
+                self.tell_memory(memory.used_bytes);
+            }
             Some(Err(death)) => {
                 warn!(%death, "the memory is not known: plans go by what was told last")
             }
@@ -297,6 +300,16 @@ impl Slot {
         );
         self.last_death = reason.to_owned();
         self.set_status(WorkerStatus::Down { reason: reason.to_owned() });
+    }
+
+    /// Says what the worker takes of its device now.
+    fn tell_memory(&self, now_bytes: u64) {
+        self.status.send_if_modified(|status| match &mut status.worker {
+            WorkerStatus::Ready { used_bytes, .. } => {
+                std::mem::replace(used_bytes, now_bytes) != now_bytes
+            }
+            _ => false,
+        });
     }
 
     fn set_status(&self, worker: WorkerStatus) {

@@ -213,6 +213,11 @@ impl App {
         self.shared.events.lock().await.step(&self.shared.status.borrow().render)
     }
 
+    /// What the worker takes of its device, as it is sent to all who follow.
+    pub async fn memory(&self) -> Arc<str> {
+        self.shared.events.lock().await.memory(&self.shared.status.borrow().worker)
+    }
+
     /// Which preview there is of what is being made, as it is sent to all who follow.
     pub async fn preview(&self, render: &RenderStatus) -> Arc<str> {
         let folder = self.config.previews_path();

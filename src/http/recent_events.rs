@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::json;
 
 use crate::preview;
-use crate::status::RenderStatus;
+use crate::status::{RenderStatus, WorkerStatus};
 use crate::store::{EventRow, Result, Store};
 
 /// So many are kept: more than happen between two looks of whoever keeps up.
@@ -46,6 +46,30 @@ impl Default for SentStep {
     }
 }
 
+/// What the worker takes of its device, as it is sent.
+struct SentMemory {
+    worker: WorkerStatus,
+    text: Arc<str>,
+}
+
+impl SentMemory {
+    fn of(worker: WorkerStatus) -> SentMemory {
+        let told = match &worker {
+            WorkerStatus::Ready { device, used_bytes, .. } => {
+                json!({ "device": device, "used_bytes": used_bytes })
+            }
+            _ => json!({ "device": null, "used_bytes": null }),
+        };
+        SentMemory { text: format!("event: memory\ndata: {told}\n\n").into(), worker }
+    }
+}
+
+impl Default for SentMemory {
+    fn default() -> SentMemory {
+        SentMemory::of(WorkerStatus::Loading)
+    }
+}
+
 /// That there is another preview, as it is sent; nothing where there is none.
 #[derive(Default)]
 struct SentPreview {
@@ -62,6 +86,7 @@ pub struct RecentEvents {
     kept: VecDeque<SentEvent>,
     read_at: Option<Instant>,
     step: SentStep,
+    memory: SentMemory,
     preview: SentPreview,
 }
 
@@ -94,6 +119,14 @@ impl RecentEvents {
             self.step = SentStep::of(render.clone());
         }
         self.step.text.clone()
+    }
+
+    /// What the worker takes of its device, written once for all who are told.
+    pub fn memory(&mut self, worker: &WorkerStatus) -> Arc<str> {
+        if self.memory.worker != *worker {
+            self.memory = SentMemory::of(worker.clone());
+        }
+        self.memory.text.clone()
     }
 
     /// Which preview there is of what is being made, looked for once for all who are told. The files

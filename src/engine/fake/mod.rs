@@ -13,8 +13,8 @@
 //! ```
 //! So `steps of 20 ms, oom above 768 px, die at step 2 once`. The model's folder holds the counts
 //! of "once" and "times", which outlive a worker, and may hold `load.txt`, a script of the same
-//! kind for loading: `oom`, `hang`, `exit 1 once`; and `free.txt`, the bytes that its device has
-//! free. With a `card.txt` its device is the machine's first card. At `hold` it stands still for as
+//! kind for loading: `oom`, `hang`, `exit 1 once`; `free.txt`, the bytes that its device has free;
+//! and `used.txt`, those that it is to have in use. With a `card.txt` its device is the machine's first card. At `hold` it stands still for as
 //! long as there is a file `hold` in the folder, so that a test finds it there whenever it looks.
 
 mod script;
@@ -262,11 +262,13 @@ impl Engine for FakeEngine {
     }
 
     fn memory(&self) -> MemoryReading {
-        let free = std::fs::read_to_string(self.folder.join("free.txt")).ok();
+        let said = |file: &str| -> Option<u64> {
+            std::fs::read_to_string(self.folder.join(file)).ok()?.trim().parse().ok()
+        };
         MemoryReading {
-            used_bytes: meter::used_bytes(),
+            used_bytes: said("used.txt").unwrap_or_else(meter::used_bytes),
             peak_bytes: meter::peak_bytes(),
-            free_bytes: free.and_then(|bytes| bytes.trim().parse().ok()),
+            free_bytes: said("free.txt"),
             total_bytes: 0,
         }
     }

@@ -1,8 +1,8 @@
 //! What happens, as it happens: a stream of server-sent events.
 //!
 //! The table `events` is what is sent: whoever comes back after a while says which entry was the
-//! last, and misses none. Steps and previews of the running picture are not in the table and have
-//! no id. A stream is read on only when its reader has taken what was sent: a slow one holds nothing
+//! last, and misses none. Steps and previews of the running picture, and what the worker takes of its
+//! device, are not in the table and have no id. A stream is read on only when its reader has taken what was sent: a slow one holds nothing
 //! but its place, and is dropped by the connection's time-out. All who follow share what is read of
 //! the table and what is written of a step, and look for more four times a second at the most:
 //! hundreds of them take no time of a render.
@@ -60,10 +60,11 @@ pub async fn events(
         Some(id) => (id, ""),
         None => (newest, ""),
     };
-    let (status, step, paced) = (app.watch_status(), None, Instant::now());
+    let (status, step, memory, paced) = (app.watch_status(), None, None, Instant::now());
     let preview = Arc::default();
     let waiting = waiting.to_owned();
-    let follower = Follower { app, status, step, preview, last_id, waiting, paced, _slot: slot };
+    let follower =
+        Follower { app, status, step, memory, preview, last_id, waiting, paced, _slot: slot };
     let headers = [(header::CONTENT_TYPE, "text/event-stream")];
     Ok((headers, Body::from_stream(follower.stream())).into_response())
 }
@@ -74,7 +75,9 @@ struct Follower {
     status: watch::Receiver<Status>,
     /// What was told last of the running picture.
     step: Option<Arc<str>>,
-    /// And of how it looks.
+    /// Of what the worker takes of its device.
+    memory: Option<Arc<str>>,
+    /// And of how the running picture looks.
     preview: Arc<str>,
     last_id: i64,
     /// To be sent.
@@ -119,6 +122,11 @@ impl Follower {
             self.waiting.push_str(&event.text);
         }
         let render = self.status.borrow_and_update().render.clone();
+        let memory = self.app.memory().await;
+        if self.memory.as_ref() != Some(&memory) {
+            self.waiting.push_str(&memory);
+            self.memory = Some(memory);
+        }
         let step = self.app.step().await;
         // Whoever comes while nothing is rendered is told nothing of it.
         if self.step.as_ref() != Some(&step) && (render.is_some() || self.step.is_some()) {

@@ -404,6 +404,48 @@ fn whoever_comes_back_to_the_events_misses_none() {
     assert!(follow(&house, "999999").any(|line| line == "event: resync"));
 }
 
+#[test]
+fn whoever_follows_is_told_what_the_worker_takes_of_its_device_once_for_each_reading() {
+    const PICTURES: usize = 5;
+    let mut house = House::new("");
+    let in_use = |house: &House, bytes: u64| {
+        std::fs::write(house.path("model/used.txt"), bytes.to_string()).expect("a writable folder");
+    };
+    in_use(&house, 1000);
+    house.hold_renders();
+    house.start();
+    let mut lines = follow(&house, "0");
+    let mut told = Vec::new();
+    let mut until = |wanted: &str| loop {
+        match lines.next().expect("events go on").as_str() {
+            "event: memory" => {
+                let line = lines.next().expect("what it is");
+                let memory: Value =
+                    serde_json::from_str(line.trim_start_matches("data: ")).expect("JSON");
+                told.push(memory["used_bytes"].clone());
+                if memory["device"] == "fake" && memory["used_bytes"].to_string() == wanted {
+                    return told.clone();
+                }
+            }
+            line if line == wanted => return told.clone(),
+            _ => (),
+        }
+    };
+    until("1000");
+    in_use(&house, 2000);
+    house.post("/api/v1/jobs", &json!({ "prompt": "a fox, hold" })).ok();
+    until("2000");
+    house.release_renders();
+    until("event: done");
+    house.post("/api/v1/jobs", &json!({ "prompt": "a fox", "num_images": PICTURES })).ok();
+    let mut told = Vec::new();
+    for _ in 0..PICTURES {
+        told = until("event: done");
+    }
+    let known: Vec<_> = told.iter().filter(|used| !used.is_null()).collect();
+    assert_eq!(known, [&json!(1000), &json!(2000)], "no reading is told twice: {told:?}");
+}
+
 // faults 119
 #[test]
 fn streams_that_nobody_reads_are_bounded_and_hold_nothing_up() {

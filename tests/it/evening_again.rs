@@ -162,10 +162,24 @@ fn a_status_says_whose_the_last_time_is() {
     let told = told(&house, &["status"]);
     assert!(told.contains(" but for what waits for its time, and at about "), "{told}");
     assert!(told.contains(" with job 3"), "{told}");
-    assert!(house.get("/queue").ok().text().contains(", Job 3"));
+    let page = house.get("/queue").ok().text();
+    assert!(page.contains(", with <a href=\"gallery?job=3\">job 3</a>"), "{page}");
     house.json(&["cancel", "3"]);
     let outlook = house.json(&["status"])["outlook"].clone();
     assert!(outlook["last_job"].is_null() && outlook["done_at_ms"].is_number(), "{outlook}");
+    house.release_renders();
+}
+
+#[test]
+fn the_page_of_the_queue_tells_the_day_of_an_end_that_is_not_today() {
+    let house = slow();
+    house.json(&["submit", "--prompt", "an owl", "--not-before", "2098-01-01T10:00:00Z"]);
+    let at_ms = house.json(&["status"])["outlook"]["done_at_ms"].as_i64().expect("an end");
+    let day = format!("SELECT date({at_ms} / 1000, 'unixepoch', 'localtime')");
+    let told = format!("All done at about <strong>{} ", house.value(&day));
+    house.until("the page tells it", || {
+        house.get("/queue").ok().text().contains(&told).then_some(())
+    });
     house.release_renders();
 }
 

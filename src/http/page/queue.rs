@@ -202,7 +202,10 @@ fn activity(words: &Words, now: &Status, status: &QueueStatus, outlook: &Outlook
         @if let Some(done_at_ms) = outlook.done_at_ms.filter(|_| outlook.renders > 0) {
             p { (words.all_done_at) " " strong { (moment::soon(done_at_ms)) }
                 " (" (words.count_of_pictures(outlook.renders)) ")"
-                @if let Some(job) = outlook.last_job { ", " (words.job) " " (job) } }
+                @if let Some(job) = outlook.last_job {
+                    ", " (words.with_the_last) " "
+                    a href={ "gallery?job=" (job) } { (words.job_named) " " (job) }
+                } }
         }
         @match &status.paused {
             Some(_) => (button("resume", words.resume, &[])),

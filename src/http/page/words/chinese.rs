@@ -145,6 +145,8 @@ pub const CHINESE: Words = Words {
     preview: "当前进度预览",
     preview_later: "同一模型从第二张图片起可预览。",
     all_done_at: "全部完成时间约为",
+    with_the_last: "最后完成的是",
+    job_named: "任务",
     pause: "暂停",
     resume: "继续",
     pause_reason: "原因",

@@ -150,6 +150,8 @@ pub const ENGLISH: Words = Words {
     preview: "How the picture looks so far",
     preview_later: "It is seen from the model's second picture on.",
     all_done_at: "All done at about",
+    with_the_last: "with",
+    job_named: "job",
     pause: "Pause",
     resume: "Resume",
     pause_reason: "Reason",

@@ -159,6 +159,10 @@ pub struct Words {
     pub preview: &'static str,
     pub preview_later: &'static str,
     pub all_done_at: &'static str,
+    /// Before the job that ends last, in the middle of a sentence.
+    pub with_the_last: &'static str,
+    /// Before a job's number, in the middle of a sentence.
+    pub job_named: &'static str,
     pub pause: &'static str,
     pub resume: &'static str,
     pub pause_reason: &'static str,

@@ -135,6 +135,7 @@ fn mistakes(words: &Words, problems: &[Problem]) -> Markup {
         ul { @for Problem { key, message, help, .. } in problems {
             li.bad data-key=[key.as_ref()] {
                 @if let Some(field) = words.wrong_field(key.as_deref()) { (field) br; }
+                @if let Some(right) = words.right(key.as_deref()) { (right) br; }
                 span lang="en" { (message) @if let Some(help) = help { "; " (help) } }
             }
         } }
@@ -191,7 +192,8 @@ fn hardly_meant(words: &Words, warning: &Warning) -> Markup {
     );
     html! {
         p.warn {
-            (warning)
+            @if let Some(sentence) = words.warning(warning) { (sentence) br; }
+            (words.in_english(warning))
             @if is_ticked {
                 ". " (words.tick_here) ": " strong { (words.advanced) " → " (words.wildcards) }
             }

@@ -44,6 +44,16 @@ pub async fn of_job(app: &App, words: &Words, job_id: i64) -> Result<Markup, Htt
     })
 }
 
+/// Why a picture has failed: what kind of failure that is and what to do, where the page is not in
+/// English, and the message.
+pub fn why(words: &Words, picture: &HistoryRow) -> Markup {
+    let HistoryRow { error_code, error, .. } = picture;
+    html! {
+        @if let Some(sentence) = words.failure(*error_code) { (sentence) br; }
+        (words.in_english(error.as_deref().unwrap_or_default()))
+    }
+}
+
 fn table(words: &Words, failed: &[HistoryRow]) -> Markup {
     html! {
         div.scroll { table.cards {
@@ -57,13 +67,13 @@ fn table(words: &Words, failed: &[HistoryRow]) -> Markup {
 }
 
 fn row(words: &Words, picture: &HistoryRow) -> Markup {
-    let HistoryRow { job, picture: n, prompt, error, finished_at_ms, .. } = picture;
+    let HistoryRow { job, picture: n, prompt, finished_at_ms, .. } = picture;
     let name = format!("{job}.{n}");
     html! {
         tr data-key=(name) {
             (cell(words.job, picture_link(*job, *n)))
             (cell(words.ended, finished_at_ms.map(moment::date_and_time).unwrap_or_default()))
-            td.bad data-column=(words.message) { (error.as_deref().unwrap_or_default()) }
+            td.bad data-column=(words.message) { div { (why(words, picture)) } }
             (cell(words.prompt, prompt))
             td { (button("retry", words.retry, &[("id", name)])) }
         }

@@ -223,11 +223,21 @@ impl JobForm {
 
 #[cfg(test)]
 mod tests {
+    use super::super::words::CHINESE;
     use super::*;
 
     fn form(entries: &[(&str, &str)]) -> JobForm {
         let entries = entries.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         JobForm::new(entries.collect())
+    }
+
+    #[test]
+    fn each_field_says_what_may_stand_in_it_where_messages_are_in_another_language() {
+        let other = CHINESE.right(None);
+        assert!(other.is_some());
+        for key in KEYS.into_iter().chain(["prompt", "lora", "tags", "matrix"]) {
+            assert_ne!(CHINESE.right(Some(key)), other, "{key}");
+        }
     }
 
     #[test]

@@ -5,12 +5,12 @@ use maud::{Markup, html};
 
 use super::super::app::App;
 use super::super::problem::HttpProblem;
-use super::assets;
 use super::grid::{PictureAddress, star};
 use super::layout::{PageKind, button, page};
 use super::table::{cell, number};
 use super::visitor::Visitor;
 use super::words::Words;
+use super::{assets, failures};
 use crate::job::lora::{self, Lora};
 use crate::job::state::State as RenderState;
 use crate::moment;
@@ -66,7 +66,7 @@ fn neighbours(words: &Words, of: PictureAddress, renders: i64) -> Markup {
 }
 
 fn image(words: &Words, picture: &HistoryRow) -> Markup {
-    let HistoryRow { job, picture: n, prompt, width, height, path, error, .. } = picture;
+    let HistoryRow { job, picture: n, prompt, width, height, path, .. } = picture;
     let address = format!("file?job={job}&n={n}");
     html! {
         @if path.is_some() {
@@ -75,7 +75,7 @@ fn image(words: &Words, picture: &HistoryRow) -> Markup {
             }
             p { a.button href=(address) download="" { (words.download) } }
         }
-        @if let Some(error) = error { p.bad { (error) } }
+        @if picture.error.is_some() { p.bad { (failures::why(words, picture)) } }
     }
 }
 
@@ -224,7 +224,8 @@ fn tries(words: &Words, attempts: &[AttemptRow]) -> Markup {
                 (number(words.seconds, took_s.or(unknown).unwrap_or_default()))
                 @let peak = attempt.took_bytes().map(spelling::memory);
                 (number(words.peak, peak.unwrap_or_default()))
-                (cell(words.message, attempt.message.as_deref().unwrap_or_default()))
+                @let message = attempt.message.as_ref().map(|message| words.in_english(message));
+                (cell(words.message, message.unwrap_or_default()))
             } } }
         } }
     }

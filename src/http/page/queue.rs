@@ -132,8 +132,9 @@ async fn work(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
         @if !status.rejected.is_empty() {
             section.card {
                 h2 { (words.set_aside) }
+                @if let Some(sentences) = words.sentences { p { (sentences.set_aside) } }
                 ul { @for file in &status.rejected {
-                    li { strong { (file.file_name) } ": " (file.reason) }
+                    li { strong { (file.file_name) } ": " (words.in_english(&file.reason)) }
                 } }
             }
         }

@@ -115,6 +115,29 @@ fn mistakes_stand_at_their_fields_and_nothing_is_queued() {
 }
 
 #[test]
+fn what_is_said_of_a_job_in_english_has_a_chinese_sentence_of_its_kind_before_it() {
+    let house = House::started("");
+    house.drop_job("wrong.toml", "prompt = 7\n");
+    house.until_refused("wrong.toml");
+    let origin = format!("http://{}", house.http());
+    let headers = [
+        ("Content-Type", "application/x-www-form-urlencoded"),
+        ("Origin", &*origin),
+        ("Accept-Language", "zh-CN"),
+    ];
+    let advice =
+        |fields: &str| house.ask("POST /create/check", &headers, fields.as_bytes()).ok().text();
+    let wrong = advice("prompt=fox&height=500");
+    let told = "高度填写有误：<br>请填写像素数：必须在允许的范围内，并且是模型步长的倍数。<br><span lang=\"en\">height: 500";
+    assert!(wrong.contains(told), "{wrong}");
+    let hardly_meant = advice("prompt=fox&negative_prompt=blur");
+    let told = "这项设置不起作用：只有引导强度大于 0 时才有效。<br><span lang=\"en\">negative_prompt does nothing";
+    assert!(hardly_meant.contains(told), "{hardly_meant}");
+    let queue = house.ask("GET /queue", &headers[2..], b"").ok().text();
+    assert!(queue.contains("这些文件有误，没有成为任务。"), "{queue}");
+}
+
+#[test]
 fn before_it_is_sent_a_job_says_how_it_is_rendered_and_how_long_that_takes() {
     let mut house = House::with_config("");
     house.start();
@@ -216,8 +239,17 @@ fn what_failed_in_the_night_is_told_with_its_error_and_rendered_again_by_a_butto
         }
     }
     assert!(house.get("/gallery?job=1").ok().text().contains("Failed pictures of this job: 1"));
-    let chinese = house.ask("GET /queue", &[("Accept-Language", "zh-CN")], b"");
-    assert!(chinese.ok().text().contains("最近失败"));
+    for page in
+        ["/queue", "/gallery?job=1", &link.replace("&amp;", "&").replace("picture", "/picture")]
+    {
+        let chinese = house.ask(&format!("GET {page}"), &[("Accept-Language", "zh-CN")], b"");
+        let chinese = chinese.ok().text();
+        let told = format!(
+            "模型无法按这些设置渲染，重试也不会成功。请按下面的说明修改设置，再提交一个新任务。\
+                            <br><span lang=\"en\">{error}</span>"
+        );
+        assert!(chinese.contains(&told), "{page}: {chinese}");
+    }
     assert_eq!(press(&house, "/queue/retry", &format!("id={name}")).status, 303);
     done(&house, 2);
     let queue = house.get("/queue").ok().text();

@@ -1,9 +1,11 @@
 use super::Words;
+use super::chinese_sentences::SENTENCES;
 use crate::moment::TimeUnits;
 
 pub const CHINESE: Words = Words {
     tag: "zh",
     name: "中文",
+    sentences: Some(&SENTENCES),
     units: TimeUnits { hours: "小时", minutes: "分钟", seconds: "秒" },
 
     create: "创作",

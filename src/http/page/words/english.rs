@@ -4,6 +4,7 @@ use crate::moment::TimeUnits;
 pub const ENGLISH: Words = Words {
     tag: "en",
     name: "English",
+    sentences: None,
     units: TimeUnits::SYMBOLS,
 
     create: "Create",

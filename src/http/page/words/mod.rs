@@ -1,11 +1,14 @@
 //! What the pages say, in two languages. A text that one of them lacks does not compile.
 
 mod chinese;
+mod chinese_sentences;
 mod english;
 mod field;
+mod sentences;
 
 pub use self::chinese::CHINESE;
 pub use self::english::ENGLISH;
+use self::sentences::Sentences;
 use crate::attempt::Outcome;
 use crate::job::state::State;
 use crate::ladder::Stage;
@@ -17,6 +20,8 @@ pub struct Words {
     pub tag: &'static str,
     /// How the language calls itself.
     pub name: &'static str,
+    /// What is told before a message in English; `None` in English itself.
+    pub sentences: Option<&'static Sentences>,
     pub units: TimeUnits,
 
     pub create: &'static str,

@@ -305,5 +305,7 @@ fn a_chinese_page_names_the_field_of_an_english_message() {
         ("Origin", &origin),
     ];
     let advice = house.ask("POST /create/check", &form, b"prompt=fox&height=500").ok().text();
-    assert!(advice.contains("高度填写有误：<br><span lang=\"en\">height"), "{advice}");
+    let right = "请填写像素数：必须在允许的范围内，并且是模型步长的倍数。";
+    let told = format!("高度填写有误：<br>{right}<br><span lang=\"en\">height");
+    assert!(advice.contains(&told), "{advice}");
 }

@@ -423,7 +423,9 @@ fn whoever_follows_is_told_what_the_worker_takes_of_its_device_once_for_each_rea
                 let memory: Value =
                     serde_json::from_str(line.trim_start_matches("data: ")).expect("JSON");
                 told.push(memory["used_bytes"].clone());
-                if memory["device"] == "fake" && memory["used_bytes"].to_string() == wanted {
+                if memory["device"] == "fake"
+                    && memory["used_bytes"].as_u64() == wanted.parse().ok()
+                {
                     return told.clone();
                 }
             }

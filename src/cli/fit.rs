@@ -87,16 +87,14 @@ pub(super) async fn fit(config: &Config, args: &FitArgs, json: bool) -> Outcome 
     let store = queue.as_ref().map(Queue::store);
     let FitArgs { size, vram: device_bytes, turbo, guided, from_picture, precision, table } = *args;
     let question = FitQuestion { size, device_bytes, turbo, guided, from_picture, precision };
+    let failure = |error| without_files(error, args);
     if table {
-        let answers = queue::fit_table(config, store, &question)
-            .await
-            .map_err(|error| without_files(error, args))?;
+        let answers = queue::fit_table(config, store, &question).await.map_err(failure)?;
         let text = table_text(&answers, table::terminal_width());
         print::answer(&answers, &text, json)?;
         return Ok(0);
     }
-    let answer =
-        queue::fit(config, store, &question).await.map_err(|error| without_files(error, args))?;
+    let answer = queue::fit(config, store, &question).await.map_err(failure)?;
     let mut text = text(&answer);
     // Who asks about the miniature has come to try it.
     if !answer.is_card && !answer.miniature && args.vram.is_none() {

@@ -1,6 +1,8 @@
 //! What is said of jobs before they are handed over: how long their pictures take, when they would
 //! be done, and what would be made of those that do not fit the memory.
 
+use std::collections::BTreeSet;
+
 use super::agreement::{daemon_zone, not_kept_awake, unread_configuration};
 use super::outlook::{entries, last_end_ms, work_ms};
 use super::timing::{ModelTimings, OfModels};
@@ -39,7 +41,8 @@ pub async fn foresee<'j>(
     if let Some(first) = jobs.first_mut() {
         first.warnings.extend(of_all);
     }
-    let uncounted_files = if has_daemon(config) { 0 } else { files_beside(config, &jobs) };
+    let is_running = has_daemon(config);
+    let uncounted_files = if is_running { 0 } else { files_beside(config, &jobs) };
     let models = OfModels::new(config);
     let Ok(timings) = ModelTimings::measured(&models, queue.map(Queue::store)).await else {
         return Foreseen { expected: None, stopped };
@@ -54,37 +57,31 @@ pub async fn foresee<'j>(
     }
     let Some(new) = new else { return Foreseen { expected: None, stopped } };
     let work_ms = work_ms(&new);
-    let turn = match (queue, has_daemon(config)) {
+    let turn = match queue {
         _ if stopped.is_some() => None,
-        (Some(queue), _) => queue.turn(&timings, new).await,
+        Some(queue) => queue.turn(&timings, new).await,
         // Before its first start there is nothing else.
-        (None, false) => together(config, SystemClock.now_ms(), &new, 0),
-        (None, true) => None,
+        None if !is_running => together(config, SystemClock.now_ms(), &new, 0),
+        None => None,
     };
-    let expected = ExpectedWork { uncounted_files, ..expected(config, turn.unwrap_or_default()) };
-    let expected = ExpectedWork { work_ms, is_estimate, ..expected };
+    let Turn { begins_ms, ends_ms, too_late } = turn.unwrap_or_default();
+    let expected = ExpectedWork {
+        work_ms,
+        is_estimate,
+        starts_at_ms: begins_ms.filter(|_| is_running),
+        done_at_ms: ends_ms.filter(|_| is_running),
+        done_if_started_ms: ends_ms.filter(|_| !is_running),
+        uncounted_files,
+        too_late,
+    };
     Foreseen { expected: Some(expected), stopped }
-}
-
-/// What the `turn` says, which comes while a daemon runs, and else would come if one were started.
-fn expected(config: &Config, turn: Turn) -> ExpectedWork {
-    let Turn { begins_ms, ends_ms, too_late } = turn;
-    match has_daemon(config) {
-        true => ExpectedWork {
-            starts_at_ms: begins_ms,
-            done_at_ms: ends_ms,
-            too_late,
-            ..ExpectedWork::default()
-        },
-        false => ExpectedWork { done_if_started_ms: ends_ms, too_late, ..ExpectedWork::default() },
-    }
 }
 
 /// How many files wait in the jobs folder that are none of these jobs.
 fn files_beside(config: &Config, jobs: &[&mut CheckedJob]) -> u64 {
     let waiting = intake::contents(&config.jobs).map(|contents| contents.jobs).unwrap_or_default();
-    let is_other = |file: &&String| jobs.iter().all(|job| job.name != **file);
-    waiting.iter().filter(is_other).count() as u64
+    let own: BTreeSet<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
+    waiting.iter().filter(|file| !own.contains(file.as_str())).count() as u64
 }
 
 impl CheckedJob {

@@ -43,7 +43,7 @@ pub struct Outlook {
 
 /// How long the renders of jobs take that are not in the queue yet, and when they would be done.
 /// Times are UTC, in milliseconds since the epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ExpectedWork {
     /// All of them together.

@@ -22,7 +22,7 @@ pub(super) enum HistoryCommand {
 
 #[derive(clap::Args, Debug)]
 pub(super) struct PruneArgs {
-    /// How long ago a job has ended: 90d, 12h, 2w
+    /// How long ago a job has ended, in hours, days or weeks: 12h, 90d, 2w; 0h: whatever has ended
     #[arg(long, value_name = "AGE", value_parser = age_ms)]
     older_than: i64,
     /// Leave the pictures
@@ -180,23 +180,28 @@ fn told_missing(count: u64) -> String {
     }
 }
 
+/// How an age may be written, whatever its number: in words and letters, or as ISO 8601 has it.
+const AGE_UNITS: [&str; 15] = [
+    "h", "hr", "hrs", "hour", "hours", "d", "day", "days", "w", "wk", "wks", "week", "weeks", "p",
+    "pt",
+];
+
 /// Milliseconds; a day has 24 hours.
 fn age_ms(text: &str) -> Result<i64, String> {
-    let wrong = || format!("'{text}' is no age; use one like 90d, 12h or 2w");
-    let span: Span = text.parse().map_err(|_| wrong())?;
-    if span.get_minutes() != 0 || span.get_seconds() != 0 || is_shorter(span) {
-        return Err(format!(
-            "'{text}' has minutes or seconds (m is minutes), and an age is in hours (12h), days or \
-             weeks (2w); 3 months are 90d"
-        ));
+    let wrong = || {
+        format!(
+            "'{text}' is no age: one is in hours (12h), days (90d) or weeks (2w); m is minutes, and \
+             3 months are 90d"
+        )
+    };
+    let lower = text.to_lowercase();
+    let mut units = lower.split(|c: char| !c.is_alphabetic()).filter(|unit| !unit.is_empty());
+    if !units.all(|unit| AGE_UNITS.contains(&unit)) {
+        return Err(wrong());
     }
+    let span: Span = text.parse().map_err(|_| wrong())?;
     let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
     i64::try_from(age.as_millis()).ok().filter(|ms| *ms >= 0).ok_or_else(wrong)
-}
-
-/// Whether it has units below a second.
-fn is_shorter(span: Span) -> bool {
-    span.get_milliseconds() != 0 || span.get_microseconds() != 0 || span.get_nanoseconds() != 0
 }
 
 #[cfg(test)]
@@ -205,8 +210,8 @@ mod tests {
 
     // evening F3
     #[test]
-    fn no_age_is_in_minutes_which_may_be_meant_as_months() {
-        for text in ["1m", "3m", "2h 1m", "90s", "0h 5ms", "PT1M"] {
+    fn no_age_is_in_minutes_which_may_be_meant_as_months_however_few_they_are() {
+        for text in ["1m", "3m", "2h 1m", "90s", "1s", "0s", "0m", "0h 5ms", "PT1M", "PT0S"] {
             let why = age_ms(text).expect_err(text);
             assert!(why.contains("m is minutes") && why.contains("3 months are 90d"), "{why}");
         }
@@ -215,7 +220,15 @@ mod tests {
     #[test]
     fn ages_are_days_weeks_and_hours() {
         let day = 24 * 3_600_000;
-        for (text, ms) in [("90d", 90 * day), ("12h", day / 2), ("2w", 14 * day), ("0d", 0)] {
+        for (text, ms) in [
+            ("90d", 90 * day),
+            ("12h", day / 2),
+            ("2w", 14 * day),
+            ("2 weeks", 14 * day),
+            ("PT12H", day / 2),
+            ("0d", 0),
+            ("0h", 0),
+        ] {
             assert_eq!(age_ms(text), Ok(ms), "{text}");
         }
         for text in ["", "90", "d", "-3d", "2mo", "soon"] {

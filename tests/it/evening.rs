@@ -410,10 +410,10 @@ fn what_little_was_freed_is_not_called_nothing() {
     let house = House::started("");
     house.drop_job("a.toml", "prompt = 'a'\nwidth = 64\nheight = 64\n");
     house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "1");
-    let pruned = said(&house.zimaged(&["history", "prune", "--older-than", "0s"]));
+    let pruned = said(&house.zimaged(&["history", "prune", "--older-than", "0h"]));
     let (_, room) = pruned.split_once("1 picture of ").expect(&pruned);
     assert!(room.contains(" KiB removed") && !room.starts_with('0'), "{pruned}");
-    let nothing = said(&house.zimaged(&["history", "prune", "--older-than", "0s"]));
+    let nothing = said(&house.zimaged(&["history", "prune", "--older-than", "0h"]));
     assert_eq!(nothing.trim(), "0 jobs with 0 renders forgotten, 0 pictures removed");
 }
 
@@ -426,7 +426,7 @@ fn what_is_forgotten_of_files_that_were_set_aside_is_told() {
     }
     house.stop("TERM");
     let prune = |more: &[&str]| {
-        said(&house.zimaged(&[&["history", "prune", "--older-than", "0s"], more].concat()))
+        said(&house.zimaged(&[&["history", "prune", "--older-than", "0h"], more].concat()))
     };
     let told = "2 notes of files that were set aside";
     assert!(prune(&["--dry-run"]).contains(&format!("{told} would be forgotten")), "{told}");

@@ -40,7 +40,7 @@ fn a_time_of_day_is_the_same_moment_however_late_and_wherever_a_daemon_takes_it_
     let at_ms = (now_ms() + 3 * HOUR_MS) / 1000 * 1000;
     let time = local(at_ms, &zone, "%H:%M:%S");
     let file =
-        format!("not_after = '{time}' # enough\nwindow = '22:00-07:00'\nnot_before = 01:02:03\n");
+        format!("not_after = '{time}' # enough\nwindow = '20:00-08:00'\nnot_before = 01:02:03\n");
     fs::write(house.path("night.toml"), format!("prompt = 'a fox'\n{file}")).expect("writable");
     for arguments in
         [&["submit", "--prompt", "an owl", "--not-before", &time][..], &["submit", "night.toml"]]
@@ -362,7 +362,7 @@ fn who_clears_the_history_on_a_terminal_is_asked_once() {
     let house = House::started("");
     house.drop_job("fox.toml", "prompt = 'a fox'\nnum_images = 2\n");
     house.until_sql("SELECT count(*) FROM history WHERE state = 'done'", "2");
-    let all = ["history", "prune", "--older-than", "0s"];
+    let all = ["history", "prune", "--older-than", "0h"];
     let answered = |more: &[&str], answer: &str| {
         let arguments = [&all[..], more].concat();
         let (status, out, shown) = answer_on_terminal(&mut house.command(&arguments), answer);

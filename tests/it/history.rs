@@ -223,7 +223,7 @@ fn old_jobs_are_forgotten_with_their_pictures_and_what_waits_is_not_touched() {
     painted.push(0);
     fs::write(&pictures[1], painted).expect("a writable folder");
     house.falsify("UPDATE renders SET finished_at_ms = finished_at_ms + 86400000 WHERE job_id = 3");
-    let old = ["history", "prune", "--older-than", "0s"];
+    let old = ["history", "prune", "--older-than", "0h"];
     let counts = |pruned: &serde_json::Value| {
         ["jobs", "renders", "pictures", "left"]
             .map(|count| pruned[count].as_u64().expect("a count"))
@@ -261,7 +261,7 @@ fn a_picture_that_is_made_again_has_the_star_of_the_lost_one_and_stays_as_that_w
     house.json(&["resume"]);
     house.until_sql(done, "2");
     assert_eq!(house.value("SELECT starred FROM renders WHERE job_id = 3"), "1");
-    let pruned = house.json(&["history", "prune", "--older-than", "0s"]);
+    let pruned = house.json(&["history", "prune", "--older-than", "0h"]);
     assert_eq!((&pruned["starred"], &pruned["pictures"]), (&2.into(), &0.into()));
     assert_eq!(house.pictures().len(), 1, "it stays");
 }
@@ -275,7 +275,7 @@ fn a_job_of_which_a_picture_has_a_star_is_forgotten_only_where_that_is_asked_for
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "2");
     house.ask("PUT /api/v1/renders/1.1/star", &[], b"").ok();
     let prune =
-        |more: &[&str]| house.json(&[&["history", "prune", "--older-than", "0s"], more].concat());
+        |more: &[&str]| house.json(&[&["history", "prune", "--older-than", "0h"], more].concat());
     let asked = prune(&["--starred", "--dry-run"]);
     assert_eq!((&asked["jobs"], &asked["starred"]), (&2.into(), &0.into()));
     let kept = prune(&[]);
@@ -285,7 +285,7 @@ fn a_job_of_which_a_picture_has_a_star_is_forgotten_only_where_that_is_asked_for
     );
     assert_eq!(house.value("SELECT group_concat(id) FROM jobs"), "1");
     assert_eq!(house.pictures().len(), 1, "its file stays, too");
-    let told = said(&house.zimaged(&["history", "prune", "--older-than", "0s"]));
+    let told = said(&house.zimaged(&["history", "prune", "--older-than", "0h"]));
     assert!(told.contains("1 old job with a starred picture left"), "{told}");
     assert_eq!(prune(&["--starred"])["jobs"], 1);
     assert_eq!((house.value("SELECT count(*) FROM jobs"), house.pictures().len()), ("0".into(), 0));

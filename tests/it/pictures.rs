@@ -124,7 +124,7 @@ fn a_job_takes_its_pictures_in_and_later_changes_of_them_mean_nothing() {
     house.stop("TERM");
     house.start();
     assert_eq!(kept(&house), both, "the failed render of job 1 may be asked for again");
-    let pruned = house.zimaged(&["history", "prune", "--older-than", "0s"]);
+    let pruned = house.zimaged(&["history", "prune", "--older-than", "0h"]);
     assert!(pruned.status.success(), "{pruned:?}");
     assert_eq!(kept(&house), Vec::<String>::new());
 }

@@ -85,7 +85,7 @@ fn sidecars_go_with_their_pictures_and_tell_whose_they_were() {
     let told = said(&verified);
     assert!(told.contains("copy.json") && told.contains("forgotten"), "{told}");
     fs::write(house.path("outputs/0002.json"), "no sidecar any more").expect("a writable folder");
-    house.json(&["history", "prune", "--older-than", "0s"]);
+    house.json(&["history", "prune", "--older-than", "0h"]);
     assert_eq!(files(&house), ["0002.json", "copy.json"], "what is not theirs is left");
 }
 

@@ -184,13 +184,13 @@ fn a_picture_that_has_its_name_from_one_that_was_lost_stands_for_both() {
     let sidecar: Value = serde_json::from_slice(&sidecar).unwrap();
     assert_eq!(sidecar["job"], 2, "that of the picture which is there");
 
-    let pruned = house.json(&["history", "prune", "--older-than", "0s", "--dry-run"]);
+    let pruned = house.json(&["history", "prune", "--older-than", "0h", "--dry-run"]);
     assert_eq!((&pruned["pictures"], &pruned["left"]), (&1.into(), &0.into()), "{pruned}");
 
     fs::write(house.path("outputs/fixed.png"), "painted over").unwrap();
     assert_eq!(house.zimaged(&["verify"]).status.code(), Some(65), "both are changed");
     fs::remove_file(house.path("outputs/fixed.png")).unwrap();
-    let pruned = house.json(&["history", "prune", "--older-than", "0s"]);
+    let pruned = house.json(&["history", "prune", "--older-than", "0h"]);
     assert_eq!((&pruned["jobs"], &pruned["left"]), (&2.into(), &0.into()), "{pruned}");
     assert_eq!(fs::read_dir(house.path("outputs")).unwrap().count(), 0, "no sidecar stays");
 }

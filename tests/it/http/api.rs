@@ -159,7 +159,7 @@ fn the_same_request_with_the_same_key_is_one_job() {
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
     let again = send("prompt = 'a fox'\n").json();
     assert_eq!(again["expected"]["work_ms"], 0, "{again}");
-    let pruned = house.zimaged(&["history", "prune", "--older-than", "0s"]);
+    let pruned = house.zimaged(&["history", "prune", "--older-than", "0h"]);
     assert!(pruned.status.success(), "{}", said(&pruned));
     assert_eq!(send("prompt = 'an owl'\n").status, 201, "with the job its key is forgotten");
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::OFlags;
 
-pub use self::picture::{input_picture, inspect};
+pub use self::picture::{input_picture, inspect, is_picture};
 pub use self::take::{InputUse, JobText, keep_named, look, take_in};
 use crate::files;
 

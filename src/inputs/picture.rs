@@ -79,11 +79,18 @@ fn decoded(content: &[u8]) -> Result<DynamicImage> {
     Ok(picture)
 }
 
+/// Whether the content, or its beginning, is that of a picture in one of our formats.
+pub fn is_picture(content: &[u8]) -> bool {
+    format(content).is_ok()
+}
+
+fn format(content: &[u8]) -> Result<ImageFormat> {
+    let known = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP];
+    image::guess_format(content).ok().filter(|it| known.contains(it)).ok_or(InputError::Format)
+}
+
 fn decoder(content: &[u8]) -> Result<impl ImageDecoder> {
-    let format = image::guess_format(content).map_err(|_| InputError::Format)?;
-    if ![ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP].contains(&format) {
-        return Err(InputError::Format);
-    }
+    let format = format(content)?;
     let mut reader = ImageReader::with_format(Cursor::new(content), format);
     let mut limits = Limits::default();
     limits.max_alloc = Some(DECODER_BYTES_MAX);

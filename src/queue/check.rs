@@ -14,7 +14,7 @@ use super::{ExpectedWork, QueueError, SizedPictures, prompt_length};
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::{Config, Lists};
 use crate::engine::{ModelDescription, TOKENS_MAX};
-use crate::inputs::{InputLimits, InputUse, JobText};
+use crate::inputs::{InputLimits, InputUse, JobText, is_picture};
 use crate::intake::random_seed;
 use crate::job::spec::inputs::with_paths;
 use crate::job::spec::{self, Outside, ResolvedJob, template};
@@ -143,6 +143,7 @@ pub(super) fn checked(
                 stopped,
             })
         }
+        Err(_) if is_picture(&content) => Err(QueueError::Mistakes(not_a_job(name))),
         Err(mut problems) => {
             hint_at_lists(&name, &String::from_utf8_lossy(&content), &mut problems);
             Err(QueueError::Mistakes(JobMistakes { name, content, problems }))
@@ -187,6 +188,15 @@ fn with_files(
 
 /// What a job is called that comes by standard input.
 pub const STANDARD_INPUT: &str = "standard input";
+
+/// What is told of a picture, of which no line is worth showing.
+fn not_a_job(name: String) -> JobMistakes {
+    let message = "this is a picture, and no job file".to_owned();
+    let file = if name == STANDARD_INPUT { "PICTURE" } else { &name };
+    let help = format!("to make it again, from what it says of itself: zimaged replay {file}");
+    let problems = vec![Problem::at("", 0, message, Some(help))];
+    JobMistakes { name, content: Vec::new(), problems }
+}
 
 /// A text that is no TOML at all, by its name either, may be a list of prompts.
 fn hint_at_lists(name: &str, text: &str, problems: &mut [Problem]) {

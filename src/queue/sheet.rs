@@ -12,6 +12,7 @@ use crate::job::state::State;
 use crate::output;
 use crate::problem::printable;
 use crate::sheet::{Cell, Sheet};
+use crate::spelling::count;
 use crate::store::{HistoryRow, Selection, StoreError};
 
 /// A sheet that was written.
@@ -69,6 +70,11 @@ impl Queue<'_> {
             QueueError::NoAnswer(why)
         };
         let (sheet, drawn) = drawn.ok_or_else(too_many)?;
+        let there = sheet.cells.iter().filter(|cell| cell.picture.is_some()).count();
+        let pictures = there - drawn.unreadable;
+        if pictures == 0 {
+            return Err(all_missing(job_id, there, &self.config.outputs).into());
+        }
         let encoded = drawn.encoded(path);
         let put = encoded.and_then(|encoded| put(path, may_be_numbered, &encoded));
         let path = put.map_err(|source| match source.kind() {
@@ -79,8 +85,6 @@ impl Queue<'_> {
             _ => QueueError::File { path: path.to_owned(), source },
         })?;
         let (width, height) = drawn.size();
-        let there = sheet.cells.iter().filter(|cell| cell.picture.is_some()).count();
-        let pictures = there - drawn.unreadable;
         let missing = rows.len() - pictures;
         let Summary { failed, cancelled, .. } = Summary::of(&rows);
         let waits = |row: &&HistoryRow| matches!(row.state, State::Queued | State::Running);
@@ -102,6 +106,16 @@ impl Queue<'_> {
         let title = format!("{name}: {}", common.join(", "));
         Sheet { title, heads, labels, columns, cells, aspect: aspect(rows) }
     }
+}
+
+/// A sheet without a picture would be no answer.
+fn all_missing(job_id: i64, made: usize, outputs: &Path) -> StoreError {
+    let pictures = count(made as u64, "picture");
+    StoreError::NothingToDo(format!(
+        "there is no sheet: of the {pictures} of job {job_id} none is in {} any more, or none can \
+         be read; to render what is missing again: zimaged retry --missing {job_id}",
+        outputs.display()
+    ))
 }
 
 /// The path under which the file lies.

@@ -17,6 +17,9 @@ pub(super) fn tell_of_no_cuda() {
             None => info!("{line}"),
         }
     }
+    if signs.first().is_none() {
+        info!("{}", CardSigns::looked_for());
+    }
 }
 
 /// Whether the processor renders because this build knows no card, though one would do.

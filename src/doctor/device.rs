@@ -12,9 +12,20 @@ use crate::spelling::memory;
 pub(super) fn card(choice: DeviceChoice) -> Finding {
     let found = if HAS_CUDA { check_card() } else { Err(String::new()) };
     match (choice, found) {
-        (DeviceChoice::Cpu, _) => Finding::ok(Aspect::Device, "the processor, as configured"),
+        (DeviceChoice::Cpu, _) => {
+            let told = format!("the processor, as configured; {}", build(HAS_CUDA));
+            Finding::ok(Aspect::Device, told)
+        }
         (_, Ok(())) => Finding::ok(Aspect::Device, described(choice)),
         (choice, Err(why)) => without_card(choice, &why, &CardSigns::look(Path::new("/"))),
+    }
+}
+
+/// Whether this build could use a card at all.
+fn build(has_cuda: bool) -> &'static str {
+    match has_cuda {
+        true => "this build has CUDA",
+        false => "this build is without CUDA",
     }
 }
 
@@ -29,15 +40,24 @@ pub(super) fn ceilings(config: &Config) -> Option<Finding> {
 
 /// What is told where no card can be had. `why` is empty where this build has no use for one.
 fn without_card(choice: DeviceChoice, why: &str, signs: &CardSigns) -> Finding {
-    let told = if why.is_empty() { signs.without_cuda().join("; ") } else { why.to_owned() };
+    let has_cuda = !why.is_empty();
+    let told = if has_cuda { why.to_owned() } else { signs.without_cuda().join("; ") };
     match (choice, signs.first()) {
-        (DeviceChoice::Cuda { .. }, _) if why.is_empty() => {
+        (DeviceChoice::Cuda { .. }, _) if !has_cuda => {
             Finding::wrong(Aspect::Device, ConfigError::NoCuda.to_string())
         }
         (DeviceChoice::Cuda { .. }, _) => {
             Finding::wrong(Aspect::Device, format!("the configured card cannot be had: {told}"))
         }
-        (_, None) => Finding::ok(Aspect::Device, "no card: the processor is used"),
+        (_, None) => {
+            let told =
+                format!("no card: the processor is used; {}, found {signs}", build(has_cuda));
+            Finding::ok(Aspect::Device, told)
+        }
+        (_, Some(sign)) if has_cuda => {
+            let told = format!("{}, and a card shows ({sign}), but: {told}", build(has_cuda));
+            Finding::warning(Aspect::Device, told)
+        }
         (_, Some(_)) => Finding::warning(Aspect::Device, told),
     }
 }
@@ -78,6 +98,11 @@ mod tests {
             let found = without_card(choice, why, signs);
             assert_eq!(found.verdict, expected, "{choice:?} {why}: {}", found.told);
             assert!(found.told.contains(why) || found.verdict == Verdict::Ok, "{}", found.told);
+            // newcomer 9
+            let builds =
+                ["this build has CUDA", "this build is without CUDA", "this build renders"];
+            let says_build = builds.iter().any(|build| found.told.contains(build));
+            assert_eq!(says_build, choice == DeviceChoice::Auto, "{}", found.told);
         }
     }
 }

@@ -64,9 +64,18 @@ impl CardSigns {
             Some(sign) => {
                 format!("rendering on the processor, but a card shows ({sign}): {reason}")
             }
-            None => "rendering on the processor: no NVIDIA card and no driver for one is seen"
-                .to_owned(),
+            None => {
+                "rendering on the processor: this build has CUDA, but sees no card and no driver"
+                    .to_owned()
+            }
         }
+    }
+
+    /// What was looked for, for a terminal in one line.
+    pub fn looked_for() -> String {
+        // To people the others are among the first.
+        let files: Vec<&str> = FILES.into_iter().filter(|file| *file != "/dev/nvidiactl").collect();
+        format!("looked for {}, {LIBRARY} and the PCI bus", files.join(", "))
     }
 
     /// The first of them, if there is any.
@@ -150,6 +159,9 @@ mod tests {
         let reason = "libcuda.so.1 is missing: a driver brings it, in a package for each system";
         let unseen = none.on_processor(reason);
         assert!(unseen.len() < 100 && unseen.contains("on the processor"), "{unseen}");
+        assert!(unseen.contains("this build has CUDA"), "{unseen}");
+        let looked_for = CardSigns::looked_for();
+        assert!(looked_for.len() < 100 && looked_for.contains("/dev/nvidia*"), "{looked_for}");
         let shown = machine(&[("dev/nvidia1", "")]).on_processor(reason);
         assert!(shown.contains("/dev/nvidia*") && shown.contains(reason), "{shown}");
         for (file, expected) in [

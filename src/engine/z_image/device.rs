@@ -25,6 +25,9 @@ pub fn open(choice: DeviceChoice) -> Result<Device, String> {
                 if HAS_CUDA {
                     let signs = CardSigns::look(Path::new("/"));
                     tracing::warn!("{}", signs.on_processor(reason));
+                    if signs.first().is_none() {
+                        tracing::info!("{}", CardSigns::looked_for());
+                    }
                     tracing::debug!("{reason}; signs of a card: {signs}");
                 }
                 Ok(Device::Cpu)

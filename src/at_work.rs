@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::tz::TimeZone;
+
+use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::ladder::Stage;
 use crate::moment;
-use crate::queue::{JobLeft, job_left};
+use crate::queue::{JobLeft, Obstacle, job_left, obstacle};
 use crate::spelling::memory;
-use crate::status::{RenderStatus, Status};
+use crate::status::{HeldModel, RenderStatus, Status, WorkerStatus};
 use crate::store::Store;
 
 /// Between two looks at the database for what is left of the job.
@@ -20,6 +23,8 @@ const MEBIBYTE: u64 = 1 << 20;
 #[derive(Default)]
 pub struct AtWork {
     look: Option<Look>,
+    /// What kept all renders from being started, when somebody looked last.
+    obstacle: Option<(Instant, Option<Obstacle>)>,
 }
 
 /// A job's picture at work, and what the database said of the job at the time.
@@ -40,7 +45,7 @@ impl AtWork {
         width_max: Option<usize>,
     ) -> String {
         let Some(render) = status.render.as_ref().filter(|_| status.hold.is_none()) else {
-            return status.line();
+            return self.waiting(config, store, status).await.unwrap_or_else(|| status.line());
         };
         let is_fresh =
             |look: &&Look| look.job_id == render.job_id && look.at.elapsed() < LOOK_INTERVAL;
@@ -52,6 +57,24 @@ impl AtWork {
         let line = picture(render, &left, width_max);
         self.look = Some(Look { job_id: render.job_id, at: Instant::now(), left });
         line
+    }
+
+    /// What a worker that could render waits for, and until when, where that can be said.
+    async fn waiting(&mut self, config: &Config, store: &Store, status: &Status) -> Option<String> {
+        let can_render =
+            matches!(status.worker, WorkerStatus::Ready { .. } | WorkerStatus::Released);
+        if !can_render || status.hold.is_some() || status.stopping {
+            return None;
+        }
+        if self.obstacle.as_ref().is_none_or(|(at, _)| at.elapsed() >= LOOK_INTERVAL) {
+            let quiet = (&config.power.quiet, &TimeZone::system());
+            // What is not known for a while is left out.
+            let found = obstacle(store, quiet, SystemClock.now_ms()).await.unwrap_or_default();
+            self.obstacle = Some((Instant::now(), found));
+        }
+        let (_, obstacle) = self.obstacle.as_ref()?;
+        let held = status.held_models.first().map(HeldModel::told);
+        obstacle.as_ref().map(ToString::to_string).or(held)
     }
 }
 

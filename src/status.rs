@@ -18,6 +18,7 @@ use crate::engine::Stage;
 use crate::files;
 use crate::intake::IntakeStatus;
 use crate::job::lora::Loras;
+use crate::problem::printable;
 
 /// Between two writes of the file: steps can follow each other faster than anybody reads.
 const WRITE_INTERVAL: Duration = Duration::from_millis(200);
@@ -115,6 +116,14 @@ pub struct HeldModel {
     pub model: String,
     /// Why, and what mends it.
     pub reason: String,
+}
+
+impl HeldModel {
+    /// For people, in one line.
+    pub fn told(&self) -> String {
+        let model = if self.model.is_empty() { "of [model]" } else { &self.model };
+        printable(&format!("renders wait for the model {model}: {}", self.reason))
+    }
 }
 
 /// The worker at one moment.

@@ -4,6 +4,7 @@ use std::error::Error;
 
 use super::job_file::UnreadableFile;
 use crate::config::ConfigError;
+use crate::daemon::NothingStarted;
 use crate::files;
 use crate::hub::HubError;
 use crate::instance::LockError;
@@ -26,7 +27,7 @@ pub(super) const EXIT_DEGRADED: u8 = 4;
 /// not what was recorded (`verify`).
 pub(super) const EXIT_DATA: u8 = 65;
 /// Try again later: another daemon runs, none does (`status`, `wait`), `run --until-idle` was
-/// stopped, the disk is full, the time-out of `wait` has passed.
+/// stopped or found the queue paused, the disk is full, the time-out of `wait` has passed.
 pub(super) const EXIT_TEMPFAIL: u8 = 75;
 /// The configuration or the database cannot be used as it is.
 pub(super) const EXIT_CONFIG: u8 = 78;
@@ -51,6 +52,9 @@ fn code_of(cause: &(dyn Error + 'static)) -> Option<u8> {
             NoMeasurement::Refused(_) => EXIT_NOT_DONE,
             NoMeasurement::DaemonRuns { .. } | NoMeasurement::Stopped => EXIT_TEMPFAIL,
         });
+    }
+    if let Some(NothingStarted { .. }) = cause.downcast_ref() {
+        return Some(EXIT_TEMPFAIL);
     }
     if let Some(UnreadableFile { source, .. }) = cause.downcast_ref() {
         return Some(code_of(source).unwrap_or(EXIT_NOT_DONE));

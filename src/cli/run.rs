@@ -15,7 +15,8 @@ use crate::queue;
 #[derive(clap::Args, Debug)]
 pub(super) struct RunArgs {
     /// End when no work is left, and show what this run did: pictures of all jobs, and files that
-    /// were rejected. The exit code says how it ended: 0, 3 or 4, and 75 if it was stopped before
+    /// were rejected. The exit code says how it ended: 0, 3 or 4, and 75 if it was stopped before or
+    /// the queue was paused already
     #[arg(long)]
     until_idle: bool,
     /// Job files to submit first

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::moment;
 use crate::problem::printable;
 use crate::queue::{JobsFolder, Outlook, QueueStatus, queue_status};
-use crate::status::{HttpStatus, ReloadStatus};
+use crate::status::{HeldModel, HttpStatus, ReloadStatus};
 use crate::store::{JobRow, LateJob};
 
 /// Of so many things in the jobs folder each gets a line.
@@ -49,10 +49,7 @@ fn lines(status: &QueueStatus) -> Vec<String> {
         lines.push(format!("paused: {}", pause.reason));
     }
     let held = status.daemon.iter().flat_map(|daemon| &daemon.held_models);
-    lines.extend(held.map(|held| {
-        let model = if held.model.is_empty() { "of [model]" } else { &held.model };
-        printable(&format!("renders wait for the model {model}: {}", held.reason))
-    }));
+    lines.extend(held.map(HeldModel::told));
     if let Some(worker) = &status.model {
         let key = &worker.model_key;
         let called = if key.is_empty() { String::new() } else { format!(" ({key})") };
@@ -64,7 +61,7 @@ fn lines(status: &QueueStatus) -> Vec<String> {
     }
     lines.extend(jobs_folder(&status.jobs_folder));
     lines.extend(status.rejected.iter().map(|rejected| {
-        let at = moment::date_and_time(rejected.at_ms);
+        let at = moment::dated(rejected.at_ms);
         format!("set aside {at}: {}", printable(&rejected.reason))
     }));
     if status.more_rejected > 0 {
@@ -90,7 +87,7 @@ fn queue(status: &QueueStatus) -> Vec<String> {
 
 /// What does not count of the configuration as it stands in its file.
 fn reload(reload: &ReloadStatus) -> Vec<String> {
-    let at = moment::date_and_time(reload.at_ms);
+    let at = moment::dated(reload.at_ms);
     let first_line = |trouble: &String| printable(trouble.lines().next().unwrap_or_default());
     let trouble = reload.trouble.as_ref();
     let trouble = trouble.map(|trouble| format!("not reloaded {at}: {}", first_line(trouble)));

@@ -3,20 +3,21 @@
 mod device;
 mod reload;
 mod settings;
+mod waiting;
 
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
-use jiff::tz::TimeZone;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::reload::Reload;
+pub use self::waiting::NothingStarted;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, ConfigError, LiveConfig};
 use crate::dispatcher::{DispatchError, Dispatcher, Mode};
@@ -28,17 +29,11 @@ use crate::intake::{Intake, IntakePlaces};
 use crate::job::spec::Rules;
 use crate::loras::LoraFolder;
 use crate::status::{self, Status, WorkerStatus};
-use crate::store::{Access, DatabasePlace, LogMark, Store, StoreError};
+use crate::store::{Access, DatabasePlace, LogMark, Store};
 use crate::{awake, caretaker, descriptors, hooks, output, queue, recovery, systemd};
 
 /// The pause between two tries to read the model's folder.
 const MODEL_POLL: Duration = Duration::from_secs(5);
-
-/// How often a daemon that ends when idle looks whether it is.
-const IDLE_POLL: Duration = Duration::from_millis(50);
-
-/// The pause between two queries for what keeps all renders waiting.
-const OBSTACLE_POLL: Duration = Duration::from_secs(1);
 
 /// Makes the folders where they are missing and locks them: nobody else runs a daemon there while
 /// the lock lives. A device that this build cannot use is refused before.
@@ -201,6 +196,7 @@ impl Daemon {
         parts.spawn(forever(systemd::feed_watchdog(heartbeat.clone(), end())));
         parts.spawn(forever(systemd::tell_status(live(), store(), status(), end())));
         parts.spawn(forever(onlooker(store(), status(), end())));
+        parts.spawn(waiting::tell_obstacles(live(), store(), clock(), end()));
         let caretaker = caretaker::run(store(), clock(), config.inputs_path(), end());
         parts.spawn(async { Ok(caretaker.await?) });
         if config.power.inhibit_sleep {
@@ -299,46 +295,6 @@ impl Daemon {
             },
             idle = idle => idle,
             () = ending.cancelled() => Ok(()),
-        }
-    }
-
-    /// Returns when no job file waits and no render is queued or running.
-    async fn until_idle(&self, waiting: watch::Receiver<usize>) -> anyhow::Result<()> {
-        let (mut told, mut look_at) = (None, Instant::now());
-        loop {
-            // In this order: a file that is taken in between the two looks is then in the store.
-            let files = *waiting.borrow();
-            if files == 0 && self.is_idle().await? {
-                return Ok(());
-            }
-            if Instant::now() >= look_at {
-                let (config, now_ms) = (self.config.now(), self.clock.now_ms());
-                let quiet = (&config.power.quiet, &TimeZone::system());
-                let obstacle = match queue::obstacle(&self.store, quiet, now_ms).await {
-                    Err(error) if error.may_pass_for_a_read() => None,
-                    known => known?,
-                };
-                if let Some(obstacle) = obstacle.as_ref().filter(|_| obstacle != told) {
-                    info!("{obstacle}");
-                }
-                (told, look_at) = (obstacle, Instant::now() + OBSTACLE_POLL);
-            }
-            tokio::time::sleep(IDLE_POLL).await;
-        }
-    }
-
-    /// Whether no render is queued or running and nothing is to be told of one now. While the
-    /// database cannot be read nobody knows, and the daemon goes on.
-    async fn is_idle(&self) -> Result<bool, StoreError> {
-        let config = self.config.now();
-        let models: Vec<&str> = config.model_names().collect();
-        let idle = match self.store.is_idle(&models).await {
-            Ok(true) => self.store.has_due(self.clock.now_ms()).await.map(|has_due| !has_due),
-            other => other,
-        };
-        match idle {
-            Err(error) if error.may_pass_for_a_read() => Ok(false),
-            known => known,
         }
     }
 

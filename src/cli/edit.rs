@@ -5,7 +5,7 @@ use super::{Outcome, print, whole};
 use crate::config::Config;
 use crate::job::state::State;
 use crate::moment;
-use crate::queue::{Edited, Given, Queue};
+use crate::queue::{Edited, Given, Queue, has_daemon};
 
 /// So many of those that were not changed are told to people.
 const REFUSED_MAX: usize = 10;
@@ -84,12 +84,12 @@ impl Changes {
 pub(super) async fn edit(config: &Config, args: &EditArgs, json: bool) -> Outcome {
     let which = which(&args.chosen, args.state);
     let edited = Queue::open_or_empty(config).await?.edit(&which, &args.changes.given()).await?;
-    print::answer(&edited, &text(&edited), json)?;
+    print::answer(&edited, &text(&edited, has_daemon(config)), json)?;
     Ok(0)
 }
 
 /// One line of sum, and one for whatever is as it was.
-fn text(edited: &Edited) -> String {
+fn text(edited: &Edited, has_daemon: bool) -> String {
     let Edited { changed, queued, running, refused, not_before_ms, too_late, warnings } = edited;
     let text = format!("{changed} changed: {} queued", print::count(*queued, "render"));
     let mut text = print::with_counts(text, [(*running, "running, which go on")]);
@@ -98,6 +98,9 @@ fn text(edited: &Edited) -> String {
         text += &format!(", {starts}");
     }
     text += &print::too_late(*too_late, "render");
+    if *too_late > 0 && !has_daemon {
+        text += ", if a daemon is started now";
+    }
     for warning in warnings {
         text += &format!("\n  but: {warning}");
     }

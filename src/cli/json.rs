@@ -32,9 +32,10 @@ const HEAD: &str = "# JSON
 
 With `--json` each command prints its answer on standard output, and nothing else there. Where
 there is no answer it prints an [ErrorAnswer](#erroranswer) in its place, also on standard output;
-the exit code is that of the command without `--json`. Warnings and the log go to standard error,
-as text. `check` answers for each file, one after the other. What `hooks` stands for is no command:
-[hooks](hooks.md) of daemon.toml are told it.
+the exit code is that of the command without `--json`. Warnings, the log, and which queue it is
+where that is not to be seen, go to standard error, as text. `check` answers for each file, one
+after the other. What `hooks` stands for is no command: [hooks](hooks.md) of daemon.toml are told
+it.
 
 All fields are always there; what is not known is `null`. Names that end in `_at_ms`, `_after_ms`
 or are `at_ms` or `since_ms` are moments, UTC, in milliseconds since the epoch; others that end in

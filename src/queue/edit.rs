@@ -34,8 +34,8 @@ pub struct Edited {
     /// come (UTC, milliseconds since the epoch).
     pub not_before_ms: Option<i64>,
     /// Where times were changed: renders that will be cancelled, because their job's time is over
-    /// before their turn. Of the first 200 jobs that wait, and while a daemon runs: of others
-    /// nobody knows.
+    /// before their turn, or would be where no daemon runs and one were started now. Of the first
+    /// 200 jobs that wait: of others nobody knows.
     pub too_late: u64,
     /// Where times were changed: whether the daemon's clock, by which they are meant, is another
     /// one.
@@ -107,7 +107,7 @@ impl Queue<'_> {
     /// How many renders of these jobs come too late for their time.
     async fn too_late_of(&self, selections: &[Selection]) -> Result<u64, QueueError> {
         let edited: BTreeSet<i64> = selections.iter().map(|it| it.job_id()).collect();
-        let turns = self.turns_of_first().await?;
+        let turns = self.turns_if_started().await?;
         let of_edited = turns.iter().filter(|job| edited.contains(&job.job_id));
         Ok(of_edited.map(|job| job.turn.too_late).sum())
     }

@@ -53,20 +53,30 @@ impl Queue<'_> {
         let models = OfModels::new(self.config);
         let timings = ModelTimings::now(&models, Some(&self.store)).await?;
         let outlook = self.outlook_by(&timings).await?;
-        Ok(Upcoming { outlook, jobs: self.turns_by(&timings, jobs_max).await? })
+        let jobs = self.turns_by(&timings, jobs_max, has_daemon(self.config)).await?;
+        Ok(Upcoming { outlook, jobs })
     }
 
     /// The first 200 jobs.
-    pub(super) async fn turns_of_first(&self) -> Result<Vec<UpcomingJob>> {
+    async fn turns_of_first(&self) -> Result<Vec<UpcomingJob>> {
         let models = OfModels::new(self.config);
         let timings = ModelTimings::now(&models, Some(&self.store)).await?;
-        self.turns_by(&timings, JOBS_MAX).await
+        self.turns_by(&timings, JOBS_MAX, has_daemon(self.config)).await
     }
 
+    /// The same as of a daemon that is started now, where none runs.
+    pub(super) async fn turns_if_started(&self) -> Result<Vec<UpcomingJob>> {
+        let models = OfModels::new(self.config);
+        let timings = ModelTimings::measured(&models, Some(&self.store)).await?;
+        self.turns_by(&timings, JOBS_MAX, true).await
+    }
+
+    /// The first jobs, of which nobody knows the turn unless a daemon `runs`.
     async fn turns_by(
         &self,
         timings: &ModelTimings<'_>,
         jobs_max: u32,
+        runs: bool,
     ) -> Result<Vec<UpcomingJob>> {
         let now_ms = self.clock.now_ms();
         let (ids, waiting): (Vec<i64>, Vec<WaitingRenders>) = self
@@ -76,7 +86,7 @@ impl Queue<'_> {
             .into_iter()
             .map(|it| (it.job_id, it.waiting))
             .unzip();
-        let is_stopped = self.stopped().await.is_some() || !has_daemon(self.config);
+        let is_stopped = self.stopped().await.is_some() || !runs;
         // A model that nobody knows would leave gaps in the entries; then nothing is foretold.
         let entries = entries(timings, &waiting).filter(|found| found.len() == ids.len());
         let found = entries

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use rustix::fs::Access as Permission;
 
+use crate::spelling::without_codes;
+
 /// May its group write to a file?
 const GROUP_WRITES: u32 = 0o020;
 
@@ -32,12 +34,14 @@ pub fn no_access(path: &Path) -> Option<String> {
 /// whose it is, or the nearest folder above it that is there and closed.
 pub fn told(path: &Path, error: &io::Error) -> String {
     use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    let text = error.to_string();
+    let words = without_codes(&text).into_owned();
     if !matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) {
-        return error.to_string();
+        return words;
     }
     match path.ancestors().find_map(no_access) {
-        Some(why) => format!("{error}: {why}"),
-        None => error.to_string(),
+        Some(why) => format!("{words}: {why}"),
+        None => words,
     }
 }
 

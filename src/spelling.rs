@@ -1,5 +1,7 @@
 //! One spelling for the words that stand in rows, in JSON and on the screen.
 
+use std::borrow::Cow;
+
 /// Makes serde's name of each unit variant its only spelling: `Display` writes it and `FromStr`
 /// reads it.
 macro_rules! spelled_by_serde {
@@ -50,6 +52,24 @@ pub fn memory(bytes: u64) -> String {
     }
 }
 
+/// The text without the numbers of the system's errors, whose words stand before them already: "No
+/// such file or directory (os error 2)".
+pub fn without_codes(text: &str) -> Cow<'_, str> {
+    let Some((before, _)) = text.split_once(CODE) else { return Cow::Borrowed(text) };
+    let mut told = before.to_owned();
+    for part in text.split(CODE).skip(1) {
+        let after = part.trim_start_matches('-').trim_start_matches(|c: char| c.is_ascii_digit());
+        match after.strip_prefix(')') {
+            Some(after) => told += after,
+            None => told.extend([CODE, part]),
+        }
+    }
+    Cow::Owned(told)
+}
+
+/// How the standard library begins such a number.
+const CODE: &str = " (os error ";
+
 /// "in 40 min", "in 23 hours", "in 5 days": how far a moment is away, as people say it.
 pub fn distance(ms: i64) -> String {
     match (ms + 500) / 1000 {
@@ -89,6 +109,18 @@ mod tests {
         assert_eq!([memory(5 << 20), memory(3 << 29)], ["5 MiB", "1.50 GiB"]);
         let small = [memory(0), memory(1), memory((1 << 20) - 1), memory((1 << 30) - 1)];
         assert_eq!(small, ["0 KiB", "1 KiB", "1024 KiB", "1023 MiB"]);
+    }
+
+    // newcomer 33
+    #[test]
+    fn a_system_s_error_is_told_in_words_alone() {
+        let error = |code| std::io::Error::from_raw_os_error(code).to_string();
+        let text = format!("a: {}, b: {}; try again", error(2), error(28));
+        let told = without_codes(&text);
+        assert_eq!(told, "a: No such file or directory, b: No space left on device; try again");
+        for other in ["", "fox (os error", "fox (os error or not)"] {
+            assert_eq!(without_codes(other), other);
+        }
     }
 
     // newcomer 2

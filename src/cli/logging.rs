@@ -19,7 +19,7 @@ pub(super) struct Verbosity {
     /// Log more; twice, everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = super::EVERYWHERE)]
     verbose: u8,
-    /// Log warnings and errors only, and show no progress; twice, errors only
+    /// Say nothing but answers and errors: no warnings, no progress
     #[arg(
         short,
         long,
@@ -40,7 +40,6 @@ impl Verbosity {
     fn filter(self) -> Option<&'static str> {
         match (self.verbose, self.quiet) {
             (0, 0) => None,
-            (0, 1) => Some("warn"),
             (0, _) => Some("error"),
             (1, _) => Some("info,zimaged=debug"),
             _ => Some("debug,zimaged=trace"),

@@ -39,14 +39,12 @@ pub(super) async fn report(config: &Config, args: &ReportArgs, json: bool) -> Ou
     let question = ReportQuestion { is_quick, sizes, steps, guidance, folder };
     let stop = signals::stop()?;
     let say = |step: &str| {
-        if !stderr::is_quiet() {
-            stderr::tell(&format!("report: {step}"));
-        }
+        stderr::remark(&format!("report: {step}"));
     };
     let stopping = stop.clone();
     tokio::spawn(async move {
         stopping.cancelled().await;
-        stderr::tell("report: stopping, within some seconds; once more to end at once");
+        stderr::remark("report: stopping, within some seconds; once more to end at once");
     });
     let measured = report::measure(config, &question, &say, &stop).await?;
     let code = told(&report::write(&measured, &question.folder)?, json)?;

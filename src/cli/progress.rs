@@ -111,7 +111,7 @@ impl JobBar {
 
     /// Says something above the bar.
     pub(super) fn tell(&self, text: &str) {
-        self.bar.suspend(|| stderr::tell(text));
+        self.bar.suspend(|| stderr::remark(text));
     }
 
     pub(super) fn end(&self) {

@@ -16,6 +16,7 @@ use tracing::warn;
 
 use crate::problem::printable_lines;
 use crate::recent_log;
+use crate::spelling::without_codes;
 
 /// Lines that wait for the reader. Those that come when so many wait are dropped and counted.
 const WAITING_MAX: usize = 512;
@@ -43,7 +44,7 @@ struct Sink {
 
 static SINK: OnceLock<Sink> = OnceLock::new();
 
-/// Whether no progress is to be shown.
+/// Whether nothing but answers and errors is to be shown.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn be_quiet() {
@@ -64,6 +65,13 @@ pub(super) fn start() {
         // nothing but a channel.
         unsafe { libc::atexit(flush_at_exit) };
         recent_log::flush_by(|| flush(FLUSH_TIMEOUT));
+    }
+}
+
+/// As [`tell`], of what is no error: whoever wants quiet is spared it.
+pub(super) fn remark(text: &str) {
+    if !is_quiet() {
+        tell(text);
     }
 }
 
@@ -105,9 +113,14 @@ pub(super) struct Lines;
 
 impl Write for Lines {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
-        recent_log::note(lines);
-        let Some(sink) = SINK.get() else { return io::stderr().write(lines) };
-        if sink.messages.try_send(Message::Lines(lines.to_vec())).is_err() {
+        let text = String::from_utf8_lossy(lines);
+        let told = without_codes(&text);
+        let told = told.as_bytes();
+        recent_log::note(told);
+        let Some(sink) = SINK.get() else {
+            return io::stderr().write_all(told).map(|()| lines.len());
+        };
+        if sink.messages.try_send(Message::Lines(told.to_vec())).is_err() {
             sink.lost_lines.fetch_add(1, Ordering::Relaxed);
         }
         Ok(lines.len())
@@ -201,7 +214,8 @@ fn bar() -> ProgressBar {
 /// The error and its causes in one line. A cause that the words before it end with, or hold,
 /// is not told twice.
 pub(super) fn told(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+    let causes = error.chain().map(|cause| without_codes(&cause.to_string()).into_owned());
+    causes.fold(String::new(), |told, cause| match told.as_str() {
         "" => cause,
         _ if told.contains(&cause) => told,
         _ => format!("{told}: {cause}"),
@@ -220,9 +234,9 @@ mod tests {
         let twice = ConfigError::Unreadable { path: "d.toml".into(), source: source() };
         assert_eq!(
             told(&twice.into()),
-            "cannot read the configuration d.toml: No such file or directory (os error 2)"
+            "cannot read the configuration d.toml: No such file or directory"
         );
         let other = anyhow::Error::from(source()).context("cannot watch jobs");
-        assert_eq!(told(&other), "cannot watch jobs: No such file or directory (os error 2)");
+        assert_eq!(told(&other), "cannot watch jobs: No such file or directory");
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::spelling::without_codes;
 use crate::status::Status;
 
 /// How long nothing is started after a picture could not be written: each try costs a decode.
@@ -48,6 +49,7 @@ impl Hold {
     }
 
     fn say(&mut self, reason: String, is_wanted: bool) {
+        let reason = without_codes(&reason).into_owned();
         if self.reason.as_ref() != Some(&reason) {
             match is_wanted {
                 true => info!(%reason, "nothing is started for a while"),

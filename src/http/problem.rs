@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::problem::Problem;
 use crate::queue::QueueError;
+use crate::spelling::without_codes;
 use crate::store::StoreError;
 
 /// After so many seconds it is worth another try, where what is in the way passes by itself.
@@ -36,7 +37,7 @@ impl HttpProblem {
         HttpProblem {
             status,
             code,
-            detail: detail.into(),
+            detail: without_codes(&detail.into()).into_owned(),
             param: None,
             problems: Vec::new(),
             retry_after_s: None,

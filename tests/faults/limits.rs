@@ -24,7 +24,7 @@ const NONE: u64 = 3;
 const PLENTY: u64 = 512;
 
 fn lacks_descriptors(house: &House) -> bool {
-    house.log().contains("nothing is started") && house.log().contains("os error 24")
+    house.log().contains("nothing is started") && house.log().contains("Too many open files")
 }
 
 // chaos 2

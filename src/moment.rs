@@ -4,7 +4,7 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 
-use crate::clock::{Clock, SystemClock, local};
+use crate::clock::{Clock, SystemClock, local, within};
 use crate::spelling::distance;
 
 /// `2026-11-24 22:05`, of a moment in milliseconds since the epoch.
@@ -29,6 +29,24 @@ const DATED: &str = "%Y-%m-%d %H:%M %Z";
 /// `2026-11-24 22:05 CET`.
 pub fn dated(at_ms: i64) -> String {
     local(at_ms).strftime(DATED).to_string()
+}
+
+/// What the clock is called that shows these moments: `CET`, or `CEST and CET` where it is put back
+/// between them; empty where there is none.
+pub fn zones(moments: impl IntoIterator<Item = i64>) -> String {
+    zones_in(moments, &TimeZone::system())
+}
+
+fn zones_in(moments: impl IntoIterator<Item = i64>, zone: &TimeZone) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for at_ms in moments {
+        let name = within(at_ms, zone.clone()).strftime("%Z").to_string();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    names.join(" and ")
 }
 
 /// `starts on 2026-11-24 22:05 CET, in 23 hours`, where that is still to come.
@@ -72,6 +90,11 @@ pub fn is_later(at_ms: i64) -> bool {
 
 /// More than a look at the clock.
 const LATER_MS: i64 = 60_000;
+
+/// Whether a moment is still to come.
+pub fn is_to_come(at_ms: i64) -> bool {
+    at_ms > SystemClock.now_ms()
+}
 
 /// How far away a moment is that is still to come.
 fn away(at_ms: i64) -> Option<String> {
@@ -186,6 +209,16 @@ mod tests {
         for text in ["", "2026-13-01", "tomorrow", "2026"] {
             assert_eq!(end_of_day_in(text, zone()), None, "{text}");
         }
+    }
+
+    // newcomer 15
+    #[test]
+    fn moments_of_summer_and_winter_have_a_zone_each_and_it_is_told_once() {
+        let zone = TimeZone::get("Europe/Berlin").expect("a zone");
+        let (summer, winter) = (1_782_000_000_000, 1_795_000_000_000);
+        assert_eq!(zones_in([winter, winter], &zone), "CET");
+        assert_eq!(zones_in([winter, summer, winter], &zone), "CEST and CET");
+        assert_eq!(zones_in([], &zone), "");
     }
 
     #[test]

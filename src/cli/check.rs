@@ -23,7 +23,7 @@ pub(super) async fn check(config: &Config, args: &CheckArgs, json: bool) -> Outc
         JobSource::Files(files) => files,
         JobSource::Options(job) => {
             let good = job.wish(config)?.check(config)?;
-            print::checked(&good.foreseen(config, queue.as_ref()).await, json)?;
+            print::checked(&good.foreseen(config, queue.as_ref()).await, None, json)?;
             return Ok(0);
         }
     };
@@ -39,7 +39,10 @@ pub(super) async fn check(config: &Config, args: &CheckArgs, json: bool) -> Outc
             }
         };
         match queue::check(config, &folder, name, content) {
-            Ok(good) => print::checked(&good.foreseen(config, queue.as_ref()).await, json)?,
+            Ok(good) => {
+                let good = good.foreseen(config, queue.as_ref()).await;
+                print::checked(&good, Some(&good.name), json)?;
+            }
             Err(QueueError::Mistakes(mistakes)) => {
                 print::mistakes(&mistakes, json)?;
                 code = code.max(EXIT_NOT_DONE);

@@ -22,15 +22,18 @@ pub(super) fn tell(failure: &Failure, json: bool) {
 }
 
 /// Ends the program for a command line that is wrong, or asks for help.
-pub(super) fn usage(error: &clap::Error) -> ! {
+pub(super) fn usage(mut error: clap::Error) -> ! {
     if !error.use_stderr() {
         error.exit();
     }
-    let hint = option_hint(error).or_else(|| missing_hint(error));
+    if let Some(hint) = option_hint(&error) {
+        put_hint(&mut error, hint);
+    }
+    let hint = missing_hint(&error);
     if !std::env::args_os().any(|argument| argument == "--json") {
         let _ = error.print();
         if let Some(hint) = hint {
-            stderr::tell(&hint);
+            stderr::tell(hint);
         }
         std::process::exit(EXIT_USAGE.into());
     }
@@ -43,19 +46,28 @@ pub(super) fn usage(error: &clap::Error) -> ! {
     std::process::exit(EXIT_USAGE.into());
 }
 
+/// Puts our hint in the place of clap's, which takes what it does not know for an option with a
+/// slip, or for a value.
+fn put_hint(error: &mut clap::Error, hint: String) {
+    for other in [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand] {
+        error.remove(other);
+    }
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
+}
+
 /// How renders are named, for whoever names none.
 const CHOICES: &str = "name jobs (12) or renders (12.3), or say --tag, --state or --all";
 
 /// What could be said where a command is told nothing.
-fn missing_hint(error: &clap::Error) -> Option<String> {
+fn missing_hint(error: &clap::Error) -> Option<&'static str> {
     let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
     let is_missing = |names: &[&str]| missing.iter().any(|name| names.contains(&name.as_str()));
     if is_missing(&["<WHAT>..."]) {
-        Some(CHOICES.to_owned())
+        Some(CHOICES)
     } else if is_missing(&["<WHAT>", "<JOB>", "<JOBS>..."]) {
-        Some("name a job by its number, which stands in: zimaged list".to_owned())
+        Some("name a job by its number, which stands in: zimaged list")
     } else {
         None
     }

@@ -28,6 +28,7 @@ mod pictures;
 mod print;
 mod progress;
 mod query;
+mod queue_name;
 mod replay;
 mod report;
 mod run;
@@ -50,6 +51,9 @@ use clap::{Parser, Subcommand};
 use self::exit::{
     EXIT_CONFIG, EXIT_DATA, EXIT_DEGRADED, EXIT_FAILED, EXIT_NOT_DONE, EXIT_TEMPFAIL, EXIT_USAGE,
     exit_code_of,
+};
+use self::queue_name::{
+    changes_queue, names_queue, needs_queue, tell_queue_elsewhere, which_queue,
 };
 use crate::clock;
 use crate::config::{Config, ModelChoice};
@@ -198,7 +202,7 @@ type Outcome = Result<u8, Failure>;
 /// The whole program.
 pub fn main() -> ExitCode {
     completions::answer_shell();
-    let args = Args::try_parse().unwrap_or_else(|error| failure::usage(&error));
+    let args = Args::try_parse().unwrap_or_else(|error| failure::usage(error));
     args.verbosity.hand_on();
     if let Command::Report(_) = args.command {
         logging::expect_warnings_only();
@@ -244,12 +248,15 @@ fn command(mut args: Args) -> Outcome {
     }
     let config = configured(&mut args)?;
     if let Some(problem) = clock::time_zone_problem() {
-        stderr::tell(&format!("zimaged: warning: {problem}"));
+        stderr::remark(&format!("zimaged: warning: {problem}"));
+    }
+    if names_queue(&args.command) {
+        tell_queue_elsewhere(&config);
     }
     if changes_queue(&args.command)
         && let Some(told) = queue::saved_database(&config)
     {
-        stderr::tell(&format!("zimaged: warning: {told}"));
+        stderr::remark(&format!("zimaged: warning: {told}"));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(with_configuration(config, args.command, args.json))
@@ -328,24 +335,6 @@ async fn with_configuration(config: Config, command: Command, json: bool) -> Out
     }
 }
 
-/// Whether what the command writes goes into the queue, and would be lost with it.
-fn changes_queue(command: &Command) -> bool {
-    use Command::{Cancel, Edit, History, Pause, Replay, Resume, Retry, Submit};
-    matches!(
-        command,
-        Cancel(_) | Edit(_) | History(_) | Pause { .. } | Replay(_) | Resume | Retry(_) | Submit(_)
-    )
-}
-
-/// Whether the command speaks to a queue, and so makes nothing where there is none.
-fn needs_queue(command: &Command, names_model: bool) -> bool {
-    match command {
-        Command::Check(_) | Command::Fit(_) | Command::Report(_) => false,
-        Command::Model(command) => !names_model && !command.names_files(),
-        _ => true,
-    }
-}
-
 /// A whole number, for arguments.
 fn whole<N: FromStr>(text: &str) -> Result<N, String> {
     text.parse().map_err(|_| format!("'{text}' is no whole number that can be used here, like 5"))
@@ -360,12 +349,6 @@ fn job_id(text: &str) -> Result<i64, String> {
         }
         Err(_) => Err(format!("'{text}' is no job's number, which stands in: zimaged list")),
     }
-}
-
-/// Which queue a command speaks to, for people.
-fn which_queue(state: &Path, config: Option<&Path>) -> String {
-    let config = config.map(|path| format!(" ({})", path.display())).unwrap_or_default();
-    format!("queue {}{config}", state.display())
 }
 
 /// `path` relative to the current folder where that is shorter to read.

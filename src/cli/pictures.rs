@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::table::{Give, TableColumn, is_narrow, table, terminal_width};
+use super::table::{self, Give, TableColumn, is_narrow, table, terminal_width};
 use crate::attempt::Outcome as Ended;
 use crate::engine::provenance::{PartOrigin, PartSource};
 use crate::job::state::State;
@@ -44,11 +44,23 @@ pub(super) fn list_apart(pictures: &[&HistoryRow], apart: &[String], has_daemon:
     let state = |picture| state_in(picture, has_daemon, is_narrow(width));
     let rows: Vec<Vec<String>> =
         rows.map(|(picture, apart)| row(picture, state(picture), apart)).collect();
-    let mut text = table(&PICTURES, &rows, width);
+    let moments = pictures.iter().flat_map(|picture| moments(picture));
+    let mut text = table::with_zone(table(&PICTURES, &rows, width), moments);
     if let Some(failures) = failures(pictures) {
         text += &format!("\n\n{failures}");
     }
     text
+}
+
+/// The times in the row of a picture, by column.
+fn moments(picture: &HistoryRow) -> impl Iterator<Item = (&'static str, i64)> {
+    let waits = waits_until(picture).map(|at_ms| ("state", at_ms));
+    picture.finished_at_ms.map(|at_ms| ("ended", at_ms)).into_iter().chain(waits)
+}
+
+fn waits_until(picture: &HistoryRow) -> Option<i64> {
+    let is_to_come = picture.state == State::Queued && moment::is_to_come(picture.run_after_ms);
+    is_to_come.then_some(picture.run_after_ms)
 }
 
 fn row(picture: &HistoryRow, state: String, apart: &str) -> Vec<String> {
@@ -133,8 +145,7 @@ pub(super) fn state(picture: &HistoryRow, has_daemon: bool) -> String {
 /// The same, with a short time where there `is_narrow` room.
 fn state_in(picture: &HistoryRow, has_daemon: bool, is_narrow: bool) -> String {
     let from = if is_narrow { moment::from_short } else { moment::from };
-    let waits = from(picture.run_after_ms);
-    match waits.filter(|_| picture.state == State::Queued) {
+    match waits_until(picture).and_then(from) {
         Some(waits) => waits,
         None if picture.stopping => stopping_word(has_daemon).to_owned(),
         None if picture.degraded => format!("{} (degraded)", picture.state),
@@ -186,12 +197,22 @@ fn named(names: &[String]) -> String {
 const ATTEMPTS: [TableColumn<'static>; 8] = [
     ("picture", Give::Nothing),
     ("try", Give::Nothing),
-    ("outcome", Give::Ends),
-    ("rung", Give::EndsAndAll),
+    ("outcome", Give::Nothing),
+    ("rung", Give::Nothing),
     ("stage", Give::All),
     ("s", Give::All),
     ("peak MiB", Give::All),
-    ("why", Give::Ends),
+    ("why", Give::Nothing),
+];
+
+/// As [`ATTEMPTS`], where rungs and reasons stand below.
+const ATTEMPTS_NARROW: [TableColumn<'static>; 6] = [
+    ("picture", Give::Nothing),
+    ("try", Give::Nothing),
+    ("outcome", Give::Ends),
+    ("stage", Give::All),
+    ("s", Give::All),
+    ("peak MiB", Give::All),
 ];
 
 /// The seconds of a try. Nobody knows those of one whose worker or daemon died.
@@ -203,27 +224,50 @@ fn took(attempt: &AttemptRow) -> String {
     }
 }
 
+/// A row for each try. Where a terminal is too narrow for it, how each was rendered and why it
+/// ended stands below in whole sentences, for whoever folds them.
 pub(super) fn attempts<'a>(
     attempts: impl Iterator<Item = &'a AttemptRow>,
     has_daemon: bool,
 ) -> String {
-    let outcome = |outcome| match outcome {
+    let attempts: Vec<&AttemptRow> = attempts.collect();
+    let rows: Vec<Vec<String>> =
+        attempts.iter().map(|attempt| attempt_row(attempt, has_daemon)).collect();
+    let width = terminal_width();
+    let whole = table(&ATTEMPTS, &rows, None);
+    if table::fits(&whole, width) {
+        return whole;
+    }
+    let names = ATTEMPTS_NARROW.map(|(name, _)| name);
+    let kept = |(cell, (name, _)): (&String, &TableColumn<'static>)| {
+        names.contains(name).then(|| cell.clone())
+    };
+    let narrow: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().zip(&ATTEMPTS).filter_map(kept).collect()).collect();
+    let reasons: Vec<String> = attempts.iter().map(|attempt| reason(attempt)).collect();
+    format!("{}\n\n{}", table(&ATTEMPTS_NARROW, &narrow, width), reasons.join("\n"))
+}
+
+fn attempt_row(attempt: &AttemptRow, has_daemon: bool) -> Vec<String> {
+    let outcome = match attempt.outcome {
         Ended::Running if !has_daemon => Ended::Interrupted,
         outcome => outcome,
     };
-    let rows: Vec<Vec<String>> = attempts
-        .map(|attempt| {
-            vec![
-                attempt.picture.to_string(),
-                attempt.number.to_string(),
-                outcome(attempt.outcome).to_string(),
-                attempt.rung.clone(),
-                attempt.stage.map_or(String::new(), |stage| stage.to_string()),
-                took(attempt),
-                attempt.took_bytes().map_or(String::new(), |bytes| (bytes >> 20).to_string()),
-                printable(attempt.message.as_deref().unwrap_or_default()),
-            ]
-        })
-        .collect();
-    table(&ATTEMPTS, &rows, terminal_width())
+    vec![
+        attempt.picture.to_string(),
+        attempt.number.to_string(),
+        outcome.to_string(),
+        attempt.rung.clone(),
+        attempt.stage.map_or(String::new(), |stage| stage.to_string()),
+        took(attempt),
+        attempt.took_bytes().map_or(String::new(), |bytes| (bytes >> 20).to_string()),
+        printable(attempt.message.as_deref().unwrap_or_default()),
+    ]
+}
+
+/// "picture 1, try 2: device/full/whole 256x256 8 steps; out of memory".
+fn reason(attempt: &AttemptRow) -> String {
+    let AttemptRow { picture, number, rung, message, .. } = attempt;
+    let why = message.as_deref().map(|why| format!("; {}", printable(why))).unwrap_or_default();
+    format!("picture {picture}, try {number}: {rung}{why}")
 }

@@ -16,6 +16,7 @@ use crate::queue::{
     CheckedJob, ExpectedWork, JobMistakes, SizedPictures, Submitted, Summary, Waited,
 };
 pub(super) use crate::spelling::count;
+use crate::spelling::without_codes;
 use crate::store::{HistoryRow, JobRow, RejectionRow};
 
 /// So many failed pictures are told after a wait.
@@ -27,7 +28,7 @@ const FAILED_MAX: usize = 20;
 pub(super) fn answer(value: &impl Serialize, text: &str, json: bool) -> io::Result<()> {
     match json {
         true => line(&serde_json::to_string_pretty(value)?),
-        false => line(&printable_lines(text)),
+        false => line(&printable_lines(&without_codes(text))),
     }
 }
 
@@ -42,10 +43,11 @@ pub(super) fn line(line: &str) -> io::Result<()> {
 const JOBS: [TableColumn<'static>; 11] = [
     ("job", Give::Nothing),
     ("state", Give::Nothing),
+    // What became of it is kept longest.
     ("done", Give::All),
-    ("ended", Give::Unused),
-    ("degraded", Give::All),
     ("failed", Give::All),
+    ("degraded", Give::All),
+    ("ended", Give::All),
     ("priority", Give::All),
     ("model", Give::All),
     ("accepted", Give::All),
@@ -53,44 +55,46 @@ const JOBS: [TableColumn<'static>; 11] = [
     ("file", Give::EndsAndAll),
 ];
 
-/// What stands still because no daemon runs (`has_daemon`) is not called running; `none` is said
-/// where there is no job. No more than `limit` were asked for.
-pub(super) fn jobs(
-    jobs: &[JobRow],
-    limit: u32,
-    none: &str,
-    has_daemon: bool,
-    json: bool,
-) -> io::Result<()> {
+/// Jobs as text, where there are some. What stands still because no daemon runs (`has_daemon`) is
+/// not called running. No more than `limit` were asked for.
+pub(super) fn jobs(jobs: &[JobRow], limit: u32, has_daemon: bool) -> String {
     let width = terminal_width();
     let is_narrow = is_narrow(width);
     let rows: Vec<Vec<String>> = jobs.iter().map(|row| job(row, has_daemon, is_narrow)).collect();
-    let mut text = match rows.as_slice() {
-        [] => none.to_owned(),
-        rows => table(&JOBS, rows, width),
-    };
+    let mut text = table::with_zone(table(&JOBS, &rows, width), jobs.iter().flat_map(moments));
     if !has_daemon && jobs.iter().any(|job| job.running > job.stopping) {
         text += "\n\nno daemon is running; what was interrupted goes on with: zimaged run";
     }
     if jobs.len() as u64 == u64::from(limit) {
         text += &format!("\n\nno more than {limit} are listed: --limit");
     }
-    answer(&jobs, &text, json)
+    text
+}
+
+/// The times in the row of a job, by column.
+fn moments(job: &JobRow) -> impl Iterator<Item = (&'static str, i64)> {
+    let ended = job.ended_at_ms.map(|at_ms| ("ended", at_ms));
+    let waits = waits_until(job).map(|at_ms| ("state", at_ms));
+    [("accepted", job.accepted_at_ms)].into_iter().chain(ended).chain(waits)
+}
+
+fn waits_until(job: &JobRow) -> Option<i64> {
+    job.run_after_ms.filter(|at_ms| job.state == State::Queued && moment::is_to_come(*at_ms))
 }
 
 fn job(job: &JobRow, has_daemon: bool, is_narrow: bool) -> Vec<String> {
     let from = |at_ms| if is_narrow { moment::from_short(at_ms) } else { moment::from(at_ms) };
     let at = |at_ms| if is_narrow { moment::short(at_ms) } else { moment::date_and_time(at_ms) };
-    let waits = job.run_after_ms.filter(|_| job.state == State::Queued).and_then(from);
+    let waits = waits_until(job).and_then(from);
     let unless_zero = |number: i64| if number == 0 { String::new() } else { number.to_string() };
     let of = job.retry_of.map_or(String::new(), |of| format!(" (retry of {of})"));
     vec![
         job.job.to_string(),
         waits.unwrap_or_else(|| pictures::job_state(job, has_daemon)),
         format!("{}/{}", job.done, job.renders),
-        job.ended_at_ms.map_or(String::new(), at),
-        unless_zero(job.degraded),
         unless_zero(job.failed),
+        unless_zero(job.degraded),
+        job.ended_at_ms.map_or(String::new(), at),
         unless_zero(job.priority),
         job.model.clone(),
         at(job.accepted_at_ms),
@@ -158,7 +162,8 @@ pub(super) fn waited(waited: &Waited, json: bool) -> io::Result<()> {
     answer(waited, &text, json)
 }
 
-pub(super) fn submitted(submitted: &Submitted, json: bool) -> io::Result<()> {
+/// What was handed over, and what is promised of it.
+pub(super) fn submitted(submitted: &Submitted) -> String {
     let Submitted { jobs, waiting, starts, ends, stopped, .. } = submitted;
     let pictures = count(submitted.pictures as u64, "picture") + &asked(&submitted.asked);
     let work = pictures + &expected(submitted.expected);
@@ -178,18 +183,23 @@ pub(super) fn submitted(submitted: &Submitted, json: bool) -> io::Result<()> {
     };
     // Of a single job the turn says when it is begun, which is no earlier.
     let is_said = starts.len() == 1 && begins_later(submitted.expected);
+    // Of a single job the line above has the name.
+    let of = |file: &str| match lines.len() + submitted.refused.len() {
+        1 => String::new(),
+        _ => printable(file) + " ",
+    };
     for job in starts.iter().filter(|_| !is_said) {
         if let Some(starts) = moment::starts(job.not_before_ms) {
-            text += &format!("\n{} {starts}", printable(&job.file));
+            text += &format!("\n{}{starts}", of(&job.file));
         }
     }
     for job in ends {
-        text += &format!("\n{} {}", printable(&job.file), moment::ends(job.not_after_ms));
+        text += &format!("\n{}{}", of(&job.file), moment::ends(job.not_after_ms));
     }
     if let Some(stopped) = stopped {
         text += &format!("\n{stopped}");
     }
-    answer(submitted, &text, json)
+    text
 }
 
 /// The file as it was handed over, and as it is called in the jobs folder where that is not the
@@ -201,9 +211,11 @@ fn left(submitted: &Submitted, name: &str) -> String {
     }
 }
 
-pub(super) fn checked(good: &CheckedJob, json: bool) -> io::Result<()> {
+/// A job of a file is `called` so; of one that options make nobody knows a name.
+pub(super) fn checked(good: &CheckedJob, called: Option<&str>, json: bool) -> io::Result<()> {
     let pictures = count(good.resolved.job.renders.len() as u64, "picture") + &asked(&good.asked);
-    let mut text = format!("{}: good, {pictures}{}", good.name, expected(good.expected));
+    let called = called.map(|name| format!("{name}: ")).unwrap_or_default();
+    let mut text = format!("{called}good, {pictures}{}", expected(good.expected));
     // The turn says when it is begun, which is no earlier.
     let starts = good.not_before_ms.filter(|_| !begins_later(good.expected));
     if let Some(starts) = starts.and_then(moment::starts) {

@@ -1,6 +1,6 @@
 //! `zimaged list`.
 
-use super::{Outcome, print, whole};
+use super::{Outcome, print, short, whole};
 use crate::config::Config;
 use crate::job::state::ShownState;
 use crate::moment;
@@ -40,11 +40,27 @@ pub(super) async fn list(config: &Config, args: &ListArgs, json: bool) -> Outcom
         let ListArgs { state, since: since_ms, .. } = *args;
         let filter = JobFilter { state, tag: args.tag.clone(), since_ms, ..JobFilter::default() };
         let jobs = store.jobs(&filter, args.limit).await?;
-        let none = match filter == JobFilter::default() {
-            true => "nothing yet",
-            false => "no job is like that",
+        let is_all = filter == JobFilter::default();
+        let mut text = match (jobs.as_slice(), is_all) {
+            ([], true) => "nothing is in the queue yet".to_owned(),
+            ([], false) => "no job is like that".to_owned(),
+            (jobs, _) => print::jobs(jobs, args.limit, has_daemon(config)),
         };
-        print::jobs(&jobs, args.limit, none, has_daemon(config), json)?;
+        if let Some(files) = files_left(config, queue.files_left()).filter(|_| is_all) {
+            text += &format!("\n\n{files}");
+        }
+        print::answer(&jobs, &text, json)?;
     }
     Ok(0)
+}
+
+/// What is said of job files that are not taken in yet.
+fn files_left(config: &Config, number: u64) -> Option<String> {
+    let verb = if number == 1 { "waits" } else { "wait" };
+    let cure = match has_daemon(config) {
+        true => "to be taken in; zimaged status says why",
+        false => "for a daemon: zimaged run",
+    };
+    let files = print::count(number, "job file");
+    (number > 0).then(|| format!("{files} {verb} in {}/ {cure}", short(&config.jobs)))
 }

@@ -22,6 +22,13 @@ pub(super) struct ReplayArgs {
     same: bool,
 }
 
+impl ReplayArgs {
+    /// Whether there will be jobs.
+    pub(super) fn hands_over(&self) -> bool {
+        !self.as_job
+    }
+}
+
 pub(super) async fn pictures(config: &Config, args: &ReplayArgs, json: bool) -> Outcome {
     if args.as_job && args.pictures.len() > 1 && !json {
         let error = anyhow!("--as-job prints one job: name one picture, or say --json");

@@ -8,6 +8,7 @@ use super::job_file;
 use super::job_options::{JobOptions, JobSource};
 use super::{EXIT_FAILED, EXIT_NOT_DONE, Failure, Outcome, print, stderr, wait};
 use crate::config::Config;
+use crate::job::warning::Warning;
 use crate::queue::{self, CheckedJob, Submitted};
 
 #[derive(clap::Args, Debug)]
@@ -33,20 +34,22 @@ pub(super) async fn submit(config: &Config, args: &SubmitArgs, json: bool) -> Ou
         wait::until_daemon(config).await;
     }
     let submitted = hand_over(config, args).await?;
-    tell_queue_elsewhere(config);
     let reports: Vec<&str> =
         submitted.refused.iter().map(|refused| refused.report.as_str()).collect();
     let has_daemon = queue::has_daemon(config);
+    let text = print::submitted(&submitted);
     if args.wait && has_daemon && reports.is_empty() && submitted.waiting.is_empty() {
+        // The answer is how it ended; until then nobody else says which job that is.
+        stderr::remark(&text);
         let jobs: Vec<i64> = submitted.jobs.iter().map(|taken| taken.job).collect();
         return match wait::wait_for(config, &jobs, None, json).await {
             Err(_) if !queue::has_daemon(config) => Err(not_waited_for(&submitted)),
             waited => waited,
         };
     }
-    print::submitted(&submitted, json)?;
+    print::answer(&submitted, &text, json)?;
     if !has_daemon && !args.wait && submitted.waiting.is_empty() {
-        stderr::tell("no daemon is running; start it with: zimaged run");
+        stderr::remark("no daemon is running; start it with: zimaged run");
     }
     match reports.is_empty() {
         // newcomer 3
@@ -65,9 +68,12 @@ pub(super) async fn submit(config: &Config, args: &SubmitArgs, json: bool) -> Ou
 async fn hand_over(config: &Config, args: &SubmitArgs) -> Result<Submitted, Failure> {
     match args.job.beside(&args.files)? {
         JobSource::Options(job) => {
-            let mut job = job.wish(config)?.check(config)?;
+            let wish = job.wish(config)?;
+            let mut job = wish.check(config)?;
             let submitted = queue::submit_wish(config, &mut job).await?;
-            warn_of(&job);
+            for warning in &job.warnings {
+                warn_of(wish.source_of(warning).as_deref(), warning);
+            }
             Ok(submitted)
         }
         JobSource::Files(files) => {
@@ -94,23 +100,17 @@ fn not_waited_for(submitted: &Submitted) -> Failure {
     Failure { code: EXIT_FAILED, error }
 }
 
-/// Says which queue it is, where that is not to be seen from the current folder.
-fn tell_queue_elsewhere(config: &Config) {
-    let home = config.file.as_deref().unwrap_or(&config.state).parent();
-    if home != std::env::current_dir().ok().as_deref() {
-        stderr::tell(&super::which_queue(&config.state, config.file.as_deref()));
-    }
-}
-
-/// Says what is hardly meant in jobs that were handed over all the same.
+/// Says what is hardly meant in files that were handed over all the same.
 pub(super) fn warn(jobs: &[(&Path, CheckedJob)]) {
     for (_, job) in jobs {
-        warn_of(job);
+        for warning in &job.warnings {
+            warn_of(Some(&job.name), warning);
+        }
     }
 }
 
-fn warn_of(job: &CheckedJob) {
-    for warning in &job.warnings {
-        stderr::tell(&format!("{}: {warning}", job.name));
-    }
+/// Says a warning, and what it is about, where that is one file or option.
+fn warn_of(source: Option<&str>, warning: &Warning) {
+    let source = source.map(|source| format!("{source}: ")).unwrap_or_default();
+    stderr::remark(&format!("{source}{warning}"));
 }

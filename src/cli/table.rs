@@ -4,6 +4,8 @@ use std::io::{IsTerminal, stdout};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::moment;
+
 /// Spaces between two columns.
 const GAP: usize = 2;
 
@@ -20,8 +22,6 @@ const WANTED_WIDTH: usize = 24;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Give {
     Nothing,
-    /// Nothing; but it is left out, as every column but the first, where all of its cells are empty.
-    Unused,
     /// The ends of its texts.
     Ends,
     /// The ends of its texts and, when all else has given way, itself.
@@ -50,7 +50,13 @@ pub(super) fn is_narrow(width: Option<usize>) -> bool {
     width.is_some_and(|width| width < WIDE_COLUMNS)
 }
 
-/// The rows under their heads, no wider than `width_max` as far as the columns give way.
+/// Whether no line is wider than the terminal.
+pub(super) fn fits(text: &str, width_max: Option<usize>) -> bool {
+    width_max.is_none_or(|width_max| text.lines().all(|line| line.width() <= width_max))
+}
+
+/// The rows under their heads, no wider than `width_max` as far as the columns give way. A column
+/// that is empty is left out, but for the first.
 pub(super) fn table(
     columns: &[TableColumn<'_>],
     rows: &[Vec<String>],
@@ -76,6 +82,21 @@ pub(super) fn table(
     std::iter::once(heads).chain(lines).collect::<Vec<_>>().join("\n")
 }
 
+/// The table, and below it by which clock its times are: `moments` stand under these heads, as far
+/// as the table has them.
+pub(super) fn with_zone<'m>(
+    table: String,
+    moments: impl IntoIterator<Item = (&'m str, i64)>,
+) -> String {
+    let heads: Vec<&str> =
+        table.lines().next().map(|heads| heads.split_whitespace().collect()).unwrap_or_default();
+    let shown = moments.into_iter().filter(|(head, _)| heads.contains(head));
+    match moment::zones(shown.map(|(_, at_ms)| at_ms)) {
+        zones if zones.is_empty() => table,
+        zones => format!("{table}\n\ntimes are in {zones}"),
+    }
+}
+
 /// A column that is shown.
 struct Shown<'h> {
     /// Among all columns.
@@ -89,7 +110,7 @@ impl Shown<'_> {
     fn width_min(&self) -> usize {
         match self.give {
             Give::Ends | Give::EndsAndAll | Give::Last => self.width.min(TEXT_WIDTH_MIN),
-            Give::Nothing | Give::Unused | Give::All => self.width,
+            Give::Nothing | Give::All => self.width,
         }
     }
 }
@@ -172,6 +193,16 @@ mod tests {
             assert!(fitted.lines().all(|line| line.width() <= width), "{width}:\n{fitted}");
             assert!(fitted.contains('…') && fitted.contains("fox.toml"), "{fitted}");
             assert_eq!(fitted.contains("ended"), width >= 22, "{fitted}");
+        }
+    }
+
+    // newcomer 15
+    #[test]
+    fn only_times_that_are_shown_have_a_zone() {
+        let shown = table(&COLUMNS, &rows(), None);
+        assert!(with_zone(shown.clone(), [("ended", 0)]).contains("\n\ntimes are in "));
+        for none in [vec![], vec![("accepted", 0)]] {
+            assert_eq!(with_zone(shown.clone(), none), shown);
         }
     }
 

@@ -65,12 +65,17 @@ impl Queue<'_> {
         if *which != Which::Matching(RenderFilter::default()) {
             return None;
         }
-        let number = intake::contents(&self.config.jobs).ok()?.jobs.len() as u64;
+        let number = self.files_left();
         (number > 0).then(|| {
             let files = spelling::count(number, "job file");
             let folder = self.config.jobs.display();
             format!("{files} in {folder} will be taken in and rendered unless removed there")
         })
+    }
+
+    /// How many job files wait in the folder that are not taken in yet.
+    pub fn files_left(&self) -> u64 {
+        intake::contents(&self.config.jobs).map_or(0, |contents| contents.jobs.len() as u64)
     }
 
     /// How many renders would be cancelled by whoever says so of everything; `None` where less is

@@ -114,6 +114,24 @@ impl Wish {
         }
     }
 
+    /// What a warning is about, as the user knows it: an option, the list of prompts, or the
+    /// template; `None` where it is about the whole job. The job's name is of no file.
+    pub fn source_of(&self, warning: &Warning) -> Option<String> {
+        let keys = warning.keys();
+        let option = self.given.iter().find(|given| keys.contains(&given.key));
+        if let Some(option) = option {
+            return Some(option.source.clone());
+        }
+        let file =
+            |file: &Option<(String, Vec<u8>)>| file.as_ref().map(|(name, _)| printable(name));
+        match keys {
+            [] => None,
+            keys if !keys.contains(&"prompt") => file(&self.template),
+            _ if !self.prompts.is_empty() => Some("--prompt".to_owned()),
+            _ => file(&self.list).or_else(|| file(&self.template)),
+        }
+    }
+
     /// The job's text.
     pub fn text(&self) -> Result<String, QueueError> {
         Ok(self.compose()?.text)

@@ -336,7 +336,7 @@ fn before_the_first_start_a_queue_is_empty_and_nothing_is_made_of_it() {
         let output = house.zimaged(arguments);
         (output.status.code(), said(&output).trim().to_owned())
     };
-    assert_eq!(answer(&["list"]), (Some(0), "nothing yet".to_owned()));
+    assert_eq!(answer(&["list"]), (Some(0), "nothing is in the queue yet".to_owned()));
     assert_eq!(answer(&["list", "--tag", "a"]), (Some(0), "no job is like that".to_owned()));
     assert_eq!(answer(&["list", "--rejected"]), (Some(0), "nothing was set aside".to_owned()));
     for list in [&["list"][..], &["list", "--rejected"]] {

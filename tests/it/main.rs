@@ -8,6 +8,7 @@
 mod card;
 #[cfg(feature = "cuda")]
 mod card_libraries;
+mod answers;
 mod awake;
 mod bad_jobs;
 mod between;

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::hold::Hold;
 use super::models::Models;
-use crate::attempt::{Candidate, Failure, Finished, Next, Planned};
+use crate::attempt::{Candidate, ErrorCode, Failure, Finished, Next, Planned};
 use crate::clock::Clock;
 use crate::heartbeat::Heartbeat;
 use crate::planner::Evidence;
@@ -185,6 +185,18 @@ impl Journal {
         let now_ms = self.clock.now_ms();
         let store = self.store.clone();
         self.record(|| store.end_attempt(attempt_id, failure, next, now_ms)).await
+    }
+
+    /// See [`Store::fail_untried`].
+    pub(super) async fn fail_untried(
+        &mut self,
+        render_id: i64,
+        code: ErrorCode,
+        reason: &str,
+    ) -> Result<Guarded> {
+        let now_ms = self.clock.now_ms();
+        let store = self.store.clone();
+        self.write(|| store.fail_untried(render_id, code, reason, now_ms)).await
     }
 
     /// A read that fails for a while must not end the daemon: the running attempt would be taken

@@ -4,9 +4,10 @@
 //! `attempt` follows each by the rules of `watcher`, `writing` has its picture written beside the
 //! next one (`rendered`), `publish` makes it final, `journal` reads and writes the queue, `hold`
 //! waits for the disk, `rest` where daemon.toml wants it, `suspicion` tells a bad picture from a
-//! bad place; this file puts them together.
+//! bad place, `dead_ends` knows what need not be tried; this file puts them together.
 
 mod attempt;
+mod dead_ends;
 mod hold;
 mod journal;
 mod models;
@@ -30,6 +31,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use self::dead_ends::DeadEnds;
 use self::hold::Hold;
 use self::journal::Journal;
 use self::models::Models;
@@ -110,6 +112,7 @@ pub struct Dispatcher {
     journal: Journal,
     rest: Rest,
     suspicion: Suspicion,
+    dead_ends: DeadEnds,
     /// The picture that was rendered last, until it has its row.
     writing: Option<Rendered>,
     /// When the model was loaded, or the last render ended.
@@ -145,6 +148,7 @@ impl Dispatcher {
             journal,
             rest,
             suspicion: Suspicion::default(),
+            dead_ends: DeadEnds::default(),
             writing: None,
             idle_since,
         }

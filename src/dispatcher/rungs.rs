@@ -13,6 +13,10 @@ impl Dispatcher {
     /// Tries a render on one rung after the other until no attempt is to follow at once.
     pub(super) async fn render(&mut self, mut candidate: Candidate) -> Result<(), StoreError> {
         self.refresh_plans(None).await?;
+        let planning = self.slot.planning();
+        if let Some(reason) = planning.and_then(|it| self.dead_end(it, &candidate)) {
+            return self.fail_untried(&candidate, &reason).await;
+        }
         let mut plan = self.slot.planning().and_then(|planning| planning.first(&candidate));
         while let Some(current) = plan {
             plan = self.attempt(&mut candidate, &current).await?;
@@ -92,6 +96,7 @@ impl Dispatcher {
         cause: Option<StopCause>,
     ) -> Result<Option<Plan>, StoreError> {
         candidate.history = candidate.history.with(planned.rung, failure);
+        self.dead_ends.note(candidate, planned, failure);
         let lower_rung = self.lower_rung(candidate, planned, failure).await?;
         let policy = self.settings.config.now().worker.policy();
         let on_oom = candidate.render.on_oom;

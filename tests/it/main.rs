@@ -67,4 +67,5 @@ mod times;
 mod told;
 mod upgrades;
 mod verify;
+mod want_of_memory;
 mod worker;

@@ -17,7 +17,9 @@ fn drop_batch(house: &House, name: &str, on_oom: &str) {
     let prompts = ["oom", "oom, a fox", "oom, an owl", "oom, a bear", "oom, a cat", "oom, a dog"];
     house.drop_job(
         name,
-        &format!("prompt = {prompts:?}\nwidth = 256\nheight = 256\nsteps = 1\non_oom = '{on_oom}'\n"),
+        &format!(
+            "prompt = {prompts:?}\nwidth = 256\nheight = 256\nsteps = 1\non_oom = '{on_oom}'\n"
+        ),
     );
 }
 

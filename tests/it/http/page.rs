@@ -172,6 +172,8 @@ fn each_size_says_before_there_is_a_prompt_what_it_takes_here() {
         told(&press(&house, "/create/check", &fields).ok().text(), "512x512")
     };
     assert_ne!(steps(2), steps(50), "it is what the form asks for");
+    let large = press(&house, "/create/check", "prompt=a+fox&width=1024&height=1024").ok().text();
+    assert!(large.contains("(1024×1024: needs "), "{large}");
 }
 
 #[test]

@@ -53,7 +53,9 @@ fn lines(status: &QueueStatus) -> Vec<String> {
         let model = if held.model.is_empty() { "of [model]" } else { &held.model };
         printable(&format!("renders wait for the model {model}: {}", held.reason))
     }));
-    if let Some(worker) = &status.model {
+    if let Some(trouble) = &status.model_trouble {
+        lines.push(format!("the configured model cannot be used: {}", printable(trouble)));
+    } else if let Some(worker) = &status.model {
         let key = &worker.model_key;
         let called = if key.is_empty() { String::new() } else { format!(" ({key})") };
         lines.push(format!(

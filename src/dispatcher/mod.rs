@@ -46,7 +46,7 @@ use crate::config::LiveConfig;
 use crate::engine::ModelError;
 use crate::heartbeat::Heartbeat;
 use crate::output;
-use crate::status::{Status, WorkerWish};
+use crate::status::{HoldKind, Status, WorkerWish};
 use crate::store::{Store, StoreError};
 
 /// How often an idle dispatcher looks for work that no hint announced (a retry, a resume, a time
@@ -236,11 +236,11 @@ impl Dispatcher {
         match (why, self.settings.mode) {
             _ if self.stop.is_cancelled() => Ok(false),
             (why, Mode::Forever) if !model.is_empty() => {
-                self.models.set_aside(model, why.reason().to_owned());
+                self.models.set_aside(model, &why);
                 Ok(true)
             }
-            (NotLoaded::WrongModel(what), Mode::Forever) if self.models.has_worked(model) => {
-                self.models.set_aside(model, what);
+            (why @ NotLoaded::WrongModel(_), Mode::Forever) if self.models.has_worked(model) => {
+                self.models.set_aside(model, &why);
                 Ok(true)
             }
             (NotLoaded::WrongModel(what), _) => Err(ModelError::Wrong(what).into()),
@@ -294,7 +294,8 @@ impl Dispatcher {
                  unmounted?"
             ),
             Err(error) => {
-                self.journal.hold.tell(format!("no pictures can be written: {error}"));
+                let told = format!("no pictures can be written: {error}");
+                self.journal.hold.tell(HoldKind::Outputs, told);
                 return Ok(None);
             }
         }

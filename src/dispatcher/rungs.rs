@@ -5,8 +5,9 @@ use tracing::{debug, warn};
 use super::attempt::{self, Followed};
 use super::rendered::Rendered;
 use super::{Dispatcher, publish};
-use crate::attempt::{Candidate, Failure, Next, Planned, StopCause, decide};
+use crate::attempt::{Candidate, Failure, FailureKind, Next, Planned, StopCause, decide};
 use crate::planner::{Corrections, Evidence, Plan};
+use crate::status::WorkerEnd;
 use crate::store::{Guarded, StoreError};
 
 impl Dispatcher {
@@ -109,7 +110,11 @@ impl Dispatcher {
             "an attempt made no picture"
         );
         if failure.kind.took_the_worker() {
-            self.slot.replace(failure.message.clone()).await;
+            let end = match failure.kind {
+                FailureKind::MemoryDeath => WorkerEnd::OutOfMemory,
+                _ => WorkerEnd::Died,
+            };
+            self.slot.replace(end, failure.message.clone()).await;
         }
         publish::remove_temporary(&self.settings, attempt_id);
         if matches!(next, Next::Fail { .. } | Next::Cancel) {

@@ -191,6 +191,8 @@ fn buttons_work_without_a_script_and_lead_back_to_their_page() {
     }
     press(&house, "/queue/cancel-all", "");
     assert_eq!(house.value("SELECT state FROM history"), "cancelled");
+    let cancelled = house.get("/picture?job=1&n=1").ok().text();
+    assert!(cancelled.contains("cancelled: by the user, before it was begun"), "{cancelled}");
     press(&house, "/queue/retry", "id=1.1");
     press(&house, "/queue/resume", "");
     done(&house, 1);

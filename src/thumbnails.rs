@@ -78,8 +78,11 @@ impl Thumbnails {
 
     /// Removes that of the picture whose file has the hash `sha256`, if one is kept.
     pub fn remove(&self, sha256: &str) {
-        // What cannot be removed costs its room until it is among the oldest.
-        let _ = fs::remove_file(self.path(sha256));
+        let is_hash = !sha256.is_empty() && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_hash {
+            // What cannot be removed costs its room until it is among the oldest.
+            let _ = fs::remove_file(self.path(sha256));
+        }
     }
 
     /// Removes the oldest ones where they take too much room.
@@ -189,6 +192,12 @@ mod tests {
         assert!(thumbnails.get(HASH, none).is_err(), "cut short");
         thumbnails.remove("cd34");
         assert!(thumbnails.get("cd34", none).is_err(), "it was removed");
+        let outside = folder.path().join("theirs.jpg");
+        fs::write(&outside, "").expect("a writable folder");
+        let made = folder.path().join("made");
+        fs::create_dir(&made).expect("a writable folder");
+        Thumbnails::new(&made).remove("../theirs");
+        assert!(outside.exists(), "what is no hash names nothing");
         fs::write(&picture, "no picture").expect("a writable folder");
         assert!(thumbnails.get(HASH, || File::open(&picture)).is_err());
     }

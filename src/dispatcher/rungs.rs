@@ -6,6 +6,7 @@ use super::attempt::{self, Followed};
 use super::rendered::Rendered;
 use super::{Dispatcher, publish};
 use crate::attempt::{Candidate, Failure, FailureKind, Next, Planned, StopCause, decide};
+use crate::ladder::Rung;
 use crate::planner::{Corrections, Evidence, Plan};
 use crate::status::WorkerEnd;
 use crate::store::{Guarded, StoreError};
@@ -19,6 +20,13 @@ impl Dispatcher {
             return self.fail_untried(&candidate, &reason).await;
         }
         let mut plan = self.slot.planning().and_then(|planning| planning.first(&candidate));
+        // What the picture before took is known once it is written: where that has the size which
+        // this one would lose, the next turn plans anew.
+        let loses = |rung: &Rung| rung.degrades(&candidate.render);
+        let has_made = self.writing.as_ref().is_some_and(|it| !loses(&it.planned.rung));
+        if has_made && plan.is_some_and(|plan| loses(&plan.rung)) {
+            return self.finish_writing().await;
+        }
         while let Some(current) = plan {
             plan = self.attempt(&mut candidate, &current).await?;
         }

@@ -106,6 +106,18 @@ fn a_size_that_was_made_within_a_limit_is_not_made_smaller_for_the_next_job() {
     assert!(is_below_its_prediction(&house), "{:?}", house.rows("SELECT * FROM memory"));
 }
 
+#[test]
+fn that_counts_at_once_for_the_picture_that_comes_next() {
+    let model = format!("{:?}", crate::support::places::miniature());
+    let mut house = House::with_config(&LIMIT.replace("{MODEL}", &model));
+    let sizes = "width = 512\nheight = 512\nsteps = 1\n";
+    house.drop_job("a.toml", &format!("prompt = 'a red boat'\n{sizes}on_oom = 'fail'\n"));
+    house.drop_job("b.toml", &format!("prompt = 'a blue boat and the moon'\n{sizes}"));
+    house.start();
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "2");
+    assert_eq!(house.value("SELECT group_concat(width, ' ') FROM attempts"), "512 512");
+}
+
 fn is_below_its_prediction(house: &House) -> bool {
     let sql = "SELECT max(measured_bytes > predicted_bytes) FROM memory WHERE job > 1";
     house.value(sql) == "0"

@@ -94,7 +94,7 @@ pub struct BusTime {
 /// PCIe 4.0 with 16 lanes carries 31.5 GB a second, of which copies reach so much.
 const BUS_BYTES_PER_S: u64 = 26_000_000_000;
 
-/// The least memory with which a picture is rendered at all, smaller perhaps, in whole MiB.
+/// The least memory that does for a picture, in whole MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LeastMemory {

@@ -1,6 +1,6 @@
 //! What the daemon says in English in every language (why a render has failed, why nothing is
-//! started, what is hardly meant in a job, what is wrong in one), told by its kind in the page's own language. The English detail
-//! stands behind it.
+//! started, what is hardly meant in a job, what is wrong in one), told by its kind in the page's own
+//! language. The English detail stands behind it.
 
 use maud::{Markup, html};
 

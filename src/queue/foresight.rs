@@ -158,7 +158,7 @@ fn lacks(timings: &ModelTimings, kinds: &[(&Render, u64)]) -> Vec<Warning> {
         match found.iter_mut().find(|(known, ..)| *known == lack) {
             Some((_, pictures, longest)) => {
                 *pictures += renders;
-                *longest = longer(*longest, render);
+                *longest = longer(longest, render);
             }
             None => found.push((lack, renders, render)),
         }

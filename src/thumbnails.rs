@@ -76,6 +76,15 @@ impl Thumbnails {
         Ok(jpeg)
     }
 
+    /// Removes that of the picture whose file has the hash `sha256`, if one is kept.
+    pub fn remove(&self, sha256: &str) {
+        let is_hash = !sha256.is_empty() && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_hash {
+            // What cannot be removed costs its room until it is among the oldest.
+            let _ = fs::remove_file(self.path(sha256));
+        }
+    }
+
     /// Removes the oldest ones where they take too much room.
     pub fn sweep(&self) {
         files::remove_oldest(&self.folder, ON_DISK_BYTES_MAX);
@@ -181,6 +190,14 @@ mod tests {
         assert_eq!(thumbnails.get(HASH, none).expect("kept since"), made);
         fs::write(folder.path().join("ab12.jpg"), &made[..made.len() - 2]).expect("writable");
         assert!(thumbnails.get(HASH, none).is_err(), "cut short");
+        thumbnails.remove("cd34");
+        assert!(thumbnails.get("cd34", none).is_err(), "it was removed");
+        let outside = folder.path().join("theirs.jpg");
+        fs::write(&outside, "").expect("a writable folder");
+        let made = folder.path().join("made");
+        fs::create_dir(&made).expect("a writable folder");
+        Thumbnails::new(&made).remove("../theirs");
+        assert!(outside.exists(), "what is no hash names nothing");
         fs::write(&picture, "no picture").expect("a writable folder");
         assert!(thumbnails.get(HASH, || File::open(&picture)).is_err());
     }

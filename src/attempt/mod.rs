@@ -68,6 +68,11 @@ impl History {
         self.deaths == 0 && self.lost.is_empty()
     }
 
+    /// Whether nothing was tried yet.
+    pub fn is_empty(&self) -> bool {
+        self.out_of_memory.is_empty() && self.is_harmless()
+    }
+
     /// Adds a rung that ran out of memory. The planner answers the first such error with the same
     /// rung again, for another program may have held the memory. Where the error has cost a worker
     /// that is too dear: the rung counts as tried twice.

@@ -168,6 +168,7 @@ fn text(answer: &FitAnswer) -> String {
         ));
     }
     lines.extend(least(answer));
+    lines.extend(as_asked(answer));
     lines.push(format!("time    {time}"));
     lines.join("\n")
 }
@@ -184,6 +185,21 @@ fn least(answer: &FitAnswer) -> Option<String> {
         ),
         None => format!("needs   a memory_limit of {usable} or more in daemon.toml"),
     })
+}
+
+/// What the picture would need in the size and the steps that were asked for.
+fn as_asked(answer: &FitAnswer) -> Option<String> {
+    let FitAnswer { width, height, steps, rung, .. } = answer;
+    let LeastMemory { usable_bytes, device_bytes } = answer.as_asked?;
+    let asked = match rung.steps == *steps {
+        true => format!("{width}x{height}"),
+        false => format!("{width}x{height} with {steps} steps"),
+    };
+    let of = match device_bytes {
+        Some(bytes) => format!("a device of {} or more", memory(bytes)),
+        None => "a memory_limit of so much in daemon.toml".to_owned(),
+    };
+    Some(format!("asked   {asked} would need {}: {of}", memory(usable_bytes)))
 }
 
 /// The time where no picture tells it.

@@ -1,6 +1,6 @@
 //! Answers as text for people or JSON for programs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::io::{self, Write};
 
@@ -170,7 +170,7 @@ pub(super) fn submitted(submitted: &Submitted) -> String {
     let mut lines: Vec<String> =
         jobs.iter().map(|taken| format!("{} is job {}", taken.file, taken.job)).collect();
     if !waiting.is_empty() {
-        let names: Vec<String> = waiting.iter().map(|name| left(submitted, name)).collect();
+        let names = left(submitted);
         let verb = if names.len() == 1 { "waits" } else { "wait" };
         let names = names.join(", ");
         lines.push(format!("{names} {verb} in the jobs folder for the daemon: zimaged run"));
@@ -202,13 +202,16 @@ pub(super) fn submitted(submitted: &Submitted) -> String {
     text
 }
 
-/// The file as it was handed over, and as it is called in the jobs folder where that is not the
-/// same.
-fn left(submitted: &Submitted, name: &str) -> String {
-    match submitted.renamed.iter().find(|left| left.name == name) {
-        Some(left) => printable(&format!("{} (as {name})", left.file)),
+/// The files that wait as they were handed over, and as they are called in the jobs folder where
+/// that is not the same.
+fn left(submitted: &Submitted) -> Vec<String> {
+    let renamed = submitted.renamed.iter().map(|left| (left.name.as_str(), left.file.as_str()));
+    let renamed: HashMap<&str, &str> = renamed.collect();
+    let told = submitted.waiting.iter().map(|name| match renamed.get(name.as_str()) {
+        Some(file) => printable(&format!("{file} (as {name})")),
         None => printable(name),
-    }
+    });
+    told.collect()
 }
 
 /// A job of a file is `called` so; of one that options make nobody knows a name.

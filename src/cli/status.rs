@@ -50,7 +50,9 @@ fn lines(status: &QueueStatus) -> Vec<String> {
     }
     let held = status.daemon.iter().flat_map(|daemon| &daemon.held_models);
     lines.extend(held.map(HeldModel::told));
-    if let Some(worker) = &status.model {
+    if let Some(trouble) = &status.model_trouble {
+        lines.push(format!("the configured model cannot be used: {}", printable(trouble)));
+    } else if let Some(worker) = &status.model {
         let key = &worker.model_key;
         let called = if key.is_empty() { String::new() } else { format!(" ({key})") };
         lines.push(format!(

@@ -28,7 +28,7 @@ use crate::instance::{FolderLock, InstanceLock};
 use crate::intake::{Intake, IntakePlaces};
 use crate::job::spec::Rules;
 use crate::loras::LoraFolder;
-use crate::status::{self, Status, WorkerStatus};
+use crate::status::{self, Status, WorkerEnd, WorkerStatus};
 use crate::store::{Access, DatabasePlace, LogMark, Store};
 use crate::{awake, caretaker, descriptors, hooks, output, queue, recovery, systemd};
 
@@ -266,7 +266,7 @@ impl Daemon {
             warn!(%reason, "no job is taken in before the model can be read");
             self.status.send_modify(|status| {
                 status.intake.trouble = Some(reason.clone());
-                status.worker = WorkerStatus::Down { reason };
+                status.worker = WorkerStatus::Down { reason, end: WorkerEnd::NotLoaded };
             });
             heartbeat.beat();
             tokio::select! {

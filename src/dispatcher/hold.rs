@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::spelling::without_codes;
-use crate::status::Status;
+use crate::status::{HoldKind, Status};
 
 /// How long nothing is started after a picture could not be written: each try costs a decode.
 const PAUSE: Duration = Duration::from_secs(15);
@@ -29,7 +29,7 @@ impl Hold {
 
     /// Starts nothing for a while.
     pub(super) fn pause(&mut self, reason: String) {
-        self.tell(reason);
+        self.tell(HoldKind::Outputs, reason);
         self.until = Instant::now() + PAUSE;
     }
 
@@ -39,38 +39,31 @@ impl Hold {
     }
 
     /// Says why nothing is started, unless that was the last thing said.
-    pub(super) fn tell(&mut self, reason: String) {
-        self.say(reason, false);
-    }
-
-    /// As [`Hold::tell`], for what the user wants: nothing is wrong.
-    pub(super) fn rest(&mut self, reason: String) {
-        self.say(reason, true);
-    }
-
-    fn say(&mut self, reason: String, is_wanted: bool) {
+    pub(super) fn tell(&mut self, kind: HoldKind, reason: String) {
         let reason = without_codes(&reason).into_owned();
         if self.reason.as_ref() != Some(&reason) {
-            match is_wanted {
+            match kind.is_wanted() {
                 true => info!(%reason, "nothing is started for a while"),
                 false => warn!(%reason, "nothing is started for a while"),
             }
         }
-        self.show(Some(reason.clone()), is_wanted);
+        self.show(Some((kind, reason.clone())));
         self.reason = Some(reason);
     }
 
     /// Clears the shown reason: nothing waits for it, or a render is started to see whether it can
     /// be finished by now.
     pub(super) fn lift(&self) {
-        self.show(None, false);
+        self.show(None);
     }
 
     /// Notifies watchers only of a change: this is called at every look at the queue.
-    fn show(&self, reason: Option<String>, is_wanted: bool) {
+    fn show(&self, hold: Option<(HoldKind, String)>) {
+        let (kind, reason) = hold.unzip();
         self.status.send_if_modified(|status| {
             let changed = status.hold != reason;
-            (status.hold, status.hold_is_wanted) = (reason, is_wanted);
+            status.hold_is_wanted = kind.is_some_and(HoldKind::is_wanted);
+            (status.hold, status.hold_kind) = (reason, kind);
             changed
         });
     }

@@ -10,10 +10,11 @@ use tracing::warn;
 
 use super::hold::Hold;
 use super::models::Models;
-use crate::attempt::{Candidate, Failure, Finished, Next, Planned};
+use crate::attempt::{Candidate, ErrorCode, Failure, Finished, Next, Planned};
 use crate::clock::Clock;
 use crate::heartbeat::Heartbeat;
 use crate::planner::Evidence;
+use crate::status::HoldKind;
 use crate::store::{Guarded, LateJob, NewWorker, Result, Store, StoreError};
 use crate::worker::protocol::Loaded;
 
@@ -104,15 +105,16 @@ impl Journal {
 
     /// daemon.toml wants nothing started, for this reason, or does so no more. What is new is
     /// recorded.
-    pub(super) async fn rest(&mut self, reason: Option<String>) -> Result<()> {
+    pub(super) async fn rest(&mut self, wanted: Option<(HoldKind, String)>) -> Result<()> {
+        let (kind, reason) = wanted.unzip();
         if self.resting != reason {
             let now_ms = self.clock.now_ms();
             let store = self.store.clone();
             self.write(|| store.note_rest(reason.as_deref(), now_ms)).await?;
             self.resting.clone_from(&reason);
         }
-        if let Some(reason) = reason {
-            self.hold.rest(reason);
+        if let Some((kind, reason)) = kind.zip(reason) {
+            self.hold.tell(kind, reason);
         }
         Ok(())
     }
@@ -187,6 +189,18 @@ impl Journal {
         self.record(|| store.end_attempt(attempt_id, failure, next, now_ms)).await
     }
 
+    /// See [`Store::fail_untried`].
+    pub(super) async fn fail_untried(
+        &mut self,
+        render_id: i64,
+        code: ErrorCode,
+        reason: &str,
+    ) -> Result<Guarded> {
+        let now_ms = self.clock.now_ms();
+        let store = self.store.clone();
+        self.write(|| store.fail_untried(render_id, code, reason, now_ms)).await
+    }
+
     /// A read that fails for a while must not end the daemon: the running attempt would be taken
     /// for one that had killed it.
     async fn read<T, F>(&mut self, call: impl Fn() -> F) -> Result<T>
@@ -239,7 +253,7 @@ impl Journal {
             };
             match answer {
                 Err(error) if may_pass(&error) && patient => {
-                    self.hold.tell(error.to_string());
+                    self.hold.tell(HoldKind::Database, error.to_string());
                 }
                 done => {
                     if waited {

@@ -4,9 +4,10 @@
 //! `attempt` follows each by the rules of `watcher`, `writing` has its picture written beside the
 //! next one (`rendered`), `publish` makes it final, `journal` reads and writes the queue, `hold`
 //! waits for the disk, `rest` where daemon.toml wants it, `suspicion` tells a bad picture from a
-//! bad place; this file puts them together.
+//! bad place, `dead_ends` knows what need not be tried; this file puts them together.
 
 mod attempt;
+mod dead_ends;
 mod hold;
 mod journal;
 mod models;
@@ -30,6 +31,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use self::dead_ends::DeadEnds;
 use self::hold::Hold;
 use self::journal::Journal;
 use self::models::Models;
@@ -44,7 +46,7 @@ use crate::config::LiveConfig;
 use crate::engine::ModelError;
 use crate::heartbeat::Heartbeat;
 use crate::output;
-use crate::status::{Status, WorkerWish};
+use crate::status::{HoldKind, Status, WorkerWish};
 use crate::store::{Store, StoreError};
 
 /// How often an idle dispatcher looks for work that no hint announced (a retry, a resume, a time
@@ -110,6 +112,7 @@ pub struct Dispatcher {
     journal: Journal,
     rest: Rest,
     suspicion: Suspicion,
+    dead_ends: DeadEnds,
     /// The picture that was rendered last, until it has its row.
     writing: Option<Rendered>,
     /// When the model was loaded, or the last render ended.
@@ -145,6 +148,7 @@ impl Dispatcher {
             journal,
             rest,
             suspicion: Suspicion::default(),
+            dead_ends: DeadEnds::default(),
             writing: None,
             idle_since,
         }
@@ -232,11 +236,11 @@ impl Dispatcher {
         match (why, self.settings.mode) {
             _ if self.stop.is_cancelled() => Ok(false),
             (why, Mode::Forever) if !model.is_empty() => {
-                self.models.set_aside(model, why.reason().to_owned());
+                self.models.set_aside(model, &why);
                 Ok(true)
             }
-            (NotLoaded::WrongModel(what), Mode::Forever) if self.models.has_worked(model) => {
-                self.models.set_aside(model, what);
+            (why @ NotLoaded::WrongModel(_), Mode::Forever) if self.models.has_worked(model) => {
+                self.models.set_aside(model, &why);
                 Ok(true)
             }
             (NotLoaded::WrongModel(what), _) => Err(ModelError::Wrong(what).into()),
@@ -290,7 +294,8 @@ impl Dispatcher {
                  unmounted?"
             ),
             Err(error) => {
-                self.journal.hold.tell(format!("no pictures can be written: {error}"));
+                let told = format!("no pictures can be written: {error}");
+                self.journal.hold.tell(HoldKind::Outputs, told);
                 return Ok(None);
             }
         }

@@ -7,8 +7,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::slot::NotLoaded;
 use crate::planner::{ModelHead, ModelTurns};
-use crate::status::{HeldModel, Status};
+use crate::status::{HeldModel, ModelTrouble, Status};
 
 /// How long a model that could not be loaded is left alone while others can be used.
 const PAUSE: Duration = Duration::from_secs(5 * 60);
@@ -23,8 +24,10 @@ pub(super) struct Models {
     status: watch::Sender<Status>,
 }
 
+#[derive(Clone)]
 struct SetAside {
     reason: String,
+    trouble: ModelTrouble,
     until: Option<Instant>,
 }
 
@@ -43,7 +46,8 @@ impl Models {
     ) -> Models {
         let wrong = |(name, reason): (&String, &String)| {
             let reason = format!("{reason}; start the daemon again when it is mended");
-            (name.clone(), Some(SetAside { reason, until: None }))
+            let trouble = ModelTrouble::WrongFiles;
+            (name.clone(), Some(SetAside { reason, trouble, until: None }))
         };
         let known = usable.map(|name| (name.clone(), None));
         let known = known.chain(unusable.iter().map(wrong)).collect();
@@ -63,20 +67,25 @@ impl Models {
 
     /// Whether the model is left alone for now.
     pub(super) fn is_aside(&self, model: &str) -> bool {
-        self.reason(model).is_some()
+        self.aside(model).is_some()
     }
 
     /// Leaves a model alone for a while: it cannot be loaded.
-    pub(super) fn set_aside(&mut self, model: &str, reason: String) {
+    pub(super) fn set_aside(&mut self, model: &str, why: &NotLoaded) {
         let until = Some(Instant::now() + PAUSE);
-        self.known.insert(model.to_owned(), Some(SetAside { reason, until }));
+        let trouble = match why {
+            NotLoaded::WrongModel(_) => ModelTrouble::WrongFiles,
+            NotLoaded::Reason(_) => ModelTrouble::NotLoaded,
+        };
+        let reason = why.reason().to_owned();
+        self.known.insert(model.to_owned(), Some(SetAside { reason, trouble, until }));
     }
 
     /// What of `heads` can be rendered. Why the rest cannot is told once, and shown.
     pub(super) fn usable(&mut self, heads: Vec<ModelHead>) -> Vec<ModelHead> {
         let held = heads.iter().filter_map(|head| self.held(&head.model)).collect();
         self.tell(held);
-        heads.into_iter().filter(|head| self.reason(&head.model).is_none()).collect()
+        heads.into_iter().filter(|head| !self.is_aside(&head.model)).collect()
     }
 
     /// The next of the usable `heads` while `loaded` is loaded.
@@ -100,19 +109,23 @@ impl Models {
     }
 
     fn held(&self, model: &str) -> Option<HeldModel> {
-        Some(HeldModel { model: model.to_owned(), reason: self.reason(model)? })
+        let SetAside { reason, trouble, .. } = self.aside(model)?;
+        Some(HeldModel { model: model.to_owned(), reason, trouble })
     }
 
     /// Why the model cannot be used now, if it cannot.
-    fn reason(&self, model: &str) -> Option<String> {
+    fn aside(&self, model: &str) -> Option<SetAside> {
         match self.known.get(model) {
             Some(None) => None,
-            Some(Some(aside)) => (!aside.is_over()).then(|| aside.reason.clone()),
-            None => Some(self.unknown(model)),
+            Some(Some(aside)) => Some(aside.clone()).filter(|aside| !aside.is_over()),
+            None => {
+                let (reason, trouble) = (self.unnamed(model), ModelTrouble::Unnamed);
+                Some(SetAside { reason, trouble, until: None })
+            }
         }
     }
 
-    fn unknown(&self, model: &str) -> String {
+    fn unnamed(&self, model: &str) -> String {
         let names: Vec<&str> =
             self.known.keys().map(String::as_str).filter(|name| !name.is_empty()).collect();
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
@@ -127,7 +140,7 @@ impl Models {
             if status.held_models == held {
                 return false;
             }
-            for HeldModel { model, reason } in &held {
+            for HeldModel { model, reason, .. } in &held {
                 if !status.held_models.iter().any(|told| told.model == *model) {
                     warn!(%model, %reason, "renders wait for their model");
                 }

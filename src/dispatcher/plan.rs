@@ -5,7 +5,7 @@ use crate::attempt::{Candidate, Planned, Predicted};
 use crate::engine::MemoryReading;
 use crate::engine::predictor::Predictor;
 use crate::job::Render;
-use crate::planner::{Corrections, Plan, Planner};
+use crate::planner::{Corrections, DeadEnd, Plan, Planner};
 use crate::worker::protocol::{Load, Loaded};
 
 /// Everything that a plan depends on.
@@ -54,6 +54,16 @@ impl Planning {
     /// The rung after those that ran out of memory; `None` at the bottom of the ladder.
     pub(super) fn next(&self, candidate: &Candidate) -> Option<Plan> {
         self.planner(&candidate.render).next(&candidate.history.out_of_memory)
+    }
+
+    /// See [`Planner::dead_end`].
+    pub(super) fn dead_end<'d>(
+        &self,
+        candidate: &Candidate,
+        known: &'d [DeadEnd],
+        attempts_max: u32,
+    ) -> Option<&'d DeadEnd> {
+        self.planner(&candidate.render).dead_end(known, attempts_max as usize)
     }
 
     /// `plan` with what it predicts, as it is recorded.

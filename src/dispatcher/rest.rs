@@ -10,6 +10,7 @@ use super::Dispatcher;
 use crate::card::CardCeilings;
 use crate::clock;
 use crate::config::PowerConfig;
+use crate::status::HoldKind;
 use crate::store::StoreError;
 
 /// Between two looks at a card that is above a ceiling: it cools no faster.
@@ -42,12 +43,15 @@ impl Dispatcher {
     pub(super) async fn rests(&mut self) -> Result<bool, StoreError> {
         let now_ms = self.journal.clock.now_ms();
         let config = self.settings.config.now();
-        let reason = match quiet(&config.power, now_ms) {
-            Some(quiet) => Some(quiet),
-            None => self.card_above(&config.power.ceilings).await,
+        let wanted = match quiet(&config.power, now_ms) {
+            Some(quiet) => Some((HoldKind::QuietHours, quiet)),
+            None => {
+                let above = self.card_above(&config.power.ceilings).await;
+                above.map(|above| (HoldKind::CardCeiling, above))
+            }
         };
-        let rests = reason.is_some();
-        self.journal.rest(reason).await?;
+        let rests = wanted.is_some();
+        self.journal.rest(wanted).await?;
         Ok(rests)
     }
 

@@ -5,15 +5,28 @@ use tracing::{debug, warn};
 use super::attempt::{self, Followed};
 use super::rendered::Rendered;
 use super::{Dispatcher, publish};
-use crate::attempt::{Candidate, Failure, Next, Planned, StopCause, decide};
+use crate::attempt::{Candidate, Failure, FailureKind, Next, Planned, StopCause, decide};
+use crate::ladder::Rung;
 use crate::planner::{Corrections, Evidence, Plan};
+use crate::status::WorkerEnd;
 use crate::store::{Guarded, StoreError};
 
 impl Dispatcher {
     /// Tries a render on one rung after the other until no attempt is to follow at once.
     pub(super) async fn render(&mut self, mut candidate: Candidate) -> Result<(), StoreError> {
         self.refresh_plans(None).await?;
+        let planning = self.slot.planning();
+        if let Some(reason) = planning.and_then(|it| self.dead_end(it, &candidate)) {
+            return self.fail_untried(&candidate, &reason).await;
+        }
         let mut plan = self.slot.planning().and_then(|planning| planning.first(&candidate));
+        // What the picture before took is known once it is written: where that has the size which
+        // this one would lose, the next turn plans anew.
+        let loses = |rung: &Rung| rung.degrades(&candidate.render);
+        let has_made = self.writing.as_ref().is_some_and(|it| !loses(&it.planned.rung));
+        if has_made && plan.is_some_and(|plan| loses(&plan.rung)) {
+            return self.finish_writing().await;
+        }
         while let Some(current) = plan {
             plan = self.attempt(&mut candidate, &current).await?;
         }
@@ -92,6 +105,7 @@ impl Dispatcher {
         cause: Option<StopCause>,
     ) -> Result<Option<Plan>, StoreError> {
         candidate.history = candidate.history.with(planned.rung, failure);
+        self.dead_ends.note(candidate, planned, failure);
         let lower_rung = self.lower_rung(candidate, planned, failure).await?;
         let policy = self.settings.config.now().worker.policy();
         let on_oom = candidate.render.on_oom;
@@ -104,7 +118,11 @@ impl Dispatcher {
             "an attempt made no picture"
         );
         if failure.kind.took_the_worker() {
-            self.slot.replace(failure.message.clone()).await;
+            let end = match failure.kind {
+                FailureKind::MemoryDeath => WorkerEnd::OutOfMemory,
+                _ => WorkerEnd::Died,
+            };
+            self.slot.replace(end, failure.message.clone()).await;
         }
         publish::remove_temporary(&self.settings, attempt_id);
         if matches!(next, Next::Fail { .. } | Next::Cancel) {

@@ -16,7 +16,7 @@ use crate::config::LiveConfig;
 use crate::countdown::{Countdown, within};
 use crate::heartbeat::Heartbeat;
 use crate::planner::Corrections;
-use crate::status::{Status, WorkerStatus};
+use crate::status::{Status, WorkerEnd, WorkerStatus};
 use crate::worker::exit::WorkerExit;
 use crate::worker::handle::Worker;
 use crate::worker::protocol::{HashedModel, Load, Loaded, WorkerEvent};
@@ -61,6 +61,13 @@ impl NotLoaded {
             NotLoaded::WrongModel(reason) | NotLoaded::Reason(reason) => reason,
         }
     }
+
+    fn end(&self) -> WorkerEnd {
+        match self {
+            NotLoaded::WrongModel(_) => WorkerEnd::WrongModel,
+            NotLoaded::Reason(_) => WorkerEnd::NotLoaded,
+        }
+    }
 }
 
 impl From<String> for NotLoaded {
@@ -90,7 +97,7 @@ pub(super) struct Slot {
     released: bool,
     deaths_in_a_row: u32,
     /// How the last worker died.
-    last_death: String,
+    last_death: (WorkerEnd, String),
     retry_at: Instant,
 }
 
@@ -109,7 +116,7 @@ impl Slot {
             unrecorded: false,
             released: false,
             deaths_in_a_row: 0,
-            last_death: String::new(),
+            last_death: Default::default(),
             retry_at,
         }
     }
@@ -198,7 +205,8 @@ impl Slot {
             self.shut_down(CHANGE_GRACE).await;
         }
         if self.is_resting() {
-            self.set_status(WorkerStatus::Down { reason: self.last_death.clone() });
+            let (end, reason) = self.last_death.clone();
+            self.set_status(WorkerStatus::Down { reason, end });
         }
         while self.is_resting() {
             self.heartbeat.beat();
@@ -213,7 +221,7 @@ impl Slot {
             started = start(&self.settings, model, &self.heartbeat) => started,
             () = stop.cancelled() => return Err("stopping".to_owned().into()),
         };
-        let ready = started.inspect_err(|why| self.note_death(why.reason()))?;
+        let ready = started.inspect_err(|why| self.note_death(why.end(), why.reason()))?;
         let (worker, loaded) = (&ready.worker, &ready.loaded);
         info!(device = %loaded.device, model = %loaded.model_name, "model loaded");
         debug!(load_ms = loaded.load_ms, model_hash = %loaded.known_hash(), "model");
@@ -225,12 +233,12 @@ impl Slot {
     }
 
     /// Kills the worker; the next one starts after a pause.
-    pub(super) async fn replace(&mut self, reason: String) {
+    pub(super) async fn replace(&mut self, end: WorkerEnd, reason: String) {
         if let Some(Ready { worker, .. }) = self.ready.take() {
             let how = worker.kill().await.words;
             // Where it had died by itself, that is what is told.
             let told = if reason == how { reason } else { format!("{reason} ({how})") };
-            self.note_death(&told);
+            self.note_death(end, &told);
         }
     }
 
@@ -246,7 +254,8 @@ impl Slot {
             },
         };
         self.ready = None;
-        self.note_death(&death.to_string());
+        let end = if death.of_memory { WorkerEnd::OutOfMemory } else { WorkerEnd::Died };
+        self.note_death(end, &death.to_string());
     }
 
     /// Asks the worker to end, and waits for it up to `grace`.
@@ -287,7 +296,7 @@ impl Slot {
         self.released
     }
 
-    fn note_death(&mut self, reason: &str) {
+    fn note_death(&mut self, end: WorkerEnd, reason: &str) {
         let first = Duration::from_millis(self.settings.config.now().worker.backoff_ms);
         let doubled = first.saturating_mul(1 << self.deaths_in_a_row.min(16));
         let pause = doubled.min(BACKOFF_MAX);
@@ -298,8 +307,8 @@ impl Slot {
             pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
             "the worker is down"
         );
-        self.last_death = reason.to_owned();
-        self.set_status(WorkerStatus::Down { reason: reason.to_owned() });
+        self.last_death = (end, reason.to_owned());
+        self.set_status(WorkerStatus::Down { reason: reason.to_owned(), end });
     }
 
     /// Says what the worker takes of its device now.

@@ -121,7 +121,7 @@ fn troubles(daemon: &Status) -> Vec<Finding> {
         let told = format!("starts no render: {why}");
         if daemon.hold_is_wanted { Finding::ok(Aspect::Daemon, told) } else { wrong(told) }
     }));
-    if let WorkerStatus::Down { reason } = &daemon.worker {
+    if let WorkerStatus::Down { reason, .. } = &daemon.worker {
         findings.push(wrong(format!("has no worker: {reason}")));
     }
     findings.extend(
@@ -146,7 +146,7 @@ fn trouble_of(folder: &JobsFolder) -> Option<Finding> {
 mod tests {
     use super::*;
     use crate::doctor::Verdict;
-    use crate::status::HeldModel;
+    use crate::status::{HeldModel, ModelTrouble, WorkerEnd};
 
     #[test]
     fn whatever_the_daemon_is_not_well_with_is_told() {
@@ -155,10 +155,14 @@ mod tests {
         };
         let well = Status::starting(1);
         assert!(verdicts(&well).is_empty());
-        let held = HeldModel { model: "base".into(), reason: "gone".into() };
+        let held = HeldModel {
+            model: "base".into(),
+            reason: "gone".into(),
+            trouble: ModelTrouble::WrongFiles,
+        };
         let ill = Status {
             hold: Some("the disk is full".into()),
-            worker: WorkerStatus::Down { reason: "no card".into() },
+            worker: WorkerStatus::Down { reason: "no card".into(), end: WorkerEnd::NotLoaded },
             held_models: vec![held],
             version: "0.0.0".into(),
             ..well

@@ -11,6 +11,7 @@ mod folders;
 mod hooks;
 mod machine;
 mod models;
+mod pictures;
 mod port;
 
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,8 @@ pub enum Aspect {
     /// What lies in the jobs folder and is no job.
     Jobs,
     Database,
+    /// The pictures of the history in the output folder.
+    Pictures,
     Daemon,
     /// The programs that are told of renders that have ended.
     Hooks,
@@ -126,6 +129,7 @@ async fn of_queue(config: &Config) -> Vec<Finding> {
     findings.push(machine::watching(&config.jobs));
     findings.extend(dropped::dropped(config).await);
     findings.extend(database::database(config).await);
+    findings.extend(pictures::pictures(config).await);
     findings.extend(database::daemon(config));
     findings.extend(database::obstacle(config).await);
     findings.extend(hooks::hooks(&config.hooks));

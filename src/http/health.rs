@@ -21,7 +21,7 @@ pub async fn ready(State(app): State<App>) -> Result<Response, HttpProblem> {
     let reason = match (status.unwanted_hold(), &status.worker) {
         (Some(hold), _) => Some(format!("held: {hold}")),
         (None, WorkerStatus::Loading) => Some("the model is being loaded".to_owned()),
-        (None, WorkerStatus::Down { reason }) => Some(format!("no worker: {reason}")),
+        (None, WorkerStatus::Down { reason, .. }) => Some(format!("no worker: {reason}")),
         (None, WorkerStatus::Ready { .. } | WorkerStatus::Released) => None,
     };
     reason.map_or_else(|| Ok("ready\n".into_response()), |reason| Err(HttpProblem::later(reason)))

@@ -10,6 +10,7 @@
 //!    |     Cancelled        v
 //!    +----------------> cancelled
 //! ```
+//! One that waits fails, too, where it is known that it would.
 //! Ladder steps stay inside running, one attempt row each.
 
 use serde::{Deserialize, Serialize};

@@ -6,6 +6,7 @@
 
 mod agenda;
 mod correct;
+mod dead_end;
 mod estimate;
 mod model_turns;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::agenda::{AgendaEntry, Turn, turns};
 pub use self::correct::{Corrections, Evidence};
+pub use self::dead_end::DeadEnd;
 pub use self::estimate::{DeviceSpeed, Estimate, Operations, RenderOperations};
 pub use self::model_turns::{ModelHead, ModelTurns};
 use crate::ladder::{Residency, Rung, Stage};

@@ -8,7 +8,7 @@ use super::pace::usual_ms;
 use super::timing::Timing;
 use crate::config::Config;
 use crate::engine::mini;
-use crate::job::Render;
+use crate::job::{OnOom, Render};
 use crate::ladder::{Residency, Rung};
 use crate::planner::{Estimate, Plan, Prediction};
 use crate::store::{SeenOnRung, Store};
@@ -50,6 +50,9 @@ pub struct FitAnswer {
     pub missing_bytes: u64,
     /// Where it does not fit: what would do. Null where it fits, or no memory is enough.
     pub least: Option<LeastMemory>,
+    /// Where it fits only smaller, or with fewer steps: what would do for it as it is asked for.
+    /// Null where it fits as asked or not at all, or no memory is enough.
+    pub as_asked: Option<LeastMemory>,
     /// What the host should have free to stream layers from; 0 where none are.
     pub host_bytes: u64,
     /// Pictures rendered on this rung.
@@ -91,7 +94,7 @@ pub struct BusTime {
 /// PCIe 4.0 with 16 lanes carries 31.5 GB a second, of which copies reach so much.
 const BUS_BYTES_PER_S: u64 = 26_000_000_000;
 
-/// The least memory with which a picture is rendered at all, smaller perhaps, in whole MiB.
+/// The least memory that does for a picture, in whole MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LeastMemory {
@@ -261,6 +264,7 @@ impl Fitting<'_> {
             prediction,
             missing_bytes,
             least: None,
+            as_asked: None,
             host_bytes: self.predictor.host_bytes(&rung),
             seen,
             estimate: None,
@@ -274,6 +278,8 @@ impl Fitting<'_> {
         }
         if !answer.fits() {
             answer.least = self.least(asked);
+        } else if answer.is_degraded() {
+            answer.as_asked = self.least_as_asked(asked);
         }
         Ok(answer)
     }
@@ -287,6 +293,11 @@ impl Fitting<'_> {
         let least_ms = streamed_bytes * 1000 / BUS_BYTES_PER_S;
         let time = BusTime { streamed_bytes, assumed_bytes_per_s: BUS_BYTES_PER_S, least_ms };
         (streamed_bytes > 0).then_some(time)
+    }
+
+    /// The least memory with which a device renders it in the size and the steps that are asked for.
+    pub(super) fn least_as_asked(&self, asked: &Render) -> Option<LeastMemory> {
+        self.least(&Render { on_oom: OnOom::Offload, ..asked.clone() })
     }
 
     /// The least memory with which a device renders it.

@@ -151,14 +151,27 @@ fn job_entries(
 
 /// What does not fit as it was asked for, each lack once.
 fn lacks(timings: &ModelTimings, kinds: &[(&Render, u64)]) -> Vec<Warning> {
-    let mut found: Vec<(Lack, u64)> = Vec::new();
-    for (render, renders) in kinds {
+    let mut found: Vec<(Lack, u64, &Render)> = Vec::new();
+    for &(render, renders) in kinds {
         let timing = timings.of(&render.model);
         let Some(lack) = timing.and_then(|timing| timing.lack(render)) else { continue };
-        match found.iter_mut().find(|(known, _)| *known == lack) {
-            Some((_, pictures)) => *pictures += renders,
-            None => found.push((lack, *renders)),
+        match found.iter_mut().find(|(known, ..)| *known == lack) {
+            Some((_, pictures, longest)) => {
+                *pictures += renders;
+                *longest = longer(longest, render);
+            }
+            None => found.push((lack, renders, render)),
         }
     }
-    found.into_iter().map(|(lack, pictures)| Warning::Memory { lack, pictures }).collect()
+    let told = found.into_iter().map(|(lack, pictures, longest)| {
+        let timing = timings.of(&longest.model);
+        let needed_bytes = timing.and_then(|timing| timing.needed_bytes(longest));
+        Warning::Memory { lack: Lack { needed_bytes, ..lack }, pictures }
+    });
+    told.collect()
+}
+
+/// The one with the longer prompt, which needs more memory.
+fn longer<'r>(a: &'r Render, b: &'r Render) -> &'r Render {
+    if b.recipe.prompt.len() > a.recipe.prompt.len() { b } else { a }
 }

@@ -12,6 +12,7 @@ use super::{Queue, QueueError};
 use crate::inputs;
 use crate::output::{self, Owner};
 use crate::store::{Forgettable, RecordedPicture, Store, StoreError};
+use crate::thumbnails::Thumbnails;
 
 /// So many jobs are asked for at once.
 const JOBS_MAX: u32 = 500;
@@ -104,6 +105,9 @@ impl Queue<'_> {
         if !request.keep_pictures {
             for picture in self.store.pictures_of(job_id).await? {
                 self.remove(&picture, request.dry_run, pruned).await?;
+                if !request.dry_run {
+                    Thumbnails::new(&self.config.thumbnails_path()).remove(&picture.sha256);
+                }
             }
         }
         match request.dry_run {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::agreement::unread_configuration;
 use super::{Outlook, Queue, begun_anew, check_present, saved_database};
-use crate::config::Config;
+use crate::config::{Config, ModelChoice};
 use crate::instance::InstanceLock;
 use crate::intake::{self, FILES_SHOWN_MAX, FolderContents, IntakeStatus, WaitingFile, Why};
 use crate::job::warning::Warning;
@@ -60,6 +60,9 @@ pub struct QueueStatus {
     pub paused: Option<Pause>,
     /// The model that was loaded last.
     pub model: Option<WorkerRow>,
+    /// Why the configured model cannot be loaded, where no daemon runs that says so itself: a
+    /// missing folder, a wrong file.
+    pub model_trouble: Option<String>,
     /// What lies in the jobs folder.
     pub jobs_folder: JobsFolder,
     /// Files that were set aside and not put right since, newest first, each with the first line of
@@ -143,8 +146,16 @@ pub fn status_of(config: &Config) -> QueueStatus {
         running,
         daemon,
         jobs_folder,
+        model_trouble: if running { None } else { model_trouble(config) },
         ..QueueStatus::default()
     }
+}
+
+/// What a start would say at once of a model that is named. No weights are read.
+fn model_trouble(config: &Config) -> Option<String> {
+    let ModelChoice::Named(_) = config.model else { return None };
+    let checked = config.describe_model().and_then(|_| config.check_weights());
+    checked.err().map(|error| error.to_string())
 }
 
 impl JobsFolder {

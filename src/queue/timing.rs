@@ -262,7 +262,13 @@ impl<'a> Timing<'a> {
         let Plan { rung, missing_bytes: too_much, .. } = fitting.plan_now(&offload)?;
         let offload_keeps = too_much == 0 && rung.residency != Residency::Host;
         let (fits, on_oom) = (missing_bytes == 0, render.on_oom);
-        Some(Lack { asked, made, usable_bytes, fits, on_oom, offload_keeps })
+        let needed_bytes = None; // dear to find, and asked once for all pictures alike
+        Some(Lack { asked, made, usable_bytes, needed_bytes, fits, on_oom, offload_keeps })
+    }
+
+    /// The least that would do for `render` in the size and the steps that were asked for.
+    pub(super) fn needed_bytes(&self, render: &Render) -> Option<u64> {
+        Some(self.fitting.as_ref()?.least_as_asked(render)?.usable_bytes)
     }
 
     /// By pictures, newest first; `None` before there is one.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Advice, fadvise};
+use tokio_util::sync::CancellationToken;
 
 use super::data::DiskSpeed;
 use crate::engine::provenance::WeightPart;
@@ -47,14 +48,15 @@ fn forget(file: &File) -> bool {
 }
 
 /// Reads the start of the largest file of the model from the disk, and once more from the cache.
-pub fn disk_speed(parts: &[WeightPart]) -> Option<DiskSpeed> {
+/// `None` where it is told to stop meanwhile.
+pub fn disk_speed(parts: &[WeightPart], stop: &CancellationToken) -> Option<DiskSpeed> {
     let largest = paths(parts).into_iter().max_by_key(|path| bytes(path))?;
     let cold = File::open(&largest).and_then(|file| {
         forget(&file);
-        read_for_a_while(file, DISK_BYTES_MAX)
+        read_for_a_while(file, DISK_BYTES_MAX, stop)
     });
     let (cold_bytes, cold_s) = cold.ok()?;
-    let warm = File::open(&largest).and_then(|file| read_for_a_while(file, cold_bytes));
+    let warm = File::open(&largest).and_then(|file| read_for_a_while(file, cold_bytes, stop));
     let (warm_bytes, warm_s) = warm.ok()?;
     Some(DiskSpeed {
         bytes: cold_bytes,
@@ -64,10 +66,17 @@ pub fn disk_speed(parts: &[WeightPart]) -> Option<DiskSpeed> {
 }
 
 /// How much came, and in how many seconds.
-fn read_for_a_while(mut file: File, bytes_max: u64) -> io::Result<(u64, f64)> {
+fn read_for_a_while(
+    mut file: File,
+    bytes_max: u64,
+    stop: &CancellationToken,
+) -> io::Result<(u64, f64)> {
     let mut chunk = vec![0; CHUNK_BYTES];
     let (start, mut all) = (Instant::now(), 0_u64);
     while all < bytes_max && start.elapsed() < DISK_TIME_MAX {
+        if stop.is_cancelled() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         match file.read(&mut chunk)? {
             0 => break,
             read => all += read as u64,
@@ -99,10 +108,13 @@ mod tests {
         let files = WeightFiles::new(folder.path(), paths);
         let parts = [WeightPart { part: Part::Vae, files }];
         assert_eq!(part_bytes(&parts[0]), (5 << 20) + 1);
-        let speed = disk_speed(&parts).expect("a speed");
+        let stop = CancellationToken::new();
+        let speed = disk_speed(&parts, &stop).expect("a speed");
         assert_eq!(speed.bytes, 5 << 20);
         assert!(speed.cold_bytes_per_s > 0.0 && speed.warm_bytes_per_s > 0.0);
-        assert_eq!(disk_speed(&[]), None, "the scripted engine has no files");
+        assert_eq!(disk_speed(&[], &stop), None, "the scripted engine has no files");
+        stop.cancel();
+        assert_eq!(disk_speed(&parts, &stop), None, "it was told to stop");
         assert!(!drop_from_cache(&[]) && drop_from_cache(&parts));
     }
 }

@@ -117,7 +117,10 @@ impl Measuring<'_> {
     async fn all(&self, card: Option<Arc<Card>>) -> anyhow::Result<MachineReport> {
         let facts = card.as_ref().and_then(|card| card.facts());
         let had_card = card.is_some();
-        let disk = self.disk_speed();
+        let disk = self.disk_speed().await;
+        if self.stop.is_cancelled() {
+            return Err(NoMeasurement::Stopped.into());
+        }
         let is_cold = self.cold_session().await?;
         let looks = self.main_session(card).await?;
         let store = self.queue.store().await?;
@@ -147,12 +150,15 @@ impl Measuring<'_> {
     }
 
     /// Has the files leave the system's cache, which a quick report does not wait for.
-    fn disk_speed(&self) -> Option<DiskSpeed> {
+    async fn disk_speed(&self) -> Option<DiskSpeed> {
         if self.question.is_quick || self.stop.is_cancelled() {
             return None;
         }
         (self.told)("reading the model's files, for the speed of the disk");
-        machine::disk_speed(&self.parts)
+        let (parts, stop) = (self.parts.clone(), self.stop.clone());
+        let reading = tokio::task::spawn_blocking(move || machine::disk_speed(&parts, &stop));
+        // The signal is heard meanwhile, whatever the disk does.
+        self.stop.run_until_cancelled(reading).await?.ok()?
     }
 
     /// Whether the model was loaded from the disk alone.

@@ -39,10 +39,10 @@ pub struct WrittenReport {
 pub fn try_folder(folder: &Path) -> Result<(), ReportError> {
     let at = |source| ReportError::File { path: folder.to_owned(), source };
     let made: Vec<&Path> = folder.ancestors().take_while(|path| !path.exists()).collect();
-    Writer::new(folder)?;
-    let tried = tempfile::tempfile_in(folder).map(drop).map_err(at);
+    let tried =
+        Writer::new(folder).and_then(|_| tempfile::tempfile_in(folder).map(drop).map_err(at));
     for path in made {
-        // One that somebody has used meanwhile stays.
+        // One that was not made is not there, and one that somebody has used meanwhile stays.
         let _ = fs::remove_dir(path);
     }
     tried
@@ -128,6 +128,9 @@ mod tests {
         fs::create_dir(place.path().join("a")).expect("writable");
         try_folder(&place.path().join("a/b")).expect("writable");
         assert!(place.path().join("a").exists() && !place.path().join("a/b").exists());
+        let too_long = "x".repeat(300);
+        assert!(try_folder(&place.path().join("c/d").join(too_long)).is_err());
+        assert!(!place.path().join("c").exists(), "made on the way to one that cannot be made");
         fs::write(place.path().join("file"), "").expect("writable");
         assert!(try_folder(&place.path().join("file/b")).is_err());
     }

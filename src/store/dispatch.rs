@@ -244,7 +244,10 @@ impl Store {
 }
 
 /// The render, when it is queued or stands between two attempts, and its job is there.
-async fn attemptable(transaction: &mut Writing, render_id: i64) -> sqlx::Result<Option<Current>> {
+pub(super) async fn attemptable(
+    transaction: &mut Writing,
+    render_id: i64,
+) -> sqlx::Result<Option<Current>> {
     let row = sqlx::query(
         "SELECT job_id, state FROM renders WHERE id = ? AND state IN ('queued', 'running') \
          AND EXISTS (SELECT 1 FROM jobs WHERE id = renders.job_id) AND NOT EXISTS \

@@ -2,14 +2,15 @@
 
 use sqlx::Row;
 
+use super::dispatch::attemptable;
 use super::rows::{signed, to_json};
 use super::totals::add_attempt;
 use super::transition::{About, Current, Facts, log, transition};
 use super::writing::Writing;
 use super::{Guarded, Result, Store};
-use crate::attempt::{Failure, Finished, Measured, Next, Outcome};
+use crate::attempt::{ErrorCode, Failure, Finished, Measured, Next, Outcome};
 use crate::job::event::EventKind;
-use crate::job::state::RenderEvent;
+use crate::job::state::{RenderEvent, State};
 
 /// A running attempt's render, and whether the user wants it cancelled.
 struct Running {
@@ -65,6 +66,28 @@ impl Store {
         if let Some(event) = next.event(running.cancel_wanted) {
             transition(&mut transaction, running.render, event, facts(next), now_ms).await?;
         }
+        transaction.commit().await?;
+        Ok(Guarded::Changed)
+    }
+
+    /// A render that waits has failed without an attempt, because it is known how one would end.
+    pub async fn fail_untried(
+        &self,
+        render_id: i64,
+        code: ErrorCode,
+        reason: &str,
+        now_ms: i64,
+    ) -> Result<Guarded> {
+        let mut transaction = self.begin().await?;
+        let render = attemptable(&mut transaction, render_id).await?;
+        let Some(render) = render.filter(|render| render.state == State::Queued) else {
+            transaction.rollback().await?;
+            return Ok(Guarded::Stale);
+        };
+        let error = Facts::Error { code, message: reason };
+        transition(&mut transaction, render, RenderEvent::Failed, error, now_ms).await?;
+        let about = About::Render(render);
+        log(&mut transaction, EventKind::OutOfMemory, about, reason, now_ms).await?;
         transaction.commit().await?;
         Ok(Guarded::Changed)
     }

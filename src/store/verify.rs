@@ -41,6 +41,15 @@ impl Store {
         Ok(rows.fetch_all(&self.readers).await?)
     }
 
+    /// At most `limit` of the newest, newest first; looked for among ten times as many attempts.
+    pub async fn newest_done(&self, limit: u32) -> Result<Vec<DonePicture>> {
+        let sql = format!(
+            "{DONE} AND a.id > (SELECT max(id) - 10 * ?1 FROM attempts) ORDER BY a.id DESC LIMIT ?1"
+        );
+        let rows = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(limit);
+        Ok(rows.fetch_all(&self.readers).await?)
+    }
+
     /// At most `limit` of them, drawn by chance.
     pub async fn some_done(&self, limit: u32) -> Result<Vec<DonePicture>> {
         let sql = format!("{DONE} ORDER BY random() LIMIT ?");

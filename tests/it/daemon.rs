@@ -10,7 +10,7 @@ use zimaged::internals::metadata_of;
 
 use crate::parity::reference::model_folder;
 use crate::support::places::miniature;
-use crate::support::{House, kill};
+use crate::support::{House, kill, said};
 
 /// How the pictures stand, all together: "done 3" or "done 1 failed 1".
 const STATES: &str = "SELECT group_concat(state || ' ' || n, ' ') FROM \
@@ -516,6 +516,24 @@ fn house_of_a_miniature() -> House {
         .status();
     assert!(copied.expect("cp").success());
     house
+}
+
+#[test]
+fn status_names_the_configured_model_that_is_missing_and_not_the_one_of_before() {
+    let mut house = house_of_a_miniature();
+    fs::remove_file(house.path("jobs/fox.toml")).expect("our own file");
+    let status = |house: &House| said(&house.zimaged(&["status"]));
+    house.start();
+    house.until_sql("SELECT count(*) FROM workers", "1");
+    house.stop("TERM");
+    assert!(status(&house).contains("model zimage-mini"), "{}", status(&house));
+    assert!(house.json(&["status"])["model_trouble"].is_null());
+    fs::rename(house.path("model"), house.path("elsewhere")).expect("a writable folder");
+    assert_eq!(house.zimaged(&["run"]).status.code(), Some(78));
+    let told = status(&house);
+    assert!(told.contains("the configured model cannot be used: "), "{told}");
+    assert!(told.contains("there is no such") && !told.contains("loaded in"), "{told}");
+    assert!(house.json(&["status"])["model_trouble"].is_string());
 }
 
 // newcomer 7, newcomer 8: the daemon tried again and again what only a user can mend.

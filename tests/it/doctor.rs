@@ -288,3 +288,42 @@ fn a_queue_that_starts_nothing_because_that_is_wanted_is_well_and_says_so() {
     assert_eq!(verdicts, ["ok", "ok"]);
     assert!(text.contains("nothing is started: paused (my game); go on with: zimaged resume"));
 }
+
+/// Two small pictures, which are done.
+fn with_pictures() -> House {
+    let house = House::started("");
+    house.drop_job("a.toml", "prompt = 'a'\nwidth = 64\nheight = 64\nnum_images = 2\n");
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "2");
+    house
+}
+
+#[test]
+fn pictures_of_the_history_that_are_gone_are_counted() {
+    let mut house = with_pictures();
+    let (verdicts, told) = about(&diagnosis(&house), "pictures");
+    assert_eq!(
+        (verdicts, told.contains("the newest 2 pictures are in")),
+        (vec!["ok".into()], true)
+    );
+    house.json(&["backup", "kept.sqlite"]);
+    house.json(&["history", "prune", "--older-than", "0s"]);
+    assert_eq!(about(&diagnosis(&house), "pictures").0, Vec::<String>::new(), "none is known");
+    house.stop("TERM");
+    house.json(&["restore", "kept.sqlite"]);
+    let lost = ["newest 2 pictures", "2 are gone", "zimaged verify", "retry --missing --all"];
+    assert_found(&diagnosis(&house), "pictures", "warning", &lost);
+    house.start();
+    house.json(&["retry", "--missing", "--all"]);
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "4");
+    assert_eq!(about(&diagnosis(&house), "pictures").0, ["ok"], "they were made again");
+}
+
+#[test]
+fn a_folder_of_pictures_that_is_not_there_is_told_and_no_picture_is_called_gone() {
+    let mut house = with_pictures();
+    house.stop("TERM");
+    fs::rename(house.path("outputs"), house.path("elsewhere")).expect("a writable folder");
+    let diagnosis = diagnosis(&house);
+    assert_found(&diagnosis, "pictures", "warning", &["cannot be looked for", "outputs"]);
+    assert!(!about(&diagnosis, "pictures").1.contains("gone"), "{diagnosis}");
+}

@@ -165,7 +165,8 @@ fn a_status_says_whose_the_last_time_is() {
     assert!(told.contains(" but for what waits for its time, and at about "), "{told}");
     assert!(told.contains(" with job 3"), "{told}");
     let page = house.get("/queue").ok().text();
-    assert!(page.contains(", with <a href=\"gallery?job=3\">job 3</a>"), "{page}");
+    assert!(page.contains(", with <a href=\"gallery?job=3\">job 3</a>; but for what"), "{page}");
+    assert!(page.contains("; but for what waits for its time, at about <strong>"), "{page}");
     house.json(&["cancel", "3"]);
     let outlook = house.json(&["status"])["outlook"].clone();
     assert!(outlook["last_job"].is_null() && outlook["done_at_ms"].is_number(), "{outlook}");

@@ -67,6 +67,12 @@ fn a_picture_that_gets_smaller_is_said_to_and_one_that_does_not_fit_has_no_peak_
     assert_eq!(code("1024x1024", "1GiB"), Some(3));
     let large = said("4096x4096", "8GiB");
     assert!(large.contains("fits, but only smaller, as "), "{large}");
+    assert!(large.contains("asked   4096x4096 would need "), "{large}");
+    let answer = house.json(&["fit", "4096x4096", "--vram", "8GiB", "--turbo"]);
+    let device_bytes = answer["as_asked"]["device_bytes"].as_u64().expect("some device does");
+    let bytes = |bytes: u64| format!("{bytes}B");
+    assert_eq!(code("4096x4096", &bytes(device_bytes)), Some(0), "what is said is enough");
+    assert_eq!(code("4096x4096", &bytes(device_bytes - (64 << 20))), Some(4), "and no less is");
     let none = said("1024x1024", "1GiB");
     assert!(none.contains("does not fit") && !none.contains("peak    0 MiB"), "{none}");
 }

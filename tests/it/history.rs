@@ -231,8 +231,11 @@ fn old_jobs_are_forgotten_with_their_pictures_and_what_waits_is_not_touched() {
     let asked = house.json(&[&old[..], &["--dry-run"]].concat());
     assert_eq!(counts(&asked), [2, 2, 1, 1]);
     assert_eq!(house.pictures(), pictures, "only asked");
+    let thumbnails = || fs::read_dir(house.path("state/thumbnails")).map_or(0, Iterator::count);
+    house.until("small copies of all", || (thumbnails() == 3).then_some(()));
     assert_eq!(counts(&house.json(&old)), [2, 2, 1, 1], "while the daemon runs");
     assert_eq!(house.pictures(), pictures[1..]);
+    assert_eq!(thumbnails(), 1, "those of forgotten pictures go with them");
     let rest = "SELECT group_concat(job || ' ' || state) FROM jobs_state";
     assert_eq!(house.value(rest), "3 done,4 queued");
     assert_eq!(house.value("SELECT count(*) FROM attempts"), "1");
@@ -241,6 +244,7 @@ fn old_jobs_are_forgotten_with_their_pictures_and_what_waits_is_not_touched() {
     let kept = house.json(&[&old[..], &["--keep-pictures"]].concat());
     assert_eq!(counts(&kept), [1, 1, 0, 0]);
     assert_eq!(house.pictures(), pictures[1..]);
+    assert_eq!(thumbnails(), 1, "that of a picture which stays does, too");
     assert_eq!(submit(&house, "d.toml"), "5");
 }
 

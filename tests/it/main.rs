@@ -68,4 +68,5 @@ mod times;
 mod told;
 mod upgrades;
 mod verify;
+mod want_of_memory;
 mod worker;

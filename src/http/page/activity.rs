@@ -59,12 +59,22 @@ pub fn memory_now(words: &Words, status: &Status, render: &RenderStatus) -> Mark
     }
 }
 
-fn worker(words: &Words, worker: &WorkerStatus) -> String {
+fn worker(words: &Words, worker: &WorkerStatus) -> Markup {
     match worker {
-        WorkerStatus::Loading => words.loading.to_owned(),
-        WorkerStatus::Ready { device, .. } => format!("{} · {device}", words.idle),
-        WorkerStatus::Released => words.released.to_owned(),
-        WorkerStatus::Down { reason } => format!("{}: {reason}", words.no_worker),
+        WorkerStatus::Loading => html! { (words.loading) },
+        WorkerStatus::Ready { device, .. } => html! { (words.idle) " · " (device) },
+        WorkerStatus::Released => html! { (words.released) },
+        WorkerStatus::Down { reason, end } => html! {
+            (words.no_worker) ": " (short_reason(words, words.worker_end(*end), reason))
+        },
+    }
+}
+
+/// On one line: the sentence in the page's language, or the reason where that is English.
+pub fn short_reason(words: &Words, sentence: Option<&str>, reason: &str) -> Markup {
+    match sentence {
+        Some(sentence) => html! { span title=(reason) { (sentence) } },
+        None => words.in_english(reason),
     }
 }
 
@@ -73,18 +83,29 @@ pub fn obstacles(words: &Words, status: &Status, paused: Option<&Pause>) -> Mark
     let hold = if status.hold_is_wanted { words.rest_hint } else { words.hold_hint };
     html! {
         @if let Some(Pause { reason, .. }) = paused {
-            (obstacle(words.paused, reason, words.paused_hint))
+            (obstacle(words.paused, &html! { (reason) }, words.paused_hint))
         }
-        @if let Some(reason) = &status.hold { (obstacle(words.held, reason, hold)) }
-        @if let WorkerStatus::Down { reason } = &status.worker {
-            (obstacle(words.no_worker, reason, words.down_hint))
+        @if let Some(reason) = &status.hold {
+            (obstacle(words.held, &why(words, words.hold(status.hold_kind), reason), hold))
         }
-        @for HeldModel { model, reason } in &status.held_models {
-            (obstacle(words.model, &format!("{model}: {reason}"), words.model_hint))
+        @if let WorkerStatus::Down { reason, end } = &status.worker {
+            (obstacle(words.no_worker, &why(words, words.worker_end(*end), reason), words.down_hint))
+        }
+        @for HeldModel { model, reason, trouble } in &status.held_models {
+            @let why = why(words, words.model_trouble(*trouble), reason);
+            (obstacle(words.model, &html! { (model) ": " (why) }, words.model_hint))
         }
     }
 }
 
-fn obstacle(what: &str, reason: &str, hint: &str) -> Markup {
-    html! { p.warn { strong { (what) } ": " (reason) br; span.quiet { (hint) } } }
+/// The sentence in the page's language, where that is not English, and the message.
+fn why(words: &Words, sentence: Option<&str>, reason: &str) -> Markup {
+    html! {
+        @if let Some(sentence) = sentence { (sentence) br; }
+        (words.in_english(reason))
+    }
+}
+
+fn obstacle(what: &str, why: &Markup, hint: &str) -> Markup {
+    html! { p.warn { strong { (what) } ": " (why) br; span.quiet { (hint) } } }
 }

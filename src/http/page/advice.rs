@@ -16,8 +16,8 @@ use crate::job::warning::Warning;
 use crate::moment;
 use crate::problem::Problem;
 use crate::queue::{
-    CheckedJob, FitAnswer, Forecast, JobMistakes, PromptLength, QueueError, SizeForecast,
-    beginning, forecast, longest_prompt,
+    CheckedJob, FitAnswer, Forecast, JobMistakes, LeastMemory, PromptLength, QueueError,
+    SizeForecast, beginning, forecast, longest_prompt,
 };
 use crate::spelling;
 
@@ -173,7 +173,13 @@ fn fitting(words: &Words, fit: &FitAnswer) -> Markup {
         @if !fit.fits() {
             p.bad { (words.does_not_fit) }
         } @else if fit.is_degraded() {
-            p.warn { (words.made_smaller) " " (fit.rung.width) "×" (fit.rung.height) }
+            p.warn {
+                (words.made_smaller) " " (fit.rung.width) "×" (fit.rung.height)
+                @if let Some(LeastMemory { usable_bytes, .. }) = fit.as_asked {
+                    " (" (fit.width) "×" (fit.height) ": " (words.needs) " "
+                    (spelling::memory(usable_bytes)) ")"
+                }
+            }
         } @else {
             p.good { (words.as_asked) }
         }

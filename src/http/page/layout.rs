@@ -6,7 +6,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::super::app::App;
 use super::super::problem::HttpProblem;
-use super::activity::doing;
+use super::activity::{doing, short_reason};
 use super::assets;
 use super::visitor::Visitor;
 use super::words::{LANGUAGES, Words};
@@ -170,7 +170,9 @@ async fn now(app: &App, words: &Words) -> Result<Markup, HttpProblem> {
         @if let Some(pause) = &paused { span.warn { (words.paused) ": " (pause.reason) } }
         @if let Some(hold) = &status.hold {
             @let is_wanted = status.hold_is_wanted;
-            span.bad[!is_wanted].warn[is_wanted] { (words.held) ": " (hold) }
+            span.bad[!is_wanted].warn[is_wanted] {
+                (words.held) ": " (short_reason(words, words.hold(status.hold_kind), hold))
+            }
         }
         (doing(words, &status))
         @if let Some(left) = left_ms.and_then(|ms| words.units.left(ms)) {

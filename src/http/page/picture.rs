@@ -75,6 +75,9 @@ fn image(words: &Words, picture: &HistoryRow) -> Markup {
             }
             p { a.button href=(address) download="" { (words.download) } }
         }
+        @if let Some(reason) = &picture.cancel_reason {
+            p.warn { (words.cancelled) ": " (words.in_english(reason)) }
+        }
         @if picture.error.is_some() { p.bad { (failures::why(words, picture)) } }
     }
 }

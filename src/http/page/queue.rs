@@ -206,6 +206,9 @@ fn activity(words: &Words, now: &Status, status: &QueueStatus, outlook: &Outlook
                 @if let Some(job) = outlook.last_job {
                     ", " (words.with_the_last) " "
                     a href={ "gallery?job=" (job) } { (words.job_named) " " (job) }
+                }
+                @if let Some(sooner_ms) = outlook.sooner_done_at_ms {
+                    "; " (words.sooner_done_at) " " strong { (moment::soon(sooner_ms)) }
                 } }
         }
         @match &status.paused {

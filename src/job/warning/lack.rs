@@ -16,6 +16,9 @@ pub struct Lack {
     pub made: SizedSteps,
     /// The memory that may be used.
     pub usable_bytes: u64,
+    /// The least that would do for what was asked, with the longest prompt of these pictures;
+    /// `None` where no memory is enough.
+    pub needed_bytes: Option<u64>,
     /// Whether what is made of it fits.
     pub fits: bool,
     /// How far the ladder may go for it.
@@ -27,7 +30,7 @@ pub struct Lack {
 impl Lack {
     /// For people, of so many pictures.
     pub(super) fn tell(&self, pictures: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Lack { asked, made, usable_bytes, fits, on_oom, offload_keeps } = *self;
+        let Lack { asked, made, usable_bytes, needed_bytes, fits, on_oom, offload_keeps } = *self;
         let with_steps = asked.2 != made.2;
         let sized = |(width, height, steps): SizedSteps| match with_steps {
             true => format!("{width}x{height} in {steps} steps"),
@@ -35,7 +38,11 @@ impl Lack {
         };
         let pictures = count(pictures, "picture");
         let (asked, usable) = (sized(asked), memory(usable_bytes));
-        write!(f, "{asked} does not fit into the {usable} that may be used: {pictures} would be ")?;
+        write!(f, "{asked} does not fit into the {usable} that may be used")?;
+        if let Some(needed_bytes) = needed_bytes {
+            write!(f, " and would need {}", memory(needed_bytes))?;
+        }
+        write!(f, ": {pictures} would be ")?;
         match fits {
             true => write!(f, "made as {}", sized(made))?,
             false => write!(f, "tried as {}, and may fail", sized(made))?,

@@ -157,25 +157,30 @@ fn a_job_that_waits_or_lasts_for_more_than_half_a_day_is_told_why() {
 // evening F1
 #[test]
 fn what_does_not_fit_is_told_with_what_would_be_made_and_whether_another_way_keeps_the_size() {
-    let told = |made, fits, offload_keeps| {
+    let told = |made, fits: bool, offload_keeps| {
         let lack = Lack {
             asked: (1024, 768, 8),
             made,
             usable_bytes: 50 << 20,
+            needed_bytes: fits.then_some(70 << 20),
             fits,
             on_oom: OnOom::Downgrade,
             offload_keeps,
         };
         Warning::Memory { lack, pictures: 3 }.to_string()
     };
-    let why = "1024x768 does not fit into the 50 MiB that may be used: 3 pictures would be";
+    let short = "1024x768 does not fit into the 50 MiB that may be used";
+    let why = format!("{short} and would need 70 MiB: 3 pictures would be");
     assert_eq!(
         told((512, 384, 8), true, true),
         format!("{why} made as 512x384; on_oom = \"offload\" keeps the size, and takes longer")
     );
     assert_eq!(
         told((512, 384, 8), false, false),
-        format!("{why} tried as 512x384, and may fail; {}", OnOom::Downgrade.cure())
+        format!(
+            "{short}: 3 pictures would be tried as 512x384, and may fail; {}",
+            OnOom::Downgrade.cure()
+        )
     );
     assert!(told((512, 384, 6), true, true).contains("768 in 8 steps does not fit"));
     assert!(told((512, 384, 6), true, true).contains("made as 512x384 in 6 steps"));

@@ -2,7 +2,9 @@
 //!
 //! Weights are counted exactly, so only the rest of a stage's memory, its activations, is
 //! corrected: by the highest ratio of measured to predicted that attempts of the same [`Class`]
-//! have shown.
+//! have shown. What was made on the very same rung says at once what is enough for it (`made`).
+
+mod made;
 
 #[cfg(test)]
 mod tests;
@@ -10,6 +12,7 @@ mod tests;
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
 
+use self::made::MadeOn;
 use super::Prediction;
 use crate::ladder::{Decode, Precision, Residency, Rung, Stage};
 
@@ -109,6 +112,7 @@ struct Unloadable {
 pub struct Corrections {
     activations: HashMap<(Class, Stage), Known>,
     unloadable: Vec<Unloadable>,
+    made: MadeOn,
 }
 
 impl Corrections {
@@ -122,6 +126,7 @@ impl Corrections {
                 corrections.learn_activations(attempt, stage, newer);
             }
             corrections.learn_weights(attempt, newer);
+            corrections.made.learn(attempt);
         }
         corrections
     }
@@ -164,7 +169,10 @@ impl Corrections {
         let corrected = |stage| {
             let known = self.activations.get(&(Class::of(rung), stage));
             let factor = known.map_or(1.0, |known| known.factor());
-            weights_bytes + (activations(&prediction, stage) * factor).round() as u64
+            let of_class =
+                weights_bytes + (activations(&prediction, stage) * factor).round() as u64;
+            let most = self.made.most_bytes(rung, stage, &prediction);
+            most.map_or(of_class, |most| of_class.min(most))
         };
         Prediction {
             weights_bytes,

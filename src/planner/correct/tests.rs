@@ -189,3 +189,63 @@ fn after_such_an_error_less_memory_is_planned_with_the_rung_that_needs_least() {
     let plan = planner.first().expect("two rungs");
     assert_eq!((plan.rung, plan.missing_bytes), (least, 15_100));
 }
+
+/// One picture of 8 by 8 pixels, which took much less than was predicted.
+fn small_picture() -> Evidence {
+    let measured = Prediction {
+        weights_bytes: 0,
+        text_encode_bytes: WEIGHTS + 5,
+        denoise_bytes: WEIGHTS + 400,
+        vae_decode_bytes: WEIGHTS + 5,
+    };
+    Evidence { rung: rung(8), measured, ..measured_nothing() }
+}
+
+fn measured_nothing() -> Evidence {
+    Evidence { measured: Prediction::default(), ..measured(0) }
+}
+
+/// What is enough by [`small_picture`]: 2 % more than its peak, and the picture before it.
+const ENOUGH: u64 = 10_608 + 8 * 8 * 8;
+
+// The size that a limit has just let through is not made smaller for the next job.
+#[test]
+fn what_was_made_on_a_rung_is_enough_for_the_next_picture_on_it() {
+    let peak = |evidence: &[Evidence], rung: &Rung, predicted| {
+        Corrections::from(evidence).apply(rung, predicted).peak_bytes()
+    };
+    let picture = small_picture();
+    assert_eq!(peak(&[], &picture.rung, prediction()), WEIGHTS + 1000);
+    let wide = Prediction { denoise_bytes: WEIGHTS + 9000, ..prediction() };
+    let made = Evidence { predicted: wide, ..picture };
+    assert_eq!(peak(&[made], &picture.rung, wide), ENOUGH);
+    assert_eq!(peak(&[made], &Rung { steps: 2, ..picture.rung }, wide), ENOUGH, "steps take time");
+    let longer = Prediction { denoise_bytes: wide.denoise_bytes + 70, ..wide };
+    assert_eq!(peak(&[made], &picture.rung, longer), ENOUGH + 70, "a longer prompt");
+    assert_eq!(peak(&[made], &rung(9), wide), wide.peak_bytes(), "another size");
+}
+
+#[test]
+fn what_was_made_counts_no_more_once_the_rung_ran_out_of_memory() {
+    let wide = Prediction { denoise_bytes: WEIGHTS + 9000, ..prediction() };
+    let made = Evidence { predicted: wide, ..small_picture() };
+    let foreseen = Evidence {
+        missing_bytes: 9000,
+        corrected: wide,
+        out_of_memory: Some((Stage::Denoise, 1)),
+        ..made
+    };
+    let peak =
+        |evidence: &[Evidence]| Corrections::from(evidence).apply(&made.rung, wide).peak_bytes();
+    assert_eq!(peak(&[foreseen, made]), wide.peak_bytes());
+    assert_eq!(peak(&[made, foreseen]), ENOUGH, "and again once it was made after that");
+}
+
+#[test]
+fn a_stage_that_did_not_run_says_nothing_of_what_is_enough() {
+    let wide = Prediction { denoise_bytes: WEIGHTS + 9000, ..prediction() };
+    let decoded = Prediction { vae_decode_bytes: WEIGHTS + 5, ..Prediction::default() };
+    let of_latents = Evidence { predicted: wide, measured: decoded, ..small_picture() };
+    let corrected = Corrections::from(&[of_latents]).apply(&of_latents.rung, wide);
+    assert_eq!(corrected.denoise_bytes, wide.denoise_bytes);
+}

@@ -3,12 +3,14 @@
 
 mod again;
 mod file;
+mod lost;
 mod strangers;
 
 use serde::Serialize;
 
 pub use self::again::{Again, AgainFate};
 pub use self::file::{PictureFault, WrongPicture};
+pub use self::lost::LostPictures;
 pub use self::strangers::{Stranger, StrangerKind};
 use super::{Queue, QueueError};
 use crate::files;

@@ -172,6 +172,8 @@ fn each_size_says_before_there_is_a_prompt_what_it_takes_here() {
         told(&press(&house, "/create/check", &fields).ok().text(), "512x512")
     };
     assert_ne!(steps(2), steps(50), "it is what the form asks for");
+    let large = press(&house, "/create/check", "prompt=a+fox&width=1024&height=1024").ok().text();
+    assert!(large.contains("(1024×1024: needs "), "{large}");
 }
 
 #[test]
@@ -189,6 +191,8 @@ fn buttons_work_without_a_script_and_lead_back_to_their_page() {
     }
     press(&house, "/queue/cancel-all", "");
     assert_eq!(house.value("SELECT state FROM history"), "cancelled");
+    let cancelled = house.get("/picture?job=1&n=1").ok().text();
+    assert!(cancelled.contains("cancelled: by the user, before it was begun"), "{cancelled}");
     press(&house, "/queue/retry", "id=1.1");
     press(&house, "/queue/resume", "");
     done(&house, 1);

@@ -36,6 +36,10 @@ fn a_rest_is_told_as_wanted() {
     house.drop_job("fox.toml", "prompt = 'a fox'\n");
     for path in ["/queue", "/system"] {
         tells(&house, path, "wants this rest, and it ends by itself", "会自动结束");
+        tells(&house, path, "quiet hours until", "现在是 daemon.toml 设定的安静时段");
+        let [english, chinese] = pages(&house, path);
+        assert!(chinese.contains("<span lang=\"en\">quiet hours until"), "{chinese}");
+        assert!(!english.contains("lang=\"en\">quiet"), "{english}");
     }
 }
 
@@ -55,6 +59,7 @@ fn a_disk_that_takes_nothing_is_told_with_what_goes_on_by_itself() {
     house.make_unusable("outputs");
     house.drop_job("fox.toml", "prompt = 'a fox'\n");
     tells(&house, "/queue", "Mend the reason, and rendering goes on by itself", "排除原因后");
+    tells(&house, "/queue", "no pictures can be written", "图片或模型的文件暂时无法读写");
     let refused = house.get("/ready");
     assert_eq!(refused.status, 503, "no picture could be made");
     assert!(refused.text().contains("held: no pictures can be written"), "{}", refused.text());
@@ -99,6 +104,9 @@ fn a_worker_that_is_down_is_released_as_well_until_the_next_job() {
         });
     };
     is("down");
+    let status = house.get("/api/v1/status").ok().json();
+    assert_eq!(status["daemon"]["worker"]["end"], "not_loaded", "{status}");
+    tells(&house, "/queue", "It is started again by itself", "模型暂时无法载入");
     assert_eq!(house.ask("POST /api/v1/worker/release", &[], b"").status, 202);
     is("released");
     house.drop_job("fox.toml", "prompt = 'a fox'\n");

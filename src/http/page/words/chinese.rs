@@ -148,6 +148,7 @@ pub const CHINESE: Words = Words {
     preview_later: "同一模型从第二张图片起可预览。",
     all_done_at: "全部完成时间约为",
     with_the_last: "最后完成的是",
+    sooner_done_at: "不计等候指定时间的任务，约为",
     job_named: "任务",
     pause: "暂停",
     resume: "继续",

@@ -152,6 +152,7 @@ pub const ENGLISH: Words = Words {
     preview_later: "It is seen from the model's second picture on.",
     all_done_at: "All done at about",
     with_the_last: "with",
+    sooner_done_at: "but for what waits for its time, at about",
     job_named: "job",
     pause: "Pause",
     resume: "Resume",

@@ -166,6 +166,9 @@ pub struct Words {
     pub all_done_at: &'static str,
     /// Before the job that ends last, in the middle of a sentence.
     pub with_the_last: &'static str,
+    /// Before a time, in the middle of a sentence: when all is done but jobs that wait for a time of
+    /// their own.
+    pub sooner_done_at: &'static str,
     /// Before a job's number, in the middle of a sentence.
     pub job_named: &'static str,
     pub pause: &'static str,

@@ -1,12 +1,13 @@
-//! What the daemon says in English in every language (why a render has failed, what is hardly meant in
-//! a job, what is wrong in one), told by its kind in the page's own language. The English detail
-//! stands behind it.
+//! What the daemon says in English in every language (why a render has failed, why nothing is
+//! started, what is hardly meant in a job, what is wrong in one), told by its kind in the page's own
+//! language. The English detail stands behind it.
 
 use maud::{Markup, html};
 
 use super::Words;
 use crate::attempt::ErrorCode;
 use crate::job::warning::Warning;
+use crate::status::{HoldKind, ModelTrouble, WorkerEnd};
 
 /// A sentence for each kind: what it is, and what to do.
 pub struct Sentences {
@@ -15,6 +16,17 @@ pub struct Sentences {
     pub bad_picture: &'static str,
     pub invalid: &'static str,
     pub output: &'static str,
+
+    pub held_by_database: &'static str,
+    pub held_by_outputs: &'static str,
+    pub quiet_hours: &'static str,
+    pub card_ceiling: &'static str,
+
+    pub worker_died: &'static str,
+    pub worker_out_of_memory: &'static str,
+    pub model_not_loaded: &'static str,
+    pub model_files_wrong: &'static str,
+    pub model_unnamed: &'static str,
 
     pub without_guidance: &'static str,
     pub unwanted_guidance: &'static str,
@@ -49,6 +61,38 @@ impl Words {
             ErrorCode::BadPicture => sentences.bad_picture,
             ErrorCode::Invalid => sentences.invalid,
             ErrorCode::Output => sentences.output,
+        })
+    }
+
+    /// Why nothing is started, and what to do.
+    pub fn hold(&self, kind: Option<HoldKind>) -> Option<&'static str> {
+        let sentences = self.sentences?;
+        Some(match kind? {
+            HoldKind::Database => sentences.held_by_database,
+            HoldKind::Outputs => sentences.held_by_outputs,
+            HoldKind::QuietHours => sentences.quiet_hours,
+            HoldKind::CardCeiling => sentences.card_ceiling,
+        })
+    }
+
+    /// Why there is no worker, and what to do.
+    pub fn worker_end(&self, end: WorkerEnd) -> Option<&'static str> {
+        let sentences = self.sentences?;
+        Some(match end {
+            WorkerEnd::Died => sentences.worker_died,
+            WorkerEnd::OutOfMemory => sentences.worker_out_of_memory,
+            WorkerEnd::NotLoaded => sentences.model_not_loaded,
+            WorkerEnd::WrongModel => sentences.model_files_wrong,
+        })
+    }
+
+    /// Why a model cannot be used, and what to do.
+    pub fn model_trouble(&self, trouble: ModelTrouble) -> Option<&'static str> {
+        let sentences = self.sentences?;
+        Some(match trouble {
+            ModelTrouble::NotLoaded => sentences.model_not_loaded,
+            ModelTrouble::WrongFiles => sentences.model_files_wrong,
+            ModelTrouble::Unnamed => sentences.model_unnamed,
         })
     }
 
@@ -115,6 +159,23 @@ mod tests {
         assert_eq!(sentences.len(), CODES.len());
         assert!(sentences.iter().all(|sentence| is_chinese(sentence)), "{sentences:?}");
         assert_eq!((CHINESE.failure(None), ENGLISH.failure(Some(CODES[0]))), (None, None));
+    }
+
+    #[test]
+    fn why_nothing_is_started_has_a_sentence_of_its_own_for_each_kind() {
+        use HoldKind::{CardCeiling, Database, Outputs, QuietHours};
+        use WorkerEnd::{Died, NotLoaded, OutOfMemory, WrongModel};
+        let holds = [Database, Outputs, QuietHours, CardCeiling];
+        let ends = [Died, OutOfMemory, NotLoaded, WrongModel];
+        let of_holds = holds.iter().map(|kind| CHINESE.hold(Some(*kind)));
+        let told = of_holds.chain(ends.iter().map(|end| CHINESE.worker_end(*end)));
+        let told: BTreeSet<_> =
+            told.chain([CHINESE.model_trouble(ModelTrouble::Unnamed)]).flatten().collect();
+        assert_eq!(told.len(), holds.len() + ends.len() + 1);
+        assert!(told.iter().all(|sentence| is_chinese(sentence)), "{told:?}");
+        let files = CHINESE.model_trouble(ModelTrouble::WrongFiles);
+        assert_eq!(files, CHINESE.worker_end(WrongModel), "the same, whoever says it");
+        assert_eq!((CHINESE.hold(None), ENGLISH.hold(Some(Outputs))), (None, None));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! The truth about jobs is in the database. So the file need not outlast a power cut, and is not
 //! written through to the disk five times a second, as `files::write_atomic` would do.
 
+mod kinds;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use self::kinds::{HoldKind, ModelTrouble, WorkerEnd};
 use crate::clock;
 use crate::engine::Stage;
 use crate::files;
@@ -46,6 +49,9 @@ pub struct Status {
     /// daemon.toml wants that hold; else something is wrong.
     #[serde(default)]
     pub hold_is_wanted: bool,
+    /// Of what kind that hold is; null where there is none.
+    #[serde(default)]
+    pub hold_kind: Option<HoldKind>,
     /// Models that renders wait for and that cannot be used now. Other renders go on.
     #[serde(default)]
     pub held_models: Vec<HeldModel>,
@@ -116,6 +122,9 @@ pub struct HeldModel {
     pub model: String,
     /// Why, and what mends it.
     pub reason: String,
+    /// Of what kind that is.
+    #[serde(default)]
+    pub trouble: ModelTrouble,
 }
 
 impl HeldModel {
@@ -146,6 +155,9 @@ pub enum WorkerStatus {
     /// Not running; started again after a pause.
     Down {
         reason: String,
+        /// Of what kind that is.
+        #[serde(default)]
+        end: WorkerEnd,
     },
 }
 
@@ -206,6 +218,7 @@ impl Status {
             render: None,
             hold: None,
             hold_is_wanted: false,
+            hold_kind: None,
             held_models: Vec::new(),
             not_kept_awake: None,
             intake: IntakeStatus::default(),
@@ -226,7 +239,7 @@ impl Status {
             }
             WorkerStatus::Ready { device, model, .. } => format!("ready on {device} with {model}"),
             WorkerStatus::Released => "released: loads on the next job".to_owned(),
-            WorkerStatus::Down { reason } => format!("no worker: {reason}"),
+            WorkerStatus::Down { reason, .. } => format!("no worker: {reason}"),
         };
         match (&self.hold, &self.render) {
             (_, Some(_)) if self.stopping => "stopping at the picture's next step".to_owned(),

@@ -45,7 +45,17 @@ fn latents(side: usize) -> Tensor {
 
 #[divan::bench(args = [256, 512], sample_count = 5, sample_size = 1)]
 fn transformer_step(bencher: divan::Bencher, side: usize) {
+    step(bencher, side, weights());
+}
+
+/// As with `kind = "cpu-bf16"`.
+#[divan::bench(args = [256, 512], sample_count = 5, sample_size = 1)]
+fn transformer_step_bf16(bencher: divan::Bencher, side: usize) {
     let (weights, memory) = weights();
+    step(bencher, side, (weights.with_bf16_matrices(), memory));
+}
+
+fn step(bencher: divan::Bencher, side: usize, (weights, memory): (Weights, DeviceMemory)) {
     let mut transformer =
         Transformer::new(&config(TRANSFORMER), &weights, &memory).expect("a transformer");
     transformer.place_weights(usize::MAX).expect("random weights");

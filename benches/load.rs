@@ -1,7 +1,8 @@
 //! How fast a model is loaded on the processor, against `dd` of the same file from the page cache
 //! to /dev/null, and against memory of the size that the weights then take, filled for the first
 //! time by all threads: no load can be faster than that, which a virtual machine may make dear. All
-//! three in turns in one run, for weights of bf16, which become f32, and of f32. The model, 2 GB in
+//! three in turns in one run, for weights of bf16, which become f32 or stay as they are (`kind =
+//! "cpu-bf16"`), and of f32. The model, 2 GB in
 //! bf16, is made by what `zimaged model synth` calls, and removed in the end; `cargo bench --bench
 //! load`.
 
@@ -41,12 +42,13 @@ fn main() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a writable folder");
     let [bf16, f32] = ["bf16", "f32"].map(|name| folder.path().join(name));
     synthesise(&bf16, LAYERS[0]);
-    measure("bf16", &bf16, 2);
+    measure("bf16", &bf16, DeviceChoice::Cpu, 2);
+    measure("bf16 that stays", &bf16, DeviceChoice::CpuBf16, 1);
     fs::remove_dir_all(&bf16).expect("our own");
     synthesise(&bf16, LAYERS[1]);
     let conversion = Conversion { to: &f32, format: FloatFormat::F32 };
     convert_model(&ModelPlace::at(&bf16), conversion).expect("2 GB of room");
-    measure("f32", &f32, 1);
+    measure("f32", &f32, DeviceChoice::Cpu, 1);
 }
 
 fn synthesise(to: &Path, layers: usize) {
@@ -59,8 +61,8 @@ fn synthesise(to: &Path, layers: usize) {
     synthesise_model(&Synthesis { to, geometry, seed: 0 }).expect("2 GB of room");
 }
 
-/// Weights of `model` take `growth` times the bytes of their file in memory.
-fn measure(name: &str, model: &Path, growth: u64) {
+/// Weights of `model` take `growth` times the bytes of their file in the memory of `device`.
+fn measure(name: &str, model: &Path, device: DeviceChoice, growth: u64) {
     let weights = model.join("transformer/diffusion_pytorch_model.safetensors");
     let bytes = fs::metadata(&weights).expect("a file").len();
     let [mut dd, mut memory, mut load] = [f64::MAX; 3];
@@ -68,7 +70,7 @@ fn measure(name: &str, model: &Path, growth: u64) {
     for _ in 0..RUNS {
         dd = dd.min(copied(&weights).as_secs_f64());
         memory = memory.min(filled(growth * bytes).as_secs_f64());
-        load = load.min(loaded(model).as_secs_f64());
+        load = load.min(loaded(model, device).as_secs_f64());
     }
     println!(
         "{name}, {:.2} GB, best of {RUNS}: dd {dd:.3} s, memory {memory:.3} s, load {load:.3} s: \
@@ -98,10 +100,9 @@ fn copied(path: &Path) -> Duration {
     begun.elapsed()
 }
 
-fn loaded(model: &Path) -> Duration {
+fn loaded(model: &Path, device: DeviceChoice) -> Duration {
     let begun = Instant::now();
-    let mut engine =
-        ZImageEngine::load(&ModelPlace::at(model), DeviceChoice::Cpu, None).expect("a model");
+    let mut engine = ZImageEngine::load(&ModelPlace::at(model), device, None).expect("a model");
     let (residency, precision, decode) = (Residency::Device, Precision::Full, Decode::Whole);
     let rung = Rung { residency, precision, decode, width: 256, height: 256, steps: 1 };
     engine.place_weights(&rung).expect("room");

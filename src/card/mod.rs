@@ -59,7 +59,7 @@ impl Card {
     /// The card that `device` means; `None` where no card renders or nothing is known of it.
     pub fn open(device: DeviceChoice) -> Option<Card> {
         let index = match device {
-            DeviceChoice::Cpu => return None,
+            DeviceChoice::Cpu | DeviceChoice::CpuBf16 => return None,
             _ if !HAS_CUDA => return None,
             DeviceChoice::Auto => 0,
             DeviceChoice::Cuda { index } => index,

@@ -195,7 +195,12 @@ struct Device {
 fn device(table: &mut Table) -> Device {
     let index = table.read("index", |value| check::whole(value, 0..=u32::MAX));
     let cuda = DeviceChoice::Cuda { index: index.unwrap_or(0) };
-    let kinds = [("auto", DeviceChoice::Auto), ("cpu", DeviceChoice::Cpu), ("cuda", cuda)];
+    let kinds = [
+        ("auto", DeviceChoice::Auto),
+        ("cpu", DeviceChoice::Cpu),
+        ("cpu-bf16", DeviceChoice::CpuBf16),
+        ("cuda", cuda),
+    ];
     let choice =
         table.read("kind", |value| check::choice(value, &kinds)).unwrap_or(DeviceChoice::Auto);
     if index.is_some() && choice != cuda {

@@ -216,7 +216,7 @@ fn each_mistake_is_told_with_its_place() {
         ("folders.jobs = 'outputs'", "1:9: folders.jobs: jobs and outputs are the same folder"),
         (
             "device.kind = 'gpu'",
-            "1:15: device.kind: unknown word \"gpu\" | use \"auto\" or \"cpu\" or \"cuda\"",
+            "1:15: device.kind: unknown word \"gpu\" | use \"auto\" or \"cpu\" or \"cpu-bf16\" or \"cuda\"",
         ),
         (
             "device.index = 1",

@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Backend {
-    /// A processor, in f32.
-    Cpu { threads: usize },
+    /// A processor, in f32; with `bf16` the matrices of transformer and text encoder stay in that.
+    Cpu { threads: usize, bf16: bool },
     /// An NVIDIA card, in bf16.
     Cuda,
 }
 
 impl Backend {
     /// The processor, with as many threads as this process computes with.
-    pub fn this_cpu() -> Backend {
-        Backend::Cpu { threads: rayon::current_num_threads() }
+    pub fn this_cpu(bf16: bool) -> Backend {
+        Backend::Cpu { threads: rayon::current_num_threads(), bf16 }
     }
 
     /// Bytes of one value of an activation.
@@ -24,6 +24,14 @@ impl Backend {
         match self {
             Backend::Cpu { .. } => 4,
             Backend::Cuda => 2,
+        }
+    }
+
+    /// Bytes of one value of a matrix of transformer or text encoder.
+    pub fn matrix_bytes(self) -> usize {
+        match self {
+            Backend::Cpu { bf16: false, .. } => 4,
+            Backend::Cpu { bf16: true, .. } | Backend::Cuda => 2,
         }
     }
 

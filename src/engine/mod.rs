@@ -34,9 +34,9 @@ use self::provenance::{PartLoad, WeightPart};
 use self::weight_files::WeightFiles;
 pub use self::z_image::prompt::{PromptExtent, TOKENS_MAX, Tokenizer};
 pub use self::z_image::{
-    check_card, check_lora, check_weights, convert_model, inspect_lora, inspect_model, processor,
-    processor_speed, quantise_model, sees_card, synthesise_model, tokenizer, verify_weights,
-    weight_parts,
+    check_card, check_lora, check_weights, convert_model, inspect_lora, inspect_model,
+    multiplies_bf16, processor, processor_speed, quantise_model, sees_card, synthesise_model,
+    tokenizer, verify_weights, weight_parts,
 };
 pub use crate::job::Recipe;
 use crate::job::lora::Lora;
@@ -61,9 +61,18 @@ pub enum DeviceChoice {
     /// CPU.
     Auto,
     Cpu,
+    /// The CPU, with matrices in bf16.
+    CpuBf16,
     Cuda {
         index: u32,
     },
+}
+
+impl DeviceChoice {
+    /// Whether no card is wanted.
+    pub fn is_cpu(self) -> bool {
+        matches!(self, DeviceChoice::Cpu | DeviceChoice::CpuBf16)
+    }
 }
 
 /// Whether this build can render on a card.
@@ -161,6 +170,11 @@ pub const CARD_CONTEXT_BYTES: u64 = 400 << 20;
 /// Whether [`Engine::device`] names a card. Only a processor calls itself "cpu".
 pub fn is_card(device: &str) -> bool {
     !device.starts_with("cpu")
+}
+
+/// Whether [`Engine::device`] names a processor that keeps matrices in bf16.
+pub fn is_bf16_processor(device: &str) -> bool {
+    device.starts_with("cpu in bf16")
 }
 
 /// A LoRA with the file that it was found in.

@@ -118,13 +118,14 @@ impl<'a> Fitting<'a> {
         if self.is_card || is_scripted || is_measured_soon || self.measured.is_some() {
             return;
         }
-        let (device, _) = engine::processor();
+        let bf16 = self.config.device == DeviceChoice::CpuBf16;
+        let (device, _) = engine::processor(bf16);
         // Another model's look may have measured it a moment ago.
         self.measured = measured(self.config, device.clone());
         if self.measured.is_some() {
             return;
         }
-        let Some(speed) = engine::processor_speed() else { return };
+        let Some(speed) = engine::processor_speed(bf16) else { return };
         // Who may not write there measures again the next time.
         let _ = device_speed::keep(&device_speed::path(&self.config.state), &device, speed);
         self.measured = Some((device, speed));
@@ -227,13 +228,16 @@ fn measured(config: &Config, device: String) -> Option<(String, DeviceSpeed)> {
 /// `last` worker's did, and before there was one as this build would on this machine.
 fn backend(config: &Config, last: Option<&WorkerRow>, made_up: bool) -> Backend {
     let on_card = match (config.device, last) {
-        (DeviceChoice::Cpu, _) => false,
+        (DeviceChoice::Cpu | DeviceChoice::CpuBf16, _) => false,
         _ if made_up => true,
         (_, Some(last)) => engine::is_card(&last.device),
         (DeviceChoice::Cuda { .. }, None) => true,
         (DeviceChoice::Auto, None) => engine::sees_card(),
     };
-    if on_card { Backend::Cuda } else { Backend::this_cpu() }
+    match on_card {
+        true => Backend::Cuda,
+        false => Backend::this_cpu(config.device == DeviceChoice::CpuBf16),
+    }
 }
 
 /// What files say of the model and the device: they are read in a thread of their own.
@@ -257,13 +261,19 @@ impl FromFiles {
         let is_card = backend == Backend::Cuda;
         let (model, predictor) = model(config, turbo, backend)?;
         let rules = config.rules(&model, daemon_zone(config))?;
-        let last = worker.filter(|last| engine::is_card(&last.device) == is_card);
+        let bf16 = config.device == DeviceChoice::CpuBf16;
+        let is_of_kind = |last: &&WorkerRow| {
+            let device = &last.device;
+            engine::is_card(device) == is_card
+                && (is_card || engine::is_bf16_processor(device) == bf16)
+        };
+        let last = worker.filter(is_of_kind);
         let last = last.map(|last| (last.device.clone(), bytes_of(last)));
         let (device, device_bytes) = match last {
             Some((device, bytes)) => (Some(device), bytes),
             None if is_card => (None, None),
             None => {
-                let (device, bytes) = engine::processor();
+                let (device, bytes) = engine::processor(bf16);
                 (Some(device), bytes)
             }
         };

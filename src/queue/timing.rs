@@ -305,7 +305,7 @@ impl<'a> Timing<'a> {
     fn predictor(&self) -> Option<&Predictor> {
         let read = || {
             let model = self.config.model_texts().ok()?;
-            Predictor::new(self.config.engine, &model.place(), Backend::this_cpu()).ok()
+            Predictor::new(self.config.engine, &model.place(), Backend::this_cpu(false)).ok()
         };
         self.predictor.get_or_init(read).as_ref()
     }

@@ -23,7 +23,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon::Onlooker;
 use crate::engine::provenance::{PartLoad, WeightPart};
-use crate::engine::{self, DeviceChoice, EngineKind, HAS_CUDA, device_speed, mini};
+use crate::engine::{self, EngineKind, HAS_CUDA, device_speed, mini};
 use crate::status::{RenderStatus, Status};
 use crate::store::{MeasuredAttempt, MeasuredWorker, WorkerRow};
 
@@ -62,7 +62,7 @@ pub async fn measure(
         EngineKind::ZImage => engine::weight_parts(&queue.config().model_place()?)?,
         EngineKind::Fake => Vec::new(),
     };
-    let sizes = question.sizes(HAS_CUDA && user.device != DeviceChoice::Cpu);
+    let sizes = question.sizes(HAS_CUDA && !user.device.is_cpu());
     for size in &sizes {
         queue.check(&plan::job(FIRST, *size, &asked, 1))?;
     }
@@ -286,7 +286,7 @@ impl Measuring<'_> {
         worker: Option<&WorkerRow>,
         card: Option<CardFacts>,
     ) -> Machine {
-        let (_, memory_bytes) = engine::processor();
+        let (_, memory_bytes) = engine::processor(false);
         let device_bytes = worker.map(|worker| worker.total_bytes.unsigned_abs());
         Machine {
             processor: device_speed::processor(),

@@ -306,7 +306,7 @@ fn pictures_of_the_history_that_are_gone_are_counted() {
         (vec!["ok".into()], true)
     );
     house.json(&["backup", "kept.sqlite"]);
-    house.json(&["history", "prune", "--older-than", "0s"]);
+    house.json(&["history", "prune", "--older-than", "0h"]);
     assert_eq!(about(&diagnosis(&house), "pictures").0, Vec::<String>::new(), "none is known");
     house.stop("TERM");
     house.json(&["restore", "kept.sqlite"]);

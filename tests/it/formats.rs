@@ -112,7 +112,15 @@ impl Progress for Quiet {
 
 /// The picture that a model gives, and its latents.
 fn picture(place: &ModelPlace, precision: Precision) -> (Pixels, Vec<f32>) {
-    let mut engine = ZImageEngine::load(place, DeviceChoice::Cpu, None).unwrap();
+    picture_on(DeviceChoice::Cpu, place, precision)
+}
+
+fn picture_on(
+    device: DeviceChoice,
+    place: &ModelPlace,
+    precision: Precision,
+) -> (Pixels, Vec<f32>) {
+    let mut engine = ZImageEngine::load(place, device, None).unwrap();
     let (residency, decode) = (Residency::TextReleased, Decode::Whole);
     let rung = Rung { residency, precision, decode, width: 64, height: 64, steps: 2 };
     let recipe = Recipe { prompt: "a red fox, 狐狸".into(), seed: 7, ..Recipe::default() };
@@ -132,6 +140,10 @@ fn assert_same_picture(what: &str, place: &ModelPlace) {
 /// ||ours - the hub's|| / ||the hub's||, of the latents.
 fn error(place: &ModelPlace, precision: Precision) -> f64 {
     let (_, latents) = picture(place, precision);
+    error_of(&latents)
+}
+
+fn error_of(latents: &[f32]) -> f64 {
     let (_, expected) = &*OF_THE_HUB;
     let square = |values: &mut dyn Iterator<Item = f32>| -> f64 {
         values.map(|value| f64::from(value).powi(2)).sum()
@@ -208,8 +220,20 @@ fn bf16_is_what_rounding_leaves_and_no_more() {
     let rounded = Comfy::with_text_encoder_and_vae();
     let path = rounded.file("diffusion_models/z_image_turbo.safetensors");
     write_safetensors(&path, &named, Numbers::RoundedToBf16);
-    let full = |comfy: &Comfy| picture(&comfy.place(), Precision::Full);
-    assert!(full(&comfy) == full(&rounded));
+    for device in [DeviceChoice::Cpu, DeviceChoice::CpuBf16] {
+        let full = |comfy: &Comfy| picture_on(device, &comfy.place(), Precision::Full);
+        assert!(full(&comfy) == full(&rounded), "{device:?}");
+    }
+}
+
+/// A processor that multiplies bf16 rounds what goes through the layers, too.
+#[test]
+#[cfg_attr(not(reference), ignore = "needs the reference model: see tools/reference")]
+fn matrices_kept_in_bf16_give_nearly_the_same_latents() {
+    let place = ModelPlace::at(&model_folder());
+    let error = error_of(&picture_on(DeviceChoice::CpuBf16, &place, Precision::Full).1);
+    println!("error of matrices in bf16: {error:.4}");
+    assert!((1e-5..0.02).contains(&error), "{error}");
 }
 
 /// At the precision that the file has, its blocks are taken as they are.

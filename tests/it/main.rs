@@ -12,6 +12,7 @@ mod answers;
 mod awake;
 mod bad_jobs;
 mod between;
+mod bf16;
 mod cli;
 mod daemon;
 mod deaths;

@@ -32,7 +32,7 @@ fn no_encoding_takes_more_than_predicted_nor_far_less() {
     let _turn = turn();
     let place = ModelPlace::at(Path::new(REFERENCE));
     let config = ModelFiles::find(&place).unwrap().config().unwrap();
-    let backend = Backend::Cpu { threads: THREADS };
+    let backend = Backend::Cpu { threads: THREADS, bf16: false };
     let decodes = [Decode::Whole, Decode::Stripes { height: 128 }, Decode::Tiles { side: 256 }];
     for (width, height, is_masked) in [(512, 384, false), (640, 640, true), (512, 1024, false)] {
         for decode in decodes {

@@ -29,7 +29,7 @@ fn no_lora_takes_more_than_predicted_nor_far_less() {
     let _turn = turn();
     let place = ModelPlace::at(Path::new(REFERENCE));
     let config = ModelFiles::find(&place).unwrap().config().unwrap();
-    let backend = Backend::Cpu { threads: THREADS };
+    let backend = Backend::Cpu { threads: THREADS, bf16: false };
     for names in [
         &["case"][..],
         &["peft_dora"],

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What torch takes for `cargo bench --bench engine`: the same sizes, random weights, f32 on the CPU.
+"""What torch takes for `cargo bench --bench engine`: the same sizes, random weights, f32 and bf16 on the CPU.
 
     pip install torch diffusers transformers
     python tools/bench/torch_baseline.py [threads, else 2]
@@ -44,18 +44,24 @@ def vae():
     ).eval()
 
 
+def step_seconds(step, noise, caption):
+    return fastest(lambda: step([noise[0].unsqueeze(1)], torch.tensor([0.5]), caption, return_dict=False))
+
+
 @torch.inference_mode()
 def main():
     torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 2)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
     step, decode = transformer(), vae().decode
     caption = [torch.randn(CAPTION_TOKENS, CAPTION_DIM)]
-    for side in SIDES:
-        noise = torch.randn(1, 16, side // 8, side // 8)
-        seconds = fastest(lambda: step([noise[0].unsqueeze(1)], torch.tensor([0.5]), caption, return_dict=False))
-        print(f"transformer_step {side}: {seconds:.3f} s")
+    noises = {side: torch.randn(1, 16, side // 8, side // 8) for side in SIDES}
+    for side, noise in noises.items():
+        print(f"transformer_step {side}: {step_seconds(step, noise, caption):.3f} s")
         seconds = fastest(lambda: decode(noise, return_dict=False))
         print(f"vae_decode {side}: {seconds:.3f} s")
+    step, caption = step.bfloat16(), [caption[0].bfloat16()]
+    for side, noise in noises.items():
+        print(f"transformer_step_bf16 {side}: {step_seconds(step, noise.bfloat16(), caption):.3f} s")
 
 
 if __name__ == "__main__":

@@ -187,7 +187,7 @@ impl Engine for FakeEngine {
     }
 
     fn backend(&self) -> Backend {
-        Backend::this_cpu()
+        Backend::this_cpu(false)
     }
 
     fn device(&self) -> String {

@@ -5,12 +5,12 @@ use std::path::Path;
 use candle_core::{DType, Device, DeviceLocation};
 
 use super::cuda;
-use crate::engine::{CardSigns, DeviceChoice, HAS_CUDA};
+use crate::engine::{Backend, CardSigns, DeviceChoice, HAS_CUDA};
 
 /// Opens the chosen device. Errors say why it cannot be used and what would be right.
 pub fn open(choice: DeviceChoice) -> Result<Device, String> {
     match choice {
-        DeviceChoice::Cpu => Ok(Device::Cpu),
+        DeviceChoice::Cpu | DeviceChoice::CpuBf16 => Ok(Device::Cpu),
         DeviceChoice::Cuda { index } => cuda::open(index),
         DeviceChoice::Auto => match cuda::is_present() {
             // A card that fails tonight may work in a minute: the CPU would take hours for each
@@ -56,10 +56,12 @@ pub fn card(device: &Device) -> Option<u32> {
     }
 }
 
-/// The device in words.
-pub fn describe(device: &Device) -> String {
-    match device {
-        Device::Cuda(device) => cuda::describe(device),
+/// The device in words. A CPU that keeps matrices in bf16 is another one: it takes other times and
+/// other memory.
+pub fn describe(device: &Device, backend: Backend) -> String {
+    match (device, backend) {
+        (Device::Cuda(device), _) => cuda::describe(device),
+        (_, Backend::Cpu { threads, bf16: true }) => format!("cpu in bf16, {threads} threads"),
         _ => format!("cpu, {} threads", rayon::current_num_threads()),
     }
 }

@@ -11,6 +11,8 @@ use crate::engine::{Backend, MemoryReading, meter};
 pub struct DeviceMemory {
     device: Device,
     limit_bytes: Option<u64>,
+    /// Whether a CPU keeps matrices in bf16.
+    bf16: bool,
     /// What the process had allocated when this was made.
     origin_bytes: u64,
 }
@@ -37,7 +39,13 @@ impl DeviceMemory {
         if device.is_cpu() {
             meter::start();
         }
-        DeviceMemory { device: device.clone(), limit_bytes, origin_bytes: meter::used_bytes() }
+        let origin_bytes = meter::used_bytes();
+        DeviceMemory { device: device.clone(), limit_bytes, bf16: false, origin_bytes }
+    }
+
+    /// The same, where a CPU keeps matrices in bf16.
+    pub fn with_bf16(self, bf16: bool) -> DeviceMemory {
+        DeviceMemory { bf16, ..self }
     }
 
     /// Fails with [`OverLimit`] when `needed_bytes` more would pass the limit.
@@ -104,6 +112,6 @@ impl DeviceMemory {
 
     /// The backend of this device.
     pub fn backend(&self) -> Backend {
-        if self.device.is_cpu() { Backend::this_cpu() } else { Backend::Cuda }
+        if self.device.is_cpu() { Backend::this_cpu(self.bf16) } else { Backend::Cuda }
     }
 }

@@ -143,7 +143,7 @@ mod tests {
             (Residency::Host, false),
         ] {
             assert_eq!(encodes_ahead(Backend::Cuda, residency), on_a_card);
-            assert!(!encodes_ahead(Backend::Cpu { threads: 2 }, residency));
+            assert!(!encodes_ahead(Backend::Cpu { threads: 2, bf16: false }, residency));
         }
     }
 

@@ -13,6 +13,7 @@ pub struct Linear {
 
 /// (outputs, inputs).
 pub enum Matrix {
+    /// In the type of what goes through the layer, or in bf16 beside f32 on a CPU.
     Dense(Tensor),
     /// Made dense for each product: only one such copy at a time is in memory.
     Quantised(Box<QTensor>),
@@ -50,8 +51,15 @@ impl Linear {
 
     /// `x W^T`.
     pub fn product(&self, x: &Tensor) -> Result<Tensor> {
+        self.product_rounded(x, &mut Rounded::default())
+    }
+
+    fn product_rounded(&self, x: &Tensor, rounded: &mut Rounded) -> Result<Tensor> {
         match &self.weight {
-            Matrix::Int8(weight) => int8_product(x, &mut Rounded::default(), weight),
+            Matrix::Int8(weight) => int8_product(x, rounded, weight),
+            Matrix::Dense(weight) if ops::is_bf16_beside_f32(weight, x) => {
+                ops::bf16_product(x, weight)
+            }
             _ => candle_nn::Linear::new(self.dense(x.dtype())?, None).forward(x),
         }
     }
@@ -59,12 +67,10 @@ impl Linear {
     /// As [`Module::forward`], where several layers multiply the same `x`, each with this
     /// `rounded`.
     pub fn forward_rounded(&self, x: &Tensor, rounded: &mut Rounded) -> Result<Tensor> {
-        match (&self.weight, &self.bias) {
-            (Matrix::Int8(weight), None) => int8_product(x, rounded, weight),
-            (Matrix::Int8(weight), Some(bias)) => {
-                int8_product(x, rounded, weight)?.broadcast_add(bias)
-            }
-            (_, bias) => candle_nn::Linear::new(self.dense(x.dtype())?, bias.clone()).forward(x),
+        let product = self.product_rounded(x, rounded)?;
+        match &self.bias {
+            Some(bias) => product.broadcast_add(bias),
+            None => Ok(product),
         }
     }
 

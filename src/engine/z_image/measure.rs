@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Module, Result, Tensor};
 use super::ops::{self, Int8Rows, Sliding};
 use super::weights::Weights;
 use super::{cuda, device};
+use crate::engine::Backend;
 use crate::planner::DeviceSpeed;
 
 /// How long each of the few operations is repeated, after one run that does not count: all
@@ -49,10 +50,10 @@ const ON_A_PROCESSOR: Sizes = Sizes {
 };
 
 /// Measures `device`, which is idle.
-pub fn speed(device: &Device) -> Result<DeviceSpeed> {
+pub fn speed(device: &Device, backend: Backend) -> Result<DeviceSpeed> {
     let sizes = if device.is_cpu() { ON_A_PROCESSOR } else { ON_A_CARD };
     let read_bytes_per_s = read_bytes_per_s(device, &sizes)?;
-    let linear = linear(device, &sizes)?;
+    let linear = linear(device, backend, &sizes)?;
     let convolution = convolution(device, &sizes)?;
     Ok(DeviceSpeed {
         linear_per_s: 1.0 / linear.slope,
@@ -90,9 +91,13 @@ impl Cost {
 }
 
 /// Seconds of a value of the weights: for each row, and whatever rows there are.
-fn linear(device: &Device, sizes: &Sizes) -> Result<Cost> {
+fn linear(device: &Device, backend: Backend, sizes: &Sizes) -> Result<Cost> {
     let (rows, side) = sizes.linear;
-    let linear = weights(device).linear("linear", side, side, false)?;
+    let weights = match backend {
+        Backend::Cpu { bf16: true, .. } => weights(device).with_bf16_matrices(),
+        _ => weights(device),
+    };
+    let linear = weights.linear("linear", side, side, false)?;
     let of_rows = |rows: usize| -> Result<f64> {
         let x = values(device, &[1, rows, side])?;
         Ok(fastest_s(device, || linear.forward(&x))? / (side * side) as f64)
@@ -198,7 +203,7 @@ mod tests {
     #[test]
     fn a_processor_is_measured_within_two_seconds() {
         let start = Instant::now();
-        let speed = speed(&Device::Cpu).unwrap();
+        let speed = speed(&Device::Cpu, Backend::this_cpu(false)).unwrap();
         assert!(speed.is_usable(), "{speed:?}");
         // Other tests share the processor: without them it takes half a second.
         assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());

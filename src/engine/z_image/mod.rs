@@ -74,7 +74,7 @@ use self::prompt::Tokenizer;
 pub use self::quantise::quantise_model;
 pub use self::verify::verify_weights;
 use super::provenance::WeightPart;
-use super::{DeviceChoice, Engine, ModelError, ModelPlace, Result};
+use super::{Backend, DeviceChoice, Engine, ModelError, ModelPlace, Result};
 use crate::planner::DeviceSpeed;
 
 /// Opens the model at `model` on `device`; it renders as if that had no more than
@@ -90,10 +90,17 @@ pub fn load(
     Ok(Box::new(engine))
 }
 
-/// The processor's name as a device, and its memory in bytes where the kernel tells it.
-pub fn processor() -> (String, Option<u64>) {
+/// The processor's name as a device, with matrices in bf16 or not, and its memory in bytes where
+/// the kernel tells it.
+pub fn processor(bf16: bool) -> (String, Option<u64>) {
     let memory = host::HostMemory::read();
-    (device::describe(&Device::Cpu), memory.map(|memory| memory.total_bytes))
+    let name = device::describe(&Device::Cpu, Backend::this_cpu(bf16));
+    (name, memory.map(|memory| memory.total_bytes))
+}
+
+/// Whether this processor multiplies bf16: matrices that stay in it then save time beside memory.
+pub fn multiplies_bf16() -> bool {
+    ops::multiplies_bf16()
 }
 
 /// Whether this build computes on a card of this machine where nothing else is said.
@@ -102,8 +109,8 @@ pub fn sees_card() -> bool {
 }
 
 /// How fast the processor is, in a measurement of about a second; `None` where it fails.
-pub fn processor_speed() -> Option<DeviceSpeed> {
-    measure::speed(&Device::Cpu).ok()
+pub fn processor_speed(bf16: bool) -> Option<DeviceSpeed> {
+    measure::speed(&Device::Cpu, Backend::this_cpu(bf16)).ok()
 }
 
 /// The tokenizer of the model at `model`. Errors name its file.

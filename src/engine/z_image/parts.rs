@@ -18,7 +18,7 @@ use super::{cuda, device};
 use crate::engine::cache::Values;
 use crate::engine::provenance::{Part, PartLoad, WeightPart};
 use crate::engine::weight_files::WeightFiles;
-use crate::engine::{EngineError, Latents, ModelError, Result, Stage};
+use crate::engine::{Backend, EngineError, Latents, ModelError, Result, Stage};
 use crate::ladder::{Decode, Precision, Residency};
 
 /// Text encoder, transformer and decoder on one device.
@@ -182,6 +182,11 @@ impl Opener<'_> {
     ) -> Result<T> {
         let dtype = device::dtype(self.device);
         let weights = Weights::open(files, dtype, self.device)?.carried_by(self.carrier.clone());
+        let weights = match (self.memory.backend(), files.part) {
+            // The decoder computes with convolutions.
+            (_, Part::Vae) | (Backend::Cuda | Backend::Cpu { bf16: false, .. }, _) => weights,
+            (Backend::Cpu { bf16: true, .. }, _) => weights.with_bf16_matrices(),
+        };
         let part = build(&weights)?;
         weights.finish().map_err(ModelError::Wrong)?;
         self.device.synchronize().and_then(|()| self.memory.require(0)).map_err(at(Stage::Load))?;

@@ -112,6 +112,6 @@ mod tests {
         let pinned_gb = (host_bytes(Backend::Cuda, streamed) - host::RESERVE_BYTES) as f64 / 1e9;
         assert!((6.4..6.6).contains(&pinned_gb), "{pinned_gb}");
         assert_eq!(host_bytes(Backend::Cuda, Residency::TextReleased), 0);
-        assert_eq!(host_bytes(Backend::this_cpu(), streamed), 0);
+        assert_eq!(host_bytes(Backend::this_cpu(false), streamed), 0);
     }
 }

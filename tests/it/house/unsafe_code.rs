@@ -10,7 +10,7 @@ use super::source::files;
 /// A file, how often it says `unsafe`, and what it is for.
 type Place = (&'static str, usize, &'static str);
 
-const PLACES: [Place; 31] = [
+const PLACES: [Place; 33] = [
     ("cli/logging.rs", 2, "the environment is changed before there is a second thread"),
     ("cli/signals.rs", 4, "signals are ignored, noted or asked about: std knows none"),
     ("cli/stderr.rs", 1, "the log is flushed when the process exits"),
@@ -24,6 +24,8 @@ const PLACES: [Place; 31] = [
     ("engine/z_image/cuda/stream.rs", 10, "streams and events of the driver"),
     ("engine/z_image/host.rs", 1, "the kernel is advised to use large pages"),
     ("engine/z_image/ops/attention/heads.rs", 1, "threads write parts of one output"),
+    ("engine/z_image/ops/bf16/mod.rs", 4, "threads write parts of one output"),
+    ("engine/z_image/ops/bf16/rows.rs", 11, "the processor's own products, of rows by where they begin"),
     ("engine/z_image/ops/cpu.rs", 2, "loops compiled for what the processor was found to have"),
     ("engine/z_image/ops/cuda/attention.rs", 1, "a kernel is launched"),
     ("engine/z_image/ops/cuda/attention_hopper.rs", 3, "a kernel, and the map of its memory"),

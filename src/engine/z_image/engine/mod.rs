@@ -71,8 +71,9 @@ impl ZImageEngine {
         }
         let description = ModelDescription::of(&files)?;
         let tokenizer = Tokenizer::read(files.hub.as_deref())?;
+        let bf16 = device == DeviceChoice::CpuBf16;
         let device = device::open(device).map_err(EngineError::Fatal)?;
-        let memory = DeviceMemory::new(&device, memory_limit_bytes);
+        let memory = DeviceMemory::new(&device, memory_limit_bytes).with_bf16(bf16);
         let weight_files = parts::weight_files(&files)?;
         let weight_parts = parts::weight_parts(&files)?;
         let fingerprint = fingerprint_of(&weight_files)?;
@@ -178,7 +179,7 @@ impl Engine for ZImageEngine {
     }
 
     fn device(&self) -> String {
-        device::describe(&self.device)
+        device::describe(&self.device, self.memory.backend())
     }
 
     fn card(&self) -> Option<u32> {
@@ -186,7 +187,7 @@ impl Engine for ZImageEngine {
     }
 
     fn measure_speed(&self) -> Result<Option<DeviceSpeed>> {
-        measure::speed(&self.device).map(Some).map_err(at(Stage::Load))
+        measure::speed(&self.device, self.memory.backend()).map(Some).map_err(at(Stage::Load))
     }
 
     fn model_name(&self) -> &str {

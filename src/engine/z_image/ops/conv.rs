@@ -40,7 +40,7 @@ pub fn conv2d(
 /// What a [`conv2d`] of at most 3x3 whose result has so many `pixels` allocates beside it.
 pub fn conv2d_bytes(backend: Backend, pixels: usize, inputs: usize) -> usize {
     match backend {
-        Backend::Cpu { threads } => im2col::scratch_bytes(threads, pixels, inputs, 3),
+        Backend::Cpu { threads, .. } => im2col::scratch_bytes(threads, pixels, inputs, 3),
         Backend::Cuda => 0,
     }
 }

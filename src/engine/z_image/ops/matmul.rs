@@ -82,7 +82,12 @@ impl<'a> OutputPart<'a> {
     }
 
     pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
-        (0..self.rows).map(|row| {
+        self.rows_from(0)
+    }
+
+    /// The rows from number `first` on.
+    pub fn rows_from(&mut self, first: usize) -> impl Iterator<Item = &mut [f32]> {
+        (first..self.rows).map(|row| {
             // SAFETY: the row lies within the part, which is borrowed for as long as the slice is
             // there, and rows do not overlap: they are at least as far apart as they are long.
             unsafe {

@@ -3,6 +3,7 @@
 
 mod activation;
 mod attention;
+mod bf16;
 #[cfg(test)]
 mod check;
 mod conv;
@@ -24,6 +25,7 @@ mod rope;
 
 pub use activation::{add, swiglu};
 pub use attention::{attention, attention_bytes};
+pub use bf16::{bf16_product, bf16_product_bytes, is_bf16_beside_f32, multiplies_bf16};
 pub use conv::{conv_weight, conv2d, conv2d_bytes};
 pub use conv_shape::Sliding;
 pub use group_moments::GroupMoments;

@@ -97,7 +97,7 @@ const OVERHEAD_DIVISOR: usize = 64;
 fn overhead_bytes(backend: Backend, activations: usize) -> usize {
     let small = match backend {
         // The thread that calls the matrix product has a buffer, too.
-        Backend::Cpu { threads } => SMALL_ON_HOST_BYTES + (threads + 1) * MATRIX_BUFFER_BYTES,
+        Backend::Cpu { threads, .. } => SMALL_ON_HOST_BYTES + (threads + 1) * MATRIX_BUFFER_BYTES,
         Backend::Cuda => SMALL_TENSORS_BYTES,
     };
     small + activations / OVERHEAD_DIVISOR

@@ -5,7 +5,7 @@
 //! weights that are not where they are needed; not what a call costs.
 
 use super::transformer::Rows;
-use super::weights::{STORED_BYTES, matrices_values, text_layer_values, text_layers};
+use super::weights::{STORED_BYTES, matrices_values, text_layers, text_matrices_values};
 use super::{TEMPLATE_TOKENS, Work, block_weights_bytes};
 use crate::engine::z_image::config::{ModelConfig, TransformerConfig, VaeConfig};
 use crate::engine::z_image::geometry::Tiling;
@@ -89,7 +89,7 @@ fn read(bytes: usize) -> Operations {
 /// The text encoder, as far as it runs.
 fn text(model: &ModelConfig, rung: &Rung, tokens: usize) -> Operations {
     let config = &model.text_encoder;
-    let values = text_layer_values(config);
+    let values = text_matrices_values(config);
     let read = match rung.residency.releases_text_encoder() {
         false => Operations::default(),
         true => read(STORED_BYTES * values),

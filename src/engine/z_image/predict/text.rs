@@ -1,6 +1,6 @@
 //! Text encoding: the most that is alive beside the weights.
 
-use super::weights::{STORED_BYTES, text_layer_values};
+use super::weights::{STORED_BYTES, text_layer_bytes};
 use crate::engine::Backend;
 use crate::engine::z_image::config::ModelConfig;
 use crate::engine::z_image::embedder::{TOGETHER_MAX, TOKENS_TOGETHER, encodes_ahead};
@@ -14,7 +14,7 @@ pub fn bytes(model: &ModelConfig, backend: Backend, rung: &Rung, tokens: usize) 
         false => 0,
         // One layer at a time, and its largest matrix as the file has it while it is converted.
         true => {
-            backend.element_bytes() * text_layer_values(config)
+            text_layer_bytes(config, backend)
                 + STORED_BYTES * config.hidden_size * config.intermediate_size
         }
     };

@@ -8,14 +8,11 @@ use crate::ladder::{Precision, Residency, Rung};
 
 /// Bytes of the weights that stay on the device on this rung, streaming buffers included.
 pub fn resident_bytes(model: &ModelConfig, backend: Backend, rung: &Rung) -> usize {
-    let element = backend.element_bytes();
     let transformer = &model.transformer;
     let block = block_bytes(transformer, backend, rung.precision);
     let text = match rung.residency.releases_text_encoder() {
         true => 0,
-        false => {
-            element * text_layers(&model.text_encoder) * text_layer_values(&model.text_encoder)
-        }
+        false => text_layers(&model.text_encoder) * text_layer_bytes(&model.text_encoder, backend),
     };
     let layers = match rung.residency {
         Residency::Streamed { resident_blocks } => {
@@ -29,7 +26,8 @@ pub fn resident_bytes(model: &ModelConfig, backend: Backend, rung: &Rung) -> usi
     let refiners = transformer.n_refiner_layers * block + context_refiners;
     text + layers
         + refiners
-        + element * (around_blocks_values(transformer) + decoder_values(&model.vae))
+        + around_blocks_bytes(transformer, backend)
+        + backend.element_bytes() * decoder_values(&model.vae)
 }
 
 /// How many layers there is room for beside the resident ones.
@@ -56,12 +54,18 @@ pub fn converted_bytes(model: &ModelConfig, backend: Backend, rung: &Rung) -> us
     }
 }
 
-/// Values of one layer of the text encoder.
-pub fn text_layer_values(config: &TextEncoderConfig) -> usize {
+/// Bytes of one layer of the text encoder.
+pub fn text_layer_bytes(config: &TextEncoderConfig, backend: Backend) -> usize {
+    let norms = 2 * config.head_dim + 2 * config.hidden_size;
+    backend.matrix_bytes() * text_matrices_values(config) + backend.element_bytes() * norms
+}
+
+/// Values of the matrices of one layer of the text encoder.
+pub fn text_matrices_values(config: &TextEncoderConfig) -> usize {
     let inner = config.num_attention_heads * config.head_dim;
     let key_inner = config.num_key_value_heads * config.head_dim;
-    let attention = config.hidden_size * (2 * inner + 2 * key_inner) + 2 * config.head_dim;
-    attention + 3 * config.hidden_size * config.intermediate_size + 2 * config.hidden_size
+    let attention = config.hidden_size * (2 * inner + 2 * key_inner);
+    attention + 3 * config.hidden_size * config.intermediate_size
 }
 
 /// How many layers are used: nothing reads the output of the last one.
@@ -71,8 +75,8 @@ pub(super) fn text_layers(config: &TextEncoderConfig) -> usize {
 
 /// Bytes of one modulated block: attention, feed-forward, modulation, norms.
 pub fn block_bytes(config: &TransformerConfig, backend: Backend, precision: Precision) -> usize {
-    let modulation = 4 * config.dim * (config.adaln_dim() + 1);
-    plain_block_bytes(config, backend, precision) + backend.element_bytes() * modulation
+    plain_block_bytes(config, backend, precision)
+        + linear_bytes(backend, config.adaln_dim(), 4 * config.dim)
 }
 
 fn plain_block_bytes(config: &TransformerConfig, backend: Backend, precision: Precision) -> usize {
@@ -104,19 +108,25 @@ fn quantised_bytes(values: usize, row: usize, backend: Backend, precision: Preci
         Precision::Q8 if row.is_multiple_of(32) => values / 32 * 34,
         // Blocks of 256 values (Q4_K) and of 32 (Q4_0) both take 4.5 bits for each value.
         Precision::Q4 if row.is_multiple_of(32) => values / 32 * 18,
-        _ => values * backend.element_bytes(),
+        _ => values * backend.matrix_bytes(),
     }
 }
 
-/// Values that the transformer has beside its blocks.
-fn around_blocks_values(config: &TransformerConfig) -> usize {
+/// Bytes of a linear layer with a bias.
+fn linear_bytes(backend: Backend, inputs: usize, outputs: usize) -> usize {
+    backend.matrix_bytes() * inputs * outputs + backend.element_bytes() * outputs
+}
+
+/// Bytes of what the transformer has beside its blocks.
+fn around_blocks_bytes(config: &TransformerConfig, backend: Backend) -> usize {
     let (dim, patch_dim) = (config.dim, config.patch() * config.patch() * config.in_channels);
+    let linear = |inputs, outputs| linear_bytes(backend, inputs, outputs);
     let timestep =
-        (TIMESTEP_WAVES + 1) * TIMESTEP_INNER + (TIMESTEP_INNER + 1) * config.adaln_dim();
-    let caption = config.cap_feat_dim + (config.cap_feat_dim + 1) * dim;
-    let embedder = (patch_dim + 1) * dim;
-    let last = (config.adaln_dim() + 1) * dim + (dim + 1) * patch_dim;
-    timestep + caption + embedder + last + 2 * dim
+        linear(TIMESTEP_WAVES, TIMESTEP_INNER) + linear(TIMESTEP_INNER, config.adaln_dim());
+    let embedders = linear(config.cap_feat_dim, dim) + linear(patch_dim, dim);
+    let last = linear(config.adaln_dim(), dim) + linear(dim, patch_dim);
+    let vectors = config.cap_feat_dim + 2 * dim;
+    timestep + embedders + last + backend.element_bytes() * vectors
 }
 
 #[cfg(test)]

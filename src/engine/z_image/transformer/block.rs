@@ -39,7 +39,7 @@ pub fn scratch_bytes(
 ) -> usize {
     let activation = |width: usize| batch * rows * width * backend.element_bytes();
     let beside_product = |inputs: usize, outputs: usize| match precision {
-        Precision::Full => 0,
+        Precision::Full => ops::bf16_product_bytes(backend, batch * rows, inputs),
         Precision::Int8 => ops::int8_bytes(backend, batch * rows, inputs),
         Precision::Q8 | Precision::Q4 => DENSE_COPY_BYTES * inputs * outputs,
     };

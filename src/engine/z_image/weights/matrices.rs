@@ -80,7 +80,7 @@ impl Weights {
     }
 
     fn dense(&self, name: &str, shape: &Shape) -> Result<Matrix> {
-        Ok(Matrix::Dense(self.load(name, shape)?))
+        Ok(Matrix::Dense(self.load(name, shape, self.matrix_dtype)?))
     }
 
     /// What of these weights is quantised at `precision`, sorted by name.

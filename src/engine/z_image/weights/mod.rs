@@ -32,6 +32,8 @@ pub struct Weights {
     /// What all names that are asked for begin with.
     prefix: String,
     dtype: DType,
+    /// The type of matrices that are not quantised.
+    matrix_dtype: DType,
     device: Device,
     precision: Precision,
     /// The file of matrices that are quantised already, where there is one.
@@ -71,6 +73,7 @@ impl Weights {
             source: Arc::new(source),
             prefix: String::new(),
             dtype,
+            matrix_dtype: dtype,
             device: device.clone(),
             precision: Precision::Full,
             quantised: None,
@@ -81,6 +84,13 @@ impl Weights {
     /// The same, brought to their card by `carrier`, where there is one.
     pub fn carried_by(self, carrier: Option<Arc<dyn Carrier>>) -> Weights {
         Weights { carrier, ..self }
+    }
+
+    /// The same with matrices in bf16, which [`Linear`] multiplies with any type.
+    ///
+    /// [`Linear`]: crate::engine::z_image::linear::Linear
+    pub fn with_bf16_matrices(self) -> Weights {
+        Weights { matrix_dtype: DType::BF16, ..self }
     }
 
     /// The weights whose names begin with `name.`.
@@ -111,12 +121,12 @@ impl Weights {
 
     /// The tensor `name`, in the type that the part computes in.
     pub fn get(&self, name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
-        self.load(&self.full_name(name), &shape.into())
+        self.load(&self.full_name(name), &shape.into(), self.dtype)
     }
 
     /// The tensor of this whole name.
-    fn load(&self, name: &str, shape: &Shape) -> Result<Tensor> {
-        let (dtype, device) = (self.dtype, &self.device);
+    fn load(&self, name: &str, shape: &Shape, dtype: DType) -> Result<Tensor> {
+        let device = &self.device;
         self.source.load(name, shape, (dtype, device), |stored| match &self.carrier {
             Some(carrier) if dtype == DType::BF16 => {
                 // SAFETY: the copies fill all of it, and whatever reads it comes after them in the
@@ -160,15 +170,16 @@ impl Weights {
         }
     }
 
-    /// What the tensors under this prefix take on the device.
+    /// What the tensors under this prefix, of which all that have columns are matrices of linear
+    /// layers, take on the device.
     pub fn bytes(&self) -> usize {
         let bytes = |(name, shape): &(String, Shape)| {
-            let columns = shape.dims().get(1).copied();
-            let format = columns
-                .and_then(|columns| quant::format(self.precision, &self.full_name(name), columns));
-            match format {
+            let Some(&columns) = shape.dims().get(1) else {
+                return shape.elem_count() * self.dtype.size_in_bytes();
+            };
+            match quant::format(self.precision, &self.full_name(name), columns) {
                 Some(format) => format.bytes(shape),
-                None => shape.elem_count() * self.dtype.size_in_bytes(),
+                None => shape.elem_count() * self.matrix_dtype.size_in_bytes(),
             }
         };
         self.shapes().iter().map(bytes).sum()

@@ -91,7 +91,7 @@ pub fn attention_bytes(
     causal: bool,
 ) -> usize {
     match backend {
-        Backend::Cpu { threads } => heads::scratch_bytes(threads, heads, queries, keys),
+        Backend::Cpu { threads, .. } => heads::scratch_bytes(threads, heads, queries, keys),
         Backend::Cuda if !causal && FUSED_HEAD_DIMS.contains(&head_dim) => 0,
         Backend::Cuda => {
             blocks::scratch_bytes(backend.element_bytes(), heads, queries, keys, head_dim)

@@ -111,7 +111,7 @@ impl Int8Rows {
 /// result.
 pub fn int8_bytes(backend: Backend, rows: usize, width: usize) -> usize {
     let tiles = match backend {
-        Backend::Cpu { threads } => threads * TILE_BYTES,
+        Backend::Cpu { threads, .. } => threads * TILE_BYTES,
         Backend::Cuda => 0,
     };
     int8_rows_bytes(rows, width) + tiles

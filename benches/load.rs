@@ -23,8 +23,8 @@ use zimaged::internals::{
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 /// Width and layers of a transformer that has 2 GB in bf16, and half of them for 2 GB in f32.
-const DIM: usize = 1024;
-const LAYERS: [usize; 2] = [74, 37];
+const DIM: usize = 2048;
+const LAYERS: [usize; 2] = [16, 6];
 
 /// A load may take so many times the time of `dd` and of the memory together.
 const RATIO_MAX: f64 = 1.5;

@@ -58,9 +58,7 @@ impl RunReport {
 
     fn text(&self, config: &Config) -> String {
         let mut parts = Vec::new();
-        if let Some(table) = self.table() {
-            parts.push(table);
-        }
+        parts.extend(self.table());
         parts.extend(self.rejected.iter().take(ROWS_MAX).map(rejection));
         let more = self.rejected.len().saturating_sub(ROWS_MAX);
         parts.extend((more > 0).then(|| format!("and {more} more: zimaged list --rejected")));
@@ -77,8 +75,15 @@ impl RunReport {
     fn table(&self) -> Option<String> {
         let all = self.pictures.len() <= ROWS_MAX;
         let is_shown = |picture: &&HistoryRow| all || picture.state != State::Done;
-        let rows: Vec<&HistoryRow> = self.pictures.iter().filter(is_shown).take(ROWS_MAX).collect();
-        (!rows.is_empty()).then(|| pictures::list(&rows, true))
+        let rows: Vec<&HistoryRow> = self.pictures.iter().filter(is_shown).collect();
+        let more = rows.len().saturating_sub(ROWS_MAX);
+        let shown = &rows[..rows.len() - more];
+        let mut table = (!shown.is_empty()).then(|| pictures::list(shown, true))?;
+        if more > 0 {
+            let of = print::count(more as u64, "picture");
+            table += &format!("\n\nand {of} more that are not done: zimaged list");
+        }
+        Some(table)
     }
 
     /// One line.

@@ -9,6 +9,7 @@ use tracing::warn;
 use super::Dispatcher;
 use super::plan::Planning;
 use crate::attempt::{Candidate, ErrorCode, Failure, Planned};
+use crate::ladder::Rung;
 use crate::planner::{DeadEnd, Plan};
 use crate::store::{Guarded, StoreError};
 
@@ -22,6 +23,8 @@ const KNOWN_MAX: usize = 64;
 #[derive(Default)]
 pub(super) struct DeadEnds {
     known: Vec<Known>,
+    /// Rungs that made a picture all the same, with their models, newest first: they may again.
+    made: Vec<(String, Rung)>,
 }
 
 struct Known {
@@ -43,11 +46,23 @@ impl DeadEnds {
             missing_bytes: predicted.missing_bytes,
         };
         let Candidate { job_id, index, render, .. } = candidate;
+        if self.made.iter().any(|(model, rung)| (model, rung) == (&render.model, &plan.rung)) {
+            return;
+        }
         let reason = format!("{job_id}.{index} on {}: {}", plan.rung, failure.message);
         let Some(end) = DeadEnd::of(&plan, stage, reason) else { return };
         self.known.retain(|known| known.model != render.model || known.end.rung != end.rung);
         self.known.truncate(KNOWN_MAX - 1);
         self.known.insert(0, Known { model: render.model.clone(), at: Instant::now(), end });
+    }
+
+    /// Notes an attempt that made its picture.
+    pub(super) fn note_made(&mut self, candidate: &Candidate, planned: &Planned) {
+        let made = (candidate.render.model.clone(), planned.rung);
+        self.known.retain(|known| (&known.model, &known.end.rung) != (&made.0, &made.1));
+        self.made.retain(|known| *known != made);
+        self.made.truncate(KNOWN_MAX - 1);
+        self.made.insert(0, made);
     }
 
     /// Those of this model that still count.

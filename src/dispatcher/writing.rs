@@ -91,7 +91,10 @@ impl Dispatcher {
         let failure = match end {
             Err(failure) => failure,
             Ok(made) => match self.publish(&writing, made).await? {
-                Published::Done => return Ok(()),
+                Published::Done => {
+                    self.dead_ends.note_made(&writing.candidate, &writing.planned);
+                    return Ok(());
+                }
                 Published::Refused(failure) => failure,
             },
         };

@@ -8,8 +8,10 @@ use super::agreement::{daemon_zone, other_clock};
 use super::control::NAMES_MAX;
 use super::wish::told;
 use super::{Given, Queue, QueueError, Which, has_daemon};
+use crate::clock;
 use crate::job::spec::edits::{Editable, edits};
-use crate::job::warning::Warning;
+use crate::job::spec::times_of_day;
+use crate::job::warning::{Warning, of_times};
 use crate::problem::Problem;
 use crate::store::{EditFate, Selection, StoreError};
 
@@ -37,8 +39,8 @@ pub struct Edited {
     /// before their turn, or would be where no daemon runs and one were started now. Of the first
     /// 200 jobs that wait: of others nobody knows.
     pub too_late: u64,
-    /// Where times were changed: whether the daemon's clock, by which they are meant, is another
-    /// one.
+    /// Where times were changed: what of them is hardly meant, and whether the daemon's clock, by
+    /// which they are meant, is another one.
     #[cfg_attr(test, schemars(with = "Vec<crate::job::warning::WarningText>"))]
     pub warnings: Vec<Warning>,
 }
@@ -73,7 +75,9 @@ impl Queue<'_> {
         if !has_daemon(self.config) {
             edited.queued += std::mem::take(&mut edited.running);
         }
-        if asked.times.is_some() {
+        if let Some(times) = &asked.times {
+            let now = clock::within(now_ms, zone.clone());
+            edited.warnings.extend(of_times(times, &times_of_day(&text), &now));
             edited.not_before_ms = self.begin_of(&selections, now_ms).await?;
             edited.too_late = self.too_late_of(&selections).await?;
             edited.warnings.extend(other_clock(&zone, now_ms));

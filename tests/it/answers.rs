@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::{Output, Stdio};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, ToSpan, ZonedDateTime};
 use serde_json::Value;
 
 use crate::support::notify::Systemd;
@@ -152,6 +152,21 @@ fn an_end_is_said_to_come_too_early_without_a_daemon_too() {
     assert!(told.contains(" too late for their time, if a daemon is started now"), "{told}");
     let none = house.json(&["edit", "2", "--not-after", "none"]);
     assert_eq!(none["too_late"], 0, "{none}");
+}
+
+// newcomer 2's brother: an edit took a time of day that has passed as tomorrow's in silence.
+#[test]
+fn an_end_that_becomes_tomorrows_is_told() {
+    let house = House::started("");
+    house.json(&["pause"]);
+    house.json(&["submit", "--prompt", "a fox"]);
+    let passed =
+        ZonedDateTime::now().checked_sub(1.hour()).expect("near").strftime("%H:%M").to_string();
+    let told = told(&house, &["edit", "1", "--not-after", &passed]);
+    assert!(told.contains("its end is more than 12 hours away"), "{told}");
+    let later = ZonedDateTime::now().checked_add(1.hour()).expect("near").timestamp().to_string();
+    let edited = house.json(&["edit", "1", "--not-after", &later]);
+    assert_eq!(edited["warnings"].as_array().map(Vec::len), Some(0), "{edited}");
 }
 
 #[test]

@@ -122,3 +122,28 @@ fn is_below_its_prediction(house: &House) -> bool {
     let sql = "SELECT max(measured_bytes > predicted_bytes) FROM memory WHERE job > 1";
     house.value(sql) == "0"
 }
+
+/// The night's batch goes on trying where one picture like it has come out.
+#[test]
+fn what_was_made_all_the_same_is_tried_again() {
+    let mut house = House::new("[device]\nreserve = '0B'\n");
+    fs::write(house.path("model/used.txt"), "0").expect("a writable folder");
+    say_free(&house, TOO_LITTLE);
+    house.start();
+    let fox = "prompt = 'a fox'\nwidth = 256\nheight = 256\nsteps = 1\non_oom = 'fail'\n";
+    house.drop_job("fox.toml", fox);
+    house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");
+    drop_batch(&house, "a.toml", "fail");
+    until_failed(&house, 2);
+    assert_eq!(attempts(&house, 2), "6", "{}", house.log());
+}
+
+#[test]
+fn a_run_until_idle_counts_the_failures_that_it_does_not_show() {
+    let house = House::new("");
+    let prompts = ["oom"; 25];
+    house.drop_job("a.toml", &format!("prompt = {prompts:?}\non_oom = 'fail'\n"));
+    let run = house.zimaged(&["run", "--until-idle"]);
+    let told = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert!(told.contains("and 5 pictures more that are not done: zimaged list"), "{told}");
+}

@@ -25,7 +25,11 @@ const PLACES: [Place; 33] = [
     ("engine/z_image/host.rs", 1, "the kernel is advised to use large pages"),
     ("engine/z_image/ops/attention/heads.rs", 1, "threads write parts of one output"),
     ("engine/z_image/ops/bf16/mod.rs", 4, "threads write parts of one output"),
-    ("engine/z_image/ops/bf16/rows.rs", 11, "the processor's own products, of rows by where they begin"),
+    (
+        "engine/z_image/ops/bf16/rows.rs",
+        11,
+        "the processor's own products, of rows by where they begin",
+    ),
     ("engine/z_image/ops/cpu.rs", 2, "loops compiled for what the processor was found to have"),
     ("engine/z_image/ops/cuda/attention.rs", 1, "a kernel is launched"),
     ("engine/z_image/ops/cuda/attention_hopper.rs", 3, "a kernel, and the map of its memory"),

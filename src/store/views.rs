@@ -62,7 +62,10 @@ fn object(row: &SqliteRow) -> sqlx::Result<Map<String, Value>> {
     let mut object = Map::new();
     for column in row.columns() {
         let at = column.ordinal();
-        let kind = row.try_get_raw(at)?.type_info().name().to_owned();
+        let raw = row.try_get_raw(at)?;
+        // The type of what is not there would be the column's.
+        let kind =
+            if raw.is_null() { "NULL".to_owned() } else { raw.type_info().name().to_owned() };
         let value = match kind.as_str() {
             "NULL" => Value::Null,
             "INTEGER" | "BOOLEAN" => row.try_get::<i64, _>(at)?.into(),

@@ -297,6 +297,11 @@ fn statistics_are_told_of_some_days_and_as_a_table_for_other_programs() {
         told["rows"].as_array().map_or(0, Vec::len)
     };
     assert_eq!((rows("history"), rows("throughput?days=1"), rows("memory?days=1")), (2, 1, 2));
+    // No card told any of it: what is not known is no number.
+    let history = house.get("/api/v1/stats/history").ok().json();
+    for unknown in ["clock_mhz", "temperature_max_celsius", "error"] {
+        assert_eq!(history["rows"][0][unknown], Value::Null, "{unknown}: {history}");
+    }
     let csv = house.get("/api/v1/stats/history.csv").ok();
     assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8"));
     let table = csv.text();

@@ -98,10 +98,10 @@ fn start_of_hash(hash: &str) -> &str {
     &hash[..hash.floor_char_boundary(HASH_CHARS)]
 }
 
-/// The picture's path, or in a word why it has failed.
+/// The picture's path, or in a few words why it has failed.
 fn what_became(picture: &HistoryRow) -> String {
-    let word = picture.error_code.map(|code| code.to_string());
-    picture.path.clone().or(word).unwrap_or_default()
+    let words = picture.error_code.map(|code| format!("({})", code.to_string().replace('_', " ")));
+    picture.path.clone().or(words).unwrap_or_default()
 }
 
 fn name(picture: &HistoryRow) -> String {

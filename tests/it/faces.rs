@@ -61,7 +61,8 @@ fn a_long_failure_stands_under_the_table_once() {
     let shown = text(&house.zimaged(&["show", "1"]));
     assert_eq!(shown.matches(reason.trim_end()).count(), 1, "{shown}");
     assert!(shown.contains("\n1.4, 1.5, 1.6: no no"), "{shown}");
-    let table = shown.lines().filter(|line| line.starts_with("1.") && line.contains("bad_picture"));
+    let table =
+        shown.lines().filter(|line| line.starts_with("1.") && line.contains("(bad picture)"));
     assert!(table.clone().count() == 3 && table.clone().all(|line| line.width() < 130), "{shown}");
 }
 

@@ -178,8 +178,12 @@ fn bytes(model: &Model, way: Lower) -> f64 {
 fn row(name: &str, model: &Model, way: Lower) {
     let Quality { velocity: [first, middle, last], levels, psnr_db } = quality(model, way);
     let bytes = bytes(model, way);
+    let way = match way {
+        Lower::Bf16 => "cpu-bf16".to_owned(),
+        Lower::To(precision) => format!("{precision:?}").to_lowercase(),
+    };
     println!(
-        "| {name} | {way:?} | {bytes:.3} | {first:.2e} | {middle:.2e} | {last:.2e} | {levels:.3} | {psnr_db:.1} |"
+        "| {name} | {way} | {bytes:.3} | {first:.2e} | {middle:.2e} | {last:.2e} | {levels:.3} | {psnr_db:.1} |"
     );
 }
 

@@ -73,6 +73,11 @@ impl DeviceChoice {
     pub fn is_cpu(self) -> bool {
         matches!(self, DeviceChoice::Cpu | DeviceChoice::CpuBf16)
     }
+
+    /// Whether a processor that computes keeps matrices in bf16.
+    pub fn keeps_bf16(self) -> bool {
+        self == DeviceChoice::CpuBf16
+    }
 }
 
 /// Whether this build can render on a card.

@@ -13,7 +13,7 @@ mod model_turns;
 use serde::{Deserialize, Serialize};
 
 pub use self::agenda::{AgendaEntry, Turn, turns};
-pub use self::correct::{Corrections, Evidence};
+pub use self::correct::{Corrections, Evidence, WRITING_BYTES_PER_PIXEL};
 pub use self::dead_end::DeadEnd;
 pub use self::estimate::{DeviceSpeed, Estimate, Operations, RenderOperations};
 pub use self::model_turns::{ModelHead, ModelTurns};

@@ -118,7 +118,7 @@ impl<'a> Fitting<'a> {
         if self.is_card || is_scripted || is_measured_soon || self.measured.is_some() {
             return;
         }
-        let bf16 = self.config.device == DeviceChoice::CpuBf16;
+        let bf16 = self.config.device.keeps_bf16();
         let (device, _) = engine::processor(bf16);
         // Another model's look may have measured it a moment ago.
         self.measured = measured(self.config, device.clone());
@@ -228,15 +228,15 @@ fn measured(config: &Config, device: String) -> Option<(String, DeviceSpeed)> {
 /// `last` worker's did, and before there was one as this build would on this machine.
 fn backend(config: &Config, last: Option<&WorkerRow>, made_up: bool) -> Backend {
     let on_card = match (config.device, last) {
-        (DeviceChoice::Cpu | DeviceChoice::CpuBf16, _) => false,
+        (device, _) if device.is_cpu() => false,
         _ if made_up => true,
         (_, Some(last)) => engine::is_card(&last.device),
         (DeviceChoice::Cuda { .. }, None) => true,
-        (DeviceChoice::Auto, None) => engine::sees_card(),
+        (_, None) => engine::sees_card(),
     };
     match on_card {
         true => Backend::Cuda,
-        false => Backend::this_cpu(config.device == DeviceChoice::CpuBf16),
+        false => Backend::this_cpu(config.device.keeps_bf16()),
     }
 }
 
@@ -261,7 +261,7 @@ impl FromFiles {
         let is_card = backend == Backend::Cuda;
         let (model, predictor) = model(config, turbo, backend)?;
         let rules = config.rules(&model, daemon_zone(config))?;
-        let bf16 = config.device == DeviceChoice::CpuBf16;
+        let bf16 = config.device.keeps_bf16();
         let is_of_kind = |last: &&WorkerRow| {
             let device = &last.device;
             engine::is_card(device) == is_card

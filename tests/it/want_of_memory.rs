@@ -12,6 +12,15 @@ fn say_free(house: &House, bytes: &str) {
     fs::write(house.path("model/free.txt"), bytes).expect("a writable folder");
 }
 
+/// A daemon whose device has too little for a picture.
+fn with_too_little() -> House {
+    let mut house = House::new("[device]\nreserve = '0B'\n");
+    fs::write(house.path("model/used.txt"), "0").expect("a writable folder");
+    say_free(&house, TOO_LITTLE);
+    house.start();
+    house
+}
+
 /// Six pictures of which none finds memory, as `on_oom` says.
 fn drop_batch(house: &House, name: &str, on_oom: &str) {
     let prompts = ["oom", "oom, a fox", "oom, an owl", "oom, a bear", "oom, a cat", "oom, a dog"];
@@ -35,10 +44,7 @@ fn until_failed(house: &House, job: u32) {
 
 #[test]
 fn a_batch_that_fits_no_memory_is_tried_once_and_not_picture_by_picture() {
-    let mut house = House::new("[device]\nreserve = '0B'\n");
-    fs::write(house.path("model/used.txt"), "0").expect("a writable folder");
-    say_free(&house, TOO_LITTLE);
-    house.start();
+    let house = with_too_little();
     drop_batch(&house, "a.toml", "fail");
     until_failed(&house, 1);
     assert_eq!(attempts(&house, 1), "1", "{}", house.log());
@@ -63,10 +69,7 @@ fn a_batch_that_fits_no_memory_is_tried_once_and_not_picture_by_picture() {
 
 #[test]
 fn with_more_memory_than_before_a_render_is_tried_anew() {
-    let mut house = House::new("[device]\nreserve = '0B'\n");
-    fs::write(house.path("model/used.txt"), "0").expect("a writable folder");
-    say_free(&house, TOO_LITTLE);
-    house.start();
+    let house = with_too_little();
     drop_batch(&house, "a.toml", "fail");
     until_failed(&house, 1);
     // Still too little by the prediction, and yet more.
@@ -126,10 +129,7 @@ fn is_below_its_prediction(house: &House) -> bool {
 /// The night's batch goes on trying where one picture like it has come out.
 #[test]
 fn what_was_made_all_the_same_is_tried_again() {
-    let mut house = House::new("[device]\nreserve = '0B'\n");
-    fs::write(house.path("model/used.txt"), "0").expect("a writable folder");
-    say_free(&house, TOO_LITTLE);
-    house.start();
+    let house = with_too_little();
     let fox = "prompt = 'a fox'\nwidth = 256\nheight = 256\nsteps = 1\non_oom = 'fail'\n";
     house.drop_job("fox.toml", fox);
     house.until_sql("SELECT count(*) FROM renders WHERE state = 'done'", "1");

@@ -7,11 +7,7 @@ use super::predict::{Work, block_weights_bytes, capabilities, guided_steps, oper
 use crate::engine::{Backend, ModelError, ModelPlace};
 use crate::job::Render;
 use crate::ladder::{Capabilities, Residency, Rung};
-use crate::planner::{Prediction, RenderOperations};
-
-/// What a picture takes while it is written: its pixels, the file as far as it is made, and the
-/// small copy. At 256x256 it was measured to be 5.3.
-const WRITING_BYTES_PER_PIXEL: usize = 8;
+use crate::planner::{Prediction, RenderOperations, WRITING_BYTES_PER_PIXEL};
 
 /// Predicts for one model on one backend.
 #[derive(Clone, Debug)]
@@ -65,7 +61,8 @@ impl ZImagePredictor {
     pub fn predict(&self, render: &Render, rung: &Rung) -> Prediction {
         let own = predict(&self.model, self.backend, rung, Work::of(&render.recipe));
         let pixels = rung.width as usize * rung.height as usize;
-        let writing = self.backend.host_buffer_bytes(WRITING_BYTES_PER_PIXEL * pixels) as u64;
+        let writing =
+            self.backend.host_buffer_bytes(WRITING_BYTES_PER_PIXEL as usize * pixels) as u64;
         Prediction {
             text_encode_bytes: own.text_encode_bytes + writing,
             denoise_bytes: own.denoise_bytes + writing,

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
 
 use self::made::MadeOn;
+pub use self::made::WRITING_BYTES_PER_PIXEL;
 use super::Prediction;
 use crate::ladder::{Decode, Precision, Residency, Rung, Stage};
 

@@ -71,7 +71,7 @@ impl ZImageEngine {
         }
         let description = ModelDescription::of(&files)?;
         let tokenizer = Tokenizer::read(files.hub.as_deref())?;
-        let bf16 = device == DeviceChoice::CpuBf16;
+        let bf16 = device.keeps_bf16();
         let device = device::open(device).map_err(EngineError::Fatal)?;
         let memory = DeviceMemory::new(&device, memory_limit_bytes).with_bf16(bf16);
         let weight_files = parts::weight_files(&files)?;
